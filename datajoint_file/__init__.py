@@ -1,0 +1,16 @@
+"""A managed ``file`` attribute for DataJoint: rows and their files stay together, on disk, S3, GCS or Azure.
+
+Importing this package makes bare ``file`` a type in table definitions.
+"""
+
+from datajoint_file.errors import DataJointFileError
+from datajoint_file.fileref import FileRef
+from datajoint_file.host import configure, install
+from datajoint_file.metadata import FileMetadata
+from datajoint_file.sources import File
+
+__version__ = "0.1.0"
+
+__all__ = ["DataJointFileError", "File", "FileMetadata", "FileRef", "configure"]
+
+install()

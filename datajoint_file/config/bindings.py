@@ -1,0 +1,140 @@
+"""Which connection uses which configuration.
+
+A connection is bound once, when its first schema is activated, to the ``datajoint.toml`` of that moment; the file is
+read when a ``file`` attribute first needs it. The owners of a binding (DataJoint's connection settings and adapter)
+are opaque here.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from pathlib import Path
+from typing import Any
+
+from datajoint_file.config.loader import FILE_NAME, FILE_VARIABLE, OVERRIDE_PREFIX, find_configuration, load_settings
+from datajoint_file.config.settings import Settings
+from datajoint_file.errors import ConfigurationError, ConfigurationNotFoundError
+
+_bindings: dict[int, tuple[weakref.ref[Any], Binding]] = {}
+_lock = threading.RLock()
+
+
+class Binding:
+    """The configuration of one connection: found now, read later.
+
+    Parameters
+    ----------
+    start : Path
+        The working directory in which it was made; the search starts there.
+    """
+
+    def __init__(self, start: Path) -> None:
+        self.start = start
+        self.path = find_configuration(start)
+        self._settings: Settings | None = None
+        self._rivals: dict[str, Path] = {}
+        self._name = ""
+
+    @property
+    def name(self) -> str:
+        """The name by which another process can find the same configuration: the file's path, or the one given."""
+        return self._name or str(self.path or "")
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the settings have been read, after which they do not change."""
+        return self._settings is not None
+
+    def settings(self, schema: str = "") -> Settings:
+        """Return the settings, reading the file at the first call.
+
+        Parameters
+        ----------
+        schema : str
+            The database schema that needs them.
+
+        Raises
+        ------
+        ConfigurationNotFoundError
+            If there is no file.
+        ConfigurationError
+            If it is wrong, or *schema* was activated below another ``datajoint.toml`` than the connection's.
+        """
+        if schema in self._rivals:
+            raise self._two_pipelines(schema)
+        if self._settings is None:
+            with _lock:
+                self._settings = self._load()
+        return self._settings
+
+    def configure(self, settings: Settings, name: str) -> None:
+        """Use *settings*, whatever files there are.
+
+        Raises
+        ------
+        ConfigurationError
+            If other settings are in use already.
+        """
+        if self._settings is not None and (self._settings != settings or self.name != name):
+            raise ConfigurationError(
+                f"this connection already uses the pipeline {self._settings.project.name!r} of {self.name}, and cannot "
+                f"change to {settings.project.name!r} of {name}: make another connection with dj.Instance(…) for it"
+            )
+        self._settings, self._name = settings, name
+        self._rivals.clear()
+
+    def meet(self, schema: str, directory: Path) -> None:
+        """Note that *schema* is activated in *directory*, where another file may hold."""
+        found = find_configuration(directory)
+        if self._name or found is None or found == self.path:
+            self._rivals.pop(schema, None)
+        elif self.path is None and self._settings is None:
+            self.start, self.path = directory, found
+        else:
+            self._rivals[schema] = found
+
+    def _load(self) -> Settings:
+        self.path = self.path or find_configuration(self.start)
+        if self.path is None:
+            raise ConfigurationNotFoundError(
+                f"no {FILE_NAME} in {self.start} or above, and {FILE_VARIABLE} is not set: a `file` attribute needs "
+                f"the pipeline's storage. `datajoint-file init` writes one; {OVERRIDE_PREFIX}… variables override it; "
+                "datajoint_file.configure(…) gives one by hand"
+            )
+        return load_settings(self.path)
+
+    def _two_pipelines(self, schema: str) -> ConfigurationError:
+        return ConfigurationError(
+            f"schema {schema!r} was activated below {self._rivals[schema]}, but its connection uses {self.name}: a "
+            "connection has one pipeline. Activate it on a connection of its own (dj.Instance), set "
+            f"{FILE_VARIABLE}, or call datajoint_file.configure(…) before the first schema"
+        )
+
+
+def bind(*owners: Any) -> Binding:
+    """Return the binding that all *owners* share, making one from the working directory if none has any."""
+    with _lock:
+        binding = next((known for owner in owners if (known := _known(owner))), None)
+        binding = binding or Binding(Path.cwd())
+        for owner in owners:
+            _bindings[id(owner)] = (weakref.ref(owner, _forgetter(id(owner))), binding)
+    return binding
+
+
+def binding_of(owner: Any) -> Binding:
+    """Return the binding of *owner*, made now if there is none yet."""
+    return _known(owner) or bind(owner)
+
+
+def _known(owner: Any) -> Binding | None:
+    reference, binding = _bindings.get(id(owner), (None, None))
+    return binding if reference is not None and reference() is owner else None
+
+
+def _forgetter(identity: int) -> Any:
+    def forget(reference: weakref.ref[Any]) -> None:
+        if _bindings.get(identity, (None, None))[0] is reference:
+            del _bindings[identity]
+
+    return forget

@@ -1,0 +1,131 @@
+"""Which settings belong together: a bucket to ``s3``, a directory to ``file``, which credentials each store takes.
+
+Pure: it raises, through the caller's way of naming the place, or returns nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+from datajoint_file.config.settings import Settings, StorageSettings
+from datajoint_file.errors import ConfigurationError
+
+Complaint = Callable[[str, str, str], ConfigurationError]
+"""Makes the error for a key of a table: called with the key, why it is wrong, and what is allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What one kind of store needs and takes."""
+
+    needs: str
+    takes: frozenset[str]
+    credentials: frozenset[str] | None
+
+
+_CLOUD = frozenset({"endpoint_url", "exclusive_create", "options", "credentials"})
+
+_KINDS = {
+    "file": _Kind("path", frozenset({"durability"}), frozenset()),
+    "s3": _Kind("bucket", _CLOUD | {"region"}, frozenset({"key", "secret", "token", "profile", "anon"})),
+    "gcs": _Kind("bucket", _CLOUD, frozenset({"token", "project"})),
+    "azure": _Kind(
+        "container",
+        _CLOUD,
+        frozenset(
+            [
+                "account_name",
+                "account_key",
+                "connection_string",
+                "sas_token",
+                "client_id",
+                "client_secret",
+                "tenant_id",
+                "anon",
+            ]
+        ),
+    ),
+}
+
+_ALWAYS = frozenset({"backend"})
+_ANY_PROTOCOL = frozenset({"path", "bucket", "options", "credentials", "exclusive_create"})
+
+
+def check_storage(storage: StorageSettings, complain: Complaint, complain_credential: Complaint) -> None:
+    """Check one ``[storage]``-like table.
+
+    Raises
+    ------
+    ConfigurationError
+        As made by *complain* (a key of the table) or *complain_credential* (a key of its credentials).
+    """
+    kind = _KINDS.get(storage.backend)
+    if kind is None:
+        return _check_other_protocol(storage, complain)
+    if getattr(storage, kind.needs) is None:
+        raise complain(kind.needs, f'backend = "{storage.backend}" needs it', _allowed(kind.needs))
+    for key in sorted(storage.model_fields_set - _ALWAYS - kind.takes - {kind.needs}):
+        taken = ", ".join(sorted(_ALWAYS | kind.takes | {kind.needs}))
+        raise complain(key, f'backend = "{storage.backend}" does not take it', taken)
+    for key in storage.credentials:
+        if kind.credentials is not None and key not in kind.credentials:
+            allowed = ", ".join(sorted(kind.credentials))
+            raise complain_credential(key, f'backend = "{storage.backend}" does not take it', allowed)
+    return None
+
+
+def _check_other_protocol(storage: StorageSettings, complain: Complaint) -> None:
+    for key in sorted(storage.model_fields_set - _ALWAYS - _ANY_PROTOCOL):
+        raise complain(
+            key, f'backend = "{storage.backend}" does not take it', ", ".join(sorted(_ALWAYS | _ANY_PROTOCOL))
+        )
+    if (storage.path is None) == (storage.bucket is None):
+        raise complain("path", f'backend = "{storage.backend}" needs either path or bucket', "a directory of the store")
+
+
+def _allowed(key: str) -> str:
+    return str(StorageSettings.model_fields[key].description)
+
+
+def check_disjoint(settings: Settings, stores: Mapping[str, Any]) -> None:
+    """Refuse a project root inside or around one of DataJoint's own stores, whose garbage collector would eat it.
+
+    Parameters
+    ----------
+    settings : Settings
+        The pipeline's configuration.
+    stores : mapping
+        DataJoint's ``dj.config["stores"]``; entries that are no store specification are passed over.
+
+    Raises
+    ------
+    ConfigurationError
+        If the roots overlap; it names the store.
+    """
+    for name, store in stores.items():
+        if isinstance(store, Mapping) and _overlaps(settings, store):
+            raise ConfigurationError(
+                f"[storage] {settings.storage.location}: the project's root and DataJoint's store {name!r} "
+                f"({store.get('location')}) lie inside one another; allowed: a root apart from every store"
+            )
+
+
+def _overlaps(settings: Settings, store: Mapping[str, Any]) -> bool:
+    storage, location = settings.storage, str(store.get("location") or "")
+    if storage.backend == "file" and store.get("protocol", "file") == "file" and location and storage.path:
+        return _nested(os.path.realpath(storage.path), os.path.realpath(location))
+    bucket = storage.bucket or storage.container
+    if bucket is None or store.get("protocol") != storage.backend:
+        return False
+    return bucket == (store.get("bucket") or store.get("container")) and _nested(
+        f"/{settings.project.name}", f"/{location.strip('/')}"
+    )
+
+
+def _nested(one: str, other: str) -> bool:
+    first, second = PurePath(one), PurePath(other)
+    return first.is_relative_to(second) or second.is_relative_to(first)

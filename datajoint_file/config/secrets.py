@@ -1,0 +1,94 @@
+"""References to secrets: ``${env:NAME}``, ``${file:/path}``, ``${keyring:service/user}``.
+
+They are resolved when a store is opened, in the process that opens it, and never kept in settings.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from datajoint_file.errors import ConfigurationError
+
+_REFERENCE = re.compile(r"\$\{([a-z]+):([^}]*)\}")
+
+
+def reveal(value: Any, directory: Path | None = None) -> Any:
+    """Return *value* with every secret reference in it replaced by the secret.
+
+    Parameters
+    ----------
+    value
+        A text, a `SecretStr`, or a table or list of them; anything else is returned as it is.
+    directory : Path or None
+        Where relative ``${file:…}`` paths start.
+
+    Raises
+    ------
+    ConfigurationError
+        If a reference cannot be resolved. The message names the reference, never the secret.
+
+    Examples
+    --------
+    >>> os.environ["STORE_KEY"] = "k7"
+    >>> reveal({"key": "${env:STORE_KEY}", "anon": False})
+    {'key': 'k7', 'anon': False}
+    """
+    if isinstance(value, SecretStr):
+        return reveal(value.get_secret_value(), directory)
+    if isinstance(value, str):
+        return _REFERENCE.sub(lambda match: _resolve(match[1], match[2], directory), value)
+    if isinstance(value, Mapping):
+        return {name: reveal(item, directory) for name, item in value.items()}
+    return [reveal(item, directory) for item in value] if isinstance(value, list) else value
+
+
+def _resolve(kind: str, name: str, directory: Path | None) -> str:
+    resolver = _RESOLVERS.get(kind)
+    if resolver is None:
+        raise _unresolved(kind, name, f"there is no kind {kind!r} of secret; allowed: env, file, keyring")
+    return resolver(name, directory)
+
+
+def _from_environment(name: str, directory: Path | None) -> str:
+    if name not in os.environ:
+        raise _unresolved("env", name, f"the environment variable {name} is not set")
+    return os.environ[name]
+
+
+def _from_file(name: str, directory: Path | None) -> str:
+    path = (directory or Path.cwd()) / Path(name).expanduser()
+    try:
+        return path.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unresolved("file", name, f"{path} cannot be read ({type(error).__name__})") from error
+
+
+def _from_keyring(name: str, directory: Path | None) -> str:
+    service, _, user = name.rpartition("/")
+    try:
+        import keyring
+    except ImportError as error:
+        raise _unresolved("keyring", name, "install the package with `pip install keyring`") from error
+    secret = keyring.get_password(service, user) if service and user else None
+    if secret is None:
+        raise _unresolved(
+            "keyring", name, f"the keyring has no such entry; `keyring set {service or '…'} {user or '…'}`"
+        )
+    return str(secret)
+
+
+def _unresolved(kind: str, name: str, why: str) -> ConfigurationError:
+    return ConfigurationError(f"the secret ${{{kind}:{name}}} cannot be resolved: {why}")
+
+
+_RESOLVERS: dict[str, Callable[[str, Path | None], str]] = {
+    "env": _from_environment,
+    "file": _from_file,
+    "keyring": _from_keyring,
+}

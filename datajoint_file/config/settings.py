@@ -1,0 +1,89 @@
+"""What a pipeline's configuration can say, as frozen values.
+
+Types, defaults and ranges of single values stand here; what belongs together (a bucket to ``s3``) is checked in
+`rules`, files and environment are read in `loader`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+
+from datajoint_file.keys import PartitionPattern
+
+PROJECT_NAME = r"^[A-Za-z0-9][A-Za-z0-9._=-]{0,99}$"
+
+
+def _concealed(values: dict[str, Any]) -> Mapping[str, Any]:
+    """Wrap every text of a credentials table, so that no repr shows one."""
+    return MappingProxyType({k: SecretStr(v) if isinstance(v, str) else v for k, v in values.items()})
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, arbitrary_types_allowed=True)
+
+
+class StorageSettings(_Section):
+    """One store: the table ``[storage]``, or ``[projects.NAME]``."""
+
+    backend: Annotated[str, Field(min_length=1, description="file, s3, gcs, azure, or another fsspec protocol")]
+    path: Annotated[str | None, Field(min_length=1, description="the project's directory")] = None
+    bucket: Annotated[str | None, Field(pattern=r"^[^/\s]+$", description="the name of a bucket, without slashes")] = (
+        None
+    )
+    container: Annotated[str | None, Field(pattern=r"^[^/\s]+$", description="the name of a container of azure")] = None
+    endpoint_url: Annotated[str | None, Field(pattern=r"^https?://", description="an http(s) URL")] = None
+    region: Annotated[str | None, Field(min_length=1, description="a region's name")] = None
+    durability: Annotated[Literal["full", "none"], Field(description='"full" or "none"')] = "full"
+    exclusive_create: Annotated[bool, Field(description="true or false")] = True
+    options: Annotated[dict[str, Any], Field(repr=False, description="a table of fsspec options")] = {}
+    credentials: Annotated[
+        dict[str, Any], AfterValidator(_concealed), Field(repr=False, description="a table of credentials")
+    ] = {}
+
+    @property
+    def location(self) -> str:
+        """Where the store is, on one line, without credentials."""
+        return f"{self.backend}: {self.path or self.bucket or self.container}"
+
+
+class ObjectStorageSettings(_Section):
+    """How objects are laid out: the table ``[object_storage]``."""
+
+    partition_pattern: Annotated[
+        PartitionPattern, Field(description='a path such as "subject{subject_id}/session{session_id}"')
+    ] = PartitionPattern()
+
+
+class ProjectSettings(_Section):
+    """The table ``[project]``."""
+
+    name: Annotated[str, Field(pattern=PROJECT_NAME, description="letters, digits and . _ = - (100 at most)")]
+
+
+class Settings(_Section):
+    """The configuration of one pipeline.
+
+    Parameters
+    ----------
+    project : ProjectSettings
+        The project, whose name begins every object key.
+    storage : StorageSettings
+        Where this project's objects are.
+    object_storage : ObjectStorageSettings
+        How they are laid out.
+    projects : dict of str to StorageSettings
+        Where objects of other projects are read from.
+    directory : Path or None
+        The directory of the file that was read; relative paths in it start there.
+    """
+
+    project: Annotated[ProjectSettings, Field(description="a table")]
+    storage: Annotated[StorageSettings, Field(description="a table")]
+    object_storage: Annotated[ObjectStorageSettings, Field(description="a table")] = ObjectStorageSettings()
+    projects: Annotated[dict[str, StorageSettings], Field(description="a table of tables")] = {}
+    directory: Annotated[Path | None, Field(exclude=True, repr=False)] = None

@@ -1,0 +1,187 @@
+"""Every exception of the package, and how an error learns where it happened.
+
+It holds no policy: the module that meets a problem decides which error it is.
+
+::
+
+    DataJointFileError (DataJointError)
+    ├── ConfigurationError (ValueError)           datajoint.toml or an environment variable is wrong
+    │   ├── ConfigurationNotFoundError (FileNotFoundError)   there is no datajoint.toml
+    │   └── UnknownProjectError (LookupError)     a row belongs to a project this configuration does not name
+    ├── HostVersionError (RuntimeError)           DataJoint's internals are not the ones we know
+    ├── DeclarationError (ValueError)             a `file` attribute that cannot be declared
+    ├── InvalidKeyError (ValueError)              a primary key that cannot name an object
+    ├── UnsupportedValueError (TypeError)         a value that is not a file
+    ├── UnsafeNameError (ValueError)              a file name that no backend could hold
+    ├── SourceError (OSError)                     what the user gave cannot be read
+    │   ├── SourceNotFoundError (FileNotFoundError)
+    │   ├── SourceAccessError (PermissionError)
+    │   ├── SourceIsDirectoryError (IsADirectoryError)
+    │   ├── SourceNotRegularError                 FIFO, socket, device
+    │   └── SourceChangedError                    changed while it was being read
+    ├── MetadataError (ValueError)                the row's JSON cannot be trusted or understood
+    │   └── UnsafePathError                       its path leaves the project
+    ├── StorageError (OSError)                    a backend could not do its work; `.key` names the object
+    │   ├── ObjectNotFoundError (FileNotFoundError)
+    │   ├── ObjectExistsError (FileExistsError)
+    │   ├── BucketNotFoundError (FileNotFoundError)
+    │   ├── StorageAccessError (PermissionError)
+    │   ├── StorageUnavailableError (ConnectionError)
+    │   └── ReadOnlyStorageError (PermissionError)
+    ├── VerificationError (ValueError)            bytes are not the bytes of the row
+    │   ├── SizeMismatchError
+    │   └── HashMismatchError
+    └── DestinationError (OSError)                a download cannot be written
+        └── DestinationExistsError (FileExistsError)
+
+Each leaf is also the builtin a caller would expect, and each survives a pickle (``populate(processes=2)`` sends
+errors between processes).
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from datajoint.errors import DataJointError
+
+_Error = TypeVar("_Error", bound="DataJointFileError")
+
+
+class DataJointFileError(DataJointError):
+    """Base of every error this package raises."""
+
+    def within(self: _Error, context: str) -> _Error:
+        """Return the same error with *context* in front of its message.
+
+        The layer that met the problem knows the object; the layer above knows the table, attribute and key.
+
+        Examples
+        --------
+        >>> str(UnsafeNameError("'..' is not a file name").within("lab.Recording.raw_data"))
+        "lab.Recording.raw_data: '..' is not a file name"
+        """
+        located = type(self)(f"{context}: {self}")
+        located.__dict__.update(self.__dict__)
+        return located
+
+
+class ConfigurationError(DataJointFileError, ValueError):
+    """A value of ``datajoint.toml`` or of an overriding environment variable is missing or wrong."""
+
+
+class ConfigurationNotFoundError(ConfigurationError, FileNotFoundError):
+    """No ``datajoint.toml`` was found where one is needed."""
+
+
+class UnknownProjectError(ConfigurationError, LookupError):
+    """A row belongs to a project that the configuration does not say how to read."""
+
+
+class HostVersionError(DataJointFileError, RuntimeError):
+    """The installed DataJoint differs from the versions this package knows how to extend."""
+
+
+class DeclarationError(DataJointFileError, ValueError):
+    """A ``file`` attribute is declared in a way that cannot work. Raised before any DDL."""
+
+
+class InvalidKeyError(DataJointFileError, ValueError):
+    """A primary-key value is missing or malformed, so that no object can be named after it."""
+
+
+class UnsupportedValueError(DataJointFileError, TypeError):
+    """A value given for a ``file`` attribute is none of the kinds that are accepted."""
+
+
+class UnsafeNameError(DataJointFileError, ValueError):
+    """A file name that no backend could hold, or that would leave its directory."""
+
+
+class SourceError(DataJointFileError, OSError):
+    """The file or stream that was to be stored cannot be read."""
+
+
+class SourceNotFoundError(SourceError, FileNotFoundError):
+    """The path to be stored does not exist."""
+
+
+class SourceAccessError(SourceError, PermissionError):
+    """The path to be stored may not be read by this user."""
+
+
+class SourceIsDirectoryError(SourceError, IsADirectoryError):
+    """The path to be stored is a directory."""
+
+
+class SourceNotRegularError(SourceError):
+    """The path to be stored is a FIFO, a socket or a device."""
+
+
+class SourceChangedError(SourceError):
+    """The source changed while it was being read; nothing was stored."""
+
+
+class MetadataError(DataJointFileError, ValueError):
+    """The JSON of a row is not metadata this version can use."""
+
+
+class UnsafePathError(MetadataError):
+    """The path in a row is not an object key inside a project."""
+
+
+class StorageError(DataJointFileError, OSError):
+    """A storage backend failed; ``key`` is the object key concerned, if there is one."""
+
+    key: str = ""
+
+    def of(self: StorageErrorT, key: str) -> StorageErrorT:
+        """Return this error, now naming the object key it is about."""
+        self.key = key
+        return self
+
+
+StorageErrorT = TypeVar("StorageErrorT", bound=StorageError)
+
+
+class ObjectNotFoundError(StorageError, FileNotFoundError):
+    """The object is not in the store."""
+
+
+class ObjectExistsError(StorageError, FileExistsError):
+    """There is an object under this key already; it was left untouched."""
+
+
+class BucketNotFoundError(StorageError, FileNotFoundError):
+    """The bucket or container does not exist."""
+
+
+class StorageAccessError(StorageError, PermissionError):
+    """The store refused the credentials or the operation."""
+
+
+class StorageUnavailableError(StorageError, ConnectionError):
+    """The store cannot be reached: network, endpoint, unmounted disk."""
+
+
+class ReadOnlyStorageError(StorageError, PermissionError):
+    """A write was asked of a store that is configured for reading only."""
+
+
+class VerificationError(DataJointFileError, ValueError):
+    """Bytes in the store are not those that the row describes."""
+
+
+class SizeMismatchError(VerificationError):
+    """The number of bytes differs from the one recorded."""
+
+
+class HashMismatchError(VerificationError):
+    """The hash of the bytes differs from the one recorded."""
+
+
+class DestinationError(DataJointFileError, OSError):
+    """A download cannot be written where it was asked for."""
+
+
+class DestinationExistsError(DestinationError, FileExistsError):
+    """A different file is already at the destination; it was left untouched."""

@@ -1,0 +1,64 @@
+"""DataJoint, and how this package is hooked into it.
+
+With ``cli`` the only importer of ``datajoint``. The hooks wrap five of DataJoint's functions; every signature is
+checked before the first is replaced, so that an upgrade of DataJoint fails here, by name, and not in the middle of an
+insert. What they rest on is asserted in ``tests/host``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import datajoint as dj
+from datajoint import declare as dj_declare
+from datajoint.connection import Connection
+from datajoint.table import Table
+
+from datajoint_file.host import codec, declare, pipelines, tables
+from datajoint_file.host.hooks import Hook
+
+HOOKS = (
+    Hook(Connection, "register", ("self", "schema"), pipelines.register_schema),
+    Hook(
+        dj_declare,
+        "prepare_declare",
+        ("definition", "context", "adapter", "table_name", "config"),
+        declare.prepare_declare,
+    ),
+    Hook(
+        Table,
+        "_insert_rows",
+        ("self", "rows", "replace", "skip_duplicates", "ignore_extra_fields"),
+        tables.insert_rows,
+    ),
+    Hook(Table, "update1", ("self", "row"), tables.update1),
+    Hook(Table, "validate", ("self", "rows", "ignore_extra_fields"), tables.validate),
+)
+
+
+def install() -> None:
+    """Install the hooks in DataJoint: check every signature, then apply all. Doing it again does nothing.
+
+    Raises
+    ------
+    HostVersionError
+        If a function is not the one this package knows; nothing is hooked then.
+    """
+    for hook in HOOKS:
+        hook.check(dj.__version__)
+    for hook in HOOKS:
+        hook.apply()
+
+
+def uninstall() -> None:
+    """Give DataJoint its own functions back."""
+    for hook in reversed(HOOKS):
+        hook.revert()
+
+
+def configure(source: Any, *, connection: Any = None) -> None:
+    """Give a connection its pipeline by hand. See `datajoint_file.host.pipelines.configure`."""
+    pipelines.configure(source, connection=connection)
+
+
+__all__ = ["HOOKS", "codec", "configure", "install", "uninstall"]

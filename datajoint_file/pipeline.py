@@ -1,0 +1,343 @@
+"""A project's storage with its rules: which key a file gets, what is recorded, and that only verified bytes leave.
+
+The smart layer over a dumb backend. It knows nothing of DataJoint: places come in, metadata goes out.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from datajoint_file import mime
+from datajoint_file.config import Settings, find_configuration, load_settings
+from datajoint_file.errors import (
+    ConfigurationNotFoundError,
+    DataJointFileError,
+    DestinationError,
+    DestinationExistsError,
+    SizeMismatchError,
+    UnknownProjectError,
+    VerificationError,
+)
+from datajoint_file.keys import Place, check_name, new_object_key
+from datajoint_file.metadata import FileMetadata
+from datajoint_file.progress import Advance, progress_bar
+from datajoint_file.sources import Source
+from datajoint_file.storage import StorageBackend, open_backend
+from datajoint_file.storage.backend import CHUNK_SIZE
+from datajoint_file.storage.foreign import translation
+from datajoint_file.transfer import HashingReader, VerifyingReader, copy, drain, hash_file, replacement
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """What is going to be stored where: decided, not yet done.
+
+    Parameters
+    ----------
+    key : str
+        The object key, which no other write will ever have.
+    place : Place
+        Whose value it will be.
+    source : Source
+        Where the bytes come from.
+    name : str
+        The original name to record.
+    mime_type : str
+        The media type to record.
+    """
+
+    key: str
+    place: Place
+    source: Source
+    name: str
+    mime_type: str
+
+
+class Pipeline:
+    """The storage of one project.
+
+    Parameters
+    ----------
+    settings : Settings
+        The project's configuration.
+
+    Notes
+    -----
+    Opening stores is put off until a verb needs one. Safe to use from several threads and after a fork.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._backends: dict[str, StorageBackend] = {}
+
+    def __repr__(self) -> str:
+        return f"Pipeline({self.project!r}, {self.settings.storage.location!r})"
+
+    @property
+    def project(self) -> str:
+        """The project's name, which begins the key of each of its objects."""
+        return self.settings.project.name
+
+    @property
+    def backend(self) -> StorageBackend:
+        """The store that new objects go to."""
+        return self._backend_of(self.project)
+
+    def check(self, source: Source, place: Place) -> None:
+        """Raise if *source* could not be named at *place*. Reads nothing of it.
+
+        Raises
+        ------
+        ConfigurationError
+            If a key value does not suit the partition pattern.
+        InvalidKeyError
+            If the object key would be too long.
+        """
+        self._new_key(place, source.name or place.attribute)
+
+    def plan(self, source: Source, place: Place) -> Upload:
+        """Decide under which key and name *source* is going to be stored.
+
+        Reads at most the first bytes of the source, where its name does not tell its media type.
+        """
+        mime_type = source.mime_type or mime.guess(source.name, source.head)
+        name = source.name or f"{place.attribute}{mime.suffix_for(mime_type)}"
+        return Upload(self._new_key(place, name), place, source, name, mime_type)
+
+    def _new_key(self, place: Place, name: str) -> str:
+        return new_object_key(self.project, self.settings.object_storage.partition_pattern, place, name)
+
+    def ingest(self, upload: Upload, advance: Advance = lambda _: None) -> FileMetadata:
+        """Store the bytes of *upload* and return what the row is to record.
+
+        The source is read once; the hash is of the bytes that were sent. If anything fails there is no object.
+
+        Parameters
+        ----------
+        upload : Upload
+            As `plan` made it.
+        advance : callable
+            Told how many bytes have been read.
+
+        Raises
+        ------
+        SourceError
+            If the source cannot be read, or changes meanwhile.
+        VerificationError
+            If the source is a stored file whose bytes are not those of its row.
+        StorageError
+            If the store fails.
+        """
+        source = upload.source
+        with source.open() as bare:
+            reader = self._reader(source, HashingReader(bare, advance))
+            self.backend.upload(upload.key, reader, source.size)
+        moment = datetime.now(timezone.utc).replace(microsecond=0)
+        return FileMetadata(upload.key, reader.size, reader.hash, upload.name, moment, upload.mime_type)
+
+    def _reader(self, source: Source, reader: HashingReader) -> HashingReader:
+        if source.hash is None or source.size is None:
+            return reader
+        return VerifyingReader(reader, source.size, source.hash, lambda _: None)
+
+    def open(self, metadata: FileMetadata, **options: Any) -> BinaryIO:
+        """Open a stored file: binary, seekable, fetching what is read. What is read is *not* verified.
+
+        Parameters
+        ----------
+        metadata : FileMetadata
+            Which file.
+        **options
+            ``block_size``, ``cache_type`` and ``cache_options`` as fsspec has them.
+
+        Raises
+        ------
+        ObjectNotFoundError
+            If the object is gone.
+        SizeMismatchError
+            If it has not the recorded size.
+        """
+        file = self._backend_of(metadata.project).open(metadata.path, **options)
+        found = file.seek(0, os.SEEK_END)
+        if found != metadata.size:
+            file.close()
+            raise SizeMismatchError(f"{metadata.path}: expected {metadata.size} bytes, found {found}. {_CORRUPT}")
+        file.seek(0)
+        return file
+
+    def read(self, metadata: FileMetadata) -> bytes:
+        """Return the verified bytes of a stored file, all in memory."""
+        with self._verified(metadata, lambda _: None) as reader:
+            content = bytearray()
+            while chunk := reader.read(CHUNK_SIZE):
+                content += chunk
+        return bytes(content)
+
+    def verify(self, metadata: FileMetadata, progress: bool | None = None) -> None:
+        """Read a stored file to its end and raise unless its bytes are those recorded.
+
+        Raises
+        ------
+        VerificationError
+            If size or hash differ.
+        StorageError
+            If the object is gone or the store fails.
+        """
+        with self._progress("verifying", metadata, progress) as advance, self._verified(metadata, advance) as reader:
+            drain(reader)
+
+    def download(
+        self,
+        metadata: FileMetadata,
+        destination: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        progress: bool | None = None,
+    ) -> Path:
+        """Write the verified bytes of a stored file to *destination* and return the file's path.
+
+        See `FileRef.download`, which is this.
+        """
+        target = _target(destination, metadata.original_name)
+        if _is_there(target, metadata, overwrite=overwrite):
+            return target
+        with (
+            self._progress("downloading", metadata, progress) as advance,
+            self._verified(metadata, advance) as reader,
+            replacement(target) as write,
+        ):
+            copy(reader, write)
+        return target
+
+    def exists(self, metadata: FileMetadata) -> bool:
+        """Tell whether the object is in the store; raise if the store cannot be asked."""
+        return self._backend_of(metadata.project).exists(metadata.path)
+
+    def url(self, metadata: FileMetadata) -> str:
+        """Return the object's address without credentials."""
+        return self._backend_of(metadata.project).url(metadata.path)
+
+    def _backend_of(self, project: str) -> StorageBackend:
+        backend = self._backends.get(project)
+        if backend is None:
+            backend = self._backends.setdefault(project, self._opened(project))
+        return backend
+
+    def _opened(self, project: str) -> StorageBackend:
+        directory = self.settings.directory
+        if project == self.project:
+            return open_backend(self.settings.storage, project, directory)
+        if project not in self.settings.projects:
+            raise UnknownProjectError(
+                f"the file belongs to the project {project!r}, and this pipeline is {self.project!r}: say where the "
+                f"other one's objects are in a table [projects.{project}] of datajoint.toml, written like [storage]"
+            )
+        return open_backend(self.settings.projects[project], project, directory, read_only=True)
+
+    @contextmanager
+    def _verified(self, metadata: FileMetadata, advance: Advance) -> Iterator[VerifyingReader]:
+        """Open a stored file for reading to the end, and say which one it was if it is not what it should be."""
+        try:
+            with self._backend_of(metadata.project).open(metadata.path) as file:
+                yield VerifyingReader(file, metadata.size, metadata.hash, advance)
+        except VerificationError as error:
+            raise type(error)(f"{metadata.path}: {error}. {_CORRUPT}") from error
+        except DataJointFileError:
+            raise
+        except Exception as error:  # in the middle of reading, whatever the client below raises
+            raise translation(metadata.path, error).of(metadata.path) from error
+
+    def _progress(self, verb: str, metadata: FileMetadata, progress: bool | None) -> Any:
+        return progress_bar(f"{verb} {metadata.original_name}", metadata.size, progress)
+
+
+_CORRUPT = (
+    "The object in the store is not the file that was inserted: it was damaged, cut short or replaced. "
+    "No byte of it was handed out; restore it from a backup, or insert the file again"
+)
+
+
+def _target(destination: str | os.PathLike[str], name: str) -> Path:
+    """Return the file to write: *destination*, or *name* in it if it is, or looks like, a directory."""
+    path = Path(destination)
+    text = os.fspath(destination)
+    if path.is_dir() or text.endswith((os.sep, os.altsep or os.sep)):
+        path = path / check_name(name)
+    if path.is_dir():
+        raise DestinationError(f"{path} is a directory; give a file's path, or another directory")
+    return path
+
+
+def _is_there(target: Path, metadata: FileMetadata, *, overwrite: bool) -> bool:
+    """Tell whether an equal file is at *target*; refuse a different one unless it may be replaced."""
+    if not os.path.lexists(target):
+        return False
+    if target.is_file() and target.stat().st_size == metadata.size and hash_file(target) == metadata.hash:
+        return True
+    if overwrite:
+        return False
+    raise DestinationExistsError(
+        f"{target} exists and differs from {metadata.original_name} ({metadata.size} bytes, {metadata.hash}); it was "
+        "left as it is. Pass overwrite=True to replace it, or give another destination"
+    )
+
+
+_pipelines: dict[str, Pipeline] = {}
+_lock = threading.Lock()
+
+
+def register(name: str, pipeline: Pipeline) -> Pipeline:
+    """Make *pipeline* known in this process by *name*, so that a `FileRef` finds it. Returns the one that is known."""
+    with _lock:
+        known = _pipelines.get(name)
+        if known is None or known.settings != pipeline.settings:
+            _pipelines[name] = known = pipeline
+        return known
+
+
+def pipeline_named(name: str, project: str) -> Pipeline:
+    """Return the pipeline that a `FileRef` names, in whatever process it has come to.
+
+    It is the one registered by that name; else that of the configuration file of that name; else that of this
+    process's own ``datajoint.toml``, if it knows the project.
+
+    Parameters
+    ----------
+    name : str
+        The name the reference carries: the path of a ``datajoint.toml``, or one given to ``configure``.
+    project : str
+        The project of the file.
+
+    Raises
+    ------
+    ConfigurationNotFoundError
+        If there is no configuration to be found here.
+    UnknownProjectError
+        If the configuration found here does not know the project.
+    """
+    known = _pipelines.get(name)
+    if known is not None:
+        return known
+    path = Path(name) if name and Path(name).is_file() else find_configuration(Path.cwd())
+    if path is None:
+        raise ConfigurationNotFoundError(
+            f"a file of the project {project!r} is to be read, and there is no datajoint.toml here ({Path.cwd()} or "
+            f"above){f' nor at {name}' if name else ''}: set DATAJOINT_TOML, or call datajoint_file.configure(…)"
+        )
+    return register(str(path), Pipeline(_checked(load_settings(path), path, project)))
+
+
+def _checked(settings: Settings, path: Path, project: str) -> Settings:
+    if project not in (settings.project.name, *settings.projects):
+        raise UnknownProjectError(
+            f"a file of the project {project!r} is to be read, and {path} is the configuration of "
+            f"{settings.project.name!r} and has no table [projects.{project}]"
+        )
+    return settings

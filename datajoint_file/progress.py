@@ -1,0 +1,50 @@
+"""Progress bars for long transfers: on a terminal or in a notebook, after a second, never in scripts.
+
+Drawing is tqdm's, which DataJoint itself uses; this module decides when.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+Advance = Callable[[int], object]
+"""Told the number of bytes that have just been moved."""
+
+DELAY_SECONDS = 1.0
+"""Work that takes less shows no bar."""
+
+
+@contextmanager
+def progress_bar(description: str, total: int | None, show: bool | None = None) -> Iterator[Advance]:
+    """Show how a transfer gets on, and give the function to tell it.
+
+    Parameters
+    ----------
+    description : str
+        What is being done, to what.
+    total : int or None
+        Bytes to expect, if known.
+    show : bool or None
+        ``True`` always, ``False`` never, ``None`` on a terminal or in a notebook once a second has passed.
+    """
+    if not (is_interactive() if show is None else show):
+        yield _ignore
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a notebook without ipywidgets gets a text bar; that needs no warning
+        from tqdm.auto import tqdm
+    delay = 0.0 if show else DELAY_SECONDS
+    with tqdm(total=total, desc=description, unit="B", unit_scale=True, delay=delay, leave=bool(show)) as bar:
+        yield bar.update
+
+
+def is_interactive() -> bool:
+    """Tell whether somebody is looking: standard error is a terminal, or this is a notebook's kernel."""
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
+
+
+def _ignore(_count: int) -> None:
+    """Advance nothing."""

@@ -1,0 +1,265 @@
+"""A project on a POSIX file system: local disk, NFS, SMB.
+
+Published by link, so that a name is either absent or complete; flushed to the disk before it is announced.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import stat as stat_module
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+from datajoint_file.errors import (
+    ObjectExistsError,
+    ObjectNotFoundError,
+    StorageAccessError,
+    StorageError,
+    StorageUnavailableError,
+    UnsafePathError,
+)
+from datajoint_file.keys import check_object_key
+from datajoint_file.storage.backend import CHUNK_SIZE, Capabilities, ObjectStat, Reader
+from datajoint_file.storage.shared import DerivedVerbs
+
+PARTIAL_PREFIX = "~partial-"
+"""Begins the name of a file that is being written; no component of an object key begins so."""
+
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
+
+
+class LocalBackend(DerivedVerbs):
+    """Objects as files below one directory.
+
+    Parameters
+    ----------
+    root : Path
+        The project's directory. It must exist: a missing one is more often an unmounted disk than a new project.
+    project : str
+        The first part of every key; it stands for *root*.
+    durability : {"full", "none"}
+        ``"full"`` flushes file and directories to the disk before an upload returns. ``"none"`` leaves that to the
+        operating system: faster for many small files, and what a power cut takes is lost.
+
+    Notes
+    -----
+    An object is written under a temporary name in its own directory, flushed, made read-only, linked to its final name
+    (which fails if there is one), and its directory is flushed. Permissions follow the umask.
+    """
+
+    def __init__(self, root: Path, project: str, durability: Literal["full", "none"] = "full") -> None:
+        self.root = Path(root)
+        self.project = project
+        self._flushes = durability == "full"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities("file", atomic_create=True)
+
+    def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
+        path = self._path(key)
+        partial = path.with_name(f"{PARTIAL_PREFIX}{secrets.token_hex(8)}")
+        with self._translated(key):
+            self._make_directory(path.parent)
+            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
+        try:
+            written = self._write(key, descriptor, reader)
+            with self._translated(key):
+                _publish(partial, path)
+        except BaseException:
+            self._discard(partial)
+            raise
+        with self._translated(key):
+            self._flush_directory(path.parent)
+        return written
+
+    def open(
+        self,
+        key: str,
+        *,
+        block_size: int | None = None,
+        cache_type: str | None = None,
+        cache_options: dict[str, Any] | None = None,
+    ) -> BinaryIO:
+        with self._translated(key):
+            return os.fdopen(os.open(self._regular(key), os.O_RDONLY | os.O_NOFOLLOW), "rb")
+
+    def stat(self, key: str) -> ObjectStat:
+        with self._translated(key):
+            return _described(key, os.lstat(self._regular(key)))
+
+    def delete(self, key: str) -> None:
+        path = self._path(key)
+        with self._translated(key), suppress(FileNotFoundError):
+            self._require_root()
+            path.unlink()
+            self._flush_directory(path.parent)
+        self._remove_if_empty(path.parent)
+
+    def list(self, prefix: str = "") -> Iterator[ObjectStat]:
+        with self._translated(prefix):
+            self._require_root()
+        if prefix in ("", self.project):
+            yield from self._below(self.root, self.project)
+        elif prefix.startswith(f"{self.project}/"):
+            path = self._path(prefix)
+            if path.is_file():
+                yield self.stat(prefix)
+            elif path.is_dir():
+                yield from self._below(path, prefix)
+
+    def url(self, key: str) -> str:
+        return self._path(key).absolute().as_uri()
+
+    def _path(self, key: str) -> Path:
+        """Return the file of *key*, refusing what would leave the root, by name or through a planted link."""
+        project, _, rest = check_object_key(key).partition("/")
+        if project != self.project:
+            raise UnsafePathError(f"path = {key!r} is not of the project {self.project!r}")
+        path = self.root / rest
+        root = os.path.realpath(self.root)
+        if not os.path.realpath(path.parent).startswith(root.rstrip(os.sep) + os.sep):
+            raise UnsafePathError(f"path = {key!r} leaves the project's directory through a symbolic link")
+        return path
+
+    def _regular(self, key: str) -> Path:
+        path = self._path(key)
+        self._require_root()
+        if not stat_module.S_ISREG(os.lstat(path).st_mode):
+            raise ObjectNotFoundError(f"{key}: {path} is not a regular file").of(key)
+        return path
+
+    def _require_root(self) -> None:
+        if not self.root.is_dir():
+            raise StorageUnavailableError(
+                f"the project's directory {self.root} does not exist: is its disk mounted? "
+                f"For a new project create it with `mkdir -p {self.root}`"
+            )
+
+    def _make_directory(self, directory: Path) -> None:
+        """Create *directory* below the root, and flush the entry of each directory that is new."""
+        self._require_root()
+        missing = []
+        while not directory.is_dir():
+            missing.append(directory)
+            directory = directory.parent
+        for new in reversed(missing):
+            new.mkdir(exist_ok=True)
+            self._flush_directory(new.parent)
+
+    def _write(self, key: str, descriptor: int, reader: Reader) -> int:
+        """Copy *reader* into the open file, flush it, make it read-only. Errors of *reader* come through."""
+        written = 0
+        with os.fdopen(descriptor, "wb", buffering=0) as file:
+            while chunk := reader.read(CHUNK_SIZE):
+                with self._translated(key):
+                    written += _write_all(file, chunk)
+            with self._translated(key):
+                _make_read_only(file.fileno())
+                if self._flushes:
+                    os.fsync(file.fileno())
+        return written
+
+    def _flush_directory(self, directory: Path) -> None:
+        if not self._flushes:
+            return
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _discard(self, partial: Path) -> None:
+        with suppress(OSError):
+            partial.unlink()
+        self._remove_if_empty(partial.parent)
+
+    def _remove_if_empty(self, directory: Path) -> None:
+        """Remove an object's own directory, which no other write shares. Parents stay: others may be adding to them."""
+        if directory != self.root:
+            with suppress(OSError):
+                directory.rmdir()
+
+    def _below(self, directory: Path, prefix: str) -> Iterator[ObjectStat]:
+        with self._translated(prefix), os.scandir(directory) as scan:
+            entries = sorted(scan, key=lambda entry: entry.name)
+        for entry in entries:
+            key = f"{prefix}/{entry.name}"
+            if entry.is_dir(follow_symlinks=False):
+                yield from self._below(Path(entry.path), key)
+            elif entry.is_file(follow_symlinks=False) and not entry.name.startswith(PARTIAL_PREFIX):
+                with self._translated(key):
+                    yield _described(key, entry.stat(follow_symlinks=False))
+
+    @contextmanager
+    def _translated(self, key: str) -> Iterator[None]:
+        """Turn errors of the operating system into this package's."""
+        try:
+            yield
+        except StorageError:
+            raise
+        except OSError as error:
+            raise _translation(key, error).of(key) from error
+
+
+def _described(key: str, status: os.stat_result) -> ObjectStat:
+    return ObjectStat(key, status.st_size, datetime.fromtimestamp(status.st_mtime, timezone.utc))
+
+
+def _write_all(file: Any, chunk: bytes) -> int:
+    """Write all of *chunk*: an unbuffered write may take less, at a signal or when the disk fills."""
+    view = memoryview(chunk)
+    while view:
+        view = view[file.write(view) :]
+    return len(chunk)
+
+
+def _make_read_only(descriptor: int) -> None:
+    mode = stat_module.S_IMODE(os.fstat(descriptor).st_mode)
+    with suppress(PermissionError, NotImplementedError):  # SMB and FAT mounts have no such bits
+        os.fchmod(descriptor, mode & ~0o222)
+
+
+def _publish(partial: Path, path: Path) -> None:
+    """Give *partial* its final name, unless that is taken."""
+    try:
+        os.link(partial, path, follow_symlinks=False)
+    except FileExistsError:
+        # Over NFS the reply to a link that was made can be lost, and the repetition finds it.
+        if not os.path.samestat(os.lstat(partial), os.lstat(path)):
+            raise
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        return _publish_by_rename(partial, path)
+    partial.unlink()
+    return None
+
+
+def _publish_by_rename(partial: Path, path: Path) -> None:
+    """Publish where there are no hard links. The check leaves a gap, but 128 random bits keep names apart."""
+    if os.path.lexists(path):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+    partial.rename(path)
+
+
+def _translation(key: str, error: OSError) -> StorageError:
+    reason = f"{key}: {error.strerror or error}"
+    if isinstance(error, FileNotFoundError):
+        return ObjectNotFoundError(f"{reason}: there is no such object in the store")
+    if isinstance(error, FileExistsError):
+        return ObjectExistsError(f"{reason}: there is an object under this key, left as it is")
+    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+        return StorageAccessError(f"{reason}: the store's directory refuses this user ({error.filename})")
+    if isinstance(error, NotADirectoryError):
+        return ObjectNotFoundError(f"{reason}: there is no such object in the store")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageUnavailableError(f"{reason}: the store is full; nothing was left behind")
+    if error.errno in (errno.ESTALE, errno.EIO, errno.ETIMEDOUT, errno.EHOSTDOWN):
+        return StorageUnavailableError(f"{reason}: the store's disk does not answer properly")
+    return StorageError(reason)
