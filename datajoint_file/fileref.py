@@ -6,7 +6,7 @@ It holds metadata and the name of its pipeline; stores, credentials and caches a
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from html import escape
 from pathlib import Path
@@ -16,7 +16,7 @@ from datajoint_file.metadata import FileMetadata, format_timestamp
 from datajoint_file.pipeline import Pipeline, pipeline_named
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class FileRef:
     """A stored file.
 
@@ -39,8 +39,19 @@ class FileRef:
     >>> path = ref.download("/local/destination/")  # doctest: +SKIP
     """
 
+    __slots__ = ("metadata", "pipeline")  # by hand: with slots=True, setting a property fails by a TypeError of its own
+
     metadata: FileMetadata
-    pipeline: str = field(default="", compare=False)
+    pipeline: str
+
+    def __eq__(self, other: object) -> bool:
+        return self.metadata == other.metadata if isinstance(other, FileRef) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.metadata)
+
+    def __reduce__(self) -> tuple[type[FileRef], tuple[FileMetadata, str]]:
+        return FileRef, (self.metadata, self.pipeline)
 
     @classmethod
     def from_row(cls, row: object, pipeline: str) -> FileRef:

@@ -68,7 +68,7 @@ def check_storage(storage: StorageSettings, complain: Complaint, complain_creden
         return _check_other_protocol(storage, complain)
     if getattr(storage, kind.needs) is None:
         raise complain(kind.needs, f'backend = "{storage.backend}" needs it', _allowed(kind.needs))
-    for key in sorted(storage.model_fields_set - _ALWAYS - kind.takes - {kind.needs}):
+    for key in sorted(_said(storage) - _ALWAYS - kind.takes - {kind.needs}):
         taken = ", ".join(sorted(_ALWAYS | kind.takes | {kind.needs}))
         raise complain(key, f'backend = "{storage.backend}" does not take it', taken)
     for key in storage.credentials:
@@ -79,12 +79,17 @@ def check_storage(storage: StorageSettings, complain: Complaint, complain_creden
 
 
 def _check_other_protocol(storage: StorageSettings, complain: Complaint) -> None:
-    for key in sorted(storage.model_fields_set - _ALWAYS - _ANY_PROTOCOL):
+    for key in sorted(_said(storage) - _ALWAYS - _ANY_PROTOCOL):
         raise complain(
             key, f'backend = "{storage.backend}" does not take it', ", ".join(sorted(_ALWAYS | _ANY_PROTOCOL))
         )
     if (storage.path is None) == (storage.bucket is None):
         raise complain("path", f'backend = "{storage.backend}" needs either path or bucket', "a directory of the store")
+
+
+def _said(storage: StorageSettings) -> set[str]:
+    """Return the keys that say something: an empty ``[storage.credentials]`` suits every backend."""
+    return {key for key in storage.model_fields_set if getattr(storage, key) not in ({}, None)}
 
 
 def _allowed(key: str) -> str:

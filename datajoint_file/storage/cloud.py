@@ -221,7 +221,7 @@ class CloudBackend(DerivedVerbs):
 
     def _translation(self, key: str, error: Exception, *, writing: bool) -> StorageError:
         translated = translation(key, error)
-        if not isinstance(translated, ObjectNotFoundError):
+        if not isinstance(translated, ObjectNotFoundError | BucketNotFoundError):
             return translated
         try:
             self._require_bucket()

@@ -1,0 +1,144 @@
+"""Fixtures of the whole suite: real databases and real stores, shared by all workers of a run and stopped at its end.
+
+What a single kind of test needs stands beside it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import datajoint as dj
+import pytest
+
+import datajoint_file
+from tests.projects import DATABASES, Store, bare_filesystem, connect, unique
+from tests.servers import Servers
+from tests.servers.environment import isolated_environment
+
+DIRECTORY_VARIABLE = "DJF_TEST_SERVERS"
+OWNER_VARIABLE = "DJF_TEST_SERVERS_OWNER"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    os.environ.update(isolated_environment())
+    for variable in list(os.environ):
+        if variable.startswith(("DATAJOINT_FILE__", "DATAJOINT_TOML", "DJ_")):
+            del os.environ[variable]
+    if not hasattr(config, "workerinput"):
+        os.environ[DIRECTORY_VARIABLE] = tempfile.mkdtemp(prefix="djf-servers-")
+        os.environ[OWNER_VARIABLE] = str(os.getpid())
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        _servers().stop_all()
+        shutil.rmtree(os.environ[DIRECTORY_VARIABLE], ignore_errors=True)
+
+
+def _servers() -> Servers:
+    return Servers(Path(os.environ[DIRECTORY_VARIABLE]), int(os.environ[OWNER_VARIABLE]))
+
+
+@pytest.fixture(scope="session")
+def servers() -> Servers:
+    return _servers()
+
+
+@pytest.fixture(scope="session")
+def mysql(servers: Servers) -> Any:
+    return servers.mysql()
+
+
+@pytest.fixture(scope="session")
+def postgresql(servers: Servers) -> Any:
+    return servers.postgresql()
+
+
+@pytest.fixture(scope="session")
+def s3_storage(servers: Servers) -> dict[str, Any]:
+    """The table ``[storage]`` of a real S3 bucket, one for each worker."""
+    s3 = servers.s3()
+    credentials = {"key": s3.key, "secret": s3.secret}
+    bucket = unique("bucket").replace("_", "-")
+    table = {
+        "backend": "s3",
+        "bucket": bucket,
+        "endpoint_url": s3.endpoint_url,
+        "region": s3.region,
+        "credentials": credentials,
+    }
+    bare_filesystem(table).mkdir(bucket)
+    return table
+
+
+@pytest.fixture(scope="session")
+def gcs_storage(servers: Servers) -> dict[str, Any]:
+    bucket = unique("bucket").replace("_", "-")
+    table = {
+        "backend": "gcs",
+        "bucket": bucket,
+        "endpoint_url": servers.gcs().endpoint_url,
+        "credentials": {"token": "anon", "project": "test"},
+    }
+    bare_filesystem(table).mkdir(bucket)
+    return table
+
+
+@pytest.fixture(scope="session")
+def azure_storage(servers: Servers) -> dict[str, Any]:
+    container = unique("container").replace("_", "-")
+    table = {
+        "backend": "azure",
+        "container": container,
+        "credentials": {"connection_string": servers.azure().connection_string},
+    }
+    bare_filesystem(table).mkdir(container)
+    return table
+
+
+@pytest.fixture
+def local_storage(tmp_path: Path) -> dict[str, Any]:
+    (tmp_path / "store").mkdir()
+    return {"backend": "file", "path": str(tmp_path / "store")}
+
+
+@pytest.fixture(params=("local",))
+def store(request: pytest.FixtureRequest) -> Store:
+    """A fresh project; on a local disk unless a test asks for others with ``over_all_stores``."""
+    return Store(request.getfixturevalue(f"{request.param}_storage"), unique("project"))
+
+
+@pytest.fixture(params=DATABASES)
+def database(request: pytest.FixtureRequest) -> Any:
+    """The address of a real database server, MySQL-like and PostgreSQL in turn."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def instance(database: Any) -> Iterator[dj.Instance]:
+    """A connection that has no pipeline yet."""
+    made = connect(database)
+    yield made
+    made.connection.close()
+
+
+@pytest.fixture
+def pipeline(instance: dj.Instance, store: Store) -> dj.Instance:
+    """A connection whose pipeline is the project of ``store``."""
+    datajoint_file.configure(store.configuration(), connection=instance)
+    return instance
+
+
+@pytest.fixture
+def schema(pipeline: dj.Instance) -> Iterator[dj.Schema]:
+    """An empty database schema of a name that no other test has, dropped at the end."""
+    made = pipeline.Schema(unique("schema"))
+    yield made
+    if pipeline.connection.in_transaction:
+        pipeline.connection.cancel_transaction()
+    made.drop(prompt=False)

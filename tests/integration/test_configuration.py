@@ -1,0 +1,277 @@
+"""Which pipeline a connection gets, and what happens when there is none, or its store does not answer."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import datajoint as dj
+import pytest
+
+import datajoint_file
+from datajoint_file.errors import (
+    BucketNotFoundError,
+    ConfigurationError,
+    ConfigurationNotFoundError,
+    StorageAccessError,
+    StorageUnavailableError,
+)
+from tests.projects import Store, connect, unique
+
+TOML = """
+[project]
+name = "{project}"
+[storage]
+backend = "file"
+path = "store"
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    directory = tmp_path / "project"
+    (directory / "store").mkdir(parents=True)
+    (directory / "deep" / "down").mkdir(parents=True)
+    (directory / "datajoint.toml").write_text(TOML.format(project="found"))
+    return directory
+
+
+@pytest.fixture
+def made(instance: dj.Instance) -> Iterator[Any]:
+    """Make tables with a ``file`` attribute in schemas that are dropped at the end."""
+    schemas = []
+
+    def make() -> Any:
+        schemas.append(instance.Schema(unique("schema")))
+
+        @schemas[-1]
+        class Recording(dj.Manual):
+            definition = """
+            k : int32
+            ---
+            raw : file
+            """
+
+        return Recording
+
+    yield make
+    for schema in schemas:
+        schema.drop(prompt=False)
+
+
+def test_the_nearest_file_upwards_is_used_and_a_later_chdir_changes_nothing(
+    made: Any, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project / "deep" / "down")
+    table = made()
+    monkeypatch.chdir(tmp_path)
+    table.insert1({"k": 1, "raw": ("a.txt", b"a")})
+    ref = table.fetch1("raw")
+    assert ref.path.startswith("found/")
+    assert (project / "store" / ref.path.removeprefix("found/")).read_bytes() == b"a"
+    assert ref.read() == b"a"
+
+
+def test_the_variable_names_the_file(made: Any, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DATAJOINT_TOML", str(project / "datajoint.toml"))
+    table = made()
+    table.insert1({"k": 1, "raw": ("a.txt", b"a")})
+    assert table.fetch1("raw").read() == b"a"
+
+
+def test_variables_override_single_values(
+    made: Any, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("DATAJOINT_FILE__STORAGE__PATH", str(tmp_path / "elsewhere"))
+    made().insert1({"k": 1, "raw": ("a.txt", b"a")})
+    assert any((tmp_path / "elsewhere").iterdir())
+
+
+def test_a_missing_file_is_reported_when_a_file_attribute_needs_it(
+    made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    table = made()
+    with pytest.raises(ConfigurationNotFoundError, match="datajoint-file init"):
+        table.insert1({"k": 1, "raw": ("a.txt", b"a")})
+    (tmp_path / "store").mkdir()
+    (tmp_path / "datajoint.toml").write_text(TOML.format(project="late"))
+    table.insert1({"k": 1, "raw": ("a.txt", b"a")})
+    assert table.fetch1("raw").path.startswith("late/")
+
+
+def test_a_broken_file_harms_no_table_without_files(
+    instance: dj.Instance, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "datajoint.toml").write_text("[project\n")
+    monkeypatch.chdir(project)
+    schema = instance.Schema(unique("schema"))
+    try:
+
+        @schema
+        class Plain(dj.Manual):
+            definition = """
+            k : int32
+            """
+
+        Plain.insert1({"k": 1})
+        assert len(Plain()) == 1
+        with pytest.raises(ConfigurationError, match=r"datajoint.toml is not valid TOML"):
+
+            @schema
+            class WithFile(dj.Manual):
+                definition = """
+                k : int32
+                ---
+                raw : file
+                """
+
+    finally:
+        schema.drop(prompt=False)
+
+
+def test_a_second_pipeline_on_one_connection_is_refused_with_the_way_out(
+    made: Any, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    first = made()
+    other = tmp_path / "other"
+    (other / "store").mkdir(parents=True)
+    (other / "datajoint.toml").write_text(TOML.format(project="other"))
+    monkeypatch.chdir(other)
+    second = made()
+
+    first.insert1({"k": 1, "raw": ("a.txt", b"a")})
+    with pytest.raises(ConfigurationError, match=r"(?s)other/datajoint.toml.*project/datajoint.toml.*dj.Instance"):
+        second.insert1({"k": 1, "raw": ("a.txt", b"a")})
+    with pytest.raises(ConfigurationError, match="already uses the pipeline 'found'"):
+        datajoint_file.configure(other / "datajoint.toml", connection=first().connection)
+
+
+def test_two_connections_have_two_pipelines(database: Any, tmp_path: Path) -> None:
+    name, tables = unique("schema"), []
+    for project in ("one", "two"):
+        (tmp_path / project).mkdir()
+        instance = connect(database)
+        document = {"project": {"name": project}, "storage": {"backend": "file", "path": str(tmp_path / project)}}
+        datajoint_file.configure(document, connection=instance)
+        schema = instance.Schema(f"{name}_{project}")
+
+        @schema
+        class Recording(dj.Manual):
+            definition = """
+            k : int32
+            ---
+            raw : file
+            """
+
+        Recording.insert1({"k": 1, "raw": ("a.txt", project.encode())})
+        tables.append((instance, schema, Recording))
+    for (instance, schema, table), project in zip(tables, ("one", "two"), strict=True):
+        assert table.fetch1("raw").path.startswith(f"{project}/")
+        assert table.fetch1("raw").read() == project.encode()
+        schema.drop(prompt=False)
+        instance.connection.close()
+
+
+def test_a_root_inside_a_store_of_datajoint_is_refused(instance: dj.Instance, made: Any, tmp_path: Path) -> None:
+    (tmp_path / "store" / "inside").mkdir(parents=True)
+    instance.config.stores = {"main": {"protocol": "file", "location": str(tmp_path / "store")}}
+    document = {"project": {"name": "p"}, "storage": {"backend": "file", "path": str(tmp_path / "store" / "inside")}}
+    with pytest.raises(ConfigurationError, match="store 'main'"):
+        datajoint_file.configure(document, connection=instance)
+
+
+def bad_store(instance: dj.Instance, made: Any, table: dict[str, Any]) -> Any:
+    datajoint_file.configure({"project": {"name": "p"}, "storage": table}, connection=instance)
+    return made()
+
+
+def test_a_missing_directory_is_an_error_before_any_row(instance: dj.Instance, made: Any, tmp_path: Path) -> None:
+    recording = bad_store(instance, made, {"backend": "file", "path": str(tmp_path / "unmounted")})
+    with pytest.raises(StorageUnavailableError, match=r"Recording.raw \(k=1\).*mkdir -p") as caught:
+        recording.insert1({"k": 1, "raw": ("a.txt", b"a")})
+    assert isinstance(caught.value, ConnectionError)
+    assert len(recording()) == 0
+
+
+@pytest.mark.parametrize("kind", ["s3", "gcs", "azure"])
+@pytest.mark.parametrize("database", ["mysql"], indirect=True)
+def test_a_missing_bucket_is_an_error_before_any_row(
+    instance: dj.Instance, made: Any, kind: str, request: pytest.FixtureRequest
+) -> None:
+    table = dict(request.getfixturevalue(f"{kind}_storage"))
+    table["container" if kind == "azure" else "bucket"] = "no-such-bucket"
+    recording = bad_store(instance, made, table)
+    with pytest.raises(BucketNotFoundError, match="no-such-bucket"):
+        recording.insert1({"k": 1, "raw": ("a.txt", b"a")})
+    assert len(recording()) == 0
+
+
+@pytest.mark.parametrize("database", ["mysql"], indirect=True)
+def test_wrong_credentials_are_an_error_that_does_not_show_them(
+    instance: dj.Instance, made: Any, s3_storage: dict[str, Any]
+) -> None:
+    canary = "CANARYwrongsecret0123456789"
+    table = {**s3_storage, "credentials": {"key": "nobody", "secret": canary}}
+    recording = bad_store(instance, made, table)
+    with pytest.raises(StorageAccessError, match=r"\[storage.credentials\]") as caught:
+        recording.insert1({"k": 1, "raw": ("a.txt", b"a")})
+    assert canary not in str(caught.value)
+    assert canary not in repr(caught.value)
+
+
+@pytest.mark.parametrize("database", ["mysql"], indirect=True)
+def test_an_unreachable_store_is_an_error_before_any_row(instance: dj.Instance, made: Any) -> None:
+    table = {
+        "backend": "s3",
+        "bucket": "b",
+        "endpoint_url": "http://127.0.0.1:9",
+        "credentials": {"key": "k", "secret": "s"},
+        "options": {"config_kwargs": {"retries": {"max_attempts": 0}, "connect_timeout": 1}},
+    }
+    recording = bad_store(instance, made, table)
+    with pytest.raises(StorageUnavailableError, match="cannot be reached"):
+        recording.insert1({"k": 1, "raw": ("a.txt", b"a")})
+    assert len(recording()) == 0
+
+
+def test_thread_safe_mode_is_respected(database: Any, store: Store, tmp_path: Path) -> None:
+    backend = connect(database).connection.adapter.backend
+    code = f"""
+import warnings; warnings.simplefilter("ignore")
+import datajoint as dj, datajoint_file
+document = {store.configuration()!r}
+try:
+    datajoint_file.configure(document)
+except dj.errors.ThreadSafetyError:
+    print("refused")
+instance = dj.Instance({database.host!r}, {database.user!r}, {database.password!r}, port={database.port},
+                       use_tls=False, backend={backend!r})
+datajoint_file.configure(document, connection=instance)
+schema = instance.Schema({unique("schema")!r})
+@schema
+class Recording(dj.Manual):
+    definition = '''
+    k : int32
+    ---
+    raw : file
+    '''
+Recording.insert1({{"k": 1, "raw": ("a.txt", b"a")}})
+print(Recording.fetch1("raw").read())
+schema.drop(prompt=False)
+"""
+    environment = {**os.environ, "DJ_THREAD_SAFE": "true"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "refused" in done.stdout
+    assert "b'a'" in done.stdout

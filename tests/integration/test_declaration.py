@@ -1,0 +1,369 @@
+"""Declaring ``file`` attributes: spellings, refusals before DDL, describe, alter, and every kind of table."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import datajoint as dj
+import pytest
+
+import datajoint_file
+from datajoint_file.errors import DeclarationError
+from tests.projects import Store, unique
+
+
+def columns(table: Any) -> list[tuple[Any, ...]]:
+    """Type, nullability and comment of the table's columns, as the server's catalogue has them."""
+    if table().adapter.backend == "mysql":
+        query = (
+            "SELECT column_name, data_type, column_type, is_nullable, column_comment FROM information_schema.columns "
+            f"WHERE table_schema = '{table.database}' AND table_name = '{table.table_name}' ORDER BY ordinal_position"
+        )
+    else:
+        query = (
+            "SELECT column_name, data_type, udt_name, is_nullable, "
+            "col_description(format('%%I.%%I', table_schema, table_name)::regclass, ordinal_position) "
+            "FROM information_schema.columns "
+            f"WHERE table_schema = '{table.database}' AND table_name = '{table.table_name}' ORDER BY ordinal_position"
+        )
+    return [tuple(row) for row in table().connection.query(query).fetchall()]
+
+
+def test_both_spellings_declare_the_same_column(schema: dj.Schema) -> None:
+    @schema
+    class Bare(dj.Manual):
+        definition = """
+        # a comment on the table
+        k : int32
+        ---
+        raw : file    # the recording
+        more=null:file
+        """
+
+    @schema
+    class Angled(dj.Manual):
+        definition = """
+        # a comment on the table
+        k : int32
+        ---
+        raw : <file>    # the recording
+        more=null:<file>
+        """
+
+    assert columns(Bare) == columns(Angled)
+    kind = "jsonb" if schema.connection.adapter.backend == "postgresql" else "json"
+    raw = columns(Bare)[1]
+    assert kind in raw or raw[1] == "longtext"  # MariaDB's json is a longtext with a check
+    assert raw[-1] == ":<file>:the recording"
+    assert columns(Bare)[2][3] == "YES"
+
+
+def test_describe_round_trips_and_alter_sees_no_difference(schema: dj.Schema) -> None:
+    @schema
+    class Recording(dj.Manual):
+        definition = """
+        k : int32
+        ---
+        raw : file    # the recording
+        more = null : file
+        """
+
+    described = Recording.describe()
+    assert re.search(r"raw +: <file> +# the recording", described)
+    assert re.search(r"more=null +: <file>", described)
+    before = columns(Recording)
+    Recording.definition = described
+    Recording().alter(prompt=False)
+    assert columns(Recording) == before
+
+
+def test_a_file_attribute_is_added_to_a_filled_table(schema: dj.Schema, store: Store) -> None:
+    @schema
+    class Recording(dj.Manual):
+        definition = """
+        k : int32
+        ---
+        raw : file
+        """
+
+    Recording.insert1({"k": 1, "raw": ("a.bin", b"a")})
+    Recording.definition = """
+    k : int32
+    ---
+    raw : file
+    extra = null : file
+    """
+    Recording().alter(prompt=False)
+
+    assert Recording.fetch1("extra") is None
+    Recording.update1({"k": 1, "extra": ("b.bin", b"b")})
+    assert Recording.fetch1("extra").read() == b"b"
+    assert Recording.fetch1("raw").read() == b"a"
+    assert re.search(r"extra=null +: <file>", Recording.describe())
+
+
+REFUSED = {
+    "primary key": ("raw : file\n---\nnote : varchar(10)", "primary key"),
+    "angled primary key": ("k : int32\nraw : <file>", "primary key"),
+    "default": ("k : int32\n---\nraw = 'x.dat' : file", "no default but null"),
+    "named store": ("k : int32\n---\nraw : file@main", "storage belongs to the pipeline"),
+    "angled named store": ("k : int32\n---\nraw : <file@main>", "storage belongs to the pipeline"),
+    "default store": ("k : int32\n---\nraw : <file@>", "storage belongs to the pipeline"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_work_is_refused_before_any_ddl(schema: dj.Schema, case: str) -> None:
+    text, message = REFUSED[case]
+    with pytest.raises(DeclarationError, match=message):
+        schema(type("Refused", (dj.Manual,), {"definition": text}))
+    assert schema.list_tables() == []
+
+
+def test_a_partition_by_a_secondary_attribute_is_refused_before_any_ddl(pipeline_with_partition: Any) -> None:
+    schema, _ = pipeline_with_partition("day{day}")
+    with pytest.raises(DeclarationError, match=r"partition_pattern = \"day\{day\}\" names day"):
+
+        @schema
+        class Recording(dj.Manual):
+            definition = """
+            k : int32
+            ---
+            day : date
+            raw : file
+            """
+
+    assert schema.list_tables() == []
+
+    @schema
+    class WithoutFiles(dj.Manual):
+        definition = """
+        k : int32
+        ---
+        day : date
+        """
+
+
+def test_a_partition_by_an_attribute_altered_in_is_refused(pipeline_with_partition: Any) -> None:
+    schema, _ = pipeline_with_partition("day{day}")
+
+    @schema
+    class Recording(dj.Manual):
+        definition = """
+        k : int32
+        ---
+        raw : file
+        """
+
+    Recording.definition = """
+    k : int32
+    ---
+    raw : file
+    day = null : date
+    """
+    with pytest.raises(DeclarationError, match="names day"):
+        Recording().alter(prompt=False)
+    assert "day" not in [column[0] for column in columns(Recording)]
+
+
+def test_every_kind_of_table_holds_files(schema: dj.Schema, store: Store) -> None:
+    @schema
+    class Method(dj.Lookup):
+        definition = """
+        method : varchar(12)
+        ---
+        template : file
+        """
+        contents = [{"method": name, "template": (f"{name}.txt", name.encode())} for name in ("fast", "slow")]
+
+    @schema
+    class Recording(dj.Manual):
+        definition = """
+        subject_id : int32
+        ---
+        -> Method
+        raw : file
+        """
+
+        class Trace(dj.Part):
+            definition = """
+            -> master
+            trace : int32
+            ---
+            data : file
+            """
+
+    @schema
+    class Filtered(dj.Computed):
+        definition = """
+        -> Recording
+        ---
+        result : file
+        """
+
+        def make(self, key: dict[str, Any]) -> None:
+            content = (Recording & key).fetch1("raw").read()
+            self.insert1({**key, "result": ("upper.txt", content.upper())})
+
+    @schema
+    class Imported(dj.Imported):
+        definition = """
+        -> Recording.Trace
+        ---
+        copy : file
+        """
+
+        def make(self, key: dict[str, Any]) -> None:
+            self.insert1({**key, "copy": (Recording.Trace & key).fetch1("data")})
+
+    Recording.insert1({"subject_id": 1, "method": "fast", "raw": ("r.txt", b"raw")})
+    Recording.Trace.insert([{"subject_id": 1, "trace": i, "data": ("t.txt", b"%d" % i)} for i in range(2)])
+    Filtered.populate()
+    Imported.populate()
+
+    assert Filtered.fetch1("result").read() == b"RAW"
+    assert {ref.read() for ref in Imported.to_arrays("copy")} == {b"0", b"1"}
+    joined = (Recording * Method * Filtered).fetch1()
+    assert (joined["template"].read(), joined["result"].read()) == (b"fast", b"RAW")
+    names = {key.split("/objects/")[1].split("/")[0] for key in store.object_keys()}
+    assert names == {
+        "Method-template",
+        "Recording-raw",
+        "Recording.Trace-data",
+        "Filtered-result",
+        "Imported-copy",
+    }
+    if schema.connection.adapter.backend == "mysql":
+        schema(Method)  # contents are there already: nothing is stored again
+        assert len(store.object_keys()) == 8
+
+
+def test_an_auto_increment_key_is_refused_before_anything_is_stored(schema: dj.Schema, store: Store) -> None:
+    if schema.connection.adapter.backend == "postgresql":
+        return  # DataJoint declares no auto-increment attributes there
+
+    @schema
+    class Counted(dj.Manual):
+        definition = """
+        k : int auto_increment
+        ---
+        raw : file
+        """
+
+    with pytest.raises(datajoint_file.errors.InvalidKeyError, match="k has no value"):
+        Counted.insert1({"raw": ("x", b"")})
+    assert store.object_keys() == []
+    Counted.insert1({"k": 5, "raw": ("x", b"5")})
+    assert Counted.fetch1("raw").read() == b"5"
+
+
+def test_free_tables_and_virtual_modules_insert_and_fetch(
+    schema: dj.Schema, pipeline: dj.Instance, store: Store
+) -> None:
+    @schema
+    class Recording(dj.Manual):
+        definition = """
+        k : int32
+        ---
+        raw : file
+        """
+
+        class Trace(dj.Part):
+            definition = """
+            -> master
+            trace : int32
+            ---
+            data : file
+            """
+
+    free = pipeline.FreeTable(Recording.full_table_name)
+    free.insert1({"k": 1, "raw": ("a.txt", b"free")})
+    module = dj.VirtualModule("lab", schema.database, connection=pipeline.connection)
+    module.Recording.insert1({"k": 2, "raw": ("a.txt", b"virtual")})
+    module.Recording.Trace.insert1({"k": 2, "trace": 1, "data": ("t.txt", b"trace")})
+
+    assert [ref.read() for ref in free.to_arrays("raw", order_by="k")] == [b"free", b"virtual"]
+    assert module.Recording.Trace.fetch1("data").read() == b"trace"
+    assert {key.split("/objects/")[1].split("/")[0] for key in store.object_keys()} == {
+        "Recording-raw",
+        "Recording.Trace-data",
+    }
+
+
+def test_renamed_attributes_stay_files(schema: dj.Schema) -> None:
+    @schema
+    class Recording(dj.Manual):
+        definition = """
+        k : int32
+        ---
+        raw : file
+        """
+
+    Recording.insert1({"k": 1, "raw": ("a.txt", b"a")})
+    assert (Recording.proj(other="raw")).fetch1("other").read() == b"a"
+    assert "<file>" in repr(Recording())
+
+
+def test_a_process_that_never_imported_the_package_reads_and_writes(
+    schema: dj.Schema, database: Any, store: Store, tmp_path: Path
+) -> None:
+    @schema
+    class Recording(dj.Manual):
+        definition = """
+        k : int32
+        ---
+        raw : file
+        """
+
+    Recording.insert1({"k": 1, "raw": ("a.txt", b"first")})
+    (tmp_path / "datajoint.toml").write_text(
+        f'[project]\nname = "{store.project}"\n[storage]\nbackend = "file"\npath = "{store.table["path"]}"\n'
+    )
+    code = f"""
+import sys, warnings
+warnings.simplefilter("ignore")
+import datajoint as dj
+assert "datajoint_file" not in sys.modules
+instance = dj.Instance({database.host!r}, {database.user!r}, {database.password!r}, port={database.port},
+                       use_tls=False, backend={schema.connection.adapter.backend!r})
+module = dj.VirtualModule("lab", {schema.database!r}, connection=instance.connection)
+print(module.Recording.fetch1("raw").read())
+module.Recording.insert1({{"k": 2, "raw": ("b.txt", b"second")}})
+schema = instance.Schema({schema.database!r})
+@schema
+class Angled(dj.Manual):
+    definition = '''
+    k : int32
+    ---
+    raw : <file>
+    '''
+Angled.insert1({{"k": 1, "raw": ("c.txt", b"third")}})
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "b'first'" in done.stdout
+    assert (Recording & "k=2").fetch1("raw").read() == b"second"
+    assert len(store.object_keys()) == 3
+
+
+def test_a_foreign_schema_name_is_safe_in_keys(pipeline: dj.Instance, store: Store) -> None:
+    schema = pipeline.Schema(f"{unique('s')}-x#y")
+    try:
+
+        @schema
+        class Recording(dj.Manual):
+            definition = """
+            k : int32
+            ---
+            raw : file
+            """
+
+        Recording.insert1({"k": 1, "raw": ("a.txt", b"a")})
+        assert Recording.fetch1("raw").read() == b"a"
+        assert all("#" not in key for key in store.object_keys())
+    finally:
+        schema.drop(prompt=False)

@@ -1,0 +1,101 @@
+"""Projects in real stores and connections to real databases, as tests make and look at them.
+
+The fixtures that hand them out are in ``conftest``.
+"""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+from typing import Any
+
+import datajoint as dj
+import fsspec
+import pytest
+
+from datajoint_file.config import parse_settings
+from datajoint_file.storage.factory import _connector  # the door beside the backend: the same bucket, bare
+
+DATABASES = ("mysql", "postgresql")
+STORES = ["local", "s3", "gcs", "azure"]
+
+over_all_stores = pytest.mark.parametrize("store", STORES, indirect=True)
+over_local_and_s3 = pytest.mark.parametrize("store", ["local", "s3"], indirect=True)
+
+
+def unique(prefix: str) -> str:
+    return f"{prefix}_{uuid.uuid4().hex[:12]}"
+
+
+def bare_filesystem(table: dict[str, Any]) -> Any:
+    """Return the fsspec filesystem of a ``[storage]`` table: what tests look at stores with, past the package."""
+    protocol = {"s3": "s3", "gcs": "gs", "azure": "abfs"}.get(table["backend"])
+    if protocol is None:
+        return fsspec.filesystem(table["backend"])
+    settings = parse_settings({"project": {"name": "bare"}, "storage": table}, "test")
+    return _connector(settings.storage, protocol, None)()
+
+
+class Store:
+    """A project in a real store, seen past the package under test.
+
+    Parameters
+    ----------
+    table : dict
+        Its ``[storage]`` table.
+    project : str
+        A project name that no other test has.
+    """
+
+    def __init__(self, table: dict[str, Any], project: str) -> None:
+        self.table = table
+        self.project = project
+        self.is_local = table["backend"] == "file"
+
+    def configuration(self, partition_pattern: str = "", **tables: Any) -> dict[str, Any]:
+        document: dict[str, Any] = {"project": {"name": self.project}, "storage": self.table, **tables}
+        if partition_pattern:
+            document["object_storage"] = {"partition_pattern": partition_pattern}
+        return document
+
+    def object_keys(self) -> list[str]:
+        """All objects of the project, temporary ones included."""
+        if self.is_local:
+            root = Path(self.table["path"])
+            return sorted(f"{self.project}/{p.relative_to(root)}" for p in root.rglob("*") if p.is_file())
+        root_name = self.table.get("bucket") or self.table["container"]
+        found = bare_filesystem(self.table).find(f"{root_name}/{self.project}")
+        return sorted(name.removeprefix(f"{root_name}/") for name in found)
+
+    def content(self, key: str) -> bytes:
+        if self.is_local:
+            return (Path(self.table["path"]) / key.partition("/")[2]).read_bytes()
+        root_name = self.table.get("bucket") or self.table["container"]
+        return bytes(bare_filesystem(self.table).cat_file(f"{root_name}/{key}"))
+
+    def damage(self, key: str, content: bytes) -> None:
+        """Put other bytes in an object's place, as a fault or an attacker would."""
+        if self.is_local:
+            path = Path(self.table["path"]) / key.partition("/")[2]
+            path.unlink()
+            path.write_bytes(content)
+        else:
+            root_name = self.table.get("bucket") or self.table["container"]
+            bare_filesystem(self.table).pipe_file(f"{root_name}/{key}", content)
+
+    def remove(self, key: str) -> None:
+        if self.is_local:
+            (Path(self.table["path"]) / key.partition("/")[2]).unlink()
+        else:
+            root_name = self.table.get("bucket") or self.table["container"]
+            bare_filesystem(self.table).rm_file(f"{root_name}/{key}")
+
+
+def connect(database: Any) -> dj.Instance:
+    """Return a fresh connection with settings of its own."""
+    backend = "postgresql" if "postgres" in type(database).__name__.lower() else "mysql"
+    instance = dj.Instance(
+        database.host, database.user, database.password, port=database.port, use_tls=False, backend=backend
+    )
+    instance.config.safemode = False
+    return instance
