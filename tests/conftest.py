@@ -18,17 +18,16 @@ import pytest
 import datajoint_file
 from tests.projects import DATABASES, Store, bare_filesystem, connect, unique
 from tests.servers import Servers
-from tests.servers.environment import isolated_environment
+from tests.servers.environment import ambient_variables, isolated_environment
 
 DIRECTORY_VARIABLE = "DJF_TEST_SERVERS"
 OWNER_VARIABLE = "DJF_TEST_SERVERS_OWNER"
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    for variable in ambient_variables():
+        del os.environ[variable]
     os.environ.update(isolated_environment())
-    for variable in list(os.environ):
-        if variable.startswith(("DATAJOINT_FILE__", "DATAJOINT_TOML", "DJ_")):
-            del os.environ[variable]
     if not hasattr(config, "workerinput"):
         os.environ[DIRECTORY_VARIABLE] = tempfile.mkdtemp(prefix="djf-servers-")
         os.environ[OWNER_VARIABLE] = str(os.getpid())

@@ -1,10 +1,14 @@
 """Run one server for as long as its owner lives, then stop it and remove what it left.
 
-Started by file name with nothing but the standard library, so that it is up in milliseconds and needs no working directory. It knows
-nothing of particular servers: a ``Job``, read from the ``job.json`` beside the server's log, says what to run.
+It knows nothing of particular servers: a ``Job``, read from the ``job.json`` beside the server's log, says what to run.
+Started by file name with nothing but the standard library, so that it is up in milliseconds and needs no working
+directory.
 
-The owner is the process that began the test run. Its death is noticed by polling, because that also works when it was killed and
-when it is not the parent of this process.
+The owner is the process that began the test run. Its death is noticed by polling, because that also works when it was
+killed and when it is not the parent of this process. Whoever starts a supervisor talks to it through files only, as it
+may be any process of the run and end before the run does: ``exited`` appears when the server has ended by itself, and a
+file ``stop``, in the server's directory or in the one above it, ends the job. A directory that is gone is the sign that
+everything is.
 """
 
 from __future__ import annotations
@@ -25,8 +29,10 @@ from types import FrameType
 
 JOB, LOG, EXITED, STOP = "job.json", "log", "exited", "stop"
 POLL_SECONDS = 0.1
+FIRST_PAUSE_SECONDS = 0.005
 GRACE_SECONDS = 5.0
 PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,7 @@ class Job:
 
 
 def started_at(pid: int) -> str | None:
-    """Return when a living process started, in a form that is good for comparing only; None if it is dead or a zombie."""
+    """Return when a process started, in a form that is good for comparing only; None if it is dead or a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
@@ -92,45 +98,59 @@ class Supervisor:
         self.process: subprocess.Popen[bytes] | None = None
 
     def run(self) -> None:
-        """Run the steps, wait for the end of the run or a signal, stop the server, clean up."""
+        """Run the steps, wait until the job is over, stop the server, clean up."""
         try:
             if self._run_steps():
                 self._wait_for_end()
         finally:
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            signal.signal(signal.SIGTERM, _do_nothing)
             self._stop_server()
             self._clean_up()
 
     def _run_steps(self) -> bool:
+        """Run the commands; True when they ended by themselves, False when the job was over first."""
         for step in self.job.steps:
-            self.process = self._start(step)
+            try:
+                self.process = self._start(step)
+            except OSError as error:
+                return self._note_exit(f"{step[0]}: {error}")
             if not self._wait_for_step(self.process):
                 return False
-            if step is not self.job.steps[-1] and self.process.returncode != 0:
+            if self.process.returncode:
                 break
-        (self.directory / EXITED).write_text(str(self.process.returncode if self.process else 0))
+        return self._note_exit("")
+
+    def _note_exit(self, reason: str) -> bool:
+        with (self.directory / LOG).open("a", encoding="utf-8") as log:
+            log.write(reason)
+        (self.directory / EXITED).touch()
         return True
 
     def _wait_for_step(self, process: subprocess.Popen[bytes]) -> bool:
-        """Wait for a command; False if the run ended before it did."""
+        """Wait for a command; False if the job was over first."""
+        pause = FIRST_PAUSE_SECONDS
         while not self._is_over():
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(POLL_SECONDS)
+            if process.poll() is not None:
                 return True
+            time.sleep(pause)
+            pause = min(1.5 * pause, POLL_SECONDS)
         return False
 
     def _wait_for_end(self) -> None:
-        """Keep the log of a server that died, for whoever asks for it, as long as the run lasts."""
+        """Keep the log of a server that died, for whoever asks for it."""
         while not self._is_over():
             time.sleep(POLL_SECONDS)
 
     def _is_over(self) -> bool:
+        return self._run_is_over() or (self.directory / STOP).exists() or not self.directory.exists()
+
+    def _run_is_over(self) -> bool:
         owner_is_gone = started_at(self.job.owner_pid) != self.job.owner_started_at
-        return owner_is_gone or (self.directory.parent / STOP).exists() or not self.directory.exists()
+        return owner_is_gone or (self.directory.parent / STOP).exists()
 
     def _start(self, command: list[str]) -> subprocess.Popen[bytes]:
         user = self.job.user
-        with open(self.directory / LOG, "ab") as log:
+        with (self.directory / LOG).open("ab") as log:
             return subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -161,13 +181,12 @@ class Supervisor:
                 os.killpg(self.process.pid, number)
 
     def _clean_up(self) -> None:
-        """Remove what the server left; the last supervisor of a run that is over also removes the directory of the run."""
+        """Remove what the server left; the last supervisor of a run that is over also removes the run's directory."""
         for leftover in map(Path, self.job.leftovers):
             _remove(leftover)
-        is_over = self._is_over()
+        run_is_over, run_directory = self._run_is_over(), self.directory.parent
         _remove(self.directory)
-        run_directory = self.directory.parent
-        if is_over and not any(run_directory.glob(f"*/{JOB}")):
+        if run_is_over and not any(run_directory.glob(f"*/{JOB}")):
             _remove(run_directory)
 
 
@@ -182,18 +201,25 @@ def _remove(path: Path) -> None:
 def _die_with_parent() -> None:
     """Have the kernel kill the server if even the supervisor is killed (Linux)."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _exit_on_signal(number: int, frame: FrameType | None) -> None:
     raise SystemExit(128 + number)
 
 
+def _do_nothing(number: int, frame: FrameType | None) -> None:
+    """Unlike ``SIG_IGN``, a handler is not inherited by the server."""
+
+
 def main(directory: str) -> None:
-    """Supervise the job of a directory; SIGTERM ends it early."""
+    """Return at once, and supervise the job of a directory in the background; SIGTERM ends it early."""
+    if os.fork():
+        return
+    os.setsid()
     signal.signal(signal.SIGTERM, _exit_on_signal)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, _do_nothing)
+    signal.signal(signal.SIGINT, _do_nothing)
     Supervisor(Path(directory)).run()
 
 

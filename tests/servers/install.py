@@ -1,0 +1,56 @@
+"""Install the servers that do not come as Python packages: MariaDB by apt, Azurite by npm.
+
+``python -m tests.servers.install`` is quick when both are there. The other servers are wheels, which the tests'
+requirements name.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+from . import azurite, mysql
+from .errors import MissingServerError
+
+
+def main() -> int:
+    """Install what is missing; return 1, after saying what the user must run himself, if something could not be."""
+    problems = [problem for step in (install_mysql, install_azurite) if (problem := step())]
+    print("\n".join(problems), file=sys.stderr, end="\n" if problems else "")
+    return 1 if problems else 0
+
+
+def install_mysql() -> str | None:
+    """Install MariaDB unless a MySQL or MariaDB server is given or found; return the problem, if there is one."""
+    try:
+        if os.environ.get(mysql.GIVEN) or mysql.find_program():
+            return None
+    except MissingServerError as error:
+        if not (os.geteuid() == 0 and shutil.which("apt-get")):
+            return str(error)
+    package = mysql.INSTALL.split()[-1]
+    apt = ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", package]
+    return _try(["apt-get", "update", "--quiet"]) or _try(apt, {"DEBIAN_FRONTEND": "noninteractive"})
+
+
+def install_azurite() -> str | None:
+    """Install Azurite into the user's cache unless that version is there; return the problem, if there is one."""
+    if not (shutil.which("node") and shutil.which("npm")):
+        return str(MissingServerError("Node.js with npm", "apt-get install npm"))
+    if azurite.is_installed():
+        return None
+    azurite.prefix().mkdir(parents=True, exist_ok=True)
+    package = f"azurite@{azurite.VERSION}"
+    return _try(["npm", "install", "--no-audit", "--no-fund", "--prefix", str(azurite.prefix()), package])
+
+
+def _try(command: list[str], environment: dict[str, str] | None = None) -> str | None:
+    print("+", *command, flush=True)
+    code = subprocess.run(command, env={**os.environ, **(environment or {})}, check=False).returncode
+    return f"exit code {code}: {' '.join(command)}" if code else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
