@@ -1,0 +1,67 @@
+# Everything happens in a virtual environment of its own, .venv, made with PYTHON (3.10 or newer). Nothing else is needed.
+
+PYTHON ?= python3
+
+.DEFAULT_GOAL := help
+.PHONY: help
+help:
+	@echo "make demo          a tour on real images (DB=mysql: with the MySQL or MariaDB server of this machine)"
+	@echo "make demo-shell    a Python prompt with the tables of the tour"
+	@echo "make clean-demo    remove what the tour has left"
+	@echo "make test          all tests, against real servers that they start themselves (TESTS=path: only these)"
+	@echo "make check         style, types, import layers, documentation"
+	@echo "make docs          build the documentation into site/"
+
+# ---- The virtual environment ----
+# .venv/python-VERSION says that it is there, .venv/installed-EXTRA that the package is in it, with what that extra needs.
+
+# One that is there will do, unless another Python is asked for.
+ifeq ($(origin PYTHON),file)
+PYTHON_VERSION := $(if $(wildcard .venv/bin/python),$(patsubst .venv/python-%,%,$(wildcard .venv/python-*)))
+endif
+ifeq ($(PYTHON_VERSION),)
+PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || echo missing)
+endif
+
+.venv/installed-%: pyproject.toml .venv/python-$(PYTHON_VERSION)
+	@echo "Installing into .venv; the first time, this takes a minute or two …"
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch '$@'
+
+.venv/python-$(PYTHON_VERSION):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	    echo "$(PYTHON) is $(PYTHON_VERSION); Python 3.10 or newer is needed. Name one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -m venv --clear .venv
+	@touch '$@'
+
+# ---- The tour ----
+
+DB ?= postgresql
+
+.PHONY: demo demo-shell clean-demo
+demo: .venv/installed-demo
+	@.venv/bin/python -m examples.demo tour --database '$(DB)'
+
+demo-shell: .venv/installed-demo
+	@.venv/bin/python -m examples.demo shell --database '$(DB)'
+
+clean-demo:
+	@test ! -e .venv/installed-demo || for database in postgresql mysql; do \
+	    .venv/bin/python -m examples.demo stop --database $$database || exit 1; done
+	rm -rf demo-project demo-project-mysql
+
+# ---- Tests, checks, documentation ----
+
+.PHONY: test check docs
+test: .venv/installed-dev
+	@.venv/bin/python -m tests.servers.install
+	.venv/bin/python -m pytest --numprocesses auto $(TESTS)
+
+check: .venv/installed-dev docs
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+docs: .venv/installed-dev
+	.venv/bin/mkdocs build --strict --quiet

@@ -1,0 +1,1 @@
+"""What to copy from, and the demo that shows it running."""
