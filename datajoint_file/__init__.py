@@ -3,6 +3,7 @@
 Importing this package makes bare ``file`` a type in table definitions.
 """
 
+from datajoint_file import startup  # noqa: F401 - before DataJoint, which speaks while it is imported
 from datajoint_file.errors import DataJointFileError
 from datajoint_file.fileref import FileRef
 from datajoint_file.host import configure, install

@@ -47,6 +47,32 @@ from datajoint.errors import DataJointError
 _Error = TypeVar("_Error", bound="DataJointFileError")
 
 
+def brief(value: object, length: int = 80) -> str:
+    """Show *value*, which may be anything and of any size, on one short line of a message.
+
+    Examples
+    --------
+    >>> brief({"size": -1}), brief("x" * 1000)[-10:]
+    ("{'size': -1}", 'xxxxxxx...')
+    """
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - nested too deeply, too many digits, a broken __repr__: the message matters more
+        text = f"a value of type {type(value).__name__}"
+    return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
+def printable(text: str) -> str:
+    r"""Return *text*, escaped if it holds characters that break a line of a log or hide what it says.
+
+    Examples
+    --------
+    >>> printable("a.dat"), printable("a.dat\nERROR")
+    ('a.dat', "'a.dat\\nERROR'")
+    """
+    return text if text.isprintable() else ascii(text)
+
+
 class DataJointFileError(DataJointError):
     """Base of every error this package raises."""
 

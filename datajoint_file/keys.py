@@ -18,7 +18,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from datajoint_file.errors import ConfigurationError, InvalidKeyError, UnsafeNameError, UnsafePathError
+from datajoint_file.errors import (
+    ConfigurationError,
+    InvalidKeyError,
+    UnsafeNameError,
+    UnsafePathError,
+    brief,
+    printable,
+)
 from datajoint_file.keyvalues import KeyValue
 
 MAX_NAME_BYTES = 255
@@ -31,7 +38,7 @@ MAX_KEY_BYTES = 1024
 """Longest object key of S3, GCS and Azure."""
 
 _COMPONENT = re.compile(r"[A-Za-z0-9._=~%-]+")
-_BIDI_CONTROLS = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +57,7 @@ class Place:
     key: tuple[KeyValue, ...]
 
     def __str__(self) -> str:
-        key = ", ".join(f"{value.name}={value.text}" for value in self.key)
+        key = ", ".join(f"{value.name}={printable(value.text)}" for value in self.key)
         return f"{self.schema}.{self.table}.{self.attribute} ({key})"
 
 
@@ -74,10 +81,7 @@ def check_name(name: str) -> str:
     """
     reason = _why_unsafe(name)
     if reason:
-        shown = name if len(name) <= 60 else f"{name[:57]}..."
-        raise UnsafeNameError(
-            f"{ascii(shown) if not shown.isprintable() else repr(shown)} is not a file name: {reason}"
-        )
+        raise UnsafeNameError(f"{brief(name)} is not a file name: {reason}")
     return name
 
 
@@ -147,7 +151,7 @@ def check_object_key(key: str) -> str:
         ...
     datajoint_file.errors.UnsafePathError: path = 'lab/../../etc/passwd' leaves the project
     """
-    shown = ascii(key if len(key) <= 120 else f"{key[:117]}...")
+    shown = brief(key, 200)
     components = key.split("/")
     if "." in components or ".." in components:
         raise UnsafePathError(f"path = {shown} leaves the project")
@@ -226,13 +230,12 @@ class PartitionPattern:
 
 
 def _split_outside_braces(text: str) -> tuple[str, ...]:
-    components, depth = [""], 0
-    for character in text:
-        depth += (character == "{") - (character == "}")
-        if character == "/" and depth == 0:
+    components = [""]
+    for part in re.findall(r"\{\{|\}\}|\{[^{}]*\}|.", text, re.DOTALL):  # doubled braces are literal ones
+        if part == "/":
             components.append("")
         else:
-            components[-1] += character
+            components[-1] += part
     return tuple(components)
 
 

@@ -7,19 +7,27 @@ after keys is the business of `keys`.
 from __future__ import annotations
 
 import re
+import struct
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import ROUND_HALF_UP, Context, Decimal, InvalidOperation, Overflow
 from typing import Any
 
-from datajoint_file.errors import InvalidKeyError
+import numpy as np
+
+from datajoint_file.errors import InvalidKeyError, brief
+
+_DECIMALS = Context(prec=1100, Emin=-1100, Emax=1100, rounding=ROUND_HALF_UP, traps=[InvalidOperation, Overflow])
+"""Decimals as databases have them: up to 1000 digits, and a half is rounded away from zero."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class KeyValue:
     """One attribute of a primary key: its name, the kind of value, and the value in that kind's Python type.
+
+    Two are equal if their names, kinds and canonical spellings are, which is what the digest of a key is made of.
 
     Parameters
     ----------
@@ -34,6 +42,16 @@ class KeyValue:
     name: str
     kind: str
     value: Any
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, KeyValue) and self._identity == other._identity
+
+    def __hash__(self) -> int:
+        return hash(self._identity)
+
+    @property
+    def _identity(self) -> tuple[str, str, str]:
+        return self.name, self.kind, self.text
 
     @property
     def text(self) -> str:
@@ -71,28 +89,59 @@ def key_value(name: str, declared_type: str, value: Any) -> KeyValue:
     >>> key_value("dose", "decimal(6,3)", 1.5).text
     '1.500'
     """
-    if value is None:
+    if _is_missing(value):
         raise InvalidKeyError(
             f"the key attribute {name} has no value; objects are named after the complete primary key"
         )
     kind = kind_of(declared_type)
-    value = value.item() if type(value).__module__ == "numpy" and hasattr(value, "item") else value
     try:
-        converted = _CONVERT[kind](value)
-        converted = _quantized(converted, declared_type) if kind == "decimal" else converted
-    except (ValueError, TypeError, InvalidOperation, OverflowError) as error:
-        raise InvalidKeyError(f"the key attribute {name} = {value!r} is no value of type {declared_type}") from error
-    return KeyValue(name, kind, converted)
+        stored = _as_stored(_CONVERT[kind](_plain(value)), kind, declared_type)
+    except (ValueError, TypeError, ArithmeticError) as error:
+        raise InvalidKeyError(
+            f"the key attribute {name} = {brief(value)} is no value of type {declared_type}"
+        ) from error
+    return KeyValue(name, kind, stored)
+
+
+def _is_missing(value: Any) -> bool:
+    """Tell whether *value* is ``None``, or what NumPy and pandas have in its place (``NaN``, ``NaT``, ``NA``)."""
+    if isinstance(value, float | datetime | np.floating | np.datetime64 | np.timedelta64):
+        return bool(value != value)
+    return value is None or type(value).__name__ == "NAType"
+
+
+def _plain(value: Any) -> Any:
+    """Return Python's own value for a scalar of NumPy; other values as they are."""
+    if isinstance(value, np.datetime64 | np.timedelta64):
+        return _microseconds(value)
+    if isinstance(value, np.floating):
+        return float(str(value))  # DataJoint sends the shortest spelling: 0.1 as float32 is stored as 0.1
+    if isinstance(value, np.ndarray):
+        raise TypeError("an array")
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _microseconds(moment: Any) -> Any:
+    """Round *moment* to what databases keep; NumPy gives Python's type for no finer unit."""
+    whole = moment.astype(f"{moment.dtype.kind}8[us]")
+    return (whole + np.timedelta64(int(moment - whole >= np.timedelta64(500, "ns")), "us")).item()
+
+
+def _as_stored(value: Any, kind: str, declared_type: str) -> Any:
+    """Return what the database keeps of *value*: decimals to their scale, ``float32`` to its precision."""
+    if kind == "decimal":
+        return _quantized(value, declared_type)
+    return _single(value) if declared_type.strip().lower() == "float32" else value
 
 
 _KINDS: tuple[tuple[str, str], ...] = (
     (r"bool(ean)?|tinyint\(1\)", "bool"),
-    (r"u?int(8|16|32|64)|((tiny|small|medium|big)?int|integer|(small|big)?serial|year)(\(\d+\))?( unsigned)?.*", "int"),
+    (r"u?int(2|4|8|16|32|64)|((tiny|small|medium|big)?int|integer|(small|big)?serial|year)\b.*", "int"),
     (r"(decimal|numeric|dec|fixed)\b.*", "decimal"),
-    (r"float(32|64)?\b.*|double\b.*|real\b.*", "float"),
+    (r"float(4|8|32|64)?\b.*|double\b.*|real\b.*", "float"),
     (r"date", "date"),
-    (r"(datetime|timestamp)\b.*", "datetime"),
-    (r"time\b.*", "time"),
+    (r"(datetime|timestamp(tz)?)\b.*", "datetime"),
+    (r"time(tz)?\b.*", "time"),
     (r"uuid", "uuid"),
     (r"bytes|bytea|(var)?binary\b.*|.*blob", "bytes"),
 )
@@ -105,10 +154,12 @@ def kind_of(declared_type: str) -> str:
 
 
 def _to_int(value: Any) -> int:
-    number = int(value)
-    if not isinstance(value, str | bytes) and number != value:
+    number = int(value) if isinstance(value, str | bytes) else value
+    if not -(2**63) <= number < 2**64:  # asked first: int(Decimal("1e999999999")) would not come to an end
+        raise ValueError("more than 64 bits")
+    if number != int(number):
         raise ValueError("not a whole number")
-    return number
+    return int(number)
 
 
 def _to_bool(value: Any) -> int:
@@ -117,19 +168,32 @@ def _to_bool(value: Any) -> int:
 
 
 def _to_decimal(value: Any) -> Decimal:
-    number = Decimal(str(value))
+    number = _DECIMALS.create_decimal(str(int(value) if isinstance(value, bool) else value).strip())
     if not number.is_finite():
         raise ValueError("not a finite number")
-    return number.normalize() + 0  # plus zero: -0 is 0
+    return _unsigned_zero(number.normalize(_DECIMALS))
 
 
 def _quantized(number: Decimal, declared_type: str) -> Decimal:
     digits = re.search(r"\(\s*\d+\s*(?:,\s*(\d+)\s*)?\)", declared_type)
-    return number.quantize(Decimal(1).scaleb(-int(digits[1] or 0))) if digits else number
+    scale = Decimal(1).scaleb(-int(digits[1] or 0)) if digits else None
+    return number if scale is None else _unsigned_zero(number.quantize(scale, context=_DECIMALS))
+
+
+def _unsigned_zero(number: Decimal) -> Decimal:
+    return _DECIMALS.add(number, Decimal(0))
 
 
 def _to_float(value: Any) -> float:
-    return float(value) + 0.0
+    number = float(value) + 0.0  # plus zero: -0.0 is 0.0
+    if number != number:
+        raise ValueError("not a number")
+    return number
+
+
+def _single(number: float) -> float:
+    struct.pack("<f", number)  # raises OverflowError for what float32 cannot hold
+    return float(str(np.float32(number))) + 0.0
 
 
 def _to_date(value: Any) -> date:
@@ -142,12 +206,19 @@ def _to_date(value: Any) -> date:
 
 
 def _to_datetime(value: Any) -> datetime:
-    moment = datetime.fromisoformat(value.strip().replace("Z", "+00:00")) if isinstance(value, str) else value
-    if isinstance(moment, datetime):
-        return moment.to_pydatetime(warn=False) if hasattr(moment, "to_pydatetime") else moment
-    if not isinstance(moment, date):
+    if isinstance(value, str):
+        return datetime.fromisoformat(value.strip().replace("Z", "+00:00"))
+    if isinstance(value, datetime):
+        return _without_nanoseconds(value) if hasattr(value, "nanosecond") else value
+    if not isinstance(value, date):
         raise TypeError("not a date and time")
-    return datetime.combine(moment, time())
+    return datetime.combine(value, time())
+
+
+def _without_nanoseconds(moment: Any) -> datetime:
+    """Return Python's own type for a pandas ``Timestamp``, rounded as databases round."""
+    plain: datetime = moment.to_pydatetime(warn=False)
+    return plain + timedelta(microseconds=int(moment.nanosecond >= 500))
 
 
 def _to_time(value: Any) -> time | timedelta:
@@ -172,7 +243,10 @@ def _to_bytes(value: Any) -> bytes:
 
 
 def _to_str(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes | bytearray) else str(value)
+    text = value.decode() if isinstance(value, bytes | bytearray) else value
+    text = str.__str__(text) if isinstance(text, str) else str(text)  # of an Enum of texts, the text
+    text.encode()  # raises UnicodeEncodeError for what is no text to a database
+    return text
 
 
 _CONVERT: dict[str, Callable[[Any], Any]] = {

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from datajoint_file.errors import MetadataError, UnsafeNameError
+from datajoint_file.errors import MetadataError, UnsafeNameError, brief
 from datajoint_file.keys import check_name, check_object_key
 
 FORMAT = 1
@@ -97,7 +97,7 @@ class FileMetadata:
             If ``path`` is not an object key inside a project.
         """
         if not isinstance(row, Mapping):
-            raise MetadataError(f"the row holds {_brief(row)} where a `file` attribute has a JSON object")
+            raise MetadataError(f"the row holds {brief(row)} where a `file` attribute has a JSON object")
         _check_format(row)
         return cls(
             path=check_object_key(_field(row, "path", str)),
@@ -111,7 +111,7 @@ class FileMetadata:
 
 def format_timestamp(moment: datetime) -> str:
     """Return *moment* in the row's form, ``2025-01-15T10:30:00Z``."""
-    return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{moment.astimezone(timezone.utc).replace(microsecond=0, tzinfo=None).isoformat()}Z"
 
 
 def parse_timestamp(text: str) -> datetime:
@@ -124,20 +124,21 @@ def parse_timestamp(text: str) -> datetime:
     """
     try:
         moment = datetime.fromisoformat(f"{text[:-1]}+00:00" if text.endswith("Z") else text)
-    except ValueError as error:
-        raise MetadataError(f"timestamp = {_brief(text)} is not an ISO 8601 moment") from error
+        universal = moment.astimezone(timezone.utc)
+    except (ValueError, OverflowError) as error:
+        raise MetadataError(f"timestamp = {brief(text)} is not an ISO 8601 moment") from error
     if moment.tzinfo is None:
-        raise MetadataError(f"timestamp = {_brief(text)} has no time zone; expected the form 2025-01-15T10:30:00Z")
-    return moment.astimezone(timezone.utc)
+        raise MetadataError(f"timestamp = {brief(text)} has no time zone; expected the form 2025-01-15T10:30:00Z")
+    return universal
 
 
 def _check_format(row: Mapping[Any, Any]) -> None:
     version = row.get("format", FORMAT)
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
-        raise MetadataError(f"format = {_brief(version)} is not a version number")
+        raise MetadataError(f"format = {brief(version)} is not a version number")
     if version > FORMAT:
         raise MetadataError(
-            f"the row was written in format {version}, newer than format {FORMAT} of this version; "
+            f"the row was written in format {brief(version)}, newer than format {FORMAT} of this version; "
             "upgrade with `pip install -U datajoint-file`"
         )
 
@@ -145,21 +146,21 @@ def _check_format(row: Mapping[Any, Any]) -> None:
 def _field(row: Mapping[Any, Any], name: str, kind: type) -> Any:
     value = row.get(name)
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise MetadataError(f"{name} = {_brief(value)} in the row's JSON; expected {kind.__name__}")
+        raise MetadataError(f"{name} = {brief(value)} in the row's JSON; expected {kind.__name__}")
     return value
 
 
 def _size(row: Mapping[Any, Any]) -> int:
     size: int = _field(row, "size", int)
     if not 0 <= size <= MAX_SIZE:
-        raise MetadataError(f"size = {_brief(size)} is not a number of bytes")
+        raise MetadataError(f"size = {brief(size)} is not a number of bytes")
     return size
 
 
 def _hash(row: Mapping[Any, Any]) -> str:
     digest: str = _field(row, "hash", str)
     if not _HASH.fullmatch(digest):
-        raise MetadataError(f"hash = {_brief(digest)}; expected sha256: and 64 hexadecimal digits")
+        raise MetadataError(f"hash = {brief(digest)}; expected sha256: and 64 hexadecimal digits")
     return digest
 
 
@@ -176,16 +177,10 @@ def _mime_type(row: Mapping[Any, Any]) -> str | None:
         return None
     mime_type: str = _field(row, "mime_type", str)
     if not is_mime_type(mime_type):
-        raise MetadataError(f"mime_type = {_brief(mime_type)} is not of the form type/subtype")
+        raise MetadataError(f"mime_type = {brief(mime_type)} is not of the form type/subtype")
     return mime_type
 
 
 def is_mime_type(text: str) -> bool:
     """Tell whether *text* has the form ``type/subtype``, with optional parameters on the same line."""
     return len(text) <= 255 and text.isprintable() and _MIME_TYPE.fullmatch(text) is not None
-
-
-def _brief(value: object) -> str:
-    """Show an untrusted value on one short line."""
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

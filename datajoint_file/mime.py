@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 import puremagic
 
+from datajoint_file.metadata import is_mime_type
+
 UNKNOWN = "application/octet-stream"
 """The media type of bytes nobody knows (RFC 2046, section 4.5.1)."""
 
@@ -36,6 +38,16 @@ _SCIENCE = {
 _TYPES = mimetypes.MimeTypes()
 for _suffix, _type in _SCIENCE.items():
     _TYPES.add_type(_type, _suffix)
+
+_BEGINNINGS = {
+    b"\x1f\x8b": "application/gzip",
+    b"\x89HDF\r\n\x1a\n": "application/x-hdf5",
+    b"\x93NUMPY": "application/x-npy",
+    b"MATLAB 5.0 MAT-file": "application/x-matlab-data",
+    b"PAR1": "application/vnd.apache.parquet",
+    b"PK\x03\x04": "application/zip",
+}
+"""What puremagic does not know, or takes for something more special: every zip for a document of Word."""
 
 _ENOUGH_CONFIDENCE = 0.3
 """Below this, puremagic has matched one or two bytes, which random data also has."""
@@ -74,10 +86,12 @@ def suffix_for(mime_type: str) -> str:
 
 
 def _by_content(head: bytes) -> str:
-    if not head:
-        return ""
+    ours = next((mime_type for beginning, mime_type in _BEGINNINGS.items() if head.startswith(beginning)), "")
+    if ours or not head:
+        return ours
     try:
         matches = puremagic.magic_string(head)
     except (puremagic.PureError, ValueError):
         return ""
-    return next((m.mime_type for m in matches if m.confidence >= _ENOUGH_CONFIDENCE and m.mime_type), "")
+    types = (match.mime_type.strip() for match in matches if match.confidence >= _ENOUGH_CONFIDENCE)
+    return next(filter(is_mime_type, types), "")  # its table is not all well-formed, and a row must be readable

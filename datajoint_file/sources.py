@@ -5,6 +5,7 @@ Recognising a value reads nothing but the file system's description of a path; t
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 import stat
@@ -12,9 +13,10 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, cast, runtime_checkable
+from typing import Any, BinaryIO, Protocol, TypeGuard, cast, runtime_checkable
 
 from datajoint_file.errors import (
+    DataJointFileError,
     SourceAccessError,
     SourceChangedError,
     SourceError,
@@ -23,6 +25,8 @@ from datajoint_file.errors import (
     SourceNotRegularError,
     UnsafeNameError,
     UnsupportedValueError,
+    brief,
+    printable,
 )
 from datajoint_file.keys import check_name
 from datajoint_file.metadata import FileMetadata, is_mime_type
@@ -105,6 +109,8 @@ def as_source(value: object) -> Source:
     ------
     UnsupportedValueError
         If *value* is none of the kinds accepted, or a text stream.
+    SourceError
+        If a stream is closed, or open for writing only.
     UnsafeNameError
         If its name could not be stored.
     SourceNotFoundError, SourceAccessError, SourceIsDirectoryError, SourceNotRegularError
@@ -118,7 +124,7 @@ def as_source(value: object) -> Source:
     """
     if isinstance(value, File):
         return _from_file(value)
-    if isinstance(value, str | os.PathLike):
+    if _is_path(value):
         return _from_path(value)
     if isinstance(value, tuple):
         return _from_pair(value)
@@ -131,14 +137,19 @@ def as_source(value: object) -> Source:
     raise UnsupportedValueError(f"a value of type {type(value).__name__} is not a file; accepted: {ACCEPTED}")
 
 
+def _is_path(value: object) -> TypeGuard[str | os.PathLike[Any]]:
+    """Tell whether *value* names a file. fsspec's open local files know their path, and are streams none the less."""
+    return isinstance(value, str | os.PathLike) and not isinstance(value, io.IOBase)
+
+
 def _from_file(value: File) -> Source:
-    if value.mime_type is not None and not is_mime_type(value.mime_type):
-        raise UnsupportedValueError(f"mime_type = {value.mime_type!r} is not of the form type/subtype")
+    if value.mime_type is not None and not is_mime_type(str(value.mime_type)):
+        raise UnsupportedValueError(f"mime_type = {brief(value.mime_type)} is not of the form type/subtype")
     if isinstance(value.content, File | tuple):
         raise UnsupportedValueError("the content of a File is a path, a binary stream or bytes")
     if isinstance(value.content, bytes | bytearray | memoryview):
         source = _from_bytes(value.content)
-    elif value.name is not None and isinstance(value.content, str | os.PathLike):
+    elif value.name is not None and _is_path(value.content):
         source = _from_path(value.content, value.name)
     else:
         source = as_source(value.content)
@@ -155,7 +166,7 @@ def _from_pair(value: tuple[object, ...]) -> Source:
     if callable(getattr(content, "read", None)) and not isinstance(content, StoredFile):
         return replace(_from_stream(content), name=_checked_name(name))
     raise UnsupportedValueError(
-        f"({name!r}, {type(content).__name__}) is neither (name, stream) nor (name, bytes); "
+        f"({brief(name)}, {type(content).__name__}) is neither (name, stream) nor (name, bytes); "
         "to store a path under another name give File(path, name=…)"
     )
 
@@ -173,13 +184,19 @@ def _from_stored(stored: StoredFile) -> Source:
         with stored.open() as file:
             yield file
 
-    return Source(metadata.original_name, opened, lambda: b"", metadata.size, metadata.mime_type, metadata.hash)
+    name = _checked_name(metadata.original_name)
+    return Source(name, opened, lambda: b"", metadata.size, metadata.mime_type, metadata.hash)
 
 
 def _from_path(given: str | os.PathLike[Any], name: str | None = None) -> Source:
-    path = Path(os.fsdecode(given)).absolute()
-    if not os.fspath(given):
+    text = os.fsdecode(given)
+    if not text:
         raise SourceNotFoundError("the path is empty")
+    path = Path(text).absolute()
+    if "://" in text and not os.path.lexists(path):
+        raise SourceNotFoundError(
+            f"{printable(text)} is a URL, not the path of a file here; open it and give the stream"
+        )
     status = _looked_at(path)
     checked = _checked_name(path.name if name is None else name)
     return Source(checked, lambda: _opened(path), lambda: _head_of(path), status.st_size)
@@ -199,24 +216,27 @@ def _looked_at(path: Path) -> os.stat_result:
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise SourceNotFoundError(f"{path} does not exist") from error
+        raise SourceNotFoundError(f"{_shown(path)} does not exist") from error
     except PermissionError as error:
-        raise SourceAccessError(f"{path} may not be looked at by this user") from error
+        raise SourceAccessError(f"{_shown(path)} may not be looked at by this user") from error
     except (OSError, ValueError) as error:
-        raise SourceError(f"{path!r} cannot be looked at: {error}") from error
+        raise SourceError(f"{_shown(path)} cannot be looked at: {_reason(error)}") from error
     _require_regular(path, status)
     if not os.access(path, os.R_OK):
-        raise SourceAccessError(f"{path} may not be read by this user")
+        raise SourceAccessError(f"{_shown(path)} may not be read by this user")
     return status
 
 
 def _require_regular(path: Path, status: os.stat_result) -> None:
     if stat.S_ISDIR(status.st_mode):
         raise SourceIsDirectoryError(
-            f"{path} is a directory; a `file` attribute holds one file: pack it (zip, tar), or insert its files as rows"
+            f"{_shown(path)} is a directory; a `file` attribute holds one file: pack it (zip, tar), "
+            "or insert its files as rows"
         )
     if not stat.S_ISREG(status.st_mode):
-        raise SourceNotRegularError(f"{path} is a FIFO, socket or device, not a regular file; give it as a stream")
+        raise SourceNotRegularError(
+            f"{_shown(path)} is a FIFO, socket or device, not a regular file; give it as a stream"
+        )
 
 
 @contextmanager
@@ -225,13 +245,28 @@ def _opened(path: Path) -> Iterator[Reader]:
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
     except FileNotFoundError as error:
-        raise SourceNotFoundError(f"{path} has disappeared since the insert began") from error
+        raise SourceNotFoundError(f"{_shown(path)} has disappeared since the insert began") from error
+    except PermissionError as error:
+        raise SourceAccessError(f"{_shown(path)} may not be read by this user") from error
     except OSError as error:
-        raise SourceAccessError(f"{path} cannot be opened: {error.strerror}") from error
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
-        before = os.fstat(file.fileno())
+        raise SourceError(f"{_shown(path)} cannot be opened: {_reason(error)}") from error
+    try:
+        before = os.fstat(descriptor)
         _require_regular(path, before)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
         yield _UnchangingReader(path, cast("BinaryIO", file), before)
+
+
+def _shown(path: Path) -> str:
+    return printable(str(path))
+
+
+def _reason(error: Exception) -> str:
+    """Return what *error* says, without the path that the operating system puts behind it."""
+    return str(getattr(error, "strerror", None) or error)
 
 
 def _head_of(path: Path) -> bytes:
@@ -255,7 +290,7 @@ class _UnchangingReader:
         try:
             chunk = self._file.read(size)
         except OSError as error:
-            raise SourceError(f"{self._path} cannot be read: {error.strerror}; nothing was stored") from error
+            raise SourceError(f"{_shown(self._path)} cannot be read: {_reason(error)}; nothing was stored") from error
         self._count += len(chunk)
         if not chunk or size < 0:
             self._check()
@@ -265,28 +300,45 @@ class _UnchangingReader:
         before, after = self._before, os.fstat(self._file.fileno())
         if self._count != before.st_size or (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
             raise SourceChangedError(
-                f"{self._path} changed while it was read: {before.st_size} bytes at the start, {after.st_size} at the "
-                f"end, {self._count} read; nothing was stored. Insert it when its writer has finished"
+                f"{_shown(self._path)} changed while it was read: {before.st_size} bytes at the start, {after.st_size} "
+                f"at the end, {self._count} read; nothing was stored. Insert it when its writer has finished"
             )
+        if self._is_replaced():
+            raise SourceChangedError(
+                f"{_shown(self._path)} was replaced by another file while it was read; nothing was stored. "
+                "Insert it when its writer has finished"
+            )
+
+    def _is_replaced(self) -> bool:
+        """Tell whether the path means another file now. One that is only gone was read whole, as it was."""
+        try:
+            return not os.path.samestat(self._before, self._path.stat())
+        except OSError:
+            return False
 
 
 def _from_stream(stream: Any) -> Source:
     if _is_text(stream):
         raise UnsupportedValueError("the stream is a text stream; open the file in binary mode ('rb')")
+    if isinstance(stream, io.RawIOBase | io.BufferedIOBase) and stream.closed:
+        raise SourceError("the stream is closed; give it open, or give the path")
+    if isinstance(stream, io.RawIOBase | io.BufferedIOBase) and not stream.readable():
+        raise SourceError("the stream is open for writing only; open the file in mode 'rb'")
     reader = _StreamReader(stream)
     return Source(_name_of(stream), lambda: nullcontext(reader), reader.head)
 
 
 def _is_text(stream: Any) -> bool:
-    if isinstance(stream, io.TextIOBase):
+    if isinstance(stream, io.TextIOBase | codecs.StreamReader | codecs.StreamReaderWriter):
         return True
     mode = getattr(stream, "mode", "b")
-    return isinstance(mode, str) and mode.startswith("r") and "b" not in mode and hasattr(stream, "encoding")
+    return isinstance(mode, str) and "b" not in mode and hasattr(stream, "encoding")
 
 
 def _name_of(stream: Any) -> str:
     """Return the last part of the stream's name, if it has one that is a path's and can be stored."""
     name = getattr(stream, "name", None)
+    name = os.fsdecode(name) if isinstance(name, bytes) else name
     if not isinstance(name, str) or name.startswith("<"):
         return ""
     try:
@@ -317,9 +369,18 @@ class _StreamReader:
         return chunk
 
     def _read(self, size: int) -> bytes:
-        chunk = self._stream.read(size)
+        try:
+            chunk = self._stream.read(size)
+        except DataJointFileError:
+            raise
+        except Exception as error:
+            raise SourceError(
+                f"the stream cannot be read: {type(error).__name__}: {error}; nothing was stored"
+            ) from error
         if isinstance(chunk, str):
             raise UnsupportedValueError("the stream gives text, not bytes; open the file in binary mode ('rb')")
         if chunk is None:
             raise SourceError("the stream is non-blocking and had no data; nothing was stored")
+        if not isinstance(chunk, bytes | bytearray | memoryview):
+            raise UnsupportedValueError(f"the stream's read() gives {type(chunk).__name__}, not bytes")
         return bytes(chunk)

@@ -6,12 +6,12 @@ It knows hashes and sizes, but neither keys nor rows nor which store.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
 
 from datajoint_file.errors import DestinationError, HashMismatchError, SizeMismatchError
 from datajoint_file.progress import Advance
@@ -124,15 +124,14 @@ def replacement(target: Path) -> Iterator[Callable[[bytes], object]]:
     DestinationError
         If the file cannot be written.
     """
-    partial = target.with_name(f".{target.name[:100]}.{secrets.token_hex(6)}.partial")
+    partial = target.with_name(f".datajoint-file-{secrets.token_hex(8)}.partial")  # short, whatever the target's name
     with _destination_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        file = partial.open("xb")
+        file = partial.open("xb", buffering=0)  # a buffer would fail a second time when it is closed
     try:
         with file:
             yield _writer(file, target)
             with _destination_errors(target):
-                file.flush()
                 os.fsync(file.fileno())
         with _destination_errors(target):
             partial.replace(target)
@@ -142,10 +141,12 @@ def replacement(target: Path) -> Iterator[Callable[[bytes], object]]:
         raise
 
 
-def _writer(file: BinaryIO, target: Path) -> Callable[[bytes], object]:
+def _writer(file: io.FileIO, target: Path) -> Callable[[bytes], object]:
     def write(chunk: bytes) -> None:
+        view = memoryview(chunk)
         with _destination_errors(target):
-            file.write(chunk)
+            while view:
+                view = view[file.write(view) :]
 
     return write
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from datajoint_file.config.loader import FILE_NAME, FILE_VARIABLE, OVERRIDE_PREFIX, find_configuration, load_settings
+from datajoint_file.config.paths import is_there, working_directory
 from datajoint_file.config.settings import Settings
 from datajoint_file.errors import ConfigurationError, ConfigurationNotFoundError
 
@@ -63,10 +64,10 @@ class Binding:
         """
         if schema in self._rivals:
             raise self._two_pipelines(schema)
-        if self._settings is None:
-            with _lock:
+        with _lock:
+            if self._settings is None:
                 self._settings = self._load()
-        return self._settings
+            return self._settings
 
     def configure(self, settings: Settings, name: str) -> None:
         """Use *settings*, whatever files there are.
@@ -91,7 +92,7 @@ class Binding:
             self._rivals.pop(schema, None)
         elif self.path is None and self._settings is None:
             self.start, self.path = directory, found
-        else:
+        elif is_there(found):
             self._rivals[schema] = found
 
     def _load(self) -> Settings:
@@ -116,7 +117,7 @@ def bind(*owners: Any) -> Binding:
     """Return the binding that all *owners* share, making one from the working directory if none has any."""
     with _lock:
         binding = next((known for owner in owners if (known := _known(owner))), None)
-        binding = binding or Binding(Path.cwd())
+        binding = binding or Binding(working_directory())
         for owner in owners:
             _bindings[id(owner)] = (weakref.ref(owner, _forgetter(id(owner))), binding)
     return binding

@@ -6,7 +6,9 @@ It neither resolves secrets nor opens stores.
 from __future__ import annotations
 
 import difflib
+import json
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,15 +16,16 @@ from typing import Any, NoReturn
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from datajoint_file.config.rules import check_storage
+from datajoint_file.config.paths import anchored, expanded, is_there, working_directory
+from datajoint_file.config.rules import check_storage, is_credential
 from datajoint_file.config.settings import (
+    PROJECT_NAME,
     ObjectStorageSettings,
     ProjectSettings,
     Settings,
     StorageSettings,
 )
 from datajoint_file.errors import ConfigurationError, ConfigurationNotFoundError
-from datajoint_file.keys import PartitionPattern
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -35,6 +38,16 @@ OVERRIDE_PREFIX = "DATAJOINT_FILE__"
 
 _Location = tuple[str, ...]
 
+_USER_OF_URL = re.compile(r"//[^/@]*@")
+
+_WHY = {
+    "missing": "it is missing",
+    "string_type": "it is no text",
+    "dict_type": "it is no table",
+    "model_type": "it is no table",
+}
+"""What pydantic says of a program's types, said of a file."""
+
 
 def find_configuration(start: Path) -> Path | None:
     """Return the file that configures a process working in *start*: ``$DATAJOINT_TOML``, else the nearest one upwards.
@@ -43,9 +56,9 @@ def find_configuration(start: Path) -> Path | None:
     """
     named = os.environ.get(FILE_VARIABLE)
     if named:
-        return start / Path(named).expanduser()
+        return start / expanded(named)
     directories = (start, *start.parents)
-    return next((d / FILE_NAME for d in directories if (d / FILE_NAME).is_file()), None)
+    return next((d / FILE_NAME for d in directories if is_there(d / FILE_NAME)), None)
 
 
 def load_settings(path: Path) -> Settings:
@@ -60,7 +73,7 @@ def load_settings(path: Path) -> Settings:
         what is allowed.
     """
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise ConfigurationNotFoundError(f"{path} does not exist; `datajoint-file init` writes one") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -93,7 +106,7 @@ def parse_settings(document: Mapping[str, Any], origin: str, directory: Path | N
     >>> parse_settings(document, "the example").storage.location
     's3: recordings'
     """
-    return _Reading(document, origin, directory or Path.cwd()).settings()
+    return _Reading(document, origin, directory or working_directory()).settings()
 
 
 class _Reading:
@@ -109,13 +122,16 @@ class _Reading:
                 self._override(variable, text)
 
     def settings(self) -> Settings:
-        self._parse_pattern()
+        if "directory" in self.tables:  # a field of `Settings`, but none of the file
+            raise self._unknown(("directory",))
         try:
             settings = Settings.model_validate({**self.tables, "directory": self.directory})
         except ValidationError as error:
             self._translate(error)
         self._check(settings.storage, ("storage",))
         for name, storage in settings.projects.items():
+            if not re.fullmatch(PROJECT_NAME, name):
+                raise self._error(("projects", name), "no project can be called so", _allowed(("project", "name")))
             self._check(storage, ("projects", name))
         return self._anchored(settings)
 
@@ -126,30 +142,21 @@ class _Reading:
             table = table.setdefault(part, {})
             if not isinstance(table, dict):
                 raise ConfigurationError(f"environment variable {variable}: {part} is a value, not a table")
-        table[location[-1]] = _as_toml(text) if "options" in location else text
+        table[location[-1]] = _as_value(text, location)
         self.variables[location] = variable
 
     def _location(self, variable: str) -> _Location:
         """Name the key that *variable* sets; names of other projects keep the case they have in the file."""
         parts = [part.lower() for part in variable[len(OVERRIDE_PREFIX) :].split("__")]
-        if parts[0] == "projects" and len(parts) > 1:
-            known = {str(name).lower(): str(name) for name in self.tables.get("projects", {})}
-            parts[1] = known.get(parts[1], parts[1])
+        projects = self.tables.get("projects")
+        if parts[0] == "projects" and len(parts) > 1 and isinstance(projects, dict):
+            parts[1] = {name.lower(): name for name in projects}.get(parts[1], parts[1])
         if len(parts) < 2 or not all(parts):
             raise ConfigurationError(
                 f"environment variable {variable}: it names no key; "
                 f"allowed: {OVERRIDE_PREFIX}TABLE__KEY, such as {OVERRIDE_PREFIX}STORAGE__PATH"
             )
         return tuple(parts)
-
-    def _parse_pattern(self) -> None:
-        location = ("object_storage", "partition_pattern")
-        table = self.tables.get(location[0])
-        if isinstance(table, dict) and isinstance(table.get(location[1]), str):
-            try:
-                self.tables[location[0]] = {**table, location[1]: PartitionPattern(table[location[1]])}
-            except ConfigurationError as error:
-                raise self._error(location, str(error)) from error
 
     def _check(self, storage: StorageSettings, location: _Location) -> None:
         check_storage(
@@ -164,10 +171,9 @@ class _Reading:
         return settings.model_copy(update={"storage": self._anchor(settings.storage), "projects": storages})
 
     def _anchor(self, storage: StorageSettings) -> StorageSettings:
-        if storage.backend != "file" or storage.path is None or storage.path.startswith("${"):
+        if storage.backend != "file" or storage.path is None or "${" in storage.path:
             return storage
-        path = os.path.normpath(self.directory.absolute() / Path(storage.path).expanduser())
-        return storage.model_copy(update={"path": path})
+        return storage.model_copy(update={"path": str(anchored(storage.path, self.directory))})
 
     def _translate(self, error: ValidationError) -> NoReturn:
         """Raise the first problem that pydantic found in this package's words."""
@@ -175,39 +181,39 @@ class _Reading:
         location = tuple(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
             raise self._unknown(location) from None
-        if problem["type"] == "missing":
-            raise self._error(location, "it is missing", _allowed(location)) from None
-        raise self._error(location, str(problem["msg"]), _allowed(location)) from None
+        raise self._error(location, _why(problem), _allowed(location)) from None
 
     def _unknown(self, location: _Location) -> ConfigurationError:
+        """Name the nearest key that is known. The value is not shown: it can be a secret in the wrong table."""
         known = _known_keys(location[:-1])
         near = difflib.get_close_matches(location[-1], known, 1, 0.5)
         hint = f"unknown key; did you mean {near[0]}?" if near else "unknown key"
-        return self._error(location, hint, ", ".join(known))
+        if "credentials" in known and is_credential(location[-1]):
+            hint = f"unknown key; it belongs in [{'.'.join((*location[:-1], 'credentials'))}]"
+        return self._error(location, hint, ", ".join(known), is_shown=False)
 
-    def _error(self, location: _Location, why: str, allowed: str = "") -> ConfigurationError:
+    def _error(self, location: _Location, why: str, allowed: str = "", *, is_shown: bool = True) -> ConfigurationError:
         """Say ``file: [table] key = value: why; allowed: …``. Credentials and options are never shown."""
         table = f"[{'.'.join(location[:-1])}] " if len(location) > 1 else ""
-        value = self._shown(location)
+        value = self._shown(location) if is_shown else ""
         ending = f"; allowed: {allowed}" if allowed else ""
         return ConfigurationError(f"{self._origin_of(location)}: {table}{location[-1]}{value}: {why}{ending}")
 
     def _origin_of(self, location: _Location) -> str:
-        return next(
-            (f"environment variable {v}" for prefix, v in self.variables.items() if prefix == location), self.origin
-        )
+        variable = self.variables.get(location)
+        return f"environment variable {variable}" if variable else self.origin
 
     def _shown(self, location: _Location) -> str:
         value: Any = self.tables
         for part in location:
             value = value.get(part) if isinstance(value, Mapping) else None
-        if isinstance(value, PartitionPattern):
-            value = value.text
         if value is None or isinstance(value, Mapping):
             return ""
         if "credentials" in location or "options" in location:
             return " = ***"
-        return f' = "{value}"' if isinstance(value, str) else f" = {value!r}"
+        if isinstance(value, str):
+            return f" = {json.dumps(_USER_OF_URL.sub('//***@', value), ensure_ascii=False)}"
+        return f" = {value!r}"
 
 
 def _copied(value: Any) -> Any:
@@ -216,12 +222,26 @@ def _copied(value: Any) -> Any:
     return {str(name): _copied(item) for name, item in value.items()} if isinstance(value, Mapping) else value
 
 
+def _as_value(text: str, location: _Location) -> Any:
+    """Read what a variable says: options as TOML would, credentials as texts but for ``true`` and ``false``."""
+    if "options" in location:
+        return _as_toml(text)
+    return {"true": True, "false": False}.get(text.lower(), text) if "credentials" in location else text
+
+
 def _as_toml(text: str) -> Any:
-    """Read an option from the environment as TOML would (``4``, ``true``, ``{a = 1}``), else as the text it is."""
+    """Read *text* as TOML would (``4``, ``true``, ``{a = 1}``), else as the text it is."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        document = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
         return text
+    return document["value"] if len(document) == 1 else text
+
+
+def _why(problem: Any) -> str:
+    """Return what is wrong, as the validator of ours that found it says, else in the words of `_WHY` or of pydantic."""
+    raised = problem.get("ctx", {}).get("error")
+    return str(raised or _WHY.get(problem["type"], problem["msg"]))
 
 
 def _model_of(location: _Location) -> type[BaseModel] | None:
@@ -245,4 +265,6 @@ def _known_keys(location: _Location) -> list[str]:
 def _allowed(location: _Location) -> str:
     model = _model_of(location[:-1])
     field = model.model_fields.get(location[-1]) if model else None
+    if field is None and location[:1] == ("projects",) and len(location) == 2:
+        return "a table"
     return str(field.description) if field and field.description else ""

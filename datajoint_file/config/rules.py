@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
+from datajoint_file.config.paths import anchored
 from datajoint_file.config.settings import Settings, StorageSettings
 from datajoint_file.errors import ConfigurationError
 
@@ -51,6 +52,9 @@ _KINDS = {
     ),
 }
 
+_ALIASES = {"local": "file", "s3a": "s3", "gs": "gcs", "gcsfs": "gcs", "abfs": "azure", "abfss": "azure", "az": "azure"}
+"""fsspec's names of stores that have one of their own here, with its checks and guarantees."""
+
 _ALWAYS = frozenset({"backend"})
 _ANY_PROTOCOL = frozenset({"path", "bucket", "options", "credentials", "exclusive_create"})
 
@@ -64,6 +68,8 @@ def check_storage(storage: StorageSettings, complain: Complaint, complain_creden
         As made by *complain* (a key of the table) or *complain_credential* (a key of its credentials).
     """
     kind = _KINDS.get(storage.backend)
+    if storage.backend in _ALIASES:
+        raise complain("backend", f'it is called "{_ALIASES[storage.backend]}" here', _allowed("backend"))
     if kind is None:
         return _check_other_protocol(storage, complain)
     if getattr(storage, kind.needs) is None:
@@ -76,6 +82,11 @@ def check_storage(storage: StorageSettings, complain: Complaint, complain_creden
             allowed = ", ".join(sorted(kind.credentials))
             raise complain_credential(key, f'backend = "{storage.backend}" does not take it', allowed)
     return None
+
+
+def is_credential(key: str) -> bool:
+    """Tell whether *key* is that of a credential of some store."""
+    return any(key in (kind.credentials or ()) for kind in _KINDS.values())
 
 
 def _check_other_protocol(storage: StorageSettings, complain: Complaint) -> None:
@@ -122,7 +133,7 @@ def check_disjoint(settings: Settings, stores: Mapping[str, Any]) -> None:
 def _overlaps(settings: Settings, store: Mapping[str, Any]) -> bool:
     storage, location = settings.storage, str(store.get("location") or "")
     if storage.backend == "file" and store.get("protocol", "file") == "file" and location and storage.path:
-        return _nested(os.path.realpath(storage.path), os.path.realpath(location))
+        return _nested(os.path.realpath(anchored(storage.path, settings.directory)), os.path.realpath(location))
     bucket = storage.bucket or storage.container
     if bucket is None or store.get("protocol") != storage.backend:
         return False

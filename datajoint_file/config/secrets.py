@@ -45,7 +45,7 @@ def reveal(value: Any, directory: Path | None = None) -> Any:
         return _REFERENCE.sub(lambda match: _resolve(match[1], match[2], directory), value)
     if isinstance(value, Mapping):
         return {name: reveal(item, directory) for name, item in value.items()}
-    return [reveal(item, directory) for item in value] if isinstance(value, list) else value
+    return [reveal(item, directory) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _resolve(kind: str, name: str, directory: Path | None) -> str:
@@ -62,11 +62,11 @@ def _from_environment(name: str, directory: Path | None) -> str:
 
 
 def _from_file(name: str, directory: Path | None) -> str:
-    path = (directory or Path.cwd()) / Path(name).expanduser()
+    path = (directory or Path.cwd()) / os.path.expanduser(name)  # noqa: PTH111 - pathlib's raises for an unknown user
     try:
         return path.read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise _unresolved("file", name, f"{path} cannot be read ({type(error).__name__})") from error
+    except (OSError, ValueError) as error:  # not its text, and not chained: of a decoding error, that is the secret
+        raise _unresolved("file", name, f"{path} cannot be read ({type(error).__name__})") from None
 
 
 def _from_keyring(name: str, directory: Path | None) -> str:
@@ -75,7 +75,10 @@ def _from_keyring(name: str, directory: Path | None) -> str:
         import keyring
     except ImportError as error:
         raise _unresolved("keyring", name, "install the package with `pip install keyring`") from error
-    secret = keyring.get_password(service, user) if service and user else None
+    try:
+        secret = keyring.get_password(service, user) if service and user else None
+    except keyring.errors.KeyringError as error:
+        raise _unresolved("keyring", name, f"the keyring does not answer ({type(error).__name__}: {error})") from error
     if secret is None:
         raise _unresolved(
             "keyring", name, f"the keyring has no such entry; `keyring set {service or '…'} {user or '…'}`"

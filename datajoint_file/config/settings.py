@@ -9,18 +9,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, SecretStr
 
 from datajoint_file.keys import PartitionPattern
 
 PROJECT_NAME = r"^[A-Za-z0-9][A-Za-z0-9._=-]{0,99}$"
 
 
-def _concealed(values: dict[str, Any]) -> Mapping[str, Any]:
-    """Wrap every text of a credentials table, so that no repr shows one."""
-    return MappingProxyType({k: SecretStr(v) if isinstance(v, str) else v for k, v in values.items()})
+def _concealed(value: Any) -> Any:
+    """Wrap every text of a table, so that no repr shows one. Options can hold secrets as well as credentials do."""
+    if isinstance(value, str):
+        return SecretStr(value)
+    if isinstance(value, Mapping):
+        return MappingProxyType({name: _concealed(item) for name, item in value.items()})
+    return tuple(_concealed(item) for item in value) if isinstance(value, list) else value
+
+
+def _pattern(value: Any) -> PartitionPattern:
+    if not isinstance(value, str):
+        raise ValueError("it is no text")  # noqa: TRY004 - what pydantic translates
+    return PartitionPattern(value)
 
 
 class _Section(BaseModel):
@@ -36,14 +46,21 @@ class StorageSettings(_Section):
         None
     )
     container: Annotated[str | None, Field(pattern=r"^[^/\s]+$", description="the name of a container of azure")] = None
-    endpoint_url: Annotated[str | None, Field(pattern=r"^https?://", description="an http(s) URL")] = None
+    endpoint_url: Annotated[
+        str | None, Field(pattern=r"^https?://[^@\s]+$", description="an http(s) URL, without user and password")
+    ] = None
     region: Annotated[str | None, Field(min_length=1, description="a region's name")] = None
     durability: Annotated[Literal["full", "none"], Field(description='"full" or "none"')] = "full"
     exclusive_create: Annotated[bool, Field(description="true or false")] = True
-    options: Annotated[dict[str, Any], Field(repr=False, description="a table of fsspec options")] = {}
+    options: Annotated[
+        dict[str, Any], AfterValidator(_concealed), Field(repr=False, description="a table of fsspec options")
+    ] = {}
     credentials: Annotated[
         dict[str, Any], AfterValidator(_concealed), Field(repr=False, description="a table of credentials")
     ] = {}
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("settings can hold credentials and are not pickled: send the path of datajoint.toml instead")
 
     @property
     def location(self) -> str:
@@ -55,7 +72,9 @@ class ObjectStorageSettings(_Section):
     """How objects are laid out: the table ``[object_storage]``."""
 
     partition_pattern: Annotated[
-        PartitionPattern, Field(description='a path such as "subject{subject_id}/session{session_id}"')
+        PartitionPattern,
+        PlainValidator(_pattern),
+        Field(description='a path such as "subject{subject_id}/session{session_id}"'),
     ] = PartitionPattern()
 
 

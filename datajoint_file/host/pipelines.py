@@ -15,6 +15,7 @@ import datajoint as dj
 from datajoint import settings as dj_settings
 
 from datajoint_file.config import Settings, bind, binding_of, load_settings, parse_settings
+from datajoint_file.config.paths import working_directory
 from datajoint_file.config.rules import check_disjoint
 from datajoint_file.errors import ConfigurationError
 from datajoint_file.pipeline import Pipeline, register
@@ -22,7 +23,7 @@ from datajoint_file.pipeline import Pipeline, register
 
 def register_schema(original: Callable[..., None], connection: Any, schema: Any) -> None:
     """Bind the connection to the ``datajoint.toml`` of this moment, then let DataJoint register the schema."""
-    bind(connection._config, connection.adapter).meet(str(schema.database), Path.cwd())
+    bind(connection._config, connection.adapter).meet(str(schema.database), working_directory())
     original(connection, schema)
 
 

@@ -107,7 +107,9 @@ class StorageBackend(Protocol):
         cache_type: str | None = None,
         cache_options: dict[str, Any] | None = None,
     ) -> BinaryIO:
-        """Open an object for reading: binary, seekable, fetching only what is read.
+        """Open an object for reading: binary, seekable, fetching only what is read. The caller closes it.
+
+        What fails later, while it is read, is an `OSError`; where a network is between, a `StorageError`.
 
         Parameters
         ----------
@@ -134,11 +136,13 @@ class StorageBackend(Protocol):
         ...
 
     def delete(self, key: str) -> None:
-        """Remove exactly this object. An object that is not there is success."""
+        """Remove exactly this object. An object that is not there (a directory, say) is success."""
         ...
 
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
         """Give every object whose key is *prefix* or lies below it, in any order. Complete, or an error.
+
+        What has no object key (other programs' files) and what is still being written is no object.
 
         Parameters
         ----------

@@ -5,17 +5,21 @@ Secrets are resolved here, when a filesystem is made, in the process that uses i
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import fsspec
 
+from datajoint_file.config.paths import anchored
 from datajoint_file.config.secrets import reveal
 from datajoint_file.config.settings import StorageSettings
 from datajoint_file.errors import ConfigurationError
 from datajoint_file.storage.backend import StorageBackend
-from datajoint_file.storage.cloud import CloudBackend, Dialect
+from datajoint_file.storage.cloud import PART_SIZE, CloudBackend
+from datajoint_file.storage.filesystem import FilesystemBackend
 from datajoint_file.storage.local import LocalBackend
 from datajoint_file.storage.wrappers import LoggedBackend, ReadOnlyBackend
 
@@ -27,7 +31,12 @@ _FRESH = {"skip_instance_cache": True, "use_listings_cache": False}
 
 
 def open_backend(
-    storage: StorageSettings, project: str, directory: Path | None = None, *, read_only: bool = False
+    storage: StorageSettings,
+    project: str,
+    directory: Path | None = None,
+    *,
+    read_only: bool = False,
+    part_size: int = PART_SIZE,
 ) -> StorageBackend:
     """Return the backend that *storage* describes. No I/O: the store is first asked when a verb is called.
 
@@ -41,32 +50,30 @@ def open_backend(
         Where relative paths of secrets start.
     read_only : bool
         Refuse to add and remove objects.
+    part_size : int
+        Bytes of one part of a large object in a bucket.
 
     Raises
     ------
     ConfigurationError
         If the backend's package is not installed, or nobody knows the protocol.
     """
-    backend: StorageBackend = _bare(storage, project, directory)
+    backend: StorageBackend = _bare(storage, project, directory, part_size)
     if read_only:
         backend = ReadOnlyBackend(backend)
     return LoggedBackend(backend)
 
 
-def _bare(storage: StorageSettings, project: str, directory: Path | None) -> StorageBackend:
+def _bare(storage: StorageSettings, project: str, directory: Path | None, part_size: int) -> StorageBackend:
     if storage.backend == "file":
-        return LocalBackend(Path(reveal(storage.path, directory)), project, storage.durability)
+        return LocalBackend(anchored(storage.path or "", directory), project, storage.durability)
     protocol = _PROTOCOLS.get(storage.backend, storage.backend)
     _require_protocol(storage.backend, protocol)
-    exclusive = storage.backend in _PROTOCOLS and storage.exclusive_create
-    bucket = storage.bucket or storage.container
-    return CloudBackend(
-        str(reveal(bucket or storage.path, directory)),
-        _connector(storage, protocol, directory),
-        Dialect(protocol, exclusive),
-        has_bucket=storage.backend in _PROTOCOLS,
-        strip="" if bucket else project,
-    )
+    root = str(reveal(storage.bucket or storage.container or storage.path, directory))
+    connect = _connector(storage, protocol, directory)
+    if storage.backend in _PROTOCOLS:
+        return CloudBackend(protocol, root, connect, exclusive=storage.exclusive_create, part_size=part_size)
+    return FilesystemBackend(protocol, root, connect, project="" if storage.bucket else project)
 
 
 def _require_protocol(backend: str, protocol: str) -> None:
@@ -88,9 +95,26 @@ def _connector(storage: StorageSettings, protocol: str, directory: Path | None) 
         credentials = reveal(storage.credentials, directory)
         options = reveal(storage.options, directory)
         arguments = _ARGUMENTS.get(storage.backend, _plain_arguments)(storage, credentials)
-        return fsspec.filesystem(protocol, **{**_FRESH, **arguments, **options})
+        return _filesystem_class(protocol)(**_FRESH, **_merged(arguments, options))
 
     return connect
+
+
+def _filesystem_class(protocol: str) -> Any:
+    if protocol == "gs":
+        # The class that gcsfs itself would choose asks for the kind of each bucket over gRPC: it needs one more
+        # permission, waits a minute where nobody answers (private endpoints), and does not survive a fork.
+        return importlib.import_module("gcsfs.core").GCSFileSystem
+    return fsspec.get_filesystem_class(protocol)
+
+
+def _merged(arguments: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Let *options* have the last word, within tables such as ``client_kwargs`` too."""
+    merged = {**arguments, **options}
+    for name in arguments.keys() & options.keys():
+        if isinstance(arguments[name], dict) and isinstance(options[name], dict):
+            merged[name] = {**arguments[name], **options[name]}
+    return merged
 
 
 def _plain_arguments(storage: StorageSettings, credentials: dict[str, Any]) -> dict[str, Any]:
@@ -115,8 +139,11 @@ def _gcs_arguments(storage: StorageSettings, credentials: dict[str, Any]) -> dic
 
 
 def _azure_arguments(storage: StorageSettings, credentials: dict[str, Any]) -> dict[str, Any]:
+    arguments = {"anon": False, **credentials}
     if not storage.endpoint_url or "connection_string" in credentials:
-        return {"anon": False, **credentials}
+        return arguments
+    if not credentials.keys() & {"account_key", "sas_token"}:  # an identity; adlfs knows no path behind the host then
+        return {**arguments, "account_host": urlsplit(storage.endpoint_url).netloc}
     names = {"account_name": "AccountName", "account_key": "AccountKey", "sas_token": "SharedAccessSignature"}
     parts = {"BlobEndpoint": storage.endpoint_url} | {n: credentials[k] for k, n in names.items() if k in credentials}
     return {"connection_string": ";".join(f"{name}={value}" for name, value in parts.items())}

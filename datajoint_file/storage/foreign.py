@@ -1,12 +1,14 @@
 """Errors of fsspec and the clients below it, in this package's words.
 
-By name and HTTP status rather than by class, since the clients (botocore, gcsfs, azure) need not be installed.
+By name, status and code rather than by class, since the clients (botocore, gcsfs, azure) need not be installed.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from datajoint_file.errors import (
     BucketNotFoundError,
@@ -17,71 +19,152 @@ from datajoint_file.errors import (
     StorageUnavailableError,
 )
 
-_CREDENTIAL_ERRORS = (
-    "NoCredentialsError",
-    "PartialCredentialsError",
-    "TokenRetrievalError",
-    "ClientAuthenticationError",
-    "DefaultCredentialsError",
-    "RefreshError",
-    "CredentialUnavailableError",
+_CREDENTIAL_ERRORS = frozenset(
+    {
+        "ClientAuthenticationError",
+        "CredentialRetrievalError",
+        "CredentialUnavailableError",
+        "GoogleAuthError",
+        "NoCredentialsError",
+        "PartialCredentialsError",
+        "ProfileNotFound",
+        "TokenRetrievalError",
+    }
 )
-_CONNECTION_ERRORS = (
-    "EndpointConnectionError",
-    "ConnectTimeoutError",
-    "ReadTimeoutError",
-    "ServiceRequestError",
-    "ServiceResponseError",
-    "ClientConnectorError",
-    "ClientOSError",
-    "ServerDisconnectedError",
-    "FSTimeoutError",
-    "TimeoutError",
+_CONNECTION_ERRORS = frozenset(
+    {
+        "ClientConnectionError",
+        "ClientPayloadError",
+        "ConnectionError",
+        "HTTPClientError",
+        "FSTimeoutError",
+        "SSLError",
+        "ServiceRequestError",
+        "ServiceResponseError",
+        "TimeoutError",
+    }
 )
-_ACCESS_CODES = re.compile(
-    r"\b(AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|Forbidden|Unauthorized|AuthenticationFailed"
-    r"|AuthorizationFailure|InvalidToken|Anonymous caller|40[13])\b"
+_NO_FILE = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
+_EXISTS = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "BlobAlreadyExists", "ConditionNotMet", "412"})
+_NO_BUCKET = frozenset({"NoSuchBucket", "ContainerNotFound", "ContainerBeingDeleted"})
+_REFUSED = frozenset(
+    {
+        "AccessDenied",
+        "AuthenticationFailed",
+        "AuthorizationFailure",
+        "AuthorizationPermissionMismatch",
+        "ExpiredToken",
+        "Forbidden",
+        "InvalidAccessKeyId",
+        "InvalidToken",
+        "NoAuthenticationInformation",
+        "RequestTimeTooSkewed",
+        "SignatureDoesNotMatch",
+        "TokenRefreshRequired",
+        "Unauthorized",
+        "401",
+        "403",
+    }
 )
+_UNAVAILABLE = frozenset(
+    {
+        "InternalError",
+        "OperationTimedOut",
+        "RequestTimeout",
+        "ServerBusy",
+        "ServiceUnavailable",
+        "SlowDown",
+        "408",
+        "429",
+        "500",
+        "502",
+        "503",
+        "504",
+    }
+)
+
 _SECRETS = re.compile(
-    r"(?i)((?:sig|signature|x-amz-[a-z-]+|token|se|sp|sv|sr|awsaccesskeyid|accountkey|authorization)\s*[=:]\s*)[^&\s;,'\"]+"
+    r"(?i)("
+    r"\b[\w-]*(?:signature|token|secret\w*|password|accountkey|credential)['\"]?\s*[=:]\s*['\"]?"
+    r"|\bauthorization['\"]?\s*[=:]\s*['\"]?(?:[\w-]+\s+)?"
+    r"|[?&;](?:sig|se|sp|sv|sr|st|skoid)="
+    r")[^&\s;,'\"]+"
 )
+"""What stands before a secret in URLs, headers, connection strings and tables, and the secret."""
 
 
-def translation(key: str, error: Exception) -> StorageError:
-    """Return the error of this package that says what *error* says, about the object *key*."""
-    names = {name for cause in _causes(error) for name in (c.__name__ for c in type(cause).__mro__)}
-    text = _scrubbed(error)
-    if isinstance(error, FileExistsError) or _matches(names, "ResourceExistsError") or _is_precondition(text):
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What an error and its causes say: the names of their classes, and the codes the store gave."""
+
+    names: frozenset[str]
+    codes: frozenset[str]
+
+
+def translation(key: str, error: Exception, *, writing: bool = False) -> StorageError:
+    """Return the error of this package that says what *error* says, about the object *key*.
+
+    Parameters
+    ----------
+    key : str
+        The object.
+    error : Exception
+        What a client raised.
+    writing : bool
+        Whether an object was being added: then a failed condition means that there is one already.
+    """
+    facts, text = _facts(error), scrubbed(error)
+    if writing and _says_exists(error, facts):
         return ObjectExistsError(f"{key}: there is an object under this key, left as it is")
-    if "NoSuchBucket" in text or "ContainerNotFound" in text:
-        return BucketNotFoundError(f"{key}: the bucket or container does not exist ({text})")
-    if isinstance(error, FileNotFoundError) or _matches(names, "ResourceNotFoundError"):
+    if facts.codes & _NO_BUCKET:
+        return BucketNotFoundError(
+            f"{key}: the bucket or container does not exist ({text}); create it, or correct [storage] in datajoint.toml"
+        )
+    if isinstance(error, _NO_FILE) or "ResourceNotFoundError" in facts.names:
         return ObjectNotFoundError(f"{key}: there is no such object in the store")
-    if isinstance(error, PermissionError) or _matches(names, *_CREDENTIAL_ERRORS) or _ACCESS_CODES.search(text):
+    if isinstance(error, PermissionError) or facts.names & _CREDENTIAL_ERRORS or facts.codes & _REFUSED:
         return StorageAccessError(
             f"{key}: the store refused the credentials or the operation ({text}). Check [storage.credentials]; a "
             "store that answers 403 for missing objects needs the right to list the bucket"
         )
-    if isinstance(error, ConnectionError | TimeoutError) or _matches(names, *_CONNECTION_ERRORS):
+    if facts.names & _CONNECTION_ERRORS or facts.codes & _UNAVAILABLE:
         return StorageUnavailableError(f"{key}: the store cannot be reached ({text}). Check endpoint_url and network")
     return StorageError(f"{key}: {text}")
+
+
+def _says_exists(error: Exception, facts: _Facts) -> bool:
+    """Tell whether the store refused to replace an object. adlfs says so for every conflict; the code says which."""
+    return bool(facts.codes & _EXISTS) or (isinstance(error, FileExistsError) and not facts.codes)
+
+
+def _facts(error: Exception) -> _Facts:
+    causes = tuple(_causes(error))
+    names = frozenset(cls.__name__ for cause in causes for cls in type(cause).__mro__)
+    return _Facts(names, frozenset(code for cause in causes for code in _codes(cause)))
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
-        error = error.__cause__ or error.__context__
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
-def _matches(names: set[str], *wanted: str) -> bool:
-    return not names.isdisjoint(wanted)
+def _codes(error: BaseException) -> Iterator[str]:
+    """Give what the clients keep of the store's answer: botocore a document, azure and gcsfs attributes."""
+    response = getattr(error, "response", None)
+    if isinstance(response, Mapping):
+        yield str(response.get("Error", {}).get("Code", ""))
+        yield str(response.get("ResponseMetadata", {}).get("HTTPStatusCode", ""))
+    for attribute in ("error_code", "status_code", "code", "status"):
+        value: Any = getattr(error, attribute, None)
+        if isinstance(value, int | str):
+            yield str(getattr(value, "value", value))
+    if type(error) is OSError and str(error).startswith("Forbidden: "):  # all that gcsfs makes of a 403
+        yield "403"
 
 
-def _is_precondition(text: str) -> bool:
-    return bool(re.search(r"\b(PreconditionFailed|At least one of the pre-conditions|conditionNotMet|412)\b", text))
-
-
-def _scrubbed(error: Exception) -> str:
-    """Return the error's text on one line, without what could be a credential."""
-    text = " ".join(f"{type(error).__name__}: {error}".split())
+def scrubbed(error: Exception) -> str:
+    """Return what *error* says, on one short line, without what could be a credential."""
+    said = str(error).partition("\nContent:")[0]  # azure repeats itself in XML
+    text = " ".join(f"{type(error).__name__}: {said}".split())
     return _SECRETS.sub(r"\1***", text)[:500]

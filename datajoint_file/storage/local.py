@@ -9,7 +9,7 @@ import errno
 import os
 import secrets
 import stat as stat_module
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -25,12 +25,12 @@ from datajoint_file.errors import (
 )
 from datajoint_file.keys import check_object_key
 from datajoint_file.storage.backend import CHUNK_SIZE, Capabilities, ObjectStat, Reader
-from datajoint_file.storage.shared import DerivedVerbs
-
-PARTIAL_PREFIX = "~partial-"
-"""Begins the name of a file that is being written; no component of an object key begins so."""
+from datajoint_file.storage.shared import PARTIAL_PREFIX, DerivedVerbs, check_prefix, is_object_key, is_partial
 
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
+_NO_DIRECTORY_FLUSH = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+_ATTEMPTS = 10
 
 
 class LocalBackend(DerivedVerbs):
@@ -49,7 +49,8 @@ class LocalBackend(DerivedVerbs):
     Notes
     -----
     An object is written under a temporary name in its own directory, flushed, made read-only, linked to its final name
-    (which fails if there is one), and its directory is flushed. Permissions follow the umask.
+    (which fails if there is one), and its directory is flushed. Permissions follow the umask. Where the file system
+    has no hard links, it is renamed instead, and two writers that race for one key are not told apart.
     """
 
     def __init__(self, root: Path, project: str, durability: Literal["full", "none"] = "full") -> None:
@@ -63,19 +64,17 @@ class LocalBackend(DerivedVerbs):
 
     def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
         path = self._path(key)
-        partial = path.with_name(f"{PARTIAL_PREFIX}{secrets.token_hex(8)}")
         with self._translated(key):
-            self._make_directory(path.parent)
-            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
+            partial, descriptor = self._create_partial(path.parent)
+            status = os.fstat(descriptor)
         try:
             written = self._write(key, descriptor, reader)
             with self._translated(key):
                 _publish(partial, path)
+                self._flush_directory(path.parent)
         except BaseException:
-            self._discard(partial)
+            self._discard(partial, path, status)
             raise
-        with self._translated(key):
-            self._flush_directory(path.parent)
         return written
 
     def open(
@@ -87,43 +86,46 @@ class LocalBackend(DerivedVerbs):
         cache_options: dict[str, Any] | None = None,
     ) -> BinaryIO:
         with self._translated(key):
-            return os.fdopen(os.open(self._regular(key), os.O_RDONLY | os.O_NOFOLLOW), "rb")
+            return open(self._regular(key), "rb", opener=_open_no_link)
 
     def stat(self, key: str) -> ObjectStat:
         with self._translated(key):
             return _described(key, os.lstat(self._regular(key)))
 
     def delete(self, key: str) -> None:
-        path = self._path(key)
-        with self._translated(key), suppress(FileNotFoundError):
-            self._require_root()
+        with self._translated(key), suppress(ObjectNotFoundError, FileNotFoundError, NotADirectoryError):
+            path = self._regular(key)
             path.unlink()
             self._flush_directory(path.parent)
-        self._remove_if_empty(path.parent)
+            self._remove_if_empty(path.parent)
 
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
+        path = self._path(prefix) if "/" in check_prefix(prefix) else self._named(prefix or self.project)
         with self._translated(prefix):
             self._require_root()
-        if prefix in ("", self.project):
-            yield from self._below(self.root, self.project)
-        elif prefix.startswith(f"{self.project}/"):
-            path = self._path(prefix)
-            if path.is_file():
+            mode = _mode(path) if path != self.root else stat_module.S_IFDIR
+        if stat_module.S_ISREG(mode):
+            with suppress(ObjectNotFoundError):  # deleted since
                 yield self.stat(prefix)
-            elif path.is_dir():
-                yield from self._below(path, prefix)
+        elif stat_module.S_ISDIR(mode):
+            yield from self._below(path, prefix or self.project)
 
     def url(self, key: str) -> str:
-        return self._path(key).absolute().as_uri()
+        return self._named(check_object_key(key)).absolute().as_uri()
+
+    def _named(self, key: str) -> Path:
+        """Return what *key* is called below the root."""
+        project, _, rest = key.partition("/")
+        if project != self.project:
+            raise UnsafePathError(f"path = {key!r} is not of the project {self.project!r}")
+        if is_partial(key):
+            raise UnsafePathError(f"path = {key!r} is the name of an unfinished upload, not of an object")
+        return self.root / rest
 
     def _path(self, key: str) -> Path:
         """Return the file of *key*, refusing what would leave the root, by name or through a planted link."""
-        project, _, rest = check_object_key(key).partition("/")
-        if project != self.project:
-            raise UnsafePathError(f"path = {key!r} is not of the project {self.project!r}")
-        path = self.root / rest
-        root = os.path.realpath(self.root)
-        if not os.path.realpath(path.parent).startswith(root.rstrip(os.sep) + os.sep):
+        path = self._named(check_object_key(key))
+        if not Path(os.path.realpath(path.parent)).is_relative_to(os.path.realpath(self.root)):
             raise UnsafePathError(f"path = {key!r} leaves the project's directory through a symbolic link")
         return path
 
@@ -140,6 +142,19 @@ class LocalBackend(DerivedVerbs):
                 f"the project's directory {self.root} does not exist: is its disk mounted? "
                 f"For a new project create it with `mkdir -p {self.root}`"
             )
+
+    def _create_partial(self, directory: Path) -> tuple[Path, int]:
+        """Open a new file in *directory*, which is made if need be.
+
+        Whoever deletes the last object of a directory removes it too, also at this moment: then it is made again.
+        """
+        partial = directory / f"{PARTIAL_PREFIX}{secrets.token_hex(8)}"
+        for _ in range(_ATTEMPTS):
+            with suppress(FileNotFoundError, FileExistsError, NotADirectoryError):
+                self._make_directory(directory)
+                return partial, os.open(partial, _CREATE, 0o666)
+        self._require_root()
+        raise StorageError(f"{directory} cannot be made: a file is in its place, or another process keeps removing it")
 
     def _make_directory(self, directory: Path) -> None:
         """Create *directory* below the root, and flush the entry of each directory that is new."""
@@ -171,12 +186,19 @@ class LocalBackend(DerivedVerbs):
         descriptor = os.open(directory, os.O_RDONLY)
         try:
             os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in _NO_DIRECTORY_FLUSH:  # SMB and others: the server alone decides
+                raise
         finally:
             os.close(descriptor)
 
-    def _discard(self, partial: Path) -> None:
+    def _discard(self, partial: Path, path: Path, status: os.stat_result) -> None:
+        """Remove what an upload left, under its final name too if it got that far, and nothing else."""
         with suppress(OSError):
             partial.unlink()
+        with suppress(OSError):
+            if os.path.samestat(os.lstat(path), status):
+                path.unlink()
         self._remove_if_empty(partial.parent)
 
     def _remove_if_empty(self, directory: Path) -> None:
@@ -186,29 +208,52 @@ class LocalBackend(DerivedVerbs):
                 directory.rmdir()
 
     def _below(self, directory: Path, prefix: str) -> Iterator[ObjectStat]:
-        with self._translated(prefix), os.scandir(directory) as scan:
-            entries = sorted(scan, key=lambda entry: entry.name)
-        for entry in entries:
+        for entry in self._entries(directory, prefix):
             key = f"{prefix}/{entry.name}"
             if entry.is_dir(follow_symlinks=False):
                 yield from self._below(Path(entry.path), key)
-            elif entry.is_file(follow_symlinks=False) and not entry.name.startswith(PARTIAL_PREFIX):
-                with self._translated(key):
+            elif entry.is_file(follow_symlinks=False):
+                with suppress(FileNotFoundError), self._translated(key):
                     yield _described(key, entry.stat(follow_symlinks=False))
+
+    def _entries(self, directory: Path, prefix: str) -> Sequence[os.DirEntry[str]]:
+        """Return what in *directory* has the name of an object or leads to objects."""
+        with self._translated(prefix):
+            try:
+                with os.scandir(directory) as scan:
+                    entries = sorted(scan, key=lambda entry: entry.name)
+            except FileNotFoundError:  # removed with its last object since; a disk that is gone is another matter
+                self._require_root()
+                return []
+        return [entry for entry in entries if is_object_key(f"{prefix}/{entry.name}")]
 
     @contextmanager
     def _translated(self, key: str) -> Iterator[None]:
-        """Turn errors of the operating system into this package's."""
+        """Turn errors of the operating system into this package's, about the object *key*."""
         try:
             yield
-        except StorageError:
+        except StorageError as error:
+            error.key = error.key or key
             raise
         except OSError as error:
             raise _translation(key, error).of(key) from error
 
 
+def _open_no_link(path: str, flags: int) -> int:
+    """Open for `open`, which gives the file its path as a name: tifffile and others look at it."""
+    return os.open(path, flags | os.O_NOFOLLOW)
+
+
 def _described(key: str, status: os.stat_result) -> ObjectStat:
     return ObjectStat(key, status.st_size, datetime.fromtimestamp(status.st_mtime, timezone.utc))
+
+
+def _mode(path: Path) -> int:
+    """Return what kind of file *path* is, links not followed; 0 if there is none."""
+    try:
+        return os.lstat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
 
 
 def _write_all(file: Any, chunk: bytes) -> int:
@@ -250,14 +295,12 @@ def _publish_by_rename(partial: Path, path: Path) -> None:
 
 def _translation(key: str, error: OSError) -> StorageError:
     reason = f"{key}: {error.strerror or error}"
-    if isinstance(error, FileNotFoundError):
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
         return ObjectNotFoundError(f"{reason}: there is no such object in the store")
     if isinstance(error, FileExistsError):
         return ObjectExistsError(f"{reason}: there is an object under this key, left as it is")
     if isinstance(error, PermissionError) or error.errno == errno.EROFS:
         return StorageAccessError(f"{reason}: the store's directory refuses this user ({error.filename})")
-    if isinstance(error, NotADirectoryError):
-        return ObjectNotFoundError(f"{reason}: there is no such object in the store")
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageUnavailableError(f"{reason}: the store is full; nothing was left behind")
     if error.errno in (errno.ESTALE, errno.EIO, errno.ETIMEDOUT, errno.EHOSTDOWN):

@@ -1,16 +1,23 @@
-"""What every backend does alike: the verbs that follow from the others.
+"""What backends do alike: the verbs that follow from others, delegation, prefixes, names of unfinished files.
 
-A class to inherit from, where the contract alone would have each backend write them again.
+For backends only; what callers may rely on is the contract in `backend`.
 """
 
 from __future__ import annotations
 
+import io
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from datajoint_file.errors import ObjectNotFoundError
-from datajoint_file.storage.backend import CHUNK_SIZE, ObjectStat, StorageBackend
+from datajoint_file.errors import ObjectNotFoundError, UnsafePathError
+from datajoint_file.keys import check_object_key
+from datajoint_file.storage.backend import CHUNK_SIZE, Capabilities, ObjectStat, Reader, StorageBackend
+
+PARTIAL_PREFIX = "~partial-"
+"""Begins the name of a file that is being written; `keys.encode_component` makes no component that begins so."""
 
 
 class DerivedVerbs(StorageBackend):
@@ -42,10 +49,10 @@ class DelegatingBackend(DerivedVerbs):
         self.inner = inner
 
     @property
-    def capabilities(self) -> Any:
+    def capabilities(self) -> Capabilities:
         return self.inner.capabilities
 
-    def upload(self, key: str, reader: Any, size: int | None = None) -> int:
+    def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
         return self.inner.upload(key, reader, size)
 
     def open(self, key: str, **options: Any) -> BinaryIO:
@@ -57,8 +64,85 @@ class DelegatingBackend(DerivedVerbs):
     def delete(self, key: str) -> None:
         self.inner.delete(key)
 
-    def list(self, prefix: str = "") -> Any:
+    def list(self, prefix: str = "") -> Iterator[ObjectStat]:
         return self.inner.list(prefix)
 
     def url(self, key: str) -> str:
         return self.inner.url(key)
+
+
+class ForwardedFile(io.RawIOBase):
+    """An open object, passed on; subclasses change how it is read. `io.BufferedReader` makes the rest of a file of it.
+
+    Parameters
+    ----------
+    file : binary file
+        What to pass on. Closed with this.
+    """
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def _read(self, size: int) -> bytes:
+        return bytes(self._file.read(size))
+
+    def readinto(self, buffer: Any, /) -> int:
+        content = self._read(len(buffer))
+        buffer[: len(content)] = content
+        return len(content)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        return int(self._file.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            self._file.close()
+
+
+def check_prefix(prefix: str) -> str:
+    """Return *prefix* if it is empty, a project, or leading components of an object key.
+
+    Raises
+    ------
+    UnsafePathError
+        If it is none of these.
+    """
+    if prefix:
+        check_object_key(prefix if "/" in prefix else f"{prefix}/any")
+    return prefix
+
+
+def is_object_key(key: str) -> bool:
+    """Tell whether *key* can be an object's: not another program's file, nor one that is still being written."""
+    try:
+        check_object_key(key)
+    except UnsafePathError:
+        return False
+    return not is_partial(key)
+
+
+def is_partial(key: str) -> bool:
+    """Tell whether *key* names a file that is being written, or was when its writer died."""
+    return key.rpartition("/")[2].startswith(PARTIAL_PREFIX)
+
+
+def read_fully(reader: Reader, size: int) -> bytes:
+    """Return *size* bytes of *reader*, which may give them in smaller pieces; fewer only at the end."""
+    first = reader.read(size)
+    if not first or len(first) >= size:
+        return first
+    pieces, missing = [first], size - len(first)
+    while missing and (piece := reader.read(missing)):
+        pieces.append(piece)
+        missing -= len(piece)
+    return b"".join(pieces)

@@ -16,7 +16,7 @@ from datajoint_file.errors import ReadOnlyStorageError
 from datajoint_file.storage.backend import Capabilities, ObjectStat, Reader
 from datajoint_file.storage.shared import DelegatingBackend
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("datajoint_file.storage")
 
 
 class ReadOnlyBackend(DelegatingBackend):
@@ -51,6 +51,10 @@ class LoggedBackend(DelegatingBackend):
     def delete(self, key: str) -> None:
         with _logged("delete", key):
             self.inner.delete(key)
+
+    def list(self, prefix: str = "") -> Iterator[ObjectStat]:
+        with _logged("list", prefix or "everything"):
+            yield from self.inner.list(prefix)
 
 
 @contextmanager

@@ -1,0 +1,49 @@
+"""Paths that a configuration is found by, or names: ``~``, references, and the directory where relative ones start.
+
+None of it fails at a schema without ``file`` attributes: what cannot be looked at is not there.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from datajoint_file.config.secrets import reveal
+
+
+def anchored(text: str, directory: Path | None) -> Path:
+    """Return the absolute path that a configuration in *directory* means by *text*.
+
+    Raises
+    ------
+    ConfigurationError
+        If a reference in *text*, such as ``${env:SCRATCH}``, cannot be resolved.
+
+    Examples
+    --------
+    >>> anchored("../objects", Path("/data/lab")).as_posix()
+    '/data/objects'
+    """
+    start = (directory or working_directory()).absolute()
+    return Path(os.path.normpath(start / expanded(reveal(text, directory))))
+
+
+def expanded(text: str) -> str:
+    """Return *text* with a leading ``~`` replaced; that of a user nobody knows stays."""
+    return os.path.expanduser(text)  # noqa: PTH111 - pathlib's raises for an unknown user
+
+
+def is_there(path: Path) -> bool:
+    """Tell whether there is a file at *path*; one that may not be looked at is not."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def working_directory() -> Path:
+    """Return the directory this process works in; the root of the file system if it has been removed meanwhile."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return Path(os.sep)

@@ -1,0 +1,216 @@
+"""A new project's ``datajoint.toml``: what it says is decided first, checked as if it had been read, then written.
+
+The text around the values is `template`'s. No store is contacted, no secret is asked for or written.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from datajoint_file.config.loader import FILE_NAME, FILE_VARIABLE, find_configuration, parse_settings
+from datajoint_file.config.paths import anchored
+from datajoint_file.config.settings import Settings
+from datajoint_file.config.template import compose
+from datajoint_file.errors import ConfigurationError, DestinationError, DestinationExistsError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+DEFAULT_STORE = "./store"
+"""Where objects go unless told otherwise: beside the file."""
+
+STORAGE_FORMS = "s3://bucket, gs://bucket, az://container, file:///directory, or a directory"
+
+_BACKENDS = {
+    "s3": "s3",
+    "gs": "gcs",
+    "gcs": "gcs",
+    "az": "azure",
+    "abfs": "azure",
+    "abfss": "azure",
+    "azure": "azure",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class NewConfiguration:
+    """A ``datajoint.toml`` that has been decided on and found valid, and not been written yet.
+
+    Parameters
+    ----------
+    path : Path
+        Where it goes.
+    text : str
+        What it says.
+    settings : Settings
+        What it means.
+    """
+
+    path: Path
+    text: str
+    settings: Settings
+
+    @property
+    def store(self) -> Path | None:
+        """The directory that holds the objects, if they are on a disk."""
+        storage = self.settings.storage
+        return anchored(storage.path, self.path.parent) if storage.backend == "file" and storage.path else None
+
+
+def plan_configuration(
+    directory: Path,
+    *,
+    project: str = "",
+    storage: str = DEFAULT_STORE,
+    endpoint_url: str = "",
+    region: str = "",
+    partition_pattern: str = "",
+) -> NewConfiguration:
+    """Decide what a new ``datajoint.toml`` in *directory* says. Writes nothing.
+
+    Parameters
+    ----------
+    directory : Path
+        Where the file is going to be.
+    project : str
+        The project's name; made of the directory's if empty.
+    storage : str
+        Where objects go, as a URL (``s3://bucket``, ``gs://bucket``, ``az://container``, ``file:///directory``) or a
+        path, relative to *directory*.
+    endpoint_url, region, partition_pattern : str
+        As the keys of ``datajoint.toml``; empty for none.
+
+    Raises
+    ------
+    ConfigurationError
+        If they do not make a valid configuration.
+
+    Examples
+    --------
+    >>> plan_configuration(Path("/data/my lab"), storage="s3://recordings").settings.storage.location
+    's3: recordings'
+    """
+    path = directory.absolute() / FILE_NAME
+    table = storage_table(storage)
+    table |= {key: value for key, value in (("endpoint_url", endpoint_url), ("region", region)) if value}
+    text = compose(project or project_name(path.parent), table, partition_pattern)
+    return NewConfiguration(path, text, parse_settings(tomllib.loads(text), FILE_NAME, path.parent))
+
+
+def storage_table(location: str) -> dict[str, str]:
+    """Return the keys of ``[storage]`` that *location* stands for.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is no URL of a known store, or says more than a bucket.
+
+    Examples
+    --------
+    >>> storage_table("gs://recordings")
+    {'backend': 'gcs', 'bucket': 'recordings'}
+    >>> storage_table("./store")
+    {'backend': 'file', 'path': './store'}
+    """
+    scheme, separator, rest = location.partition("://")
+    if not separator:
+        return {"backend": "file", "path": location}
+    if scheme == "file":
+        return {"backend": "file", "path": _path(location)}
+    backend = _BACKENDS.get(scheme.lower())
+    if backend is None:
+        raise ConfigurationError(
+            f"{location!r} is not a store this can set up; allowed: {STORAGE_FORMS}. Other fsspec protocols are "
+            f"written by hand, as backend = {scheme!r}: see datajoint.toml.example"
+        )
+    return {"backend": backend, "container" if backend == "azure" else "bucket": _bucket(location, rest)}
+
+
+def _path(location: str) -> str:
+    url = urlsplit(location)
+    if url.netloc not in ("", "localhost"):
+        raise ConfigurationError(f"{location!r} names the host {url.netloc!r}; write file:///directory")
+    return url2pathname(url.path)
+
+
+def _bucket(location: str, rest: str) -> str:
+    bucket = rest.rstrip("/")
+    if not bucket or re.search(r"[/@:?#\s]", bucket):
+        raise ConfigurationError(
+            f"{location!r} names {'more than' if bucket else 'not even'} a bucket; allowed: {STORAGE_FORMS}. Objects "
+            "go to {project}/… in the bucket; accounts and credentials belong into [storage.credentials]"
+        )
+    return bucket
+
+
+def project_name(directory: Path) -> str:
+    """Return a project's name made of the name of its directory.
+
+    Examples
+    --------
+    >>> project_name(Path("/home/anna/Place cells (2025)"))
+    'Place_cells_2025'
+    """
+    words = re.sub(r"[^A-Za-z0-9._=-]+", "_", directory.name)
+    return re.sub(r"^[^A-Za-z0-9]+|[^A-Za-z0-9]+$", "", words)[:100] or "project"
+
+
+def rivals(new: NewConfiguration) -> list[str]:
+    """Return what is to be said of other configuration files that *new* displaces, or that displace it."""
+    said = []
+    outer = find_configuration(new.path.parent.parent)
+    if os.environ.get(FILE_VARIABLE):
+        if outer is not None and outer.resolve() != new.path.resolve():
+            said.append(f"{FILE_VARIABLE} is set, so {outer} is used instead of the new file")
+    elif outer is not None:
+        said.append(f"in {new.path.parent} and below, the new file takes the place of {outer}")
+    return said
+
+
+def write_configuration(new: NewConfiguration, *, overwrite: bool = False) -> None:
+    """Make the store's directory, if it is on a disk, then write the file: all of it or nothing.
+
+    Raises
+    ------
+    DestinationExistsError
+        If there is a file already and *overwrite* is not set. Nothing has been changed.
+    DestinationError
+        If the directory cannot be made or the file not be written.
+    """
+    if os.path.lexists(new.path) and not overwrite:
+        raise DestinationExistsError(f"{new.path} exists and was left as it is")
+    try:
+        new.path.parent.mkdir(parents=True, exist_ok=True)
+        if new.store is not None:
+            new.store.mkdir(parents=True, exist_ok=True)
+        _write_whole(new.path, new.text)
+    except OSError as error:
+        raise DestinationError(
+            f"{error.filename2 or error.filename or new.path} cannot be written: {error.strerror or error}; "
+            f"{new.path} was left as it was"
+        ) from error
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write under another name first, so that *path* is at every moment absent, what it was, or complete."""
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(6)}.partial")
+    try:
+        with partial.open("x", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink()
+        raise

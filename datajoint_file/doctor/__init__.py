@@ -1,0 +1,10 @@
+"""Checks of a pipeline's configuration and store: what is wrong, and what to do about it.
+
+The database is checked in `datajoint_file.host.doctor`; how checks are shown is the command line's.
+"""
+
+from datajoint_file.doctor.check import SEVERITY, Check, Status, censor_of, censored
+from datajoint_file.doctor.configuration import check_configuration
+from datajoint_file.doctor.store import check_store
+
+__all__ = ["SEVERITY", "Check", "Status", "censor_of", "censored", "check_configuration", "check_store"]

@@ -1,0 +1,153 @@
+"""Checks of the store: client installed, store reached, and a probe object through all that is done with objects.
+
+Nothing is left behind, and nothing that was there is touched.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Generator
+from contextlib import closing, suppress
+from importlib import metadata
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from datajoint_file.config import Settings, StorageSettings
+from datajoint_file.config.paths import anchored
+from datajoint_file.doctor.check import Check, censor_of, censored, secrets_of
+from datajoint_file.doctor.probe import Probe, probe_key, reason
+from datajoint_file.errors import (
+    BucketNotFoundError,
+    ConfigurationError,
+    DataJointFileError,
+    StorageAccessError,
+    StorageUnavailableError,
+)
+from datajoint_file.storage import StorageBackend, open_backend
+
+CONNECT_SECONDS = 10
+
+_CLIENTS = {"s3": "s3fs", "gcs": "gcsfs", "azure": "adlfs"}
+
+
+def check_store(settings: Settings) -> Generator[Check, None, None]:
+    """Look whether the store of a configuration does what it is needed for, one look after the other.
+
+    The probe object is removed when the last check has been given, a check fails, or the iterator is closed.
+
+    Parameters
+    ----------
+    settings : Settings
+        A valid configuration.
+
+    Yields
+    ------
+    Check
+        What was found, without secrets.
+    """
+    censor = censor_of(secrets_of(settings))
+    with closing(_Examination(settings).checks()) as checks:
+        for check in checks:
+            yield censored(check, censor)
+
+
+class _Examination:
+    """The looks at one store, and the advice that fits it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.storage = settings.storage
+        self.key = probe_key(settings.project.name)
+
+    def checks(self) -> Generator[Check, None, None]:
+        try:
+            backend = open_backend(self.storage, self.settings.project.name, self.settings.directory)
+        except ConfigurationError as error:
+            yield Check("backend", "failed", str(error), self.advice(error))
+            return
+        yield Check("backend", "ok", _client(self.storage.backend))
+        for check in self._approach(backend):
+            yield check
+            if check.status == "failed":
+                return
+        try:
+            yield from Probe(backend, self.key, self.advice).examine()
+        finally:
+            self._remove_empty_directories()
+
+    def advice(self, error: DataJointFileError) -> str:
+        """Say what to do about *error*."""
+        storage = self.storage
+        if isinstance(error.__cause__, ImportError):
+            return f"pip install 'datajoint-file[{storage.backend}]'" if storage.backend in _CLIENTS else "install it"
+        if isinstance(error, ConfigurationError):
+            return "correct datajoint.toml, or the environment"
+        if storage.backend == "file":
+            return _advice_on_directory(error, storage)
+        return _advice_on_service(error, storage)
+
+    def _approach(self, backend: StorageBackend) -> Generator[Check, None, None]:
+        if self.storage.endpoint_url and not _is_proxied(self.storage.endpoint_url):
+            yield _check_endpoint(self.storage.endpoint_url)
+        try:
+            backend.exists(self.key)
+        except DataJointFileError as error:
+            yield Check("reachable", "failed", reason(error), self.advice(error))
+        else:
+            yield Check("reachable", "ok", self.storage.location)
+
+    def _remove_empty_directories(self) -> None:
+        """Remove the directories that the probe had on a disk, which hold nothing else; buckets have none."""
+        if self.storage.backend == "file" and self.storage.path:
+            root = anchored(self.storage.path, self.settings.directory)
+            directory = root.joinpath(*self.key.split("/")[1:]).parent
+            while directory != root:
+                with suppress(OSError):
+                    directory.rmdir()
+                directory = directory.parent
+
+
+def _client(backend: str) -> str:
+    """Return what a backend's files go through, with its version."""
+    package = _CLIENTS.get(backend, "fsspec")
+    return "file" if backend == "file" else f"{backend}, through {package} {metadata.version(package)}"
+
+
+def _is_proxied(url: str) -> bool:
+    return urlsplit(url).scheme in getproxies() and not proxy_bypass(urlsplit(url).hostname or "")
+
+
+def _check_endpoint(url: str) -> Check:
+    """Look whether anybody listens at *url*: the clients find out only after minutes of retrying."""
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        socket.create_connection((parts.hostname or "", port), CONNECT_SECONDS).close()
+    except OSError as error:
+        detail = f"{parts.hostname}:{port} does not answer: {error.strerror or error}"
+        return Check("endpoint", "failed", detail, "start the store's server, or correct endpoint_url in [storage]")
+    return Check("endpoint", "ok", f"{parts.hostname}:{port} answers")
+
+
+def _advice_on_directory(error: DataJointFileError, storage: StorageSettings) -> str:
+    if isinstance(error, StorageUnavailableError) and not Path(storage.path or "").is_dir():
+        return f"mount its disk; or, for a new project, mkdir -p {storage.path}"
+    if isinstance(error, StorageAccessError):
+        return f"let this user write there (chown or chmod {storage.path}), or correct path in [storage]"
+    return f"look after the disk of {storage.path}: df -h {storage.path}"
+
+
+def _advice_on_service(error: DataJointFileError, storage: StorageSettings) -> str:
+    bucket = "container" if storage.container else "bucket"
+    if isinstance(error, BucketNotFoundError):
+        return f"create the {bucket} {storage.container or storage.bucket}, or correct {bucket} in [storage]"
+    if isinstance(error, StorageAccessError) and not storage.credentials:
+        return "name credentials in [storage.credentials], or give this machine its own"
+    if isinstance(error, StorageAccessError):
+        return (
+            f"correct [storage.credentials]; the account needs to list, read, write and delete objects of the {bucket}"
+        )
+    if isinstance(error, StorageUnavailableError):
+        return "look after the network and the store's server; endpoint_url and region in [storage] say where it is"
+    return "the message is the store's. If it is about conditional writes, set exclusive_create = false in [storage]"

@@ -1,0 +1,30 @@
+"""Silence while the command ``datajoint-file`` starts.
+
+DataJoint speaks while it is imported: a warning where there is no ``datajoint.json``, and a line on standard output,
+where a command's results go, where there is one. So this is imported before DataJoint. Other programs are left alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from pathlib import Path
+
+COMMAND = "datajoint-file"
+
+
+def is_command() -> bool:
+    """Tell whether this process is the command, by the name it was started under."""
+    return Path(next(iter(sys.argv), "")).stem == COMMAND
+
+
+def be_silent() -> None:
+    """Keep DataJoint's log, and those of the stores' clients, off the terminal; results and errors say it all."""
+    warnings.filterwarnings("ignore", message="No datajoint.json found")
+    logging.getLogger("datajoint").disabled = True
+    logging.getLogger().addHandler(logging.NullHandler())
+
+
+if is_command():
+    be_silent()

@@ -1,0 +1,106 @@
+"""A project below a directory of any other fsspec filesystem: sftp, smb, webhdfs, memory.
+
+Such filesystems show a file as soon as its first byte is written. So it is written under another name, and moved to
+its own when it is complete. Everything but uploading is done in `remote`.
+"""
+
+from __future__ import annotations
+
+import io
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from datajoint_file.errors import ObjectNotFoundError, UnsafePathError
+from datajoint_file.storage.backend import CHUNK_SIZE, Capabilities, Reader
+from datajoint_file.storage.remote import RemoteBackend
+from datajoint_file.storage.shared import PARTIAL_PREFIX, is_partial
+
+
+class FilesystemBackend(RemoteBackend):
+    """Objects as files below a directory.
+
+    Parameters
+    ----------
+    scheme : str
+        Begins URLs.
+    root : str
+        The directory. It is made if need be.
+    connect : callable
+        Makes a fresh filesystem with today's credentials; called at the first use in a process, and after a refusal.
+    project : str
+        The first part of every key, where *root* stands for it; empty if *root* holds projects side by side.
+
+    Notes
+    -----
+    Nothing is replaced, but two writers that race for one key are not told apart. Directories stay when their last
+    object goes: what removing one means differs too much between filesystems.
+    """
+
+    def __init__(self, scheme: str, root: str, connect: Callable[[], Any], *, project: str = "") -> None:
+        super().__init__(scheme, root, connect)
+        self._project = project
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(self.scheme, atomic_create=False)
+
+    def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
+        path = self._path(key)
+        directory = path.rsplit("/", 1)[0]
+        partial = f"{directory}/{PARTIAL_PREFIX}{secrets.token_hex(8)}"
+        with self._translated(key, writing=True):
+            self._refuse_existing(key)
+            self._filesystem().makedirs(directory, exist_ok=True)
+        try:
+            written = self._write(key, partial, reader)
+            with self._translated(key, writing=True):
+                self._refuse_existing(key)
+                self._filesystem().mv(partial, path)
+        except BaseException:
+            with suppress(Exception):  # the first error is the one to report
+                self._filesystem().rm_file(partial)
+            raise
+        return written
+
+    def delete(self, key: str) -> None:
+        with suppress(ObjectNotFoundError):
+            self.stat(key)  # some filesystems would remove a directory of that name
+            super().delete(key)
+
+    def _write(self, key: str, path: str, reader: Reader) -> int:
+        written = 0
+        with self._translated(key, writing=True):
+            file = self._filesystem().open(path, "wb")
+        try:
+            while chunk := reader.read(CHUNK_SIZE):
+                with self._translated(key, writing=True):
+                    file.write(chunk)
+                written += len(chunk)
+        except BaseException:
+            with suppress(Exception):
+                file.close()
+            raise
+        with self._translated(key, writing=True):
+            file.close()
+        return written
+
+    def _opened(self, path: str, options: dict[str, Any]) -> Any:
+        file = super()._opened(path, options)
+        # `memory` hands out the one file it keeps: readers would move each other's position, and could write.
+        return io.BytesIO(file.getvalue()) if isinstance(file, io.BytesIO) else file
+
+    def _below(self, key: str) -> str:
+        if is_partial(key):
+            raise UnsafePathError(f"path = {key!r} is the name of an unfinished upload, not of an object")
+        if not self._project:
+            return super()._below(key)
+        project, _, rest = key.partition("/")
+        if project not in ("", self._project):
+            raise UnsafePathError(f"path = {key!r} is not of the project {self._project!r}")
+        return super()._below(rest)
+
+    def _key(self, name: str) -> str:
+        key = super()._key(name)
+        return f"{self._project}/{key}" if self._project else key

@@ -1,0 +1,182 @@
+"""Upload: what arrives, that it is all or nothing, and that nothing is ever replaced.
+
+What two uploads do to each other is in `concurrency`.
+"""
+
+from __future__ import annotations
+
+import gc
+import io
+import tracemalloc
+
+import pytest
+
+from datajoint_file.errors import ObjectExistsError, UnsafePathError
+from datajoint_file.storage import Reader, StorageBackend
+from datajoint_file.storage.backend import CHUNK_SIZE
+from datajoint_file.testing.conformance.fixtures import BackendFixtures, read
+from datajoint_file.testing.conformance.reading import NAMES, unsafe_keys
+from datajoint_file.testing.raw import RawStore
+from datajoint_file.testing.readers import FailingReader, GeneratedReader, ShortReader, generated
+
+_PARTS = [(0, 0), (0, 1), (1, -1), (1, 0), (1, 1), (2, -1), (2, 0), (3, 7)]
+"""Sizes as a number of parts and some bytes."""
+
+_FAILURES = [(0, 0), (0, 1), (0.5, 0), (1, 0), (1, 1), (2.5, 0), (3, 0)]
+"""Where a reader of three parts fails: at the start, in a part, between parts, at the end."""
+
+_ERRORS = [
+    ValueError("bad sample"),
+    OSError("the disk was unplugged"),
+    FileNotFoundError("the source has disappeared"),
+    KeyboardInterrupt(),
+    SystemExit(3),
+]
+
+
+class UploadingTests(BackendFixtures):
+    """What an upload stores, and what it never does."""
+
+    @pytest.mark.parametrize(("parts", "more"), _PARTS)
+    def test_bytes_arrive(self, backend: StorageBackend, raw: RawStore, key: str, parts: int, more: int) -> None:
+        size = parts * self.part_size + more
+        assert backend.upload(key, GeneratedReader(size), size) == size
+        assert raw.get(key) == generated(size)
+        assert backend.stat(key).size == size
+        assert read(backend, key) == generated(size)
+
+    @pytest.mark.parametrize("size", [CHUNK_SIZE - 1, CHUNK_SIZE, CHUNK_SIZE + 1, 2 * CHUNK_SIZE + 1])
+    def test_sizes_around_a_chunk_arrive(self, backend: StorageBackend, raw: RawStore, key: str, size: int) -> None:
+        assert backend.upload(key, GeneratedReader(size)) == size
+        assert raw.get(key) == generated(size)
+
+    @pytest.mark.parametrize("hint", [None, 0, 1, 10**6, 5 * 2**40])
+    @pytest.mark.parametrize("parts", [0, 1, 2])
+    def test_size_is_only_a_hint(
+        self, backend: StorageBackend, raw: RawStore, key: str, parts: int, hint: int | None
+    ) -> None:
+        size = parts * self.part_size + 5
+        assert backend.upload(key, GeneratedReader(size), hint) == size
+        assert raw.get(key) == generated(size)
+
+    @pytest.mark.parametrize(("parts", "most"), [(0, 1), (1, 9973), (2, 99_991)])
+    def test_short_pieces_are_put_together(
+        self, backend: StorageBackend, raw: RawStore, key: str, parts: int, most: int
+    ) -> None:
+        size = parts * self.part_size + 100
+        assert backend.upload(key, ShortReader(GeneratedReader(size), most), size) == size
+        assert raw.get(key) == generated(size)
+
+    def test_stream_is_read_from_its_position_and_left_open(
+        self, backend: StorageBackend, raw: RawStore, key: str
+    ) -> None:
+        stream = io.BytesIO(b"header|spikes")
+        stream.seek(7)
+        assert backend.upload(key, stream) == 6
+        assert raw.get(key) == b"spikes"
+        assert not stream.closed
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_names_are_stored_literally(self, backend: StorageBackend, raw: RawStore, prefix: str, name: str) -> None:
+        backend.upload(f"{prefix}/{name}", io.BytesIO(name.encode()))
+        assert set(raw.keys(prefix)) == {f"{prefix}/{name}"}
+        assert raw.get(f"{prefix}/{name}") == name.encode()
+
+    def test_keys_of_a_project_alone_and_of_many_components_are_stored(
+        self, backend: StorageBackend, raw: RawStore, prefix: str
+    ) -> None:
+        for key in (prefix, f"{prefix}-deep/{'/'.join('abcdefgh' * 10)}", f"{prefix}-long/{'/'.join(['x' * 200] * 4)}"):
+            backend.upload(key, io.BytesIO(b"spikes"))
+            assert raw.get(key) == b"spikes"
+            assert [found.key for found in backend.list(key)] == [key]
+
+    def test_nothing_is_stored_under_what_is_no_key(self, backend: StorageBackend) -> None:
+        for key in unsafe_keys(self.project):
+            with pytest.raises(UnsafePathError):
+                backend.upload(key, io.BytesIO(b"spikes"))
+
+    @pytest.mark.parametrize(("parts", "more"), _FAILURES)
+    def test_failed_upload_leaves_no_object(
+        self, backend: StorageBackend, raw: RawStore, key: str, parts: float, more: int
+    ) -> None:
+        self._fail(backend, key, int(parts * self.part_size) + more, ValueError("bad sample"))
+        _check_nothing_is_left(backend, raw, key)
+
+    @pytest.mark.parametrize("error", _ERRORS, ids=lambda error: type(error).__name__)
+    @pytest.mark.parametrize("parts", [0, 2])
+    def test_error_of_the_reader_comes_through(
+        self, backend: StorageBackend, raw: RawStore, key: str, parts: int, error: BaseException
+    ) -> None:
+        self._fail(backend, key, parts * self.part_size + 5, error)
+        _check_nothing_is_left(backend, raw, key)
+
+    def _fail(self, backend: StorageBackend, key: str, after: int, error: BaseException) -> None:
+        """Upload what fails after some bytes of three parts, and see that this very error is raised."""
+        size = 3 * self.part_size
+        with pytest.raises(type(error)) as caught:
+            backend.upload(key, FailingReader(GeneratedReader(size), after=after, error=error), size)
+        assert caught.value is error
+
+    def test_key_of_a_failed_upload_is_free(self, backend: StorageBackend, raw: RawStore, key: str) -> None:
+        reader = FailingReader(b"noise", after=3, error=ValueError("bad sample"))
+        with pytest.raises(ValueError, match="bad sample"):
+            backend.upload(key, reader)
+        assert backend.upload(key, io.BytesIO(b"spikes")) == 6
+        assert raw.get(key) == b"spikes"
+
+    @pytest.mark.parametrize("old_parts", [0, 2])
+    @pytest.mark.parametrize(("parts", "more"), [(0, 0), (0, 5), (1, 0), (2, 5)])
+    def test_existing_object_is_left_as_it_is(
+        self, backend: StorageBackend, raw: RawStore, key: str, old_parts: int, parts: int, more: int
+    ) -> None:
+        old = generated(old_parts * self.part_size + 11)
+        backend.upload(key, io.BytesIO(old))
+        with pytest.raises(ObjectExistsError) as caught:
+            backend.upload(key, io.BytesIO(bytes(parts * self.part_size + more)))
+        assert caught.value.key == key
+        assert isinstance(caught.value, FileExistsError)
+        assert raw.get(key) == old
+        assert not raw.unfinished(key.rpartition("/")[0])
+
+    def test_existing_empty_object_is_left_as_it_is(self, backend: StorageBackend, raw: RawStore, key: str) -> None:
+        raw.put(key, b"")
+        with pytest.raises(ObjectExistsError):
+            backend.upload(key, io.BytesIO(b"spikes"))
+        assert raw.get(key) == b""
+
+    @pytest.mark.parametrize("parts", [0, 1, 2])
+    def test_failed_upload_leaves_an_existing_object_as_it_is(
+        self, backend: StorageBackend, raw: RawStore, key: str, parts: int
+    ) -> None:
+        raw.put(key, b"spikes")
+        content = GeneratedReader(3 * self.part_size)
+        reader: Reader = FailingReader(content, after=parts * self.part_size + 5, error=ValueError("bad sample"))
+        with pytest.raises((ValueError, ObjectExistsError)):
+            backend.upload(key, reader)
+        gc.collect()
+        assert raw.get(key) == b"spikes"
+
+    def test_memory_stays_bounded(self, backend: StorageBackend, raw: RawStore, key: str) -> None:
+        total = CHUNK_SIZE if self.in_process else max(20 * self.part_size, 40 * CHUNK_SIZE)
+        allowed = 4 * self.part_size + 8 * CHUNK_SIZE
+        backend.upload(f"{key}-first", GeneratedReader(self.part_size + 1))  # the client's own memory is not counted
+        tracemalloc.start()
+        try:
+            assert backend.upload(key, GeneratedReader(total), total) == total
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert peak < allowed
+        assert backend.stat(key).size == total
+
+
+def _check_nothing_is_left(backend: StorageBackend, raw: RawStore, key: str) -> None:
+    """Nothing now, and nothing when the remains of the upload are collected, which must not publish them."""
+    prefix = key.rpartition("/")[0]
+    assert not raw.exists(key)
+    gc.collect()
+    assert not raw.exists(key)
+    assert backend.exists(key) is False
+    assert list(backend.list(prefix)) == []
+    assert not raw.keys(prefix)
+    assert not raw.unfinished(prefix)

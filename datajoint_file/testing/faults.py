@@ -1,0 +1,252 @@
+"""A store that fails when it is told to: `FaultyBackend`, a wrapper around any other.
+
+It says when which verb fails and what was stored then; what must hold afterwards is for the tests that use it.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Literal, cast
+
+from datajoint_file.errors import StorageUnavailableError
+from datajoint_file.storage.backend import CHUNK_SIZE, ObjectStat, Reader, StorageBackend
+from datajoint_file.storage.shared import DelegatingBackend, ForwardedFile
+
+Verb = Literal["upload", "open", "read", "stat", "delete", "list"]
+Action = Callable[[str], object]
+
+
+def fail(key: str) -> None:
+    """Raise a `StorageUnavailableError`: what a fault does unless told otherwise."""
+    raise StorageUnavailableError(f"{key}: injected fault").of(key)
+
+
+def kill(key: str) -> None:
+    """End this process at once, as ``kill -9`` and power cuts do: no handler, no cleanup."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def raising(error: BaseException) -> Action:
+    """Return the action that raises *error*, this very object."""
+
+    def action(key: str) -> None:
+        raise error
+
+    return action
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that goes wrong.
+
+    Parameters
+    ----------
+    verb : str or None
+        ``upload``, ``open``, ``read`` (of an opened object), ``stat``, ``delete`` or ``list``; None for any of them.
+        ``exists`` is a ``stat``, ``download`` an ``open`` and its reads.
+    call : int
+        At which call, counted from 1 since the backend was made: calls of *verb*, or of all verbs together.
+    moment : str
+        ``before`` the verb has any effect; ``after`` it took effect, as when the store's reply is lost; ``during`` an
+        upload, which the store can clean up after; ``torn``: an upload that stores what it took so far as if it were
+        all, which no store may do.
+    after_bytes : int
+        How much of an upload is taken first (``during`` and ``torn``).
+    action : callable
+        What happens: called with the object key, it raises (`fail`, `raising`), ends the process (`kill`), or does
+        something else (waits, deletes, counts) and returns; then the verb goes on.
+    lasting : bool
+        Whether the fault stays from then on, or is over after that one call.
+
+    Examples
+    --------
+    The third upload is stored, but nobody hears of it:
+
+    >>> fault = Fault("upload", call=3, moment="after")
+    """
+
+    verb: Verb | None
+    call: int = 1
+    moment: Literal["before", "during", "after", "torn"] = "before"
+    after_bytes: int = 0
+    action: Action = fail
+    lasting: bool = False
+
+    def __post_init__(self) -> None:
+        if self.moment in ("during", "torn") and self.verb not in ("upload", None):
+            raise ValueError(f'moment = "{self.moment}": only an upload has one, not {self.verb}')
+
+    def hits(self, verb: Verb, call_of_verb: int, call_of_any: int) -> bool:
+        """Tell whether this fault is due at a call."""
+        number = call_of_any if self.verb is None else call_of_verb
+        return self.verb in (verb, None) and (number == self.call or (self.lasting and number > self.call))
+
+
+class FaultyBackend(DelegatingBackend):
+    """Passes every verb on, counts, and fails as told.
+
+    Parameters
+    ----------
+    inner : StorageBackend
+        The backend that does the work.
+    *faults : Fault
+        What goes wrong, and when.
+
+    Attributes
+    ----------
+    calls : Counter
+        Calls so far, by verb.
+    history : list of (str, str)
+        Verb and key of each call but the reads, in order.
+    uploaded_bytes, downloaded_bytes : int
+        Payload that went in and came out.
+
+    Examples
+    --------
+    >>> faulty = FaultyBackend(backend, Fault("upload", call=2, moment="during", after_bytes=1000))  # doctest: +SKIP
+    """
+
+    def __init__(self, inner: StorageBackend, *faults: Fault) -> None:
+        super().__init__(inner)
+        self.faults = list(faults)
+        self.calls: Counter[str] = Counter()
+        self.history: list[tuple[str, str]] = []
+        self.uploaded_bytes = 0
+        self.downloaded_bytes = 0
+        self._lock = threading.Lock()
+
+    def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
+        """Upload, unless a fault is due."""
+        with self._call("upload", key) as due:
+            counted = _CountingReader(reader, self._count_upload)
+            torn = next((fault for fault in due if fault.moment == "torn"), None)
+            if torn is not None:
+                return self._tear(key, counted, torn)
+            for fault in due:
+                if fault.moment == "during":
+                    counted = _BreakingReader(counted, key, fault)
+            return self.inner.upload(key, counted, size)
+
+    def open(self, key: str, **options: Any) -> BinaryIO:
+        """Open, unless a fault is due; faults of ``read`` are met later."""
+        with self._call("open", key):
+            file = _WatchedFile(self.inner.open(key, **options), self, key)
+            return cast("BinaryIO", io.BufferedReader(file))
+
+    def stat(self, key: str) -> ObjectStat:
+        """Describe, unless a fault is due."""
+        with self._call("stat", key):
+            return self.inner.stat(key)
+
+    def delete(self, key: str) -> None:
+        """Delete, unless a fault is due."""
+        with self._call("delete", key):
+            self.inner.delete(key)
+
+    def list(self, prefix: str = "") -> Iterator[ObjectStat]:
+        """List, unless a fault is due; one that comes after it is met when all has been given."""
+        with self._call("list", prefix):
+            yield from self.inner.list(prefix)
+
+    @contextmanager
+    def _call(self, verb: Verb, key: str) -> Iterator[Sequence[Fault]]:
+        """Count a call, act before it and after it, and give the faults that are due."""
+        due = self._due(verb, key)
+        for fault in due:
+            if fault.moment == "before":
+                fault.action(key)
+        yield due
+        for fault in due:
+            if fault.moment == "after":
+                fault.action(key)
+
+    def _due(self, verb: Verb, key: str) -> Sequence[Fault]:
+        with self._lock:
+            self.calls[verb] += 1
+            if verb != "read":
+                self.history.append((verb, key))
+            numbers = self.calls[verb], self.calls.total()
+            return [fault for fault in self.faults if fault.hits(verb, *numbers)]
+
+    def _tear(self, key: str, reader: Reader, fault: Fault) -> int:
+        """Store the first bytes as an object, take the rest, and report what the fault says: an error, or success."""
+        stored = self.inner.upload(key, _LimitedReader(reader, fault.after_bytes))
+        while chunk := reader.read(CHUNK_SIZE):
+            stored += len(chunk)
+        fault.action(key)
+        return stored
+
+    def _count_upload(self, size: int) -> None:
+        with self._lock:
+            self.uploaded_bytes += size
+
+    def _count_download(self, size: int) -> None:
+        with self._lock:
+            self.downloaded_bytes += size
+
+
+class _CountingReader:
+    def __init__(self, reader: Reader, count: Callable[[int], None]) -> None:
+        self._reader = reader
+        self._count = count
+
+    def read(self, size: int = -1, /) -> bytes:
+        chunk = self._reader.read(size)
+        self._count(len(chunk))
+        return chunk
+
+
+class _LimitedReader:
+    """Ends after a number of bytes."""
+
+    def __init__(self, reader: Reader, limit: int) -> None:
+        self._reader = reader
+        self._left = limit
+
+    def read(self, size: int = -1, /) -> bytes:
+        length = self._left if size < 0 else min(size, self._left)
+        chunk = self._reader.read(length) if length else b""
+        self._left -= len(chunk)
+        return chunk
+
+
+class _BreakingReader(_CountingReader):
+    """Gives a number of bytes, then lets a fault act, then goes on if the fault lets it."""
+
+    def __init__(self, reader: Reader, key: str, fault: Fault) -> None:
+        self._reader = reader
+        self._key = key
+        self._action = fault.action
+        self._left: int | None = fault.after_bytes
+
+    def read(self, size: int = -1, /) -> bytes:
+        if self._left is None:
+            return self._reader.read(size)
+        length = self._left if size < 0 else min(size, self._left)
+        chunk = self._reader.read(length) if length else b""
+        self._left -= len(chunk)
+        if chunk or size == 0:
+            return chunk
+        self._left = None
+        self._action(self._key)
+        return self._reader.read(size)
+
+
+class _WatchedFile(ForwardedFile):
+    def __init__(self, file: BinaryIO, backend: FaultyBackend, key: str) -> None:
+        super().__init__(file)
+        self._backend = backend
+        self._key = key
+
+    def _read(self, size: int) -> bytes:
+        with self._backend._call("read", self._key):
+            content = super()._read(size)
+        self._backend._count_download(len(content))
+        return content

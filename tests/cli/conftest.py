@@ -1,0 +1,79 @@
+"""The command ``datajoint-file`` as tests call it: within this process, and as a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sysconfig
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from datajoint_file.cli import main
+
+Run = Callable[..., Result]
+Process = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory."""
+    made = tmp_path / "place cells"
+    made.mkdir()
+    monkeypatch.chdir(made)
+    return made
+
+
+@pytest.fixture
+def run(directory: Path) -> Run:
+    """Run the command within this process."""
+
+    def invoke(*arguments: str) -> Result:
+        return CliRunner().invoke(main, arguments)
+
+    return invoke
+
+
+@pytest.fixture
+def process(directory: Path) -> Process:
+    """Run the installed command as users do, with more environment variables if given."""
+    program = shutil.which("datajoint-file", path=sysconfig.get_path("scripts"))
+    assert program, "the package is not installed: pip install -e ."
+
+    def start(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        variables = {**os.environ, **environment}
+        return subprocess.run([program, *arguments], env=variables, capture_output=True, text=True, timeout=120)
+
+    return start
+
+
+@dataclass(frozen=True)
+class Report:
+    """What ``doctor --json`` printed."""
+
+    status: str
+    checks: dict[tuple[str, str], dict[str, str]]
+
+    def statuses(self, part: str) -> dict[str, str]:
+        return {name: check["status"] for (of, name), check in self.checks.items() if of == part}
+
+
+def report(output: str) -> Report:
+    document = json.loads(output)
+    return Report(document["status"], {(check["part"], check["name"]): check for check in document["checks"]})
+
+
+def write_configuration(directory: Path, storage: Mapping[str, Any]) -> None:
+    """Write a ``datajoint.toml``; the values of tests are texts and tables of texts."""
+    tables = {name: value for name, value in storage.items() if isinstance(value, Mapping)}
+    lines = ["[project]", 'name = "lab"', "[storage]"]
+    lines += [f"{name} = {json.dumps(value)}" for name, value in storage.items() if name not in tables]
+    for name, table in tables.items():
+        lines += [f"[storage.{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
+    (directory / "datajoint.toml").write_text("\n".join(lines), encoding="utf-8")

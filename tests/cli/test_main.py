@@ -1,0 +1,57 @@
+"""The command as a whole: help, version, errors, and what it keeps to itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import datajoint_file
+
+from .conftest import Process, Run
+
+
+def test_help_names_every_command(run: Run) -> None:
+    result = run("--help")
+    assert result.exit_code == 0
+    assert "doctor" in result.output
+    assert "init" in result.output
+
+
+def test_version_names_datajoint_as_well(run: Run) -> None:
+    result = run("--version")
+    assert f"datajoint-file {datajoint_file.__version__} (DataJoint 2." in result.output
+
+
+def test_unknown_command_is_wrong_usage(run: Run) -> None:
+    assert run("heal").exit_code == 2
+
+
+def test_error_of_the_package_is_one_message_and_exit_code_1(process: Process, directory: Path) -> None:
+    (directory / "occupied").write_text("not a directory")
+    result = process("init", "--directory", "occupied/project")
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("Error: ")
+    assert "occupied" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_debug_shows_where_an_error_comes_from(process: Process, directory: Path) -> None:
+    (directory / "occupied").write_text("not a directory")
+    result = process("--debug", "init", "--directory", "occupied/project")
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr
+    assert "DestinationError" in result.stderr
+
+
+def test_missing_datajoint_json_is_not_mentioned(process: Process) -> None:
+    result = process("init")
+    assert result.returncode == 0
+    assert result.stderr == ""
+
+
+def test_datajoint_log_does_not_get_between_the_lines_of_json(process: Process, directory: Path) -> None:
+    (directory / "datajoint.json").write_text('{"database.host": "127.0.0.1"}')
+    result = process("init", "--json")
+    assert json.loads(result.stdout)["written"] == str(directory / "datajoint.toml")
+    assert result.stderr == ""

@@ -1,0 +1,410 @@
+"""The contract over a local disk, and what is particular to it: links, modes, flushing, full disks, killed writers."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from datajoint_file.errors import (
+    ObjectExistsError,
+    ObjectNotFoundError,
+    StorageAccessError,
+    StorageError,
+    StorageUnavailableError,
+    UnsafePathError,
+)
+from datajoint_file.storage import StorageBackend
+from datajoint_file.storage.local import LocalBackend
+from datajoint_file.testing import (
+    DirectoryStore,
+    Fault,
+    FaultyBackend,
+    GeneratedReader,
+    RawStore,
+    SlowReader,
+    StorageBackendTests,
+    kill,
+)
+from datajoint_file.testing.conformance.concurrency import forked, in_forked_child
+from tests.contract.conftest import PROJECT, backend_of
+
+KEY = f"{PROJECT}/subject1/objects/k7/recording.dat"
+NOBODY = 65534
+
+Verb = Callable[[StorageBackend, str], object]
+VERBS: dict[str, Verb] = {
+    "upload": lambda backend, key: backend.upload(key, io.BytesIO(b"noise")),
+    "open": lambda backend, key: backend.open(key),
+    "stat": lambda backend, key: backend.stat(key),
+    "exists": lambda backend, key: backend.exists(key),
+    "delete": lambda backend, key: backend.delete(key),
+    "list": lambda backend, key: list(backend.list(key)),
+}
+over_all_verbs = pytest.mark.parametrize("verb", VERBS)
+
+
+@pytest.fixture
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("root")
+
+
+@pytest.fixture
+def backend(root: Path) -> LocalBackend:
+    return LocalBackend(root, PROJECT)
+
+
+@pytest.fixture
+def raw(root: Path) -> DirectoryStore:
+    return DirectoryStore(root, PROJECT)
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    """A directory that is none of the project's, with a file."""
+    directory = tmp_path / "outside"
+    directory.mkdir()
+    (directory / "recording.dat").write_bytes(b"secret")
+    return directory
+
+
+class TestLocal(StorageBackendTests):
+    durability = "full"
+
+    @pytest.fixture
+    def backend(self, root: Path) -> StorageBackend:
+        return backend_of({"backend": "file", "path": str(root), "durability": self.durability})
+
+    @pytest.fixture
+    def raw(self, raw: DirectoryStore) -> RawStore:
+        return raw
+
+
+class TestLocalWithoutDurability(TestLocal):
+    durability = "none"
+
+
+class TestLinks:
+    def test_link_in_place_of_an_object_is_no_object(
+        self, backend: LocalBackend, raw: DirectoryStore, outside: Path
+    ) -> None:
+        raw.path(KEY).parent.mkdir(parents=True)
+        raw.path(KEY).symlink_to(outside / "recording.dat")
+        assert backend.exists(KEY) is False
+        assert list(backend.list(KEY)) == list(backend.list()) == []
+        with pytest.raises(ObjectNotFoundError):
+            backend.open(KEY)
+        backend.delete(KEY)
+        with pytest.raises(ObjectExistsError):
+            backend.upload(KEY, io.BytesIO(b"noise"))
+        assert (outside / "recording.dat").read_bytes() == b"secret"
+
+    @over_all_verbs
+    def test_link_in_place_of_a_directory_is_not_followed(
+        self, backend: LocalBackend, root: Path, outside: Path, verb: str
+    ) -> None:
+        (root / "subject1").symlink_to(outside, target_is_directory=True)
+        with pytest.raises(UnsafePathError):
+            VERBS[verb](backend, f"{PROJECT}/subject1/recording.dat")
+        assert [path.name for path in outside.iterdir()] == ["recording.dat"]
+        assert (outside / "recording.dat").read_bytes() == b"secret"
+
+    def test_linked_directory_is_not_listed(self, backend: LocalBackend, root: Path, outside: Path) -> None:
+        (root / "subject1").symlink_to(outside, target_is_directory=True)
+        assert list(backend.list()) == list(backend.list(f"{PROJECT}/subject1")) == []
+
+    def test_root_may_be_a_link(self, root: Path, tmp_path: Path) -> None:
+        (tmp_path / "disk").symlink_to(root, target_is_directory=True)
+        backend = LocalBackend(tmp_path / "disk", PROJECT)
+        backend.upload(KEY, io.BytesIO(b"spikes"))
+        assert DirectoryStore(root, PROJECT).get(KEY) == b"spikes"
+        assert [found.key for found in backend.list()] == [KEY]
+        backend.delete(KEY)
+        assert backend.exists(KEY) is False
+
+
+class TestRoot:
+    @over_all_verbs
+    def test_missing_root_is_no_missing_object(self, tmp_path: Path, verb: str) -> None:
+        backend = LocalBackend(tmp_path / "unmounted", PROJECT)
+        with pytest.raises(StorageUnavailableError, match="is its disk mounted") as caught:
+            VERBS[verb](backend, KEY)
+        assert caught.value.key == KEY
+        assert list(tmp_path.iterdir()) == []
+
+    @over_all_verbs
+    def test_other_projects_are_not_below_the_root(self, backend: LocalBackend, verb: str) -> None:
+        with pytest.raises(UnsafePathError, match="not of the project"):
+            VERBS[verb](backend, "elsewhere/subject1/recording.dat")
+
+    def test_root_that_vanishes_while_it_is_listed_is_told(
+        self, backend: LocalBackend, raw: DirectoryStore, root: Path
+    ) -> None:
+        raw.put(f"{PROJECT}/a/1", b"")
+        raw.put(f"{PROJECT}/b/1", b"")
+        listing = backend.list()
+        next(listing)
+        root.rename(root.with_name("elsewhere"))
+        with pytest.raises(StorageUnavailableError):
+            list(listing)
+
+    def test_directory_that_vanishes_while_it_is_listed_is_empty(
+        self, backend: LocalBackend, raw: DirectoryStore
+    ) -> None:
+        raw.put(f"{PROJECT}/a/1", b"")
+        raw.put(f"{PROJECT}/b/1", b"")
+        listing = backend.list()
+        next(listing)
+        shutil.rmtree(raw.path(f"{PROJECT}/b"))
+        assert list(listing) == []
+
+    def test_files_of_other_programs_are_not_listed(
+        self, backend: LocalBackend, raw: DirectoryStore, root: Path
+    ) -> None:
+        raw.put(KEY, b"spikes")
+        (root / "my notes.txt").write_text("mine")
+        (root / "lost+found").mkdir(mode=0o000)
+        (root / "~partial-0123").write_text("unfinished")
+        assert [found.key for found in backend.list()] == [KEY]
+
+    def test_object_in_place_of_a_directory_is_told(self, backend: LocalBackend, raw: DirectoryStore) -> None:
+        raw.put(f"{PROJECT}/a", b"spikes")
+        for key in (f"{PROJECT}/a/b", f"{PROJECT}/a/b/c"):
+            with pytest.raises(StorageError, match="a file is in its place") as caught:
+                backend.upload(key, io.BytesIO(b"noise"))
+            assert caught.value.key == key
+        assert raw.keys(PROJECT) == {f"{PROJECT}/a"}
+
+    @over_all_verbs
+    def test_unfinished_upload_has_no_key(self, backend: LocalBackend, raw: DirectoryStore, verb: str) -> None:
+        raw.put(f"{PROJECT}/a/~partial-0123", b"half")
+        with pytest.raises(UnsafePathError, match="unfinished"):
+            VERBS[verb](backend, f"{PROJECT}/a/~partial-0123")
+        assert raw.unfinished(PROJECT) == {f"{PROJECT}/a/~partial-0123"}
+
+
+class TestModes:
+    @pytest.mark.parametrize(("umask", "file_mode", "directory_mode"), [(0o002, 0o444, 0o775), (0o077, 0o400, 0o700)])
+    def test_objects_are_read_only_and_follow_the_umask(
+        self, backend: LocalBackend, raw: DirectoryStore, umask: int, file_mode: int, directory_mode: int
+    ) -> None:
+        before = os.umask(umask)
+        try:
+            backend.upload(KEY, io.BytesIO(b"spikes"))
+        finally:
+            os.umask(before)
+        assert raw.path(KEY).stat().st_mode & 0o777 == file_mode
+        assert raw.path(KEY).parent.stat().st_mode & 0o777 == directory_mode
+
+    @over_all_verbs
+    def test_directory_of_another_user_is_no_missing_object(self, verb: str) -> None:
+        with tempfile.TemporaryDirectory() as directory:
+            root = Path(directory)
+            root.chmod(0o755)
+            (root / "subject1").mkdir(mode=0o000)
+
+            def work() -> None:
+                if os.geteuid() == 0:
+                    os.seteuid(NOBODY)
+                with pytest.raises(StorageAccessError) as caught:
+                    VERBS[verb](LocalBackend(root, PROJECT), KEY)
+                assert caught.value.key == KEY
+
+            in_forked_child(work)
+            (root / "subject1").chmod(0o755)
+
+
+class TestFlushing:
+    @pytest.fixture
+    def steps(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """What is done to the disk, in order: the functions are the real ones, and noted."""
+        steps: list[str] = []
+        fsync, link, rename = os.fsync, os.link, Path.rename
+
+        def noted_fsync(descriptor: int) -> None:
+            steps.append(f"flush {Path(f'/proc/self/fd/{descriptor}').readlink().name[:9]}")
+            fsync(descriptor)
+
+        def noted_link(source: Path, target: Path, *, follow_symlinks: bool) -> None:
+            steps.append(f"link {target.name}")
+            link(source, target, follow_symlinks=follow_symlinks)
+
+        def noted_rename(source: Path, target: Path) -> Path:
+            steps.append(f"rename {target.name}")
+            return rename(source, target)
+
+        monkeypatch.setattr(os, "fsync", noted_fsync)
+        monkeypatch.setattr(os, "link", noted_link)
+        monkeypatch.setattr(Path, "rename", noted_rename)
+        return steps
+
+    def test_bytes_are_on_the_disk_before_their_name_and_the_name_before_the_end(
+        self, backend: LocalBackend, root: Path, steps: list[str]
+    ) -> None:
+        backend.upload(KEY, io.BytesIO(b"spikes"))
+        directories = [f"flush {root.name}", "flush subject1", "flush objects"]
+        assert steps == [*directories, "flush ~partial-", "link recording.dat", "flush k7"]
+
+    def test_entries_of_directories_that_exist_are_not_flushed_again(
+        self, backend: LocalBackend, raw: DirectoryStore, steps: list[str]
+    ) -> None:
+        raw.path(KEY).parent.mkdir(parents=True)
+        backend.upload(KEY, io.BytesIO(b"spikes"))
+        assert steps == ["flush ~partial-", "link recording.dat", "flush k7"]
+
+    def test_delete_is_flushed(self, backend: LocalBackend, raw: DirectoryStore, steps: list[str]) -> None:
+        raw.put(KEY, b"spikes")
+        backend.delete(KEY)
+        assert steps == ["flush k7"]
+
+    def test_nothing_is_flushed_without_durability(self, root: Path, steps: list[str]) -> None:
+        backend = LocalBackend(root, PROJECT, "none")
+        backend.upload(KEY, io.BytesIO(b"spikes"))
+        backend.delete(KEY)
+        assert steps == ["link recording.dat"]
+
+    def test_rename_takes_the_place_of_a_link_that_the_file_system_refuses(
+        self, backend: LocalBackend, raw: DirectoryStore, steps: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(os, "link", _raising(PermissionError(errno.EPERM, "no hard links here")))
+        raw.path(KEY).parent.mkdir(parents=True)
+        backend.upload(KEY, io.BytesIO(b"spikes"))
+        assert steps == ["flush ~partial-", "rename recording.dat", "flush k7"]
+        with pytest.raises(ObjectExistsError):
+            backend.upload(KEY, io.BytesIO(b"noise"))
+        assert raw.get(KEY) == b"spikes"
+        assert raw.unfinished(PROJECT) == set()
+
+    def test_link_whose_reply_was_lost_is_recognised(
+        self, backend: LocalBackend, raw: DirectoryStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        link = os.link
+
+        def link_and_forget(source: Path, target: Path, **options: bool) -> None:
+            link(source, target, **options)
+            link(source, target, **options)  # as NFS repeats a request: there it is
+
+        monkeypatch.setattr(os, "link", link_and_forget)
+        backend.upload(KEY, io.BytesIO(b"spikes"))
+        assert raw.keys(PROJECT) == {KEY}
+        assert raw.unfinished(PROJECT) == set()
+
+    @pytest.mark.parametrize("failing", ["~partial-", "k7"])
+    def test_disk_that_cannot_flush_keeps_no_object(
+        self, backend: LocalBackend, raw: DirectoryStore, monkeypatch: pytest.MonkeyPatch, failing: str
+    ) -> None:
+        self._fail_flushing(monkeypatch, failing, errno.EIO)
+        raw.path(KEY).parent.mkdir(parents=True)
+        with pytest.raises(StorageUnavailableError) as caught:
+            backend.upload(KEY, io.BytesIO(b"spikes"))
+        assert caught.value.key == KEY
+        assert raw.keys(PROJECT) == raw.unfinished(PROJECT) == set()
+
+    def test_file_systems_that_flush_no_directories_are_served(
+        self, backend: LocalBackend, raw: DirectoryStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self._fail_flushing(monkeypatch, "k7", errno.EINVAL)
+        raw.path(KEY).parent.mkdir(parents=True)
+        backend.upload(KEY, io.BytesIO(b"spikes"))
+        assert raw.get(KEY) == b"spikes"
+
+    def _fail_flushing(self, monkeypatch: pytest.MonkeyPatch, name: str, number: int) -> None:
+        def fsync(descriptor: int) -> None:
+            if Path(f"/proc/self/fd/{descriptor}").readlink().name.startswith(name):
+                raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(os, "fsync", fsync)
+
+
+class TestUnfinished:
+    def test_object_appears_only_when_it_is_complete(self, backend: LocalBackend, raw: DirectoryStore) -> None:
+        seen: list[tuple[int, int, bool]] = []
+
+        def look() -> None:
+            seen.append((len(list(backend.list())), len(raw.unfinished(PROJECT)), backend.exists(KEY)))
+
+        backend.upload(KEY, SlowReader(GeneratedReader(3_000_000), look))
+        assert set(seen) == {(0, 1, False)}
+        assert (len(list(backend.list())), len(raw.unfinished(PROJECT)), backend.exists(KEY)) == (1, 0, True)
+
+    def test_failed_upload_leaves_no_directory_of_its_own(self, backend: LocalBackend, raw: DirectoryStore) -> None:
+        with pytest.raises(ZeroDivisionError):
+            backend.upload(KEY, SlowReader(b"noise", lambda: 1 // 0))
+        assert not raw.path(KEY).parent.exists()
+
+    def test_deleted_object_leaves_no_directory_of_its_own(self, backend: LocalBackend, raw: DirectoryStore) -> None:
+        backend.upload(KEY, io.BytesIO(b"spikes"))
+        backend.delete(KEY)
+        assert not raw.path(KEY).parent.exists()
+        assert raw.path(KEY).parent.parent.is_dir()
+
+    @pytest.mark.parametrize("after_bytes", [0, 1, 1_500_000, 3_000_000])
+    def test_killed_writer_leaves_no_object_and_harms_no_later_one(
+        self, backend: LocalBackend, raw: DirectoryStore, after_bytes: int
+    ) -> None:
+        faulty = FaultyBackend(backend, Fault("upload", moment="during", after_bytes=after_bytes, action=kill))
+        status, report = forked(lambda: faulty.upload(KEY, GeneratedReader(3_000_000)))
+        assert (status, report) == (-signal.SIGKILL, "")
+        assert raw.keys(PROJECT) == set()
+        assert len(raw.unfinished(PROJECT)) == 1
+        assert backend.exists(KEY) is False
+        assert list(backend.list()) == []
+        backend.upload(KEY, io.BytesIO(b"spikes"))
+        assert raw.get(KEY) == b"spikes"
+        backend.delete(KEY)
+        assert raw.keys(PROJECT) == set()
+
+
+WRITE_TOO_MUCH = """
+import sys
+from pathlib import Path
+from datajoint_file.errors import StorageError
+from datajoint_file.storage.local import LocalBackend
+from datajoint_file.testing import GeneratedReader
+try:
+    LocalBackend(Path(sys.argv[1]), "p").upload("p/k7/recording.dat", GeneratedReader(5_000_000))
+except StorageError as error:
+    print(type(error).__name__, error.key, *Path(sys.argv[1]).glob("p/k7/*"))
+"""
+
+
+class TestFullDisk:
+    def test_limit_on_a_files_size_leaves_no_object(self, root: Path) -> None:
+        def limit() -> None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
+
+        assert self._written([sys.executable], root, limit) == ["StorageError", "p/k7/recording.dat"]
+
+    def test_full_disk_leaves_no_object_and_is_told(self, root: Path) -> None:
+        """Where nobody may mount a small disk, there is only the limit above."""
+        for mount in _MOUNTS:
+            if shutil.which("unshare") and subprocess.run([*mount, str(root), "true"], check=False).returncode == 0:
+                written = self._written([*mount, str(root), sys.executable], root)
+                assert written == ["StorageUnavailableError", "p/k7/recording.dat"]
+
+    def _written(self, python: list[str], root: Path, limit: Callable[[], None] | None = None) -> list[str]:
+        command = [*python, "-W", "ignore", "-c", WRITE_TOO_MUCH, str(root)]
+        result = subprocess.run(command, preexec_fn=limit, stdout=subprocess.PIPE, text=True, timeout=60, check=True)
+        return result.stdout.split()
+
+
+_ON_A_SMALL_DISK = ["--mount", "sh", "-c", 'mount -t tmpfs -o size=1m tmpfs "$0" && exec "$@"']
+_MOUNTS = [["unshare", *_ON_A_SMALL_DISK], ["unshare", "--user", "--map-root-user", *_ON_A_SMALL_DISK]]
+"""Commands that mount a disk of 1 MiB for themselves alone, as root or as a user."""
+
+
+def _raising(error: Exception) -> Callable[..., None]:
+    def function(*arguments: object, **options: object) -> None:
+        raise error
+
+    return function

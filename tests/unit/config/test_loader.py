@@ -1,0 +1,429 @@
+"""Finding ``datajoint.toml``, overlaying the environment, and saying what is wrong where."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datajoint_file.config import find_configuration, load_settings, parse_settings
+from datajoint_file.errors import ConfigurationError, ConfigurationNotFoundError
+
+CANARY = "canary-5f1c"
+
+S3 = """
+[project]
+name = "lab"
+
+[storage]
+backend = "s3"
+bucket = "recordings"
+"""
+
+
+def written(directory: Path, text: str = S3) -> Path:
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / "datajoint.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def document(**tables: dict[str, Any]) -> dict[str, Any]:
+    base: dict[str, dict[str, Any]] = {"project": {"name": "lab"}, "storage": {"backend": "s3", "bucket": "recordings"}}
+    return {**base, **{name: {**base.get(name, {}), **table} for name, table in tables.items()}}
+
+
+def message_of(tables: dict[str, Any]) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        parse_settings(tables, "the file")
+    return str(caught.value)
+
+
+# finding the file
+
+
+def test_file_of_the_working_directory_is_found(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    assert find_configuration(tmp_path) == path
+
+
+def test_file_of_the_nearest_parent_is_found(tmp_path: Path) -> None:
+    written(tmp_path)
+    nearest = written(tmp_path / "a/b")
+    (tmp_path / "a/b/c/d").mkdir(parents=True)
+    assert find_configuration(tmp_path / "a/b/c/d") == nearest
+
+
+def test_directory_of_that_name_is_passed_over(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    (tmp_path / "a/datajoint.toml").mkdir(parents=True)
+    assert find_configuration(tmp_path / "a") == path
+
+
+def test_nothing_is_found_where_there_is_nothing() -> None:
+    assert find_configuration(Path("/")) is None
+
+
+def test_variable_names_the_file_whatever_else_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written(tmp_path)
+    monkeypatch.setenv("DATAJOINT_TOML", "/etc/elsewhere.toml")
+    assert find_configuration(tmp_path) == Path("/etc/elsewhere.toml")
+
+
+def test_relative_variable_starts_at_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATAJOINT_TOML", "conf/x.toml")
+    assert find_configuration(tmp_path) == tmp_path / "conf/x.toml"
+
+
+def test_variable_may_begin_at_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    monkeypatch.setenv("DATAJOINT_TOML", "~/lab.toml")
+    assert find_configuration(Path("/tmp")) == Path("/home/ada/lab.toml")
+
+
+def test_home_of_a_user_nobody_knows_does_not_fail_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATAJOINT_TOML", "~nobody-of-this-name/lab.toml")
+    found = find_configuration(Path("/"))
+    assert found is not None
+    with pytest.raises(ConfigurationNotFoundError, match="nobody-of-this-name"):
+        load_settings(found)
+
+
+def test_empty_variable_is_no_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path)
+    monkeypatch.setenv("DATAJOINT_TOML", "")
+    assert find_configuration(tmp_path) == path
+
+
+def test_directory_that_may_not_be_looked_into_does_not_fail_the_search(
+    public_directory: Path, as_nobody: Callable[..., Any]
+) -> None:
+    closed = public_directory / "closed"
+    written(closed / "inner")
+    closed.chmod(0o000)
+    try:
+        assert as_nobody(find_configuration, closed / "inner") is None
+    finally:
+        closed.chmod(0o700)
+
+
+# reading it
+
+
+def test_settings_are_what_the_file_says(tmp_path: Path) -> None:
+    text = """
+        [project]
+        name = "my_project"
+        [storage]
+        backend = "s3"
+        bucket = "my-bucket"
+        endpoint_url = "https://s3.example.org"
+        region = "eu-central-1"
+        exclusive_create = false
+        options = { default_block_size = 1 }
+        [storage.credentials]
+        key = "k"
+        [object_storage]
+        partition_pattern = "subject{subject_id}/session{session_id}"
+        [projects.upstream]
+        backend = "file"
+        path = "/data/upstream"
+    """
+    settings = load_settings(written(tmp_path, text))
+    assert settings.project.name == "my_project"
+    assert settings.storage.location == "s3: my-bucket"
+    assert (settings.storage.region, settings.storage.exclusive_create) == ("eu-central-1", False)
+    assert settings.storage.options["default_block_size"] == 1
+    assert settings.object_storage.partition_pattern.placeholders == {"subject_id", "session_id"}
+    assert settings.projects["upstream"].path == "/data/upstream"
+    assert settings.directory == tmp_path
+
+
+@pytest.mark.parametrize("prefix", ["\ufeff", "# ä\r\n", "\r\n\r\n"], ids=ascii)
+def test_file_may_come_from_windows(tmp_path: Path, prefix: str) -> None:
+    path = tmp_path / "datajoint.toml"
+    path.write_bytes((prefix + S3).replace("\n", "\r\n").encode())
+    assert load_settings(path).project.name == "lab"
+
+
+def test_missing_file_is_an_error_that_names_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationNotFoundError, match="does not exist; `datajoint-file init` writes one"):
+        load_settings(tmp_path / "datajoint.toml")
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"[project\nname = 1", "is not valid TOML: .*line 1"),
+        (b"[storage]\nbackend = file", "is not valid TOML: .*line 2"),
+        (b"[storage]\n[storage]\n", "is not valid TOML"),
+        (b"a = 1\na = 2\n", "is not valid TOML"),
+        (b"\xff\xfe[\0p\0", "cannot be read"),
+        (b"", "project: it is missing; allowed: a table"),
+        (b"# nothing\n", "project: it is missing"),
+    ],
+)
+def test_broken_file_is_named_with_what_is_wrong(tmp_path: Path, content: bytes, why: str) -> None:
+    path = tmp_path / "datajoint.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigurationError, match=f"{path}.*{why}"):
+        load_settings(path)
+
+
+def test_directory_in_place_of_the_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"cannot be read: .*directory"):
+        load_settings(tmp_path)
+
+
+def test_file_that_may_not_be_read_is_an_error(public_directory: Path, as_nobody: Callable[..., Any]) -> None:
+    path = written(public_directory)
+    path.chmod(0o000)
+    with pytest.raises(ConfigurationError, match=r"cannot be read: .*Permission denied"):
+        as_nobody(load_settings, path)
+
+
+# what is wrong, and where
+
+
+@pytest.mark.parametrize(
+    ("tables", "message"),
+    [
+        (document(project={"name": "a b"}), 'the file: [project] name = "a b": String should match pattern'),
+        (document(project={"name": "a/b"}), 'the file: [project] name = "a/b": String should match pattern'),
+        (document(project={"name": ".."}), 'the file: [project] name = "..": String should match pattern'),
+        (document(project={"name": "x" * 101}), "the file: [project] name = "),
+        (document(project={"name": ""}), 'the file: [project] name = "": '),
+        (document(project={"name": "lab\n"}), 'the file: [project] name = "lab\\n": '),
+        (document(project={"name": 5}), "the file: [project] name = 5: it is no text; allowed: letters, digits and"),
+        ({"storage": {"backend": "file", "path": "/x"}}, "the file: project: it is missing; allowed: a table"),
+        ({**document(), "project": {}}, "the file: [project] name: it is missing; allowed: letters, digits and"),
+        ({**document(), "storage": 3}, "the file: storage = 3: it is no table; allowed: a table"),
+        (
+            {**document(), "storage": {}},
+            "the file: [storage] backend: it is missing; allowed: file, s3, gcs, azure, or",
+        ),
+        ({**document(), "projects": 3}, "the file: projects = 3: it is no table; allowed: a table of tables"),
+        ({**document(), "projects": {"x": 3}}, "the file: [projects] x = 3: it is no table; allowed: a table"),
+        (
+            {**document(), "projects": {"a/b": document()["storage"]}},
+            "the file: [projects] a/b: no project can be called",
+        ),
+        (document(storage={"bucket": "a/b"}), 'the file: [storage] bucket = "a/b": String should match'),
+        (document(storage={"endpoint_url": "x"}), 'the file: [storage] endpoint_url = "x": String should match'),
+        (
+            document(storage={"exclusive_create": "maybe"}),
+            'the file: [storage] exclusive_create = "maybe": Input should',
+        ),
+        (document(storage={"options": "x"}), "the file: [storage] options = ***: it is no table; allowed: a table of"),
+        (
+            document(object_storage={"partition_pattern": "a//b"}),
+            "the file: [object_storage] partition_pattern = \"a//b\": the component '' is empty or has a meaning",
+        ),
+        (
+            document(object_storage={"partition_pattern": 5}),
+            "the file: [object_storage] partition_pattern = 5: it is no text; allowed: a path such as",
+        ),
+        (
+            document(object_storage={"partition_pattern": {"text": "a"}}),
+            "the file: [object_storage] partition_pattern: it is no text; allowed: a path such as",
+        ),
+    ],
+    ids=lambda value: "" if isinstance(value, dict) else value[10:50],
+)
+def test_message_names_file_table_key_value_reason_and_what_is_allowed(tables: dict[str, Any], message: str) -> None:
+    found = message_of(tables)
+    assert found.startswith(message)
+    assert "; allowed: " in found
+    assert found.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("tables", "where", "near"),
+    [
+        ({**document(), "storge": {}}, "storge", "storage"),
+        ({**document(), "Project": {}}, "Project", "project"),
+        (document(storage={"buckett": "x"}), "[storage] buckett", "bucket"),
+        (document(storage={"endpoint": "x"}), "[storage] endpoint", "endpoint_url"),
+        (document(object_storage={"partition_patern": "x"}), "[object_storage] partition_patern", "partition_pattern"),
+        (document(project={"nme": "x"}), "[project] nme", "name"),
+        ({**document(), "projects": {"up": {"backend": "file", "pth": "x"}}}, "[projects.up] pth", "path"),
+    ],
+    ids=lambda value: "" if isinstance(value, dict) else value,
+)
+def test_unknown_key_is_an_error_that_names_the_nearest_known_one(
+    tables: dict[str, Any], where: str, near: str
+) -> None:
+    assert message_of(tables).startswith(f"the file: {where}: unknown key; did you mean {near}?; allowed: ")
+
+
+def test_unknown_key_that_is_near_nothing_is_an_error_too() -> None:
+    assert message_of(document(storage={"zzzz": 1})).startswith(
+        "the file: [storage] zzzz: unknown key; allowed: backend,"
+    )
+
+
+def test_settings_own_fields_are_no_keys_of_the_file() -> None:
+    assert message_of({**document(), "directory": "/x"}).startswith("the file: directory: unknown key")
+
+
+@pytest.mark.parametrize("key", ["key", "secret", "account_key", "connection_string", "sas_token", "token"])
+def test_credential_in_the_wrong_table_is_sent_to_the_right_one_and_not_shown(key: str) -> None:
+    message = message_of(document(storage={key: CANARY}))
+    assert f"the file: [storage] {key}: unknown key; it belongs in [storage.credentials]" in message
+    assert CANARY not in message
+
+
+# overriding by the environment
+
+
+def test_variable_overrides_a_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATAJOINT_FILE__STORAGE__BUCKET", "other")
+    monkeypatch.setenv("DATAJOINT_FILE__PROJECT__NAME", "lab2")
+    monkeypatch.setenv("DATAJOINT_FILE__OBJECT_STORAGE__PARTITION_PATTERN", "s{subject_id:03d}")
+    settings = parse_settings(document(), "the file")
+    assert (settings.storage.bucket, settings.project.name) == ("other", "lab2")
+    assert settings.object_storage.partition_pattern.text == "s{subject_id:03d}"
+
+
+def test_variables_alone_configure_a_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATAJOINT_FILE__PROJECT__NAME", "lab")
+    monkeypatch.setenv("DATAJOINT_FILE__STORAGE__BACKEND", "file")
+    monkeypatch.setenv("DATAJOINT_FILE__STORAGE__PATH", "/data/lab")
+    assert parse_settings({}, "the file").storage.location == "file: /data/lab"
+
+
+def test_variable_changes_nothing_in_what_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATAJOINT_FILE__STORAGE__BUCKET", "other")
+    given = document()
+    before = copy.deepcopy(given)
+    parse_settings(given, "the file")
+    assert given == before
+
+
+@pytest.mark.parametrize("name", ["UPSTREAM", "Upstream", "upstream"])
+def test_variable_overrides_a_value_of_another_project_in_the_case_of_the_file(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("DATAJOINT_FILE__PROJECTS__UPSTREAM__PATH", "/b")
+    tables = {**document(), "projects": {name: {"backend": "file", "path": "/a"}}}
+    assert parse_settings(tables, "the file").projects[name].path == "/b"
+
+
+def test_variables_add_another_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATAJOINT_FILE__PROJECTS__up__BACKEND", "file")
+    monkeypatch.setenv("DATAJOINT_FILE__PROJECTS__up__PATH", "/b")
+    assert parse_settings(document(), "the file").projects["up"].path == "/b"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("4", 4),
+        ("true", True),
+        ("1.5", 1.5),
+        ("{ a = 1, b = { c = true } }", {"a": 1, "b": {"c": True}}),
+        ("[1, 2]", (1, 2)),
+    ],
+)
+def test_option_in_a_variable_is_read_as_toml(monkeypatch: pytest.MonkeyPatch, text: str, value: object) -> None:
+    monkeypatch.setenv("DATAJOINT_FILE__STORAGE__OPTIONS__X", text)
+    assert parse_settings(document(), "the file").storage.options["x"] == value
+
+
+@pytest.mark.parametrize("text", ["plain", "a = 1", "2 3", "", "1\n[storage]", "1\ny = 2", "'open"])
+def test_option_that_is_no_toml_is_the_text_it_is(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("DATAJOINT_FILE__STORAGE__OPTIONS__X", text)
+    assert parse_settings(document(), "the file").storage.options["x"].get_secret_value() == text
+
+
+def test_whole_table_of_options_may_be_one_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATAJOINT_FILE__STORAGE__OPTIONS", "{ max_concurrency = 3 }")
+    assert parse_settings(document(), "the file").storage.options == {"max_concurrency": 3}
+
+
+@pytest.mark.parametrize(("text", "value"), [("true", True), ("False", False)])
+def test_switch_among_the_credentials_is_a_switch_in_a_variable_too(
+    monkeypatch: pytest.MonkeyPatch, text: str, value: bool
+) -> None:
+    monkeypatch.setenv("DATAJOINT_FILE__STORAGE__CREDENTIALS__ANON", text)
+    assert parse_settings(document(), "the file").storage.credentials["anon"] is value
+
+
+def test_secret_of_digits_in_a_variable_stays_a_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATAJOINT_FILE__STORAGE__CREDENTIALS__SECRET", "007")
+    assert parse_settings(document(), "the file").storage.credentials["secret"].get_secret_value() == "007"
+
+
+@pytest.mark.parametrize(
+    ("variable", "message"),
+    [
+        ("STORAGE__PATHH", "[storage] pathh: unknown key; did you mean path?"),
+        ("STORAGE__REGION__X", "[storage] region: it is no text"),
+        ("STORAGE__ENDPOINT_URL", '[storage] endpoint_url = "value": String should match'),
+        ("STORAGE__CREDENTIALS__SECRETT", '[storage.credentials] secrett = ***: backend = "s3" does not take it'),
+        ("STORAGE__BUCKET__X", "bucket is a value, not a table"),
+        ("STORAGE", "it names no key; allowed: DATAJOINT_FILE__TABLE__KEY, such as DATAJOINT_FILE__STORAGE__PATH"),
+        ("", "it names no key"),
+        ("__X", "it names no key"),
+        ("STORAGE__", "it names no key"),
+        ("OBJECT_STORAGE__PARTITION_PATTERN__X", "[object_storage] partition_pattern: it is no text"),
+        ("PROJECT__DIRECTORY", "[project] directory: unknown key"),
+        ("DIRECTORY__X", "directory: unknown key"),
+    ],
+)
+def test_wrong_variable_is_named_by_its_own_name(monkeypatch: pytest.MonkeyPatch, variable: str, message: str) -> None:
+    monkeypatch.setenv(f"DATAJOINT_FILE__{variable}", "value")
+    found = message_of(document())
+    assert message in found
+    assert variable in found or "it is no text" in message or "directory" in message
+
+
+@pytest.mark.parametrize("projects", [3, "text", [1]])
+def test_variable_of_a_project_meets_a_broken_table(monkeypatch: pytest.MonkeyPatch, projects: object) -> None:
+    monkeypatch.setenv("DATAJOINT_FILE__PROJECTS__UP__PATH", "/x")
+    assert "DATAJOINT_FILE__PROJECTS__UP__PATH: projects is a value" in message_of({**document(), "projects": projects})
+
+
+# paths
+
+
+def local(path: str, **tables: Any) -> dict[str, Any]:
+    return {"project": {"name": "lab"}, "storage": {"backend": "file", "path": path}, **tables}
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [("objects", "{}/objects"), ("../x/./y", "{}/../x/y"), (".", "{}"), ("/data/lab/", "/data/lab")],
+)
+def test_relative_path_starts_at_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, expected: str
+) -> None:
+    monkeypatch.chdir("/")
+    settings = load_settings(
+        written(tmp_path, f'[project]\nname = "lab"\n[storage]\nbackend = "file"\npath = "{path}"\n')
+    )
+    assert settings.storage.path == os.path.normpath(expected.format(tmp_path))
+
+
+def test_relative_path_of_another_project_starts_at_the_file(tmp_path: Path) -> None:
+    tables = local("a", projects={"up": {"backend": "file", "path": "../up"}})
+    settings = parse_settings(tables, "the file", tmp_path / "conf")
+    assert settings.projects["up"].path == str(tmp_path / "up")
+
+
+def test_path_may_begin_at_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    assert parse_settings(local("~/objects"), "the file", tmp_path).storage.path == "/home/ada/objects"
+
+
+def test_home_of_a_user_nobody_knows_is_a_directory_that_is_not_there(tmp_path: Path) -> None:
+    assert parse_settings(local("~nobody-of-this-name/x"), "the file", tmp_path).storage.path is not None
+
+
+def test_path_of_a_bucket_store_is_left_alone() -> None:
+    tables = {"project": {"name": "lab"}, "storage": {"backend": "memory", "path": "lab/x"}}
+    assert parse_settings(tables, "the file").storage.path == "lab/x"
