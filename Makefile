@@ -64,4 +64,4 @@ check: .venv/installed-dev docs
 	.venv/bin/lint-imports
 
 docs: .venv/installed-dev
-	.venv/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet

@@ -67,7 +67,7 @@ class StorageBackend(Protocol):
 
     Keys are whole object keys, project first, as `datajoint_file.keys` makes them; they are taken literally (no globs,
     no escapes, no ``..``). All methods may be called from several threads and, after a ``fork``, in the child.
-    Every failure is a `~datajoint_file.errors.StorageError` that names the key.
+    Every failure is a `StorageError` that names the key.
     """
 
     @property

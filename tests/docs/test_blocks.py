@@ -1,0 +1,188 @@
+"""Every block of the documentation is true: Python runs, TOML is accepted, commands exist, and what is shown comes out.
+
+How blocks are marked is told in `pages`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from datajoint_file.cli import main as datajoint_file_command
+from datajoint_file.config import parse_settings
+from tests.docs.pages import ROOT, Block, arguments, blocks, blocks_of, documentation
+from tests.projects import connect, unique
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+CONFIGURATION = """
+[project]
+name = "my_project"
+
+[storage]
+backend = "file"
+path = "store"
+"""
+RUNNING = [page for page in documentation() if any(b.is_run and b.language == "python" for b in blocks(page))]
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """A directory as the pages suppose it, with the files that they insert."""
+    directory = tmp_path / "my_project"
+    (directory / "store").mkdir(parents=True)
+    (directory / "recording.dat").write_bytes(bytes(range(256)) * 400)
+    (directory / "notes.txt").write_text("12 spikes\n")
+    return directory
+
+
+class Reader:
+    """Somebody who does what a page says, on a real database.
+
+    Parameters
+    ----------
+    database
+        The server's address.
+    directory : Path
+        Where he works.
+    """
+
+    def __init__(self, database: Any, directory: Path) -> None:
+        self._database = database
+        self._directory = directory
+        self._suffix = unique("")
+
+    def follows(self, page: Path) -> None:
+        """Carry out the page's blocks; the schemas get names of their own and are dropped afterwards."""
+        chosen = [block for block in blocks(page) if block.is_run]
+        if not any(block.is_configuration for block in chosen):
+            (self._directory / "datajoint.toml").write_text(CONFIGURATION)
+        names = sorted({name for b in chosen for name in re.findall(r'(?:Schema|Module)\([^)]*?"(\w+)"\)', b.content)})
+        renamed = [replace(b, content=self._renamed(b.content, names)) for b in chosen]
+        try:
+            for part in _parts(renamed):
+                self._run(part)
+        finally:
+            self._drop(names)
+
+    def _renamed(self, content: str, names: list[str]) -> str:
+        for name in names:
+            content = re.sub(rf"\b{name}\b", name + self._suffix, content)
+        return content
+
+    def _run(self, part: list[Block]) -> None:
+        done = subprocess.run(
+            [sys.executable, str(Path(__file__).with_name("run_page.py"))],
+            input=json.dumps([asdict(block) | {"file": block.file} for block in part]),
+            cwd=self._directory,
+            env=self._environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        self._directory = Path(done.stdout.splitlines()[-1])
+
+    def _environment(self) -> dict[str, str]:
+        commands = str(Path(sys.executable).parent)
+        return {
+            **os.environ,
+            "PATH": f"{commands}{os.pathsep}{os.environ['PATH']}",
+            "COLUMNS": "100",
+            "DJ_HOST": self._database.host,
+            "DJ_PORT": str(self._database.port),
+            "DJ_USER": self._database.user,
+            "DJ_PASS": self._database.password,
+            "DJ_BACKEND": "postgresql" if "postgres" in type(self._database).__name__.lower() else "mysql",
+            "DJ_USE_TLS": "false",
+            "DJ_SAFEMODE": "false",
+            "DJ_LOG_LEVEL": "WARNING",
+        }
+
+    def _drop(self, names: list[str]) -> None:
+        connection = connect(self._database).connection
+        cascade = " CASCADE" if connection.adapter.backend == "postgresql" else ""
+        for name in names:
+            quoted = connection.adapter.quote_identifier(name + self._suffix)
+            connection.query(f"DROP SCHEMA IF EXISTS {quoted}{cascade}")
+        connection.close()
+
+
+def _parts(chosen: list[Block]) -> Iterator[list[Block]]:
+    """Split a page's blocks where a new process begins."""
+    part: list[Block] = []
+    for block in chosen:
+        if block.directive == "restart":
+            yield part
+            part = []
+        part.append(block)
+    yield part
+
+
+@pytest.mark.parametrize("page", RUNNING, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_the_blocks_of_a_page_run_in_order_and_print_what_is_shown(page: Path, database: Any, directory: Path) -> None:
+    Reader(database, directory).follows(page)
+
+
+def test_there_are_pages_to_run() -> None:
+    assert {ROOT / "README.md", ROOT / "docs" / "tutorial.md"} <= set(RUNNING)
+    assert len(RUNNING) >= 10
+
+
+@pytest.mark.parametrize("block", blocks_of("python"), ids=str)
+def test_a_python_block_compiles_and_is_left_out_for_a_cloud_account_only(block: Block) -> None:
+    compile(block.content, str(block), "exec")
+    assert block.directive != "skip" or re.search(r"account|bucket|container", block.argument), str(block)
+
+
+@pytest.mark.parametrize("block", blocks_of("toml"), ids=str)
+def test_a_toml_block_is_accepted(block: Block, tmp_path: Path) -> None:
+    document = tomllib.loads(block.content)
+    for table, values in tomllib.loads(CONFIGURATION).items():
+        document.setdefault(table, values)
+    parse_settings(document, str(block), tmp_path)
+
+
+@pytest.mark.parametrize("block", blocks_of("console"), ids=str)
+def test_commands_and_their_options_exist(block: Block) -> None:
+    assert block.commands, "a console block shows commands, each after a dollar sign"
+    for command in map(arguments, block.commands):
+        if command[0] == "datajoint-file":
+            _check_command(command[1:])
+        elif command[0] == "make":
+            assert {word for word in command[1:] if "=" not in word} <= _make_targets(), command
+
+
+def test_commands_in_running_text_exist() -> None:
+    for page in documentation():
+        text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+        for command in re.findall(r"`datajoint-file ((?:\w|[^`…])+)`", text):
+            _check_command(arguments(command))
+        for targets in re.findall(r"`make ([a-z][\w -]*)", text):
+            assert set(targets.split()) <= _make_targets(), (page, targets)
+
+
+def _check_command(words: list[str]) -> None:
+    """Look for the command and parse its options as it would itself, without carrying anything out."""
+    command: click.Command = datajoint_file_command
+    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+        assert words[0] in command.commands, f"there is no command {words[0]}"
+        command, words = command.commands[words[0]], words[1:]
+    command.make_parser(click.Context(command)).parse_args(list(words))
+
+
+def _make_targets() -> set[str]:
+    return set(re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
