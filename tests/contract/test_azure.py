@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import io
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 from adlfs import AzureBlobFileSystem
+from azure.storage.blob import ContainerSasPermissions, generate_container_sas
 from azure.storage.blob.aio import BlobServiceClient
 
+from datajoint_file.config import parse_settings
+from datajoint_file.errors import StorageAccessError
 from datajoint_file.storage import StorageBackend
 from datajoint_file.storage.cloud import CloudBackend
+from datajoint_file.storage.factory import _connector
 from datajoint_file.testing import NetworkTests, RawStore, StorageBackendTests
-from tests.contract.conftest import PART_SIZE, backend_of
+from tests.contract.conftest import PART_SIZE, PROJECT, backend_of
 from tests.contract.stores import AzureStore
+from tests.projects import unique
 from tests.servers.environment import NOWHERE
 
+KEY = f"{PROJECT}/{unique('subject')}/recording.dat"
 WRONG_KEY = "d3Jvbmcgc2VjcmV0IG9mIGEgc3RvcmFnZSBhY2NvdW50"
 
 
@@ -65,3 +73,54 @@ def _impatient(connection_string: str) -> ImpatientAzure:
 def _part(table: dict[str, Any], name: str) -> str:
     parts = str(table["credentials"]["connection_string"]).split(";")
     return next(part.partition("=")[2] for part in parts if part.startswith(f"{name}="))
+
+
+class TestEndpoint:
+    """An endpoint of one's own, with the credentials beside it."""
+
+    @pytest.fixture
+    def table(self, azure_storage: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "backend": "azure",
+            "container": azure_storage["container"],
+            "endpoint_url": _part(azure_storage, "BlobEndpoint"),
+        }
+
+    @pytest.fixture
+    def account(self, azure_storage: dict[str, Any]) -> tuple[str, str]:
+        return _part(azure_storage, "AccountName"), _part(azure_storage, "AccountKey")
+
+    def test_account_key_opens_it(
+        self, table: dict[str, Any], account: tuple[str, str], azure_store: AzureStore
+    ) -> None:
+        credentials = {"account_name": account[0], "account_key": account[1]}
+        backend_of(table, credentials=credentials).upload(KEY, io.BytesIO(b"spikes"))
+        assert azure_store.get(KEY) == b"spikes"
+        azure_store.delete(KEY)
+
+    def test_shared_access_signature_opens_it_and_is_not_told(
+        self, table: dict[str, Any], account: tuple[str, str], azure_store: AzureStore
+    ) -> None:
+        name, key = account
+        permission = ContainerSasPermissions(read=True, list=True)
+        expiry = datetime.now(timezone.utc) + timedelta(hours=1)
+        token = generate_container_sas(name, table["container"], key, permission=permission, expiry=expiry)
+        backend = backend_of(table, credentials={"account_name": name, "sas_token": token})
+        assert list(backend.list(KEY)) == []
+        with pytest.raises(StorageAccessError) as caught:
+            backend.upload(KEY, io.BytesIO(b"noise"))
+        signature = token.partition("sig=")[2].partition("&")[0]
+        assert signature not in str(caught.value)
+        assert signature not in backend.url(KEY)
+
+    def test_identity_is_asked_at_the_endpoint(self) -> None:
+        storage = {
+            "backend": "azure",
+            "container": "lab",
+            "endpoint_url": "https://lab.blob.core.chinacloudapi.cn",
+            "credentials": {"account_name": "lab", "client_id": "a", "client_secret": "b", "tenant_id": "c"},
+        }
+        settings = parse_settings({"project": {"name": PROJECT}, "storage": storage}, "the test")
+        filesystem = _connector(settings.storage, "abfs", None)()
+        assert filesystem.account_url == "https://lab.blob.core.chinacloudapi.cn"
+        assert filesystem.credential is not None

@@ -34,14 +34,29 @@ class TestS3(StorageBackendTests, NetworkTests):
         return (s3_storage["credentials"]["secret"], "wrong-secret")
 
     @pytest.fixture
-    def missing_bucket(self, s3_storage: dict[str, Any]) -> StorageBackend:
-        return backend_of(s3_storage, S3_PART_SIZE, bucket="no-such-bucket")
-
-    @pytest.fixture(params=["key", "secret"])
-    def forbidden(self, s3_storage: dict[str, Any], request: pytest.FixtureRequest) -> StorageBackend:
-        wrong = {**s3_storage["credentials"], request.param: "wrong-secret"}
-        return backend_of(s3_storage, S3_PART_SIZE, credentials=wrong)
+    def missing_bucket(self, no_bucket: StorageBackend) -> StorageBackend:
+        return no_bucket
 
     @pytest.fixture
-    def unreachable(self, s3_storage: dict[str, Any]) -> StorageBackend:
-        return backend_of(s3_storage, S3_PART_SIZE, endpoint_url=f"http://{NOWHERE}", options=AT_ONCE)
+    def forbidden(self, no_access: StorageBackend) -> StorageBackend:
+        return no_access
+
+    @pytest.fixture
+    def unreachable(self, nowhere: StorageBackend) -> StorageBackend:
+        return nowhere
+
+
+@pytest.fixture(scope="session")
+def no_bucket(s3_storage: dict[str, Any]) -> StorageBackend:
+    return backend_of(s3_storage, S3_PART_SIZE, bucket="no-such-bucket")
+
+
+@pytest.fixture(scope="session", params=["key", "secret"])
+def no_access(s3_storage: dict[str, Any], request: pytest.FixtureRequest) -> StorageBackend:
+    wrong = {**s3_storage["credentials"], request.param: "wrong-secret"}
+    return backend_of(s3_storage, S3_PART_SIZE, credentials=wrong)
+
+
+@pytest.fixture(scope="session")
+def nowhere(s3_storage: dict[str, Any]) -> StorageBackend:
+    return backend_of(s3_storage, S3_PART_SIZE, endpoint_url=f"http://{NOWHERE}", options=AT_ONCE)

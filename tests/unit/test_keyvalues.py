@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 import uuid
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -161,7 +162,9 @@ SAME: dict[str, tuple[str, list[Any]]] = {
 
 _SPELLINGS = [(declared, text, value) for declared, (text, values) in SAME.items() for value in values]
 every_spelling = pytest.mark.parametrize(
-    ("declared", "text", "value"), _SPELLINGS, ids=lambda value: f"{type(value).__name__} {value}"[:40]
+    ("declared", "text", "value"),
+    _SPELLINGS,
+    ids=lambda value: re.sub(r" at 0x\w+", "", f"{type(value).__name__} {value}")[:40],
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mimetypes
 import os
 import random
 
@@ -84,8 +85,10 @@ def test_type_of_any_name_can_stand_in_a_row(name: str) -> None:
     assert is_mime_type(guess(name, lambda: b""))
 
 
-def test_types_of_the_machine_do_not_count() -> None:
-    assert guess("a.local-to-this-machine", lambda: b"") == UNKNOWN
+def test_types_of_this_machine_and_process_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(mimetypes.types_map, ".zz", "x/of-this-machine")
+    assert mimetypes.guess_type("a.zz")[0] == "x/of-this-machine"
+    assert guess("a.zz", lambda: b"") == UNKNOWN
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,14 @@ def test_relative_path_means_the_file_of_the_moment_it_was_given(path: Path, mon
     assert read(source) == BYTES
 
 
+def test_relative_path_in_a_removed_directory_means_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(SourceNotFoundError, match=r"which was removed\)/etc/hostname does not exist"):
+        as_source("etc/hostname")
+
+
 def test_link_is_followed_and_its_own_name_kept(path: Path) -> None:
     link = path.with_name("link.dat")
     link.symlink_to(path)
@@ -482,7 +490,9 @@ class Giving:
         return self.given.pop(0) if self.given else b""
 
 
-@pytest.mark.parametrize("given", ["text", "", 5, 0, True, ["x"], {}, 1.5, object()], ids=repr)
+@pytest.mark.parametrize(
+    "given", ["text", "", 5, 0, True, ["x"], {}, 1.5, object()], ids=lambda given: type(given).__name__
+)
 def test_stream_that_gives_no_bytes_is_refused_when_it_is_read(given: object) -> None:
     with pytest.raises(UnsupportedValueError, match="not bytes"):
         read(as_source(Giving(b"some", given)), 10)

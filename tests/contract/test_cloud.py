@@ -1,0 +1,249 @@
+"""What all stores behind a network have in common, beyond the contract: interrupts, forks, renewed credentials."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datajoint_file.config import parse_settings
+from datajoint_file.errors import ObjectExistsError, ObjectNotFoundError, StorageAccessError
+from datajoint_file.storage import StorageBackend, open_backend
+from datajoint_file.storage.cloud import MAX_PARTS, PART_SIZE, CloudBackend
+from datajoint_file.storage.factory import _connector
+from datajoint_file.testing import GeneratedReader, RawStore, generated
+from tests.contract.conftest import PROJECT, S3_PART_SIZE, backend_of
+from tests.projects import unique
+
+CLOUDS = ["s3", "gcs", "azure"]
+PATIENCE_SECONDS = 30
+
+
+@pytest.fixture(params=CLOUDS)
+def cloud(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def table(cloud: str, request: pytest.FixtureRequest) -> dict[str, Any]:
+    return dict(request.getfixturevalue(f"{cloud}_storage"))
+
+
+@pytest.fixture
+def backend(cloud: str, request: pytest.FixtureRequest) -> StorageBackend:
+    made: StorageBackend = request.getfixturevalue(f"{cloud}_backend")
+    return made
+
+
+@pytest.fixture
+def raw(cloud: str, request: pytest.FixtureRequest) -> RawStore:
+    made: RawStore = request.getfixturevalue(f"{cloud}_store")
+    return made
+
+
+@pytest.fixture
+def key() -> str:
+    return f"{PROJECT}/{unique('subject')}/recording.dat"
+
+
+def test_object_that_is_deleted_while_it_is_read_is_told(backend: StorageBackend, raw: RawStore, key: str) -> None:
+    raw.put(key, generated(1_000_000))
+    with backend.open(key, block_size=2**16, cache_type="none") as file:
+        assert file.read(10) == generated(10)
+        raw.delete(key)
+        file.seek(900_000)
+        with pytest.raises(ObjectNotFoundError) as caught:
+            file.read(10)
+    assert caught.value.key == key
+
+
+def test_objects_of_other_programs_are_not_listed(backend: StorageBackend, raw: RawStore, key: str) -> None:
+    prefix = key.rpartition("/")[0]
+    for name in (f"{prefix}/my notes.txt", f"{prefix}/a#b", key):
+        raw.put(name, b"spikes")
+    assert [found.key for found in backend.list(prefix)] == [key]
+
+
+@pytest.mark.parametrize("size", [5, 2 * S3_PART_SIZE])
+def test_existing_objects_are_safe_in_stores_that_cannot_refuse(
+    table: dict[str, Any], raw: RawStore, key: str, size: int
+) -> None:
+    backend = backend_of(table, S3_PART_SIZE, exclusive_create=False)
+    assert backend.capabilities.atomic_create is False
+    assert backend.upload(key, GeneratedReader(size)) == size
+    for other in (0, 5, 2 * S3_PART_SIZE):
+        with pytest.raises(ObjectExistsError):
+            backend.upload(key, io.BytesIO(bytes(other)))
+    assert raw.get(key) == generated(size)
+
+
+FORK = """
+import gc, io, json, os, sys
+from datajoint_file.config import parse_settings
+from datajoint_file.storage import open_backend
+
+table, key, uses = json.loads(sys.argv[1]), sys.argv[2], sys.argv[3] == "uses"
+backend = open_backend(parse_settings({"project": {"name": "p"}, "storage": table}, "the test").storage, "p")
+backend.upload(key, io.BytesIO(b"spikes"))
+file = backend.open(key)
+child = os.fork()
+if child == 0:
+    assert not uses or backend.open(key).read() == b"spikes"
+    del backend, file
+    gc.collect()
+    sys.exit(7)  # with all that is done at the end of a process, which os._exit leaves out
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+assert file.read() == b"spikes"
+file.close()
+assert backend.open(key).read() == b"spikes"
+print("read after the child's end")
+"""
+
+
+@pytest.mark.parametrize("uses", ["uses", "ignores"])
+def test_child_that_ends_takes_nothing_from_its_parent(table: dict[str, Any], key: str, uses: str) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", FORK, json.dumps(table), key, uses]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
+    assert (result.stdout, result.returncode) == ("read after the child's end\n", 0), result.stderr
+
+
+@pytest.mark.parametrize("cloud", ["s3", "azure"], indirect=True)  # the emulator of gcs lets everybody in
+def test_renewed_credentials_are_used(cloud: str, table: dict[str, Any], key: str, tmp_path: Path) -> None:
+    name = "secret" if cloud == "s3" else "connection_string"
+    right, token = table["credentials"][name], tmp_path / "token"
+    token.write_text(right.replace("AccountKey=", "AccountKey=AAAA") if cloud == "azure" else "expired")
+    backend = backend_of(table, credentials={**table["credentials"], name: f"${{file:{token}}}"})
+    with pytest.raises(StorageAccessError):
+        backend.upload(key, io.BytesIO(b"spikes"))
+    token.write_text(right)
+    assert backend.upload(key, io.BytesIO(b"spikes")) == 6
+
+
+class StalledServer:
+    """Takes a request, tells so, and never answers."""
+
+    def __init__(self) -> None:
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.address = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
+        self.was_left = threading.Event()
+
+    def serve_one(self) -> None:
+        """Interrupt this process when a request is there; then wait until the client gives up."""
+        connection, _ = self.socket.accept()
+        with connection:
+            connection.settimeout(PATIENCE_SECONDS)
+            connection.recv(2**16)
+            os.kill(os.getpid(), signal.SIGINT)
+            try:
+                while connection.recv(2**16):
+                    pass
+            except ConnectionError:
+                pass
+        self.was_left.set()
+
+
+@pytest.fixture
+def stalled() -> Iterator[StalledServer]:
+    server = StalledServer()
+    with closing(server.socket):
+        yield server
+
+
+def test_interrupt_stops_the_request(s3_storage: dict[str, Any], key: str, stalled: StalledServer) -> None:
+    """Or else the object would appear after the interrupt."""
+    backend = backend_of(s3_storage, endpoint_url=stalled.address)
+    thread = threading.Thread(target=stalled.serve_one)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        backend.upload(key, io.BytesIO(bytes(2**17)))
+    assert stalled.was_left.wait(PATIENCE_SECONDS)
+    thread.join()
+
+
+class Parts:
+    """Counts what is written to it, as large files of fsspec do."""
+
+    def __init__(self, blocksize: int) -> None:
+        self.blocksize = blocksize
+        self.waiting = 0
+        self.sent: list[int] = []
+
+    def write(self, content: bytes) -> None:
+        self.waiting += len(content)
+        if self.waiting >= self.blocksize:
+            self.sent.append(self.waiting)
+            self.waiting = 0
+
+
+class Endless:
+    """Gives any number of bytes without making them."""
+
+    def __init__(self, size: int) -> None:
+        self.left = size
+
+    def read(self, size: int = -1, /) -> bytes:
+        length = min(size, self.left)
+        self.left -= length
+        return memoryview(ONE_MEBIBYTE)[:length]  # type: ignore[return-value]
+
+
+ONE_MEBIBYTE = bytes(2**20)
+
+
+def test_parts_of_objects_of_unknown_size_grow_before_there_are_too_many() -> None:
+    backend = CloudBackend("s3", "bucket", lambda: None, part_size=2**20)
+    file = Parts(2**20)
+    written = backend._write("p/k", file, ONE_MEBIBYTE, Endless(60 * 2**30))
+    assert written == 60 * 2**30 + 2**20
+    assert sum(file.sent) + file.waiting == written
+    assert len(file.sent) <= 6_000
+    assert file.sent == sorted(file.sent)
+
+
+@pytest.mark.parametrize("size", [None, 0, 1, PART_SIZE, 100 * 2**30, 5 * 2**40])
+def test_parts_of_objects_of_known_size_are_not_too_many(size: int | None) -> None:
+    part_size = CloudBackend("s3", "bucket", lambda: None)._part_size_for(size)
+    assert part_size >= PART_SIZE
+    assert part_size % 2**18 == 0
+    assert (size or 0) / part_size <= MAX_PARTS
+
+
+def test_secrets_are_not_kept_by_a_backend(table: dict[str, Any]) -> None:
+    backend = backend_of(table)
+    shown = f"{backend!r} {vars(backend)} {vars(backend.inner)}"  # type: ignore[attr-defined]
+    for secret in table["credentials"].values():
+        assert secret in ("anon", "test") or secret not in shown
+
+
+def test_google_is_asked_without_grpc(monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = {"backend": "gcs", "bucket": "lab", "credentials": {"token": "anon"}}
+    settings = parse_settings({"project": {"name": PROJECT}, "storage": storage}, "the test")
+    monkeypatch.delenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", raising=False)
+    assert type(_connector(settings.storage, "gs", None)()).__module__ == "gcsfs.core"
+
+
+def test_options_have_the_last_word() -> None:
+    options = {"client_kwargs": {"verify": False}, "max_concurrency": 3}
+    storage = {"backend": "s3", "bucket": "lab", "region": "eu-west-1", "options": options}
+    settings = parse_settings({"project": {"name": PROJECT}, "storage": storage}, "the test")
+    filesystem = _connector(settings.storage, "s3", None)()
+    assert filesystem.client_kwargs == {"region_name": "eu-west-1", "verify": False}
+    assert filesystem.max_concurrency == 3
+    assert filesystem.dircache.use_listings_cache is False
+
+
+def test_no_store_is_asked_before_it_is_used() -> None:
+    storage = {"backend": "s3", "bucket": "lab", "credentials": {"key": "${env:NOT_SET}", "secret": "x"}}
+    settings = parse_settings({"project": {"name": PROJECT}, "storage": storage}, "the test")
+    assert open_backend(settings.storage, PROJECT).url(f"{PROJECT}/a") == f"s3://lab/{PROJECT}/a"
