@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from datajoint_file.metadata import FileMetadata, format_timestamp
-from datajoint_file.pipeline import Pipeline, pipeline_named
+from datajoint_file.pipeline import Pipeline
+from datajoint_file.registry import pipeline_named
 
 
 @dataclass(frozen=True, repr=False, eq=False)

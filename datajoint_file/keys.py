@@ -57,8 +57,12 @@ class Place:
     key: tuple[KeyValue, ...]
 
     def __str__(self) -> str:
-        key = ", ".join(f"{value.name}={printable(value.text)}" for value in self.key)
+        key = ", ".join(f"{value.name}={_clipped(printable(value.text))}" for value in self.key)
         return f"{self.schema}.{self.table}.{self.attribute} ({key})"
+
+
+def _clipped(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def check_name(name: str) -> str:

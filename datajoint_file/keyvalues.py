@@ -19,6 +19,10 @@ import numpy as np
 
 from datajoint_file.errors import InvalidKeyError, brief
 
+_MOMENT = re.compile(
+    r"(\d{4})-(\d{1,2})-(\d{1,2})(?:[T ](\d{1,2}):(\d{1,2})(?::(\d{1,2})(?:\.(\d{1,6}))?)?)?", re.ASCII
+)
+
 _DECIMALS = Context(prec=1100, Emin=-1100, Emax=1100, rounding=ROUND_HALF_UP, traps=[InvalidOperation, Overflow])
 """Decimals as databases have them: up to 1000 digits, and a half is rounded away from zero."""
 
@@ -89,7 +93,7 @@ def key_value(name: str, declared_type: str, value: Any) -> KeyValue:
     >>> key_value("dose", "decimal(6,3)", 1.5).text
     '1.500'
     """
-    if _is_missing(value):
+    if is_missing(value):
         raise InvalidKeyError(
             f"the key attribute {name} has no value; objects are named after the complete primary key"
         )
@@ -103,7 +107,7 @@ def key_value(name: str, declared_type: str, value: Any) -> KeyValue:
     return KeyValue(name, kind, stored)
 
 
-def _is_missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
     """Tell whether *value* is ``None``, or what NumPy and pandas have in its place (``NaN``, ``NaT``, ``NA``)."""
     if isinstance(value, float | datetime | np.floating | np.datetime64 | np.timedelta64):
         return bool(value != value)
@@ -196,8 +200,18 @@ def _single(number: float) -> float:
     return float(str(np.float32(number))) + 0.0
 
 
+def _parsed(text: str) -> datetime:
+    """Read a moment as databases do, also without leading zeros, and alike in all versions of Python."""
+    match = _MOMENT.fullmatch(text.strip())
+    if match is None:
+        return datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
+    *parts, fraction = match.groups(default="0")
+    year, month, day, hour, minute, second = map(int, parts)
+    return datetime(year, month, day, hour, minute, second, int(fraction.ljust(6, "0")))
+
+
 def _to_date(value: Any) -> date:
-    moment = datetime.fromisoformat(value.strip()) if isinstance(value, str) else value
+    moment = _parsed(value) if isinstance(value, str) else value
     if isinstance(moment, datetime):
         return moment.date()
     if not isinstance(moment, date):
@@ -207,7 +221,7 @@ def _to_date(value: Any) -> date:
 
 def _to_datetime(value: Any) -> datetime:
     if isinstance(value, str):
-        return datetime.fromisoformat(value.strip().replace("Z", "+00:00"))
+        return _parsed(value)
     if isinstance(value, datetime):
         return _without_nanoseconds(value) if hasattr(value, "nanosecond") else value
     if not isinstance(value, date):

@@ -20,6 +20,7 @@ FORMAT = 1
 MAX_SIZE = 2**63 - 1
 
 _HASH = re.compile(r"sha256:[0-9a-f]{64}")
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(\.\d{1,6})?(Z|[+-]\d\d:\d\d)", re.ASCII)
 _MIME_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(;.*)?", re.ASCII)
 
 
@@ -122,14 +123,17 @@ def parse_timestamp(text: str) -> datetime:
     MetadataError
         If *text* is no such moment.
     """
+    match = _MOMENT.fullmatch(text)
+    if match is None:
+        raise MetadataError(f"timestamp = {brief(text)}; expected the form 2025-01-15T10:30:00Z, with a time zone")
+    day, clock, fraction, zone = match.groups(default="")
+    offset = "+00:00" if zone == "Z" else zone
     try:
-        moment = datetime.fromisoformat(f"{text[:-1]}+00:00" if text.endswith("Z") else text)
-        universal = moment.astimezone(timezone.utc)
+        return datetime.fromisoformat(f"{day}T{clock}{fraction and fraction.ljust(7, '0')}{offset}").astimezone(
+            timezone.utc
+        )
     except (ValueError, OverflowError) as error:
-        raise MetadataError(f"timestamp = {brief(text)} is not an ISO 8601 moment") from error
-    if moment.tzinfo is None:
-        raise MetadataError(f"timestamp = {brief(text)} has no time zone; expected the form 2025-01-15T10:30:00Z")
-    return universal
+        raise MetadataError(f"timestamp = {brief(text)} is no moment there is") from error
 
 
 def _check_format(row: Mapping[Any, Any]) -> None:

@@ -6,7 +6,6 @@ The smart layer over a dumb backend. It knows nothing of DataJoint: places come 
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,13 +14,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from datajoint_file import mime
-from datajoint_file.config import Settings, find_configuration, load_settings
+from datajoint_file.config import Settings
 from datajoint_file.errors import (
-    ConfigurationNotFoundError,
-    DataJointFileError,
     DestinationError,
     DestinationExistsError,
     SizeMismatchError,
+    StorageError,
     UnknownProjectError,
     VerificationError,
 )
@@ -30,8 +28,7 @@ from datajoint_file.metadata import FileMetadata
 from datajoint_file.progress import Advance, progress_bar
 from datajoint_file.sources import Source
 from datajoint_file.storage import StorageBackend, open_backend
-from datajoint_file.storage.backend import CHUNK_SIZE
-from datajoint_file.storage.foreign import translation
+from datajoint_file.storage.backend import CHUNK_SIZE, Reader
 from datajoint_file.transfer import HashingReader, VerifyingReader, copy, drain, hash_file, replacement
 
 
@@ -137,15 +134,14 @@ class Pipeline:
         """
         source = upload.source
         with source.open() as bare:
-            reader = self._reader(source, HashingReader(bare, advance))
-            self.backend.upload(upload.key, reader, source.size)
+            reader = _reader(source, bare, advance)
+            stored = self.backend.upload(upload.key, reader, source.size)
+        if stored != reader.size:
+            raise StorageError(f"{upload.key}: {reader.size} bytes were sent, and the store has {stored}").of(
+                upload.key
+            )
         moment = datetime.now(timezone.utc).replace(microsecond=0)
         return FileMetadata(upload.key, reader.size, reader.hash, upload.name, moment, upload.mime_type)
-
-    def _reader(self, source: Source, reader: HashingReader) -> HashingReader:
-        if source.hash is None or source.size is None:
-            return reader
-        return VerifyingReader(reader, source.size, source.hash, lambda _: None)
 
     def open(self, metadata: FileMetadata, **options: Any) -> BinaryIO:
         """Open a stored file: binary, seekable, fetching what is read. What is read is *not* verified.
@@ -249,13 +245,16 @@ class Pipeline:
                 yield VerifyingReader(file, metadata.size, metadata.hash, advance)
         except VerificationError as error:
             raise type(error)(f"{metadata.path}: {error}. {_CORRUPT}") from error
-        except DataJointFileError:
-            raise
-        except Exception as error:  # in the middle of reading, whatever the client below raises
-            raise translation(metadata.path, error).of(metadata.path) from error
 
     def _progress(self, verb: str, metadata: FileMetadata, progress: bool | None) -> Any:
         return progress_bar(f"{verb} {metadata.original_name}", metadata.size, progress)
+
+
+def _reader(source: Source, bare: Reader, advance: Advance) -> HashingReader:
+    """Return the reader of what is sent: one that checks, if the source is a stored file."""
+    if source.hash is None or source.size is None:
+        return HashingReader(bare, advance)
+    return VerifyingReader(bare, source.size, source.hash, advance)
 
 
 _CORRUPT = (
@@ -270,8 +269,9 @@ def _target(destination: str | os.PathLike[str], name: str) -> Path:
     text = os.fspath(destination)
     if path.is_dir() or text.endswith((os.sep, os.altsep or os.sep)):
         path = path / check_name(name)
-    if path.is_dir():
-        raise DestinationError(f"{path} is a directory; give a file's path, or another directory")
+    if path.exists() and not path.is_file():  # a device must not be replaced by a file, even if the user may
+        kind = "a directory" if path.is_dir() else "a FIFO, socket or device"
+        raise DestinationError(f"{path} is {kind}; give a file's path, or another directory")
     return path
 
 
@@ -279,7 +279,7 @@ def _is_there(target: Path, metadata: FileMetadata, *, overwrite: bool) -> bool:
     """Tell whether an equal file is at *target*; refuse a different one unless it may be replaced."""
     if not os.path.lexists(target):
         return False
-    if target.is_file() and target.stat().st_size == metadata.size and hash_file(target) == metadata.hash:
+    if _is_equal(target, metadata):
         return True
     if overwrite:
         return False
@@ -289,55 +289,11 @@ def _is_there(target: Path, metadata: FileMetadata, *, overwrite: bool) -> bool:
     )
 
 
-_pipelines: dict[str, Pipeline] = {}
-_lock = threading.Lock()
-
-
-def register(name: str, pipeline: Pipeline) -> Pipeline:
-    """Make *pipeline* known in this process by *name*, so that a `FileRef` finds it. Returns the one that is known."""
-    with _lock:
-        known = _pipelines.get(name)
-        if known is None or known.settings != pipeline.settings:
-            _pipelines[name] = known = pipeline
-        return known
-
-
-def pipeline_named(name: str, project: str) -> Pipeline:
-    """Return the pipeline that a `FileRef` names, in whatever process it has come to.
-
-    It is the one registered by that name; else that of the configuration file of that name; else that of this
-    process's own ``datajoint.toml``, if it knows the project.
-
-    Parameters
-    ----------
-    name : str
-        The name the reference carries: the path of a ``datajoint.toml``, or one given to ``configure``.
-    project : str
-        The project of the file.
-
-    Raises
-    ------
-    ConfigurationNotFoundError
-        If there is no configuration to be found here.
-    UnknownProjectError
-        If the configuration found here does not know the project.
-    """
-    known = _pipelines.get(name)
-    if known is not None:
-        return known
-    path = Path(name) if name and Path(name).is_file() else find_configuration(Path.cwd())
-    if path is None:
-        raise ConfigurationNotFoundError(
-            f"a file of the project {project!r} is to be read, and there is no datajoint.toml here ({Path.cwd()} or "
-            f"above){f' nor at {name}' if name else ''}: set DATAJOINT_TOML, or call datajoint_file.configure(…)"
-        )
-    return register(str(path), Pipeline(_checked(load_settings(path), path, project)))
-
-
-def _checked(settings: Settings, path: Path, project: str) -> Settings:
-    if project not in (settings.project.name, *settings.projects):
-        raise UnknownProjectError(
-            f"a file of the project {project!r} is to be read, and {path} is the configuration of "
-            f"{settings.project.name!r} and has no table [projects.{project}]"
-        )
-    return settings
+def _is_equal(target: Path, metadata: FileMetadata) -> bool:
+    try:
+        return target.is_file() and target.stat().st_size == metadata.size and hash_file(target) == metadata.hash
+    except OSError as error:
+        raise DestinationError(
+            f"{target} exists and cannot be compared with {metadata.original_name}: {error.strerror or error}; it was "
+            "left as it is. Give another destination"
+        ) from error

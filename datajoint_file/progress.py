@@ -43,7 +43,12 @@ def progress_bar(description: str, total: int | None, show: bool | None = None) 
 
 def is_interactive() -> bool:
     """Tell whether somebody is looking: standard error is a terminal, or this is a notebook's kernel."""
-    return sys.stderr.isatty() or "ipykernel" in sys.modules
+    if "ipykernel" in sys.modules:
+        return True
+    try:
+        return sys.stderr.isatty()
+    except (AttributeError, ValueError):  # there is none, it is closed, or something else stands in for it
+        return False
 
 
 def _ignore(_count: int) -> None:

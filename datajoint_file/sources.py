@@ -8,21 +8,16 @@ from __future__ import annotations
 import codecs
 import io
 import os
-import stat
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, TypeGuard, cast, runtime_checkable
+from typing import Any, BinaryIO, Protocol, TypeGuard, runtime_checkable
 
+from datajoint_file.config.paths import working_directory
 from datajoint_file.errors import (
-    DataJointFileError,
-    SourceAccessError,
-    SourceChangedError,
     SourceError,
-    SourceIsDirectoryError,
     SourceNotFoundError,
-    SourceNotRegularError,
     UnsafeNameError,
     UnsupportedValueError,
     brief,
@@ -31,6 +26,7 @@ from datajoint_file.errors import (
 from datajoint_file.keys import check_name
 from datajoint_file.metadata import FileMetadata, is_mime_type
 from datajoint_file.mime import HEAD_SIZE
+from datajoint_file.readers import StreamReader, head_of, look_at, open_file
 from datajoint_file.storage.backend import Reader
 
 ACCEPTED = "a path, a binary stream, (name, stream), (name, bytes), a File, a FileRef, or None where nullable"
@@ -78,6 +74,10 @@ class Source:
         Their media type, if the caller gave it.
     hash : str or None
         Their hash, if they are a stored file's.
+    stream : object or None
+        The user's stream they are read from, if it is one: two values cannot share it.
+    rewind : callable
+        Puts that stream back to where it stood, if it can be.
     """
 
     name: str
@@ -86,6 +86,8 @@ class Source:
     size: int | None = None
     mime_type: str | None = None
     hash: str | None = None
+    stream: object | None = None
+    rewind: Callable[[], None] = lambda: None
 
 
 @runtime_checkable
@@ -192,14 +194,14 @@ def _from_path(given: str | os.PathLike[Any], name: str | None = None) -> Source
     text = os.fsdecode(given)
     if not text:
         raise SourceNotFoundError("the path is empty")
-    path = Path(text).absolute()
+    path = working_directory() / text
     if "://" in text and not os.path.lexists(path):
         raise SourceNotFoundError(
             f"{printable(text)} is a URL, not the path of a file here; open it and give the stream"
         )
-    status = _looked_at(path)
+    status = look_at(path)
     checked = _checked_name(path.name if name is None else name)
-    return Source(checked, lambda: _opened(path), lambda: _head_of(path), status.st_size)
+    return Source(checked, lambda: open_file(path), lambda: head_of(path), status.st_size)
 
 
 def _checked_name(name: object) -> str:
@@ -211,112 +213,6 @@ def _checked_name(name: object) -> str:
         raise UnsafeNameError(f"{error}. Give it another name with File(path, name=…) or (name, stream)") from error
 
 
-def _looked_at(path: Path) -> os.stat_result:
-    """Describe *path*, or say why it cannot be stored."""
-    try:
-        status = path.stat()
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise SourceNotFoundError(f"{_shown(path)} does not exist") from error
-    except PermissionError as error:
-        raise SourceAccessError(f"{_shown(path)} may not be looked at by this user") from error
-    except (OSError, ValueError) as error:
-        raise SourceError(f"{_shown(path)} cannot be looked at: {_reason(error)}") from error
-    _require_regular(path, status)
-    if not os.access(path, os.R_OK):
-        raise SourceAccessError(f"{_shown(path)} may not be read by this user")
-    return status
-
-
-def _require_regular(path: Path, status: os.stat_result) -> None:
-    if stat.S_ISDIR(status.st_mode):
-        raise SourceIsDirectoryError(
-            f"{_shown(path)} is a directory; a `file` attribute holds one file: pack it (zip, tar), "
-            "or insert its files as rows"
-        )
-    if not stat.S_ISREG(status.st_mode):
-        raise SourceNotRegularError(
-            f"{_shown(path)} is a FIFO, socket or device, not a regular file; give it as a stream"
-        )
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Reader]:
-    """Open *path* and look at what was opened, not at what is called so: the two can differ."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
-    except FileNotFoundError as error:
-        raise SourceNotFoundError(f"{_shown(path)} has disappeared since the insert began") from error
-    except PermissionError as error:
-        raise SourceAccessError(f"{_shown(path)} may not be read by this user") from error
-    except OSError as error:
-        raise SourceError(f"{_shown(path)} cannot be opened: {_reason(error)}") from error
-    try:
-        before = os.fstat(descriptor)
-        _require_regular(path, before)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
-        yield _UnchangingReader(path, cast("BinaryIO", file), before)
-
-
-def _shown(path: Path) -> str:
-    return printable(str(path))
-
-
-def _reason(error: Exception) -> str:
-    """Return what *error* says, without the path that the operating system puts behind it."""
-    return str(getattr(error, "strerror", None) or error)
-
-
-def _head_of(path: Path) -> bytes:
-    with _opened(path) as reader:
-        return reader.read(HEAD_SIZE)
-
-
-class _UnchangingReader:
-    """Reads a file and, at its end, raises if it is not the file it was at the start.
-
-    At the end of reading nothing has been published yet, so a changed source leaves no object.
-    """
-
-    def __init__(self, path: Path, file: BinaryIO, before: os.stat_result) -> None:
-        self._path = path
-        self._file = file
-        self._before = before
-        self._count = 0
-
-    def read(self, size: int = -1, /) -> bytes:
-        try:
-            chunk = self._file.read(size)
-        except OSError as error:
-            raise SourceError(f"{_shown(self._path)} cannot be read: {_reason(error)}; nothing was stored") from error
-        self._count += len(chunk)
-        if not chunk or size < 0:
-            self._check()
-        return chunk
-
-    def _check(self) -> None:
-        before, after = self._before, os.fstat(self._file.fileno())
-        if self._count != before.st_size or (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-            raise SourceChangedError(
-                f"{_shown(self._path)} changed while it was read: {before.st_size} bytes at the start, {after.st_size} "
-                f"at the end, {self._count} read; nothing was stored. Insert it when its writer has finished"
-            )
-        if self._is_replaced():
-            raise SourceChangedError(
-                f"{_shown(self._path)} was replaced by another file while it was read; nothing was stored. "
-                "Insert it when its writer has finished"
-            )
-
-    def _is_replaced(self) -> bool:
-        """Tell whether the path means another file now. One that is only gone was read whole, as it was."""
-        try:
-            return not os.path.samestat(self._before, self._path.stat())
-        except OSError:
-            return False
-
-
 def _from_stream(stream: Any) -> Source:
     if _is_text(stream):
         raise UnsupportedValueError("the stream is a text stream; open the file in binary mode ('rb')")
@@ -324,8 +220,8 @@ def _from_stream(stream: Any) -> Source:
         raise SourceError("the stream is closed; give it open, or give the path")
     if isinstance(stream, io.RawIOBase | io.BufferedIOBase) and not stream.readable():
         raise SourceError("the stream is open for writing only; open the file in mode 'rb'")
-    reader = _StreamReader(stream)
-    return Source(_name_of(stream), lambda: nullcontext(reader), reader.head)
+    reader = StreamReader(stream)
+    return Source(_name_of(stream), lambda: nullcontext(reader), reader.head, stream=stream, rewind=reader.rewind)
 
 
 def _is_text(stream: Any) -> bool:
@@ -345,42 +241,3 @@ def _name_of(stream: Any) -> str:
         return check_name(Path(name).name)
     except UnsafeNameError:
         return ""
-
-
-class _StreamReader:
-    """Reads the user's stream from its position; never closes it. Its first bytes can be looked at beforehand."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-        self._ahead = b""
-
-    def head(self) -> bytes:
-        while len(self._ahead) < HEAD_SIZE and (chunk := self._read(HEAD_SIZE - len(self._ahead))):
-            self._ahead += chunk
-        return self._ahead[:HEAD_SIZE]
-
-    def read(self, size: int = -1, /) -> bytes:
-        if not self._ahead:
-            return self._read(size)
-        if size < 0:
-            chunk, self._ahead = self._ahead + self._read(-1), b""
-        else:
-            chunk, self._ahead = self._ahead[:size], self._ahead[size:]
-        return chunk
-
-    def _read(self, size: int) -> bytes:
-        try:
-            chunk = self._stream.read(size)
-        except DataJointFileError:
-            raise
-        except Exception as error:
-            raise SourceError(
-                f"the stream cannot be read: {type(error).__name__}: {error}; nothing was stored"
-            ) from error
-        if isinstance(chunk, str):
-            raise UnsupportedValueError("the stream gives text, not bytes; open the file in binary mode ('rb')")
-        if chunk is None:
-            raise SourceError("the stream is non-blocking and had no data; nothing was stored")
-        if not isinstance(chunk, bytes | bytearray | memoryview):
-            raise UnsupportedValueError(f"the stream's read() gives {type(chunk).__name__}, not bytes")
-        return bytes(chunk)

@@ -132,6 +132,8 @@ class _Reading:
         for name, storage in settings.projects.items():
             if not re.fullmatch(PROJECT_NAME, name):
                 raise self._error(("projects", name), "no project can be called so", _allowed(("project", "name")))
+            if name == settings.project.name:
+                raise self._error(("projects", name), "it is this project itself, whose objects are in [storage]")
             self._check(storage, ("projects", name))
         return self._anchored(settings)
 

@@ -42,8 +42,8 @@ def is_there(path: Path) -> bool:
 
 
 def working_directory() -> Path:
-    """Return the directory this process works in; the root of the file system if it has been removed meanwhile."""
+    """Return the directory this process works in, or one that is not there, if it has been removed meanwhile."""
     try:
         return Path.cwd()
     except FileNotFoundError:
-        return Path(os.sep)
+        return Path(os.sep, "(the working directory, which was removed)")

@@ -6,6 +6,7 @@ Types, defaults and ranges of single values stand here; what belongs together (a
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -41,7 +42,7 @@ class StorageSettings(_Section):
     """One store: the table ``[storage]``, or ``[projects.NAME]``."""
 
     backend: Annotated[str, Field(min_length=1, description="file, s3, gcs, azure, or another fsspec protocol")]
-    path: Annotated[str | None, Field(min_length=1, description="the project's directory")] = None
+    path: Annotated[str | None, Field(pattern=r"^[^\x00-\x1f]+$", description="the project's directory")] = None
     bucket: Annotated[str | None, Field(pattern=r"^[^/\s]+$", description="the name of a bucket, without slashes")] = (
         None
     )
@@ -106,3 +107,8 @@ class Settings(_Section):
     object_storage: Annotated[ObjectStorageSettings, Field(description="a table")] = ObjectStorageSettings()
     projects: Annotated[dict[str, StorageSettings], Field(description="a table of tables")] = {}
     directory: Annotated[Path | None, Field(exclude=True, repr=False)] = None
+
+    @property
+    def digest(self) -> str:
+        """Eight characters that differ between configurations of different places. Credentials take no part."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()[:8]

@@ -10,8 +10,9 @@ from typing import Any
 
 import datajoint as dj
 
-from datajoint_file.errors import DeclarationError, HostVersionError
+from datajoint_file.errors import DeclarationError
 from datajoint_file.fileref import FileRef
+from datajoint_file.host import unhooked
 from datajoint_file.host.pipelines import name_of
 from datajoint_file.metadata import FileMetadata
 from datajoint_file.sources import as_source
@@ -67,13 +68,9 @@ class FileCodec(dj.Codec):
         context: dict[str, Any] | None = None,
         store_name: str | None = None,
     ) -> dict[str, Any]:
-        """Return the row's JSON of a value that has been stored."""
-        if not isinstance(value, Ingested):
-            raise HostVersionError(
-                "a value for a `file` attribute reached DataJoint's encoder by a way that stores no bytes: "
-                "insert it with insert, insert1, update1 or populate, and do not uninstall the hooks"
-            )
-        return value.metadata.to_json()
+        """Return the row's JSON of a value that has been stored; store it first if the hooks came too late for it."""
+        metadata = value.metadata if isinstance(value, Ingested) else unhooked.store(value, key, context)
+        return metadata.to_json()
 
     def decode(
         self, stored: Any, *, key: dict[str, Any] | None = None, context: dict[str, Any] | None = None

@@ -66,3 +66,9 @@ class Hook:
         original = getattr(getattr(self.owner, self.name), _ORIGINAL, None)
         if original is not None:
             setattr(self.owner, self.name, original)
+
+
+def original_of(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return DataJoint's own function, of one that may be hooked."""
+    original: Callable[..., Any] = getattr(function, _ORIGINAL, function)
+    return original

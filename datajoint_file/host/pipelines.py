@@ -18,7 +18,8 @@ from datajoint_file.config import Settings, bind, binding_of, load_settings, par
 from datajoint_file.config.paths import working_directory
 from datajoint_file.config.rules import check_disjoint
 from datajoint_file.errors import ConfigurationError
-from datajoint_file.pipeline import Pipeline, register
+from datajoint_file.pipeline import Pipeline
+from datajoint_file.registry import register
 
 
 def register_schema(original: Callable[..., None], connection: Any, schema: Any) -> None:
@@ -35,8 +36,13 @@ def pipeline_of(connection: Any, schema: str = "") -> Pipeline:
     ConfigurationError
         If there is none, it is wrong, or its root overlaps one of DataJoint's stores.
     """
-    config = connection._config
-    binding = bind(config, connection.adapter)
+    bind(connection._config, connection.adapter)
+    return pipeline_for(connection._config, schema)
+
+
+def pipeline_for(config: Any, schema: str = "") -> Pipeline:
+    """Return the pipeline of connections configured by *config*, as `pipeline_of` does."""
+    binding = binding_of(config)
     settings = binding.settings(schema)
     _check_stores(settings, config)
     return register(binding.name, Pipeline(settings))
@@ -87,7 +93,7 @@ def configure(source: Any, *, connection: Any = None) -> None:
 def _read(source: Any) -> tuple[Settings, str]:
     if isinstance(source, Mapping):
         settings = parse_settings(source, "datajoint_file.configure(…)")
-        return settings, f"configure({settings.project.name!r})"
+        return settings, f"configure({settings.project.name!r})#{settings.digest}"
     if isinstance(source, str | os.PathLike):
         path = Path(source).expanduser().absolute()
         return load_settings(path), str(path)

@@ -74,11 +74,6 @@ def check_fields(heading: Any, rows: list[Row], *, ignore_extra_fields: bool) ->
         raise DataJointError("Attempt to insert rows with different fields.")
 
 
-def is_missing(value: Any) -> bool:
-    """Tell whether *value* stands for no value: ``None``, or what pandas has in its place."""
-    return value is None or value is pd.NaT or value is pd.NA or (isinstance(value, float) and value != value)
-
-
 def _read_row(heading: Any, index: int, row: Any) -> Row:
     if isinstance(row, np.void):
         return Row(index, {name: row[name] for name in row.dtype.names or ()})

@@ -9,24 +9,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from datajoint.table import FreeTable
-from datajoint.utils import to_camel_case
-
-from datajoint_file.errors import DataJointFileError, InvalidKeyError, UnsupportedValueError
+from datajoint_file.errors import DataJointFileError, UnsupportedValueError
 from datajoint_file.host.codec import Ingested
 from datajoint_file.host.declare import refuse_partition
+from datajoint_file.host.names import table_name
 from datajoint_file.host.pipelines import pipeline_of
-from datajoint_file.host.rows import Row, is_missing
+from datajoint_file.host.rows import Row
+from datajoint_file.host.tablekeys import TableKeys
 from datajoint_file.keys import Place
-from datajoint_file.keyvalues import KeyValue, key_value
+from datajoint_file.keyvalues import is_missing
 from datajoint_file.pipeline import Pipeline, Upload
 from datajoint_file.progress import progress_bar
 from datajoint_file.sources import Source, as_source
 
-_KEYS_PER_QUERY = 500
-
-_Slot = tuple[int, str]
-"""A value of an insert: the row's index and the attribute."""
+Slot = tuple[int, str]
+"""A value of a statement: the row's index and the attribute."""
 
 
 class Statement:
@@ -44,9 +41,10 @@ class Statement:
         self.table = table
         self.attributes = attributes
         self.name = table_name(table)
-        self._key_types = {name: _declared_type(table.heading[name]) for name in table.primary_key}
+        self.keys = TableKeys(table, self.name)
+        self._sources: list[Source] = []
 
-    def store(self, rows: list[Row]) -> dict[_Slot, Ingested]:
+    def store(self, rows: list[Row]) -> dict[Slot, Ingested]:
         """Check all values of *rows*, then store them. Returns what stands in their place, by row and attribute."""
         sources = {
             (row.index, name): self._recognised(row, name, len(rows))
@@ -56,12 +54,23 @@ class Statement:
         }
         if not sources:
             return {}
+        self._sources = [source for source, _ in sources.values()]
+        _refuse_shared_streams(sources)
         pipeline = self._pipeline()
         for (index, _), (source, place) in sources.items():
             with located(place, index, len(rows)):
                 pipeline.check(source, place)
-        uploads = {slot: pipeline.plan(source, place) for slot, (source, place) in sources.items()}
-        return self._ingest(pipeline, uploads, len(rows))
+        return self._ingest(pipeline, self._planned(pipeline, sources, len(rows)), len(rows))
+
+    @contextmanager
+    def streams_put_back(self) -> Iterator[None]:
+        """Put the user's streams back to where they stood, if the statement fails: it can then be tried again."""
+        try:
+            yield
+        except BaseException:
+            for source in self._sources:
+                source.rewind()
+            raise
 
     def has_value(self, row: Row, name: str) -> bool:
         """Tell whether *row* gives a file for the attribute *name*; refuse a row that must and does not.
@@ -81,60 +90,15 @@ class Statement:
             )
         return False
 
+    def place(self, row: Row, name: str) -> Place:
+        """Return where the value of *row* for the attribute *name* belongs."""
+        schema, _, table = self.name.partition(".")
+        return Place(schema, table, name, self.keys.of(row))
+
     def _recognised(self, row: Row, name: str, row_count: int) -> tuple[Source, Place]:
         place = self.place(row, name)
         with located(place, row.index, row_count):
             return as_source(row.values[name]), place
-
-    def place(self, row: Row, name: str) -> Place:
-        """Return where the value of *row* for the attribute *name* belongs."""
-        schema, _, table = self.name.partition(".")
-        try:
-            return Place(schema, table, name, self.key(row))
-        except InvalidKeyError as error:
-            raise error.within(f"{self.name}.{name}, row {row.index}") from error
-
-    def key(self, row: Row) -> tuple[KeyValue, ...]:
-        """Return the row's primary key in canonical form.
-
-        Raises
-        ------
-        InvalidKeyError
-            If a key attribute is missing (also one that the database would fill in) or malformed.
-        """
-        return tuple(key_value(name, type_, row.values.get(name)) for name, type_ in self._key_types.items())
-
-    def without_existing(self, rows: list[Row]) -> list[Row]:
-        """Return the rows whose primary key is neither in the table nor earlier in *rows*."""
-        complete = [row for row in rows if not any(is_missing(row.values.get(name)) for name in self._key_types)]
-        seen = self._existing_keys(complete)
-        remaining = [row for row in rows if row not in complete]
-        for row in complete:
-            key = self.key(row)
-            if key not in seen:
-                seen.add(key)
-                remaining.append(row)
-        return sorted(remaining, key=lambda row: row.index)
-
-    def delete_existing(self, rows: list[Row]) -> None:
-        """Delete the rows that *rows* replace, as MySQL's ``REPLACE`` does; PostgreSQL has no such statement."""
-        for keys in self._key_batches(rows):
-            (self._unrestricted() & keys).delete_quick()
-
-    def _existing_keys(self, rows: list[Row]) -> set[tuple[KeyValue, ...]]:
-        found: set[tuple[KeyValue, ...]] = set()
-        for keys in self._key_batches(rows):
-            found.update(self.key(Row(0, key)) for key in (self._unrestricted() & keys).proj().to_dicts())
-        return found
-
-    def _key_batches(self, rows: list[Row]) -> Iterator[list[dict[str, Any]]]:
-        for start in range(0, len(rows), _KEYS_PER_QUERY):
-            batch = rows[start : start + _KEYS_PER_QUERY]
-            yield [{name: row.values[name] for name in self._key_types} for row in batch]
-
-    def _unrestricted(self) -> Any:
-        """Return the table without the restrictions it may carry: they do not concern what is inserted."""
-        return FreeTable(self.table.connection, self.table.full_table_name)
 
     def _pipeline(self) -> Pipeline:
         """Return the connection's pipeline, having checked that its partition pattern suits this table."""
@@ -144,25 +108,25 @@ class Statement:
         refuse_partition(outside, pattern.text, f"{self.name}.{self.attributes[0]}")
         return pipeline
 
-    def _ingest(self, pipeline: Pipeline, uploads: dict[_Slot, Upload], row_count: int) -> dict[_Slot, Ingested]:
-        stored: dict[_Slot, Ingested] = {}
+    def _planned(
+        self, pipeline: Pipeline, sources: dict[Slot, tuple[Source, Place]], row_count: int
+    ) -> dict[Slot, Upload]:
+        uploads = {}
+        for (index, name), (source, place) in sources.items():
+            with located(place, index, row_count):
+                uploads[index, name] = pipeline.plan(source, place)
+        return uploads
+
+    def _ingest(self, pipeline: Pipeline, uploads: dict[Slot, Upload], row_count: int) -> dict[Slot, Ingested]:
+        stored: dict[Slot, Ingested] = {}
         sizes = [upload.source.size for upload in uploads.values()]
         total = None if None in sizes else sum(size or 0 for size in sizes)
-        count = f"{len(uploads)} files" if len(uploads) > 1 else next(iter(uploads.values())).name
+        count = _counted(len(uploads)) if len(uploads) > 1 else next(iter(uploads.values())).name
         with progress_bar(f"storing {count} of {self.name}", total) as advance:
             for slot, upload in uploads.items():
                 with located(upload.place, slot[0], row_count, len(stored)):
                     stored[slot] = Ingested(pipeline.ingest(upload, advance))
         return stored
-
-
-def table_name(table: Any) -> str:
-    """Return the name of a table as people write it: ``schema.Recording``, ``schema.Recording.Trace`` for a part.
-
-    It is made of the database's name, so that a `FreeTable` has the same one.
-    """
-    parts = table.table_name.lstrip("#~_").split("__")
-    return f"{table.database}.{'.'.join(to_camel_case(part) for part in parts)}"
 
 
 @contextmanager
@@ -172,9 +136,22 @@ def located(place: Place, index: int, row_count: int, stored_count: int = 0) -> 
         yield
     except DataJointFileError as error:
         where = f"{place}, row {index}" if row_count > 1 else str(place)
-        left = f"; {stored_count} files stored before it are left, unreferenced" if stored_count else ""
+        left = f"; {_counted(stored_count)} of rows before it stay in the store, unreferenced" if stored_count else ""
         raise error.within(f"{where}: no row was written{left}") from error
 
 
-def _declared_type(attribute: Any) -> str:
-    return str(attribute.original_type or attribute.type)
+def _counted(count: int) -> str:
+    return "1 file" if count == 1 else f"{count} files"
+
+
+def _refuse_shared_streams(sources: dict[Slot, tuple[Source, Place]]) -> None:
+    """Refuse one stream for two values: each would get a part of its bytes."""
+    places: dict[int, Place] = {}
+    for source, place in sources.values():
+        if source.stream is not None:
+            other = places.setdefault(id(source.stream), place)
+            if other is not place:
+                raise UnsupportedValueError(
+                    f"{place}: the same stream is given for {other}, and can be read only once; nothing was stored. "
+                    "Give each value a stream of its own, or the path"
+                )

@@ -126,10 +126,10 @@ class CloudBackend(RemoteBackend):
     def _require_store(self) -> None:
         filesystem = self._filesystem()
         try:
-            try:
+            with suppress(Exception):
                 filesystem.info(self.root)
-            except FileNotFoundError:
-                filesystem.ls(self.root)  # gcsfs also says "not found" to whoever may list, but not look at, a bucket
+                return
+            filesystem.ls(self.root)  # many who may not look at a bucket (SAS tokens, Google's roles) may list it
         except FileNotFoundError as error:
             raise BucketNotFoundError(
                 f"the bucket {self.scheme}://{self.root} does not exist; create it, or correct [storage] in "

@@ -6,6 +6,7 @@ Secrets are resolved here, when a filesystem is made, in the process that uses i
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,9 @@ from datajoint_file.storage.wrappers import LoggedBackend, ReadOnlyBackend
 
 _PACKAGES = {"s3": "datajoint-file[s3]", "gcs": "datajoint-file[gcs]", "azure": "datajoint-file[azure]"}
 _PROTOCOLS = {"s3": "s3", "gcs": "gs", "azure": "abfs"}
+
+_GCS_METHODS = frozenset({"google_default", "cache", "anon", "browser", "cloud"})
+"""Names of gcsfs for ways to find credentials."""
 
 _FRESH = {"skip_instance_cache": True, "use_listings_cache": False}
 """Never share a filesystem with the user's own code, and never answer from an old listing."""
@@ -95,7 +99,7 @@ def _connector(storage: StorageSettings, protocol: str, directory: Path | None) 
         credentials = reveal(storage.credentials, directory)
         options = reveal(storage.options, directory)
         arguments = _ARGUMENTS.get(storage.backend, _plain_arguments)(storage, credentials)
-        return _filesystem_class(protocol)(**_FRESH, **_merged(arguments, options))
+        return _filesystem_class(protocol)(**{**_merged(arguments, options), **_FRESH})
 
     return connect
 
@@ -132,10 +136,26 @@ def _s3_arguments(storage: StorageSettings, credentials: dict[str, Any]) -> dict
 
 def _gcs_arguments(storage: StorageSettings, credentials: dict[str, Any]) -> dict[str, Any]:
     # Without a token gcsfs tries one source after the other and ends as an anonymous caller: ask for the machine's own.
-    arguments = {"token": "google_default", **credentials}
+    arguments = {**credentials, "token": _gcs_token(credentials.get("token", "google_default"))}
     if storage.endpoint_url:
         arguments["endpoint_url"] = storage.endpoint_url
     return arguments
+
+
+def _gcs_token(token: Any) -> Any:
+    """Return *token* so that gcsfs takes it for what it is.
+
+    It would send any other text to Google in a URL, to ask what it is: the key of a service account too.
+    """
+    if not isinstance(token, str) or token in _GCS_METHODS or Path(token).expanduser().is_file():
+        return token
+    if not token.lstrip().startswith("{"):
+        return importlib.import_module("google.oauth2.credentials").Credentials(token)
+    try:
+        return json.loads(token)
+    except ValueError:
+        problem = "[storage.credentials] token = ***: it begins like the JSON key of a service account, and is no JSON"
+        raise ConfigurationError(problem) from None
 
 
 def _azure_arguments(storage: StorageSettings, credentials: dict[str, Any]) -> dict[str, Any]:

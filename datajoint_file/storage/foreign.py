@@ -85,12 +85,14 @@ _UNAVAILABLE = frozenset(
 
 _SECRETS = re.compile(
     r"(?i)("
-    r"\b[\w-]*(?:signature|token|secret\w*|password|accountkey|credential)['\"]?\s*[=:]\s*['\"]?"
+    r"\b[\w-]*(?:signature|token|secret\w*|password|private_key|accountkey|credential)['\"]?\s*[=:]\s*['\"]?"
     r"|\bauthorization['\"]?\s*[=:]\s*['\"]?(?:[\w-]+\s+)?"
     r"|[?&;](?:sig|se|sp|sv|sr|st|skoid)="
     r")[^&\s;,'\"]+"
 )
 """What stands before a secret in URLs, headers, connection strings and tables, and the secret."""
+
+_USER_OF_URL = re.compile(r"//[^/@\s]+@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,12 @@ def translation(key: str, error: Exception, *, writing: bool = False) -> Storage
     if facts.names & _CONNECTION_ERRORS or facts.codes & _UNAVAILABLE:
         return StorageUnavailableError(f"{key}: the store cannot be reached ({text}). Check endpoint_url and network")
     return StorageError(f"{key}: {text}")
+
+
+def presentable(error: Exception) -> Exception | None:
+    """Return *error* as a cause to show in tracebacks, or nothing if it or a cause of its own shows a credential."""
+    texts = (str(cause) for cause in _causes(error))
+    return None if any(_SECRETS.search(text) or _USER_OF_URL.search(text) for text in texts) else error
 
 
 def _says_exists(error: Exception, facts: _Facts) -> bool:

@@ -18,11 +18,12 @@ from datajoint_file.errors import (
     DataJointFileError,
     ObjectExistsError,
     ObjectNotFoundError,
+    StorageAccessError,
     StorageError,
 )
 from datajoint_file.keys import check_object_key
 from datajoint_file.storage.backend import ObjectStat
-from datajoint_file.storage.foreign import scrubbed, translation
+from datajoint_file.storage.foreign import presentable, scrubbed, translation
 from datajoint_file.storage.forks import keep_from_children
 from datajoint_file.storage.shared import DerivedVerbs, ForwardedFile, check_prefix, is_object_key
 
@@ -150,11 +151,13 @@ class RemoteBackend(DerivedVerbs):
             raise
         except DataJointFileError:
             raise
-        except Exception as error:
-            raise self._translation(key, error, writing=writing).of(key) from error
+        except Exception as error:  # noqa: BLE001 - clients raise what they like, and some of it shows credentials
+            raise self._translation(key, error, writing=writing).of(key) from presentable(error)
 
     def _translation(self, key: str, error: Exception, *, writing: bool) -> StorageError:
         translated = translation(key, error, writing=writing)
+        if isinstance(translated, StorageAccessError):
+            self._filesystems.pop(os.getpid(), None)  # credentials may be renewed: the next call reads them again
         if not isinstance(translated, ObjectNotFoundError | BucketNotFoundError):
             return translated
         try:

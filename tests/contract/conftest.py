@@ -18,10 +18,15 @@ S3_PART_SIZE = 5 * 2**20
 PART_SIZE = 2**18
 
 
+_made: list[StorageBackend] = []
+"""Kept to the end: s3fs gives a session that is collected a tenth of a second to close, and warns if that is too short."""
+
+
 def backend_of(table: dict[str, Any], part_size: int = PART_SIZE, **changes: Any) -> StorageBackend:
     """Return the backend of a ``[storage]`` table with some keys changed."""
     document = {"project": {"name": PROJECT}, "storage": {**table, **changes}}
-    return open_backend(parse_settings(document, "the test").storage, PROJECT, part_size=part_size)
+    _made.append(open_backend(parse_settings(document, "the test").storage, PROJECT, part_size=part_size))
+    return _made[-1]
 
 
 @pytest.fixture(scope="session")

@@ -85,7 +85,8 @@ def test_decimals_are_one_key_if_the_database_rounds_them_to_one(one: Decimal, o
 
 @given(st.integers(-(10**40), 10**40), st.integers(-(10**40), 10**40))
 def test_decimals_of_forty_digits_are_told_apart(one: int, other: int) -> None:
-    with localcontext(prec=60):
+    with localcontext() as context:
+        context.prec = 60
         values = [Decimal(number).scaleb(-20) for number in (one, other)]
     assert (digest("decimal(50,20)", values[0]) == digest("decimal(50,20)", values[1])) == (one == other)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -90,13 +91,17 @@ def in_child() -> InChild:
 
 def call_in_child(function: Callable[..., Any], *arguments: Any, uid: int | None = None) -> Any:
     reading, writing = os.pipe()
-    child = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # other threads of the test run do not matter to the child
+        child = os.fork()
     if child == 0:
         _report(writing, function, arguments, uid)
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
         outcome = pipe.read()
-    os.waitpid(child, 0)
+    status = os.waitpid(child, 0)[1]
+    if os.WIFSIGNALED(status):
+        raise ChildProcessError(f"killed by signal {os.WTERMSIG(status)}")
     result, error = pickle.loads(outcome)
     if error is not None:
         raise error

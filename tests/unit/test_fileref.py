@@ -22,7 +22,8 @@ from deepdiff import DeepHash
 from datajoint_file.errors import DestinationExistsError, MetadataError, UnsafePathError
 from datajoint_file.fileref import FileRef, format_size
 from datajoint_file.metadata import FileMetadata
-from datajoint_file.pipeline import Pipeline, register
+from datajoint_file.pipeline import Pipeline
+from datajoint_file.registry import register
 
 ROW: dict[str, Any] = {
     "path": "lab/ephys/objects/Recording-raw_data/k7-x2/recording.dat",
@@ -194,6 +195,7 @@ def test_card_shows_everything_that_is_recorded() -> None:
     for part in ("recording.dat", "12.3 MB (12,345,678 bytes)", "application/octet-stream", ROW["hash"], ROW["path"]):
         assert part in shown
     assert "2025-01-15T10:30:00Z" in shown
+    assert "None" not in made(mime_type=None)._repr_html_()
 
 
 @pytest.mark.parametrize(

@@ -207,7 +207,7 @@ NO_KEYS = [
     "file:///etc/passwd",
     "lab/x::zip://y",
     "~root/x y",
-    "lab/" + "x" * 1024,
+    "lab/" + "x" * 1021,
     "lab/" + "x/" * 600 + "x",
     "lab/\ud800",
     "lab/\u2044/x",
@@ -287,6 +287,11 @@ def test_place_is_written_on_one_line() -> None:
     place = Place("lab", "Recording", "raw", (key_value("label", "varchar(20)", "a\n2026-01-01 ERROR\x1b[2J"),))
     assert str(place).isprintable()
     assert str(place).startswith("lab.Recording.raw (label='a\\n2026")
+
+
+def test_place_shows_the_beginning_of_a_long_key() -> None:
+    place = Place("lab", "Recording", "raw", (key_value("label", "varchar(500)", "x" * 500),))
+    assert str(place) == f"lab.Recording.raw (label={'x' * 57}...)"
 
 
 # partition patterns

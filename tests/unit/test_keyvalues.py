@@ -299,8 +299,8 @@ def test_value_that_is_none_of_the_type_is_refused_by_name_and_type(declared: st
         np.float32("nan"),
         pd.NA,
         pd.NaT,
-        np.datetime64("NaT"),
-        np.timedelta64("NaT"),
+        np.datetime64("NaT", "s"),
+        np.timedelta64("NaT", "s"),
     ],
     ids=repr,
 )

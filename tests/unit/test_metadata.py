@@ -152,6 +152,11 @@ def test_original_name_that_could_do_harm_is_refused(name: str) -> None:
         "2025-01-15T10:30:00",
         "2025-13-15T10:30:00Z",
         "2025-01-15T10:30:00ZZ",
+        "2025-01-15T10:30:00z",
+        "2025-01-15T10:30Z",
+        "20250115T103000Z",
+        "2025-01-15T10:30:00Z\n",
+        "2025-01-15T24:30:00Z",
         "2025-01-15T10:30:00+25:00",
         "2025-02-30T10:30:00Z",
         "0001-01-01T00:00:00+10:00",
@@ -169,7 +174,9 @@ def test_timestamp_that_is_no_aware_moment_is_refused(text: str) -> None:
     assert len(str(caught.value)) < 200
 
 
-@pytest.mark.parametrize("text", ["T10:30:00Z", "T10:30:00+00:00", "T12:30:00+02:00", " 05:30:00-05:00"])
+@pytest.mark.parametrize(
+    "text", ["T10:30:00Z", "T10:30:00+00:00", "T12:30:00+02:00", " 05:30:00-05:00", "T10:30:00.0Z"]
+)
 def test_timestamp_of_any_zone_is_the_same_moment_in_utc(text: str) -> None:
     moment = parse_timestamp(f"2025-01-15{text}")
     assert moment == datetime(2025, 1, 15, 10, 30, tzinfo=timezone.utc)

@@ -6,7 +6,7 @@ import mimetypes
 import os
 import random
 
-import puremagic
+import puremagic.main
 import pytest
 
 from datajoint_file.metadata import is_mime_type
@@ -74,7 +74,7 @@ def test_random_bytes_are_of_no_type() -> None:
     "tail", [b"", b"\0" * 64, b"a b,c\n" * 10, os.urandom(64)], ids=["", "zeros", "text", "random"]
 )
 def test_type_of_every_beginning_that_is_known_can_stand_in_a_row(tail: bytes) -> None:
-    heads = [b"\0" * known.offset + known.byte_match + tail for known in puremagic.magic_header_array]
+    heads = [b"\0" * known.offset + known.byte_match + tail for known in puremagic.main.magic_header_array]
     assert [head for head in heads if not is_mime_type(guess("", lambda: head[:HEAD_SIZE]))] == []  # noqa: B023
 
 

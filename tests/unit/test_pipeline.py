@@ -35,7 +35,8 @@ from datajoint_file.fileref import FileRef
 from datajoint_file.keys import Place
 from datajoint_file.keyvalues import key_value
 from datajoint_file.metadata import FileMetadata
-from datajoint_file.pipeline import Pipeline, pipeline_named, register
+from datajoint_file.pipeline import Pipeline
+from datajoint_file.registry import pipeline_named, register
 from datajoint_file.sources import File, as_source
 from datajoint_file.storage.backend import CHUNK_SIZE
 
@@ -147,6 +148,8 @@ def test_key_that_suits_no_pattern_is_found_before_anything_is_stored(
     long = Place("s" * 180, "Recording", "raw", (key_value("label", "varchar(200)", "x" * 190),))
     with pytest.raises(InvalidKeyError, match="object stores allow"):
         Pipeline(make_settings(root, pattern="/".join(["{label}"] * 5))).check(as_source(("x", b"")), long)
+    with pytest.raises(InvalidKeyError, match="object stores allow"):
+        Pipeline(make_settings(root, pattern="/".join(["p" * 180] * 4))).check(as_source(("x" * 190, b"")), long)
     assert files_below(root) == []
 
 
@@ -185,6 +188,18 @@ def test_missing_directory_is_an_unmounted_disk_and_is_not_made(stored: Store, r
     with pytest.raises(StorageUnavailableError, match="is its disk mounted"):
         stored()
     assert not root.exists()
+
+
+def test_directory_given_by_a_reference_starts_at_the_configuration(
+    stored: Store, make_settings: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = make_settings(Path("${env:LAB_DATA}/lab"))
+    monkeypatch.chdir("/")
+    monkeypatch.setenv("LAB_DATA", "mounted")
+    (tmp_path / "mounted/lab").mkdir(parents=True)
+    stored(in_=Pipeline(settings))
+    assert len(files_below(tmp_path / "mounted/lab")) == 1
 
 
 def test_making_a_pipeline_needs_no_store(make_settings: Callable[..., Settings], tmp_path: Path) -> None:
@@ -413,7 +428,7 @@ def test_fifo_at_the_destination_is_left_alone(
     stored: Store, pipeline: Pipeline, downloads: Path, overwrite: bool
 ) -> None:
     os.mkfifo(downloads / "fifo")
-    with pytest.raises(DestinationError):
+    with pytest.raises(DestinationError, match="is a FIFO, socket or device"):
         pipeline.download(stored(), downloads / "fifo", overwrite=overwrite)
     assert stat.S_ISFIFO((downloads / "fifo").stat().st_mode)
 

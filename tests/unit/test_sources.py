@@ -31,7 +31,8 @@ from datajoint_file.errors import (
 from datajoint_file.fileref import FileRef
 from datajoint_file.metadata import FileMetadata
 from datajoint_file.mime import HEAD_SIZE
-from datajoint_file.pipeline import Pipeline, register
+from datajoint_file.pipeline import Pipeline
+from datajoint_file.registry import register
 from datajoint_file.sources import ACCEPTED, File, Source, as_source
 
 BYTES = b"12 spikes"

@@ -83,6 +83,14 @@ def test_damage_is_found_at_the_end(size: int, damage: str) -> None:
         drain(reader)
 
 
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_is_found_by_a_single_read_of_everything(damage: str) -> None:
+    content = content_of(1000)
+    change, error = DAMAGES[damage]
+    with pytest.raises(error):
+        VerifyingReader(io.BytesIO(change(content)), 1000, sha256(content), ignore).read()
+
+
 def test_byte_where_none_is_expected_is_found() -> None:
     with pytest.raises(SizeMismatchError, match="expected 0 bytes, found more"):
         drain(VerifyingReader(io.BytesIO(b"x"), 0, sha256(b""), ignore))
@@ -271,11 +279,9 @@ def die_while_writing(target: Path) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_process_killed_while_writing_leaves_the_target_as_it_was(target: Path) -> None:
+def test_process_killed_while_writing_leaves_the_target_as_it_was(target: Path, in_child: Callable[..., Any]) -> None:
     target.write_bytes(b"before")
-    child = os.fork()
-    if child == 0:
-        die_while_writing(target)
-    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    with pytest.raises(ChildProcessError, match="killed by signal 9"):
+        in_child(die_while_writing, target)
     assert target.read_bytes() == b"before"
     assert [name for name in names(target) if not name.endswith(".partial")] == ["recording.dat"]

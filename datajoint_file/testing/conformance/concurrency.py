@@ -32,7 +32,7 @@ class ConcurrencyTests(BackendFixtures):
 
     @pytest.mark.parametrize("parts", [0, 2])
     def test_of_racing_uploads_one_wins(self, backend: StorageBackend, raw: RawStore, key: str, parts: int) -> None:
-        start = threading.Barrier(_RACERS)
+        start = threading.Barrier(_RACERS, timeout=WATCHDOG_SECONDS)
         contents = [bytes([racer]) * (parts * self.part_size + 9) for racer in range(_RACERS)]
 
         def race(content: bytes) -> bytes | None:
@@ -54,7 +54,7 @@ class ConcurrencyTests(BackendFixtures):
     def test_all_verbs_work_from_several_threads_at_once(
         self, backend: StorageBackend, raw: RawStore, prefix: str
     ) -> None:
-        start = threading.Barrier(8)
+        start = threading.Barrier(8, timeout=WATCHDOG_SECONDS)
 
         def work(number: int) -> None:
             start.wait()
@@ -73,7 +73,7 @@ class ConcurrencyTests(BackendFixtures):
 
     def test_threads_read_one_object_at_once(self, backend: StorageBackend, raw: RawStore, key: str) -> None:
         raw.put(key, generated(100_000))
-        start = threading.Barrier(4)
+        start = threading.Barrier(4, timeout=WATCHDOG_SECONDS)
 
         def read(number: int) -> bytes:
             with backend.open(key, block_size=2**12) as file:

@@ -198,6 +198,22 @@ def test_other_settings_after_use_are_refused_with_the_way_out(one: Path) -> Non
     assert binding.name == str(one)
 
 
+def test_other_settings_of_the_same_name_are_refused_too(one: Path) -> None:
+    binding = Binding(one.parent)
+    first = parse_settings({"project": {"name": "x"}, "storage": {"backend": "memory", "path": "/x"}}, "test")
+    second = parse_settings({"project": {"name": "x"}, "storage": {"backend": "memory", "path": "/y"}}, "test")
+    binding.configure(first, "by hand")
+    binding.configure(first, "by hand")
+    with pytest.raises(ConfigurationError, match="already uses the pipeline"):
+        binding.configure(second, "by hand")
+    with pytest.raises(ConfigurationError, match="already uses the pipeline"):
+        binding.configure(first, "by another hand")
+
+
+def test_connection_without_a_file_has_no_name(empty: Path) -> None:
+    assert Binding(empty).name == ""
+
+
 def test_the_same_settings_may_be_given_again(one: Path) -> None:
     binding = Binding(one.parent)
     binding.configure(binding.settings(), str(one))

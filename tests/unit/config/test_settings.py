@@ -139,6 +139,11 @@ def test_what_is_hidden_is_given_to_the_store_as_it_was(places: dict[str, Any]) 
     }
 
 
+def test_program_may_give_its_secrets_hidden() -> None:
+    hidden_already = settings_with(credentials={"key": pydantic.SecretStr(CANARY)})
+    assert hidden_already == settings_with(credentials={"key": CANARY})
+
+
 def test_settings_cannot_be_changed() -> None:
     settings = settings_with(credentials={"key": "k"}, options={"x": {"y": 1}})
     with pytest.raises(pydantic.ValidationError, match="frozen"):
