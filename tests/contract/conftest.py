@@ -19,7 +19,7 @@ PART_SIZE = 2**18
 
 
 _made: list[StorageBackend] = []
-"""Kept to the end: s3fs gives a session that is collected a tenth of a second to close, and warns if that is too short."""
+"""Kept to the end: s3fs gives a session that is collected 0.1 s to close, and warns if it takes longer."""
 
 
 def backend_of(table: dict[str, Any], part_size: int = PART_SIZE, **changes: Any) -> StorageBackend:
