@@ -26,7 +26,7 @@ MAX_PARTS = 9_000
 """Parts of one object to plan for; S3 allows 10,000."""
 
 _PARTS_OF_ONE_SIZE = MAX_PARTS // 9
-"""After so many, parts grow: ten sizes, each twice the one before, hold more than any store takes."""
+"""Of an object of unknown size: after so many they grow. Nine sizes, each twice the last, hold what any store takes."""
 
 
 class CloudBackend(RemoteBackend):
@@ -76,7 +76,7 @@ class CloudBackend(RemoteBackend):
         head = read_fully(reader, part_size)
         if len(head) < part_size:
             return self._upload_whole(key, path, head)
-        return self._upload_parts(key, path, head, reader, part_size)
+        return self._upload_parts(key, path, head, reader, part_size, size or 0)
 
     def _part_size_for(self, size: int | None) -> int:
         needed = -(-(size or 0) // MAX_PARTS)
@@ -91,13 +91,13 @@ class CloudBackend(RemoteBackend):
             _run(filesystem, filesystem._pipe_file(path, content, mode=mode))
         return len(content)
 
-    def _upload_parts(self, key: str, path: str, head: bytes, reader: Reader, part_size: int) -> int:
+    def _upload_parts(self, key: str, path: str, head: bytes, reader: Reader, part_size: int, expected: int) -> int:
         """Send part after part. What is written becomes an object only when the file is closed, at the very end."""
         with self._translated(key, writing=True):
             self._look_before_sending(key)
             file = self._filesystem().open(path, "xb" if self._exclusive else "wb", block_size=part_size)
         try:
-            written = self._write(key, file, head, reader)
+            written = self._write(key, file, head, reader, expected)
             with self._translated(key, writing=True):
                 file.close()
         except BaseException:
@@ -110,14 +110,14 @@ class CloudBackend(RemoteBackend):
         with suppress(StorageAccessError) if self._exclusive else nullcontext():
             self._refuse_existing(key)
 
-    def _write(self, key: str, file: Any, head: bytes, reader: Reader) -> int:
+    def _write(self, key: str, file: Any, head: bytes, reader: Reader, expected: int) -> int:
         """Hand *head* and the rest of *reader* to *file* in small pieces: it collects them, and sends each part."""
-        written, piece, limit = 0, head, _PARTS_OF_ONE_SIZE * file.blocksize
+        written, piece, limit = 0, head, max(expected, _PARTS_OF_ONE_SIZE * file.blocksize)
         while piece:
             with self._translated(key, writing=True):
                 file.write(piece)
             written += len(piece)
-            if written >= limit:  # of unknown length, and long: larger parts keep below the store's limit
+            if written > limit:  # longer than expected: larger parts keep below the number that stores allow
                 file.blocksize *= 2
                 limit += _PARTS_OF_ONE_SIZE * file.blocksize
             piece = read_fully(reader, CHUNK_SIZE)

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from fsspec import AbstractFileSystem
+
 from datajoint_file.errors import ObjectNotFoundError, UnsafePathError
 from datajoint_file.storage.backend import CHUNK_SIZE, Capabilities, Reader
 from datajoint_file.storage.remote import RemoteBackend
@@ -57,7 +59,7 @@ class FilesystemBackend(RemoteBackend):
             written = self._write(key, partial, reader)
             with self._translated(key, writing=True):
                 self._refuse_existing(key)
-                self._filesystem().mv(partial, path)
+                _move(self._filesystem(), partial, path)
         except BaseException:
             with suppress(Exception):  # the first error is the one to report
                 self._filesystem().rm_file(partial)
@@ -104,3 +106,12 @@ class FilesystemBackend(RemoteBackend):
     def _key(self, name: str) -> str:
         key = super()._key(name)
         return f"{self._project}/{key}" if self._project else key
+
+
+def _move(filesystem: Any, source: str, target: str) -> None:
+    """Give a file another name, both taken literally: fsspec's own ``mv`` expands what looks like a glob."""
+    if type(filesystem).mv is not AbstractFileSystem.mv:
+        filesystem.mv(source, target)
+    else:
+        filesystem.cp_file(source, target)
+        filesystem.rm_file(source)

@@ -5,7 +5,6 @@ Published by link, so that a name is either absent or complete; flushed to the d
 
 from __future__ import annotations
 
-import errno
 import os
 import secrets
 import stat as stat_module
@@ -15,20 +14,19 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
-from datajoint_file.errors import (
-    ObjectExistsError,
-    ObjectNotFoundError,
-    StorageAccessError,
-    StorageError,
-    StorageUnavailableError,
-    UnsafePathError,
-)
+from datajoint_file.errors import ObjectNotFoundError, StorageError, StorageUnavailableError, UnsafePathError
 from datajoint_file.keys import check_object_key
 from datajoint_file.storage.backend import CHUNK_SIZE, Capabilities, ObjectStat, Reader
+from datajoint_file.storage.posix import (
+    flush_directory,
+    make_read_only,
+    mode_of,
+    publish,
+    translation,
+    write_all,
+)
 from datajoint_file.storage.shared import PARTIAL_PREFIX, DerivedVerbs, check_prefix, is_object_key, is_partial
 
-_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
-_NO_DIRECTORY_FLUSH = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 _ATTEMPTS = 10
 
@@ -70,7 +68,7 @@ class LocalBackend(DerivedVerbs):
         try:
             written = self._write(key, descriptor, reader)
             with self._translated(key):
-                _publish(partial, path)
+                publish(partial, path)
                 self._flush_directory(path.parent)
         except BaseException:
             self._discard(partial, path, status)
@@ -103,7 +101,7 @@ class LocalBackend(DerivedVerbs):
         path = self._path(prefix) if "/" in check_prefix(prefix) else self._named(prefix or self.project)
         with self._translated(prefix):
             self._require_root()
-            mode = _mode(path) if path != self.root else stat_module.S_IFDIR
+            mode = mode_of(path) if path != self.root else stat_module.S_IFDIR
         if stat_module.S_ISREG(mode):
             with suppress(ObjectNotFoundError):  # deleted since
                 yield self.stat(prefix)
@@ -173,24 +171,16 @@ class LocalBackend(DerivedVerbs):
         with os.fdopen(descriptor, "wb", buffering=0) as file:
             while chunk := reader.read(CHUNK_SIZE):
                 with self._translated(key):
-                    written += _write_all(file, chunk)
+                    written += write_all(file, chunk)
             with self._translated(key):
-                _make_read_only(file.fileno())
+                make_read_only(file.fileno())
                 if self._flushes:
                     os.fsync(file.fileno())
         return written
 
     def _flush_directory(self, directory: Path) -> None:
-        if not self._flushes:
-            return
-        descriptor = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        except OSError as error:
-            if error.errno not in _NO_DIRECTORY_FLUSH:  # SMB and others: the server alone decides
-                raise
-        finally:
-            os.close(descriptor)
+        if self._flushes:
+            flush_directory(directory)
 
     def _discard(self, partial: Path, path: Path, status: os.stat_result) -> None:
         """Remove what an upload left, under its final name too if it got that far, and nothing else."""
@@ -236,7 +226,7 @@ class LocalBackend(DerivedVerbs):
             error.key = error.key or key
             raise
         except OSError as error:
-            raise _translation(key, error).of(key) from error
+            raise translation(key, error).of(key) from error
 
 
 def _open_no_link(path: str, flags: int) -> int:
@@ -246,63 +236,3 @@ def _open_no_link(path: str, flags: int) -> int:
 
 def _described(key: str, status: os.stat_result) -> ObjectStat:
     return ObjectStat(key, status.st_size, datetime.fromtimestamp(status.st_mtime, timezone.utc))
-
-
-def _mode(path: Path) -> int:
-    """Return what kind of file *path* is, links not followed; 0 if there is none."""
-    try:
-        return os.lstat(path).st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        return 0
-
-
-def _write_all(file: Any, chunk: bytes) -> int:
-    """Write all of *chunk*: an unbuffered write may take less, at a signal or when the disk fills."""
-    view = memoryview(chunk)
-    while view:
-        view = view[file.write(view) :]
-    return len(chunk)
-
-
-def _make_read_only(descriptor: int) -> None:
-    mode = stat_module.S_IMODE(os.fstat(descriptor).st_mode)
-    with suppress(PermissionError, NotImplementedError):  # SMB and FAT mounts have no such bits
-        os.fchmod(descriptor, mode & ~0o222)
-
-
-def _publish(partial: Path, path: Path) -> None:
-    """Give *partial* its final name, unless that is taken."""
-    try:
-        os.link(partial, path, follow_symlinks=False)
-    except FileExistsError:
-        # Over NFS the reply to a link that was made can be lost, and the repetition finds it.
-        if not os.path.samestat(os.lstat(partial), os.lstat(path)):
-            raise
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        return _publish_by_rename(partial, path)
-    partial.unlink()
-    return None
-
-
-def _publish_by_rename(partial: Path, path: Path) -> None:
-    """Publish where there are no hard links. The check leaves a gap, but 128 random bits keep names apart."""
-    if os.path.lexists(path):
-        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
-    partial.rename(path)
-
-
-def _translation(key: str, error: OSError) -> StorageError:
-    reason = f"{key}: {error.strerror or error}"
-    if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return ObjectNotFoundError(f"{reason}: there is no such object in the store")
-    if isinstance(error, FileExistsError):
-        return ObjectExistsError(f"{reason}: there is an object under this key, left as it is")
-    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
-        return StorageAccessError(f"{reason}: the store's directory refuses this user ({error.filename})")
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StorageUnavailableError(f"{reason}: the store is full; nothing was left behind")
-    if error.errno in (errno.ESTALE, errno.EIO, errno.ETIMEDOUT, errno.EHOSTDOWN):
-        return StorageUnavailableError(f"{reason}: the store's disk does not answer properly")
-    return StorageError(reason)

@@ -32,7 +32,11 @@ class DerivedVerbs(StorageBackend):
 
     def download(self, key: str, path: str) -> int:
         with self.open(key) as source, Path(path).open("xb") as target:
-            shutil.copyfileobj(source, target, CHUNK_SIZE)
+            try:
+                shutil.copyfileobj(source, target, CHUNK_SIZE)
+            except BaseException:
+                Path(path).unlink()
+                raise
             return target.tell()
 
 

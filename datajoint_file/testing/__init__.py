@@ -27,6 +27,7 @@ from datajoint_file.testing.raw import DirectoryStore, RawStore
 from datajoint_file.testing.readers import (
     FailingReader,
     GeneratedReader,
+    LimitedReader,
     ShortReader,
     SlowReader,
     generated,
@@ -41,6 +42,7 @@ __all__ = [
     "Fault",
     "FaultyBackend",
     "GeneratedReader",
+    "LimitedReader",
     "NetworkTests",
     "RawStore",
     "ReadingTests",

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, Literal, cast
 from datajoint_file.errors import StorageUnavailableError
 from datajoint_file.storage.backend import CHUNK_SIZE, ObjectStat, Reader, StorageBackend
 from datajoint_file.storage.shared import DelegatingBackend, ForwardedFile
+from datajoint_file.testing.readers import LimitedReader
 
 Verb = Literal["upload", "open", "read", "stat", "delete", "list"]
 Action = Callable[[str], object]
@@ -110,7 +111,15 @@ class FaultyBackend(DelegatingBackend):
 
     Examples
     --------
-    >>> faulty = FaultyBackend(backend, Fault("upload", call=2, moment="during", after_bytes=1000))  # doctest: +SKIP
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from datajoint_file.storage.local import LocalBackend
+    >>> with TemporaryDirectory() as root:
+    ...     faulty = FaultyBackend(LocalBackend(Path(root), "lab"), Fault("upload", moment="during", after_bytes=3))
+    ...     faulty.upload("lab/recording.dat", io.BytesIO(b"recording"))
+    Traceback (most recent call last):
+        ...
+    datajoint_file.errors.StorageUnavailableError: lab/recording.dat: injected fault
     """
 
     def __init__(self, inner: StorageBackend, *faults: Fault) -> None:
@@ -177,7 +186,7 @@ class FaultyBackend(DelegatingBackend):
 
     def _tear(self, key: str, reader: Reader, fault: Fault) -> int:
         """Store the first bytes as an object, take the rest, and report what the fault says: an error, or success."""
-        stored = self.inner.upload(key, _LimitedReader(reader, fault.after_bytes))
+        stored = self.inner.upload(key, LimitedReader(reader, fault.after_bytes))
         while chunk := reader.read(CHUNK_SIZE):
             stored += len(chunk)
         fault.action(key)
@@ -200,20 +209,6 @@ class _CountingReader:
     def read(self, size: int = -1, /) -> bytes:
         chunk = self._reader.read(size)
         self._count(len(chunk))
-        return chunk
-
-
-class _LimitedReader:
-    """Ends after a number of bytes."""
-
-    def __init__(self, reader: Reader, limit: int) -> None:
-        self._reader = reader
-        self._left = limit
-
-    def read(self, size: int = -1, /) -> bytes:
-        length = self._left if size < 0 else min(size, self._left)
-        chunk = self._reader.read(length) if length else b""
-        self._left -= len(chunk)
         return chunk
 
 

@@ -41,6 +41,34 @@ class ShortReader:
         return self._reader.read(self._most if size < 0 else min(size, self._most))
 
 
+class LimitedReader:
+    """Ends early, as if the rest had never been there.
+
+    Parameters
+    ----------
+    content : bytes or Reader
+        What is given, from its start.
+    limit : int
+        How many bytes at most.
+
+    Examples
+    --------
+    >>> LimitedReader(b"recording", limit=3).read()
+    b'rec'
+    """
+
+    def __init__(self, content: bytes | Reader, limit: int) -> None:
+        self._reader = as_reader(content)
+        self._left = limit
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return at most *size* bytes; none after the limit."""
+        length = self._left if size < 0 else min(size, self._left)
+        chunk = self._reader.read(length) if length else b""
+        self._left -= len(chunk)
+        return chunk
+
+
 class FailingReader:
     """Gives some bytes and then raises.
 

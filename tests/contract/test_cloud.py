@@ -204,11 +204,17 @@ ONE_MEBIBYTE = bytes(2**20)
 def test_parts_of_objects_of_unknown_size_grow_before_there_are_too_many() -> None:
     backend = CloudBackend("s3", "bucket", lambda: None, part_size=2**20)
     file = Parts(2**20)
-    written = backend._write("p/k", file, ONE_MEBIBYTE, Endless(60 * 2**30))
+    written = backend._write("p/k", file, ONE_MEBIBYTE, Endless(60 * 2**30), 0)
     assert written == 60 * 2**30 + 2**20
     assert sum(file.sent) + file.waiting == written
     assert len(file.sent) <= 6_000
     assert file.sent == sorted(file.sent)
+
+
+def test_parts_of_objects_of_known_size_do_not_grow() -> None:
+    file = Parts(2**20)
+    CloudBackend("s3", "bucket", lambda: None)._write("p/k", file, ONE_MEBIBYTE, Endless(8 * 2**30), 8 * 2**30 + 2**20)
+    assert set(file.sent) == {2**20}
 
 
 @pytest.mark.parametrize("size", [None, 0, 1, PART_SIZE, 100 * 2**30, 5 * 2**40])

@@ -16,7 +16,7 @@ class TestMemory(StorageBackendTests):
 
     @pytest.fixture
     def root(self) -> str:
-        return f"/{unique('root')}"
+        return f"/{unique('root')} [1]*"  # directories have names of their users' choice
 
     @pytest.fixture
     def backend(self, root: str) -> StorageBackend:

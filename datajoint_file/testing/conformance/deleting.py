@@ -9,8 +9,7 @@ import pytest
 from datajoint_file.errors import UnsafePathError
 from datajoint_file.keys import encode_component
 from datajoint_file.storage import StorageBackend
-from datajoint_file.testing.conformance.fixtures import BackendFixtures
-from datajoint_file.testing.conformance.reading import unsafe_keys
+from datajoint_file.testing.conformance.fixtures import BackendFixtures, unsafe_keys
 from datajoint_file.testing.raw import RawStore
 
 _GLOBS = [*map(encode_component, ["scan[1].dat", "scan*.dat", "scan?.dat", "*", "[a-z]"]), "scan1.dat", "a", "scan"]

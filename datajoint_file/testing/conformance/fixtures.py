@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 
 import pytest
 
@@ -77,3 +78,25 @@ OBJECT_VERBS: dict[str, Callable[[StorageBackend, str], object]] = {
     "delete": lambda backend, key: backend.delete(key),
 }
 """The verbs that take an object's key and no more, by name."""
+
+
+def unsafe_keys(project: str) -> list[str]:
+    """Return what is no object key; rows are untrusted, so every verb refuses it."""
+    components = ["..", ".", "", "*", "[a]", "a b", "a\x00b", "a\nb", "a\\b", "ä", "a?versionId=1", "a#1", "a" * 1024]
+    return [
+        "",
+        "/",
+        "recording.dat",
+        "/etc/passwd",
+        f"../{project}/a",
+        f"s3://{project}/a",
+        *(f"{project}/{component}" for component in components),
+        *(f"{project}/{component}/../../b" for component in components),
+    ]
+
+
+def check_time(modified: datetime | None) -> None:
+    """Accept no time, or an aware one of about now: stores have clocks of their own."""
+    if modified is not None:
+        assert modified.tzinfo is not None
+        assert abs(datetime.now(timezone.utc) - modified) < timedelta(days=1)

@@ -1,4 +1,4 @@
-"""Stat, open, exists, list and url: what can be asked of a store, also through a wrapper that only reads.
+"""Stat, exists, open, download and url: what can be asked of one object, also through a wrapper that only reads.
 
 Objects are planted through the other door.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,8 @@ from datajoint_file.errors import ObjectNotFoundError, UnsafePathError
 from datajoint_file.keys import encode_component
 from datajoint_file.storage import Capabilities, StorageBackend
 from datajoint_file.storage.backend import CHUNK_SIZE
-from datajoint_file.testing.conformance.fixtures import OBJECT_VERBS, BackendFixtures, read
+from datajoint_file.testing.conformance.fixtures import OBJECT_VERBS, check_time, read, unsafe_keys
+from datajoint_file.testing.conformance.listing import ListingTests
 from datajoint_file.testing.raw import RawStore
 from datajoint_file.testing.readers import generated
 
@@ -33,25 +33,10 @@ NAMES = [
 """Names as object keys have them; each must be taken literally."""
 
 
-def unsafe_keys(project: str) -> list[str]:
-    """Return what is no object key; rows are untrusted, so every verb refuses it."""
-    components = ["..", ".", "", "*", "[a]", "a b", "a\x00b", "a\nb", "a\\b", "ä", "a?versionId=1", "a#1", "a" * 1024]
-    return [
-        "",
-        "/",
-        "recording.dat",
-        "/etc/passwd",
-        f"../{project}/a",
-        f"s3://{project}/a",
-        *(f"{project}/{component}" for component in components),
-        *(f"{project}/{component}/../../b" for component in components),
-    ]
-
-
 _RANGES = [(0, 0), (0, 1), (0, 16), (15, 2), (16, 16), (17, 40), (0, 100), (99, 1), (99, 10), (100, 1), (7, -1)]
 
 
-class ReadingTests(BackendFixtures):
+class ReadingTests(ListingTests):
     """What can be asked of a store, and that it answers truthfully."""
 
     def test_capabilities_are_plain_data(self, backend: StorageBackend) -> None:
@@ -73,7 +58,7 @@ class ReadingTests(BackendFixtures):
         raw.put(key, generated(size))
         found = backend.stat(key)
         assert (found.key, found.size) == (key, size)
-        _check_time(found.modified)
+        check_time(found.modified)
 
     def test_object_exists_as_soon_as_it_is_there(self, backend: StorageBackend, raw: RawStore, key: str) -> None:
         assert backend.exists(key) is False
@@ -185,38 +170,6 @@ class ReadingTests(BackendFixtures):
         assert [found.key for found in backend.list(prefix)] == [key]
         assert backend.exists(key[:-1]) is False
 
-    def test_list_describes_every_object(self, backend: StorageBackend, raw: RawStore, prefix: str) -> None:
-        sizes = {f"{prefix}/a/{number}/recording.dat": number for number in range(12)} | {f"{prefix}/b": 77}
-        for key, size in sizes.items():
-            raw.put(key, bytes(size))
-        found = list(backend.list(prefix))
-        assert {one.key: one.size for one in found} == sizes
-        assert len(found) == len(sizes)
-        for one in found:
-            _check_time(one.modified)
-
-    def test_list_takes_whole_components(self, backend: StorageBackend, raw: RawStore, prefix: str) -> None:
-        for key in ("a/b/1", "a/b/2/3", "a/bc", "a/bc%20/1", "a/b0/1"):
-            raw.put(f"{prefix}/{key}", b"spikes")
-        assert {found.key for found in backend.list(f"{prefix}/a/b")} == {f"{prefix}/a/b/1", f"{prefix}/a/b/2/3"}
-
-    def test_list_of_a_missing_prefix_is_empty(self, backend: StorageBackend, prefix: str) -> None:
-        assert list(backend.list(prefix)) == []
-        assert list(backend.list(f"{prefix}/a/b")) == []
-
-    def test_list_of_everything_has_everything(self, backend: StorageBackend, raw: RawStore, prefix: str) -> None:
-        keys = {f"{prefix}/1/a", f"{prefix}/2/b"}
-        for key in keys:
-            raw.put(key, b"spikes")
-        assert keys <= {found.key for found in backend.list()}
-        assert keys <= {found.key for found in backend.list(self.project)}
-
-    def test_list_is_complete_beyond_one_page(self, backend: StorageBackend, raw: RawStore, prefix: str) -> None:
-        keys = {f"{prefix}/{number}" for number in range(self.page_size + 1)}
-        for key in keys:
-            raw.put(key, b"")
-        assert {found.key for found in backend.list(prefix)} == keys
-
     @pytest.mark.parametrize("verb", ["open", "stat", "exists", "url", "download"])
     def test_what_is_no_key_is_refused(self, backend: StorageBackend, tmp_path: Path, verb: str) -> None:
         verbs: dict[str, Callable[[StorageBackend, str], object]] = OBJECT_VERBS | {
@@ -227,12 +180,6 @@ class ReadingTests(BackendFixtures):
             with pytest.raises(UnsafePathError):
                 verbs[verb](backend, key)
         assert not (tmp_path / "file").exists()
-
-    def test_what_is_no_prefix_is_not_listed(self, backend: StorageBackend) -> None:
-        for prefix in unsafe_keys(self.project):
-            if prefix not in ("", "recording.dat"):
-                with pytest.raises(UnsafePathError):
-                    list(backend.list(prefix))
 
     def test_download_writes_the_bytes(self, backend: StorageBackend, raw: RawStore, key: str, tmp_path: Path) -> None:
         raw.put(key, generated(CHUNK_SIZE + 1))
@@ -262,10 +209,3 @@ class ReadingTests(BackendFixtures):
         assert not {"@", "?", "&"} & set(url)
         shown = f"{url} {backend!r} {backend.capabilities!r}"
         assert not [secret for secret in secrets if secret in shown]
-
-
-def _check_time(modified: datetime | None) -> None:
-    """Accept no time, or an aware one of about now: stores have clocks of their own."""
-    if modified is not None:
-        assert modified.tzinfo is not None
-        assert abs(datetime.now(timezone.utc) - modified) < timedelta(days=1)

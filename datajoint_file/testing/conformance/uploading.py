@@ -14,8 +14,8 @@ import pytest
 from datajoint_file.errors import ObjectExistsError, UnsafePathError
 from datajoint_file.storage import Reader, StorageBackend
 from datajoint_file.storage.backend import CHUNK_SIZE
-from datajoint_file.testing.conformance.fixtures import BackendFixtures, read
-from datajoint_file.testing.conformance.reading import NAMES, unsafe_keys
+from datajoint_file.testing.conformance.fixtures import BackendFixtures, read, unsafe_keys
+from datajoint_file.testing.conformance.reading import NAMES
 from datajoint_file.testing.raw import RawStore
 from datajoint_file.testing.readers import FailingReader, GeneratedReader, ShortReader, generated
 
