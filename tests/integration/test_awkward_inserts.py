@@ -1,4 +1,4 @@
-"""Inserts that once went wrong: shared and spent streams, odd transactions, odd keys, late hooks."""
+"""Inserts that go wrong easily: shared and spent streams, odd transactions, odd keys, late hooks."""
 
 from __future__ import annotations
 
