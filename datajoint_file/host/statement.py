@@ -136,7 +136,7 @@ def located(place: Place, index: int, row_count: int, stored_count: int = 0) -> 
         yield
     except DataJointFileError as error:
         where = f"{place}, row {index}" if row_count > 1 else str(place)
-        left = f"; {_counted(stored_count)} of rows before it stay in the store, unreferenced" if stored_count else ""
+        left = f"; {_counted(stored_count)} stored before it left in the store, unreferenced" if stored_count else ""
         raise error.within(f"{where}: no row was written{left}") from error
 
 

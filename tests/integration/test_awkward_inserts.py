@@ -20,6 +20,7 @@ from datajoint_file.errors import ConfigurationError, InvalidKeyError, StorageEr
 from datajoint_file.keyvalues import KeyValue
 from datajoint_file.storage.cloud import CloudBackend
 from datajoint_file.storage.factory import _connector
+from datajoint_file.testing import FailingReader
 from tests.projects import Store, connect, unique
 
 CONTENT = bytes(range(256)) * 40
@@ -74,6 +75,16 @@ def test_a_failing_stream_is_named_by_its_row(table: Any, store: Store) -> None:
     with pytest.raises(datajoint_file.errors.SourceError, match=r"Recording.raw \(k=2\), row 1.*the microscope is off"):
         table.insert([{"k": 1, "raw": ("a", b"a")}, {"k": 2, "raw": Broken()}])
     assert store.object_keys() == []
+
+
+def test_an_error_after_the_first_file_says_what_is_left(table: Any, store: Store) -> None:
+    stream = FailingReader(CONTENT, after=10, error=ConnectionResetError("the rig was unplugged"))
+    rows = [{"k": 1, "raw": ("a", b"a")}, {"k": 2, "raw": ("b.bin", stream)}]
+    with pytest.raises(datajoint_file.errors.SourceError) as caught:
+        table.insert(rows)
+    assert "(k=2), row 1: no row was written; 1 file stored before it left in the store" in str(caught.value)
+    assert len(table()) == 0
+    assert [key.rsplit("/", 1)[1] for key in store.object_keys()] == ["a"]
 
 
 def test_two_pipelines_of_one_project_name_keep_apart(database: Any, tmp_path: Path) -> None:
