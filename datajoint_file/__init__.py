@@ -4,14 +4,25 @@ Importing this package makes bare ``file`` a type in table definitions.
 """
 
 from datajoint_file import startup  # noqa: F401 - before DataJoint, which speaks while it is imported
-from datajoint_file.errors import DataJointFileError
+from datajoint_file.errors import DataJointFileError, OutcomeUnknownError
 from datajoint_file.fileref import FileRef
-from datajoint_file.host import configure, install
+from datajoint_file.host import Outcome, Staged, configure, install, resolve, stage
 from datajoint_file.metadata import FileMetadata
 from datajoint_file.sources import File
 
 __version__ = "0.1.0"
 
-__all__ = ["DataJointFileError", "File", "FileMetadata", "FileRef", "configure"]
+__all__ = [
+    "DataJointFileError",
+    "File",
+    "FileMetadata",
+    "FileRef",
+    "Outcome",
+    "OutcomeUnknownError",
+    "Staged",
+    "configure",
+    "resolve",
+    "stage",
+]
 
 install()

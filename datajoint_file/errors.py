@@ -31,8 +31,12 @@ It holds no policy: the module that meets a problem decides which error it is.
     ├── VerificationError (ValueError)            bytes are not the bytes of the row
     │   ├── SizeMismatchError
     │   └── HashMismatchError
-    └── DestinationError (OSError)                a download cannot be written
-        └── DestinationExistsError (FileExistsError)
+    ├── DestinationError (OSError)                a download cannot be written
+    │   └── DestinationExistsError (FileExistsError)
+    ├── LeaseLostError (TimeoutError)             an upload was given up, or taken over, before its row was inserted
+    ├── RowVanishedError (LookupError)            the row to update is not there any more
+    ├── OutcomeUnknownError (LostConnectionError) nobody can say yet whether a commit happened
+    └── CollectionRefusedError (RuntimeError)     the collector cannot prove what is unused
 
 Each leaf is also the builtin a caller would expect, and each survives a pickle (``populate(processes=2)`` sends
 errors between processes).
@@ -40,9 +44,10 @@ errors between processes).
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
-from datajoint.errors import DataJointError
+from datajoint.errors import DataJointError, LostConnectionError
 
 _Error = TypeVar("_Error", bound="DataJointFileError")
 
@@ -211,3 +216,33 @@ class DestinationError(DataJointFileError, OSError):
 
 class DestinationExistsError(DestinationError, FileExistsError):
     """A different file is already at the destination; it was left untouched."""
+
+
+class LeaseLostError(DataJointFileError, TimeoutError):
+    """An uploaded file was given up, or taken over by another insert, before its row was inserted. No row was."""
+
+
+class RowVanishedError(DataJointFileError, LookupError):
+    """The row to update was deleted by somebody else meanwhile; nothing was changed."""
+
+
+class OutcomeUnknownError(DataJointFileError, LostConnectionError):
+    """The connection was lost during a commit, and whether it happened cannot be told yet. Nothing was deleted.
+
+    ``datajoint_file.resolve(error)`` tells it later. ``writes`` are the files whose rows are concerned.
+    """
+
+    writes: Sequence[Any] = ()
+
+    @property
+    def write_ids(self) -> tuple[str, ...]:
+        """The ids of the files concerned: the last 26 characters of the directories that their objects are in."""
+        return tuple(write.write_id for write in self.writes)
+
+
+class CollectionRefusedError(DataJointFileError, RuntimeError):
+    """The collector cannot prove what is unused, and has deleted nothing."""
+
+
+class JournalWarning(UserWarning):
+    """Uploads go on without being noted down first: what is lost by that, the message says."""

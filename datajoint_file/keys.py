@@ -280,15 +280,20 @@ def key_digest(key: tuple[KeyValue, ...]) -> str:
     return _base32(hashlib.sha256(canonical.encode()).digest())[:16]
 
 
-def new_object_key(project: str, pattern: PartitionPattern, place: Place, name: str) -> str:
-    """Return a key that no object has had and no other call will give: 128 of its bits are random.
+def new_write_id() -> str:
+    """Return 26 lower-case base32 characters of 128 random bits, which no other write has had or will have."""
+    return _base32(secrets.token_bytes(16))
+
+
+def new_object_key(project: str, pattern: PartitionPattern, place: Place, name: str, write_id: str = "") -> str:
+    """Return the key of one write: no object has had it, and no other write will have it.
 
     Raises
     ------
     InvalidKeyError
         If the key would be longer than the 1024 bytes that object stores allow.
     """
-    unique = f"{key_digest(place.key)}-{_base32(secrets.token_bytes(16))}"
+    unique = f"{key_digest(place.key)}-{write_id or new_write_id()}"
     table = f"{encode_component(place.table)}-{encode_component(place.attribute)}"
     components = (project, *pattern.render(place.key), encode_component(place.schema), "objects", table, unique)
     key = "/".join((*components, encode_component(name)))

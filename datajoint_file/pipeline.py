@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,12 +18,13 @@ from datajoint_file.config import Settings
 from datajoint_file.errors import (
     DestinationError,
     DestinationExistsError,
+    ObjectNotFoundError,
     SizeMismatchError,
     StorageError,
     UnknownProjectError,
     VerificationError,
 )
-from datajoint_file.keys import Place, check_name, new_object_key
+from datajoint_file.keys import Place, check_name, new_object_key, new_write_id
 from datajoint_file.metadata import FileMetadata
 from datajoint_file.progress import Advance, progress_bar
 from datajoint_file.sources import Source
@@ -48,6 +49,8 @@ class Upload:
         The original name to record.
     mime_type : str
         The media type to record.
+    write_id : str
+        What is unique in the key.
     """
 
     key: str
@@ -55,6 +58,7 @@ class Upload:
     source: Source
     name: str
     mime_type: str
+    write_id: str
 
 
 class Pipeline:
@@ -97,7 +101,7 @@ class Pipeline:
         InvalidKeyError
             If the object key would be too long.
         """
-        self._new_key(place, source.name or place.attribute)
+        self._new_key(place, source.name or place.attribute, new_write_id())
 
     def plan(self, source: Source, place: Place) -> Upload:
         """Decide under which key and name *source* is going to be stored.
@@ -106,10 +110,11 @@ class Pipeline:
         """
         mime_type = source.mime_type or mime.guess(source.name, source.head)
         name = source.name or f"{place.attribute}{mime.suffix_for(mime_type)}"
-        return Upload(self._new_key(place, name), place, source, name, mime_type)
+        write_id = new_write_id()
+        return Upload(self._new_key(place, name, write_id), place, source, name, mime_type, write_id)
 
-    def _new_key(self, place: Place, name: str) -> str:
-        return new_object_key(self.project, self.settings.object_storage.partition_pattern, place, name)
+    def _new_key(self, place: Place, name: str, write_id: str) -> str:
+        return new_object_key(self.project, self.settings.object_storage.partition_pattern, place, name, write_id)
 
     def ingest(self, upload: Upload, advance: Advance = lambda _: None) -> FileMetadata:
         """Store the bytes of *upload* and return what the row is to record.
@@ -142,6 +147,37 @@ class Pipeline:
             )
         moment = datetime.now(timezone.utc).replace(microsecond=0)
         return FileMetadata(upload.key, reader.size, reader.hash, upload.name, moment, upload.mime_type)
+
+    def adopted(self, upload: Upload, stored: FileMetadata, advance: Advance = lambda _: None) -> FileMetadata | None:
+        """Return what the row is to record if *stored*, an object that no row names, already is what *upload* would be.
+
+        The source is read and hashed, if its size and name are the same; the object is looked up. No payload is sent.
+        ``None`` if they differ, the object is not there, or the source could not be read again.
+        """
+        if not self._is_like(upload, stored) or self._hash_of(upload.source, stored, advance) != stored.hash:
+            return None
+        try:
+            size = self.backend.stat(stored.path).size
+        except ObjectNotFoundError:
+            return None
+        return replace(stored, mime_type=upload.mime_type) if size == stored.size else None
+
+    def _is_like(self, upload: Upload, stored: FileMetadata) -> bool:
+        same_size = upload.source.size in (stored.size, None)
+        return same_size and stored.project == self.project and stored.original_name == upload.name
+
+    def _hash_of(self, source: Source, stored: FileMetadata, advance: Advance) -> str:
+        """Return the hash of a source that can be read again; what has no end is read no further than *stored*."""
+        if source.hash is not None:
+            return source.hash
+        if not source.can_reread:
+            return ""
+        with source.open() as bare:
+            reader = HashingReader(bare, advance)
+            while reader.size <= stored.size and reader.read(CHUNK_SIZE):
+                pass
+        source.rewind()
+        return reader.hash if reader.size == stored.size else ""
 
     def open(self, metadata: FileMetadata, **options: Any) -> BinaryIO:
         """Open a stored file: binary, seekable, fetching what is read. What is read is *not* verified.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -21,11 +21,11 @@ from datajoint_file.errors import (
     SourceNotFoundError,
     SourceNotRegularError,
     UnsupportedValueError,
-    brief,
     printable,
 )
 from datajoint_file.mime import HEAD_SIZE
 from datajoint_file.storage.backend import Reader
+from datajoint_file.storage.foreign import presentable, scrubbed
 
 
 def look_at(path: Path) -> os.stat_result:
@@ -151,12 +151,30 @@ class StreamReader:
         self._ahead = b""
         self._start = _position(stream)
 
+    @property
+    def can_rewind(self) -> bool:
+        """Whether the stream says that it can be put back."""
+        return self._start is not None
+
     def rewind(self) -> None:
-        """Put the stream back to where it stood, if it can be: what failed can then be tried again."""
-        if self._start is not None:
-            with suppress(Exception):  # whatever the stream raises, the failure it is put back for matters more
-                self._stream.seek(self._start)
-                self._ahead = b""
+        """Put the stream back to where it stood: what failed can then be tried again.
+
+        Raises
+        ------
+        SourceError
+            If it cannot be put back, or says that it is elsewhere afterwards.
+        """
+        if self._start is None:
+            raise SourceError("the stream cannot be put back to where it stood")
+        try:
+            self._stream.seek(self._start)
+            found = self._stream.tell()
+        except Exception as error:  # noqa: BLE001 - a stream raises what it likes
+            said = printable(scrubbed(error)[:200])
+            raise SourceError(f"the stream cannot be put back: {said}") from presentable(error)
+        if found != self._start:
+            raise SourceError(f"the stream cannot be put back: it stands at {found}, expected {self._start}")
+        self._ahead = b""
 
     def head(self) -> bytes:
         """Return the first bytes, which a later `read` gives again."""
@@ -179,8 +197,10 @@ class StreamReader:
             chunk = self._stream.read(size)
         except DataJointFileError:
             raise
-        except Exception as error:
-            raise SourceError(f"the stream cannot be read: {brief(error, 200)}; nothing was stored") from error
+        except Exception as error:  # noqa: BLE001 - a stream raises what it likes
+            # What reads over a network says its signed URL: neither the message nor the cause may show it.
+            said = printable(scrubbed(error)[:200])
+            raise SourceError(f"the stream cannot be read: {said}; nothing was stored") from presentable(error)
         if isinstance(chunk, str):
             raise UnsupportedValueError("the stream gives text, not bytes; open the file in binary mode ('rb')")
         if chunk is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import io
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -65,7 +66,7 @@ class Source:
     name : str
         The original name; empty if nobody gave one.
     open : callable
-        Gives a context manager for the reader of the bytes. Called once.
+        Gives a context manager for the reader of the bytes.
     head : callable
         Gives the first bytes without consuming them.
     size : int or None
@@ -78,6 +79,8 @@ class Source:
         The user's stream they are read from, if it is one: two values cannot share it.
     rewind : callable
         Puts that stream back to where it stood, if it can be.
+    can_reread : bool
+        Whether the bytes can be read a second time, after `rewind`.
     """
 
     name: str
@@ -88,6 +91,7 @@ class Source:
     hash: str | None = None
     stream: object | None = None
     rewind: Callable[[], None] = lambda: None
+    can_reread: bool = True
 
 
 @runtime_checkable
@@ -144,6 +148,20 @@ def _is_path(value: object) -> TypeGuard[str | os.PathLike[Any]]:
     return isinstance(value, str | os.PathLike) and not isinstance(value, io.IOBase)
 
 
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/+[^/]")
+_SECRETS_OF_URL = re.compile(r"(?<=:/)(/*)(?:[^/@?#]*:[^@]*|[^/?#]*)@|[?#].*", re.DOTALL)
+
+
+def _is_url(text: str) -> bool:
+    """Tell whether *text* looks like a URL; ``Path`` has made one slash of two."""
+    return _URL.match(text) is not None
+
+
+def _without_secrets(url: str) -> str:
+    """Return *url* without user, password and query, which in a signed one lets anybody in."""
+    return _SECRETS_OF_URL.sub(r"\1", url)
+
+
 def _from_file(value: File) -> Source:
     if value.mime_type is not None and not is_mime_type(str(value.mime_type)):
         raise UnsupportedValueError(f"mime_type = {brief(value.mime_type)} is not of the form type/subtype")
@@ -195,9 +213,9 @@ def _from_path(given: str | os.PathLike[Any], name: str | None = None) -> Source
     if not text:
         raise SourceNotFoundError("the path is empty")
     path = working_directory() / text
-    if "://" in text and not os.path.lexists(path):
+    if _is_url(text) and not os.path.lexists(path):
         raise SourceNotFoundError(
-            f"{printable(text)} is a URL, not the path of a file here; open it and give the stream"
+            f"{printable(_without_secrets(text))} is a URL, not the path of a file here; open it and give the stream"
         )
     status = look_at(path)
     checked = _checked_name(path.name if name is None else name)
@@ -207,6 +225,8 @@ def _from_path(given: str | os.PathLike[Any], name: str | None = None) -> Source
 def _checked_name(name: object) -> str:
     if not isinstance(name, str):
         raise UnsupportedValueError(f"a file's name is text, not {type(name).__name__}")
+    if _is_url(name):
+        raise UnsafeNameError(f"{brief(_without_secrets(name))} is a URL, not a file name")
     try:
         return check_name(name)
     except UnsafeNameError as error:
@@ -221,7 +241,14 @@ def _from_stream(stream: Any) -> Source:
     if isinstance(stream, io.RawIOBase | io.BufferedIOBase) and not stream.readable():
         raise SourceError("the stream is open for writing only; open the file in mode 'rb'")
     reader = StreamReader(stream)
-    return Source(_name_of(stream), lambda: nullcontext(reader), reader.head, stream=stream, rewind=reader.rewind)
+    return Source(
+        _name_of(stream),
+        lambda: nullcontext(reader),
+        reader.head,
+        stream=stream,
+        rewind=reader.rewind,
+        can_reread=reader.can_rewind,
+    )
 
 
 def _is_text(stream: Any) -> bool:
@@ -232,12 +259,12 @@ def _is_text(stream: Any) -> bool:
 
 
 def _name_of(stream: Any) -> str:
-    """Return the last part of the stream's name, if it has one that is a path's and can be stored."""
+    """Return the last part of the stream's name, if it has one that is a path's or URL's and can be stored."""
     name = getattr(stream, "name", None)
     name = os.fsdecode(name) if isinstance(name, bytes) else name
     if not isinstance(name, str) or name.startswith("<"):
         return ""
     try:
-        return check_name(Path(name).name)
+        return check_name(Path(_without_secrets(name) if _is_url(name) else name).name)
     except UnsafeNameError:
         return ""

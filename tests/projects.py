@@ -59,7 +59,11 @@ class Store:
         return document
 
     def object_keys(self) -> list[str]:
-        """All objects of the project, temporary ones included."""
+        """All objects of the project, temporary ones included; without the marks of the databases that own it."""
+        return [key for key in self.all_keys() if not key.startswith(f"{self.project}/~registry/")]
+
+    def all_keys(self) -> list[str]:
+        """All that the store has of the project."""
         if self.is_local:
             root = Path(self.table["path"])
             return sorted(f"{self.project}/{p.relative_to(root)}" for p in root.rglob("*") if p.is_file())

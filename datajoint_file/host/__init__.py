@@ -1,6 +1,6 @@
 """DataJoint, and how this package is hooked into it.
 
-With ``cli`` the only importer of ``datajoint``. The hooks wrap five of DataJoint's functions; every signature is
+With ``cli`` the only importer of ``datajoint``. The hooks wrap nine of DataJoint's functions; every signature is
 checked before the first is replaced, so that an upgrade of DataJoint fails here, by name, and not in the middle of an
 insert. What they rest on is asserted in ``tests/host``.
 """
@@ -14,8 +14,11 @@ from datajoint import declare as dj_declare
 from datajoint.connection import Connection
 from datajoint.table import Table
 
-from datajoint_file.host import codec, declare, pipelines, tables
+from datajoint_file.host import codec, declare, outcomes, pipelines, tables
 from datajoint_file.host.hooks import Hook
+from datajoint_file.host.outcomes import Outcome, resolve
+from datajoint_file.host.staged import Staged
+from datajoint_file.host.staging import stage
 
 HOOKS = (
     Hook(Connection, "register", ("self", "schema"), pipelines.register_schema),
@@ -24,6 +27,15 @@ HOOKS = (
         "prepare_declare",
         ("definition", "context", "adapter", "table_name", "config"),
         declare.prepare_declare,
+    ),
+    Hook(Connection, "commit_transaction", ("self",), outcomes.commit_transaction),
+    Hook(Connection, "cancel_transaction", ("self",), outcomes.cancel_transaction),
+    Hook(Table, "declare", ("self", "context"), tables.declare),
+    Hook(
+        Table,
+        "insert",
+        ("self", "rows", "replace", "skip_duplicates", "ignore_extra_fields", "allow_direct_insert", "chunk_size"),
+        tables.insert,
     ),
     Hook(
         Table,
@@ -61,4 +73,4 @@ def configure(source: Any, *, connection: Any = None) -> None:
     pipelines.configure(source, connection=connection)
 
 
-__all__ = ["HOOKS", "codec", "configure", "install", "uninstall"]
+__all__ = ["HOOKS", "Outcome", "Staged", "codec", "configure", "install", "resolve", "stage", "uninstall"]

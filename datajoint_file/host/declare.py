@@ -56,6 +56,11 @@ def prepare_declare(
     return parsed
 
 
+def has_file_attributes(definition: str) -> bool:
+    """Tell whether *definition* declares a ``file`` attribute."""
+    return bool(rewrite(definition)[1])
+
+
 def rewrite(definition: str) -> tuple[str, list[str]]:
     r"""Return *definition* with ``file`` spelled ``<file>``, and the names of its ``file`` attributes.
 

@@ -1,29 +1,31 @@
-"""One INSERT or UPDATE of a table with ``file`` attributes: its values checked, its files stored.
+"""One INSERT or UPDATE of a table with ``file`` attributes: its values checked, its files stored, its intents claimed.
 
 It sends no row: that remains DataJoint's own insert, which `tables` calls.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cached_property
 from typing import Any
 
-from datajoint_file.errors import DataJointFileError, UnsupportedValueError
+from datajoint_file.errors import UnsupportedValueError
 from datajoint_file.host.codec import Ingested
 from datajoint_file.host.declare import refuse_partition
+from datajoint_file.host.journal import Entries, Journal
 from datajoint_file.host.names import table_name
+from datajoint_file.host.outcomes import claims_of
 from datajoint_file.host.pipelines import pipeline_of
+from datajoint_file.host.registration import register
 from datajoint_file.host.rows import Row
+from datajoint_file.host.staged import Staged
 from datajoint_file.host.tablekeys import TableKeys
-from datajoint_file.keys import Place
+from datajoint_file.host.uploading import Slot, located, store_all
+from datajoint_file.keys import Place, key_digest
 from datajoint_file.keyvalues import is_missing
 from datajoint_file.pipeline import Pipeline, Upload
-from datajoint_file.progress import progress_bar
 from datajoint_file.sources import Source, as_source
-
-Slot = tuple[int, str]
-"""A value of a statement: the row's index and the attribute."""
 
 
 class Statement:
@@ -43,16 +45,26 @@ class Statement:
         self.name = table_name(table)
         self.keys = TableKeys(table, self.name)
         self._sources: list[Source] = []
+        self._entries: Entries | None = None
+
+    @cached_property
+    def journal(self) -> Journal:
+        """The intents of the table's schema."""
+        return Journal(self.table.connection, self.table.database)
 
     def store(self, rows: list[Row]) -> dict[Slot, Ingested]:
-        """Check all values of *rows*, then store them. Returns what stands in their place, by row and attribute."""
+        """Check all values of *rows*, then store them. Returns what stands in their place, by row and attribute.
+
+        Their intents stay until `claim` deletes them, in the transaction that inserts the rows.
+        """
+        slots = [(row, name) for row in rows for name in self.attributes if self.has_value(row, name)]
+        staged = {(row.index, name): self._staged(row, name) for row, name in slots if _is_staged(row, name)}
         sources = {
             (row.index, name): self._recognised(row, name, len(rows))
-            for row in rows
-            for name in self.attributes
-            if self.has_value(row, name)
+            for row, name in slots
+            if not _is_staged(row, name)
         }
-        if not sources:
+        if not slots:
             return {}
         self._sources = [source for source, _ in sources.values()]
         _refuse_shared_streams(sources)
@@ -60,7 +72,34 @@ class Statement:
         for (index, _), (source, place) in sources.items():
             with located(place, index, len(rows)):
                 pipeline.check(source, place)
-        return self._ingest(pipeline, self._planned(pipeline, sources, len(rows)), len(rows))
+        uploads = self._planned(pipeline, sources, len(rows))
+        self._register(pipeline, rows)
+        self._entries = self.journal.begin(self.table.table_name, list(uploads.values()))
+        stored = store_all(self.table, pipeline, self._entries, uploads, len(rows)) if uploads else {}
+        return {slot: Ingested(metadata) for slot, metadata in {**stored, **self._added(staged)}.items()}
+
+    def stage(self, row: Row, attribute: str) -> Staged:
+        """Store one file, and leave its intent to whoever inserts the row."""
+        metadata = self.store([row])[row.index, attribute].metadata
+        digest = key_digest(self.keys.of(row))
+        write = self._entries.write_of(metadata.path) if self._entries else None
+        return Staged(metadata, self.name, attribute, digest, write)
+
+    def claim(self) -> None:
+        """Delete the intents, in the transaction that is open: it inserts the rows next.
+
+        Raises
+        ------
+        LeaseLostError
+            If a file is not this statement's any more.
+        """
+        if self._entries is not None:
+            claims_of(self.table.connection).writes += self._entries.claim()
+
+    def give_back(self, kept: Iterable[str] = ()) -> None:
+        """Note down again, in the transaction that is open, the files that no row names after all: all but *kept*."""
+        if self._entries is not None:
+            self._entries.give_back(kept)
 
     @contextmanager
     def streams_put_back(self) -> Iterator[None]:
@@ -69,7 +108,8 @@ class Statement:
             yield
         except BaseException:
             for source in self._sources:
-                source.rewind()
+                with suppress(Exception):  # the failure it is put back for matters more
+                    source.rewind()
             raise
 
     def has_value(self, row: Row, name: str) -> bool:
@@ -100,6 +140,20 @@ class Statement:
         with located(place, row.index, row_count):
             return as_source(row.values[name]), place
 
+    def _staged(self, row: Row, name: str) -> Staged:
+        value: Staged = row.values[name]
+        place = self.place(row, name)
+        with located(place, row.index, 1):
+            value.check(self.name, name, key_digest(place.key))
+        return value
+
+    def _added(self, staged: dict[Slot, Staged]) -> dict[Slot, Any]:
+        """Include what was staged before among the files of this statement."""
+        for value in staged.values():
+            if value.write is not None and self._entries is not None:
+                self._entries.add(value.write, value.metadata, self.table.table_name, value.attribute, value.key_digest)
+        return {slot: value.metadata for slot, value in staged.items()}
+
     def _pipeline(self) -> Pipeline:
         """Return the connection's pipeline, having checked that its partition pattern suits this table."""
         pipeline = pipeline_of(self.table.connection, self.table.database)
@@ -107,6 +161,11 @@ class Statement:
         outside = pattern.placeholders.intersection(self.table.heading.secondary_attributes)
         refuse_partition(outside, pattern.text, f"{self.name}.{self.attributes[0]}")
         return pipeline
+
+    def _register(self, pipeline: Pipeline, rows: list[Row]) -> None:
+        """Let the store know who refers to its objects. It is the first that is asked of the store."""
+        with located(self.place(rows[0], self.attributes[0]), rows[0].index, len(rows)):
+            register(pipeline, self.table.connection, self.table.database)
 
     def _planned(
         self, pipeline: Pipeline, sources: dict[Slot, tuple[Source, Place]], row_count: int
@@ -117,31 +176,9 @@ class Statement:
                 uploads[index, name] = pipeline.plan(source, place)
         return uploads
 
-    def _ingest(self, pipeline: Pipeline, uploads: dict[Slot, Upload], row_count: int) -> dict[Slot, Ingested]:
-        stored: dict[Slot, Ingested] = {}
-        sizes = [upload.source.size for upload in uploads.values()]
-        total = None if None in sizes else sum(size or 0 for size in sizes)
-        count = _counted(len(uploads)) if len(uploads) > 1 else next(iter(uploads.values())).name
-        with progress_bar(f"storing {count} of {self.name}", total) as advance:
-            for slot, upload in uploads.items():
-                with located(upload.place, slot[0], row_count, len(stored)):
-                    stored[slot] = Ingested(pipeline.ingest(upload, advance))
-        return stored
 
-
-@contextmanager
-def located(place: Place, index: int, row_count: int, stored_count: int = 0) -> Iterator[None]:
-    """Say of an error whose value it concerns, and what has happened to the others."""
-    try:
-        yield
-    except DataJointFileError as error:
-        where = f"{place}, row {index}" if row_count > 1 else str(place)
-        left = f"; {_counted(stored_count)} stored before it left in the store, unreferenced" if stored_count else ""
-        raise error.within(f"{where}: no row was written{left}") from error
-
-
-def _counted(count: int) -> str:
-    return "1 file" if count == 1 else f"{count} files"
+def _is_staged(row: Row, name: str) -> bool:
+    return isinstance(row.values[name], Staged)
 
 
 def _refuse_shared_streams(sources: dict[Slot, tuple[Source, Place]]) -> None:

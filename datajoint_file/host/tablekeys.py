@@ -6,6 +6,7 @@ apart. It is asked where they might.
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -82,6 +83,17 @@ class TableKeys:
             if (key := keys[row.index]) in found or (_alike(key) in alike and self._is_there(row))
         }
 
+    def stored_paths(self, rows: list[Row], attributes: tuple[str, ...]) -> set[str]:
+        """Return the object keys that the rows of these keys hold now, locked: nobody changes them meanwhile."""
+        table, connection = self.unrestricted(), self._table.connection
+        lock = "FOR SHARE" if connection.adapter.backend == "postgresql" else "LOCK IN SHARE MODE"
+        paths = set()
+        for start in range(0, len(rows), _KEYS_PER_QUERY):
+            keys = [self._given(row) for row in rows[start : start + _KEYS_PER_QUERY]]
+            found = connection.query(f"{(table & keys).make_sql(attributes)} {lock}", reconnect=False).fetchall()
+            paths |= {_path(value) for row in found for value in row if value is not None}
+        return paths
+
     def _found(self, rows: list[Row]) -> Iterator[dict[str, Any]]:
         table = self.unrestricted()
         for start in range(0, len(rows), _KEYS_PER_QUERY):
@@ -107,6 +119,12 @@ def _alike_value(value: KeyValue) -> Any:
     if isinstance(value.value, datetime):
         return (value.value + timedelta(seconds=0.5)).replace(microsecond=0, tzinfo=None)
     return "" if value.kind in ("float", "time") else value.text
+
+
+def _path(value: Any) -> str:
+    """Return the object key in a row's JSON, as the driver gives it."""
+    row = json.loads(value) if isinstance(value, str | bytes) else value
+    return str(row.get("path")) if isinstance(row, dict) else ""
 
 
 def _declared_type(attribute: Any) -> str:

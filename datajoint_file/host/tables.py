@@ -4,27 +4,46 @@ A table without ``file`` attributes goes straight through. The order of one inse
 
     read the rows; leave out those that are there already (skip_duplicates)
     check each of the others: value, name, key, partition             nothing is stored yet
-    plan: a key for each file                                         whoever wants to journal them can, here
-    ingest: read, hash and store each file
-    in one transaction: DataJoint's own INSERT, with metadata in place of the values
+    plan: a key for each file; begin: an intent for each              on a second connection
+    ingest: read, hash and store each file, or adopt it
+    in one transaction: claim, which deletes the intents;
+                        DataJoint's own INSERT, with metadata in place of the values
 
 When an insert fails after files were stored, they stay: a failed statement does not prove that no row refers to them.
+Their intents do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
+from datajoint.errors import LostConnectionError
+from datajoint.expression import QueryExpression
 from datajoint.table import Table
 
-from datajoint_file.errors import DataJointFileError
+from datajoint_file.errors import (
+    ConfigurationError,
+    DataJointFileError,
+    JournalWarning,
+    RowVanishedError,
+    StorageError,
+)
 from datajoint_file.host.codec import Checked, Ingested, file_attributes
+from datajoint_file.host.declare import has_file_attributes
 from datajoint_file.host.hooks import original_of
+from datajoint_file.host.journal import Journal
+from datajoint_file.host.lost import is_lost
+from datajoint_file.host.outcomes import claims_of
+from datajoint_file.host.pipelines import pipeline_of
+from datajoint_file.host.registration import register
 from datajoint_file.host.rows import Row, as_records, check_fields, read_rows
-from datajoint_file.host.statement import Slot, Statement
-from datajoint_file.host.transactions import has_transaction, own_transaction
+from datajoint_file.host.staged import Staged
+from datajoint_file.host.statement import Statement
+from datajoint_file.host.transactions import has_transaction, transaction_for
+from datajoint_file.host.uploading import Slot
 from datajoint_file.keyvalues import is_missing
 from datajoint_file.sources import as_source
 
@@ -45,6 +64,10 @@ def insert_rows(
         If a value cannot be stored; nothing has been.
     StorageError
         If the store fails; no row has been inserted.
+    LeaseLostError
+        If the upload was given up meanwhile; no row has been inserted.
+    OutcomeUnknownError
+        If the database's reply to the commit was lost; see `datajoint_file.resolve`.
     """
     attributes = file_attributes(table.heading)
     if not attributes:
@@ -52,30 +75,57 @@ def insert_rows(
     statement = Statement(table, attributes)
     given = read_rows(table.heading, rows)
     check_fields(table.heading, given, ignore_extra_fields=ignore_extra_fields)
-    is_open = has_transaction(table.connection)  # asked first: an upload can outlive the connection
+    is_open = _begin(table.connection)
     if skip_duplicates:
         given = statement.keys.without_existing(given)
     with statement.streams_put_back():
         stored = statement.store(given)
-        with nullcontext() if is_open or not (stored or replace) else own_transaction(table.connection):
+        with _writing(statement, is_open=is_open) if stored or replace else nullcontext():
             if replace and table.connection.adapter.backend == "postgresql":
-                return _replace(original, statement, given, stored, ignore_extra_fields)
-            ready = [_ready(row, stored, attributes) for row in given]
-            return original(table, ready, replace, skip_duplicates, ignore_extra_fields)
+                _replace(original, statement, given, stored, ignore_extra_fields)
+            else:
+                ready = [_ready(row, stored, attributes) for row in given]
+                original(table, ready, replace, skip_duplicates, ignore_extra_fields)
+            if stored and (skip_duplicates or (replace and len(_latest(statement, given)) < len(given))):
+                statement.give_back(_named(statement, given, stored))
+    return None
 
 
 def update1(original: Callable[..., None], table: Any, row: Any) -> None:
-    """Store the files of *row* under new keys, then let DataJoint update. The old objects are left as they are."""
+    """Store the files of *row* under new keys, then let DataJoint update. The old objects are left as they are.
+
+    Raises
+    ------
+    RowVanishedError
+        If the row was deleted meanwhile.
+    """
     attributes = file_attributes(table.heading)
     if not attributes or not _is_updatable(table, row) or not any(name in row for name in attributes):
         return original(table, row)
     statement = Statement(table, tuple(name for name in attributes if name in row))
-    is_open = has_transaction(table.connection)
+    is_open = _begin(table.connection)
     given = Row(0, dict(row))
     with statement.streams_put_back():
         stored = statement.store([given])
-        with nullcontext() if is_open or not stored else own_transaction(table.connection):
-            return original(table, _ready(given, stored, attributes))
+        with _writing(statement, is_open=is_open) if stored else nullcontext():
+            original(table, _ready(given, stored, attributes))
+            if stored:
+                _require_named(statement, given, stored)
+    return None
+
+
+def insert(original: Callable[..., None], table: Any, rows: Any, *args: Any, **options: Any) -> None:
+    """Let DataJoint insert; note first that a schema is going to refer to objects, where rows come from a query."""
+    if _is_query(rows) and file_attributes(table.heading):
+        _register(table)
+    original(table, rows, *args, **options)
+
+
+def declare(original: Callable[..., None], table: Any, context: Any = None) -> None:
+    """Let DataJoint declare the table, then make the schema's journal, as long as somebody with the right is here."""
+    original(table, context)
+    if has_file_attributes(table.definition):
+        Journal(table.connection, table.database).ensure()
 
 
 def validate(original: Callable[..., Any], table: Any, rows: Any, *, ignore_extra_fields: bool = False) -> Any:
@@ -95,9 +145,72 @@ def validate(original: Callable[..., Any], table: Any, rows: Any, *, ignore_extr
     return result
 
 
+def _register(table: Any) -> None:
+    """Tell the project's store that this schema is going to refer to its objects, though none is uploaded for it."""
+    try:
+        register(pipeline_of(table.connection, table.database), table.connection, table.database)
+    except (ConfigurationError, StorageError) as error:
+        warnings.warn(
+            f"schema {table.database} could not be registered in the project's store: {error}. The rows are copied; "
+            "until a file is inserted here, `datajoint-file gc` knows of them only if its user may read this schema",
+            JournalWarning,
+            stacklevel=6,
+        )
+
+
+def _begin(connection: Any) -> bool:
+    """Tell whether a transaction is open. Asked before the upload, which can outlive the connection."""
+    is_open = has_transaction(connection)
+    if not is_open:
+        claims_of(connection).writes = ()
+    return is_open
+
+
+@contextmanager
+def _writing(statement: Statement, *, is_open: bool) -> Iterator[None]:
+    """Claim the files and run the block, which inserts their rows, in one transaction.
+
+    Where the transaction is the user's and goes on after a failure, the files are noted down again in it.
+    """
+    connection = statement.table.connection
+    driver = connection._conn
+    try:
+        with transaction_for(connection, is_open=is_open):
+            statement.claim()
+            try:
+                yield
+            except Exception as error:
+                if is_open and connection.adapter.backend == "mysql" and not is_lost(error, driver):
+                    with suppress(Exception):  # the failure itself matters more, and gc --scan finds them too
+                        statement.give_back()
+                raise
+    except Exception as error:
+        if isinstance(error, LostConnectionError) or not is_lost(error, driver):
+            raise
+        raise LostConnectionError(
+            f"{statement.name}: the connection to the database was lost; no row was inserted. Try again: what is "
+            f"stored is not sent again ({error})".replace("\n", " ")
+        ) from error
+
+
 def _ready(row: Row, stored: Mapping[Slot, Ingested], attributes: tuple[str, ...]) -> Any:
     """Return *row* for DataJoint, with what has been stored in place of its files."""
     return row.with_values({name: stored.get((row.index, name)) for name in attributes if name in row.values})
+
+
+def _named(statement: Statement, rows: list[Row], stored: Mapping[Slot, Ingested]) -> set[str]:
+    """Return the paths of *stored* that the rows name now: those skipped are others'."""
+    return statement.keys.stored_paths(rows, statement.attributes) & {value.metadata.path for value in stored.values()}
+
+
+def _require_named(statement: Statement, row: Row, stored: Mapping[Slot, Ingested]) -> None:
+    missing = {value.metadata.path for value in stored.values()} - _named(statement, [row], stored)
+    if missing:
+        statement.give_back()
+        raise RowVanishedError(
+            f"{statement.place(row, statement.attributes[0])}: the row was deleted by somebody else while its file was "
+            "stored; nothing was updated. The file stays for a retry, and is reclaimed if there is none"
+        )
 
 
 def _replace(
@@ -111,8 +224,7 @@ def _replace(
 
     Rows that are there are updated, not deleted and inserted again, so that others can refer to them.
     """
-    keys, table = statement.keys, statement.table
-    latest = list({keys.of(row) if keys.is_complete(row) else row.index: row for row in rows}.values())
+    keys, table, latest = statement.keys, statement.table, _latest(statement, rows)
     present = keys.present(latest)
     update = original_of(Table.update1)
     for row in latest:
@@ -121,6 +233,16 @@ def _replace(
             update(keys.unrestricted(), {name: values.get(name) for name in table.heading.names})
     new = [_ready(row, stored, statement.attributes) for row in latest if row.index not in present]
     original(table, new, False, False, ignore_extra_fields)
+
+
+def _latest(statement: Statement, rows: list[Row]) -> list[Row]:
+    """Return the last row of each key."""
+    keys = statement.keys
+    return list({keys.of(row) if keys.is_complete(row) else row.index: row for row in rows}.values())
+
+
+def _is_query(rows: Any) -> bool:
+    return isinstance(rows, QueryExpression) or (isinstance(rows, type) and issubclass(rows, QueryExpression))
 
 
 def _is_updatable(table: Any, row: Any) -> bool:
@@ -145,10 +267,15 @@ def _checked_values(statement: Statement, index: int, row: Any) -> tuple[Any, li
             continue
         values[name] = None if is_missing(read.values[name]) else Checked()
         try:
-            _ = None if is_missing(read.values[name]) else as_source(read.values[name])
+            _check_value(read.values[name])
         except DataJointFileError as error:
             errors.append((index, name, str(error)))
     return read.with_values(values), errors
+
+
+def _check_value(value: Any) -> None:
+    if not is_missing(value) and not isinstance(value, Staged):
+        as_source(value)
 
 
 def _key_errors(statement: Statement, row: Row, index: int) -> list[tuple[int, str, str]]:

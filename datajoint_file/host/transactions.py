@@ -1,13 +1,15 @@
 """Transactions around inserts with files: whether one is open, and one of their own where none is.
 
-How a transaction ended is not this module's business: an end that was reported proves little.
+What became of one whose commit was not answered is found out in `outcomes`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
+
+from datajoint_file.host.lost import abandon, is_dead, is_lost, mend
 
 _MYSQL_IN_TRANSACTION = 1
 """``SERVER_STATUS_IN_TRANS`` of the MySQL protocol."""
@@ -24,17 +26,68 @@ def has_transaction(connection: Any) -> bool:
     if connection._in_transaction:
         return True
     driver = connection._conn
+    if is_dead(connection):
+        return False
     if connection.adapter.backend == "postgresql":
         return bool(driver.get_transaction_status() != _POSTGRESQL_IDLE)
     return bool(driver.server_status & _MYSQL_IN_TRANSACTION)
 
 
 @contextmanager
-def own_transaction(connection: Any) -> Iterator[None]:
-    """Run a statement in a transaction of its own.
+def transaction_for(connection: Any, *, is_open: bool) -> Iterator[None]:
+    """Run a statement in the user's transaction, or in one of its own if none is open.
 
     Outside a transaction DataJoint sends an INSERT again when the server's reply is lost, and reports a duplicate for
-    the row that the first one inserted.
+    the row that the first one inserted. In a transaction that the user opened with SQL of his own it would do the
+    same, on a new connection: so it is told that there is one.
     """
-    with connection.transaction:
+    with _known(connection) if is_open else own_transaction(connection):
         yield
+
+
+@contextmanager
+def own_transaction(connection: Any) -> Iterator[None]:
+    """Run a statement in a transaction of its own. An error rolls it back, and is never hidden by that."""
+    _start(connection)
+    try:
+        yield
+        connection.commit_transaction()
+    except Exception:
+        with suppress(Exception):
+            connection.cancel_transaction()
+        _leave(connection)
+        raise
+    except BaseException:
+        abandon(connection)  # interrupted, perhaps between a statement and its reply
+        raise
+
+
+def _start(connection: Any) -> None:
+    """Start a transaction, on a new connection if the old one was lost while nobody used it."""
+    mend(connection)
+    driver = connection._conn
+    try:
+        connection.start_transaction()
+    except Exception as error:
+        if not is_lost(error, driver):
+            raise
+        mend(connection)
+        connection.start_transaction()
+
+
+def _leave(connection: Any) -> None:
+    """Make sure that no transaction is left behind: one that could not be rolled back ends with its connection."""
+    if connection._in_transaction or is_dead(connection):
+        abandon(connection)
+
+
+@contextmanager
+def _known(connection: Any) -> Iterator[None]:
+    """Let DataJoint know of the transaction that is open."""
+    known = connection._in_transaction
+    connection._in_transaction = True
+    try:
+        yield
+    finally:
+        if not known:
+            connection._in_transaction = False

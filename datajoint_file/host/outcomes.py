@@ -1,0 +1,178 @@
+"""What became of a transaction whose commit was not answered: committed, rolled back, or still open.
+
+The intents of its files tell it: they are gone when it was committed, free when it was rolled back, and locked as long
+as the server has not decided.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from enum import Enum
+from typing import Any
+
+import datajoint as dj
+from datajoint.errors import LostConnectionError
+
+from datajoint_file.errors import OutcomeUnknownError
+from datajoint_file.host.attached import Attached
+from datajoint_file.host.intents import Intents
+from datajoint_file.host.journal import Write
+from datajoint_file.host.lost import is_lost, mend
+from datajoint_file.host.side import side_of
+
+WAIT_SECONDS = 5.0
+"""How long a commit that was not answered is asked after, before its caller is told that nobody knows."""
+
+
+class Outcome(Enum):
+    """What became of a transaction."""
+
+    COMMITTED = "committed"
+    ROLLED_BACK = "rolled back"
+    OPEN = "open"
+
+
+def resolve(error: OutcomeUnknownError, *, connection: Any = None) -> Outcome:
+    """Tell what became of the transaction that *error* is about.
+
+    One look at the database, on a connection of its own. The answer ``OPEN`` is not final: the server has not noticed
+    yet that its client is gone, or is still busy. Ask again.
+
+    Parameters
+    ----------
+    error : OutcomeUnknownError
+        What the insert, or the commit, has raised. It can have been pickled in between.
+    connection : datajoint.Connection or datajoint.Instance, optional
+        A connection to the same server; DataJoint's default connection if not given.
+
+    Returns
+    -------
+    Outcome
+        ``COMMITTED``: the rows are there. ``ROLLED_BACK``: none of them is; insert again, and what is still stored is
+        not sent again. ``OPEN``: nobody knows yet.
+
+    Examples
+    --------
+    >>> try:
+    ...     Recording.insert1({"subject_id": 1, "raw_data": "recording.dat"})
+    ... except OutcomeUnknownError as error:
+    ...     outcome = datajoint_file.resolve(error)  # doctest: +SKIP
+    """
+    connection = dj.conn() if connection is None else getattr(connection, "connection", connection)
+    return outcome_of(error.writes, connection)
+
+
+def outcome_of(writes: Sequence[Write], connection: Any) -> Outcome:
+    """Return what became of the transaction that claimed *writes*."""
+    found = {_outcome_in(schema, writes, connection) for schema in {write.schema for write in writes}}
+    return next((outcome for outcome in (Outcome.OPEN, Outcome.ROLLED_BACK) if outcome in found), Outcome.COMMITTED)
+
+
+def _outcome_in(schema: str, writes: Sequence[Write], connection: Any) -> Outcome:
+    intents = Intents(side_of(connection), schema)
+    numbers = [write.number for write in writes if write.schema == schema]
+    if intents.unlocked(numbers):  # asked first: what is committed in between is then not there
+        return Outcome.ROLLED_BACK
+    return Outcome.OPEN if intents.present(numbers) else Outcome.COMMITTED
+
+
+class Claims:
+    """The files claimed in the transaction that is open on a connection."""
+
+    def __init__(self, connection: Any) -> None:
+        self.writes: tuple[Write, ...] = ()
+
+
+def claims_of(connection: Any) -> Claims:
+    """Return what has been claimed in the transaction of *connection*."""
+    return _claims.of(connection)
+
+
+_claims = Attached(Claims)
+
+
+def commit_transaction(original: Callable[[Any], None], connection: Any) -> None:
+    """Let DataJoint commit; where files were inserted and the reply is lost, find out what happened.
+
+    Raises
+    ------
+    OutcomeUnknownError
+        If the server does not tell within five seconds.
+    LostConnectionError
+        If nothing was committed.
+    """
+    claims = _claims.known(connection)
+    writes = claims.writes if claims else ()
+    if not writes:
+        return original(connection)
+    driver = connection._conn
+    try:
+        original(connection)
+    except Exception as error:
+        if not is_lost(error, driver):
+            raise
+        _recover(connection)
+        claims_of(connection).writes = ()
+        _raise_unless_committed(writes, connection, error)
+    claims_of(connection).writes = ()
+    return None
+
+
+def cancel_transaction(original: Callable[[Any], None], connection: Any) -> None:
+    """Let DataJoint roll back; where files were inserted and the connection is lost, the server has done it.
+
+    PostgreSQL's connection would stay dead otherwise, and hide the error that the transaction is rolled back for.
+    """
+    claims = _claims.known(connection)
+    if claims is None:
+        return original(connection)
+    claims.writes = ()
+    driver = connection._conn
+    try:
+        original(connection)
+    except Exception as error:
+        if not is_lost(error, driver):
+            raise
+        _recover(connection)
+    return None
+
+
+def _recover(connection: Any) -> None:
+    """Connect again, if that is possible; if not, the next statement says so."""
+    connection._in_transaction = False
+    with suppress(Exception):
+        mend(connection)
+
+
+def _raise_unless_committed(writes: Sequence[Write], connection: Any, error: Exception) -> None:
+    outcome, reason = _settled(writes, connection)
+    if outcome is Outcome.ROLLED_BACK:
+        raise LostConnectionError(
+            f"The connection was lost during a commit, and the server has rolled back: none of the {len(writes)} files "
+            "was inserted. Insert again; what is stored is not sent again"
+        ) from error
+    if outcome is Outcome.OPEN:
+        unknown = OutcomeUnknownError(
+            f"The connection was lost during a commit, and whether it happened is not known yet ({reason}). Nothing "
+            f"was deleted. datajoint_file.resolve(error) tells it later for these {len(writes)} files: "
+            f"{', '.join(write.write_id for write in writes[:3])}{', …' if len(writes) > 3 else ''}. Do not insert "
+            "again before"
+        )
+        unknown.writes = tuple(writes)
+        raise unknown from error
+
+
+def _settled(writes: Sequence[Write], connection: Any) -> tuple[Outcome, str]:
+    """Ask until the server has decided, or for `WAIT_SECONDS`; say why there is no answer."""
+    deadline, pause, reason = time.monotonic() + WAIT_SECONDS, 0.02, "its transaction is still open"
+    while True:
+        try:
+            outcome = outcome_of(writes, connection)
+        except Exception as error:  # noqa: BLE001 - no answer, whatever the reason
+            outcome, reason = Outcome.OPEN, f"the database cannot be asked: {error}"
+        if outcome is not Outcome.OPEN or time.monotonic() > deadline:
+            return outcome, reason
+        time.sleep(pause)
+        pause = min(2 * pause, 0.5)

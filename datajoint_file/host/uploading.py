@@ -1,0 +1,159 @@
+"""The uploads of one statement: bytes move in a thread, the caller keeps connection and leases alive meanwhile.
+
+Only the caller's thread uses the user's connection, as its drivers want it. An interrupt stops the uploads and waits
+for that, so that nothing is published behind its back; whatever is, all the same, has an intent.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from datajoint_file.errors import DataJointFileError
+from datajoint_file.host.journal import LEASE_SECONDS, Entries
+from datajoint_file.host.names import table_name
+from datajoint_file.keys import Place
+from datajoint_file.metadata import FileMetadata
+from datajoint_file.pipeline import Pipeline, Upload
+from datajoint_file.progress import Advance, progress_bar
+
+logger = logging.getLogger(__name__)
+
+Slot = tuple[int, str]
+"""A value of a statement: the row's index and the attribute."""
+
+TICK_SECONDS = 0.7
+"""How often the caller looks after the connections. Servers close idle ones after a second at the earliest."""
+
+FLUSH_SECONDS = 5.0
+"""What is complete is told to the database so often, should this process die before the last file is."""
+
+
+def store_all(
+    table: Any, pipeline: Pipeline, entries: Entries, uploads: Mapping[Slot, Upload], row_count: int
+) -> dict[Slot, FileMetadata]:
+    """Store *uploads*, or adopt what an earlier insert left, and return what their rows are to record.
+
+    Raises
+    ------
+    StorageError, SourceError, VerificationError
+        If one cannot be stored; it says which, and what became of the others.
+    """
+    stored: dict[Slot, FileMetadata] = {}
+    stop = threading.Event()
+
+    def store(advance: Advance) -> None:
+        for slot, upload in uploads.items():
+            with located(upload.place, slot[0], row_count, len(stored)):
+                stored[slot] = _store(pipeline, entries, upload, advance)
+                entries.finished(stored[slot])
+
+    with _progress(table, uploads) as advance:
+        try:
+            run_in_thread(lambda: store(_stopping(stop, advance)), stop, _Care(table.connection, entries))
+        except BaseException:
+            entries.try_to_flush()
+            raise
+    entries.flush()
+    return stored
+
+
+def _store(pipeline: Pipeline, entries: Entries, upload: Upload, advance: Advance) -> FileMetadata:
+    adopted = entries.adopt(upload, lambda stored: pipeline.adopted(upload, stored, advance))
+    return adopted or pipeline.ingest(upload, advance)
+
+
+@contextmanager
+def _progress(table: Any, uploads: Mapping[Slot, Upload]) -> Iterator[Advance]:
+    sizes = [upload.source.size for upload in uploads.values()]
+    total = None if None in sizes else sum(size or 0 for size in sizes)
+    what = f"{len(uploads)} files" if len(uploads) > 1 else next(iter(uploads.values())).name
+    with progress_bar(f"storing {what} of {table_name(table)}", total) as advance:
+        yield advance
+
+
+class _Care:
+    """What the caller does while it waits. No failure of it ends the upload: the claim finds out what was lost."""
+
+    def __init__(self, connection: Any, entries: Entries) -> None:
+        self._connection = connection
+        self._entries = entries
+        self._renewed = self._flushed = time.monotonic()
+
+    def __call__(self) -> None:
+        """Ping the user's connection; now and then renew the leases, and tell what is complete."""
+        self._connection.adapter.ping(self._connection._conn)
+        moment = time.monotonic()
+        try:
+            if moment - self._renewed > LEASE_SECONDS / 6:
+                self._renewed = moment
+                self._entries.renew()
+            if moment - self._flushed > FLUSH_SECONDS:
+                self._flushed = moment
+                self._entries.flush()
+        except Exception:
+            logger.warning("the leases of uploads could not be renewed; trying again", exc_info=True)
+
+
+class Stopped(BaseException):
+    """Ends an upload that nobody waits for any more. No handler of errors catches it."""
+
+
+def _stopping(stop: threading.Event, advance: Advance) -> Advance:
+    """Return *advance*, which ends the work when it is to stop."""
+
+    def watched(count: int) -> None:
+        if stop.is_set():
+            raise Stopped
+        advance(count)
+
+    return watched
+
+
+def run_in_thread(work: Callable[[], None], stop: threading.Event, care: Callable[[], None]) -> None:
+    """Do *work* in a thread and wait for it, calling *care* again and again.
+
+    What interrupts the waiting sets *stop*, waits until the work has noticed, and goes on.
+    """
+    errors: list[BaseException] = []
+    done = threading.Event()  # an interrupted Thread.join takes the thread for finished
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - raised again by the caller
+            errors.append(error)
+        finally:
+            done.set()
+
+    context = contextvars.copy_context()
+    threading.Thread(target=context.run, args=(run,), name="datajoint-file upload", daemon=True).start()
+    try:
+        while not done.wait(TICK_SECONDS):
+            care()
+    except BaseException:
+        stop.set()
+        done.wait()
+        raise
+    if errors:
+        raise errors[0]
+
+
+@contextmanager
+def located(place: Place, index: int, row_count: int, stored_count: int = 0) -> Iterator[None]:
+    """Say of an error whose value it concerns, and what has happened to the others."""
+    try:
+        yield
+    except DataJointFileError as error:
+        where = f"{place}, row {index}" if row_count > 1 else str(place)
+        left = f"; {_counted(stored_count)} stored before it: a retry does not send that again" if stored_count else ""
+        raise error.within(f"{where}: no row was written{left}") from error
+
+
+def _counted(count: int) -> str:
+    return "1 file" if count == 1 else f"{count} files"
