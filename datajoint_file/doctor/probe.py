@@ -1,6 +1,7 @@
-"""The probe: one object of random bytes, stored, read and removed as the package stores, reads and removes.
+"""The probe: objects of random bytes, stored, read and removed as the package stores, reads and removes.
 
-It is the doctor's alone, under a key that no row has, and is gone afterwards whatever fails.
+They are the doctor's alone, under keys that no row has, and are gone afterwards whatever fails. A store that lies about
+one of them may lie about any: each look compares what it says with what was done.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 from datajoint_file.doctor.check import Check
+from datajoint_file.doctor.racing import race
 from datajoint_file.errors import DataJointFileError, ObjectExistsError, StorageError
 from datajoint_file.keys import PartitionPattern, Place, new_object_key
 from datajoint_file.storage import StorageBackend
@@ -23,6 +25,9 @@ PLACE = Place("datajoint-file-doctor", "Probe", "probe", ())
 
 SIZE = 2**20
 RANGE = slice(700_001, 704_097)
+
+PAGE_SIZE = 2
+"""Objects of one page, for a backend that is to be probed: fewer than there are probes, so that there are two pages."""
 
 MAX_SKEW = timedelta(minutes=5)
 """More than this between two clocks, and what goes by time goes wrong; S3 refuses requests at 15 minutes."""
@@ -49,7 +54,7 @@ class Span:
 
 
 class Probe:
-    """One object, and the looks at it.
+    """One object with two small ones beside it, and the looks at them.
 
     Parameters
     ----------
@@ -64,12 +69,14 @@ class Probe:
     def __init__(self, backend: StorageBackend, key: str, advise: Advise) -> None:
         self.backend = backend
         self.key = key
+        self._neighbours = (f"{key}2", f"{key}.old")  # a store that goes by the beginning of a name would find them too
+        self._raced = f"{key.rpartition('/')[0]}/race.bin"
         self._advise = advise
         self._content = os.urandom(SIZE)
         self._written: Span | None = None
 
     def examine(self) -> Generator[Check, None, None]:
-        """Store the object, look at it in every way, remove it. A look that fails does not stop the others."""
+        """Store the objects, look at them in every way, remove them. A look that fails does not stop the others."""
         try:
             yield (written := self._taken("write", self._write))
             if written.status == "failed":
@@ -84,15 +91,17 @@ class Probe:
                 "delete": self._delete,
             }
             for name, look in looks.items():
-                if name != "clock" or self.backend.capabilities.protocol != "file":
-                    yield self._taken(name, look)
+                check = self._taken(name, look)
+                if name != "clock" or check.status == "warning" or self.backend.capabilities.protocol != "file":
+                    yield check
         finally:
             self.discard()
 
     def discard(self) -> None:
-        """Remove the object, if it is there and can be removed."""
-        with suppress(StorageError):
-            self.backend.delete(self.key)
+        """Remove the objects that are there and can be removed."""
+        for key in (self.key, *self._neighbours, self._raced):
+            with suppress(StorageError):
+                self.backend.delete(key)
 
     def _taken(self, name: str, look: Callable[[], Check]) -> Check:
         try:
@@ -109,6 +118,8 @@ class Probe:
         start = datetime.now(timezone.utc)
         count = self.backend.upload(self.key, io.BytesIO(self._content), SIZE)
         self._written = Span(start, datetime.now(timezone.utc))
+        for neighbour in self._neighbours:
+            self.backend.upload(neighbour, io.BytesIO(_SMALL), len(_SMALL))
         if count != SIZE:
             return Check("write", "failed", f"{SIZE} bytes were sent, and {count} stored", _UNSOUND)
         return Check("write", "ok", f"1 MiB under {self.key.split('/')[1]}/")
@@ -128,8 +139,16 @@ class Probe:
         return Check("ranged read", "ok", "a part, without reading the rest")
 
     def _list(self) -> Check:
-        if not self._is_listed():
+        found = self._listed()
+        missing = {self.key, *self._neighbours} - found.keys()
+        if self.key in missing:
             return Check("list", "failed", "the listing does not show the object", _UNSOUND)
+        if missing:
+            detail = f"the listing is not complete: it shows {len(found)} of {1 + len(self._neighbours)} objects"
+            return Check("list", "failed", detail, _UNSOUND)
+        if found[self.key] != SIZE:
+            detail = f"{SIZE} bytes were written, and the listing says {found[self.key]}"
+            return Check("list", "failed", detail, _UNSOUND)
         return Check("list", "ok", "the listing shows the object")
 
     def _size(self) -> Check:
@@ -165,8 +184,20 @@ class Probe:
             return Check("exclusive create", "failed", "a second write was refused, and changed the object", _UNSOUND)
         if not refused:
             return Check("exclusive create", "warning", _UNREPORTED if kept else _REPLACED, _LOOK_FIRST)
-        by = "by the store" if self.backend.capabilities.atomic_create else "after looking, not by the store itself"
-        return Check("exclusive create", "ok", f"a second write is refused {by}")
+        if self.backend.capabilities.atomic_create:
+            return self._write_at_once()
+        return Check("exclusive create", "ok", "a second write is refused after looking, not by the store itself")
+
+    def _write_at_once(self) -> Check:
+        """Write two objects under one key at the same moment, of which the store must take one."""
+        accepted = race(self.backend, self._raced, (b"one object", b"another one"))
+        if len(accepted) == 1 and self._stored(self._raced) != accepted[0]:
+            detail = "of two writes at the same moment the one that was refused is stored"
+            return Check("exclusive create", "failed", detail, _UNSOUND)
+        if len(accepted) != 1:
+            detail = f"of two writes at the same moment the store accepts {len(accepted)}. Keys are unique anyway"
+            return Check("exclusive create", "warning", detail, _LOOK_FIRST)
+        return Check("exclusive create", "ok", "a second write is refused by the store")
 
     def _delete(self) -> Check:
         left = f"{self.backend.url(self.key)} is left there"
@@ -174,16 +205,21 @@ class Probe:
             self.backend.delete(self.key)
         except DataJointFileError as error:
             return Check("delete", "failed", f"{left}: {reason(error)}", self._advise(error))
-        if self.backend.exists(self.key) or self._is_listed():
-            return Check("delete", "failed", f"{left} after its deletion", f"delete it by hand, and {_UNSOUND}")
+        by_hand = f"delete it by hand, and {_UNSOUND}"
+        if self.backend.exists(self.key):
+            return Check("delete", "failed", f"{left} after its deletion", by_hand)
+        if self.key in self._listed():
+            return Check("delete", "failed", f"the listing shows {self.key} after its deletion", _UNSOUND)
+        if not all(map(self.backend.exists, self._neighbours)):
+            return Check("delete", "failed", "with the object others were deleted, whose names begin alike", _UNSOUND)
         return Check("delete", "ok", "the object is gone")
 
-    def _is_listed(self) -> bool:
-        directory = self.key.rpartition("/")[0]
-        return any(found.key == self.key for found in self.backend.list(directory))
+    def _listed(self) -> dict[str, int]:
+        """Return the sizes of the objects in the probe's place, as they are listed."""
+        return {found.key: found.size for found in self.backend.list(self.key.rpartition("/")[0])}
 
-    def _stored(self) -> bytes:
-        with self.backend.open(self.key) as file:
+    def _stored(self, key: str = "") -> bytes:
+        with self.backend.open(key or self.key) as file:
             return file.read()
 
 
@@ -192,6 +228,7 @@ def reason(error: DataJointFileError) -> str:
     return str(error).removeprefix(f"{getattr(error, 'key', '')}: ").partition(". Check ")[0]
 
 
+_SMALL = b"beside the probe"
 _UNSOUND = "do not keep data in this store before its administrator has explained this"
 _REPLACED = "the store ignores conditional writes: a second write replaced the object. Keys are unique anyway"
 _UNREPORTED = "the store ignores conditional writes: a second write was not refused. Keys are unique anyway"

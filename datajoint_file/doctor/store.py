@@ -1,4 +1,4 @@
-"""Checks of the store: client installed, store reached, and a probe object through all that is done with objects.
+"""Checks of the store: client installed, store reached, and probe objects through all that is done with objects.
 
 Nothing is left behind, and nothing that was there is touched.
 """
@@ -16,7 +16,7 @@ from urllib.request import getproxies, proxy_bypass
 from datajoint_file.config import Settings, StorageSettings
 from datajoint_file.config.paths import anchored
 from datajoint_file.doctor.check import Check, censor_of, censored, secrets_of
-from datajoint_file.doctor.probe import Probe, probe_key, reason
+from datajoint_file.doctor.probe import PAGE_SIZE, Probe, probe_key, reason
 from datajoint_file.errors import (
     BucketNotFoundError,
     ConfigurationError,
@@ -34,7 +34,7 @@ _CLIENTS = {"s3": "s3fs", "gcs": "gcsfs", "azure": "adlfs"}
 def check_store(settings: Settings) -> Generator[Check, None, None]:
     """Look whether the store of a configuration does what it is needed for, one look after the other.
 
-    The probe object is removed when the last check has been given, a check fails, or the iterator is closed.
+    The probe objects are removed when the last check has been given, a check fails, or the iterator is closed.
 
     Parameters
     ----------
@@ -62,7 +62,8 @@ class _Examination:
 
     def checks(self) -> Generator[Check, None, None]:
         try:
-            backend = open_backend(self.storage, self.settings.project.name, self.settings.directory)
+            name, directory = self.settings.project.name, self.settings.directory
+            backend = open_backend(self.storage, name, directory, page_size=PAGE_SIZE)
         except ConfigurationError as error:
             yield Check("backend", "failed", str(error), self.advice(error))
             return

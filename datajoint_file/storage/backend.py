@@ -44,6 +44,39 @@ class ObjectStat:
 
 
 @dataclass(frozen=True, slots=True)
+class UnfinishedUpload:
+    """What an upload has left, or is about to leave, that is no object: parts in a bucket, a temporary file on a disk.
+
+    Parameters
+    ----------
+    key : str
+        The object key that it is for, in a bucket. A disk knows the directory only: then all components but the last.
+    id : str
+        What tells it from other uploads with the same `key`: the store's upload id, or the temporary file's name.
+    started : datetime or None
+        When it began, by the store's clock, aware. A disk tells when bytes were last written, which is later; None
+        where the store does not tell.
+    size : int or None
+        Bytes that are there; None where telling would take more requests.
+
+    Examples
+    --------
+    >>> upload = UnfinishedUpload("lab/subject1/k7", "~partial-0f3a", None, 6)
+    >>> upload.may_become("lab/subject1/k7/recording.dat"), upload.may_become("lab/subject1/k8/recording.dat")
+    (True, False)
+    """
+
+    key: str
+    id: str
+    started: datetime | None
+    size: int | None
+
+    def may_become(self, key: str) -> bool:
+        """Tell whether this can be an upload of the object *key*, as far as is known."""
+        return self.key in (key, key.rpartition("/")[0])
+
+
+@dataclass(frozen=True, slots=True)
 class Capabilities:
     """What a store can do beyond the contract. Data, so that wrappers pass it on unchanged.
 
@@ -55,18 +88,23 @@ class Capabilities:
         The store itself refuses to replace an object, also when two writers race.
     writable : bool
         Whether objects may be added.
+    lists_unfinished : bool
+        Whether the store tells which uploads were begun and not finished. Those that do not (Google Cloud Storage,
+        Azure) forget them after a week.
     """
 
     protocol: str
     atomic_create: bool
     writable: bool = True
+    lists_unfinished: bool = False
 
 
 class StorageBackend(Protocol):
     """Objects by key.
 
     Keys are whole object keys, project first, as `datajoint_file.keys` makes them; they are taken literally (no globs,
-    no escapes, no ``..``). All methods may be called from several threads and, after a ``fork``, in the child.
+    no escapes, no ``..``), and a component that begins with ``~partial-`` is refused. All methods may be called from
+    several threads and, after a ``fork``, in the child.
     Every failure is a `StorageError` that names the key.
     """
 
@@ -142,12 +180,46 @@ class StorageBackend(Protocol):
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
         """Give every object whose key is *prefix* or lies below it, in any order. Complete, or an error.
 
-        What has no object key (other programs' files) and what is still being written is no object.
+        What has no object key (other programs' files) and what is still being written is no object. The store is asked
+        page by page, or directory by directory, while the iterator is used: memory does not grow with the number of
+        objects, and an error can come after some of them. What is added or deleted meanwhile may be given or not.
 
         Parameters
         ----------
         prefix : str
             Leading components of keys: ``lab/ephys`` covers ``lab/ephys/x``, not ``lab/ephys2``. Empty for all.
+        """
+        ...
+
+    def unfinished(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
+        """Give what uploads of the project have left that never became objects. Complete, or an error.
+
+        Asked like `list`, with the same meaning of *prefix*. Uploads that are under way are among them: only who began
+        one can tell. Nothing where ``capabilities.lists_unfinished`` is false.
+
+        Parameters
+        ----------
+        prefix : str
+            An object key, or leading components of one. Where a disk knows no more than directories, an object key
+            gives what is in its directory.
+        """
+        ...
+
+    def discard(self, upload: UnfinishedUpload) -> None:
+        """Remove exactly what this upload has left: it never becomes an object. What is gone already is success.
+
+        If somebody is still at it, his upload fails. Parts that a bucket receives at this very moment may stay: then
+        `unfinished` gives the upload again.
+
+        Parameters
+        ----------
+        upload : UnfinishedUpload
+            From `unfinished`.
+
+        Raises
+        ------
+        UnsafePathError
+            If it is none of the project's, or names something that is no unfinished upload.
         """
         ...
 

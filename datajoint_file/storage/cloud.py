@@ -1,21 +1,38 @@
 """A project in a bucket of S3, Google Cloud Storage or Azure.
 
-Small objects take one request, large ones go part by part and appear when the last one is there. Everything but
-uploading is done in `remote`.
+Small objects take one request, large ones go part by part and appear when the last one is there. Reading and deleting
+is done in `remote`; how the kinds of store list is in `paging`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
 from typing import Any
 
-from datajoint_file.errors import BucketNotFoundError, StorageAccessError
-from datajoint_file.storage.backend import CHUNK_SIZE, Capabilities, Reader
+from datajoint_file.errors import (
+    BucketNotFoundError,
+    ObjectNotFoundError,
+    StorageAccessError,
+    StorageError,
+    UnsafePathError,
+)
+from datajoint_file.storage.backend import CHUNK_SIZE, Capabilities, ObjectStat, Reader, UnfinishedUpload
+from datajoint_file.storage.paging import (
+    OBJECTS,
+    PAGE_SIZE,
+    UPLOADS,
+    AskForPage,
+    Entry,
+    Marker,
+    Page,
+    check_progress,
+    entries_of,
+)
 from datajoint_file.storage.remote import RemoteBackend
-from datajoint_file.storage.shared import read_fully
+from datajoint_file.storage.requests import run
+from datajoint_file.storage.shared import check_prefix, is_object_key, read_fully
 
 logger = logging.getLogger(__name__)
 
@@ -45,12 +62,16 @@ class CloudBackend(RemoteBackend):
         looked up before.
     part_size : int
         Bytes of one part of a large object: for S3 at least 5 MiB, for GCS a multiple of 256 KiB.
+    page_size : int
+        Objects of one page of a listing, at most 1000.
+    project : str
+        Confines `unfinished` and `discard` to one of the projects in the bucket; empty for all of them.
 
     Notes
     -----
     What is left of an upload that failed is discarded; Azure, which cannot be asked to, does so itself after a week.
-    A process that is killed in the middle leaves invisible parts: give S3 buckets a lifecycle rule that removes them
-    (``AbortIncompleteMultipartUpload``).
+    A process that is killed in the middle leaves invisible parts: S3 lists them (`unfinished`); a lifecycle rule of the
+    bucket removes them without anybody's doing (``AbortIncompleteMultipartUpload``).
     """
 
     def __init__(
@@ -61,14 +82,18 @@ class CloudBackend(RemoteBackend):
         *,
         exclusive: bool = True,
         part_size: int = PART_SIZE,
+        page_size: int = PAGE_SIZE,
+        project: str = "",
     ) -> None:
         super().__init__(scheme, bucket, connect)
         self.part_size = part_size
+        self.page_size = page_size
         self._exclusive = exclusive
+        self._project = project
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(self.scheme, atomic_create=self._exclusive)
+        return Capabilities(self.scheme, atomic_create=self._exclusive, lists_unfinished=self.scheme in UPLOADS)
 
     def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
         path = self._path(key)
@@ -77,6 +102,51 @@ class CloudBackend(RemoteBackend):
         if len(head) < part_size:
             return self._upload_whole(key, path, head)
         return self._upload_parts(key, path, head, reader, part_size, size or 0)
+
+    def list(self, prefix: str = "") -> Iterator[ObjectStat]:
+        below = f"{prefix}/" if check_prefix(prefix) else ""
+        if "/" in prefix:
+            with suppress(ObjectNotFoundError):
+                yield self.stat(prefix)
+        for found in entries_of(self._pages(OBJECTS[self.scheme], prefix, below)):
+            if found.key.startswith(below) and is_object_key(found.key):
+                yield found
+
+    def unfinished(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
+        prefix = self._confined(check_prefix(prefix) or self._project)
+        if self.scheme not in UPLOADS:
+            return
+        below = f"{prefix}/" if prefix else ""
+        for upload in entries_of(self._pages(UPLOADS[self.scheme], prefix, prefix if "/" in prefix else below)):
+            if is_object_key(upload.key) and f"{upload.key}/".startswith(below):
+                yield upload
+
+    def discard(self, upload: UnfinishedUpload) -> None:
+        key = self._confined(upload.key)
+        bucket, path = self.root, self._path(key).removeprefix(f"{self.root}/")
+        if self.scheme not in UPLOADS:
+            raise StorageError(f"{key}: this store cannot be asked to discard unfinished uploads").of(key)
+        with suppress(ObjectNotFoundError), self._translated(key):
+            filesystem = self._filesystem()
+            request = filesystem._call_s3("abort_multipart_upload", Bucket=bucket, Key=path, UploadId=upload.id)
+            run(filesystem, request)
+
+    def _confined(self, key: str) -> str:
+        if self._project and key.partition("/")[0] != self._project:
+            raise UnsafePathError(f"path = {key!r} is not of the project {self._project!r}")
+        return key
+
+    def _pages(self, ask: AskForPage[Entry], prefix: str, below: str) -> Callable[[Marker], Page[Entry]]:
+        """Return what asks for one page of the names that begin with *below*. Errors are about *prefix*."""
+
+        def page_after(marker: Marker) -> Page[Entry]:
+            with self._translated(prefix):
+                filesystem = self._filesystem()
+                entries, following = run(filesystem, ask(filesystem, self.root, below, self.page_size, marker))
+                check_progress(marker, following)
+                return entries, following
+
+        return page_after
 
     def _part_size_for(self, size: int | None) -> int:
         needed = -(-(size or 0) // MAX_PARTS)
@@ -88,7 +158,7 @@ class CloudBackend(RemoteBackend):
                 self._refuse_existing(key)
             filesystem = self._filesystem()
             mode = "create" if self._exclusive else "overwrite"
-            _run(filesystem, filesystem._pipe_file(path, content, mode=mode))
+            run(filesystem, filesystem._pipe_file(path, content, mode=mode))
         return len(content)
 
     def _upload_parts(self, key: str, path: str, head: bytes, reader: Reader, part_size: int, expected: int) -> int:
@@ -135,15 +205,6 @@ class CloudBackend(RemoteBackend):
                 f"the bucket {self.scheme}://{self.root} does not exist; create it, or correct [storage] in "
                 "datajoint.toml"
             ) from error
-
-
-def _run(filesystem: Any, request: Coroutine[Any, Any, Any]) -> None:
-    """Run *request* on the filesystem's thread and wait for it. An interrupt cancels it; fsspec would let it go on."""
-    future = asyncio.run_coroutine_threadsafe(request, filesystem.loop)
-    try:
-        future.result()
-    finally:
-        future.cancel()
 
 
 def _abandon(file: Any) -> None:

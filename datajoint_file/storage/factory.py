@@ -22,6 +22,7 @@ from datajoint_file.storage.backend import StorageBackend
 from datajoint_file.storage.cloud import PART_SIZE, CloudBackend
 from datajoint_file.storage.filesystem import FilesystemBackend
 from datajoint_file.storage.local import LocalBackend
+from datajoint_file.storage.paging import PAGE_SIZE
 from datajoint_file.storage.wrappers import LoggedBackend, ReadOnlyBackend
 
 _PACKAGES = {"s3": "datajoint-file[s3]", "gcs": "datajoint-file[gcs]", "azure": "datajoint-file[azure]"}
@@ -41,6 +42,7 @@ def open_backend(
     *,
     read_only: bool = False,
     part_size: int = PART_SIZE,
+    page_size: int = PAGE_SIZE,
 ) -> StorageBackend:
     """Return the backend that *storage* describes. No I/O: the store is first asked when a verb is called.
 
@@ -56,19 +58,23 @@ def open_backend(
         Refuse to add and remove objects.
     part_size : int
         Bytes of one part of a large object in a bucket.
+    page_size : int
+        Objects of one page when a bucket is listed.
 
     Raises
     ------
     ConfigurationError
         If the backend's package is not installed, or nobody knows the protocol.
     """
-    backend: StorageBackend = _bare(storage, project, directory, part_size)
+    backend = _bare(storage, project, directory, part_size, page_size)
     if read_only:
         backend = ReadOnlyBackend(backend)
     return LoggedBackend(backend)
 
 
-def _bare(storage: StorageSettings, project: str, directory: Path | None, part_size: int) -> StorageBackend:
+def _bare(
+    storage: StorageSettings, project: str, directory: Path | None, part_size: int, page_size: int
+) -> StorageBackend:
     if storage.backend == "file":
         return LocalBackend(anchored(storage.path or "", directory), project, storage.durability)
     protocol = _PROTOCOLS.get(storage.backend, storage.backend)
@@ -76,7 +82,8 @@ def _bare(storage: StorageSettings, project: str, directory: Path | None, part_s
     root = str(reveal(storage.bucket or storage.container or storage.path, directory))
     connect = _connector(storage, protocol, directory)
     if storage.backend in _PROTOCOLS:
-        return CloudBackend(protocol, root, connect, exclusive=storage.exclusive_create, part_size=part_size)
+        sizes = {"part_size": part_size, "page_size": page_size}
+        return CloudBackend(protocol, root, connect, exclusive=storage.exclusive_create, project=project, **sizes)
     return FilesystemBackend(protocol, root, connect, project="" if storage.bucket else project)
 
 

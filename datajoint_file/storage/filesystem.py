@@ -1,23 +1,31 @@
 """A project below a directory of any other fsspec filesystem: sftp, smb, webhdfs, memory.
 
 Such filesystems show a file as soon as its first byte is written. So it is written under another name, and moved to
-its own when it is complete. Everything but uploading is done in `remote`.
+its own when it is complete. Reading and looking is done in `remote`.
 """
 
 from __future__ import annotations
 
 import io
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 from fsspec import AbstractFileSystem
 
 from datajoint_file.errors import ObjectNotFoundError, UnsafePathError
-from datajoint_file.storage.backend import CHUNK_SIZE, Capabilities, Reader
-from datajoint_file.storage.remote import RemoteBackend
-from datajoint_file.storage.shared import PARTIAL_PREFIX, is_partial
+from datajoint_file.storage.backend import CHUNK_SIZE, Capabilities, ObjectStat, Reader, UnfinishedUpload
+from datajoint_file.storage.remote import RemoteBackend, described, require_object
+from datajoint_file.storage.shared import (
+    PARTIAL_PREFIX,
+    check_partial,
+    check_prefix,
+    is_object_key,
+    is_partial,
+    unfinished_file,
+)
+from datajoint_file.storage.walking import RemoteWalk, Wanted
 
 
 class FilesystemBackend(RemoteBackend):
@@ -46,7 +54,7 @@ class FilesystemBackend(RemoteBackend):
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(self.scheme, atomic_create=False)
+        return Capabilities(self.scheme, atomic_create=False, lists_unfinished=True)
 
     def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
         path = self._path(key)
@@ -71,6 +79,42 @@ class FilesystemBackend(RemoteBackend):
             self.stat(key)  # some filesystems would remove a directory of that name
             super().delete(key)
 
+    def list(self, prefix: str = "") -> Iterator[ObjectStat]:
+        prefix = check_prefix(prefix) or self._project
+        with self._translated(prefix):
+            details = self._look(prefix)
+            if details.get("type") == "file":
+                yield described(prefix, details)
+            elif details:
+                for key, found in self._walk(is_object_key).files(self._below(prefix), prefix):
+                    yield described(key, found)
+
+    def unfinished(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
+        prefix = check_prefix(prefix) or self._project
+        with self._translated(prefix):
+            deep = self._look(prefix).get("type") == "directory"
+            directory = prefix if deep else prefix.rpartition("/")[0]
+            if self._look(directory):
+                for key, found in self._walk(is_partial).files(self._below(directory), directory, deep=deep):
+                    yield unfinished_file(described(key, found))
+
+    def discard(self, upload: UnfinishedUpload) -> None:
+        key = check_partial(upload)
+        path = f"{self._below(upload.key)}/{upload.id}"
+        with suppress(ObjectNotFoundError), self._translated(key):
+            require_object(path, self._filesystem().info(path))
+            self._filesystem().rm_file(path)
+
+    def _look(self, key: str) -> dict[str, Any]:
+        """Return what fsspec says of a key or prefix; nothing if there is nothing."""
+        try:
+            return cast("dict[str, Any]", self._filesystem().info(self._below(key)))
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+
+    def _walk(self, wanted: Wanted) -> RemoteWalk:
+        return RemoteWalk(self._filesystem(), self.root, wanted)
+
     def _write(self, key: str, path: str, reader: Reader) -> int:
         written = 0
         with self._translated(key, writing=True):
@@ -94,18 +138,12 @@ class FilesystemBackend(RemoteBackend):
         return io.BytesIO(file.getvalue()) if isinstance(file, io.BytesIO) else file
 
     def _below(self, key: str) -> str:
-        if is_partial(key):
-            raise UnsafePathError(f"path = {key!r} is the name of an unfinished upload, not of an object")
         if not self._project:
             return super()._below(key)
         project, _, rest = key.partition("/")
         if project not in ("", self._project):
             raise UnsafePathError(f"path = {key!r} is not of the project {self._project!r}")
         return super()._below(rest)
-
-    def _key(self, name: str) -> str:
-        key = super()._key(name)
-        return f"{self._project}/{key}" if self._project else key
 
 
 def _move(filesystem: Any, source: str, target: str) -> None:

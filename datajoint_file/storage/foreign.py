@@ -92,7 +92,8 @@ _SECRETS = re.compile(
 )
 """What stands before a secret in URLs, headers, connection strings and tables, and the secret."""
 
-_USER_OF_URL = re.compile(r"//[^/@\s]+@")
+_USER_OF_URL = re.compile(r"//[^@\s]+@")
+"""User and password before the host of a URL; some passwords hold slashes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,4 +176,4 @@ def scrubbed(error: Exception) -> str:
     """Return what *error* says, on one short line, without what could be a credential."""
     said = str(error).partition("\nContent:")[0]  # azure repeats itself in XML
     text = " ".join(f"{type(error).__name__}: {said}".split())
-    return _SECRETS.sub(r"\1***", text)[:500]
+    return _SECRETS.sub(r"\1***", _USER_OF_URL.sub("//***@", text))[:500]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import secrets
 import stat as stat_module
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Literal
 
 from datajoint_file.errors import ObjectNotFoundError, StorageError, StorageUnavailableError, UnsafePathError
 from datajoint_file.keys import check_object_key
-from datajoint_file.storage.backend import CHUNK_SIZE, Capabilities, ObjectStat, Reader
+from datajoint_file.storage.backend import CHUNK_SIZE, Capabilities, ObjectStat, Reader, UnfinishedUpload
 from datajoint_file.storage.posix import (
     flush_directory,
     make_read_only,
@@ -25,7 +25,17 @@ from datajoint_file.storage.posix import (
     translation,
     write_all,
 )
-from datajoint_file.storage.shared import PARTIAL_PREFIX, DerivedVerbs, check_prefix, is_object_key, is_partial
+from datajoint_file.storage.shared import (
+    PARTIAL_PREFIX,
+    DerivedVerbs,
+    check_partial,
+    check_prefix,
+    is_object_key,
+    is_partial,
+    refuse_partial,
+    unfinished_file,
+)
+from datajoint_file.storage.walking import DiskWalk
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 _ATTEMPTS = 10
@@ -58,7 +68,7 @@ class LocalBackend(DerivedVerbs):
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities("file", atomic_create=True)
+        return Capabilities("file", atomic_create=True, lists_unfinished=True)
 
     def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
         path = self._path(key)
@@ -98,26 +108,52 @@ class LocalBackend(DerivedVerbs):
             self._remove_if_empty(path.parent)
 
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
-        path = self._path(prefix) if "/" in check_prefix(prefix) else self._named(prefix or self.project)
+        path, prefix = self._place(prefix)
         with self._translated(prefix):
+            mode = mode_of(path)
+            if stat_module.S_ISREG(mode):
+                with suppress(ObjectNotFoundError):  # deleted since
+                    yield self.stat(prefix)
+            elif stat_module.S_ISDIR(mode) or path == self.root:
+                for key, status in DiskWalk(self.root, is_object_key).files(path, prefix):
+                    yield _described(key, status)
+
+    def unfinished(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
+        path, prefix = self._place(prefix)
+        with self._translated(prefix):
+            deep = stat_module.S_ISDIR(mode_of(path)) or path == self.root
+            if not deep:
+                path, prefix = path.parent, prefix.rpartition("/")[0]
+            for key, status in DiskWalk(self.root, is_partial).files(path, prefix, deep=deep):
+                yield unfinished_file(_described(key, status))
+
+    def discard(self, upload: UnfinishedUpload) -> None:
+        key = check_partial(upload)
+        with self._translated(key), suppress(FileNotFoundError, NotADirectoryError):
+            path = self._path(f"{upload.key}/any").with_name(upload.id)
             self._require_root()
-            mode = mode_of(path) if path != self.root else stat_module.S_IFDIR
-        if stat_module.S_ISREG(mode):
-            with suppress(ObjectNotFoundError):  # deleted since
-                yield self.stat(prefix)
-        elif stat_module.S_ISDIR(mode):
-            yield from self._below(path, prefix or self.project)
+            if stat_module.S_ISREG(os.lstat(path).st_mode):
+                path.unlink()
+                self._flush_directory(path.parent)
+                self._remove_if_empty(path.parent)
 
     def url(self, key: str) -> str:
         return self._named(check_object_key(key)).absolute().as_uri()
+
+    def _place(self, prefix: str) -> tuple[Path, str]:
+        """Return the path of *prefix*, and its key: the project if it is empty. The root must be there."""
+        prefix = check_prefix(prefix) or self.project
+        path = self._path(prefix) if "/" in prefix else self._named(prefix)
+        with self._translated(prefix):
+            self._require_root()
+        return path, prefix
 
     def _named(self, key: str) -> Path:
         """Return what *key* is called below the root."""
         project, _, rest = key.partition("/")
         if project != self.project:
             raise UnsafePathError(f"path = {key!r} is not of the project {self.project!r}")
-        if is_partial(key):
-            raise UnsafePathError(f"path = {key!r} is the name of an unfinished upload, not of an object")
+        refuse_partial(key)
         return self.root / rest
 
     def _path(self, key: str) -> Path:
@@ -196,26 +232,6 @@ class LocalBackend(DerivedVerbs):
         if directory != self.root:
             with suppress(OSError):
                 directory.rmdir()
-
-    def _below(self, directory: Path, prefix: str) -> Iterator[ObjectStat]:
-        for entry in self._entries(directory, prefix):
-            key = f"{prefix}/{entry.name}"
-            if entry.is_dir(follow_symlinks=False):
-                yield from self._below(Path(entry.path), key)
-            elif entry.is_file(follow_symlinks=False):
-                with suppress(FileNotFoundError), self._translated(key):
-                    yield _described(key, entry.stat(follow_symlinks=False))
-
-    def _entries(self, directory: Path, prefix: str) -> Sequence[os.DirEntry[str]]:
-        """Return what in *directory* has the name of an object or leads to objects."""
-        with self._translated(prefix):
-            try:
-                with os.scandir(directory) as scan:
-                    entries = sorted(scan, key=lambda entry: entry.name)
-            except FileNotFoundError:  # removed with its last object since; a disk that is gone is another matter
-                self._require_root()
-                return []
-        return [entry for entry in entries if is_object_key(f"{prefix}/{entry.name}")]
 
     @contextmanager
     def _translated(self, key: str) -> Iterator[None]:

@@ -1,7 +1,7 @@
-"""What all stores that are reached through fsspec do alike: reading, looking, deleting, listing.
+"""What all stores that are reached through fsspec do alike: reading, looking, deleting.
 
-How an object comes into being differs: `cloud` does it for buckets, `filesystem` for directories. Errors of the many
-clients are translated in `foreign`.
+How an object comes into being, and how objects are listed, differs: `cloud` does it for buckets, `filesystem` for
+directories. Errors of the many clients are translated in `foreign`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import io
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from datetime import datetime, timezone
 from typing import Any, BinaryIO, cast
 
 from datajoint_file.errors import (
@@ -25,7 +24,7 @@ from datajoint_file.keys import check_object_key
 from datajoint_file.storage.backend import ObjectStat
 from datajoint_file.storage.foreign import presentable, scrubbed, translation
 from datajoint_file.storage.forks import keep_from_children
-from datajoint_file.storage.shared import DerivedVerbs, ForwardedFile, check_prefix, is_object_key
+from datajoint_file.storage.shared import DerivedVerbs, ForwardedFile, moment, refuse_partial
 
 READ_BLOCK_SIZE = 4 * 2**20
 """Bytes that reading fetches ahead, unless told otherwise."""
@@ -75,22 +74,12 @@ class RemoteBackend(DerivedVerbs):
     def stat(self, key: str) -> ObjectStat:
         path = self._path(key)
         with self._translated(key):
-            return _described(key, _require_object(path, self._filesystem().info(path)))
+            return described(key, require_object(path, self._filesystem().info(path)))
 
     def delete(self, key: str) -> None:
         path = self._path(key)
         with suppress(ObjectNotFoundError), self._translated(key):
             self._filesystem().rm_file(path)
-
-    def list(self, prefix: str = "") -> Iterator[ObjectStat]:
-        path = self._below(check_prefix(prefix))
-        with self._translated(prefix):
-            found = self._found(path)
-        for name, details in found.items():
-            key = self._key(name)
-            # Where a prefix was emptied, some servers keep a directory, and s3fs gives that for it.
-            if details["type"] == "file" and is_object_key(key):
-                yield _described(key, details)
 
     def url(self, key: str) -> str:
         return f"{self.scheme}://{self._path(key)}"
@@ -99,11 +88,8 @@ class RemoteBackend(DerivedVerbs):
         return self._below(check_object_key(key))
 
     def _below(self, key: str) -> str:
+        refuse_partial(key)
         return f"{self.root}/{key}" if key else self.root
-
-    def _key(self, name: str) -> str:
-        """Return the key of a path as the filesystem spells it (with or without a leading slash)."""
-        return name.lstrip("/").removeprefix(self.root.lstrip("/")).lstrip("/")
 
     def _filesystem(self) -> Any:
         """Return this process's filesystem. No lock: a fork may copy a locked one, and two filesystems do no harm."""
@@ -119,20 +105,8 @@ class RemoteBackend(DerivedVerbs):
         file = self._filesystem().open(path, "rb", **options)
         details = getattr(file, "details", None)
         if isinstance(details, dict):
-            _require_object(path, details)
+            require_object(path, details)
         return file
-
-    def _found(self, path: str) -> dict[str, Any]:
-        """Return what lies at or below *path*: details by name, as fsspec has them."""
-        try:
-            found = self._filesystem().find(path, detail=True)
-        except FileNotFoundError:
-            found = {}
-        if isinstance(found, list):  # adlfs, where *path* is an object
-            found = {name: self._filesystem().info(name) for name in found}
-        if not found:
-            self._require_store()
-        return cast("dict[str, Any]", found)
 
     def _refuse_existing(self, key: str) -> None:
         if self.exists(key):
@@ -183,25 +157,14 @@ class _RemoteFile(ForwardedFile):
             return super()._read(size)
 
 
-def _require_object(path: str, details: dict[str, Any]) -> dict[str, Any]:
+def require_object(path: str, details: dict[str, Any]) -> dict[str, Any]:
     """Return *details* unless they are of a directory, or of a prefix, which are not objects."""
     if details["type"] != "file":
         raise FileNotFoundError(path)
     return details
 
 
-def _described(key: str, details: dict[str, Any]) -> ObjectStat:
-    moment = next((details[field] for field in _TIME_FIELDS if details.get(field)), None)
-    return ObjectStat(key, int(details["size"]), _moment(moment))
-
-
-def _moment(value: Any) -> datetime | None:
-    """Return a time as a client gives it, aware and in UTC; None for what is no time."""
-    if isinstance(value, int | float):
-        return datetime.fromtimestamp(value, timezone.utc)
-    if isinstance(value, str):
-        with suppress(ValueError):
-            value = datetime.fromisoformat(value.replace("Z", "+00:00"))
-    if not isinstance(value, datetime):
-        return None
-    return value.astimezone(timezone.utc) if value.tzinfo else value.replace(tzinfo=timezone.utc)
+def described(key: str, details: dict[str, Any]) -> ObjectStat:
+    """Return what fsspec says of an object, in the contract's words."""
+    modified = next((details[field] for field in _TIME_FIELDS if details.get(field)), None)
+    return ObjectStat(key, int(details["size"]), moment(modified))

@@ -1,4 +1,4 @@
-"""What backends do alike: the verbs that follow from others, delegation, prefixes, names of unfinished files.
+"""What backends do alike: the verbs that follow from others, delegation, prefixes, names of unfinished files, times.
 
 For backends only; what callers may rely on is the contract in `backend`.
 """
@@ -9,12 +9,21 @@ import io
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from datajoint_file.errors import ObjectNotFoundError, UnsafePathError
+from datajoint_file.errors import ObjectNotFoundError, UnsafePathError, brief
 from datajoint_file.keys import check_object_key
-from datajoint_file.storage.backend import CHUNK_SIZE, Capabilities, ObjectStat, Reader, StorageBackend
+from datajoint_file.storage.backend import (
+    CHUNK_SIZE,
+    Capabilities,
+    ObjectStat,
+    Reader,
+    StorageBackend,
+    UnfinishedUpload,
+)
 
 PARTIAL_PREFIX = "~partial-"
 """Begins the name of a file that is being written; `keys.encode_component` makes no component that begins so."""
@@ -71,6 +80,12 @@ class DelegatingBackend(DerivedVerbs):
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
         return self.inner.list(prefix)
 
+    def unfinished(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
+        return self.inner.unfinished(prefix)
+
+    def discard(self, upload: UnfinishedUpload) -> None:
+        self.inner.discard(upload)
+
     def url(self, key: str) -> str:
         return self.inner.url(key)
 
@@ -122,8 +137,14 @@ def check_prefix(prefix: str) -> str:
         If it is none of these.
     """
     if prefix:
-        check_object_key(prefix if "/" in prefix else f"{prefix}/any")
+        refuse_partial(check_object_key(prefix if "/" in prefix else f"{prefix}/any"))
     return prefix
+
+
+def refuse_partial(key: str) -> None:
+    """Raise `UnsafePathError` if *key* is the name of a temporary file, or would be below one."""
+    if is_partial(key):
+        raise UnsafePathError(f"path = {key!r} is the name of an unfinished upload, not of an object")
 
 
 def is_object_key(key: str) -> bool:
@@ -136,8 +157,39 @@ def is_object_key(key: str) -> bool:
 
 
 def is_partial(key: str) -> bool:
-    """Tell whether *key* names a file that is being written, or was when its writer died."""
-    return key.rpartition("/")[2].startswith(PARTIAL_PREFIX)
+    """Tell whether *key* names a file that is being written, or was when its writer died, or something below one."""
+    return f"/{PARTIAL_PREFIX}" in f"/{key}"
+
+
+def unfinished_file(found: ObjectStat) -> UnfinishedUpload:
+    """Return the upload that a temporary file is of: which object's is not known, only in which directory."""
+    directory, _, name = found.key.rpartition("/")
+    return UnfinishedUpload(directory, name, found.modified, found.size)
+
+
+def check_partial(upload: UnfinishedUpload) -> str:
+    """Return the key of the temporary file that *upload* stands for, on stores that have files.
+
+    Raises
+    ------
+    UnsafePathError
+        If it names no temporary file.
+    """
+    if not upload.id.startswith(PARTIAL_PREFIX) or "/" in upload.id:
+        raise UnsafePathError(f"{brief(upload.id)} is not the name of an unfinished upload")
+    return check_object_key(f"{upload.key}/{upload.id}")
+
+
+def moment(value: Any) -> datetime | None:
+    """Return a time as a client gives it, aware and in UTC; None for what is no time."""
+    if isinstance(value, int | float):
+        return datetime.fromtimestamp(value, timezone.utc)
+    if isinstance(value, str):
+        with suppress(ValueError):
+            value = datetime.fromisoformat(value.replace("Z", "+00:00"))
+    if not isinstance(value, datetime):
+        return None
+    return value.astimezone(timezone.utc) if value.tzinfo else value.replace(tzinfo=timezone.utc)
 
 
 def read_fully(reader: Reader, size: int) -> bytes:

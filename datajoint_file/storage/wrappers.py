@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any, BinaryIO
 
 from datajoint_file.errors import ReadOnlyStorageError
-from datajoint_file.storage.backend import Capabilities, ObjectStat, Reader
+from datajoint_file.storage.backend import Capabilities, ObjectStat, Reader, UnfinishedUpload
 from datajoint_file.storage.shared import DelegatingBackend
 
 logger = logging.getLogger("datajoint_file.storage")
@@ -27,10 +27,17 @@ class ReadOnlyBackend(DelegatingBackend):
         return replace(self.inner.capabilities, writable=False)
 
     def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
-        raise ReadOnlyStorageError(f"{key}: this store is configured for reading only, as [projects.…]").of(key)
+        raise _refusal(key)
 
     def delete(self, key: str) -> None:
-        raise ReadOnlyStorageError(f"{key}: this store is configured for reading only, as [projects.…]").of(key)
+        raise _refusal(key)
+
+    def discard(self, upload: UnfinishedUpload) -> None:
+        raise _refusal(upload.key)
+
+
+def _refusal(key: str) -> ReadOnlyStorageError:
+    return ReadOnlyStorageError(f"{key}: this store is configured for reading only, as [projects.…]").of(key)
 
 
 class LoggedBackend(DelegatingBackend):
@@ -55,6 +62,14 @@ class LoggedBackend(DelegatingBackend):
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
         with _logged("list", prefix or "everything"):
             yield from self.inner.list(prefix)
+
+    def unfinished(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
+        with _logged("unfinished", prefix or "everything"):
+            yield from self.inner.unfinished(prefix)
+
+    def discard(self, upload: UnfinishedUpload) -> None:
+        with _logged("discard", upload.key):
+            self.inner.discard(upload)
 
 
 @contextmanager

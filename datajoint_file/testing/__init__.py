@@ -1,4 +1,4 @@
-"""For whoever adds a store, or builds on one: the conformance suite of stores, and stores that fail on purpose.
+"""For whoever adds a store, or builds on one: the conformance suite of stores, and stores that fail or lie on purpose.
 
 Public, but apart: nothing else of the package imports it. The suite needs pytest, the rest does not.
 
@@ -23,6 +23,18 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from datajoint_file.testing.faults import Fault, FaultyBackend, fail, kill, raising
+from datajoint_file.testing.lies import (
+    CutShort,
+    DeletesPrefix,
+    LooksOnlyBefore,
+    RefusingAfterwards,
+    Replacing,
+    ShortListing,
+    StaleListing,
+    Undeleting,
+    WrongClock,
+    WrongSize,
+)
 from datajoint_file.testing.raw import DirectoryStore, RawStore
 from datajoint_file.testing.readers import (
     FailingReader,
@@ -37,18 +49,28 @@ if TYPE_CHECKING:
     from datajoint_file.testing.conformance import NetworkTests, ReadingTests, StorageBackendTests
 
 __all__ = [
+    "CutShort",
+    "DeletesPrefix",
     "DirectoryStore",
     "FailingReader",
     "Fault",
     "FaultyBackend",
     "GeneratedReader",
     "LimitedReader",
+    "LooksOnlyBefore",
     "NetworkTests",
     "RawStore",
     "ReadingTests",
+    "RefusingAfterwards",
+    "Replacing",
+    "ShortListing",
     "ShortReader",
     "SlowReader",
+    "StaleListing",
     "StorageBackendTests",
+    "Undeleting",
+    "WrongClock",
+    "WrongSize",
     "fail",
     "generated",
     "kill",

@@ -13,15 +13,19 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Literal, cast
+from itertools import islice
+from typing import Any, BinaryIO, Literal, TypeVar, cast
 
 from datajoint_file.errors import StorageUnavailableError
-from datajoint_file.storage.backend import CHUNK_SIZE, ObjectStat, Reader, StorageBackend
+from datajoint_file.storage.backend import CHUNK_SIZE, ObjectStat, Reader, StorageBackend, UnfinishedUpload
 from datajoint_file.storage.shared import DelegatingBackend, ForwardedFile
 from datajoint_file.testing.readers import LimitedReader
 
-Verb = Literal["upload", "open", "read", "stat", "delete", "list"]
+Verb = Literal["upload", "open", "read", "stat", "delete", "list", "unfinished", "discard"]
 Action = Callable[[str], object]
+Item = TypeVar("Item")
+
+_LISTINGS = ("list", "unfinished")
 
 
 def fail(key: str) -> None:
@@ -50,14 +54,14 @@ class Fault:
     Parameters
     ----------
     verb : str or None
-        ``upload``, ``open``, ``read`` (of an opened object), ``stat``, ``delete`` or ``list``; None for any of them.
-        ``exists`` is a ``stat``, ``download`` an ``open`` and its reads.
+        ``upload``, ``open``, ``read`` (of an opened object), ``stat``, ``delete``, ``list``, ``unfinished`` or
+        ``discard``; None for any of them. ``exists`` is a ``stat``, ``download`` an ``open`` and its reads.
     call : int
         At which call, counted from 1 since the backend was made: calls of *verb*, or of all verbs together.
     moment : str
         ``before`` the verb has any effect; ``after`` it took effect, as when the store's reply is lost; ``during`` an
-        upload, which the store can clean up after; ``torn``: an upload that stores what it took so far as if it were
-        all, which no store may do.
+        upload, which the store can clean up after, or a listing, of which some has been given; ``torn``: an upload
+        that stores what it took so far as if it were all, which no store may do.
     after_bytes : int
         How much of an upload is taken first (``during`` and ``torn``).
     action : callable
@@ -65,6 +69,8 @@ class Fault:
         something else (waits, deletes, counts) and returns; then the verb goes on.
     lasting : bool
         Whether the fault stays from then on, or is over after that one call.
+    after_items : int
+        How much of a listing is given first (``during``).
 
     Examples
     --------
@@ -79,10 +85,13 @@ class Fault:
     after_bytes: int = 0
     action: Action = fail
     lasting: bool = False
+    after_items: int = 0
 
     def __post_init__(self) -> None:
-        if self.moment in ("during", "torn") and self.verb not in ("upload", None):
-            raise ValueError(f'moment = "{self.moment}": only an upload has one, not {self.verb}')
+        if self.moment == "torn" and self.verb not in ("upload", None):
+            raise ValueError(f'moment = "torn": only an upload has one, not {self.verb}')
+        if self.moment == "during" and self.verb not in ("upload", *_LISTINGS, None):
+            raise ValueError(f'moment = "during": only an upload or a listing has one, not {self.verb}')
 
     def hits(self, verb: Verb, call_of_verb: int, call_of_any: int) -> bool:
         """Tell whether this fault is due at a call."""
@@ -161,8 +170,18 @@ class FaultyBackend(DelegatingBackend):
 
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
         """List, unless a fault is due; one that comes after it is met when all has been given."""
-        with self._call("list", prefix):
-            yield from self.inner.list(prefix)
+        with self._call("list", prefix) as due:
+            yield from _breaking(self.inner.list(prefix), prefix, due)
+
+    def unfinished(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
+        """List unfinished uploads, unless a fault is due."""
+        with self._call("unfinished", prefix) as due:
+            yield from _breaking(self.inner.unfinished(prefix), prefix, due)
+
+    def discard(self, upload: UnfinishedUpload) -> None:
+        """Discard, unless a fault is due; its key is the upload's."""
+        with self._call("discard", upload.key):
+            self.inner.discard(upload)
 
     @contextmanager
     def _call(self, verb: Verb, key: str) -> Iterator[Sequence[Fault]]:
@@ -199,6 +218,15 @@ class FaultyBackend(DelegatingBackend):
     def _count_download(self, size: int) -> None:
         with self._lock:
             self.downloaded_bytes += size
+
+
+def _breaking(items: Iterator[Item], key: str, due: Sequence[Fault]) -> Iterator[Item]:
+    """Give *items*, and let the faults that are due act in their midst."""
+    for fault in due:
+        if fault.moment == "during":
+            yield from islice(items, fault.after_items)
+            fault.action(key)
+    yield from items
 
 
 class _CountingReader:

@@ -16,16 +16,20 @@ from tests.contract.stores import AzureStore, GCSStore, S3Store
 PROJECT = "conformance"
 S3_PART_SIZE = 5 * 2**20
 PART_SIZE = 2**18
+PAGE_SIZE = 5
 
 
 _made: list[StorageBackend] = []
 """Kept to the end: s3fs gives a session that is collected 0.1 s to close, and warns if it takes longer."""
 
 
-def backend_of(table: dict[str, Any], part_size: int = PART_SIZE, **changes: Any) -> StorageBackend:
+def backend_of(
+    table: dict[str, Any], part_size: int = PART_SIZE, *, page_size: int = PAGE_SIZE, **changes: Any
+) -> StorageBackend:
     """Return the backend of a ``[storage]`` table with some keys changed."""
     document = {"project": {"name": PROJECT}, "storage": {**table, **changes}}
-    _made.append(open_backend(parse_settings(document, "the test").storage, PROJECT, part_size=part_size))
+    storage = parse_settings(document, "the test").storage
+    _made.append(open_backend(storage, PROJECT, part_size=part_size, page_size=page_size))
     return _made[-1]
 
 

@@ -17,7 +17,7 @@ from datajoint_file.storage import StorageBackend
 from datajoint_file.storage.cloud import CloudBackend
 from datajoint_file.storage.factory import _connector
 from datajoint_file.testing import NetworkTests, RawStore, StorageBackendTests
-from tests.contract.conftest import PART_SIZE, PROJECT, backend_of
+from tests.contract.conftest import PAGE_SIZE, PART_SIZE, PROJECT, backend_of
 from tests.contract.stores import AzureStore
 from tests.projects import unique
 from tests.servers.environment import NOWHERE
@@ -35,6 +35,7 @@ class ImpatientAzure(AzureBlobFileSystem):  # type: ignore[misc]
 
 class TestAzure(StorageBackendTests, NetworkTests):
     part_size = PART_SIZE
+    page_size = PAGE_SIZE
 
     @pytest.fixture
     def backend(self, azure_backend: StorageBackend) -> StorageBackend:

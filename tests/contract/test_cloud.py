@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -24,10 +21,10 @@ from datajoint_file.storage.cloud import MAX_PARTS, PART_SIZE, CloudBackend
 from datajoint_file.storage.factory import _connector
 from datajoint_file.testing import GeneratedReader, RawStore, generated
 from tests.contract.conftest import PROJECT, S3_PART_SIZE, backend_of
+from tests.contract.stalling import PATIENCE_SECONDS, StalledServer
 from tests.projects import unique
 
 CLOUDS = ["s3", "gcs", "azure"]
-PATIENCE_SECONDS = 30
 
 
 @pytest.fixture(params=CLOUDS)
@@ -128,29 +125,6 @@ def test_renewed_credentials_are_used(cloud: str, table: dict[str, Any], key: st
         backend.upload(key, io.BytesIO(b"spikes"))
     token.write_text(right)
     assert backend.upload(key, io.BytesIO(b"spikes")) == 6
-
-
-class StalledServer:
-    """Takes a request, tells so, and never answers."""
-
-    def __init__(self) -> None:
-        self.socket = socket.create_server(("127.0.0.1", 0))
-        self.address = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
-        self.was_left = threading.Event()
-
-    def serve_one(self) -> None:
-        """Interrupt this process when a request is there; then wait until the client gives up."""
-        connection, _ = self.socket.accept()
-        with connection:
-            connection.settimeout(PATIENCE_SECONDS)
-            connection.recv(2**16)
-            os.kill(os.getpid(), signal.SIGINT)
-            try:
-                while connection.recv(2**16):
-                    pass
-            except ConnectionError:
-                pass
-        self.was_left.set()
 
 
 @pytest.fixture

@@ -97,9 +97,11 @@ def test_torn_upload_may_be_reported_as_success(local: LocalBackend, raw: Direct
     assert raw.get(KEYS[0]) == generated(7)
 
 
-def test_only_uploads_are_torn() -> None:
+def test_moments_that_a_verb_does_not_have_are_refused() -> None:
     with pytest.raises(ValueError, match="only an upload"):
-        Fault("delete", moment="torn")
+        Fault("list", moment="torn")
+    with pytest.raises(ValueError, match="only an upload or a listing"):
+        Fault("delete", moment="during")
 
 
 def test_action_may_do_something_else_and_let_the_verb_go_on(local: LocalBackend, raw: DirectoryStore) -> None:
@@ -145,7 +147,14 @@ def test_download_that_fails_in_the_middle_leaves_no_file(
 
 
 @pytest.mark.parametrize(
-    ("fault", "given"), [(Fault("list"), 0), (Fault("list", moment="after"), 2)], ids=["before", "after"]
+    ("fault", "given"),
+    [
+        (Fault("list"), 0),
+        (Fault("list", moment="during"), 0),
+        (Fault("list", moment="during", after_items=1), 1),
+        (Fault("list", moment="during", after_items=7), 2),
+        (Fault("list", moment="after"), 2),
+    ],
 )
 def test_listing_fails_rather_than_end_early(
     local: LocalBackend, raw: DirectoryStore, fault: Fault, given: int
@@ -156,6 +165,22 @@ def test_listing_fails_rather_than_end_early(
     assert len([next(listing) for _ in range(given)]) == given
     with pytest.raises(StorageUnavailableError):
         next(listing)
+
+
+def test_unfinished_uploads_are_counted_and_fail_as_told(local: LocalBackend, raw: DirectoryStore) -> None:
+    for number in range(3):
+        raw.put(f"{PROJECT}/{number}/~partial-0123", b"half")
+    faults = Fault("unfinished", moment="during", after_items=2), Fault("discard"), Fault("discard", 2, "after")
+    faulty = FaultyBackend(local, *faults)
+    listing = faulty.unfinished()
+    uploads = [next(listing), next(listing)]
+    with pytest.raises(StorageUnavailableError):
+        next(listing)
+    for upload, left in zip(uploads, (3, 2), strict=True):
+        with pytest.raises(StorageUnavailableError):
+            faulty.discard(upload)
+        assert len(raw.unfinished(PROJECT)) == left
+    assert faulty.history == [("unfinished", ""), *(("discard", upload.key) for upload in uploads)]
 
 
 def test_calls_and_payload_are_counted(local: LocalBackend) -> None:

@@ -13,7 +13,7 @@ from gcsfs.retry import retry_request
 from datajoint_file.storage import StorageBackend
 from datajoint_file.storage.cloud import CloudBackend
 from datajoint_file.testing import NetworkTests, RawStore, StorageBackendTests
-from tests.contract.conftest import PART_SIZE, backend_of
+from tests.contract.conftest import PAGE_SIZE, PART_SIZE, backend_of
 from tests.contract.refusing import refusing_server
 from tests.contract.stores import GCSStore
 from tests.servers.environment import NOWHERE
@@ -32,6 +32,7 @@ class ImpatientGCS(GCSFileSystem):  # type: ignore[misc]
 
 class TestGCS(StorageBackendTests, NetworkTests):
     part_size = PART_SIZE
+    page_size = PAGE_SIZE
     races_in_parts = False  # fake-gcs-server does not check the condition of a resumable upload
 
     @pytest.fixture

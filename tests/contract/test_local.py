@@ -11,7 +11,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import tracemalloc
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -24,7 +26,7 @@ from datajoint_file.errors import (
     StorageUnavailableError,
     UnsafePathError,
 )
-from datajoint_file.storage import StorageBackend
+from datajoint_file.storage import StorageBackend, UnfinishedUpload
 from datajoint_file.storage.local import LocalBackend
 from datajoint_file.testing import (
     DirectoryStore,
@@ -41,6 +43,7 @@ from tests.contract.conftest import PROJECT, backend_of
 
 KEY = f"{PROJECT}/subject1/objects/k7/recording.dat"
 NOBODY = 65534
+NEW_YEAR = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 Verb = Callable[[StorageBackend, str], object]
 VERBS: dict[str, Verb] = {
@@ -50,6 +53,7 @@ VERBS: dict[str, Verb] = {
     "exists": lambda backend, key: backend.exists(key),
     "delete": lambda backend, key: backend.delete(key),
     "list": lambda backend, key: list(backend.list(key)),
+    "unfinished": lambda backend, key: list(backend.unfinished(key)),
 }
 over_all_verbs = pytest.mark.parametrize("verb", VERBS)
 
@@ -164,9 +168,39 @@ class TestRoot:
         raw.put(f"{PROJECT}/a/1", b"")
         raw.put(f"{PROJECT}/b/1", b"")
         listing = backend.list()
-        next(listing)
-        shutil.rmtree(raw.path(f"{PROJECT}/b"))
+        first = next(listing).key
+        shutil.rmtree(raw.path(f"{PROJECT}/{'b' if '/a/' in first else 'a'}"))
         assert list(listing) == []
+
+    @pytest.mark.parametrize("replaced", [False, True])
+    def test_root_that_vanishes_between_two_files_is_told(
+        self, backend: LocalBackend, raw: DirectoryStore, root: Path, replaced: bool
+    ) -> None:
+        """As an unmounted disk does; in its place is an empty directory."""
+        for name in ("1", "2", "3"):
+            raw.put(f"{PROJECT}/a/{name}", b"")
+        listing = backend.list()
+        next(listing)
+        root.rename(root.with_name(f"{root.name}-elsewhere"))
+        if replaced:
+            root.mkdir()
+        with pytest.raises(StorageUnavailableError, match="still mounted") as caught:
+            list(listing)
+        assert caught.value.key == PROJECT
+
+    def test_directory_of_any_size_is_listed_in_bounded_memory(
+        self, backend: LocalBackend, raw: DirectoryStore
+    ) -> None:
+        raw.path(f"{PROJECT}/a").mkdir()
+        for number in range(5000):
+            raw.path(f"{PROJECT}/a/{number:06d}").touch()
+        tracemalloc.start()
+        try:
+            assert sum(1 for _ in backend.list()) == 5000
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert peak < 200_000
 
     def test_files_of_other_programs_are_not_listed(
         self, backend: LocalBackend, raw: DirectoryStore, root: Path
@@ -363,6 +397,55 @@ class TestUnfinished:
         assert raw.get(KEY) == b"spikes"
         backend.delete(KEY)
         assert raw.keys(PROJECT) == set()
+
+    def test_unfinished_file_tells_its_directory_size_and_time(
+        self, backend: LocalBackend, raw: DirectoryStore
+    ) -> None:
+        raw.put(f"{PROJECT}/a/k7/~partial-0123", b"half")
+        os.utime(raw.path(f"{PROJECT}/a/k7/~partial-0123"), (86_400, 86_400))
+        (upload,) = backend.unfinished()
+        assert upload == UnfinishedUpload(f"{PROJECT}/a/k7", "~partial-0123", NEW_YEAR + timedelta(days=1), 4)
+        for prefix in (PROJECT, f"{PROJECT}/a", f"{PROJECT}/a/k7", f"{PROJECT}/a/k7/recording.dat"):
+            assert list(backend.unfinished(prefix)) == [upload]
+        for prefix in (f"{PROJECT}/b", f"{PROJECT}/a/k", f"{PROJECT}/a/k8/recording.dat", f"{PROJECT}/recording.dat"):
+            assert list(backend.unfinished(prefix)) == []
+
+    def test_discard_leaves_no_directory_of_its_own(self, backend: LocalBackend, raw: DirectoryStore) -> None:
+        raw.put(f"{PROJECT}/a/k7/~partial-0123", b"half")
+        backend.discard(next(backend.unfinished()))
+        assert not raw.path(f"{PROJECT}/a/k7").exists()
+        assert raw.path(f"{PROJECT}/a").is_dir()
+
+    def test_links_are_neither_told_nor_discarded(
+        self, backend: LocalBackend, raw: DirectoryStore, root: Path, outside: Path
+    ) -> None:
+        (outside / "~partial-0123").write_bytes(b"secret")
+        (root / "subject1").symlink_to(outside, target_is_directory=True)
+        (root / "~partial-4567").symlink_to(outside / "~partial-0123")
+        assert list(backend.unfinished()) == []
+        with pytest.raises(UnsafePathError):
+            backend.discard(UnfinishedUpload(f"{PROJECT}/subject1", "~partial-0123", None, None))
+        backend.discard(UnfinishedUpload(PROJECT, "~partial-4567", None, None))
+        assert (outside / "~partial-0123").read_bytes() == b"secret"
+        assert (root / "~partial-4567").is_symlink()
+
+    @pytest.mark.parametrize("name", ["recording.dat", "..", "../~partial-0123", "a/~partial-0123", "", "~partial-a b"])
+    def test_only_temporary_files_are_discarded(self, backend: LocalBackend, name: str) -> None:
+        with pytest.raises(UnsafePathError):
+            backend.discard(UnfinishedUpload(f"{PROJECT}/a", name, None, None))
+
+    def test_writer_whose_file_is_discarded_fails(self, backend: LocalBackend, raw: DirectoryStore) -> None:
+        def discard_all() -> None:
+            for upload in backend.unfinished():
+                backend.discard(upload)
+
+        with pytest.raises(StorageError):
+            backend.upload(KEY, SlowReader(GeneratedReader(3_000_000), discard_all))
+        assert raw.keys(PROJECT) == raw.unfinished(PROJECT) == set()
+
+    def test_unfinished_files_of_a_missing_disk_are_not_discarded(self, tmp_path: Path) -> None:
+        with pytest.raises(StorageUnavailableError, match="is its disk mounted"):
+            LocalBackend(tmp_path / "unmounted", PROJECT).discard(UnfinishedUpload(PROJECT, "~partial-1", None, None))
 
 
 WRITE_TOO_MUCH = """

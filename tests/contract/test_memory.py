@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from datajoint_file.errors import StorageUnavailableError
 from datajoint_file.storage import StorageBackend
 from datajoint_file.testing import RawStore, StorageBackendTests
 from tests.contract.conftest import PROJECT, backend_of
@@ -25,3 +26,27 @@ class TestMemory(StorageBackendTests):
     @pytest.fixture
     def raw(self, root: str) -> RawStore:
         return MemoryStore(root, PROJECT)
+
+    def test_what_a_killed_writer_left_is_told_and_discarded(
+        self, backend: StorageBackend, raw: RawStore, prefix: str
+    ) -> None:
+        for name in ("a/~partial-01", "a/~partial-02", "ab/~partial-01", "a/object"):
+            raw.put(f"{prefix}/{name}", b"half")
+        (upload,) = [upload for upload in backend.unfinished(f"{prefix}/a") if upload.id == "~partial-01"]
+        assert (upload.key, upload.size) == (f"{prefix}/a", 4)
+        backend.discard(upload)
+        backend.discard(upload)
+        assert set(raw.unfinished(prefix)) == {f"{prefix}/a/~partial-02", f"{prefix}/ab/~partial-01"}
+        assert set(raw.keys(prefix)) == {f"{prefix}/a/object"}
+
+    def test_store_that_vanishes_while_it_is_listed_is_told(
+        self, backend: StorageBackend, raw: RawStore, prefix: str
+    ) -> None:
+        for name in ("a/1", "b/1"):
+            raw.put(f"{prefix}/{name}", b"")
+        listing = backend.list()
+        next(listing)
+        for name in ("a/1", "b/1"):
+            raw.delete(f"{prefix}/{name}")
+        with pytest.raises(StorageUnavailableError, match="vanished"):
+            list(listing)

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from datajoint_file.storage import StorageBackend
+from datajoint_file.errors import UnsafePathError
+from datajoint_file.storage import StorageBackend, UnfinishedUpload
 from datajoint_file.testing import NetworkTests, RawStore, StorageBackendTests
-from tests.contract.conftest import S3_PART_SIZE, backend_of
+from tests.contract.conftest import PAGE_SIZE, PROJECT, S3_PART_SIZE, backend_of
 from tests.contract.stores import S3Store
 from tests.servers.environment import NOWHERE
 
@@ -18,7 +19,7 @@ AT_ONCE = {"config_kwargs": {"retries": {"total_max_attempts": 1}}}
 
 class TestS3(StorageBackendTests, NetworkTests):
     part_size = S3_PART_SIZE
-    page_size = 1000
+    page_size = PAGE_SIZE
     races_in_parts = False  # SeaweedFS looks at the condition before it completes an upload, not while
 
     @pytest.fixture
@@ -44,6 +45,35 @@ class TestS3(StorageBackendTests, NetworkTests):
     @pytest.fixture
     def unreachable(self, nowhere: StorageBackend) -> StorageBackend:
         return nowhere
+
+    def test_unfinished_uploads_are_all_told_and_discarded_one_by_one(
+        self, backend: StorageBackend, s3_store: S3Store, prefix: str
+    ) -> None:
+        """More than a page of them, several of one object, and some of others that sort before and after."""
+        others = [f"{prefix}-a/x", f"{prefix}0", prefix.replace(PROJECT, f"{PROJECT}2")]
+        keys = sorted([f"{prefix}/{number}" for number in range(PAGE_SIZE)] + [f"{prefix}/3"] * (PAGE_SIZE + 2))
+        begun = {self._begin(s3_store, key): key for key in [*others, *keys]}
+        found = list(backend.unfinished(prefix))
+        assert {upload.id: upload.key for upload in found} == {i: k for i, k in begun.items() if k not in others}
+        assert len(found) == len(keys)
+        assert {begun.get(upload.id) for upload in backend.unfinished()} >= {*keys, *others[:2]}
+        assert others[2] not in {upload.key for upload in backend.unfinished()}
+        for upload in found:
+            backend.discard(upload)
+        assert s3_store.unfinished(prefix) == set()
+        assert [s3_store.unfinished(other.rpartition("/")[0]) >= {other} for other in others] == [True] * 3
+
+    def test_upload_of_another_project_is_not_discarded(
+        self, backend: StorageBackend, s3_store: S3Store, prefix: str
+    ) -> None:
+        key = f"{prefix}/a".replace(PROJECT, f"{PROJECT}2")
+        upload = UnfinishedUpload(key, self._begin(s3_store, key), None, None)
+        with pytest.raises(UnsafePathError):
+            backend.discard(upload)
+        assert s3_store.unfinished(key.rpartition("/")[0]) == {key}
+
+    def _begin(self, store: S3Store, key: str) -> str:
+        return str(store.client.create_multipart_upload(Bucket=store.bucket, Key=key)["UploadId"])
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from datajoint_file.config import parse_settings
 from datajoint_file.errors import ObjectNotFoundError, ReadOnlyStorageError
-from datajoint_file.storage import StorageBackend, open_backend
+from datajoint_file.storage import StorageBackend, UnfinishedUpload, open_backend
 from datajoint_file.storage.filesystem import FilesystemBackend
 from datajoint_file.storage.local import LocalBackend
 from datajoint_file.storage.wrappers import LoggedBackend, ReadOnlyBackend
@@ -55,10 +55,15 @@ class TestLogged(WrapperFixtures, StorageBackendTests):
         backend.open(KEY).close()
         assert backend.exists(KEY)
         list(backend.list(PROJECT))
+        list(backend.unfinished(PROJECT))
+        backend.discard(UnfinishedUpload(PROJECT, "~partial-0123", None, None))
         backend.delete(KEY)
         said = [record.getMessage().split(" in ")[0] for record in caplog.records]
-        verbs = ["upload {} done", "open {} done", "stat {} done", f"list {PROJECT} done", "delete {} done"]
-        assert said == [verb.format(KEY) for verb in verbs]
+        assert said == [
+            *(f"{verb} {KEY} done" for verb in ("upload", "open", "stat")),
+            *(f"{verb} {PROJECT} done" for verb in ("list", "unfinished", "discard")),
+            f"delete {KEY} done",
+        ]
 
     def test_failure_is_logged_as_one(self, backend: StorageBackend, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.DEBUG, "datajoint_file.storage")
@@ -98,8 +103,17 @@ class TestReadOnly(WrapperFixtures, ReadingTests):
         assert caught.value.key == KEY
         assert raw.get(KEY) == b"spikes"
 
+    def test_nothing_is_discarded(self, backend: StorageBackend, raw: RawStore) -> None:
+        raw.put(f"{PROJECT}/a/~partial-0123", b"half")
+        (upload,) = backend.unfinished()
+        with pytest.raises(ReadOnlyStorageError) as caught:
+            backend.discard(upload)
+        assert caught.value.key == f"{PROJECT}/a"
+        assert raw.unfinished(PROJECT) == {f"{PROJECT}/a/~partial-0123"}
+
     def test_it_says_so(self, backend: StorageBackend) -> None:
         assert backend.capabilities.writable is False
+        assert backend.capabilities.lists_unfinished is True
 
 
 class TestOtherProtocol(WrapperFixtures, StorageBackendTests):

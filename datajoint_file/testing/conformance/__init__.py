@@ -10,12 +10,13 @@ from datajoint_file.testing.conformance.concurrency import ConcurrencyTests
 from datajoint_file.testing.conformance.deleting import DeletingTests
 from datajoint_file.testing.conformance.network import NetworkTests
 from datajoint_file.testing.conformance.reading import ReadingTests
+from datajoint_file.testing.conformance.unfinished import UnfinishedTests
 from datajoint_file.testing.conformance.uploading import UploadingTests
 
 __all__ = ["NetworkTests", "ReadingTests", "StorageBackendTests"]
 
 
-class StorageBackendTests(ReadingTests, UploadingTests, DeletingTests, ConcurrencyTests):
+class StorageBackendTests(ReadingTests, UploadingTests, DeletingTests, UnfinishedTests, ConcurrencyTests):
     """Every promise of `StorageBackend`.
 
     Inherit in a class whose name pytest collects, and override:

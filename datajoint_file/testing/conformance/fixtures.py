@@ -25,7 +25,7 @@ class BackendFixtures:
     part_size : int
         Bytes of one part of a large object, as the backend under test was made.
     page_size : int
-        How many objects the store lists in one reply; 0 if it has no pages, or too large ones to try.
+        How many objects the store lists in one reply, as the backend under test was made; 0 if there are no pages.
     in_process : bool
         Whether the store lies in this process's memory, which is then not bounded, and not shared with children.
     races_in_parts : bool
@@ -92,6 +92,8 @@ def unsafe_keys(project: str) -> list[str]:
         f"s3://{project}/a",
         *(f"{project}/{component}" for component in components),
         *(f"{project}/{component}/../../b" for component in components),
+        f"{project}/a/~partial-0123456789abcdef",
+        f"{project}/~partial-0123456789abcdef/a",
     ]
 
 

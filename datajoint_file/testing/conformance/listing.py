@@ -43,10 +43,12 @@ class ListingTests(BackendFixtures):
         assert keys <= {found.key for found in backend.list(self.project)}
 
     def test_list_is_complete_beyond_one_page(self, backend: StorageBackend, raw: RawStore, prefix: str) -> None:
-        keys = {f"{prefix}/{number}" for number in range(self.page_size + 1)}
+        keys = {f"{prefix}/{number}" for number in range(2 * self.page_size + 1)}
         for key in keys:
             raw.put(key, b"")
-        assert {found.key for found in backend.list(prefix)} == keys
+        found = [found.key for found in backend.list(prefix)]
+        assert set(found) == keys
+        assert len(found) == len(keys)
 
     def test_what_is_no_prefix_is_not_listed(self, backend: StorageBackend) -> None:
         for prefix in unsafe_keys(self.project):

@@ -76,6 +76,21 @@ class UploadingTests(BackendFixtures):
         assert raw.get(key) == b"spikes"
         assert not stream.closed
 
+    def test_marks_of_a_project_are_objects(self, backend: StorageBackend, raw: RawStore, key: str) -> None:
+        """What lies below ``~registry`` and the like says whose project it is; no row's object is there."""
+        key = key.replace("/", "/~registry/", 1)
+        place = key.rpartition("/")[0]
+        backend.upload(key, io.BytesIO(b"{}"))
+        assert raw.get(key) == read(backend, key) == b"{}"
+        assert backend.stat(key).size == 2
+        for prefix in (place, f"{self.project}/~registry", self.project, ""):
+            assert key in {found.key for found in backend.list(prefix)}
+        with pytest.raises(ObjectExistsError):
+            backend.upload(key, io.BytesIO(b"{}"))
+        backend.delete(key)
+        assert not raw.exists(key)
+        assert list(backend.list(place)) == []
+
     @pytest.mark.parametrize("name", NAMES)
     def test_names_are_stored_literally(self, backend: StorageBackend, raw: RawStore, prefix: str, name: str) -> None:
         backend.upload(f"{prefix}/{name}", io.BytesIO(name.encode()))
