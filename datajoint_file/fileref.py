@@ -12,6 +12,7 @@ from html import escape
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from datajoint_file.errors import printable
 from datajoint_file.metadata import FileMetadata, format_timestamp
 from datajoint_file.pipeline import Pipeline
 from datajoint_file.registry import pipeline_named
@@ -221,12 +222,12 @@ class FileRef:
         }
         cells = "".join(
             f'<tr><th style="text-align:left;padding:0 1em 0 0">{name}</th>'
-            f'<td style="text-align:left"><code>{escape(value)}</code></td></tr>'
+            f'<td style="text-align:left"><code>{escape(printable(value))}</code></td></tr>'
             for name, value in rows.items()
         )
         return (
             '<div style="border:1px solid #8886;border-radius:6px;padding:.5em 1em;display:inline-block">'
-            f"<strong>{escape(self.original_name)}</strong><table>{cells}</table></div>"
+            f"<strong>{escape(printable(self.original_name))}</strong><table>{cells}</table></div>"
         )
 
     def _pipeline(self) -> Pipeline:

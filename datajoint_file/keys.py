@@ -146,7 +146,7 @@ def check_object_key(key: str) -> str:
     ------
     UnsafePathError
         If *key* is absolute, has an empty, ``.`` or ``..`` component, fewer than two components, more than
-        1024 bytes, or a character that `encode_component` would not have written.
+        1024 bytes, or a character or an outer dot that `encode_component` would not have written.
 
     Examples
     --------
@@ -161,7 +161,8 @@ def check_object_key(key: str) -> str:
         raise UnsafePathError(f"path = {shown} leaves the project")
     if len(key) > MAX_KEY_BYTES:
         raise UnsafePathError(f"path = {shown} is longer than {MAX_KEY_BYTES} bytes")
-    if len(components) < 2 or not all(map(_COMPONENT.fullmatch, components)):
+    has_outer_dot = any(component.startswith(".") or component.endswith(".") for component in components[1:])
+    if len(components) < 2 or has_outer_dot or not all(map(_COMPONENT.fullmatch, components)):
         raise UnsafePathError(f"path = {shown} is not an object key: expected project/…/name, percent-encoded")
     return key
 
@@ -303,6 +304,15 @@ def new_object_key(project: str, pattern: PartitionPattern, place: Place, name: 
             "shorten the file name, or leave long key attributes out of partition_pattern"
         )
     return key
+
+
+def is_made_for(key: str, project: str, digest: str, write_id: str = "") -> bool:
+    """Tell whether *key* can be what `new_object_key` made of a key's digest and a write id (any, if empty)."""
+    try:
+        check_object_key(key)
+    except UnsafePathError:
+        return False
+    return key.startswith(f"{project}/") and f"/{digest}-{write_id}{'/' if write_id else ''}" in key
 
 
 def _base32(digest: bytes) -> str:

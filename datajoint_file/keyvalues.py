@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import struct
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import ROUND_HALF_UP, Context, Decimal, InvalidOperation, Overflow
@@ -257,6 +257,8 @@ def _to_bytes(value: Any) -> bytes:
 
 
 def _to_str(value: Any) -> str:
+    if isinstance(value, Mapping | Set | list | tuple | np.ndarray):  # DataJoint would put it into SQL as it is
+        raise TypeError("not a single value")
     text = value.decode() if isinstance(value, bytes | bytearray) else value
     text = str.__str__(text) if isinstance(text, str) else str(text)  # of an Enum of texts, the text
     text.encode()  # raises UnicodeEncodeError for what is no text to a database

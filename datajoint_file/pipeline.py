@@ -23,6 +23,7 @@ from datajoint_file.errors import (
     StorageError,
     UnknownProjectError,
     VerificationError,
+    printable,
 )
 from datajoint_file.keys import Place, check_name, new_object_key, new_write_id
 from datajoint_file.metadata import FileMetadata
@@ -307,7 +308,7 @@ def _target(destination: str | os.PathLike[str], name: str) -> Path:
         path = path / check_name(name)
     if path.exists() and not path.is_file():  # a device must not be replaced by a file, even if the user may
         kind = "a directory" if path.is_dir() else "a FIFO, socket or device"
-        raise DestinationError(f"{path} is {kind}; give a file's path, or another directory")
+        raise DestinationError(f"{printable(str(path))} is {kind}; give a file's path, or another directory")
     return path
 
 
@@ -320,8 +321,8 @@ def _is_there(target: Path, metadata: FileMetadata, *, overwrite: bool) -> bool:
     if overwrite:
         return False
     raise DestinationExistsError(
-        f"{target} exists and differs from {metadata.original_name} ({metadata.size} bytes, {metadata.hash}); it was "
-        "left as it is. Pass overwrite=True to replace it, or give another destination"
+        f"{printable(str(target))} exists and differs from {printable(metadata.original_name)} ({metadata.size} bytes, "
+        f"{metadata.hash}); it was left as it is. Pass overwrite=True to replace it, or give another destination"
     )
 
 
@@ -330,6 +331,6 @@ def _is_equal(target: Path, metadata: FileMetadata) -> bool:
         return target.is_file() and target.stat().st_size == metadata.size and hash_file(target) == metadata.hash
     except OSError as error:
         raise DestinationError(
-            f"{target} exists and cannot be compared with {metadata.original_name}: {error.strerror or error}; it was "
-            "left as it is. Give another destination"
+            f"{printable(str(target))} exists and cannot be compared with {printable(metadata.original_name)}: "
+            f"{error.strerror or error}; it was left as it is. Give another destination"
         ) from error

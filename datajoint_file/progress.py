@@ -10,6 +10,8 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from datajoint_file.errors import printable
+
 Advance = Callable[[int], object]
 """Told the number of bytes that have just been moved."""
 
@@ -37,7 +39,9 @@ def progress_bar(description: str, total: int | None, show: bool | None = None) 
         warnings.simplefilter("ignore")  # a notebook without ipywidgets gets a text bar; that needs no warning
         from tqdm.auto import tqdm
     delay = 0.0 if show else DELAY_SECONDS
-    with tqdm(total=total, desc=description, unit="B", unit_scale=True, delay=delay, leave=bool(show)) as bar:
+    with tqdm(
+        total=total, desc=printable(description), unit="B", unit_scale=True, delay=delay, leave=bool(show)
+    ) as bar:
         yield bar.update
 
 

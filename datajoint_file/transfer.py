@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from datajoint_file.errors import DestinationError, HashMismatchError, SizeMismatchError
+from datajoint_file.errors import DestinationError, HashMismatchError, SizeMismatchError, printable
 from datajoint_file.progress import Advance
 from datajoint_file.storage.backend import CHUNK_SIZE, Reader
 
@@ -157,5 +157,5 @@ def _destination_errors(target: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise DestinationError(
-            f"{target} cannot be written: {error.strerror or error}; nothing was left there"
+            f"{printable(str(target))} cannot be written: {error.strerror or error}; nothing was left there"
         ) from error

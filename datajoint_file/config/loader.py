@@ -38,7 +38,8 @@ OVERRIDE_PREFIX = "DATAJOINT_FILE__"
 
 _Location = tuple[str, ...]
 
-_USER_OF_URL = re.compile(r"//[^/@]*@")
+_USER_OF_URL = re.compile(r"//\S*@")
+_QUERY_OF_URL = re.compile(r"(//[^?\s]*\?)\S*")
 
 _WHY = {
     "missing": "it is missing",
@@ -76,10 +77,12 @@ def load_settings(path: Path) -> Settings:
         document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise ConfigurationNotFoundError(f"{path} does not exist; `datajoint-file init` writes one") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from error
+    except UnicodeDecodeError as error:  # this and the next are not chained: they carry the whole file
+        raise ConfigurationError(f"{path} cannot be read: {error}") from None
     except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"{path} is not valid TOML: {error}") from error
+        raise ConfigurationError(f"{path} is not valid TOML: {error}") from None
     return parse_settings(document, origin=str(path), directory=path.parent)
 
 
@@ -214,8 +217,13 @@ class _Reading:
         if "credentials" in location or "options" in location:
             return " = ***"
         if isinstance(value, str):
-            return f" = {json.dumps(_USER_OF_URL.sub('//***@', value), ensure_ascii=False)}"
+            return f" = {json.dumps(_without_secrets(value), ensure_ascii=False)}"
         return f" = {value!r}"
+
+
+def _without_secrets(text: str) -> str:
+    """Return *text* without the password of a URL, in which any character may stand, and its query: a signature."""
+    return _QUERY_OF_URL.sub(r"\1***", _USER_OF_URL.sub("//***@", text))
 
 
 def _copied(value: Any) -> Any:

@@ -95,7 +95,7 @@ def _check_other_protocol(storage: StorageSettings, complain: Complaint) -> None
         raise complain(
             key, f'backend = "{storage.backend}" does not take it', ", ".join(sorted(_ALWAYS | _ANY_PROTOCOL))
         )
-    if storage.path and re.search(r"//[^/]*:[^/]*@", storage.path):
+    if storage.path and re.search(r"//\S*:\S*@", storage.path):
         raise complain("path", "it holds a user and a password", "a path; name them in credentials")
     if (storage.path is None) == (storage.bucket is None):
         raise complain("path", f'backend = "{storage.backend}" needs either path or bucket', "a directory of the store")

@@ -48,7 +48,8 @@ class StorageSettings(_Section):
     )
     container: Annotated[str | None, Field(pattern=r"^[^/\s]+$", description="the name of a container of azure")] = None
     endpoint_url: Annotated[
-        str | None, Field(pattern=r"^https?://[^@\s]+$", description="an http(s) URL, without user and password")
+        str | None,
+        Field(pattern=r"^https?://[^@?#\s]+$", description="an http(s) URL, without user, password and query"),
     ] = None
     region: Annotated[str | None, Field(min_length=1, description="a region's name")] = None
     durability: Annotated[Literal["full", "none"], Field(description='"full" or "none"')] = "full"

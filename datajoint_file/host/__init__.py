@@ -1,6 +1,6 @@
 """DataJoint, and how this package is hooked into it.
 
-With ``cli`` the only importer of ``datajoint``. The hooks wrap nine of DataJoint's functions; every signature is
+With ``cli`` the only importer of ``datajoint``. The hooks wrap ten of DataJoint's functions; every signature is
 checked before the first is replaced, so that an upgrade of DataJoint fails here, by name, and not in the middle of an
 insert. What they rest on is asserted in ``tests/host``.
 """
@@ -28,6 +28,7 @@ HOOKS = (
         ("definition", "context", "adapter", "table_name", "config"),
         declare.prepare_declare,
     ),
+    Hook(Connection, "start_transaction", ("self",), outcomes.start_transaction),
     Hook(Connection, "commit_transaction", ("self",), outcomes.commit_transaction),
     Hook(Connection, "cancel_transaction", ("self",), outcomes.cancel_transaction),
     Hook(Table, "declare", ("self", "context"), tables.declare),

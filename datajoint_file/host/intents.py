@@ -204,7 +204,7 @@ class Intents:
             args += [number, json.dumps(row)]
         return self.side.execute(
             f"UPDATE {self.table} {self._by_number} SET state = '{STORED}', metadata = CASE number {choice} END, "
-            f"lease_until = {self._from_now} WHERE holder = %s AND {condition}",
+            f"lease_until = {self._from_now} WHERE holder = %s AND state <> '{RECLAIMED}' AND {condition}",
             (*args, lease_seconds, holder, *numbers),
         )
 
@@ -214,7 +214,7 @@ class Intents:
             condition, args = self._numbered(part)
             self.side.execute(
                 f"UPDATE {self.table} {self._by_number} SET lease_until = {self._from_now} "
-                f"WHERE holder = %s AND {condition}",
+                f"WHERE holder = %s AND state <> '{RECLAIMED}' AND {condition}",
                 (lease_seconds, holder, *args),
             )
 
@@ -236,17 +236,18 @@ class Intents:
     def delete_sql(self, numbers: Sequence[int], holders: Sequence[str]) -> tuple[str, list[Any]]:
         """Return the statement that claims *numbers*: it deletes those that one of *holders* holds."""
         condition, args = self._numbered(numbers)
+        condition = f"holder IN %s AND state <> '{RECLAIMED}' AND {condition}"
         if self.is_mysql:
-            return (
-                f"DELETE {self.table} FROM {self.table} FORCE INDEX (PRIMARY) WHERE holder IN %s AND {condition}",
-                [tuple(holders), *args],
-            )
-        return f"DELETE FROM {self.table} WHERE holder IN %s AND {condition} RETURNING number", [tuple(holders), *args]
+            sql = f"DELETE {self.table} FROM {self.table} FORCE INDEX (PRIMARY) WHERE {condition}"
+        else:
+            sql = f"DELETE FROM {self.table} WHERE {condition} RETURNING number"
+        return sql, [tuple(holders), *args]
 
     def held(self, numbers: Sequence[int], holders: Sequence[str]) -> set[int]:
         """Return those of *numbers* that everybody can see and one of *holders* holds, also if they are locked."""
         condition, args = self._numbered(numbers)
-        sql = f"SELECT number FROM {self.table} {self._by_number} WHERE holder IN %s AND {condition}"
+        condition = f"holder IN %s AND state <> '{RECLAIMED}' AND {condition}"
+        sql = f"SELECT number FROM {self.table} {self._by_number} WHERE {condition}"
         return {int(row[0]) for row in self.side.query(sql, (tuple(holders), *args))}
 
     def unlocked(self, numbers: Sequence[int]) -> set[int]:

@@ -27,7 +27,7 @@ from datajoint_file.errors import DataJointFileError, JournalWarning, LeaseLostE
 from datajoint_file.host.attached import Attached
 from datajoint_file.host.intents import BEGUN, STORED, Intent, Intents, parts
 from datajoint_file.host.side import Rows, side_of
-from datajoint_file.keys import key_digest
+from datajoint_file.keys import is_made_for, key_digest
 from datajoint_file.metadata import FileMetadata
 from datajoint_file.pipeline import Upload
 
@@ -162,6 +162,8 @@ class Entries:
                 described = FileMetadata.from_json(json.loads(metadata))
             except (DataJointFileError, ValueError, TypeError):
                 continue  # not written by us, or by a newer version: nothing to build on
+            if not is_made_for(described.path, described.project, digest, write_id):
+                continue
             self._stored.setdefault((attribute, digest), []).append(Stored(int(number), write_id, described))
 
     def adopt(self, upload: Upload, accept: Callable[[FileMetadata], FileMetadata | None]) -> FileMetadata | None:

@@ -51,13 +51,18 @@ def mend(connection: Any) -> None:
         connection.connect()
 
 
-def abandon(connection: Any) -> None:
-    """Give a connection up that was interrupted between a statement and its reply, and connect again.
+def sever(connection: Any) -> None:
+    """Close a connection that was interrupted between a statement and its reply: the next would get this one's.
 
-    The reply would be taken for that of the next statement. The server rolls back.
+    The server rolls back. DataJoint finds the connection lost when it next uses it, and says so in a transaction.
     """
     driver = connection._conn
     with suppress(Exception):
         driver.close() if connection.adapter.backend == "postgresql" else driver._force_close()
+
+
+def abandon(connection: Any) -> None:
+    """Give a connection up together with its transaction, and connect again if that is possible."""
+    sever(connection)
     with suppress(Exception):
         mend(connection)

@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Any
 
 import datajoint as dj
-from datajoint.errors import LostConnectionError
+from datajoint.errors import DataJointError, LostConnectionError
 
 from datajoint_file.errors import OutcomeUnknownError
 from datajoint_file.host.attached import Attached
@@ -24,6 +24,10 @@ from datajoint_file.host.side import side_of
 
 WAIT_SECONDS = 5.0
 """How long a commit that was not answered is asked after, before its caller is told that nobody knows."""
+
+
+_IN_ERROR = 3
+"""``PQTRANS_INERROR`` of libpq."""
 
 
 class Outcome(Enum):
@@ -67,15 +71,17 @@ def resolve(error: OutcomeUnknownError, *, connection: Any = None) -> Outcome:
 def outcome_of(writes: Sequence[Write], connection: Any) -> Outcome:
     """Return what became of the transaction that claimed *writes*."""
     found = {_outcome_in(schema, writes, connection) for schema in {write.schema for write in writes}}
-    return next((outcome for outcome in (Outcome.OPEN, Outcome.ROLLED_BACK) if outcome in found), Outcome.COMMITTED)
+    return next((outcome for outcome in (Outcome.COMMITTED, Outcome.OPEN) if outcome in found), Outcome.ROLLED_BACK)
 
 
 def _outcome_in(schema: str, writes: Sequence[Write], connection: Any) -> Outcome:
+    """Ask the intents of one schema. All share the transaction's fate, but those before a savepoint it went back to."""
     intents = Intents(side_of(connection), schema)
-    numbers = [write.number for write in writes if write.schema == schema]
-    if intents.unlocked(numbers):  # asked first: what is committed in between is then not there
-        return Outcome.ROLLED_BACK
-    return Outcome.OPEN if intents.present(numbers) else Outcome.COMMITTED
+    numbers = {write.number for write in writes if write.schema == schema}
+    unlocked = intents.unlocked(sorted(numbers))  # asked first: what is committed in between is then not there
+    if numbers - intents.present(sorted(numbers)):
+        return Outcome.COMMITTED
+    return Outcome.ROLLED_BACK if unlocked else Outcome.OPEN
 
 
 class Claims:
@@ -93,6 +99,14 @@ def claims_of(connection: Any) -> Claims:
 _claims = Attached(Claims)
 
 
+def start_transaction(original: Callable[[Any], None], connection: Any) -> None:
+    """Let DataJoint start a transaction, in which nothing has been claimed yet."""
+    original(connection)
+    claims = _claims.known(connection)
+    if claims is not None:
+        claims.writes = ()
+
+
 def commit_transaction(original: Callable[[Any], None], connection: Any) -> None:
     """Let DataJoint commit; where files were inserted and the reply is lost, find out what happened.
 
@@ -107,7 +121,7 @@ def commit_transaction(original: Callable[[Any], None], connection: Any) -> None
     writes = claims.writes if claims else ()
     if not writes:
         return original(connection)
-    driver = connection._conn
+    driver, has_failed = connection._conn, _has_failed(connection)
     try:
         original(connection)
     except Exception as error:
@@ -117,7 +131,18 @@ def commit_transaction(original: Callable[[Any], None], connection: Any) -> None
         claims_of(connection).writes = ()
         _raise_unless_committed(writes, connection, error)
     claims_of(connection).writes = ()
+    if has_failed:
+        raise DataJointError(
+            f"A statement of this transaction had failed, so PostgreSQL has rolled it back: none of its {len(writes)} "
+            "files was inserted. Insert again; what is stored is not sent again"
+        )
     return None
+
+
+def _has_failed(connection: Any) -> bool:
+    """Tell whether a commit is going to be a rollback, which PostgreSQL does without saying so."""
+    is_postgresql = connection.adapter.backend == "postgresql"
+    return is_postgresql and bool(connection._conn.get_transaction_status() == _IN_ERROR)
 
 
 def cancel_transaction(original: Callable[[Any], None], connection: Any) -> None:

@@ -9,9 +9,9 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, NoReturn
 
 from datajoint.connection import translate_query_error
 from datajoint.errors import LostConnectionError
@@ -47,14 +47,15 @@ class SideConnection:
     """
 
     def __init__(self, connection: Any) -> None:
-        self._conn_info = connection.conn_info
-        self._charset = connection._config["connection.charset"]
         self.adapter = connection.adapter
-        self._is_encrypted = _is_encrypted(connection._conn, self.backend)
+        self._connect = _connector(connection)
         self._sessions: dict[int, _Session] = {}
 
     def __repr__(self) -> str:
         return f"SideConnection({self.backend})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a connection to a database is not pickled: connect again in the other process")
 
     @property
     def backend(self) -> str:
@@ -63,7 +64,12 @@ class SideConnection:
 
     def table(self, schema: str, name: str) -> str:
         """Return the quoted name of a table."""
-        return str(self.adapter.make_full_table_name(schema, name))
+        return f"{self.quoted(schema)}.{self.quoted(name)}"
+
+    def quoted(self, name: str) -> str:
+        """Return a name quoted for SQL. DataJoint's own quoting takes for granted that no name holds a quote."""
+        quote = '"' if self.backend == "postgresql" else "`"
+        return f"{quote}{name.replace(quote, 2 * quote)}{quote}"
 
     def execute(self, sql: str, args: Sequence[Any] = ()) -> int:
         """Run one statement and return how many rows it concerned."""
@@ -144,21 +150,6 @@ class SideConnection:
         with suppress(Exception):
             driver.close() if self.backend == "postgresql" else driver._force_close()
 
-    def _connect(self) -> Any:
-        info = self._conn_info
-        arguments = {"host": info["host"], "port": info["port"], "user": info["user"], "password": info["passwd"]}
-        if info.get("database_name"):
-            arguments["dbname"] = info["database_name"]
-        use_tls = info.get("ssl") if self._is_encrypted else False
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*deprecated.*")  # of arguments that DataJoint gives to PyMySQL
-            driver = self.adapter.connect(**arguments, charset=self._charset, use_tls=use_tls)
-        if self.backend == "mysql":
-            _allow_many_statements(driver)
-        with self.adapter.get_cursor(driver) as cursor:
-            cursor.execute(_SETTINGS[self.backend])
-        return driver
-
 
 class _Session:
     """The driver's connection of one process."""
@@ -172,6 +163,34 @@ class _Session:
 def side_of(connection: Any) -> SideConnection:
     """Return the second connection that belongs to *connection*. It is opened by the first statement."""
     return _sides.of(connection)
+
+
+def _connector(connection: Any) -> Callable[[], Any]:
+    """Return what opens another connection like *connection*. A function, for its secrets show in no listing."""
+    adapter, info = connection.adapter, connection.conn_info
+    charset = connection._config["connection.charset"]
+    use_tls = info.get("ssl") if _is_encrypted(connection._conn, adapter.backend) else False
+    database = {"dbname": info["database_name"]} if info.get("database_name") else {}
+
+    def connect() -> Any:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*deprecated.*")  # of arguments that DataJoint gives to PyMySQL
+            driver = adapter.connect(
+                host=info["host"],
+                port=info["port"],
+                user=info["user"],
+                password=info["passwd"],
+                charset=charset,
+                use_tls=use_tls,
+                **database,
+            )
+        if adapter.backend == "mysql":
+            _allow_many_statements(driver)
+        with adapter.get_cursor(driver) as cursor:
+            cursor.execute(_SETTINGS[adapter.backend])
+        return driver
+
+    return connect
 
 
 def _is_encrypted(driver: Any, backend: str) -> bool:

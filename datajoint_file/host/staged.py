@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from datajoint_file.errors import UnsupportedValueError
+from datajoint_file.errors import UnsupportedValueError, brief
 from datajoint_file.host.journal import Write
+from datajoint_file.keys import is_made_for
 from datajoint_file.metadata import FileMetadata
 
 
@@ -56,13 +57,13 @@ class Staged:
         """``sha256:`` and 64 hexadecimal digits."""
         return self.metadata.hash
 
-    def check(self, table: str, attribute: str, key_digest: str) -> None:
+    def check(self, project: str, table: str, attribute: str, key_digest: str) -> None:
         """Raise unless this is what it was staged for.
 
         Raises
         ------
         UnsupportedValueError
-            If it was staged for another table, attribute or primary key.
+            If it was staged for another project, table, attribute or primary key, or `stage` has not made it.
         """
         if (self.table, self.attribute) != (table, attribute):
             raise UnsupportedValueError(
@@ -72,4 +73,8 @@ class Staged:
         if self.key_digest != key_digest:
             raise UnsupportedValueError(
                 "the file was staged for another primary key; stage it with the key of its row, or insert the path"
+            )
+        if not is_made_for(self.path, project, key_digest, self.write.write_id if self.write else ""):
+            raise UnsupportedValueError(
+                f"{brief(self.path)} is not the key of a file that was staged for this row in the project {project!r}"
             )

@@ -144,7 +144,7 @@ class Statement:
         value: Staged = row.values[name]
         place = self.place(row, name)
         with located(place, row.index, 1):
-            value.check(self.name, name, key_digest(place.key))
+            value.check(self._pipeline().project, self.name, name, key_digest(place.key))
         return value
 
     def _added(self, staged: dict[Slot, Staged]) -> dict[Slot, Any]:

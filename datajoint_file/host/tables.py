@@ -35,7 +35,7 @@ from datajoint_file.host.codec import Checked, Ingested, file_attributes
 from datajoint_file.host.declare import has_file_attributes
 from datajoint_file.host.hooks import original_of
 from datajoint_file.host.journal import Journal
-from datajoint_file.host.lost import is_lost
+from datajoint_file.host.lost import is_lost, sever
 from datajoint_file.host.outcomes import claims_of
 from datajoint_file.host.pipelines import pipeline_of
 from datajoint_file.host.registration import register
@@ -184,7 +184,9 @@ def _writing(statement: Statement, *, is_open: bool) -> Iterator[None]:
                     with suppress(Exception):  # the failure itself matters more, and gc --scan finds them too
                         statement.give_back()
                 raise
-    except Exception as error:
+    except BaseException as error:
+        if is_open and not isinstance(error, Exception):
+            sever(connection)  # interrupted, perhaps between a statement and its reply
         if isinstance(error, LostConnectionError) or not is_lost(error, driver):
             raise
         raise LostConnectionError(

@@ -16,6 +16,7 @@ from typing import Any
 
 from datajoint_file.errors import DataJointFileError
 from datajoint_file.host.journal import LEASE_SECONDS, Entries
+from datajoint_file.host.lost import sever
 from datajoint_file.host.names import table_name
 from datajoint_file.keys import Place
 from datajoint_file.metadata import FileMetadata
@@ -87,7 +88,11 @@ class _Care:
 
     def __call__(self) -> None:
         """Ping the user's connection; now and then renew the leases, and tell what is complete."""
-        self._connection.adapter.ping(self._connection._conn)
+        try:
+            self._connection.adapter.ping(self._connection._conn)
+        except BaseException:
+            sever(self._connection)
+            raise
         moment = time.monotonic()
         try:
             if moment - self._renewed > LEASE_SECONDS / 6:

@@ -10,7 +10,7 @@ from typing import Any
 
 import datajoint as dj
 import pytest
-from datajoint.errors import LostConnectionError
+from datajoint.errors import DataJointError, LostConnectionError
 
 import datajoint_file
 from datajoint_file import Outcome, OutcomeUnknownError
@@ -220,3 +220,45 @@ def test_a_job_whose_connection_is_lost_is_marked_as_an_error(schema: Any, relay
     Movie.populate(reserve_jobs=True, suppress_errors=True)
     assert count(Movie, truth) == 0
     assert Movie.jobs.errors.to_arrays("status").tolist() == ["error"]
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_a_commit_that_postgresql_turns_into_a_rollback_is_an_error(table: Any, truth: Any) -> None:
+    connection = table().connection
+    with pytest.raises(DataJointError, match="none of its 1 files was inserted"), connection.transaction:
+        table.insert1({"id": 1, "raw": ("a.dat", b"1")})
+        with pytest.raises(Exception, match="division by zero"):
+            connection.query("SELECT 1/0")
+    assert count(table, truth) == 0
+    assert not connection.in_transaction
+
+
+def test_a_savepoint_that_was_gone_back_to_does_not_hide_the_commit(table: Any, relay: Relay, truth: Any) -> None:
+    connection = table().connection
+    with connection.transaction:
+        table.insert1({"id": 1, "raw": ("a.dat", b"1")})
+        connection.query("SAVEPOINT here")
+        table.insert1({"id": 2, "raw": ("a.dat", b"2")})
+        connection.query("ROLLBACK TO SAVEPOINT here")
+        before_statement(connection, "COMMIT", lambda: relay.lose_reply(local_port(connection)))
+    assert count(table, truth) == 1
+
+
+def test_an_interrupt_in_the_users_transaction_ends_it(table: Any, truth: Any) -> None:
+    connection = table().connection
+    query = connection.query
+
+    def interrupted(sql: str, *args: Any, **options: Any) -> Any:
+        if sql.startswith("INSERT INTO"):
+            del connection.query
+            query(sql, *args, **options)
+            raise KeyboardInterrupt
+        return query(sql, *args, **options)
+
+    with pytest.raises(KeyboardInterrupt), connection.transaction:
+        connection.query = interrupted
+        table.insert1({"id": 1, "raw": ("a.dat", b"1")})
+    assert not connection.in_transaction
+    assert count(table, truth) == 0
+    table.insert1({"id": 1, "raw": ("a.dat", b"1")})
+    assert count(table, truth) == 1
