@@ -9,6 +9,7 @@ help:
 	@echo "make demo-shell    a Python prompt with the tables of the tour"
 	@echo "make clean-demo    remove what the tour has left"
 	@echo "make test          all tests, against real servers that they start themselves (TESTS=path: only these)"
+	@echo "make release       tests with ten gigabytes, before a release"
 	@echo "make check         style, types, import layers, documentation"
 	@echo "make docs          build the documentation into site/"
 
@@ -52,10 +53,15 @@ clean-demo:
 
 # ---- Tests, checks, documentation ----
 
-.PHONY: test check docs
+.PHONY: test release check docs
 test: .venv/installed-dev
 	@.venv/bin/python -m tests.servers.install
 	.venv/bin/python -m pytest --numprocesses auto $(TESTS)
+
+# Tens of gigabytes, minutes: before a release.
+release: .venv/installed-dev
+	@.venv/bin/python -m tests.servers.install
+	.venv/bin/python -m pytest -m release tests/release
 
 check: .venv/installed-dev docs
 	.venv/bin/ruff check .

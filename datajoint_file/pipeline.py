@@ -90,7 +90,7 @@ class Pipeline:
     @property
     def backend(self) -> StorageBackend:
         """The store that new objects go to."""
-        return self._backend_of(self.project)
+        return self.backend_of(self.project)
 
     def check(self, source: Source, place: Place) -> None:
         """Raise if *source* could not be named at *place*. Reads nothing of it.
@@ -197,7 +197,7 @@ class Pipeline:
         SizeMismatchError
             If it has not the recorded size.
         """
-        file = self._backend_of(metadata.project).open(metadata.path, **options)
+        file = self.backend_of(metadata.project).open(metadata.path, **options)
         found = file.seek(0, os.SEEK_END)
         if found != metadata.size:
             file.close()
@@ -251,13 +251,20 @@ class Pipeline:
 
     def exists(self, metadata: FileMetadata) -> bool:
         """Tell whether the object is in the store; raise if the store cannot be asked."""
-        return self._backend_of(metadata.project).exists(metadata.path)
+        return self.backend_of(metadata.project).exists(metadata.path)
 
     def url(self, metadata: FileMetadata) -> str:
         """Return the object's address without credentials."""
-        return self._backend_of(metadata.project).url(metadata.path)
+        return self.backend_of(metadata.project).url(metadata.path)
 
-    def _backend_of(self, project: str) -> StorageBackend:
+    def backend_of(self, project: str) -> StorageBackend:
+        """Return the store that has the objects of *project*: this one's, or one that is only read.
+
+        Raises
+        ------
+        UnknownProjectError
+            If the configuration does not say where they are.
+        """
         backend = self._backends.get(project)
         if backend is None:
             backend = self._backends.setdefault(project, self._opened(project))
@@ -278,7 +285,7 @@ class Pipeline:
     def _verified(self, metadata: FileMetadata, advance: Advance) -> Iterator[VerifyingReader]:
         """Open a stored file for reading to the end, and say which one it was if it is not what it should be."""
         try:
-            with self._backend_of(metadata.project).open(metadata.path) as file:
+            with self.backend_of(metadata.project).open(metadata.path) as file:
                 yield VerifyingReader(file, metadata.size, metadata.hash, advance)
         except VerificationError as error:
             raise type(error)(f"{metadata.path}: {error}. {_CORRUPT}") from error

@@ -1,0 +1,79 @@
+"""What ``--state FILE`` keeps between runs of a command: the task, and how far it came.
+
+What a position means is the business of who made it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+_STATE_OF = "datajoint-file verify"
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The file that remembers between runs how far they came.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    task : dict
+        What is verified: the position of another task is none of this one.
+    """
+
+    path: Path
+    task: dict[str, Any]
+
+    def recall(self) -> str | None:
+        """Return where to go on; None for the beginning. Refuses what could not be written at the end.
+
+        Raises
+        ------
+        click.UsageError
+            If the file is another one's, or cannot be written.
+        """
+        if not self.path.parent.is_dir() or not os.access(self.path.parent, os.W_OK):
+            raise click.UsageError(f"--state {self.path}: {self.path.absolute().parent} is no directory to write in")
+        document = self._read()
+        return document.get("position") if document.get("task") == self.task else None
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            document = json.loads(self.path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise self._not_ours() from error
+        if not isinstance(document, dict) or document.get("state of") != _STATE_OF:
+            raise self._not_ours()
+        return document
+
+    def _not_ours(self) -> click.UsageError:
+        return click.UsageError(
+            f"--state {self.path} is not a file that `{_STATE_OF}` has written, and was left as it is; name another, "
+            "or remove it"
+        )
+
+    def keep(self, position: str | None) -> None:
+        """Write where the next run goes on. The file is the old one or the new one, never a part of it."""
+        text = json.dumps({"state of": _STATE_OF, "task": self.task, "position": position}, indent=2)
+        descriptor, partial = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(f"{text}\n")
+                file.flush()
+                os.fsync(file.fileno())
+            Path(partial).replace(self.path)
+        except BaseException:
+            with suppress(OSError):
+                Path(partial).unlink()
+            raise

@@ -1,0 +1,118 @@
+"""``datajoint-file verify``: whether stored files are those that were inserted.
+
+The checking is done by `datajoint_file.host.verify`; what ``--state`` remembers is kept in `memory`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import datajoint as dj
+from rich.console import Console
+
+from datajoint_file.cli.memory import Memory
+from datajoint_file.cli.output import console, print_check, print_json
+from datajoint_file.doctor import Check
+from datajoint_file.host.targets import connect, targets_named
+from datajoint_file.host.verify import run
+from datajoint_file.verification import EVERYTHING_MISSING, LEVELS, Budget, Finding, VerifyReport
+
+_EXAMPLES = """\b
+Examples:
+  datajoint-file verify lab_ephys
+  datajoint-file verify lab_ephys.Recording lab_ephys.Recording.Trace --level size
+  datajoint-file verify lab_ephys --budget 2h --state /var/lib/lab/verify.json
+"""
+
+
+@click.command(epilog=_EXAMPLES, short_help="Check stored files against their rows.")
+@click.argument("names", nargs=-1, required=True, metavar="SCHEMA[.TABLE]...")
+@click.option(
+    "--level",
+    type=click.Choice(LEVELS),
+    default="content",
+    show_default=True,
+    help="Ask whether each object exists, compare its size too, or read it all and compare the hash.",
+)
+@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Objects examined at a time.")
+@click.option("--budget", default=None, metavar="AMOUNT", help="Stop after so many bytes (10GB) or so long (30min).")
+@click.option(
+    "--state",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Go on where the last run with this file stopped, and remember where this one does.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@click.pass_context
+def verify(
+    ctx: click.Context,
+    names: tuple[str, ...],
+    level: str,
+    workers: int | None,
+    budget: str | None,
+    state: Path | None,
+    as_json: bool,
+) -> None:
+    """Compare the files that rows name with what is in the store. Nothing is changed.
+
+    SCHEMA stands for all its tables with `file` attributes, SCHEMA.Table for one, SCHEMA.Table.Part for a part table.
+
+    With --budget and --state a run from cron does a piece of the work each time and begins again when it has come to
+    the end.
+
+    Exit code 0 if nothing is wrong with what was checked (also if the budget was used up), 1 if there are problems, 3
+    if the store could not be reached.
+    """
+    check_budget(budget)
+    memory = None if state is None else Memory(state, {"names": sorted(names), "level": level})
+    after = None if memory is None else memory.recall()
+    try:
+        subjects = targets_named(names, connect())
+    except LookupError as error:
+        raise click.UsageError(str(error)) from error
+    to = console()
+    try:
+        report = run(
+            subjects,
+            level,
+            workers=workers,
+            budget=budget,
+            after=after,
+            tell=(lambda _: None) if as_json else (lambda finding: _print_finding(to, finding)),
+        )
+    except dj.DataJointError:
+        raise  # some are ValueErrors too, but not of usage
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    if memory is not None:
+        memory.keep(report.position)
+    _print_end(to, report, as_json=as_json)
+    ctx.exit(_exit_code(report))
+
+
+def check_budget(budget: str | None) -> None:
+    """Refuse a budget that is none, before anything is connected to."""
+    try:
+        Budget.parse(budget)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _print_finding(to: Console, finding: Finding) -> None:
+    print_check(to, Check(finding.kind, "failed", finding.problem, finding.advice))
+
+
+def _print_end(to: Console, report: VerifyReport, *, as_json: bool) -> None:
+    if as_json:
+        print_json(report.to_dict())
+        return
+    to.print(report.summary, style="bold", soft_wrap=True)
+    if report.is_everything_missing:
+        to.print(f"Not one object is there: {EVERYTHING_MISSING}", soft_wrap=True)
+
+
+def _exit_code(report: VerifyReport) -> int:
+    if report.interruption:
+        return 3
+    return 1 if report.findings else 0

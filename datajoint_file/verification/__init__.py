@@ -1,0 +1,23 @@
+"""Stored files against what their rows say of them: objects examined many at once, one finding a problem.
+
+Which rows there are is told by the host; nothing here knows DataJoint, mends or deletes.
+"""
+
+from datajoint_file.verification.budget import Budget
+from datajoint_file.verification.findings import EVERYTHING_MISSING, Finding, VerifyReport
+from datajoint_file.verification.objects import LEVELS, Level, check_level
+from datajoint_file.verification.rows import FileValue, ListedRow
+from datajoint_file.verification.run import Verification
+
+__all__ = [
+    "EVERYTHING_MISSING",
+    "LEVELS",
+    "Budget",
+    "FileValue",
+    "Finding",
+    "Level",
+    "ListedRow",
+    "Verification",
+    "VerifyReport",
+    "check_level",
+]

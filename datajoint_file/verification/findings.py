@@ -1,0 +1,234 @@
+"""What a verification found: one `Finding` a problem, and the `VerifyReport` of a run.
+
+Values only. How they are found is the business of `run`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from html import escape
+from typing import Any, Literal
+
+from datajoint_file.errors import printable
+from datajoint_file.fileref import format_size
+
+Kind = Literal["missing", "size", "hash", "unreadable", "row"]
+
+_ADVICE: dict[Kind, str] = {
+    "missing": "restore it under this path from a backup or an older version in the bucket, or insert the file again",
+    "size": "it was cut short or replaced: restore it from a backup under this path, or insert the file again",
+    "hash": "it was damaged or replaced: restore it from a backup under this path, or insert the file again",
+    "unreadable": "nothing is known of its bytes: see that the store can be read here, then verify again",
+    "row": "the value was not written by datajoint_file, or was changed since: correct it with update1",
+}
+_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One problem with one value of a ``file`` attribute.
+
+    Parameters
+    ----------
+    kind : str
+        ``"missing"``: there is no such object. ``"size"``, ``"hash"``: it is not the file that was inserted.
+        ``"unreadable"``: the store would not say. ``"row"``: the row's JSON is not usable.
+    table : str
+        The table, ``schema.Recording``.
+    attribute : str
+        The attribute, as the table calls it.
+    key : dict
+        The primary key of the row.
+    path : str
+        The object key; for ``"row"`` whatever stands there, shortened.
+    expected : str
+        What the row says.
+    found : str
+        What there is instead.
+
+    Examples
+    --------
+    >>> print(Finding("size", "lab.Recording", "raw", {"recording_id": 1}, "lab/k/x.dat", "5 bytes", "3 bytes").problem)
+    lab.Recording.raw (recording_id=1): lab/k/x.dat: expected 5 bytes, found 3 bytes
+    """
+
+    kind: Kind
+    table: str
+    attribute: str
+    key: dict[str, Any]
+    path: str
+    expected: str
+    found: str
+
+    @property
+    def where(self) -> str:
+        """Table, attribute and primary key, on one line."""
+        return f"{self.table}.{self.attribute} ({_key_text(self.key)})"
+
+    @property
+    def problem(self) -> str:
+        """What is wrong, on one line."""
+        path = f"{self.path}: " if self.path else ""
+        return f"{self.where}: {path}expected {self.expected}, found {self.found}"
+
+    @property
+    def advice(self) -> str:
+        """What to do about it."""
+        return _ADVICE[self.kind]
+
+    @property
+    def message(self) -> str:
+        """What is wrong and what to do about it."""
+        return f"{self.problem}; {self.advice}"
+
+    def __str__(self) -> str:
+        return self.message
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values that JSON can hold; what it cannot becomes text."""
+        return {**asdict(self), "key": {name: _plain(value) for name, value in self.key.items()}, "advice": self.advice}
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class VerifyReport:
+    """What a run of `verify` has found. **True if nothing was wrong**, as far as it came.
+
+    A run that stopped because its budget was used up is true if what it checked is fine: `is_complete` tells whether
+    the end was reached. A run that had to stop because the store could not be reached is false.
+
+    Parameters
+    ----------
+    level : str
+        How closely it looked: ``"exists"``, ``"size"`` or ``"content"``.
+    checked : int
+        Values that were checked.
+    bytes : int
+        Bytes that were read.
+    seconds : float
+        How long it took.
+    remaining : int
+        Values not yet checked.
+    findings : tuple of Finding
+        The problems, one each.
+    position : str or None
+        Where the next run goes on (``verify(…, after=report.position)``): a short text. None if the end was reached.
+    interruption : str
+        Why the run could not go on; empty if it could.
+    """
+
+    level: str
+    checked: int
+    bytes: int
+    seconds: float
+    remaining: int
+    findings: tuple[Finding, ...] = ()
+    position: str | None = None
+    interruption: str = ""
+
+    def __bool__(self) -> bool:
+        return not self.findings and not self.interruption
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the end was reached."""
+        return self.position is None
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many findings there are, by kind."""
+        return dict(Counter(finding.kind for finding in self.findings))
+
+    @property
+    def summary(self) -> str:
+        """The run on one line."""
+        read = f", {format_size(self.bytes)} read" if self.level == "content" else ""
+        text = f"{_counted(self.checked)} checked ({self.level}{read}) in {_duration(self.seconds)}: {self._outcome}"
+        if not self.is_complete:
+            text += f"; {_counted(self.remaining)} not checked yet"
+        return f"{text}; stopped: {self.interruption}" if self.interruption else text
+
+    @property
+    def _outcome(self) -> str:
+        if not self.findings:
+            return "no problem"
+        kinds = ", ".join(f"{count} {kind}" for kind, count in self.counts.items())
+        return f"{len(self.findings)} problem{'s' * (len(self.findings) != 1)} ({kinds})"
+
+    def __str__(self) -> str:
+        return "\n".join([self.summary, *self._lines(), *self._suspicion()])
+
+    def _lines(self) -> Iterator[str]:
+        for finding in self.findings[:_SHOWN]:
+            yield f"  {finding.kind:<10}  {finding.problem}"
+        if len(self.findings) > _SHOWN:
+            yield f"  and {len(self.findings) - _SHOWN} more in .findings"
+
+    def _suspicion(self) -> Iterator[str]:
+        if self.is_everything_missing:
+            yield f"Not one object is there: {EVERYTHING_MISSING}"
+
+    @property
+    def is_everything_missing(self) -> bool:
+        """Whether no object at all was found, which speaks for the wrong store rather than for lost objects."""
+        return len(self.findings) == self.checked > 1 and self.counts == {"missing": self.checked}
+
+    def __repr__(self) -> str:
+        return f"<VerifyReport: {self.summary}>"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{finding.kind}</td>"
+            + "".join(f"<td>{escape(text)}</td>" for text in (finding.where, finding.expected, finding.found))
+            + f"<td><code>{escape(finding.path)}</code></td></tr>"
+            for finding in self.findings[:_SHOWN]
+        )
+        head = "<tr><th>problem</th><th>where</th><th>expected</th><th>found</th><th>path</th></tr>"
+        table = f"<table>{head}{rows}</table>" if rows else ""
+        more = f"<p>and {len(self.findings) - _SHOWN} more</p>" if len(self.findings) > _SHOWN else ""
+        return f"<div><strong>{escape(self.summary)}</strong>{table}{more}</div>"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values that JSON can hold."""
+        return {
+            "ok": bool(self),
+            "level": self.level,
+            "checked": self.checked,
+            "bytes": self.bytes,
+            "seconds": round(self.seconds, 3),
+            "remaining": self.remaining,
+            "position": self.position,
+            "interruption": self.interruption,
+            "findings": [finding.to_dict() for finding in self.findings],
+        }
+
+
+EVERYTHING_MISSING = "is its disk mounted, and is this the right bucket or directory in datajoint.toml?"
+
+
+def _key_text(key: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={_clipped(printable(str(_plain(value))))}" for name, value in key.items())
+
+
+def _clipped(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _plain(value: Any) -> Any:
+    """Return *value* if JSON has it, else as text."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
+def _counted(count: int) -> str:
+    return f"{count:,} file{'s' * (count != 1)}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

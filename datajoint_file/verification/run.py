@@ -1,0 +1,304 @@
+"""The files of many rows, examined at once, within a budget: one finding a problem.
+
+It mends and deletes nothing. How one object is examined stands in `objects`; which rows there are, the host tells.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from operator import itemgetter
+
+from datajoint_file.metadata import FileMetadata
+from datajoint_file.pipeline import Pipeline
+from datajoint_file.progress import Advance
+from datajoint_file.verification.budget import Budget
+from datajoint_file.verification.findings import Finding
+from datajoint_file.verification.objects import Level, Problem, examine
+from datajoint_file.verification.rows import FileValue, ListedRow
+
+UNREACHABLE_LIMIT = 10
+"""After so many objects in a row about which the store could not be asked, a run stops: it is the store, not they."""
+
+_WINDOW = 1_000
+"""Rows begun and not yet settled, at most: while one large object is read, others go on."""
+
+_REMEMBERED = 500_000
+"""Objects to remember as fine, at least: another row that names one is not a reason to read it again."""
+
+_IDLE_SECONDS = 30.0
+
+
+class _Meter:
+    """Counts bytes for all workers, and stops them when the run is given up.
+
+    Parameters
+    ----------
+    advance : callable
+        Told the same, one call at a time.
+    """
+
+    def __init__(self, advance: Advance) -> None:
+        self.bytes = 0
+        self.is_stopping = False
+        self._advance = advance
+        self._lock = threading.Lock()
+
+    def advance(self, count: int) -> None:
+        """Count, or end the worker that calls."""
+        if self.is_stopping:
+            raise _StoppedError
+        with self._lock:
+            self.bytes += count
+            self._advance(count)
+
+
+class _StoppedError(Exception):
+    """Ends a worker whose result nobody waits for."""
+
+
+@dataclass(slots=True)
+class _Begun:
+    """A row that has been begun, which in the run, and how many of its values are not settled."""
+
+    number: int
+    row: ListedRow
+    unsettled: int
+
+
+@dataclass(slots=True)
+class _Check:
+    """An object that is being examined, and the values that name it."""
+
+    identity: bytes
+    size: int
+    values: list[tuple[_Begun, FileValue]] = field(default_factory=list)
+
+
+class _Remembered:
+    """Objects known to be fine, as digests. Bounded: the older half is forgotten when the newer one is full."""
+
+    def __init__(self) -> None:
+        self._newer: set[bytes] = set()
+        self._older: set[bytes] = set()
+
+    def __contains__(self, identity: bytes) -> bool:
+        return identity in self._newer or identity in self._older
+
+    def add(self, identity: bytes) -> None:
+        if len(self._newer) >= _REMEMBERED:
+            self._newer, self._older = set(), self._newer
+        self._newer.add(identity)
+
+
+class Verification:
+    """One run over rows. After `run`, the attributes say how it ended.
+
+    Parameters
+    ----------
+    level : {"exists", "size", "content"}
+        How closely to look.
+    workers : int
+        Objects examined at a time.
+    budget : Budget
+        When to stop.
+    advance : callable
+        Told how many bytes have been read, one call at a time.
+    tell : callable
+        Given each finding as it is made, in the thread of `run`.
+    idle : callable
+        Called now and then while nothing else is asked of the database: it may forget who is silent.
+
+    Notes
+    -----
+    A value is *settled* when it is known to be fine, or its finding is made. What the store would not say is held back
+    until the store has answered about another object, so that an outage is not taken for many lost files.
+    """
+
+    def __init__(
+        self,
+        level: Level,
+        workers: int,
+        budget: Budget,
+        *,
+        advance: Advance = lambda _: None,
+        tell: Callable[[Finding], object] = lambda _: None,
+        idle: Callable[[], object] = lambda: None,
+    ) -> None:
+        self.checked = 0
+        self.seconds = 0.0
+        self.position: str | None = None
+        self.is_complete = False
+        self.interruption = ""
+        self._level = level
+        self._workers = workers
+        self._budget = budget
+        self._tell = tell
+        self._idle = idle
+        self._meter = _Meter(advance)
+        self._start = time.monotonic()
+        self._begun: deque[_Begun] = deque()
+        self._checks: dict[Future[Problem | None], _Check] = {}
+        self._by_identity: dict[bytes, _Check] = {}
+        self._fine = _Remembered()
+        self._bad: dict[bytes, Problem] = {}
+        self._suspects: list[tuple[_Check, Problem]] = []
+        self._found: list[tuple[int, Finding]] = []
+        self._row_count = 0
+        self._last: ListedRow | None = None
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """The problems, in the order of the rows."""
+        return tuple(finding for _, finding in sorted(self._found, key=itemgetter(0)))
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that were read."""
+        return self._meter.bytes if self._level == "content" else 0
+
+    def run(self, rows: Iterable[ListedRow]) -> None:
+        """Check the files of *rows* until they end, the budget is used up, or the store is gone.
+
+        Rows are taken as they are needed. What was begun is finished, except when this is interrupted by an exception.
+        """
+        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="verify")
+        try:
+            self._take(rows, pool)
+        finally:
+            self._meter.is_stopping = True
+            pool.shutdown(cancel_futures=True)
+            self.seconds = time.monotonic() - self._start
+        if not self.interruption:
+            self._settle_suspects()
+        self.position = None if self._last is None else self._last.position()
+
+    def _take(self, rows: Iterable[ListedRow], pool: ThreadPoolExecutor) -> None:
+        self.is_complete = True
+        for row in rows:
+            if not self._may_begin():
+                self.is_complete = False
+                break
+            self._begin(row, pool)
+            while self._is_full() and not self.interruption:
+                self._wait()
+            if self.interruption:
+                break
+        while self._checks and not self.interruption:
+            self._wait()
+        self.is_complete = self.is_complete and not self.interruption
+
+    def _is_full(self) -> bool:
+        return len(self._checks) >= 2 * self._workers or (bool(self._checks) and len(self._begun) >= _WINDOW)
+
+    def _may_begin(self) -> bool:
+        """Tell whether there is budget for another row, waiting where what is being read decides it."""
+        if not self._row_count:
+            return True  # each run gets on, however small its budget
+        while not (allows := self._allows()) and self._checks and not self.interruption:
+            self._wait()
+        return allows
+
+    def _allows(self) -> bool:
+        planned = sum(check.size for check in self._checks.values()) if self._level == "content" else 0
+        return self._budget.allows(self.bytes + planned, time.monotonic() - self._start)
+
+    def _begin(self, row: ListedRow, pool: ThreadPoolExecutor) -> None:
+        begun = _Begun(self._row_count, row, len(row.values))
+        self._row_count += 1
+        self._begun.append(begun)
+        for value in row.values:
+            if value.metadata is None:
+                self._settle(begun, value, Problem("row", "the description of a stored file", value.fault))
+            else:
+                self._look_up(begun, value, value.metadata, pool)
+        self._advance_position()
+
+    def _look_up(self, begun: _Begun, value: FileValue, metadata: FileMetadata, pool: ThreadPoolExecutor) -> None:
+        """Settle *value* if its object is known already, else have the object examined."""
+        identity = _identity(begun.row.pipeline, metadata)
+        if identity in self._fine:
+            self._settle(begun, value, None)
+        elif identity in self._bad:
+            self._settle(begun, value, self._bad[identity])
+        elif identity in self._by_identity:
+            self._by_identity[identity].values.append((begun, value))
+        else:
+            check = self._by_identity[identity] = _Check(identity, metadata.size, [(begun, value)])
+            future = pool.submit(examine, begun.row.pipeline, metadata, self._level, self._meter.advance)
+            self._checks[future] = check
+
+    def _wait(self) -> None:
+        """Wait for the next object, and settle the values that name it."""
+        done, _ = wait(self._checks, timeout=_IDLE_SECONDS, return_when=FIRST_COMPLETED)
+        if not done:
+            self._idle()
+        for future in [future for future in self._checks if future in done]:  # as they were begun, for those who watch
+            if self.interruption:
+                break
+            check = self._checks.pop(future)
+            del self._by_identity[check.identity]
+            self._conclude(check, future.result())
+        self._advance_position()
+
+    def _conclude(self, check: _Check, problem: Problem | None) -> None:
+        if problem is not None and problem.is_unreachable:
+            self._suspect(check, problem)
+            return
+        self._settle_suspects()  # the store answers: what it would not say is about those objects
+        if problem is None:
+            self._fine.add(check.identity)
+        else:
+            self._bad[check.identity] = problem
+        self._settle_all(check, problem)
+
+    def _suspect(self, check: _Check, problem: Problem) -> None:
+        self._suspects.append((check, problem))
+        if len(self._suspects) >= UNREACHABLE_LIMIT:
+            self.interruption = (
+                f"the store cannot be reached: {len(self._suspects)} objects in a row could not be asked for, the last "
+                f"with: {problem.found}"
+            )
+
+    def _settle_suspects(self) -> None:
+        suspects, self._suspects = self._suspects, []
+        for check, problem in suspects:
+            self._settle_all(check, problem)
+        self._advance_position()
+
+    def _settle_all(self, check: _Check, problem: Problem | None) -> None:
+        for begun, value in check.values:
+            self._settle(begun, value, problem)
+
+    def _settle(self, begun: _Begun, value: FileValue, problem: Problem | None) -> None:
+        begun.unsettled -= 1
+        self.checked += 1
+        if problem is None or not (value.metadata is None or begun.row.still_names(value)):
+            return  # a row that is gone, or names another object by now, has no problem
+        finding = Finding(
+            problem.kind,
+            value.table,
+            value.attribute,
+            begun.row.key(),
+            value.path,
+            problem.expected,
+            problem.found,
+        )
+        self._found.append((begun.number, finding))
+        self._tell(finding)
+
+    def _advance_position(self) -> None:
+        """Move on to the last row before which, and with which, all is settled."""
+        while self._begun and not self._begun[0].unsettled:
+            self._last = self._begun.popleft().row
+
+
+def _identity(pipeline: Pipeline, metadata: FileMetadata) -> bytes:
+    """Return what is equal for values that one look at the store answers."""
+    claim = f"{id(pipeline)}\n{metadata.path}\n{metadata.size}\n{metadata.hash}"
+    return hashlib.blake2b(claim.encode(), digest_size=16).digest()

@@ -1,0 +1,221 @@
+"""``datajoint-file verify`` as cron and people call it: a process of its own, on real databases and stores."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import datajoint as dj
+import pytest
+
+from tests.projects import Store, over_local_and_s3
+
+from .conftest import Process, Run, write_configuration
+from .test_doctor_database import mysql_variables, postgresql_variables
+
+Verify = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def recording(schema: dj.Schema) -> Any:
+    @schema
+    class Recording(dj.Manual):
+        definition = """
+        recording_id : int32
+        ---
+        raw : file
+        """
+
+        class Trace(dj.Part):
+            definition = """
+            -> master
+            trace : int32
+            ---
+            samples : file
+            """
+
+    Recording.insert({"recording_id": n, "raw": ("raw.dat", b"spikes %d" % n)} for n in range(5))
+    Recording.Trace.insert1({"recording_id": 1, "trace": 1, "samples": ("t.bin", b"trace")})
+    return Recording
+
+
+@pytest.fixture
+def verify(process: Process, directory: Path, database: Any, recording: Any, store: Store) -> Verify:
+    """Run the command where the project's ``datajoint.toml`` is, connected as DataJoint is configured to."""
+    write_configuration(directory, store.table)
+    path = directory / "datajoint.toml"
+    path.write_text(path.read_text(encoding="utf-8").replace('"lab"', f'"{store.project}"'), encoding="utf-8")
+    is_postgresql = "postgres" in type(database).__name__.lower()
+    variables = postgresql_variables(database) if is_postgresql else mysql_variables(database)
+
+    def start(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return process("verify", *arguments, **{**variables, "DJ_LOG_LEVEL": "ERROR", **environment})
+
+    return start
+
+
+def path_of(table: Any, attribute: str, condition: str) -> str:
+    return str((table & condition).fetch1(attribute).path)
+
+
+@over_local_and_s3
+def test_sound_schema_ends_with_0_and_a_damaged_one_with_1(verify: Verify, recording: Any, store: Store) -> None:
+    sound = verify(recording.database)
+    assert (sound.returncode, sound.stderr) == (0, "")
+    assert sound.stdout.startswith("6 files checked (content, 45 B read) in ")
+    assert sound.stdout.endswith(": no problem\n")
+
+    path = path_of(recording.Trace, "samples", "trace = 1")
+    store.damage(path, b"tracf")
+    damaged = verify(recording.database)
+    assert damaged.returncode == 1
+    problem, fix, summary = damaged.stdout.splitlines()
+    where = f"{recording.database}.Recording.Trace.samples (recording_id=1, trace=1)"
+    assert problem.split(None, 2)[1] == "hash"
+    assert f"{where}: {path}: expected sha256:" in problem
+    assert fix.strip().startswith("fix: it was damaged or replaced: restore it")
+    assert "1 problem (1 hash)" in summary
+
+
+def test_tables_are_named_as_people_write_them(verify: Verify, recording: Any) -> None:
+    name = recording.database
+    for arguments, count in (
+        ([f"{name}.Recording"], 5),
+        ([f"{name}.Recording.Trace"], 1),
+        ([f"{name}.recording__trace", f"{name}.Recording"], 6),
+    ):
+        report = json.loads(verify(*arguments, "--json", "--level", "size", "--workers", "2").stdout)
+        assert report == {
+            "ok": True,
+            "level": "size",
+            "checked": count,
+            "bytes": 0,
+            "seconds": report["seconds"],
+            "remaining": 0,
+            "position": None,
+            "interruption": "",
+            "findings": [],
+        }
+
+
+def test_problems_in_json_name_all_there_is_to_know(verify: Verify, recording: Any, store: Store) -> None:
+    path = path_of(recording, "raw", "recording_id = 3")
+    store.remove(path)
+    done = verify(recording.database, "--json", "--level", "exists")
+    assert done.returncode == 1
+    (finding,) = json.loads(done.stdout)["findings"]
+    assert finding.pop("advice").startswith("restore it")
+    assert finding == {
+        "kind": "missing",
+        "table": f"{recording.database}.Recording",
+        "attribute": "raw",
+        "key": {"recording_id": 3},
+        "path": path,
+        "expected": "an object of 8 bytes",
+        "found": "no object",
+    }
+
+
+def test_cron_goes_round_with_a_budget_and_a_state(
+    verify: Verify, recording: Any, store: Store, tmp_path: Path
+) -> None:
+    state = tmp_path / "verify.json"
+    arguments = (recording.database, "--budget", "16B", "--state", str(state), "--json")
+    store.remove(path_of(recording, "raw", "recording_id = 0"))
+    reports = []
+    for _ in range(4):
+        done = verify(*arguments)
+        reports.append(json.loads(done.stdout))
+        assert done.returncode == (0 if reports[-1]["ok"] else 1)
+        assert json.loads(state.read_text())["position"] == reports[-1]["position"]
+    assert [(report["checked"], report["remaining"]) for report in reports] == [(3, 3), (2, 1), (1, 0), (3, 3)]
+    assert [len(report["findings"]) for report in reports] == [1, 0, 0, 1]
+    assert [entry.name for entry in tmp_path.iterdir() if "verify" in entry.name] == ["verify.json"]
+
+    other_task = json.loads(verify(f"{recording.database}.Recording", *arguments[1:]).stdout)
+    assert other_task["checked"] == 3  # a position in another task is none in this one
+    assert verify(*arguments[:-1]).stdout.splitlines()[-1].endswith("3 files not checked yet")
+
+
+def test_store_that_is_gone_ends_with_3(verify: Verify, recording: Any, store: Store, tmp_path: Path) -> None:
+    recording.insert({"recording_id": n, "raw": ("raw.dat", b"x")} for n in range(10, 25))
+    Path(store.table["path"]).rename(tmp_path / "unmounted")
+    done = verify(recording.database, "--state", str(tmp_path / "state"))
+    assert done.returncode == 3
+    assert "21 files not checked yet; stopped: the store cannot be reached: 10 objects in a row" in done.stdout
+    assert "is its disk mounted?" in done.stdout
+    (tmp_path / "unmounted").rename(store.table["path"])
+    assert verify(recording.database, "--state", str(tmp_path / "state")).stdout.startswith("21 files checked")
+
+
+def test_empty_mount_point_is_pointed_at(verify: Verify, recording: Any, store: Store, tmp_path: Path) -> None:
+    Path(store.table["path"]).rename(tmp_path / "unmounted")
+    Path(store.table["path"]).mkdir()
+    done = verify(recording.database)
+    assert done.returncode == 1
+    assert "Not one object is there: is its disk mounted" in done.stdout
+
+
+def test_wrong_names_are_answered_with_the_nearest(verify: Verify, recording: Any) -> None:
+    done = verify(f"{recording.database}x")
+    assert done.returncode == 2
+    assert f"there is no schema '{recording.database}x' on this server" in done.stderr
+    done = verify(f"{recording.database}.Recordings")
+    assert done.returncode == 2
+    assert f"there is no table 'Recordings' in {recording.database}; did you mean 'Recording'?" in done.stderr
+
+
+def test_missing_configuration_is_an_error_not_usage(verify: Verify, recording: Any, directory: Path) -> None:
+    (directory / "datajoint.toml").unlink()
+    done = verify(recording.database)
+    assert done.returncode == 1
+    assert "no datajoint.toml" in done.stderr
+
+
+def test_thread_safe_mode_is_respected(verify: Verify, recording: Any) -> None:
+    assert verify(recording.database, DJ_THREAD_SAFE="true").returncode == 0
+
+
+def test_missing_database_settings_are_an_error(process: Process) -> None:
+    done = process("verify", "lab", DJ_USER="", DJ_HOST="127.0.0.1", DJ_PORT="1")
+    assert done.returncode == 1
+    assert "no database password is configured" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_server_that_does_not_answer_is_an_error(process: Process) -> None:
+    done = process("verify", "lab", DJ_USER="u", DJ_PASS="CANARY", DJ_HOST="127.0.0.1", DJ_PORT="1")
+    assert done.returncode == 1
+    assert "u@127.0.0.1:1: " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "CANARY" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "Missing argument"),
+        (("lab", "--level", "hash"), "'exists', 'size', 'content'"),
+        (("lab", "--budget", "much"), "budget = 'much': give bytes"),
+        (("lab", "--workers", "0"), "0 is not in the range x>=1"),
+        (("lab", "--state", "nowhere/state"), "is no directory to write in"),
+    ],
+)
+def test_wrong_usage_is_said_before_anything_is_connected_to(
+    run: Run, arguments: tuple[str, ...], message: str
+) -> None:
+    done = run("verify", *arguments)
+    assert done.exit_code == 2
+    assert message in done.output
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"ok": true}', "\x00"])
+def test_file_of_somebody_else_is_not_taken_for_a_state(run: Run, directory: Path, content: str) -> None:
+    (directory / "results.json").write_text(content)
+    done = run("verify", "lab", "--state", "results.json")
+    assert done.exit_code == 2
+    assert "is not a file that `datajoint-file verify` has written, and was left as it is" in done.output
+    assert (directory / "results.json").read_text() == content
