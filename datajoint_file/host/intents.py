@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +21,12 @@ TABLE = "~file_intent"
 
 COLUMNS = ("write_id", "path", "table_name", "attribute", "key_digest", "size", "state", "metadata", "holder")
 
-BEGUN, STORED, RECLAIMED = "begun", "stored", "reclaimed"
-"""The states of an intent: bytes may be moving; they are complete; the collector has deleted them."""
+BEGUN, STORED, CONDEMNED, RECLAIMED = "begun", "stored", "condemned", "reclaimed"
+"""The states of an intent. Bytes may be moving; they are complete. The collector is about to delete the object: nobody
+can claim or adopt it any more. It is over, and was never committed: the object is deleted, or another insert has
+adopted it; such tombstones are kept for a while, so that *gone* has one meaning."""
+
+_IS_LIVE = f"state IN ('{BEGUN}', '{STORED}')"
 
 MAX_ROWS = 5_000
 """Rows of one statement."""
@@ -204,7 +209,7 @@ class Intents:
             args += [number, json.dumps(row)]
         return self.side.execute(
             f"UPDATE {self.table} {self._by_number} SET state = '{STORED}', metadata = CASE number {choice} END, "
-            f"lease_until = {self._from_now} WHERE holder = %s AND state <> '{RECLAIMED}' AND {condition}",
+            f"lease_until = {self._from_now} WHERE holder = %s AND {_IS_LIVE} AND {condition}",
             (*args, lease_seconds, holder, *numbers),
         )
 
@@ -214,41 +219,78 @@ class Intents:
             condition, args = self._numbered(part)
             self.side.execute(
                 f"UPDATE {self.table} {self._by_number} SET lease_until = {self._from_now} "
-                f"WHERE holder = %s AND state <> '{RECLAIMED}' AND {condition}",
+                f"WHERE holder = %s AND {_IS_LIVE} AND {condition}",
                 (lease_seconds, holder, *args),
             )
 
-    def take_over(self, number: int, holder: str, lease_seconds: float) -> bool:
-        """Make *holder* the one who may claim a stored intent, unless it is held, or its transaction is open."""
-        with self.side.transaction():
+    def take_over(self, old: int, number: int, intent: Intent, holder: str, lease_seconds: float) -> bool:
+        """Let *number* be about the object of the stored intent *old*, unless that is held, or its transaction is open.
+
+        The old one becomes a tombstone: whoever had claimed it has not committed, and cannot claim it again.
+        """
+        with suppress(_NotOurs), self.side.transaction():
             free = self.side.query(
                 f"SELECT number FROM {self.table} WHERE number = %s AND state = '{STORED}' "
                 f"AND (lease_until < {self._now} OR LEFT(holder, 32) = %s) FOR UPDATE SKIP LOCKED",
-                (number, holder.partition("-")[0]),
+                (old, holder.partition("-")[0]),
             )
-            if free:
-                self.side.execute(
-                    f"UPDATE {self.table} SET holder = %s, lease_until = {self._from_now} WHERE number = %s",
-                    (holder, lease_seconds, number),
-                )
-        return bool(free)
+            if not free:
+                return False
+            self.side.execute(
+                f"UPDATE {self.table} SET state = '{RECLAIMED}', metadata = NULL, lease_until = {self._now} "
+                "WHERE number = %s",
+                (old,),
+            )
+            moved = self.side.execute(
+                f"UPDATE {self.table} SET write_id = %s, path = %s, size = %s, state = '{STORED}', metadata = %s, "
+                f"lease_until = {self._from_now} WHERE number = %s AND holder = %s AND state = '{BEGUN}'",
+                (intent.write_id, intent.path, intent.size, intent.metadata, lease_seconds, number, holder),
+            )
+            if moved != 1:
+                raise _NotOurs
+            return True
+        return False
 
-    def delete_sql(self, numbers: Sequence[int], holders: Sequence[str]) -> tuple[str, list[Any]]:
-        """Return the statement that claims *numbers*: it deletes those that one of *holders* holds."""
+    def delete_sql(
+        self, numbers: Sequence[int], holders: Sequence[str], *, only_read_committed: bool = False
+    ) -> tuple[str, list[Any]]:
+        """Return the statement that claims *numbers*: it deletes those that one of *holders* holds.
+
+        Parameters
+        ----------
+        numbers : sequence of int
+            Which.
+        holders : sequence of str
+            Held by whom.
+        only_read_committed : bool
+            On PostgreSQL, delete none in a transaction that looks at an older snapshot: changed since, they would be a
+            serialization failure there.
+        """
         condition, args = self._numbered(numbers)
-        condition = f"holder IN %s AND state <> '{RECLAIMED}' AND {condition}"
+        condition = f"holder IN %s AND {_IS_LIVE} AND {condition}"
         if self.is_mysql:
-            sql = f"DELETE {self.table} FROM {self.table} FORCE INDEX (PRIMARY) WHERE {condition}"
-        else:
-            sql = f"DELETE FROM {self.table} WHERE {condition} RETURNING number"
-        return sql, [tuple(holders), *args]
+            return f"DELETE {self.table} FROM {self.table} {self._by_number} WHERE {condition}", [tuple(holders), *args]
+        if only_read_committed:
+            condition += " AND current_setting('transaction_isolation') = 'read committed'"
+        return f"DELETE FROM {self.table} WHERE {condition} RETURNING number", [tuple(holders), *args]
 
     def held(self, numbers: Sequence[int], holders: Sequence[str]) -> set[int]:
         """Return those of *numbers* that everybody can see and one of *holders* holds, also if they are locked."""
         condition, args = self._numbered(numbers)
-        condition = f"holder IN %s AND state <> '{RECLAIMED}' AND {condition}"
+        condition = f"holder IN %s AND {_IS_LIVE} AND {condition}"
         sql = f"SELECT number FROM {self.table} {self._by_number} WHERE {condition}"
         return {int(row[0]) for row in self.side.query(sql, (tuple(holders), *args))}
+
+    def visible_sql(self, numbers: Sequence[int]) -> tuple[str, list[Any]]:
+        """Return the query for those of *numbers* that a connection sees: on the user's, not those he has claimed."""
+        condition, args = self._numbered(numbers)
+        return f"SELECT number FROM {self.table} {self._by_number} WHERE {condition}", args
+
+    def require_rights(self) -> None:
+        """Raise `AccessError` unless this user may change and delete intents. Nothing is changed."""
+        self.side.execute(f"UPDATE {self.table} SET state = state WHERE number = -1")
+        self.side.execute(f"DELETE FROM {self.table} WHERE number = -1")
+        self.side.query(f"SELECT number, metadata FROM {self.table} WHERE number = -1")
 
     def unlocked(self, numbers: Sequence[int]) -> set[int]:
         """Return those of *numbers* that are there and in nobody's open transaction."""
@@ -262,11 +304,7 @@ class Intents:
 
     def present(self, numbers: Sequence[int]) -> set[int]:
         """Return those of *numbers* that are there for everybody to see, locked or not."""
-        condition, args = self._numbered(numbers)
-        return {
-            int(row[0])
-            for row in self.side.query(f"SELECT number FROM {self.table} {self._by_number} WHERE {condition}", args)
-        }
+        return {int(row[0]) for row in self.side.query(*self.visible_sql(numbers))}
 
     @property
     def _by_number(self) -> str:
@@ -278,6 +316,10 @@ class Intents:
             return "number = ANY(%s)", [list(numbers)]
         groups = [tuple(numbers[start : start + _IN_LIST]) for start in range(0, len(numbers), _IN_LIST)]
         return f"({' OR '.join(['number IN %s'] * len(groups))})", list(groups)
+
+
+class _NotOurs(Exception):
+    """The intent that was to be used has been given up meanwhile."""
 
 
 def parts(numbers: Sequence[int]) -> Iterator[Sequence[int]]:

@@ -21,11 +21,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from datajoint.errors import AccessError, MissingTableError
+from datajoint.errors import AccessError, LostConnectionError, MissingTableError
 
 from datajoint_file.errors import DataJointFileError, JournalWarning, LeaseLostError
 from datajoint_file.host.attached import Attached
-from datajoint_file.host.intents import BEGUN, STORED, Intent, Intents, parts
+from datajoint_file.host.intents import BEGUN, MAX_ROWS, STORED, Intent, Intents, parts
 from datajoint_file.host.side import Rows, side_of
 from datajoint_file.keys import is_made_for, key_digest
 from datajoint_file.metadata import FileMetadata
@@ -37,7 +37,8 @@ LEASE_SECONDS = 120.0
 STORED_LEASE_SECONDS = 10.0
 """How long after that: it covers the gap to the claim, which locks it. Other processes adopt it afterwards."""
 
-_SNAPSHOT_LEVELS = ("repeatable read", "serializable")
+_IN_TRANSACTION = 1
+"""``SERVER_STATUS_IN_TRANS`` of the MySQL protocol."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +50,26 @@ class Write:
     schema : str
         The schema, whose table ``~file_intent`` has the intent.
     number : int
-        The number of the intent there.
+        The number of the intent there; 0 if there is none, or none that tells what became of the row.
     write_id : str
         What is unique in the object's key.
     holder : str
         Who may claim it, as the writer knows it: when another has taken over, the claim finds nothing.
+    table_name : str
+        The table that the row belongs to, as the database calls it.
+    attribute : str
+        The attribute.
+    path : str
+        The object key.
     """
 
     schema: str
     number: int
     write_id: str
     holder: str
+    table_name: str
+    attribute: str
+    path: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,17 +106,18 @@ class Journal:
         self.connection = connection
         self.schema = schema
         self.intents = Intents(side_of(connection), schema)
-        self._owner = _owners.of(connection)
+        self.owner = _owners.of(connection)
 
     def begin(self, table_name: str, uploads: Sequence[Upload]) -> Entries:
         """Note what is going to be stored, before the first byte is.
 
         One round trip for 5,000 files. Where the table cannot be made or used, a `JournalWarning` says what is lost.
         """
-        entries = Entries(self, f"{self._owner.name()}-{next(self._owner.counter)}")
-        for start in range(0, len(uploads), 5_000):
-            some = uploads[start : start + 5_000]
+        entries = Entries(self, f"{self.owner.name()}-{next(self.owner.counter)}")
+        for start in range(0, len(uploads), MAX_ROWS):
+            some = uploads[start : start + MAX_ROWS]
             if not self._try(lambda some=some: entries.begin(table_name, some)):  # type: ignore[misc]
+                entries.go_without(table_name, uploads[start:])
                 break
         return entries
 
@@ -115,15 +126,22 @@ class Journal:
         return self._try(self.intents.create)
 
     def _try(self, action: Callable[[], object]) -> bool:
+        """Do *action*, having looked once whether this user may; the table is made if it is not there."""
+        usable = self.owner.usable()
         try:
             try:
+                if self.schema not in usable:
+                    self.owner.learn(self.connection)
+                    self.intents.require_rights()
                 action()
             except MissingTableError:
                 self.intents.create()
                 action()
         except (AccessError, PermissionError) as error:
-            warnings.warn(_NO_JOURNAL.format(schema=self.schema, reason=error.args[0]), JournalWarning, stacklevel=8)
+            reason = " ".join(str(part) for part in error.args[:2]).strip()
+            warnings.warn(_NO_JOURNAL.format(schema=self.schema, reason=reason), JournalWarning, stacklevel=8)
             return False
+        usable.add(self.schema)
         return True
 
 
@@ -144,9 +162,10 @@ class Entries:
         self._intents = journal.intents
         self._noted: dict[str, tuple[int, Intent]] = {}
         self._stored: dict[tuple[str, str], list[Stored]] = {}
-        self._finished: dict[int, FileMetadata] = {}
+        self._finished: dict[str, FileMetadata] = {}
         self._lock = threading.Lock()
         self._ready: dict[str, tuple[Write, Intent]] = {}
+        self._claims: set[int] = set()
 
     def begin(self, table_name: str, uploads: Sequence[Upload]) -> None:
         """Insert the intents of *uploads*, and learn what was stored for their places before."""
@@ -155,6 +174,11 @@ class Entries:
         for number, intent in zip(numbers, intents, strict=True):
             self._noted[intent.path] = (number, intent)
         self._remember(stored)
+
+    def go_without(self, table_name: str, uploads: Sequence[Upload]) -> None:
+        """Let *uploads* go on without intents."""
+        for upload in uploads:
+            self._noted[upload.key] = (0, _intent_of(upload, table_name))
 
     def _remember(self, stored: Rows) -> None:
         for number, attribute, digest, write_id, metadata in stored:
@@ -178,44 +202,60 @@ class Entries:
         """
         place = (upload.place.attribute, key_digest(upload.place.key))
         for stored in self._stored.pop(place, ()):
-            if self._intents.take_over(stored.number, self.holder, LEASE_SECONDS):
-                metadata = accept(stored.metadata)
-                if metadata is not None:
-                    self._replace(upload, stored, metadata)
-                    return metadata
+            metadata = accept(stored.metadata)
+            if metadata is not None and self._take_over(upload, stored, metadata):
+                self.finished(metadata)
+                return metadata
         return None
 
-    def _replace(self, upload: Upload, stored: Stored, metadata: FileMetadata) -> None:
-        """Let an adopted object stand for *upload*, of which nothing will be stored."""
-        unused, intent = self._noted.pop(upload.key)
-        sql, args = self._intents.delete_sql([unused], [self.holder])
-        self._intents.side.execute(sql, args)
-        adopted = replace(intent, write_id=stored.write_id, path=metadata.path)
-        self._noted[metadata.path] = (stored.number, adopted)
-        self.finished(metadata)
+    def _take_over(self, upload: Upload, stored: Stored, metadata: FileMetadata) -> bool:
+        """Let the intent of *upload*, of which nothing has been stored, be about the object that is stored."""
+        number, intent = self._noted[upload.key]
+        row = json.dumps(metadata.to_json())
+        intent = replace(intent, write_id=stored.write_id, path=metadata.path, size=metadata.size, metadata=row)
+        if not self._intents.take_over(stored.number, number, intent, self.holder, LEASE_SECONDS):
+            return False
+        del self._noted[upload.key]
+        self._noted[intent.path] = (number, intent)
+        return True
 
     def finished(self, metadata: FileMetadata) -> None:
         """Take note that an object is complete. From any thread; sent to the database by `flush`."""
         with self._lock:
-            number, _ = self._noted.get(metadata.path, (None, None))
-            if number is not None:
-                self._finished[number] = metadata
+            self._finished[metadata.path] = metadata
 
     def flush(self) -> None:
         """Tell the database what is complete, so that it can be adopted should this process die."""
         with self._lock:
-            finished, self._finished = self._finished, {}
-        for numbers in parts(list(finished)):
-            rows = {number: finished[number].to_json() for number in numbers}
+            finished = {path: (*self._noted[path], metadata) for path, metadata in self._finished.items()}
+        numbered = {number: metadata.to_json() for number, _, metadata in finished.values() if number}
+        for numbers in parts(list(numbered)):
+            self._store({number: numbered[number] for number in numbers})
+        for number, intent, metadata in finished.values():
+            self._settle(number, intent, metadata)
+        with self._lock:  # only now: what could not be told is told the next time
+            for path in finished:
+                del self._finished[path]
+
+    def _store(self, rows: dict[int, dict[str, Any]]) -> None:
+        try:
             self._intents.store(rows, self.holder, STORED_LEASE_SECONDS)
-        for number, intent in list(self._noted.values()):
-            if number in finished:
-                self._settle(number, intent, finished[number])
+        except LostConnectionError:  # saying it twice does no harm
+            self._intents.store(rows, self.holder, STORED_LEASE_SECONDS)
 
     def _settle(self, number: int, intent: Intent, metadata: FileMetadata) -> None:
         row = json.dumps(metadata.to_json())
         stored = replace(intent, size=metadata.size, state=STORED, metadata=row)
-        self._ready[intent.path] = (Write(self._intents.schema, number, intent.write_id, self.holder), stored)
+        write = Write(
+            self._intents.schema,
+            number,
+            intent.write_id,
+            self.holder,
+            intent.table_name,
+            intent.attribute,
+            intent.path,
+        )
+        self._ready[intent.path] = (write, stored)
 
     def try_to_flush(self) -> None:
         """Flush, if the database can be reached: for a retry. It is called when something has failed already."""
@@ -224,7 +264,8 @@ class Entries:
 
     def renew(self) -> None:
         """Keep the leases of all that is not complete, or not yet claimed."""
-        self._intents.renew([number for number, _ in self._noted.values()], self.holder, LEASE_SECONDS)
+        numbers = [number for number, _ in list(self._noted.values()) if number]
+        self._intents.renew(numbers, self.holder, LEASE_SECONDS)
 
     def add(self, write: Write, metadata: FileMetadata, table_name: str, attribute: str, digest: str) -> None:
         """Include an object that was staged before this statement."""
@@ -237,54 +278,86 @@ class Entries:
         write, _ = self._ready.get(path, (None, None))
         return write
 
-    def claim(self) -> tuple[Write, ...]:
-        """Delete the intents in the user's transaction, which is open, and which inserts their rows next.
+    def claim(self, *, is_own: bool, claimed: Iterable[Write] = ()) -> tuple[Write, ...]:
+        """Delete the intents in the transaction that is open, and which inserts their rows next.
+
+        Parameters
+        ----------
+        is_own : bool
+            The transaction has just been opened for this, and has read nothing yet.
+        claimed : iterable of Write
+            What has been claimed in the same transaction before.
 
         Raises
         ------
         LeaseLostError
             If not all of them were there and ours: their objects may be gone. No row may be inserted then.
         """
-        writes = [write for write, _ in self._ready.values()]
-        held = {write.number: write for write in writes}
-        for numbers in parts(list(held)):
-            missing = self._claimed(numbers, sorted({held[number].holder for number in numbers}))
+        writes = {write.number: write for write, _ in self._ready.values() if write.number}
+        unknown = [write for write, _ in self._ready.values() if not write.number]
+        before = {write.number for write in claimed if write.schema == self._intents.schema}
+        for numbers in parts(list(writes)):
+            holders = sorted({writes[number].holder for number in numbers})
+            missing, outside = self._claimed(numbers, holders, before, is_own=is_own)
+            self._claims |= set(numbers) - missing
             if missing:
-                self._refuse({held[number].write_id for number in missing}, len(writes))
-        return tuple(writes)
+                self._refuse([writes[number].write_id for number in missing], len(writes))
+            unknown += [replace(writes.pop(number), number=0) for number in outside]
+        return (*writes.values(), *unknown)
 
-    def _claimed(self, numbers: Sequence[int], holders: Sequence[str]) -> list[int]:
-        """Delete *numbers* and return those that could not be."""
+    def _claimed(
+        self, numbers: Sequence[int], holders: Sequence[str], before: set[int], *, is_own: bool
+    ) -> tuple[set[int], set[int]]:
+        """Delete *numbers* and return those that could not be, and those that were, but not in the transaction."""
         connection = self._journal.connection
-        sql, args = self._intents.delete_sql(numbers, holders)
+        if self._intents.is_mysql and not is_own and self._journal.owner.has_snapshots:
+            return self._claimed_outside(set(numbers), holders)
+        sql, args = self._intents.delete_sql(numbers, holders, only_read_committed=not is_own)
         cursor = connection.query(sql, args, reconnect=False)
         if self._intents.is_mysql:
-            complete = cursor.rowcount == len(numbers)
+            self._require_transaction(numbers)
             # What was deleted just now is still there for others, until the transaction ends.
-            return [] if complete else sorted(set(numbers) - self._intents.held(numbers, holders)) or list(numbers)
+            held = set(numbers) if cursor.rowcount == len(numbers) else self._intents.held(numbers, holders) - before
+            return set(numbers) - held, set()
         missing = set(numbers) - {int(row[0]) for row in cursor.fetchall()}
-        if missing and _isolation_of(connection) in _SNAPSHOT_LEVELS:
-            return self._claimed_outside(sorted(missing), holders)
-        return sorted(missing)
+        is_snapshot = bool(missing) and not is_own and _isolation_of(connection) != "read committed"
+        return self._claimed_outside(missing, holders) if is_snapshot else (missing, set())
 
-    def _claimed_outside(self, numbers: Sequence[int], holders: Sequence[str]) -> list[int]:
-        """Delete intents for good, which the user's transaction cannot see: it began to look before they were made."""
-        sql, args = self._intents.delete_sql(numbers, holders)
-        deleted = {int(row[0]) for row in self._intents.side.query(sql, args)}
+    def _require_transaction(self, numbers: Sequence[int]) -> None:
+        """Raise if there is no transaction after all: MySQL ends one at a deadlock, and says so only in that error."""
+        if self._journal.connection._conn.server_status & _IN_TRANSACTION:
+            return
+        back = [intent for write, intent in self._ready.values() if write.number in set(numbers)]
+        sql, args = self._intents.insert_sql(back, self.holder, 0.0)
+        self._intents.side.execute(sql, args)
+        raise LostConnectionError(
+            "The server has rolled the transaction back, as it does at a deadlock: nothing of it was inserted. Begin "
+            "it again; what is stored is not sent again"
+        )
+
+    def _claimed_outside(self, numbers: set[int], holders: Sequence[str]) -> tuple[set[int], set[int]]:
+        """Delete intents for good that the user's transaction cannot: it looks at a time before they were made."""
         warnings.warn(_SNAPSHOT.format(schema=self._journal.schema), JournalWarning, stacklevel=8)
-        return sorted(set(numbers) - deleted)
+        held = self._intents.held(sorted(numbers), holders)
+        if held:
+            sql, args = self._intents.delete_sql(sorted(held), holders)
+            if self._intents.side.execute(sql, args) != len(held):
+                return numbers, set()
+        return numbers - held, held
 
-    def _refuse(self, lost: set[str], count: int) -> None:
-        self.give_back({path for path, (write, _) in self._ready.items() if write.write_id in lost})
+    def _refuse(self, lost: Sequence[str], count: int) -> None:
+        self.give_back(())
         shown = ", ".join(sorted(lost)[:3]) + (", …" if len(lost) > 3 else "")
         raise LeaseLostError(
             f"{len(lost)} of {count} uploaded files ({shown}) are not this insert's any more: it was suspended for "
-            "long and the collector has given them up, or another insert of the same rows has taken them over. No row "
-            "was inserted. Insert again: what is still stored is not sent again"
+            "long and the collector has given them up, another insert of the same rows has taken them over, or they "
+            "were inserted before. No row was inserted. Insert again: what is still stored is not sent again"
         )
 
     def give_back(self, kept: Iterable[str]) -> None:
-        """Insert the intents again, in the user's transaction, of all objects but *kept*: no row names them.
+        """Insert the claimed intents again, in the user's transaction, of all objects but *kept*: no row names them.
+
+        Where the transaction is over, they are there already. Doing it again does nothing.
 
         Raises
         ------
@@ -292,10 +365,17 @@ class Entries:
             What the database says.
         """
         kept = set(kept)
-        back = [intent for path, (_, intent) in self._ready.items() if path not in kept]
-        for start in range(0, len(back), 5_000):
-            sql, args = self._intents.insert_sql(back[start : start + 5_000], self.holder, 0.0)
-            self._journal.connection.query(sql, args, reconnect=False)
+        entries = [entry for path, entry in self._ready.items() if path not in kept]
+        back = {write.number: intent for write, intent in entries if write.number in self._claims}
+        self._claims -= set(back)
+        query = self._journal.connection.query
+        for numbers in parts(list(back)):
+            sql, args = self._intents.visible_sql(numbers)
+            visible = {int(row[0]) for row in query(sql, args, reconnect=False).fetchall()}
+            intents = [back[number] for number in numbers if number not in visible]
+            if intents:
+                sql, args = self._intents.insert_sql(intents, self.holder, 0.0)
+                query(sql, args, reconnect=False)
 
 
 def _intent_of(upload: Upload, table_name: str) -> Intent:
@@ -314,10 +394,22 @@ class _Owner:
     def __init__(self, connection: Any) -> None:
         self.counter = itertools.count(1)
         self._names: dict[int, str] = {}
+        self._usable: set[str] = set()
+        self.has_snapshots = False
 
     def name(self) -> str:
         """Return 32 hexadecimal characters; a child process has others than its parent."""
         return self._names.setdefault(os.getpid(), secrets.token_hex(16))
+
+    def learn(self, connection: Any) -> None:
+        """Ask whether MariaDB refuses to change what was changed since a transaction began to read."""
+        if connection.adapter.backend == "mysql" and "mariadb" in connection._conn.get_server_info().lower():
+            found = connection.query("SHOW SESSION VARIABLES LIKE 'innodb_snapshot_isolation'").fetchall()
+            self.has_snapshots = any(row[1] == "ON" for row in found)
+
+    def usable(self) -> set[str]:
+        """Return the schemas whose journal this user is known to have the rights for."""
+        return self._usable
 
 
 _owners = Attached(_Owner)
@@ -329,8 +421,7 @@ _NO_JOURNAL = (
     "grant CREATE there"
 )
 _SNAPSHOT = (
-    "schema {schema}: this transaction is REPEATABLE READ or SERIALIZABLE and had begun to read before its files were "
-    "stored. The insert is as safe, but should the transaction be rolled back, its files are sent again by a retry, "
-    "and only `datajoint-file gc --scan` finds them. Insert files first, or stage them before the transaction "
-    "(datajoint_file.stage)"
+    "schema {schema}: this transaction looks at a snapshot (REPEATABLE READ, SERIALIZABLE) that may be older than its "
+    "files. The insert is as safe, but should the transaction be rolled back, its files are sent again by a retry, "
+    "and only `datajoint-file gc --scan` finds them. READ COMMITTED, PostgreSQL's default, does not lose that"
 )

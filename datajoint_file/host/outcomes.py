@@ -20,7 +20,8 @@ from datajoint_file.host.attached import Attached
 from datajoint_file.host.intents import Intents
 from datajoint_file.host.journal import Write
 from datajoint_file.host.lost import is_lost, mend
-from datajoint_file.host.side import side_of
+from datajoint_file.host.rowpaths import paths_among
+from datajoint_file.host.side import SideConnection, side_of
 
 WAIT_SECONDS = 5.0
 """How long a commit that was not answered is asked after, before its caller is told that nobody knows."""
@@ -69,26 +70,65 @@ def resolve(error: OutcomeUnknownError, *, connection: Any = None) -> Outcome:
 
 
 def outcome_of(writes: Sequence[Write], connection: Any) -> Outcome:
-    """Return what became of the transaction that claimed *writes*."""
-    found = {_outcome_in(schema, writes, connection) for schema in {write.schema for write in writes}}
+    """Return what became of the transaction that claimed *writes*.
+
+    Where there are no intents to ask, a row that is there proves that it was committed, and nothing proves more.
+    """
+    side = side_of(connection)
+    noted = [write for write in writes if write.number]
+    if not noted:
+        return Outcome.COMMITTED if _have_rows(writes, side) else Outcome.OPEN
+    found = {_outcome_in(Intents(side, schema), noted) for schema in {write.schema for write in noted}}
     return next((outcome for outcome in (Outcome.COMMITTED, Outcome.OPEN) if outcome in found), Outcome.ROLLED_BACK)
 
 
-def _outcome_in(schema: str, writes: Sequence[Write], connection: Any) -> Outcome:
+def _outcome_in(intents: Intents, writes: Sequence[Write]) -> Outcome:
     """Ask the intents of one schema. All share the transaction's fate, but those before a savepoint it went back to."""
-    intents = Intents(side_of(connection), schema)
-    numbers = {write.number for write in writes if write.schema == schema}
+    numbers = {write.number for write in writes if write.schema == intents.schema}
     unlocked = intents.unlocked(sorted(numbers))  # asked first: what is committed in between is then not there
     if numbers - intents.present(sorted(numbers)):
         return Outcome.COMMITTED
     return Outcome.ROLLED_BACK if unlocked else Outcome.OPEN
 
 
+def _have_rows(writes: Sequence[Write], side: SideConnection) -> bool:
+    places = {(write.schema, write.table_name, write.attribute) for write in writes}
+    return any(
+        paths_among(side, *place, [write.path for write in writes if _place_of(write) == place]) for place in places
+    )
+
+
+def _place_of(write: Write) -> tuple[str, str, str]:
+    return write.schema, write.table_name, write.attribute
+
+
 class Claims:
-    """The files claimed in the transaction that is open on a connection."""
+    """The files claimed in the transaction that is open on a connection.
+
+    Attributes
+    ----------
+    writes : tuple of Write
+        Which.
+    is_used : bool
+        Whether files have ever been inserted through the connection. If not, nothing of it concerns us.
+    """
 
     def __init__(self, connection: Any) -> None:
         self.writes: tuple[Write, ...] = ()
+        self.is_used = False
+        self._is_known = False
+
+    def begin(self, *, is_known: bool) -> None:
+        """Nothing has been claimed so far, in a transaction that DataJoint knows of, or in another one, or in none."""
+        self.writes, self._is_known = (), is_known
+
+    def add(self, writes: tuple[Write, ...]) -> None:
+        """Take note of what has been claimed.
+
+        In a transaction that was opened by SQL of the user's own only the last statement's: those before may belong to
+        another, which ended unnoticed.
+        """
+        self.writes = (*self.writes, *writes) if self._is_known else writes
 
 
 def claims_of(connection: Any) -> Claims:
@@ -102,9 +142,7 @@ _claims = Attached(Claims)
 def start_transaction(original: Callable[[Any], None], connection: Any) -> None:
     """Let DataJoint start a transaction, in which nothing has been claimed yet."""
     original(connection)
-    claims = _claims.known(connection)
-    if claims is not None:
-        claims.writes = ()
+    claims_of(connection).begin(is_known=True)
 
 
 def commit_transaction(original: Callable[[Any], None], connection: Any) -> None:
@@ -122,15 +160,18 @@ def commit_transaction(original: Callable[[Any], None], connection: Any) -> None
     if not writes:
         return original(connection)
     driver, has_failed = connection._conn, _has_failed(connection)
+    connection._in_transaction = (
+        True  # or DataJoint would commit again, on a new connection, what the user began in SQL
+    )
     try:
         original(connection)
     except Exception as error:
         if not is_lost(error, driver):
             raise
         _recover(connection)
-        claims_of(connection).writes = ()
+        claims_of(connection).begin(is_known=False)
         _raise_unless_committed(writes, connection, error)
-    claims_of(connection).writes = ()
+    claims_of(connection).begin(is_known=False)
     if has_failed:
         raise DataJointError(
             f"A statement of this transaction had failed, so PostgreSQL has rolled it back: none of its {len(writes)} "
@@ -151,9 +192,9 @@ def cancel_transaction(original: Callable[[Any], None], connection: Any) -> None
     PostgreSQL's connection would stay dead otherwise, and hide the error that the transaction is rolled back for.
     """
     claims = _claims.known(connection)
-    if claims is None:
+    if claims is None or not claims.is_used:
         return original(connection)
-    claims.writes = ()
+    claims.begin(is_known=False)
     driver = connection._conn
     try:
         original(connection)
@@ -191,7 +232,9 @@ def _raise_unless_committed(writes: Sequence[Write], connection: Any, error: Exc
 
 def _settled(writes: Sequence[Write], connection: Any) -> tuple[Outcome, str]:
     """Ask until the server has decided, or for `WAIT_SECONDS`; say why there is no answer."""
-    deadline, pause, reason = time.monotonic() + WAIT_SECONDS, 0.02, "its transaction is still open"
+    is_noted = any(write.number for write in writes)
+    reason = "its transaction is still open" if is_noted else "it has no intents to ask, and its rows are not there yet"
+    deadline, pause = time.monotonic() + WAIT_SECONDS, 0.02
     while True:
         try:
             outcome = outcome_of(writes, connection)

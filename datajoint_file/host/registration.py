@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from datajoint_file.collector.marks import Identity, Mark, MarkName, Registration, Registry
-from datajoint_file.errors import JournalWarning, ObjectExistsError, StorageError
+from datajoint_file.errors import JournalWarning, ObjectExistsError, StorageAccessError, StorageError
 from datajoint_file.host.intents import now
 from datajoint_file.host.side import SideConnection, side_of
 
@@ -113,17 +113,24 @@ def register(pipeline: Any, connection: Any, schema: str) -> None:
 
 
 def _register(pipeline: Any, side: SideConnection, schema: str) -> None:
+    schema = _as_spelled(side, schema)
     book = RegistryBook(side, schema, pipeline.project)
     registry = Registry(pipeline.backend, pipeline.project)
     identity = identity_of(side)
     try:
         book.prepare()
     except Exception as error:  # noqa: BLE001 - most often the right to create tables; the schema is marked anyway
-        _put(registry, Mark(Registration(identity, schema, ""), 0, "", book.clock()))
+        _put(registry, Mark(Registration(identity, pipeline.project, schema, ""), 0, "", book.clock()))
         _warn(f"{schema}: the table {TABLE} could not be made or read ({_text(error)})")
         return
     if not refresh(book, registry, identity):
         _warn(f"{schema}: the store knows epochs of this schema that the database does not: was it restored?")
+
+
+def _as_spelled(side: SideConnection, schema: str) -> str:
+    """Return a schema's name as the server has it: some take capitals for small letters."""
+    found = side.query("SELECT schema_name FROM information_schema.schemata WHERE schema_name = %s", (schema,))
+    return str(found[0][0]) if found else schema
 
 
 def _warn(problem: str) -> None:
@@ -253,8 +260,8 @@ def refresh(book: RegistryBook, registry: Registry, identity: Identity, *, bump:
         The newest mark; None, and nothing is changed, if the store knows epochs that the database does not.
     """
     rows = book.rows()
-    who = Registration(identity, book.schema, rows[0].schema_id)
-    marks = [name for name in registry.names() if name.registration == who.digest]
+    who = Registration(identity, book.project, book.schema, rows[0].schema_id)
+    marks = [name for name in _names(registry) if name.registration == who.digest]
     if not _is_history(marks, book.rows()):
         return None
     if bump or rows[0].age_seconds > EPOCH_SECONDS:
@@ -265,6 +272,14 @@ def refresh(book: RegistryBook, registry: Registry, identity: Identity, *, bump:
         _put(registry, newest)
     _remove_older(book, registry, marks, newest)
     return newest
+
+
+def _names(registry: Registry) -> list[MarkName]:
+    """List the marks, if this user may: a writer need not have the right, the collector has."""
+    try:
+        return registry.names()
+    except StorageAccessError:
+        return []
 
 
 def _is_history(marks: Sequence[MarkName], rows: Sequence[Epoch]) -> bool:

@@ -20,7 +20,7 @@ from pymysql.constants import CLIENT
 from datajoint_file.host.attached import Attached
 from datajoint_file.host.lost import is_lost
 
-IDLE_SECONDS = 30.0
+IDLE_SECONDS = 5.0
 """After so long the connection is tried before it is used: servers close those that are idle."""
 
 LOCK_WAIT_SECONDS = 5
@@ -29,8 +29,10 @@ LOCK_WAIT_SECONDS = 5
 Rows = list[tuple[Any, ...]]
 
 _SETTINGS = {
-    "mysql": f"SET SESSION innodb_lock_wait_timeout = {LOCK_WAIT_SECONDS}, lock_wait_timeout = {LOCK_WAIT_SECONDS}",
+    "mysql": f"SET SESSION innodb_lock_wait_timeout = {LOCK_WAIT_SECONDS}, lock_wait_timeout = {LOCK_WAIT_SECONDS}, "
+    "wait_timeout = 28800",
     "postgresql": f"SET lock_timeout = '{LOCK_WAIT_SECONDS}s'; "
+    "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'; "
     "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE",
 }
 
@@ -64,12 +66,7 @@ class SideConnection:
 
     def table(self, schema: str, name: str) -> str:
         """Return the quoted name of a table."""
-        return f"{self.quoted(schema)}.{self.quoted(name)}"
-
-    def quoted(self, name: str) -> str:
-        """Return a name quoted for SQL. DataJoint's own quoting takes for granted that no name holds a quote."""
-        quote = '"' if self.backend == "postgresql" else "`"
-        return f"{quote}{name.replace(quote, 2 * quote)}{quote}"
+        return f"{quoted(self.backend, schema)}.{quoted(self.backend, name)}"
 
     def execute(self, sql: str, args: Sequence[Any] = ()) -> int:
         """Run one statement and return how many rows it concerned."""
@@ -93,15 +90,20 @@ class SideConnection:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Run the statements of the block in one transaction; an error rolls it back."""
-        with self._session().lock:
+        session = self._session()
+        with session.lock:
             self.execute(self.adapter.start_transaction_sql())
+            session.has_transaction = True
             try:
                 yield
             except BaseException:
                 with suppress(Exception):
                     self.execute(self.adapter.rollback_sql())
                 raise
-            self.execute(self.adapter.commit_sql())
+            else:
+                self.execute(self.adapter.commit_sql())
+            finally:
+                session.has_transaction = False
 
     def close(self) -> None:
         """Close this process's connection; the next statement opens another."""
@@ -137,6 +139,10 @@ class SideConnection:
         return self._sessions.get(os.getpid()) or self._sessions.setdefault(os.getpid(), _Session())
 
     def _driver(self, session: _Session) -> Any:
+        if session.has_transaction:
+            if session.driver is None:
+                raise LostConnectionError("the second connection to the database was lost during a transaction")
+            return session.driver
         is_idle = session.driver is not None and time.monotonic() - session.used > IDLE_SECONDS
         if is_idle and not self.adapter.ping(session.driver):
             self._forget(session)
@@ -158,11 +164,18 @@ class _Session:
         self.lock = threading.RLock()
         self.driver: Any = None
         self.used = 0.0
+        self.has_transaction = False
 
 
 def side_of(connection: Any) -> SideConnection:
     """Return the second connection that belongs to *connection*. It is opened by the first statement."""
     return _sides.of(connection)
+
+
+def quoted(backend: str, name: str) -> str:
+    """Return a name quoted for SQL. DataJoint's own quoting takes for granted that no name holds a quote."""
+    quote = '"' if backend == "postgresql" else "`"
+    return f"{quote}{name.replace(quote, 2 * quote)}{quote}"
 
 
 def _connector(connection: Any) -> Callable[[], Any]:

@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import Any
 
+from datajoint.errors import LostConnectionError
+
 from datajoint_file.errors import UnsupportedValueError
 from datajoint_file.host.codec import Ingested
 from datajoint_file.host.declare import refuse_partition
@@ -72,10 +74,13 @@ class Statement:
         for (index, _), (source, place) in sources.items():
             with located(place, index, len(rows)):
                 pipeline.check(source, place)
-        uploads = self._planned(pipeline, sources, len(rows))
         self._register(pipeline, rows)
-        self._entries = self.journal.begin(self.table.table_name, list(uploads.values()))
-        stored = store_all(self.table, pipeline, self._entries, uploads, len(rows)) if uploads else {}
+        try:
+            entries, uploads = self._begun(pipeline, sources, len(rows))
+        except LostConnectionError:  # while nobody used it; keys are new, for nobody knows what the server has done
+            entries, uploads = self._begun(pipeline, sources, len(rows))
+        self._entries = entries
+        stored = store_all(self.table, pipeline, entries, uploads, len(rows)) if uploads else {}
         return {slot: Ingested(metadata) for slot, metadata in {**stored, **self._added(staged)}.items()}
 
     def stage(self, row: Row, attribute: str) -> Staged:
@@ -85,8 +90,13 @@ class Statement:
         write = self._entries.write_of(metadata.path) if self._entries else None
         return Staged(metadata, self.name, attribute, digest, write)
 
-    def claim(self) -> None:
+    def claim(self, *, is_own: bool) -> None:
         """Delete the intents, in the transaction that is open: it inserts the rows next.
+
+        Parameters
+        ----------
+        is_own : bool
+            The transaction has just been opened for this.
 
         Raises
         ------
@@ -94,7 +104,8 @@ class Statement:
             If a file is not this statement's any more.
         """
         if self._entries is not None:
-            claims_of(self.table.connection).writes += self._entries.claim()
+            claims = claims_of(self.table.connection)
+            claims.add(self._entries.claim(is_own=is_own, claimed=claims.writes))
 
     def give_back(self, kept: Iterable[str] = ()) -> None:
         """Note down again, in the transaction that is open, the files that no row names after all: all but *kept*."""
@@ -166,6 +177,13 @@ class Statement:
         """Let the store know who refers to its objects. It is the first that is asked of the store."""
         with located(self.place(rows[0], self.attributes[0]), rows[0].index, len(rows)):
             register(pipeline, self.table.connection, self.table.database)
+
+    def _begun(
+        self, pipeline: Pipeline, sources: dict[Slot, tuple[Source, Place]], row_count: int
+    ) -> tuple[Entries, dict[Slot, Upload]]:
+        """Plan the uploads and note them down."""
+        uploads = self._planned(pipeline, sources, row_count)
+        return self.journal.begin(self.table.table_name, list(uploads.values())), uploads
 
     def _planned(
         self, pipeline: Pipeline, sources: dict[Slot, tuple[Source, Place]], row_count: int

@@ -83,14 +83,16 @@ class TableKeys:
             if (key := keys[row.index]) in found or (_alike(key) in alike and self._is_there(row))
         }
 
-    def stored_paths(self, rows: list[Row], attributes: tuple[str, ...]) -> set[str]:
-        """Return the object keys that the rows of these keys hold now, locked: nobody changes them meanwhile."""
-        table, connection = self.unrestricted(), self._table.connection
-        lock = "FOR SHARE" if connection.adapter.backend == "postgresql" else "LOCK IN SHARE MODE"
-        paths = set()
+    def paths_of(self, rows: list[Row], attributes: tuple[str, ...]) -> set[str]:
+        """Return the object keys that the rows of these keys hold, as this connection sees it.
+
+        Keys that the database has rounded are not found; `rowpaths` finds their rows.
+        """
+        table, paths = self.unrestricted(), set[str]()
         for start in range(0, len(rows), _KEYS_PER_QUERY):
             keys = [self._given(row) for row in rows[start : start + _KEYS_PER_QUERY]]
-            found = connection.query(f"{(table & keys).make_sql(attributes)} {lock}", reconnect=False).fetchall()
+            sql = (table & keys).make_sql(attributes)
+            found = self._table.connection.query(sql, reconnect=False).fetchall()
             paths |= {_path(value) for row in found for value in row if value is not None}
         return paths
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from datajoint.errors import LostConnectionError
@@ -39,6 +39,7 @@ from datajoint_file.host.lost import is_lost, sever
 from datajoint_file.host.outcomes import claims_of
 from datajoint_file.host.pipelines import pipeline_of
 from datajoint_file.host.registration import register
+from datajoint_file.host.rowpaths import own_paths_among
 from datajoint_file.host.rows import Row, as_records, check_fields, read_rows
 from datajoint_file.host.staged import Staged
 from datajoint_file.host.statement import Statement
@@ -160,9 +161,10 @@ def _register(table: Any) -> None:
 
 def _begin(connection: Any) -> bool:
     """Tell whether a transaction is open. Asked before the upload, which can outlive the connection."""
-    is_open = has_transaction(connection)
+    is_open, claims = has_transaction(connection), claims_of(connection)
+    claims.is_used = True
     if not is_open:
-        claims_of(connection).writes = ()
+        claims.begin(is_known=False)
     return is_open
 
 
@@ -176,13 +178,13 @@ def _writing(statement: Statement, *, is_open: bool) -> Iterator[None]:
     driver = connection._conn
     try:
         with transaction_for(connection, is_open=is_open):
-            statement.claim()
+            driver = connection._conn
+            statement.claim(is_own=not is_open)
             try:
                 yield
             except Exception as error:
                 if is_open and connection.adapter.backend == "mysql" and not is_lost(error, driver):
-                    with suppress(Exception):  # the failure itself matters more, and gc --scan finds them too
-                        statement.give_back()
+                    _give_back(statement, error)
                 raise
     except BaseException as error:
         if is_open and not isinstance(error, Exception):
@@ -195,14 +197,27 @@ def _writing(statement: Statement, *, is_open: bool) -> Iterator[None]:
         ) from error
 
 
+def _give_back(statement: Statement, error: Exception) -> None:
+    """Note the files down again after *error*. Where that fails too, the transaction may be over: say that instead."""
+    try:
+        statement.give_back()
+    except Exception as worse:
+        raise worse from error
+
+
 def _ready(row: Row, stored: Mapping[Slot, Ingested], attributes: tuple[str, ...]) -> Any:
     """Return *row* for DataJoint, with what has been stored in place of its files."""
     return row.with_values({name: stored.get((row.index, name)) for name in attributes if name in row.values})
 
 
 def _named(statement: Statement, rows: list[Row], stored: Mapping[Slot, Ingested]) -> set[str]:
-    """Return the paths of *stored* that the rows name now: those skipped are others'."""
-    return statement.keys.stored_paths(rows, statement.attributes) & {value.metadata.path for value in stored.values()}
+    """Return the paths of *stored* that rows name now. What this transaction has inserted it sees, locked or not."""
+    named = statement.keys.paths_of(rows, statement.attributes)
+    for name in statement.attributes:
+        left = {value.metadata.path for (_, attribute), value in stored.items() if attribute == name} - named
+        if left:
+            named |= own_paths_among(statement.table, name, sorted(left))
+    return named
 
 
 def _require_named(statement: Statement, row: Row, stored: Mapping[Slot, Ingested]) -> None:
@@ -233,6 +248,7 @@ def _replace(
         if row.index in present:
             values = {**row.values, **{name: stored.get((row.index, name)) for name in statement.attributes}}
             update(keys.unrestricted(), {name: values.get(name) for name in table.heading.names})
+    present &= keys.present(latest)  # what was updated is locked; what others have deleted meanwhile is inserted
     new = [_ready(row, stored, statement.attributes) for row in latest if row.index not in present]
     original(table, new, False, False, ignore_extra_fields)
 

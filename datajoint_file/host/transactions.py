@@ -11,8 +11,8 @@ from typing import Any
 
 from datajoint_file.host.lost import abandon, is_dead, is_lost, mend
 
-_MYSQL_IN_TRANSACTION = 1
-"""``SERVER_STATUS_IN_TRANS`` of the MySQL protocol."""
+_MYSQL_IN_TRANSACTION, _MYSQL_AUTOCOMMIT = 1, 2
+"""``SERVER_STATUS_IN_TRANS`` and ``SERVER_STATUS_AUTOCOMMIT`` of the MySQL protocol."""
 
 _POSTGRESQL_IDLE = 0
 """``PQTRANS_IDLE`` of libpq."""
@@ -21,7 +21,8 @@ _POSTGRESQL_IDLE = 0
 def has_transaction(connection: Any) -> bool:
     """Tell whether *connection* is in a transaction, also in one that was opened with SQL of the user's own.
 
-    DataJoint knows only those it opened itself; opening another one would commit the user's.
+    DataJoint knows only those it opened itself; opening another one would commit the user's. Where the user has turned
+    autocommit off, the next statement opens one.
     """
     if connection._in_transaction:
         return True
@@ -29,8 +30,8 @@ def has_transaction(connection: Any) -> bool:
     if is_dead(connection):
         return False
     if connection.adapter.backend == "postgresql":
-        return bool(driver.get_transaction_status() != _POSTGRESQL_IDLE)
-    return bool(driver.server_status & _MYSQL_IN_TRANSACTION)
+        return not driver.autocommit or bool(driver.get_transaction_status() != _POSTGRESQL_IDLE)
+    return not driver.server_status & _MYSQL_AUTOCOMMIT or bool(driver.server_status & _MYSQL_IN_TRANSACTION)
 
 
 @contextmanager
@@ -48,8 +49,8 @@ def transaction_for(connection: Any, *, is_open: bool) -> Iterator[None]:
 @contextmanager
 def own_transaction(connection: Any) -> Iterator[None]:
     """Run a statement in a transaction of its own. An error rolls it back, and is never hidden by that."""
-    _start(connection)
     try:
+        _start(connection)
         yield
         connection.commit_transaction()
     except Exception:

@@ -16,8 +16,9 @@ from typing import Any
 
 from datajoint_file.errors import DataJointFileError
 from datajoint_file.host.journal import LEASE_SECONDS, Entries
-from datajoint_file.host.lost import sever
+from datajoint_file.host.lost import abandon, sever
 from datajoint_file.host.names import table_name
+from datajoint_file.host.transactions import has_transaction
 from datajoint_file.keys import Place
 from datajoint_file.metadata import FileMetadata
 from datajoint_file.pipeline import Pipeline, Upload
@@ -84,6 +85,7 @@ class _Care:
     def __init__(self, connection: Any, entries: Entries) -> None:
         self._connection = connection
         self._entries = entries
+        self._gives_up = sever if has_transaction(connection) else abandon
         self._renewed = self._flushed = time.monotonic()
 
     def __call__(self) -> None:
@@ -91,7 +93,7 @@ class _Care:
         try:
             self._connection.adapter.ping(self._connection._conn)
         except BaseException:
-            sever(self._connection)
+            self._gives_up(self._connection)  # interrupted between the question and its answer
             raise
         moment = time.monotonic()
         try:

@@ -44,6 +44,12 @@ def intents(table: Any, columns: str = "state", connection: Any = None) -> list[
     return list(connection.query(f"SELECT {columns} FROM {name} ORDER BY number").fetchall())
 
 
+def open_intents(table: Any, columns: str = "state", connection: Any = None) -> list[Any]:
+    """The same without tombstones, which say that an object was adopted, or deleted."""
+    rows = intents(table, f"state, {columns}", connection)
+    return [row[1:] for row in rows if row[0] != "reclaimed"]
+
+
 def paths(table: Any) -> set[str]:
     quote = table().adapter.quote_identifier
     cursor = table().connection.query(f"SELECT {quote('raw')}, {quote('extra')} FROM {table().full_table_name}")
@@ -146,7 +152,7 @@ def test_a_retry_after_a_rollback_sends_no_bytes(table: Any, store: Store, count
     assert (counted.uploaded_bytes, sent) == (sent, 1002)
     assert store.object_keys() == before == sorted(paths(table))
     assert (table & {"id": 1}).fetch1("raw").read() == b"a" * 1000
-    assert intents(table) == []
+    assert open_intents(table) == []
 
 
 @pytest.mark.parametrize("kind", ["path", "stream", "reference"])
@@ -415,17 +421,13 @@ def test_the_last_row_of_a_key_wins_and_the_others_files_are_noted(table: Any, s
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
-@pytest.mark.parametrize("reads_first", [False, True])
-def test_every_isolation_level_of_postgresql_works(table: Any, store: Store, level: str, reads_first: bool) -> None:
+def test_every_isolation_level_of_postgresql_works(table: Any, store: Store, level: str) -> None:
     connection = table().connection
     connection.query(f"SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL {level}")
     table.insert1({"id": 1, "raw": ("a.dat", b"1")})
     with connection.transaction:
-        if reads_first:
-            assert len(table()) == 1
-            with pytest.warns(JournalWarning, match="only `datajoint-file gc --scan` finds them"):
-                table.insert1({"id": 2, "raw": ("a.dat", b"2")})
-        else:
+        assert len(table()) == 1
+        with pytest.warns(JournalWarning, match="only `datajoint-file gc --scan` finds them"):
             table.insert1({"id": 2, "raw": ("a.dat", b"2")})
     assert sorted(ref.read() for ref in table.to_arrays("raw")) == [b"1", b"2"]
     assert intents(table) == []
