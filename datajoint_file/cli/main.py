@@ -13,7 +13,9 @@ from datajoint.errors import DataJointError
 
 import datajoint_file
 from datajoint_file.cli.doctor import doctor
+from datajoint_file.cli.gc import gc
 from datajoint_file.cli.init import init
+from datajoint_file.cli.verify import verify
 
 _VERSION = f"%(prog)s %(version)s (DataJoint {dj.__version__})"
 
@@ -40,3 +42,5 @@ def main(debug: bool) -> None:
 
 main.add_command(init)
 main.add_command(doctor)
+main.add_command(verify)
+main.add_command(gc)

@@ -24,7 +24,7 @@ FORMAT = 1
 
 _MAX_BYTES = 64 * 1024
 _ATTEMPTS = 5
-_TEXTS = ("server", "database", "schema", "schema_id", "token", "written")
+_TEXTS = ("server", "database", "project", "schema", "schema_id", "token", "written")
 _NAME = re.compile(r"(?P<registration>[a-z2-7]{26})-(?P<epoch>\d{10})-(?P<token>[0-9a-f]{0,32})\.json")
 
 
@@ -55,6 +55,8 @@ class Registration:
     ----------
     identity : Identity
         The database.
+    project : str
+        The project's name, with which the paths in its rows begin.
     schema : str
         The schema's name.
     schema_id : str
@@ -62,13 +64,14 @@ class Registration:
     """
 
     identity: Identity
+    project: str
     schema: str
     schema_id: str
 
     @property
     def digest(self) -> str:
         """26 characters that stand for it in names of marks."""
-        parts = [self.identity.server, self.identity.database, self.schema, self.schema_id]
+        parts = [self.identity.server, self.identity.database, self.project, self.schema, self.schema_id]
         return b32encode(hashlib.sha256(json.dumps(parts).encode()).digest()).decode().lower()[:26]
 
 
@@ -104,6 +107,7 @@ class Mark:
         return {
             "format": FORMAT,
             **asdict(who.identity),
+            "project": who.project,
             "schema": who.schema,
             "schema_id": who.schema_id,
             "epoch": self.epoch,
@@ -129,7 +133,8 @@ class Mark:
         epoch = row.get("epoch")
         if isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 0:
             raise MetadataError(f"its epoch is {brief(epoch)}")
-        who = Registration(Identity(texts["server"], texts["database"]), texts["schema"], texts["schema_id"])
+        identity = Identity(texts["server"], texts["database"])
+        who = Registration(identity, texts["project"], texts["schema"], texts["schema_id"])
         mark = cls(who, epoch, texts["token"], texts["written"])
         if mark.name != name:
             raise MetadataError("its content is not what its name says: it was changed")
@@ -186,7 +191,7 @@ def is_newer(row: dict[str, Any]) -> bool:
 def _parsed(text: bytes) -> dict[str, Any]:
     try:
         row = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise MetadataError(f"it is no JSON ({error})") from error
     if not isinstance(row, dict):
         raise MetadataError("it is no JSON object")

@@ -104,7 +104,8 @@ class IntentBook(_Book):
 
     @property
     def _is_due(self) -> str:
-        return f"state <> '{intents.RECLAIMED}' AND {self._age('lease_until')} > %s AND {self._ours}"
+        is_old = f"state <> '{intents.RECLAIMED}' AND {self._age('lease_until')} > %s"
+        return f"(state = '{intents.CONDEMNED}' OR {is_old}) AND {self._ours}"
 
     def abandoned(self) -> Iterator[Item]:
         """Give the intents that are due. Nothing is locked."""
@@ -147,14 +148,31 @@ class IntentBook(_Book):
             )
             yield [Due(number, path, size or 0, self._problem(path, write)) for number, path, size, write in found]
 
-    def settle(self, rows: Sequence[int]) -> None:
-        """Leave tombstones: an intent that is gone means that its row was committed."""
+    def condemn(self, rows: Sequence[int]) -> bool:
+        """Keep writers from claiming and adopting what is going to be deleted."""
         if rows:
             self.side.execute(
-                f"UPDATE {self.table} {self._by_number} SET state = '{intents.RECLAIMED}', metadata = NULL, "
-                f"lease_until = {intents.now(self.side.backend)} WHERE number IN %s",
+                f"UPDATE {self.table} {self._by_number} SET state = '{intents.CONDEMNED}' WHERE number IN %s",
                 (tuple(rows),),
             )
+        return True
+
+    def settle(self, rows: Sequence[int]) -> list[int]:
+        """Leave tombstones: an intent that is gone means that its row was committed. Two collectors count once."""
+        if not rows:
+            return []
+        with self.side.transaction():
+            found = self.side.query(
+                f"SELECT number FROM {self.table} {self._by_number} "
+                f"WHERE number IN %s AND state = '{intents.CONDEMNED}' FOR UPDATE",
+                (tuple(rows),),
+            )
+            self.side.execute(
+                f"UPDATE {self.table} {self._by_number} SET state = '{intents.RECLAIMED}', metadata = NULL, "
+                f"lease_until = {intents.now(self.side.backend)} WHERE number IN %s AND state = '{intents.CONDEMNED}'",
+                (tuple(rows),),
+            )
+        return [row[0] for row in found]
 
     def bury(self) -> None:
         """Remove old tombstones; by number, since a DELETE that searches would stop all writers."""
@@ -243,6 +261,10 @@ class QuarantineBook(_Book):
             )
             yield [Due(*row) for row in found]
 
+    def condemn(self, rows: Sequence[int]) -> bool:
+        """Do nothing: only `take_out` is kept from these objects, by the lock."""
+        return False
+
     def take_out(self, keys: Sequence[str]) -> list[str]:
         """Forget the rows of *keys*, waiting for whoever is deleting them; return those that were still there."""
         with self.side.transaction():
@@ -255,10 +277,11 @@ class QuarantineBook(_Book):
             self.settle([row[0] for row in found])
         return [row[1] for row in found]
 
-    def settle(self, rows: Sequence[int]) -> None:
-        """Forget rows."""
+    def settle(self, rows: Sequence[int]) -> list[int]:
+        """Forget rows. Whoever calls it has them locked."""
         if rows:
             self.side.execute(
                 f"DELETE FROM {self.table} WHERE number IN %s",
                 (tuple(rows),),
             )
+        return list(rows)

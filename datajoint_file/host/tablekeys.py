@@ -10,6 +10,7 @@ import json
 import unicodedata
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 from datajoint.table import FreeTable
@@ -56,8 +57,9 @@ class TableKeys:
         """Tell whether *row* gives all attributes of the key; the database may fill in those it does not."""
         return not any(is_missing(row.values.get(name)) for name in self._types)
 
+    @cached_property
     def unrestricted(self) -> Any:
-        """Return the table without the restrictions it may carry: they do not concern what is inserted."""
+        """The table without the restrictions it may carry: they do not concern what is inserted."""
         return FreeTable(self._table.connection, self._table.full_table_name)
 
     def without_existing(self, rows: list[Row]) -> list[Row]:
@@ -83,27 +85,37 @@ class TableKeys:
             if (key := keys[row.index]) in found or (_alike(key) in alike and self._is_there(row))
         }
 
-    def paths_of(self, rows: list[Row], attributes: tuple[str, ...]) -> set[str]:
-        """Return the object keys that the rows of these keys hold, as this connection sees it.
+    def queries_for(self, rows: list[Row], attributes: tuple[str, ...]) -> list[str]:
+        """Return queries for *attributes* of the rows of these keys.
 
-        Keys that the database has rounded are not found; `rowpaths` finds their rows.
+        To be made before a transaction: DataJoint looks at the table for it, and overlooks that a connection is lost.
         """
-        table, paths = self.unrestricted(), set[str]()
-        for start in range(0, len(rows), _KEYS_PER_QUERY):
-            keys = [self._given(row) for row in rows[start : start + _KEYS_PER_QUERY]]
-            sql = (table & keys).make_sql(attributes)
-            found = self._table.connection.query(sql, reconnect=False).fetchall()
+        return [
+            (self.unrestricted & [self._given(row) for row in rows[start : start + _KEYS_PER_QUERY]]).make_sql(
+                attributes
+            )
+            for start in range(0, len(rows), _KEYS_PER_QUERY)
+        ]
+
+    def paths_by(self, queries: list[str]) -> set[str]:
+        """Return the object keys that `queries_for` finds, as this connection sees it.
+
+        Rows whose keys the database has rounded are not found; `rowpaths` finds them.
+        """
+        connection, paths = self._table.connection, set[str]()
+        for sql in queries:
+            found = connection.query(sql, reconnect=False).fetchall()
             paths |= {_path(value) for row in found for value in row if value is not None}
         return paths
 
     def _found(self, rows: list[Row]) -> Iterator[dict[str, Any]]:
-        table = self.unrestricted()
+        table = self.unrestricted
         for start in range(0, len(rows), _KEYS_PER_QUERY):
             keys = [self._given(row) for row in rows[start : start + _KEYS_PER_QUERY]]
             yield from (table & keys).proj().to_dicts()
 
     def _is_there(self, row: Row) -> bool:
-        return len(self.unrestricted() & self._given(row)) > 0
+        return len(self.unrestricted & self._given(row)) > 0
 
     def _given(self, row: Row) -> dict[str, Any]:
         return {name: row.values[name] for name in self._types}

@@ -81,14 +81,16 @@ def insert_rows(
         given = statement.keys.without_existing(given)
     with statement.streams_put_back():
         stored = statement.store(given)
+        may_leave_some = stored and (skip_duplicates or (replace and len(_latest(statement, given)) < len(given)))
+        queries = statement.keys.queries_for(given, attributes) if may_leave_some else []
         with _writing(statement, is_open=is_open) if stored or replace else nullcontext():
             if replace and table.connection.adapter.backend == "postgresql":
                 _replace(original, statement, given, stored, ignore_extra_fields)
             else:
                 ready = [_ready(row, stored, attributes) for row in given]
                 original(table, ready, replace, skip_duplicates, ignore_extra_fields)
-            if stored and (skip_duplicates or (replace and len(_latest(statement, given)) < len(given))):
-                statement.give_back(_named(statement, given, stored))
+            if may_leave_some:
+                statement.give_back(_named(statement, queries, stored))
     return None
 
 
@@ -108,18 +110,21 @@ def update1(original: Callable[..., None], table: Any, row: Any) -> None:
     given = Row(0, dict(row))
     with statement.streams_put_back():
         stored = statement.store([given])
+        queries = statement.keys.queries_for([given], statement.attributes) if stored else []
         with _writing(statement, is_open=is_open) if stored else nullcontext():
             original(table, _ready(given, stored, attributes))
             if stored:
-                _require_named(statement, given, stored)
+                _require_named(statement, given, queries, stored)
     return None
 
 
 def insert(original: Callable[..., None], table: Any, rows: Any, *args: Any, **options: Any) -> None:
-    """Let DataJoint insert; note first that a schema is going to refer to objects, where rows come from a query."""
-    if _is_query(rows) and file_attributes(table.heading):
-        _register(table)
-    original(table, rows, *args, **options)
+    """Let DataJoint insert. Rows of a query refer to objects too: the schema is registered, the statement sent once."""
+    if not _is_query(rows) or not file_attributes(table.heading):
+        return original(table, rows, *args, **options)
+    _register(table)
+    with transaction_for(table.connection, is_open=_begin(table.connection)):
+        return original(table, rows, *args, **options)
 
 
 def declare(original: Callable[..., None], table: Any, context: Any = None) -> None:
@@ -210,9 +215,9 @@ def _ready(row: Row, stored: Mapping[Slot, Ingested], attributes: tuple[str, ...
     return row.with_values({name: stored.get((row.index, name)) for name in attributes if name in row.values})
 
 
-def _named(statement: Statement, rows: list[Row], stored: Mapping[Slot, Ingested]) -> set[str]:
+def _named(statement: Statement, queries: list[str], stored: Mapping[Slot, Ingested]) -> set[str]:
     """Return the paths of *stored* that rows name now. What this transaction has inserted it sees, locked or not."""
-    named = statement.keys.paths_of(rows, statement.attributes)
+    named = statement.keys.paths_by(queries)
     for name in statement.attributes:
         left = {value.metadata.path for (_, attribute), value in stored.items() if attribute == name} - named
         if left:
@@ -220,8 +225,8 @@ def _named(statement: Statement, rows: list[Row], stored: Mapping[Slot, Ingested
     return named
 
 
-def _require_named(statement: Statement, row: Row, stored: Mapping[Slot, Ingested]) -> None:
-    missing = {value.metadata.path for value in stored.values()} - _named(statement, [row], stored)
+def _require_named(statement: Statement, row: Row, queries: list[str], stored: Mapping[Slot, Ingested]) -> None:
+    missing = {value.metadata.path for value in stored.values()} - _named(statement, queries, stored)
     if missing:
         statement.give_back()
         raise RowVanishedError(
@@ -247,7 +252,7 @@ def _replace(
     for row in latest:
         if row.index in present:
             values = {**row.values, **{name: stored.get((row.index, name)) for name in statement.attributes}}
-            update(keys.unrestricted(), {name: values.get(name) for name in table.heading.names})
+            update(keys.unrestricted, {name: values.get(name) for name in table.heading.names})
     present &= keys.present(latest)  # what was updated is locked; what others have deleted meanwhile is inserted
     new = [_ready(row, stored, statement.attributes) for row in latest if row.index not in present]
     original(table, new, False, False, ignore_extra_fields)

@@ -9,7 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from datajoint.errors import LostConnectionError
+
+from datajoint_file.errors import OutcomeUnknownError
 from datajoint_file.host.lost import abandon, is_dead, is_lost, mend
+from datajoint_file.host.outcomes import claims_of
 
 _MYSQL_IN_TRANSACTION, _MYSQL_AUTOCOMMIT = 1, 2
 """``SERVER_STATUS_IN_TRANS`` and ``SERVER_STATUS_AUTOCOMMIT`` of the MySQL protocol."""
@@ -30,8 +34,16 @@ def has_transaction(connection: Any) -> bool:
     if is_dead(connection):
         return False
     if connection.adapter.backend == "postgresql":
-        return not driver.autocommit or bool(driver.get_transaction_status() != _POSTGRESQL_IDLE)
-    return not driver.server_status & _MYSQL_AUTOCOMMIT or bool(driver.server_status & _MYSQL_IN_TRANSACTION)
+        return not driver.autocommit or _is_in_transaction(connection)
+    return not driver.server_status & _MYSQL_AUTOCOMMIT or _is_in_transaction(connection)
+
+
+def _is_in_transaction(connection: Any) -> bool:
+    """Tell what the driver has heard last from the server."""
+    driver = connection._conn
+    if connection.adapter.backend == "postgresql":
+        return bool(driver.get_transaction_status() != _POSTGRESQL_IDLE)
+    return bool(driver.server_status & _MYSQL_IN_TRANSACTION)
 
 
 @contextmanager
@@ -51,8 +63,9 @@ def own_transaction(connection: Any) -> Iterator[None]:
     """Run a statement in a transaction of its own. An error rolls it back, and is never hidden by that."""
     try:
         _start(connection)
-        yield
-        connection.commit_transaction()
+        with _unchanged(connection):
+            yield
+        _commit(connection)
     except Exception:
         with suppress(Exception):
             connection.cancel_transaction()
@@ -76,6 +89,32 @@ def _start(connection: Any) -> None:
         connection.start_transaction()
 
 
+@contextmanager
+def _unchanged(connection: Any) -> Iterator[None]:
+    """Raise at the end of the block if the connection was lost in it: DataJoint connects anew, and may overlook it."""
+    driver = connection._conn
+    yield
+    if connection._conn is not driver or not _is_in_transaction(connection):
+        raise LostConnectionError(
+            "The connection was lost in the middle of a transaction, or the server has ended it: nothing of it was "
+            "inserted. Begin it again; what is stored is not sent again"
+        )
+
+
+def _commit(connection: Any) -> None:
+    """Commit. What has no intents to ask leaves it open what became of it, should the reply be lost."""
+    driver, writes = connection._conn, claims_of(connection).writes
+    try:
+        connection.commit_transaction()
+    except Exception as error:
+        if writes or not is_lost(error, driver):
+            raise
+        raise OutcomeUnknownError(
+            "The connection was lost during a commit: the rows may have been inserted or not; look whether they are "
+            "there before you insert them again"
+        ) from error
+
+
 def _leave(connection: Any) -> None:
     """Make sure that no transaction is left behind: one that could not be rolled back ends with its connection."""
     if connection._in_transaction or is_dead(connection):
@@ -88,7 +127,8 @@ def _known(connection: Any) -> Iterator[None]:
     known = connection._in_transaction
     connection._in_transaction = True
     try:
-        yield
+        with _unchanged(connection):
+            yield
     finally:
         if not known:
             connection._in_transaction = False

@@ -115,7 +115,7 @@ def test_names_the_reference_renders_exist() -> None:
 
 def test_errors_named_in_running_text_exist() -> None:
     known = {name for name, _ in inspect.getmembers(errors, inspect.isclass)}
-    known |= {"LostConnectionError", "FileNotFoundError", "TypeError", "ValueError", "DataJointError"}
+    known |= {"LostConnectionError", "FileNotFoundError", "TypeError", "ValueError", "RecursionError", "DataJointError"}
     for page in documentation():
         named = set(re.findall(r"`(\w+Error)`", page.read_text(encoding="utf-8")))
         assert named <= known, page

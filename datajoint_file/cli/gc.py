@@ -1,0 +1,236 @@
+"""``datajoint-file gc``: stored objects that nothing uses any more, found, set aside and deleted.
+
+The finding and deleting is done by `datajoint_file.gc`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from datajoint_file import gc as library
+from datajoint_file.cli.output import console, print_check, print_json
+from datajoint_file.collector.plan import refusals_of
+from datajoint_file.doctor import Check
+from datajoint_file.errors import CollectionRefusedError
+from datajoint_file.fileref import format_size
+from datajoint_file.host.targets import connect
+
+_EXAMPLES = """\b
+Examples:
+  datajoint-file gc                      what uploads that were given up have left
+  datajoint-file gc --scan               also objects that no row refers to
+  datajoint-file gc --scan --execute     from cron, once a day
+  datajoint-file gc --quarantined        what is set aside, and until when
+"""
+
+_UNITS = {"w": "weeks", "d": "days", "h": "hours", "min": "minutes", "s": "seconds"}
+_DURATION = re.compile(r"(\d{1,6}(?:\.\d+)?)\s*(w|d|h|min|s)")
+
+_ROWS = (
+    ("reclaim", "uploads that were given up", "delete"),
+    ("quarantine", "objects that no row refers to", "set aside"),
+    ("wait", "set aside, grace still running", "keep"),
+    ("purge", "set aside, grace over", "delete"),
+    ("release", "set aside, referenced again", "release"),
+    ("unfinished", "remains of unfinished uploads", "delete"),
+)
+_DONE = (
+    ("reclaimed", "uploads that were given up", "deleted"),
+    ("quarantined", "objects that no row refers to", "set aside"),
+    ("purged", "set aside, grace over", "deleted"),
+    ("released", "set aside, referenced again", "released"),
+    ("discarded", "remains of unfinished uploads", "deleted"),
+)
+
+
+def _duration(ctx: click.Context, param: click.Parameter, value: str) -> timedelta:
+    """Return the amount of time that a text like ``36h`` stands for."""
+    match = _DURATION.fullmatch(value.strip())
+    if match is None:
+        raise click.BadParameter(f"{value!r} is not of the form 7d, 36h, 90min or 2w")
+    return timedelta(**{_UNITS[match[2]]: float(match[1])})
+
+
+@click.command(epilog=_EXAMPLES, short_help="Delete stored objects that nothing uses.")
+@click.option("--scan", is_flag=True, help="List the store, and find what no row of any schema refers to.")
+@click.option("--execute", is_flag=True, help="Do it. Without this, nothing is changed.")
+@click.option(
+    "--grace",
+    callback=_duration,
+    default="7d",
+    show_default=True,
+    metavar="TIME",
+    help="How long objects must be unused.",
+)
+@click.option("--short-grace", is_flag=True, help="Accept less than 24 hours: only where nobody is writing.")
+@click.option("--force", is_flag=True, help="Go on if more than a tenth of all objects is concerned.")
+@click.option("--take-over", is_flag=True, help="This database is the one that counts: forget the marks of others.")
+@click.option("--dropped", multiple=True, metavar="SCHEMA", help="This schema is gone for good. May be repeated.")
+@click.option("--list", "as_list", is_flag=True, help="Name each object.")
+@click.option("--quarantined", is_flag=True, help="Only show what is set aside.")
+@click.option("--restore", multiple=True, metavar="KEY", help="Only take this object out again. May be repeated.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.pass_context
+def gc(
+    ctx: click.Context,
+    scan: bool,
+    execute: bool,
+    grace: timedelta,
+    short_grace: bool,
+    force: bool,
+    take_over: bool,
+    dropped: tuple[str, ...],
+    as_list: bool,
+    quarantined: bool,
+    restore: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Find stored objects that nothing uses any more, and delete them: a dry run unless told to --execute.
+
+    What no row refers to is set aside by one run and deleted by a later one, when the grace is over and still no row
+    does. Whatever makes it doubtful that all rows were seen is a reason to refuse.
+
+    Exit code 0 if all is fine, 1 if the collector refuses, 3 if some objects could not be deleted.
+    """
+    if quarantined or restore:
+        if execute or scan or (quarantined and restore):
+            raise click.UsageError("--quarantined and --restore stand alone")
+        ctx.exit(_restore(restore, as_json=as_json) if restore else _show_quarantine(grace, as_json=as_json))
+    options: dict[str, Any] = {"allow_short_grace": short_grace, "take_over": take_over, "dropped": dropped}
+    plan = library.plan(connect(), scan=scan, grace=grace, progress=False if as_json else None, **options)
+    to = console()
+    if not as_json:
+        _print_plan(to, plan, force=force, as_list=as_list)
+    done, refusals = _carried_out(plan, force=force) if execute else (None, plan.standing_refusals(force=force))
+    if as_json:
+        print_json(_document(plan, done, refusals, as_list=as_list))
+    else:
+        _print_end(to, plan, done, refusals, is_dry=not execute)
+    ctx.exit(1 if refusals else 3 if done is not None and not done else 0)
+
+
+def _carried_out(plan: library.Plan, *, force: bool) -> tuple[library.Collected | None, Sequence[library.Refusal]]:
+    try:
+        return library.execute(plan, force=force), ()
+    except CollectionRefusedError as error:
+        return None, refusals_of(error)
+
+
+def _document(
+    plan: library.Plan, done: library.Collected | None, refusals: Sequence[library.Refusal], *, as_list: bool
+) -> dict[str, Any]:
+    document = plan.to_dict()
+    document["refusals"] = [{"kind": r.kind, "reason": r.reason, "way_on": r.way_on} for r in refusals]
+    if as_list:
+        document["entries"] = [{"action": e.action, "key": e.key, "size": e.size} for e in plan.entries()]
+    return {"plan": document, "done": None if done is None else done.to_dict()}
+
+
+def _print_plan(to: Console, plan: library.Plan, *, force: bool, as_list: bool) -> None:
+    to.print(f"Project {plan.project}, grace {plan.grace}", style="bold")
+    if plan.is_scan and plan.listed:
+        to.print(
+            f"  {plan.listed.count} objects ({format_size(plan.listed.size)}), {plan.references} referenced; "
+            f"{plan.foreign.count} other files, which are not touched"
+        )
+    rows = [row for row in _ROWS if plan.is_scan or row[0] == "reclaim"]
+    if not plan.standing_refusals(force=True):
+        _print_amounts(to, [(what, verb, getattr(plan, name)) for name, what, verb in rows])
+    if as_list:
+        for entry in plan.entries():
+            to.print(f"  {entry.action:<10} {entry.key}", soft_wrap=True)
+    for missing in plan.missing:
+        advice = "restore it from a backup, or delete the row; `datajoint-file verify` names the key"
+        print_check(to, Check("missing", "failed", f"{missing.attribute}: {missing.key}", advice))
+    for note in plan.notes:
+        to.print(f"Note: {note}", style="yellow", soft_wrap=True)
+
+
+def _print_amounts(to: Console, rows: Sequence[tuple[str, str, library.Amount]]) -> None:
+    table = Table(box=None, show_header=False, padding=(0, 1, 0, 2))
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_column(justify="right")
+    table.add_column()
+    for what, verb, amount in rows:
+        style = None if amount else "dim"
+        table.add_row(what, str(amount.count), format_size(amount.size), verb if amount else "", style=style)
+    width, to.width = to.width, min(to.width, 100)
+    to.print(table)
+    to.width = width
+
+
+def _print_end(
+    to: Console,
+    plan: library.Plan,
+    done: library.Collected | None,
+    refusals: Sequence[library.Refusal],
+    *,
+    is_dry: bool,
+) -> None:
+    for refusal in refusals:
+        print_check(to, Check("refused", "failed", refusal.reason, refusal.way_on))
+    if done is not None:
+        _print_done(to, done)
+    elif refusals:
+        to.print("Refused: nothing was deleted.", style="bold red")
+    elif is_dry and plan:
+        scan = " --scan" if plan.is_scan else ""
+        to.print(f"Nothing was changed. Next: datajoint-file gc{scan} --execute", style="bold")
+    elif is_dry:
+        to.print("There is nothing to do.", style="bold")
+
+
+def _print_done(to: Console, done: library.Collected) -> None:
+    to.print("Done", style="bold")
+    _print_amounts(to, [(what, verb, getattr(done, name)) for name, what, verb in _DONE])
+    for note in done.notes:
+        to.print(f"Note: {note}", style="yellow", soft_wrap=True)
+    for key, problem in done.failures:
+        print_check(to, Check("not deleted", "failed", problem, f"the next run tries {key} again"))
+
+
+def _show_quarantine(grace: timedelta, *, as_json: bool) -> int:
+    found = library.quarantined(connect(), grace=grace)
+    if as_json:
+        print_json(
+            [
+                {
+                    "key": f.key,
+                    "size": f.size,
+                    "first_seen": f"{f.first_seen.isoformat()}Z",
+                    "due": f"{f.due.isoformat()}Z",
+                }
+                for f in found
+            ]
+        )
+        return 0
+    to, count = console(), 0
+    for count, one in enumerate(found, 1):  # noqa: B007 - counted
+        to.print(
+            f"{one.first_seen:%Y-%m-%d}  until {one.due:%Y-%m-%d}  {format_size(one.size):>9}  {one.key}",
+            soft_wrap=True,
+        )
+    to.print(f"{count} objects are set aside." if count else "Nothing is set aside.", style="bold")
+    return 0
+
+
+def _restore(keys: Sequence[str], *, as_json: bool) -> int:
+    restored = library.restore(keys, connect())
+    unknown = sorted(set(keys) - set(restored))
+    if as_json:
+        print_json({"restored": list(restored), "not_in_quarantine": unknown})
+    else:
+        for key in restored:
+            console().print(f"restored {key}", soft_wrap=True)
+        for key in unknown:
+            advice = "look with --quarantined; what was deleted is in the bucket's versions or a backup, if anywhere"
+            print_check(console(), Check("not in quarantine", "failed", key, advice))
+    return 1 if unknown else 0

@@ -1,0 +1,191 @@
+"""What a scan has found: listed objects, intents, references, quarantine; and the sets that follow from them.
+
+Kept in a temporary SQLite file, so that a million objects need no more memory than a thousand. It judges nothing.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, TypeVar
+
+_Row = TypeVar("_Row")
+
+_BATCH = 5_000
+
+_TABLES = """
+PRAGMA journal_mode = OFF;
+PRAGMA synchronous = OFF;
+PRAGMA cache_size = -32768;  -- KiB
+
+CREATE TABLE object (key TEXT PRIMARY KEY, size INTEGER NOT NULL, is_ours INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE reference (key TEXT PRIMARY KEY, origin TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE intent (key TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE abandoned (key TEXT PRIMARY KEY, size INTEGER NOT NULL, home TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE quarantined (key TEXT PRIMARY KEY, size INTEGER NOT NULL, home TEXT NOT NULL, due INTEGER NOT NULL)
+    WITHOUT ROWID;
+
+CREATE VIEW unused AS SELECT key, size FROM object
+    WHERE is_ours AND key NOT IN (SELECT key FROM reference) AND key NOT IN (SELECT key FROM intent);
+CREATE VIEW quarantine AS SELECT key, size, '' AS home FROM unused WHERE key NOT IN (SELECT key FROM quarantined);
+CREATE VIEW purge AS SELECT unused.key AS key, unused.size AS size, home
+    FROM quarantined JOIN unused ON unused.key = quarantined.key WHERE due;
+CREATE VIEW waiting AS SELECT unused.key AS key, unused.size AS size, home
+    FROM quarantined JOIN unused ON unused.key = quarantined.key WHERE NOT due;
+CREATE VIEW "release" AS SELECT key, size, home FROM quarantined
+    WHERE key IN (SELECT key FROM reference) OR key IN (SELECT key FROM intent);
+CREATE VIEW gone AS SELECT key, size, home FROM quarantined
+    WHERE key NOT IN (SELECT key FROM reference) AND key NOT IN (SELECT key FROM intent)
+    AND key NOT IN (SELECT key FROM object);
+CREATE VIEW missing AS SELECT key, 0 AS size, origin AS home FROM reference WHERE key NOT IN (SELECT key FROM object);
+"""
+
+
+_SET_ASIDE = """
+INSERT INTO quarantined VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET due = min(due, excluded.due)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """A number of objects and their bytes.
+
+    Parameters
+    ----------
+    count : int
+        How many.
+    size : int
+        Bytes of all of them as stored, where known.
+    """
+
+    count: int = 0
+    size: int = 0
+
+    def __bool__(self) -> bool:
+        return self.count > 0
+
+    def plus(self, size: int) -> Amount:
+        """Return the amount with one more object."""
+        return Amount(self.count + 1, self.size + size)
+
+
+NOTHING = Amount()
+"""No object."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One member of a set.
+
+    Parameters
+    ----------
+    key : str
+        The object key.
+    size : int
+        Its bytes as stored, or as expected; 0 where unknown.
+    home : str
+        The schema that keeps the book it stands in; of a missing object, the attribute that refers to it.
+    """
+
+    key: str
+    size: int
+    home: str
+
+
+class Evidence:
+    """Sets of object keys on disk. One thread at a time; removed when closed, or when nobody holds it any more."""
+
+    def __init__(self) -> None:
+        # No name: a file that SQLite makes when memory does not do, and that is gone with the connection.
+        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._database.executescript(_TABLES)
+        self._database.execute("BEGIN")
+
+    def close(self) -> None:
+        """Remove the file."""
+        self._database.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def add_objects(self, found: Iterable[tuple[str, int, bool]]) -> None:
+        """Add what was listed: keys, sizes, and whether it is an object that an insert has made."""
+        self._add("INSERT OR REPLACE INTO object VALUES (?, ?, ?)", found)
+
+    def add_references(self, found: Iterable[tuple[str, str]]) -> None:
+        """Add referenced keys, and which attribute refers to them."""
+        self._add("INSERT OR IGNORE INTO reference VALUES (?, ?)", found)
+
+    def add_intents(self, keys: Iterable[str]) -> None:
+        """Add keys that an upload, or a transaction that has not committed, still owns."""
+        self._add("INSERT OR IGNORE INTO intent VALUES (?)", ((key,) for key in keys))
+
+    def add_abandoned(self, items: Iterable[Item]) -> None:
+        """Add intents whose lease ended longer ago than the grace."""
+        rows = ((item.key, item.size, item.home) for item in items)
+        self._add("INSERT OR IGNORE INTO abandoned VALUES (?, ?, ?)", rows)
+
+    def add_quarantined(self, items: Iterable[tuple[Item, bool]]) -> None:
+        """Add objects in quarantine, and whether their grace is over. Known twice, the later one counts."""
+        rows = ((item.key, item.size, item.home, due) for item, due in items)
+        self._add(_SET_ASIDE, rows)
+
+    def items(self, name: str) -> Iterator[Item]:
+        """Give the members of a set, sorted by key.
+
+        Parameters
+        ----------
+        name : str
+            ``abandoned`` (intents to reclaim), ``quarantine`` (unreferenced, not yet set aside), ``waiting`` and
+            ``purge`` (set aside, the grace running or over), ``release`` (set aside and referenced again), ``gone``
+            (set aside, not in the store), ``missing`` (referenced, not in the store).
+        """
+        for row in self._database.execute(f'SELECT key, size, home FROM "{name}" ORDER BY key'):  # noqa: S608 - ours
+            yield Item(*row)
+
+    def amount(self, name: str) -> Amount:
+        """Count a set."""
+        return self._amount(f'"{name}"')
+
+    def listed(self) -> Amount:
+        """Count the listed objects that an insert has made."""
+        return self._amount("object WHERE is_ours")
+
+    def foreign(self) -> Amount:
+        """Count what else was listed."""
+        return self._amount("object WHERE NOT is_ours")
+
+    def references(self) -> int:
+        """Count the keys that are referenced."""
+        return int(self._database.execute("SELECT COUNT(*) FROM reference").fetchone()[0])
+
+    def is_listed(self, key: str) -> bool:
+        """Tell whether an object was in the listing."""
+        return self._database.execute("SELECT 1 FROM object WHERE key = ?", (key,)).fetchone() is not None
+
+    def forget_reference(self, key: str) -> None:
+        """Take a reference out: its object turned out to be newer than the listing."""
+        self._database.execute("DELETE FROM reference WHERE key = ?", (key,))
+
+    def _amount(self, source: str) -> Amount:
+        count, size = self._database.execute(f"SELECT COUNT(*), SUM(size) FROM {source}").fetchone()  # noqa: S608
+        return Amount(count, size or 0)
+
+    def _add(self, sql: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        for batch in batches(rows, _BATCH):
+            self._database.executemany(sql, batch)
+
+
+def batches(rows: Iterable[_Row], size: int) -> Iterator[list[_Row]]:
+    """Cut *rows* into lists of at most *size*.
+
+    Examples
+    --------
+    >>> list(batches(range(5), 2))
+    [[0, 1], [2, 3], [4]]
+    """
+    remaining = iter(rows)
+    while batch := list(islice(remaining, size)):
+        yield batch

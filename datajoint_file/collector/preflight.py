@@ -1,0 +1,235 @@
+"""Whether this database is the one whose rows tell what is in use: the marks of the store against its own registry.
+
+Pure: marks and the state of schemas in, refusals with the way on out. Nothing is read or changed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from datajoint_file.collector.marks import BadMark, Identity, Mark
+from datajoint_file.collector.plan import Refusal
+
+Presence = Literal["there", "gone", "unreadable"]
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaState:
+    """What the database tells of one schema.
+
+    Parameters
+    ----------
+    presence : str
+        ``there``: it is, and all of it may be read. ``gone``: it is not, for certain. ``unreadable``: it may be there.
+    schema_id : str
+        Its id in its registry table; empty if it has none.
+    epochs : mapping of int to str
+        The tokens of its epochs, as its registry table has them.
+    """
+
+    presence: Presence
+    schema_id: str = ""
+    epochs: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What follows from the marks.
+
+    Parameters
+    ----------
+    refusals : tuple of Refusal
+        Why this database may not decide.
+    notes : tuple of str
+        What else is worth knowing.
+    schemas : tuple of str
+        The schemas of this database that use the project, sorted.
+    forget : tuple of str
+        Keys of the marks that are to be removed when the plan is carried out.
+    """
+
+    refusals: tuple[Refusal, ...]
+    notes: tuple[str, ...]
+    schemas: tuple[str, ...]
+    forget: tuple[str, ...]
+
+
+@dataclass
+class _Case:
+    """One judgement under way."""
+
+    identity: Identity
+    schemas: Mapping[str, SchemaState]
+    key_of: Callable[[Mark], str]
+    take_over: bool
+    dropped: Collection[str]
+    refusals: list[Refusal] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    forget: list[str] = field(default_factory=list)
+
+    def object_to(self, refusal: Refusal, keys: Collection[str], *, waived: bool) -> None:
+        """Refuse, unless the caller has said that he knows; then the marks are to be forgotten."""
+        if waived:
+            self.forget += keys
+        else:
+            self.refusals.append(refusal)
+
+
+def judge(
+    identity: Identity,
+    project: str,
+    marks: Collection[Mark],
+    bad: Collection[BadMark],
+    schemas: Mapping[str, SchemaState],
+    *,
+    key_of: Callable[[Mark], str],
+    has_objects: Callable[[], bool],
+    take_over: bool = False,
+    dropped: Collection[str] = (),
+) -> Verdict:
+    """Decide whether the database *identity* sees every reference to the project's objects.
+
+    Parameters
+    ----------
+    identity : Identity
+        The database that is asked.
+    project : str
+        The project's name.
+    marks, bad : collections
+        What is in the project's registry.
+    schemas : mapping
+        The schemas of this database that have a mark or a registry table, and what the database tells of them.
+    key_of : callable
+        Gives the object key of a mark.
+    has_objects : callable
+        Tells whether the project has any object; asked only if there is no mark at all.
+    take_over : bool
+        The caller has checked that this database is the one that counts.
+    dropped : collection of str
+        Schemas that the caller says are gone for good.
+    """
+    case = _Case(identity, schemas, key_of, take_over, dropped)
+    ours = [mark for mark in marks if mark.registration.identity == identity]
+    _judge_bad(case, bad)
+    _judge_names(case, marks, project)
+    _judge_others(case, [mark for mark in marks if mark.registration.identity != identity], is_alone=not ours)
+    if not marks and not bad and not take_over and has_objects():
+        case.refusals.append(_EMPTY)
+    for name in sorted({mark.registration.schema for mark in ours}):
+        _judge_schema(case, name, [mark for mark in ours if mark.registration.schema == name])
+    _judge_dropped(case, {mark.registration.schema for mark in ours})
+    there = tuple(sorted(name for name, state in schemas.items() if state.presence == "there"))
+    return Verdict(tuple(case.refusals), tuple(case.notes), there, tuple(case.forget))
+
+
+_EMPTY = Refusal(
+    "unregistered",
+    "the project has objects and no mark says which databases use it: the marks were deleted, or all files were stored "
+    "by a version that wrote none",
+    "If the rows of all of them are in this database, use take_over=True (--take-over)",
+)
+
+
+def _judge_bad(case: _Case, bad: Collection[BadMark]) -> None:
+    for mark in bad:
+        newer = "Upgrade with `pip install -U datajoint-file`"
+        other = f"Find out what it was; take_over=True (--take-over) removes it ({mark.key})"
+        refusal = Refusal(
+            "mark", f"{mark.key} is not a mark that can be trusted: {mark.problem}", newer if mark.is_newer else other
+        )
+        case.object_to(refusal, [mark.key], waived=case.take_over and not mark.is_newer)
+
+
+def _judge_names(case: _Case, marks: Collection[Mark], project: str) -> None:
+    """Refuse where the project's directory has had another name: the paths in its rows begin with that one."""
+    for name in sorted({mark.registration.project for mark in marks} - {project}):
+        case.refusals.append(
+            Refusal(
+                "renamed",
+                f"the store belongs to the project {name!r}, and is configured as {project!r}: rows that name its "
+                f"objects begin with {name}/ and would not be found",
+                f"Give the project its name {name!r} back in datajoint.toml, and each project a place of its own",
+            )
+        )
+
+
+def _judge_others(case: _Case, others: Collection[Mark], *, is_alone: bool) -> None:
+    for identity in sorted({mark.registration.identity for mark in others}, key=str):
+        theirs = [mark for mark in others if mark.registration.identity == identity]
+        names = ", ".join(sorted({mark.registration.schema for mark in theirs}))
+        written = f"{min(mark.written for mark in theirs)} to {max(mark.written for mark in theirs)}"
+        what = f"the project is used by the database {identity} (schemas {names}; marks of {written})"
+        if is_alone:
+            refusal = Refusal(
+                "clone",
+                f"{what} and was never used by this one ({case.identity}): this looks like a copy of that database",
+                "Run the collector there. If this database has taken its place for good, use take_over=True "
+                "(--take-over)",
+            )
+        else:
+            refusal = Refusal(
+                "other-database",
+                f"{what}, whose references cannot be read from here ({case.identity})",
+                "Give that database a project of its own. If it is gone for good, or this one has taken its place, use "
+                "take_over=True (--take-over)",
+            )
+        case.object_to(refusal, [case.key_of(mark) for mark in theirs], waived=case.take_over)
+
+
+def _judge_schema(case: _Case, name: str, marks: list[Mark]) -> None:
+    keys = [case.key_of(mark) for mark in marks]
+    state = case.schemas.get(name, SchemaState("unreadable"))
+    if state.presence == "unreadable":
+        case.object_to(unreadable(name), keys, waived=name in case.dropped)
+    elif state.presence == "gone":
+        case.notes.append(f"the schema {name} was dropped; its files count as unused")
+        if name in case.dropped:
+            case.forget += keys
+    else:
+        for mark in marks:
+            _judge_mark(case, name, state, mark)
+
+
+def _judge_mark(case: _Case, name: str, state: SchemaState, mark: Mark) -> None:
+    key = case.key_of(mark)
+    if mark.registration.schema_id not in ("", state.schema_id):
+        case.object_to(_other_schema(name), [key], waived=case.take_over or name in case.dropped)
+    elif mark.registration.schema_id and state.epochs.get(mark.epoch) != mark.token:
+        case.object_to(_other_history(name, state, mark), [key], waived=case.take_over)
+
+
+def _judge_dropped(case: _Case, registered: Collection[str]) -> None:
+    for name in sorted(set(case.dropped) - set(registered)):
+        case.notes.append(f"no mark of this database names a schema {name}: there is nothing to forget")
+
+
+def unreadable(name: str) -> Refusal:
+    """Return the refusal for a schema of which some may be hidden."""
+    return Refusal(
+        "unreadable-schema",
+        f"the schema {name} uses the project, and this user may not read all of it, or it is gone: its references are "
+        "not known",
+        f"Grant this user SELECT on the whole schema; if it was dropped, use dropped={name!r} (--dropped {name})",
+    )
+
+
+def _other_schema(name: str) -> Refusal:
+    return Refusal(
+        "recreated",
+        f"the schema {name} is not the one that was registered under this name: it was dropped and made again, or "
+        "restored without its table ~file_registry",
+        f"If it was dropped on purpose, use dropped={name!r} (--dropped {name}). If it was restored, look first "
+        "whether rows are missing",
+    )
+
+
+def _other_history(name: str, state: SchemaState, mark: Mark) -> Refusal:
+    return Refusal(
+        "restored",
+        f"the store knows epoch {mark.epoch} of the schema {name} ({mark.written}), and the database, now at epoch "
+        f"{max(state.epochs, default=0)}, does not: it was restored from an older dump, or it is a copy. Files that "
+        "were stored after the dump would be taken for unused",
+        "If the lost rows are really given up, use take_over=True (--take-over); if not, restore a newer dump first",
+    )

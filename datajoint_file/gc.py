@@ -1,0 +1,179 @@
+"""Find out which stored objects nothing uses any more, and delete them: plan, look, execute.
+
+Objects are never deleted by an insert, an update or a delete. This is what does, in a run of its own: uploads that were
+given up, and objects that no row of any schema on the server refers to, each when that has been so for a whole grace.
+How it knows is in `datajoint_file.host.survey`.
+
+::
+
+    plan = gc.plan(scan=True)         # nothing is changed
+    print(plan)
+    gc.execute(plan)                  # sets aside what is unused; deletes what was set aside a grace ago
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from datetime import timedelta
+from typing import Any
+
+from datajoint_file.collector.evidence import Amount
+from datajoint_file.collector.plan import Collected, Entry, Missing, Plan, Quarantined, Refusal
+from datajoint_file.errors import CollectionRefusedError
+from datajoint_file.host import collecting, collection, survey
+
+DEFAULT_GRACE = timedelta(days=7)
+"""How long an object must have been unused: longer than the longest transaction, and than it takes to notice."""
+
+__all__ = [
+    "DEFAULT_GRACE",
+    "Amount",
+    "Collected",
+    "CollectionRefusedError",
+    "Entry",
+    "Missing",
+    "Plan",
+    "Quarantined",
+    "Refusal",
+    "execute",
+    "plan",
+    "quarantined",
+    "restore",
+]
+
+
+def plan(
+    connection: Any = None,
+    *,
+    scan: bool = False,
+    grace: timedelta = DEFAULT_GRACE,
+    allow_short_grace: bool = False,
+    progress: bool | None = None,
+    take_over: bool = False,
+    dropped: Collection[str] = (),
+) -> Plan:
+    """Say what the collector would do now. Nothing is changed.
+
+    Without *scan* only uploads that were given up are looked for, in the database. With it the whole project is listed,
+    the references of every schema on the server are read, and what is stored and not referenced is found. If something
+    makes that doubtful, the plan says so in ``refusals``, and cannot be executed.
+
+    Parameters
+    ----------
+    connection : datajoint.Connection, datajoint.Instance or datajoint.Schema, optional
+        Whose database and pipeline; DataJoint's default connection if not given. It must not be in a transaction. The
+        reading is done on connections of the collector's own.
+    scan : bool
+        List the store.
+    grace : timedelta
+        How long an object must have been unused, by the database's clock.
+    allow_short_grace : bool
+        Accept a grace of less than 24 hours: only where nobody is writing.
+    progress : bool or None
+        Show progress bars: always, never, or (None) on a terminal.
+    take_over : bool
+        This database is the one that counts: forget what the marks in the store say about others.
+    dropped : collection of str
+        Schemas that are gone for good, though the database cannot prove it.
+
+    Raises
+    ------
+    CollectionRefusedError
+        If *grace* is too short.
+    ConfigurationError
+        If the connection has no pipeline.
+    StorageError
+        If the store cannot be asked.
+
+    Examples
+    --------
+    >>> from datajoint_file import gc
+    >>> plan = gc.plan(connection, scan=True)  # doctest: +SKIP
+    >>> plan.reclaim.count, plan.quarantine.count, plan.refusals  # doctest: +SKIP
+    (0, 2, ())
+    """
+    options = {"grace": grace, "take_over": take_over, "dropped": tuple(dropped), "progress": progress}
+    run = collection.run_for(connection, **options)
+    return survey.plan(run, scan=scan, allow_short_grace=allow_short_grace)
+
+
+def execute(plan: Plan, *, force: bool = False, progress: bool | None = None) -> Collected:
+    """Carry out a plan, looking again before anything is deleted.
+
+    Uploads that were given up are deleted. What is unreferenced is set aside; what was set aside a grace ago is
+    deleted; what is referenced again is released. The object goes first and its row in the books second, so a run that
+    is cut short, wherever, is finished by the next; several runs at once do no harm.
+
+    Parameters
+    ----------
+    plan : Plan
+        Not older than an hour.
+    force : bool
+        Go on although more than a tenth of all objects is concerned. No other refusal is overruled by it.
+    progress : bool or None
+        As for `plan`.
+
+    Returns
+    -------
+    Collected
+        What was done. False if some objects could not be deleted: their rows are left, and the next run tries again.
+
+    Raises
+    ------
+    CollectionRefusedError
+        If the plan has refusals or is too old, or if something makes it doubtful now. If that is met in the middle,
+        what was deleted before was safe to delete.
+    StorageError
+        If the store fails altogether.
+
+    Examples
+    --------
+    >>> from datajoint_file import gc
+    >>> gc.execute(gc.plan(connection)).reclaimed.count  # doctest: +SKIP
+    3
+    """
+    return collecting.execute(plan, force=force, progress=progress)
+
+
+def quarantined(connection: Any = None, *, grace: timedelta = DEFAULT_GRACE) -> Iterator[Quarantined]:
+    """Give the objects that are set aside, and when each may be deleted at the earliest.
+
+    Parameters
+    ----------
+    connection : datajoint.Connection, datajoint.Instance or datajoint.Schema, optional
+        As for `plan`.
+    grace : timedelta
+        The grace that will be used.
+
+    Examples
+    --------
+    >>> from datajoint_file import gc
+    >>> [found.key for found in gc.quarantined(connection)]  # doctest: +SKIP
+    []
+    """
+    return collection.quarantined(collection.run_for(connection, grace=grace))
+
+
+def restore(keys: Iterable[str], connection: Any = None) -> tuple[str, ...]:
+    """Take objects out of quarantine; those that are still unused get a whole new grace at the next scan.
+
+    Parameters
+    ----------
+    keys : iterable of str
+        Object keys.
+    connection : datajoint.Connection, datajoint.Instance or datajoint.Schema, optional
+        As for `plan`.
+
+    Returns
+    -------
+    tuple of str
+        Those of *keys* that were in quarantine. The others never were, or are deleted already.
+
+    Examples
+    --------
+    >>> from datajoint_file import gc
+    >>> gc.restore(["lab/ephys/objects/Recording-raw/…/recording.dat"], connection)  # doctest: +SKIP
+    ()
+    """
+    run = collection.run_for(connection)
+    return collection.restore(run, list(keys))

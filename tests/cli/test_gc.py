@@ -1,0 +1,177 @@
+"""``datajoint-file gc`` as cron and people call it: a process of its own, on real databases and stores."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import datajoint_file
+from tests.integration.collector.collecting import (
+    Area,
+    connect_to,
+    declare,
+    insert,
+    let_grace_pass,
+    make_older,
+    objects,
+    path_of,
+    registry_of,
+    set_raw_json,
+)
+from tests.integration.collector.conftest import area_of
+from tests.projects import DATABASES, Store, over_local_and_s3
+
+from .conftest import Process, Run, write_configuration
+
+Gc = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(params=DATABASES)
+def area(request: pytest.FixtureRequest) -> Iterator[Area]:
+    yield from area_of(request.getfixturevalue(request.param))
+
+
+@pytest.fixture
+def table(area: Area, store: Store) -> Iterator[Any]:
+    instance = connect_to(area)
+    datajoint_file.configure(store.configuration(), connection=instance)
+    yield declare(instance.Schema(area.schema()))
+    instance.connection.close()
+
+
+@pytest.fixture
+def gc(process: Process, directory: Path, area: Area, store: Store) -> Gc:
+    """Run the command where the project's ``datajoint.toml`` is, connected as DataJoint is configured to."""
+    write_configuration(directory, store.table)
+    path = directory / "datajoint.toml"
+    path.write_text(path.read_text(encoding="utf-8").replace('"lab"', f'"{store.project}"'), encoding="utf-8")
+    variables = {"DJ_HOST": area.host, "DJ_PORT": str(area.port), "DJ_USER": area.user, "DJ_PASS": area.password}
+    variables |= {"DJ_BACKEND": area.backend, "DJ_USE_TLS": "false", "DJ_LOG_LEVEL": "ERROR"}
+    if area.backend == "postgresql":
+        variables["DJ_DATABASE_NAME"] = area.database
+
+    def start(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return process("gc", *arguments, **variables)
+
+    return start
+
+
+def give_up(table: Any, key: int) -> None:
+    with pytest.raises(RuntimeError), table().connection.transaction:
+        insert(table, key)
+        raise RuntimeError
+    make_older(table().connection, table.database, "~file_intent", "lease_until")
+
+
+def document(result: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert result.stderr == ""
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+@over_local_and_s3
+def test_dry_run_changes_nothing_and_says_how_to_go_on(gc: Gc, table: Any, store: Store) -> None:
+    insert(table, 1)
+    give_up(table, 2)
+    result = gc()
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "uploads that were given up" in result.stdout
+    assert result.stdout.endswith("Nothing was changed. Next: datajoint-file gc --execute\n")
+    assert len(objects(store)) == 2
+    assert gc("--execute").returncode == 0
+    assert objects(store) == {path_of(table, 1)}
+    assert "There is nothing to do." in gc().stdout
+
+
+def test_unused_object_is_set_aside_shown_restored_and_deleted(gc: Gc, table: Any, store: Store) -> None:
+    insert(table, 1)
+    key = path_of(table, 1)
+    table.delete()
+    listed = gc("--scan", "--list")
+    assert f"quarantine {key}" in listed.stdout
+    assert gc("--scan", "--execute").returncode == 0
+    shown = gc("--quarantined")
+    assert key in shown.stdout
+    assert "1 objects are set aside." in shown.stdout
+    assert [one["key"] for one in json.loads(gc("--quarantined", "--json").stdout)] == [key]
+    assert gc("--restore", key).returncode == 0
+    assert "Nothing is set aside." in gc("--quarantined").stdout
+    assert gc("--restore", key, "--json").returncode == 1
+    gc("--scan", "--execute")
+    let_grace_pass(table().connection, table.database)
+    done = document(gc("--scan", "--execute", "--json"))
+    assert done["done"]["purged"] == {"count": 1, "size": 6}
+    assert objects(store) == set()
+
+
+def test_refusal_ends_with_1_and_names_the_way_on(gc: Gc, table: Any, store: Store) -> None:
+    insert(table, 1, 2)
+    (table & "recording_id = 2").delete()
+    registry = registry_of(table().connection)
+    for mark in registry.read()[0]:
+        registry.remove(registry.key_of(mark))
+    result = gc("--scan", "--execute")
+    assert result.returncode == 1
+    assert "no mark says which databases use it" in result.stdout
+    assert "fix: " in result.stdout
+    assert result.stdout.endswith("Refused: nothing was deleted.\n")
+    as_json = gc("--scan", "--json")
+    assert as_json.returncode == 1
+    assert [refusal["kind"] for refusal in document(as_json)["plan"]["refusals"]] == ["unregistered"]
+    taken = gc("--scan", "--execute", "--take-over", "--json")
+    assert (taken.returncode, document(taken)["done"]["quarantined"]["count"]) == (0, 1)
+
+
+def test_brake_is_released_by_force(gc: Gc, table: Any) -> None:
+    insert(table, *range(21))
+    table.delete()
+    assert gc("--scan").returncode == 1
+    assert "--force" in gc("--scan").stdout
+    assert gc("--scan", "--execute").returncode == 1
+    assert gc("--scan", "--execute", "--force").returncode == 0
+
+
+def test_unreadable_row_is_refused(gc: Gc, table: Any) -> None:
+    insert(table, 1)
+    set_raw_json(table, 1, "{}")
+    result = gc("--scan", "--execute")
+    assert result.returncode == 1
+    assert f"{table.database}.recording.raw" in result.stdout
+
+
+def test_object_that_cannot_be_deleted_ends_with_3(gc: Gc, table: Any, store: Store) -> None:
+    insert(table, 1)
+    give_up(table, 2)
+    (lost,) = objects(store) - {path_of(table, 1)}
+    path = Path(store.table["path"]) / lost.partition("/")[2]
+    path.unlink()
+    path.parent.rmdir()
+    path.parent.symlink_to("/")  # leads out of the project: refused
+    result = gc("--execute")
+    assert result.returncode == 3
+    assert "symbolic link" in result.stdout
+    assert gc("--execute", "--json").returncode == 3
+
+
+def test_short_grace_must_be_asked_for(gc: Gc, table: Any) -> None:
+    insert(table, 1)
+    result = gc("--grace", "1h")
+    assert result.returncode == 1
+    assert "--short-grace" in result.stderr
+    assert gc("--grace", "1h", "--short-grace").returncode == 0
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--grace", "soon"), ("--grace", "7"), ("--quarantined", "--execute"), ("--restore", "x", "--scan")]
+)
+def test_wrong_usage_ends_with_2(run: Run, arguments: tuple[str, ...]) -> None:
+    assert run("gc", *arguments).exit_code == 2
+
+
+def test_help_says_that_it_is_a_dry_run(run: Run) -> None:
+    assert "dry run unless told to --execute" in " ".join(run("gc", "--help").output.split())

@@ -1,0 +1,171 @@
+"""What tests of the collector share: a table with files, time that passes at once, and books seen by raw SQL."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import datajoint as dj
+
+import datajoint_file
+from datajoint_file import gc
+from datajoint_file.collector.marks import Registry
+from datajoint_file.host.pipelines import pipeline_of
+from tests.projects import Store, unique
+
+PASSWORD = "CANARY-password"
+
+GRACE = timedelta(days=7)
+LATER = timedelta(days=8)
+
+
+@dataclass(frozen=True)
+class Area:
+    """A part of a server, as one test knows it.
+
+    Parameters
+    ----------
+    backend, host, port, user, password
+        How to get there.
+    database : str
+        The database; on MySQL what all schemas begin with.
+    admin : cursor
+        One that may do everything, also elsewhere.
+    """
+
+    backend: str
+    host: str
+    port: int
+    user: str
+    password: str
+    database: str
+    admin: Any
+
+    def schema(self) -> str:
+        """A name for a schema."""
+        return unique(f"{self.database}_" if self.backend == "mysql" else "schema")
+
+
+def connect_to(area: Area, user: str = "", password: str = "") -> dj.Instance:
+    options: dict[str, Any] = {"database__name": area.database} if area.backend == "postgresql" else {}
+    instance = dj.Instance(
+        area.host,
+        user or area.user,
+        password or area.password,
+        port=area.port,
+        use_tls=False,
+        backend=area.backend,
+        **options,
+    )
+    instance.config.safemode = False
+    return instance
+
+
+def connected(area: Area, store: Store, user: str = "", password: str = "") -> Any:
+    """Another connection with the same pipeline, closed at the end of a block."""
+    instance = connect_to(area, user, password)
+    datajoint_file.configure(store.configuration(), connection=instance)
+    return closing(instance.connection)
+
+
+def drop_all(cursor: Any, beginning: str) -> None:
+    cursor.execute(
+        "SELECT schema_name FROM information_schema.schemata WHERE LEFT(schema_name, %s) = %s",
+        (len(beginning), beginning),
+    )
+    for (name,) in cursor.fetchall():
+        cursor.execute("SET foreign_key_checks = 0")
+        cursor.execute(f"DROP DATABASE `{name}`")
+
+
+def declare(schema: dj.Schema, name: str = "Recording") -> Any:
+    definition = """
+    recording_id : int32
+    ---
+    raw = null : file
+    """
+    return schema(type(name, (dj.Manual,), {"definition": definition}))
+
+
+def insert(table: Any, *keys: int, content: bytes = b"spikes") -> None:
+    for key in keys:
+        table.insert1({"recording_id": key, "raw": (f"{key}.dat", content)})
+
+
+def path_of(table: Any, key: int) -> str:
+    return str((table & {"recording_id": key}).fetch1("raw").path)
+
+
+def objects(store: Store) -> set[str]:
+    """The objects of the project in the store, marks apart."""
+    return set(store.object_keys())
+
+
+def marks(store: Store) -> list[str]:
+    return [key for key in store.all_keys() if "/~registry/" in key]
+
+
+def registry_of(connection: Any) -> Registry:
+    pipeline = pipeline_of(connection)
+    return Registry(pipeline.backend, pipeline.project)
+
+
+def own(connection: Any, schema: str, table: str) -> str:
+    return str(connection.adapter.make_full_table_name(schema, table))
+
+
+def is_mysql(connection: Any) -> bool:
+    return str(connection.adapter.backend) == "mysql"
+
+
+def make_older(
+    connection: Any, schema: str, table: str, attribute: str, by: timedelta = LATER, *, missing_ok: bool = False
+) -> None:
+    """Let time pass for the rows of one of the books."""
+    if missing_ok and not has_table(connection, schema, table):
+        return
+    interval = f"INTERVAL {int(by.total_seconds())} SECOND" if is_mysql(connection) else f"INTERVAL '{by}'"
+    connection.query(f"UPDATE {own(connection, schema, table)} SET {attribute} = {attribute} - {interval}")
+
+
+def let_grace_pass(connection: Any, schema: str) -> None:
+    make_older(connection, schema, "~file_quarantine", "first_seen")
+
+
+def scan(connection: Any, **options: Any) -> gc.Plan:
+    return gc.plan(connection, scan=True, **options)
+
+
+def kinds(plan: gc.Plan) -> set[str]:
+    return {refusal.kind for refusal in plan.refusals}
+
+
+def collect(connection: Any, *, force: bool = False, **options: Any) -> gc.Collected:
+    return gc.execute(scan(connection, **options), force=force)
+
+
+def execute_sql(connection: Any, sql: str) -> None:
+    connection.query(sql)
+
+
+def raw_json(table: Any, key: int) -> dict[str, Any]:
+    value = (
+        table()
+        .connection.query(f"SELECT raw FROM {table().full_table_name} WHERE recording_id = %s", (key,))
+        .fetchone()[0]
+    )
+    found: dict[str, Any] = json.loads(value) if isinstance(value, str) else value
+    return found
+
+
+def set_raw_json(table: Any, key: int, value: Any) -> None:
+    text = value if isinstance(value, str) else json.dumps(value)
+    table().connection.query(f"UPDATE {table().full_table_name} SET raw = %s WHERE recording_id = %s", (text, key))
+
+
+def has_table(connection: Any, schema: str, table: str) -> bool:
+    sql = "SELECT 1 FROM information_schema.tables WHERE table_schema = %s AND table_name = %s"
+    return connection.query(sql, (schema, table)).fetchone() is not None

@@ -1,0 +1,445 @@
+"""What makes the collector refuse: a database that is not the one, rows it cannot read or understand, wrong clocks."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import datajoint as dj
+import pytest
+
+from datajoint_file import gc
+from datajoint_file.collector.marks import Identity, Mark, Registration
+from datajoint_file.errors import CollectionRefusedError
+from datajoint_file.host import registration, surroundings
+from datajoint_file.host.pipelines import pipeline_of
+from datajoint_file.storage.backend import ObjectStat
+from datajoint_file.storage.shared import DelegatingBackend
+from tests.projects import Store, over_local_and_s3, unique
+
+from .collecting import (
+    PASSWORD,
+    Area,
+    collect,
+    connected,
+    declare,
+    execute_sql,
+    insert,
+    is_mysql,
+    kinds,
+    let_grace_pass,
+    marks,
+    objects,
+    own,
+    path_of,
+    registry_of,
+    scan,
+    set_raw_json,
+)
+
+
+@pytest.fixture
+def table(schema: dj.Schema) -> Any:
+    return declare(schema)
+
+
+def refused(connection: Any, store: Store, kind: str, **options: Any) -> gc.Plan:
+    """Look, with and without a scan, and try to execute: every time for that one reason, and nothing is deleted."""
+    before = objects(store)
+    for is_scan in (False, True):
+        plan = gc.plan(connection, scan=is_scan, **options)
+        assert kinds(plan) == {kind}
+        with pytest.raises(CollectionRefusedError):
+            gc.execute(plan, force=True)
+    assert objects(store) == before
+    return plan
+
+
+def make_due(table: Any) -> None:
+    """Have one object in use and one that any run that is not refused would delete."""
+    insert(table, 1, 2)
+    (table & {"recording_id": 2}).delete()
+    collect(table().connection)
+    let_grace_pass(table().connection, table.database)
+
+
+# ---- rows ----
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ("null", "unreadable-row"),
+        ("[]", "unreadable-row"),
+        ('"lab/x/objects/a.dat"', "unreadable-row"),
+        ("{}", "unreadable-row"),
+        ('{"path": null}', "unreadable-row"),
+        ('{"path": 7}', "unreadable-row"),
+        ('{"path": "../../etc/passwd"}', "unreadable-row"),
+        ('{"path": "lab/s/objects/T-a/x/a.dat", "format": 2}', "newer-format"),
+        ('{"path": "lab/s/objects/T-a/x/a.dat", "format": "x"}', "newer-format"),
+    ],
+)
+def test_row_that_cannot_be_understood_is_refused(
+    table: Any, connection: Any, store: Store, value: str, kind: str
+) -> None:
+    make_due(table)
+    set_raw_json(table, 1, value)
+    plan = scan(connection)
+    assert kinds(plan) == {kind}
+    assert "recording.raw" in plan.refusals[0].reason
+    with pytest.raises(CollectionRefusedError):
+        gc.execute(plan, force=True)
+    assert len(objects(store)) == 2
+
+
+@pytest.mark.parametrize("value", ["null", "[]", '"lab/x"', "{}", '{"path": null}'])
+def test_row_that_names_nothing_stops_a_plan_made_before(table: Any, connection: Any, store: Store, value: str) -> None:
+    make_due(table)
+    plan = scan(connection)
+    set_raw_json(table, 1, value)
+    with pytest.raises(CollectionRefusedError, match=r"recording\.raw"):
+        gc.execute(plan)
+    assert len(objects(store)) == 2
+
+
+def test_broken_json_is_refused(table: Any, connection: Any, store: Store) -> None:
+    """As MariaDB holds it in a table that was made by a query."""
+    if not is_mysql(connection):
+        return  # its columns hold no such text
+    make_due(table)
+    other = own(connection, table.database, "copied")
+    execute_sql(connection, f"CREATE TABLE {other} (id INT PRIMARY KEY, f LONGTEXT COMMENT ':<file>:')")
+    connection.query(f"INSERT INTO {other} VALUES (1, '{{\"path\": ')")
+    assert kinds(scan(connection)) == {"unreadable-row"}
+    assert len(objects(store)) == 2
+    execute_sql(connection, f"DROP TABLE {other}")
+
+
+def test_row_level_security_does_not_hide_references(
+    table: Any, connection: Any, user: Callable[..., Any], store: Store
+) -> None:
+    if is_mysql(connection):
+        return  # has no such thing
+    make_due(table)
+    name = own(connection, table.database, "recording")
+    execute_sql(connection, f"ALTER TABLE {name} ENABLE ROW LEVEL SECURITY")
+    with user(table.database) as restricted:
+        plan = scan(restricted)
+        assert kinds(plan) == {"unreadable"}
+        assert "row-level security" in plan.refusals[0].reason
+    assert len(objects(store)) == 2
+
+
+# ---- rights ----
+
+
+@pytest.fixture
+def user(database: Area, connection: Any, store: Store) -> Iterator[Callable[..., Any]]:
+    """Make a user who may use some schemas and knows of no others; a context with a connection of his."""
+    name = unique("gcuser")
+
+    def make(*schemas: str) -> Any:
+        if is_mysql(connection):
+            database.admin.execute(f"CREATE USER {name}@'%' IDENTIFIED BY '{PASSWORD}'")
+            for schema in schemas:
+                database.admin.execute(f"GRANT ALL PRIVILEGES ON `{schema}`.* TO {name}@'%'")
+        else:
+            database.admin.execute(f"CREATE USER {name} PASSWORD '{PASSWORD}'")
+            for schema in schemas:
+                connection.query(f'GRANT ALL ON SCHEMA "{schema}" TO {name}')
+                connection.query(f'GRANT ALL ON ALL TABLES IN SCHEMA "{schema}" TO {name}')
+        return connected(database, store, name, PASSWORD)
+
+    yield make
+    if is_mysql(connection):
+        database.admin.execute(f"DROP USER IF EXISTS {name}@'%'")
+    else:
+        connection.query(
+            f"DO $$ BEGIN IF EXISTS (SELECT 1 FROM pg_roles WHERE rolname = '{name}') "
+            f"THEN DROP OWNED BY {name}; DROP USER {name}; END IF; END $$"
+        )
+
+
+@over_local_and_s3
+def test_user_who_cannot_read_a_schema_is_refused(
+    table: Any, connection: Any, pipeline: dj.Instance, database: Area, store: Store, user: Callable[..., Any]
+) -> None:
+    make_due(table)
+    hidden = pipeline.Schema(database.schema())
+    insert(declare(hidden, "Hidden"), 7)
+    with user(table.database) as restricted:
+        refused(restricted, store, "unreadable-schema" if is_mysql(connection) else "unreadable")
+        assert hidden.database in gc.plan(restricted, scan=True).refusals[0].reason
+    assert len(objects(store)) == 3
+
+
+def test_user_of_one_table_is_refused(
+    table: Any, connection: Any, schema: dj.Schema, database: Area, store: Store, user: Callable[..., Any]
+) -> None:
+    """A user may see one table of a schema and not know that there are others."""
+    make_due(table)
+    declare(schema, "Hidden")
+    with user() as restricted:
+        name = restricted.conn_info["user"]
+        grantee, grant = (f"{name}@'%'", database.admin.execute) if is_mysql(connection) else (name, connection.query)
+        if not is_mysql(connection):
+            connection.query(f'GRANT USAGE ON SCHEMA "{schema.database}" TO {name}')
+        for visible in ("recording", "~file_registry", "~file_intent", "~file_quarantine"):
+            grant(f"GRANT ALL ON {own(connection, schema.database, visible)} TO {grantee}")
+        plan = scan(restricted)
+        assert kinds(plan) == {"unreadable-schema" if is_mysql(connection) else "unreadable"}
+    assert len(objects(store)) == 2
+
+
+def test_dropped_schema_is_told_from_a_hidden_one(
+    table: Any, connection: Any, pipeline: dj.Instance, database: Area, store: Store, user: Callable[..., Any]
+) -> None:
+    make_due(table)
+    gone = pipeline.Schema(database.schema())
+    insert(declare(gone, "Gone"), 7)
+    gone.drop(prompt=False)
+    plan = scan(connection)
+    assert (plan.refusals, plan.quarantine.count, plan.purge.count) == ((), 1, 1)
+    assert "was dropped" in " ".join(plan.notes)
+    with user(table.database) as restricted:
+        if is_mysql(connection):
+            refused(restricted, store, "unreadable-schema")
+        assert collect(restricted, dropped=[gone.database]).purged.count == 1
+        assert scan(restricted).refusals == ()
+    assert not any("was dropped" in note for note in scan(connection).notes)
+
+
+# ---- other databases ----
+
+
+def forge(connection: Any, **changes: Any) -> Mark:
+    """Add a mark like the one there is, as another database would have written it."""
+    registry = registry_of(connection)
+    (mark,), _ = registry.read()
+    server = changes.pop("server", mark.registration.identity.server)
+    who = replace(mark.registration, identity=replace(mark.registration.identity, server=server))
+    forged = replace(mark, registration=who, **changes)
+    registry.write(forged)
+    return forged
+
+
+def forget_marks(connection: Any, but: Mark | None = None) -> None:
+    registry = registry_of(connection)
+    for mark in registry.read()[0]:
+        if mark != but:
+            registry.remove(registry.key_of(mark))
+
+
+@over_local_and_s3
+def test_clone_of_a_database_is_refused(table: Any, connection: Any, store: Store) -> None:
+    make_due(table)
+    original = forge(connection, server="mysql original-server")
+    forget_marks(connection, but=original)
+    plan = refused(connection, store, "clone")
+    assert "mysql original-server" in plan.refusals[0].reason
+    assert "--take-over" in plan.refusals[0].way_on
+
+
+def test_clone_that_is_written_to_is_refused_as_well(table: Any, connection: Any, store: Store) -> None:
+    make_due(table)
+    forge(connection, server="mysql original-server")
+    refused(connection, store, "other-database")
+
+
+def test_database_that_takes_over_may_collect(table: Any, connection: Any, store: Store) -> None:
+    make_due(table)
+    original = forge(connection, server="mysql original-server")
+    forget_marks(connection, but=original)
+    plan = scan(connection, take_over=True)
+    assert plan.refusals == ()
+    assert len(marks(store)) == 1
+    assert gc.execute(plan).purged.count == 1
+    assert [mark.registration.identity.server for mark in registry_of(connection).read()[0]] != [
+        "mysql original-server"
+    ]
+    assert scan(connection).refusals == ()
+
+
+def test_project_of_two_servers_is_refused_on_both(mysql_area: Area, postgresql_area: Area, store: Store) -> None:
+    with connected(mysql_area, store) as first, connected(postgresql_area, store) as second:
+        make_due(declare(dj.Schema(mysql_area.schema(), connection=first)))
+        insert(declare(dj.Schema(postgresql_area.schema(), connection=second)), 1)
+        for connection in (first, second):
+            refused(connection, store, "other-database")
+
+
+@over_local_and_s3
+def test_restored_dump_is_refused(table: Any, connection: Any, store: Store) -> None:
+    make_due(table)
+    dump = rows_of(connection, table.database, "~file_registry")
+    insert(table, 3)
+    collect(connection)  # begins a new epoch
+    lost = path_of(table, 3)
+    execute_sql(connection, f"DELETE FROM {own(connection, table.database, 'recording')} WHERE recording_id = 3")
+    replace_rows(connection, table.database, "~file_registry", dump)
+    plan = refused(connection, store, "restored")
+    assert "older dump" in plan.refusals[0].reason
+    assert lost in objects(store)
+
+
+def test_restored_dump_is_not_forgotten_when_epochs_catch_up(table: Any, connection: Any, store: Store) -> None:
+    make_due(table)
+    dump = rows_of(connection, table.database, "~file_registry")
+    collect(connection)
+    replace_rows(connection, table.database, "~file_registry", dump)
+    name = own(connection, table.database, "~file_registry")
+    for _ in range(3):
+        epoch = connection.query(f"SELECT MAX(epoch) FROM {name}").fetchone()[0]
+        connection.query(
+            f"INSERT INTO {name} SELECT project, epoch + 1, schema_id, %s, bumped_at FROM {name} WHERE epoch = {epoch}",
+            (secrets.token_hex(16),),
+        )
+    refused(connection, store, "restored")
+    assert collect(connection, take_over=True)
+    assert scan(connection).refusals == ()
+
+
+def rows_of(connection: Any, schema: str, table: str) -> list[Any]:
+    return list(connection.query(f"SELECT * FROM {own(connection, schema, table)}").fetchall())
+
+
+def replace_rows(connection: Any, schema: str, table: str, rows: list[Any]) -> None:
+    name = own(connection, schema, table)
+    connection.query(f"DELETE FROM {name}")
+    for row in rows:
+        connection.query(f"INSERT INTO {name} VALUES ({', '.join(['%s'] * len(row))})", tuple(row))
+
+
+def test_schema_made_again_is_refused_until_its_predecessor_is_declared_dropped(
+    table: Any, connection: Any, pipeline: dj.Instance, database: Area, store: Store
+) -> None:
+    make_due(table)
+    again = pipeline.Schema(database.schema())
+    insert(declare(again, "Again"), 7)
+    name = again.database
+    again.drop(prompt=False)
+    again = pipeline.Schema(name)
+    registration._registered.clear()  # as in another process, or ten minutes later
+    insert(declare(again, "Again"), 8)
+    refused(connection, store, "recreated")
+    assert collect(connection, dropped=[name]).purged.count == 1
+    assert scan(connection).refusals == ()
+
+
+def test_project_that_was_renamed_is_refused(table: Any, connection: Any, database: Area, store: Store) -> None:
+    """On a disk the directory stands for the project, whatever its name: old rows do not begin with the new one."""
+    make_due(table)
+    renamed = Store(store.table, unique("renamed"))
+    with connected(database, renamed) as other:
+        refused(other, store, "renamed", take_over=True, dropped=[table.database])
+        registration._registered.clear()
+        dj.FreeTable(other, table().full_table_name).insert1({"recording_id": 9, "raw": ("9.dat", b"9")})
+        plan = scan(other, take_over=True)
+        assert "renamed" in kinds(plan)
+    assert len(objects(store)) == 3
+
+
+# ---- marks ----
+
+
+def test_project_without_marks_is_refused(table: Any, connection: Any, store: Store) -> None:
+    make_due(table)
+    forget_marks(connection)
+    refused(connection, store, "unregistered")
+    assert collect(connection, take_over=True).purged.count == 1
+    assert len(marks(store)) == 1
+    assert scan(connection).refusals == ()
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"\xff", b'{"format": 1}', b'{"format": "1"}', b"{" * 5000])
+def test_garbage_among_the_marks_is_refused(table: Any, connection: Any, store: Store, content: bytes) -> None:
+    make_due(table)
+    put_mark(store, "x.json", content)
+    refused(connection, store, "mark")
+    assert collect(connection, take_over=True).purged.count == 1
+    assert scan(connection).refusals == ()
+
+
+def test_mark_of_a_newer_version_is_respected(table: Any, connection: Any, store: Store) -> None:
+    make_due(table)
+    put_mark(store, "x.json", b'{"format": 2}')
+    plan = refused(connection, store, "mark", take_over=True)
+    assert "pip install -U" in plan.refusals[0].way_on
+
+
+@pytest.mark.parametrize("field", ["server", "database", "project", "schema", "schema_id", "epoch", "token"])
+def test_changed_mark_is_refused(table: Any, connection: Any, store: Store, field: str) -> None:
+    make_due(table)
+    (key,) = marks(store)
+    content = json.loads(store.content(key))
+    content[field] = content[field] + 1 if field == "epoch" else "changed"
+    store.damage(key, json.dumps(content).encode())
+    refused(connection, store, "mark")
+
+
+def put_mark(store: Store, name: str, content: bytes) -> None:
+    directory = Path(store.table["path"]) / "~registry"
+    directory.mkdir(exist_ok=True)
+    (directory / name).write_bytes(content)
+
+
+# ---- clocks, servers ----
+
+
+class Skewed(DelegatingBackend):
+    """A store whose clock is wrong."""
+
+    by = timedelta()
+
+    def stat(self, key: str) -> ObjectStat:
+        found = super().stat(key)
+        return replace(found, modified=datetime.now(timezone.utc) + self.by)
+
+
+@pytest.mark.parametrize("by", [timedelta(days=1), timedelta(days=-1), timedelta(minutes=6)])
+def test_wrong_clock_of_the_store_is_refused(table: Any, connection: Any, store: Store, by: timedelta) -> None:
+    make_due(table)
+    pipeline = pipeline_of(connection)
+    backend = Skewed(pipeline.backend)
+    backend.by = by
+    pipeline._backends[pipeline.project] = backend
+    plan = scan(connection)
+    with pytest.raises(CollectionRefusedError, match="Set the clock"):
+        gc.execute(plan)
+    assert len(objects(store)) == 2
+
+
+def test_replica_is_refused() -> None:
+    replica: Any = SimpleNamespace(backend="mysql", query=lambda sql: [(1,)])
+    primary: Any = SimpleNamespace(backend="mysql", query=lambda sql: [(0,)])
+    assert (surroundings.is_replica(replica), surroundings.is_replica(primary)) == (True, False)
+
+
+def test_unknown_schema_named_as_dropped_is_noted(table: Any, connection: Any) -> None:
+    insert(table, 1)
+    assert "nothing to forget" in " ".join(scan(connection, dropped=["nowhere"]).notes)
+
+
+def test_present_schema_named_as_dropped_is_not_forgotten(table: Any, connection: Any, store: Store) -> None:
+    make_due(table)
+    before = set(marks(store))
+    collect(connection, dropped=[table.database])
+    assert len(objects(store)) == 1
+    assert len(marks(store)) == len(before)
+    assert scan(connection).refusals == ()
+
+
+def test_marks_hold_no_secret(table: Any, connection: Any, store: Store) -> None:
+    insert(table, 1)
+    (key,) = marks(store)
+    content = store.content(key)
+    assert b"not-checked" not in content
+    identity = Identity(json.loads(content)["server"], json.loads(content)["database"])
+    assert Registration(identity, store.project, table.database, json.loads(content)["schema_id"]).digest in key
