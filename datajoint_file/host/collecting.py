@@ -201,7 +201,8 @@ class _Execution:
     def _home(self) -> QuarantineBook:
         """Return the book for what is set aside: the one there is, or one in the first schema that may have it."""
         error: Exception | None = None
-        for schema in (*self.tables.quarantine, *self.made.schemas):
+        there = [schema for schema in self.made.schemas if schema in self.tables.quarantine]
+        for schema in (*there, *self.made.schemas):
             book = QuarantineBook(self.run.side, schema, self.run.project)
             try:
                 book.create()

@@ -26,14 +26,18 @@ _NOT_THERE = frozenset({1049, 1146})
 _DENIED = frozenset({1044, 1142, 1143})
 
 _TABLES = {
-    "mysql": """
-        SELECT table_schema, table_name FROM information_schema.tables
-        WHERE table_name IN %s AND table_schema NOT IN ('information_schema', 'performance_schema', 'mysql', 'sys')""",
+    "mysql": "SELECT table_name FROM information_schema.tables WHERE table_schema = %s AND table_name IN %s",
     "postgresql": """
         SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c
         JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
         WHERE c.relkind IN ('r', 'p') AND c.relname IN %s""",
 }
+_SCHEMAS = """
+    SELECT schema_name FROM information_schema.schemata
+    WHERE schema_name NOT IN ('information_schema', 'performance_schema', 'mysql', 'sys')
+"""
+"""MariaDB 10.11 can crash over one query for the tables of all schemas."""
+
 _CLOCK = {"mysql": "SELECT UTC_TIMESTAMP(6)", "postgresql": "SELECT clock_timestamp() AT TIME ZONE 'UTC'"}
 _REPLICA = {"mysql": "SELECT @@GLOBAL.read_only", "postgresql": "SELECT pg_is_in_recovery()"}
 
@@ -95,7 +99,15 @@ def is_replica(reading: Reading) -> bool:
 def own_tables(reading: Reading) -> OwnTables:
     """Find this package's tables in every schema."""
     names = (INTENTS, QUARANTINE, REGISTRY)
-    found = reading.query(_TABLES[reading.backend], (names,), "the list of all tables")
+    if reading.is_mysql:
+        schemas = [row[0] for row in reading.query(_SCHEMAS, what="the list of all schemas")]
+        found = [
+            (schema, row[0])
+            for schema in schemas
+            for row in reading.query(_TABLES["mysql"], (schema, names), f"the list of tables of {schema}")
+        ]
+    else:
+        found = reading.query(_TABLES["postgresql"], (names,), "the list of all tables")
     return OwnTables(*(tuple(sorted(schema for schema, table in found if table == name)) for name in names))
 
 

@@ -1,0 +1,234 @@
+"""The other door: rows by SQL of one's own, bytes from the disk or with a bare S3 client. No code of the package.
+
+Nothing here is watched, and no fault can reach it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Protocol
+
+import botocore.config
+import botocore.session
+import psycopg2
+import pymysql
+from pymysql.constants import CLIENT
+
+REGISTRY = "/~registry/"
+"""Marks of the schemas that use a project: no objects, and never cleared away."""
+
+
+class Objects(Protocol):
+    """What is in a store, by object key."""
+
+    def keys(self) -> list[str]: ...
+    def get(self, key: str) -> bytes | None: ...
+    def put(self, key: str, content: bytes) -> None: ...
+    def delete(self, keys: Iterable[str]) -> None: ...
+    def clear(self) -> None: ...
+    def unfinished(self) -> list[str]: ...
+
+
+class DiskObjects:
+    """Files below a directory; *project* is the first part of their keys, and stands for the directory."""
+
+    def __init__(self, root: Path, project: str) -> None:
+        self._root = root
+        self._project = project
+
+    def keys(self) -> list[str]:
+        found = []
+        for directory, _, names in os.walk(self._root):
+            relative = os.path.relpath(directory, self._root)
+            found += [f"{self._project}/{name}" if relative == "." else self._joined(relative, name) for name in names]
+        return sorted(key for key in found if REGISTRY not in key)
+
+    def _joined(self, relative: str, name: str) -> str:
+        return f"{self._project}/{relative}/{name}"
+
+    def path(self, key: str) -> Path:
+        return self._root / key.removeprefix(f"{self._project}/")
+
+    def get(self, key: str) -> bytes | None:
+        try:
+            return self.path(key).read_bytes()
+        except OSError:
+            return None
+
+    def put(self, key: str, content: bytes) -> None:
+        path = self.path(key)
+        path.unlink(missing_ok=True)
+        path.write_bytes(content)
+
+    def delete(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            self.path(key).unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        for entry in self._root.iterdir():
+            if entry.name != REGISTRY.strip("/"):
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+    def unfinished(self) -> list[str]:
+        return [key for key in self.keys() if key.rpartition("/")[2].startswith("~partial-")]
+
+
+class BucketObjects:
+    """Objects of a bucket below a project, seen with botocore alone."""
+
+    def __init__(self, table: dict[str, Any], project: str) -> None:
+        self._bucket, self._project = table["bucket"], project
+        self._client = botocore.session.get_session().create_client(
+            "s3",
+            region_name=table["region"],
+            endpoint_url=table["endpoint_url"],
+            aws_access_key_id=table["credentials"]["key"],
+            aws_secret_access_key=table["credentials"]["secret"],
+            config=botocore.config.Config(s3={"addressing_style": "path"}, retries={"max_attempts": 2}),
+        )
+
+    def keys(self) -> list[str]:
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=f"{self._project}/")
+        keys = (found["Key"] for page in pages for found in page.get("Contents", ()))
+        return [key for key in keys if REGISTRY not in key]
+
+    def get(self, key: str) -> bytes | None:
+        try:
+            with closing(self._client.get_object(Bucket=self._bucket, Key=key)["Body"]) as body:
+                return bytes(body.read())
+        except self._client.exceptions.NoSuchKey:
+            return None
+
+    def put(self, key: str, content: bytes) -> None:
+        self._client.put_object(Bucket=self._bucket, Key=key, Body=content)
+
+    def delete(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            self._client.delete_object(Bucket=self._bucket, Key=key)
+
+    def clear(self) -> None:
+        if found := self.keys():
+            self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": [{"Key": key} for key in found]})
+
+    def unfinished(self) -> list[str]:
+        return [upload["Key"] for upload in self._uploads()]
+
+    def _uploads(self) -> list[dict[str, Any]]:
+        listed = self._client.list_multipart_uploads(Bucket=self._bucket, Prefix=f"{self._project}/")
+        return list(listed.get("Uploads", ()))
+
+
+class Database:
+    """A connection of the test's own, autocommitting, that no fault reaches.
+
+    Parameters
+    ----------
+    address
+        A server of ``tests.servers``.
+    """
+
+    def __init__(self, address: Any) -> None:
+        self.is_postgresql = "postgres" in type(address).__name__.lower()
+        self._address = address
+        self._connect()
+
+    def _connect(self) -> None:
+        connect = _connect_postgresql if self.is_postgresql else _connect_mysql
+        self._connection = connect(self._address)
+
+    def run(self, statements: str, args: Any = None) -> list[tuple[Any, ...]]:
+        """Run one statement, or several, and return the rows of the last.
+
+        On a new connection if this one is lost: a file descriptor that a fault has hit can be another's by now.
+        """
+        try:
+            return self._run(statements, args)
+        except (pymysql.err.InterfaceError, psycopg2.InterfaceError):
+            self._connect()
+            return self._run(statements, args)
+
+    def _run(self, statements: str, args: Any) -> list[tuple[Any, ...]]:
+        with closing(self._connection.cursor()) as cursor:
+            cursor.execute(statements, args)
+            rows = list(cursor.fetchall()) if cursor.description else []
+            while not self.is_postgresql and cursor.nextset():
+                rows = list(cursor.fetchall()) if cursor.description else rows
+            return rows
+
+    def quoted(self, *names: str) -> str:
+        mark = '"' if self.is_postgresql else "`"
+        return ".".join(f"{mark}{name}{mark}" for name in names)
+
+    def tables(self, schema: str) -> list[str]:
+        found = self.run("SELECT table_name FROM information_schema.tables WHERE table_schema = %s", (schema,))
+        return sorted(name for (name,) in found)
+
+    def sessions(self, user: str) -> int:
+        """Count the sessions of *user*: one is gone only after its transaction has been rolled back."""
+        if self.is_postgresql:
+            query = "SELECT count(*) FROM pg_stat_activity WHERE usename = %s"
+        else:
+            query = "SELECT count(*) FROM information_schema.processlist WHERE user = %s"
+        return int(self.run(query, (user,))[0][0])
+
+    def make_user(self, name: str, password: str) -> None:
+        """Make a user who may do everything."""
+        if self.is_postgresql:
+            self.run(f"CREATE ROLE {name} SUPERUSER LOGIN PASSWORD '{password}'")
+            return
+        for host in ("%", "localhost"):
+            self.run(f"CREATE USER {name}@'{host}' IDENTIFIED BY '{password}'; GRANT ALL ON *.* TO {name}@'{host}'")
+
+    def age(self, table: str, columns: list[str], seconds: int) -> None:
+        """Move moments back in all rows that nobody has locked."""
+        names = [self.quoted(column) for column in columns]
+        changes = ", ".join(f"{name} = {name} - INTERVAL '{seconds}' SECOND" for name in names)
+        if self.is_postgresql:
+            rows = f"ARRAY(SELECT ctid FROM {table} FOR UPDATE SKIP LOCKED)"
+            self.run(f"UPDATE {table} SET {changes} WHERE ctid = ANY({rows})")
+        elif self.run(f"SHOW COLUMNS FROM {table} LIKE 'number'"):
+            free = self.run(f"BEGIN; SELECT number FROM {table} FOR UPDATE SKIP LOCKED")
+            numbers = ", ".join(str(number) for (number,) in free) or "NULL"
+            self.run(f"UPDATE {table} SET {changes} WHERE number IN ({numbers}); COMMIT")
+        else:
+            self.run(f"UPDATE {table} SET {changes}")
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def _connect_mysql(address: Any) -> Any:
+    return pymysql.connect(
+        host=address.host,
+        port=address.port,
+        user=address.user,
+        password=address.password,
+        autocommit=True,
+        client_flag=CLIENT.MULTI_STATEMENTS,
+        charset="utf8mb4",
+        read_timeout=15,
+    )
+
+
+def _connect_postgresql(address: Any) -> Any:
+    connection = psycopg2.connect(
+        host=address.host,
+        port=address.port,
+        user=address.user,
+        password=address.password,
+        dbname=address.database,
+    )
+    connection.autocommit = True
+    with closing(connection.cursor()) as cursor:
+        cursor.execute("SET statement_timeout = '15s'")
+    return connection
+
+
+def as_json(value: Any) -> Any:
+    """Return a JSON column's value as Python has it, from either database."""
+    return json.loads(value) if isinstance(value, str | bytes) else value

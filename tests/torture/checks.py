@@ -1,0 +1,247 @@
+"""What must hold after a case: the invariants I1 to I10, looked at through another door than the one under test.
+
+Nothing is repaired here; a broken invariant is a finding, which `singles` and `schedules` turn into a violation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import permutations
+from typing import Any
+
+from tests.torture.bare import as_json
+from tests.torture.operations import Operation, Refused
+from tests.torture.subjects import GRACE_SECONDS
+from tests.torture.tables import StoredRow
+from tests.torture.values import Outcome, State
+from tests.torture.world import World
+
+Finding = tuple[str, str]
+"""An invariant, and how it is broken."""
+
+Deed = tuple[Operation, Outcome]
+"""What somebody did, and how it ended for him."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """Rows and objects at one moment, seen through the other door."""
+
+    rows: tuple[StoredRow, ...]
+    keys: frozenset[str]
+    references: frozenset[str]
+
+
+def observe(world: World) -> Observed:
+    """Look at all rows and at the names of all objects."""
+    rows = tuple(world.raw.rows())
+    references = frozenset(reference for row in rows for reference in _references(world, row))
+    return Observed(rows, frozenset(world.place.objects.keys()), references)
+
+
+def _references(world: World, row: StoredRow) -> Iterator[str]:
+    for value in row.values.values():
+        if value is not None:
+            yield world.subject.object_key(value, world.place.project)
+
+
+def allowed_states(before: State, deeds: Sequence[Deed]) -> list[State]:
+    """Return every state that *deeds*, done in any order, may have left, given what their callers were told."""
+    found: list[State] = []
+    for order in permutations(deeds):
+        for state in _played([before], order):
+            if state not in found:
+                found.append(state)
+    return found
+
+
+def allowed_states_in_order(before: State, deeds: Sequence[Deed]) -> list[State]:
+    """Return every state that *deeds*, done one after the other, may have left."""
+    return _played([before], deeds)
+
+
+def _played(states: list[State], deeds: Sequence[Deed]) -> list[State]:
+    for operation, outcome in deeds:
+        states = [after for state in states for after in _after(state, operation, outcome)]
+    return states
+
+
+def _after(state: State, operation: Operation, outcome: Outcome) -> list[State]:
+    """Return what one deed may have made of *state*: success means done, a refusal not done, anything else either."""
+    try:
+        done = [operation.effect(state)]
+    except Refused:
+        done = []
+    if outcome.ending == "success":
+        return done
+    return [state] if outcome.ending == "refused" else [state, *done]
+
+
+def matching(world: World, observed: Observed, states: Iterable[State]) -> State | None:
+    """Return the state whose rows are those observed, as far as rows tell."""
+    return next((state for state in states if _matches(world, observed, state)), None)
+
+
+def _matches(world: World, observed: Observed, state: State) -> bool:
+    rows = {(row.table, row.key): row.values for row in observed.rows}
+    return rows.keys() == state.keys() and all(
+        _describes(world, values.get(name), content)
+        for slot, values in rows.items()
+        for name, content in state[slot].items()
+    )
+
+
+def _describes(world: World, value: Any, content: bytes | None) -> bool:
+    if value is None or content is None:
+        return value is content
+    return world.subject.describes(value, content)
+
+
+def answer(world: World, outcome: Outcome, *, was_done: bool) -> Iterator[Finding]:
+    """Yield a wrong answer to what became of an operation whose caller was not told (I6)."""
+    if outcome.ending != "unknown" or outcome.error is None:
+        return
+    told = world.subject.resolve(outcome.error, world.user.connection)
+    truth = "committed" if was_done else "rolled back"
+    if told not in (None, truth):
+        yield "I6", f"asked what became of it, the answer is {told!r}, and it was {truth}"
+
+
+def integrity(world: World, observed: Observed, state: State) -> Iterator[Finding]:
+    """Yield each committed value whose object is gone or has other bytes (I1, I2), or lies elsewhere (I9)."""
+    for row in observed.rows:
+        for name, value in row.values.items():
+            if value is not None:
+                key = world.subject.object_key(value, world.place.project)
+                yield from _value(world, f"{row.table}{row.key}.{name}", key, state[row.table, row.key][name])
+
+
+def _value(world: World, slot: str, key: str, expected: bytes | None) -> Iterator[Finding]:
+    if not key.startswith(f"{world.place.project}/") or "/../" in key:
+        yield "I9", f"{slot}: the path {key!r} is not in the project"
+    found = world.place.objects.get(key)
+    if found is None:
+        yield "I1", f"{slot}: a committed row, and its object {key} is gone"
+    elif found != expected:
+        yield "I1", f"{slot}: the object {key} has {len(found)} other bytes than the {len(expected or b'')} inserted"
+
+
+def leftovers(world: World, observed: Observed, before: Observed) -> Iterator[Finding]:
+    """Yield what is stored, referred to by no row now or before, and noted nowhere (I3)."""
+    known = noted(world)
+    places = {path.rpartition("/")[0] for path in known}
+    for key in sorted(observed.keys - observed.references - before.references - known):
+        if key not in before.keys and key.rpartition("/")[0] not in places:
+            yield "I3", f"{key} is stored, and neither a row nor an intent knows of it"
+
+
+def noted(world: World) -> set[str]:
+    """Return the object keys that the journal knows."""
+    return {path for path, _, _ in intents(world)}
+
+
+def wrongly_set_aside(world: World, observed: Observed) -> Iterator[Finding]:
+    """Yield what the collector has set aside although a row refers to it (I8): it did not see all rows."""
+    for schema, table in world.hidden:
+        if table == "~file_quarantine":
+            for (path,) in world.database.run(f"SELECT path FROM {world.database.quoted(schema, table)}"):
+                if path in observed.references:
+                    yield "I8", f"{path} is in quarantine, and a row refers to it"
+
+
+def wrongly_noted(world: World, observed: Observed) -> Iterator[Finding]:
+    """Yield each intent of an object that a committed row refers to (I2): it would be taken for given up."""
+    for path, state, _ in intents(world):
+        if state != "reclaimed" and path in observed.references:
+            yield "I2", f"an intent says that {path} is {state}, and a committed row refers to it"
+
+
+def intents(world: World) -> list[tuple[str, str, Any]]:
+    """Return path, state and metadata of every intent there is."""
+    found: list[tuple[str, str, Any]] = []
+    for schema, table in world.hidden:
+        if table == "~file_intent":
+            query = f"SELECT path, state, metadata FROM {world.database.quoted(schema, table)}"
+            found += [(path, state, as_json(metadata)) for path, state, metadata in world.database.run(query)]
+    return found
+
+
+def bytes_to_send(world: World, before: State, after: State) -> int:
+    """Return how many bytes a retry has to send: those of new values of which nothing is stored and noted."""
+    stored = Counter(described["hash"] for _, state, described in intents(world) if state == "stored" and described)
+    total = 0
+    for slot, row in after.items():
+        for name, content in row.items():
+            if content is not None and before.get(slot, {}).get(name) is not content:
+                digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+                total += 0 if stored[digest] > 0 else len(content)
+                stored[digest] -= 1
+    return total
+
+
+def collection(world: World, state: State, *, is_young: bool = False, always: bool = False) -> Iterator[Finding]:
+    """Run the collector after the grace period, and yield what it broke or left (I2, I3, I8).
+
+    *is_young*: once before as well, when it may take nothing. Not *always*: not again for a situation that it has been
+    seen to leave right in this world.
+    """
+    situation = "" if always else f"{is_young} {_situation(world)}"
+    if not world.subject.collects or situation in world.collected:
+        return
+    findings = list(_collection(world, state, is_young=is_young))
+    if not findings and not always:
+        world.collected.add(situation)
+    yield from findings
+
+
+def _situation(world: World) -> str:
+    """Return all that the collector's decisions rest on, without names: rows, objects, intents and their relations."""
+    observed, known = observe(world), intents(world)
+    states = {path: state for path, state, _ in known}
+    rows = sorted((row.table, row.key, tuple(value is None for value in row.values.values())) for row in observed.rows)
+    free = sorted(("~partial-" in key, states.get(key, "")) for key in observed.keys - observed.references)
+    noted_ = sorted((state, path in observed.keys, path in observed.references) for path, state, _ in known)
+    remains = len(world.place.objects.unfinished()) if world.has_parts else 0
+    return str((rows, len(observed.references - observed.keys), free, noted_, _hidden_rows(world), remains))
+
+
+def _hidden_rows(world: World) -> list[int]:
+    """Count the rows of the package's own tables."""
+    tables = [world.database.quoted(*table) for table in world.hidden if table[1] != "~file_registry"]
+    return [world.database.run(f"SELECT count(*) FROM {table}")[0][0] for table in tables]
+
+
+def _collection(world: World, state: State, *, is_young: bool) -> Iterator[Finding]:
+    try:
+        if world.subject.waits:
+            yield from _collected_early(world) if is_young else ()
+            world.other.collect(2 * GRACE_SECONDS)
+        world.other.collect(2 * GRACE_SECONDS)
+    except Exception as error:
+        yield "I8", f"the collector refuses: {type(error).__name__}: {error}"
+        return
+    observed = observe(world)
+    yield from (("I2", f"after the collector: {message}") for _, message in integrity(world, observed, state))
+    for key in sorted(observed.keys - observed.references):
+        yield "I3", f"{key} is still there after the collector ran twice past the grace period"
+    for key in world.place.objects.unfinished() if world.has_parts else ():
+        yield "I3", f"parts of an upload of {key} are still there after the collector ran twice past the grace period"
+
+
+def _collected_early(world: World) -> Iterator[Finding]:
+    before = observe(world)
+    world.other.collect(int(0.9 * GRACE_SECONDS))
+    for key in sorted(before.keys - observe(world).keys):
+        yield "I3", f"{key} was removed before the grace period was over"
+
+
+def secrecy(world: World, texts: Iterable[str]) -> Iterator[Finding]:
+    """Yield each text that holds a secret (I10)."""
+    for text in texts:
+        for secret in world.secrets:
+            if secret in text:
+                at = text.index(secret)
+                yield "I10", f"a secret in {text[max(0, at - 60) : at]!r}…"

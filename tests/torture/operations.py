@@ -1,0 +1,303 @@
+"""The operations that are tortured: what each does through DataJoint, and what it does to the committed rows.
+
+`run` is the deed, `effect` the model of it; which faults happen meanwhile is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from datajoint.errors import DuplicateError
+
+from tests.torture.subjects import Subject
+from tests.torture.tables import ATTRIBUTES, KEYS, Tables
+from tests.torture.values import State
+
+Key = tuple[int, ...]
+
+
+class Refused(Exception):
+    """The model's word for an operation that the database must refuse."""
+
+
+class RolledBack(Exception):
+    """Raised inside a transaction so that it ends."""
+
+
+@dataclass
+class Actor:
+    """Somebody at work: his connection, his tables, and a directory of his own for downloads."""
+
+    name: str
+    subject: Subject
+    connection: Any
+    tables: Tables
+    directory: Path
+    collect: Callable[[int], Any]
+
+
+class Operation(Protocol):
+    """One thing a user does."""
+
+    @property
+    def writes_files(self) -> bool: ...
+    def run(self, actor: Actor) -> Any: ...
+    def effect(self, state: State) -> State: ...
+
+
+def payload(token: str, table: str, key: Key, attribute: str) -> bytes:
+    """Return the bytes that the operation *token* stores there: up to some kilobytes, sometimes none.
+
+    Twins are of one size; large ones take several parts of an upload.
+    """
+    seed = hashlib.sha256(f"{token}|{table}|{key}|{attribute}".encode()).digest()
+    generator = random.Random(seed)
+    if token.startswith("twin"):
+        return generator.randbytes(2500)
+    if token.startswith("large"):
+        return generator.randbytes(6 * 2**20)
+    return generator.randbytes(0 if generator.random() < 0.03 else generator.randrange(1000, 4000))
+
+
+def _as_dict(table: str, key: Key) -> dict[str, int]:
+    return dict(zip(KEYS[table], key, strict=True))
+
+
+def _values(actor: Actor, token: str, table: str, key: Key, attributes: Sequence[str]) -> dict[str, Any]:
+    return {name: actor.subject.value(f"{name}.dat", payload(token, table, key, name)) for name in attributes}
+
+
+def _row(token: str, table: str, key: Key, attributes: Sequence[str]) -> dict[str, bytes | None]:
+    return {name: payload(token, table, key, name) if name in attributes else None for name in ATTRIBUTES[table]}
+
+
+@dataclass(frozen=True, slots=True)
+class Insert:
+    """``insert`` or ``insert1``, plain, skipping duplicates or replacing."""
+
+    token: str
+    keys: tuple[Key, ...]
+    table: str = "Recording"
+    attributes: tuple[str, ...] = ("data",)
+    skip: bool = False
+    replace: bool = False
+    writes_files: ClassVar[bool] = True
+
+    def run(self, actor: Actor) -> None:
+        rows = [
+            {**_as_dict(self.table, key), **_values(actor, self.token, self.table, key, self.attributes)}
+            for key in self.keys
+        ]
+        actor.tables[self.table].insert(rows, skip_duplicates=self.skip, replace=self.replace)
+
+    def effect(self, state: State) -> State:
+        present = [key for key in self.keys if (self.table, key) in state]
+        if present and not (self.skip or self.replace):
+            raise Refused(f"{self.table} has {present}")
+        if self.table == "Trace" and any(("Recording", key[:2]) not in state for key in self.keys):
+            raise Refused("the master is not there")
+        new = [key for key in self.keys if self.replace or key not in present]
+        return {**state, **{(self.table, key): _row(self.token, self.table, key, self.attributes) for key in new}}
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A staged write: bytes first, then the row that takes them."""
+
+    token: str
+    key: Key
+    writes_files: ClassVar[bool] = True
+
+    def run(self, actor: Actor) -> None:
+        content = payload(self.token, "Recording", self.key, "data")
+        actor.subject.staged_insert(actor.tables["Recording"], _as_dict("Recording", self.key), "data", content)
+
+    def effect(self, state: State) -> State:
+        return Insert(self.token, (self.key,)).effect(state)
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """``update1`` of one attribute."""
+
+    token: str
+    key: Key
+    attribute: str = "data"
+    writes_files: ClassVar[bool] = True
+
+    def run(self, actor: Actor) -> None:
+        values = _values(actor, self.token, "Recording", self.key, (self.attribute,))
+        actor.tables["Recording"].update1({**_as_dict("Recording", self.key), **values})
+
+    def effect(self, state: State) -> State:
+        row = state.get(("Recording", self.key))
+        if row is None:
+            raise Refused("no such row")
+        content = payload(self.token, "Recording", self.key, self.attribute)
+        return {**state, ("Recording", self.key): {**row, self.attribute: content}}
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """``INSERT … SELECT`` into another table: the row there shares the object."""
+
+    key: Key
+    target: str
+    writes_files: ClassVar[bool] = False
+
+    def run(self, actor: Actor) -> None:
+        source = (actor.tables["Recording"]() & _as_dict("Recording", self.key)).proj("data", "notes")
+        actor.tables[self.target].insert(source)
+
+    def effect(self, state: State) -> State:
+        row = state.get(("Recording", self.key))
+        if row is None:
+            return state
+        if (self.target, self.key) in state:
+            raise Refused(f"{self.target} has {self.key}")
+        return {**state, (self.target, self.key): row}
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """``delete`` with cascade: the row, its parts and what was computed from it."""
+
+    key: Key
+    writes_files: ClassVar[bool] = False
+
+    def run(self, actor: Actor) -> None:
+        (actor.tables["Recording"]() & _as_dict("Recording", self.key)).delete(prompt=False)
+
+    def effect(self, state: State) -> State:
+        kept = ("Backup", "Archive")
+        return {(table, key): row for (table, key), row in state.items() if table in kept or key[:2] != self.key}
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """Several operations in one transaction, which is committed, or rolled back on purpose."""
+
+    operations: tuple[Operation, ...]
+    rolls_back: bool = False
+    writes_files: ClassVar[bool] = True
+
+    def run(self, actor: Actor) -> None:
+        try:
+            with actor.connection.transaction:
+                for operation in self.operations:
+                    operation.run(actor)
+                if self.rolls_back:
+                    raise RolledBack
+        except RolledBack:
+            pass
+
+    def effect(self, state: State) -> State:
+        after = state
+        for operation in self.operations:
+            after = operation.effect(after)
+        return state if self.rolls_back else after
+
+
+@dataclass(frozen=True, slots=True)
+class OwnTransaction:
+    """A transaction that the user opens and commits with SQL of his own, past DataJoint."""
+
+    operations: tuple[Operation, ...]
+    writes_files: ClassVar[bool] = True
+
+    def run(self, actor: Actor) -> None:
+        actor.connection.query("BEGIN")
+        try:
+            for operation in self.operations:
+                operation.run(actor)
+        except BaseException:
+            actor.connection.query("ROLLBACK")
+            raise
+        actor.connection.query("COMMIT")
+
+    def effect(self, state: State) -> State:
+        return Transaction(self.operations).effect(state)
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerant:
+    """An operation whose refusal the user catches, to go on in the same transaction."""
+
+    operation: Operation
+    writes_files: ClassVar[bool] = True
+
+    def run(self, actor: Actor) -> None:
+        try:
+            self.operation.run(actor)
+        except DuplicateError:
+            if actor.connection.adapter.backend == "postgresql":  # where a refusal spoils the transaction
+                raise
+
+    def effect(self, state: State) -> State:
+        try:
+            return self.operation.effect(state)
+        except Refused:
+            return state
+
+
+@dataclass(frozen=True, slots=True)
+class Populate:
+    """``populate`` of one key, with a simple ``make`` or one of three parts."""
+
+    token: str
+    key: Key
+    table: str
+    writes_files: ClassVar[bool] = True
+
+    def run(self, actor: Actor) -> None:
+        def computed(table: Any, key: dict[str, int]) -> Any:
+            content = payload(self.token, self.table, self.key, "data")
+            if self.table == "Summary":
+                return actor.subject.staged(table, key, "data", content)
+            return actor.subject.value("data.dat", content)
+
+        actor.tables.computed = computed
+        actor.tables[self.table].populate(_as_dict("Recording", self.key))
+
+    def effect(self, state: State) -> State:
+        if ("Recording", self.key) not in state or (self.table, self.key) in state:
+            return state
+        return {**state, (self.table, self.key): _row(self.token, self.table, self.key, ("data",))}
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """Fetch a reference and download it into the actor's directory."""
+
+    key: Key
+    writes_files: ClassVar[bool] = False
+
+    def run(self, actor: Actor) -> Any:
+        row = actor.tables["Recording"]() & _as_dict("Recording", self.key)
+        reference = row.fetch1("data")
+        reference.download(actor.directory / "downloaded.dat")
+        return reference
+
+    def effect(self, state: State) -> State:
+        if ("Recording", self.key) not in state:
+            raise Refused("no such row")
+        return state
+
+
+@dataclass(frozen=True, slots=True)
+class Collect:
+    """Run the collector once, after *seconds* have passed by the clocks it asks."""
+
+    seconds: int = 0
+    writes_files: ClassVar[bool] = False
+
+    def run(self, actor: Actor) -> Any:
+        return actor.collect(self.seconds)
+
+    def effect(self, state: State) -> State:
+        return state

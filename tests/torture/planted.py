@@ -1,0 +1,480 @@
+"""Bugs planted on purpose, one change each, and where the harness must find them. It is trusted if it finds all.
+
+Each is a context manager that changes the package, and a hunt: cases that break something only while it is changed.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datajoint_file import fileref, gc, metadata, pipeline, transfer
+from datajoint_file.config.secrets import reveal
+from datajoint_file.errors import MetadataError, StorageError
+from datajoint_file.host import books, catalog, collecting, intents, journal, survey, tables
+from datajoint_file.host.pipelines import pipeline_of
+from datajoint_file.host.transactions import transaction_for
+from datajoint_file.storage import local, wrappers
+from tests.servers import Servers
+from tests.torture import power
+from tests.torture.baseline import path_out_of_the_store
+from tests.torture.damage import Damages
+from tests.torture.singles import Singles
+from tests.torture.subjects import GRACE_SECONDS
+from tests.torture.values import Case, Cell, Kind, Violation
+from tests.torture.world import World
+
+Hunt = Callable[[World, int], list[Violation]]
+
+LATER = ("cache entry without digest", "fs.rm instead of exact delete", "grace from client clock")
+"""Bugs of what does not exist yet, or cannot be expressed: there is no cache; object keys hold no globs; `Steps` move
+the clock of the database and of the client together."""
+
+
+@contextmanager
+def _changed(owner: Any, name: str, value: Any) -> Iterator[None]:
+    original = vars(owner)[name] if isinstance(owner, type) else getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, original)
+
+
+def scenes(*names: str, kinds: tuple[Kind, ...]) -> Hunt:
+    """Hunt in tier 1: these operations with these faults, at every step, until something is found."""
+
+    def hunt(world: World, seed: int) -> list[Violation]:
+        singles = Singles(world, seed)
+        for scene in names:
+            if found := singles.rehearse(scene):
+                return found
+            for case in singles.cases(scene):
+                if case[1] in kinds and (found := singles.run(*case)):
+                    return found
+        return []
+
+    return hunt
+
+
+def _problems(name: str, seed: int, problems: list[str]) -> list[Violation]:
+    case = Case("P", Cell("file", "none", "local"), (name,), seed)
+    return [Violation("planted", f"planted:{name}", case.name, problem, seed) for problem in problems]
+
+
+# ---- Writing: bytes ----
+
+
+def _delete_on_any_exception() -> AbstractContextManager[None]:
+    original = tables._writing
+
+    @contextmanager
+    def writing(statement: Any, *, is_open: bool) -> Iterator[None]:
+        try:
+            with original(statement, is_open=is_open):
+                yield
+        except Exception:
+            backend = pipeline_of(statement.table.connection, statement.table.database).backend
+            for path in list(statement._entries._ready):
+                backend.delete(path)
+            raise
+
+    return _changed(tables, "_writing", writing)
+
+
+def _no_directory_flush() -> AbstractContextManager[None]:
+    return _changed(local.LocalBackend, "_flush_directory", lambda self, directory: None)
+
+
+def _rename_instead_of_link() -> AbstractContextManager[None]:
+    return _changed(local, "publish", lambda partial, path: partial.rename(path))
+
+
+def _fixed_temporary_name() -> AbstractContextManager[None]:
+    def create(self: Any, directory: Path) -> tuple[Path, int]:
+        directory.mkdir(parents=True, exist_ok=True)
+        partial = directory / "~partial-0000000000000000"
+        return partial, os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+
+    return _changed(local.LocalBackend, "_create_partial", create)
+
+
+def _hash_before_sending() -> AbstractContextManager[None]:
+    original = pipeline.Pipeline.ingest
+
+    def ingest(self: Any, upload: Any, advance: Any = lambda _: None) -> Any:
+        with upload.source.open() as bare:
+            reader = transfer.HashingReader(bare, lambda _: None)
+            transfer.drain(reader)
+        upload.source.rewind()
+        made = original(self, upload, advance)
+        return metadata.FileMetadata(
+            made.path, reader.size, reader.hash, made.original_name, made.timestamp, made.mime_type
+        )
+
+    return _changed(pipeline.Pipeline, "ingest", ingest)
+
+
+def _overwriting(world: World, seed: int) -> list[Violation]:
+    """An object that is there must not be replaced, nor two writers of one key be mixed."""
+    with tempfile.TemporaryDirectory() as directory:
+        backend = local.LocalBackend(Path(directory), "lab")
+        problems = _twice(backend) + _at_once(backend)
+    return _problems("overwriting", seed, problems)
+
+
+def _twice(backend: Any) -> list[str]:
+    backend.upload(power.KEY, io.BytesIO(b"first"))
+    with suppress(StorageError):
+        backend.upload(power.KEY, io.BytesIO(b"second"))
+    with backend.open(power.KEY) as file:
+        return [] if file.read() == b"first" else ["an object was replaced"]
+
+
+def _at_once(backend: Any) -> list[str]:
+    """Let one writer stop in the middle while another of the same key runs to its end."""
+    key = power.KEY.replace("recording.dat", "other.dat")
+
+    class Stopping(io.BytesIO):
+        is_fresh = True
+
+        def read(self, size: int | None = -1, /) -> bytes:
+            if self.is_fresh and self.tell():
+                self.is_fresh = False
+                backend.upload(key, io.BytesIO(b"b" * 50))
+            return super().read(10)
+
+    with suppress(StorageError):
+        backend.upload(key, Stopping(b"a" * 100))
+    if not backend.exists(key):
+        return ["two writers of one key, and no object is there"]
+    with backend.open(key) as file:
+        content = file.read()
+    return [] if content in (b"a" * 100, b"b" * 50) else [f"two writers were mixed: {content[:20]!r}…"]
+
+
+def _changing_source(world: World, seed: int) -> list[Violation]:
+    """A stream that gives other bytes each time it is read: what is recorded must be what is stored."""
+
+    class Changing(io.BytesIO):
+        reads = 0
+
+        def read(self, size: int | None = -1, /) -> bytes:
+            content = super().read(size)
+            self.reads += bool(content)
+            return bytes(byte ^ self.reads for byte in content)
+
+    world.clear()
+    world.user.tables["Recording"].insert1({"subject": 1, "session": 1, "data": ("a.dat", Changing(b"x" * 5000))})
+    [row] = world.raw.rows()
+    content = world.place.objects.get(row.values["data"]["path"]) or b""
+    same = world.subject.describes(row.values["data"], content)
+    return _problems("changing source", seed, [] if same else ["the recorded hash is not that of the stored bytes"])
+
+
+# ---- Reading ----
+
+
+def _no_digest_check() -> AbstractContextManager[None]:
+    return _changed(transfer.VerifyingReader, "_check", lambda self: None)
+
+
+def _damaged(world: World, seed: int) -> list[Violation]:
+    damages = Damages(world, seed)
+    damages.prepare()
+    return next((found for number in range(40) if (found := damages.run(number))), [])
+
+
+def _download_to_final_name() -> AbstractContextManager[None]:
+    @contextmanager
+    def replacement(target: Path) -> Iterator[Callable[[bytes], object]]:
+        with target.open("wb", buffering=0) as file:
+            yield file.write
+
+    return _changed(pipeline, "replacement", replacement)
+
+
+def _path_unchecked() -> AbstractContextManager[None]:
+    @contextmanager
+    def changed() -> Iterator[None]:
+        with (
+            _changed(metadata, "check_object_key", lambda key: key),
+            _changed(local.LocalBackend, "_path", lambda self, key: self.root / key.partition("/")[2]),
+        ):
+            yield
+
+    return changed()
+
+
+def _outside(world: World, seed: int) -> list[Violation]:
+    """A row that names a file outside the store must not be read."""
+    world.clear()
+    problems: list[str] = []
+    with suppress(MetadataError):
+        problems += path_out_of_the_store(world, f"{world.place.project}/../secret.txt")
+    return _problems("path from the row", seed, problems)
+
+
+def _pickled_filesystem() -> AbstractContextManager[None]:
+    def reduce(self: Any) -> Any:
+        settings = self._pipeline().settings
+        secrets = reveal(settings.storage.credentials, settings.directory)
+        return fileref.FileRef, (self.metadata, f"{self.pipeline}{secrets}")
+
+    return _changed(fileref.FileRef, "__reduce__", reduce)
+
+
+# ---- The protocol ----
+
+
+def _intent_after_upload() -> AbstractContextManager[None]:
+    """Note an upload only when it is complete."""
+    original: Any = journal.Entries.begin
+    begun: dict[int, tuple[Any, Any]] = {}
+
+    def begin(self: Any, *args: Any, **kwargs: Any) -> None:
+        begun[id(self)] = (args, kwargs)
+
+    def finished(self: Any, described: Any) -> None:
+        if id(self) in begun:
+            args, kwargs = begun.pop(id(self))
+            original(self, *args, **kwargs)
+        after(self, described)
+
+    after = journal.Entries.finished
+
+    @contextmanager
+    def changed() -> Iterator[None]:
+        with _changed(journal.Entries, "begin", begin), _changed(journal.Entries, "finished", finished):
+            yield
+
+    return changed()
+
+
+class _UsersSide:
+    """The user's own connection, in the place of the second one."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self.adapter, self.backend = connection.adapter, connection.adapter.backend
+
+    def table(self, schema: str, name: str) -> str:
+        return str(self.adapter.make_full_table_name(schema, name))
+
+    def execute(self, sql: str, args: Any = ()) -> int:
+        return int(self._connection.query(sql, tuple(args)).rowcount)
+
+    def query(self, sql: str, args: Any = ()) -> list[Any]:
+        return list(self._connection.query(sql, tuple(args)).fetchall())
+
+    def transaction(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
+def _intent_in_the_users_transaction() -> AbstractContextManager[None]:
+    return _changed(journal, "side_of", _UsersSide)
+
+
+def _claim_outside_the_transaction() -> AbstractContextManager[None]:
+    def claimed(self: Any, numbers: Any, holders: Any, *_: Any, **__: Any) -> tuple[set[int], set[int]]:
+        sql, args = self._intents.delete_sql(numbers, holders)
+        self._intents.side.execute(sql, args)
+        return set(), set()
+
+    return _changed(journal.Entries, "_claimed", claimed)
+
+
+def _no_fencing_count() -> AbstractContextManager[None]:
+    original: Any = journal.Entries._claimed
+
+    def claimed(*args: Any, **kwargs: Any) -> tuple[set[int], set[int]]:
+        original(*args, **kwargs)
+        return set(), set()
+
+    return _changed(journal.Entries, "_claimed", claimed)
+
+
+def _autocommit_insert() -> AbstractContextManager[None]:
+    return _changed(tables, "transaction_for", lambda connection, *, is_open: nullcontext())
+
+
+def _reconnecting() -> AbstractContextManager[None]:
+    """Let DataJoint send an INSERT again in a transaction that the user opened with SQL of his own."""
+    original = transaction_for
+    return _changed(
+        tables,
+        "transaction_for",
+        lambda connection, *, is_open: nullcontext() if is_open else original(connection, is_open=False),
+    )
+
+
+def _adopt_without_lock() -> AbstractContextManager[None]:
+    """Take an object over whoever has it: no condition on the old intent, no lock."""
+
+    def take_over(self: Any, old: int, number: int, intent: Any, holder: str, lease_seconds: float) -> bool:
+        self.side.execute(f"DELETE FROM {self.table} WHERE number = %s", (old,))
+        values = (intent.write_id, intent.path, intent.size, intent.metadata, number)
+        assignments = "write_id = %s, path = %s, size = %s, metadata = %s, state = 'stored'"
+        self.side.execute(f"UPDATE {self.table} SET {assignments} WHERE number = %s", values)
+        return True
+
+    return _changed(intents.Intents, "take_over", take_over)
+
+
+def _adopt_without_digest_check() -> AbstractContextManager[None]:
+    return _changed(pipeline.Pipeline, "adopted", lambda self, upload, stored, advance=None: stored)
+
+
+def _no_give_back() -> AbstractContextManager[None]:
+    return _changed(journal.Entries, "give_back", lambda self, kept: None)
+
+
+# ---- The collector ----
+
+
+def _references_before_listing() -> AbstractContextManager[None]:
+    listing, kept = survey._list, {}
+
+    def read_first(run: Any, evidence: Any) -> None:
+        kept["run"] = run
+
+    original = survey._read_references
+
+    def read_then_list(run: Any, *args: Any) -> Any:
+        found = original(run, *args)
+        listing(run, args[-1])
+        return found
+
+    @contextmanager
+    def changed() -> Iterator[None]:
+        with _changed(survey, "_list", read_first), _changed(survey, "_read_references", read_then_list):
+            with _no_second_look():
+                yield
+
+    return changed()
+
+
+def _swallowed_scan_error() -> AbstractContextManager[None]:
+    original = catalog._keys_of
+
+    def keys_of(*args: Any) -> Iterator[str]:
+        try:
+            yield from original(*args)
+        except Exception:
+            return
+
+    @contextmanager
+    def changed() -> Iterator[None]:
+        with _changed(catalog, "_keys_of", keys_of), _no_second_look():
+            yield
+
+    return changed()
+
+
+def _ignored_lease() -> AbstractContextManager[None]:
+    due = f"state <> '{intents.RECLAIMED}' AND %s >= 0"
+    return _changed(books.IntentBook, "_is_due", property(lambda self: f"{due} AND {self._ours}"))
+
+
+def _no_second_look() -> AbstractContextManager[None]:
+    return _changed(collecting._Execution, "_referenced", lambda self, keys: set())
+
+
+def _copies_ignored() -> AbstractContextManager[None]:
+    """Read references of no schema but the first."""
+    original = catalog.attributes
+
+    def attributes(reading: Any, schemas: Any) -> list[Any]:
+        return [attribute for attribute in original(reading, schemas) if not attribute.schema.endswith("_other")]
+
+    return _changed(catalog, "attributes", attributes)
+
+
+def _remains_kept() -> AbstractContextManager[None]:
+    return _changed(wrappers.LoggedBackend, "discard", lambda self, upload: None)
+
+
+def _restored(world: World, seed: int) -> list[Violation]:
+    """A row that is restored between plan and execution, from a dump: its object must be spared."""
+    world.clear()
+    world.user.tables["Recording"].insert1({"subject": 1, "session": 1, "data": ("a.dat", b"x" * 1000)})
+    [row] = world.raw.rows()
+    (world.user.tables["Recording"]() & "subject = 1").delete(prompt=False)
+    world.other.collect(2 * GRACE_SECONDS)
+    world.age(2 * GRACE_SECONDS)
+    plan = gc.plan(world.other.connection, scan=True, progress=False)
+    insert = f"INSERT INTO {world.raw.name('Recording')} (subject, session, data) VALUES (1, 1, %s)"
+    world.database.run(insert, (json.dumps(row.values["data"]),))
+    gc.execute(plan, force=True, progress=False)
+    is_gone = world.place.objects.get(row.values["data"]["path"]) is None
+    return _problems("second scan", seed, ["the object of a restored row was deleted"] if is_gone else [])
+
+
+@dataclass(frozen=True, slots=True)
+class Bug:
+    """One planted bug: the change, where it is looked for, and over which database and store."""
+
+    plant: Callable[[], AbstractContextManager[None]]
+    hunt: Hunt
+    database: str = "postgresql"
+    store: str = "local"
+
+
+def _power_cut(world: World, seed: int) -> list[Violation]:
+    return _problems("power", seed, power.check(seed, 2))
+
+
+_CRASHES: tuple[Kind, ...] = ("crash-before", "crash-after")
+_DROPS: tuple[Kind, ...] = ("drop-reply", "drop-reply-lasting", "drop-request")
+
+BUGS: dict[str, Bug] = {
+    "delete on any exception": Bug(_delete_on_any_exception, scenes("insert1", kinds=_DROPS)),
+    "refs before listing": Bug(_references_before_listing, scenes("gc-mark", kinds=("interleave-writer",))),
+    "swallow scan error": Bug(_swallowed_scan_error, scenes("gc-mark", kinds=("error-before",))),
+    "ignore lease": Bug(_ignored_lease, scenes("insert1", kinds=("interleave-gc-now",))),
+    "skip second scan": Bug(_no_second_look, _restored),
+    "no directory fsync": Bug(_no_directory_flush, _power_cut),
+    "rename instead of link": Bug(_rename_instead_of_link, _overwriting),
+    "fixed temp name": Bug(_fixed_temporary_name, _overwriting),
+    "hash before instead of while sending": Bug(_hash_before_sending, _changing_source),
+    "no digest check on read": Bug(_no_digest_check, _damaged),
+    "download to final name": Bug(_download_to_final_name, scenes("download", kinds=("error-before", "crash-before"))),
+    "path taken from row unchecked": Bug(_path_unchecked, _outside),
+    "intent after upload": Bug(_intent_after_upload, scenes("insert1", kinds=_CRASHES)),
+    "intent in the user's transaction": Bug(_intent_in_the_users_transaction, scenes("rollback", kinds=())),
+    "intent delete outside the transaction": Bug(
+        _claim_outside_the_transaction, scenes("insert1", "rollback", kinds=("error-before",))
+    ),
+    "autocommit insert": Bug(_autocommit_insert, scenes("insert1", kinds=_DROPS), database="mysql"),
+    "reconnect re-execute": Bug(_reconnecting, scenes("own-sql", kinds=_DROPS), database="mysql"),
+    "no fencing count": Bug(_no_fencing_count, scenes("insert1", kinds=("interleave-gc",))),
+    "adopt without lock": Bug(_adopt_without_lock, scenes("adopt", kinds=("interleave-twin",))),
+    "adopt without digest check": Bug(_adopt_without_digest_check, scenes("adopt-other", kinds=())),
+    "multipart not aborted": Bug(_remains_kept, scenes("large", kinds=("torn-crash",)), store="s3"),
+    "FileRef pickles the fs": Bug(_pickled_filesystem, scenes("download", kinds=()), store="s3"),
+    "INSERT…SELECT ignored by gc": Bug(_copies_ignored, scenes("copy-schema", kinds=("interleave-copy",))),
+    "skipped rows keep no intent": Bug(_no_give_back, scenes("skip", kinds=("interleave-writer",)), database="mysql"),
+}
+
+
+def hunt(servers: Servers, name: str, world_of: Callable[[Cell], World], seed: int) -> list[Violation]:
+    """Plant a bug, hunt it, and return what was found."""
+    bug = BUGS[name]
+    world = world_of(Cell("file", bug.database, bug.store))
+    world.collected.clear()
+    with bug.plant():
+        found = bug.hunt(world, seed)
+    world.collected.clear()
+    return found
+
+
+def control(world: World, name: str, seed: int) -> list[Violation]:
+    """Hunt a bug that is not planted: nothing may be found, or the hunt proves nothing."""
+    return BUGS[name].hunt(world, seed)

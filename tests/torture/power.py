@@ -1,0 +1,195 @@
+"""Tier 4: the power goes. Whatever the disk may have lost, a row that is durable has its bytes.
+
+A write to a disk is recorded, call by call; then the machine is imagined to stop after each of them, with everything
+lost, or kept, that was not flushed by then. Rows come after the upload has returned, so from there on its object must
+survive; before, a name that survives must have all its bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from datajoint_file.storage.local import LocalBackend
+from datajoint_file.transfer import replacement
+
+KEY = "lab/subject1/schema/objects/Recording-data/aaaabbbbccccdddd-aaaabbbbccccddddeeeeffffgg/recording.dat"
+CALLS = ("open", "fsync", "link", "unlink", "rename", "replace", "mkdir", "rmdir", "close")
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """Names and bytes at one moment: what a process sees, and what of it is flushed."""
+
+    names: dict[str, int]
+    """Inode by path, directories included."""
+
+    contents: dict[int, bytes]
+    durable_names: dict[str, int]
+    durable_contents: dict[int, bytes]
+
+
+@dataclass
+class Recorder:
+    """Watches the calls of this process below a directory, and keeps a picture of the disk after each.
+
+    Parameters
+    ----------
+    root : Path
+        The directory; what is there at the beginning is durable.
+    """
+
+    root: Path
+    log: list[str] = field(default_factory=list)
+    disks: list[Disk] = field(default_factory=list)
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Record the calls of the block."""
+        self._take(None, None)
+        originals = {name: getattr(os, name) for name in CALLS}
+        for name, original in originals.items():
+            setattr(os, name, self._watched(name, original))
+        try:
+            yield
+        finally:
+            for name, original in originals.items():
+                setattr(os, name, original)
+        self._take(None, None)
+
+    def _watched(self, name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            flushed = os.fstat(args[0]) if name == "fsync" else None
+            result = original(*args, **kwargs)
+            self.log.append(f"{name}({', '.join(Path(str(arg)).name for arg in args[:2])})")
+            self._take(name, flushed)
+            return result
+
+        return watched
+
+    def _take(self, call: str | None, flushed: os.stat_result | None) -> None:
+        """Take a picture. Nothing is durable but what was at the beginning, and what has been flushed since."""
+        names, contents = self._look()
+        if not self.disks:
+            self.disks.append(Disk(names, contents, dict(names), dict(contents)))
+            return
+        durable_names, durable_contents = dict(self.disks[-1].durable_names), dict(self.disks[-1].durable_contents)
+        if flushed is not None and stat.S_ISDIR(flushed.st_mode):
+            self._flush_names(names, durable_names, flushed.st_ino)
+        elif flushed is not None:
+            durable_contents[flushed.st_ino] = contents.get(flushed.st_ino, b"")
+        self.disks.append(Disk(names, contents, durable_names, durable_contents))
+
+    def _look(self) -> tuple[dict[str, int], dict[int, bytes]]:
+        names, contents = {".": self.root.stat().st_ino}, {}
+        for path in self.root.rglob("*"):
+            inode = path.stat().st_ino
+            names[str(path.relative_to(self.root))] = inode
+            if path.is_file():
+                with io.open(path, "rb", opener=_open_quietly) as file:  # noqa: UP020 - `open` may be watched
+                    contents[inode] = file.read()
+        return names, contents
+
+    def _flush_names(self, names: dict[str, int], durable: dict[str, int], inode: int) -> None:
+        directory = next(name for name, number in names.items() if number == inode)
+        for name in [name for name in durable if _is_in(name, directory)]:
+            del durable[name]
+        durable |= {name: number for name, number in names.items() if _is_in(name, directory)}
+
+
+def _is_in(name: str, directory: str) -> bool:
+    return name != "." and str(Path(name).parent) == directory
+
+
+_open_quietly = os.open  # bound before anything is watched
+
+
+def survivors(disk: Disk, generator: random.Random) -> Iterator[dict[str, bytes]]:
+    """Yield what a disk may hold after a power cut: the least, the most misleading, and two by chance."""
+    pending = {name: inode for name, inode in disk.names.items() if disk.durable_names.get(name) != inode}
+    yield _read(disk, disk.durable_names, lambda _: False)
+    yield _read(disk, disk.durable_names | pending, lambda _: False)
+    for _ in range(2):
+        kept = {name: inode for name, inode in pending.items() if generator.random() < 0.5}
+        yield _read(disk, disk.durable_names | kept, lambda _: generator.random() < 0.5)
+
+
+def _read(disk: Disk, names: dict[str, int], is_written: Callable[[int], bool]) -> dict[str, bytes]:
+    """Return the files that can be reached by *names*; of bytes that are not flushed, those that *is_written* says."""
+    found = {}
+    for name, inode in names.items():
+        parents = [str(parent) for parent in Path(name).parents]
+        if (inode in disk.contents or inode in disk.durable_contents) and all(parent in names for parent in parents):
+            durable = disk.durable_contents.get(inode, b"")
+            found[name] = disk.contents.get(inode, durable) if is_written(inode) else durable
+    return found
+
+
+def upload(root: Path, content: bytes) -> Recorder:
+    """Record an upload to a local store."""
+    recorder = Recorder(root)
+    with recorder.recording():
+        LocalBackend(root, "lab").upload(KEY, io.BytesIO(content))
+    return recorder
+
+
+def download(root: Path, content: bytes, *, old: bytes | None = None) -> Recorder:
+    """Record a download to a file, which may replace another one."""
+    target = root / "downloaded.dat"
+    if old is not None:
+        target.write_bytes(old)
+    recorder = Recorder(root)
+    with recorder.recording(), replacement(target) as write:
+        write(content[: len(content) // 2])
+        write(content[len(content) // 2 :])
+    return recorder
+
+
+def check(seed: int, number: int) -> list[str]:
+    """Replay *number* power cuts of each kind of write and return what was lost."""
+    generator = random.Random(f"power {seed}")
+    problems: list[str] = []
+    for index in range(number):
+        content = generator.randbytes(generator.choice((0, 1, 5000, 2**20, 2**20 + 1)))
+        with tempfile.TemporaryDirectory(prefix="torture-power-") as directory:
+            problems += check_upload(Path(directory), content, generator, index)
+        with tempfile.TemporaryDirectory(prefix="torture-power-") as directory:
+            problems += check_download(Path(directory), content, generator, index)
+    return problems
+
+
+def check_upload(root: Path, content: bytes, generator: random.Random, index: int) -> list[str]:
+    """After every call of an upload the object is absent or whole; after the last it is there."""
+    recorder = upload(root, content)
+    name = KEY.removeprefix("lab/")
+    problems = []
+    for number, disk in enumerate(recorder.disks):
+        is_over = number == len(recorder.disks) - 1
+        for files in survivors(disk, generator):
+            if files.get(name, content) != content or (is_over and name not in files):
+                lost = "is gone" if name not in files else "has other bytes"
+                after = recorder.log[number - 1] if number <= len(recorder.log) and number else "the end"
+                problems.append(f"upload {index}: after {after} the object {lost}")
+    return problems
+
+
+def check_download(root: Path, content: bytes, generator: random.Random, index: int) -> list[str]:
+    """After every call of a download the file is absent, the old one, or whole."""
+    old = generator.choice((None, b"old bytes"))
+    recorder = download(root, content, old=old)
+    problems = []
+    for number, disk in enumerate(recorder.disks):
+        for files in survivors(disk, generator):
+            found = files.get("downloaded.dat")
+            if found not in (content, old, None) or (found is None and old is not None):
+                after = recorder.log[number - 1] if number <= len(recorder.log) and number else "the end"
+                problems.append(f"download {index}: after {after} the file has {found and len(found)} bytes")
+    return problems

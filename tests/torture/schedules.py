@@ -1,0 +1,279 @@
+"""Tier 2: random schedules of many operations, several actors and several faults, from a seed.
+
+Actors take turns by step numbers, not by chance: one stops at a step, others run to their end, and it goes on. So a
+seed is all that is needed to see a failure again. A schedule that fails is shortened before it is reported.
+"""
+
+from __future__ import annotations
+
+import random
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import islice
+
+from tests.torture import checks
+from tests.torture.attempts import attempt, perform
+from tests.torture.checks import Deed, Finding, Observed
+from tests.torture.classes import violation_class
+from tests.torture.operations import (
+    Collect,
+    Copy,
+    Delete,
+    Insert,
+    Key,
+    Operation,
+    Populate,
+    Refused,
+    Stage,
+    Transaction,
+    Update,
+)
+from tests.torture.overheard import Overheard
+from tests.torture.subjects import GRACE_SECONDS
+from tests.torture.values import INTERLEAVINGS, KINDS, Case, Fault, Kind, Outcome, State, Violation
+from tests.torture.world import World
+
+KEYS: tuple[Key, ...] = ((1, 1), (1, 2), (2, 1))
+MOST_STEPS = 14
+MOST_SHRINKING_RUNS = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One operation of the user under test, what goes wrong in it, and what others do at that moment."""
+
+    operation: Operation
+    fault: Fault | None = None
+    others: tuple[Operation, ...] = ()
+    by_other: bool = False
+
+    def __str__(self) -> str:
+        who = "other" if self.by_other else "user"
+        meanwhile = f", meanwhile {' and '.join(map(str, self.others))}" if self.others else ""
+        return f"{who}: {self.operation}" + (f"; {self.fault}{meanwhile}" if self.fault else "")
+
+
+def draw(case: Case, *, collects: bool, replaces: bool, moves: int = 0) -> list[Move]:
+    """Return the schedule of a case: ten to twenty moves, a third of them with a fault."""
+    generator = case.randomness()
+    dealer = _Dealer(generator, collects=collects, replaces=replaces)
+    return [dealer.move(f"m{index}") for index in range(moves or generator.randint(10, 20))]
+
+
+class _Dealer:
+    """Draws moves."""
+
+    def __init__(self, generator: random.Random, *, collects: bool, replaces: bool) -> None:
+        self._generator = generator
+        self._collects = collects
+        self._replaces = replaces
+
+    def move(self, token: str) -> Move:
+        chance = self._generator.random()
+        operation = self.operation(token)
+        if chance < 0.15:
+            return Move(operation, by_other=True)
+        if chance < 0.55:
+            return Move(operation)
+        kind: Kind = self._generator.choice([kind for kind in KINDS if kind != "interleave-copy"])
+        others = (self.operation(f"{token}o"),) if kind in INTERLEAVINGS else ()
+        if kind.startswith("interleave-gc"):
+            others = (self._collect(),) if self._collects else others
+        return Move(operation, Fault(kind, self._generator.randint(1, MOST_STEPS)), others)
+
+    def operation(self, token: str) -> Operation:
+        generator, key = self._generator, self._generator.choice(KEYS)
+        choices: list[tuple[int, Callable[[], Operation]]] = [
+            (5, lambda: Insert(token, (key,))),
+            (2, lambda: Insert(token, KEYS[:2], attributes=("data", "notes"))),
+            (2, lambda: Insert(token, KEYS, skip=True)),
+            (2 * self._replaces, lambda: Insert(token, (key,), replace=True)),
+            (3, lambda: Update(token, key, generator.choice(("data", "notes")))),
+            (1, lambda: Copy(key, "Backup")),
+            (1, lambda: Copy(key, "Archive")),
+            (3, lambda: Delete(key)),
+            (2, lambda: self._transaction(token)),
+            (1, lambda: Populate(token, key, "Spectrum")),
+            (1, lambda: Populate(token, key, "Summary")),
+            (2, lambda: Stage(token, key)),
+            (3 * self._collects, self._collect),
+        ]
+        [choice] = generator.choices([choice for _, choice in choices], [weight for weight, _ in choices])
+        return choice()
+
+    def _transaction(self, token: str) -> Operation:
+        first, second = self._generator.sample(KEYS, 2)
+        inserts = (Insert(f"{token}a", (first,)), Insert(f"{token}b", (second,)))
+        return Transaction(inserts, rolls_back=self._generator.random() < 0.4)
+
+    def _collect(self) -> Operation:
+        return Collect(int(GRACE_SECONDS * self._generator.choice((0, 0, 0.3, 0.9, 2.0))))
+
+
+class Schedules:
+    """Tier 2 over one cell.
+
+    Parameters
+    ----------
+    world : World
+        The cell, made ready.
+    seed : int
+        Where all schedules come from.
+    """
+
+    def __init__(self, world: World, seed: int) -> None:
+        self.world = world
+        self.seed = seed
+
+    def run(self, number: int) -> list[Violation]:
+        """Run the schedule of that number; if it fails, shorten it and return what it breaks."""
+        case = Case("T2", self.world.cell, (str(number),), self.seed)
+        subject = self.world.subject
+        replaces = subject.can_replace(self.world.cell.database)
+        moves = draw(case, collects=subject.collects, replaces=replaces)
+        violations = self.play(case, moves)
+        if not violations:
+            return []
+        return self.play(case, self._shrunk(case, moves, violations[0])) or violations
+
+    def play(self, case: Case, moves: list[Move]) -> list[Violation]:
+        """Play *moves* and return what they break."""
+        game = Game(self.world)
+        with Overheard() as overheard:
+            findings = list(game.play(moves))
+        findings += checks.secrecy(self.world, [*overheard.texts, *game.texts])
+        return [self._violation(case, game, *finding) for finding in findings]
+
+    def _violation(self, case: Case, game: Game, invariant: str, message: str) -> Violation:
+        operation, outcome = game.deeds[-1] if game.deeds else (Collect(), Outcome("success"))
+        kind = game.moves[-1].fault.kind if game.moves and game.moves[-1].fault else "none"
+        name = violation_class(invariant, message, operation, kind, outcome)
+        return Violation(invariant, name, case.name, message, self.seed, tuple(game.log))
+
+    def _shrunk(self, case: Case, moves: list[Move], target: Violation) -> list[Move]:
+        """Leave out what is not needed for a violation of the same invariant."""
+        for candidate in islice(_smaller(moves), MOST_SHRINKING_RUNS):
+            if any(found.invariant == target.invariant for found in self.play(case, candidate)):
+                return self._shrunk(case, candidate, target)
+        return moves
+
+
+def _smaller(moves: list[Move]) -> Iterator[list[Move]]:
+    """Yield schedules that are a little simpler: halves first, then one move or fault less."""
+    half = len(moves) // 2
+    if half:
+        yield moves[half:]
+        yield moves[:half]
+    for index, move in enumerate(moves):
+        yield moves[:index] + moves[index + 1 :]
+        if move.fault is not None:
+            yield [*moves[:index], replace(move, fault=None, others=()), *moves[index + 1 :]]
+
+
+@dataclass
+class Game:
+    """One schedule being played, with the model beside it.
+
+    Attributes
+    ----------
+    log : list of str
+        What was done, and how it ended.
+    """
+
+    world: World
+    state: State = field(default_factory=dict)
+    moves: list[Move] = field(default_factory=list)
+    deeds: list[Deed] = field(default_factory=list)
+    log: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    clock: int = 0
+    free_since: dict[str, int] = field(default_factory=dict)
+    once: set[str] = field(default_factory=set)
+
+    def play(self, moves: list[Move]) -> Iterator[Finding]:
+        """Play all moves and check after each; stop at the first that breaks something."""
+        self.world.clear()
+        before = checks.observe(self.world)
+        for move in moves:
+            findings = list(self._play(move, before))
+            if findings:
+                yield from findings
+                return
+            before = checks.observe(self.world)
+        yield from checks.integrity(self.world, before, self.state)
+        referred = replace(before, references=frozenset(self.once), keys=frozenset())
+        yield from checks.leftovers(self.world, before, referred)
+        yield from checks.collection(self.world, self.state, always=True)
+
+    def _play(self, move: Move, before: Observed) -> Iterator[Finding]:
+        self.moves.append(move)
+        self.deeds = []
+        is_faulty = move.fault is not None
+        outcome = self._performed(move)
+        self.deeds.append((move.operation, outcome))
+        self.log.append(f"{move}  -> {outcome}" + (" [fired]" if outcome.fired else ""))
+        if outcome.error is not None:
+            self.texts.append("".join(traceback.format_exception(outcome.error)))
+        if outcome.ending == "hang":
+            yield "I11", str(outcome.error)
+        if is_faulty or outcome.ending != "success":
+            self.world.settle()
+        yield from self._judged(move, outcome, before)
+
+    def _performed(self, move: Move) -> Outcome:
+        if move.by_other:
+            return perform(self.world.other, move.operation)
+        return attempt(self.world, move.operation, move.fault, lambda: self._others(move.others))
+
+    def _others(self, operations: tuple[Operation, ...]) -> None:
+        for operation in operations:
+            outcome = perform(self.world.other, operation)
+            self.log.append(f"  meanwhile other: {operation}  -> {outcome}")
+            self.deeds.append((operation, outcome))
+            self.once |= checks.observe(self.world).references  # the move that waits may delete it again
+
+    def _judged(self, move: Move, outcome: Outcome, before: Observed) -> Iterator[Finding]:
+        states = checks.allowed_states(self.state, self.deeds)
+        observed = checks.observe(self.world)
+        state = checks.matching(self.world, observed, states)
+        if state is None:
+            rows = ", ".join(f"{row.table}{row.key}" for row in observed.rows) or "no rows"
+            yield "I6", f"{move}: the caller was told {outcome}; found {rows}, which no order of these deeds gives"
+            return
+        if self._is_refused_for_nothing(move, outcome):
+            yield "I7", f"{move}: {outcome}, and nothing was in the way"
+        yield from checks.answer(self.world, outcome, was_done=state != self.state) if not move.others else ()
+        self.state = state
+        self.once |= observed.references
+        for key in sorted(observed.references - observed.keys):
+            yield "I1", f"{move}: a committed row, and its object {key} is gone"
+        yield from self._collected_early(before, observed)
+        yield from checks.wrongly_set_aside(self.world, observed)
+        yield from checks.wrongly_noted(self.world, observed)
+
+    def _is_refused_for_nothing(self, move: Move, outcome: Outcome) -> bool:
+        if outcome.ending == "success" or move.fault is not None:
+            return False
+        operation = move.operation
+        if isinstance(operation, Insert) and operation.replace:
+            return False  # MySQL's REPLACE deletes first, and what refers to the row forbids it
+        try:
+            operation.effect(self.state)
+        except Refused:
+            return False
+        return True
+
+    def _collected_early(self, before: Observed, observed: Observed) -> Iterator[Finding]:
+        """Keep account of how long each object has been free, and yield those that were collected too early."""
+        self.clock += sum(operation.seconds for operation, _ in self.deeds if isinstance(operation, Collect))
+        for key in sorted(before.keys - observed.keys):
+            since = self.free_since.pop(key, None)
+            is_collected = any(isinstance(operation, Collect) for operation, _ in self.deeds)
+            is_known = since is not None and self.world.subject.waits
+            if is_collected and is_known and self.clock - (since or 0) < GRACE_SECONDS:
+                yield "I3", f"{key} was removed {self.clock - (since or 0)} s after it became free"
+        for key in observed.keys - observed.references:
+            self.free_since.setdefault(key, self.clock)
+        for key in observed.references:
+            self.free_since.pop(key, None)

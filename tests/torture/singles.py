@@ -1,0 +1,349 @@
+"""Tier 1: every operation, with every kind of fault, at every step of it. One fault a case, until none is left.
+
+As SQLite's tests do it: the fault comes at step 1, 2, 3, … until the operation completes without meeting it.
+"""
+
+from __future__ import annotations
+
+import pickle
+import traceback
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, replace
+from itertools import zip_longest
+
+from tests.torture import checks
+from tests.torture.attempts import attempt, in_child, perform
+from tests.torture.checks import Deed, Finding
+from tests.torture.classes import violation_class
+from tests.torture.operations import (
+    Collect,
+    Copy,
+    Delete,
+    Download,
+    Insert,
+    Operation,
+    OwnTransaction,
+    Populate,
+    Refused,
+    Stage,
+    Tolerant,
+    Transaction,
+    Update,
+)
+from tests.torture.overheard import Overheard
+from tests.torture.subjects import GRACE_SECONDS
+from tests.torture.values import (
+    CRASHES,
+    DROPS,
+    INTERLEAVINGS,
+    KINDS,
+    Case,
+    Fault,
+    Kind,
+    Outcome,
+    State,
+    Violation,
+)
+from tests.torture.world import World
+
+KEY, OTHER_KEY = (1, 1), (1, 2)
+
+ADOPTION_SECONDS = 300
+"""After so long a process may adopt what one that was killed has stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """An operation, what was done before it, and how many seconds before."""
+
+    operation: Operation
+    before: tuple[Operation, ...] = ()
+    seconds: int = 0
+
+
+def _kept(token: str = "kept") -> Insert:
+    return Insert(token, (KEY, OTHER_KEY), attributes=("data", "notes"))
+
+
+_LEFT = Transaction((Insert("left", (KEY,)),), rolls_back=True)
+
+SCENES: dict[str, Scene] = {
+    "insert1": Scene(Insert("new", (KEY,))),
+    "insert": Scene(Insert("new", ((1, 1), (1, 2), (2, 1)), attributes=("data", "notes"))),
+    "skip": Scene(Insert("new", (KEY, OTHER_KEY), skip=True), (Insert("kept", (KEY,)),)),
+    "replace": Scene(Insert("new", (KEY,), replace=True), (_kept(),)),
+    "update1": Scene(Update("new", KEY), (_kept(),)),
+    "copy": Scene(Copy(KEY, "Backup"), (_kept(),)),
+    "copy-schema": Scene(Copy(KEY, "Archive"), (_kept(),)),
+    "delete": Scene(Delete(KEY), (_kept(), Insert("part", ((1, 1, 1), (1, 1, 2)), table="Trace"))),
+    "commit": Scene(
+        Transaction((Insert("new", (KEY,)), Insert("more", (OTHER_KEY,)), Update("newer", (2, 1)))),
+        (Insert("kept", ((2, 1),)),),
+    ),
+    "rollback": Scene(Transaction((Insert("new", (KEY,)), Insert("more", (OTHER_KEY,))), rolls_back=True)),
+    "populate": Scene(Populate("new", KEY, "Spectrum"), (_kept(),)),
+    "populate-3": Scene(Populate("new", KEY, "Summary"), (_kept(),)),
+    "staged": Scene(Stage("new", KEY)),
+    "gc-mark": Scene(Collect(2 * GRACE_SECONDS), (_LEFT, _kept(), Copy(KEY, "Archive"), Delete(OTHER_KEY))),
+    "gc-purge": Scene(
+        Collect(2 * GRACE_SECONDS),
+        (_LEFT, _kept(), Copy(KEY, "Archive"), Delete(OTHER_KEY), Collect(2 * GRACE_SECONDS)),
+    ),
+    "adopt": Scene(Insert("left", (KEY,)), (_LEFT,), ADOPTION_SECONDS),
+    "adopt-other": Scene(Insert("twin-b", (KEY,)), (Transaction((Insert("twin-a", (KEY,)),), rolls_back=True),)),
+    "own-sql": Scene(OwnTransaction((Insert("new", (KEY,)), Insert("more", (OTHER_KEY,))))),
+    "caught": Scene(
+        Transaction((Insert("more", ((2, 1),)), Tolerant(Insert("new", (KEY,))), Insert("third", ((2, 2),)))),
+        (_kept(),),
+    ),
+    "large": Scene(Insert("large", (KEY,))),
+    "download": Scene(Download(KEY), (_kept(),)),
+}
+"""The operations. Filling a cache will be another, once there is a cache."""
+
+# What others do meanwhile; a twin does the same.
+_ACTORS: dict[Kind, tuple[Operation, ...]] = {
+    "interleave-gc": (Collect(2 * GRACE_SECONDS), Collect(2 * GRACE_SECONDS)),
+    "interleave-gc-now": (Collect(),),
+    "interleave-writer": (Insert("rival", (KEY,)), Insert("rival", (OTHER_KEY,))),
+    "interleave-copy": (Copy(KEY, "Archive"), Delete(KEY)),
+}
+
+
+class Singles:
+    """Tier 1 over one cell.
+
+    Parameters
+    ----------
+    world : World
+        The cell, made ready.
+    seed : int
+        Printed with each violation; the cases themselves are exhaustive.
+    """
+
+    def __init__(self, world: World, seed: int) -> None:
+        self.world = world
+        self.seed = seed
+        self.traces: dict[tuple[str, bool], tuple[str, ...]] = {}
+
+    def scenes(self) -> list[str]:
+        """Return the operations that this subject has."""
+        unable = set()
+        if not self.world.subject.collects:
+            unable |= {"gc-mark", "gc-purge"}
+        if not self.world.subject.can_replace(self.world.cell.database):
+            unable.add("replace")
+        unable.add("caught" if self.world.cell.database == "postgresql" else "")
+        unable.add("large" if self.world.cell.store == "local" else "")
+        return [name for name in SCENES if name not in unable]
+
+    def cases(self, scene: str) -> Iterator[tuple[str, Kind | None, int]]:
+        """Yield kind and step of all cases of a scene whose steps are known from a run without a fault."""
+        yield scene, None, 0
+        for kind in self._kinds():
+            for number, line in _distinct(self.traces[scene, kind in CRASHES]):
+                if line.split()[1] in KINDS[kind] and _is_possible(kind, line):
+                    yield scene, kind, number
+
+    def sample(self, scene: str, count: int) -> list[tuple[str, Kind | None, int]]:
+        """Return *count* cases of a scene, as different in kind as can be, chosen by the seed."""
+        generator = Case("T1", self.world.cell, (scene,), self.seed).randomness()
+        by_kind: dict[Kind | None, list[tuple[str, Kind | None, int]]] = {}
+        for case in self.cases(scene):
+            by_kind.setdefault(case[1], []).append(case)
+        groups = list(by_kind.values())
+        for group in groups:
+            generator.shuffle(group)
+        generator.shuffle(groups)
+        return [case for row in zip_longest(*groups) for case in row if case is not None][:count]
+
+    def _kinds(self) -> list[Kind]:
+        return [kind for kind in KINDS if not kind.startswith("interleave-gc") or self.world.subject.collects]
+
+    def rehearse(self, scene: str) -> list[Violation]:
+        """Run a scene twice without a fault, the second time for its steps, and check it; and once in a child."""
+        self.run(scene, None, 0)
+        violations = self.run(scene, None, 0)
+        self.traces[scene, True] = Trial(self.world, SCENES[scene]).rehearse_in_child()
+        return violations
+
+    def run(self, scene: str, kind: Kind | None, step: int) -> list[Violation]:
+        """Run one case and return what it broke."""
+        fault = None if kind is None else Fault(kind, step)
+        case = Case("T1", self.world.cell, (scene, kind or "none", str(step)), self.seed)
+        trial = Trial(self.world, SCENES[scene])
+        with Overheard() as overheard:
+            findings = list(trial.run(fault))
+        findings += checks.secrecy(self.world, [*overheard.texts, *trial.texts])
+        if fault is None:
+            self.traces[scene, False] = trial.outcome.trace
+        return [self._violation(case, trial, *finding) for finding in findings]
+
+    def _violation(self, case: Case, trial: Trial, invariant: str, message: str) -> Violation:
+        kind = violation_class(invariant, message, SCENES[case.what[0]].operation, case.what[1], trial.outcome)
+        told = f"{message} (the caller was told: {trial.outcome})"
+        return Violation(invariant, kind, case.name, told, self.seed, trial.outcome.trace)
+
+
+def _distinct(trace: tuple[str, ...]) -> Iterator[tuple[int, str]]:
+    """Number the steps; of reads that are repeated word for word (DataJoint's own) only the first and the last."""
+    texts = [line.partition(" ")[2] for line in trace]
+    last = {text: number for number, text in enumerate(texts, start=1)}
+    seen: set[str] = set()
+    for number, (line, text) in enumerate(zip(trace, texts, strict=True), start=1):
+        is_read = text.lower().startswith(("sql select", "sql show"))
+        if not is_read or text not in seen or last[text] == number:
+            yield number, line
+        seen.add(text)
+
+
+def _is_possible(kind: Kind, line: str) -> bool:
+    """Leave out what says nothing: half of an upload at a step that sends no bytes."""
+    sends = any(f"store {verb} " in line for verb in ("upload", "read", "put_buffer"))
+    return sends or kind not in ("torn", "torn-crash")
+
+
+class Trial:
+    """One scene played once: prepared, attempted with a fault, checked, retried, collected.
+
+    Attributes
+    ----------
+    outcome : Outcome
+        How the attempt ended.
+    texts : list of str
+        What was shown to the user.
+    """
+
+    def __init__(self, world: World, scene: Scene) -> None:
+        self.world = world
+        self.scene = scene
+        self.outcome = Outcome("success")
+        self.others: list[Deed] = []
+        self.texts: list[str] = []
+
+    def run(self, fault: Fault | None) -> Iterator[Finding]:
+        """Play the scene and yield every broken invariant."""
+        world = self.world
+        world.clear()
+        world.has_parts = "large" in str(self.scene.operation)
+        before = self._prepare()
+        seen = checks.observe(world)
+        self.outcome = attempt(world, self.scene.operation, fault, self._actor(fault))
+        self._hear(self.outcome)
+        yield from self._outcome_findings(fault)
+        if fault is not None and (fault.kind not in INTERLEAVINGS or self.outcome.ending != "success"):
+            world.settle()
+        yield from self._state_findings(before, seen)
+
+    def rehearse_in_child(self) -> tuple[str, ...]:
+        """Return the steps of the scene in a new process, which has nothing open yet."""
+        self.world.clear()
+        self._prepare()
+        outcome = in_child(self.world, self.scene.operation, None)
+        self.world.settle()
+        return outcome.trace
+
+    @property
+    def may_count(self) -> bool:
+        """Whether the bytes of a retry tell something: not where what they were sent for is refused, or given up."""
+        text = str(self.scene.operation)
+        may_be_given_up = "Tolerant" in text or "rolls_back=True" in text
+        return self.scene.operation.writes_files and not may_be_given_up
+
+    def _prepare(self) -> State:
+        state: State = {}
+        for operation in self.scene.before:
+            outcome = perform(self.world.user, operation)
+            if outcome.error is not None:
+                raise outcome.error
+            state = operation.effect(state)
+        self.world.age(self.scene.seconds)
+        return state
+
+    def _actor(self, fault: Fault | None) -> Callable[[], object]:
+        operations = _ACTORS.get(fault.kind, (self.scene.operation,)) if fault else ()
+
+        def act() -> None:
+            for operation in operations:
+                self.others.append((operation, perform(self.world.other, operation)))
+
+        return act
+
+    def _hear(self, outcome: Outcome) -> None:
+        if isinstance(self.scene.operation, Download) and outcome.result is not None:
+            self.texts += [repr(outcome.result), pickle.dumps(outcome.result).decode("latin-1")]
+        if outcome.error is not None:
+            self.texts.append("".join(traceback.format_exception(outcome.error)))
+
+    def _outcome_findings(self, fault: Fault | None) -> Iterator[Finding]:
+        if fault is None and self.outcome.ending != "success":
+            yield "I7", f"{self.outcome}, and nothing was in the way"
+        if fault is not None and fault.kind == "interleave-gc-now" and self.outcome.ending != "success":
+            yield "I3", f"{self.outcome}: the collector has taken what a live writer owns"
+        if fault is not None and fault.kind in DROPS and isinstance(self.scene.operation, OwnTransaction):
+            # DataJoint sends a COMMIT of the user's own again, on a new connection: it says nothing of the first.
+            self.outcome = replace(self.outcome, ending="interrupted")
+        for outcome in (self.outcome, *(outcome for _, outcome in self.others)):
+            if outcome.ending == "hang":
+                yield "I11", f"{outcome.error}"
+
+    def _state_findings(self, before: State, seen: checks.Observed) -> Iterator[Finding]:
+        world = self.world
+        deeds = [*self.others, (self.scene.operation, self.outcome)]
+        states = checks.allowed_states(before, deeds)
+        observed = checks.observe(world)
+        state = checks.matching(world, observed, states)
+        if state is None:
+            yield "I6", self._untrue(observed, states)
+            return
+        yield from checks.answer(world, self.outcome, was_done=state != before)
+        yield from checks.integrity(world, observed, state)
+        yield from checks.leftovers(world, observed, seen)
+        yield from checks.wrongly_set_aside(world, observed)
+        yield from checks.wrongly_noted(world, observed)
+        yield from self._download_findings(before, state)
+        if self.outcome.ending != "success":
+            state = yield from self._retry_findings(state)
+        has_collected = any(isinstance(operation, Collect) for operation, _ in deeds)
+        yield from checks.collection(world, state, is_young=not has_collected)
+
+    def _untrue(self, observed: checks.Observed, states: list[State]) -> str:
+        rows = ", ".join(f"{row.table}{row.key}" for row in observed.rows) or "no rows"
+        expected = " or ".join(", ".join(f"{t}{k}" for t, k in state) or "no rows" for state in states) or "nothing"
+        return f"the caller was told {self.outcome.ending}; found {rows}; possible were {expected}"
+
+    def _download_findings(self, before: State, state: State) -> Iterator[Finding]:
+        if not isinstance(self.scene.operation, Download):
+            return
+        target = self.world.user.directory / "downloaded.dat"
+        found = target.read_bytes() if target.exists() else None
+        whole = [rows["Recording", KEY]["data"] for rows in (before, state) if ("Recording", KEY) in rows]
+        if found not in (None, *whole) or (found is None and self.outcome.ending == "success"):
+            yield "I4", f"{target.name} holds {len(found or b'')} bytes that are not the file's"
+        left = sorted(path.name for path in target.parent.iterdir() if path != target)
+        if left and self.outcome.ending != "killed":
+            yield "I4", f"{left} was left beside the destination"
+
+    def _retry_findings(self, state: State) -> Generator[Finding, None, State]:
+        """Do it again without a fault: it must end as one call that succeeded (I7)."""
+        world, operation = self.world, self.scene.operation
+        try:
+            expected, is_refused = operation.effect(state), False
+        except Refused:
+            expected, is_refused = state, True
+        if self.outcome.ending == "killed":
+            world.age(ADOPTION_SECONDS)
+        to_send, sent = checks.bytes_to_send(world, state, expected), world.subject.uploaded_bytes()
+        outcome = perform(world.user, operation)
+        if sent is not None and not is_refused and self.may_count and world.subject.uploaded_bytes() != sent + to_send:
+            more = (world.subject.uploaded_bytes() or 0) - sent
+            yield "I7", f"done again, it sends {more} bytes, and {to_send} were not stored yet"
+        if outcome.error is not None and not is_refused:
+            yield "I7", f"done again, it ends with {outcome}"
+            expected = state
+        observed = checks.observe(world)
+        if checks.matching(world, observed, [expected]) is None:
+            yield "I7", f"done again ({outcome}), it does not leave the rows of one call"
+            return state
+        yield from (("I7", f"done again: {message}") for _, message in checks.integrity(world, observed, expected))
+        return expected

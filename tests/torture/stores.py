@@ -1,0 +1,213 @@
+"""The verbs of a store, numbered; what each kind of fault does to one. For our backends and for DataJoint's own.
+
+What is in a store afterwards is looked at through another door (`bare`).
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import datajoint.storage
+
+import datajoint_file.pipeline
+from datajoint_file.errors import StorageUnavailableError
+from datajoint_file.host import outcomes, side
+from datajoint_file.storage.backend import Reader, StorageBackend, UnfinishedUpload
+from datajoint_file.testing.faults import Fault, FaultyBackend, Verb, fail
+from tests.torture.bare import REGISTRY
+from tests.torture.steps import Steps, kill
+from tests.torture.values import Kind
+
+PART_SIZE = 5 * 2**20
+"""Bytes of one part of a large object: the least that S3 allows, so that a payload of some megabytes has several."""
+
+
+class NumberedBackend(FaultyBackend):
+    """Our own fault-injecting store, with `Steps` in place of its own counting.
+
+    Parameters
+    ----------
+    inner : StorageBackend
+        The backend that does the work.
+    steps : Steps
+        Where steps are counted.
+
+    Attributes
+    ----------
+    payload_bytes : int
+        What was sent of files: marks of schemas are none.
+    """
+
+    def __init__(self, inner: StorageBackend, steps: Steps) -> None:
+        super().__init__(inner)
+        self.payload_bytes = 0
+        self._steps = steps
+        self._size = 0
+
+    def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
+        self._size, before = size or 0, self.uploaded_bytes
+        try:
+            return super().upload(key, reader, size)
+        finally:
+            self.payload_bytes += 0 if REGISTRY in key else self.uploaded_bytes - before
+
+    def unfinished(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
+        """List unfinished uploads as if they were as old as `Steps.elapsed` says: a store's clock cannot be moved."""
+        earlier = timedelta(seconds=self._steps.elapsed)
+        for upload in super().unfinished(prefix):
+            yield replace(upload, started=upload.started and upload.started - earlier)
+
+    def _due(self, verb: Verb, key: str) -> Sequence[Fault]:
+        super()._due(verb, key)
+        kind = self._steps.take("store", f"{verb} {key}")
+        return () if kind is None else self._faults(kind, verb)
+
+    def _faults(self, kind: Kind, verb: Verb) -> Sequence[Fault]:
+        """Return what *kind* means for a verb."""
+        if kind in ("torn", "torn-crash"):
+            action = fail if kind == "torn" else _kill
+            moment: Literal["during", "after"] = "during" if verb == "upload" else "after"
+            return [Fault(verb, moment=moment, after_bytes=self._size * 9 // 10, action=action)]
+        if kind.startswith("interleave"):
+            return [Fault(verb, action=lambda _: self._steps.act())]
+        action = _kill if kind.startswith("crash") else fail
+        return [Fault(verb, moment="after" if kind.endswith("after") else "before", action=action)]
+
+
+def _kill(key: str) -> None:
+    kill()
+
+
+@contextmanager
+def watching_file(steps: Steps, opened: list[NumberedBackend]) -> Iterator[None]:
+    """Number the verbs of all backends that pipelines open inside, and add those to *opened*.
+
+    Nobody waits as long for a lock, or for a lost commit, as a real user should.
+    """
+    pipeline: Any = datajoint_file.pipeline
+    original = pipeline.open_backend
+
+    def open_numbered(*args: Any, **kwargs: Any) -> StorageBackend:
+        backend = NumberedBackend(original(*args, **{"part_size": PART_SIZE, **kwargs}), steps)
+        opened.append(backend)
+        return backend
+
+    waits = outcomes.WAIT_SECONDS, dict(side._SETTINGS)
+    pipeline.open_backend = open_numbered
+    outcomes.WAIT_SECONDS = 0.2
+    side._SETTINGS |= {name: sql.replace("'5s'", "'0.2s'").replace("= 5", "= 1") for name, sql in waits[1].items()}
+    try:
+        yield
+    finally:
+        pipeline.open_backend = original
+        outcomes.WAIT_SECONDS = waits[0]
+        side._SETTINGS |= waits[1]
+
+
+_CORE_VERBS = ("put_buffer", "put_file", "get_buffer", "get_file", "open", "remove", "exists", "size")
+_FSSPEC_VERBS = ("walk", "ls", "rm", "exists", "size", "open", "isdir", "cat_file", "pipe_file", "rmdir")
+
+
+class _Nesting(threading.local):
+    depth = 0
+
+
+_nesting = _Nesting()
+
+
+@contextmanager
+def watching_object(steps: Steps) -> Iterator[None]:
+    """Number the verbs of DataJoint's own storage backend, and of the filesystem behind it where it is used bare."""
+    backend = datajoint.storage.StorageBackend
+    originals = {name: getattr(backend, name) for name in (*_CORE_VERBS, "fs")}
+    for name in _CORE_VERBS:
+        setattr(backend, name, _numbered_method(name, originals[name], steps))
+    backend.fs = property(lambda self: NumberedFilesystem(originals["fs"].fget(self), steps))
+    try:
+        yield
+    finally:
+        for name, original in originals.items():
+            setattr(backend, name, original)
+
+
+def _numbered_method(name: str, original: Callable[..., Any], steps: Steps) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def numbered(self: Any, *args: Any, **kwargs: Any) -> Any:
+        tear = functools.partial(_tear, self, *args) if name == "put_buffer" else None
+        return _step(steps, f"{name} {_key(args)}", lambda: original(self, *args, **kwargs), tear)
+
+    return numbered
+
+
+class NumberedFilesystem:
+    """An fsspec filesystem whose verbs are steps, unless they are a part of one."""
+
+    def __init__(self, filesystem: Any, steps: Steps) -> None:
+        self._filesystem = filesystem
+        self._steps = steps
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._filesystem, name)
+        if name not in _FSSPEC_VERBS:
+            return value
+
+        def numbered(*args: Any, **kwargs: Any) -> Any:
+            result = _step(self._steps, f"fs.{name} {_key(args)}", lambda: value(*args, **kwargs))
+            return iter(list(result)) if name == "walk" else result
+
+        return numbered
+
+
+def _step(steps: Steps, label: str, act: Callable[[], Any], tear: Callable[[], object] | None = None) -> Any:
+    if _nesting.depth:
+        return act()
+    kind = steps.take("store", label)
+    _nesting.depth += 1
+    try:
+        if kind in ("torn", "torn-crash") and tear is not None:
+            tear()
+        if kind is not None:
+            _meet(kind, steps, moment="before")
+        result = act()
+    finally:
+        _nesting.depth -= 1
+    if kind is not None:
+        _meet(kind, steps, moment="after")
+    return result
+
+
+def _meet(kind: Kind, steps: Steps, *, moment: str) -> None:
+    if kind.startswith("interleave"):
+        if moment == "before":
+            _nesting.depth -= 1
+            try:
+                steps.act()
+            finally:
+                _nesting.depth += 1
+        return
+    is_after = kind.endswith("after")
+    if is_after == (moment == "after"):
+        if "crash" in kind:
+            kill()
+        raise StorageUnavailableError("injected fault")
+
+
+def _tear(backend: Any, content: bytes, path: Any) -> None:
+    """Leave what a write leaves that is cut off: on a disk half of the file under its temporary name."""
+    if backend.protocol == "file":
+        full = Path(backend._full_path(path))
+        full.parent.mkdir(parents=True, exist_ok=True)
+        full.with_suffix(full.suffix + ".saving").write_bytes(content[: len(content) // 2])
+
+
+def _key(args: tuple[Any, ...]) -> str:
+    texts = [str(arg) for arg in args if not isinstance(arg, bytes | io.IOBase)]
+    return texts[-1] if texts and len(texts[-1]) < 300 else ""

@@ -1,0 +1,220 @@
+"""What is tortured: our ``file`` attribute, or DataJoint's own ``<object@store>``, behind one face.
+
+The same operations are run on both; how each stores, refers and collects is told here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import pickle
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import datajoint.errors as dj_errors
+from datajoint.gc import GarbageCollector
+
+import datajoint_file
+from datajoint_file import gc
+from datajoint_file.host import registration
+from datajoint_file.host.side import side_of
+from tests.torture.steps import Steps
+from tests.torture.stores import NumberedBackend, watching_file, watching_object
+
+GRACE_SECONDS = 7 * 24 * 3600
+"""The default grace period of the collector."""
+
+
+class Subject(Protocol):
+    """An attribute type for files.
+
+    Attributes
+    ----------
+    name : str
+        How it is called on the command line.
+    attribute : str
+        Its type in a definition.
+    collects : bool
+        Whether it has a collector.
+    waits : bool
+        Whether that waits out a grace period.
+    journals : bool
+        Whether it knows of bytes that are stored and not yet in a row.
+    """
+
+    name: str
+    attribute: str
+    collects: bool
+    waits: bool
+    journals: bool
+
+    def watching(self, steps: Steps) -> AbstractContextManager[None]: ...
+    def attach(self, instance: Any, storage: dict[str, Any], project: str) -> None: ...
+    def value(self, name: str, content: bytes) -> Any: ...
+    def staged(self, table: Any, key: dict[str, int], attribute: str, content: bytes) -> Any: ...
+    def staged_insert(self, table: Any, key: dict[str, int], attribute: str, content: bytes) -> None: ...
+    def object_key(self, value: Any, project: str) -> str: ...
+    def describes(self, value: Any, content: bytes) -> bool: ...
+    def collect(self, schemas: list[Any], connection: Any) -> Any: ...
+    def can_replace(self, database: str) -> bool: ...
+    def ending(self, error: Exception, *, writes_files: bool) -> Literal["refused", "unknown"]: ...
+    def resolve(self, error: BaseException, connection: Any) -> str | None: ...
+    def uploaded_bytes(self) -> int | None: ...
+    def restarted(self, connection: Any) -> None: ...
+    def settled(self) -> None: ...
+
+
+@dataclass
+class ObjectSubject:
+    """DataJoint's ``<object@store>`` with its ``GarbageCollector``."""
+
+    name: str = "object"
+    attribute: str = "<object@torture>"
+    collects: bool = True
+    waits: bool = False
+    journals: bool = False
+    partition_pattern: str | None = None
+
+    def watching(self, steps: Steps) -> AbstractContextManager[None]:
+        return watching_object(steps)
+
+    def attach(self, instance: Any, storage: dict[str, Any], project: str) -> None:
+        instance.config.stores["torture"] = {**_store(storage, project), **self._partition()}
+
+    def _partition(self) -> dict[str, str]:
+        return {} if self.partition_pattern is None else {"partition_pattern": self.partition_pattern}
+
+    def value(self, name: str, content: bytes) -> Any:
+        return content
+
+    def staged(self, table: Any, key: dict[str, int], attribute: str, content: bytes) -> Any:
+        return content
+
+    def staged_insert(self, table: Any, key: dict[str, int], attribute: str, content: bytes) -> None:
+        with table().staged_insert1 as staged:
+            staged.rec.update(key)
+            with staged.open(attribute, ".dat") as file:
+                file.write(content)
+
+    def object_key(self, value: Any, project: str) -> str:
+        return f"{project}/{value['path']}"
+
+    def describes(self, value: Any, content: bytes) -> bool:
+        return bool(value["size"] == len(content))
+
+    def collect(self, schemas: list[Any], connection: Any) -> Any:
+        """Collect each schema by itself, as its documentation says is safe."""
+        return [GarbageCollector(schema, store="torture").collect(dry_run=False) for schema in schemas]
+
+    def can_replace(self, database: str) -> bool:
+        return database == "mysql"
+
+    def ending(self, error: Exception, *, writes_files: bool) -> Literal["refused", "unknown"]:
+        """Tell what an error says. A lost connection says nothing of the outcome; DuplicateError says "refused"."""
+        return "unknown" if is_lost_connection(error) else "refused"
+
+    def resolve(self, error: BaseException, connection: Any) -> str | None:
+        """Nobody can tell."""
+        return "unanswerable"
+
+    def uploaded_bytes(self) -> int | None:
+        return None
+
+    def restarted(self, connection: Any) -> None:
+        pass
+
+    def settled(self) -> None:
+        pass
+
+
+def _store(storage: dict[str, Any], project: str) -> dict[str, Any]:
+    if storage["backend"] == "file":
+        return {"protocol": "file", "location": storage["path"]}
+    return {
+        "protocol": "s3",
+        "endpoint": storage["endpoint_url"].removeprefix("http://"),
+        "secure": False,
+        "bucket": storage["bucket"],
+        "access_key": storage["credentials"]["key"],
+        "secret_key": storage["credentials"]["secret"],
+        "location": project,
+    }
+
+
+@dataclass
+class FileSubject:
+    """Our ``file`` attribute."""
+
+    name: str = "file"
+    attribute: str = "file"
+    collects: bool = True
+    waits: bool = True
+    journals: bool = True
+    opened: list[NumberedBackend] = field(default_factory=list)
+
+    def watching(self, steps: Steps) -> AbstractContextManager[None]:
+        return watching_file(steps, self.opened)
+
+    def attach(self, instance: Any, storage: dict[str, Any], project: str) -> None:
+        document = {"project": {"name": project}, "storage": storage}
+        datajoint_file.configure(document, connection=instance)
+
+    def value(self, name: str, content: bytes) -> Any:
+        return name, content
+
+    def staged(self, table: Any, key: dict[str, int], attribute: str, content: bytes) -> Any:
+        return datajoint_file.stage(table, key, attribute, self.value(f"{attribute}.dat", content))
+
+    def staged_insert(self, table: Any, key: dict[str, int], attribute: str, content: bytes) -> None:
+        table.insert1({**key, attribute: self.staged(table, key, attribute, content)})
+
+    def object_key(self, value: Any, project: str) -> str:
+        return str(value["path"])
+
+    def describes(self, value: Any, content: bytes) -> bool:
+        return bool(value["size"] == len(content) and value["hash"] == f"sha256:{hashlib.sha256(content).hexdigest()}")
+
+    def collect(self, schemas: list[Any], connection: Any) -> Any:
+        """Plan and carry out; a tenth of so few objects is not a reason to stop."""
+        plan = gc.plan(connection, scan=True, progress=False)
+        return gc.execute(plan, force=True, progress=False)
+
+    def can_replace(self, database: str) -> bool:
+        return True
+
+    def ending(self, error: Exception, *, writes_files: bool) -> Literal["refused", "unknown"]:
+        """Tell what an error says. Where DataJoint alone was at work, a lost connection says nothing."""
+        is_unknown = isinstance(error, datajoint_file.OutcomeUnknownError)
+        return "unknown" if is_unknown or (not writes_files and is_lost_connection(error)) else "refused"
+
+    def resolve(self, error: BaseException, connection: Any) -> str | None:
+        """Ask what became of it; None if the error is not one to ask about, or names no file to ask after."""
+        if not isinstance(error, datajoint_file.OutcomeUnknownError) or not error.writes:
+            return None
+        return str(datajoint_file.resolve(pickle.loads(pickle.dumps(error)), connection=connection).value)
+
+    def uploaded_bytes(self) -> int | None:
+        return sum(backend.payload_bytes for backend in self.opened)
+
+    def restarted(self, connection: Any) -> None:
+        """Close the connection that the package keeps beside this one."""
+        side_of(connection).close()
+
+    def settled(self) -> None:
+        """Let what this process has registered in a store stay so: steps must not depend on how long a run takes."""
+        registration._registered.update(dict.fromkeys(registration._registered, math.inf))
+
+
+def is_lost_connection(error: BaseException) -> bool:
+    """Tell whether an error says that the connection to the database was lost, in any of the words used for it."""
+    if isinstance(error, dj_errors.LostConnectionError):
+        return True
+    words = (
+        "server closed the connection",
+        "connection already closed",
+        "could not receive data",
+        "Lost connection",
+        "connect to",
+    )
+    return any(word in str(error) for word in words)

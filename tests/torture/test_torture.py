@@ -1,0 +1,139 @@
+"""A fair sample of the harness in every test run; all of it is ``make torture``.
+
+Each scene of tier 1 in each cell meets a few faults, chosen by a fixed seed as different in kind as can be. The harness
+itself is tried on planted bugs, and on the known faults of DataJoint's own attribute type.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.servers import Servers
+from tests.torture import baseline, planted, power
+from tests.torture.damage import Damages
+from tests.torture.kills import Kills
+from tests.torture.schedules import Schedules
+from tests.torture.singles import SCENES, Singles
+from tests.torture.values import Case, Cell, Violation
+from tests.torture.world import World
+
+SEED = 20261122
+CASES_A_SCENE = 9
+SCHEDULES, KILLS, DAMAGES, CUTS = 4, 2, 60, 8
+
+CELLS = [
+    Cell("file", database, store) for database, store in itertools.product(("mysql", "postgresql"), ("local", "s3"))
+]
+
+pytestmark = [
+    pytest.mark.timeout(240),
+    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
+]
+
+
+def shown(violations: list[Violation]) -> str:
+    return "\n".join(map(str, violations))
+
+
+@pytest.fixture(scope="module")
+def worlds(servers: Servers) -> Iterator[dict[Cell, World]]:
+    made: dict[Cell, World] = {}
+    yield made
+    for world in made.values():
+        world.close()
+
+
+@pytest.fixture(params=CELLS, ids=str, scope="module")
+def world(request: pytest.FixtureRequest, servers: Servers, worlds: dict[Cell, World]) -> World:
+    return world_of(request.param, servers, worlds)
+
+
+def world_of(cell: Cell, servers: Servers, worlds: dict[Cell, World]) -> World:
+    if cell not in worlds:
+        worlds[cell] = World(servers, cell)
+    return worlds[cell]
+
+
+@pytest.fixture(scope="module")
+def singles(world: World) -> Singles:
+    return Singles(world, SEED)
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_one_fault_breaks_no_invariant(singles: Singles, scene: str) -> None:
+    if scene not in singles.scenes():
+        return
+    violations = singles.rehearse(scene)
+    for case in singles.sample(scene, CASES_A_SCENE):
+        violations += singles.run(*case)
+    assert not violations, shown(violations)
+
+
+def test_random_schedules_break_no_invariant(world: World) -> None:
+    schedules = Schedules(world, SEED)
+    violations = [found for number in range(SCHEDULES) for found in schedules.run(number)]
+    assert not violations, shown(violations)
+
+
+def test_killed_processes_break_no_invariant(world: World) -> None:
+    kills = Kills(world, SEED)
+    violations = [found for number in range(KILLS) for found in kills.run(number)]
+    assert not violations, shown(violations)
+
+
+def test_damage_in_the_store_is_noticed_by_every_reader(world: World) -> None:
+    damages = Damages(world, SEED)
+    damages.prepare()
+    violations = [found for number in range(DAMAGES) for found in damages.run(number)]
+    assert not violations, shown(violations)
+
+
+def test_power_cuts_lose_no_byte_of_a_durable_row() -> None:
+    assert not power.check(SEED, CUTS)
+
+
+SWIFT = [
+    "autocommit insert",
+    "adopt without digest check",
+    "intent after upload",
+    "intent delete outside the transaction",
+    "no fencing count",
+    "no digest check on read",
+    "no directory fsync",
+    "fixed temp name",
+    "rename instead of link",
+    "path taken from row unchecked",
+    "skip second scan",
+]
+"""Planted bugs that are found within a second or two; ``make torture PLANTED=1`` plants all."""
+
+
+@pytest.mark.parametrize("name", SWIFT)
+def test_planted_bug_is_found_and_only_while_it_is_planted(
+    name: str, servers: Servers, worlds: dict[Cell, World]
+) -> None:
+    bug = planted.BUGS[name]
+    world = world_of(Cell("file", bug.database, bug.store), servers, worlds)
+    assert planted.hunt(servers, name, lambda cell: world, SEED), "the harness is broken: the planted bug was not found"
+    violations = planted.control(world, name, SEED)
+    assert not violations, shown(violations)
+
+
+def test_known_faults_of_the_other_attribute_type_are_found(servers: Servers) -> None:
+    found = baseline.run(servers, Cell("object", "postgresql", "local"), SEED, leave_out=("V3",))
+    assert {violation.kind for violation in found} >= {*baseline.REQUIRED} - {"V3"}
+
+
+def test_a_case_is_named_so_that_it_can_be_run_again() -> None:
+    case = Case("T1", CELLS[0], ("insert1", "drop-reply", "7"), 3)
+    assert Case.parse(case.name, 3) == case
+    assert case.command == "make torture SEED=3 CASE=T1/file/mysql/local/insert1/drop-reply/7"
+
+
+def test_randomness_of_a_case_is_the_same_in_every_process() -> None:
+    generator: Any = Case("T2", CELLS[0], ("1",), 3).randomness()
+    assert [generator.randrange(1000) for _ in range(3)] == [111, 546, 981]

@@ -1,0 +1,196 @@
+"""Pieces of a run that worker processes take one after the other, and what they report.
+
+A worker keeps the worlds it has made; how pieces are shared out and shown is the command's business.
+"""
+
+from __future__ import annotations
+
+import atexit
+import faulthandler
+import logging
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.servers import Servers
+from tests.torture import baseline, planted, power
+from tests.torture.damage import Damages
+from tests.torture.kills import Kills
+from tests.torture.schedules import Schedules
+from tests.torture.singles import Singles
+from tests.torture.values import Case, Cell, Violation
+from tests.torture.world import World
+
+STUCK_SECONDS = 180
+SCHEDULES_A_UNIT, KILLS_A_UNIT, DAMAGES_A_UNIT, CUTS_A_UNIT = 25, 20, 250, 25
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A piece of a run: a tier in a cell, and which part of it: a scene, a range of numbers, or a planted bug."""
+
+    tier: str
+    cell: Cell
+    part: str = ""
+    numbers: tuple[int, int] = (0, 0)
+    sample: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a unit has found."""
+
+    unit: Unit
+    cases: int
+    violations: tuple[Violation, ...]
+    seconds: float
+    error: str = ""
+
+
+class Worker:
+    """One process of a run.
+
+    Parameters
+    ----------
+    directory : Path
+        Where the servers of the run are.
+    owner : int
+        The process whose end is the end of the run.
+    seed : int
+        Of the whole run.
+    """
+
+    def __init__(self, directory: Path, owner: int, seed: int) -> None:
+        self._servers = Servers(directory, owner)
+        self._seed = seed
+        self._worlds: dict[Cell, World] = {}
+        self._singles: dict[Cell, Singles] = {}
+        atexit.register(self.close)
+
+    def run(self, unit: Unit) -> Report:
+        """Run a unit; what goes wrong with the harness itself is reported as an error."""
+        began, found, cases = time.monotonic(), list[Violation](), 0
+        error = ""
+        try:
+            for violations in _TIERS[unit.tier](self, unit):
+                faulthandler.dump_traceback_later(STUCK_SECONDS, exit=True)
+                cases += 1
+                found += violations
+        except Exception:
+            error = traceback.format_exc()
+            self._forget(unit.cell)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+        return Report(unit, cases, tuple(found), time.monotonic() - began, error)
+
+    def replay(self, case: Case) -> list[Violation]:
+        """Run one case again."""
+        world = self.world(case.cell)
+        if case.tier == "T1":
+            scene, kind, step = case.what
+            singles = self.singles(case.cell)
+            singles.rehearse(scene)
+            return singles.run(scene, None if kind == "none" else kind, int(step))  # type: ignore[arg-type]
+        number = int(case.what[0])
+        if case.tier == "T5":
+            damages = Damages(world, self._seed)
+            damages.prepare()
+            return damages.run(number)
+        return (Schedules if case.tier == "T2" else Kills)(world, self._seed).run(number)
+
+    def world(self, cell: Cell) -> World:
+        """Return the world of a cell, making it at the first call."""
+        if cell not in self._worlds:
+            self._worlds[cell] = World(self._servers, cell)
+        return self._worlds[cell]
+
+    def singles(self, cell: Cell) -> Singles:
+        """Return tier 1 of a cell."""
+        if cell not in self._singles:
+            self._singles[cell] = Singles(self.world(cell), self._seed)
+        return self._singles[cell]
+
+    def close(self) -> None:
+        """Remove what the worlds have made."""
+        for world in self._worlds.values():
+            world.close()
+        self._worlds.clear()
+
+    def _forget(self, cell: Cell) -> None:
+        self._worlds.pop(cell, None)
+        self._singles.pop(cell, None)
+
+    def first(self, unit: Unit) -> Iterator[list[Violation]]:
+        """Tier 1: one scene with every fault, or a sample of them."""
+        singles = self.singles(unit.cell)
+        if unit.part not in singles.scenes():
+            return
+        yield singles.rehearse(unit.part)
+        cases = singles.sample(unit.part, unit.sample) if unit.sample else list(singles.cases(unit.part))
+        for case in cases:
+            yield singles.run(*case)
+
+    def second(self, unit: Unit) -> Iterator[list[Violation]]:
+        """Tier 2: random schedules."""
+        schedules = Schedules(self.world(unit.cell), self._seed)
+        yield from (schedules.run(number) for number in range(*unit.numbers))
+
+    def third(self, unit: Unit) -> Iterator[list[Violation]]:
+        """Tier 3: real kills."""
+        kills = Kills(self.world(unit.cell), self._seed)
+        yield from (kills.run(number) for number in range(*unit.numbers))
+
+    def fourth(self, unit: Unit) -> Iterator[list[Violation]]:
+        """Tier 4: power cuts."""
+        for number in range(*unit.numbers):
+            case = Case("T4", unit.cell, (str(number),), self._seed)
+            problems = power.check(hash((self._seed, number)), 1)
+            yield [Violation("I1", "I1:power", case.name, problem, self._seed) for problem in problems]
+
+    def fifth(self, unit: Unit) -> Iterator[list[Violation]]:
+        """Tier 5: damage in the store."""
+        damages = Damages(self.world(unit.cell), self._seed)
+        damages.prepare()
+        yield from (damages.run(number) for number in range(*unit.numbers))
+
+    def base(self, unit: Unit) -> Iterator[list[Violation]]:
+        """Run the baseline: what DataJoint's own attribute type breaks."""
+        yield baseline.run(self._servers, unit.cell, self._seed)
+
+    def bug(self, unit: Unit) -> Iterator[list[Violation]]:
+        """Plant a bug and look for it; what is found proves that the harness sees it."""
+        yield planted.hunt(self._servers, unit.part, self.world, self._seed)
+
+
+_TIERS: dict[str, Callable[[Worker, Unit], Iterator[list[Violation]]]] = {
+    "1": Worker.first,
+    "2": Worker.second,
+    "3": Worker.third,
+    "4": Worker.fourth,
+    "5": Worker.fifth,
+    "baseline": Worker.base,
+    "planted": Worker.bug,
+}
+
+_workers: list[Worker] = []
+
+
+def begin(directory: Path, owner: int, seed: int) -> None:
+    """Make this process a worker."""
+    warnings.simplefilter("ignore")
+    logging.getLogger("datajoint").handlers.clear()
+    faulthandler.enable()
+    _workers[:] = [Worker(directory, owner, seed)]
+
+
+def run(unit: Unit) -> Report:
+    """Run a unit in a worker process."""
+    return _workers[0].run(unit)
+
+
+def worker() -> Worker:
+    """Return this process's worker."""
+    return _workers[0]

@@ -1,0 +1,284 @@
+"""One corner of the matrix made ready: servers, users, schemas, tables and actors, reused from case to case.
+
+What is done there, and what must hold afterwards, is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datajoint as dj
+import fsspec.asyn
+
+from tests.servers import Servers
+from tests.torture.bare import BucketObjects, Database, DiskObjects, Objects
+from tests.torture.operations import Actor, Copy, Insert
+from tests.torture.relay import Relay
+from tests.torture.sql import be_quick, is_idle, is_open, watch
+from tests.torture.steps import Steps
+from tests.torture.subjects import FileSubject, ObjectSubject, Subject
+from tests.torture.tables import RawTables, declare
+from tests.torture.values import Cell
+
+SUBJECTS: dict[str, type[Subject]] = {"file": FileSubject, "object": ObjectSubject}
+SETTLE_SECONDS = 15.0
+
+
+def canary() -> str:
+    """Return a secret that is recognised wherever it turns up."""
+    return f"canary{secrets.token_hex(12)}"
+
+
+@dataclass
+class Place:
+    """A project in a store: the table ``[storage]``, and the other door to it."""
+
+    storage: dict[str, Any]
+    project: str
+    objects: Objects
+    directory: Path
+    secrets: tuple[str, ...]
+
+
+def make_place(servers: Servers, store: str) -> Place:
+    """Make a project in a store."""
+    memory = Path("/dev/shm")
+    directory = Path(tempfile.mkdtemp(prefix="torture-", dir=memory if memory.is_dir() else None))
+    project = f"project-{secrets.token_hex(6)}"
+    if store == "local":
+        root = directory / "store"
+        root.mkdir()
+        return Place({"backend": "file", "path": str(root)}, project, DiskObjects(root, project), directory, ())
+    s3 = servers.s3()
+    storage = {
+        "backend": "s3",
+        "bucket": s3.bucket,
+        "endpoint_url": s3.endpoint_url,
+        "region": s3.region,
+        "credentials": {"key": s3.key, "secret": s3.secret},
+    }
+    return Place(storage, project, BucketObjects(storage, project), directory, (s3.secret,))
+
+
+class World:
+    """A subject on a database and a store, with a user under test and another actor.
+
+    Parameters
+    ----------
+    servers : Servers
+        Where they run.
+    cell : Cell
+        Which.
+
+    Attributes
+    ----------
+    collected : set
+        Situations that the collector has been seen to leave right.
+    has_parts : bool
+        Whether uploads are large enough to have parts, which a store may keep when they are cut off.
+    steps : Steps
+        The steps of the user under test.
+    user, other : Actor
+        He and the other one, each on a connection of his own.
+    """
+
+    def __init__(self, servers: Servers, cell: Cell, subject: Subject | None = None) -> None:
+        self.cell = cell
+        self.subject = subject or SUBJECTS[cell.subject]()
+        self.steps = Steps()
+        self.steps.stop()
+        self.place = make_place(servers, cell.store)
+        self._address = servers.mysql() if cell.database == "mysql" else servers.postgresql()
+        self.database = Database(self._address)
+        self.relay = Relay(self._address.host, self._address.port)
+        mark = secrets.token_hex(5)
+        self.password = canary()
+        self.secrets = (self.password, *self.place.secrets)
+        self.schema_names = (f"torture_{mark}_main", f"torture_{mark}_other")
+        self._watching = self.subject.watching(self.steps)
+        self._watching.__enter__()
+        self._schemas: dict[str, list[Any]] = {}
+        self._moments_of: dict[tuple[str, str], list[str]] = {}
+        self.collected: set[object] = set()
+        self.has_parts = False
+        self.user_name, self.other_name = f"torture_{mark}_u", f"torture_{mark}_o"
+        for name in (self.user_name, self.other_name):
+            self.database.make_user(name, self.password)
+        self.user = self._actor(self.user_name)
+        self.other = self._actor(self.other_name)
+        self._drivers: list[Any] = []
+        watch(self.user.connection, self.steps, self.relay, self._drivers)
+        self.reconnect()
+        be_quick(self.other.connection)
+        self.raw = RawTables(self.database, *self.schema_names)
+        self.hidden = self.raw.hidden_tables()
+        for relayed in (True, False):
+            self.reconnect(relayed=relayed)
+            self._warm_up()
+
+    def _warm_up(self) -> None:
+        """Do what is done only once in a process, so that later every case has the same steps."""
+        self.clear()
+        for actor in (self.user, self.other):
+            Insert("warm", ((1, 1),), replace=self.subject.can_replace(self.cell.database)).run(actor)
+            Copy((1, 1), "Archive").run(actor)
+            self.clear()
+        self.subject.settled()
+
+    def connect(self, name: str, password: str) -> dj.Instance:
+        """Connect as a user, with the subject's store."""
+        address, backend = self._address, self.cell.database
+        instance = dj.Instance(address.host, name, password, port=address.port, use_tls=False, backend=backend)
+        instance.config.safemode = False
+        instance.connection.conn_info["ssl"] = False  # PyMySQL takes 20 ms to prepare for TLS
+        self.subject.attach(instance, self.place.storage, self.place.project)
+        return instance
+
+    def _actor(self, name: str) -> Actor:
+        instance = self.connect(name, self.password)
+        schemas = [instance.Schema(schema) for schema in self.schema_names]
+        tables = declare(schemas[0], schemas[1], self.subject.attribute)
+        directory = self.place.directory / name
+        directory.mkdir()
+        self._schemas[name] = schemas
+
+        def collect(seconds: int) -> Any:
+            return self._collect(schemas, instance.connection, seconds)
+
+        return Actor(name, self.subject, instance.connection, tables, directory, collect)
+
+    def _collect(self, schemas: list[Any], connection: Any, seconds: int) -> Any:
+        with self.steps.unwatched():
+            self.age(seconds)
+        return self.subject.collect(schemas, connection)
+
+    def collect_main(self) -> Any:
+        """Run the collector over the main schema alone."""
+        return self.subject.collect(self._schemas[self.other_name][:1], self.other.connection)
+
+    def count_flushes(self, act: Callable[[], object]) -> int:
+        """Return how often *act* flushed a file or directory to the disk."""
+        system: Any = os
+        flush, count = os.fsync, itertools.count()
+
+        def counted(descriptor: int) -> None:
+            next(count)
+            flush(descriptor)
+
+        system.fsync = counted
+        try:
+            act()
+        finally:
+            system.fsync = flush
+        return next(count)
+
+    def age(self, seconds: int) -> None:
+        """Let *seconds* pass: move every moment that the package has noted in the database back."""
+        if not seconds:
+            return
+        self.steps.elapsed += seconds
+        self.hidden = self.raw.hidden_tables()
+        for schema, table in self.hidden:
+            if columns := self._moments(schema, table):
+                self.database.age(self.database.quoted(schema, table), columns, seconds)
+
+    def _moments(self, schema: str, table: str) -> list[str]:
+        known = self._moments_of.get((schema, table))
+        if known is not None:
+            return known
+        query = (
+            "SELECT column_name FROM information_schema.columns WHERE table_schema = %s AND table_name = %s "
+            "AND (data_type LIKE 'timestamp%%' OR data_type LIKE 'datetime%%')"
+        )
+        found = self._moments_of[schema, table] = [name for (name,) in self.database.run(query, (schema, table))]
+        return found
+
+    def clear(self) -> None:
+        """Make everything as it was at the beginning: no rows, no objects, no downloads, everybody connected."""
+        self.relay.refuse(refuse=False)
+        self.steps.elapsed = 0
+        self.hidden = self.raw.hidden_tables()
+        self.raw.clear([pair for pair in self.hidden if pair[1] != "~file_registry"])
+        self.place.objects.clear()
+        for actor in (self.user, self.other):
+            for file in actor.directory.iterdir():
+                file.unlink()
+
+    def reconnect(self, *, relayed: bool = False) -> None:
+        """Give the user under test new connections, as a new process has them; through the relay if *relayed*."""
+        connection = self.user.connection
+        connection.conn_info["port"] = self.relay.port if relayed else self._address.port
+        with self.steps.unwatched():
+            self._hang_up()
+            connection.connect()
+            connection._in_transaction = False
+
+    def settle(self) -> None:
+        """Wait until the server has ended the sessions that the user under test has lost or left in a transaction."""
+        self.relay.refuse(refuse=False)
+        if self._is_untouched(self.user.connection) and self._has_only_open_sessions():
+            return
+        self._hang_up()
+        self._wait(self._has_only_open_sessions)
+        self.reconnect()
+
+    def settle_other(self) -> None:
+        """Wait until the server has ended the sessions that a killed child of the other actor had."""
+        connection = self.other.connection
+        connection.close()
+        self.subject.restarted(connection)
+        self._wait(lambda: not self.database.sessions(self.other_name))
+        connection.connect()
+
+    def _wait(self, is_settled: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while not is_settled():
+            if time.monotonic() > deadline:
+                raise TimeoutError("sessions do not end")
+            time.sleep(0.001)
+
+    def _is_untouched(self, connection: Any) -> bool:
+        is_direct = connection.conn_info["port"] == self._address.port
+        return is_direct and not connection._in_transaction and is_idle(connection._conn)
+
+    def _has_only_open_sessions(self) -> bool:
+        self._drivers[:] = [driver for driver in self._drivers if is_open(driver)]
+        return self.database.sessions(self.user_name) <= len(self._drivers)
+
+    def _hang_up(self) -> None:
+        with suppress(Exception):
+            self.user.connection.close()
+        self.subject.restarted(self.user.connection)
+
+    def be_child(self, actor: Actor) -> None:
+        """Prepare a forked process that *actor* works in: a connection of its own, no event loop of its parent's."""
+        self._inherited = self.database  # its destructor must not say goodbye in the parent's name
+        self.database = self.raw.database = Database(self._address)
+        fsspec.asyn.reset_lock()
+        fsspec.asyn.iothread[0] = None
+        fsspec.asyn.loop[0] = None
+        actor.connection.connect()
+
+    def close(self) -> None:
+        """Drop the schemas and forget everything."""
+        for actor in (self.user, self.other):
+            with suppress(Exception):
+                actor.connection.close()
+        for name in self.schema_names:
+            cascade = " CASCADE" if self.database.is_postgresql else ""
+            self.database.run(f"DROP SCHEMA IF EXISTS {self.database.quoted(name)}{cascade}")
+        self.place.objects.clear()
+        self.relay.close()
+        self.database.close()
+        self._watching.__exit__(None, None, None)
+        shutil.rmtree(self.place.directory, ignore_errors=True)
