@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import permutations
 from typing import Any
@@ -38,8 +38,13 @@ class Observed:
 def observe(world: World) -> Observed:
     """Look at all rows and at the names of all objects."""
     rows = tuple(world.raw.rows())
-    references = frozenset(reference for row in rows for reference in _references(world, row))
-    return Observed(rows, frozenset(world.place.objects.keys()), references)
+    return Observed(rows, frozenset(world.place.objects.keys()), references(world, rows))
+
+
+def references(world: World, rows: Iterable[StoredRow] | None = None) -> frozenset[str]:
+    """Return the object keys that committed rows refer to."""
+    rows = world.raw.rows() if rows is None else rows
+    return frozenset(reference for row in rows for reference in _references(world, row))
 
 
 def _references(world: World, row: StoredRow) -> Iterator[str]:
@@ -129,11 +134,11 @@ def _value(world: World, slot: str, key: str, expected: bytes | None) -> Iterato
         yield "I1", f"{slot}: the object {key} has {len(found)} other bytes than the {len(expected or b'')} inserted"
 
 
-def leftovers(world: World, observed: Observed, before: Observed) -> Iterator[Finding]:
-    """Yield what is stored, referred to by no row now or before, and noted nowhere (I3)."""
+def leftovers(world: World, observed: Observed, before: Observed, once: Set[str] = frozenset()) -> Iterator[Finding]:
+    """Yield what is stored, referred to by no row now, before, or *once* in between, and noted nowhere (I3)."""
     known = noted(world)
     places = {path.rpartition("/")[0] for path in known}
-    for key in sorted(observed.keys - observed.references - before.references - known):
+    for key in sorted(observed.keys - observed.references - before.references - once - known):
         if key not in before.keys and key.rpartition("/")[0] not in places:
             yield "I3", f"{key} is stored, and neither a row nor an intent knows of it"
 

@@ -202,8 +202,8 @@ class Game:
                 return
             before = checks.observe(self.world)
         yield from checks.integrity(self.world, before, self.state)
-        referred = replace(before, references=frozenset(self.once), keys=frozenset())
-        yield from checks.leftovers(self.world, before, referred)
+        nothing = Observed((), frozenset(), frozenset())
+        yield from checks.leftovers(self.world, before, nothing, self.once)
         yield from checks.collection(self.world, self.state, always=True)
 
     def _play(self, move: Move, before: Observed) -> Iterator[Finding]:

@@ -219,6 +219,7 @@ class Trial:
         self.scene = scene
         self.outcome = Outcome("success")
         self.others: list[Deed] = []
+        self.once: set[str] = set()
         self.texts: list[str] = []
 
     def run(self, fault: Fault | None) -> Iterator[Finding]:
@@ -266,6 +267,7 @@ class Trial:
         def act() -> None:
             for operation in operations:
                 self.others.append((operation, perform(self.world.other, operation)))
+                self.once |= checks.references(self.world)
 
         return act
 
@@ -298,7 +300,7 @@ class Trial:
             return
         yield from checks.answer(world, self.outcome, was_done=state != before)
         yield from checks.integrity(world, observed, state)
-        yield from checks.leftovers(world, observed, seen)
+        yield from checks.leftovers(world, observed, seen, self.once)
         yield from checks.wrongly_set_aside(world, observed)
         yield from checks.wrongly_noted(world, observed)
         yield from self._download_findings(before, state)
