@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,8 @@ OWNER_VARIABLE = "DJF_TEST_SERVERS_OWNER"
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as shells do it for what they start in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for variable in ambient_variables():
         del os.environ[variable]
     os.environ.update(isolated_environment())
