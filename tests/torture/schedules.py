@@ -266,6 +266,7 @@ class Game:
 
     def _collected_early(self, before: Observed, observed: Observed) -> Iterator[Finding]:
         """Keep account of how long each object has been free, and yield those that were collected too early."""
+        began = self.clock  # what is stored by a move is free from then on, whatever time passes until it is over
         self.clock += sum(operation.seconds for operation, _ in self.deeds if isinstance(operation, Collect))
         for key in sorted(before.keys - observed.keys):
             since = self.free_since.pop(key, None)
@@ -274,6 +275,6 @@ class Game:
             if is_collected and is_known and self.clock - (since or 0) < GRACE_SECONDS:
                 yield "I3", f"{key} was removed {self.clock - (since or 0)} s after it became free"
         for key in observed.keys - observed.references:
-            self.free_since.setdefault(key, self.clock)
+            self.free_since.setdefault(key, self.clock if key in before.keys else began)
         for key in observed.references:
             self.free_since.pop(key, None)
