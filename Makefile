@@ -11,6 +11,8 @@ help:
 	@echo "make test          all tests, against real servers that they start themselves (TESTS=path: only these)"
 	@echo "make release       tests with ten gigabytes, before a release"
 	@echo "make torture       every fault at every step, then N random schedules (CASE=… SEED=…: one again; PLANTED=1, BASELINE=1)"
+	@echo "make bench         time and memory beside other tools (ONLY=names ROUNDS=5 SCALE=small DIRECTORY=path)"
+	@echo "make bench-growth  time and memory against the size of a file and the number of rows"
 	@echo "make check         style, types, import layers, documentation"
 	@echo "make docs          build the documentation into site/"
 
@@ -74,6 +76,21 @@ TORTURE_OPTIONS = --number '$(N)' --seed '$(SEED)' $(if $(CASE),--case '$(CASE)'
 torture: .venv/installed-dev
 	@.venv/bin/python -m tests.servers.install
 	.venv/bin/python -m tests.torture $(TORTURE_OPTIONS)
+
+# Tables on the terminal; figures and plots in bench-results/. DIRECTORY is on the disk to measure.
+ROUNDS ?= 5
+SCALE ?= full
+BENCH_OPTIONS = --rounds '$(ROUNDS)' --scale '$(SCALE)' $(if $(ONLY),--only '$(ONLY)') \
+    $(if $(DIRECTORY),--directory '$(DIRECTORY)')
+
+.PHONY: bench bench-growth
+bench: .venv/installed-dev
+	@.venv/bin/python -m tests.servers.install
+	.venv/bin/python -m benchmarks $(BENCH_OPTIONS)
+
+bench-growth: .venv/installed-dev
+	@.venv/bin/python -m tests.servers.install
+	.venv/bin/python -m benchmarks growth $(BENCH_OPTIONS)
 
 check: .venv/installed-dev docs
 	.venv/bin/ruff check .

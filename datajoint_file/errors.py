@@ -27,6 +27,7 @@ It holds no policy: the module that meets a problem decides which error it is.
     │   ├── BucketNotFoundError (FileNotFoundError)
     │   ├── StorageAccessError (PermissionError)
     │   ├── StorageUnavailableError (ConnectionError)
+    │   ├── UploadCorruptedError                  the store got other bytes than were sent
     │   └── ReadOnlyStorageError (PermissionError)
     ├── VerificationError (ValueError)            bytes are not the bytes of the row
     │   ├── SizeMismatchError
@@ -36,6 +37,7 @@ It holds no policy: the module that meets a problem decides which error it is.
     ├── LeaseLostError (TimeoutError)             an upload was given up, or taken over, before its row was inserted
     ├── RowVanishedError (LookupError)            the row to update is not there any more
     ├── OutcomeUnknownError (LostConnectionError) nobody can say yet whether a commit happened
+    ├── WorkerError (RuntimeError)                an executor lost a worker, or takes no work
     └── CollectionRefusedError (RuntimeError)     the collector cannot prove what is unused
 
 Each leaf is also the builtin a caller would expect, and each survives a pickle (``populate(processes=2)`` sends
@@ -194,6 +196,10 @@ class StorageUnavailableError(StorageError, ConnectionError):
     """The store cannot be reached: network, endpoint, unmounted disk."""
 
 
+class UploadCorruptedError(StorageError):
+    """Bytes were changed on their way to the store, and sending them again did not help. No row was inserted."""
+
+
 class ReadOnlyStorageError(StorageError, PermissionError):
     """A write was asked of a store that is configured for reading only."""
 
@@ -208,6 +214,9 @@ class SizeMismatchError(VerificationError):
 
 class HashMismatchError(VerificationError):
     """The hash of the bytes differs from the one recorded."""
+
+    found = ""
+    """The hash that they have, if all were read."""
 
 
 class DestinationError(DataJointFileError, OSError):
@@ -238,6 +247,10 @@ class OutcomeUnknownError(DataJointFileError, LostConnectionError):
     def write_ids(self) -> tuple[str, ...]:
         """The ids of the files concerned: the last 26 characters of the directories that their objects are in."""
         return tuple(write.write_id for write in self.writes)
+
+
+class WorkerError(DataJointFileError, RuntimeError):
+    """The executor that was given as ``executor=`` lost a worker, was shut down, or could not take the work."""
 
 
 class CollectionRefusedError(DataJointFileError, RuntimeError):

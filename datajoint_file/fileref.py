@@ -1,30 +1,49 @@
 """`FileRef`, what users get from a fetch: a value that describes a stored file and reads it on request.
 
-It holds metadata and the name of its pipeline; stores, credentials and caches are looked up when bytes are asked for.
+It holds what its row says, which is checked at the first use, and the name of its pipeline; stores, credentials and
+caches are looked up when bytes are asked for.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from html import escape
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from datajoint_file.errors import printable
-from datajoint_file.metadata import FileMetadata, format_timestamp
-from datajoint_file.pipeline import Pipeline
-from datajoint_file.registry import pipeline_named
+from datajoint_file.errors import MetadataError, printable
+from datajoint_file.metadata import FileMetadata, check_is_object, format_timestamp
+
+if TYPE_CHECKING:
+    from datajoint_file.pipeline import Pipeline
 
 
-@dataclass(frozen=True, repr=False, eq=False)
-class FileRef:
+class _Unread:
+    """The part of a reference that is no part of its value: the row's JSON, as long as nobody has asked what it says.
+
+    In a class of its own, because libraries that take a value for its ``__slots__`` (deepdiff, by which DataJoint tells
+    whether the inputs of a ``make`` have changed) must find the same before and after use.
+    """
+
+    __slots__ = ("_row",)
+
+    _row: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, repr=False, eq=False, init=False)
+class FileRef(_Unread):
     """A stored file.
 
     Frozen, hashable, equal by what it describes, and picklable into another process, which then reads through its own
     configuration. Fetching one does no I/O, and needs neither the store nor its credentials. It has no length, items or
     array form, so NumPy and pandas keep it whole.
+
+    What the row says is checked at the first use and kept. Whatever asks for it is a use, comparing and pickling
+    included, and raises a `MetadataError` if the row is not sound, before anything else happens. Only showing one
+    never raises.
 
     Parameters
     ----------
@@ -46,6 +65,25 @@ class FileRef:
     metadata: FileMetadata
     pipeline: str
 
+    def __init__(self, metadata: FileMetadata, pipeline: str) -> None:
+        _set_metadata(self, metadata)
+        _set_pipeline(self, pipeline)
+        _set_row(self, None)
+
+    if not TYPE_CHECKING:  # for type checkers there are the attributes above, and no others
+
+        def __getattr__(self, name: str) -> Any:
+            """Read the row: Python comes here for ``metadata`` as long as that slot is empty."""
+            if name != "metadata":
+                raise AttributeError(f"a FileRef has no attribute {name!r}", name=name, obj=self)
+            # No lock: if two threads read one row, either result will do. The row is dropped last, so a thread that
+            # does not find it finds what it says.
+            row = self._row
+            if row is not None:
+                _set_metadata(self, FileMetadata.from_json(row))
+                _set_row(self, None)
+            return _metadata_of(self)
+
     def __eq__(self, other: object) -> bool:
         return self.metadata == other.metadata if isinstance(other, FileRef) else NotImplemented
 
@@ -57,14 +95,19 @@ class FileRef:
 
     @classmethod
     def from_row(cls, row: object, pipeline: str) -> FileRef:
-        """Make a reference of the JSON in a row.
+        """Make a reference of a row's JSON, which nobody may change any more; it is checked at the first use.
 
         Raises
         ------
         MetadataError
-            If the JSON is not what a ``file`` attribute holds, or names a path outside a project.
+            If the JSON is no object.
         """
-        return cls(FileMetadata.from_json(row), pipeline)
+        if type(row) is not dict:  # what a fetch gives is one: no call for it
+            check_is_object(row)
+        ref: FileRef = _new(cls)
+        _set_row(ref, row)
+        _set_pipeline(ref, pipeline)
+        return ref
 
     @property
     def path(self) -> str:
@@ -208,11 +251,20 @@ class FileRef:
         return self.metadata.to_json()
 
     def __repr__(self) -> str:
-        name = ascii(self.original_name) if not self.original_name.isprintable() else repr(self.original_name)
+        try:
+            name = ascii(self.original_name) if not self.original_name.isprintable() else repr(self.original_name)
+        except MetadataError as error:  # tables are shown whole, whatever one of their rows holds
+            return f"FileRef(<{printable(str(error))}>)"
         return f"FileRef({name}, {format_size(self.size)}, {self.hash[:15]}…, {self.path!r})"
 
     def _repr_html_(self) -> str:
-        """Show a card in notebooks. No I/O: what is shown is what the row says."""
+        """Show a card in notebooks. No I/O: what is shown is what the row says, if that is sound."""
+        try:
+            return self._card()
+        except MetadataError:
+            return f"<code>{escape(repr(self))}</code>"
+
+    def _card(self) -> str:
         rows = {
             "size": f"{format_size(self.size)} ({self.size:,} bytes)",
             "type": self.mime_type or "",
@@ -231,8 +283,16 @@ class FileRef:
         )
 
     def _pipeline(self) -> Pipeline:
+        from datajoint_file.registry import pipeline_named  # for its cost: stores are not needed to hold a reference
+
         return pipeline_named(self.pipeline, self.metadata.project)
 
+
+# Past `__setattr__`, which refuses. A fetch makes one for each row, of a hundred thousand: these are the cheapest way.
+_new = object.__new__
+_set_row = _Unread.__dict__["_row"].__set__
+_set_metadata, _metadata_of = FileRef.__dict__["metadata"].__set__, FileRef.__dict__["metadata"].__get__
+_set_pipeline = FileRef.__dict__["pipeline"].__set__
 
 _UNITS = ("kB", "MB", "GB", "TB", "PB")
 

@@ -14,11 +14,13 @@ How it knows is in `datajoint_file.host.survey`.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from concurrent.futures import Executor
 from datetime import timedelta
 from typing import Any
 
 from datajoint_file.collector.evidence import Amount
 from datajoint_file.collector.plan import Collected, Entry, Missing, Plan, Quarantined, Refusal
+from datajoint_file.delegation import check_executor
 from datajoint_file.errors import CollectionRefusedError
 from datajoint_file.host import collecting, collection, survey
 
@@ -51,6 +53,7 @@ def plan(
     progress: bool | None = None,
     take_over: bool = False,
     dropped: Collection[str] = (),
+    executor: Executor | None = None,
 ) -> Plan:
     """Say what the collector would do now. Nothing is changed.
 
@@ -75,6 +78,9 @@ def plan(
         This database is the one that counts: forget what the marks in the store say about others.
     dropped : collection of str
         Schemas that are gone for good, though the database cannot prove it.
+    executor : concurrent.futures.Executor, optional
+        Whose workers ask the store once more for objects that rows refer to and that the listing had not. Listing and
+        reading the references stay here: what is unused follows from their order. A worker's failure is the plan's.
 
     Raises
     ------
@@ -84,6 +90,8 @@ def plan(
         If the connection has no pipeline.
     StorageError
         If the store cannot be asked.
+    WorkerError
+        If a worker of the executor died. There is no plan then.
 
     Examples
     --------
@@ -93,11 +101,14 @@ def plan(
     (0, 2, ())
     """
     options = {"grace": grace, "take_over": take_over, "dropped": tuple(dropped), "progress": progress}
-    run = collection.run_for(connection, **options)
+    helping = None if executor is None else check_executor(executor)
+    run = collection.run_for(connection, executor=helping, **options)
     return survey.plan(run, scan=scan, allow_short_grace=allow_short_grace)
 
 
-def execute(plan: Plan, *, force: bool = False, progress: bool | None = None) -> Collected:
+def execute(
+    plan: Plan, *, force: bool = False, progress: bool | None = None, executor: Executor | None = None
+) -> Collected:
     """Carry out a plan, looking again before anything is deleted.
 
     Uploads that were given up are deleted. What is unreferenced is set aside; what was set aside a grace ago is
@@ -112,6 +123,9 @@ def execute(plan: Plan, *, force: bool = False, progress: bool | None = None) ->
         Go on although more than a tenth of all objects is concerned. No other refusal is overruled by it.
     progress : bool or None
         As for `plan`.
+    executor : concurrent.futures.Executor, optional
+        Whose workers delete. Threads delete everything; other processes only uploads that were given up, which are
+        condemned before, for good. What was set aside is deleted under a lock, and a worker elsewhere could outlive it.
 
     Returns
     -------
@@ -132,7 +146,7 @@ def execute(plan: Plan, *, force: bool = False, progress: bool | None = None) ->
     >>> gc.execute(gc.plan(connection)).reclaimed.count  # doctest: +SKIP
     3
     """
-    return collecting.execute(plan, force=force, progress=progress)
+    return collecting.execute(plan, force=force, progress=progress, executor=executor)
 
 
 def quarantined(connection: Any = None, *, grace: timedelta = DEFAULT_GRACE) -> Iterator[Quarantined]:

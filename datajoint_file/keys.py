@@ -16,6 +16,7 @@ import unicodedata
 from base64 import b32encode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import quote
 
 from datajoint_file.errors import (
@@ -105,6 +106,7 @@ def _why_unsafe(name: str) -> str:
     return ""
 
 
+@lru_cache(maxsize=8192)
 def encode_component(text: str) -> str:
     """Return *text* as one component of an object key that every backend holds literally.
 
@@ -278,7 +280,12 @@ def key_digest(key: tuple[KeyValue, ...]) -> str:
     False
     """
     canonical = json.dumps([[value.name, value.kind, value.text] for value in key], separators=(",", ":"))
-    return _base32(hashlib.sha256(canonical.encode()).digest())[:16]
+    return _digest(canonical)
+
+
+@lru_cache(maxsize=8192)
+def _digest(canonical: str) -> str:
+    return _base32(hashlib.sha256(canonical.encode()).digest()[:10])
 
 
 def new_write_id() -> str:

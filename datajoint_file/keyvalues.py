@@ -109,9 +109,12 @@ def key_value(name: str, declared_type: str, value: Any) -> KeyValue:
 
 def is_missing(value: Any) -> bool:
     """Tell whether *value* is ``None``, or what NumPy and pandas have in its place (``NaN``, ``NaT``, ``NA``)."""
-    if isinstance(value, float | datetime | np.floating | np.datetime64 | np.timedelta64):
+    if isinstance(value, _CAN_BE_MISSING):
         return bool(value != value)
     return value is None or type(value).__name__ == "NAType"
+
+
+_CAN_BE_MISSING = (float, datetime, np.floating, np.datetime64, np.timedelta64)
 
 
 def _plain(value: Any) -> Any:

@@ -97,8 +97,7 @@ class FileMetadata:
         UnsafePathError
             If ``path`` is not an object key inside a project.
         """
-        if not isinstance(row, Mapping):
-            raise MetadataError(f"the row holds {brief(row)} where a `file` attribute has a JSON object")
+        row = check_is_object(row)
         _check_format(row)
         return cls(
             path=check_object_key(_field(row, "path", str)),
@@ -108,6 +107,19 @@ class FileMetadata:
             timestamp=parse_timestamp(_field(row, "timestamp", str)),
             mime_type=_mime_type(row),
         )
+
+
+def check_is_object(row: object) -> Mapping[str, Any]:
+    """Return *row* if it is a JSON object, whatever is in it.
+
+    Raises
+    ------
+    MetadataError
+        If it is none: a list, text, number.
+    """
+    if not isinstance(row, Mapping):
+        raise MetadataError(f"the row holds {brief(row)} where a `file` attribute has a JSON object")
+    return row
 
 
 def format_timestamp(moment: datetime) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import mimetypes
 from collections.abc import Callable
+from functools import cache
 
 import puremagic
 
@@ -52,6 +53,9 @@ _BEGINNINGS = {
 _ENOUGH_CONFIDENCE = 0.3
 """Below this, puremagic has matched one or two bytes, which random data also has."""
 
+_ENOUGH_BYTES = 3
+"""So many it has matched otherwise, in one piece or more."""
+
 
 def guess(name: str, head: Callable[[], bytes]) -> str:
     r"""Return the media type of a file called *name*.
@@ -68,10 +72,32 @@ def guess(name: str, head: Callable[[], bytes]) -> str:
     >>> guess("scan.nwb", lambda: b""), guess("scan", lambda: b"%PDF-1.7\n"), guess("recording.dat", lambda: b"\0\1")
     ('application/x-hdf5', 'application/pdf', 'application/octet-stream')
     """
+    return of_name(name) or of_content(head())
+
+
+def of_name(name: str) -> str:
+    """Return the media type that a file's name tells, or nothing.
+
+    Examples
+    --------
+    >>> of_name("scan.nwb"), of_name("recording.dat")
+    ('application/x-hdf5', '')
+    """
     by_name, encoding = _TYPES.guess_type(name, strict=False)
     if encoding:
         return {"gzip": "application/gzip", "bzip2": "application/x-bzip2"}.get(encoding, f"application/x-{encoding}")
-    return by_name or _by_content(head()) or UNKNOWN
+    return by_name or ""
+
+
+def of_content(head: bytes) -> str:
+    r"""Return the media type that a file's first bytes tell, `UNKNOWN` if they do not.
+
+    Examples
+    --------
+    >>> of_content(b"%PDF-1.7\n"), of_content(b"\0\1")
+    ('application/pdf', 'application/octet-stream')
+    """
+    return _by_content(head) or UNKNOWN
 
 
 def suffix_for(mime_type: str) -> str:
@@ -89,9 +115,30 @@ def _by_content(head: bytes) -> str:
     ours = next((mime_type for beginning, mime_type in _BEGINNINGS.items() if head.startswith(beginning)), "")
     if ours or not head:
         return ours
+    if not _may_be_known(head):
+        return ""
     try:
         matches = puremagic.magic_string(head)
     except (puremagic.PureError, ValueError):
         return ""
     types = (match.mime_type.strip() for match in matches if match.confidence >= _ENOUGH_CONFIDENCE)
     return next(filter(is_mime_type, types), "")  # its table is not all well-formed, and a row must be readable
+
+
+def _may_be_known(head: bytes) -> bool:
+    """Tell whether it is worth while to ask puremagic, which compares *head* with a thousand signatures in turn."""
+    return any(
+        head[start : start + length or None] in beginnings for (start, length), beginnings in _beginnings().items()
+    )
+
+
+@cache
+def _beginnings() -> dict[tuple[int, int], set[bytes]]:
+    """Return how the signatures begin that could give enough confidence: by their position and a length."""
+    found: dict[tuple[int, int], set[bytes]] = {}
+    for row in (*puremagic.magic_header_array, *puremagic.magic_footer_array):
+        signature = row.byte_match
+        if len(signature) >= _ENOUGH_BYTES or signature in puremagic.multi_part_dict:
+            beginning = signature[:_ENOUGH_BYTES]
+            found.setdefault((row.offset, len(beginning)), set()).add(beginning)
+    return found

@@ -25,13 +25,14 @@ from datajoint_file.errors import (
     VerificationError,
     printable,
 )
+from datajoint_file.fetching import Write, fetch
 from datajoint_file.keys import Place, check_name, new_object_key, new_write_id
 from datajoint_file.metadata import FileMetadata
 from datajoint_file.progress import Advance, progress_bar
 from datajoint_file.sources import Source
 from datajoint_file.storage import StorageBackend, open_backend
-from datajoint_file.storage.backend import CHUNK_SIZE, Reader
-from datajoint_file.transfer import HashingReader, VerifyingReader, copy, drain, hash_file, replacement
+from datajoint_file.storage.backend import CHUNK_SIZE, Reader, UploadGroup
+from datajoint_file.transfer import HashingReader, VerifyingReader, hash_file, replacement
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class Upload:
     name : str
         The original name to record.
     mime_type : str
-        The media type to record.
+        The media type to record; empty if the first bytes are to tell.
     write_id : str
         What is unique in the key.
     """
@@ -60,6 +61,9 @@ class Upload:
     name: str
     mime_type: str
     write_id: str
+
+
+_ANY_WRITE_ID = new_write_id()
 
 
 class Pipeline:
@@ -92,6 +96,11 @@ class Pipeline:
         """The store that new objects go to."""
         return self.backend_of(self.project)
 
+    @property
+    def workers(self) -> int:
+        """How many files to store or fetch at a time."""
+        return self.settings.storage.workers or self.backend.capabilities.workers
+
     def check(self, source: Source, place: Place) -> None:
         """Raise if *source* could not be named at *place*. Reads nothing of it.
 
@@ -102,14 +111,16 @@ class Pipeline:
         InvalidKeyError
             If the object key would be too long.
         """
-        self._new_key(place, source.name or place.attribute, new_write_id())
+        self._new_key(place, source.name or place.attribute, _ANY_WRITE_ID)
 
     def plan(self, source: Source, place: Place) -> Upload:
         """Decide under which key and name *source* is going to be stored.
 
-        Reads at most the first bytes of the source, where its name does not tell its media type.
+        Reads at most the first bytes of the source, where it has no name: its media type gives one a suffix.
         """
-        mime_type = source.mime_type or mime.guess(source.name, source.head)
+        mime_type = source.mime_type or mime.of_name(source.name)
+        if not mime_type and not source.name:
+            mime_type = mime.of_content(source.head())
         name = source.name or f"{place.attribute}{mime.suffix_for(mime_type)}"
         write_id = new_write_id()
         return Upload(self._new_key(place, name, write_id), place, source, name, mime_type, write_id)
@@ -117,7 +128,9 @@ class Pipeline:
     def _new_key(self, place: Place, name: str, write_id: str) -> str:
         return new_object_key(self.project, self.settings.object_storage.partition_pattern, place, name, write_id)
 
-    def ingest(self, upload: Upload, advance: Advance = lambda _: None) -> FileMetadata:
+    def ingest(
+        self, upload: Upload, advance: Advance = lambda _: None, group: UploadGroup | None = None
+    ) -> FileMetadata:
         """Store the bytes of *upload* and return what the row is to record.
 
         The source is read once; the hash is of the bytes that were sent. If anything fails there is no object.
@@ -128,6 +141,8 @@ class Pipeline:
             As `plan` made it.
         advance : callable
             Told how many bytes have been read.
+        group : UploadGroup or None
+            Through which to store them. The object is there once the group is settled; at once if not given.
 
         Raises
         ------
@@ -141,13 +156,14 @@ class Pipeline:
         source = upload.source
         with source.open() as bare:
             reader = _reader(source, bare, advance)
-            stored = self.backend.upload(upload.key, reader, source.size)
+            stored = (group or self.backend).upload(upload.key, reader, source.size)
         if stored != reader.size:
             raise StorageError(f"{upload.key}: {reader.size} bytes were sent, and the store has {stored}").of(
                 upload.key
             )
         moment = datetime.now(timezone.utc).replace(microsecond=0)
-        return FileMetadata(upload.key, reader.size, reader.hash, upload.name, moment, upload.mime_type)
+        mime_type = upload.mime_type or mime.of_content(reader.head)
+        return FileMetadata(upload.key, reader.size, reader.hash, upload.name, moment, mime_type)
 
     def adopted(self, upload: Upload, stored: FileMetadata, advance: Advance = lambda _: None) -> FileMetadata | None:
         """Return what the row is to record if *stored*, an object that no row names, already is what *upload* would be.
@@ -161,7 +177,7 @@ class Pipeline:
             size = self.backend.stat(stored.path).size
         except ObjectNotFoundError:
             return None
-        return replace(stored, mime_type=upload.mime_type) if size == stored.size else None
+        return replace(stored, mime_type=upload.mime_type or stored.mime_type) if size == stored.size else None
 
     def _is_like(self, upload: Upload, stored: FileMetadata) -> bool:
         same_size = upload.source.size in (stored.size, None)
@@ -207,11 +223,10 @@ class Pipeline:
 
     def read(self, metadata: FileMetadata) -> bytes:
         """Return the verified bytes of a stored file, all in memory."""
-        with self._verified(metadata, lambda _: None) as reader:
-            content = bytearray()
-            while chunk := reader.read(CHUNK_SIZE):
-                content += chunk
-        return bytes(content)
+        pieces: dict[int, bytes] = {}
+        with self._blamed(metadata):
+            fetch(self.backend_of(metadata.project), metadata, _keep_in(pieces), lambda _: None)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces[position] for position in sorted(pieces))
 
     def verify(self, metadata: FileMetadata, progress: bool | None = None) -> None:
         """Read a stored file to its end and raise unless its bytes are those recorded.
@@ -223,8 +238,8 @@ class Pipeline:
         StorageError
             If the object is gone or the store fails.
         """
-        with self._progress("verifying", metadata, progress) as advance, self._verified(metadata, advance) as reader:
-            drain(reader)
+        with self._progress("verifying", metadata, progress) as advance, self._blamed(metadata):
+            fetch(self.backend_of(metadata.project), metadata, lambda *_: None, advance)
 
     def download(
         self,
@@ -233,20 +248,21 @@ class Pipeline:
         *,
         overwrite: bool = False,
         progress: bool | None = None,
+        advance: Advance | None = None,
     ) -> Path:
         """Write the verified bytes of a stored file to *destination* and return the file's path.
 
-        See `FileRef.download`, which is this.
+        See `FileRef.download`, which is this. With *advance*, no progress is shown: it is told how many bytes come.
         """
         target = _target(destination, metadata.original_name)
         if _is_there(target, metadata, overwrite=overwrite):
             return target
         with (
-            self._progress("downloading", metadata, progress) as advance,
-            self._verified(metadata, advance) as reader,
-            replacement(target) as write,
+            self._progress("downloading", metadata, progress if advance is None else False) as shown,
+            self._blamed(metadata),
+            replacement(target) as new,
         ):
-            copy(reader, write)
+            fetch(self.backend_of(metadata.project), metadata, new.write, advance or shown, new)
         return target
 
     def exists(self, metadata: FileMetadata) -> bool:
@@ -282,11 +298,10 @@ class Pipeline:
         return open_backend(self.settings.projects[project], project, directory, read_only=True)
 
     @contextmanager
-    def _verified(self, metadata: FileMetadata, advance: Advance) -> Iterator[VerifyingReader]:
-        """Open a stored file for reading to the end, and say which one it was if it is not what it should be."""
+    def _blamed(self, metadata: FileMetadata) -> Iterator[None]:
+        """Say which stored file it was that is not what it should be."""
         try:
-            with self.backend_of(metadata.project).open(metadata.path) as file:
-                yield VerifyingReader(file, metadata.size, metadata.hash, advance)
+            yield
         except VerificationError as error:
             raise type(error)(f"{metadata.path}: {error}. {_CORRUPT}") from error
 
@@ -299,6 +314,13 @@ def _reader(source: Source, bare: Reader, advance: Advance) -> HashingReader:
     if source.hash is None or source.size is None:
         return HashingReader(bare, advance)
     return VerifyingReader(bare, source.size, source.hash, advance)
+
+
+def _keep_in(pieces: dict[int, bytes]) -> Write:
+    def keep(position: int, chunk: bytes | memoryview) -> None:
+        pieces[position] = bytes(chunk)
+
+    return keep
 
 
 _CORRUPT = (

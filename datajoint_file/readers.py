@@ -116,6 +116,15 @@ class _UnchangingReader:
             self._check()
         return chunk
 
+    @property
+    def descriptor(self) -> int:
+        return self._file.fileno()
+
+    def copied(self, chunk: bytes | memoryview) -> None:
+        self._count += len(chunk)
+        if not chunk:
+            self._check()
+
     def _check(self) -> None:
         before, after = self._before, os.fstat(self._file.fileno())
         if self._count != before.st_size or (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):

@@ -15,8 +15,8 @@ COMMAND = "datajoint-file"
 
 
 def is_command() -> bool:
-    """Tell whether this process is the command, by the name it was started under."""
-    return Path(next(iter(sys.argv), "")).stem == COMMAND
+    """Tell whether this process is the command, by the name it was started under: no script ``datajoint-file.py``."""
+    return Path(next(iter(sys.argv), "")).name in (COMMAND, f"{COMMAND}.exe")
 
 
 def be_silent() -> None:

@@ -5,21 +5,28 @@ It knows hashes and sizes, but neither keys nor rows nor which store.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
 import secrets
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import cast
 
 from datajoint_file.errors import DestinationError, HashMismatchError, SizeMismatchError, printable
+from datajoint_file.mime import HEAD_SIZE
 from datajoint_file.progress import Advance
-from datajoint_file.storage.backend import CHUNK_SIZE, Reader
+from datajoint_file.storage.backend import CHUNK_SIZE, HashedReader, Reader
+from datajoint_file.storage.copying import KernelCopy
 
 
 class HashingReader:
     """Passes a reader on while hashing and counting what goes through: the hash is of the bytes that were sent.
+
+    Large pieces are hashed in another thread while they are sent and the next is read.
 
     Parameters
     ----------
@@ -27,26 +34,80 @@ class HashingReader:
         Where the bytes come from.
     advance : callable
         Told how many bytes each read gave.
+
+    Attributes
+    ----------
+    head : bytes
+        The first bytes, by which a media type is known.
+    size : int
+        Bytes so far.
     """
 
     def __init__(self, reader: Reader, advance: Advance) -> None:
         self._reader = reader
         self._advance = advance
-        self._digest = hashlib.sha256()
+        self._hash = hashlib.sha256()
+        self._hashed: Future[None] | None = None
+        self.head = b""
         self.size = 0
 
     def read(self, size: int = -1, /) -> bytes:
         """Return at most *size* bytes; none at the end."""
         chunk = self._reader.read(size)
-        self._digest.update(chunk)
+        self._wait()
+        if len(chunk) < _HASH_HERE:
+            self._hash.update(chunk)
+        else:
+            self._hashed = _hashers().submit(self._hash.update, chunk)
+        if self.size < HEAD_SIZE:
+            self.head += chunk[: HEAD_SIZE - self.size]
         self.size += len(chunk)
         self._advance(len(chunk))
         return chunk
 
     @property
+    def descriptor(self) -> int | None:
+        """The file that the bytes come from, if they are all of one, and none has been read yet."""
+        return getattr(self._reader, "descriptor", None)
+
+    def copied(self, chunk: bytes | memoryview) -> None:
+        """Take note of the next bytes, which the store has copied by itself, as it has them; of none at the end."""
+        self._hash.update(chunk)
+        if self.size < HEAD_SIZE:
+            self.head += bytes(chunk[: HEAD_SIZE - self.size])
+        self.size += len(chunk)
+        self._advance(len(chunk))
+        cast("HashedReader", self._reader).copied(chunk)
+
+    @property
+    def sha256(self) -> bytes:
+        """The SHA-256 of all bytes so far."""
+        self._wait()
+        return self._hash.digest()
+
+    @property
     def hash(self) -> str:
-        """The hash of all bytes read so far, ``sha256:…``."""
-        return f"sha256:{self._digest.hexdigest()}"
+        """The hash of all bytes so far, ``sha256:…``."""
+        return f"sha256:{self.sha256.hex()}"
+
+    def _wait(self) -> None:
+        """Wait until what was handed to the other thread is hashed: the order matters, and it goes one at a time."""
+        if self._hashed is not None:
+            self._hashed.result()
+            self._hashed = None
+
+
+_HASH_HERE = 2**19
+"""Handing over a piece costs as much as hashing a tenth of this."""
+
+_pools: dict[int, ThreadPoolExecutor] = {}
+
+
+def _hashers() -> ThreadPoolExecutor:
+    """Return this process's threads for hashing; a child made by fork has none of its parent's."""
+    process = os.getpid()
+    pool = _pools.get(process)
+    return pool or _pools.setdefault(process, ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="sha256"))
 
 
 class VerifyingReader(HashingReader):
@@ -76,14 +137,26 @@ class VerifyingReader(HashingReader):
         self._expected_size = size
         self._expected_hash = hash_
 
+    def copied(self, chunk: bytes | memoryview) -> None:
+        """Take note of the next bytes, which the store has copied by itself; at the end, check."""
+        self._hash.update(chunk)
+        self.size += len(chunk)
+        self._advance(len(chunk))
+        self._check_size()
+        if not chunk:
+            self._check()
+
     def read(self, size: int = -1, /) -> bytes:
         """Return at most *size* bytes; none at the end, if all were as expected."""
         chunk = super().read(size)
-        if self.size > self._expected_size:
-            raise SizeMismatchError(f"expected {self._expected_size} bytes, found more")
+        self._check_size()
         if not chunk or size < 0:
             self._check()
         return chunk
+
+    def _check_size(self) -> None:
+        if self.size > self._expected_size:
+            raise SizeMismatchError(f"expected {self._expected_size} bytes, found more")
 
     def _check(self) -> None:
         if self.size != self._expected_size:
@@ -112,9 +185,54 @@ def hash_file(path: Path) -> str:
         return reader.hash
 
 
+class Replacement:
+    """A file that is written beside a target and takes its place when it is complete.
+
+    Parameters
+    ----------
+    file : io.FileIO
+        It, open for reading and writing, unbuffered.
+    target : Path
+        What it is going to be called.
+    """
+
+    def __init__(self, file: io.FileIO, target: Path) -> None:
+        self.file = file
+        self._target = target
+
+    def write(self, position: int, chunk: bytes | memoryview) -> None:
+        """Write *chunk* at *position*. From any thread."""
+        view = memoryview(chunk)
+        with _destination_errors(self._target):
+            while view:
+                count = os.pwrite(self.file.fileno(), view, position)
+                view, position = view[count:], position + count
+
+    def copy(self, descriptor: int) -> Generator[memoryview, None, None]:
+        """Have the system copy another file into this one, which is empty; give the bytes as they are there.
+
+        The iterator is to be closed. What reading the other file meets comes through as an `OSError`.
+        """
+        with closing(KernelCopy(descriptor, self.file.fileno(), flushes=True).chunks()) as chunks:
+            while True:
+                try:
+                    chunk = next(chunks, None)
+                except OSError as error:
+                    if error.errno not in _OF_THE_TARGET:
+                        raise
+                    with _destination_errors(self._target):
+                        raise
+                if chunk is None:
+                    return
+                yield chunk
+
+
+_OF_THE_TARGET = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
+
+
 @contextmanager
-def replacement(target: Path) -> Iterator[Callable[[bytes], object]]:
-    """Give the function that writes to a file which takes *target*'s place if the block ends well, else vanishes.
+def replacement(target: Path) -> Iterator[Replacement]:
+    """Give a file that takes *target*'s place if the block ends well, else vanishes.
 
     At every moment *target* is absent, what it was, or complete. A symbolic link is replaced, not written through.
     The file is flushed to the disk first.
@@ -127,10 +245,10 @@ def replacement(target: Path) -> Iterator[Callable[[bytes], object]]:
     partial = target.with_name(f".datajoint-file-{secrets.token_hex(8)}.partial")  # short, whatever the target's name
     with _destination_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        file = partial.open("xb", buffering=0)  # a buffer would fail a second time when it is closed
+        file = io.FileIO(partial, "x+")  # a buffer would fail a second time when it is closed
     try:
         with file:
-            yield _writer(file, target)
+            yield Replacement(file, target)
             with _destination_errors(target):
                 os.fsync(file.fileno())
         with _destination_errors(target):
@@ -139,16 +257,6 @@ def replacement(target: Path) -> Iterator[Callable[[bytes], object]]:
         with suppress(OSError):
             partial.unlink()
         raise
-
-
-def _writer(file: io.FileIO, target: Path) -> Callable[[bytes], object]:
-    def write(chunk: bytes) -> None:
-        view = memoryview(chunk)
-        with _destination_errors(target):
-            while view:
-                view = view[file.write(view) :]
-
-    return write
 
 
 @contextmanager

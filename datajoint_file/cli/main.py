@@ -1,46 +1,82 @@
 """The group of commands: version, help, and how errors end the process.
 
-Exit codes: 0 fine, 1 problems found or an error, 2 wrong usage, 3 partly done.
+Exit codes: 0 fine, 1 problems found or an error, 2 wrong usage, 3 partly done. A command is loaded when it is called
+for, and DataJoint with it, which takes a second: help and version are there at once.
 """
 
 from __future__ import annotations
 
+from collections import UserDict
+from importlib import import_module
+from importlib.metadata import version
 from typing import Any
 
 import click
-import datajoint as dj
-from datajoint.errors import DataJointError
 
 import datajoint_file
-from datajoint_file.cli.doctor import doctor
-from datajoint_file.cli.gc import gc
-from datajoint_file.cli.init import init
-from datajoint_file.cli.verify import verify
 
-_VERSION = f"%(prog)s %(version)s (DataJoint {dj.__version__})"
+_SHORT_HELPS = {
+    "doctor": "Check configuration, store and database.",
+    "gc": "Delete stored objects that nothing uses.",
+    "init": "Write a commented datajoint.toml.",
+    "verify": "Check stored files against their rows.",
+}
+
+
+class _LoadedLater(UserDict[str, Any]):
+    """Commands by name, each loaded when it is asked for."""
+
+    def __getitem__(self, name: str) -> click.Command:
+        """Return a command, hooked into DataJoint as ``import datajoint_file`` does elsewhere."""
+        if isinstance(self.data[name], str):
+            import_module("datajoint_file.host").install()
+            self.data[name] = getattr(import_module(f"datajoint_file.cli.{name}"), name)
+        command: click.Command = self.data[name]
+        return command
 
 
 class _Commands(click.Group):
     """Commands whose errors are one message, not a traceback."""
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without loading them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(_SHORT_HELPS.items()))
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; an error of this package, or of DataJoint, ends it with exit code 1."""
         try:
             return super().invoke(ctx)
-        except DataJointError as error:
-            if ctx.params["debug"]:
+        except Exception as error:
+            if ctx.params["debug"] or not _is_of_datajoint(error):
                 raise
             raise click.ClickException(str(error)) from error
 
 
-@click.group("datajoint-file", cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(datajoint_file.__version__, message=_VERSION)
+def _is_of_datajoint(error: Exception) -> bool:
+    return isinstance(error, import_module("datajoint.errors").DataJointError)
+
+
+def _show_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        click.echo(f"{ctx.info_name} {datajoint_file.__version__} (DataJoint {version('datajoint')})")
+        ctx.exit()
+
+
+@click.group(
+    "datajoint-file",
+    cls=_Commands,
+    commands=_LoadedLater(_SHORT_HELPS),
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version and exit.",
+)
 @click.option("--debug", is_flag=True, help="Show where an error comes from, as a traceback.")
 def main(debug: bool) -> None:
     """Rows and their files, together: set up and look after the `file` attributes of DataJoint pipelines."""
-
-
-main.add_command(init)
-main.add_command(doctor)
-main.add_command(verify)
-main.add_command(gc)

@@ -70,6 +70,9 @@ class Amount:
         """Return the amount with one more object."""
         return Amount(self.count + 1, self.size + size)
 
+    def __add__(self, other: Amount) -> Amount:
+        return Amount(self.count + other.count, self.size + other.size)
+
 
 NOTHING = Amount()
 """No object."""

@@ -6,13 +6,14 @@ that, and removes the row.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from datajoint_file.collector.candidates import is_candidate
 from datajoint_file.collector.evidence import NOTHING, Amount
+from datajoint_file.collector.helping import Helpers, discard_remains
 from datajoint_file.errors import DataJointFileError
 from datajoint_file.progress import Advance
 from datajoint_file.storage.backend import StorageBackend
@@ -81,11 +82,14 @@ class Tally:
         The project's store.
     with_remains : bool
         Remove as well what unfinished uploads of the same keys have left.
+    helpers : Helpers or None
+        Workers that delete; only what is condemned, unless they are threads of this process.
     """
 
     project: str
     backend: StorageBackend
     with_remains: bool = False
+    helpers: Helpers | None = None
     deleted: Amount = NOTHING
     discarded: Amount = NOTHING
     spared: int = 0
@@ -109,7 +113,7 @@ class Tally:
             return False
         try:
             if self.with_remains:
-                self._discard_remains(due.key)
+                self.discarded += discard_remains(self.backend, due.key)
             self.backend.delete(due.key)
         except DataJointFileError as error:  # also that its directory leads out of the project
             self.failures.append((due.key, str(error)))
@@ -118,16 +122,31 @@ class Tally:
         self._failed_in_a_row = 0
         return True
 
+    def delete_all(self, due: Sequence[Due], *, is_locked: bool) -> list[Due]:
+        """Delete objects; return those that are gone. Stops where nothing seems to work any more."""
+        helpers = self.helpers
+        if helpers is None or not helpers.may_delete or (is_locked and not helpers.may_help_under_lock):
+            return [one for one in due if not self.is_hopeless and self.delete(one)]
+        return list(self._deleted_by(helpers, [one for one in due if not self.objection_to(one)]))
+
+    def _deleted_by(self, helpers: Helpers, due: Sequence[Due]) -> Iterator[Due]:
+        by_key: dict[str, list[Due]] = {}
+        for one in due:
+            by_key.setdefault(one.key, []).append(one)
+        with closing(helpers.delete(list(by_key), with_remains=self.with_remains)) as results:
+            for result in results:
+                self.discarded += result.discarded
+                if result.problem:
+                    self.failures.append((result.key, result.problem))
+                    self._failed_in_a_row += 1
+                else:
+                    self._failed_in_a_row = 0
+                    yield from by_key[result.key]
+
     def count(self, deleted: Iterable[Due]) -> None:
         """Count what has been deleted by us and by nobody else."""
         for one in deleted:
             self.deleted = self.deleted.plus(one.size)
-
-    def _discard_remains(self, key: str) -> None:
-        for upload in self.backend.unfinished(key):
-            if upload.may_become(key):
-                self.backend.discard(upload)
-                self.discarded = self.discarded.plus(upload.size or 0)
 
     def spare(self, due: Due, reason: str) -> None:
         """Leave an object and its row as they are, and say why."""
@@ -174,9 +193,9 @@ def reclaim(
             due = _unreferenced(found, referenced, tally)
             is_certain = book.condemn([one.number for one in due])
             if not is_certain:
-                _delete(book, due, tally)
+                _delete(book, due, tally, is_locked=True)
         if is_certain:
-            _delete(book, due, tally)
+            _delete(book, due, tally, is_locked=False)
         advance(len(rows))
 
 
@@ -193,8 +212,8 @@ def _unreferenced(due: Sequence[Due], referenced: Callable[[Sequence[str]], set[
     return free
 
 
-def _delete(book: Book, due: Sequence[Due], tally: Tally) -> None:
+def _delete(book: Book, due: Sequence[Due], tally: Tally, *, is_locked: bool) -> None:
     """Delete the objects of *due* and note that they are gone."""
-    gone = [one for one in due if not tally.is_hopeless and tally.delete(one)]
+    gone = tally.delete_all(due, is_locked=is_locked)
     noted = set(book.settle([one.number for one in gone]))
     tally.count(one for one in gone if one.number in noted)

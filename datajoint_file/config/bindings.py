@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from datajoint_file.config.settings import Settings
 from datajoint_file.errors import ConfigurationError, ConfigurationNotFoundError
 
 _bindings: dict[int, tuple[weakref.ref[Any], Binding]] = {}
+_NOBODY: tuple[Callable[[], Any], Any] = (object, None)  # whose owner is nobody's: a new object at every call
 _lock = threading.RLock()
 
 
@@ -30,17 +32,18 @@ class Binding:
         The working directory in which it was made; the search starts there.
     """
 
+    name: str
+    """The name by which another process can find the same configuration: the file's path, or the one given."""
+
     def __init__(self, start: Path) -> None:
-        self.start = start
-        self.path = find_configuration(start)
         self._settings: Settings | None = None
         self._rivals: dict[str, Path] = {}
-        self._name = ""
+        self._is_named = False
+        self._use(start, find_configuration(start))
 
-    @property
-    def name(self) -> str:
-        """The name by which another process can find the same configuration: the file's path, or the one given."""
-        return self._name or str(self.path or "")
+    def _use(self, start: Path, path: Path | None) -> None:
+        """Set the name with the path, not when it is asked for: that is once for each row of a fetch."""
+        self.start, self.path, self.name = start, path, str(path or "")
 
     @property
     def is_loaded(self) -> bool:
@@ -82,21 +85,22 @@ class Binding:
                 f"this connection already uses the pipeline {self._settings.project.name!r} of {self.name}, and cannot "
                 f"change to {settings.project.name!r} of {name}: make another connection with dj.Instance(…) for it"
             )
-        self._settings, self._name = settings, name
+        self._settings, self.name, self._is_named = settings, name, True
         self._rivals.clear()
 
     def meet(self, schema: str, directory: Path) -> None:
         """Note that *schema* is activated in *directory*, where another file may hold."""
         found = find_configuration(directory)
-        if self._name or found is None or found == self.path:
+        if self._is_named or found is None or found == self.path:
             self._rivals.pop(schema, None)
         elif self.path is None and self._settings is None:
-            self.start, self.path = directory, found
+            self._use(directory, found)
         elif is_there(found):
             self._rivals[schema] = found
 
     def _load(self) -> Settings:
-        self.path = self.path or find_configuration(self.start)
+        if self.path is None:
+            self._use(self.start, find_configuration(self.start))
         if self.path is None:
             raise ConfigurationNotFoundError(
                 f"no {FILE_NAME} in {self.start} or above, and {FILE_VARIABLE} is not set: a `file` attribute needs "
@@ -129,8 +133,8 @@ def binding_of(owner: Any) -> Binding:
 
 
 def _known(owner: Any) -> Binding | None:
-    reference, binding = _bindings.get(id(owner), (None, None))
-    return binding if reference is not None and reference() is owner else None
+    reference, binding = _bindings.get(id(owner), _NOBODY)
+    return binding if reference() is owner else None
 
 
 def _forgetter(identity: int) -> Any:

@@ -29,7 +29,7 @@ class _Kind:
     credentials: frozenset[str] | None
 
 
-_CLOUD = frozenset({"endpoint_url", "exclusive_create", "options", "credentials"})
+_CLOUD = frozenset({"endpoint_url", "engine", "exclusive_create", "options", "credentials"})
 
 _KINDS = {
     "file": _Kind("path", frozenset({"durability"}), frozenset()),
@@ -56,7 +56,7 @@ _KINDS = {
 _ALIASES = {"local": "file", "s3a": "s3", "gs": "gcs", "gcsfs": "gcs", "abfs": "azure", "abfss": "azure", "az": "azure"}
 """fsspec's names of stores that have one of their own here, with its checks and guarantees."""
 
-_ALWAYS = frozenset({"backend"})
+_ALWAYS = frozenset({"backend", "workers"})
 _ANY_PROTOCOL = frozenset({"path", "bucket", "options", "credentials", "exclusive_create"})
 
 

@@ -53,6 +53,8 @@ class StorageSettings(_Section):
     ] = None
     region: Annotated[str | None, Field(min_length=1, description="a region's name")] = None
     durability: Annotated[Literal["full", "none"], Field(description='"full" or "none"')] = "full"
+    engine: Annotated[Literal["auto", "obstore", "fsspec"], Field(description='"auto", "obstore" or "fsspec"')] = "auto"
+    workers: Annotated[int | None, Field(ge=1, le=256, description="a number from 1 to 256")] = None
     exclusive_create: Annotated[bool, Field(description="true or false")] = True
     options: Annotated[
         dict[str, Any], AfterValidator(_concealed), Field(repr=False, description="a table of fsspec options")

@@ -25,6 +25,7 @@ from datajoint_file.errors import (
     StorageUnavailableError,
 )
 from datajoint_file.storage import StorageBackend, open_backend
+from datajoint_file.storage.engines import engine_of
 
 CONNECT_SECONDS = 10
 
@@ -67,7 +68,7 @@ class _Examination:
         except ConfigurationError as error:
             yield Check("backend", "failed", str(error), self.advice(error))
             return
-        yield Check("backend", "ok", _client(self.storage.backend))
+        yield Check("backend", "ok", _client(self.storage))
         for check in self._approach(backend):
             yield check
             if check.status == "failed":
@@ -109,10 +110,14 @@ class _Examination:
                 directory = directory.parent
 
 
-def _client(backend: str) -> str:
-    """Return what a backend's files go through, with its version."""
-    package = _CLIENTS.get(backend, "fsspec")
-    return "file" if backend == "file" else f"{backend}, through {package} {metadata.version(package)}"
+def _client(storage: StorageSettings) -> str:
+    """Return what a backend's files go through, with the versions."""
+    if storage.backend == "file":
+        return "file"
+    packages = [_CLIENTS.get(storage.backend, "fsspec")]
+    if engine_of(storage) == "obstore":
+        packages.insert(0, "obstore")
+    return f"{storage.backend}, through {' and '.join(f'{name} {metadata.version(name)}' for name in packages)}"
 
 
 def _is_proxied(url: str) -> bool:

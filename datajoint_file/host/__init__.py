@@ -7,45 +7,42 @@ insert. What they rest on is asserted in ``tests/host``.
 
 from __future__ import annotations
 
-from typing import Any
-
 import datajoint as dj
 from datajoint import declare as dj_declare
 from datajoint.connection import Connection
 from datajoint.table import Table
 
-from datajoint_file.host import codec, declare, outcomes, pipelines, tables
+from datajoint_file.host import codec  # by being imported, it is a codec that DataJoint knows
 from datajoint_file.host.hooks import Hook
-from datajoint_file.host.outcomes import Outcome, resolve
-from datajoint_file.host.staged import Staged
-from datajoint_file.host.staging import stage
+
+_HERE = "datajoint_file.host"
 
 HOOKS = (
-    Hook(Connection, "register", ("self", "schema"), pipelines.register_schema),
+    Hook(Connection, "register", ("self", "schema"), f"{_HERE}.pipelines:register_schema"),
     Hook(
         dj_declare,
         "prepare_declare",
         ("definition", "context", "adapter", "table_name", "config"),
-        declare.prepare_declare,
+        f"{_HERE}.declare:prepare_declare",
     ),
-    Hook(Connection, "start_transaction", ("self",), outcomes.start_transaction),
-    Hook(Connection, "commit_transaction", ("self",), outcomes.commit_transaction),
-    Hook(Connection, "cancel_transaction", ("self",), outcomes.cancel_transaction),
-    Hook(Table, "declare", ("self", "context"), tables.declare),
+    Hook(Connection, "start_transaction", ("self",), f"{_HERE}.outcomes:start_transaction"),
+    Hook(Connection, "commit_transaction", ("self",), f"{_HERE}.outcomes:commit_transaction"),
+    Hook(Connection, "cancel_transaction", ("self",), f"{_HERE}.outcomes:cancel_transaction"),
+    Hook(Table, "declare", ("self", "context"), f"{_HERE}.tables:declare"),
     Hook(
         Table,
         "insert",
         ("self", "rows", "replace", "skip_duplicates", "ignore_extra_fields", "allow_direct_insert", "chunk_size"),
-        tables.insert,
+        f"{_HERE}.tables:insert",
     ),
     Hook(
         Table,
         "_insert_rows",
         ("self", "rows", "replace", "skip_duplicates", "ignore_extra_fields"),
-        tables.insert_rows,
+        f"{_HERE}.tables:insert_rows",
     ),
-    Hook(Table, "update1", ("self", "row"), tables.update1),
-    Hook(Table, "validate", ("self", "rows", "ignore_extra_fields"), tables.validate),
+    Hook(Table, "update1", ("self", "row"), f"{_HERE}.tables:update1"),
+    Hook(Table, "validate", ("self", "rows", "ignore_extra_fields"), f"{_HERE}.tables:validate"),
 )
 
 
@@ -69,9 +66,4 @@ def uninstall() -> None:
         hook.revert()
 
 
-def configure(source: Any, *, connection: Any = None) -> None:
-    """Give a connection its pipeline by hand. See `datajoint_file.host.pipelines.configure`."""
-    pipelines.configure(source, connection=connection)
-
-
-__all__ = ["HOOKS", "Outcome", "Staged", "codec", "configure", "install", "resolve", "stage", "uninstall"]
+__all__ = ["HOOKS", "codec", "install", "uninstall"]

@@ -10,12 +10,10 @@ from typing import Any
 
 import datajoint as dj
 
+from datajoint_file.config import binding_of
 from datajoint_file.errors import DeclarationError
 from datajoint_file.fileref import FileRef
-from datajoint_file.host import unhooked
-from datajoint_file.host.pipelines import name_of
 from datajoint_file.metadata import FileMetadata
-from datajoint_file.sources import as_source
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +56,8 @@ class FileCodec(dj.Codec):
     def validate(self, value: Any) -> None:
         """Raise unless *value* could be stored. Looks at the path of a file; reads nothing."""
         if not isinstance(value, Ingested | Checked):
+            from datajoint_file.sources import as_source  # for its cost: programs that only read need none
+
             as_source(value)
 
     def encode(
@@ -69,14 +69,23 @@ class FileCodec(dj.Codec):
         store_name: str | None = None,
     ) -> dict[str, Any]:
         """Return the row's JSON of a value that has been stored; store it first if the hooks came too late for it."""
-        metadata = value.metadata if isinstance(value, Ingested) else unhooked.store(value, key, context)
-        return metadata.to_json()
+        if isinstance(value, Ingested):
+            return value.metadata.to_json()
+        from datajoint_file.host import unhooked  # for its cost, as it is hardly ever needed
+
+        return unhooked.store(value, key, context).to_json()
 
     def decode(
         self, stored: Any, *, key: dict[str, Any] | None = None, context: dict[str, Any] | None = None
     ) -> FileRef | None:
-        """Return the reference for a row's JSON. No I/O."""
-        return None if stored is None else FileRef.from_row(stored, name_of((context or {}).get("config")))
+        """Return the reference for a row's JSON, which is checked when it is used. No I/O.
+
+        Called once for each row of a fetch: what is done here is what a hundred thousand rows wait for.
+        """
+        if stored is None:
+            return None
+        config = context.get("config") if context else None
+        return FileRef.from_row(stored, "" if config is None else binding_of(config).name)
 
     def referenced_paths(self, stored: Any) -> list[tuple[str, str | None]]:
         """Return nothing: no object of this package lies in a store of DataJoint."""

@@ -7,15 +7,18 @@ Everything that a plan rests on and that may have changed is looked at again; wh
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 from datajoint_file.collector.evidence import NOTHING, Amount, Evidence, batches
 from datajoint_file.collector.execution import Tally, reclaim
+from datajoint_file.collector.helping import Helpers
 from datajoint_file.collector.marks import Identity
 from datajoint_file.collector.plan import Collected, Plan, Refusal, refuse
 from datajoint_file.collector.preflight import Verdict
+from datajoint_file.delegation import check_executor
 from datajoint_file.errors import StorageError
 from datajoint_file.host import catalog, surroundings
 from datajoint_file.host.books import BATCH, QuarantineBook
@@ -29,9 +32,10 @@ MAX_PLAN_AGE = timedelta(hours=1)
 """An older plan is not carried out: too much may have changed."""
 
 
-def execute(made: Plan, *, force: bool, progress: bool | None) -> Collected:
+def execute(made: Plan, *, force: bool, progress: bool | None, executor: Executor | None = None) -> Collected:
     """Carry out a plan. See `datajoint_file.gc.execute`."""
-    run: Run = replace(made.run, progress=progress if progress is not None else made.run.progress)
+    shown = progress if progress is not None else made.run.progress
+    run: Run = replace(made.run, progress=shown, executor=None if executor is None else check_executor(executor))
     refusals = made.standing_refusals(force=force)
     if refusals:
         raise refuse(*refusals)
@@ -41,8 +45,9 @@ def execute(made: Plan, *, force: bool, progress: bool | None) -> Collected:
             verdict, _ = preflight(run, reading)
             if verdict.refusals:
                 raise refuse(*verdict.refusals)
-            problems = _registered(run, reading, made, verdict)
-            return _Execution(run, reading, made, surroundings.own_tables(reading), problems).all()
+            problems, marks = _registered(run, reading, made, verdict)
+            helpers = run.helpers(marks) if marks else None
+            return _Execution(run, reading, made, surroundings.own_tables(reading), problems, helpers).all()
         finally:
             run.side.close()
 
@@ -58,10 +63,15 @@ def _check_age(made: Plan, moment: datetime) -> None:
         )
 
 
-def _registered(run: Run, reading: Reading, made: Plan, verdict: Verdict) -> list[str]:
-    """Bring the marks up to date, and compare the clocks by a new one; return which schemas could not be marked.
+def _registered(run: Run, reading: Reading, made: Plan, verdict: Verdict) -> tuple[list[str], tuple[str, ...]]:
+    """Bring the marks up to date, and compare the clocks by new ones.
 
     Nothing has been deleted so far but marks.
+
+    Returns
+    -------
+    tuple
+        Which schemas could not be marked, and the keys of the new marks, which no copy of the store can have.
     """
     schemas = {*verdict.schemas, *made.schemas}
     if run.take_over:
@@ -71,7 +81,8 @@ def _registered(run: Run, reading: Reading, made: Plan, verdict: Verdict) -> lis
     for key in verdict.forget:
         run.registry.remove(key)
     identity = identity_of(run.side)
-    problems = [problem for schema in sorted(schemas) if (problem := _bump(run, reading, identity, schema))]
+    marks: list[str] = []
+    problems = [problem for schema in sorted(schemas) if (problem := _bump(run, reading, identity, schema, marks))]
     if problems and len(problems) == len(schemas):
         raise refuse(
             Refusal(
@@ -80,7 +91,7 @@ def _registered(run: Run, reading: Reading, made: Plan, verdict: Verdict) -> lis
                 "Run the collector as a user who may write to one of the schemas",
             )
         )
-    return problems
+    return problems, tuple(marks)
 
 
 _NO_SCHEMA = Refusal(
@@ -90,8 +101,8 @@ _NO_SCHEMA = Refusal(
 )
 
 
-def _bump(run: Run, reading: Reading, identity: Identity, schema: str) -> str:
-    """Begin a new epoch of a schema and return what hindered it; refuse if the clocks disagree."""
+def _bump(run: Run, reading: Reading, identity: Identity, schema: str, marks: list[str]) -> str:
+    """Begin a new epoch of a schema, add its mark to *marks*, return what hindered it; refuse if clocks disagree."""
     book = RegistryBook(run.side, schema, run.project)
     try:
         book.prepare()
@@ -102,7 +113,8 @@ def _bump(run: Run, reading: Reading, identity: Identity, schema: str) -> str:
         return f"{schema} could not be marked as in use: {error}"
     if mark is None:
         raise refuse(Refusal("restored", f"{schema}: the store knows epochs that the database does not", "Plan again"))
-    stat = run.backend.stat(run.registry.key_of(mark))
+    marks.append(run.registry.key_of(mark))
+    stat = run.backend.stat(marks[-1])
     if stat.modified is not None:
         _check_clocks(stat.modified, surroundings.clock(reading).replace(tzinfo=timezone.utc))
     return ""
@@ -123,13 +135,20 @@ class _Execution:
     """A plan being carried out."""
 
     def __init__(
-        self, run: Run, reading: Reading, made: Plan, tables: surroundings.OwnTables, notes: Sequence[str]
+        self,
+        run: Run,
+        reading: Reading,
+        made: Plan,
+        tables: surroundings.OwnTables,
+        notes: Sequence[str],
+        helpers: Helpers | None,
     ) -> None:
         self.run = run
         self.reading = reading
         self.made = made
         self.tables = tables
         self.notes = list(notes)
+        self.helpers = helpers
 
     def all(self) -> Collected:
         """Do everything, in the order that leaves least behind if it is cut short."""
@@ -157,7 +176,7 @@ class _Execution:
             released=released,
             quarantined=quarantined,
             purged=purged.deleted,
-            discarded=Amount(done.discarded.count + discarded.count, done.discarded.size + discarded.size),
+            discarded=done.discarded + discarded,
             spared=done.spared + purged.spared,
             failures=(*done.failures, *purged.failures),
             notes=(*done.notes, *purged.notes),
@@ -168,7 +187,7 @@ class _Execution:
 
     def _sweep(self) -> Tally:
         """Reclaim uploads that were given up: their intents prove that no row refers to them."""
-        tally = Tally(self.run.project, self.run.backend, with_remains=True)
+        tally = Tally(self.run.project, self.run.backend, with_remains=True, helpers=self.helpers)
         total = self.made.reclaim.count
         with progress_bar("reclaiming abandoned uploads", total, self.run.progress) as advance:
             for book in self.run.intent_books(self.tables):
@@ -220,7 +239,7 @@ class _Execution:
 
     def _purge(self) -> Tally:
         """Delete what was set aside longer ago than the grace and is still unused."""
-        tally = Tally(self.run.project, self.run.backend)
+        tally = Tally(self.run.project, self.run.backend, helpers=self.helpers)
         if not self.made.purge:
             return tally
         with progress_bar("deleting", self.made.purge.count, self.run.progress) as advance:

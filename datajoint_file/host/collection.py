@@ -6,7 +6,8 @@ What it would do is found out in `survey`, and done in `collecting`.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -14,10 +15,12 @@ import datajoint as dj
 
 from datajoint_file.collector.candidates import is_candidate
 from datajoint_file.collector.evidence import batches
+from datajoint_file.collector.helping import Helpers
 from datajoint_file.collector.marks import Registry
 from datajoint_file.collector.plan import Quarantined, Refusal, refuse
 from datajoint_file.collector.preflight import Verdict, judge
 from datajoint_file.host import surroundings
+from datajoint_file.host.addressing import address_of
 from datajoint_file.host.books import BATCH, IntentBook, QuarantineBook
 from datajoint_file.host.pipelines import pipeline_of
 from datajoint_file.host.reading import Reading
@@ -46,6 +49,8 @@ class Run:
         Schemas that are gone for good.
     progress : bool or None
         Whether to show progress bars.
+    executor : concurrent.futures.Executor or None
+        Whose workers look for objects and delete them.
     """
 
     connection: Any
@@ -54,6 +59,7 @@ class Run:
     take_over: bool = False
     dropped: Collection[str] = ()
     progress: bool | None = None
+    executor: Executor | None = None
     side: SideConnection = field(init=False)
 
     def __post_init__(self) -> None:
@@ -73,6 +79,13 @@ class Run:
     def registry(self) -> Registry:
         """The project's marks."""
         return Registry(self.backend, self.project)
+
+    def helpers(self, marks: tuple[str, ...] = ()) -> Helpers | None:
+        """Return the workers of the executor, who compare *marks*, by default those that there are."""
+        if self.executor is None:
+            return None
+        address = address_of(self.pipeline, self.connection)
+        return Helpers(self.executor, replace(address, marks=marks) if marks else address)
 
     @property
     def grace_seconds(self) -> float:

@@ -9,6 +9,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from datajoint_file.errors import HostVersionError
@@ -28,14 +29,15 @@ class Hook:
         What it is called there.
     parameters : tuple of str
         The names of the parameters it must have.
-    wrapper : callable
-        Called with the original function and then its arguments.
+    wrapper : str
+        ``module:function``, called with the original function and then its arguments. It is loaded at the first call,
+        for its cost: programs that only read need nothing of what an insert needs.
     """
 
     owner: Any
     name: str
     parameters: tuple[str, ...]
-    wrapper: Callable[..., Any]
+    wrapper: str
 
     def check(self, version: str) -> None:
         """Raise `HostVersionError` unless the function is there and has the parameters it is known to have."""
@@ -56,7 +58,7 @@ class Hook:
 
         @functools.wraps(original)
         def hooked(*args: Any, **kwargs: Any) -> Any:
-            return self.wrapper(original, *args, **kwargs)
+            return loaded(self.wrapper)(original, *args, **kwargs)  # no frame of its own: warnings count them
 
         setattr(hooked, _ORIGINAL, original)
         setattr(self.owner, self.name, hooked)
@@ -66,6 +68,14 @@ class Hook:
         original = getattr(getattr(self.owner, self.name), _ORIGINAL, None)
         if original is not None:
             setattr(self.owner, self.name, original)
+
+
+@functools.cache
+def loaded(wrapper: str) -> Callable[..., Any]:
+    """Return the function that ``module:function`` names."""
+    module, name = wrapper.split(":")
+    function: Callable[..., Any] = getattr(import_module(module), name)
+    return function
 
 
 def original_of(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -200,6 +200,8 @@ class Entries:
         accept : callable
             Given what is stored; returns what the row is to record, or None.
         """
+        if not self._stored:
+            return None
         place = (upload.place.attribute, key_digest(upload.place.key))
         for stored in self._stored.pop(place, ()):
             metadata = accept(stored.metadata)

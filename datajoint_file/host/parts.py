@@ -174,7 +174,7 @@ def _parts_of_subject(index: int, subject: Any) -> Iterator[Part]:
             if file_attributes(table.heading):
                 yield _part(index, table, is_table_of_schema=True)
     else:
-        yield _part(index, _query(subject))
+        yield _part(index, query_of(subject))
 
 
 def _tables(schema: Any) -> Iterator[FreeTable]:
@@ -185,13 +185,20 @@ def _tables(schema: Any) -> Iterator[FreeTable]:
             yield FreeTable(schema.connection, adapter.make_full_table_name(schema.database, name))
 
 
-def _query(subject: Any) -> Any:
+def query_of(subject: Any) -> Any:
+    """Return *subject*, a table or query, as a query that has ``file`` attributes.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is none.
+    """
     if inspect.isclass(subject) and issubclass(subject, QueryExpression):
         subject = subject()
     if not isinstance(subject, QueryExpression):
         raise TypeError(
-            f"{brief(subject)} cannot be verified: give a table, a query with `file` attributes, a schema, or a list "
-            "of these"
+            f"{brief(subject)} is neither a table nor a query: give a table, a query with `file` attributes, or, to "
+            "verify, a schema or a list of these"
         )
     if not file_attributes(subject.heading):
         raise ValueError(f"the query has no `file` attribute, only {', '.join(subject.heading.names)}")

@@ -22,8 +22,9 @@ from datajoint_file.host.pipelines import pipeline_of
 from datajoint_file.host.registration import register
 from datajoint_file.host.rows import Row
 from datajoint_file.host.staged import Staged
+from datajoint_file.host.storing import Slot, located
 from datajoint_file.host.tablekeys import TableKeys
-from datajoint_file.host.uploading import Slot, located, store_all
+from datajoint_file.host.uploading import store_all
 from datajoint_file.keys import Place, key_digest
 from datajoint_file.keyvalues import is_missing
 from datajoint_file.pipeline import Pipeline, Upload

@@ -6,15 +6,17 @@ an upload is about to give a row has an intent then, or its row, or it came afte
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator, Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from itertools import islice
 
 from datajoint_file.collector.candidates import REGISTRY, is_candidate
 from datajoint_file.collector.evidence import NOTHING, Amount, Evidence
+from datajoint_file.collector.helping import Found, look_for
 from datajoint_file.collector.plan import Missing, Plan, brake, check_grace, refusals_of
-from datajoint_file.errors import CollectionRefusedError, ObjectNotFoundError
+from datajoint_file.errors import CollectionRefusedError
 from datajoint_file.host import catalog, surroundings
 from datajoint_file.host.collection import Run, preflight
 from datajoint_file.host.intents import RECLAIMED
@@ -133,18 +135,27 @@ def _look_for_missing(run: Run, evidence: Evidence, began: datetime) -> str:
         An object that was there and was left out of the listing, if there is one.
     """
     left_out, missing = "", 0
-    for item in list(islice(evidence.items("missing"), _MISSING_LOOKED_AT)):
-        try:
-            found = run.backend.stat(item.key)
-        except ObjectNotFoundError:
-            missing += 1
-            if missing >= _MISSING_NAMED:
-                break
-            continue
-        evidence.forget_reference(item.key)
-        if found.modified is None or found.modified < began:
-            left_out = left_out or item.key
+    keys = [item.key for item in islice(evidence.items("missing"), _MISSING_LOOKED_AT)]
+    with closing(_looked_for(run, keys)) as results:
+        for key, found in results:
+            if found is None:
+                missing += 1
+                if missing >= _MISSING_NAMED:
+                    break
+                continue
+            evidence.forget_reference(key)
+            if found.modified is None or found.modified < began:
+                left_out = left_out or key
     return left_out
+
+
+def _looked_for(run: Run, keys: list[str]) -> Generator[tuple[str, Found | None], None, None]:
+    """Ask for objects; give each key, in order, with what there is. Any failure is the plan's."""
+    helpers = run.helpers() if keys else None
+    if helpers is not None:
+        yield from helpers.look(keys)
+    else:
+        yield from ((key, look_for(run.backend, key)) for key in keys)
 
 
 def _withheld(made: Plan, left_out: str) -> Plan:

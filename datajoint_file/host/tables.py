@@ -43,8 +43,8 @@ from datajoint_file.host.rowpaths import own_paths_among
 from datajoint_file.host.rows import Row, as_records, check_fields, read_rows
 from datajoint_file.host.staged import Staged
 from datajoint_file.host.statement import Statement
+from datajoint_file.host.storing import Slot
 from datajoint_file.host.transactions import has_transaction, transaction_for
-from datajoint_file.host.uploading import Slot
 from datajoint_file.keyvalues import is_missing
 from datajoint_file.sources import as_source
 

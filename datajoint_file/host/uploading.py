@@ -18,16 +18,14 @@ from datajoint_file.errors import DataJointFileError
 from datajoint_file.host.journal import LEASE_SECONDS, Entries
 from datajoint_file.host.lost import abandon, sever
 from datajoint_file.host.names import table_name
+from datajoint_file.host.storing import Slot, Storing
 from datajoint_file.host.transactions import has_transaction
-from datajoint_file.keys import Place
 from datajoint_file.metadata import FileMetadata
+from datajoint_file.parallel import Stopped, run_all
 from datajoint_file.pipeline import Pipeline, Upload
 from datajoint_file.progress import Advance, progress_bar
 
 logger = logging.getLogger(__name__)
-
-Slot = tuple[int, str]
-"""A value of a statement: the row's index and the attribute."""
 
 TICK_SECONDS = 0.7
 """How often the caller looks after the connections. Servers close idle ones after a second at the earliest."""
@@ -46,28 +44,21 @@ def store_all(
     StorageError, SourceError, VerificationError
         If one cannot be stored; it says which, and what became of the others.
     """
-    stored: dict[Slot, FileMetadata] = {}
     stop = threading.Event()
-
-    def store(advance: Advance) -> None:
-        for slot, upload in uploads.items():
-            with located(upload.place, slot[0], row_count, len(stored)):
-                stored[slot] = _store(pipeline, entries, upload, advance)
-                entries.finished(stored[slot])
-
     with _progress(table, uploads) as advance:
+        storing = Storing(pipeline, entries, uploads, row_count, _stopping(stop, advance))
         try:
-            run_in_thread(lambda: store(_stopping(stop, advance)), stop, _Care(table.connection, entries))
+            run_in_thread(
+                lambda: run_all(storing.jobs(), pipeline.workers, stop), stop, Care(table.connection, entries)
+            )
+        except DataJointFileError as error:
+            entries.try_to_flush()
+            raise storing.explained(error) from error
         except BaseException:
             entries.try_to_flush()
             raise
     entries.flush()
-    return stored
-
-
-def _store(pipeline: Pipeline, entries: Entries, upload: Upload, advance: Advance) -> FileMetadata:
-    adopted = entries.adopt(upload, lambda stored: pipeline.adopted(upload, stored, advance))
-    return adopted or pipeline.ingest(upload, advance)
+    return storing.stored
 
 
 @contextmanager
@@ -79,7 +70,7 @@ def _progress(table: Any, uploads: Mapping[Slot, Upload]) -> Iterator[Advance]:
         yield advance
 
 
-class _Care:
+class Care:
     """What the caller does while it waits. No failure of it ends the upload: the claim finds out what was lost."""
 
     def __init__(self, connection: Any, entries: Entries) -> None:
@@ -107,17 +98,15 @@ class _Care:
             logger.warning("the leases of uploads could not be renewed; trying again", exc_info=True)
 
 
-class Stopped(BaseException):
-    """Ends an upload that nobody waits for any more. No handler of errors catches it."""
-
-
 def _stopping(stop: threading.Event, advance: Advance) -> Advance:
-    """Return *advance*, which ends the work when it is to stop."""
+    """Return *advance* for several threads, which ends their work when it is to stop."""
+    lock = threading.Lock()
 
     def watched(count: int) -> None:
         if stop.is_set():
             raise Stopped
-        advance(count)
+        with lock:
+            advance(count)
 
     return watched
 
@@ -149,18 +138,3 @@ def run_in_thread(work: Callable[[], None], stop: threading.Event, care: Callabl
         raise
     if errors:
         raise errors[0]
-
-
-@contextmanager
-def located(place: Place, index: int, row_count: int, stored_count: int = 0) -> Iterator[None]:
-    """Say of an error whose value it concerns, and what has happened to the others."""
-    try:
-        yield
-    except DataJointFileError as error:
-        where = f"{place}, row {index}" if row_count > 1 else str(place)
-        left = f"; {_counted(stored_count)} stored before it: a retry does not send that again" if stored_count else ""
-        raise error.within(f"{where}: no row was written{left}") from error
-
-
-def _counted(count: int) -> str:
-    return "1 file" if count == 1 else f"{count} files"

@@ -9,13 +9,18 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from concurrent.futures import Executor
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
+from datajoint_file.addresses import PipelineAddress
+from datajoint_file.delegation import check_executor
 from datajoint_file.errors import brief
+from datajoint_file.host.addressing import address_of
 from datajoint_file.host.listing import Key, key_from_json
 from datajoint_file.host.parts import Part, parts_of, position_text
+from datajoint_file.pipeline import Pipeline
 from datajoint_file.progress import progress_bar
 from datajoint_file.verification import Budget, Finding, Level, Verification, VerifyReport, check_level
 
@@ -32,6 +37,7 @@ def verify(
     budget: int | str | timedelta | None = None,
     after: str | None = None,
     progress: bool | None = None,
+    executor: Executor | None = None,
 ) -> VerifyReport:
     """Compare stored files with what their rows say of them, and return a report. Nothing is changed.
 
@@ -48,7 +54,8 @@ def verify(
         ``"exists"`` asks for each object, ``"size"`` compares its size too; neither reads a byte of it. ``"content"``
         reads all of it and compares the hash: the only one that finds damaged bytes.
     workers : int, optional
-        Objects examined at a time; the number of processors for a local disk and 8 or 16 for others, if not given.
+        Objects examined at a time, with an executor by each of its tasks; the number of processors for a local disk and
+        8 or 16 for others, if not given.
     budget : int, str or timedelta, optional
         Bytes to read (``10**10``, ``"10 GB"``) or time to take (``"30min"``, a `timedelta`). When it is used up no
         other row is begun, and the report says where to go on. At least one row is checked.
@@ -56,6 +63,10 @@ def verify(
         The ``position`` of the report of an earlier run with the same tables: begin behind it.
     progress : bool, optional
         Show a progress bar: always, never, or (``None``) on a terminal or in a notebook after a second.
+    executor : concurrent.futures.Executor, optional
+        Whose workers examine the objects, in other processes or on other machines: ``client.get_executor()`` of Dask, a
+        `ProcessPoolExecutor`, … They get metadata in batches, read their own configuration (the same file, or that of
+        ``DATAJOINT_TOML``) and never the database. It is not shut down.
 
     Returns
     -------
@@ -67,13 +78,15 @@ def verify(
     TypeError, ValueError
         If an argument is none of the above, or a query has no ``file`` attribute.
     ConfigurationError
-        If the pipeline's configuration is missing or wrong.
+        If the pipeline's configuration is missing or wrong, here or where the executor's workers are.
 
     Notes
     -----
     A store that cannot be reached is not a store without the object: the finding is ``"unreadable"``, and after ten in
-    a row the run stops; the report is false and says why, in ``interruption``. Inside a transaction the database shows
-    rows as they were when it began, so better verify outside of one.
+    a row the run stops; the report is false and says why, in ``interruption``. So it does if a worker of the executor
+    dies: what was found is in the report, and ``after=report.position`` goes on. Inside a transaction the database
+    shows rows as they were when it began, so better verify outside of one. With an executor, a budget can be exceeded
+    by what has been handed to it already: at most 200 batches.
 
     Examples
     --------
@@ -83,7 +96,9 @@ def verify(
     >>> report = datajoint_file.verify(schema, budget="30min")  # doctest: +SKIP
     >>> report = datajoint_file.verify(schema, budget="30min", after=report.position)  # doctest: +SKIP
     """
-    return run(query_or_schema, level, workers=workers, budget=budget, after=after, progress=progress)
+    return run(
+        query_or_schema, level, workers=workers, budget=budget, after=after, progress=progress, executor=executor
+    )
 
 
 def run(
@@ -94,17 +109,27 @@ def run(
     budget: int | str | timedelta | None = None,
     after: str | None = None,
     progress: bool | None = None,
+    executor: Executor | None = None,
     tell: Callable[[Finding], object] = lambda _: None,
 ) -> VerifyReport:
     """Do what `verify` does, and give each finding to *tell* as soon as it is made."""
     checked_level, limit = check_level(level), Budget.parse(budget)
     _check_workers(workers)
+    if executor is not None:
+        check_executor(executor)
     parts = parts_of(subjects)
     remaining = _after(parts, after)
-    count = workers or _default_workers(parts, checked_level)
+    count = workers or _default_workers(parts, checked_level, executor)
     with progress_bar(f"verifying {_title(parts)}", None, progress) as advance:
         verification = Verification(
-            checked_level, count, limit, advance=advance, tell=tell, idle=lambda: _keep_awake(parts)
+            checked_level,
+            count,
+            limit,
+            executor=executor,
+            address_of=_addresses(parts),
+            advance=advance,
+            tell=tell,
+            idle=lambda: _keep_awake(parts),
         )
         verification.run(row for part, key in remaining for row in part.rows(key))
     return _report(verification, checked_level, parts, after)
@@ -115,9 +140,22 @@ def _check_workers(workers: object) -> None:
         raise ValueError(f"workers = {brief(workers)}: give the number of objects to examine at a time, 1 or more")
 
 
-def _default_workers(parts: list[Part], level: Level) -> int:
+def _addresses(parts: list[Part]) -> Callable[[Pipeline], PipelineAddress]:
+    """Return what gives the address of each pipeline of *parts*, found when it is first asked for."""
+    connections = {id(part.pipeline): part.listing.connection for part in parts}
+    addresses: dict[int, PipelineAddress] = {}
+
+    def address(pipeline: Pipeline) -> PipelineAddress:
+        if id(pipeline) not in addresses:
+            addresses[id(pipeline)] = address_of(pipeline, connections[id(pipeline)])
+        return addresses[id(pipeline)]
+
+    return address
+
+
+def _default_workers(parts: list[Part], level: Level, executor: Executor | None) -> int:
     if all(part.pipeline.backend.capabilities.protocol == "file" for part in parts):
-        return os.cpu_count() or 1
+        return (os.cpu_count() or 1) if executor is None else 1
     return _REMOTE_READERS if level == "content" else _REMOTE_ASKERS
 
 

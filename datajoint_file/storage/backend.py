@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, BinaryIO, Protocol, runtime_checkable
+from typing import Any, BinaryIO, Protocol, cast, runtime_checkable
 
 CHUNK_SIZE = 2**20
 """Bytes moved at a time by whoever copies: enough to be fast, too little to be noticed."""
@@ -21,6 +21,45 @@ class Reader(Protocol):
 
     def read(self, size: int = -1, /) -> bytes:
         """Return at most *size* bytes; none at the end."""
+        ...
+
+
+class HashedReader(Reader, Protocol):
+    """A reader that hashes what passes, and lets a store profit from what else it knows. `hashed` tells one."""
+
+    @property
+    def sha256(self) -> bytes:
+        """The SHA-256 of all that has passed: a store that can compares the bytes it got with it."""
+        ...
+
+    @property
+    def descriptor(self) -> int | None:
+        """The file that the bytes come from, at its beginning, or None: a store may copy it without reading it."""
+        ...
+
+    def copied(self, chunk: bytes | memoryview) -> None:
+        """Take note of the next bytes that the store has copied by itself, *as it has them*; of none at the end."""
+        ...
+
+
+def hashed(reader: Reader) -> HashedReader | None:
+    """Return *reader* if it is one that hashes what passes."""
+    return cast("HashedReader", reader) if hasattr(type(reader), "copied") else None
+
+
+class UploadGroup(Protocol):
+    """Uploads that wait for the store together. They are objects, all of them, once `settle` has returned."""
+
+    def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
+        """Send one object, as `StorageBackend.upload` does; it may appear only with `settle`."""
+        ...
+
+    def settle(self) -> None:
+        """Make objects of all that was sent. What cannot become one is left out, and the first error raised."""
+        ...
+
+    def discard(self) -> None:
+        """Remove what was sent and has not become an object; for when the group is given up."""
         ...
 
 
@@ -91,12 +130,21 @@ class Capabilities:
     lists_unfinished : bool
         Whether the store tells which uploads were begun and not finished. Those that do not (Google Cloud Storage,
         Azure) forget them after a week.
+    workers : int
+        How many objects to send or fetch at a time: where each waits for a network, many.
+    ranges : int
+        How many parts of one object to fetch at a time; one where there is no network between.
+    group_below : int
+        Objects of fewer bytes are sent faster one after the other, in a `StorageBackend.group`; 0 where none are.
     """
 
     protocol: str
     atomic_create: bool
     writable: bool = True
     lists_unfinished: bool = False
+    workers: int = 1
+    ranges: int = 1
+    group_below: int = 0
 
 
 class StorageBackend(Protocol):
@@ -155,6 +203,20 @@ class StorageBackend(Protocol):
             Which object.
         block_size, cache_type, cache_options
             As fsspec has them, for stores that are read over a network; others ignore them.
+
+        Raises
+        ------
+        ObjectNotFoundError
+            If there is no such object.
+        """
+        ...
+
+    def group(self) -> UploadGroup:
+        """Return what uploads several objects, one after the other, and waits for the store once for all of them."""
+        ...
+
+    def read(self, key: str, start: int, stop: int) -> bytes:
+        """Return the bytes of an object from *start* to before *stop*, in one request; fewer where it ends earlier.
 
         Raises
         ------

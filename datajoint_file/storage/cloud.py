@@ -1,15 +1,16 @@
 """A project in a bucket of S3, Google Cloud Storage or Azure.
 
-Small objects take one request, large ones go part by part and appear when the last one is there. Reading and deleting
-is done in `remote`; how the kinds of store list is in `paging`.
+Small objects take one request, large ones go part by part and appear when the last one is there: to S3 as `multipart`
+does it, to the others as `streamed` does. Opening is done in `remote`; how the kinds of store list is in `paging`.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext, suppress
+from itertools import repeat
 from typing import Any
+from zlib import crc32
 
 from datajoint_file.errors import (
     BucketNotFoundError,
@@ -18,7 +19,11 @@ from datajoint_file.errors import (
     StorageError,
     UnsafePathError,
 )
-from datajoint_file.storage.backend import CHUNK_SIZE, Capabilities, ObjectStat, Reader, UnfinishedUpload
+from datajoint_file.storage import parts, streamed
+from datajoint_file.storage.backend import CHUNK_SIZE, Capabilities, ObjectStat, Reader, UnfinishedUpload, hashed
+from datajoint_file.storage.budget import transfers
+from datajoint_file.storage.foreign import says_out_of_range
+from datajoint_file.storage.multipart import Destination, MultipartUpload, Sent, put
 from datajoint_file.storage.paging import (
     OBJECTS,
     PAGE_SIZE,
@@ -30,20 +35,21 @@ from datajoint_file.storage.paging import (
     check_progress,
     entries_of,
 )
-from datajoint_file.storage.remote import RemoteBackend
+from datajoint_file.storage.parts import IN_FLIGHT, PART_SIZE, Plan, part_sizes
+from datajoint_file.storage.readback import changed_on_the_way
+from datajoint_file.storage.remote import RemoteBackend, described, require_object
 from datajoint_file.storage.requests import run
-from datajoint_file.storage.shared import check_prefix, is_object_key, read_fully
+from datajoint_file.storage.shared import check_prefix, is_object_key, moment, read_fully
+from datajoint_file.storage.streamed import StreamedUpload
 
-logger = logging.getLogger(__name__)
+RANGES = 4
+"""Parts of one object to fetch at a time."""
 
-PART_SIZE = 16 * 2**20
-"""Bytes of one part of a large object; a smaller object takes one request."""
+WORKERS = 16
+"""Objects to send or fetch at a time."""
 
-MAX_PARTS = 9_000
-"""Parts of one object to plan for; S3 allows 10,000."""
-
-_PARTS_OF_ONE_SIZE = MAX_PARTS // 9
-"""Of an object of unknown size: after so many they grow. Nine sizes, each twice the last, hold what any store takes."""
+Head = list[bytes]
+"""The first part of an object, alone in a list that is emptied when it is sent: no frame shall keep it in memory."""
 
 
 class CloudBackend(RemoteBackend):
@@ -61,7 +67,8 @@ class CloudBackend(RemoteBackend):
         Ask the store to refuse replacing an object, also when two writers race. Where that is not supported, it is
         looked up before.
     part_size : int
-        Bytes of one part of a large object: for S3 at least 5 MiB, for GCS a multiple of 256 KiB.
+        The most bytes that one part of a large object has, if it is not very large: for S3 at least 5 MiB, for GCS a
+        multiple of 256 KiB. Less where several objects go at a time, see `transfers`.
     page_size : int
         Objects of one page of a listing, at most 1000.
     project : str
@@ -93,15 +100,55 @@ class CloudBackend(RemoteBackend):
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(self.scheme, atomic_create=self._exclusive, lists_unfinished=self.scheme in UPLOADS)
+        return Capabilities(
+            self.scheme,
+            atomic_create=self._exclusive,
+            lists_unfinished=self.scheme in UPLOADS,
+            workers=WORKERS,
+            ranges=RANGES,
+        )
 
     def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
         path = self._path(key)
-        part_size = self._part_size_for(size)
-        head = read_fully(reader, part_size)
-        if len(head) < part_size:
-            return self._upload_whole(key, path, head)
-        return self._upload_parts(key, path, head, reader, part_size, size or 0)
+        cutter = parts if self.scheme == "s3" else streamed
+        wanted, at_least = cutter.memory_for(size, self.part_size)
+        with transfers().take(wanted, at_least=at_least) as granted:
+            plan = cutter.plan(granted, size, self.part_size)
+            head = [read_fully(reader, plan.part_size)]
+            if len(head[0]) < plan.part_size:
+                return self._upload_whole(key, path, head.pop(), reader)
+            if self.scheme == "s3":
+                return self._upload_parts(key, path, head, reader, plan, size or 0)
+            return self._upload_stream(key, path, head, reader, plan, size or 0)
+
+    def read(self, key: str, start: int, stop: int) -> bytes:
+        path = self._path(key)
+        if start >= stop:
+            return b""
+        with self._translated(key):
+            filesystem = self._filesystem()
+            try:
+                return bytes(run(filesystem, filesystem._cat_file(path, start=start, end=stop)))
+            except Exception as error:
+                if not says_out_of_range(error):
+                    raise
+        return b""
+
+    def stat(self, key: str) -> ObjectStat:
+        path = self._path(key)
+        with self._translated(key):
+            filesystem = self._filesystem()
+            if self.scheme == "s3":
+                bucket, _, name = path.partition("/")
+                found = run(filesystem, filesystem._call_s3("head_object", Bucket=bucket, Key=name))
+                return ObjectStat(key, int(found["ContentLength"]), moment(found.get("LastModified")))
+            return described(key, require_object(path, run(filesystem, filesystem._info(path))))
+
+    def delete(self, key: str) -> None:
+        path = self._path(key)
+        with suppress(ObjectNotFoundError), self._translated(key):
+            filesystem = self._filesystem()
+            run(filesystem, filesystem._rm_file(path))
 
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
         below = f"{prefix}/" if check_prefix(prefix) else ""
@@ -148,50 +195,75 @@ class CloudBackend(RemoteBackend):
 
         return page_after
 
-    def _part_size_for(self, size: int | None) -> int:
-        needed = -(-(size or 0) // MAX_PARTS)
-        return max(self.part_size, -(-needed // CHUNK_SIZE) * CHUNK_SIZE)
-
-    def _upload_whole(self, key: str, path: str, content: bytes) -> int:
+    def _upload_whole(self, key: str, path: str, content: bytes, reader: Reader) -> int:
         with self._translated(key, writing=True):
             if not self._exclusive:
                 self._refuse_existing(key)
             filesystem = self._filesystem()
-            mode = "create" if self._exclusive else "overwrite"
-            run(filesystem, filesystem._pipe_file(path, content, mode=mode))
+            if self.scheme != "s3":
+                mode = "create" if self._exclusive else "overwrite"
+                run(filesystem, filesystem._pipe_file(path, content, mode=mode))
+                return len(content)
+            digests, destination = hashed(reader), self._destination(path)
+            sent = run(filesystem, put(destination, content, digests.sha256 if digests else None))
+        self._check_received(key, destination, [sent])
         return len(content)
 
-    def _upload_parts(self, key: str, path: str, head: bytes, reader: Reader, part_size: int, expected: int) -> int:
-        """Send part after part. What is written becomes an object only when the file is closed, at the very end."""
+    def _upload_parts(self, key: str, path: str, head: Head, reader: Reader, plan: Plan, expected: int) -> int:
+        """Send part after part, and read the next meanwhile. They become an object at the very end."""
         with self._translated(key, writing=True):
             self._look_before_sending(key)
-            file = self._filesystem().open(path, "xb" if self._exclusive else "wb", block_size=part_size)
+            destination = self._destination(path)
+            upload = MultipartUpload(destination)
+            upload.begin()
         try:
-            written = self._write(key, file, head, reader, expected)
+            with transfers().more((IN_FLIGHT - plan.in_flight) * plan.part_size) as more:
+                under_way = plan.in_flight * plan.part_size + more
+                for content in _parts(head, reader, part_sizes(plan.part_size, expected)):
+                    with self._translated(key, writing=True):
+                        upload.send(content)
+                        del content  # or it would be in memory while the next one is read
+                        upload.wait(at_most=under_way)
             with self._translated(key, writing=True):
-                file.close()
+                sent = upload.complete()
         except BaseException:
-            _abandon(file)
+            upload.abandon()
             raise
-        return written
+        self._check_received(key, destination, sent)
+        return upload.size
+
+    def _upload_stream(self, key: str, path: str, head: Head, reader: Reader, plan: Plan, expected: int) -> int:
+        """Write to a file of fsspec's. What is written becomes an object only when that is closed, at the very end."""
+        with self._translated(key, writing=True):
+            self._look_before_sending(key)
+            mode = "xb" if self._exclusive else "wb"
+            upload = StreamedUpload(self._filesystem().open(path, mode, block_size=plan.part_size), expected)
+        try:
+            for content in _parts(head, reader, repeat(CHUNK_SIZE)):
+                with self._translated(key, writing=True):
+                    upload.send(content)
+            with self._translated(key, writing=True):
+                upload.complete()
+        except BaseException:
+            upload.abandon()
+            raise
+        return upload.size
+
+    def _destination(self, path: str) -> Destination:
+        return Destination(self._filesystem(), path, exclusive=self._exclusive)
+
+    def _check_received(self, key: str, destination: Destination, sent: Iterable[Sent]) -> None:
+        """Read back what nobody has compared: the store does not know checksums, and there is no TLS."""
+        if destination.is_encrypted:
+            return
+        for piece in sent:
+            if not piece.is_confirmed and crc32(self.read(key, piece.start, piece.stop)) != piece.crc32:
+                raise changed_on_the_way(key)
 
     def _look_before_sending(self, key: str) -> None:
         """Refuse an existing key before the first part, not after the last, which is when stores look (or do not)."""
         with suppress(StorageAccessError) if self._exclusive else nullcontext():
             self._refuse_existing(key)
-
-    def _write(self, key: str, file: Any, head: bytes, reader: Reader, expected: int) -> int:
-        """Hand *head* and the rest of *reader* to *file* in small pieces: it collects them, and sends each part."""
-        written, piece, limit = 0, head, max(expected, _PARTS_OF_ONE_SIZE * file.blocksize)
-        while piece:
-            with self._translated(key, writing=True):
-                file.write(piece)
-            written += len(piece)
-            if written > limit:  # longer than expected: larger parts keep below the number that stores allow
-                file.blocksize *= 2
-                limit += _PARTS_OF_ONE_SIZE * file.blocksize
-            piece = read_fully(reader, CHUNK_SIZE)
-        return written
 
     def _require_store(self) -> None:
         filesystem = self._filesystem()
@@ -207,10 +279,12 @@ class CloudBackend(RemoteBackend):
             ) from error
 
 
-def _abandon(file: Any) -> None:
-    """Make sure that what was written of *file* never becomes an object: closing it would publish it."""
-    file.closed = True
-    try:
-        file.discard()
-    except Exception:  # the first error is the one to report; unfinished parts are the collector's
-        logger.warning("could not discard the unfinished upload of %s", getattr(file, "path", "?"), exc_info=True)
+def _parts(head: Head, reader: Reader, sizes: Iterator[int]) -> Iterator[bytes]:
+    """Give *head*, emptying it, and the rest of *reader* in pieces of *sizes*, the first of which is of the head."""
+    next(sizes)
+    yield head.pop()
+    for size in sizes:
+        if not (content := read_fully(reader, size)):
+            return
+        yield content
+        del content

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,10 +20,14 @@ from datajoint_file.config.secrets import reveal
 from datajoint_file.config.settings import StorageSettings
 from datajoint_file.errors import ConfigurationError
 from datajoint_file.storage.backend import StorageBackend
-from datajoint_file.storage.cloud import PART_SIZE, CloudBackend
+from datajoint_file.storage.cloud import CloudBackend
+from datajoint_file.storage.engines import engine_of
 from datajoint_file.storage.filesystem import FilesystemBackend
 from datajoint_file.storage.local import LocalBackend
+from datajoint_file.storage.objectstore import SMALL_PART_SIZE, ObstoreBackend
 from datajoint_file.storage.paging import PAGE_SIZE
+from datajoint_file.storage.parts import PART_SIZE
+from datajoint_file.storage.readback import UNCHECKED, ReadBackBackend, needs_reading_back
 from datajoint_file.storage.wrappers import LoggedBackend, ReadOnlyBackend
 
 _PACKAGES = {"s3": "datajoint-file[s3]", "gcs": "datajoint-file[gcs]", "azure": "datajoint-file[azure]"}
@@ -41,7 +46,7 @@ def open_backend(
     directory: Path | None = None,
     *,
     read_only: bool = False,
-    part_size: int = PART_SIZE,
+    part_size: int | None = None,
     page_size: int = PAGE_SIZE,
 ) -> StorageBackend:
     """Return the backend that *storage* describes. No I/O: the store is first asked when a verb is called.
@@ -56,24 +61,27 @@ def open_backend(
         Where relative paths of secrets start.
     read_only : bool
         Refuse to add and remove objects.
-    part_size : int
-        Bytes of one part of a large object in a bucket.
+    part_size : int or None
+        Bytes of one part of a large object in a bucket; as each engine does best if None.
     page_size : int
         Objects of one page when a bucket is listed.
 
     Raises
     ------
     ConfigurationError
-        If the backend's package is not installed, or nobody knows the protocol.
+        If the backend's package is not installed, nobody knows the protocol, or the engine that is asked for cannot do
+        what the settings say.
     """
     backend = _bare(storage, project, directory, part_size, page_size)
+    if storage.backend in UNCHECKED:
+        backend = ReadBackBackend(backend, lambda: needs_reading_back(storage, directory))
     if read_only:
         backend = ReadOnlyBackend(backend)
     return LoggedBackend(backend)
 
 
 def _bare(
-    storage: StorageSettings, project: str, directory: Path | None, part_size: int, page_size: int
+    storage: StorageSettings, project: str, directory: Path | None, part_size: int | None, page_size: int
 ) -> StorageBackend:
     if storage.backend == "file":
         return LocalBackend(anchored(storage.path or "", directory), project, storage.durability)
@@ -82,8 +90,18 @@ def _bare(
     root = str(reveal(storage.bucket or storage.container or storage.path, directory))
     connect = _connector(storage, protocol, directory)
     if storage.backend in _PROTOCOLS:
-        sizes = {"part_size": part_size, "page_size": page_size}
-        return CloudBackend(protocol, root, connect, exclusive=storage.exclusive_create, project=project, **sizes)
+        kind: Callable[..., CloudBackend] = CloudBackend
+        if engine_of(storage) == "obstore":
+            kind = partial(ObstoreBackend, small_part_size=part_size or SMALL_PART_SIZE)
+        return kind(
+            protocol,
+            root,
+            connect,
+            exclusive=storage.exclusive_create,
+            part_size=part_size or PART_SIZE,
+            page_size=page_size,
+            project=project,
+        )
     return FilesystemBackend(protocol, root, connect, project="" if storage.bucket else project)
 
 
@@ -120,11 +138,11 @@ def _filesystem_class(protocol: str) -> Any:
 
 
 def _merged(arguments: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
-    """Let *options* have the last word, within tables such as ``client_kwargs`` too."""
+    """Let *options* have the last word, within tables such as ``client_kwargs``, and tables in these, too."""
     merged = {**arguments, **options}
     for name in arguments.keys() & options.keys():
         if isinstance(arguments[name], dict) and isinstance(options[name], dict):
-            merged[name] = {**arguments[name], **options[name]}
+            merged[name] = _merged(arguments[name], options[name])
     return merged
 
 
@@ -133,12 +151,21 @@ def _plain_arguments(storage: StorageSettings, credentials: dict[str, Any]) -> d
 
 
 def _s3_arguments(storage: StorageSettings, credentials: dict[str, Any]) -> dict[str, Any]:
-    arguments = dict(credentials)
+    arguments = {**credentials, "config_kwargs": dict(_S3_CONFIG)}
     if storage.endpoint_url:
         arguments["endpoint_url"] = storage.endpoint_url
     if storage.region:
         arguments["client_kwargs"] = {"region_name": storage.region}
     return arguments
+
+
+_S3_CONFIG = {
+    # `multipart` sends checksums of its own: the client need not hash every byte a second time.
+    "s3": {"payload_signing_enabled": False},
+    "request_checksum_calculation": "when_required",
+    "response_checksum_validation": "when_required",
+    "max_pool_connections": 32,
+}
 
 
 def _gcs_arguments(storage: StorageSettings, credentials: dict[str, Any]) -> dict[str, Any]:

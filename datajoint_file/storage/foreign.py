@@ -17,6 +17,7 @@ from datajoint_file.errors import (
     StorageAccessError,
     StorageError,
     StorageUnavailableError,
+    UploadCorruptedError,
 )
 
 _CREDENTIAL_ERRORS = frozenset(
@@ -27,8 +28,10 @@ _CREDENTIAL_ERRORS = frozenset(
         "GoogleAuthError",
         "NoCredentialsError",
         "PartialCredentialsError",
+        "PermissionDeniedError",
         "ProfileNotFound",
         "TokenRetrievalError",
+        "UnauthenticatedError",
     }
 )
 _CONNECTION_ERRORS = frozenset(
@@ -47,6 +50,9 @@ _CONNECTION_ERRORS = frozenset(
 _NO_FILE = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 _EXISTS = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "BlobAlreadyExists", "ConditionNotMet", "412"})
 _NO_BUCKET = frozenset({"NoSuchBucket", "ContainerNotFound", "ContainerBeingDeleted"})
+_CHANGED = frozenset({"BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"})
+_NOT_IMPLEMENTED = frozenset({"NotImplemented", "501"})
+_OUT_OF_RANGE = frozenset({"InvalidRange", "416"})
 _REFUSED = frozenset(
     {
         "AccessDenied",
@@ -130,6 +136,16 @@ def translation(key: str, error: Exception, *, writing: bool = False) -> Storage
             f"{key}: the store refused the credentials or the operation ({text}). Check [storage.credentials]; a "
             "store that answers 403 for missing objects needs the right to list the bucket"
         )
+    if facts.codes & _CHANGED:
+        return UploadCorruptedError(
+            f"{key}: what reached the store is not what was sent ({text}); it was refused, and nothing was stored. "
+            "Insert the file again; if that happens repeatedly, a device between here and the store is broken"
+        )
+    if facts.codes & _NOT_IMPLEMENTED:
+        return StorageError(
+            f"{key}: the store cannot do what it was asked for ({text}). If it does not know checksums, let the client "
+            "sign every byte instead: [storage.options.config_kwargs] s3 = { payload_signing_enabled = true }"
+        )
     if facts.names & _CONNECTION_ERRORS or facts.codes & _UNAVAILABLE:
         return StorageUnavailableError(f"{key}: the store cannot be reached ({text}). Check endpoint_url and network")
     return StorageError(f"{key}: {text}")
@@ -141,8 +157,21 @@ def presentable(error: Exception) -> Exception | None:
     return None if any(_SECRETS.search(text) or _USER_OF_URL.search(text) for text in texts) else error
 
 
+def says_changed(error: Exception) -> bool:
+    """Tell whether the store refused bytes because they are not those that were sent."""
+    return bool(_facts(error).codes & _CHANGED)
+
+
+def says_out_of_range(error: Exception) -> bool:
+    """Tell whether the store has no bytes where they were asked for: the object ends before."""
+    # Azurite answers a range of an empty object with one that ends before it begins, which obstore cannot read.
+    return bool(_facts(error).codes & _OUT_OF_RANGE) or "for CONTENT_RANGE header" in str(error)
+
+
 def _says_exists(error: Exception, facts: _Facts) -> bool:
     """Tell whether the store refused to replace an object. adlfs says so for every conflict; the code says which."""
+    if "AlreadyExistsError" in facts.names:
+        return True
     return bool(facts.codes & _EXISTS) or (isinstance(error, FileExistsError) and not facts.codes)
 
 
@@ -168,12 +197,32 @@ def _codes(error: BaseException) -> Iterator[str]:
         value: Any = getattr(error, attribute, None)
         if isinstance(value, int | str):
             yield str(getattr(value, "value", value))
+    yield from _codes_of_obstore(str(error))
     if type(error) is OSError and str(error).startswith("Forbidden: "):  # all that gcsfs makes of a 403
         yield "403"
+
+
+_OBSTORE_STATUS = re.compile(r"Server returned non-2xx status code: (\d{3})")
+_OBSTORE_CODE = re.compile(r"<Code>(\w+)</Code>")
+_OBSTORE_UNREACHED = re.compile(r" - HTTP error: |\bHttpError \{")
+_OBSTORE_BEYOND = re.compile(r"Wanted range starting at \d+, but object was only")
+_OBSTORE_XML = re.compile(r"<\?xml.*?<Code>(\w*)</Code>\s*(?:<Message>([^<]*)</Message>)?.*</Error>", re.DOTALL)
+
+
+def _codes_of_obstore(said: str) -> Iterator[str]:
+    """Give what obstore puts into its messages, which is all that it keeps."""
+    if status := _OBSTORE_STATUS.search(said):
+        yield status[1]
+        yield from _OBSTORE_CODE.findall(said)
+    elif _OBSTORE_UNREACHED.search(said):
+        yield "OperationTimedOut"
+    elif _OBSTORE_BEYOND.search(said):
+        yield "416"
 
 
 def scrubbed(error: Exception) -> str:
     """Return what *error* says, on one short line, without what could be a credential."""
     said = str(error).partition("\nContent:")[0]  # azure repeats itself in XML
+    said = _OBSTORE_XML.sub(r"\1: \2", said.partition("\nDebug source:")[0])  # as obstore does in Rust
     text = " ".join(f"{type(error).__name__}: {said}".split())
     return _SECRETS.sub(r"\1***", _USER_OF_URL.sub("//***@", text))[:500]

@@ -6,27 +6,20 @@ Published by link, so that a name is either absent or complete; flushed to the d
 from __future__ import annotations
 
 import os
-import secrets
 import stat as stat_module
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 from datajoint_file.errors import ObjectNotFoundError, StorageError, StorageUnavailableError, UnsafePathError
 from datajoint_file.keys import check_object_key
-from datajoint_file.storage.backend import CHUNK_SIZE, Capabilities, ObjectStat, Reader, UnfinishedUpload
-from datajoint_file.storage.posix import (
-    flush_directory,
-    make_read_only,
-    mode_of,
-    publish,
-    translation,
-    write_all,
-)
+from datajoint_file.storage.backend import Capabilities, ObjectStat, Reader, UnfinishedUpload
+from datajoint_file.storage.copying import COPY_ABOVE
+from datajoint_file.storage.posix import flush_directory, mode_of, translation
+from datajoint_file.storage.publishing import LocalGroup, remove_if_empty
 from datajoint_file.storage.shared import (
-    PARTIAL_PREFIX,
     DerivedVerbs,
     check_partial,
     check_prefix,
@@ -37,8 +30,8 @@ from datajoint_file.storage.shared import (
 )
 from datajoint_file.storage.walking import DiskWalk
 
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-_ATTEMPTS = 10
+_WORKERS = 2
+"""One copies and hashes while another waits for the disk. Tiny files go one after the other, in a group."""
 
 
 class LocalBackend(DerivedVerbs):
@@ -68,22 +61,20 @@ class LocalBackend(DerivedVerbs):
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities("file", atomic_create=True, lists_unfinished=True)
+        return Capabilities("file", True, lists_unfinished=True, workers=_WORKERS, group_below=COPY_ABOVE)
 
     def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
-        path = self._path(key)
-        with self._translated(key):
-            partial, descriptor = self._create_partial(path.parent)
-            status = os.fstat(descriptor)
+        group = self.group()
         try:
-            written = self._write(key, descriptor, reader)
-            with self._translated(key):
-                publish(partial, path)
-                self._flush_directory(path.parent)
+            written = group.upload(key, reader, size)
+            group.settle()
         except BaseException:
-            self._discard(partial, path, status)
+            group.discard()
             raise
         return written
+
+    def group(self) -> LocalGroup:
+        return LocalGroup(self.root, self._flushes, self._path, _Translated, self._require_root)
 
     def open(
         self,
@@ -93,23 +84,23 @@ class LocalBackend(DerivedVerbs):
         cache_type: str | None = None,
         cache_options: dict[str, Any] | None = None,
     ) -> BinaryIO:
-        with self._translated(key):
+        with _Translated(key):
             return open(self._regular(key), "rb", opener=_open_no_link)
 
     def stat(self, key: str) -> ObjectStat:
-        with self._translated(key):
+        with _Translated(key):
             return _described(key, os.lstat(self._regular(key)))
 
     def delete(self, key: str) -> None:
-        with self._translated(key), suppress(ObjectNotFoundError, FileNotFoundError, NotADirectoryError):
+        with _Translated(key), suppress(ObjectNotFoundError, FileNotFoundError, NotADirectoryError):
             path = self._regular(key)
             path.unlink()
             self._flush_directory(path.parent)
-            self._remove_if_empty(path.parent)
+            remove_if_empty(path.parent, self.root)
 
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
         path, prefix = self._place(prefix)
-        with self._translated(prefix):
+        with _Translated(prefix):
             mode = mode_of(path)
             if stat_module.S_ISREG(mode):
                 with suppress(ObjectNotFoundError):  # deleted since
@@ -120,7 +111,7 @@ class LocalBackend(DerivedVerbs):
 
     def unfinished(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
         path, prefix = self._place(prefix)
-        with self._translated(prefix):
+        with _Translated(prefix):
             deep = stat_module.S_ISDIR(mode_of(path)) or path == self.root
             if not deep:
                 path, prefix = path.parent, prefix.rpartition("/")[0]
@@ -129,13 +120,13 @@ class LocalBackend(DerivedVerbs):
 
     def discard(self, upload: UnfinishedUpload) -> None:
         key = check_partial(upload)
-        with self._translated(key), suppress(FileNotFoundError, NotADirectoryError):
+        with _Translated(key), suppress(FileNotFoundError, NotADirectoryError):
             path = self._path(f"{upload.key}/any").with_name(upload.id)
             self._require_root()
             if stat_module.S_ISREG(os.lstat(path).st_mode):
                 path.unlink()
                 self._flush_directory(path.parent)
-                self._remove_if_empty(path.parent)
+                remove_if_empty(path.parent, self.root)
 
     def url(self, key: str) -> str:
         return self._named(check_object_key(key)).absolute().as_uri()
@@ -144,7 +135,7 @@ class LocalBackend(DerivedVerbs):
         """Return the path of *prefix*, and its key: the project if it is empty. The root must be there."""
         prefix = check_prefix(prefix) or self.project
         path = self._path(prefix) if "/" in prefix else self._named(prefix)
-        with self._translated(prefix):
+        with _Translated(prefix):
             self._require_root()
         return path, prefix
 
@@ -159,9 +150,21 @@ class LocalBackend(DerivedVerbs):
     def _path(self, key: str) -> Path:
         """Return the file of *key*, refusing what would leave the root, by name or through a planted link."""
         path = self._named(check_object_key(key))
-        if not Path(os.path.realpath(path.parent)).is_relative_to(os.path.realpath(self.root)):
+        if self._has_link(path.parent) and not _is_inside(path.parent, self.root):
             raise UnsafePathError(f"path = {key!r} leaves the project's directory through a symbolic link")
         return path
+
+    def _has_link(self, directory: Path) -> bool:
+        """Tell whether a directory below the root, on the way to *directory*, is a symbolic link."""
+        below = str(self.root)
+        for name in directory.parts[len(self.root.parts) :]:
+            below = f"{below}/{name}"  # a hundred thousand times a second: no Path is made
+            try:
+                if stat_module.S_ISLNK(os.lstat(below).st_mode):
+                    return True
+            except OSError:
+                return False  # it is not there, and nothing is below it
+        return False
 
     def _regular(self, key: str) -> Path:
         path = self._path(key)
@@ -177,77 +180,36 @@ class LocalBackend(DerivedVerbs):
                 f"For a new project create it with `mkdir -p {self.root}`"
             )
 
-    def _create_partial(self, directory: Path) -> tuple[Path, int]:
-        """Open a new file in *directory*, which is made if need be.
-
-        Whoever deletes the last object of a directory removes it too, also at this moment: then it is made again.
-        """
-        partial = directory / f"{PARTIAL_PREFIX}{secrets.token_hex(8)}"
-        for _ in range(_ATTEMPTS):
-            with suppress(FileNotFoundError, FileExistsError, NotADirectoryError):
-                self._make_directory(directory)
-                return partial, os.open(partial, _CREATE, 0o666)
-        self._require_root()
-        raise StorageError(f"{directory} cannot be made: a file is in its place, or another process keeps removing it")
-
-    def _make_directory(self, directory: Path) -> None:
-        """Create *directory* below the root, and flush the entry of each directory that is new."""
-        self._require_root()
-        missing = []
-        while not directory.is_dir():
-            missing.append(directory)
-            directory = directory.parent
-        for new in reversed(missing):
-            new.mkdir(exist_ok=True)
-            self._flush_directory(new.parent)
-
-    def _write(self, key: str, descriptor: int, reader: Reader) -> int:
-        """Copy *reader* into the open file, flush it, make it read-only. Errors of *reader* come through."""
-        written = 0
-        with os.fdopen(descriptor, "wb", buffering=0) as file:
-            while chunk := reader.read(CHUNK_SIZE):
-                with self._translated(key):
-                    written += write_all(file, chunk)
-            with self._translated(key):
-                make_read_only(file.fileno())
-                if self._flushes:
-                    os.fsync(file.fileno())
-        return written
-
     def _flush_directory(self, directory: Path) -> None:
         if self._flushes:
             flush_directory(directory)
 
-    def _discard(self, partial: Path, path: Path, status: os.stat_result) -> None:
-        """Remove what an upload left, under its final name too if it got that far, and nothing else."""
-        with suppress(OSError):
-            partial.unlink()
-        with suppress(OSError):
-            if os.path.samestat(os.lstat(path), status):
-                path.unlink()
-        self._remove_if_empty(partial.parent)
 
-    def _remove_if_empty(self, directory: Path) -> None:
-        """Remove an object's own directory, which no other write shares. Parents stay: others may be adding to them."""
-        if directory != self.root:
-            with suppress(OSError):
-                directory.rmdir()
+class _Translated:
+    """Turns errors of the operating system into this package's, about an object. No generator: they cost time."""
 
-    @contextmanager
-    def _translated(self, key: str) -> Iterator[None]:
-        """Turn errors of the operating system into this package's, about the object *key*."""
-        try:
-            yield
-        except StorageError as error:
-            error.key = error.key or key
-            raise
-        except OSError as error:
-            raise translation(key, error).of(key) from error
+    __slots__ = ("_key",)
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, StorageError):
+            error.key = error.key or self._key
+        elif isinstance(error, OSError):
+            raise translation(self._key, error).of(self._key) from error
 
 
 def _open_no_link(path: str, flags: int) -> int:
     """Open for `open`, which gives the file its path as a name: tifffile and others look at it."""
     return os.open(path, flags | os.O_NOFOLLOW)
+
+
+def _is_inside(directory: Path, root: Path) -> bool:
+    return Path(os.path.realpath(directory)).is_relative_to(os.path.realpath(root))
 
 
 def _described(key: str, status: os.stat_result) -> ObjectStat:

@@ -10,6 +10,7 @@ import io
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from typing import Any, BinaryIO, cast
 
 from datajoint_file.errors import (
@@ -24,10 +25,14 @@ from datajoint_file.keys import check_object_key
 from datajoint_file.storage.backend import ObjectStat
 from datajoint_file.storage.foreign import presentable, scrubbed, translation
 from datajoint_file.storage.forks import keep_from_children
+from datajoint_file.storage.readahead import ReadAheadFile, cache_of
 from datajoint_file.storage.shared import DerivedVerbs, ForwardedFile, moment, refuse_partial
 
 READ_BLOCK_SIZE = 4 * 2**20
 """Bytes that reading fetches ahead, unless told otherwise."""
+
+_RANGED = frozenset({"s3", "gs", "abfs"})
+"""Schemes of stores that are read in ranges, one request each; the files of others are read as fsspec opens them."""
 
 _TIME_FIELDS = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")
 
@@ -61,6 +66,8 @@ class RemoteBackend(DerivedVerbs):
         cache_type: str | None = None,
         cache_options: dict[str, Any] | None = None,
     ) -> BinaryIO:
+        if self.scheme in _RANGED:
+            return self._open_ranged(key, block_size, cache_type, cache_options)
         options = {
             "block_size": block_size or READ_BLOCK_SIZE,
             "cache_type": cache_type or "readahead",
@@ -70,6 +77,14 @@ class RemoteBackend(DerivedVerbs):
         with self._translated(key):
             file = self._opened(path, options)
         return cast("BinaryIO", io.BufferedReader(_RemoteFile(file, lambda: self._translated(key))))
+
+    def _open_ranged(
+        self, key: str, block_size: int | None, cache_type: str | None, cache_options: dict[str, Any] | None
+    ) -> BinaryIO:
+        size = self.stat(key).size
+        with self._translated(key):
+            cache = cache_of(partial(self.read, key), size, block_size, cache_type, cache_options)
+        return cast("BinaryIO", ReadAheadFile(cache, size))
 
     def stat(self, key: str) -> ObjectStat:
         path = self._path(key)

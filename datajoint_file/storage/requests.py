@@ -1,12 +1,13 @@
 """Requests to fsspec's asynchronous filesystems: made in their thread, waited for in the caller's.
 
-What is asked for, and what the errors mean, is for `cloud` and `paging`.
+What is asked for, and what the errors mean, is for `cloud`, `multipart` and `paging`.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
 Answer = TypeVar("Answer")
@@ -14,34 +15,66 @@ Answer = TypeVar("Answer")
 
 def run(filesystem: Any, request: Coroutine[Any, Any, Answer]) -> Answer:
     """Run *request* on the filesystem's thread and wait for it. An interrupt stops it; fsspec would let it go on."""
-    stoppable = _Stoppable(request)
+    running = Request(filesystem, request)
     try:
-        return asyncio.run_coroutine_threadsafe(stoppable.run(), filesystem.loop).result()
+        running.begin()
+        return running.answer.result()
     except BaseException:
-        stoppable.stop(filesystem.loop)
+        running.stop()
         raise
 
 
-class _Stoppable(Generic[Answer]):
-    """A request that can be stopped at any moment, also by an interrupt that comes while it is being handed over.
+class Request(Generic[Answer]):
+    """A request that goes on while its caller does other things, and that can be stopped at any moment.
 
-    The future that asyncio gives back comes too late for that: the request may have been sent by then.
+    Also by an interrupt that comes while it is being handed over: what asyncio gives back for such a request comes too
+    late for that, it may have been sent by then.
+
+    Parameters
+    ----------
+    filesystem : fsspec filesystem
+        In whose thread it runs.
+    request : coroutine
+        What to do.
+
+    Attributes
+    ----------
+    answer : Future
+        Is done when nothing of the request runs any more: with what it gave, what it raised, or `CancelledError`.
     """
 
-    def __init__(self, request: Coroutine[Any, Any, Answer]) -> None:
+    def __init__(self, filesystem: Any, request: Coroutine[Any, Any, Answer]) -> None:
+        self.answer: Future[Answer] = Future()
+        self._loop = filesystem.loop
         self._request = request
-        self._task: asyncio.Task[Any] | None = None
+        self._task: asyncio.Task[Answer] | None = None
         self._is_stopped = False
 
-    async def run(self) -> Answer:
-        self._task = asyncio.current_task()
-        if self._is_stopped:
-            self._request.close()
-            raise asyncio.CancelledError
-        return await self._request
+    def begin(self) -> None:
+        """Hand the request over. Returns at once."""
+        self._loop.call_soon_threadsafe(self._begin)
 
-    def stop(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Cancel the request, if it runs; or keep it from running."""
+    def stop(self) -> None:
+        """Cancel the request, if it runs; or keep it from running. Returns at once; ``answer`` tells when it ends."""
         self._is_stopped = True
+        self._loop.call_soon_threadsafe(self._cancel)
+
+    def _begin(self) -> None:
+        if not self._is_stopped:
+            self._task = asyncio.get_running_loop().create_task(self._request)
+            self._task.add_done_callback(self._end)
+
+    def _cancel(self) -> None:
         if self._task is not None:
-            loop.call_soon_threadsafe(self._task.cancel)
+            self._task.cancel()
+        elif not self.answer.done():
+            self._request.close()
+            self.answer.set_exception(asyncio.CancelledError())
+
+    def _end(self, task: asyncio.Task[Answer]) -> None:
+        if task.cancelled():
+            self.answer.set_exception(asyncio.CancelledError())
+        elif (error := task.exception()) is not None:
+            self.answer.set_exception(error)
+        else:
+            self.answer.set_result(task.result())

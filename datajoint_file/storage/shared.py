@@ -23,14 +23,24 @@ from datajoint_file.storage.backend import (
     Reader,
     StorageBackend,
     UnfinishedUpload,
+    UploadGroup,
 )
+from datajoint_file.storage.budget import transfers
 
 PARTIAL_PREFIX = "~partial-"
 """Begins the name of a file that is being written; `keys.encode_component` makes no component that begins so."""
 
 
 class DerivedVerbs(StorageBackend):
-    """``exists`` and ``download``, made of ``stat`` and ``open``."""
+    """The verbs that follow from others: ``exists``, ``read``, ``group`` and ``download``."""
+
+    def group(self) -> UploadGroup:
+        return _SingleUploads(self)
+
+    def read(self, key: str, start: int, stop: int) -> bytes:
+        with self.open(key) as file:
+            file.seek(start)
+            return read_fully(file, stop - start)
 
     def exists(self, key: str) -> bool:
         try:
@@ -49,8 +59,26 @@ class DerivedVerbs(StorageBackend):
             return target.tell()
 
 
+class _SingleUploads:
+    """A group of a store that has nothing to gain from one: each object is there at once."""
+
+    def __init__(self, backend: StorageBackend) -> None:
+        self._backend = backend
+
+    def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
+        return self._backend.upload(key, reader, size)
+
+    def settle(self) -> None:
+        """Nothing is left to do."""
+
+    def discard(self) -> None:
+        """Nothing is left behind."""
+
+
 class DelegatingBackend(DerivedVerbs):
     """A backend that passes every verb to another one; wrappers change one thing each.
+
+    ``group`` and ``read`` are not passed on, but made of ``upload`` and ``open``, which a wrapper may have changed.
 
     Parameters
     ----------
@@ -194,11 +222,12 @@ def moment(value: Any) -> datetime | None:
 
 def read_fully(reader: Reader, size: int) -> bytes:
     """Return *size* bytes of *reader*, which may give them in smaller pieces; fewer only at the end."""
-    first = reader.read(size)
-    if not first or len(first) >= size:
-        return first
-    pieces, missing = [first], size - len(first)
-    while missing and (piece := reader.read(missing)):
-        pieces.append(piece)
-        missing -= len(piece)
+    with transfers().reading():
+        first = reader.read(size)
+        if not first or len(first) >= size:
+            return first
+        pieces, missing = [first], size - len(first)
+        while missing and (piece := reader.read(missing)):
+            pieces.append(piece)
+            missing -= len(piece)
     return b"".join(pieces)

@@ -8,12 +8,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, BinaryIO
 
 from datajoint_file.errors import ReadOnlyStorageError
-from datajoint_file.storage.backend import Capabilities, ObjectStat, Reader, UnfinishedUpload
+from datajoint_file.storage.backend import Capabilities, ObjectStat, Reader, UnfinishedUpload, UploadGroup
 from datajoint_file.storage.shared import DelegatingBackend
 
 logger = logging.getLogger("datajoint_file.storage")
@@ -28,6 +27,9 @@ class ReadOnlyBackend(DelegatingBackend):
 
     def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
         raise _refusal(key)
+
+    def read(self, key: str, start: int, stop: int) -> bytes:
+        return self.inner.read(key, start, stop)
 
     def delete(self, key: str) -> None:
         raise _refusal(key)
@@ -47,9 +49,16 @@ class LoggedBackend(DelegatingBackend):
         with _logged("upload", key):
             return self.inner.upload(key, reader, size)
 
+    def group(self) -> UploadGroup:
+        return _LoggedGroup(self.inner.group())
+
     def open(self, key: str, **options: Any) -> BinaryIO:
         with _logged("open", key):
             return self.inner.open(key, **options)
+
+    def read(self, key: str, start: int, stop: int) -> bytes:
+        with _logged("read", key):
+            return self.inner.read(key, start, stop)
 
     def stat(self, key: str) -> ObjectStat:
         with _logged("stat", key):
@@ -72,11 +81,36 @@ class LoggedBackend(DelegatingBackend):
             self.inner.discard(upload)
 
 
-@contextmanager
-def _logged(verb: str, key: str) -> Iterator[None]:
-    start, outcome = time.perf_counter(), "failed"
-    try:
-        yield
-        outcome = "done"
-    finally:
-        logger.debug("%s %s %s in %.3f s", verb, key, outcome, time.perf_counter() - start)
+class _LoggedGroup:
+    """A group whose verbs are logged."""
+
+    def __init__(self, inner: UploadGroup) -> None:
+        self._inner = inner
+
+    def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
+        with _logged("upload", key):
+            return self._inner.upload(key, reader, size)
+
+    def settle(self) -> None:
+        with _logged("settle", "a group of uploads"):
+            self._inner.settle()
+
+    def discard(self) -> None:
+        self._inner.discard()
+
+
+class _logged:  # noqa: N801 - used like a function; a generator would cost every small file some microseconds
+    """Log how a verb ends, and when."""
+
+    __slots__ = ("_key", "_start", "_verb")
+
+    def __init__(self, verb: str, key: str) -> None:
+        self._verb = verb
+        self._key = key
+
+    def __enter__(self) -> None:
+        self._start = time.perf_counter()
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, traceback: object) -> None:
+        outcome = "done" if kind is None else "failed"
+        logger.debug("%s %s %s in %.3f s", self._verb, self._key, outcome, time.perf_counter() - self._start)

@@ -21,6 +21,7 @@ from datajoint_file.errors import (
     brief,
     printable,
 )
+from datajoint_file.fetching import RANGE_SIZE, fetch
 from datajoint_file.metadata import FileMetadata
 from datajoint_file.pipeline import Pipeline
 from datajoint_file.progress import Advance
@@ -107,6 +108,20 @@ def _examine(backend: StorageBackend, metadata: FileMetadata, level: Level, adva
 
 
 def _examine_content(backend: StorageBackend, metadata: FileMetadata, advance: Advance) -> Problem | None:
+    if backend.capabilities.ranges == 1:
+        return _examine_stream(backend, metadata, advance)
+    if metadata.size > RANGE_SIZE and (problem := _size_problem(metadata, backend.stat(metadata.path).size)):
+        return problem  # no byte of it need be read
+    try:
+        fetch(backend, metadata, lambda *_: None, advance)
+    except SizeMismatchError:
+        return _size_problem(metadata, backend.stat(metadata.path).size)
+    except HashMismatchError as error:
+        return Problem("hash", metadata.hash, error.found)
+    return None
+
+
+def _examine_stream(backend: StorageBackend, metadata: FileMetadata, advance: Advance) -> Problem | None:
     with backend.open(metadata.path) as file:
         size = file.seek(0, os.SEEK_END)
         if size != metadata.size:  # no byte of it need be read

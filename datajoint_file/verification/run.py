@@ -6,60 +6,34 @@ It mends and deletes nothing. How one object is examined stands in `objects`; wh
 from __future__ import annotations
 
 import hashlib
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from operator import itemgetter
 
+from datajoint_file.addresses import PipelineAddress
+from datajoint_file.errors import ConfigurationError, WorkerError
 from datajoint_file.metadata import FileMetadata
 from datajoint_file.pipeline import Pipeline
 from datajoint_file.progress import Advance
 from datajoint_file.verification.budget import Budget
+from datajoint_file.verification.examining import UNREACHABLE_LIMIT, Delegated, Examination, Meter, Threads
 from datajoint_file.verification.findings import Finding
-from datajoint_file.verification.objects import Level, Problem, examine
+from datajoint_file.verification.objects import Level, Problem
 from datajoint_file.verification.rows import FileValue, ListedRow
-
-UNREACHABLE_LIMIT = 10
-"""After so many objects in a row about which the store could not be asked, a run stops: it is the store, not they."""
 
 _WINDOW = 1_000
 """Rows begun and not yet settled, at most: while one large object is read, others go on."""
+
+_DELEGATED_WINDOW = 30_000
+"""The same with an executor: as many as its workers may have, and half as many that others wait for."""
 
 _REMEMBERED = 500_000
 """Objects to remember as fine, at least: another row that names one is not a reason to read it again."""
 
 _IDLE_SECONDS = 30.0
-
-
-class _Meter:
-    """Counts bytes for all workers, and stops them when the run is given up.
-
-    Parameters
-    ----------
-    advance : callable
-        Told the same, one call at a time.
-    """
-
-    def __init__(self, advance: Advance) -> None:
-        self.bytes = 0
-        self.is_stopping = False
-        self._advance = advance
-        self._lock = threading.Lock()
-
-    def advance(self, count: int) -> None:
-        """Count, or end the worker that calls."""
-        if self.is_stopping:
-            raise _StoppedError
-        with self._lock:
-            self.bytes += count
-            self._advance(count)
-
-
-class _StoppedError(Exception):
-    """Ends a worker whose result nobody waits for."""
 
 
 @dataclass(slots=True)
@@ -73,7 +47,7 @@ class _Begun:
 
 @dataclass(slots=True)
 class _Check:
-    """An object that is being examined, and the values that name it."""
+    """An object that is being examined, the bytes of it that will be read, and the values that name it."""
 
     identity: bytes
     size: int
@@ -104,9 +78,13 @@ class Verification:
     level : {"exists", "size", "content"}
         How closely to look.
     workers : int
-        Objects examined at a time.
+        Objects examined at a time; by each order to an executor, if there is one that works in other processes.
     budget : Budget
         When to stop.
+    executor : concurrent.futures.Executor or None
+        Whose workers examine the objects; threads of this process if there is none.
+    address_of : callable
+        Gives the address by which workers find a pipeline.
     advance : callable
         Told how many bytes have been read, one call at a time.
     tell : callable
@@ -126,6 +104,8 @@ class Verification:
         workers: int,
         budget: Budget,
         *,
+        executor: Executor | None = None,
+        address_of: Callable[[Pipeline], PipelineAddress] = lambda pipeline: PipelineAddress("", pipeline.project),
         advance: Advance = lambda _: None,
         tell: Callable[[Finding], object] = lambda _: None,
         idle: Callable[[], object] = lambda: None,
@@ -140,10 +120,13 @@ class Verification:
         self._budget = budget
         self._tell = tell
         self._idle = idle
-        self._meter = _Meter(advance)
+        self._executor = executor
+        self._address_of = address_of
+        self._window = _WINDOW if executor is None else _DELEGATED_WINDOW
+        self._meter = Meter(advance)
+        self._planned = 0
         self._start = time.monotonic()
         self._begun: deque[_Begun] = deque()
-        self._checks: dict[Future[Problem | None], _Check] = {}
         self._by_identity: dict[bytes, _Check] = {}
         self._fine = _Remembered()
         self._bad: dict[bytes, Problem] = {}
@@ -166,49 +149,70 @@ class Verification:
         """Check the files of *rows* until they end, the budget is used up, or the store is gone.
 
         Rows are taken as they are needed. What was begun is finished, except when this is interrupted by an exception.
+
+        Raises
+        ------
+        ConfigurationError
+            If workers have no configuration of the pipeline, before one of them has examined anything.
         """
-        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="verify")
+        examination = self._examination()
         try:
-            self._take(rows, pool)
+            self._take(rows, examination)
+        except (WorkerError, ConfigurationError) as error:
+            if isinstance(error, ConfigurationError) and not self.checked:
+                raise
+            self.is_complete = False  # what was found so far must not be lost
+            self.interruption = str(error)
         finally:
-            self._meter.is_stopping = True
-            pool.shutdown(cancel_futures=True)
+            examination.close()
             self.seconds = time.monotonic() - self._start
         if not self.interruption:
             self._settle_suspects()
         self.position = None if self._last is None else self._last.position()
 
-    def _take(self, rows: Iterable[ListedRow], pool: ThreadPoolExecutor) -> None:
+    def _examination(self) -> Examination:
+        if self._executor is None:
+            return Threads(self._level, self._workers, self._meter)
+        return Delegated(self._executor, self._address_of, self._level, self._workers, self._meter)
+
+    def _take(self, rows: Iterable[ListedRow], examination: Examination) -> None:
         self.is_complete = True
         for row in rows:
-            if not self._may_begin():
+            if not self._may_begin(examination):
                 self.is_complete = False
                 break
-            self._begin(row, pool)
-            while self._is_full() and not self.interruption:
-                self._wait()
+            self._begin(row, examination)
+            while self._is_full(examination) and not self.interruption:
+                self._wait(examination)
             if self.interruption:
                 break
-        while self._checks and not self.interruption:
-            self._wait()
+        self._wait_for_all(examination)
         self.is_complete = self.is_complete and not self.interruption
 
-    def _is_full(self) -> bool:
-        return len(self._checks) >= 2 * self._workers or (bool(self._checks) and len(self._begun) >= _WINDOW)
+    def _is_full(self, examination: Examination) -> bool:
+        return examination.is_full or (bool(self._by_identity) and len(self._begun) >= self._window)
 
-    def _may_begin(self) -> bool:
+    def _wait_for_all(self, examination: Examination) -> None:
+        if not self.interruption:
+            examination.flush()
+        while self._by_identity and not self.interruption:
+            self._wait(examination)
+
+    def _may_begin(self, examination: Examination) -> bool:
         """Tell whether there is budget for another row, waiting where what is being read decides it."""
         if not self._row_count:
             return True  # each run gets on, however small its budget
-        while not (allows := self._allows()) and self._checks and not self.interruption:
-            self._wait()
+        if not self._allows():
+            examination.flush()
+        while not (allows := self._allows()) and self._by_identity and not self.interruption:
+            self._wait(examination)
         return allows
 
     def _allows(self) -> bool:
-        planned = sum(check.size for check in self._checks.values()) if self._level == "content" else 0
+        planned = self._planned if self._level == "content" else 0
         return self._budget.allows(self.bytes + planned, time.monotonic() - self._start)
 
-    def _begin(self, row: ListedRow, pool: ThreadPoolExecutor) -> None:
+    def _begin(self, row: ListedRow, examination: Examination) -> None:
         begun = _Begun(self._row_count, row, len(row.values))
         self._row_count += 1
         self._begun.append(begun)
@@ -216,10 +220,10 @@ class Verification:
             if value.metadata is None:
                 self._settle(begun, value, Problem("row", "the description of a stored file", value.fault))
             else:
-                self._look_up(begun, value, value.metadata, pool)
+                self._look_up(begun, value, value.metadata, examination)
         self._advance_position()
 
-    def _look_up(self, begun: _Begun, value: FileValue, metadata: FileMetadata, pool: ThreadPoolExecutor) -> None:
+    def _look_up(self, begun: _Begun, value: FileValue, metadata: FileMetadata, examination: Examination) -> None:
         """Settle *value* if its object is known already, else have the object examined."""
         identity = _identity(begun.row.pipeline, metadata)
         if identity in self._fine:
@@ -230,20 +234,21 @@ class Verification:
             self._by_identity[identity].values.append((begun, value))
         else:
             check = self._by_identity[identity] = _Check(identity, metadata.size, [(begun, value)])
-            future = pool.submit(examine, begun.row.pipeline, metadata, self._level, self._meter.advance)
-            self._checks[future] = check
+            self._planned += check.size
+            examination.begin(check, begun.row.pipeline, metadata)
 
-    def _wait(self) -> None:
-        """Wait for the next object, and settle the values that name it."""
-        done, _ = wait(self._checks, timeout=_IDLE_SECONDS, return_when=FIRST_COMPLETED)
-        if not done:
-            self._idle()
-        for future in [future for future in self._checks if future in done]:  # as they were begun, for those who watch
+    def _wait(self, examination: Examination) -> None:
+        """Wait for the next objects, and settle the values that name them."""
+        is_idle = True
+        for check, problem in examination.wait(_IDLE_SECONDS):
+            is_idle = False
+            del self._by_identity[check.identity]
+            self._planned -= check.size
+            self._conclude(check, problem)
             if self.interruption:
                 break
-            check = self._checks.pop(future)
-            del self._by_identity[check.identity]
-            self._conclude(check, future.result())
+        if is_idle:
+            self._idle()
         self._advance_position()
 
     def _conclude(self, check: _Check, problem: Problem | None) -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import datajoint_file
+from datajoint_file.cli import main
 
 from .conftest import Process, Run
 
@@ -55,3 +56,12 @@ def test_datajoint_log_does_not_get_between_the_lines_of_json(process: Process, 
     result = process("init", "--json")
     assert json.loads(result.stdout)["written"] == str(directory / "datajoint.toml")
     assert result.stderr == ""
+
+
+def test_help_says_of_every_command_what_the_command_says(run: Run) -> None:
+    shown = run("--help").output.split("Commands:")[1]
+    for name, command in main.commands.items():
+        assert f"  {name} " in shown
+        assert command.short_help
+        assert command.short_help in shown
+    assert len(shown.strip().splitlines()) == len(main.commands)

@@ -52,9 +52,10 @@ def scripted_server(*replies: Reply) -> Iterator[Script]:
             self.send_header("Content-Type", reply.content_type)
             self.send_header("Content-Length", str(len(reply.body)))
             self.end_headers()
-            self.wfile.write(reply.body)
+            if self.command != "HEAD":
+                self.wfile.write(reply.body)
 
-        do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815
+        do_POST = do_PUT = do_DELETE = do_HEAD = do_GET  # noqa: N815
 
         def log_message(self, *arguments: Any) -> None:
             """Keep quiet."""

@@ -16,8 +16,9 @@ from datajoint_file.errors import StorageAccessError
 from datajoint_file.storage import StorageBackend
 from datajoint_file.storage.cloud import CloudBackend
 from datajoint_file.storage.factory import _connector
-from datajoint_file.testing import NetworkTests, RawStore, StorageBackendTests
-from tests.contract.conftest import PAGE_SIZE, PART_SIZE, PROJECT, backend_of
+from datajoint_file.storage.objectstore import ObstoreBackend
+from datajoint_file.testing import NetworkTests, RawStore
+from tests.contract.conftest import PAGE_SIZE, PART_SIZE, PROJECT, RacesOfUntold, backend_of, engine_backend
 from tests.contract.stores import AzureStore
 from tests.projects import unique
 from tests.servers.environment import NOWHERE
@@ -33,7 +34,7 @@ class ImpatientAzure(AzureBlobFileSystem):  # type: ignore[misc]
         self.service_client = BlobServiceClient.from_connection_string(self.connection_string, retry_total=0)
 
 
-class TestAzure(StorageBackendTests, NetworkTests):
+class TestAzure(RacesOfUntold, NetworkTests):
     part_size = PART_SIZE
     page_size = PAGE_SIZE
 
@@ -49,22 +50,27 @@ class TestAzure(StorageBackendTests, NetworkTests):
     def secrets(self, azure_storage: dict[str, Any]) -> tuple[str, ...]:
         return (_part(azure_storage, "AccountKey"), WRONG_KEY)
 
-    @pytest.fixture
-    def missing_bucket(self, azure_storage: dict[str, Any]) -> StorageBackend:
-        return backend_of(azure_storage, container="no-such-container")
+    @pytest.fixture(autouse=True)
+    def _obstore_does_not_look_at_the_end(self, engine: str) -> None:
+        self.races_in_parts = engine == "fsspec"
 
     @pytest.fixture
-    def forbidden(self, azure_storage: dict[str, Any]) -> StorageBackend:
+    def missing_bucket(self, azure_storage: dict[str, Any], engine: str) -> StorageBackend:
+        return engine_backend({**azure_storage, "container": "no-such-container"}, engine)
+
+    @pytest.fixture
+    def forbidden(self, azure_storage: dict[str, Any], engine: str) -> StorageBackend:
         right = azure_storage["credentials"]["connection_string"]
         wrong = right.replace(_part(azure_storage, "AccountKey"), WRONG_KEY)
-        return backend_of(azure_storage, credentials={"connection_string": wrong})
+        return engine_backend({**azure_storage, "credentials": {"connection_string": wrong}}, engine)
 
     @pytest.fixture
-    def unreachable(self, azure_storage: dict[str, Any]) -> StorageBackend:
+    def unreachable(self, azure_storage: dict[str, Any], engine: str) -> StorageBackend:
         right = azure_storage["credentials"]["connection_string"]
         endpoint = f"http://{NOWHERE}/{_part(azure_storage, 'AccountName')}"
         wrong = right.replace(_part(azure_storage, "BlobEndpoint"), endpoint)
-        return CloudBackend("abfs", "container", lambda: _impatient(wrong), part_size=PART_SIZE)
+        kind = CloudBackend if engine == "fsspec" else ObstoreBackend
+        return kind("abfs", "container", lambda: _impatient(wrong), part_size=PART_SIZE)
 
 
 def _impatient(connection_string: str) -> ImpatientAzure:
@@ -79,10 +85,11 @@ def _part(table: dict[str, Any], name: str) -> str:
 class TestEndpoint:
     """An endpoint of one's own, with the credentials beside it."""
 
-    @pytest.fixture
-    def table(self, azure_storage: dict[str, Any]) -> dict[str, Any]:
+    @pytest.fixture(params=["fsspec", "obstore"])
+    def table(self, azure_storage: dict[str, Any], request: pytest.FixtureRequest) -> dict[str, Any]:
         return {
             "backend": "azure",
+            "engine": request.param,
             "container": azure_storage["container"],
             "endpoint_url": _part(azure_storage, "BlobEndpoint"),
         }

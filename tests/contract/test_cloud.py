@@ -17,30 +17,35 @@ import pytest
 from datajoint_file.config import parse_settings
 from datajoint_file.errors import ObjectExistsError, ObjectNotFoundError, StorageAccessError
 from datajoint_file.storage import StorageBackend, open_backend
-from datajoint_file.storage.cloud import MAX_PARTS, PART_SIZE, CloudBackend
 from datajoint_file.storage.factory import _connector
 from datajoint_file.testing import GeneratedReader, RawStore, generated
 from tests.contract.conftest import PROJECT, S3_PART_SIZE, backend_of
 from tests.contract.stalling import PATIENCE_SECONDS, StalledServer
 from tests.projects import unique
 
-CLOUDS = ["s3", "gcs", "azure"]
+CLOUDS = [("s3", "fsspec"), ("s3", "obstore"), ("gcs", "fsspec"), ("azure", "fsspec"), ("azure", "obstore")]
 
 
-@pytest.fixture(params=CLOUDS)
-def cloud(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def table(cloud: str, request: pytest.FixtureRequest) -> dict[str, Any]:
-    return dict(request.getfixturevalue(f"{cloud}_storage"))
+@pytest.fixture(params=CLOUDS, ids="-".join)
+def kind(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """Which store, and the engine that is used."""
+    store, engine = request.param
+    return store, engine
 
 
 @pytest.fixture
-def backend(cloud: str, request: pytest.FixtureRequest) -> StorageBackend:
-    made: StorageBackend = request.getfixturevalue(f"{cloud}_backend")
-    return made
+def cloud(kind: tuple[str, str]) -> str:
+    return kind[0]
+
+
+@pytest.fixture
+def table(kind: tuple[str, str], request: pytest.FixtureRequest) -> dict[str, Any]:
+    return {**request.getfixturevalue(f"{kind[0]}_storage"), "engine": kind[1]}
+
+
+@pytest.fixture
+def backend(table: dict[str, Any]) -> StorageBackend:
+    return backend_of(table, S3_PART_SIZE)
 
 
 @pytest.fixture
@@ -115,12 +120,12 @@ def test_child_that_ends_takes_nothing_from_its_parent(table: dict[str, Any], ke
     assert (result.stdout, result.returncode) == ("read after the child's end\n", 0), result.stderr
 
 
-@pytest.mark.parametrize("cloud", ["s3", "azure"], indirect=True)  # the emulator of gcs lets everybody in
+@pytest.mark.parametrize("kind", [kind for kind in CLOUDS if kind[0] != "gcs"], indirect=True, ids="-".join)
 def test_renewed_credentials_are_used(cloud: str, table: dict[str, Any], key: str, tmp_path: Path) -> None:
     name = "secret" if cloud == "s3" else "connection_string"
     right, token = table["credentials"][name], tmp_path / "token"
     token.write_text(right.replace("AccountKey=", "AccountKey=AAAA") if cloud == "azure" else "expired")
-    backend = backend_of(table, credentials={**table["credentials"], name: f"${{file:{token}}}"})
+    backend = backend_of(table, S3_PART_SIZE, credentials={**table["credentials"], name: f"${{file:{token}}}"})
     with pytest.raises(StorageAccessError):
         backend.upload(key, io.BytesIO(b"spikes"))
     token.write_text(right)
@@ -134,69 +139,17 @@ def stalled() -> Iterator[StalledServer]:
         yield server
 
 
-def test_interrupt_stops_the_request(s3_storage: dict[str, Any], key: str, stalled: StalledServer) -> None:
-    """Or else the object would appear after the interrupt."""
-    backend = backend_of(s3_storage, endpoint_url=stalled.address)
+@pytest.mark.parametrize("kind", [("s3", "fsspec"), ("s3", "obstore")], indirect=True, ids="-".join)
+@pytest.mark.parametrize("size", [2**17, S3_PART_SIZE + 1])
+def test_interrupt_stops_the_request(table: dict[str, Any], key: str, stalled: StalledServer, size: int) -> None:
+    """Or else the object would appear after the interrupt. Of a large one, the look at its key is interrupted."""
+    backend = backend_of(table, S3_PART_SIZE, endpoint_url=stalled.address)
     thread = threading.Thread(target=stalled.serve_one)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
-        backend.upload(key, io.BytesIO(bytes(2**17)))
+        backend.upload(key, io.BytesIO(bytes(size)), size)
     assert stalled.was_left.wait(PATIENCE_SECONDS)
     thread.join()
-
-
-class Parts:
-    """Counts what is written to it, as large files of fsspec do."""
-
-    def __init__(self, blocksize: int) -> None:
-        self.blocksize = blocksize
-        self.waiting = 0
-        self.sent: list[int] = []
-
-    def write(self, content: bytes) -> None:
-        self.waiting += len(content)
-        if self.waiting >= self.blocksize:
-            self.sent.append(self.waiting)
-            self.waiting = 0
-
-
-class Endless:
-    """Gives any number of bytes without making them."""
-
-    def __init__(self, size: int) -> None:
-        self.left = size
-
-    def read(self, size: int = -1, /) -> bytes:
-        length = min(size, self.left)
-        self.left -= length
-        return memoryview(ONE_MEBIBYTE)[:length]  # type: ignore[return-value]
-
-
-ONE_MEBIBYTE = bytes(2**20)
-
-
-def test_parts_of_objects_of_unknown_size_grow_before_there_are_too_many() -> None:
-    backend = CloudBackend("s3", "bucket", lambda: None, part_size=2**20)
-    file = Parts(2**20)
-    written = backend._write("p/k", file, ONE_MEBIBYTE, Endless(60 * 2**30), 0)
-    assert written == 60 * 2**30 + 2**20
-    assert sum(file.sent) + file.waiting == written
-    assert len(file.sent) <= 6_000
-    assert file.sent == sorted(file.sent)
-
-
-def test_parts_of_objects_of_known_size_do_not_grow() -> None:
-    file = Parts(2**20)
-    CloudBackend("s3", "bucket", lambda: None)._write("p/k", file, ONE_MEBIBYTE, Endless(8 * 2**30), 8 * 2**30 + 2**20)
-    assert set(file.sent) == {2**20}
-
-
-@pytest.mark.parametrize("size", [None, 0, 1, PART_SIZE, 100 * 2**30, 5 * 2**40])
-def test_parts_of_objects_of_known_size_are_not_too_many(size: int | None) -> None:
-    part_size = CloudBackend("s3", "bucket", lambda: None)._part_size_for(size)
-    assert part_size >= PART_SIZE
-    assert part_size % 2**18 == 0
-    assert (size or 0) / part_size <= MAX_PARTS
 
 
 def test_secrets_are_not_kept_by_a_backend(table: dict[str, Any]) -> None:

@@ -12,10 +12,12 @@ from gcsfs.retry import retry_request
 
 from datajoint_file.storage import StorageBackend
 from datajoint_file.storage.cloud import CloudBackend
-from datajoint_file.testing import NetworkTests, RawStore, StorageBackendTests
-from tests.contract.conftest import PAGE_SIZE, PART_SIZE, backend_of
+from datajoint_file.storage.objectstore import ObstoreBackend
+from datajoint_file.testing import NetworkTests, RawStore
+from tests.contract.conftest import PAGE_SIZE, PART_SIZE, RacesOfUntold, engine_backend
 from tests.contract.refusing import refusing_server
 from tests.contract.stores import GCSStore
+from tests.contract.xml_front import xml_front
 from tests.servers.environment import NOWHERE
 
 FORBIDDEN = (
@@ -30,32 +32,48 @@ class ImpatientGCS(GCSFileSystem):  # type: ignore[misc]
     _request = retry_request(retries=1)(GCSFileSystem._request.__wrapped__)
 
 
-class TestGCS(StorageBackendTests, NetworkTests):
+@pytest.fixture(scope="session")
+def table(gcs_storage: dict[str, Any], engine: str) -> Iterator[dict[str, Any]]:
+    """The bucket, with the interface that the engine speaks."""
+    if engine == "fsspec":
+        yield gcs_storage
+        return
+    with xml_front(gcs_storage["endpoint_url"]) as address:
+        yield {**gcs_storage, "endpoint_url": address}
+
+
+@pytest.fixture(scope="session")
+def shared_backend(table: dict[str, Any], engine: str) -> StorageBackend:
+    return engine_backend(table, engine)
+
+
+class TestGCS(RacesOfUntold, NetworkTests):
     part_size = PART_SIZE
     page_size = PAGE_SIZE
     races_in_parts = False  # fake-gcs-server does not check the condition of a resumable upload
 
     @pytest.fixture
-    def backend(self, gcs_backend: StorageBackend) -> StorageBackend:
-        return gcs_backend
+    def backend(self, shared_backend: StorageBackend) -> StorageBackend:
+        return shared_backend
 
     @pytest.fixture
     def raw(self, gcs_store: GCSStore) -> RawStore:
         return gcs_store
 
     @pytest.fixture
-    def missing_bucket(self, gcs_storage: dict[str, Any]) -> StorageBackend:
-        return backend_of(gcs_storage, bucket="no-such-bucket")
+    def missing_bucket(self, table: dict[str, Any], engine: str) -> StorageBackend:
+        return engine_backend({**table, "bucket": "no-such-bucket"}, engine)
 
     @pytest.fixture
-    def forbidden(self, gcs_storage: dict[str, Any]) -> Iterator[StorageBackend]:
+    def forbidden(self, gcs_storage: dict[str, Any], engine: str) -> Iterator[StorageBackend]:
         body = json.dumps({"error": {"code": 403, "message": FORBIDDEN}}).encode()
         with refusing_server(403, body) as address:  # the emulator lets everybody in
-            yield backend_of(gcs_storage, endpoint_url=address)
+            yield engine_backend({**gcs_storage, "endpoint_url": address}, engine)
 
     @pytest.fixture
-    def unreachable(self) -> StorageBackend:
-        return CloudBackend("gs", "bucket", _impatient, part_size=PART_SIZE)
+    def unreachable(self, engine: str) -> StorageBackend:
+        kind = CloudBackend if engine == "fsspec" else ObstoreBackend
+        return kind("gs", "bucket", _impatient, part_size=PART_SIZE)
 
 
 def _impatient() -> ImpatientGCS:

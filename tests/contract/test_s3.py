@@ -8,8 +8,8 @@ import pytest
 
 from datajoint_file.errors import UnsafePathError
 from datajoint_file.storage import StorageBackend, UnfinishedUpload
-from datajoint_file.testing import NetworkTests, RawStore, StorageBackendTests
-from tests.contract.conftest import PAGE_SIZE, PROJECT, S3_PART_SIZE, backend_of
+from datajoint_file.testing import NetworkTests, RawStore
+from tests.contract.conftest import PAGE_SIZE, PROJECT, S3_PART_SIZE, RacesOfUntold, engine_backend
 from tests.contract.stores import S3Store
 from tests.servers.environment import NOWHERE
 
@@ -17,7 +17,7 @@ AT_ONCE = {"config_kwargs": {"retries": {"total_max_attempts": 1}}}
 """The client's option not to try again."""
 
 
-class TestS3(StorageBackendTests, NetworkTests):
+class TestS3(RacesOfUntold, NetworkTests):
     part_size = S3_PART_SIZE
     page_size = PAGE_SIZE
     races_in_parts = False  # SeaweedFS looks at the condition before it completes an upload, not while
@@ -77,16 +77,17 @@ class TestS3(StorageBackendTests, NetworkTests):
 
 
 @pytest.fixture(scope="session")
-def no_bucket(s3_storage: dict[str, Any]) -> StorageBackend:
-    return backend_of(s3_storage, S3_PART_SIZE, bucket="no-such-bucket")
+def no_bucket(s3_storage: dict[str, Any], engine: str) -> StorageBackend:
+    return engine_backend({**s3_storage, "bucket": "no-such-bucket"}, engine, S3_PART_SIZE)
 
 
 @pytest.fixture(scope="session", params=["key", "secret"])
-def no_access(s3_storage: dict[str, Any], request: pytest.FixtureRequest) -> StorageBackend:
+def no_access(s3_storage: dict[str, Any], engine: str, request: pytest.FixtureRequest) -> StorageBackend:
     wrong = {**s3_storage["credentials"], request.param: "wrong-secret"}
-    return backend_of(s3_storage, S3_PART_SIZE, credentials=wrong)
+    return engine_backend({**s3_storage, "credentials": wrong}, engine, S3_PART_SIZE)
 
 
 @pytest.fixture(scope="session")
-def nowhere(s3_storage: dict[str, Any]) -> StorageBackend:
-    return backend_of(s3_storage, S3_PART_SIZE, endpoint_url=f"http://{NOWHERE}", options=AT_ONCE)
+def nowhere(s3_storage: dict[str, Any], engine: str) -> StorageBackend:
+    table = {**s3_storage, "endpoint_url": f"http://{NOWHERE}", "options": AT_ONCE}
+    return engine_backend(table, engine, S3_PART_SIZE)

@@ -14,7 +14,7 @@ from datajoint.connection import Connection
 from datajoint_file import host
 from datajoint_file.errors import HostVersionError
 from datajoint_file.host.codec import FileCodec
-from datajoint_file.host.hooks import Hook
+from datajoint_file.host.hooks import Hook, loaded
 
 
 def source_of(function: Any) -> str:
@@ -26,12 +26,17 @@ def test_every_hooked_function_has_the_parameters_we_know() -> None:
         hook.check(dj.__version__)
 
 
+def test_every_wrapper_is_there_before_it_is_needed() -> None:
+    for hook in host.HOOKS:
+        assert next(iter(inspect.signature(loaded(hook.wrapper)).parameters)) == "original"
+
+
 def test_a_function_that_changed_is_named() -> None:
-    hook = Hook(Connection, "register", ("self", "schema", "new_parameter"), lambda *_: None)
+    hook = Hook(Connection, "register", ("self", "schema", "new_parameter"), "")
     with pytest.raises(HostVersionError, match=r"Connection.register has the parameters \('self', 'schema'\)"):
         hook.check("9.9")
     with pytest.raises(HostVersionError, match=r"Connection.no_such_function is missing"):
-        Hook(Connection, "no_such_function", (), lambda *_: None).check("9.9")
+        Hook(Connection, "no_such_function", (), "").check("9.9")
 
 
 def test_declare_and_alter_both_parse_through_prepare_declare() -> None:

@@ -79,10 +79,10 @@ def test_a_failing_stream_is_named_by_its_row(table: Any, store: Store) -> None:
 
 def test_an_error_after_the_first_file_says_what_is_left(table: Any, store: Store) -> None:
     stream = FailingReader(CONTENT, after=10, error=ConnectionResetError("the rig was unplugged"))
-    rows = [{"k": 1, "raw": ("a", b"a")}, {"k": 2, "raw": ("b.bin", stream)}]
+    rows = [{"k": 1, "raw": ("a", io.BytesIO(b"a"))}, {"k": 2, "raw": ("b.bin", stream)}]  # streams go in turn
     with pytest.raises(datajoint_file.errors.SourceError) as caught:
         table.insert(rows)
-    said = "(k=2), row 1: no row was written; 1 file stored before it: a retry does not send that again"
+    said = "(k=2), row 1: no row was written; 1 other file is stored: a retry does not send that again"
     assert said in str(caught.value)
     assert len(table()) == 0
     assert [key.rsplit("/", 1)[1] for key in store.object_keys()] == ["a"]

@@ -183,8 +183,10 @@ HOSTILE_PATHS = [
 def test_a_row_whose_path_leaves_the_project_is_refused(table: Any, store: Store, path: str) -> None:
     row = (table & "k=1").fetch1("raw").to_dict()
     set_json(table, {**row, "path": path.replace("{project}", store.project)})
-    with pytest.raises(UnsafePathError, match="path = "):
-        (table & "k=1").fetch1("raw")
+    ref = (table & "k=1").fetch1("raw")
+    for use in (ref.read, ref.open, ref.exists, lambda: ref.path, lambda: ref.url, lambda: ref.download("/nowhere/")):
+        with pytest.raises(UnsafePathError, match="path = "):
+            use()
 
 
 @pytest.mark.parametrize(
@@ -205,8 +207,44 @@ def test_a_row_whose_path_leaves_the_project_is_refused(table: Any, store: Store
 )
 def test_a_row_that_is_no_metadata_is_refused(table: Any, change: dict[str, Any]) -> None:
     set_json(table, {**(table & "k=1").fetch1("raw").to_dict(), **change})
+    ref = (table & "k=1").fetch1("raw")
+    for use in (ref.read, lambda: ref.size, lambda: ref.metadata, lambda: {ref}):
+        with pytest.raises(MetadataError, match=next(iter(change))):
+            use()
+
+
+def test_a_row_that_is_no_metadata_does_not_hinder_the_others(table: Any) -> None:
+    table.insert1({"k": 3, "raw": ("three.bin", b"three")})
+    set_json(table, {"path": "../../etc/hostname"})
+    bad, missing, sound = table.to_arrays("raw", order_by="k")
+    assert missing is None
+    assert sound.read() == b"three"
+    assert list(table.to_pandas(order_by="k")["raw"])[2] == sound
+    assert "three.bin" in str(table.to_dicts())
+    assert "path = '../../etc/hostname'" in repr(bad)
+    with pytest.raises(UnsafePathError):
+        bad.read()
     with pytest.raises(MetadataError):
+        table.insert1({"k": 4, "raw": bad})
+    assert len(table()) == 3
+
+
+@pytest.mark.parametrize("value", [[], [1], "lab/x/y", 3, True])
+def test_a_row_that_is_no_object_fails_the_fetch(table: Any, value: Any) -> None:
+    set_json(table, value)
+    with pytest.raises(ValueError):  # a MetadataError, or what DataJoint says of a text that it takes for JSON
         (table & "k=1").fetch1("raw")
+
+
+def test_fetching_notices_a_configuration_that_is_given_later(table: Any, database: Any, store: Store) -> None:
+    bare = connect(database)
+    query = bare.FreeTable(table.full_table_name).restrict("k=1")
+    before = query.fetch1("raw").pipeline
+    datajoint_file.configure(store.configuration(), connection=bare)
+    after = query.fetch1("raw")
+    assert after.pipeline != before
+    assert after.read() == CONTENT
+    bare.connection.close()
 
 
 def test_unknown_fields_of_a_row_are_ignored(table: Any) -> None:

@@ -517,7 +517,7 @@ def test_a_failure_to_note_what_is_stored_loses_no_claim(
     table.insert1({"id": 0, "raw": ("a.dat", b"0")})
     failed = fail_to_note_what_is_stored(monkeypatch)
     counted.faults.append(Fault("upload", call=3, action=lambda key: failed.wait(PATIENCE_SECONDS)))
-    table.insert([{"id": 1, "raw": ("a.dat", b"1")}, {"id": 2, "raw": ("a.dat", b"2")}])
+    table.insert([{"id": id_, "raw": ("a.dat", b"x" * 2**20)} for id_ in (1, 2)])  # large: each goes by itself
     assert failed.is_set()
     assert len(table()) == 3
     assert intents(table) == []
@@ -622,7 +622,7 @@ def test_an_upload_suspended_until_it_is_reclaimed_inserts_no_row(
 
     faulty(swept, Fault("upload", call=2, action=suspended))
     with pytest.raises(LeaseLostError):
-        swept.insert([{"id": id_, "raw": ("a.dat", b"spikes")} for id_ in (1, 2)])
+        swept.insert([{"id": id_, "raw": ("a.dat", b"x" * 2**20)} for id_ in (1, 2)])  # large: each goes by itself
     assert rows_without_object(swept) == []
 
 

@@ -135,7 +135,7 @@ def test_row_that_no_parser_takes_harms_no_other(arena: Arena, text: str) -> Non
         arena.check_unharmed()
         return
     with pytest.raises((MetadataError, ValueError, RecursionError)):  # the last two are of the driver's own parser
-        arena.fetch(k)
+        arena.fetch(k).read()
     assert (arena.table & {"k": 1}).fetch1("raw").read() == BYSTANDER
     arena.check_unharmed()
 

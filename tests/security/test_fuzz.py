@@ -84,6 +84,9 @@ def check_row(row: object) -> bool:
     """Read *row*; return whether it was taken. What is taken must be sound, what is refused must be short."""
     try:
         ref = FileRef.from_row(row, "")
+        assert repr(ref).isprintable()
+        assert ref._repr_html_().isprintable()
+        _ = ref.metadata
     except MetadataError as error:
         message = str(error)
         assert message.isprintable(), ascii(message)
@@ -176,7 +179,7 @@ def test_row_nested_without_end_is_refused_and_takes_no_memory() -> None:
     try:
         for name in [*SOUND, "format"]:
             with pytest.raises(MetadataError):
-                FileRef.from_row({**SOUND, name: nested}, "")
+                _ = FileRef.from_row({**SOUND, name: nested}, "").metadata
         check_row({**SOUND, "unknown": nested})
         check_row({**SOUND, "size": 2**63 - 1})
         assert tracemalloc.get_traced_memory()[1] < 2**20

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import tracemalloc
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
-from datajoint_file import FileMetadata
+from datajoint_file import FileMetadata, FileRef
 from datajoint_file.errors import DataJointFileError, MetadataError, SizeMismatchError, UnsupportedValueError
 from datajoint_file.host.codec import Checked, Ingested
 from tests.security.attacks import attack, attacks
@@ -49,16 +53,43 @@ NO_ROWS: list[Any] = [
 ]
 
 
+def uses_of(ref: FileRef) -> list[Callable[[], Any]]:
+    """Return all ways of asking for anything that a row says, or that is behind it."""
+    uses: list[Callable[[], Any]] = [
+        *(partial(getattr, ref, name) for name in (*FileMetadata.__dataclass_fields__, "metadata", "url")),
+        *(ref.read, ref.open, ref.exists, ref.verify, ref.to_dict),
+        *(partial(use, ref) for use in (hash, pickle.dumps, copy.copy)),
+        partial(ref.download, "/nowhere/at/all/"),
+    ]
+    return uses
+
+
 @by_database
 @pytest.mark.parametrize("changes", HOSTILE_CHANGES)
 def test_row_that_makes_no_sense_is_refused_by_name(arena: Arena, changes: dict[str, Any]) -> None:
     (field,) = changes
     k = arena.plant(arena.sound_row(**changes))
-    with pytest.raises(MetadataError, match=field) as caught:
-        arena.fetch(k)
-    assert str(caught.value).isprintable()
-    assert len(str(caught.value)) < 400
+    ref = arena.fetch(k)
+    for use in uses_of(ref):
+        with pytest.raises(MetadataError, match=field) as caught:
+            use()
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 400
+    assert repr(ref).isprintable()
+    assert field in repr(ref)
     arena.check_unharmed()
+
+
+@by_database
+@attacks(22)
+def test_row_that_makes_no_sense_hinders_no_other(arena: Arena) -> None:
+    k = arena.plant(arena.sound_row(path="../outside.txt", original_name="\x1b[2J"))
+    rows = {row["k"]: row["raw"] for row in arena.table.to_dicts()}
+    assert rows[1].read() == BYSTANDER
+    assert str(rows).isprintable()
+    assert len(arena.table.to_pandas()) == len(rows)
+    with pytest.raises(MetadataError, match="path"):
+        rows[k].read()
 
 
 @by_database
@@ -66,7 +97,7 @@ def test_row_that_makes_no_sense_is_refused_by_name(arena: Arena, changes: dict[
 def test_row_that_is_no_metadata_is_refused(arena: Arena, text: str) -> None:
     k = arena.plant(text)
     with pytest.raises(ValueError):  # a MetadataError, or what DataJoint says of a text that it takes for JSON
-        arena.fetch(k)
+        arena.fetch(k).read()
     arena.check_unharmed()
 
 
@@ -78,7 +109,7 @@ def test_last_of_two_equal_fields_is_what_counts(arena: Arena) -> None:
     assert arena.fetch(k).read() == BYSTANDER
     k = arena.plant(f'{row[:-1]}, "path": "../outside.txt"}}')
     with pytest.raises(MetadataError):
-        arena.fetch(k)
+        arena.fetch(k).read()
 
 
 @by_store

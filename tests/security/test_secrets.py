@@ -223,7 +223,7 @@ def bad_rows(scene: Scene) -> None:
     for document in documents:
         sql = f"UPDATE {scene.table().full_table_name} SET {quote('raw')} = %s WHERE {quote('k')} = 3"
         connection.query(sql, (json.dumps(document),))
-        scene.attempt("bad row", (scene.table & "k=3").to_dicts)
+        scene.attempt("bad row", lambda: [row["raw"].path for row in (scene.table & "k=3").to_dicts()])
     connection.query(f"DELETE FROM {scene.table().full_table_name} WHERE {quote('k')} = 3")
 
 

@@ -34,9 +34,26 @@ OPTIONS = (
     "-s3.localSocket=s3.socket",
     "-filer.localSocket=filer.socket",
     "-master.telemetry=false",
-    "-master.volumeSizeLimitMB=256",
-    "-volume.max=200",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Volumes:
+    """The files that SeaweedFS packs objects into.
+
+    Parameters
+    ----------
+    megabytes : int
+        When one is full.
+    number : int
+        How many there may be, of all buckets.
+    for_a_bucket : int
+        How many a new bucket gets. What is written to one is written in turn; each takes a while to make.
+    """
+
+    megabytes: int = 256
+    number: int = 200
+    for_a_bucket: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +67,16 @@ class S3Address:
     bucket: str
 
 
-def start(run: Run) -> S3Address:
+FOR_TESTS = Volumes()
+
+
+def start(run: Run, volumes: Volumes = FOR_TESTS) -> S3Address:
     """Start SeaweedFS, make the bucket and return the address."""
     program = _find_program()
-    return run.start("seaweedfs", lambda directory: _plan(directory, program))
+    return run.start("seaweedfs", lambda directory: _plan(directory, program, volumes))
 
 
-def _plan(directory: Path, program: str) -> tuple[Server, S3Address]:
+def _plan(directory: Path, program: str, volumes: Volumes) -> tuple[Server, S3Address]:
     ports = free_ports(2 * len(PARTS))
     http_ports, grpc_ports = ports[: len(PARTS)], ports[len(PARTS) :]
     listen = [f"-{part}.port={port}" for part, port in zip(PARTS, http_ports, strict=True)]
@@ -64,9 +84,10 @@ def _plan(directory: Path, program: str) -> tuple[Server, S3Address]:
     address = _address(http_ports[PARTS.index("s3")])
     (directory / "data").mkdir()
     (directory / "s3.json").write_text(json.dumps(_identities(address)))
-    command = [program, "-logtostderr=true", "mini", "-dir=data", *OPTIONS, *listen]
+    limits = [f"-master.volumeSizeLimitMB={volumes.megabytes}", f"-volume.max={volumes.number}"]
+    command = [program, "-logtostderr=true", "mini", "-dir=data", *OPTIONS, *limits, *listen]
     # Log files go to the temporary directory; seven volumes for a new bucket, the default, take seconds to make.
-    environment = {"TMPDIR": str(directory), "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"}
+    environment = {"TMPDIR": str(directory), "WEED_MASTER_VOLUME_GROWTH_COPY_1": str(volumes.for_a_bucket)}
     sockets = [Path(f"/tmp/seaweedfs-{part}-grpc-{port}.sock") for part, port in zip(PARTS, grpc_ports, strict=True)]
     server = Server([command], lambda: _makes_bucket(address), environment, leftovers=tuple(sockets))
     return server, address

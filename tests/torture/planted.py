@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datajoint_file import fileref, gc, metadata, pipeline, transfer
+from datajoint_file import fetching, fileref, gc, metadata, pipeline, transfer
 from datajoint_file.config.secrets import reveal
 from datajoint_file.errors import MetadataError, StorageError
 from datajoint_file.host import books, catalog, collecting, intents, journal, survey, tables
 from datajoint_file.host.pipelines import pipeline_of
 from datajoint_file.host.transactions import transaction_for
-from datajoint_file.storage import local, wrappers
+from datajoint_file.storage import local, publishing, wrappers
 from tests.servers import Servers
 from tests.torture import power
 from tests.torture.baseline import path_out_of_the_store
@@ -90,31 +90,31 @@ def _delete_on_any_exception() -> AbstractContextManager[None]:
 
 
 def _no_directory_flush() -> AbstractContextManager[None]:
-    return _changed(local.LocalBackend, "_flush_directory", lambda self, directory: None)
+    return _changed(publishing, "flush_directory", lambda directory: None)
 
 
 def _rename_instead_of_link() -> AbstractContextManager[None]:
-    return _changed(local, "publish", lambda partial, path: partial.rename(path))
+    return _changed(publishing, "publish", lambda partial, path: partial.rename(path))
 
 
 def _fixed_temporary_name() -> AbstractContextManager[None]:
-    def create(self: Any, directory: Path) -> tuple[Path, int]:
+    def create(self: Any, directory: Path) -> tuple[Path, io.FileIO]:
         directory.mkdir(parents=True, exist_ok=True)
         partial = directory / "~partial-0000000000000000"
-        return partial, os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        return partial, io.FileIO(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC), "r+")
 
-    return _changed(local.LocalBackend, "_create_partial", create)
+    return _changed(publishing.LocalGroup, "_create", create)
 
 
 def _hash_before_sending() -> AbstractContextManager[None]:
     original = pipeline.Pipeline.ingest
 
-    def ingest(self: Any, upload: Any, advance: Any = lambda _: None) -> Any:
+    def ingest(self: Any, upload: Any, advance: Any = lambda _: None, group: Any = None) -> Any:
         with upload.source.open() as bare:
             reader = transfer.HashingReader(bare, lambda _: None)
             transfer.drain(reader)
         upload.source.rewind()
-        made = original(self, upload, advance)
+        made = original(self, upload, advance, group)
         return metadata.FileMetadata(
             made.path, reader.size, reader.hash, made.original_name, made.timestamp, made.mime_type
         )
@@ -183,7 +183,16 @@ def _changing_source(world: World, seed: int) -> list[Violation]:
 
 
 def _no_digest_check() -> AbstractContextManager[None]:
-    return _changed(transfer.VerifyingReader, "_check", lambda self: None)
+    @contextmanager
+    def changed() -> Iterator[None]:
+        with (
+            _changed(transfer.VerifyingReader, "_check", lambda self: None),
+            _changed(fetching, "_require_hash", lambda metadata, hash_: None),
+            _changed(fetching, "_require_size", lambda metadata, found: None),
+        ):
+            yield
+
+    return changed()
 
 
 def _damaged(world: World, seed: int) -> list[Violation]:
@@ -194,9 +203,9 @@ def _damaged(world: World, seed: int) -> list[Violation]:
 
 def _download_to_final_name() -> AbstractContextManager[None]:
     @contextmanager
-    def replacement(target: Path) -> Iterator[Callable[[bytes], object]]:
-        with target.open("wb", buffering=0) as file:
-            yield file.write
+    def replacement(target: Path) -> Iterator[transfer.Replacement]:
+        with io.FileIO(target, "w+") as file:
+            yield transfer.Replacement(file, target)
 
     return _changed(pipeline, "replacement", replacement)
 

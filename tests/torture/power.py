@@ -18,10 +18,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from datajoint_file.readers import open_file
 from datajoint_file.storage.local import LocalBackend
-from datajoint_file.transfer import replacement
+from datajoint_file.transfer import HashingReader, replacement
 
 KEY = "lab/subject1/schema/objects/Recording-data/aaaabbbbccccdddd-aaaabbbbccccddddeeeeffffgg/recording.dat"
+KEYS = (KEY, KEY.replace("aaaabbbb", "bbbbaaaa"), KEY.replace("aaaabbbb", "ccccaaaa").replace("subject1", "subject2"))
 CALLS = ("open", "fsync", "link", "unlink", "rename", "replace", "mkdir", "rmdir", "close")
 
 
@@ -133,11 +135,22 @@ def _read(disk: Disk, names: dict[str, int], is_written: Callable[[int], bool]) 
     return found
 
 
-def upload(root: Path, content: bytes) -> Recorder:
-    """Record an upload to a local store."""
-    recorder = Recorder(root)
-    with recorder.recording():
-        LocalBackend(root, "lab").upload(KEY, io.BytesIO(content))
+def upload(root: Path, content: bytes, way: str) -> Recorder:
+    """Record an upload to a local store: of a stream, of a file that the system copies, or of several in a group."""
+    backend, recorder = LocalBackend(root, "lab"), Recorder(root)
+    if way == "group":
+        with recorder.recording():
+            group = backend.group()
+            for key in KEYS:
+                group.upload(key, io.BytesIO(content))
+            group.settle()
+        return recorder
+    with tempfile.NamedTemporaryFile() as source:
+        source.write(content)
+        source.flush()
+        with open_file(Path(source.name)) as bare, recorder.recording():
+            reader = HashingReader(bare, lambda _: None) if way == "file" else io.BytesIO(content)
+            backend.upload(KEY, reader, len(content))
     return recorder
 
 
@@ -147,9 +160,10 @@ def download(root: Path, content: bytes, *, old: bytes | None = None) -> Recorde
     if old is not None:
         target.write_bytes(old)
     recorder = Recorder(root)
-    with recorder.recording(), replacement(target) as write:
-        write(content[: len(content) // 2])
-        write(content[len(content) // 2 :])
+    with recorder.recording(), replacement(target) as new:
+        half = len(content) // 2
+        new.write(half, content[half:])
+        new.write(0, content[:half])
     return recorder
 
 
@@ -168,16 +182,18 @@ def check(seed: int, number: int) -> list[str]:
 
 def check_upload(root: Path, content: bytes, generator: random.Random, index: int) -> list[str]:
     """After every call of an upload the object is absent or whole; after the last it is there."""
-    recorder = upload(root, content)
-    name = KEY.removeprefix("lab/")
+    way = generator.choice(("stream", "file", "group"))
+    recorder = upload(root, content, way)
+    names = [key.removeprefix("lab/") for key in (KEYS if way == "group" else KEYS[:1])]
     problems = []
     for number, disk in enumerate(recorder.disks):
         is_over = number == len(recorder.disks) - 1
         for files in survivors(disk, generator):
-            if files.get(name, content) != content or (is_over and name not in files):
-                lost = "is gone" if name not in files else "has other bytes"
-                after = recorder.log[number - 1] if number <= len(recorder.log) and number else "the end"
-                problems.append(f"upload {index}: after {after} the object {lost}")
+            for name in names:
+                if files.get(name, content) != content or (is_over and name not in files):
+                    lost = "is gone" if name not in files else "has other bytes"
+                    after = recorder.log[number - 1] if number <= len(recorder.log) and number else "the end"
+                    problems.append(f"upload {index} ({way}): after {after} the object {lost}")
     return problems
 
 

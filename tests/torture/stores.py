@@ -50,14 +50,16 @@ class NumberedBackend(FaultyBackend):
         super().__init__(inner)
         self.payload_bytes = 0
         self._steps = steps
-        self._size = 0
+        self._sizes: dict[str, int] = {}
+        self._counting = threading.Lock()
 
     def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
-        self._size, before = size or 0, self.uploaded_bytes
+        self._sizes[key], counted = size or 0, _Counted(reader)
         try:
-            return super().upload(key, reader, size)
+            return super().upload(key, counted, size)
         finally:
-            self.payload_bytes += 0 if REGISTRY in key else self.uploaded_bytes - before
+            with self._counting:
+                self.payload_bytes += 0 if REGISTRY in key else counted.count
 
     def unfinished(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
         """List unfinished uploads as if they were as old as `Steps.elapsed` says: a store's clock cannot be moved."""
@@ -68,18 +70,31 @@ class NumberedBackend(FaultyBackend):
     def _due(self, verb: Verb, key: str) -> Sequence[Fault]:
         super()._due(verb, key)
         kind = self._steps.take("store", f"{verb} {key}")
-        return () if kind is None else self._faults(kind, verb)
+        return () if kind is None else self._faults(kind, verb, key)
 
-    def _faults(self, kind: Kind, verb: Verb) -> Sequence[Fault]:
+    def _faults(self, kind: Kind, verb: Verb, key: str) -> Sequence[Fault]:
         """Return what *kind* means for a verb."""
         if kind in ("torn", "torn-crash"):
             action = fail if kind == "torn" else _kill
             moment: Literal["during", "after"] = "during" if verb == "upload" else "after"
-            return [Fault(verb, moment=moment, after_bytes=self._size * 9 // 10, action=action)]
+            return [Fault(verb, moment=moment, after_bytes=self._sizes.get(key, 0) * 9 // 10, action=action)]
         if kind.startswith("interleave"):
             return [Fault(verb, action=lambda _: self._steps.act())]
         action = _kill if kind.startswith("crash") else fail
         return [Fault(verb, moment="after" if kind.endswith("after") else "before", action=action)]
+
+
+class _Counted:
+    """Counts what is read: several uploads go on at a time."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.count = 0
+        self._reader = reader
+
+    def read(self, size: int = -1, /) -> bytes:
+        chunk = self._reader.read(size)
+        self.count += len(chunk)
+        return chunk
 
 
 def _kill(key: str) -> None:

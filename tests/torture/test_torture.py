@@ -7,7 +7,10 @@ itself is tried on planted bugs, and on the known faults of DataJoint's own attr
 from __future__ import annotations
 
 import itertools
+import os
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,6 +40,15 @@ pytestmark = [
 
 def shown(violations: list[Violation]) -> str:
     return "\n".join(map(str, violations))
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[Servers]:
+    """Servers that nobody else uses: the collector reads all schemas, and other tests drop theirs meanwhile."""
+    with tempfile.TemporaryDirectory(prefix="djf-torture-", ignore_cleanup_errors=True) as directory:
+        made = Servers(Path(directory), os.getpid())
+        yield made
+        made.stop_all()
 
 
 @pytest.fixture(scope="module")

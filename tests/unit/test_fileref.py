@@ -5,11 +5,14 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import operator
 import os
 import pickle
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -17,13 +20,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from deepdiff import DeepHash
+from deepdiff import DeepDiff, DeepHash
 
 from datajoint_file.errors import DestinationExistsError, MetadataError, UnsafePathError
 from datajoint_file.fileref import FileRef, format_size
 from datajoint_file.metadata import FileMetadata
 from datajoint_file.pipeline import Pipeline
 from datajoint_file.registry import register
+from datajoint_file.sources import as_source
 
 ROW: dict[str, Any] = {
     "path": "lab/ephys/objects/Recording-raw_data/k7-x2/recording.dat",
@@ -59,11 +63,91 @@ def test_reference_shows_what_the_row_says() -> None:
     assert json.loads(json.dumps(found.to_dict())) == ROW
 
 
-def test_reference_of_a_hostile_row_is_not_made() -> None:
-    with pytest.raises(UnsafePathError):
-        made(path="lab/../../etc/passwd")
-    with pytest.raises(MetadataError):
-        made(original_name="../x")
+BAD = [
+    ({"path": "lab/../../etc/passwd"}, UnsafePathError, "path = "),
+    ({"path": None}, MetadataError, "path = None"),
+    ({"size": -1}, MetadataError, "size = -1"),
+    ({"hash": "md5:0"}, MetadataError, "hash = 'md5:0'"),
+    ({"original_name": "../x"}, MetadataError, "original_name"),
+    ({"original_name": "\x1b[2J\n\u202e" * 1000}, MetadataError, "original_name"),
+    ({"timestamp": "\ud800\n"}, MetadataError, "timestamp"),
+    ({"mime_type": "<script>\n/x"}, MetadataError, "mime_type"),
+    ({"format": 2}, MetadataError, "newer than format 1"),
+]
+
+USES: dict[str, Callable[[FileRef], Any]] = {
+    **{name: operator.attrgetter(name) for name in (*FileMetadata.__slots__, "metadata", "url")},
+    **{name: operator.methodcaller(name) for name in ("read", "open", "exists", "verify", "to_dict")},
+    "download": lambda ref: ref.download("/nowhere/at/all/"),
+    "hash": hash,
+    "equality": lambda ref: ref == made(),
+    "equality from the right": lambda ref: made() == ref,
+    "pickle": pickle.dumps,
+    "copy": copy.copy,
+    "replace": lambda ref: dataclasses.replace(ref, pipeline="x"),
+    "deep hash": lambda ref: DeepHash(ref)[ref],
+    "insert": as_source,
+}
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+@pytest.mark.parametrize(("change", "error", "named"), BAD, ids=lambda value: ascii(value)[:30])
+def test_reference_of_a_bad_row_is_refused_at_every_use(
+    change: dict[str, Any], error: type[MetadataError], named: str, use: Callable[[FileRef], Any]
+) -> None:
+    bad = made(**change)
+    for _ in range(2):
+        with pytest.raises(error, match=named) as caught:
+            use(bad)
+        assert str(caught.value).isprintable()
+    assert bad.pipeline == NOWHERE
+
+
+@pytest.mark.parametrize(("change", "error", "named"), BAD, ids=lambda value: ascii(value)[:30])
+def test_reference_of_a_bad_row_shows_what_is_wrong(
+    change: dict[str, Any], error: type[MetadataError], named: str
+) -> None:
+    bad = made(**change)
+    assert repr(bad).startswith("FileRef(<")
+    assert named in repr(bad)
+    for shown in (repr(bad), str([bad]), str(pd.DataFrame({"raw": [bad]})["raw"][0]), bad._repr_html_()):
+        assert shown.isprintable()
+        assert len(shown) < 500
+    assert Shown(bad._repr_html_()).tags == {"code"}
+    assert Shown(bad._repr_html_()).text.strip() == repr(bad)
+
+
+@pytest.mark.parametrize("row", [None, [], [1], "lab/x/y", "{}", 3, 1.5, True, b"{}"], ids=repr)
+def test_reference_of_what_is_no_object_is_not_made(row: object) -> None:
+    with pytest.raises(MetadataError, match="where a `file` attribute has a JSON object"):
+        FileRef.from_row(row, NOWHERE)
+
+
+def test_row_is_read_once_and_kept() -> None:
+    found = made()
+    assert found.metadata is found.metadata
+    assert isinstance(found.metadata, FileMetadata)
+    assert FileRef(found.metadata, NOWHERE).metadata is found.metadata
+
+
+def test_row_may_be_read_by_many_threads_at_once() -> None:
+    for _ in range(50):
+        found = made()
+        barrier = threading.Barrier(8)
+
+        def read(ref: FileRef = found, together: threading.Barrier = barrier) -> FileMetadata:
+            together.wait()
+            return ref.metadata
+
+        with ThreadPoolExecutor(8) as threads:
+            results = [threads.submit(read) for _ in range(8)]
+        assert {result.result() for result in results} == {made().metadata}
+
+
+def test_reference_has_no_attributes_but_its_own() -> None:
+    for name in ("nothing", "_metadata", "__array_interface__", "_row_"):
+        with pytest.raises(AttributeError, match=name):
+            getattr(made(), name)
 
 
 @pytest.mark.parametrize("name", ["metadata", "pipeline", "path", "size", "new"])
@@ -126,6 +210,21 @@ def test_deep_hash_is_the_same_before_and_after_use(ref: FileRef) -> None:
     assert ref.exists()
     assert DeepHash(ref)[ref] == before
     assert DeepHash(pickle.loads(pickle.dumps(ref)))[ref] == before
+
+
+def test_reference_looks_the_same_to_deepdiff_before_and_after_its_row_is_read() -> None:
+    unread, read, by_hand = made(), made(), FileRef(made().metadata, NOWHERE)
+    assert read.size
+    hashes = {DeepHash({"f": found})[found] for found in (unread, read, by_hand)}
+    assert len(hashes) == 1
+    assert DeepDiff(made(), read) == DeepDiff(read, made()) == DeepDiff(made(), by_hand) == {}
+    assert DeepDiff(made(), made(size=1)) != {}
+
+
+def test_pickle_is_the_same_before_and_after_the_row_is_read() -> None:
+    unread, read = made(), made()
+    assert read.size
+    assert pickle.dumps(unread) == pickle.dumps(read)
 
 
 def test_deep_hash_tells_files_apart() -> None:

@@ -7,7 +7,8 @@ import io
 import os
 import resource
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,20 @@ def sha256(content: bytes) -> str:
 
 
 def ignore(_count: int) -> None: ...
+
+
+@contextmanager
+def replaced(target: Path) -> Iterator[Callable[[bytes], None]]:
+    """Give what writes one piece behind the other."""
+    with replacement(target) as new:
+        position = 0
+
+        def write(chunk: bytes) -> None:
+            nonlocal position
+            new.write(position, chunk)
+            position += len(chunk)
+
+        yield write
 
 
 class Short:
@@ -138,7 +153,7 @@ def names(target: Path) -> list[str]:
 def test_target_is_absent_or_what_it_was_until_all_is_there(target: Path, before: bytes | None) -> None:
     if before is not None:
         target.write_bytes(before)
-    with replacement(target) as write:
+    with replaced(target) as write:
         for _ in range(3):
             write(b"after")
             assert (target.read_bytes() if target.exists() else None) == before
@@ -155,7 +170,7 @@ def test_failure_at_any_step_leaves_the_target_and_nothing_else(
     if before is not None:
         target.write_bytes(before)
     with pytest.raises(type(error)) as caught:
-        with replacement(target) as write:
+        with replaced(target) as write:
             for _ in range(written):
                 write(content_of(CHUNK_SIZE))
             raise error
@@ -165,14 +180,14 @@ def test_failure_at_any_step_leaves_the_target_and_nothing_else(
 
 
 def test_missing_directories_are_made(target: Path) -> None:
-    with replacement(target.parent / "a/b/c") as write:
+    with replaced(target.parent / "a/b/c") as write:
         write(b"x")
     assert (target.parent / "a/b/c").read_bytes() == b"x"
 
 
 @pytest.mark.parametrize("name", ["🐁" * 63, "ü" * 127, "x" * 255, "a\nb", "-rf", "~partial-x"], ids=ascii)
 def test_any_name_of_the_target_is_written(target: Path, name: str) -> None:
-    with replacement(target.with_name(name)) as write:
+    with replaced(target.with_name(name)) as write:
         write(b"x")
     assert names(target) == [name]
 
@@ -183,7 +198,7 @@ def test_link_is_replaced_and_not_written_through(target: Path, kept: bytes | No
     if kept is not None:
         elsewhere.write_bytes(kept)
     target.symlink_to(elsewhere)
-    with replacement(target) as write:
+    with replaced(target) as write:
         write(b"after")
     assert not target.is_symlink()
     assert target.read_bytes() == b"after"
@@ -192,7 +207,7 @@ def test_link_is_replaced_and_not_written_through(target: Path, kept: bytes | No
 
 def test_link_planted_meanwhile_is_replaced_too(target: Path) -> None:
     elsewhere = target.parent.parent / "elsewhere"
-    with replacement(target) as write:
+    with replaced(target) as write:
         write(b"after")
         target.symlink_to(elsewhere)
     assert target.read_bytes() == b"after"
@@ -200,7 +215,7 @@ def test_link_planted_meanwhile_is_replaced_too(target: Path) -> None:
 
 
 def test_file_has_the_rights_that_any_new_file_has(target: Path) -> None:
-    with replacement(target) as write:
+    with replaced(target) as write:
         write(b"x")
     target.with_name("other").touch()
     assert target.stat().st_mode == target.with_name("other").stat().st_mode
@@ -209,14 +224,14 @@ def test_file_has_the_rights_that_any_new_file_has(target: Path) -> None:
 def test_target_below_a_file_cannot_be_written(target: Path) -> None:
     target.write_bytes(b"a file")
     with pytest.raises(DestinationError, match=r"cannot be written: .*; nothing was left there"):
-        with replacement(target / "inner/x") as write:
+        with replaced(target / "inner/x") as write:
             write(b"x")
     assert target.read_bytes() == b"a file"
 
 
 def test_target_that_became_a_directory_cannot_be_written(target: Path) -> None:
     with pytest.raises(DestinationError, match=r"recording\.dat cannot be written"):
-        with replacement(target) as write:
+        with replaced(target) as write:
             write(b"x")
             target.mkdir()
     assert names(target) == ["recording.dat"]
@@ -225,7 +240,7 @@ def test_target_that_became_a_directory_cannot_be_written(target: Path) -> None:
 
 def test_target_whose_directory_went_away_cannot_be_written(target: Path) -> None:
     with pytest.raises(DestinationError):
-        with replacement(target) as write:
+        with replaced(target) as write:
             write(b"x")
             for path in target.parent.iterdir():
                 path.unlink()
@@ -241,7 +256,7 @@ def test_directory_that_may_not_be_written_is_an_error(public_directory: Path, a
 
 
 def write_all(target: Path, count: int, size: int) -> None:
-    with replacement(target) as write:
+    with replaced(target) as write:
         for _ in range(count):
             write(content_of(size))
 
@@ -274,7 +289,7 @@ def test_file_that_just_fits_is_written(target: Path, in_child: Callable[..., An
 
 
 def die_while_writing(target: Path) -> None:
-    with replacement(target) as write:
+    with replaced(target) as write:
         write(b"half")
         os.kill(os.getpid(), signal.SIGKILL)
 

@@ -110,6 +110,25 @@ class ReadingTests(ListingTests):
             assert file.seek(start) == start
             assert file.read(length) == io.BytesIO(content[start:]).read(length)
 
+    @pytest.mark.parametrize(
+        ("start", "stop"), [(0, 0), (0, 1), (7, 40), (99, 100), (90, 1000), (100, 101), (500, 600)]
+    )
+    @pytest.mark.parametrize("size", [0, 100])
+    def test_read_gives_what_the_object_has_of_a_range(
+        self, backend: StorageBackend, raw: RawStore, key: str, size: int, start: int, stop: int
+    ) -> None:
+        raw.put(key, generated(size))
+        content = backend.read(key, start, stop)
+        assert type(content) is bytes
+        assert content == generated(size)[start:stop]
+
+    def test_range_of_a_missing_object_is_not_found(self, backend: StorageBackend, raw: RawStore, prefix: str) -> None:
+        raw.put(f"{prefix}/a/b", b"spikes")
+        for key in (f"{prefix}/a", f"{prefix}/nothing"):
+            with pytest.raises(ObjectNotFoundError) as caught:
+                backend.read(key, 0, 10)
+            assert caught.value.key == key
+
     @pytest.mark.parametrize("cache_type", ["readahead", "none", "bytes", "all"])
     def test_any_cache_reads_the_same(self, backend: StorageBackend, raw: RawStore, key: str, cache_type: str) -> None:
         raw.put(key, generated(100_000))

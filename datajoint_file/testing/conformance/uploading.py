@@ -14,6 +14,7 @@ import pytest
 from datajoint_file.errors import ObjectExistsError, UnsafePathError
 from datajoint_file.storage import Reader, StorageBackend
 from datajoint_file.storage.backend import CHUNK_SIZE
+from datajoint_file.storage.budget import transfers
 from datajoint_file.testing.conformance.fixtures import BackendFixtures, read, unsafe_keys
 from datajoint_file.testing.conformance.reading import NAMES
 from datajoint_file.testing.raw import RawStore
@@ -171,9 +172,43 @@ class UploadingTests(BackendFixtures):
         gc.collect()
         assert raw.get(key) == b"spikes"
 
+    def test_uploads_of_a_group_are_objects_when_it_is_settled(
+        self, backend: StorageBackend, raw: RawStore, prefix: str
+    ) -> None:
+        sizes = {f"{prefix}/{number}/recording.dat": number * 1000 for number in range(5)}
+        group = backend.group()
+        for key, size in sizes.items():
+            assert group.upload(key, GeneratedReader(size), size) == size
+        group.settle()
+        assert set(raw.keys(prefix)) == set(sizes)
+        assert all(raw.get(key) == generated(size) for key, size in sizes.items())
+        assert not raw.unfinished(prefix)
+
+    def test_group_goes_on_after_an_upload_of_it_has_failed(
+        self, backend: StorageBackend, raw: RawStore, prefix: str
+    ) -> None:
+        group = backend.group()
+        group.upload(f"{prefix}/a", io.BytesIO(b"spikes"), 6)
+        with pytest.raises(ValueError, match="bad sample"):
+            group.upload(f"{prefix}/b", FailingReader(b"noise", after=3, error=ValueError("bad sample")))
+        group.upload(f"{prefix}/c", io.BytesIO(b"spikes"), 6)
+        group.settle()
+        assert set(raw.keys(prefix)) == {f"{prefix}/a", f"{prefix}/c"}
+        assert not raw.unfinished(prefix)
+
+    def test_discarded_group_leaves_nothing_unfinished(
+        self, backend: StorageBackend, raw: RawStore, prefix: str
+    ) -> None:
+        """What it has sent is an object, where each is one at once, or is gone."""
+        group = backend.group()
+        group.upload(f"{prefix}/a", io.BytesIO(b"spikes"), 6)
+        group.discard()
+        assert set(raw.keys(prefix)) in (set(), {f"{prefix}/a"})
+        assert not raw.unfinished(prefix)
+
     def test_memory_stays_bounded(self, backend: StorageBackend, raw: RawStore, key: str) -> None:
         total = CHUNK_SIZE if self.in_process else max(20 * self.part_size, 40 * CHUNK_SIZE)
-        allowed = 4 * self.part_size + 8 * CHUNK_SIZE
+        allowed = max(4 * self.part_size, transfers().limit) + 8 * CHUNK_SIZE
         backend.upload(f"{key}-first", GeneratedReader(self.part_size + 1))  # the client's own memory is not counted
         tracemalloc.start()
         try:

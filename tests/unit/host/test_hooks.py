@@ -31,12 +31,18 @@ def host() -> type[Any]:
 
 
 def hook_of(host: type[Any], name: str = "insert", parameters: tuple[str, ...] = ("self", "rows", "replace")) -> Hook:
-    return Hook(host, name, parameters, wrapper)
+    return Hook(host, name, parameters, f"{__name__}:wrapper")
 
 
 def test_wrapper_receives_the_original_and_its_arguments(host: type[Any]) -> None:
     hook_of(host).apply()
     assert host().insert([1], replace=True) == ("wrapped", ([1], True))
+
+
+def test_wrapper_is_loaded_when_the_function_is_called_first(host: type[Any]) -> None:
+    Hook(host, "insert", ("self", "rows", "replace"), "no_such_module:insert").apply()
+    with pytest.raises(ModuleNotFoundError, match="no_such_module"):
+        host().insert([1])
 
 
 def test_hooked_function_looks_as_it_did(host: type[Any]) -> None:

@@ -1,0 +1,211 @@
+"""What is compared with what, and what is to come out.
+
+The workloads come in two scales: ``full`` is measured, ``small`` only shows that everything runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from benchmarks.values import GIBI, KIBI, MEBI, Comparison, Contender, Place, Target, Workload
+
+Scale = Literal["full", "small"]
+SCALES: tuple[Scale, ...] = ("full", "small")
+
+# Number and size of files; small ones are as small as they can be and still take the same way through the code.
+_SIZES: dict[Scale, dict[str, tuple[int, int]]] = {
+    "full": {"one": (1, GIBI), "mid": (100, 10 * MEBI), "small": (2_000, 64 * KIBI), "tiny": (5_000, 4 * KIBI)},
+    "small": {"one": (1, 12 * MEBI), "mid": (3, 2 * MEBI), "small": (20, 64 * KIBI), "tiny": (20, 4 * KIBI)},
+}
+_ROWS: dict[Scale, int] = {"full": 100_000, "small": 200}
+
+OURS, OBJECT, ATTACH = "file", "<object@>", "<attach@>"
+FSSPEC, UNSYNCED = "file, engine fsspec", "file, durability none"
+LIMIT_COPY = "cp+sync ‖ openssl"
+PUT, PUT_TASKS, PUT_THREADS = "obstore.put", "obstore.put, 64 tasks", "obstore.put, 32 threads"
+GET_TASKS, GET_THREADS = "obstore.get, 64 tasks", "obstore.get, 32 threads"
+S5CMD, RCLONE = "s5cmd cp", "rclone copyto"
+S3FS_FILE, S3FS_GET = "s3fs.get_file", "s3fs.get"
+PLAIN_INSERT, JSON = "INSERT of JSON alone", "json attribute"
+
+_OBSTORE = ("module obstore",)
+
+
+def _inserting(name: str, attribute: str, storage: Mapping[str, Any] | None = None, *needs: str) -> Contender:
+    options = {"attribute": attribute, "storage": dict(storage or {})}
+    return Contender(name, "inserts:files", options, needs, is_ours=attribute == "file")
+
+
+_INSERTS = (
+    _inserting(OURS, "file"),
+    _inserting(OBJECT, "object"),
+    _inserting(ATTACH, "attach"),
+)
+_WITH_FSSPEC = _inserting(FSSPEC, "file", {"engine": "fsspec"}, "setting engine=fsspec")
+_WITHOUT_SYNC = _inserting(UNSYNCED, "file", {"durability": "none"})
+
+
+def all_comparisons(scale: Scale) -> list[Comparison]:
+    """Return every comparison, in the order of the table."""
+    return [
+        _one_local(scale),
+        _one_s3(scale),
+        _mid_local(scale),
+        _mid_s3(scale),
+        _small_s3(scale),
+        _tiny_local(scale),
+        _fetch(scale),
+        _download_one(scale),
+        _download_small(scale),
+    ]
+
+
+def _workload(scale: Scale, place: Place, kind: str) -> Workload:
+    return Workload(place, *_SIZES[scale][kind])
+
+
+def _one_local(scale: Scale) -> Comparison:
+    limit = Contender(LIMIT_COPY, "programs:copy_and_hash", needs=("program openssl",))
+    return Comparison(
+        "insert-one-local",
+        "insert {work}, disk",
+        _workload(scale, "local", "one"),
+        (_INSERTS[0], limit, *_INSERTS[1:]),
+        (
+            Target(OURS, (LIMIT_COPY,), at_most=1.25),
+            Target(OURS, (OBJECT,), at_least=2),
+            Target(OURS, (ATTACH,)),
+        ),
+    )
+
+
+def _one_s3(scale: Scale) -> Comparison:
+    others = (
+        Contender(PUT, "obstores:upload_one", needs=_OBSTORE),
+        Contender(RCLONE, "programs:rclone_upload", needs=("program rclone",)),
+        Contender(S5CMD, "programs:s5cmd_upload", needs=("program s5cmd",)),
+    )
+    return Comparison(
+        "insert-one-s3",
+        "insert {work}, S3",
+        _workload(scale, "s3", "one"),
+        (_INSERTS[0], *others, _INSERTS[1]),
+        (
+            Target(OURS, (PUT,), at_most=1.15),
+            Target(OURS, (RCLONE,), at_least=1),
+            Target(OURS, (S5CMD,), at_least=1),
+            Target(OURS, (OBJECT,)),
+        ),
+    )
+
+
+def _mid_local(scale: Scale) -> Comparison:
+    return Comparison(
+        "insert-mid-local",
+        "insert {work}, disk",
+        _workload(scale, "local", "mid"),
+        _INSERTS,
+        (Target(OURS, (OBJECT,), at_least=1.2), Target(OURS, (ATTACH,))),
+    )
+
+
+def _mid_s3(scale: Scale) -> Comparison:
+    return Comparison(
+        "insert-mid-s3",
+        "insert {work}, S3",
+        _workload(scale, "s3", "mid"),
+        _INSERTS,
+        (Target(OURS, (OBJECT,)), Target(OURS, (ATTACH,))),
+    )
+
+
+def _small_s3(scale: Scale) -> Comparison:
+    limits = (
+        Contender(PUT_TASKS, "obstores:upload_by_tasks", needs=_OBSTORE),
+        Contender(PUT_THREADS, "obstores:upload_by_threads", needs=_OBSTORE),
+    )
+    return Comparison(
+        "insert-small-s3",
+        "insert {work}, S3",
+        _workload(scale, "s3", "small"),
+        (_INSERTS[0], _WITH_FSSPEC, *limits, _INSERTS[1]),
+        (
+            Target(OURS, (PUT_TASKS, PUT_THREADS), at_most=1.25),
+            Target(OURS, (OBJECT,), at_least=5),
+            Target(FSSPEC, (OBJECT,), at_least=3),
+        ),
+    )
+
+
+def _tiny_local(scale: Scale) -> Comparison:
+    limit = Contender(PLAIN_INSERT, "inserts:plain_rows")
+    return Comparison(
+        "insert-tiny-local",
+        "insert {work}, disk",
+        _workload(scale, "local", "tiny"),
+        (_INSERTS[0], _WITHOUT_SYNC, limit, *_INSERTS[1:]),
+        (
+            Target(OURS, (OBJECT,), at_least=1),
+            Target(UNSYNCED, (OBJECT,), at_least=2),
+            Target(OURS, (ATTACH,)),
+            Target(UNSYNCED, (PLAIN_INSERT,)),
+        ),
+    )
+
+
+def _fetch(scale: Scale) -> Comparison:
+    contenders = (
+        Contender(OURS, "fetches:rows", {"attribute": "file"}, is_ours=True),
+        Contender(JSON, "fetches:rows", {"attribute": "json"}),
+        Contender(OBJECT, "fetches:rows", {"attribute": "object"}),
+    )
+    return Comparison(
+        "fetch",
+        "fetch {work}",
+        Workload("local", _ROWS[scale]),
+        contenders,
+        (Target(OURS, (JSON,), at_most=1.3), Target(OURS, (OBJECT,), at_least=2.4)),
+        prepare="fetches:prepare",
+    )
+
+
+def _download_one(scale: Scale) -> Comparison:
+    contenders = (
+        Contender(OURS, "downloads:one", is_ours=True),
+        Contender(S5CMD, "programs:s5cmd_download", needs=("program s5cmd",)),
+        Contender(RCLONE, "programs:rclone_download", needs=("program rclone",)),
+        Contender(S3FS_FILE, "downloads:one_by_s3fs"),
+    )
+    return Comparison(
+        "download-one-s3",
+        "download {work}, S3",
+        _workload(scale, "s3", "one"),
+        contenders,
+        (
+            Target(OURS, (S5CMD,), at_most=1.8),
+            Target(OURS, (RCLONE,), at_most=1.8),
+            Target(OURS, (S3FS_FILE,), at_least=1.5),
+        ),
+        prepare="inserts:prepare",
+    )
+
+
+def _download_small(scale: Scale) -> Comparison:
+    contenders = (
+        Contender(OURS, "downloads:many", is_ours=True),
+        Contender(GET_TASKS, "obstores:download_by_tasks", needs=_OBSTORE),
+        Contender(GET_THREADS, "obstores:download_by_threads", needs=_OBSTORE),
+        Contender(S3FS_GET, "downloads:many_by_s3fs"),
+    )
+    return Comparison(
+        "download-small-s3",
+        "download {work}, S3",
+        _workload(scale, "s3", "small"),
+        contenders,
+        (
+            Target(OURS, (GET_TASKS, GET_THREADS), at_most=1.3),
+            Target(OURS, (S3FS_GET,), at_least=2.5),
+        ),
+        prepare="inserts:prepare",
+    )

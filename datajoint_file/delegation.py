@@ -1,0 +1,293 @@
+"""Work handed to an executor, whichever it is: how much at a time, what is sent, what comes back, and how it ends.
+
+Any `concurrent.futures.Executor` will do: threads, processes (spawned or forked), ``client.get_executor()`` of Dask.
+What the work is, the verbs know; where a worker finds their pipeline, `addresses`. Nothing is scheduled here.
+"""
+
+from __future__ import annotations
+
+import pickle
+import threading
+import uuid
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, cast
+
+from datajoint_file.errors import DataJointFileError, WorkerError, brief, printable
+
+IN_FLIGHT = 200
+"""Orders under way at a time: enough for a few hundred workers, and with small orders little to remember."""
+
+_LENGTH = 500
+
+Order = TypeVar("Order")
+Result = TypeVar("Result")
+
+
+class Stop:
+    """Tells work that nobody waits for it any more: in the process that made it, where it can be told.
+
+    What is pickled to another process is a copy that is never set: there, work that has begun is done to its end.
+
+    Parameters
+    ----------
+    event : threading.Event or None
+        What is set; a new one if not given.
+    """
+
+    def __init__(self, event: threading.Event | None = None) -> None:
+        self._event = event or threading.Event()
+
+    def __reduce__(self) -> tuple[type[Stop], tuple[()]]:
+        return Stop, ()
+
+    def set(self) -> None:
+        """Ask all that look at it to end."""
+        self._event.set()
+
+    @property
+    def is_set(self) -> bool:
+        """Whether to end."""
+        return self._event.is_set()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[Result]):
+    """What became of an order.
+
+    Parameters
+    ----------
+    value : object
+        What the work returned.
+    error : Exception or None
+        What it raised instead.
+    """
+
+    value: Result | None
+    error: Exception | None = None
+
+    def result(self) -> Result:
+        """Return what the work returned, or raise what it raised."""
+        if self.error is not None:
+            raise self.error
+        return cast(Result, self.value)
+
+
+class Delegation(Generic[Order, Result]):
+    """Orders under way on an executor that is somebody else's: it is neither started nor shut down here.
+
+    Parameters
+    ----------
+    executor : concurrent.futures.Executor
+        Who does the work.
+    function : callable
+        What is done with one order: a function of a module, for another process finds it by name.
+    in_flight : int
+        Orders to be under way at a time.
+
+    Notes
+    -----
+    For threads nothing is pickled. Anything else is taken for another process, and gets the pickled order; what cannot
+    be pickled is refused at once.
+    """
+
+    def __init__(self, executor: Executor, function: Callable[[Order], Result], *, in_flight: int = IN_FLIGHT) -> None:
+        self._executor = check_executor(executor)
+        self._function = function
+        self._in_flight = in_flight
+        self._pending: dict[Future[Outcome[Result]], Order] = {}
+        self._is_refused = False
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether one should wait before more is begun."""
+        return len(self._pending) >= self._in_flight or (self._is_refused and bool(self._pending))
+
+    def begin(self, order: Order) -> None:
+        """Hand *order* to the executor. If it takes no work any more, that is the order's outcome."""
+        try:
+            future = self._submitted(order)
+        except Exception as error:  # noqa: BLE001 - broken, shut down, or cannot be pickled: executors have their own
+            future = Future()
+            future.set_exception(error)
+            self._is_refused = True
+        self._pending[future] = order
+
+    def _submitted(self, order: Order) -> Future[Outcome[Result]]:
+        if runs_here(self._executor):
+            return self._executor.submit(_done, self._function, order)
+        parcel = pickle.dumps((self._function, order), protocol=pickle.HIGHEST_PROTOCOL)
+        # Dask gives equal work one result; the last argument makes each order one of its own.
+        return cast("Future[Outcome[Result]]", self._executor.submit(_unpacked, parcel, uuid.uuid4().hex))
+
+    def finished(self, timeout: float | None = None, *, oldest: bool = False) -> list[tuple[Order, Outcome[Result]]]:
+        """Wait until one order at least is done, or *timeout* seconds have passed; return what is done, oldest first.
+
+        Parameters
+        ----------
+        timeout : float or None
+            How long to wait.
+        oldest : bool
+            Wait for the order that was begun first, and return no other.
+
+        Returns
+        -------
+        list of (order, Outcome)
+            The error of an outcome is a `WorkerError` if a worker has died, or the executor was shut down.
+        """
+        watched = list(self._pending)[:1] if oldest else list(self._pending)
+        done, _ = wait(watched, timeout=timeout, return_when=FIRST_COMPLETED)
+        return [(self._pending.pop(future), self._outcome(future)) for future in watched if future in done]
+
+    def _outcome(self, future: Future[Outcome[Result]]) -> Outcome[Result]:
+        try:
+            return future.result()
+        except DataJointFileError as error:  # an order that would not be pickled, and said why
+            return Outcome(None, error)
+        except Exception as error:  # noqa: BLE001 - what the work raises is in its outcome: this is the executor's
+            failure = self._failure(error)
+            failure.__cause__ = error
+            return Outcome(None, failure)
+
+    def _failure(self, error: Exception) -> WorkerError:
+        text = printable(" ".join(f"{type(error).__name__}: {error}".split())[:_LENGTH].strip(": "))
+        name = type(self._executor).__name__
+        return WorkerError(f"the workers of {name} could not do their work ({text}). {_ADVICE}")
+
+    def rest(self) -> Iterator[tuple[Order, Outcome[Result]]]:
+        """Take back what no worker has begun, wait for the others, and give what became of them."""
+        for future in list(self._pending):
+            if future.cancel():
+                del self._pending[future]
+        wait(self._pending)
+        while self._pending:
+            future, order = next(iter(self._pending.items()))
+            del self._pending[future]
+            if isinstance(future.exception(), Exception | None):  # else it has noticed that it was to stop
+                yield order, self._outcome(future)
+
+    def cancel(self) -> None:
+        """Take back what no worker has begun, and forget the rest. Work in threads of this process is waited for."""
+        left = [future for future in self._pending if not future.cancel()]
+        self._pending.clear()
+        if runs_here(self._executor):
+            wait(left)
+
+
+_ADVICE = (
+    "A worker was killed (most often for want of memory), the executor was shut down, or workers cannot start: each "
+    "needs the same version of datajoint_file, and a script that spawns processes needs `if __name__ == '__main__':`. "
+    "What was done before is kept"
+)
+
+
+def delegated(
+    executor: Executor,
+    function: Callable[[Order], Result],
+    orders: Iterable[Order],
+    *,
+    in_flight: int = IN_FLIGHT,
+    in_order: bool = False,
+    stop: Stop | None = None,
+) -> Generator[tuple[Order, Outcome[Result]], None, None]:
+    """Have *function* done with each of *orders*, which are taken as they are needed; give what became of each.
+
+    Parameters
+    ----------
+    executor : concurrent.futures.Executor
+        Who does the work.
+    function : callable
+        A function of a module.
+    orders : iterable
+        What to do it with; picklable, small and without secrets.
+    in_flight : int
+        Orders to be under way at a time.
+    in_order : bool
+        Give the outcomes in the order of the orders, rather than as they come.
+    stop : Stop or None
+        Set when this ends early, so that work in threads of this process can end as well.
+
+    Returns
+    -------
+    generator of (order, Outcome)
+        To be closed by who does not exhaust it. The error of an outcome is a `WorkerError` if a worker has died, or the
+        executor takes no work.
+
+    Examples
+    --------
+    >>> from concurrent.futures import ThreadPoolExecutor
+    >>> with ThreadPoolExecutor(2) as executor:
+    ...     [outcome.result() for _, outcome in delegated(executor, abs, [-1, 2, -3], in_order=True)]
+    [1, 2, 3]
+    """
+    delegation = Delegation(executor, function, in_flight=in_flight)
+    with ending(delegation, stop):
+        for order in orders:
+            delegation.begin(order)
+            while delegation.is_full:
+                yield from delegation.finished(oldest=in_order)
+        while delegation:
+            yield from delegation.finished(oldest=in_order)
+
+
+@contextmanager
+def ending(delegation: Delegation[Any, Any], stop: Stop | None = None) -> Iterator[None]:
+    """Take back, however the block ends, what is still under way then."""
+    try:
+        yield
+    finally:
+        if stop is not None:
+            stop.set()
+        delegation.cancel()
+
+
+def runs_here(executor: Executor) -> bool:
+    """Tell whether *executor* is known to work in this process, with this process's objects."""
+    return isinstance(executor, ThreadPoolExecutor)
+
+
+def check_executor(executor: object) -> Executor:
+    """Return *executor* if it is one.
+
+    Raises
+    ------
+    TypeError
+        If it is not. What Dask calls a client has one: ``client.get_executor()``.
+    """
+    if isinstance(executor, Executor):
+        return executor
+    hint = "; of a Dask client, give client.get_executor()" if hasattr(executor, "get_executor") else ""
+    raise TypeError(f"executor = {brief(executor)} is no concurrent.futures.Executor{hint}")
+
+
+def _unpacked(parcel: bytes, _unique: str) -> Outcome[Any]:
+    """Do what *parcel* says; called in another process."""
+    function, order = pickle.loads(parcel)  # noqa: S301 - the executor would unpickle it, had we not pickled it
+    outcome = _done(function, order)
+    return outcome if outcome.error is None else Outcome(None, _portable(outcome.error))
+
+
+def _done(function: Callable[[Any], Any], order: Any) -> Outcome[Any]:
+    """Do the work. Its errors are returned, to be told from those of the executor."""
+    try:
+        return Outcome(function(order))
+    except Exception as error:  # noqa: BLE001 - raised again by whoever asks for the result
+        return Outcome(None, error)
+
+
+def _portable(error: Exception) -> Exception:
+    """Return *error*, or what tells of it, if it would not survive the way back.
+
+    Without what caused it: Dask has causes and tracebacks pickled as well, and those of clients may show credentials.
+    """
+    error.__cause__ = error.__context__ = error.__traceback__ = None
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 - pickled just now
+    except Exception:  # noqa: BLE001 - foreign exceptions can be anything
+        return WorkerError(f"a worker failed with {type(error).__name__}: {printable(str(error)[:_LENGTH])}")
+    return error

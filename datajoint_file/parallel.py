@@ -1,0 +1,96 @@
+"""Jobs in threads of this process: so many at a time, begun in their order, all stopped when one fails.
+
+What a job does is its own business, and so is noticing that it is to stop.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+
+
+class Stopped(BaseException):
+    """Ends a job that nobody waits for any more. No handler of errors catches it."""
+
+
+def run_all(jobs: Sequence[Callable[[], object]], workers: int, stop: threading.Event) -> None:
+    """Run *jobs*, up to *workers* at a time, and wait for all that were begun. Context variables are the caller's.
+
+    Parameters
+    ----------
+    jobs : sequence of callable
+        What to do.
+    workers : int
+        How many at a time; with one, or one job, all in the calling thread.
+    stop : threading.Event
+        Set when a job fails, or by others: no further job is begun. Those under way end by `Stopped` if they look.
+
+    Raises
+    ------
+    BaseException
+        What the first job that failed has raised.
+    """
+    run = _Run(jobs, stop)
+    try:
+        for _ in range(1, min(workers, len(jobs))):
+            run.start()
+        run.work()
+        run.wait()
+    except BaseException:  # interrupted while starting or waiting
+        stop.set()
+        run.wait()
+        raise
+    if run.errors:
+        raise next((error for error in run.errors if not isinstance(error, Stopped)), run.errors[0])
+
+
+class _Run:
+    """Jobs that several threads take one after the other."""
+
+    def __init__(self, jobs: Iterable[Callable[[], object]], stop: threading.Event) -> None:
+        self.errors: list[BaseException] = []
+        self._waiting = iter(jobs)
+        self._stop = stop
+        self._lock = threading.Lock()
+        self._others: list[threading.Event] = []
+
+    def start(self) -> None:
+        """Work in another thread, with the caller's context variables.
+
+        What is waited for is an event: an interrupted ``Thread.join`` takes a running thread for one that has finished.
+        """
+        done, context = threading.Event(), contextvars.copy_context()
+
+        def work() -> None:
+            try:
+                context.run(self.work)
+            finally:
+                done.set()
+
+        thread = threading.Thread(target=work, name="datajoint-file worker", daemon=True)
+        try:
+            with suppress(RuntimeError):  # no more threads can be had: those that there are do the work
+                thread.start()
+        finally:
+            if thread.ident is not None:
+                self._others.append(done)
+
+    def wait(self) -> None:
+        """Wait for the other threads."""
+        for done in self._others:
+            done.wait()
+
+    def work(self) -> None:
+        """Do one job after the other until there is none, or one has failed."""
+        try:
+            while job := self._next():
+                job()
+        except BaseException as error:  # noqa: BLE001 - raised again by the caller
+            self.errors.append(error)
+            self._stop.set()
+
+    def _next(self) -> Callable[[], object] | None:
+        with self._lock:
+            return None if self._stop.is_set() else next(self._waiting, None)

@@ -1,0 +1,125 @@
+"""Copying a file in the kernel while what has been written is read back, in order, by whoever hashes it.
+
+Where the file system can share blocks between files (reflink), none is copied. What the file becomes is for `local`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import threading
+from collections.abc import Generator
+
+COPY_ABOVE = 2**20
+"""Smaller files are read and written faster by one thread."""
+
+_STEP = 2 * 2**20
+
+_CANNOT = frozenset(
+    {errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EBADF, errno.ETXTBSY, errno.EPERM}
+)
+"""Said at the first call: this kernel, or these two file systems, do not copy for us."""
+
+_START_WRITING = 2
+"""``SYNC_FILE_RANGE_WRITE``."""
+
+
+def can_copy() -> bool:
+    """Tell whether this system can be asked to copy."""
+    return hasattr(os, "copy_file_range") and hasattr(os, "preadv")
+
+
+class KernelCopy:
+    """A copy of one open file to another, which a thread has under way.
+
+    Parameters
+    ----------
+    source : int
+        Descriptor of the file to copy, from its beginning to its end, wherever it stands.
+    target : int
+        Descriptor of an empty file, open for reading and writing.
+    flushes : bool
+        Whether the copy is going to be flushed to the disk: then that begins at once.
+    """
+
+    def __init__(self, source: int, target: int, *, flushes: bool) -> None:
+        self._source = source
+        self._target = target
+        self._flushes = flushes
+        self._copied = 0
+        self._is_over = False
+        self._is_stopped = False
+        self._error: OSError | None = None
+        self._changed = threading.Condition()
+
+    def chunks(self) -> Generator[memoryview, None, None]:
+        """Give the bytes of the copy, in order, as they are written. A chunk is good until the next is asked for.
+
+        Whoever stops asking closes the iterator: only then has the copying stopped.
+
+        Raises
+        ------
+        OSError
+            What the copying or the reading met.
+        NotImplementedError
+            If it cannot be done here. Nothing has been written then.
+        """
+        thread = threading.Thread(target=self._run, name="copy", daemon=True)
+        thread.start()
+        try:
+            buffer, position = memoryview(bytearray(_STEP)), 0
+            while (available := self._beyond(position)) > position:
+                count = os.preadv(self._target, [buffer[: min(_STEP, available - position)]], position)
+                position += count
+                yield buffer[:count]
+        finally:
+            self._is_stopped = True
+            thread.join()
+
+    def _beyond(self, position: int) -> int:
+        """Wait until more than *position* bytes are written, or all are; return how many."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._copied > position or self._is_over)
+            if self._copied == position and self._error is not None:
+                if position == 0 and self._error.errno in _CANNOT:
+                    raise NotImplementedError from self._error
+                raise self._error
+            return self._copied
+
+    def _run(self) -> None:
+        try:
+            while not self._is_stopped and (count := self._copy()):
+                with self._changed:
+                    self._copied += count
+                    self._changed.notify()
+        except OSError as error:
+            self._error = error
+        finally:
+            with self._changed:
+                self._is_over = True
+                self._changed.notify()
+
+    def _copy(self) -> int:
+        count = os.copy_file_range(self._source, self._target, _STEP, self._copied, self._copied)
+        if count and self._flushes:
+            start_writing(self._target, self._copied, count)
+        return count
+
+
+def _find_sync_file_range() -> object:
+    try:
+        function = ctypes.CDLL(None).sync_file_range
+    except (AttributeError, OSError, TypeError):
+        return None
+    function.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
+    return function
+
+
+_sync_file_range = _find_sync_file_range()
+
+
+def start_writing(descriptor: int, start: int, count: int) -> None:
+    """Let the system write a part of a file to its disk, without waiting for it. Linux only; elsewhere nothing."""
+    if callable(_sync_file_range):
+        _sync_file_range(descriptor, start, count, _START_WRITING)

@@ -1,0 +1,95 @@
+"""How objects are cut for S3: few enough parts, and no more of them in memory than was granted.
+
+Sending them is done in `multipart`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from datajoint_file.storage.backend import CHUNK_SIZE
+from datajoint_file.storage.budget import LIMIT
+
+PART_SIZE = 16 * 2**20
+"""The most that is sent in one request, as long as that makes no more than `MAX_PARTS`."""
+
+SMALLEST_PART = 5 * 2**20
+"""S3 takes no smaller ones, but for the last."""
+
+IN_FLIGHT = 4
+"""Parts that are under way while the next one is read: more of them fill a slow connection, fewer take less memory."""
+
+MAX_PARTS = 9_000
+"""Parts of one object to plan for; S3 allows 10,000."""
+
+_PARTS_OF_ONE_SIZE = MAX_PARTS // 10
+"""Of an object that is longer than expected: after so many they grow. Eleven sizes, each twice the last, hold 5 TiB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How an object is cut.
+
+    Parameters
+    ----------
+    part_size : int
+        Bytes of one part; an object of fewer goes in one request.
+    in_flight : int
+        How many parts may be under way while the next one is read.
+    """
+
+    part_size: int
+    in_flight: int
+
+
+def memory_for(size: int | None, largest: int = PART_SIZE) -> tuple[int, int]:
+    """Return how many bytes of memory an object of *size* bytes would like to have, and how many it must."""
+    if size is None:
+        return SMALLEST_PART, SMALLEST_PART  # most streams are short; a long one asks for more
+    return (size, size) if size < largest else (LIMIT, min(LIMIT, max(2 * SMALLEST_PART, smallest_part(size))))
+
+
+def plan(granted: int, size: int | None, largest: int = PART_SIZE) -> Plan:
+    """Decide how to cut an object of *size* bytes, if that is known, so that *granted* bytes of memory do.
+
+    Objects of more than half a TiB need parts that are larger than that: their number is limited.
+
+    Examples
+    --------
+    >>> plan(48 * 2**20, 2**30)
+    Plan(part_size=9437184, in_flight=4)
+    >>> plan(48 * 2**20, 2 * 2**40).part_size // 2**20
+    234
+    """
+    if size is not None and size < largest:
+        return Plan(max(size + 1, SMALLEST_PART), 0)
+    fitting = min(largest, max(SMALLEST_PART, granted // (IN_FLIGHT + 1)))
+    part_size = max(fitting // CHUNK_SIZE * CHUNK_SIZE or fitting, smallest_part(size or 0))
+    return Plan(part_size, min(IN_FLIGHT, max(0, granted // part_size - 1)))
+
+
+def smallest_part(size: int) -> int:
+    """Return how large the parts of an object of *size* bytes must be, for them not to be too many; 0 if any do."""
+    needed = -(-size // MAX_PARTS)
+    return -(-needed // CHUNK_SIZE) * CHUNK_SIZE if needed > 2**18 else 0
+
+
+def part_sizes(first: int, expected: int) -> Iterator[int]:
+    """Give the size of one part after the other; without end, and never more than S3 takes.
+
+    Parameters
+    ----------
+    first : int
+        Of the first part.
+    expected : int
+        How long the object will be: up to there parts are of one size. 0 if that is not known.
+    """
+    size, sent = first, 0
+    limit = max(expected, _PARTS_OF_ONE_SIZE * size)
+    while True:
+        yield size
+        sent += size
+        if sent >= limit:
+            size *= 2
+            limit += _PARTS_OF_ONE_SIZE * size

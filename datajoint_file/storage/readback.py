@@ -1,0 +1,136 @@
+"""Uploads that are read back, where nobody else would notice that bytes were changed on their way.
+
+That is where neither TLS protects them nor the store compares a checksum. Which stores those are, `needs_reading_back`
+knows for those that never do, and `cloud` finds out for S3.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from datajoint_file.config.secrets import reveal
+from datajoint_file.config.settings import StorageSettings
+from datajoint_file.errors import UploadCorruptedError
+from datajoint_file.storage.backend import CHUNK_SIZE, Reader, StorageBackend, hashed
+from datajoint_file.storage.shared import DelegatingBackend
+
+
+def needs_reading_back(storage: StorageSettings, directory: Path | None) -> bool:
+    """Tell whether the clients for this store send bytes that are compared with nothing. Resolves secrets.
+
+    Parameters
+    ----------
+    storage : StorageSettings
+        The table ``[storage]``.
+    directory : Path or None
+        Where relative paths of secrets start.
+    """
+    addresses = _ADDRESSES.get(storage.backend)
+    return addresses is not None and any(map(_is_plain, addresses(storage, directory)))
+
+
+def _gcs_addresses(storage: StorageSettings, directory: Path | None) -> Iterator[str]:
+    yield storage.endpoint_url or ""
+    yield str(reveal(storage.options, directory).get("endpoint_url") or "")
+    yield os.environ.get("STORAGE_EMULATOR_HOST", "")
+
+
+def _azure_addresses(storage: StorageSettings, directory: Path | None) -> Iterator[str]:
+    yield storage.endpoint_url or ""
+    for table in (storage.credentials, storage.options):
+        for setting in str(reveal(table, directory).get("connection_string") or "").split(";"):
+            name, _, value = setting.partition("=")
+            yield "http://" if setting in ("DefaultEndpointsProtocol=http", "UseDevelopmentStorage=true") else ""
+            yield value if name == "BlobEndpoint" else ""
+
+
+_ADDRESSES: dict[str, Callable[[StorageSettings, Path | None], Iterator[str]]] = {
+    "gcs": _gcs_addresses,
+    "azure": _azure_addresses,
+}
+
+UNCHECKED = frozenset(_ADDRESSES)
+"""Kinds of store to which the clients send no checksum."""
+
+
+def _is_plain(address: str) -> bool:
+    return address.lower().startswith("http://")
+
+
+class ReadBackBackend(DelegatingBackend):
+    """Reads every object back before its upload is over, and compares it with what was sent.
+
+    It costs a download for each upload. TLS makes it unnecessary.
+
+    Parameters
+    ----------
+    inner : StorageBackend
+        The backend that does the work.
+    is_needed : callable
+        Whether there is no TLS; asked at the first upload, when secrets are resolved.
+    """
+
+    def __init__(self, inner: StorageBackend, is_needed: Callable[[], bool] = lambda: True) -> None:
+        super().__init__(inner)
+        self._ask = is_needed
+        self._answer: bool | None = None
+
+    def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
+        if not self._is_needed():
+            return self.inner.upload(key, reader, size)
+        sent = _Sent(reader)
+        written = self.inner.upload(key, sent, size)
+        if self._stored(key, written) != (written, sent.sha256):
+            raise changed_on_the_way(key)
+        return written
+
+    def read(self, key: str, start: int, stop: int) -> bytes:
+        return self.inner.read(key, start, stop)
+
+    def _is_needed(self) -> bool:
+        if self._answer is None:
+            self._answer = self._ask()
+        return self._answer
+
+    def _stored(self, key: str, limit: int) -> tuple[int, bytes]:
+        """Return size and SHA-256 of the object as it is stored; stop where it is longer than it should be."""
+        digest, size = hashlib.sha256(), 0
+        with self.inner.open(key) as file:
+            while size <= limit and (chunk := file.read(CHUNK_SIZE)):
+                digest.update(chunk)
+                size += len(chunk)
+        return size, digest.digest()
+
+
+class _Sent:
+    """Passes a reader on, and knows the digest of what passed: by asking it, if it knows, or else by hashing."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._hashed = hashed(reader)
+        self._digest = hashlib.sha256()
+
+    def read(self, size: int = -1, /) -> bytes:
+        chunk = self._reader.read(size)
+        if self._hashed is None:
+            self._digest.update(chunk)
+        return chunk
+
+    @property
+    def sha256(self) -> bytes:
+        return self._digest.digest() if self._hashed is None else self._hashed.sha256
+
+
+def changed_on_the_way(key: str) -> UploadCorruptedError:
+    """Return the error that says that the object which was just made has other bytes.
+
+    The object stays, for it may be another writer's: not every store keeps two apart that write in parts.
+    """
+    return UploadCorruptedError(
+        f"{key}: the bytes in the store are not those that were sent: they were changed on their way. No row refers to "
+        "the object, and the collector removes it. Insert the file again; if that happens repeatedly, a device between "
+        "here and the store is broken. An endpoint_url with https:// notices such changes by itself"
+    ).of(key)
