@@ -22,7 +22,7 @@ from datajoint_file.storage.copying import COPY_ABOVE, can_copy
 from datajoint_file.storage.posix import translation
 from datajoint_file.transfer import Replacement, VerifyingReader, copy
 
-RANGE_SIZE = 8 * 2**20
+RANGE_SIZE = 4 * 2**20
 """Bytes of one request for a part of an object. What is smaller takes one request for the whole."""
 
 Write = Callable[[int, bytes | memoryview], object]
@@ -162,7 +162,7 @@ class _Ranges:
         """Tell whether to ask for one byte more: there should be none."""
         return stop == self._metadata.size
 
-    def _take(self, start: int, stop: int, content: bytes) -> None:
+    def _take(self, start: int, stop: int, content: bytes | memoryview) -> None:
         _require_size(self._metadata, self._metadata.size - (stop - start) + len(content))
         self._write(start, content)
         with self._turn:

@@ -20,7 +20,7 @@ from datajoint_file.errors import DestinationError, HashMismatchError, SizeMisma
 from datajoint_file.mime import HEAD_SIZE
 from datajoint_file.progress import Advance
 from datajoint_file.storage.backend import CHUNK_SIZE, HashedReader, Reader
-from datajoint_file.storage.copying import KernelCopy
+from datajoint_file.storage.copying import KernelCopy, start_writing
 
 
 class HashingReader:
@@ -204,9 +204,12 @@ class Replacement:
         """Write *chunk* at *position*. From any thread."""
         view = memoryview(chunk)
         with _destination_errors(self._target):
+            start, size = position, len(view)
             while view:
                 count = os.pwrite(self.file.fileno(), view, position)
                 view, position = view[count:], position + count
+            if size >= CHUNK_SIZE:
+                start_writing(self.file.fileno(), start, size)
 
     def copy(self, descriptor: int) -> Generator[memoryview, None, None]:
         """Have the system copy another file into this one, which is empty; give the bytes as they are there.
@@ -244,7 +247,8 @@ def replacement(target: Path) -> Iterator[Replacement]:
     """
     partial = target.with_name(f".datajoint-file-{secrets.token_hex(8)}.partial")  # short, whatever the target's name
     with _destination_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.parent.is_dir():
+            target.parent.mkdir(parents=True, exist_ok=True)
         file = io.FileIO(partial, "x+")  # a buffer would fail a second time when it is closed
     try:
         with file:

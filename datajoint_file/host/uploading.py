@@ -24,6 +24,7 @@ from datajoint_file.metadata import FileMetadata
 from datajoint_file.parallel import Stopped, run_all
 from datajoint_file.pipeline import Pipeline, Upload
 from datajoint_file.progress import Advance, progress_bar
+from datajoint_file.storage.budget import transfers
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +60,19 @@ def store_all(
             raise
     entries.flush()
     return storing.stored
+
+
+def workers_for(pipeline: Pipeline, uploads: Mapping[Slot, Upload]) -> int:
+    """Return how many files to send at a time. Of large ones a few: each has several parts under way.
+
+    They could not all have a share of the memory, and the C library keeps some for each thread that had.
+    """
+    sizes = [upload.source.size or 0 for upload in uploads.values()]
+    mean = max(1, sum(sizes) // len(sizes))
+    return min(pipeline.workers, max(_LARGE_AT_ONCE, transfers().limit // mean))
+
+
+_LARGE_AT_ONCE = 4
 
 
 @contextmanager

@@ -215,7 +215,7 @@ class StorageBackend(Protocol):
         """Return what uploads several objects, one after the other, and waits for the store once for all of them."""
         ...
 
-    def read(self, key: str, start: int, stop: int) -> bytes:
+    def read(self, key: str, start: int, stop: int) -> bytes | memoryview:
         """Return the bytes of an object from *start* to before *stop*, in one request; fewer where it ends earlier.
 
         Raises

@@ -121,7 +121,7 @@ class CloudBackend(RemoteBackend):
                 return self._upload_parts(key, path, head, reader, plan, size or 0)
             return self._upload_stream(key, path, head, reader, plan, size or 0)
 
-    def read(self, key: str, start: int, stop: int) -> bytes:
+    def read(self, key: str, start: int, stop: int) -> bytes | memoryview:
         path = self._path(key)
         if start >= stop:
             return b""

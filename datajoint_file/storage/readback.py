@@ -87,7 +87,7 @@ class ReadBackBackend(DelegatingBackend):
             raise changed_on_the_way(key)
         return written
 
-    def read(self, key: str, start: int, stop: int) -> bytes:
+    def read(self, key: str, start: int, stop: int) -> bytes | memoryview:
         return self.inner.read(key, start, stop)
 
     def _is_needed(self) -> bool:

@@ -10,7 +10,6 @@ import io
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from functools import partial
 from typing import Any, BinaryIO, cast
 
 from datajoint_file.errors import (
@@ -83,7 +82,9 @@ class RemoteBackend(DerivedVerbs):
     ) -> BinaryIO:
         size = self.stat(key).size
         with self._translated(key):
-            cache = cache_of(partial(self.read, key), size, block_size, cache_type, cache_options)
+            cache = cache_of(
+                lambda start, stop: bytes(self.read(key, start, stop)), size, block_size, cache_type, cache_options
+            )
         return cast("BinaryIO", ReadAheadFile(cache, size))
 
     def stat(self, key: str) -> ObjectStat:

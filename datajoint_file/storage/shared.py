@@ -37,7 +37,7 @@ class DerivedVerbs(StorageBackend):
     def group(self) -> UploadGroup:
         return _SingleUploads(self)
 
-    def read(self, key: str, start: int, stop: int) -> bytes:
+    def read(self, key: str, start: int, stop: int) -> bytes | memoryview:
         with self.open(key) as file:
             file.seek(start)
             return read_fully(file, stop - start)

@@ -28,7 +28,7 @@ class ReadOnlyBackend(DelegatingBackend):
     def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
         raise _refusal(key)
 
-    def read(self, key: str, start: int, stop: int) -> bytes:
+    def read(self, key: str, start: int, stop: int) -> bytes | memoryview:
         return self.inner.read(key, start, stop)
 
     def delete(self, key: str) -> None:
@@ -56,7 +56,7 @@ class LoggedBackend(DelegatingBackend):
         with _logged("open", key):
             return self.inner.open(key, **options)
 
-    def read(self, key: str, start: int, stop: int) -> bytes:
+    def read(self, key: str, start: int, stop: int) -> bytes | memoryview:
         with _logged("read", key):
             return self.inner.read(key, start, stop)
 
