@@ -538,7 +538,7 @@ def test_run_stops_when_the_store_is_gone_and_can_go_on_later(
         data : file
         """
 
-    Many.insert({"k": k, "data": ("x.bin", b"%d" % k)} for k in range(60))
+    Many.insert({"k": k, "data": ("x.bin", b"%d" % k)} for k in range(100))
     store.remove(path_of(Many, "data", k=0))
     bring_back: list[Callable[[], None]] = []
 
@@ -546,17 +546,17 @@ def test_run_stops_when_the_store_is_gone_and_can_go_on_later(
         if finding.kind == "missing":
             bring_back.append(break_store(store, tmp_path))
 
-    report = run(Many & f"k < {count + 20}", "content", workers=workers, tell=take_away)
+    report = run(Many & f"k < {count + 40}", "content", workers=workers, tell=take_away)
     assert not report
     assert "the store cannot be reached: 10 objects in a row" in report.interruption
     assert "is its disk mounted?" in str(report)
     assert report.counts["missing"] == 1  # others at that moment may be unreadable, but are not missing
     assert report.counts.keys() <= {"missing", "unreadable"}
     assert report.position is not None
-    assert report.checked + report.remaining >= count + 20  # what was checked behind the first gap is checked again
+    assert report.checked + report.remaining >= count + 40  # what was checked behind the first gap is checked again
 
     bring_back[0]()
-    rest = verify(Many & f"k < {count + 20}", after=report.position)
+    rest = verify(Many & f"k < {count + 40}", after=report.position)
     assert rest
     assert rest.checked == report.remaining
 
