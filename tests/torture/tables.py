@@ -105,6 +105,10 @@ def declare(main: Any, other: Any, attribute: str) -> Tables:
         tables.by_name[table.__name__] = main(table, context=context)
     tables.by_name["Trace"] = Recording.Trace
     tables.by_name["Archive"] = other(Archive, context=context)
+    for table in tables.by_name.values():
+        # Looked at once, before anything goes wrong: DataJoint passes over a connection that is lost while it reads the
+        # lineage of attributes, and refuses to join that table from then on, in this process.
+        _ = table().heading.attributes
     return tables
 
 
