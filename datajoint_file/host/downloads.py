@@ -34,7 +34,7 @@ from datajoint_file.downloading import (
     path_below,
     watched,
 )
-from datajoint_file.errors import DataJointFileError
+from datajoint_file.errors import DataJointFileError, MetadataError, printable
 from datajoint_file.host.addressing import address_of
 from datajoint_file.host.codec import file_attributes
 from datajoint_file.host.listing import PAGE_ROWS, Listing, RawRow
@@ -174,30 +174,33 @@ class _Rows:
     def wanted(self, paths: list[Path]) -> Iterator[Wanted]:
         """Give what to bring, row by row, and add its path to *paths*."""
         for raw in self.listing.rows():
-            for wanted in self.of(raw).values():
+            for name, wanted in self.of(raw).items():
+                self._targets.take(wanted, self._where(name, self._key(raw)))
                 paths.append(Path(wanted.target))
                 yield wanted
 
     def of(self, raw: RawRow) -> dict[str, Wanted]:
         """Return the files of one row by attribute."""
-        values = self.listing.named(raw.key)
-        key = [key_value(name, type_, values[name]) for name, type_ in self._types.items()]
-        found = {}
-        for name, text in zip(self.names, raw.texts, strict=True):
-            if text is not None:
-                where = f"{self.title}.{name} ({', '.join(f'{value.name}={value.text}' for value in key)})"
-                found[name] = self._one(key, name, text, where)
-        return found
+        key = self._key(raw)
+        texts = zip(self.names, raw.texts, strict=True)
+        return {name: self._one(key, name, text) for name, text in texts if text is not None}
 
-    def _one(self, key: list[KeyValue], name: str, text: str, where: str) -> Wanted:
+    def _key(self, raw: RawRow) -> list[KeyValue]:
+        values = self.listing.named(raw.key)
+        return [key_value(name, type_, values[name]) for name, type_ in self._types.items()]
+
+    def _where(self, name: str, key: list[KeyValue]) -> str:
+        return f"{self.title}.{name} ({', '.join(f'{value.name}={printable(value.text)}' for value in key)})"
+
+    def _one(self, key: list[KeyValue], name: str, text: str) -> Wanted:
         try:
             metadata = FileMetadata.from_json(json.loads(text))
         except DataJointFileError as error:
-            raise error.within(where) from error
+            raise error.within(self._where(name, key)) from error
+        except (ValueError, RecursionError) as error:  # nested deeper than a parser goes, for one
+            raise MetadataError(f"{self._where(name, key)}: the row's JSON cannot be read: {error}") from error
         below = path_below(self._layout, key, name, metadata, is_alone=len(self.names) == 1)
-        wanted = Wanted(metadata, str(self._destination / below))
-        self._targets.take(wanted, where)
-        return wanted
+        return Wanted(metadata, str(self._destination / below))
 
 
 @dataclass(frozen=True, slots=True)

@@ -193,6 +193,26 @@ def test_prefetched_rows_have_verified_local_files_and_leave_none(filled: Any, h
     assert list(here.iterdir()) == []
 
 
+def test_prefetch_keeps_rows_apart_whose_keys_differ_by_case(table: Any, here: Path) -> None:
+    is_postgresql = table().connection.adapter.backend == "postgresql"
+    keys = ["a", "A"] if is_postgresql else ["a", "b"]  # to MySQL they would be one key
+    table.insert({"subject": key, "session": 1, "raw": ("x.dat", key.encode())} for key in keys)
+    with datajoint_file.prefetch(table, directory=here) as rows:
+        assert {row["subject"]: row["raw"].read_bytes() for row in rows} == {key: key.encode() for key in keys}
+
+
+def test_a_row_nested_deeper_than_a_parser_goes_is_named(filled: Any, here: Path) -> None:
+    connection = filled().connection
+    quote = connection.adapter.quote_identifier
+    deep = 20 if connection.adapter.backend == "mysql" else 5000  # MariaDB refuses what is deeper than 32
+    connection.query(
+        f"UPDATE {filled().full_table_name} SET {quote('raw')} = %s WHERE {quote('session')} = %s",
+        ("[" * deep + "]" * deep, 4),
+    )
+    with pytest.raises(MetadataError, match=r"session=4"):
+        datajoint_file.download(filled, here)
+
+
 def test_prefetch_tells_of_a_missing_object_when_its_row_is_reached(filled: Any, store: Store, here: Path) -> None:
     (key,) = [key for key in store.object_keys() if key.endswith("/2.dat")]
     store.remove(key)

@@ -20,6 +20,7 @@ import pytest
 import datajoint_file
 from datajoint_file.errors import (
     ConfigurationError,
+    HashMismatchError,
     SourceNotFoundError,
     UnsupportedValueError,
     WorkerError,
@@ -148,6 +149,26 @@ def test_findings_and_positions_are_those_without_an_executor(filled: Any, store
                 break
     assert sorted(finding.key["k"] for finding in found) == [0, 5, 6, 30]
     assert [finding.problem for finding in found] == [finding.problem for finding in verify(filled).findings]
+
+
+# ---- download ----
+
+
+@over_local_and_s3
+@over_all_executors
+def test_workers_bring_verified_files_and_tell_of_damaged_ones(
+    filled: Any, store: Store, executor: Executor, kind: str, tmp_path: Path
+) -> None:
+    here = tmp_path / "here"
+    brought = datajoint_file.download(filled, here, executor=executor)
+    assert [path.name for path in brought] == [f"{k}.dat" for k in range(ROWS)]
+    assert {path.name: path.read_bytes() for path in here.iterdir()} == {f"{k}.dat": content(k) for k in range(ROWS)}
+
+    store.damage(paths(filled)[17], b"spikez 17")
+    with pytest.raises(HashMismatchError, match=r"17\.dat"):
+        datajoint_file.download(filled, tmp_path / "again", executor=executor)
+    assert not (tmp_path / "again" / "17.dat").exists()
+    assert executor.submit(len, "abc").result() == 3, "the executor was shut down"
 
 
 @pytest.mark.parametrize("kind", ["spawned", "dask"])
