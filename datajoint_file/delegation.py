@@ -24,6 +24,7 @@ _LENGTH = 500
 
 Order = TypeVar("Order")
 Result = TypeVar("Result")
+Failure = TypeVar("Failure", bound=Exception)
 
 
 class Stop:
@@ -269,7 +270,7 @@ def _unpacked(parcel: bytes, _unique: str) -> Outcome[Any]:
     """Do what *parcel* says; called in another process."""
     function, order = pickle.loads(parcel)  # noqa: S301 - the executor would unpickle it, had we not pickled it
     outcome = _done(function, order)
-    return outcome if outcome.error is None else Outcome(None, _portable(outcome.error))
+    return outcome if outcome.error is None else Outcome(None, portable(outcome.error))
 
 
 def _done(function: Callable[[Any], Any], order: Any) -> Outcome[Any]:
@@ -280,8 +281,8 @@ def _done(function: Callable[[Any], Any], order: Any) -> Outcome[Any]:
         return Outcome(None, error)
 
 
-def _portable(error: Exception) -> Exception:
-    """Return *error*, or what tells of it, if it would not survive the way back.
+def portable(error: Failure) -> Failure | WorkerError:
+    """Return *error*, or what tells of it if it would not survive the way to another process.
 
     Without what caused it: Dask has causes and tracebacks pickled as well, and those of clients may show credentials.
     """

@@ -8,20 +8,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
 from typing import Any
 
 from datajoint_file.addresses import PipelineAddress, worker_name
 from datajoint_file.config.paths import working_directory
-from datajoint_file.delegation import Stop
+from datajoint_file.delegation import Stop, portable
 from datajoint_file.errors import DataJointFileError, ObjectExistsError
 from datajoint_file.keys import Place
 from datajoint_file.metadata import FileMetadata
 from datajoint_file.parallel import Stopped
 from datajoint_file.pipeline import Pipeline, Upload
-from datajoint_file.progress import Advance
 from datajoint_file.sources import File, as_source
-from datajoint_file.transfer import HashingReader, drain
 
 ORDER_FILES = 50
 """Files of one order, at most."""
@@ -174,8 +171,13 @@ def carry_out(order: Errands) -> Delivered:
         try:
             stored[errand.index] = _stored(pipeline, errand, order.stop)
         except DataJointFileError as error:
-            return Delivered(stored, errand.index, error if errand.here else error.within(worker_name()))
+            return Delivered(stored, errand.index, _told(error, errand))
     return Delivered(stored)
+
+
+def _told(error: DataJointFileError, errand: Errand) -> DataJointFileError:
+    """Return *error* as whoever sent the order is to have it: with the worker's name, without a client's error."""
+    return error if errand.here is not None else portable(error.within(worker_name()))
 
 
 def _stored(pipeline: Pipeline, errand: Errand, stop: Stop) -> FileMetadata:
@@ -190,18 +192,5 @@ def _stored(pipeline: Pipeline, errand: Errand, stop: Stop) -> FileMetadata:
     except ObjectExistsError:
         if errand.here is not None:
             raise
-        return _stored_before(pipeline, errand, advance)
-
-
-def _stored_before(pipeline: Pipeline, errand: Errand, advance: Advance) -> FileMetadata:
-    """Return what describes the object that an earlier attempt at this errand has made: no other write has its key.
-
-    Executors may do work twice: Dask does, when a worker dies before its result was fetched.
-    """
-    with errand.upload().source.open() as bare:
-        reader = HashingReader(bare, advance)
-        drain(reader)
-    moment = datetime.now(timezone.utc).replace(microsecond=0)
-    metadata = FileMetadata(errand.key, reader.size, reader.hash, errand.name, moment, errand.mime_type)
-    pipeline.verify(metadata, progress=False)
-    return metadata
+        # Executors may do work twice: Dask does, when a worker dies before its result was fetched.
+        return pipeline.stored_before(errand.upload(), advance)

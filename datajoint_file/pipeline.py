@@ -32,7 +32,7 @@ from datajoint_file.progress import Advance, progress_bar
 from datajoint_file.sources import Source
 from datajoint_file.storage import StorageBackend, open_backend
 from datajoint_file.storage.backend import CHUNK_SIZE, Reader, UploadGroup
-from datajoint_file.transfer import HashingReader, VerifyingReader, hash_file, replacement
+from datajoint_file.transfer import HashingReader, VerifyingReader, drain, hash_file, replacement
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +161,28 @@ class Pipeline:
             raise StorageError(f"{upload.key}: {reader.size} bytes were sent, and the store has {stored}").of(
                 upload.key
             )
-        moment = datetime.now(timezone.utc).replace(microsecond=0)
-        mime_type = upload.mime_type or mime.of_content(reader.head)
-        return FileMetadata(upload.key, reader.size, reader.hash, upload.name, moment, mime_type)
+        return _description(upload, reader)
+
+    def stored_before(self, upload: Upload, advance: Advance = lambda _: None) -> FileMetadata:
+        """Return what the row is to record of the object that an earlier attempt at the very same *upload* has made.
+
+        The source is read again and hashed, and the object is verified against it: no other write has its key.
+
+        Raises
+        ------
+        VerificationError
+            If the object is not what the source gives.
+        SourceError
+            If the source cannot be read.
+        StorageError
+            If the object is gone or the store fails.
+        """
+        with upload.source.open() as bare:
+            reader = _reader(upload.source, bare, advance)
+            drain(reader)
+        metadata = _description(upload, reader)
+        self.verify(metadata, progress=False)
+        return metadata
 
     def adopted(self, upload: Upload, stored: FileMetadata, advance: Advance = lambda _: None) -> FileMetadata | None:
         """Return what the row is to record if *stored*, an object that no row names, already is what *upload* would be.
@@ -307,6 +326,13 @@ class Pipeline:
 
     def _progress(self, verb: str, metadata: FileMetadata, progress: bool | None) -> Any:
         return progress_bar(f"{verb} {metadata.original_name}", metadata.size, progress)
+
+
+def _description(upload: Upload, reader: HashingReader) -> FileMetadata:
+    """Return what the row is to record of *upload*, whose bytes went through *reader*."""
+    moment = datetime.now(timezone.utc).replace(microsecond=0)
+    mime_type = upload.mime_type or mime.of_content(reader.head)
+    return FileMetadata(upload.key, reader.size, reader.hash, upload.name, moment, mime_type)
 
 
 def _reader(source: Source, bare: Reader, advance: Advance) -> HashingReader:

@@ -168,6 +168,7 @@ class Verification:
             self.seconds = time.monotonic() - self._start
         if not self.interruption:
             self._settle_suspects()
+        self._advance_position()
         self.position = None if self._last is None else self._last.position()
 
     def _examination(self) -> Examination:

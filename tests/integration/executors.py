@@ -76,6 +76,19 @@ class Disturbed(Executor):
         signal.raise_signal(signal.SIGINT)
 
 
+class Inline(Executor):
+    """An executor that has done the work when it is handed over, as if in another process; it keeps the results."""
+
+    def __init__(self) -> None:
+        self.results: list[Any] = []
+
+    def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        self.results.append(function(*args, **kwargs))
+        future.set_result(self.results[-1])
+        return future
+
+
 class Killed(Disturbed):
     """A process pool, one of whose workers is killed."""
 

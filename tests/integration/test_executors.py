@@ -10,7 +10,7 @@ import os
 import pickle
 import signal
 from collections.abc import Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from datajoint_file.errors import (
 from datajoint_file.host.staging import stage
 from datajoint_file.host.verify import verify
 from datajoint_file.verification import Finding
-from tests.integration.executors import KINDS, Disturbed, Killed, executor_of, write_toml
+from tests.integration.executors import KINDS, Disturbed, Inline, Killed, executor_of, write_toml
 from tests.projects import Store, over_local_and_s3, unique
 
 ROWS = 40
@@ -205,6 +205,21 @@ def test_worker_with_another_store_is_told_from_lost_files(
     with pytest.raises(ConfigurationError, match="Nothing was done there"):
         stage(filled, [{"k": 99}], "raw", [("a.dat", b"a")], executor=executor)
     assert other.all_keys() == []
+
+
+def test_run_whose_workers_fail_goes_on_behind_what_they_did(filled: Any, store: Store) -> None:
+    class Exhausted(Inline):
+        def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+            if len(self.results) >= 6:
+                raise BrokenExecutor("no worker is left")
+            return super().submit(function, *args, **kwargs)
+
+    store.remove(paths(filled)[0])
+    report = verify(filled, executor=Exhausted())
+    assert [finding.key["k"] for finding in report.findings] == [0]
+    rest = verify(filled, after=report.position)
+    assert 0 < report.checked < ROWS
+    assert (rest.counts, rest.checked) == ({}, ROWS - report.checked)
 
 
 def test_worker_that_is_killed_loses_no_finding(filled: Any, store: Store) -> None:
@@ -385,6 +400,30 @@ def test_work_that_an_executor_does_twice_is_done_once(recording: Any, store: St
     with executor_of("spawned") as executor:
         staged = stage(recording, keys(3), "raw", [(f"{k}", content(k)) for k in range(3)], executor=Twice(executor, 0))
     assert [store.content(one.path) for one in staged] == [content(k) for k in range(3)]
+    recording.insert({"k": k, "raw": one} for k, one in enumerate(staged))
+    fetched = recording.to_arrays("raw", order_by="k")
+    assert [(one.original_name, one.mime_type) for one in fetched] == [
+        (f"{k}", "application/octet-stream") for k in range(3)
+    ]
+    assert [one.read() for one in fetched] == [content(k) for k in range(3)]
+
+
+def test_error_that_a_worker_sends_back_brings_no_error_of_a_client(
+    recording: Any, store: Store, tmp_path: Path
+) -> None:
+    sources = files(tmp_path, 1)
+
+    class Removing(Inline):
+        def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+            sources[0].unlink()
+            return super().submit(function, *args, **kwargs)
+
+    executor = Removing()
+    with pytest.raises(SourceNotFoundError):
+        stage(recording, keys(1), "raw", sources, executor=executor)
+    told = executor.results[0].value.error
+    assert isinstance(told, SourceNotFoundError)
+    assert (told.__cause__, told.__context__, told.__traceback__) == (None, None, None)
 
 
 @pytest.mark.parametrize(
