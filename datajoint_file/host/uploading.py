@@ -50,7 +50,9 @@ def store_all(
         storing = Storing(pipeline, entries, uploads, row_count, _stopping(stop, advance))
         try:
             run_in_thread(
-                lambda: run_all(storing.jobs(), pipeline.workers, stop), stop, Care(table.connection, entries)
+                lambda: run_all(storing.jobs(), workers_for(pipeline, uploads), stop),
+                stop,
+                Care(table.connection, entries),
             )
         except DataJointFileError as error:
             entries.try_to_flush()

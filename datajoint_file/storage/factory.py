@@ -164,6 +164,7 @@ _S3_CONFIG = {
     "s3": {"payload_signing_enabled": False},
     "request_checksum_calculation": "when_required",
     "response_checksum_validation": "when_required",
+    "user_agent": "datajoint-file",  # else the client describes itself anew for each request, which takes its time
     "max_pool_connections": 32,
 }
 

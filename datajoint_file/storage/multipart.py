@@ -40,7 +40,7 @@ class Sent:
     start, stop : int
         Its place in the object.
     crc32 : int
-        Its checksum.
+        Its checksum; of no use if the store has compared another.
     is_confirmed : bool
         Whether the store said that it got the same.
     """
@@ -114,7 +114,8 @@ async def put(destination: Destination, content: bytes, sha256: bytes | None) ->
         digest = sha256 or (await asyncio.to_thread(hashlib.sha256, content)).digest()
         checksum = {"ChecksumSHA256": b64encode(digest).decode()}
     answer = await destination.call("put_object", Body=content, **checksum, **destination.condition)
-    return Sent(0, len(content), zlib.crc32(content), _confirms(answer, checksum))
+    is_confirmed = _confirms(answer, checksum)
+    return Sent(0, len(content), 0 if is_confirmed else zlib.crc32(content), is_confirmed)
 
 
 class MultipartUpload:

@@ -85,6 +85,20 @@ def test_uploads_over_a_network_wait_together(table: Any) -> None:
     assert len(table()) == 4
 
 
+@pytest.mark.parametrize("store", ["s3"], indirect=True)
+@pytest.mark.parametrize(("size", "expected"), [(12 * 2**20, 4), (100, 8)])
+def test_few_large_files_go_over_a_network_at_a_time(table: Any, size: int, expected: int, tmp_path: Path) -> None:
+    threads: set[int] = set()
+    path = tmp_path / "recording.dat"
+    path.write_bytes(bytes(size))
+    note = [Fault("upload", call=call, action=lambda key: threads.add(threading.get_ident())) for call in range(1, 9)]
+    together = threading.Barrier(expected, timeout=PATIENCE_SECONDS)
+    wait = [Fault("upload", call=call, action=lambda key: together.wait()) for call in range(1, expected + 1)]
+    faulty(table, *note, *wait)
+    table.insert({"k": k, "raw": path} for k in range(8))
+    assert len(threads) == expected
+
+
 def test_members_of_one_archive_are_read_in_turn(table: Any, store: Store) -> None:
     """They share a position in the archive: read side by side, each would give pieces of the others."""
     contents = {k: hashlib.sha256(bytes([k])).digest() * 40_000 for k in range(6)}
