@@ -23,11 +23,12 @@ ENOUGH_FILES = 16
 MAX_OTHERS_BYTES = 2**28
 """So much may wait to be written on the whole machine, besides one's own. A slow disk takes some seconds for it."""
 
-_KNOWN = frozenset({0xEF53, 0x58465342, 0x9123683E})
-"""File systems whose ``syncfs`` commits their journal and waits for the disk: ext2, 3 and 4, XFS, Btrfs (statfs(2)).
+_EXT = 0xEF53
+_KNOWN = frozenset({_EXT, 0x58465342, 0x9123683E})
+"""File systems whose ``syncfs`` commits their journal and empties the disk's cache: ext3 and 4, XFS, Btrfs (statfs(2)).
 
-Not among them are network file systems, where it would be the server's turn, and those in user space and overlays,
-which pass it on only in newer kernels.
+Not among them are network file systems, where it would be the server's turn, those in user space and overlays, which
+pass it on only in newer kernels, and ext2, which leaves the disk's cache to ``fsync`` and has the number of ext4.
 """
 
 _WAITING = re.compile(rb"^(?:Dirty|Writeback): +(\d+) kB$", re.MULTILINE)
@@ -62,7 +63,10 @@ def flush_together(witness: int, count: int, size: int) -> bool:
 
 def can_flush_together(descriptor: int) -> bool:
     """Tell whether `syncfs` keeps all promises for the file system that an open file is in."""
-    return _reports_errors and _kind_of(descriptor) in _KNOWN
+    if not _reports_errors:
+        return False
+    kind = _kind_of(descriptor)
+    return kind in _KNOWN and not (kind == _EXT and _may_be_ext2())
 
 
 def syncfs(descriptor: int) -> None:
@@ -103,6 +107,14 @@ def _kind_of(descriptor: int) -> int:
     """Return the magic number of a file's file system, with which ``struct statfs`` begins; 0 if it is not told."""
     answer = (ctypes.c_long * 64)()
     return 0 if _libc.fstatfs(descriptor, answer) else answer[0] & 0xFFFFFFFF
+
+
+def _may_be_ext2() -> bool:
+    """Tell whether any file system of this machine is mounted as ext2, or it cannot be told."""
+    try:
+        return b" - ext2 " in Path("/proc/self/mountinfo").read_bytes()
+    except OSError:
+        return True
 
 
 def _waiting_bytes() -> int:
