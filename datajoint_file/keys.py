@@ -38,7 +38,9 @@ MAX_COMPONENT_BYTES = 200
 MAX_KEY_BYTES = 1024
 """Longest object key of S3, GCS and Azure."""
 
-_COMPONENT = re.compile(r"[A-Za-z0-9._=~%-]+")
+_PLAIN_COMPONENT = re.compile(r"(?!\.)[A-Za-z0-9._=-]+(?<!\.)")
+_OBJECT_KEY = re.compile(r"[A-Za-z0-9._=~%-]+(?:/(?!\.)[A-Za-z0-9._=~%-]+(?<!\.))+")
+_CONTROLS = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
@@ -97,7 +99,7 @@ def _why_unsafe(name: str) -> str:
         return "it holds a path separator"
     if re.match(r"[A-Za-z]:", name):
         return "it begins with a drive letter"
-    if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in name):
+    if not name.isprintable() and _CONTROLS.intersection(map(unicodedata.category, name)):
         return "it holds a control, line-separator or surrogate character"
     if _BIDI_CONTROLS.intersection(name):
         return "it holds a character that changes the writing direction"
@@ -119,6 +121,8 @@ def encode_component(text: str) -> str:
     >>> encode_component("raw data [1]*.dat"), encode_component(".."), encode_component("")
     ('raw%20data%20%5B1%5D%2A.dat', '%2E%2E', '~')
     """
+    if len(text) <= MAX_COMPONENT_BYTES and _PLAIN_COMPONENT.fullmatch(text):
+        return text
     if not text:
         return "~"
     encoded = quote(text, safe="=").replace("~", "%7E")
@@ -157,16 +161,14 @@ def check_object_key(key: str) -> str:
         ...
     datajoint_file.errors.UnsafePathError: path = 'lab/../../etc/passwd' leaves the project
     """
-    shown = brief(key, 200)
-    components = key.split("/")
+    if len(key) <= MAX_KEY_BYTES and _OBJECT_KEY.fullmatch(key) and not key.startswith(("./", "../")):
+        return key
+    shown, components = brief(key, 200), key.split("/")
     if "." in components or ".." in components:
         raise UnsafePathError(f"path = {shown} leaves the project")
     if len(key) > MAX_KEY_BYTES:
         raise UnsafePathError(f"path = {shown} is longer than {MAX_KEY_BYTES} bytes")
-    has_outer_dot = any(component.startswith(".") or component.endswith(".") for component in components[1:])
-    if len(components) < 2 or has_outer_dot or not all(map(_COMPONENT.fullmatch, components)):
-        raise UnsafePathError(f"path = {shown} is not an object key: expected project/…/name, percent-encoded")
-    return key
+    raise UnsafePathError(f"path = {shown} is not an object key: expected project/…/name, percent-encoded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,8 +281,10 @@ def key_digest(key: tuple[KeyValue, ...]) -> str:
     >>> key_digest((KeyValue("subject_id", "int", 1),)) == key_digest((KeyValue("subject_id", "str", "1"),))
     False
     """
-    canonical = json.dumps([[value.name, value.kind, value.text] for value in key], separators=(",", ":"))
-    return _digest(canonical)
+    return _digest(_compact_json([[value.name, value.kind, value.text] for value in key]))
+
+
+_compact_json = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @lru_cache(maxsize=8192)
@@ -301,10 +305,25 @@ def new_object_key(project: str, pattern: PartitionPattern, place: Place, name: 
     InvalidKeyError
         If the key would be longer than the 1024 bytes that object stores allow.
     """
-    unique = f"{key_digest(place.key)}-{write_id or new_write_id()}"
+    return object_key(prefix_of(project, pattern, place), name, write_id or new_write_id())
+
+
+def prefix_of(project: str, pattern: PartitionPattern, place: Place) -> str:
+    """Return what the keys of all writes to *place* begin with: everything but what tells one write from another."""
     table = f"{encode_component(place.table)}-{encode_component(place.attribute)}"
-    components = (project, *pattern.render(place.key), encode_component(place.schema), "objects", table, unique)
-    key = "/".join((*components, encode_component(name)))
+    schema = encode_component(place.schema)
+    return "/".join((project, *pattern.render(place.key), schema, "objects", table, key_digest(place.key)))
+
+
+def object_key(prefix: str, name: str, write_id: str) -> str:
+    """Return the key of one write to the place of *prefix*, which is from `prefix_of`.
+
+    Raises
+    ------
+    InvalidKeyError
+        If it would be longer than the 1024 bytes that object stores allow.
+    """
+    key = f"{prefix}-{write_id}/{encode_component(name)}"
     if len(key) > MAX_KEY_BYTES:
         raise InvalidKeyError(
             f"the object key would have {len(key)} bytes, more than the {MAX_KEY_BYTES} that object stores allow: "

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import ROUND_HALF_UP, Context, Decimal, InvalidOperation, Overflow
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -154,6 +155,7 @@ _KINDS: tuple[tuple[str, str], ...] = (
 )
 
 
+@lru_cache(maxsize=256)
 def kind_of(declared_type: str) -> str:
     """Return the kind of values that an attribute of *declared_type* holds; what is not known is text."""
     spelled = declared_type.strip().lower()

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import lru_cache
 from typing import Any
 
 from datajoint_file.errors import MetadataError, UnsafeNameError, brief
@@ -122,6 +123,7 @@ def check_is_object(row: object) -> Mapping[str, Any]:
     return row
 
 
+@lru_cache(maxsize=64)
 def format_timestamp(moment: datetime) -> str:
     """Return *moment* in the row's form, ``2025-01-15T10:30:00Z``."""
     return f"{moment.astimezone(timezone.utc).replace(microsecond=0, tzinfo=None).isoformat()}Z"

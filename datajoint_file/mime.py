@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import mimetypes
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 
 import puremagic
 
@@ -83,7 +83,13 @@ def of_name(name: str) -> str:
     >>> of_name("scan.nwb"), of_name("recording.dat")
     ('application/x-hdf5', '')
     """
-    by_name, encoding = _TYPES.guess_type(name, strict=False)
+    stem, _, suffix = name.rpartition(".")
+    return _of_suffix(f".{suffix}") if stem.strip(".") else ""
+
+
+@lru_cache(maxsize=256)
+def _of_suffix(suffix: str) -> str:
+    by_name, encoding = _TYPES.guess_type(f"x{suffix}", strict=False)
     if encoding:
         return {"gzip": "application/gzip", "bzip2": "application/x-bzip2"}.get(encoding, f"application/x-{encoding}")
     return by_name or ""
@@ -112,10 +118,9 @@ def suffix_for(mime_type: str) -> str:
 
 
 def _by_content(head: bytes) -> str:
-    ours = next((mime_type for beginning, mime_type in _BEGINNINGS.items() if head.startswith(beginning)), "")
-    if ours or not head:
-        return ours
-    if not _may_be_known(head):
+    if head.startswith(tuple(_BEGINNINGS)):
+        return next(mime_type for beginning, mime_type in _BEGINNINGS.items() if head.startswith(beginning))
+    if not head or not _may_be_known(head):
         return ""
     try:
         matches = puremagic.magic_string(head)
@@ -127,18 +132,19 @@ def _by_content(head: bytes) -> str:
 
 def _may_be_known(head: bytes) -> bool:
     """Tell whether it is worth while to ask puremagic, which compares *head* with a thousand signatures in turn."""
-    return any(
-        head[start : start + length or None] in beginnings for (start, length), beginnings in _beginnings().items()
-    )
+    for place, beginnings in _beginnings():  # noqa: SIM110 - for every small file; `any` takes twice as long
+        if head[place] in beginnings:
+            return True
+    return False
 
 
 @cache
-def _beginnings() -> dict[tuple[int, int], set[bytes]]:
-    """Return how the signatures begin that could give enough confidence: by their position and a length."""
+def _beginnings() -> list[tuple[slice, set[bytes]]]:
+    """Return how the signatures begin that could give enough confidence, by their place."""
     found: dict[tuple[int, int], set[bytes]] = {}
     for row in (*puremagic.magic_header_array, *puremagic.magic_footer_array):
         signature = row.byte_match
         if len(signature) >= _ENOUGH_BYTES or signature in puremagic.multi_part_dict:
             beginning = signature[:_ENOUGH_BYTES]
             found.setdefault((row.offset, len(beginning)), set()).add(beginning)
-    return found
+    return [(slice(start, start + length or None), beginnings) for (start, length), beginnings in found.items()]

@@ -26,7 +26,7 @@ from datajoint_file.errors import (
     printable,
 )
 from datajoint_file.fetching import Write, fetch
-from datajoint_file.keys import Place, check_name, new_object_key, new_write_id
+from datajoint_file.keys import Place, check_name, new_write_id, object_key, prefix_of
 from datajoint_file.metadata import FileMetadata
 from datajoint_file.progress import Advance, progress_bar
 from datajoint_file.sources import Source
@@ -101,8 +101,13 @@ class Pipeline:
         """How many files to store or fetch at a time."""
         return self.settings.storage.workers or self.backend.capabilities.workers
 
-    def check(self, source: Source, place: Place) -> None:
+    def check(self, source: Source, place: Place) -> str:
         """Raise if *source* could not be named at *place*. Reads nothing of it.
+
+        Returns
+        -------
+        str
+            What the key of the object will begin with, for `plan`.
 
         Raises
         ------
@@ -111,10 +116,12 @@ class Pipeline:
         InvalidKeyError
             If the object key would be too long.
         """
-        self._new_key(place, source.name or place.attribute, _ANY_WRITE_ID)
+        prefix = prefix_of(self.project, self.settings.object_storage.partition_pattern, place)
+        object_key(prefix, source.name or place.attribute, _ANY_WRITE_ID)
+        return prefix
 
-    def plan(self, source: Source, place: Place) -> Upload:
-        """Decide under which key and name *source* is going to be stored.
+    def plan(self, source: Source, place: Place, prefix: str = "") -> Upload:
+        """Decide under which key and name *source* is going to be stored; *prefix* is from `check`, if that was asked.
 
         Reads at most the first bytes of the source, where it has no name: its media type gives one a suffix.
         """
@@ -123,10 +130,8 @@ class Pipeline:
             mime_type = mime.of_content(source.head())
         name = source.name or f"{place.attribute}{mime.suffix_for(mime_type)}"
         write_id = new_write_id()
-        return Upload(self._new_key(place, name, write_id), place, source, name, mime_type, write_id)
-
-    def _new_key(self, place: Place, name: str, write_id: str) -> str:
-        return new_object_key(self.project, self.settings.object_storage.partition_pattern, place, name, write_id)
+        key = object_key(prefix or self.check(source, place), name, write_id)
+        return Upload(key, place, source, name, mime_type, write_id)
 
     def ingest(
         self, upload: Upload, advance: Advance = lambda _: None, group: UploadGroup | None = None

@@ -5,12 +5,11 @@ What they read for, and under which name, is the business of `sources`.
 
 from __future__ import annotations
 
+import io
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 from datajoint_file.errors import (
     DataJointFileError,
@@ -24,11 +23,10 @@ from datajoint_file.errors import (
     printable,
 )
 from datajoint_file.mime import HEAD_SIZE
-from datajoint_file.storage.backend import Reader
 from datajoint_file.storage.foreign import presentable, scrubbed
 
 
-def look_at(path: Path) -> os.stat_result:
+def look_at(path: str) -> os.stat_result:
     """Describe *path*, or say why it cannot be stored. Nothing is read.
 
     Raises
@@ -39,7 +37,7 @@ def look_at(path: Path) -> os.stat_result:
         If the system cannot say.
     """
     try:
-        status = path.stat()
+        status = os.stat(path)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise SourceNotFoundError(f"{_shown(path)} does not exist") from error
     except PermissionError as error:
@@ -52,7 +50,7 @@ def look_at(path: Path) -> os.stat_result:
     return status
 
 
-def _require_regular(path: Path, status: os.stat_result) -> None:
+def _require_regular(path: str, status: os.stat_result) -> None:
     if stat.S_ISDIR(status.st_mode):
         raise SourceIsDirectoryError(
             f"{_shown(path)} is a directory; a `file` attribute holds one file: pack it (zip, tar), "
@@ -64,12 +62,13 @@ def _require_regular(path: Path, status: os.stat_result) -> None:
         )
 
 
-@contextmanager
-def open_file(path: Path) -> Iterator[Reader]:
+def open_file(path: str | Path) -> _UnchangingReader:
     """Open *path* and look at what was opened, not at what is called so: the two can differ.
 
-    The reader raises `SourceChangedError` at the end if the file is not the one it was at the start.
+    The reader raises `SourceChangedError` at the end if the file is not the one it was at the start. It is also the
+    context manager that closes it.
     """
+    path = str(path)
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
     except FileNotFoundError as error:
@@ -84,11 +83,10 @@ def open_file(path: Path) -> Iterator[Reader]:
     except BaseException:
         os.close(descriptor)
         raise
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
-        yield _UnchangingReader(path, cast("BinaryIO", file), before)
+    return _UnchangingReader(path, io.FileIO(descriptor), before)
 
 
-def head_of(path: Path) -> bytes:
+def head_of(path: str | Path) -> bytes:
     """Return the first bytes of the file at *path*."""
     with open_file(path) as reader:
         return reader.read(HEAD_SIZE)
@@ -100,11 +98,17 @@ class _UnchangingReader:
     At the end of reading nothing has been published yet, so a changed source leaves no object.
     """
 
-    def __init__(self, path: Path, file: BinaryIO, before: os.stat_result) -> None:
+    def __init__(self, path: str, file: io.FileIO, before: os.stat_result) -> None:
         self._path = path
         self._file = file
         self._before = before
         self._count = 0
+
+    def __enter__(self) -> _UnchangingReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
 
     def read(self, size: int = -1, /) -> bytes:
         try:
@@ -141,7 +145,7 @@ class _UnchangingReader:
     def _is_replaced(self) -> bool:
         """Tell whether the path means another file now. One that is only gone was read whole, as it was."""
         try:
-            return not os.path.samestat(self._before, self._path.stat())
+            return not os.path.samestat(self._before, os.stat(self._path))
         except OSError:
             return False
 
@@ -227,8 +231,8 @@ def _position(stream: Any) -> int | None:
         return None
 
 
-def _shown(path: Path) -> str:
-    return printable(str(path))
+def _shown(path: str) -> str:
+    return printable(path)
 
 
 def _reason(error: Exception) -> str:

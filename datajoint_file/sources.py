@@ -212,13 +212,14 @@ def _from_path(given: str | os.PathLike[Any], name: str | None = None) -> Source
     text = os.fsdecode(given)
     if not text:
         raise SourceNotFoundError("the path is empty")
-    path = working_directory() / text
+    given_path = Path(text)
+    path = str(given_path if given_path.is_absolute() else working_directory() / given_path)
     if _is_url(text) and not os.path.lexists(path):
         raise SourceNotFoundError(
             f"{printable(_without_secrets(text))} is a URL, not the path of a file here; open it and give the stream"
         )
     status = look_at(path)
-    checked = _checked_name(path.name if name is None else name)
+    checked = _checked_name(given_path.name if name is None else name)
     return Source(checked, lambda: open_file(path), lambda: head_of(path), status.st_size)
 
 

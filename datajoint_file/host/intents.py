@@ -9,7 +9,6 @@ splits leave locked.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,6 +32,9 @@ MAX_ROWS = 5_000
 
 _IN_LIST = 400
 """Numbers of one ``IN``: MariaDB makes a scan of longer ones."""
+
+_CASES = 70
+"""Numbers of one ``CASE``: about as many as there are groups of them in the largest statement."""
 
 _CREATE = {
     "mysql": """
@@ -199,16 +201,14 @@ class Intents:
             args += (intent.size, intent.state, intent.metadata, holder, lease_seconds)
         return sql, args
 
-    def store(self, metadata: dict[int, dict[str, Any]], holder: str, lease_seconds: float) -> int:
-        """Note what has been stored under which numbers; return how many of them *holder* still held."""
+    def store(self, metadata: dict[int, str], holder: str, lease_seconds: float) -> int:
+        """Note what has been stored under which numbers, as JSON; return how many of them *holder* still held."""
         if not metadata:
             return 0
         condition, numbers = self._numbered(list(metadata))
-        choice, args = " ".join(["WHEN %s THEN %s"] * len(metadata)), []
-        for number, row in metadata.items():
-            args += [number, json.dumps(row)]
+        choice, args = _choice(metadata)
         return self.side.execute(
-            f"UPDATE {self.table} {self._by_number} SET state = '{STORED}', metadata = CASE number {choice} END, "
+            f"UPDATE {self.table} {self._by_number} SET state = '{STORED}', metadata = {choice}, "
             f"lease_until = {self._from_now} WHERE holder = %s AND {_IS_LIVE} AND {condition}",
             (*args, lease_seconds, holder, *numbers),
         )
@@ -316,6 +316,17 @@ class Intents:
             return "number = ANY(%s)", [list(numbers)]
         groups = [tuple(numbers[start : start + _IN_LIST]) for start in range(0, len(numbers), _IN_LIST)]
         return f"({' OR '.join(['number IN %s'] * len(groups))})", list(groups)
+
+
+def _choice(texts: dict[int, str]) -> tuple[str, list[Any]]:
+    """Return the SQL that gives the text of a row's number. In two steps: servers try the cases of one in turn."""
+    numbers = sorted(texts)
+    groups = [numbers[start : start + _CASES] for start in range(0, len(numbers), _CASES)]
+    args: list[Any] = []
+    for group in groups:
+        args += [group[-1], *(part for number in group for part in (number, texts[number]))]
+    cases = [f"WHEN number <= %s THEN CASE number {'WHEN %s THEN %s ' * len(group)}END" for group in groups]
+    return f"CASE {' '.join(cases)} END", args
 
 
 class _NotOurs(Exception):

@@ -230,34 +230,26 @@ class Entries:
         """Tell the database what is complete, so that it can be adopted should this process die."""
         with self._lock:
             finished = {path: (*self._noted[path], metadata) for path, metadata in self._finished.items()}
-        numbered = {number: metadata.to_json() for number, _, metadata in finished.values() if number}
+        rows = {path: json.dumps(metadata.to_json()) for path, (_, _, metadata) in finished.items()}
+        numbered = {number: rows[path] for path, (number, _, _) in finished.items() if number}
         for numbers in parts(list(numbered)):
             self._store({number: numbered[number] for number in numbers})
-        for number, intent, metadata in finished.values():
-            self._settle(number, intent, metadata)
+        for path, (number, intent, metadata) in finished.items():
+            self._settle(number, intent, metadata.size, rows[path])
         with self._lock:  # only now: what could not be told is told the next time
             for path in finished:
                 del self._finished[path]
 
-    def _store(self, rows: dict[int, dict[str, Any]]) -> None:
+    def _store(self, rows: dict[int, str]) -> None:
         try:
             self._intents.store(rows, self.holder, STORED_LEASE_SECONDS)
         except LostConnectionError:  # saying it twice does no harm
             self._intents.store(rows, self.holder, STORED_LEASE_SECONDS)
 
-    def _settle(self, number: int, intent: Intent, metadata: FileMetadata) -> None:
-        row = json.dumps(metadata.to_json())
-        stored = replace(intent, size=metadata.size, state=STORED, metadata=row)
-        write = Write(
-            self._intents.schema,
-            number,
-            intent.write_id,
-            self.holder,
-            intent.table_name,
-            intent.attribute,
-            intent.path,
-        )
-        self._ready[intent.path] = (write, stored)
+    def _settle(self, number: int, intent: Intent, size: int, row: str) -> None:
+        write_id, path, table, attribute = intent.write_id, intent.path, intent.table_name, intent.attribute
+        write = Write(self._intents.schema, number, write_id, self.holder, table, attribute, path)
+        self._ready[path] = (write, Intent(write_id, path, table, attribute, intent.key_digest, size, STORED, row))
 
     def try_to_flush(self) -> None:
         """Flush, if the database can be reached: for a retry. It is called when something has failed already."""

@@ -72,14 +72,12 @@ class Statement:
         self._sources = [source for source, _ in sources.values()]
         _refuse_shared_streams(sources)
         pipeline = self._pipeline()
-        for (index, _), (source, place) in sources.items():
-            with located(place, index, len(rows)):
-                pipeline.check(source, place)
+        prefixes = self._checked(pipeline, sources, len(rows))
         self._register(pipeline, rows)
         try:
-            entries, uploads = self._begun(pipeline, sources, len(rows))
+            entries, uploads = self._begun(pipeline, sources, prefixes, len(rows))
         except LostConnectionError:  # while nobody used it; keys are new, for nobody knows what the server has done
-            entries, uploads = self._begun(pipeline, sources, len(rows))
+            entries, uploads = self._begun(pipeline, sources, prefixes, len(rows))
         self._entries = entries
         stored = store_all(self.table, pipeline, entries, uploads, len(rows)) if uploads else {}
         return {slot: Ingested(metadata) for slot, metadata in {**stored, **self._added(staged)}.items()}
@@ -179,21 +177,29 @@ class Statement:
         with located(self.place(rows[0], self.attributes[0]), rows[0].index, len(rows)):
             register(pipeline, self.table.connection, self.table.database)
 
-    def _begun(
+    def _checked(
         self, pipeline: Pipeline, sources: dict[Slot, tuple[Source, Place]], row_count: int
+    ) -> dict[Slot, str]:
+        """Return what the key of each file will begin with."""
+        prefixes = {}
+        for slot, (source, place) in sources.items():
+            with located(place, slot[0], row_count):
+                prefixes[slot] = pipeline.check(source, place)
+        return prefixes
+
+    def _begun(
+        self,
+        pipeline: Pipeline,
+        sources: dict[Slot, tuple[Source, Place]],
+        prefixes: dict[Slot, str],
+        row_count: int,
     ) -> tuple[Entries, dict[Slot, Upload]]:
         """Plan the uploads and note them down."""
-        uploads = self._planned(pipeline, sources, row_count)
-        return self.journal.begin(self.table.table_name, list(uploads.values())), uploads
-
-    def _planned(
-        self, pipeline: Pipeline, sources: dict[Slot, tuple[Source, Place]], row_count: int
-    ) -> dict[Slot, Upload]:
         uploads = {}
-        for (index, name), (source, place) in sources.items():
-            with located(place, index, row_count):
-                uploads[index, name] = pipeline.plan(source, place)
-        return uploads
+        for slot, (source, place) in sources.items():
+            with located(place, slot[0], row_count):
+                uploads[slot] = pipeline.plan(source, place, prefixes[slot])
+        return self.journal.begin(self.table.table_name, list(uploads.values())), uploads
 
 
 def _is_staged(row: Row, name: str) -> bool:

@@ -56,6 +56,7 @@ class LocalBackend(DerivedVerbs):
 
     def __init__(self, root: Path, project: str, durability: Literal["full", "none"] = "full") -> None:
         self.root = Path(root)
+        self._root = str(self.root)
         self.project = project
         self._flushes = durability == "full"
 
@@ -74,7 +75,7 @@ class LocalBackend(DerivedVerbs):
         return written
 
     def group(self) -> LocalGroup:
-        return LocalGroup(self.root, self._flushes, self._path, _Translated, self._require_root)
+        return LocalGroup(self._root, self._flushes, self._path_of, _Translated, self._require_root)
 
     def open(
         self,
@@ -96,7 +97,7 @@ class LocalBackend(DerivedVerbs):
             path = self._regular(key)
             path.unlink()
             self._flush_directory(path.parent)
-            remove_if_empty(path.parent, self.root)
+            remove_if_empty(str(path.parent), self._root)
 
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
         path, prefix = self._place(prefix)
@@ -126,44 +127,53 @@ class LocalBackend(DerivedVerbs):
             if stat_module.S_ISREG(os.lstat(path).st_mode):
                 path.unlink()
                 self._flush_directory(path.parent)
-                remove_if_empty(path.parent, self.root)
+                remove_if_empty(str(path.parent), self._root)
 
     def url(self, key: str) -> str:
-        return self._named(check_object_key(key)).absolute().as_uri()
+        return Path(self._named(check_object_key(key))).absolute().as_uri()
 
     def _place(self, prefix: str) -> tuple[Path, str]:
         """Return the path of *prefix*, and its key: the project if it is empty. The root must be there."""
         prefix = check_prefix(prefix) or self.project
-        path = self._path(prefix) if "/" in prefix else self._named(prefix)
+        path = self._path(prefix) if "/" in prefix else Path(self._named(prefix))
         with _Translated(prefix):
             self._require_root()
         return path, prefix
 
-    def _named(self, key: str) -> Path:
+    def _named(self, key: str) -> str:
         """Return what *key* is called below the root."""
         project, _, rest = key.partition("/")
         if project != self.project:
             raise UnsafePathError(f"path = {key!r} is not of the project {self.project!r}")
         refuse_partial(key)
-        return self.root / rest
+        return os.path.join(self._root, rest)
 
     def _path(self, key: str) -> Path:
         """Return the file of *key*, refusing what would leave the root, by name or through a planted link."""
+        return Path(self._path_of(key, set()))
+
+    def _path_of(self, key: str, plain: set[str]) -> str:
+        """Return the path of *key*, as `_path` does; *plain* are directories that are known to be no links."""
         path = self._named(check_object_key(key))
-        if self._has_link(path.parent) and not _is_inside(path.parent, self.root):
+        directory = os.path.dirname(path)
+        if self._has_link(directory, plain) and not _is_inside(directory, self._root):
             raise UnsafePathError(f"path = {key!r} leaves the project's directory through a symbolic link")
         return path
 
-    def _has_link(self, directory: Path) -> bool:
+    def _has_link(self, directory: str, plain: set[str]) -> bool:
         """Tell whether a directory below the root, on the way to *directory*, is a symbolic link."""
-        below = str(self.root)
-        for name in directory.parts[len(self.root.parts) :]:
-            below = f"{below}/{name}"  # a hundred thousand times a second: no Path is made
+        end = len(self._root)
+        while end < len(directory):
+            end = f"{directory}/".index("/", end + 1)
+            below = directory[:end]
+            if below in plain:
+                continue
             try:
                 if stat_module.S_ISLNK(os.lstat(below).st_mode):
                     return True
             except OSError:
                 return False  # it is not there, and nothing is below it
+            plain.add(below)
         return False
 
     def _regular(self, key: str) -> Path:
@@ -208,7 +218,7 @@ def _open_no_link(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW)
 
 
-def _is_inside(directory: Path, root: Path) -> bool:
+def _is_inside(directory: str, root: str) -> bool:
     return Path(os.path.realpath(directory)).is_relative_to(os.path.realpath(root))
 
 

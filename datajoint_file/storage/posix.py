@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat as stat_module
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +38,7 @@ def write_all(file: Any, chunk: bytes) -> int:
     return len(chunk)
 
 
-def make_read_only(descriptor: int) -> None:
-    """Take the right to write an open file from everybody, where the file system has such rights."""
-    mode = stat_module.S_IMODE(os.fstat(descriptor).st_mode)
-    with suppress(PermissionError, NotImplementedError):  # SMB and FAT mounts have no such bits
-        os.fchmod(descriptor, mode & ~0o222)
-
-
-def flush_directory(directory: Path) -> None:
+def flush_directory(directory: str | Path) -> None:
     """Flush the names in *directory* to the disk, where the file system can."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
@@ -59,7 +50,7 @@ def flush_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def publish(partial: Path, path: Path) -> None:
+def publish(partial: str, path: str) -> None:
     """Give *partial* its final name, unless that is taken."""
     try:
         os.link(partial, path, follow_symlinks=False)
@@ -71,15 +62,15 @@ def publish(partial: Path, path: Path) -> None:
         if error.errno not in _NO_LINKS:
             raise
         return _publish_by_rename(partial, path)
-    partial.unlink()
+    os.unlink(partial)
     return None
 
 
-def _publish_by_rename(partial: Path, path: Path) -> None:
+def _publish_by_rename(partial: str, path: str) -> None:
     """Publish where there are no hard links. The check leaves a gap, but 128 random bits keep names apart."""
     if os.path.lexists(path):
-        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
-    partial.rename(path)
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+    os.rename(partial, path)
 
 
 def translation(key: str, error: OSError) -> StorageError:

@@ -26,8 +26,9 @@ from datajoint_file.errors import (
     StorageUnavailableError,
     UnsafePathError,
 )
-from datajoint_file.storage import StorageBackend, UnfinishedUpload
+from datajoint_file.storage import StorageBackend, UnfinishedUpload, flushing
 from datajoint_file.storage.local import LocalBackend
+from datajoint_file.storage.publishing import LocalGroup
 from datajoint_file.testing import (
     DirectoryStore,
     Fault,
@@ -42,6 +43,7 @@ from datajoint_file.testing.conformance.concurrency import forked, in_forked_chi
 from tests.contract.conftest import PROJECT, backend_of
 
 KEY = f"{PROJECT}/subject1/objects/k7/recording.dat"
+MANY = [KEY.replace("k7", f"k{number}") for number in range(100, 100 + flushing.ENOUGH_FILES)]
 NOBODY = 65534
 NEW_YEAR = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -263,23 +265,28 @@ class TestFlushing:
     def steps(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         """What is done to the disk, in order: the functions are the real ones, and noted."""
         steps: list[str] = []
-        fsync, link, rename = os.fsync, os.link, Path.rename
+        fsync, syncfs, link, rename = os.fsync, flushing.syncfs, os.link, os.rename
 
         def noted_fsync(descriptor: int) -> None:
             steps.append(f"flush {Path(f'/proc/self/fd/{descriptor}').readlink().name[:9]}")
             fsync(descriptor)
 
-        def noted_link(source: Path, target: Path, *, follow_symlinks: bool) -> None:
-            steps.append(f"link {target.name}")
+        def noted_syncfs(descriptor: int) -> None:
+            steps.append("flush everything")
+            syncfs(descriptor)
+
+        def noted_link(source: str, target: str, *, follow_symlinks: bool) -> None:
+            steps.append(f"link {Path(target).name}")
             link(source, target, follow_symlinks=follow_symlinks)
 
-        def noted_rename(source: Path, target: Path) -> Path:
-            steps.append(f"rename {target.name}")
-            return rename(source, target)
+        def noted_rename(source: str, target: str) -> None:
+            steps.append(f"rename {Path(target).name}")
+            rename(source, target)
 
         monkeypatch.setattr(os, "fsync", noted_fsync)
         monkeypatch.setattr(os, "link", noted_link)
-        monkeypatch.setattr(Path, "rename", noted_rename)
+        monkeypatch.setattr(os, "rename", noted_rename)
+        monkeypatch.setattr(flushing, "syncfs", noted_syncfs)
         return steps
 
     def test_bytes_are_on_the_disk_before_their_name_and_the_name_before_the_end(
@@ -324,7 +331,7 @@ class TestFlushing:
     ) -> None:
         link = os.link
 
-        def link_and_forget(source: Path, target: Path, **options: bool) -> None:
+        def link_and_forget(source: str, target: str, **options: bool) -> None:
             link(source, target, **options)
             link(source, target, **options)  # as NFS repeats a request: there it is
 
@@ -351,6 +358,53 @@ class TestFlushing:
         raw.path(KEY).parent.mkdir(parents=True)
         backend.upload(KEY, io.BytesIO(b"spikes"))
         assert raw.get(KEY) == b"spikes"
+
+    def test_many_are_flushed_by_one_call_before_their_names_and_by_one_after(
+        self, backend: LocalBackend, raw: DirectoryStore, steps: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(flushing, "can_flush_together", lambda _: True)  # whatever this disk is
+        monkeypatch.setattr(flushing, "MAX_OTHERS_BYTES", 2**60)
+        raw.path(KEY).parent.parent.mkdir(parents=True)
+        self._upload_many(backend).settle()
+        assert steps == ["flush everything", *["link recording.dat"] * len(MANY), "flush everything"]
+        assert {key: raw.get(key) for key in raw.keys(PROJECT)} == {key: key.encode() for key in MANY}
+
+    @pytest.mark.parametrize(("kind", "waiting"), [(False, 2**60), (True, -(2**60))])
+    def test_unknown_and_busy_disks_are_flushed_file_by_file(
+        self, backend: LocalBackend, steps: list[str], monkeypatch: pytest.MonkeyPatch, kind: bool, waiting: int
+    ) -> None:
+        monkeypatch.setattr(flushing, "can_flush_together", lambda _: kind)
+        monkeypatch.setattr(flushing, "MAX_OTHERS_BYTES", waiting)
+        self._upload_many(backend).settle()
+        assert steps.count("flush ~partial-") == len(MANY)
+        assert "flush everything" not in steps
+
+    def test_error_of_the_common_flush_costs_only_the_file_that_could_not_be_written(
+        self, backend: LocalBackend, raw: DirectoryStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(flushing, "can_flush_together", lambda _: True)
+        monkeypatch.setattr(flushing, "MAX_OTHERS_BYTES", 2**60)
+        monkeypatch.setattr(flushing, "syncfs", _raising(OSError(errno.EIO, os.strerror(errno.EIO))))
+        bad, fsync = raw.path(MANY[5]).parent, os.fsync
+
+        def fail_of_one(descriptor: int) -> None:
+            path = Path(f"/proc/self/fd/{descriptor}").readlink()
+            if path.parent == bad and path.name.startswith("~partial-"):
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            fsync(descriptor)
+
+        monkeypatch.setattr(os, "fsync", fail_of_one)
+        with pytest.raises(StorageUnavailableError) as caught:
+            self._upload_many(backend).settle()
+        assert caught.value.key == MANY[5]
+        assert raw.keys(PROJECT) == {*MANY} - {MANY[5]}
+        assert raw.unfinished(PROJECT) == set()
+
+    def _upload_many(self, backend: LocalBackend) -> LocalGroup:
+        group = backend.group()
+        for key in MANY:
+            group.upload(key, io.BytesIO(key.encode()))
+        return group
 
     def _fail_flushing(self, monkeypatch: pytest.MonkeyPatch, name: str, number: int) -> None:
         def fsync(descriptor: int) -> None:

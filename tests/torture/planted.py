@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from datajoint_file.errors import MetadataError, StorageError
 from datajoint_file.host import books, catalog, collecting, intents, journal, survey, tables
 from datajoint_file.host.pipelines import pipeline_of
 from datajoint_file.host.transactions import transaction_for
-from datajoint_file.storage import local, publishing, wrappers
+from datajoint_file.storage import flushing, local, publishing, wrappers
 from tests.servers import Servers
 from tests.torture import power
 from tests.torture.baseline import path_out_of_the_store
@@ -93,14 +94,24 @@ def _no_directory_flush() -> AbstractContextManager[None]:
     return _changed(publishing, "flush_directory", lambda directory: None)
 
 
+def _no_common_flush() -> AbstractContextManager[None]:
+    return _changed(publishing, "flush_together", lambda *_: True)
+
+
+def _names_before_bytes() -> AbstractContextManager[None]:
+    """Flush a group by one call only when its files have their names."""
+    original, is_too_early = flushing.flush_together, cycle((True, False))
+    return _changed(publishing, "flush_together", lambda *args: next(is_too_early) or original(*args))
+
+
 def _rename_instead_of_link() -> AbstractContextManager[None]:
-    return _changed(publishing, "publish", lambda partial, path: partial.rename(path))
+    return _changed(publishing, "publish", os.rename)
 
 
 def _fixed_temporary_name() -> AbstractContextManager[None]:
-    def create(self: Any, directory: Path) -> tuple[Path, io.FileIO]:
-        directory.mkdir(parents=True, exist_ok=True)
-        partial = directory / "~partial-0000000000000000"
+    def create(self: Any, directory: str) -> tuple[str, io.FileIO]:
+        Path(directory).mkdir(parents=True, exist_ok=True)
+        partial = f"{directory}/~partial-0000000000000000"
         return partial, io.FileIO(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC), "r+")
 
     return _changed(publishing.LocalGroup, "_create", create)
@@ -437,7 +448,11 @@ class Bug:
 
 
 def _power_cut(world: World, seed: int) -> list[Violation]:
-    return _problems("power", seed, power.check(seed, 2))
+    return _problems("power", seed, power.check(seed, 2, power.WAYS[:3]))
+
+
+def _power_cut_together(world: World, seed: int) -> list[Violation]:
+    return _problems("power", seed, power.check(seed, 2, power.WAYS[3:]))
 
 
 _CRASHES: tuple[Kind, ...] = ("crash-before", "crash-after")
@@ -450,6 +465,8 @@ BUGS: dict[str, Bug] = {
     "ignore lease": Bug(_ignored_lease, scenes("insert1", kinds=("interleave-gc-now",))),
     "skip second scan": Bug(_no_second_look, _restored),
     "no directory fsync": Bug(_no_directory_flush, _power_cut),
+    "no common flush": Bug(_no_common_flush, _power_cut_together),
+    "names before bytes": Bug(_names_before_bytes, _power_cut_together),
     "rename instead of link": Bug(_rename_instead_of_link, _overwriting),
     "fixed temp name": Bug(_fixed_temporary_name, _overwriting),
     "hash before instead of while sending": Bug(_hash_before_sending, _changing_source),

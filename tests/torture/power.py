@@ -12,19 +12,21 @@ import os
 import random
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from datajoint_file.readers import open_file
+from datajoint_file.storage import flushing
 from datajoint_file.storage.local import LocalBackend
 from datajoint_file.transfer import HashingReader, replacement
 
 KEY = "lab/subject1/schema/objects/Recording-data/aaaabbbbccccdddd-aaaabbbbccccddddeeeeffffgg/recording.dat"
 KEYS = (KEY, KEY.replace("aaaabbbb", "bbbbaaaa"), KEY.replace("aaaabbbb", "ccccaaaa").replace("subject1", "subject2"))
 CALLS = ("open", "fsync", "link", "unlink", "rename", "replace", "mkdir", "rmdir", "close")
+WAYS = ("stream", "file", "group", "group flushed together")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +59,14 @@ class Recorder:
     def recording(self) -> Iterator[None]:
         """Record the calls of the block."""
         self._take(None, None)
-        originals = {name: getattr(os, name) for name in CALLS}
-        for name, original in originals.items():
-            setattr(os, name, self._watched(name, original))
+        originals = [(os, name, getattr(os, name)) for name in CALLS] + [(flushing, "syncfs", flushing.syncfs)]
+        for owner, name, original in originals:
+            setattr(owner, name, self._watched(name, original))
         try:
             yield
         finally:
-            for name, original in originals.items():
-                setattr(os, name, original)
+            for owner, name, original in originals:
+                setattr(owner, name, original)
         self._take(None, None)
 
     def _watched(self, name: str, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -80,7 +82,7 @@ class Recorder:
     def _take(self, call: str | None, flushed: os.stat_result | None) -> None:
         """Take a picture. Nothing is durable but what was at the beginning, and what has been flushed since."""
         names, contents = self._look()
-        if not self.disks:
+        if not self.disks or call == "syncfs":
             self.disks.append(Disk(names, contents, dict(names), dict(contents)))
             return
         durable_names, durable_contents = dict(self.disks[-1].durable_names), dict(self.disks[-1].durable_contents)
@@ -138,8 +140,8 @@ def _read(disk: Disk, names: dict[str, int], is_written: Callable[[int], bool]) 
 def upload(root: Path, content: bytes, way: str) -> Recorder:
     """Record an upload to a local store: of a stream, of a file that the system copies, or of several in a group."""
     backend, recorder = LocalBackend(root, "lab"), Recorder(root)
-    if way == "group":
-        with recorder.recording():
+    if way.startswith("group"):
+        with flushed_together(always=way != "group"), recorder.recording():
             group = backend.group()
             for key in KEYS:
                 group.upload(key, io.BytesIO(content))
@@ -152,6 +154,20 @@ def upload(root: Path, content: bytes, way: str) -> Recorder:
             reader = HashingReader(bare, lambda _: None) if way == "file" else io.BytesIO(content)
             backend.upload(KEY, reader, len(content))
     return recorder
+
+
+@contextmanager
+def flushed_together(*, always: bool) -> Iterator[None]:
+    """Let groups be flushed by one call, however small they are and whatever the disk of this machine; or never."""
+    changes = {"can_flush_together": lambda _: always, "ENOUGH_FILES": 1, "MAX_OTHERS_BYTES": 2**60}
+    originals = {name: getattr(flushing, name) for name in changes}
+    for name, value in changes.items():
+        setattr(flushing, name, value)
+    try:
+        yield
+    finally:
+        for name, value in originals.items():
+            setattr(flushing, name, value)
 
 
 def download(root: Path, content: bytes, *, old: bytes | None = None) -> Recorder:
@@ -167,24 +183,23 @@ def download(root: Path, content: bytes, *, old: bytes | None = None) -> Recorde
     return recorder
 
 
-def check(seed: int, number: int) -> list[str]:
-    """Replay *number* power cuts of each kind of write and return what was lost."""
+def check(seed: int, number: int, ways: Sequence[str] = WAYS) -> list[str]:
+    """Replay *number* power cuts of uploads, in one of *ways* each, and of downloads; return what was lost."""
     generator = random.Random(f"power {seed}")
     problems: list[str] = []
     for index in range(number):
         content = generator.randbytes(generator.choice((0, 1, 5000, 2**20, 2**20 + 1)))
         with tempfile.TemporaryDirectory(prefix="torture-power-") as directory:
-            problems += check_upload(Path(directory), content, generator, index)
+            problems += check_upload(Path(directory), content, generator, index, generator.choice(ways))
         with tempfile.TemporaryDirectory(prefix="torture-power-") as directory:
             problems += check_download(Path(directory), content, generator, index)
     return problems
 
 
-def check_upload(root: Path, content: bytes, generator: random.Random, index: int) -> list[str]:
+def check_upload(root: Path, content: bytes, generator: random.Random, index: int, way: str) -> list[str]:
     """After every call of an upload the object is absent or whole; after the last it is there."""
-    way = generator.choice(("stream", "file", "group"))
     recorder = upload(root, content, way)
-    names = [key.removeprefix("lab/") for key in (KEYS if way == "group" else KEYS[:1])]
+    names = [key.removeprefix("lab/") for key in (KEYS if way.startswith("group") else KEYS[:1])]
     problems = []
     for number, disk in enumerate(recorder.disks):
         is_over = number == len(recorder.disks) - 1

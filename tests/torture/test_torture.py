@@ -116,6 +116,8 @@ SWIFT = [
     "no fencing count",
     "no digest check on read",
     "no directory fsync",
+    "no common flush",
+    "names before bytes",
     "fixed temp name",
     "rename instead of link",
     "path taken from row unchecked",
