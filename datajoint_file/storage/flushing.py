@@ -1,0 +1,113 @@
+"""Flush many files with one call, where Linux can: `syncfs` in place of an ``fsync`` for each file and directory.
+
+Which files, and what must be on the disk before what, is decided by who writes them.
+
+``syncfs`` waits until all that was written to a file system is on its disk, names and bytes, with the guarantee of
+``fsync`` on each file (syncfs(2), sync(2)). Two things are to be minded. Since Linux 5.8 it reports bytes that could
+not be written, but to each open file once, and only what failed since *that* was opened: so the descriptor it is given
+must be older than the first byte that is to be flushed. And it also waits for what other programs have written.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+ENOUGH_FILES = 16
+"""Fewer are flushed one by one: a file system that others write to should not have to wait for them."""
+
+MAX_OTHERS_BYTES = 2**28
+"""So much may wait to be written on the whole machine, besides one's own. A slow disk takes some seconds for it."""
+
+_KNOWN = frozenset({0xEF53, 0x58465342, 0x9123683E})
+"""File systems whose ``syncfs`` commits their journal and waits for the disk: ext2, 3 and 4, XFS, Btrfs (statfs(2)).
+
+Not among them are network file systems, where it would be the server's turn, and those in user space and overlays,
+which pass it on only in newer kernels.
+"""
+
+_WAITING = re.compile(rb"^(?:Dirty|Writeback): +(\d+) kB$", re.MULTILINE)
+
+
+def flush_together(witness: int, count: int, size: int) -> bool:
+    """Flush a whole file system, if that is as good as flushing some of its files one by one, and quicker.
+
+    Parameters
+    ----------
+    witness : int
+        Descriptor of a file in it, opened before the first byte of what is to be flushed was written.
+    count : int
+        How many files, all of the same file system.
+    size : int
+        How many bytes they have.
+
+    Returns
+    -------
+    bool
+        Whether all is on the disk. If not, for whatever reason, flush them one by one: that tells which file's fault
+        it is. Each must have been open since before it was written: an error is forgotten with the last descriptor.
+    """
+    if count < ENOUGH_FILES or not can_flush_together(witness) or _waiting_bytes() > size + MAX_OTHERS_BYTES:
+        return False
+    try:
+        syncfs(witness)
+    except OSError:
+        return False
+    return True
+
+
+def can_flush_together(descriptor: int) -> bool:
+    """Tell whether `syncfs` keeps all promises for the file system that an open file is in."""
+    return _reports_errors and _kind_of(descriptor) in _KNOWN
+
+
+def syncfs(descriptor: int) -> None:
+    """Wait until all of a file system is on its disk. Linux only.
+
+    Raises
+    ------
+    OSError
+        If something is not, and the file of *descriptor* was open when it was written.
+    """
+    if _libc.syncfs(descriptor):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def _find_libc() -> Any:
+    try:
+        library = ctypes.CDLL(None, use_errno=True)
+        library.syncfs.argtypes = [ctypes.c_int]
+        library.fstatfs.argtypes = [ctypes.c_int, ctypes.c_void_p]
+    except (AttributeError, OSError, TypeError):
+        return None
+    return library
+
+
+def _is_since_linux_5_8() -> bool:
+    if not hasattr(os, "uname") or os.uname().sysname != "Linux":
+        return False
+    version = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    return version is not None and tuple(map(int, version.groups())) >= (5, 8)
+
+
+_libc = _find_libc()
+_reports_errors = _libc is not None and _is_since_linux_5_8()
+
+
+def _kind_of(descriptor: int) -> int:
+    """Return the magic number of a file's file system, with which ``struct statfs`` begins; 0 if it is not told."""
+    answer = (ctypes.c_long * 64)()
+    return 0 if _libc.fstatfs(descriptor, answer) else answer[0] & 0xFFFFFFFF
+
+
+def _waiting_bytes() -> int:
+    """Return how much the machine has still to write to its disks."""
+    try:
+        return sum(map(int, _WAITING.findall(Path("/proc/meminfo").read_bytes()))) * 1024
+    except OSError:
+        return sys.maxsize
