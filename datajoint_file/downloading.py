@@ -19,6 +19,7 @@ from datajoint_file.metadata import FileMetadata
 from datajoint_file.parallel import Stopped
 from datajoint_file.pipeline import Pipeline
 from datajoint_file.progress import Advance
+from datajoint_file.transfer import Replacement, finish
 
 Layout = Literal["name", "key", "path"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
@@ -145,9 +146,18 @@ def bring_all(order: Downloads) -> int:
     return sum(wanted.metadata.size for wanted in order.files)
 
 
-def bring(pipeline: Pipeline, wanted: Wanted, *, overwrite: bool, advance: Advance | None = None) -> Path:
+def bring(
+    pipeline: Pipeline,
+    wanted: Wanted,
+    *,
+    overwrite: bool,
+    advance: Advance | None = None,
+    finish: Callable[[Replacement], object] = finish,
+) -> Path:
     """Bring one file, verified. An equal one that is there already is kept; its bytes are not transferred."""
-    return pipeline.download(wanted.metadata, wanted.target, overwrite=overwrite, progress=False, advance=advance)
+    return pipeline.download(
+        wanted.metadata, wanted.target, overwrite=overwrite, progress=False, advance=advance, finish=finish
+    )
 
 
 def watched(advance: Advance, stop: Callable[[], bool]) -> Advance:

@@ -16,14 +16,17 @@ from datajoint_file.errors import DataJointFileError, HashMismatchError, SizeMis
 from datajoint_file.metadata import FileMetadata
 from datajoint_file.parallel import Stopped, run_all
 from datajoint_file.progress import Advance
-from datajoint_file.storage.backend import StorageBackend
+from datajoint_file.storage.backend import READ_STEP, StorageBackend
 from datajoint_file.storage.budget import transfers
 from datajoint_file.storage.copying import COPY_ABOVE, can_copy
 from datajoint_file.storage.posix import translation
 from datajoint_file.transfer import Replacement, VerifyingReader, copy
 
-RANGE_SIZE = 4 * 2**20
-"""Bytes of one request for a part of an object. What is smaller takes one request for the whole."""
+RANGE_SIZE = READ_STEP
+"""What is smaller takes one request for the whole."""
+
+STREAM_SIZE = 32 * 2**20
+"""Bytes of one request where they are written as they come: the store has less to do than for many small ones."""
 
 Write = Callable[[int, bytes | memoryview], object]
 """Takes bytes and the position they belong to, which are not in order."""
@@ -64,7 +67,11 @@ def fetch(
         _require_size(metadata, backend.stat(metadata.path).size)  # a row may claim any size
         wanted = min(ranges, -(-metadata.size // RANGE_SIZE)) * RANGE_SIZE
         with transfers().take(wanted, at_least=RANGE_SIZE) as granted:
-            _Ranges(backend, metadata, write, advance).run(max(1, granted // RANGE_SIZE))
+            workers = max(1, granted // RANGE_SIZE)
+            if target is None:
+                _Ranges(backend, metadata, write, advance).run(workers)
+            else:
+                _Streams(backend, metadata, target, advance).run(workers)
 
 
 def _take_whole(backend: StorageBackend, metadata: FileMetadata, write: Write, advance: Advance) -> None:
@@ -144,14 +151,18 @@ class _Ranges:
         self._stop = threading.Event()
 
     def run(self, workers: int) -> None:
-        size = self._metadata.size
-        run_all([partial(self._fetch, start) for start in range(0, size, RANGE_SIZE)], workers, self._stop)
+        size, span = self._metadata.size, self._span(workers)
+        spans = [partial(self._fetch, start, min(start + span, size)) for start in range(0, size, span)]
+        run_all(spans, workers, self._stop)
         _require_hash(self._metadata, self._hash)
 
-    def _fetch(self, start: int) -> None:
+    def _span(self, workers: int) -> int:
+        """Return how many bytes one request is for."""
+        return RANGE_SIZE
+
+    def _fetch(self, start: int, stop: int) -> None:
         try:
-            stop = min(start + RANGE_SIZE, self._metadata.size)
-            self._take(start, stop, self._backend.read(self._metadata.path, start, stop + self._is_last(stop)))
+            self._take(start, stop, stop + self._is_last(stop))
         except BaseException:
             self._stop.set()
             with self._turn:
@@ -162,15 +173,67 @@ class _Ranges:
         """Tell whether to ask for one byte more: there should be none."""
         return stop == self._metadata.size
 
-    def _take(self, start: int, stop: int, content: bytes | memoryview) -> None:
-        _require_size(self._metadata, self._metadata.size - (stop - start) + len(content))
+    def _take(self, start: int, stop: int, end: int) -> None:
+        """Take the bytes from *start* to before *stop*, of which those to *end* are asked for."""
+        content = self._backend.read(self._metadata.path, start, end)
+        self._require(stop - start, len(content))
         self._write(start, content)
+        self._await_turn(start)
+        self._hash.update(content)  # nobody else's turn comes before the next lines
+        self._advance(len(content))
+        self._pass_turn(stop)
+
+    def _require(self, expected: int, found: int) -> None:
+        _require_size(self._metadata, self._metadata.size - expected + found)
+
+    def _await_turn(self, start: int) -> None:
         with self._turn:
             self._turn.wait_for(lambda: self._hashed == start or self._stop.is_set())
             if self._stop.is_set():
                 raise Stopped
-        self._hash.update(content)  # nobody else's turn comes before the next lines
-        self._advance(len(content))
+
+    def _pass_turn(self, stop: int) -> None:
         with self._turn:
             self._hashed = stop
             self._turn.notify_all()
+
+
+class _Streams(_Ranges):
+    """One object, fetched into a file by several streams: what comes before its turn to be hashed is read back.
+
+    What comes in its turn is hashed and written while it is in the processor's cache.
+    """
+
+    def __init__(self, backend: StorageBackend, metadata: FileMetadata, target: Replacement, advance: Advance) -> None:
+        super().__init__(backend, metadata, target.write, advance)
+        self._target = target
+        self._one_call_at_a_time = threading.Lock()
+
+    def _span(self, workers: int) -> int:
+        return max(RANGE_SIZE, min(STREAM_SIZE, -(-self._metadata.size // workers)))
+
+    def _take(self, start: int, stop: int, end: int) -> None:
+        position = hashed = start
+        with closing(self._backend.stream(self._metadata.path, start, end)) as chunks:
+            for chunk in chunks:
+                if self._stop.is_set():
+                    raise Stopped
+                if position + len(chunk) > stop:
+                    self._require(stop - start, position + len(chunk) - start)
+                self._write(position, chunk)
+                position += len(chunk)
+                with self._one_call_at_a_time:
+                    self._advance(len(chunk))
+                if self._hashed == start:
+                    hashed = self._catch_up(hashed, position, chunk)
+        self._require(stop - start, position - start)
+        self._await_turn(start)
+        self._catch_up(hashed, stop)
+        self._pass_turn(stop)
+
+    def _catch_up(self, start: int, stop: int, last: bytes | memoryview = b"") -> int:
+        """Hash what has been written from *start* to before *stop*; *last*, which it ends with, is at hand still."""
+        for chunk in self._target.read(start, stop - len(last)):
+            self._hash.update(chunk)
+        self._hash.update(last)
+        return stop

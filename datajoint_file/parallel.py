@@ -15,6 +15,9 @@ class Stopped(BaseException):
     """Ends a job that nobody waits for any more. No handler of errors catches it."""
 
 
+_SECONDS_TO_NOTICE = 0.5
+
+
 def run_all(jobs: Sequence[Callable[[], object]], workers: int, stop: threading.Event) -> None:
     """Run *jobs*, up to *workers* at a time, and wait for all that were begun. Context variables are the caller's.
 
@@ -23,7 +26,8 @@ def run_all(jobs: Sequence[Callable[[], object]], workers: int, stop: threading.
     jobs : sequence of callable
         What to do.
     workers : int
-        How many at a time; with one, or one job, all in the calling thread.
+        How many at a time; with one, or one job, all in the calling thread. Else that only waits: so an interrupt
+        reaches it at once, and what is done in the main thread, where it must be possible to interrupt it, costs more.
     stop : threading.Event
         Set when a job fails, or by others: no further job is begun. Those under way end by `Stopped` if they look.
 
@@ -34,9 +38,10 @@ def run_all(jobs: Sequence[Callable[[], object]], workers: int, stop: threading.
     """
     run = _Run(jobs, stop)
     try:
-        for _ in range(1, min(workers, len(jobs))):
-            run.start()
-        run.work()
+        several = min(workers, len(jobs))
+        started = sum(run.start() for _ in range(several)) if several > 1 else 0
+        if not started:
+            run.work()
         run.wait()
     except BaseException:  # interrupted while starting or waiting
         stop.set()
@@ -56,8 +61,8 @@ class _Run:
         self._lock = threading.Lock()
         self._others: list[threading.Event] = []
 
-    def start(self) -> None:
-        """Work in another thread, with the caller's context variables.
+    def start(self) -> bool:
+        """Work in another thread, with the caller's context variables. Tell whether there is one.
 
         What is waited for is an event: an interrupted ``Thread.join`` takes a running thread for one that has finished.
         """
@@ -76,11 +81,13 @@ class _Run:
         finally:
             if thread.ident is not None:
                 self._others.append(done)
+        return thread.ident is not None
 
     def wait(self) -> None:
-        """Wait for the other threads."""
+        """Wait for the other threads. An interrupt just before a lock is waited for is seen only when that ends."""
         for done in self._others:
-            done.wait()
+            while not done.wait(_SECONDS_TO_NOTICE):
+                pass
 
     def work(self) -> None:
         """Do one job after the other until there is none, or one has failed."""

@@ -6,7 +6,7 @@ The smart layer over a dumb backend. It knows nothing of DataJoint: places come 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -32,7 +32,7 @@ from datajoint_file.progress import Advance, progress_bar
 from datajoint_file.sources import Source
 from datajoint_file.storage import StorageBackend, open_backend
 from datajoint_file.storage.backend import CHUNK_SIZE, Reader, UploadGroup
-from datajoint_file.transfer import HashingReader, VerifyingReader, drain, hash_file, replacement
+from datajoint_file.transfer import HashingReader, Replacement, VerifyingReader, drain, finish, hash_file, replacement
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,10 +273,12 @@ class Pipeline:
         overwrite: bool = False,
         progress: bool | None = None,
         advance: Advance | None = None,
+        finish: Callable[[Replacement], object] = finish,
     ) -> Path:
         """Write the verified bytes of a stored file to *destination* and return the file's path.
 
         See `FileRef.download`, which is this. With *advance*, no progress is shown: it is told how many bytes come.
+        *finish* flushes the file and gives it its name; that may be put off, see `datajoint_file.arriving`.
         """
         target = _target(destination, metadata.original_name)
         if _is_there(target, metadata, overwrite=overwrite):
@@ -284,7 +286,7 @@ class Pipeline:
         with (
             self._progress("downloading", metadata, progress if advance is None else False) as shown,
             self._blamed(metadata),
-            replacement(target) as new,
+            replacement(target, finish) as new,
         ):
             fetch(self.backend_of(metadata.project), metadata, new.write, advance or shown, new)
         return target

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
+import itertools
 import os
 import secrets
 from collections.abc import Callable, Generator, Iterator
@@ -192,12 +193,21 @@ class Replacement:
     ----------
     file : io.FileIO
         It, open for reading and writing, unbuffered.
+    partial : Path
+        What it is called meanwhile.
     target : Path
         What it is going to be called.
+
+    Attributes
+    ----------
+    order : int
+        Those with a higher one were written to only after this one was opened.
     """
 
-    def __init__(self, file: io.FileIO, target: Path) -> None:
+    def __init__(self, file: io.FileIO, partial: Path, target: Path) -> None:
         self.file = file
+        self.order = next(_opened)
+        self._partial = partial
         self._target = target
 
     def write(self, position: int, chunk: bytes | memoryview) -> None:
@@ -208,8 +218,41 @@ class Replacement:
             while view:
                 count = os.pwrite(self.file.fileno(), view, position)
                 view, position = view[count:], position + count
-            if size >= CHUNK_SIZE:
-                start_writing(self.file.fileno(), start, size)
+            self._start_writing(start, start + size)
+
+    def read(self, start: int, stop: int) -> Iterator[bytes]:
+        """Give what has been written there, a piece at a time. From any thread."""
+        with _destination_errors(self._target):
+            while start < stop:
+                chunk = os.pread(self.file.fileno(), min(_READ_BACK, stop - start), start)
+                if not chunk:
+                    raise OSError("it was cut short by somebody else")
+                yield chunk
+                start += len(chunk)
+
+    def _start_writing(self, start: int, stop: int) -> None:
+        """Let the disk begin with the steps that are complete, if a writer goes from front to back."""
+        first, last = start // _WRITE_OUT, stop // _WRITE_OUT
+        if last > first:
+            start_writing(self.file.fileno(), first * _WRITE_OUT, (last - first) * _WRITE_OUT)
+
+    def flush(self) -> None:
+        """Wait until the disk has all that was written."""
+        with _destination_errors(self._target):
+            os.fsync(self.file.fileno())
+
+    def publish(self) -> None:
+        """Close the file and give it its name."""
+        with _destination_errors(self._target):
+            self.file.close()
+            self._partial.replace(self._target)
+
+    def remove(self) -> None:
+        """Close the file and remove it, unless it has its name already."""
+        with suppress(OSError):
+            self.file.close()
+        with suppress(OSError):
+            self._partial.unlink()
 
     def copy(self, descriptor: int) -> Generator[memoryview, None, None]:
         """Have the system copy another file into this one, which is empty; give the bytes as they are there.
@@ -230,15 +273,36 @@ class Replacement:
                 yield chunk
 
 
+_WRITE_OUT = 4 * 2**20
+"""The disk is handed what is written in steps of this."""
+
+_READ_BACK = 2**16
+"""What the C library allocates anew each time, and the system clears, is larger."""
+
 _OF_THE_TARGET = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
+
+_opened = itertools.count()
+
+
+def finish(new: Replacement) -> None:
+    """Flush a complete file to the disk and give it its name."""
+    new.flush()
+    new.publish()
 
 
 @contextmanager
-def replacement(target: Path) -> Iterator[Replacement]:
+def replacement(target: Path, finish: Callable[[Replacement], object] = finish) -> Iterator[Replacement]:
     """Give a file that takes *target*'s place if the block ends well, else vanishes.
 
     At every moment *target* is absent, what it was, or complete. A symbolic link is replaced, not written through.
     The file is flushed to the disk first.
+
+    Parameters
+    ----------
+    target : Path
+        What to replace.
+    finish : callable
+        Flushes and publishes the file, or sees to it that both is done later.
 
     Raises
     ------
@@ -247,20 +311,22 @@ def replacement(target: Path) -> Iterator[Replacement]:
     """
     partial = target.with_name(f".datajoint-file-{secrets.token_hex(8)}.partial")  # short, whatever the target's name
     with _destination_errors(target):
-        if not target.parent.is_dir():
-            target.parent.mkdir(parents=True, exist_ok=True)
-        file = io.FileIO(partial, "x+")  # a buffer would fail a second time when it is closed
+        new = Replacement(_created(partial), partial, target)
     try:
-        with file:
-            yield Replacement(file, target)
-            with _destination_errors(target):
-                os.fsync(file.fileno())
-        with _destination_errors(target):
-            partial.replace(target)
+        yield new
+        finish(new)
     except BaseException:
-        with suppress(OSError):
-            partial.unlink()
+        new.remove()
         raise
+
+
+def _created(partial: Path) -> io.FileIO:
+    """Return a new file, unbuffered: a buffer would fail a second time when it is closed."""
+    try:
+        return io.FileIO(partial, "x+")
+    except FileNotFoundError:
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        return io.FileIO(partial, "x+")
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from datajoint_file.arriving import Arrivals
 from datajoint_file.delegation import Stop, check_executor, delegated
 from datajoint_file.downloading import (
     ORDER_BYTES,
@@ -134,8 +135,9 @@ def _by_threads(
     while some := list(islice(todo, PAGE_ROWS)):  # this thread alone asks the database
         stop = threading.Event()
         told = watched(advance_alone, stop.is_set)
-        jobs = [partial(bring, pipeline, wanted, overwrite=overwrite, advance=told) for wanted in some]
-        run_all(jobs, workers or pipeline.workers, stop)
+        with Arrivals() as arrivals:
+            one = partial(bring, pipeline, overwrite=overwrite, advance=told, finish=arrivals.take)
+            run_all([partial(one, wanted) for wanted in some], workers or pipeline.workers, stop)
 
 
 def _by_executor(executor: Executor, rows: _Rows, todo: Iterator[Wanted], overwrite: bool, advance: Advance) -> None:

@@ -6,13 +6,16 @@ implementation must do is executed by `datajoint_file.testing.StorageBackendTest
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, BinaryIO, Protocol, cast, runtime_checkable
 
 CHUNK_SIZE = 2**20
 """Bytes moved at a time by whoever copies: enough to be fast, too little to be noticed."""
+
+READ_STEP = 4 * 2**20
+"""Bytes of one request for a part of an object that is held in memory."""
 
 
 @runtime_checkable
@@ -217,6 +220,18 @@ class StorageBackend(Protocol):
 
     def read(self, key: str, start: int, stop: int) -> bytes | memoryview:
         """Return the bytes of an object from *start* to before *stop*, in one request; fewer where it ends earlier.
+
+        Raises
+        ------
+        ObjectNotFoundError
+            If there is no such object.
+        """
+        ...
+
+    def stream(self, key: str, start: int, stop: int) -> Generator[bytes | memoryview, None, None]:
+        """Give the bytes of an object from *start* to before *stop* as they come; fewer where it ends earlier.
+
+        Memory is bounded by `READ_STEP`, whatever the number of bytes. Asked for, and failing, while it is used.
 
         Raises
         ------

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 from datajoint_file.config.secrets import reveal
@@ -89,6 +89,9 @@ class ReadBackBackend(DelegatingBackend):
 
     def read(self, key: str, start: int, stop: int) -> bytes | memoryview:
         return self.inner.read(key, start, stop)
+
+    def stream(self, key: str, start: int, stop: int) -> Generator[bytes | memoryview, None, None]:
+        return self.inner.stream(key, start, stop)
 
     def _is_needed(self) -> bool:
         if self._answer is None:

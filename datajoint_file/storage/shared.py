@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -18,6 +18,7 @@ from datajoint_file.errors import ObjectNotFoundError, UnsafePathError, brief
 from datajoint_file.keys import check_object_key
 from datajoint_file.storage.backend import (
     CHUNK_SIZE,
+    READ_STEP,
     Capabilities,
     ObjectStat,
     Reader,
@@ -32,7 +33,7 @@ PARTIAL_PREFIX = "~partial-"
 
 
 class DerivedVerbs(StorageBackend):
-    """The verbs that follow from others: ``exists``, ``read``, ``group`` and ``download``."""
+    """The verbs that follow from others: ``exists``, ``read``, ``stream``, ``group`` and ``download``."""
 
     def group(self) -> UploadGroup:
         return _SingleUploads(self)
@@ -41,6 +42,10 @@ class DerivedVerbs(StorageBackend):
         with self.open(key) as file:
             file.seek(start)
             return read_fully(file, stop - start)
+
+    def stream(self, key: str, start: int, stop: int) -> Generator[bytes | memoryview, None, None]:
+        for begin in range(start, stop, READ_STEP):
+            yield self.read(key, begin, min(begin + READ_STEP, stop))
 
     def exists(self, key: str) -> bool:
         try:
@@ -78,7 +83,8 @@ class _SingleUploads:
 class DelegatingBackend(DerivedVerbs):
     """A backend that passes every verb to another one; wrappers change one thing each.
 
-    ``group`` and ``read`` are not passed on, but made of ``upload`` and ``open``, which a wrapper may have changed.
+    ``group``, ``read`` and ``stream`` are not passed on, but made of ``upload`` and ``open``, which a wrapper may have
+    changed.
 
     Parameters
     ----------

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from typing import Any, BinaryIO
 
@@ -30,6 +30,9 @@ class ReadOnlyBackend(DelegatingBackend):
 
     def read(self, key: str, start: int, stop: int) -> bytes | memoryview:
         return self.inner.read(key, start, stop)
+
+    def stream(self, key: str, start: int, stop: int) -> Generator[bytes | memoryview, None, None]:
+        return self.inner.stream(key, start, stop)
 
     def delete(self, key: str) -> None:
         raise _refusal(key)
@@ -59,6 +62,10 @@ class LoggedBackend(DelegatingBackend):
     def read(self, key: str, start: int, stop: int) -> bytes | memoryview:
         with _logged("read", key):
             return self.inner.read(key, start, stop)
+
+    def stream(self, key: str, start: int, stop: int) -> Generator[bytes | memoryview, None, None]:
+        with _logged("read", key):
+            yield from self.inner.stream(key, start, stop)
 
     def stat(self, key: str) -> ObjectStat:
         with _logged("stat", key):

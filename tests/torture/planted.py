@@ -214,9 +214,9 @@ def _damaged(world: World, seed: int) -> list[Violation]:
 
 def _download_to_final_name() -> AbstractContextManager[None]:
     @contextmanager
-    def replacement(target: Path) -> Iterator[transfer.Replacement]:
+    def replacement(target: Path, finish: object) -> Iterator[transfer.Replacement]:
         with io.FileIO(target, "w+") as file:
-            yield transfer.Replacement(file, target)
+            yield transfer.Replacement(file, target, target)
 
     return _changed(pipeline, "replacement", replacement)
 

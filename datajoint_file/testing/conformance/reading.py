@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ import pytest
 from datajoint_file.errors import ObjectNotFoundError, UnsafePathError
 from datajoint_file.keys import encode_component
 from datajoint_file.storage import Capabilities, StorageBackend
-from datajoint_file.storage.backend import CHUNK_SIZE
+from datajoint_file.storage.backend import CHUNK_SIZE, READ_STEP
 from datajoint_file.testing.conformance.fixtures import OBJECT_VERBS, check_time, read, unsafe_keys
 from datajoint_file.testing.conformance.listing import ListingTests
 from datajoint_file.testing.raw import RawStore
@@ -121,6 +122,30 @@ class ReadingTests(ListingTests):
         content = backend.read(key, start, stop)
         assert isinstance(content, bytes | memoryview)
         assert content == generated(size)[start:stop]
+
+    @pytest.mark.parametrize("is_in_main_thread", [True, False])
+    @pytest.mark.parametrize(("start", "stop"), [(0, 0), (0, 1), (7, 40), (99, 100), (90, 1000), (100, 101)])
+    def test_stream_gives_what_the_object_has_of_a_range(
+        self, backend: StorageBackend, raw: RawStore, key: str, start: int, stop: int, is_in_main_thread: bool
+    ) -> None:
+        raw.put(key, generated(100))
+        assert _streamed(backend, key, start, stop, is_in_main_thread) == generated(100)[start:stop]
+
+    @pytest.mark.parametrize("is_in_main_thread", [True, False])
+    def test_stream_of_a_large_object_comes_in_order(
+        self, backend: StorageBackend, raw: RawStore, key: str, is_in_main_thread: bool
+    ) -> None:
+        content = generated(READ_STEP + 100_000)
+        raw.put(key, content)
+        assert _streamed(backend, key, 1, len(content) + 1, is_in_main_thread) == content[1:]
+
+    @pytest.mark.parametrize("is_in_main_thread", [True, False])
+    def test_stream_of_a_missing_object_is_not_found(
+        self, backend: StorageBackend, key: str, is_in_main_thread: bool
+    ) -> None:
+        with pytest.raises(ObjectNotFoundError) as caught:
+            _streamed(backend, key, 0, 10, is_in_main_thread)
+        assert caught.value.key == key
 
     def test_range_of_a_missing_object_is_not_found(self, backend: StorageBackend, raw: RawStore, prefix: str) -> None:
         raw.put(f"{prefix}/a/b", b"spikes")
@@ -228,3 +253,15 @@ class ReadingTests(ListingTests):
         assert not {"@", "?", "&"} & set(url)
         shown = f"{url} {backend!r} {backend.capabilities!r}"
         assert not [secret for secret in secrets if secret in shown]
+
+
+def _streamed(backend: StorageBackend, key: str, start: int, stop: int, is_in_main_thread: bool) -> bytes:
+    """Read a stream to its end, in this thread or in another one, as downloads do."""
+
+    def read() -> bytes:
+        return b"".join(bytes(chunk) for chunk in backend.stream(key, start, stop))
+
+    if is_in_main_thread:
+        return read()
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(read).result()
