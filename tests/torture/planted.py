@@ -14,9 +14,10 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
+from random import Random
 from typing import Any
 
-from datajoint_file import fetching, fileref, gc, metadata, pipeline, transfer
+from datajoint_file import arriving, fetching, fileref, gc, metadata, pipeline, transfer
 from datajoint_file.config.secrets import reveal
 from datajoint_file.errors import MetadataError, StorageError
 from datajoint_file.host import books, catalog, collecting, intents, journal, survey, tables
@@ -102,6 +103,10 @@ def _names_before_bytes() -> AbstractContextManager[None]:
     """Flush a group by one call only when its files have their names."""
     original, is_too_early = flushing.flush_together, cycle((True, False))
     return _changed(publishing, "flush_together", lambda *args: next(is_too_early) or original(*args))
+
+
+def _downloads_named_before_bytes() -> AbstractContextManager[None]:
+    return _changed(arriving, "flush_together", lambda *_: True)
 
 
 def _rename_instead_of_link() -> AbstractContextManager[None]:
@@ -455,6 +460,12 @@ def _power_cut_together(world: World, seed: int) -> list[Violation]:
     return _problems("power", seed, power.check(seed, 2, power.WAYS[3:]))
 
 
+def _downloads_cut(world: World, seed: int) -> list[Violation]:
+    with tempfile.TemporaryDirectory(prefix="torture-power-") as directory:
+        problems = power.check_download(Path(directory), b"spikes" * 500, Random(seed), 0, together=True)
+    return _problems("power", seed, problems)
+
+
 _CRASHES: tuple[Kind, ...] = ("crash-before", "crash-after")
 _DROPS: tuple[Kind, ...] = ("drop-reply", "drop-reply-lasting", "drop-request")
 
@@ -467,6 +478,7 @@ BUGS: dict[str, Bug] = {
     "no directory fsync": Bug(_no_directory_flush, _power_cut),
     "no common flush": Bug(_no_common_flush, _power_cut_together),
     "names before bytes": Bug(_names_before_bytes, _power_cut_together),
+    "downloads named before bytes": Bug(_downloads_named_before_bytes, _downloads_cut),
     "rename instead of link": Bug(_rename_instead_of_link, _overwriting),
     "fixed temp name": Bug(_fixed_temporary_name, _overwriting),
     "hash before instead of while sending": Bug(_hash_before_sending, _changing_source),

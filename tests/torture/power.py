@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from datajoint_file import arriving
 from datajoint_file.readers import open_file
 from datajoint_file.storage import flushing
 from datajoint_file.storage.local import LocalBackend
@@ -26,6 +27,7 @@ from datajoint_file.transfer import HashingReader, replacement
 KEY = "lab/subject1/schema/objects/Recording-data/aaaabbbbccccdddd-aaaabbbbccccddddeeeeffffgg/recording.dat"
 KEYS = (KEY, KEY.replace("aaaabbbb", "bbbbaaaa"), KEY.replace("aaaabbbb", "ccccaaaa").replace("subject1", "subject2"))
 CALLS = ("open", "fsync", "link", "unlink", "rename", "replace", "mkdir", "rmdir", "close")
+DOWNLOADED = ("downloaded.dat", "another.dat", "third.dat")
 WAYS = ("stream", "file", "group", "group flushed together")
 
 
@@ -159,27 +161,35 @@ def upload(root: Path, content: bytes, way: str) -> Recorder:
 @contextmanager
 def flushed_together(*, always: bool) -> Iterator[None]:
     """Let groups be flushed by one call, however small they are and whatever the disk of this machine; or never."""
-    changes = {"can_flush_together": lambda _: always, "ENOUGH_FILES": 1, "MAX_OTHERS_BYTES": 2**60}
-    originals = {name: getattr(flushing, name) for name in changes}
-    for name, value in changes.items():
-        setattr(flushing, name, value)
+    changes: list[tuple[Any, str, Any]] = [
+        (flushing, "can_flush_together", lambda _: always),
+        (arriving, "can_flush_together", lambda _: always),
+        (flushing, "ENOUGH_FILES", 1),
+        (flushing, "MAX_OTHERS_BYTES", 2**60),
+    ]
+    originals = [(owner, name, getattr(owner, name)) for owner, name, _ in changes]
+    for owner, name, value in changes:
+        setattr(owner, name, value)
     try:
         yield
     finally:
-        for name, value in originals.items():
-            setattr(flushing, name, value)
+        for owner, name, value in originals:
+            setattr(owner, name, value)
 
 
-def download(root: Path, content: bytes, *, old: bytes | None = None) -> Recorder:
-    """Record a download to a file, which may replace another one."""
-    target = root / "downloaded.dat"
+def download(root: Path, content: bytes, *, old: bytes | None = None, together: bool = False) -> Recorder:
+    """Record a download of some files, which may replace others: each for itself, or all flushed by one call."""
+    targets = [root / name for name in DOWNLOADED]
     if old is not None:
-        target.write_bytes(old)
+        for target in targets:
+            target.write_bytes(old)
     recorder = Recorder(root)
-    with recorder.recording(), replacement(target) as new:
-        half = len(content) // 2
-        new.write(half, content[half:])
-        new.write(0, content[:half])
+    with flushed_together(always=together), recorder.recording(), arriving.Arrivals() as arrivals:
+        for target in targets:
+            with replacement(target, arrivals.take) as new:
+                half = len(content) // 2
+                new.write(half, content[half:])
+                new.write(0, content[:half])
     return recorder
 
 
@@ -192,7 +202,8 @@ def check(seed: int, number: int, ways: Sequence[str] = WAYS) -> list[str]:
         with tempfile.TemporaryDirectory(prefix="torture-power-") as directory:
             problems += check_upload(Path(directory), content, generator, index, generator.choice(ways))
         with tempfile.TemporaryDirectory(prefix="torture-power-") as directory:
-            problems += check_download(Path(directory), content, generator, index)
+            together = generator.choice((True, False))
+            problems += check_download(Path(directory), content, generator, index, together=together)
     return problems
 
 
@@ -212,15 +223,16 @@ def check_upload(root: Path, content: bytes, generator: random.Random, index: in
     return problems
 
 
-def check_download(root: Path, content: bytes, generator: random.Random, index: int) -> list[str]:
-    """After every call of a download the file is absent, the old one, or whole."""
+def check_download(root: Path, content: bytes, generator: random.Random, index: int, *, together: bool) -> list[str]:
+    """After every call of a download each file is absent, the old one, or whole."""
     old = generator.choice((None, b"old bytes"))
-    recorder = download(root, content, old=old)
+    recorder = download(root, content, old=old, together=together)
     problems = []
     for number, disk in enumerate(recorder.disks):
         for files in survivors(disk, generator):
-            found = files.get("downloaded.dat")
-            if found not in (content, old, None) or (found is None and old is not None):
-                after = recorder.log[number - 1] if number <= len(recorder.log) and number else "the end"
-                problems.append(f"download {index}: after {after} the file has {found and len(found)} bytes")
+            for name in DOWNLOADED:
+                found = files.get(name)
+                if found not in (content, old, None) or (found is None and old is not None):
+                    after = recorder.log[number - 1] if number <= len(recorder.log) and number else "the end"
+                    problems.append(f"download {index}: after {after} {name} has {found and len(found)} bytes")
     return problems

@@ -118,6 +118,7 @@ SWIFT = [
     "no directory fsync",
     "no common flush",
     "names before bytes",
+    "downloads named before bytes",
     "fixed temp name",
     "rename instead of link",
     "path taken from row unchecked",
