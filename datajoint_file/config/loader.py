@@ -73,16 +73,19 @@ def load_settings(path: Path) -> Settings:
         If it cannot be read, is no TOML, or says something wrong; the message names file, table, key, value, and
         what is allowed.
     """
+    fault = ""
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise ConfigurationNotFoundError(f"{path} does not exist; `datajoint-file init` writes one") from error
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from error
-    except UnicodeDecodeError as error:  # this and the next are not chained: they carry the whole file
-        raise ConfigurationError(f"{path} cannot be read: {error}") from None
+    except UnicodeDecodeError as error:
+        fault = f"cannot be read: {error}"
     except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"{path} is not valid TOML: {error}") from None
+        fault = f"is not valid TOML: {error}"
+    if fault:  # raised here, it has no context: theirs is the whole file, and some programs pickle it
+        raise ConfigurationError(f"{path} {fault}")
     return parse_settings(document, origin=str(path), directory=path.parent)
 
 
@@ -127,10 +130,13 @@ class _Reading:
     def settings(self) -> Settings:
         if "directory" in self.tables:  # a field of `Settings`, but none of the file
             raise self._unknown(("directory",))
+        problem: Any = None
         try:
             settings = Settings.model_validate({**self.tables, "directory": self.directory})
         except ValidationError as error:
-            self._translate(error)
+            problem = error.errors()[0]
+        if problem is not None:  # raised here, pydantic's error is not its context: that shows values, and is pickled
+            self._translate(problem)
         self._check(settings.storage, ("storage",))
         for name, storage in settings.projects.items():
             if not re.fullmatch(PROJECT_NAME, name):
@@ -180,13 +186,12 @@ class _Reading:
             return storage
         return storage.model_copy(update={"path": str(anchored(storage.path, self.directory))})
 
-    def _translate(self, error: ValidationError) -> NoReturn:
-        """Raise the first problem that pydantic found in this package's words."""
-        problem = error.errors()[0]
+    def _translate(self, problem: Any) -> NoReturn:
+        """Raise a problem that pydantic found in this package's words."""
         location = tuple(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
-            raise self._unknown(location) from None
-        raise self._error(location, _why(problem), _allowed(location)) from None
+            raise self._unknown(location)
+        raise self._error(location, _why(problem), _allowed(location))
 
     def _unknown(self, location: _Location) -> ConfigurationError:
         """Name the nearest key that is known. The value is not shown: it can be a secret in the wrong table."""

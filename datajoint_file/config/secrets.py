@@ -65,8 +65,11 @@ def _from_file(name: str, directory: Path | None) -> str:
     path = (directory or Path.cwd()) / os.path.expanduser(name)  # noqa: PTH111 - pathlib's raises for an unknown user
     try:
         return path.read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, ValueError) as error:  # not its text, and not chained: of a decoding error, that is the secret
-        raise _unresolved("file", name, f"{path} cannot be read ({type(error).__name__})") from None
+    except (OSError, ValueError) as error:
+        fault = type(
+            error
+        ).__name__  # not its text, and raised below, without it: of a decoding error, it is the secret
+    raise _unresolved("file", name, f"{path} cannot be read ({fault})")
 
 
 def _from_keyring(name: str, directory: Path | None) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -186,11 +187,10 @@ def _gcs_token(token: Any) -> Any:
         return token
     if not token.lstrip().startswith("{"):
         return importlib.import_module("google.oauth2.credentials").Credentials(token)
-    try:
+    with suppress(ValueError):  # whose context, the token, is not to be that of what is raised
         return json.loads(token)
-    except ValueError:
-        problem = "[storage.credentials] token = ***: it begins like the JSON key of a service account, and is no JSON"
-        raise ConfigurationError(problem) from None
+    problem = "[storage.credentials] token = ***: it begins like the JSON key of a service account, and is no JSON"
+    raise ConfigurationError(problem)
 
 
 def _azure_arguments(storage: StorageSettings, credentials: dict[str, Any]) -> dict[str, Any]:

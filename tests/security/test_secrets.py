@@ -25,6 +25,7 @@ import datajoint_file
 from datajoint_file import gc
 from datajoint_file.cli import main
 from datajoint_file.config import load_settings, parse_settings
+from datajoint_file.config.secrets import reveal
 from datajoint_file.errors import ConfigurationError, DataJointFileError, SourceError, StorageError
 from datajoint_file.pipeline import Pipeline
 from datajoint_file.sources import as_source
@@ -334,6 +335,16 @@ def test_wrong_configuration_is_refused_without_its_secrets(name: str, tmp_path:
         load_settings(path)
     evidence.add_error(name, caught.value)
     evidence.check()
+    assert caught.value.__context__ is None, "Dask and others pickle it, and with it all that the file says"
+
+
+@attacks(37, 42)
+def test_secret_that_cannot_be_decoded_goes_nowhere_with_an_error(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(f"{WRONG}\xff".encode("latin-1"))
+    with pytest.raises(ConfigurationError) as caught:
+        reveal({"secret": "${file:secret}"}, tmp_path)
+    assert WRONG not in str(caught.value)
+    assert caught.value.__context__ is None
 
 
 @attacks(37, 42)
@@ -353,6 +364,7 @@ def test_secret_in_a_variable_is_not_shown_when_it_is_wrong(monkeypatch: pytest.
                 parse_settings(document, "test")
             evidence.add_error(variable, caught.value)
             evidence.check()
+            assert caught.value.__context__ is None
 
 
 @attacks(37, 38)
