@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeGuard, runtime_checkable
 
@@ -220,7 +221,7 @@ def _from_path(given: str | os.PathLike[Any], name: str | None = None) -> Source
         )
     status = look_at(path)
     checked = _checked_name(given_path.name if name is None else name)
-    return Source(checked, lambda: open_file(path), lambda: head_of(path), status.st_size)
+    return Source(checked, partial(open_file, path), partial(head_of, path), status.st_size)
 
 
 def _checked_name(name: object) -> str:

@@ -229,13 +229,13 @@ class Entries:
     def flush(self) -> None:
         """Tell the database what is complete, so that it can be adopted should this process die."""
         with self._lock:
-            finished = {path: (*self._noted[path], metadata) for path, metadata in self._finished.items()}
-        rows = {path: json.dumps(metadata.to_json()) for path, (_, _, metadata) in finished.items()}
-        numbered = {number: rows[path] for path, (number, _, _) in finished.items() if number}
+            finished = dict(self._finished)
+        rows = {path: json.dumps(metadata.to_json()) for path, metadata in finished.items()}
+        numbered = {number: row for path, row in rows.items() if (number := self._noted[path][0])}
         for numbers in parts(list(numbered)):
             self._store({number: numbered[number] for number in numbers})
-        for path, (number, intent, metadata) in finished.items():
-            self._settle(number, intent, metadata.size, rows[path])
+        for path, metadata in finished.items():
+            self._settle(*self._noted[path], metadata.size, rows[path])
         with self._lock:  # only now: what could not be told is told the next time
             for path in finished:
                 del self._finished[path]

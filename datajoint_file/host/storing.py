@@ -66,7 +66,8 @@ class Storing:
             (streams if upload.source.stream is not None else small if is_small else single).append(slot)
         jobs: list[Callable[[], None]] = [partial(self._store_in_groups, small)] if small else []
         jobs += [partial(self._store_one_by_one, streams)] if streams else []
-        return jobs + [partial(self._store, slot) for slot in single]
+        store = self._store
+        return jobs + [partial(store, slot) for slot in single]
 
     def explained(self, error: DataJointFileError) -> DataJointFileError:
         """Return *error* with whose value it concerns, and what has become of the others, now that all have ended."""
