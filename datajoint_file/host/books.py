@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
+from datajoint.errors import MissingTableError
+
 from datajoint_file.collector.candidates import is_candidate, write_id_of
 from datajoint_file.collector.evidence import Item, batches
 from datajoint_file.collector.execution import Due
@@ -118,15 +120,22 @@ class IntentBook(_Book):
         for rows in self._pages("write_id"):
             yield [row[0] for row in rows]
 
-    def _pages(self, attributes: str) -> Iterator[list[tuple[Any, ...]]]:
+    def _pages(self, attributes: str) -> Iterator[Sequence[tuple[Any, ...]]]:
         last = -1
-        while rows := self.side.query(
-            f"SELECT number, {attributes} FROM {self.table} WHERE number > %s AND {self._is_due} "
-            f"ORDER BY number LIMIT {BATCH}",
-            (last, self.grace_seconds),
-        ):
+        while rows := self._page(attributes, last):
             yield rows
             last = rows[-1][0]
+
+    def _page(self, attributes: str, last: int) -> Sequence[tuple[Any, ...]]:
+        """Return the intents behind a number; none if the schema has been dropped meanwhile, and they with it."""
+        sql = (
+            f"SELECT number, {attributes} FROM {self.table} WHERE number > %s AND {self._is_due} "
+            f"ORDER BY number LIMIT {BATCH}"
+        )
+        try:
+            return self.side.query(sql, (last, self.grace_seconds))
+        except MissingTableError:
+            return []
 
     def in_flight(self) -> list[str]:
         """Return the keys of uploads that are not due."""
@@ -225,7 +234,7 @@ class QuarantineBook(_Book):
             for _, path, size, moment in rows:
                 yield path, size, moment
 
-    def _pages(self, attributes: str) -> Iterator[list[tuple[Any, ...]]]:
+    def _pages(self, attributes: str) -> Iterator[Sequence[tuple[Any, ...]]]:
         last = -1
         while rows := self.side.query(
             f"SELECT number, {attributes} FROM {self.table} WHERE number > %s AND {self._ours} "

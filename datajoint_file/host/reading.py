@@ -5,6 +5,7 @@ Whatever goes wrong while evidence is read becomes a refusal to collect. What is
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
@@ -18,7 +19,8 @@ from datajoint_file.host.side import Rows, SideConnection
 _Result = TypeVar("_Result")
 
 _ROWS_AT_ONCE = 5_000
-_ATTEMPTS = 9
+_PAUSES = (0.0, 0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 1.0)
+"""Seconds to wait before each further attempt."""
 
 CHANGED = "changed"
 """The kind of a refusal that a second attempt may do without."""
@@ -156,13 +158,17 @@ class Reading:
 
 
 def steadily(read: Callable[[], _Result]) -> _Result:
-    """Return what *read* returns, trying again where tables were declared or dropped while it ran."""
-    for _ in range(_ATTEMPTS):
+    """Return what *read* returns, trying again where tables were declared or dropped while it ran.
+
+    With pauses, some seconds in all: dropping a large schema takes a server its time, and until then it is listed.
+    """
+    for pause in _PAUSES:
         try:
             return read()
         except CollectionRefusedError as error:
             if any(refusal.kind != CHANGED for refusal in refusals_of(error)):
                 raise
+        time.sleep(pause)
     return read()
 
 
