@@ -10,17 +10,17 @@ from datajoint_file import startup  # before DataJoint, which speaks while it is
 
 if TYPE_CHECKING:
     from datajoint_file import gc
+    from datajoint_file.downloads.download import download, prefetch
     from datajoint_file.errors import DataJointFileError, OutcomeUnknownError
-    from datajoint_file.fileref import FileRef
-    from datajoint_file.host.downloads import download, prefetch
-    from datajoint_file.host.outcomes import Outcome, resolve
-    from datajoint_file.host.pipelines import configure
-    from datajoint_file.host.staged import Staged
-    from datajoint_file.host.staging import stage
-    from datajoint_file.host.verify import verify
-    from datajoint_file.metadata import FileMetadata
-    from datajoint_file.sources import File
+    from datajoint_file.hooks.connections import configure
+    from datajoint_file.insert.stage import stage
+    from datajoint_file.insert.staged import Staged
+    from datajoint_file.journal.commit_outcome import Outcome, resolve
+    from datajoint_file.model.metadata import FileMetadata
+    from datajoint_file.pipeline.fileref import FileRef
+    from datajoint_file.transfer.sources import File
     from datajoint_file.verification import VerifyReport
+    from datajoint_file.verification.verify import verify
 
 __version__ = "0.1.0"
 
@@ -44,19 +44,19 @@ __all__ = [
 
 _HOMES = {
     "DataJointFileError": "errors",
-    "File": "sources",
-    "FileMetadata": "metadata",
-    "FileRef": "fileref",
-    "Outcome": "host.outcomes",
+    "File": "transfer.sources",
+    "FileMetadata": "model.metadata",
+    "FileRef": "pipeline.fileref",
+    "Outcome": "journal.commit_outcome",
     "OutcomeUnknownError": "errors",
-    "Staged": "host.staged",
+    "Staged": "insert.staged",
     "VerifyReport": "verification",
-    "configure": "host.pipelines",
-    "download": "host.downloads",
-    "prefetch": "host.downloads",
-    "resolve": "host.outcomes",
-    "stage": "host.staging",
-    "verify": "host.verify",
+    "configure": "hooks.connections",
+    "download": "downloads.download",
+    "prefetch": "downloads.download",
+    "resolve": "journal.commit_outcome",
+    "stage": "insert.stage",
+    "verify": "verification.verify",
 }
 
 
@@ -75,6 +75,6 @@ def __dir__() -> list[str]:
 
 
 if not startup.is_command():  # which hooks into DataJoint when it needs it: `datajoint-file --help` does not
-    from datajoint_file.host import install
+    from datajoint_file.installation import install
 
     install()

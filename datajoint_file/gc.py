@@ -2,7 +2,7 @@
 
 Objects are never deleted by an insert, an update or a delete. This is what does, in a run of its own: uploads that were
 given up, and objects that no row of any schema on the server refers to, each when that has been so for a whole grace.
-How it knows is in `datajoint_file.host.survey`.
+How it knows is in `datajoint_file.collector.make_plan`.
 
 ::
 
@@ -18,11 +18,12 @@ from concurrent.futures import Executor
 from datetime import timedelta
 from typing import Any
 
+from datajoint_file.collector import execute_plan, make_plan
+from datajoint_file.collector import run as collection
 from datajoint_file.collector.evidence import Amount
 from datajoint_file.collector.plan import Collected, Entry, Missing, Plan, Quarantined, Refusal
-from datajoint_file.delegation import check_executor
+from datajoint_file.concurrency.executors import check_executor
 from datajoint_file.errors import CollectionRefusedError
-from datajoint_file.host import collecting, collection, survey
 
 DEFAULT_GRACE = timedelta(days=7)
 """How long an object must have been unused: longer than the longest transaction, and than it takes to notice."""
@@ -103,7 +104,7 @@ def plan(
     options = {"grace": grace, "take_over": take_over, "dropped": tuple(dropped), "progress": progress}
     helping = None if executor is None else check_executor(executor)
     run = collection.run_for(connection, executor=helping, **options)
-    return survey.plan(run, scan=scan, allow_short_grace=allow_short_grace)
+    return make_plan.plan(run, scan=scan, allow_short_grace=allow_short_grace)
 
 
 def execute(
@@ -146,7 +147,7 @@ def execute(
     >>> gc.execute(gc.plan(connection)).reclaimed.count  # doctest: +SKIP
     3
     """
-    return collecting.execute(plan, force=force, progress=progress, executor=executor)
+    return execute_plan.execute(plan, force=force, progress=progress, executor=executor)
 
 
 def quarantined(connection: Any = None, *, grace: timedelta = DEFAULT_GRACE) -> Iterator[Quarantined]:

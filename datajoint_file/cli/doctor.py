@@ -1,6 +1,6 @@
 """``datajoint-file doctor``: whether configuration, store and database are as they have to be.
 
-The looking is done by `datajoint_file.doctor` and `datajoint_file.host.doctor`.
+The looking is done by `datajoint_file.doctor` and `datajoint_file.doctor.database`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from rich.console import Console
 
 from datajoint_file.cli.output import console, print_check, print_json
 from datajoint_file.doctor import SEVERITY, Check, Status, check_configuration, check_store
-from datajoint_file.host.doctor import check_database, check_stores
+from datajoint_file.doctor.database import check_database, check_stores
 
 Part = tuple[str, Generator[Check, None, None]]
 

@@ -19,8 +19,8 @@ from datajoint_file.cli.output import console, print_check, print_json
 from datajoint_file.collector.plan import refusals_of
 from datajoint_file.doctor import Check
 from datajoint_file.errors import CollectionRefusedError
-from datajoint_file.fileref import format_size
-from datajoint_file.host.targets import connect
+from datajoint_file.hooks.targets import connect
+from datajoint_file.pipeline.fileref import format_size
 
 _EXAMPLES = """\b
 Examples:

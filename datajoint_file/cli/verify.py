@@ -1,6 +1,6 @@
 """``datajoint-file verify``: whether stored files are those that were inserted.
 
-The checking is done by `datajoint_file.host.verify`; what ``--state`` remembers is kept in `memory`.
+The checking is done by `datajoint_file.verification.verify`; what ``--state`` remembers is kept in `memory`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from rich.console import Console
 from datajoint_file.cli.memory import Memory
 from datajoint_file.cli.output import console, print_check, print_json
 from datajoint_file.doctor import Check
-from datajoint_file.host.targets import connect, targets_named
-from datajoint_file.host.verify import run
+from datajoint_file.hooks.targets import connect, targets_named
 from datajoint_file.verification import EVERYTHING_MISSING, LEVELS, Budget, Finding, VerifyReport
+from datajoint_file.verification.verify import run
 
 _EXAMPLES = """\b
 Examples:

@@ -145,7 +145,7 @@ class Evidence:
             ``purge`` (set aside, the grace running or over), ``release`` (set aside and referenced again), ``gone``
             (set aside, not in the store), ``missing`` (referenced, not in the store).
         """
-        for row in self._database.execute(f'SELECT key, size, home FROM "{name}" ORDER BY key'):  # noqa: S608 - ours
+        for row in self._database.execute(f'SELECT key, size, home FROM "{name}" ORDER BY key'):
             yield Item(*row)
 
     def amount(self, name: str) -> Amount:
@@ -173,7 +173,7 @@ class Evidence:
         self._database.execute("DELETE FROM reference WHERE key = ?", (key,))
 
     def _amount(self, source: str) -> Amount:
-        count, size = self._database.execute(f"SELECT COUNT(*), SUM(size) FROM {source}").fetchone()  # noqa: S608
+        count, size = self._database.execute(f"SELECT COUNT(*), SUM(size) FROM {source}").fetchone()
         return Amount(count, size or 0)
 
     def _add(self, sql: str, rows: Iterable[tuple[Any, ...]]) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from datajoint_file.collector.evidence import NOTHING, Amount, Evidence
 from datajoint_file.errors import CollectionRefusedError
-from datajoint_file.fileref import format_size
+from datajoint_file.pipeline.fileref import format_size
 
 MINIMAL_GRACE = timedelta(hours=24)
 """A shorter grace must be asked for by name: it is what a writer has that nobody knows of."""

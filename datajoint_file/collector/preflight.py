@@ -9,8 +9,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from datajoint_file.collector.marks import BadMark, Identity, Mark
 from datajoint_file.collector.plan import Refusal
+from datajoint_file.journal.store_marks import BadMark, Identity, Mark
 
 Presence = Literal["there", "gone", "unreadable"]
 

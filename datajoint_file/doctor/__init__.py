@@ -1,6 +1,6 @@
 """Checks of a pipeline's configuration and store: what is wrong, and what to do about it.
 
-The database is checked in `datajoint_file.host.doctor`; how checks are shown is the command line's.
+The database is checked in `datajoint_file.doctor.database`; how checks are shown is the command line's.
 """
 
 from datajoint_file.doctor.check import SEVERITY, Check, Status, censor_of, censored

@@ -16,9 +16,9 @@ from datetime import datetime, timedelta, timezone
 from datajoint_file.doctor.check import Check
 from datajoint_file.doctor.racing import race
 from datajoint_file.errors import DataJointFileError, ObjectExistsError, StorageError
-from datajoint_file.keys import PartitionPattern, Place, new_object_key
+from datajoint_file.model.object_keys import PartitionPattern, Place, new_object_key
 from datajoint_file.storage import StorageBackend
-from datajoint_file.storage.foreign import translation
+from datajoint_file.storage.remote.client_errors import translation
 
 PLACE = Place("datajoint-file-doctor", "Probe", "probe", ())
 """Where probes are: in the place of a schema that no database has."""

@@ -25,7 +25,7 @@ from datajoint_file.errors import (
     StorageUnavailableError,
 )
 from datajoint_file.storage import StorageBackend, open_backend
-from datajoint_file.storage.engines import engine_of
+from datajoint_file.storage.obstore.selection import engine_of
 
 CONNECT_SECONDS = 10
 

@@ -153,7 +153,7 @@ class Capabilities:
 class StorageBackend(Protocol):
     """Objects by key.
 
-    Keys are whole object keys, project first, as `datajoint_file.keys` makes them; they are taken literally (no globs,
+    Keys are whole object keys, project first, as `model.object_keys` makes them; they are taken literally (no globs,
     no escapes, no ``..``), and a component that begins with ``~partial-`` is refused. All methods may be called from
     several threads and, after a ``fork``, in the child.
     Every failure is a `StorageError` that names the key.

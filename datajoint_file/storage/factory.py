@@ -21,14 +21,14 @@ from datajoint_file.config.secrets import reveal
 from datajoint_file.config.settings import StorageSettings
 from datajoint_file.errors import ConfigurationError
 from datajoint_file.storage.backend import StorageBackend
-from datajoint_file.storage.cloud import CloudBackend
-from datajoint_file.storage.engines import engine_of
-from datajoint_file.storage.filesystem import FilesystemBackend
-from datajoint_file.storage.local import LocalBackend
-from datajoint_file.storage.objectstore import SMALL_PART_SIZE, ObstoreBackend
-from datajoint_file.storage.paging import PAGE_SIZE
-from datajoint_file.storage.parts import PART_SIZE
+from datajoint_file.storage.bucket.backend import CloudBackend
+from datajoint_file.storage.bucket.listing import PAGE_SIZE
+from datajoint_file.storage.bucket.part_sizes import PART_SIZE
+from datajoint_file.storage.disk.backend import LocalBackend
+from datajoint_file.storage.obstore.backend import SMALL_PART_SIZE, ObstoreBackend
+from datajoint_file.storage.obstore.selection import engine_of
 from datajoint_file.storage.readback import UNCHECKED, ReadBackBackend, needs_reading_back
+from datajoint_file.storage.remote.filesystem import FilesystemBackend
 from datajoint_file.storage.wrappers import LoggedBackend, ReadOnlyBackend
 
 _PACKAGES = {"s3": "datajoint-file[s3]", "gcs": "datajoint-file[gcs]", "azure": "datajoint-file[azure]"}

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from datajoint_file.errors import ObjectNotFoundError, UnsafePathError, brief
-from datajoint_file.keys import check_object_key
+from datajoint_file.model.object_keys import check_object_key
 from datajoint_file.storage.backend import (
     CHUNK_SIZE,
     READ_STEP,

@@ -122,7 +122,7 @@ class FaultyBackend(DelegatingBackend):
     --------
     >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
-    >>> from datajoint_file.storage.local import LocalBackend
+    >>> from datajoint_file.storage.disk.backend import LocalBackend
     >>> with TemporaryDirectory() as root:
     ...     faulty = FaultyBackend(LocalBackend(Path(root), "lab"), Fault("upload", moment="during", after_bytes=3))
     ...     faulty.upload("lab/recording.dat", io.BytesIO(b"recording"))

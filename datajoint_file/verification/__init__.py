@@ -4,8 +4,8 @@ Which rows there are is told by the host; nothing here knows DataJoint, mends or
 """
 
 from datajoint_file.verification.budget import Budget
+from datajoint_file.verification.check_object import LEVELS, Level, check_level
 from datajoint_file.verification.findings import EVERYTHING_MISSING, Finding, VerifyReport
-from datajoint_file.verification.objects import LEVELS, Level, check_level
 from datajoint_file.verification.rows import FileValue, ListedRow
 from datajoint_file.verification.run import Verification
 

@@ -12,7 +12,7 @@ from html import escape
 from typing import Any, Literal
 
 from datajoint_file.errors import printable
-from datajoint_file.fileref import format_size
+from datajoint_file.pipeline.fileref import format_size
 
 Kind = Literal["missing", "size", "hash", "unreadable", "row"]
 

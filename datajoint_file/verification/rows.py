@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from datajoint_file.metadata import FileMetadata
-from datajoint_file.pipeline import Pipeline
+from datajoint_file.model.metadata import FileMetadata
+from datajoint_file.pipeline.pipeline import Pipeline
 
 
 @dataclass(frozen=True, slots=True)

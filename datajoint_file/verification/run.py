@@ -13,16 +13,16 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from operator import itemgetter
 
-from datajoint_file.addresses import PipelineAddress
+from datajoint_file.concurrency.progress import Advance
 from datajoint_file.errors import ConfigurationError, WorkerError
-from datajoint_file.metadata import FileMetadata
-from datajoint_file.pipeline import Pipeline
-from datajoint_file.progress import Advance
+from datajoint_file.model.metadata import FileMetadata
+from datajoint_file.pipeline.address import PipelineAddress
+from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.verification.budget import Budget
-from datajoint_file.verification.examining import UNREACHABLE_LIMIT, Delegated, Examination, Meter, Threads
+from datajoint_file.verification.check_object import Level, Problem
 from datajoint_file.verification.findings import Finding
-from datajoint_file.verification.objects import Level, Problem
 from datajoint_file.verification.rows import FileValue, ListedRow
+from datajoint_file.verification.workers import UNREACHABLE_LIMIT, Delegated, Examination, Meter, Threads
 
 _WINDOW = 1_000
 """Rows begun and not yet settled, at most: while one large object is read, others go on."""

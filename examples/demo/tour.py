@@ -17,7 +17,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.tree import Tree
 
-from datajoint_file.fileref import format_size
+from datajoint_file.pipeline.fileref import format_size
 from examples import imaging
 
 from .project import Project

@@ -11,7 +11,7 @@ import psycopg2
 import pymysql
 import pytest
 
-from datajoint_file.host.doctor import MARIADB, MYSQL, POSTGRESQL, Support, rights_in
+from datajoint_file.doctor.database import MARIADB, MYSQL, POSTGRESQL, Support, rights_in
 
 from .conftest import Process, Report, report
 

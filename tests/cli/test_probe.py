@@ -17,8 +17,8 @@ from datajoint_file.doctor import Check, check_store
 from datajoint_file.doctor.probe import SIZE, Probe, probe_key
 from datajoint_file.errors import StorageAccessError
 from datajoint_file.storage.backend import Capabilities, ObjectStat, StorageBackend
-from datajoint_file.storage.filesystem import FilesystemBackend
-from datajoint_file.storage.local import LocalBackend
+from datajoint_file.storage.disk.backend import LocalBackend
+from datajoint_file.storage.remote.filesystem import FilesystemBackend
 from datajoint_file.storage.shared import DelegatingBackend
 from datajoint_file.testing import (
     CutShort,

@@ -14,9 +14,9 @@ from azure.storage.blob.aio import BlobServiceClient
 from datajoint_file.config import parse_settings
 from datajoint_file.errors import StorageAccessError
 from datajoint_file.storage import StorageBackend
-from datajoint_file.storage.cloud import CloudBackend
+from datajoint_file.storage.bucket.backend import CloudBackend
 from datajoint_file.storage.factory import _connector
-from datajoint_file.storage.objectstore import ObstoreBackend
+from datajoint_file.storage.obstore.backend import ObstoreBackend
 from datajoint_file.testing import NetworkTests, RawStore
 from tests.contract.conftest import PAGE_SIZE, PART_SIZE, PROJECT, RacesOfUntold, backend_of, engine_backend
 from tests.contract.stores import AzureStore

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from datajoint_file.errors import ObjectNotFoundError, StorageUnavailableError
-from datajoint_file.storage.local import LocalBackend
+from datajoint_file.storage.disk.backend import LocalBackend
 from datajoint_file.testing import (
     DirectoryStore,
     FailingReader,

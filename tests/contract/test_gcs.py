@@ -11,8 +11,8 @@ from gcsfs.core import GCSFileSystem
 from gcsfs.retry import retry_request
 
 from datajoint_file.storage import StorageBackend
-from datajoint_file.storage.cloud import CloudBackend
-from datajoint_file.storage.objectstore import ObstoreBackend
+from datajoint_file.storage.bucket.backend import CloudBackend
+from datajoint_file.storage.obstore.backend import ObstoreBackend
 from datajoint_file.testing import NetworkTests, RawStore
 from tests.contract.conftest import PAGE_SIZE, PART_SIZE, RacesOfUntold, engine_backend
 from tests.contract.refusing import refusing_server

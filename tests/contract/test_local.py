@@ -26,9 +26,10 @@ from datajoint_file.errors import (
     StorageUnavailableError,
     UnsafePathError,
 )
-from datajoint_file.storage import StorageBackend, UnfinishedUpload, flushing
-from datajoint_file.storage.local import LocalBackend
-from datajoint_file.storage.publishing import LocalGroup
+from datajoint_file.storage import StorageBackend, UnfinishedUpload
+from datajoint_file.storage.disk import syncfs as syncfs_module
+from datajoint_file.storage.disk.backend import LocalBackend
+from datajoint_file.storage.disk.publishing import LocalGroup
 from datajoint_file.testing import (
     DirectoryStore,
     Fault,
@@ -43,7 +44,7 @@ from datajoint_file.testing.conformance.concurrency import forked, in_forked_chi
 from tests.contract.conftest import PROJECT, backend_of
 
 KEY = f"{PROJECT}/subject1/objects/k7/recording.dat"
-MANY = [KEY.replace("k7", f"k{number}") for number in range(100, 100 + flushing.ENOUGH_FILES)]
+MANY = [KEY.replace("k7", f"k{number}") for number in range(100, 100 + syncfs_module.ENOUGH_FILES)]
 NOBODY = 65534
 NEW_YEAR = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -265,7 +266,7 @@ class TestFlushing:
     def steps(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         """What is done to the disk, in order: the functions are the real ones, and noted."""
         steps: list[str] = []
-        fsync, syncfs, link, rename = os.fsync, flushing.syncfs, os.link, os.rename
+        fsync, syncfs, link, rename = os.fsync, syncfs_module.syncfs, os.link, os.rename
 
         def noted_fsync(descriptor: int) -> None:
             steps.append(f"flush {Path(f'/proc/self/fd/{descriptor}').readlink().name[:9]}")
@@ -286,7 +287,7 @@ class TestFlushing:
         monkeypatch.setattr(os, "fsync", noted_fsync)
         monkeypatch.setattr(os, "link", noted_link)
         monkeypatch.setattr(os, "rename", noted_rename)
-        monkeypatch.setattr(flushing, "syncfs", noted_syncfs)
+        monkeypatch.setattr(syncfs_module, "syncfs", noted_syncfs)
         return steps
 
     def test_bytes_are_on_the_disk_before_their_name_and_the_name_before_the_end(
@@ -362,8 +363,8 @@ class TestFlushing:
     def test_many_are_flushed_by_one_call_before_their_names_and_by_one_after(
         self, backend: LocalBackend, raw: DirectoryStore, steps: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(flushing, "can_flush_together", lambda _: True)  # whatever this disk is
-        monkeypatch.setattr(flushing, "MAX_OTHERS_BYTES", 2**60)
+        monkeypatch.setattr(syncfs_module, "can_flush_together", lambda _: True)  # whatever this disk is
+        monkeypatch.setattr(syncfs_module, "MAX_OTHERS_BYTES", 2**60)
         raw.path(KEY).parent.parent.mkdir(parents=True)
         self._upload_many(backend).settle()
         assert steps == ["flush everything", *["link recording.dat"] * len(MANY), "flush everything"]
@@ -373,8 +374,8 @@ class TestFlushing:
     def test_unknown_and_busy_disks_are_flushed_file_by_file(
         self, backend: LocalBackend, steps: list[str], monkeypatch: pytest.MonkeyPatch, kind: bool, waiting: int
     ) -> None:
-        monkeypatch.setattr(flushing, "can_flush_together", lambda _: kind)
-        monkeypatch.setattr(flushing, "MAX_OTHERS_BYTES", waiting)
+        monkeypatch.setattr(syncfs_module, "can_flush_together", lambda _: kind)
+        monkeypatch.setattr(syncfs_module, "MAX_OTHERS_BYTES", waiting)
         self._upload_many(backend).settle()
         assert steps.count("flush ~partial-") == len(MANY)
         assert "flush everything" not in steps
@@ -382,9 +383,9 @@ class TestFlushing:
     def test_error_of_the_common_flush_costs_only_the_file_that_could_not_be_written(
         self, backend: LocalBackend, raw: DirectoryStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(flushing, "can_flush_together", lambda _: True)
-        monkeypatch.setattr(flushing, "MAX_OTHERS_BYTES", 2**60)
-        monkeypatch.setattr(flushing, "syncfs", _raising(OSError(errno.EIO, os.strerror(errno.EIO))))
+        monkeypatch.setattr(syncfs_module, "can_flush_together", lambda _: True)
+        monkeypatch.setattr(syncfs_module, "MAX_OTHERS_BYTES", 2**60)
+        monkeypatch.setattr(syncfs_module, "syncfs", _raising(OSError(errno.EIO, os.strerror(errno.EIO))))
         bad, fsync = raw.path(MANY[5]).parent, os.fsync
 
         def fail_of_one(descriptor: int) -> None:
@@ -506,7 +507,7 @@ WRITE_TOO_MUCH = """
 import sys
 from pathlib import Path
 from datajoint_file.errors import StorageError
-from datajoint_file.storage.local import LocalBackend
+from datajoint_file.storage.disk.backend import LocalBackend
 from datajoint_file.testing import GeneratedReader
 try:
     LocalBackend(Path(sys.argv[1]), "p").upload("p/k7/recording.dat", GeneratedReader(5_000_000))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from fsspec.asyn import get_loop
 
-from datajoint_file.storage.requests import run
+from datajoint_file.storage.remote.requests import run
 
 PATIENCE_SECONDS = 10
 

@@ -12,8 +12,8 @@ from fsspec.implementations.local import LocalFileSystem
 from datajoint_file.config import parse_settings
 from datajoint_file.errors import ObjectNotFoundError, ReadOnlyStorageError
 from datajoint_file.storage import StorageBackend, UnfinishedUpload, open_backend
-from datajoint_file.storage.filesystem import FilesystemBackend
-from datajoint_file.storage.local import LocalBackend
+from datajoint_file.storage.disk.backend import LocalBackend
+from datajoint_file.storage.remote.filesystem import FilesystemBackend
 from datajoint_file.storage.wrappers import LoggedBackend, ReadOnlyBackend
 from datajoint_file.testing import DirectoryStore, FaultyBackend, RawStore, ReadingTests, StorageBackendTests
 from tests.contract.conftest import PROJECT

@@ -18,7 +18,7 @@ from datajoint_file import errors, testing
 from datajoint_file.cli import main as datajoint_file_command
 from datajoint_file.config.rules import _KINDS
 from datajoint_file.config.settings import ObjectStorageSettings, ProjectSettings, StorageSettings
-from datajoint_file.metadata import FileMetadata
+from datajoint_file.model.metadata import FileMetadata
 from tests.docs.pages import ROOT, Block, blocks_of, documentation, modules
 
 REFERENCE = ROOT / "docs" / "reference"

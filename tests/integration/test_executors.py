@@ -25,9 +25,9 @@ from datajoint_file.errors import (
     UnsupportedValueError,
     WorkerError,
 )
-from datajoint_file.host.staging import stage
-from datajoint_file.host.verify import verify
+from datajoint_file.insert.stage import stage
 from datajoint_file.verification import Finding
+from datajoint_file.verification.verify import verify
 from tests.integration.executors import KINDS, Disturbed, Inline, Killed, executor_of, write_toml
 from tests.projects import Store, over_local_and_s3, unique
 

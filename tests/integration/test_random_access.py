@@ -16,10 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from datajoint_file.config import parse_settings
-from datajoint_file.fileref import FileRef
-from datajoint_file.metadata import FileMetadata
-from datajoint_file.pipeline import Pipeline
-from datajoint_file.registry import register
+from datajoint_file.model.metadata import FileMetadata
+from datajoint_file.pipeline.fileref import FileRef
+from datajoint_file.pipeline.lookup import register
+from datajoint_file.pipeline.pipeline import Pipeline
 from tests.integration.wire import Wire, wire_to
 from tests.projects import bare_filesystem, unique
 

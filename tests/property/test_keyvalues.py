@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datajoint_file.errors import InvalidKeyError
-from datajoint_file.keys import key_digest
-from datajoint_file.keyvalues import key_value
+from datajoint_file.model.key_values import key_value
+from datajoint_file.model.object_keys import key_digest
 
 _ANYTHING = st.one_of(
     *(

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datajoint_file.errors import MetadataError
-from datajoint_file.fileref import FileRef
-from datajoint_file.keys import check_name
-from datajoint_file.metadata import FileMetadata, is_mime_type
+from datajoint_file.model.metadata import FileMetadata, is_mime_type
+from datajoint_file.model.object_keys import check_name
+from datajoint_file.pipeline.fileref import FileRef
 
 ROWS = 10_000
 

@@ -13,8 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datajoint_file.errors import ConfigurationError, InvalidKeyError, UnsafeNameError, UnsafePathError
-from datajoint_file.keys import PartitionPattern, Place, check_name, check_object_key, encode_component, new_object_key
-from datajoint_file.keyvalues import KeyValue
+from datajoint_file.model.key_values import KeyValue
+from datajoint_file.model.object_keys import (
+    PartitionPattern,
+    Place,
+    check_name,
+    check_object_key,
+    encode_component,
+    new_object_key,
+)
 
 MUTATIONS = 10_000
 

@@ -8,8 +8,8 @@ from typing import Any
 import datajoint as dj
 import pytest
 
-from datajoint_file.host.pipelines import pipeline_of
-from datajoint_file.host.registration import register
+from datajoint_file.hooks.connections import pipeline_of
+from datajoint_file.journal.schema_registry import register
 from datajoint_file.testing import FaultyBackend
 from tests.projects import Store, over_local_and_s3
 

@@ -12,8 +12,8 @@ import datajoint as dj
 import pytest
 
 import datajoint_file
-from datajoint_file.fileref import FileRef
-from datajoint_file.metadata import FileMetadata
+from datajoint_file.model.metadata import FileMetadata
+from datajoint_file.pipeline.fileref import FileRef
 from tests.projects import DATABASES, Store, bare_filesystem, connect, unique
 
 OUTSIDE = b"something that is not in the project: do not read or change it"

@@ -19,9 +19,9 @@ from datajoint_file.errors import (
     UnsafePathError,
     UnsupportedValueError,
 )
-from datajoint_file.fileref import FileRef
-from datajoint_file.keys import check_object_key
-from datajoint_file.storage.foreign import scrubbed, translation
+from datajoint_file.model.object_keys import check_object_key
+from datajoint_file.pipeline.fileref import FileRef
+from datajoint_file.storage.remote.client_errors import scrubbed, translation
 from tests.security.attacks import attacks
 from tests.security.conftest import Arena, by_database, on_disk
 from tests.security.test_secrets import PASSWORD, Scene, over_databases_and_stores, scene  # noqa: F401

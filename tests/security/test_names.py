@@ -19,8 +19,8 @@ from datajoint_file.errors import (
     UnsafeNameError,
     UnsafePathError,
 )
-from datajoint_file.fileref import FileRef
-from datajoint_file.registry import pipeline_named
+from datajoint_file.pipeline.fileref import FileRef
+from datajoint_file.pipeline.lookup import pipeline_named
 from tests.projects import Store, connect, unique
 from tests.security.attacks import FOREIGN_PATHS, KEPT_NAMES, OUTSIDE_PATHS, REFUSED_NAMES, attacks
 from tests.security.conftest import Arena, by_database, by_store, everywhere

@@ -14,7 +14,7 @@ import pytest
 
 from datajoint_file import FileMetadata, FileRef
 from datajoint_file.errors import DataJointFileError, MetadataError, SizeMismatchError, UnsupportedValueError
-from datajoint_file.host.codec import Checked, Ingested
+from datajoint_file.hooks.codec import Checked, Ingested
 from tests.security.attacks import attack, attacks
 from tests.security.conftest import BYSTANDER, Arena, by_database, by_store
 

@@ -27,9 +27,9 @@ from datajoint_file.cli import main
 from datajoint_file.config import load_settings, parse_settings
 from datajoint_file.config.secrets import reveal
 from datajoint_file.errors import ConfigurationError, DataJointFileError, SourceError, StorageError
-from datajoint_file.pipeline import Pipeline
-from datajoint_file.sources import as_source
+from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.storage import open_backend
+from datajoint_file.transfer.sources import as_source
 from tests.projects import DATABASES, Store, bare_filesystem, connect, unique
 from tests.security.attacks import attacks
 from tests.security.canary import Evidence, dumped, listening

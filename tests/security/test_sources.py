@@ -19,8 +19,8 @@ from datajoint_file.errors import (
     UnsafeNameError,
     UnsupportedValueError,
 )
-from datajoint_file.readers import head_of, open_file
-from datajoint_file.sources import as_source
+from datajoint_file.transfer.source_readers import head_of, open_file
+from datajoint_file.transfer.sources import as_source
 from tests.security.attacks import attack, attacks
 from tests.security.conftest import Arena, by_database, by_store, on_disk
 

@@ -20,10 +20,10 @@ from datajoint_file.errors import (
     UnsafePathError,
     VerificationError,
 )
-from datajoint_file.keys import Place
-from datajoint_file.keyvalues import key_value
-from datajoint_file.registry import pipeline_named
-from datajoint_file.sources import as_source
+from datajoint_file.model.key_values import key_value
+from datajoint_file.model.object_keys import Place
+from datajoint_file.pipeline.lookup import pipeline_named
+from datajoint_file.transfer.sources import as_source
 from tests.security.attacks import attack, attacks
 from tests.security.conftest import OUTSIDE, Arena, on_disk
 

@@ -17,13 +17,20 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from datajoint_file import arriving, fetching, fileref, gc, metadata, pipeline, transfer
+from datajoint_file import gc
+from datajoint_file.collector import book_tables, execute_plan, make_plan, references
 from datajoint_file.config.secrets import reveal
 from datajoint_file.errors import MetadataError, StorageError
-from datajoint_file.host import books, catalog, collecting, intents, journal, survey, tables
-from datajoint_file.host.pipelines import pipeline_of
-from datajoint_file.host.transactions import transaction_for
-from datajoint_file.storage import flushing, local, publishing, wrappers
+from datajoint_file.hooks.connections import pipeline_of
+from datajoint_file.insert import table_hooks
+from datajoint_file.journal import intent_table, journal
+from datajoint_file.journal.transactions import transaction_for
+from datajoint_file.model import metadata
+from datajoint_file.pipeline import fileref, pipeline
+from datajoint_file.storage import wrappers
+from datajoint_file.storage.disk import backend as local
+from datajoint_file.storage.disk import publishing, syncfs
+from datajoint_file.transfer import fetch, hashing, write_batch
 from tests.servers import Servers
 from tests.torture import power
 from tests.torture.baseline import path_out_of_the_store
@@ -75,7 +82,7 @@ def _problems(name: str, seed: int, problems: list[str]) -> list[Violation]:
 
 
 def _delete_on_any_exception() -> AbstractContextManager[None]:
-    original = tables._writing
+    original = table_hooks._writing
 
     @contextmanager
     def writing(statement: Any, *, is_open: bool) -> Iterator[None]:
@@ -88,7 +95,7 @@ def _delete_on_any_exception() -> AbstractContextManager[None]:
                 backend.delete(path)
             raise
 
-    return _changed(tables, "_writing", writing)
+    return _changed(table_hooks, "_writing", writing)
 
 
 def _no_directory_flush() -> AbstractContextManager[None]:
@@ -101,12 +108,12 @@ def _no_common_flush() -> AbstractContextManager[None]:
 
 def _names_before_bytes() -> AbstractContextManager[None]:
     """Flush a group by one call only when its files have their names."""
-    original, is_too_early = flushing.flush_together, cycle((True, False))
+    original, is_too_early = syncfs.flush_together, cycle((True, False))
     return _changed(publishing, "flush_together", lambda *args: next(is_too_early) or original(*args))
 
 
 def _downloads_named_before_bytes() -> AbstractContextManager[None]:
-    return _changed(arriving, "flush_together", lambda *_: True)
+    return _changed(write_batch, "flush_together", lambda *_: True)
 
 
 def _rename_instead_of_link() -> AbstractContextManager[None]:
@@ -127,8 +134,8 @@ def _hash_before_sending() -> AbstractContextManager[None]:
 
     def ingest(self: Any, upload: Any, advance: Any = lambda _: None, group: Any = None) -> Any:
         with upload.source.open() as bare:
-            reader = transfer.HashingReader(bare, lambda _: None)
-            transfer.drain(reader)
+            reader = hashing.HashingReader(bare, lambda _: None)
+            hashing.drain(reader)
         upload.source.rewind()
         made = original(self, upload, advance, group)
         return metadata.FileMetadata(
@@ -202,9 +209,9 @@ def _no_digest_check() -> AbstractContextManager[None]:
     @contextmanager
     def changed() -> Iterator[None]:
         with (
-            _changed(transfer.VerifyingReader, "_check", lambda self: None),
-            _changed(fetching, "_require_hash", lambda metadata, hash_: None),
-            _changed(fetching, "_require_size", lambda metadata, found: None),
+            _changed(hashing.VerifyingReader, "_check", lambda self: None),
+            _changed(fetch, "_require_hash", lambda metadata, hash_: None),
+            _changed(fetch, "_require_size", lambda metadata, found: None),
         ):
             yield
 
@@ -219,9 +226,9 @@ def _damaged(world: World, seed: int) -> list[Violation]:
 
 def _download_to_final_name() -> AbstractContextManager[None]:
     @contextmanager
-    def replacement(target: Path, finish: object) -> Iterator[transfer.Replacement]:
+    def replacement(target: Path, finish: object) -> Iterator[hashing.Replacement]:
         with io.FileIO(target, "w+") as file:
-            yield transfer.Replacement(file, target, target)
+            yield hashing.Replacement(file, target, target)
 
     return _changed(pipeline, "replacement", replacement)
 
@@ -327,14 +334,14 @@ def _no_fencing_count() -> AbstractContextManager[None]:
 
 
 def _autocommit_insert() -> AbstractContextManager[None]:
-    return _changed(tables, "transaction_for", lambda connection, *, is_open: nullcontext())
+    return _changed(table_hooks, "transaction_for", lambda connection, *, is_open: nullcontext())
 
 
 def _reconnecting() -> AbstractContextManager[None]:
     """Let DataJoint send an INSERT again in a transaction that the user opened with SQL of his own."""
     original = transaction_for
     return _changed(
-        tables,
+        table_hooks,
         "transaction_for",
         lambda connection, *, is_open: nullcontext() if is_open else original(connection, is_open=False),
     )
@@ -350,7 +357,7 @@ def _adopt_without_lock() -> AbstractContextManager[None]:
         self.side.execute(f"UPDATE {self.table} SET {assignments} WHERE number = %s", values)
         return True
 
-    return _changed(intents.Intents, "take_over", take_over)
+    return _changed(intent_table.Intents, "take_over", take_over)
 
 
 def _adopt_without_digest_check() -> AbstractContextManager[None]:
@@ -365,12 +372,12 @@ def _no_give_back() -> AbstractContextManager[None]:
 
 
 def _references_before_listing() -> AbstractContextManager[None]:
-    listing, kept = survey._list, {}
+    listing, kept = make_plan._list, {}
 
     def read_first(run: Any, evidence: Any) -> None:
         kept["run"] = run
 
-    original = survey._read_references
+    original = make_plan._read_references
 
     def read_then_list(run: Any, *args: Any) -> Any:
         found = original(run, *args)
@@ -379,7 +386,7 @@ def _references_before_listing() -> AbstractContextManager[None]:
 
     @contextmanager
     def changed() -> Iterator[None]:
-        with _changed(survey, "_list", read_first), _changed(survey, "_read_references", read_then_list):
+        with _changed(make_plan, "_list", read_first), _changed(make_plan, "_read_references", read_then_list):
             with _no_second_look():
                 yield
 
@@ -387,7 +394,7 @@ def _references_before_listing() -> AbstractContextManager[None]:
 
 
 def _swallowed_scan_error() -> AbstractContextManager[None]:
-    original = catalog._keys_of
+    original = references._keys_of
 
     def keys_of(*args: Any) -> Iterator[str]:
         try:
@@ -397,29 +404,29 @@ def _swallowed_scan_error() -> AbstractContextManager[None]:
 
     @contextmanager
     def changed() -> Iterator[None]:
-        with _changed(catalog, "_keys_of", keys_of), _no_second_look():
+        with _changed(references, "_keys_of", keys_of), _no_second_look():
             yield
 
     return changed()
 
 
 def _ignored_lease() -> AbstractContextManager[None]:
-    due = f"state <> '{intents.RECLAIMED}' AND %s >= 0"
-    return _changed(books.IntentBook, "_is_due", property(lambda self: f"{due} AND {self._ours}"))
+    due = f"state <> '{intent_table.RECLAIMED}' AND %s >= 0"
+    return _changed(book_tables.IntentBook, "_is_due", property(lambda self: f"{due} AND {self._ours}"))
 
 
 def _no_second_look() -> AbstractContextManager[None]:
-    return _changed(collecting._Execution, "_referenced", lambda self, keys: set())
+    return _changed(execute_plan._Execution, "_referenced", lambda self, keys: set())
 
 
 def _copies_ignored() -> AbstractContextManager[None]:
     """Read references of no schema but the first."""
-    original = catalog.attributes
+    original = references.attributes
 
     def attributes(reading: Any, schemas: Any) -> list[Any]:
         return [attribute for attribute in original(reading, schemas) if not attribute.schema.endswith("_other")]
 
-    return _changed(catalog, "attributes", attributes)
+    return _changed(references, "attributes", attributes)
 
 
 def _remains_kept() -> AbstractContextManager[None]:

@@ -18,11 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from datajoint_file import arriving
-from datajoint_file.readers import open_file
-from datajoint_file.storage import flushing
-from datajoint_file.storage.local import LocalBackend
-from datajoint_file.transfer import HashingReader, replacement
+from datajoint_file.storage.disk import syncfs
+from datajoint_file.storage.disk.backend import LocalBackend
+from datajoint_file.transfer import write_batch
+from datajoint_file.transfer.hashing import HashingReader, replacement
+from datajoint_file.transfer.source_readers import open_file
 
 KEY = "lab/subject1/schema/objects/Recording-data/aaaabbbbccccdddd-aaaabbbbccccddddeeeeffffgg/recording.dat"
 KEYS = (KEY, KEY.replace("aaaabbbb", "bbbbaaaa"), KEY.replace("aaaabbbb", "ccccaaaa").replace("subject1", "subject2"))
@@ -61,7 +61,7 @@ class Recorder:
     def recording(self) -> Iterator[None]:
         """Record the calls of the block."""
         self._take(None, None)
-        originals = [(os, name, getattr(os, name)) for name in CALLS] + [(flushing, "syncfs", flushing.syncfs)]
+        originals = [(os, name, getattr(os, name)) for name in CALLS] + [(syncfs, "syncfs", syncfs.syncfs)]
         for owner, name, original in originals:
             setattr(owner, name, self._watched(name, original))
         try:
@@ -162,10 +162,10 @@ def upload(root: Path, content: bytes, way: str) -> Recorder:
 def flushed_together(*, always: bool) -> Iterator[None]:
     """Let groups be flushed by one call, however small they are and whatever the disk of this machine; or never."""
     changes: list[tuple[Any, str, Any]] = [
-        (flushing, "can_flush_together", lambda _: always),
-        (arriving, "can_flush_together", lambda _: always),
-        (flushing, "ENOUGH_FILES", 1),
-        (flushing, "MAX_OTHERS_BYTES", 2**60),
+        (syncfs, "can_flush_together", lambda _: always),
+        (write_batch, "can_flush_together", lambda _: always),
+        (syncfs, "ENOUGH_FILES", 1),
+        (syncfs, "MAX_OTHERS_BYTES", 2**60),
     ]
     originals = [(owner, name, getattr(owner, name)) for owner, name, _ in changes]
     for owner, name, value in changes:
@@ -184,7 +184,7 @@ def download(root: Path, content: bytes, *, old: bytes | None = None, together: 
         for target in targets:
             target.write_bytes(old)
     recorder = Recorder(root)
-    with flushed_together(always=together), recorder.recording(), arriving.Arrivals() as arrivals:
+    with flushed_together(always=together), recorder.recording(), write_batch.Arrivals() as arrivals:
         for target in targets:
             with replacement(target, arrivals.take) as new:
                 half = len(content) // 2

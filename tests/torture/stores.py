@@ -17,9 +17,9 @@ from typing import Any, Literal
 
 import datajoint.storage
 
-import datajoint_file.pipeline
+import datajoint_file.pipeline.pipeline
 from datajoint_file.errors import StorageUnavailableError
-from datajoint_file.host import outcomes, side
+from datajoint_file.journal import commit_outcome, second_connection
 from datajoint_file.storage.backend import Reader, StorageBackend, UnfinishedUpload
 from datajoint_file.testing.faults import Fault, FaultyBackend, Verb, fail
 from tests.torture.bare import REGISTRY
@@ -107,7 +107,7 @@ def watching_file(steps: Steps, opened: list[NumberedBackend]) -> Iterator[None]
 
     Nobody waits as long for a lock, or for a lost commit, as a real user should.
     """
-    pipeline: Any = datajoint_file.pipeline
+    pipeline: Any = datajoint_file.pipeline.pipeline
     original = pipeline.open_backend
 
     def open_numbered(*args: Any, **kwargs: Any) -> StorageBackend:
@@ -115,16 +115,18 @@ def watching_file(steps: Steps, opened: list[NumberedBackend]) -> Iterator[None]
         opened.append(backend)
         return backend
 
-    waits = outcomes.WAIT_SECONDS, dict(side._SETTINGS)
+    waits = commit_outcome.WAIT_SECONDS, dict(second_connection._SETTINGS)
     pipeline.open_backend = open_numbered
-    outcomes.WAIT_SECONDS = 0.2
-    side._SETTINGS |= {name: sql.replace("'5s'", "'0.2s'").replace("= 5", "= 1") for name, sql in waits[1].items()}
+    commit_outcome.WAIT_SECONDS = 0.2
+    second_connection._SETTINGS |= {
+        name: sql.replace("'5s'", "'0.2s'").replace("= 5", "= 1") for name, sql in waits[1].items()
+    }
     try:
         yield
     finally:
         pipeline.open_backend = original
-        outcomes.WAIT_SECONDS = waits[0]
-        side._SETTINGS |= waits[1]
+        commit_outcome.WAIT_SECONDS = waits[0]
+        second_connection._SETTINGS |= waits[1]
 
 
 _CORE_VERBS = ("put_buffer", "put_file", "get_buffer", "get_file", "open", "remove", "exists", "size")

@@ -17,8 +17,8 @@ from datajoint.gc import GarbageCollector
 
 import datajoint_file
 from datajoint_file import gc
-from datajoint_file.host import registration
-from datajoint_file.host.side import side_of
+from datajoint_file.journal import schema_registry
+from datajoint_file.journal.second_connection import side_of
 from tests.torture.steps import Steps
 from tests.torture.stores import NumberedBackend, watching_file, watching_object
 
@@ -203,7 +203,7 @@ class FileSubject:
 
     def settled(self) -> None:
         """Let what this process has registered in a store stay so: steps must not depend on how long a run takes."""
-        registration._registered.update(dict.fromkeys(registration._registered, math.inf))
+        schema_registry._registered.update(dict.fromkeys(schema_registry._registered, math.inf))
 
 
 def is_lost_connection(error: BaseException) -> bool:

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from datajoint_file.config import Settings, parse_settings
-from datajoint_file.keys import Place
-from datajoint_file.keyvalues import key_value
-from datajoint_file.metadata import FileMetadata
-from datajoint_file.pipeline import Pipeline
-from datajoint_file.sources import as_source
+from datajoint_file.model.key_values import key_value
+from datajoint_file.model.metadata import FileMetadata
+from datajoint_file.model.object_keys import Place
+from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.transfer.sources import as_source
 
 NOBODY = 65534
 

@@ -17,7 +17,12 @@ CLOUD = ("adlfs", "aiobotocore", "aiohttp", "azure", "boto3", "botocore", "gcsfs
 LATER = (
     *("sqlite3", "puremagic", "dask", "distributed"),
     *("datajoint_file.gc", "datajoint_file.collector", "datajoint_file.verification", "datajoint_file.doctor"),
-    *("datajoint_file.pipeline", "datajoint_file.storage", "datajoint_file.host.tables", "datajoint_file.host.verify"),
+    *(
+        "datajoint_file.pipeline.pipeline",
+        "datajoint_file.storage",
+        "datajoint_file.insert.table_hooks",
+        "datajoint_file.verification.verify",
+    ),
     *("datajoint_file.cli", "datajoint_file.testing"),
 )
 """What is needed to insert, read, verify or collect, and not to declare a table or to fetch."""
@@ -63,7 +68,7 @@ def test_import_loads_nothing_that_is_needed_later(of_datajoint: set[str], of_th
 def test_import_hooks_into_datajoint_at_once() -> None:
     hooked = "from datajoint.table import Table; assert hasattr(Table.insert, '_datajoint_file_original')"
     known = "import datajoint.codecs as codecs; assert 'file' in codecs._codec_registry"
-    assert "datajoint_file.host.codec" in loaded_by(f"import datajoint_file\n{hooked}\n{known}\n{LISTED}")
+    assert "datajoint_file.hooks.codec" in loaded_by(f"import datajoint_file\n{hooked}\n{known}\n{LISTED}")
 
 
 def test_script_that_is_called_like_the_command_is_hooked_too() -> None:

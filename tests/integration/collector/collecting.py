@@ -12,8 +12,8 @@ import datajoint as dj
 
 import datajoint_file
 from datajoint_file import gc
-from datajoint_file.collector.marks import Registry
-from datajoint_file.host.pipelines import pipeline_of
+from datajoint_file.hooks.connections import pipeline_of
+from datajoint_file.journal.store_marks import Registry
 from tests.projects import Store, unique
 
 PASSWORD = "CANARY-password"

@@ -15,10 +15,11 @@ import datajoint as dj
 import pytest
 
 from datajoint_file import gc
-from datajoint_file.collector.marks import Identity, Mark, Registration
+from datajoint_file.collector import server_facts
 from datajoint_file.errors import CollectionRefusedError
-from datajoint_file.host import registration, surroundings
-from datajoint_file.host.pipelines import pipeline_of
+from datajoint_file.hooks.connections import pipeline_of
+from datajoint_file.journal import schema_registry
+from datajoint_file.journal.store_marks import Identity, Mark, Registration
 from datajoint_file.storage.backend import ObjectStat
 from datajoint_file.storage.shared import DelegatingBackend
 from tests.projects import Store, over_local_and_s3, unique
@@ -326,7 +327,7 @@ def test_schema_made_again_is_refused_until_its_predecessor_is_declared_dropped(
     name = again.database
     again.drop(prompt=False)
     again = pipeline.Schema(name)
-    registration._registered.clear()  # as in another process, or ten minutes later
+    schema_registry._registered.clear()  # as in another process, or ten minutes later
     insert(declare(again, "Again"), 8)
     refused(connection, store, "recreated")
     assert collect(connection, dropped=[name]).purged.count == 1
@@ -339,7 +340,7 @@ def test_project_that_was_renamed_is_refused(table: Any, connection: Any, databa
     renamed = Store(store.table, unique("renamed"))
     with connected(database, renamed) as other:
         refused(other, store, "renamed", take_over=True, dropped=[table.database])
-        registration._registered.clear()
+        schema_registry._registered.clear()
         dj.FreeTable(other, table().full_table_name).insert1({"recording_id": 9, "raw": ("9.dat", b"9")})
         plan = scan(other, take_over=True)
         assert "renamed" in kinds(plan)
@@ -419,7 +420,7 @@ def test_wrong_clock_of_the_store_is_refused(table: Any, connection: Any, store:
 def test_replica_is_refused() -> None:
     replica: Any = SimpleNamespace(backend="mysql", query=lambda sql: [(1,)])
     primary: Any = SimpleNamespace(backend="mysql", query=lambda sql: [(0,)])
-    assert (surroundings.is_replica(replica), surroundings.is_replica(primary)) == (True, False)
+    assert (server_facts.is_replica(replica), server_facts.is_replica(primary)) == (True, False)
 
 
 def test_unknown_schema_named_as_dropped_is_noted(table: Any, connection: Any) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from datajoint_file import gc
 from datajoint_file.errors import CollectionRefusedError
-from datajoint_file.host.pipelines import pipeline_of
+from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.testing import Fault, FaultyBackend
 from tests.projects import Store, bare_filesystem, over_local_and_s3
 

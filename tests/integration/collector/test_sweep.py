@@ -15,8 +15,8 @@ import datajoint as dj
 import pytest
 
 from datajoint_file import gc
-from datajoint_file.host.pipelines import pipeline_of
-from datajoint_file.host.side import SideConnection
+from datajoint_file.hooks.connections import pipeline_of
+from datajoint_file.journal.second_connection import SideConnection
 from datajoint_file.testing import Fault, FaultyBackend, GeneratedReader, kill
 from tests.projects import Store, over_local_and_s3
 

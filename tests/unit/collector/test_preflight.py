@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from datajoint_file.collector.marks import BadMark, Identity, Mark, Registration
 from datajoint_file.collector.preflight import SchemaState, Verdict, judge
+from datajoint_file.journal.store_marks import BadMark, Identity, Mark, Registration
 
 HERE, THERE = Identity("mysql here"), Identity("postgresql there", "lab")
 ID, TOKEN = "0" * 32, "f" * 32

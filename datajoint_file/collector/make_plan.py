@@ -1,0 +1,193 @@
+"""What the collector would do now: listed, read and judged, on a database and a store. Nothing is changed.
+
+The order is the safety: objects are listed first; then intents and references are read in one snapshot. An object that
+an upload is about to give a row has an intent then, or its row, or it came after the listing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Generator, Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from itertools import islice
+
+from datajoint_file.collector import references, server_facts
+from datajoint_file.collector.evidence import NOTHING, Amount, Evidence
+from datajoint_file.collector.plan import Missing, Plan, brake, check_grace, refusals_of
+from datajoint_file.collector.run import Run, preflight
+from datajoint_file.collector.snapshot import Reading, steadily
+from datajoint_file.collector.workers import Found, look_for
+from datajoint_file.concurrency.progress import progress_bar
+from datajoint_file.errors import CollectionRefusedError
+from datajoint_file.journal.intent_table import RECLAIMED
+from datajoint_file.journal.intent_table import TABLE as INTENTS
+from datajoint_file.model.key_parsing import REGISTRY, is_candidate
+from datajoint_file.storage.backend import UnfinishedUpload
+
+MAX_SKEW = timedelta(minutes=5)
+"""Between the clocks of the store and the database."""
+
+_MISSING_LOOKED_AT = 20_000
+_MISSING_NAMED = 100
+
+
+def plan(run: Run, *, scan: bool, allow_short_grace: bool) -> Plan:
+    """Gather the evidence and say what `execute` would do. Nothing is changed. See `datajoint_file.gc.plan`."""
+    check_grace(run.grace, allow_short=allow_short_grace)
+    with Reading(run.connection) as reading:
+        made = Plan(run.project, run.grace, scan, server_facts.clock(reading), evidence=Evidence(), run=run)
+        try:
+            verdict, tables = preflight(run, reading)
+            made = replace(made, notes=verdict.notes, schemas=verdict.schemas, refusals=verdict.refusals)
+            return made if verdict.refusals else _looked(run, reading, made, tables)
+        except CollectionRefusedError as error:
+            return replace(made, refusals=(*made.refusals, *refusals_of(error)))
+        finally:
+            run.side.close()
+
+
+def _looked(run: Run, reading: Reading, made: Plan, tables: server_facts.OwnTables) -> Plan:
+    evidence = made.evidence or Evidence()
+    for book in run.intent_books(tables):
+        evidence.add_abandoned(book.abandoned())
+    made = replace(made, reclaim=evidence.amount("abandoned"))
+    return _scanned(run, reading, made, tables, evidence) if made.is_scan else made
+
+
+def _scanned(run: Run, reading: Reading, made: Plan, tables: server_facts.OwnTables, evidence: Evidence) -> Plan:
+    began = _store_time(made.made_at)
+    _list(run, evidence)
+    schemas = steadily(lambda: _read_references(run, reading, made.schemas, evidence))
+    for book in run.quarantine_books(tables):
+        evidence.add_quarantined(book.rows(run.grace_seconds))
+    left_out = _look_for_missing(run, evidence, began)
+    remains = unfinished_uploads(run, tables, made.made_at)
+    made = replace(
+        made,
+        schemas=tuple(sorted({*made.schemas, *schemas})),
+        quarantine=evidence.amount("quarantine"),
+        wait=evidence.amount("waiting"),
+        purge=evidence.amount("purge"),
+        release=evidence.amount("release"),
+        listed=evidence.listed(),
+        foreign=evidence.foreign(),
+        references=evidence.references(),
+        unfinished=Amount(len(remains), sum(upload.size or 0 for upload in remains)),
+        missing_count=evidence.amount("missing").count,
+        missing=tuple(Missing(item.key, item.home) for item in islice(evidence.items("missing"), _MISSING_NAMED)),
+    )
+    made = _withheld(made, left_out)
+    stop = brake(made.quarantine, made.purge, made.listed)
+    return replace(made, refusals=(stop,)) if stop else made
+
+
+def _list(run: Run, evidence: Evidence) -> None:
+    marks = f"{run.project}/{REGISTRY}/"
+    with progress_bar("listing objects", None, run.progress) as advance:
+
+        def found() -> Iterator[tuple[str, int, bool]]:
+            for stat in run.backend.list(run.project):
+                advance(1)
+                if not stat.key.startswith(marks):
+                    yield stat.key, stat.size, is_candidate(run.project, stat.key)
+
+        evidence.add_objects(found())
+
+
+def _read_references(run: Run, reading: Reading, schemas: Collection[str], evidence: Evidence) -> set[str]:
+    """Read intents and references in one snapshot; return the schemas that refer to the project."""
+    with reading.snapshot():
+        for schema in server_facts.own_tables(reading).intents:  # anew: there may be more of them since the listing
+            evidence.add_intents(_intended(reading, schema))
+        found = _add_references(run, reading, schemas, evidence)
+    server_facts.require_all(reading, found - set(schemas))
+    return found
+
+
+def _intended(reading: Reading, schema: str) -> Iterator[str]:
+    table = reading.name(schema, INTENTS)
+    sql = f"SELECT path FROM {table} WHERE state <> '{RECLAIMED}'"
+    for (path,) in reading.stream(sql, f"{schema}.{INTENTS}"):
+        yield path
+
+
+def _add_references(run: Run, reading: Reading, schemas: Collection[str], evidence: Evidence) -> set[str]:
+    found = set()
+    with progress_bar("reading references", None, run.progress) as advance:
+
+        def named() -> Iterator[tuple[str, str]]:
+            for key, attribute in references.references(reading, run.project, schemas):
+                advance(1)
+                found.add(attribute.schema)
+                yield key, str(attribute)
+
+        evidence.add_references(named())
+    return found
+
+
+def _look_for_missing(run: Run, evidence: Evidence, began: datetime) -> str:
+    """Look again for objects that rows refer to and that were not listed: they may be younger than the listing.
+
+    Returns
+    -------
+    str
+        An object that was there and was left out of the listing, if there is one.
+    """
+    left_out, missing = "", 0
+    keys = [item.key for item in islice(evidence.items("missing"), _MISSING_LOOKED_AT)]
+    with closing(_looked_for(run, keys)) as results:
+        for key, found in results:
+            if found is None:
+                missing += 1
+                if missing >= _MISSING_NAMED:
+                    break
+                continue
+            evidence.forget_reference(key)
+            if found.modified is None or found.modified < began:
+                left_out = left_out or key
+    return left_out
+
+
+def _looked_for(run: Run, keys: list[str]) -> Generator[tuple[str, Found | None], None, None]:
+    """Ask for objects; give each key, in order, with what there is. Any failure is the plan's."""
+    helpers = run.helpers() if keys else None
+    if helpers is not None:
+        yield from helpers.look(keys)
+    else:
+        yield from ((key, look_for(run.backend, key)) for key in keys)
+
+
+def _withheld(made: Plan, left_out: str) -> Plan:
+    """Return the plan without deletions if the listing cannot be trusted."""
+    notes = []
+    if left_out:
+        notes.append(f"the listing left out {left_out}, which is there: nothing is deleted in this run")
+    if made.missing_count:
+        notes.append(
+            f"{made.missing_count} objects that rows refer to are not in the store: nothing is deleted in this run"
+        )
+    if not notes:
+        return made
+    waiting = Amount(made.wait.count + made.purge.count, made.wait.size + made.purge.size)
+    return replace(made, is_complete=False, wait=waiting, purge=NOTHING, notes=(*made.notes, *notes))
+
+
+def unfinished_uploads(run: Run, tables: server_facts.OwnTables, moment: datetime) -> list[UnfinishedUpload]:
+    """Return the remains of uploads that began longer ago than the grace, and that no intent speaks for."""
+    if not run.backend.capabilities.lists_unfinished:
+        return []
+    in_flight = [key for book in run.intent_books(tables) for key in book.in_flight()]
+    limit = moment.replace(tzinfo=timezone.utc) - run.grace
+    return [
+        upload
+        for upload in run.backend.unfinished(run.project)
+        if upload.started is not None
+        and upload.started < limit
+        and not any(upload.may_become(key) for key in in_flight)
+    ]
+
+
+def _store_time(moment: datetime) -> datetime:
+    """Return the earliest time that the store's clock may have shown at *moment* of the database's."""
+    return moment.replace(tzinfo=timezone.utc) - MAX_SKEW

@@ -1,0 +1,219 @@
+"""Delete what the books say is due, a few objects at a time: locked, looked at again, condemned, deleted, noted.
+
+Wherever this is cut short, an object may be gone while its row is still there; the next run deletes nothing twice over
+that, and removes the row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from datajoint_file.collector.evidence import NOTHING, Amount
+from datajoint_file.collector.workers import Helpers, discard_remains
+from datajoint_file.concurrency.progress import Advance
+from datajoint_file.errors import DataJointFileError
+from datajoint_file.model.key_parsing import is_candidate
+from datajoint_file.storage.backend import StorageBackend
+
+_HOPELESS = 20
+"""After so many failures in a row the store, or the right to delete, is what fails."""
+
+_MANY = 100
+"""Notes of one kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """One row of a book whose object may be deleted, if nothing refers to it after all.
+
+    Parameters
+    ----------
+    number : int
+        The row's number in its book.
+    key : str
+        The object key.
+    size : int
+        Its bytes, as far as they are known.
+    problem : str
+        Why it must not be touched, if the row itself says so.
+    """
+
+    number: int
+    key: str
+    size: int
+    problem: str = ""
+
+
+class Book(Protocol):
+    """Rows of one table, each about an object that may become due."""
+
+    def locked(self, rows: Sequence[int]) -> AbstractContextManager[list[Due]]:
+        """Open a transaction, and give those of *rows* that are due now and that nobody else has locked."""
+        ...
+
+    def condemn(self, rows: Sequence[int]) -> bool:
+        """Within that transaction, see to it that nobody can use the objects of *rows* any more.
+
+        Returns
+        -------
+        bool
+            Whether that is certain once it is committed: the objects are deleted then, and the lock is not needed. A
+            lock goes with its session, which can end while a slow store deletes.
+        """
+        ...
+
+    def settle(self, rows: Sequence[int]) -> Collection[int]:
+        """Note that the objects of *rows* are gone; return those of which nobody else has noted it."""
+        ...
+
+
+@dataclass
+class Tally:
+    """What has been done so far.
+
+    Parameters
+    ----------
+    project : str
+        The only project whose objects may be deleted.
+    backend : StorageBackend
+        The project's store.
+    with_remains : bool
+        Remove as well what unfinished uploads of the same keys have left.
+    helpers : Helpers or None
+        Workers that delete; only what is condemned, unless they are threads of this process.
+    """
+
+    project: str
+    backend: StorageBackend
+    with_remains: bool = False
+    helpers: Helpers | None = None
+    deleted: Amount = NOTHING
+    discarded: Amount = NOTHING
+    spared: int = 0
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    _failed_in_a_row: int = 0
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether nothing seems to work any more."""
+        return self._failed_in_a_row >= _HOPELESS
+
+    def objection_to(self, due: Due) -> str:
+        """Say why an object must not be deleted, whoever refers to it or not; nothing if it may be."""
+        is_ours = is_candidate(self.project, due.key)
+        return due.problem or ("" if is_ours else "it is not the key of an object that an insert has made")
+
+    def delete(self, due: Due) -> bool:
+        """Delete an object by its exact key; tell whether it is gone."""
+        if self.objection_to(due):
+            return False
+        try:
+            if self.with_remains:
+                self.discarded += discard_remains(self.backend, due.key)
+            self.backend.delete(due.key)
+        except DataJointFileError as error:  # also that its directory leads out of the project
+            self.failures.append((due.key, str(error)))
+            self._failed_in_a_row += 1
+            return False
+        self._failed_in_a_row = 0
+        return True
+
+    def delete_all(self, due: Sequence[Due], *, is_locked: bool) -> list[Due]:
+        """Delete objects; return those that are gone. Stops where nothing seems to work any more."""
+        helpers = self.helpers
+        if helpers is None or not helpers.may_delete or (is_locked and not helpers.may_help_under_lock):
+            return [one for one in due if not self.is_hopeless and self.delete(one)]
+        return list(self._deleted_by(helpers, [one for one in due if not self.objection_to(one)]))
+
+    def _deleted_by(self, helpers: Helpers, due: Sequence[Due]) -> Iterator[Due]:
+        by_key: dict[str, list[Due]] = {}
+        for one in due:
+            by_key.setdefault(one.key, []).append(one)
+        with closing(helpers.delete(list(by_key), with_remains=self.with_remains)) as results:
+            for result in results:
+                self.discarded += result.discarded
+                if result.problem:
+                    self.failures.append((result.key, result.problem))
+                    self._failed_in_a_row += 1
+                else:
+                    self._failed_in_a_row = 0
+                    yield from by_key[result.key]
+
+    def count(self, deleted: Iterable[Due]) -> None:
+        """Count what has been deleted by us and by nobody else."""
+        for one in deleted:
+            self.deleted = self.deleted.plus(one.size)
+
+    def spare(self, due: Due, reason: str) -> None:
+        """Leave an object and its row as they are, and say why."""
+        self.spared += 1
+        if len(self.notes) < _MANY:
+            self.notes.append(f"{due.key} was left as it is: {reason}")
+
+
+def reclaim(
+    book: Book,
+    batches: Iterable[Sequence[int]],
+    referenced: Callable[[Sequence[str]], set[str]],
+    tally: Tally,
+    advance: Advance,
+) -> None:
+    """Delete the objects of rows that are due.
+
+    Parameters
+    ----------
+    book : Book
+        Where the rows are.
+    batches : iterable of sequences of int
+        Numbers of rows that were due when somebody looked.
+    referenced : callable
+        Returns which of some keys a row refers to at this moment.
+    tally : Tally
+        Counts, and deletes.
+    advance : callable
+        Told how many rows have been dealt with.
+
+    Raises
+    ------
+    CollectionRefusedError
+        If *referenced* cannot tell; nothing of that batch has been deleted.
+    """
+    for rows in batches:
+        if tally.is_hopeless:
+            tally.notes.append(f"stopped after {_HOPELESS} failures in a row")
+            return
+        if not rows:
+            continue
+        with book.locked(rows) as found:
+            tally.spared += len(rows) - len(found)
+            due = _unreferenced(found, referenced, tally)
+            is_certain = book.condemn([one.number for one in due])
+            if not is_certain:
+                _delete(book, due, tally, is_locked=True)
+        if is_certain:
+            _delete(book, due, tally, is_locked=False)
+        advance(len(rows))
+
+
+def _unreferenced(due: Sequence[Due], referenced: Callable[[Sequence[str]], set[str]], tally: Tally) -> list[Due]:
+    """Return those of *due* that may be deleted, and say of the others why not."""
+    in_use = referenced([one.key for one in due]) if due else set[str]()
+    free = []
+    for one in due:
+        reason = "a row refers to it" if one.key in in_use else tally.objection_to(one)
+        if reason:
+            tally.spare(one, reason)
+        else:
+            free.append(one)
+    return free
+
+
+def _delete(book: Book, due: Sequence[Due], tally: Tally, *, is_locked: bool) -> None:
+    """Delete the objects of *due* and note that they are gone."""
+    gone = tally.delete_all(due, is_locked=is_locked)
+    noted = set(book.settle([one.number for one in gone]))
+    tally.count(one for one in gone if one.number in noted)

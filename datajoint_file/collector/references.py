@@ -1,0 +1,253 @@
+"""Which objects rows refer to: every ``file`` attribute of every schema on the server, whoever declared it.
+
+Fails closed: an attribute that cannot be read to its end, or a row that cannot be understood, is an error. What is
+deleted in the light of it is not decided here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from datajoint_file.collector.plan import Refusal, refuse
+from datajoint_file.collector.snapshot import CHANGED, Reading
+from datajoint_file.errors import CollectionRefusedError, UnsafePathError, brief
+from datajoint_file.model.key_parsing import keys_in
+from datajoint_file.model.metadata import FORMAT
+from datajoint_file.model.object_keys import check_object_key
+
+_MARKER = re.compile(r":\s*<\s*file\s*(?:@[^>]*)?>", re.IGNORECASE)
+"""What DataJoint writes before the comment of a ``file`` attribute."""
+
+_JSON = frozenset({"json", "jsonb", "longtext"})
+"""Types that hold JSON; in MariaDB it is text."""
+
+_OWN_TABLES = "~file_"
+
+_MYSQL_SCHEMAS = """
+    SELECT schema_name FROM information_schema.schemata
+    WHERE schema_name NOT IN ('information_schema', 'performance_schema', 'mysql', 'sys')
+"""
+_MYSQL_TABLES = """
+    SELECT table_name FROM information_schema.tables WHERE table_schema = %s AND table_type NOT LIKE '%%VIEW%%'
+"""
+_MYSQL_ATTRIBUTES = """
+    SELECT table_name, column_name, column_comment, data_type FROM information_schema.columns
+    WHERE table_schema = %s
+    AND (ordinal_position = 1 OR column_comment LIKE ':%%<%%' OR data_type IN ('json', 'longtext'))
+"""
+"""Of one schema at a time: MariaDB 10.11 can crash over those that list its own ``information_schema`` as well.
+The first attribute of each table is there to show that the table could be opened; MariaDB leaves out the others."""
+
+_POSTGRESQL_ATTRIBUTES = """
+    SELECT n.nspname, c.relname, a.attname, COALESCE(d.description, ''), t.typname
+    FROM pg_catalog.pg_attribute AS a
+    JOIN pg_catalog.pg_class AS c ON c.oid = a.attrelid
+    JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+    JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
+    LEFT JOIN pg_catalog.pg_description AS d
+        ON d.objoid = c.oid AND d.objsubid = a.attnum AND d.classoid = 'pg_catalog.pg_class'::regclass
+    WHERE c.relkind IN ('r', 'p', 'm', 'f') AND c.relpersistence <> 't' AND a.attnum > 0 AND NOT a.attisdropped
+    AND (d.description LIKE ':%%<%%' OR (t.typname IN ('json', 'jsonb') AND n.nspname IN %s))
+"""
+
+_PATH = {
+    "mysql": "JSON_UNQUOTE(JSON_EXTRACT({0}, '$.path'))",
+    "mariadb": "JSON_VALUE({0}, '$.path')",
+    "postgresql": "({0}::jsonb ->> 'path')",
+}
+"""The path in a row's JSON; MariaDB parses the text anew for each function, and takes half the time for this one."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Attribute:
+    """One attribute that may refer to objects.
+
+    Parameters
+    ----------
+    schema, table, name : str
+        As the database calls them.
+    is_declared : bool
+        It is a ``file`` attribute. If not, it holds JSON in a schema that uses the project, and might refer to objects
+        as well: ``CREATE TABLE … AS SELECT`` loses the mark on PostgreSQL.
+    """
+
+    schema: str
+    table: str
+    name: str
+    is_declared: bool
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.table}.{self.name}"
+
+
+def attributes(reading: Reading, schemas: Collection[str]) -> list[Attribute]:
+    """Return every ``file`` attribute on the server, and every other JSON attribute of *schemas*.
+
+    On MySQL those that the user may see; whether that is all of them in *schemas* is asked in `registration`.
+    """
+    found = []
+    for schema, table, name, comment, kind in _mysql(reading) if reading.is_mysql else _postgresql(reading, schemas):
+        is_declared = _MARKER.match(comment) is not None
+        is_insured = kind in _JSON and schema in schemas and not table.startswith(_OWN_TABLES)
+        if is_declared or is_insured:
+            found.append(Attribute(schema, table, name, is_declared))
+    return sorted(found)
+
+
+def _postgresql(reading: Reading, schemas: Collection[str]) -> Iterator[tuple[Any, ...]]:
+    yield from reading.query(_POSTGRESQL_ATTRIBUTES, (tuple(schemas) or ("",),), "the list of all tables")
+
+
+def _mysql(reading: Reading) -> Iterator[tuple[Any, ...]]:
+    for (schema,) in reading.query(_MYSQL_SCHEMAS, what="the list of all schemas"):
+        tables = {row[0] for row in reading.query(_MYSQL_TABLES, (schema,), f"the list of tables of {schema}")}
+        listed = reading.query(_MYSQL_ATTRIBUTES, (schema,), f"the list of attributes of {schema}")
+        for table in sorted(tables - {row[0] for row in listed}):
+            raise refuse(
+                Refusal(CHANGED, f"{schema}.{table} cannot be opened", "Try again; mend the table if it stays")
+            )
+        for table, *rest in listed:
+            if table in tables:
+                yield (schema, table, *rest)
+
+
+def references(reading: Reading, project: str, schemas: Collection[str]) -> Iterator[tuple[str, Attribute]]:
+    """Give every object key of *project* that a row refers to, and which attribute that is. Keys may come repeatedly.
+
+    To be used within a snapshot: then it is what the rows say at one moment.
+
+    Raises
+    ------
+    CollectionRefusedError
+        If an attribute cannot be read, if fewer rows came than there are, or if a row of a ``file`` attribute is not
+        the metadata of a file. What was given so far is then not all.
+    """
+    for attribute in attributes(reading, schemas):
+        for key in _keys_of(reading, attribute, project):
+            yield key, attribute
+
+
+def referenced(reading: Reading, project: str, schemas: Collection[str], keys: Sequence[str]) -> set[str]:
+    """Return those of *keys*, a few hundred at most, that a row refers to now.
+
+    Raises
+    ------
+    CollectionRefusedError
+        If that cannot be said for certain.
+    """
+    found: set[str] = set()
+    for attribute in attributes(reading, schemas):
+        if attribute.is_declared:
+            found |= _named_by(reading, attribute, project, keys)
+        else:
+            with reading.snapshot():
+                found |= set(_keys_of(reading, attribute, project))
+    return found.intersection(keys)
+
+
+def schemas_using(reading: Reading, project: str) -> set[str]:
+    """Return the schemas with a ``file`` attribute that refers to *project*."""
+    using: set[str] = set()
+    for attribute in attributes(reading, ()):
+        if attribute.schema not in using:
+            name, table = reading.name(attribute.name), reading.name(attribute.schema, attribute.table)
+            path = _PATH[reading.product].format(name)
+            beginning = f"{project}/"
+            sql = f"SELECT 1 FROM {table} WHERE LEFT({path}, {len(beginning)}) = '{beginning}' LIMIT 1"
+            if reading.query(sql, what=str(attribute)):
+                using.add(attribute.schema)
+    return using
+
+
+def _keys_of(reading: Reading, attribute: Attribute, project: str) -> Iterator[str]:
+    """Give the keys that an attribute's rows refer to, within a snapshot."""
+    text, table, condition = _terms(reading, attribute, project)
+    count = 0
+    for (value,) in reading.stream(f"SELECT {text} FROM {table} WHERE {condition}", str(attribute)):
+        count += 1
+        yield from _keys_in(attribute, _text(value), project)
+    sql = f"SELECT COUNT(*) FROM {table} WHERE {condition}"
+    expected = reading.query(sql, what=str(attribute))[0][0]
+    if count != expected:
+        raise _incomplete(attribute, f"{count} rows came, and there are {expected}")
+
+
+def _terms(reading: Reading, attribute: Attribute, project: str) -> tuple[str, str, str]:
+    name, table = reading.name(attribute.name), reading.name(attribute.schema, attribute.table)
+    text = _as_text(reading, name)
+    if attribute.is_declared:
+        return text, table, f"{name} IS NOT NULL"
+    searched = f"CAST({name} AS CHAR)" if reading.is_mysql else text
+    return text, table, f"{searched} LIKE '%{project}%'"  # a project's name holds nothing that would need quoting
+
+
+def _keys_in(attribute: Attribute, text: str, project: str) -> set[str]:
+    """Return the keys of *project* in one row's JSON: its path, and whatever else in it reads like a key."""
+    keys = keys_in(text, project)
+    if attribute.is_declared:
+        path = _path(attribute, text)
+        if path.startswith(f"{project}/"):
+            keys.add(path)
+    return keys
+
+
+def _path(attribute: Attribute, text: str) -> str:
+    try:
+        row = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _incomplete(attribute, f"a row holds {brief(text)}, which is no JSON ({type(error).__name__})") from error
+    path = row.get("path") if isinstance(row, dict) else None
+    if not isinstance(path, str):
+        raise _incomplete(attribute, f"a row holds {brief(text)}, which names no path")
+    _check_format(attribute, row)
+    try:
+        return check_object_key(path)
+    except UnsafePathError as error:
+        raise _incomplete(attribute, f"a row's {error}") from error
+
+
+def _check_format(attribute: Attribute, row: dict[str, Any]) -> None:
+    version = row.get("format", FORMAT)
+    if isinstance(version, bool) or not isinstance(version, int) or not 1 <= version <= FORMAT:
+        raise refuse(
+            Refusal(
+                "newer-format",
+                f"{attribute}: a row is of format {brief(version)}; this version knows format {FORMAT}, and cannot say "
+                "which objects it refers to",
+                "Upgrade with `pip install -U datajoint-file`",
+            )
+        )
+
+
+def _named_by(reading: Reading, attribute: Attribute, project: str, keys: Sequence[str]) -> set[str]:
+    """Return those of *keys* that a declared attribute names; rows that name no path at all are looked at closely."""
+    name = reading.name(attribute.name, formatted=True)
+    table = reading.name(attribute.schema, attribute.table, formatted=True)
+    path = _PATH[reading.product].format(name)
+    sql = f"SELECT {_as_text(reading, name)} FROM {table} WHERE {name} IS NOT NULL AND COALESCE({path}, '') IN %s"
+    found: set[str] = set()
+    for (value,) in reading.query(sql, (("", "null", *keys),), str(attribute)):
+        found |= _keys_in(attribute, _text(value), project)
+    return found
+
+
+def _as_text(reading: Reading, name: str) -> str:
+    return name if reading.is_mysql else f"{name}::text"
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes | bytearray) else str(value)
+
+
+def _incomplete(attribute: Attribute, problem: str) -> CollectionRefusedError:
+    return refuse(
+        Refusal(
+            "unreadable-row",
+            f"{attribute}: {problem}: what this attribute refers to is not known",
+            "Correct or delete the row (fetching it shows the same error), and try again",
+        )
+    )

@@ -1,0 +1,1 @@
+"""Threads, executors and progress bars."""

@@ -1,0 +1,171 @@
+"""Many files to bring here: where each goes, and an order to a worker for some of them.
+
+Which rows name them is the host's business; how one file is brought and verified, the pipeline's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from datajoint_file.concurrency.executors import Stop
+from datajoint_file.concurrency.progress import Advance
+from datajoint_file.concurrency.threads import Stopped
+from datajoint_file.errors import DestinationExistsError, brief, printable
+from datajoint_file.model.key_values import KeyValue
+from datajoint_file.model.metadata import FileMetadata
+from datajoint_file.model.object_keys import check_name, encode_component
+from datajoint_file.pipeline.address import PipelineAddress
+from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.transfer.hashing import Replacement, finish
+
+Layout = Literal["name", "key", "path"]
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+
+ORDER_FILES = 50
+ORDER_BYTES = 64 * 2**20
+"""An order to a worker has so many files or bytes at most, unless one file has more."""
+
+
+def check_layout(layout: str) -> Layout:
+    """Return *layout* if there is such a one.
+
+    Raises
+    ------
+    ValueError
+        If there is not.
+    """
+    if layout not in LAYOUTS:
+        raise ValueError(f"layout = {brief(layout)}: allowed are {', '.join(map(repr, LAYOUTS))}")
+    return layout
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One file to bring.
+
+    Parameters
+    ----------
+    metadata : FileMetadata
+        Which.
+    target : str
+        The path of the new file.
+    """
+
+    metadata: FileMetadata
+    target: str
+
+
+def path_below(
+    layout: Layout, key: Sequence[KeyValue], attribute: str, metadata: FileMetadata, *, is_alone: bool
+) -> Path:
+    """Return where a file goes below the destination. The components of what rows say are made safe.
+
+    Examples
+    --------
+    >>> row = {
+    ...     "path": "lab/ephys/objects/Recording-raw_data/k7/recording.dat",
+    ...     "size": 3,
+    ...     "hash": "sha256:" + "0" * 64,
+    ...     "original_name": "recording.dat",
+    ...     "timestamp": "2025-01-15T10:30:00Z",
+    ... }
+    >>> metadata = FileMetadata.from_json(row)
+    >>> key = [KeyValue("subject_id", "int", 123)]
+    >>> [
+    ...     path_below(layout, key, "raw_data", metadata, is_alone=True).as_posix()
+    ...     for layout in ("name", "key", "path")
+    ... ]
+    ['recording.dat', 'subject_id=123/recording.dat', 'lab/ephys/objects/Recording-raw_data/k7/recording.dat']
+    """
+    if layout == "path":
+        return Path(metadata.path)
+    name = Path(check_name(metadata.original_name))
+    if layout == "name":
+        return name
+    components = [encode_component(f"{value.name}={value.text}") for value in key]
+    return Path(*components, *(() if is_alone else (attribute,))) / name
+
+
+class Targets:
+    """Paths that are given out once: two different files shall not go to the same place.
+
+    Where upper and lower case are the same (macOS, Windows), names that differ by it would meet: they count as equal.
+    """
+
+    def __init__(self) -> None:
+        self._hashes: dict[str, str] = {}
+
+    def take(self, wanted: Wanted, where: str) -> None:
+        """Note that *wanted* goes to its target.
+
+        Raises
+        ------
+        DestinationExistsError
+            If a file with other bytes does already.
+        """
+        other = self._hashes.setdefault(wanted.target.casefold(), wanted.metadata.hash)
+        if other != wanted.metadata.hash:
+            raise DestinationExistsError(
+                f"{where}: two different files of the query would be {printable(wanted.target)}; the first was kept. "
+                'Give layout="key", which has a directory for each row, or layout="path"'
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Downloads:
+    """An order to a worker.
+
+    Parameters
+    ----------
+    address : PipelineAddress
+        The pipeline to read through.
+    files : tuple of Wanted
+        What to bring, to paths that the caller sees as well.
+    overwrite : bool
+        Whether to replace different files.
+    stop : Stop
+        Whether anybody still waits.
+    """
+
+    address: PipelineAddress
+    files: tuple[Wanted, ...]
+    overwrite: bool
+    stop: Stop
+
+
+def bring_all(order: Downloads) -> int:
+    """Carry out an order, wherever this is called. Returns the number of bytes."""
+    pipeline = order.address.same_store()
+    for wanted in order.files:
+        if order.stop.is_set:
+            raise Stopped
+        bring(pipeline, wanted, overwrite=order.overwrite)
+    return sum(wanted.metadata.size for wanted in order.files)
+
+
+def bring(
+    pipeline: Pipeline,
+    wanted: Wanted,
+    *,
+    overwrite: bool,
+    advance: Advance | None = None,
+    finish: Callable[[Replacement], object] = finish,
+) -> Path:
+    """Bring one file, verified. An equal one that is there already is kept; its bytes are not transferred."""
+    return pipeline.download(
+        wanted.metadata, wanted.target, overwrite=overwrite, progress=False, advance=advance, finish=finish
+    )
+
+
+def watched(advance: Advance, stop: Callable[[], bool]) -> Advance:
+    """Return *advance*, which ends the work when it is to stop."""
+
+    def watching(count: int) -> None:
+        if stop():
+            raise Stopped
+        advance(count)
+
+    return watching

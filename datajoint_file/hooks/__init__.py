@@ -1,0 +1,1 @@
+"""Adapters to DataJoint: codec, declaration, connections, rows and keys of tables."""

@@ -1,0 +1,115 @@
+"""Which pipeline a connection uses: bound when its first schema is activated, read when a ``file`` attribute needs it.
+
+DataJoint tells a codec its configuration and the parser of definitions its adapter, but neither the connection; both
+are owners of one binding, which is why connections that share a configuration share a pipeline.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import datajoint as dj
+from datajoint import settings as dj_settings
+
+from datajoint_file.config import Settings, bind, binding_of, load_settings, parse_settings
+from datajoint_file.config.paths import working_directory
+from datajoint_file.config.rules import check_disjoint
+from datajoint_file.errors import ConfigurationError
+from datajoint_file.pipeline.lookup import register
+from datajoint_file.pipeline.pipeline import Pipeline
+
+
+def register_schema(original: Callable[..., None], connection: Any, schema: Any) -> None:
+    """Bind the connection to the ``datajoint.toml`` of this moment, then let DataJoint register the schema."""
+    bind(connection._config, connection.adapter).meet(str(schema.database), working_directory())
+    original(connection, schema)
+
+
+def pipeline_of(connection: Any, schema: str = "") -> Pipeline:
+    """Return the pipeline that *connection* uses for *schema*, reading its configuration at the first call.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is none, it is wrong, or its root overlaps one of DataJoint's stores.
+    """
+    bind(connection._config, connection.adapter)
+    return pipeline_for(connection._config, schema)
+
+
+def pipeline_for(config: Any, schema: str = "") -> Pipeline:
+    """Return the pipeline of connections configured by *config*, as `pipeline_of` does."""
+    binding = binding_of(config)
+    settings = binding.settings(schema)
+    _check_stores(settings, config)
+    return register(binding.name, Pipeline(settings))
+
+
+def settings_for(adapter: Any) -> Settings:
+    """Return the configuration of the connection that *adapter* belongs to."""
+    return binding_of(adapter).settings()
+
+
+def name_of(config: Any) -> str:
+    """Return the name of the pipeline of connections configured by *config*. Reads no file."""
+    return "" if config is None else binding_of(config).name
+
+
+def configure(source: Any, *, connection: Any = None) -> None:
+    """Give a connection its pipeline by hand, instead of the ``datajoint.toml`` that would be found.
+
+    Checked at once; the store is not contacted. References fetched through the connection read through it as well.
+
+    Parameters
+    ----------
+    source : path or mapping
+        A ``datajoint.toml``, or its tables as a dictionary.
+    connection : datajoint.Connection or datajoint.Instance, optional
+        Whose pipeline it is to be; DataJoint's default connection if not given (it is not opened for this).
+
+    Raises
+    ------
+    ConfigurationError
+        If *source* is wrong, or the connection uses another pipeline already.
+
+    Examples
+    --------
+    >>> import datajoint_file
+    >>> datajoint_file.configure(
+    ...     {"project": {"name": "lab"}, "storage": {"backend": "memory", "path": "/lab"}}, connection=connection
+    ... )  # doctest: +SKIP
+    """
+    owners, config = _owners(connection)
+    settings, name = _read(source)
+    binding = bind(*owners)
+    _check_stores(settings, config)
+    binding.configure(settings, name)
+    register(name, Pipeline(settings))
+
+
+def _read(source: Any) -> tuple[Settings, str]:
+    if isinstance(source, Mapping):
+        settings = parse_settings(source, "datajoint_file.configure(…)")
+        return settings, f"configure({settings.project.name!r})#{settings.digest}"
+    if isinstance(source, str | os.PathLike):
+        path = Path(source).expanduser().absolute()
+        return load_settings(path), str(path)
+    raise ConfigurationError(
+        f"datajoint_file.configure takes the path of a datajoint.toml or its tables as a dictionary, "
+        f"not {type(source).__name__}"
+    )
+
+
+def _owners(connection: Any) -> tuple[tuple[Any, ...], Any]:
+    if connection is None:
+        dj.config.get("safemode")  # raises where the global configuration may not be used (DJ_THREAD_SAFE)
+        return (dj_settings.config,), dj_settings.config
+    connection = getattr(connection, "connection", connection)
+    return (connection._config, connection.adapter), connection._config
+
+
+def _check_stores(settings: Settings, config: Any) -> None:
+    check_disjoint(settings, config.stores or {})

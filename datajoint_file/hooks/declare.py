@@ -1,0 +1,125 @@
+"""Declarations: ``raw_data : file`` becomes ``raw_data : <file>``, and what cannot work is refused before any DDL.
+
+One hook on the function that turns a definition into SQL, for ``declare`` and ``alter`` alike.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from datajoint.declare import is_foreign_key
+
+from datajoint_file.errors import ConfigurationNotFoundError, DeclarationError
+from datajoint_file.hooks.connections import settings_for
+
+_FILE_LINE = re.compile(
+    r"""
+    (?P<head> (?P<name>[a-z_][a-z0-9_]*) \s*
+        (?: = \s* (?P<default> "[^"]*" | '[^']*' | [^:"'#]*? ) \s* )? : \s* )
+    (?: file (?P<suffix> @\S* )? | < \s* file \s* (?P<coded> @[^>]* )? > )
+    (?P<tail> \s* (?:\#.*)? )
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+_SEPARATOR = re.compile(r"\s*\n\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """One line that declares a ``file`` attribute."""
+
+    text: str
+    name: str
+    default: str | None
+    store: str | None
+    rewritten: str
+
+
+def prepare_declare(
+    original: Callable[..., tuple[Any, ...]], definition: str, context: Any, adapter: Any, **kwargs: Any
+) -> tuple[Any, ...]:
+    """Let DataJoint parse a definition in which every ``file`` is spelled ``<file>``.
+
+    Raises
+    ------
+    DeclarationError
+        If a ``file`` attribute is in the primary key, has a default other than ``null``, names a store, or if the
+        pipeline partitions by an attribute that is not in the table's primary key.
+    """
+    rewritten, attributes = rewrite(definition)
+    parsed = original(rewritten if attributes else definition, context, adapter, **kwargs)
+    if attributes:
+        _check_partition(parsed, attributes[0], adapter)
+    return parsed
+
+
+def has_file_attributes(definition: str) -> bool:
+    """Tell whether *definition* declares a ``file`` attribute."""
+    return bool(rewrite(definition)[1])
+
+
+def rewrite(definition: str) -> tuple[str, list[str]]:
+    r"""Return *definition* with ``file`` spelled ``<file>``, and the names of its ``file`` attributes.
+
+    Examples
+    --------
+    >>> rewrite("id : int32\n---\nraw = null : file  # the recording")
+    ('id : int32\n---\nraw = null : <file>  # the recording', ['raw'])
+    """
+    lines, names, in_key = [], [], True
+    for line in _SEPARATOR.split(definition.strip()):
+        found = None if line.startswith("---") else _file_line(line)
+        in_key = in_key and not line.startswith("---")
+        if found:
+            _check_line(found, in_key=in_key)
+            names.append(found.name)
+        lines.append(found.rewritten if found else line)
+    return "\n".join(lines), names
+
+
+def _file_line(line: str) -> _Line | None:
+    match = None if line.startswith("#") or is_foreign_key(line) else _FILE_LINE.fullmatch(line)
+    if match is None:
+        return None
+    rewritten = f"{match['head']}<file>{match['tail']}"
+    return _Line(line, match["name"], match["default"], match["suffix"] or match["coded"], rewritten)
+
+
+def _check_line(line: _Line, *, in_key: bool) -> None:
+    if line.store is not None:
+        raise DeclarationError(
+            f'"{line.text}": a `file` attribute names no store, storage belongs to the pipeline (datajoint.toml); '
+            f'declare "{line.rewritten}"'
+        )
+    if in_key:
+        raise DeclarationError(
+            f'"{line.text}": a `file` attribute cannot be part of the primary key; move it below the --- line'
+        )
+    if line.default is not None and line.default.strip().lower() != "null":
+        raise DeclarationError(
+            f'"{line.text}": a `file` attribute has no default but null; declare "{line.name} = null : file"'
+        )
+
+
+def _check_partition(parsed: tuple[Any, ...], attribute: str, adapter: Any) -> None:
+    """Refuse a partition by an attribute that the table has outside its primary key: rows of one key could disagree."""
+    primary_key, attribute_sql = parsed[1], parsed[2]
+    try:
+        pattern = settings_for(adapter).object_storage.partition_pattern
+    except ConfigurationNotFoundError:
+        return  # a table may be declared before its pipeline is configured; inserts check again
+    columns = {re.split(r"[`\"\s]+", sql.strip().lstrip('`"'))[0] for sql in attribute_sql}
+    refuse_partition(pattern.placeholders & (columns - set(primary_key)), pattern.text, attribute)
+
+
+def refuse_partition(outside: set[str] | frozenset[str], pattern: str, attribute: str) -> None:
+    """Raise if *outside*, the partition attributes that a table has outside its primary key, are any."""
+    if outside:
+        raise DeclarationError(
+            f'[object_storage] partition_pattern = "{pattern}" names {", ".join(sorted(outside))}, which this table '
+            f"has outside its primary key: the `file` attribute {attribute} can be partitioned by primary-key "
+            "attributes only. Move the attribute into the key, or change the pattern"
+        )

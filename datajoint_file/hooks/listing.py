@@ -1,0 +1,242 @@
+"""Rows of a query with ``file`` attributes, in the order of their primary key, a page at a time, with their raw JSON.
+
+DataJoint's own fetch fails as a whole if one row's JSON is bad, and holds all rows in memory. Each page is a query of
+its own, so that hours may pass between two: no cursor is kept open on a connection that belongs to the user.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+
+from datajoint.codecs import decode_attribute
+from datajoint.expression import QueryExpression
+
+from datajoint_file.errors import brief
+from datajoint_file.hooks.codec import file_attributes
+
+PAGE_ROWS = 2_000
+
+Key = tuple[Any, ...]
+"""Values of a primary key as the database gives and takes them."""
+
+_ENUM_VALUE = re.compile(r"'((?:[^']|'')*)'")
+_FLOATS = ("float", "double", "real")
+
+
+@dataclass(frozen=True, slots=True)
+class RawRow:
+    """A row as it is in the database.
+
+    Parameters
+    ----------
+    key : tuple
+        The primary key.
+    texts : tuple of str or None
+        The JSON of its ``file`` attributes.
+    """
+
+    key: Key
+    texts: tuple[str | None, ...]
+
+
+class Listing:
+    """The rows of a query, of which only the primary key and ``file`` attributes are read.
+
+    Parameters
+    ----------
+    query : datajoint.expression.QueryExpression
+        The query.
+    names : tuple of str
+        Its ``file`` attributes.
+    """
+
+    def __init__(self, query: Any, names: tuple[str, ...]) -> None:
+        self.connection = query.connection
+        self.names = names
+        self.primary_key = tuple(query.primary_key)
+        self._attributes = [query.heading[name] for name in self.primary_key]
+        self._adapter = self.connection.adapter
+        self._source = query.proj(*names).make_subquery().from_clause()
+
+    def rows(self, after: Key | None = None) -> Iterator[RawRow]:
+        """Give all rows, or those behind the key *after*. What is inserted or deleted meanwhile may be given or not."""
+        while True:
+            page = self._page(after)
+            yield from page
+            if len(page) < PAGE_ROWS or not self.primary_key:
+                return
+            after = page[-1].key
+
+    def again(self, key: Key) -> RawRow | None:
+        """Return the row of *key* as it is now; None if it is gone."""
+        conditions = [self._condition(index, "=", value) for index, value in enumerate(key)]
+        found = self._select(*_all_of(conditions), "LIMIT 1")
+        return found[0] if found else None
+
+    def count(self, after: Key | None = None) -> int:
+        """Return how many values the ``file`` attributes have in all rows, or in those behind *after*."""
+        counts = " + ".join(f"count({self._quoted(name)})" for name in self.names)
+        condition, values = self._behind(after)
+        query = f"SELECT {counts} FROM {self._source} WHERE {condition}"
+        return int(self.connection.query(query, values).fetchone()[0])
+
+    def named(self, key: Key) -> dict[str, Any]:
+        """Return *key* by attribute, its values as DataJoint's fetch gives them."""
+        pairs = zip(self._attributes, key, strict=True)
+        return {attribute.name: self._decoded(attribute, value) for attribute, value in pairs}
+
+    def _decoded(self, attribute: Any, value: Any) -> Any:
+        try:
+            return decode_attribute(attribute, value, squeeze=False, connection=self.connection)
+        except Exception:  # noqa: BLE001 - what DataJoint cannot read (a UUID of PostgreSQL) is shown as it is
+            return value
+
+    def _page(self, after: Key | None) -> list[RawRow]:
+        order = ", ".join(map(self._quoted, self.primary_key))
+        return self._select(*self._behind(after), f"ORDER BY {order} LIMIT {PAGE_ROWS}" if order else "")
+
+    def _select(self, condition: str, values: list[Any], ending: str) -> list[RawRow]:
+        columns = [*map(self._key_column, self._attributes), *map(self._text_column, self.names)]
+        query = f"SELECT {', '.join(columns)} FROM {self._source} WHERE {condition} {ending}"
+        count = len(self.primary_key)
+        rows = self.connection.query(query, values).fetchall()
+        return [RawRow(tuple(map(_as_parameter, row[:count])), tuple(row[count:])) for row in rows]
+
+    def _key_column(self, attribute: Any) -> str:
+        """Return the column that gives a key's value so exactly that it is found again by it."""
+        quoted = self._quoted(attribute.name)
+        return f"{quoted} + 0e0" if attribute.type.lower().startswith(_FLOATS) else quoted
+
+    def _text_column(self, name: str) -> str:
+        quoted = self._quoted(name)
+        return f"CAST({quoted} AS text)" if self._adapter.backend == "postgresql" else quoted
+
+    def _behind(self, after: Key | None) -> tuple[str, list[Any]]:
+        """Return the condition that a row comes after *after*, in a form for which the database has an index."""
+        if after is None:
+            return "TRUE", []
+        if not self.primary_key:
+            return "FALSE", []
+        if self._adapter.backend == "postgresql":
+            columns = ", ".join(map(self._quoted, self.primary_key))
+            return f"({columns}) > ({', '.join(['%s'] * len(after))})", list(after)
+        return _any_of([_all_of(self._step(after, index)) for index in range(len(after))])
+
+    def _step(self, after: Key, index: int) -> list[tuple[str, list[Any]]]:
+        """Return the conditions that a key is equal to *after* before *index*, and greater there."""
+        equal = [self._condition(i, "=", after[i]) for i in range(index)]
+        return [*equal, self._condition(index, ">", after[index])]
+
+    def _condition(self, index: int, operator: str, value: Any) -> tuple[str, list[Any]]:
+        attribute = self._attributes[index]
+        if operator == ">" and attribute.type.lower().startswith("enum("):
+            return self._enum_condition(attribute, value)
+        return f"{self._quoted(attribute.name)} {operator} %s", [value]
+
+    def _enum_condition(self, attribute: Any, value: Any) -> tuple[str, list[Any]]:
+        """Return the condition for MySQL, which orders an enum as it was declared, and compares it as text."""
+        declared = [found.replace("''", "'") for found in _ENUM_VALUE.findall(attribute.type)]
+        greater = declared[declared.index(value) + 1 :] if value in declared else []
+        if not greater:
+            return "FALSE", []
+        return f"{self._quoted(attribute.name)} IN ({', '.join(['%s'] * len(greater))})", greater
+
+    def _quoted(self, name: str) -> str:
+        return str(self._adapter.quote_identifier(name))
+
+
+def _all_of(conditions: list[tuple[str, list[Any]]]) -> tuple[str, list[Any]]:
+    return _joined(" AND ", conditions)
+
+
+def _any_of(conditions: list[tuple[str, list[Any]]]) -> tuple[str, list[Any]]:
+    return _joined(" OR ", conditions)
+
+
+def _joined(operator: str, conditions: list[tuple[str, list[Any]]]) -> tuple[str, list[Any]]:
+    text = operator.join(f"({condition})" for condition, _ in conditions)
+    return text or "TRUE", [value for _, values in conditions for value in values]
+
+
+def _as_parameter(value: Any) -> Any:
+    return bytes(value) if isinstance(value, memoryview) else value
+
+
+def key_to_json(key: Key) -> list[Any]:
+    """Return *key* as JSON holds it: what it has no type for as a pair of a type's name and a text.
+
+    Examples
+    --------
+    >>> key_to_json((7, "a", date(2025, 1, 15)))
+    [7, 'a', ['date', '2025-01-15']]
+    """
+    return [_value_to_json(value) for value in key]
+
+
+def key_from_json(values: list[Any]) -> Key:
+    """Return the key that `key_to_json` has written.
+
+    Raises
+    ------
+    ValueError
+        If it has not written this.
+
+    Examples
+    --------
+    >>> key_from_json([7, "a", ["date", "2025-01-15"]])
+    (7, 'a', datetime.date(2025, 1, 15))
+    """
+    try:
+        return tuple(_READ[value[0]](value[1]) if isinstance(value, list) else value for value in values)
+    except (LookupError, TypeError, ArithmeticError) as error:
+        raise ValueError(f"{json.dumps(values)} is not a key") from error
+
+
+def _value_to_json(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, bytes):
+        return ["bytes", value.hex()]
+    if isinstance(value, datetime | date | time):
+        return [type(value).__name__, value.isoformat()]
+    if isinstance(value, timedelta):
+        return ["timedelta", value // timedelta(microseconds=1)]
+    return ["Decimal" if isinstance(value, Decimal) else "str", str(value)]
+
+
+_READ: dict[str, Any] = {
+    "bytes": bytes.fromhex,
+    "datetime": datetime.fromisoformat,
+    "date": date.fromisoformat,
+    "time": time.fromisoformat,
+    "timedelta": lambda microseconds: timedelta(microseconds=microseconds),
+    "Decimal": Decimal,
+    "str": str,
+}
+
+
+def query_of(subject: Any) -> Any:
+    """Return *subject*, a table or query, as a query that has ``file`` attributes.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is none.
+    """
+    if inspect.isclass(subject) and issubclass(subject, QueryExpression):
+        subject = subject()
+    if not isinstance(subject, QueryExpression):
+        raise TypeError(
+            f"{brief(subject)} is neither a table nor a query: give a table, a query with `file` attributes, or, to "
+            "verify, a schema or a list of these"
+        )
+    if not file_attributes(subject.heading):
+        raise ValueError(f"the query has no `file` attribute, only {', '.join(subject.heading.names)}")
+    return subject

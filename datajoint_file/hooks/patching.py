@@ -1,0 +1,84 @@
+"""Replace a function of DataJoint by a wrapper that receives the original, and put it back.
+
+It knows no hook in particular; the list of them is in `datajoint_file.installation`.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from datajoint_file.errors import HostVersionError
+
+_ORIGINAL = "_datajoint_file_original"
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """One function of DataJoint and what is wrapped around it.
+
+    Parameters
+    ----------
+    owner : class or module
+        Where the function is.
+    name : str
+        What it is called there.
+    parameters : tuple of str
+        The names of the parameters it must have.
+    wrapper : str
+        ``module:function``, called with the original function and then its arguments. It is loaded at the first call,
+        for its cost: programs that only read need nothing of what an insert needs.
+    """
+
+    owner: Any
+    name: str
+    parameters: tuple[str, ...]
+    wrapper: str
+
+    def check(self, version: str) -> None:
+        """Raise `HostVersionError` unless the function is there and has the parameters it is known to have."""
+        function = getattr(self.owner, self.name, None)
+        found = tuple(inspect.signature(inspect.unwrap(function)).parameters) if callable(function) else None
+        if found != self.parameters:
+            raise HostVersionError(
+                f"datajoint_file cannot extend DataJoint {version}: {self.owner.__name__}.{self.name} "
+                f"{'is missing' if found is None else f'has the parameters {found}'}, expected {self.parameters}. "
+                "Upgrade datajoint-file, or install the DataJoint it asks for with `pip install datajoint-file`"
+            )
+
+    def apply(self) -> None:
+        """Put the wrapper in the function's place, once."""
+        original = getattr(self.owner, self.name)
+        if hasattr(original, _ORIGINAL):
+            return
+
+        @functools.wraps(original)
+        def hooked(*args: Any, **kwargs: Any) -> Any:
+            return loaded(self.wrapper)(original, *args, **kwargs)  # no frame of its own: warnings count them
+
+        setattr(hooked, _ORIGINAL, original)
+        setattr(self.owner, self.name, hooked)
+
+    def revert(self) -> None:
+        """Put the original back."""
+        original = getattr(getattr(self.owner, self.name), _ORIGINAL, None)
+        if original is not None:
+            setattr(self.owner, self.name, original)
+
+
+@functools.cache
+def loaded(wrapper: str) -> Callable[..., Any]:
+    """Return the function that ``module:function`` names."""
+    module, name = wrapper.split(":")
+    function: Callable[..., Any] = getattr(import_module(module), name)
+    return function
+
+
+def original_of(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return DataJoint's own function, of one that may be hooked."""
+    original: Callable[..., Any] = getattr(function, _ORIGINAL, function)
+    return original

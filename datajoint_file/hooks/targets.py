@@ -1,0 +1,79 @@
+"""Schemas and tables by the names that people write on a command line: ``lab_ephys``, ``lab_ephys.Recording.Trace``.
+
+No code of theirs is imported: the database knows enough.
+"""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+from datajoint import settings as dj_settings
+from datajoint.connection import Connection
+from datajoint.errors import DataJointError
+from datajoint.schemas import _Schema, list_schemas
+from datajoint.table import FreeTable
+
+from datajoint_file.hooks.names import class_name
+
+
+def connect() -> Any:
+    """Return a connection as DataJoint's own settings have it: ``datajoint.json`` and the ``DJ_…`` variables.
+
+    Raises
+    ------
+    DataJointError
+        If no user or password is configured, or the server does not let him in.
+    """
+    database = dj_settings.config.database
+    if database.user is None or database.password is None:
+        missing = "user" if database.user is None else "password"
+        raise DataJointError(f"no database {missing} is configured: export DJ_HOST=… DJ_USER=… DJ_PASS=…")
+    password = database.password.get_secret_value()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of MariaDB: `datajoint-file doctor` speaks of it, cron need not each time
+        try:
+            return Connection(database.host, database.user, password, database.port, database.use_tls)
+        except Exception as error:
+            reason = " ".join(str(error.args[-1] if error.args else error).split())
+            address = f"{database.user}@{database.host}:{database.port}"
+            raise DataJointError(f"{address}: {reason}; `datajoint-file doctor` looks into it") from error
+
+
+def targets_named(names: Iterable[str], connection: Any) -> list[Any]:
+    """Return the schema or table of each name. A table may be called as its class is, or as the database has it.
+
+    Raises
+    ------
+    LookupError
+        If there is none of a name; it says which there are.
+    """
+    known = list_schemas(connection)
+    return [_target(name, connection, known) for name in names]
+
+
+def _target(name: str, connection: Any, known: list[str]) -> Any:
+    schema_name, _, wanted = name.partition(".")
+    if schema_name not in known:
+        raise LookupError(f"there is no schema {schema_name!r} on this server{_nearest(schema_name, known)}")
+    schema = _Schema(schema_name, connection=connection, create_schema=False, create_tables=False)
+    return _table(schema, wanted) if wanted else schema
+
+
+def _table(schema: Any, wanted: str) -> FreeTable:
+    adapter = schema.connection.adapter
+    names = [row[0] for row in schema.connection.query(adapter.list_tables_sql(schema.database)).fetchall()]
+    found = {name: class_name(name) for name in names if not name.startswith("~")}
+    for name, called in found.items():
+        if wanted in (called, name):
+            return FreeTable(schema.connection, adapter.make_full_table_name(schema.database, name))
+    raise LookupError(f"there is no table {wanted!r} in {schema.database}{_nearest(wanted, list(found.values()))}")
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; there are {', '.join(sorted(known)[:10])}" if known else "; there are none that this user may see"

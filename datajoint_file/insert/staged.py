@@ -1,0 +1,80 @@
+"""`Staged`, a file that is stored and waits for its row: a value, which says what it was staged for.
+
+How it is stored is `staging`'s business, how its row is inserted that of `tables`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from datajoint_file.errors import UnsupportedValueError, brief
+from datajoint_file.journal.journal import Write
+from datajoint_file.model.metadata import FileMetadata
+from datajoint_file.model.object_keys import is_made_for
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A file that is stored and waits for its row. Insert it as the value it was staged for.
+
+    Frozen, comparable and picklable: a worker can stage, and another process insert. It holds no secret.
+
+    Parameters
+    ----------
+    metadata : FileMetadata
+        What the row is going to record.
+    table : str
+        The full name of the table it is for.
+    attribute : str
+        The attribute it is for.
+    key_digest : str
+        Stands for the primary key it is for.
+    write : Write or None
+        The intent that keeps it; None where there is no journal.
+    """
+
+    metadata: FileMetadata
+    table: str
+    attribute: str
+    key_digest: str
+    write: Write | None = None
+
+    def __repr__(self) -> str:
+        return f"Staged({self.metadata.original_name!r}, {self.metadata.size} bytes, {self.metadata.path!r})"
+
+    @property
+    def path(self) -> str:
+        """The object key."""
+        return self.metadata.path
+
+    @property
+    def size(self) -> int:
+        """Number of bytes."""
+        return self.metadata.size
+
+    @property
+    def hash(self) -> str:
+        """``sha256:`` and 64 hexadecimal digits."""
+        return self.metadata.hash
+
+    def check(self, project: str, table: str, attribute: str, key_digest: str) -> None:
+        """Raise unless this is what it was staged for.
+
+        Raises
+        ------
+        UnsupportedValueError
+            If it was staged for another project, table, attribute or primary key, or `stage` has not made it.
+        """
+        if (self.table, self.attribute) != (table, attribute):
+            raise UnsupportedValueError(
+                f"the file was staged for {self.table}.{self.attribute}; stage it for {table}.{attribute}, or insert "
+                "the path"
+            )
+        if self.key_digest != key_digest:
+            raise UnsupportedValueError(
+                "the file was staged for another primary key; stage it with the key of its row, or insert the path"
+            )
+        if not is_made_for(self.path, project, key_digest, self.write.write_id if self.write else ""):
+            raise UnsupportedValueError(
+                f"{brief(self.path)} is not the key of a file that was staged for this row in the project {project!r}"
+            )

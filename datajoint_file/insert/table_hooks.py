@@ -1,0 +1,311 @@
+"""Inserts and updates of tables with ``file`` attributes: all rows checked, then bytes, then rows.
+
+A table without ``file`` attributes goes straight through. The order of one insert::
+
+    read the rows; leave out those that are there already (skip_duplicates)
+    check each of the others: value, name, key, partition             nothing is stored yet
+    plan: a key for each file; begin: an intent for each              on a second connection
+    ingest: read, hash and store each file, or adopt it
+    in one transaction: claim, which deletes the intents;
+                        DataJoint's own INSERT, with metadata in place of the values
+
+When an insert fails after files were stored, they stay: a failed statement does not prove that no row refers to them.
+Their intents do.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+from datajoint.errors import LostConnectionError
+from datajoint.expression import QueryExpression
+from datajoint.table import Table
+
+from datajoint_file.errors import (
+    ConfigurationError,
+    DataJointFileError,
+    JournalWarning,
+    RowVanishedError,
+    StorageError,
+)
+from datajoint_file.hooks.codec import Checked, Ingested, file_attributes
+from datajoint_file.hooks.connections import pipeline_of
+from datajoint_file.hooks.declare import has_file_attributes
+from datajoint_file.hooks.patching import original_of
+from datajoint_file.hooks.rows import Row, as_records, check_fields, read_rows
+from datajoint_file.insert.staged import Staged
+from datajoint_file.insert.statement import Statement
+from datajoint_file.insert.upload_jobs import Slot
+from datajoint_file.journal.commit_outcome import claims_of
+from datajoint_file.journal.connection_loss import is_lost, sever
+from datajoint_file.journal.journal import Journal
+from datajoint_file.journal.path_lookup import own_paths_among
+from datajoint_file.journal.schema_registry import register
+from datajoint_file.journal.transactions import has_transaction, transaction_for
+from datajoint_file.model.key_values import is_missing
+from datajoint_file.transfer.sources import as_source
+
+
+def insert_rows(
+    original: Callable[..., None],
+    table: Any,
+    rows: Iterable[Any],
+    replace: bool,
+    skip_duplicates: bool,
+    ignore_extra_fields: bool,
+) -> None:
+    """Store the files of *rows*, then let DataJoint insert the rows. Wraps ``Table._insert_rows``, one statement.
+
+    Raises
+    ------
+    UnsupportedValueError, UnsafeNameError, SourceError, InvalidKeyError, ConfigurationError
+        If a value cannot be stored; nothing has been.
+    StorageError
+        If the store fails; no row has been inserted.
+    LeaseLostError
+        If the upload was given up meanwhile; no row has been inserted.
+    OutcomeUnknownError
+        If the database's reply to the commit was lost; see `datajoint_file.resolve`.
+    """
+    attributes = file_attributes(table.heading)
+    if not attributes:
+        return original(table, rows, replace, skip_duplicates, ignore_extra_fields)
+    statement = Statement(table, attributes)
+    given = read_rows(table.heading, rows)
+    check_fields(table.heading, given, ignore_extra_fields=ignore_extra_fields)
+    is_open = _begin(table.connection)
+    if skip_duplicates:
+        given = statement.keys.without_existing(given)
+    with statement.streams_put_back():
+        stored = statement.store(given)
+        may_leave_some = stored and (skip_duplicates or (replace and len(_latest(statement, given)) < len(given)))
+        queries = statement.keys.queries_for(given, attributes) if may_leave_some else []
+        with _writing(statement, is_open=is_open) if stored or replace else nullcontext():
+            if replace and table.connection.adapter.backend == "postgresql":
+                _replace(original, statement, given, stored, ignore_extra_fields)
+            else:
+                ready = [_ready(row, stored, attributes) for row in given]
+                original(table, ready, replace, skip_duplicates, ignore_extra_fields)
+            if may_leave_some:
+                statement.give_back(_named(statement, queries, stored))
+    return None
+
+
+def update1(original: Callable[..., None], table: Any, row: Any) -> None:
+    """Store the files of *row* under new keys, then let DataJoint update. The old objects are left as they are.
+
+    Raises
+    ------
+    RowVanishedError
+        If the row was deleted meanwhile.
+    """
+    attributes = file_attributes(table.heading)
+    if not attributes or not _is_updatable(table, row) or not any(name in row for name in attributes):
+        return original(table, row)
+    statement = Statement(table, tuple(name for name in attributes if name in row))
+    is_open = _begin(table.connection)
+    given = Row(0, dict(row))
+    with statement.streams_put_back():
+        stored = statement.store([given])
+        queries = statement.keys.queries_for([given], statement.attributes) if stored else []
+        with _writing(statement, is_open=is_open) if stored else nullcontext():
+            original(table, _ready(given, stored, attributes))
+            if stored:
+                _require_named(statement, given, queries, stored)
+    return None
+
+
+def insert(original: Callable[..., None], table: Any, rows: Any, *args: Any, **options: Any) -> None:
+    """Let DataJoint insert. Rows of a query refer to objects too: the schema is registered, the statement sent once."""
+    if not _is_query(rows) or not file_attributes(table.heading):
+        return original(table, rows, *args, **options)
+    _register(table)
+    with transaction_for(table.connection, is_open=_begin(table.connection)):
+        return original(table, rows, *args, **options)
+
+
+def declare(original: Callable[..., None], table: Any, context: Any = None) -> None:
+    """Let DataJoint declare the table, then make the schema's journal, as long as somebody with the right is here."""
+    original(table, context)
+    if has_file_attributes(table.definition):
+        Journal(table.connection, table.database).ensure()
+
+
+def validate(original: Callable[..., Any], table: Any, rows: Any, *, ignore_extra_fields: bool = False) -> Any:
+    """Let DataJoint validate *rows*, and check keys and values of ``file`` attributes. Nothing is read or stored."""
+    attributes = file_attributes(table.heading)
+    if not attributes:
+        return original(table, rows, ignore_extra_fields=ignore_extra_fields)
+    statement = Statement(table, attributes)
+    swapped, problems = [], []
+    for index, row in enumerate(as_records(rows)):
+        values, errors = _checked_values(statement, index, row)
+        swapped.append(values)
+        problems += errors
+    result = original(table, swapped, ignore_extra_fields=ignore_extra_fields)
+    result.errors = sorted(result.errors + problems, key=lambda problem: problem[0])
+    result.is_valid = not result.errors
+    return result
+
+
+def _register(table: Any) -> None:
+    """Tell the project's store that this schema is going to refer to its objects, though none is uploaded for it."""
+    try:
+        register(pipeline_of(table.connection, table.database), table.connection, table.database)
+    except (ConfigurationError, StorageError) as error:
+        warnings.warn(
+            f"schema {table.database} could not be registered in the project's store: {error}. The rows are copied; "
+            "until a file is inserted here, `datajoint-file gc` knows of them only if its user may read this schema",
+            JournalWarning,
+            stacklevel=6,
+        )
+
+
+def _begin(connection: Any) -> bool:
+    """Tell whether a transaction is open. Asked before the upload, which can outlive the connection."""
+    is_open, claims = has_transaction(connection), claims_of(connection)
+    claims.is_used = True
+    if not is_open:
+        claims.begin(is_known=False)
+    return is_open
+
+
+@contextmanager
+def _writing(statement: Statement, *, is_open: bool) -> Iterator[None]:
+    """Claim the files and run the block, which inserts their rows, in one transaction.
+
+    Where the transaction is the user's and goes on after a failure, the files are noted down again in it.
+    """
+    connection = statement.table.connection
+    driver = connection._conn
+    try:
+        with transaction_for(connection, is_open=is_open):
+            driver = connection._conn
+            statement.claim(is_own=not is_open)
+            try:
+                yield
+            except Exception as error:
+                if is_open and connection.adapter.backend == "mysql" and not is_lost(error, driver):
+                    _give_back(statement, error)
+                raise
+    except BaseException as error:
+        if is_open and not isinstance(error, Exception):
+            sever(connection)  # interrupted, perhaps between a statement and its reply
+        if isinstance(error, LostConnectionError) or not is_lost(error, driver):
+            raise
+        raise LostConnectionError(
+            f"{statement.name}: the connection to the database was lost; no row was inserted. Try again: what is "
+            f"stored is not sent again ({error})".replace("\n", " ")
+        ) from error
+
+
+def _give_back(statement: Statement, error: Exception) -> None:
+    """Note the files down again after *error*. Where that fails too, the transaction may be over: say that instead."""
+    try:
+        statement.give_back()
+    except Exception as worse:
+        raise worse from error
+
+
+def _ready(row: Row, stored: Mapping[Slot, Ingested], attributes: tuple[str, ...]) -> Any:
+    """Return *row* for DataJoint, with what has been stored in place of its files."""
+    return row.with_values({name: stored.get((row.index, name)) for name in attributes if name in row.values})
+
+
+def _named(statement: Statement, queries: list[str], stored: Mapping[Slot, Ingested]) -> set[str]:
+    """Return the paths of *stored* that rows name now. What this transaction has inserted it sees, locked or not."""
+    named = statement.keys.paths_by(queries)
+    for name in statement.attributes:
+        left = {value.metadata.path for (_, attribute), value in stored.items() if attribute == name} - named
+        if left:
+            named |= own_paths_among(statement.table, name, sorted(left))
+    return named
+
+
+def _require_named(statement: Statement, row: Row, queries: list[str], stored: Mapping[Slot, Ingested]) -> None:
+    missing = {value.metadata.path for value in stored.values()} - _named(statement, queries, stored)
+    if missing:
+        statement.give_back()
+        raise RowVanishedError(
+            f"{statement.place(row, statement.attributes[0])}: the row was deleted by somebody else while its file was "
+            "stored; nothing was updated. The file stays for a retry, and is reclaimed if there is none"
+        )
+
+
+def _replace(
+    original: Callable[..., None],
+    statement: Statement,
+    rows: list[Row],
+    stored: Mapping[Slot, Ingested],
+    ignore_extra_fields: bool,
+) -> None:
+    """Do what MySQL's ``REPLACE`` does, which PostgreSQL has not: the last row of a key wins, what it omits is reset.
+
+    Rows that are there are updated, not deleted and inserted again, so that others can refer to them.
+    """
+    keys, table, latest = statement.keys, statement.table, _latest(statement, rows)
+    present = keys.present(latest)
+    update = original_of(Table.update1)
+    for row in latest:
+        if row.index in present:
+            values = {**row.values, **{name: stored.get((row.index, name)) for name in statement.attributes}}
+            update(keys.unrestricted, {name: values.get(name) for name in table.heading.names})
+    present &= keys.present(latest)  # what was updated is locked; what others have deleted meanwhile is inserted
+    new = [_ready(row, stored, statement.attributes) for row in latest if row.index not in present]
+    original(table, new, False, False, ignore_extra_fields)
+
+
+def _latest(statement: Statement, rows: list[Row]) -> list[Row]:
+    """Return the last row of each key."""
+    keys = statement.keys
+    return list({keys.of(row) if keys.is_complete(row) else row.index: row for row in rows}.values())
+
+
+def _is_query(rows: Any) -> bool:
+    return isinstance(rows, QueryExpression) or (isinstance(rows, type) and issubclass(rows, QueryExpression))
+
+
+def _is_updatable(table: Any, row: Any) -> bool:
+    """Tell whether DataJoint would carry out the update; if not, it says why itself, before anything is stored."""
+    if not isinstance(row, Mapping) or not set(row).issuperset(table.primary_key):
+        return False
+    if len(table.restriction) or any(name not in table.heading.names for name in row):
+        return False
+    return len(table & {name: row[name] for name in table.primary_key}) == 1
+
+
+def _checked_values(statement: Statement, index: int, row: Any) -> tuple[Any, list[tuple[int, str, str]]]:
+    """Return *row* with its files swapped for what DataJoint can serialise, and what is wrong with it."""
+    try:
+        read = read_rows(statement.table.heading, [row])[0]
+    except Exception:  # noqa: BLE001 - not a row at all: DataJoint says so
+        return row, []
+    errors = _key_errors(statement, read, index)
+    values: dict[str, Any] = {}
+    for name in statement.attributes:
+        if name not in read.values:
+            continue
+        values[name] = None if is_missing(read.values[name]) else Checked()
+        try:
+            _check_value(read.values[name])
+        except DataJointFileError as error:
+            errors.append((index, name, str(error)))
+    return read.with_values(values), errors
+
+
+def _check_value(value: Any) -> None:
+    if not is_missing(value) and not isinstance(value, Staged):
+        as_source(value)
+
+
+def _key_errors(statement: Statement, row: Row, index: int) -> list[tuple[int, str, str]]:
+    if not statement.keys.is_complete(row):
+        return []  # DataJoint says so
+    try:
+        statement.keys.of(row)
+    except DataJointFileError as error:
+        return [(index, statement.table.primary_key[0], str(error))]
+    return []

@@ -1,0 +1,67 @@
+"""DataJoint, and how this package is hooked into it.
+
+With ``cli`` the only importer of ``datajoint``. The hooks wrap ten of DataJoint's functions; every signature is
+checked before the first is replaced, so that an upgrade of DataJoint fails here, by name, and not in the middle of an
+insert. What they rest on is asserted in ``tests/integration/hooks``.
+"""
+
+from __future__ import annotations
+
+import datajoint as dj
+from datajoint import declare as dj_declare
+from datajoint.connection import Connection
+from datajoint.table import Table
+
+from datajoint_file.hooks import codec  # by being imported, it is a codec that DataJoint knows
+from datajoint_file.hooks.patching import Hook
+
+HOOKS = (
+    Hook(Connection, "register", ("self", "schema"), "datajoint_file.hooks.connections:register_schema"),
+    Hook(
+        dj_declare,
+        "prepare_declare",
+        ("definition", "context", "adapter", "table_name", "config"),
+        "datajoint_file.hooks.declare:prepare_declare",
+    ),
+    Hook(Connection, "start_transaction", ("self",), "datajoint_file.journal.commit_outcome:start_transaction"),
+    Hook(Connection, "commit_transaction", ("self",), "datajoint_file.journal.commit_outcome:commit_transaction"),
+    Hook(Connection, "cancel_transaction", ("self",), "datajoint_file.journal.commit_outcome:cancel_transaction"),
+    Hook(Table, "declare", ("self", "context"), "datajoint_file.insert.table_hooks:declare"),
+    Hook(
+        Table,
+        "insert",
+        ("self", "rows", "replace", "skip_duplicates", "ignore_extra_fields", "allow_direct_insert", "chunk_size"),
+        "datajoint_file.insert.table_hooks:insert",
+    ),
+    Hook(
+        Table,
+        "_insert_rows",
+        ("self", "rows", "replace", "skip_duplicates", "ignore_extra_fields"),
+        "datajoint_file.insert.table_hooks:insert_rows",
+    ),
+    Hook(Table, "update1", ("self", "row"), "datajoint_file.insert.table_hooks:update1"),
+    Hook(Table, "validate", ("self", "rows", "ignore_extra_fields"), "datajoint_file.insert.table_hooks:validate"),
+)
+
+
+def install() -> None:
+    """Install the hooks in DataJoint: check every signature, then apply all. Doing it again does nothing.
+
+    Raises
+    ------
+    HostVersionError
+        If a function is not the one this package knows; nothing is hooked then.
+    """
+    for hook in HOOKS:
+        hook.check(dj.__version__)
+    for hook in HOOKS:
+        hook.apply()
+
+
+def uninstall() -> None:
+    """Give DataJoint its own functions back."""
+    for hook in reversed(HOOKS):
+        hook.revert()
+
+
+__all__ = ["HOOKS", "codec", "install", "uninstall"]

@@ -1,0 +1,246 @@
+"""What became of a transaction whose commit was not answered: committed, rolled back, or still open.
+
+The intents of its files tell it: they are gone when it was committed, free when it was rolled back, and locked as long
+as the server has not decided.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from enum import Enum
+from typing import Any
+
+import datajoint as dj
+from datajoint.errors import DataJointError, LostConnectionError
+
+from datajoint_file.errors import OutcomeUnknownError
+from datajoint_file.hooks.attached import Attached
+from datajoint_file.journal.connection_loss import is_lost, mend
+from datajoint_file.journal.intent_table import Intents
+from datajoint_file.journal.journal import Write
+from datajoint_file.journal.path_lookup import paths_among
+from datajoint_file.journal.second_connection import SideConnection, side_of
+
+WAIT_SECONDS = 5.0
+"""How long a commit that was not answered is asked after, before its caller is told that nobody knows."""
+
+
+_IN_ERROR = 3
+"""``PQTRANS_INERROR`` of libpq."""
+
+
+class Outcome(Enum):
+    """What became of a transaction."""
+
+    COMMITTED = "committed"
+    ROLLED_BACK = "rolled back"
+    OPEN = "open"
+
+
+def resolve(error: OutcomeUnknownError, *, connection: Any = None) -> Outcome:
+    """Tell what became of the transaction that *error* is about.
+
+    One look at the database, on a connection of its own. The answer ``OPEN`` is not final: the server has not noticed
+    yet that its client is gone, or is still busy. Ask again.
+
+    Parameters
+    ----------
+    error : OutcomeUnknownError
+        What the insert, or the commit, has raised. It can have been pickled in between.
+    connection : datajoint.Connection or datajoint.Instance, optional
+        A connection to the same server; DataJoint's default connection if not given.
+
+    Returns
+    -------
+    Outcome
+        ``COMMITTED``: the rows are there. ``ROLLED_BACK``: none of them is; insert again, and what is still stored is
+        not sent again. ``OPEN``: nobody knows yet.
+
+    Examples
+    --------
+    >>> try:
+    ...     Recording.insert1({"subject_id": 1, "raw_data": "recording.dat"})
+    ... except OutcomeUnknownError as error:
+    ...     outcome = datajoint_file.resolve(error)  # doctest: +SKIP
+    """
+    connection = dj.conn() if connection is None else getattr(connection, "connection", connection)
+    return outcome_of(error.writes, connection)
+
+
+def outcome_of(writes: Sequence[Write], connection: Any) -> Outcome:
+    """Return what became of the transaction that claimed *writes*.
+
+    Where there are no intents to ask, a row that is there proves that it was committed, and nothing proves more.
+    """
+    side = side_of(connection)
+    noted = [write for write in writes if write.number]
+    if not noted:
+        return Outcome.COMMITTED if _have_rows(writes, side) else Outcome.OPEN
+    found = {_outcome_in(Intents(side, schema), noted) for schema in {write.schema for write in noted}}
+    return next((outcome for outcome in (Outcome.COMMITTED, Outcome.OPEN) if outcome in found), Outcome.ROLLED_BACK)
+
+
+def _outcome_in(intents: Intents, writes: Sequence[Write]) -> Outcome:
+    """Ask the intents of one schema. All share the transaction's fate, but those before a savepoint it went back to."""
+    numbers = {write.number for write in writes if write.schema == intents.schema}
+    unlocked = intents.unlocked(sorted(numbers))  # asked first: what is committed in between is then not there
+    if numbers - intents.present(sorted(numbers)):
+        return Outcome.COMMITTED
+    return Outcome.ROLLED_BACK if unlocked else Outcome.OPEN
+
+
+def _have_rows(writes: Sequence[Write], side: SideConnection) -> bool:
+    places = {(write.schema, write.table_name, write.attribute) for write in writes}
+    return any(
+        paths_among(side, *place, [write.path for write in writes if _place_of(write) == place]) for place in places
+    )
+
+
+def _place_of(write: Write) -> tuple[str, str, str]:
+    return write.schema, write.table_name, write.attribute
+
+
+class Claims:
+    """The files claimed in the transaction that is open on a connection.
+
+    Attributes
+    ----------
+    writes : tuple of Write
+        Which.
+    is_used : bool
+        Whether files have ever been inserted through the connection. If not, nothing of it concerns us.
+    """
+
+    def __init__(self, connection: Any) -> None:
+        self.writes: tuple[Write, ...] = ()
+        self.is_used = False
+        self._is_known = False
+
+    def begin(self, *, is_known: bool) -> None:
+        """Nothing has been claimed so far, in a transaction that DataJoint knows of, or in another one, or in none."""
+        self.writes, self._is_known = (), is_known
+
+    def add(self, writes: tuple[Write, ...]) -> None:
+        """Take note of what has been claimed.
+
+        In a transaction that was opened by SQL of the user's own only the last statement's: those before may belong to
+        another, which ended unnoticed.
+        """
+        self.writes = (*self.writes, *writes) if self._is_known else writes
+
+
+def claims_of(connection: Any) -> Claims:
+    """Return what has been claimed in the transaction of *connection*."""
+    return _claims.of(connection)
+
+
+_claims = Attached(Claims)
+
+
+def start_transaction(original: Callable[[Any], None], connection: Any) -> None:
+    """Let DataJoint start a transaction, in which nothing has been claimed yet."""
+    original(connection)
+    claims_of(connection).begin(is_known=True)
+
+
+def commit_transaction(original: Callable[[Any], None], connection: Any) -> None:
+    """Let DataJoint commit; where files were inserted and the reply is lost, find out what happened.
+
+    Raises
+    ------
+    OutcomeUnknownError
+        If the server does not tell within five seconds.
+    LostConnectionError
+        If nothing was committed.
+    """
+    claims = _claims.known(connection)
+    writes = claims.writes if claims else ()
+    if not writes:
+        return original(connection)
+    driver, has_failed = connection._conn, _has_failed(connection)
+    connection._in_transaction = (
+        True  # or DataJoint would commit again, on a new connection, what the user began in SQL
+    )
+    try:
+        original(connection)
+    except Exception as error:
+        if not is_lost(error, driver):
+            raise
+        _recover(connection)
+        claims_of(connection).begin(is_known=False)
+        _raise_unless_committed(writes, connection, error)
+    claims_of(connection).begin(is_known=False)
+    if has_failed:
+        raise DataJointError(
+            f"A statement of this transaction had failed, so PostgreSQL has rolled it back: none of its {len(writes)} "
+            "files was inserted. Insert again; what is stored is not sent again"
+        )
+    return None
+
+
+def _has_failed(connection: Any) -> bool:
+    """Tell whether a commit is going to be a rollback, which PostgreSQL does without saying so."""
+    is_postgresql = connection.adapter.backend == "postgresql"
+    return is_postgresql and bool(connection._conn.get_transaction_status() == _IN_ERROR)
+
+
+def cancel_transaction(original: Callable[[Any], None], connection: Any) -> None:
+    """Let DataJoint roll back; where files were inserted and the connection is lost, the server has done it.
+
+    PostgreSQL's connection would stay dead otherwise, and hide the error that the transaction is rolled back for.
+    """
+    claims = _claims.known(connection)
+    if claims is None or not claims.is_used:
+        return original(connection)
+    claims.begin(is_known=False)
+    driver = connection._conn
+    try:
+        original(connection)
+    except Exception as error:
+        if not is_lost(error, driver):
+            raise
+        _recover(connection)
+    return None
+
+
+def _recover(connection: Any) -> None:
+    """Connect again, if that is possible; if not, the next statement says so."""
+    connection._in_transaction = False
+    with suppress(Exception):
+        mend(connection)
+
+
+def _raise_unless_committed(writes: Sequence[Write], connection: Any, error: Exception) -> None:
+    outcome, reason = _settled(writes, connection)
+    if outcome is Outcome.ROLLED_BACK:
+        raise LostConnectionError(
+            f"The connection was lost during a commit, and the server has rolled back: none of the {len(writes)} files "
+            "was inserted. Insert again; what is stored is not sent again"
+        ) from error
+    if outcome is Outcome.OPEN:
+        unknown = OutcomeUnknownError(
+            f"The connection was lost during a commit, and whether it happened is not known yet ({reason}). Nothing "
+            f"was deleted. datajoint_file.resolve(error) tells it later for these {len(writes)} files: "
+            f"{', '.join(write.write_id for write in writes[:3])}{', …' if len(writes) > 3 else ''}. Do not insert "
+            "again before"
+        )
+        unknown.writes = tuple(writes)
+        raise unknown from error
+
+
+def _settled(writes: Sequence[Write], connection: Any) -> tuple[Outcome, str]:
+    """Ask until the server has decided, or for `WAIT_SECONDS`; say why there is no answer."""
+    is_noted = any(write.number for write in writes)
+    reason = "its transaction is still open" if is_noted else "it has no intents to ask, and its rows are not there yet"
+    deadline, pause = time.monotonic() + WAIT_SECONDS, 0.02
+    while True:
+        try:
+            outcome = outcome_of(writes, connection)
+        except Exception as error:  # noqa: BLE001 - no answer, whatever the reason
+            outcome, reason = Outcome.OPEN, f"the database cannot be asked: {error}"
+        if outcome is not Outcome.OPEN or time.monotonic() > deadline:
+            return outcome, reason
+        time.sleep(pause)
+        pause = min(2 * pause, 0.5)

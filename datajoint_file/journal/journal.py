@@ -1,0 +1,421 @@
+"""The journal of intents: who owns an object until its row is committed.
+
+A file's intent is noted before its first byte is sent, and deleted in the transaction that inserts its row. So it is
+gone when the row can be seen; it is there and locked while that transaction is open, wherever that ends; and it is
+there and free when the transaction was rolled back, or its process died. No other proof is ever needed, or taken.
+
+This is the writers' side. They delete no objects; what is left behind is adopted by a retry, or reclaimed by the
+collector.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import secrets
+import threading
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from datajoint.errors import AccessError, LostConnectionError, MissingTableError
+
+from datajoint_file.errors import DataJointFileError, JournalWarning, LeaseLostError
+from datajoint_file.hooks.attached import Attached
+from datajoint_file.journal.intent_table import BEGUN, MAX_ROWS, STORED, Intent, Intents, parts
+from datajoint_file.journal.second_connection import Rows, side_of
+from datajoint_file.model.metadata import FileMetadata
+from datajoint_file.model.object_keys import is_made_for, key_digest
+from datajoint_file.pipeline.pipeline import Upload
+
+LEASE_SECONDS = 120.0
+"""How long an intent is its writer's alone while bytes move; renewed meanwhile."""
+
+STORED_LEASE_SECONDS = 10.0
+"""How long after that: it covers the gap to the claim, which locks it. Other processes adopt it afterwards."""
+
+_IN_TRANSACTION = 1
+"""``SERVER_STATUS_IN_TRANS`` of the MySQL protocol."""
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One file on its way into one row: what its intent is found by. Picklable.
+
+    Parameters
+    ----------
+    schema : str
+        The schema, whose table ``~file_intent`` has the intent.
+    number : int
+        The number of the intent there; 0 if there is none, or none that tells what became of the row.
+    write_id : str
+        What is unique in the object's key.
+    holder : str
+        Who may claim it, as the writer knows it: when another has taken over, the claim finds nothing.
+    table_name : str
+        The table that the row belongs to, as the database calls it.
+    attribute : str
+        The attribute.
+    path : str
+        The object key.
+    """
+
+    schema: str
+    number: int
+    write_id: str
+    holder: str
+    table_name: str
+    attribute: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object that an earlier insert into the same place has left behind.
+
+    Parameters
+    ----------
+    number : int
+        The number of its intent.
+    write_id : str
+        What is unique in its key.
+    metadata : FileMetadata
+        What its row would have recorded.
+    """
+
+    number: int
+    write_id: str
+    metadata: FileMetadata
+
+
+class Journal:
+    """The intents of one schema, as a writer on one connection of DataJoint's uses them.
+
+    Parameters
+    ----------
+    connection : datajoint.Connection
+        The user's connection, which claims.
+    schema : str
+        The schema.
+    """
+
+    def __init__(self, connection: Any, schema: str) -> None:
+        self.connection = connection
+        self.schema = schema
+        self.intents = Intents(side_of(connection), schema)
+        self.owner = _owners.of(connection)
+
+    def begin(self, table_name: str, uploads: Sequence[Upload]) -> Entries:
+        """Note what is going to be stored, before the first byte is.
+
+        One round trip for 5,000 files. Where the table cannot be made or used, a `JournalWarning` says what is lost.
+        """
+        entries = Entries(self, f"{self.owner.name()}-{next(self.owner.counter)}")
+        for start in range(0, len(uploads), MAX_ROWS):
+            some = uploads[start : start + MAX_ROWS]
+            if not self._try(lambda some=some: entries.begin(table_name, some)):  # type: ignore[misc]
+                entries.go_without(table_name, uploads[start:])
+                break
+        return entries
+
+    def ensure(self) -> bool:
+        """Make the table, unless it is there. Tell whether it is; a `JournalWarning` says why not."""
+        return self._try(self.intents.create)
+
+    def _try(self, action: Callable[[], object]) -> bool:
+        """Do *action*, having looked once whether this user may; the table is made if it is not there."""
+        usable = self.owner.usable()
+        try:
+            try:
+                if self.schema not in usable:
+                    self.owner.learn(self.connection)
+                    self.intents.require_rights()
+                action()
+            except MissingTableError:
+                self.intents.create()
+                action()
+        except (AccessError, PermissionError) as error:
+            reason = " ".join(str(part) for part in error.args[:2]).strip()
+            warnings.warn(_NO_JOURNAL.format(schema=self.schema, reason=reason), JournalWarning, stacklevel=8)
+            return False
+        usable.add(self.schema)
+        return True
+
+
+class Entries:
+    """The intents of one statement.
+
+    Parameters
+    ----------
+    journal : Journal
+        Where they are.
+    holder : str
+        A name that no other statement has.
+    """
+
+    def __init__(self, journal: Journal, holder: str) -> None:
+        self.holder = holder
+        self._journal = journal
+        self._intents = journal.intents
+        self._noted: dict[str, tuple[int, Intent]] = {}
+        self._stored: dict[tuple[str, str], list[Stored]] = {}
+        self._finished: dict[str, FileMetadata] = {}
+        self._lock = threading.Lock()
+        self._ready: dict[str, tuple[Write, Intent]] = {}
+        self._claims: set[int] = set()
+
+    def begin(self, table_name: str, uploads: Sequence[Upload]) -> None:
+        """Insert the intents of *uploads*, and learn what was stored for their places before."""
+        intents = [_intent_of(upload, table_name) for upload in uploads]
+        numbers, stored = self._intents.begin(intents, self.holder, LEASE_SECONDS)
+        for number, intent in zip(numbers, intents, strict=True):
+            self._noted[intent.path] = (number, intent)
+        self._remember(stored)
+
+    def go_without(self, table_name: str, uploads: Sequence[Upload]) -> None:
+        """Let *uploads* go on without intents."""
+        for upload in uploads:
+            self._noted[upload.key] = (0, _intent_of(upload, table_name))
+
+    def _remember(self, stored: Rows) -> None:
+        for number, attribute, digest, write_id, metadata in stored:
+            try:
+                described = FileMetadata.from_json(json.loads(metadata))
+            except (DataJointFileError, ValueError, TypeError):
+                continue  # not written by us, or by a newer version: nothing to build on
+            if not is_made_for(described.path, described.project, digest, write_id):
+                continue
+            self._stored.setdefault((attribute, digest), []).append(Stored(int(number), write_id, described))
+
+    def adopt(self, upload: Upload, accept: Callable[[FileMetadata], FileMetadata | None]) -> FileMetadata | None:
+        """Take over an object that an earlier insert left for the same place, if *accept* finds it to be the same file.
+
+        Parameters
+        ----------
+        upload : Upload
+            What would have to be sent otherwise.
+        accept : callable
+            Given what is stored; returns what the row is to record, or None.
+        """
+        if not self._stored:
+            return None
+        place = (upload.place.attribute, key_digest(upload.place.key))
+        for stored in self._stored.pop(place, ()):
+            metadata = accept(stored.metadata)
+            if metadata is not None and self._take_over(upload, stored, metadata):
+                self.finished(metadata)
+                return metadata
+        return None
+
+    def _take_over(self, upload: Upload, stored: Stored, metadata: FileMetadata) -> bool:
+        """Let the intent of *upload*, of which nothing has been stored, be about the object that is stored."""
+        number, intent = self._noted[upload.key]
+        row = json.dumps(metadata.to_json())
+        intent = replace(intent, write_id=stored.write_id, path=metadata.path, size=metadata.size, metadata=row)
+        if not self._intents.take_over(stored.number, number, intent, self.holder, LEASE_SECONDS):
+            return False
+        del self._noted[upload.key]
+        self._noted[intent.path] = (number, intent)
+        return True
+
+    def finished(self, metadata: FileMetadata) -> None:
+        """Take note that an object is complete. From any thread; sent to the database by `flush`."""
+        with self._lock:
+            self._finished[metadata.path] = metadata
+
+    def flush(self) -> None:
+        """Tell the database what is complete, so that it can be adopted should this process die."""
+        with self._lock:
+            finished = dict(self._finished)
+        rows = {path: json.dumps(metadata.to_json()) for path, metadata in finished.items()}
+        numbered = {number: row for path, row in rows.items() if (number := self._noted[path][0])}
+        for numbers in parts(list(numbered)):
+            self._store({number: numbered[number] for number in numbers})
+        for path, metadata in finished.items():
+            self._settle(*self._noted[path], metadata.size, rows[path])
+        with self._lock:  # only now: what could not be told is told the next time
+            for path in finished:
+                del self._finished[path]
+
+    def _store(self, rows: dict[int, str]) -> None:
+        try:
+            self._intents.store(rows, self.holder, STORED_LEASE_SECONDS)
+        except LostConnectionError:  # saying it twice does no harm
+            self._intents.store(rows, self.holder, STORED_LEASE_SECONDS)
+
+    def _settle(self, number: int, intent: Intent, size: int, row: str) -> None:
+        write_id, path, table, attribute = intent.write_id, intent.path, intent.table_name, intent.attribute
+        write = Write(self._intents.schema, number, write_id, self.holder, table, attribute, path)
+        self._ready[path] = (write, Intent(write_id, path, table, attribute, intent.key_digest, size, STORED, row))
+
+    def try_to_flush(self) -> None:
+        """Flush, if the database can be reached: for a retry. It is called when something has failed already."""
+        with suppress(Exception):
+            self.flush()
+
+    def renew(self) -> None:
+        """Keep the leases of all that is not complete, or not yet claimed."""
+        numbers = [number for number, _ in list(self._noted.values()) if number]
+        self._intents.renew(numbers, self.holder, LEASE_SECONDS)
+
+    def add(self, write: Write, metadata: FileMetadata, table_name: str, attribute: str, digest: str) -> None:
+        """Include an object that was staged before this statement."""
+        size, row = metadata.size, json.dumps(metadata.to_json())
+        stored = Intent(write.write_id, metadata.path, table_name, attribute, digest, size, STORED, row)
+        self._ready[metadata.path] = (write, stored)
+
+    def write_of(self, path: str) -> Write | None:
+        """Return how the intent of the object *path* is found; None if there is none."""
+        write, _ = self._ready.get(path, (None, None))
+        return write
+
+    def claim(self, *, is_own: bool, claimed: Iterable[Write] = ()) -> tuple[Write, ...]:
+        """Delete the intents in the transaction that is open, and which inserts their rows next.
+
+        Parameters
+        ----------
+        is_own : bool
+            The transaction has just been opened for this, and has read nothing yet.
+        claimed : iterable of Write
+            What has been claimed in the same transaction before.
+
+        Raises
+        ------
+        LeaseLostError
+            If not all of them were there and ours: their objects may be gone. No row may be inserted then.
+        """
+        writes = {write.number: write for write, _ in self._ready.values() if write.number}
+        unknown = [write for write, _ in self._ready.values() if not write.number]
+        before = {write.number for write in claimed if write.schema == self._intents.schema}
+        for numbers in parts(list(writes)):
+            holders = sorted({writes[number].holder for number in numbers})
+            missing, outside = self._claimed(numbers, holders, before, is_own=is_own)
+            self._claims |= set(numbers) - missing
+            if missing:
+                self._refuse([writes[number].write_id for number in missing], len(writes))
+            unknown += [replace(writes.pop(number), number=0) for number in outside]
+        return (*writes.values(), *unknown)
+
+    def _claimed(
+        self, numbers: Sequence[int], holders: Sequence[str], before: set[int], *, is_own: bool
+    ) -> tuple[set[int], set[int]]:
+        """Delete *numbers* and return those that could not be, and those that were, but not in the transaction."""
+        connection = self._journal.connection
+        if self._intents.is_mysql and not is_own and self._journal.owner.has_snapshots:
+            return self._claimed_outside(set(numbers), holders)
+        sql, args = self._intents.delete_sql(numbers, holders, only_read_committed=not is_own)
+        cursor = connection.query(sql, args, reconnect=False)
+        if self._intents.is_mysql:
+            self._require_transaction(numbers)
+            # What was deleted just now is still there for others, until the transaction ends.
+            held = set(numbers) if cursor.rowcount == len(numbers) else self._intents.held(numbers, holders) - before
+            return set(numbers) - held, set()
+        missing = set(numbers) - {int(row[0]) for row in cursor.fetchall()}
+        is_snapshot = bool(missing) and not is_own and _isolation_of(connection) != "read committed"
+        return self._claimed_outside(missing, holders) if is_snapshot else (missing, set())
+
+    def _require_transaction(self, numbers: Sequence[int]) -> None:
+        """Raise if there is no transaction after all: MySQL ends one at a deadlock, and says so only in that error."""
+        if self._journal.connection._conn.server_status & _IN_TRANSACTION:
+            return
+        back = [intent for write, intent in self._ready.values() if write.number in set(numbers)]
+        sql, args = self._intents.insert_sql(back, self.holder, 0.0)
+        self._intents.side.execute(sql, args)
+        raise LostConnectionError(
+            "The server has rolled the transaction back, as it does at a deadlock: nothing of it was inserted. Begin "
+            "it again; what is stored is not sent again"
+        )
+
+    def _claimed_outside(self, numbers: set[int], holders: Sequence[str]) -> tuple[set[int], set[int]]:
+        """Delete intents for good that the user's transaction cannot: it looks at a time before they were made."""
+        warnings.warn(_SNAPSHOT.format(schema=self._journal.schema), JournalWarning, stacklevel=8)
+        held = self._intents.held(sorted(numbers), holders)
+        if held:
+            sql, args = self._intents.delete_sql(sorted(held), holders)
+            if self._intents.side.execute(sql, args) != len(held):
+                return numbers, set()
+        return numbers - held, held
+
+    def _refuse(self, lost: Sequence[str], count: int) -> None:
+        self.give_back(())
+        shown = ", ".join(sorted(lost)[:3]) + (", …" if len(lost) > 3 else "")
+        raise LeaseLostError(
+            f"{len(lost)} of {count} uploaded files ({shown}) are not this insert's any more: it was suspended for "
+            "long and the collector has given them up, another insert of the same rows has taken them over, or they "
+            "were inserted before. No row was inserted. Insert again: what is still stored is not sent again"
+        )
+
+    def give_back(self, kept: Iterable[str]) -> None:
+        """Insert the claimed intents again, in the user's transaction, of all objects but *kept*: no row names them.
+
+        Where the transaction is over, they are there already. Doing it again does nothing.
+
+        Raises
+        ------
+        DataJointError
+            What the database says.
+        """
+        kept = set(kept)
+        entries = [entry for path, entry in self._ready.items() if path not in kept]
+        back = {write.number: intent for write, intent in entries if write.number in self._claims}
+        self._claims -= set(back)
+        query = self._journal.connection.query
+        for numbers in parts(list(back)):
+            sql, args = self._intents.visible_sql(numbers)
+            visible = {int(row[0]) for row in query(sql, args, reconnect=False).fetchall()}
+            intents = [back[number] for number in numbers if number not in visible]
+            if intents:
+                sql, args = self._intents.insert_sql(intents, self.holder, 0.0)
+                query(sql, args, reconnect=False)
+
+
+def _intent_of(upload: Upload, table_name: str) -> Intent:
+    place = upload.place
+    digest = key_digest(place.key)
+    return Intent(upload.write_id, upload.key, table_name, place.attribute, digest, upload.source.size, BEGUN)
+
+
+def _isolation_of(connection: Any) -> str:
+    return str(connection.query("SHOW transaction_isolation", reconnect=False).fetchone()[0])
+
+
+class _Owner:
+    """What tells the statements of one connection in one process from those of all others."""
+
+    def __init__(self, connection: Any) -> None:
+        self.counter = itertools.count(1)
+        self._names: dict[int, str] = {}
+        self._usable: set[str] = set()
+        self.has_snapshots = False
+
+    def name(self) -> str:
+        """Return 32 hexadecimal characters; a child process has others than its parent."""
+        return self._names.setdefault(os.getpid(), secrets.token_hex(16))
+
+    def learn(self, connection: Any) -> None:
+        """Ask whether MariaDB refuses to change what was changed since a transaction began to read."""
+        if connection.adapter.backend == "mysql" and "mariadb" in connection._conn.get_server_info().lower():
+            found = connection.query("SHOW SESSION VARIABLES LIKE 'innodb_snapshot_isolation'").fetchall()
+            self.has_snapshots = any(row[1] == "ON" for row in found)
+
+    def usable(self) -> set[str]:
+        """Return the schemas whose journal this user is known to have the rights for."""
+        return self._usable
+
+
+_owners = Attached(_Owner)
+
+_NO_JOURNAL = (
+    "the table `~file_intent` of schema {schema} cannot be made or used ({reason}): files are inserted without being "
+    "noted down first. Inserts are as safe, but a retry after a rollback sends its bytes again, and only "
+    "`datajoint-file gc --scan` finds what failed inserts leave. Let the owner of the schema insert one file, or "
+    "grant CREATE there"
+)
+_SNAPSHOT = (
+    "schema {schema}: this transaction looks at a snapshot (REPEATABLE READ, SERIALIZABLE) that may be older than its "
+    "files. The insert is as safe, but should the transaction be rolled back, its files are sent again by a retry, "
+    "and only `datajoint-file gc --scan` finds them. READ COMMITTED, PostgreSQL's default, does not lose that"
+)

@@ -1,0 +1,303 @@
+"""Register schemas in the project's store: which databases hold rows that refer to its objects.
+
+A table ``~file_registry`` in each schema counts epochs, and a mark in the store says the newest; what a collector
+makes of them is decided in `collector.preflight`.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+import warnings
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from datajoint_file.errors import JournalWarning, ObjectExistsError, StorageAccessError, StorageError
+from datajoint_file.journal.intent_table import now
+from datajoint_file.journal.second_connection import SideConnection, side_of
+from datajoint_file.journal.store_marks import Identity, Mark, MarkName, Registration, Registry
+
+TABLE = "~file_registry"
+
+EPOCH_SECONDS = 600
+"""A schema that is written to gets a new epoch after so long: what a restored dump can lack and nobody notices."""
+
+_KEPT_DAYS = 30
+"""Epochs are remembered at least so long after their marks are gone."""
+
+_CREATE = {
+    "mysql": """
+        CREATE TABLE IF NOT EXISTS {table} (
+            project VARCHAR(100) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+            epoch BIGINT NOT NULL,
+            schema_id CHAR(32) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+            token CHAR(32) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+            bumped_at DATETIME(6) NOT NULL,
+            PRIMARY KEY (project, epoch)
+        ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin
+          COMMENT = 'projects that rows of this schema refer to (datajoint-file)'
+    """,
+    "postgresql": """
+        CREATE TABLE IF NOT EXISTS {table} (
+            project VARCHAR(100) NOT NULL,
+            epoch BIGINT NOT NULL,
+            schema_id CHAR(32) NOT NULL,
+            token CHAR(32) NOT NULL,
+            bumped_at TIMESTAMPTZ NOT NULL,
+            PRIMARY KEY (project, epoch)
+        )
+    """,
+}
+
+_AGE = {
+    "mysql": "TIMESTAMPDIFF(SECOND, bumped_at, UTC_TIMESTAMP(6))",
+    "postgresql": "EXTRACT(EPOCH FROM clock_timestamp() - bumped_at)",
+}
+_CLOCK = {
+    "mysql": "DATE_FORMAT(UTC_TIMESTAMP(6), '%Y-%m-%dT%H:%i:%s.%fZ')",
+    "postgresql": """to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')""",
+}
+
+_registered: dict[tuple[object, ...], float] = {}
+"""When each schema was last seen to be registered, by process, server, project and name. Entries of a parent process do
+not count in its children; two threads that find nothing do the same thing twice, which does no harm."""
+
+
+def identity_of(side: SideConnection) -> Identity:
+    """Return which database a connection talks to. The answer outlives restarts, and differs for a restored copy."""
+    if side.backend == "postgresql":
+        sql = "SELECT system_identifier::text, current_database()::text FROM pg_control_system()"
+        server, database = side.query(sql)[0]
+        return Identity(f"postgresql {server}", database)
+    sql = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_uuid', 'server_uid') AND Value <> ''"
+    for _, value in side.query(sql):  # MySQL's, or that of a recent MariaDB
+        return Identity(f"mysql {value}")
+    host, port, directory = side.query("SELECT @@hostname, @@port, @@datadir")[0]
+    return Identity(f"mysql {host}:{port}:{directory}")
+
+
+def register(pipeline: Any, connection: Any, schema: str) -> None:
+    """Make sure that the project's store knows that rows of *schema* may refer to its objects.
+
+    Called before bytes are stored for a schema. Within ten minutes of the last time it does nothing; else it takes a
+    statement and a listing of the marks, and, where the newest is older than ten minutes, a new one.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        The project.
+    connection : datajoint.Connection
+        The connection; its transaction is not touched.
+    schema : str
+        The database schema.
+
+    Raises
+    ------
+    StorageError
+        If the store fails: then nothing could be stored anyway. If the database does, there is a `JournalWarning`.
+    """
+    info = connection.conn_info
+    key = (os.getpid(), info["host"], info["port"], info.get("database_name"), pipeline.settings.digest, schema)
+    if time.monotonic() < _registered.get(key, 0.0):
+        return
+    try:
+        _register(pipeline, side_of(connection), schema)
+    except StorageError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a right that is missing, a lost connection: the insert goes on
+        _warn(f"{schema}: the schema could not be registered in the store ({_text(error)})")
+    _registered[key] = time.monotonic() + EPOCH_SECONDS
+
+
+def _register(pipeline: Any, side: SideConnection, schema: str) -> None:
+    schema = _as_spelled(side, schema)
+    book = RegistryBook(side, schema, pipeline.project)
+    registry = Registry(pipeline.backend, pipeline.project)
+    identity = identity_of(side)
+    try:
+        book.prepare()
+    except Exception as error:  # noqa: BLE001 - most often the right to create tables; the schema is marked anyway
+        _put(registry, Mark(Registration(identity, pipeline.project, schema, ""), 0, "", book.clock()))
+        _warn(f"{schema}: the table {TABLE} could not be made or read ({_text(error)})")
+        return
+    if not refresh(book, registry, identity):
+        _warn(f"{schema}: the store knows epochs of this schema that the database does not: was it restored?")
+
+
+def _as_spelled(side: SideConnection, schema: str) -> str:
+    """Return a schema's name as the server has it: some take capitals for small letters."""
+    found = side.query("SELECT schema_name FROM information_schema.schemata WHERE schema_name = %s", (schema,))
+    return str(found[0][0]) if found else schema
+
+
+def _warn(problem: str) -> None:
+    warnings.warn(
+        f"{problem}. Files are stored as ever; `datajoint-file gc` will refuse until this is settled",
+        JournalWarning,
+        stacklevel=2,
+    )
+
+
+def _text(error: Exception) -> str:
+    return " ".join(str(error.args[0] if error.args else error).split()) or type(error).__name__
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """One row of a registry table.
+
+    Parameters
+    ----------
+    epoch : int
+        Its number.
+    schema_id : str
+        The id of the schema, the same in all rows.
+    token : str
+        Random.
+    age_seconds : float
+        How old it is by the database's clock.
+    """
+
+    epoch: int
+    schema_id: str
+    token: str
+    age_seconds: float
+
+
+class RegistryBook:
+    """The table ``~file_registry`` of a schema, as far as it concerns one project.
+
+    Parameters
+    ----------
+    side : SideConnection
+        The connection to use.
+    schema : str
+        The schema.
+    project : str
+        The project.
+    """
+
+    def __init__(self, side: SideConnection, schema: str, project: str) -> None:
+        self.side = side
+        self.schema = schema
+        self.project = project
+        self._table = side.table(schema, TABLE)
+
+    def prepare(self) -> None:
+        """Create the table and its first row, unless they are there."""
+        rows = self.rows() if self.is_there() else self._created()
+        if not rows:
+            self._insert(1, secrets.token_hex(16))
+
+    def is_there(self) -> bool:
+        """Tell whether the table can be seen."""
+        sql = "SELECT 1 FROM information_schema.tables WHERE table_schema = %s AND table_name = %s"
+        return bool(self.side.query(sql, (self.schema, TABLE)))
+
+    def _created(self) -> list[Epoch]:
+        try:
+            self.side.execute(_CREATE[self.side.backend].format(table=self._table))
+        except Exception:
+            if not self.is_there():  # else two were at it, and PostgreSQL tells the slower one of a duplicate
+                raise
+        return self.rows()
+
+    def rows(self) -> list[Epoch]:
+        """Return the epochs, newest first."""
+        age = _AGE[self.side.backend]
+        found = self.side.query(
+            f"SELECT epoch, schema_id, token, {age} FROM {self._table} WHERE project = %s ORDER BY epoch DESC",
+            (self.project,),
+        )
+        return [Epoch(int(epoch), schema_id, token, float(seconds)) for epoch, schema_id, token, seconds in found]
+
+    def clock(self) -> str:
+        """Return the database's time as text."""
+        return str(self.side.query(f"SELECT {_CLOCK[self.side.backend]}")[0][0])
+
+    def bump(self, last: Epoch) -> None:
+        """Begin a new epoch after *last*, unless somebody else has."""
+        self._insert(last.epoch + 1, last.schema_id)
+
+    def forget(self, kept: Sequence[int]) -> None:
+        """Remove epochs that are a month old and have no mark any more."""
+        epochs = [row.epoch for row in self.rows()[1:] if row.age_seconds > _KEPT_DAYS * 86_400]
+        for epoch in set(epochs) - set(kept):
+            self.side.execute(f"DELETE FROM {self._table} WHERE project = %s AND epoch = %s", (self.project, epoch))
+
+    def _insert(self, epoch: int, schema_id: str) -> None:
+        is_mysql = self.side.backend == "mysql"
+        sql = (
+            f"INSERT {'IGNORE ' if is_mysql else ''}INTO {self._table} (project, epoch, schema_id, token, bumped_at) "
+            f"VALUES (%s, %s, %s, %s, {now(self.side.backend)}){'' if is_mysql else ' ON CONFLICT DO NOTHING'}"
+        )
+        self.side.execute(sql, (self.project, epoch, schema_id, secrets.token_hex(16)))
+
+
+def refresh(book: RegistryBook, registry: Registry, identity: Identity, *, bump: bool = False) -> Mark | None:
+    """Bring the store up to the database: the newest epoch marked, a new one if it is time, older marks removed.
+
+    The database first, then the new mark, then the older ones: wherever this is cut short, the store never knows an
+    epoch that the database does not.
+
+    Parameters
+    ----------
+    book : RegistryBook
+        The schema's table.
+    registry : Registry
+        The marks.
+    identity : Identity
+        The database.
+    bump : bool
+        Begin a new epoch at any rate.
+
+    Returns
+    -------
+    Mark or None
+        The newest mark; None, and nothing is changed, if the store knows epochs that the database does not.
+    """
+    rows = book.rows()
+    who = Registration(identity, book.project, book.schema, rows[0].schema_id)
+    marks = [name for name in _names(registry) if name.registration == who.digest]
+    if not _is_history(marks, book.rows()):
+        return None
+    if bump or rows[0].age_seconds > EPOCH_SECONDS:
+        book.bump(rows[0])
+        rows = book.rows()
+    newest = Mark(who, rows[0].epoch, rows[0].token, book.clock())
+    if not any(name.token == newest.token for name in marks):
+        _put(registry, newest)
+    _remove_older(book, registry, marks, newest)
+    return newest
+
+
+def _names(registry: Registry) -> list[MarkName]:
+    """List the marks, if this user may: a writer need not have the right, the collector has."""
+    try:
+        return registry.names()
+    except StorageAccessError:
+        return []
+
+
+def _is_history(marks: Sequence[MarkName], rows: Sequence[Epoch]) -> bool:
+    known = {(row.epoch, row.token) for row in rows}
+    return all((mark.epoch, mark.token) in known for mark in marks)
+
+
+def _put(registry: Registry, mark: Mark) -> None:
+    with suppress(ObjectExistsError):  # another process was as fast
+        registry.write(mark)
+
+
+def _remove_older(book: RegistryBook, registry: Registry, marks: Sequence[MarkName], newest: Mark) -> None:
+    older = [mark for mark in marks if mark.epoch < newest.epoch]
+    removed = 0
+    with suppress(StorageError):  # a writer need not have the right to delete objects; the collector has
+        for mark in older:
+            registry.remove(mark.key)
+            removed += 1
+    with suppress(Exception):  # tidying: the next one does it
+        book.forget([mark.epoch for mark in older[removed:]])

@@ -1,0 +1,223 @@
+"""A second connection beside the user's, for what must not be part of his transaction: autocommit, and only ours.
+
+It is opened when it is first needed, in each process anew, and again when it was lost while nobody used it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, NoReturn
+
+from datajoint.connection import translate_query_error
+from datajoint.errors import LostConnectionError
+from pymysql.constants import CLIENT
+
+from datajoint_file.hooks.attached import Attached
+from datajoint_file.journal.connection_loss import is_lost
+
+IDLE_SECONDS = 5.0
+"""After so long the connection is tried before it is used: servers close those that are idle."""
+
+LOCK_WAIT_SECONDS = 5
+"""What waits longer for a lock fails. Nothing here has a reason to wait for anybody's transaction."""
+
+Rows = list[tuple[Any, ...]]
+
+_SETTINGS = {
+    "mysql": f"SET SESSION innodb_lock_wait_timeout = {LOCK_WAIT_SECONDS}, lock_wait_timeout = {LOCK_WAIT_SECONDS}, "
+    "wait_timeout = 28800",
+    "postgresql": f"SET lock_timeout = '{LOCK_WAIT_SECONDS}s'; "
+    "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'; "
+    "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE",
+}
+
+
+class SideConnection:
+    """A second connection to the server, database and user of a connection of DataJoint's.
+
+    Safe to use from several threads, one statement after the other; a child process opens its own.
+
+    Parameters
+    ----------
+    connection : datajoint.Connection
+        The user's connection. It is only asked how to reach the server.
+    """
+
+    def __init__(self, connection: Any) -> None:
+        self.adapter = connection.adapter
+        self._connect = _connector(connection)
+        self._sessions: dict[int, _Session] = {}
+
+    def __repr__(self) -> str:
+        return f"SideConnection({self.backend})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a connection to a database is not pickled: connect again in the other process")
+
+    @property
+    def backend(self) -> str:
+        """``mysql`` (also for MariaDB) or ``postgresql``."""
+        return str(self.adapter.backend)
+
+    def table(self, schema: str, name: str) -> str:
+        """Return the quoted name of a table."""
+        return f"{quoted(self.backend, schema)}.{quoted(self.backend, name)}"
+
+    def execute(self, sql: str, args: Sequence[Any] = ()) -> int:
+        """Run one statement and return how many rows it concerned."""
+        with self._cursor(sql, args) as cursor:
+            return int(cursor.rowcount)
+
+    def query(self, sql: str, args: Sequence[Any] = ()) -> Rows:
+        """Run one statement and return the rows that it gives."""
+        with self._cursor(sql, args) as cursor:
+            return list(cursor.fetchall())
+
+    def query_many(self, sql: str, args: Sequence[Any] = ()) -> list[Rows]:
+        """Run statements, sent together and separated by semicolons; MySQL gives all results, PostgreSQL the last."""
+        results = []
+        with self._cursor(sql, args) as cursor:
+            while True:
+                results.append(list(cursor.fetchall()) if cursor.description else [])
+                if self.backend == "postgresql" or not cursor.nextset():
+                    return results
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Run the statements of the block in one transaction; an error rolls it back."""
+        session = self._session()
+        with session.lock:
+            self.execute(self.adapter.start_transaction_sql())
+            session.has_transaction = True
+            try:
+                yield
+            except BaseException:
+                with suppress(Exception):
+                    self.execute(self.adapter.rollback_sql())
+                raise
+            else:
+                self.execute(self.adapter.commit_sql())
+            finally:
+                session.has_transaction = False
+
+    def close(self) -> None:
+        """Close this process's connection; the next statement opens another."""
+        session = self._sessions.pop(os.getpid(), None)
+        if session is not None and session.driver is not None:
+            with suppress(Exception):
+                session.driver.close()
+
+    @contextmanager
+    def _cursor(self, sql: str, args: Sequence[Any]) -> Iterator[Any]:
+        session = self._session()
+        with session.lock:
+            cursor = self.adapter.get_cursor(self._driver(session))
+            try:
+                cursor.execute(sql, args or None)
+                yield cursor
+            except Exception as error:
+                translated = translate_query_error(error, sql, self.adapter)
+                if is_lost(error, session.driver) or is_lost(translated, session.driver):
+                    self._forget(session)
+                    raise LostConnectionError(f"the second connection to the database was lost: {error}") from error
+                raise translated from error
+            except BaseException:
+                self._forget(session)  # interrupted between a question and its answer: the next would get this one
+                raise
+            finally:
+                with suppress(Exception):
+                    cursor.close()
+            session.used = time.monotonic()
+
+    def _session(self) -> _Session:
+        """Return this process's session. Those of a parent stay where they are: closing them would say goodbye."""
+        return self._sessions.get(os.getpid()) or self._sessions.setdefault(os.getpid(), _Session())
+
+    def _driver(self, session: _Session) -> Any:
+        if session.has_transaction:
+            if session.driver is None:
+                raise LostConnectionError("the second connection to the database was lost during a transaction")
+            return session.driver
+        is_idle = session.driver is not None and time.monotonic() - session.used > IDLE_SECONDS
+        if is_idle and not self.adapter.ping(session.driver):
+            self._forget(session)
+        if session.driver is None:
+            session.driver = self._connect()
+            session.used = time.monotonic()
+        return session.driver
+
+    def _forget(self, session: _Session) -> None:
+        driver, session.driver = session.driver, None
+        with suppress(Exception):
+            driver.close() if self.backend == "postgresql" else driver._force_close()
+
+
+class _Session:
+    """The driver's connection of one process."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.driver: Any = None
+        self.used = 0.0
+        self.has_transaction = False
+
+
+def side_of(connection: Any) -> SideConnection:
+    """Return the second connection that belongs to *connection*. It is opened by the first statement."""
+    return _sides.of(connection)
+
+
+def quoted(backend: str, name: str) -> str:
+    """Return a name quoted for SQL. DataJoint's own quoting takes for granted that no name holds a quote."""
+    quote = '"' if backend == "postgresql" else "`"
+    return f"{quote}{name.replace(quote, 2 * quote)}{quote}"
+
+
+def _connector(connection: Any) -> Callable[[], Any]:
+    """Return what opens another connection like *connection*. A function, for its secrets show in no listing."""
+    adapter, info = connection.adapter, connection.conn_info
+    charset = connection._config["connection.charset"]
+    use_tls = info.get("ssl") if _is_encrypted(connection._conn, adapter.backend) else False
+    database = {"dbname": info["database_name"]} if info.get("database_name") else {}
+
+    def connect() -> Any:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*deprecated.*")  # of arguments that DataJoint gives to PyMySQL
+            driver = adapter.connect(
+                host=info["host"],
+                port=info["port"],
+                user=info["user"],
+                password=info["passwd"],
+                charset=charset,
+                use_tls=use_tls,
+                **database,
+            )
+        if adapter.backend == "mysql":
+            _allow_many_statements(driver)
+        with adapter.get_cursor(driver) as cursor:
+            cursor.execute(_SETTINGS[adapter.backend])
+        return driver
+
+    return connect
+
+
+def _is_encrypted(driver: Any, backend: str) -> bool:
+    """Tell whether the user's connection is: DataJoint may have fallen back to one that is not, and says so, once."""
+    if backend == "postgresql":
+        return bool(driver.info.ssl_in_use)
+    return bool(getattr(driver, "_secure", False))
+
+
+def _allow_many_statements(driver: Any) -> None:
+    """Connect again, saying so to the server: DataJoint's adapter leaves no room for it."""
+    driver.close()
+    driver.client_flag |= CLIENT.MULTI_STATEMENTS
+    driver.connect()
+
+
+_sides = Attached(SideConnection)

@@ -1,0 +1,288 @@
+"""Marks: small objects in a project's store that say which schemas of which databases use it.
+
+They are what tells a collector that it does not see all references: on a cloned database, after a dump was restored,
+or where another server writes to the same project. What follows from them is decided in `preflight`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+from base64 import b32encode
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from datajoint_file.errors import MetadataError, ObjectNotFoundError, StorageError, brief
+from datajoint_file.model.key_parsing import REGISTRY
+from datajoint_file.storage.backend import StorageBackend
+
+FORMAT = 1
+"""The newest form of a mark that this version understands."""
+
+_MAX_BYTES = 64 * 1024
+_ATTEMPTS = 5
+_TEXTS = ("server", "database", "project", "schema", "schema_id", "token", "written")
+_NAME = re.compile(r"(?P<registration>[a-z2-7]{26})-(?P<epoch>\d{10})-(?P<token>[0-9a-f]{0,32})\.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which database a connection talks to.
+
+    Parameters
+    ----------
+    server : str
+        What the server calls itself: kind and unique id.
+    database : str
+        The database within the server; empty for MySQL, which has one namespace.
+    """
+
+    server: str
+    database: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.server}, database {self.database}" if self.database else self.server
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """One schema of one database that uses the project.
+
+    Parameters
+    ----------
+    identity : Identity
+        The database.
+    project : str
+        The project's name, with which the paths in its rows begin.
+    schema : str
+        The schema's name.
+    schema_id : str
+        Random, made with the schema's registry table; empty where that table could not be made.
+    """
+
+    identity: Identity
+    project: str
+    schema: str
+    schema_id: str
+
+    @property
+    def digest(self) -> str:
+        """26 characters that stand for it in names of marks."""
+        parts = [self.identity.server, self.identity.database, self.project, self.schema, self.schema_id]
+        return b32encode(hashlib.sha256(json.dumps(parts).encode()).digest()).decode().lower()[:26]
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One mark: that a schema uses the project, as of an epoch.
+
+    Parameters
+    ----------
+    registration : Registration
+        Who.
+    epoch : int
+        Counts the marks of a registration; a database that was restored from a dump knows only old ones.
+    token : str
+        Random, for each epoch; the database has it too, so that one history is told from another.
+    written : str
+        When, by the database's clock: ISO 8601, UTC.
+    """
+
+    registration: Registration
+    epoch: int
+    token: str
+    written: str
+
+    @property
+    def name(self) -> str:
+        """The name of the mark's object: no two marks share one."""
+        return f"{self.registration.digest}-{self.epoch:010d}-{self.token}.json"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the mark's content. It holds no secret."""
+        who = self.registration
+        return {
+            "format": FORMAT,
+            **asdict(who.identity),
+            "project": who.project,
+            "schema": who.schema,
+            "schema_id": who.schema_id,
+            "epoch": self.epoch,
+            "token": self.token,
+            "written": self.written,
+        }
+
+    @classmethod
+    def from_json(cls, text: bytes, name: str) -> Mark:
+        """Read a mark, which may have been written by anyone.
+
+        Raises
+        ------
+        MetadataError
+            If it is not what its name says, or is of a newer format.
+        """
+        row = _parsed(text)
+        if is_newer(row):
+            raise MetadataError(f"its format is {brief(row['format'])}, newer than format {FORMAT} of this version")
+        if row.get("format") != FORMAT:
+            raise MetadataError(f"its format is {brief(row.get('format'))}")
+        texts = {field: _text(row, field) for field in _TEXTS}
+        epoch = row.get("epoch")
+        if isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 0:
+            raise MetadataError(f"its epoch is {brief(epoch)}")
+        identity = Identity(texts["server"], texts["database"])
+        who = Registration(identity, texts["project"], texts["schema"], texts["schema_id"])
+        mark = cls(who, epoch, texts["token"], texts["written"])
+        if mark.name != name:
+            raise MetadataError("its content is not what its name says: it was changed")
+        return mark
+
+
+@dataclass(frozen=True, slots=True)
+class BadMark:
+    """Something among the marks that is none.
+
+    Parameters
+    ----------
+    key : str
+        Its object key.
+    problem : str
+        What is wrong with it.
+    is_newer : bool
+        It seems to be of a newer version of this package.
+    """
+
+    key: str
+    problem: str
+    is_newer: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MarkName:
+    """What the name of a mark tells without reading it.
+
+    Parameters
+    ----------
+    key : str
+        The mark's object key.
+    registration : str
+        The digest of its registration.
+    epoch : int
+        Its epoch.
+    token : str
+        Its token.
+    """
+
+    key: str
+    registration: str
+    epoch: int
+    token: str
+
+
+def is_newer(row: dict[str, Any]) -> bool:
+    """Tell whether *row* says that a newer version of this package has written it."""
+    version = row.get("format")
+    return isinstance(version, int) and not isinstance(version, bool) and version > FORMAT
+
+
+def _parsed(text: bytes) -> dict[str, Any]:
+    try:
+        row = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise MetadataError(f"it is no JSON ({error})") from error
+    if not isinstance(row, dict):
+        raise MetadataError("it is no JSON object")
+    return row
+
+
+def _text(row: dict[str, Any], field: str) -> str:
+    value = row.get(field)
+    if not isinstance(value, str) or not value.isprintable() or len(value) > 1024:
+        raise MetadataError(f"its {field} is {brief(value)}")
+    return value
+
+
+class Registry:
+    """The marks of one project.
+
+    Parameters
+    ----------
+    backend : StorageBackend
+        The project's store.
+    project : str
+        Its name.
+    """
+
+    def __init__(self, backend: StorageBackend, project: str) -> None:
+        self._backend = backend
+        self._prefix = f"{project}/{REGISTRY}"
+
+    def names(self) -> list[MarkName]:
+        """List the marks by name. One request for up to a thousand of them."""
+        return [name for name in map(_name_of, self._keys()) if name is not None]
+
+    def read(self) -> tuple[list[Mark], list[BadMark]]:
+        """Read the marks, and tell what else there is.
+
+        Raises
+        ------
+        StorageError
+            If the store cannot be read, or marks keep vanishing while they are.
+        """
+        for _ in range(_ATTEMPTS):
+            found = [self._read(key) for key in self._keys()]
+            if None not in found:  # else a newer one took its place since the listing, which may not have it
+                marks = [mark for mark in found if isinstance(mark, Mark)]
+                return marks, [bad for bad in found if isinstance(bad, BadMark)]
+        raise StorageError(f"{self._prefix}: marks vanish while they are read; try again")
+
+    def key_of(self, mark: Mark) -> str:
+        """Return the object key of a mark."""
+        return f"{self._prefix}/{mark.name}"
+
+    def write(self, mark: Mark) -> None:
+        """Write a mark."""
+        content = json.dumps(mark.to_json(), indent=1).encode()
+        self._backend.upload(self.key_of(mark), io.BytesIO(content), len(content))
+
+    def remove(self, key: str) -> None:
+        """Remove a mark; nothing else is removed through this.
+
+        Raises
+        ------
+        ValueError
+            If *key* is not below the registry.
+        """
+        if not key.startswith(f"{self._prefix}/"):
+            raise ValueError(f"{key} is not the key of a mark")
+        self._backend.delete(key)
+
+    def _keys(self) -> Iterator[str]:
+        for found in self._backend.list(self._prefix):
+            yield found.key
+
+    def _read(self, key: str) -> Mark | BadMark | None:
+        try:
+            with self._backend.open(key) as file:
+                text = file.read(_MAX_BYTES)
+        except ObjectNotFoundError:
+            return None
+        try:
+            return Mark.from_json(text, key.rpartition("/")[2])
+        except MetadataError as error:
+            return BadMark(key, str(error), _seems_newer(text))
+
+
+def _seems_newer(text: bytes) -> bool:
+    try:
+        return is_newer(_parsed(text))
+    except MetadataError:
+        return False
+
+
+def _name_of(key: str) -> MarkName | None:
+    match = _NAME.fullmatch(key.rpartition("/")[2])
+    return None if match is None else MarkName(key, match["registration"], int(match["epoch"]), match["token"])

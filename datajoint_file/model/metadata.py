@@ -1,0 +1,204 @@
+"""What a row records about a file: `FileMetadata` and its JSON form.
+
+Values only. Where bytes live and how they are read is the pipeline's business.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import lru_cache
+from typing import Any
+
+from datajoint_file.errors import MetadataError, UnsafeNameError, brief
+from datajoint_file.model.object_keys import check_name, check_object_key
+
+FORMAT = 1
+"""The newest form of the row's JSON that this version reads. Form 1 is written without a ``format`` field."""
+
+MAX_SIZE = 2**63 - 1
+
+_HASH = re.compile(r"sha256:[0-9a-f]{64}")
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(\.\d{1,6})?(Z|[+-]\d\d:\d\d)", re.ASCII)
+_MIME_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(;.*)?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class FileMetadata:
+    """The description of one stored file, as the row holds it.
+
+    Parameters
+    ----------
+    path : str
+        Object key, project first.
+    size : int
+        Number of bytes the user gave.
+    hash : str
+        ``sha256:`` and 64 hexadecimal digits, of the bytes the user gave.
+    original_name : str
+        The file's name when it was inserted.
+    timestamp : datetime
+        When the upload finished, aware, in UTC, to the second.
+    mime_type : str or None
+        Advisory media type.
+
+    Examples
+    --------
+    >>> row = {
+    ...     "path": "lab/ephys/objects/Recording-raw_data/k7/recording.dat",
+    ...     "size": 3,
+    ...     "hash": "sha256:" + "0" * 64,
+    ...     "original_name": "recording.dat",
+    ...     "timestamp": "2025-01-15T10:30:00Z",
+    ... }
+    >>> metadata = FileMetadata.from_json(row)
+    >>> metadata.size, metadata.timestamp.year, metadata.mime_type
+    (3, 2025, None)
+    >>> metadata.to_json() == row
+    True
+    """
+
+    path: str
+    size: int
+    hash: str
+    original_name: str
+    timestamp: datetime
+    mime_type: str | None = None
+
+    @property
+    def project(self) -> str:
+        """The project this file belongs to: the first part of its path, and all that is ever read out of one."""
+        return self.path.split("/", 1)[0]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON object of the row. It holds no secret and nothing of this machine."""
+        row: dict[str, Any] = {
+            "path": self.path,
+            "size": self.size,
+            "hash": self.hash,
+            "original_name": self.original_name,
+            "timestamp": format_timestamp(self.timestamp),
+        }
+        if self.mime_type is not None:
+            row["mime_type"] = self.mime_type
+        return row
+
+    @classmethod
+    def from_json(cls, row: object) -> FileMetadata:
+        """Read the JSON object of a row, which may have been written by anyone.
+
+        Fields that are not known are ignored.
+
+        Raises
+        ------
+        MetadataError
+            If a field is missing or malformed, or the row was written in a newer format.
+        UnsafePathError
+            If ``path`` is not an object key inside a project.
+        """
+        row = check_is_object(row)
+        _check_format(row)
+        return cls(
+            path=check_object_key(_field(row, "path", str)),
+            size=_size(row),
+            hash=_hash(row),
+            original_name=_original_name(row),
+            timestamp=parse_timestamp(_field(row, "timestamp", str)),
+            mime_type=_mime_type(row),
+        )
+
+
+def check_is_object(row: object) -> Mapping[str, Any]:
+    """Return *row* if it is a JSON object, whatever is in it.
+
+    Raises
+    ------
+    MetadataError
+        If it is none: a list, text, number.
+    """
+    if not isinstance(row, Mapping):
+        raise MetadataError(f"the row holds {brief(row)} where a `file` attribute has a JSON object")
+    return row
+
+
+@lru_cache(maxsize=64)
+def format_timestamp(moment: datetime) -> str:
+    """Return *moment* in the row's form, ``2025-01-15T10:30:00Z``."""
+    return f"{moment.astimezone(timezone.utc).replace(microsecond=0, tzinfo=None).isoformat()}Z"
+
+
+def parse_timestamp(text: str) -> datetime:
+    """Return the aware moment that *text* (ISO 8601 with an offset or ``Z``) stands for.
+
+    Raises
+    ------
+    MetadataError
+        If *text* is no such moment.
+    """
+    match = _MOMENT.fullmatch(text)
+    if match is None:
+        raise MetadataError(f"timestamp = {brief(text)}; expected the form 2025-01-15T10:30:00Z, with a time zone")
+    day, clock, fraction, zone = match.groups(default="")
+    offset = "+00:00" if zone == "Z" else zone
+    try:
+        return datetime.fromisoformat(f"{day}T{clock}{fraction and fraction.ljust(7, '0')}{offset}").astimezone(
+            timezone.utc
+        )
+    except (ValueError, OverflowError) as error:
+        raise MetadataError(f"timestamp = {brief(text)} is no moment there is") from error
+
+
+def _check_format(row: Mapping[Any, Any]) -> None:
+    version = row.get("format", FORMAT)
+    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
+        raise MetadataError(f"format = {brief(version)} is not a version number")
+    if version > FORMAT:
+        raise MetadataError(
+            f"the row was written in format {brief(version)}, newer than format {FORMAT} of this version; "
+            "upgrade with `pip install -U datajoint-file`"
+        )
+
+
+def _field(row: Mapping[Any, Any], name: str, kind: type) -> Any:
+    value = row.get(name)
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise MetadataError(f"{name} = {brief(value)} in the row's JSON; expected {kind.__name__}")
+    return value
+
+
+def _size(row: Mapping[Any, Any]) -> int:
+    size: int = _field(row, "size", int)
+    if not 0 <= size <= MAX_SIZE:
+        raise MetadataError(f"size = {brief(size)} is not a number of bytes")
+    return size
+
+
+def _hash(row: Mapping[Any, Any]) -> str:
+    digest: str = _field(row, "hash", str)
+    if not _HASH.fullmatch(digest):
+        raise MetadataError(f"hash = {brief(digest)}; expected sha256: and 64 hexadecimal digits")
+    return digest
+
+
+def _original_name(row: Mapping[Any, Any]) -> str:
+    name: str = _field(row, "original_name", str)
+    try:
+        return check_name(name)
+    except UnsafeNameError as error:
+        raise MetadataError(f"original_name in the row: {error}") from error
+
+
+def _mime_type(row: Mapping[Any, Any]) -> str | None:
+    if row.get("mime_type") is None:
+        return None
+    mime_type: str = _field(row, "mime_type", str)
+    if not is_mime_type(mime_type):
+        raise MetadataError(f"mime_type = {brief(mime_type)} is not of the form type/subtype")
+    return mime_type
+
+
+def is_mime_type(text: str) -> bool:
+    """Tell whether *text* has the form ``type/subtype``, with optional parameters on the same line."""
+    return len(text) <= 255 and text.isprintable() and _MIME_TYPE.fullmatch(text) is not None

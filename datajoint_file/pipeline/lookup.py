@@ -1,0 +1,69 @@
+"""Pipelines by name: in the process that made them, and in another one that a reference has come to.
+
+What a pipeline does is its own business; which connection uses which is the host's.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from datajoint_file.config import Settings, find_configuration, load_settings
+from datajoint_file.config.paths import is_there, working_directory
+from datajoint_file.errors import ConfigurationNotFoundError, UnknownProjectError, brief
+from datajoint_file.pipeline.pipeline import Pipeline
+
+_pipelines: dict[str, Pipeline] = {}
+
+
+def register(name: str, pipeline: Pipeline) -> Pipeline:
+    """Make *pipeline* known in this process by *name*, so that a `FileRef` finds it. Returns the one that is known.
+
+    No lock, which a fork could copy locked: if two threads register one pipeline, either will do.
+    """
+    known = _pipelines.get(name)
+    if known is None or known.settings != pipeline.settings:
+        _pipelines[name] = known = pipeline
+    return known
+
+
+def pipeline_named(name: str, project: str) -> Pipeline:
+    """Return the pipeline that a `FileRef` names, in whatever process it has come to.
+
+    It is the one registered by that name; else that of the configuration file of that name; else that of this
+    process's own ``datajoint.toml``, if it knows the project.
+
+    Parameters
+    ----------
+    name : str
+        The name the reference carries: the path of a ``datajoint.toml``, or one given to ``configure``.
+    project : str
+        The project of the file.
+
+    Raises
+    ------
+    ConfigurationNotFoundError
+        If there is no configuration to be found here.
+    UnknownProjectError
+        If the configuration found here does not know the project.
+    """
+    known = _pipelines.get(name)
+    if known is not None:
+        return known
+    path = Path(name) if name and is_there(Path(name)) else find_configuration(working_directory())
+    if path is None:
+        elsewhere = f" nor at {brief(name, 200)}" if name else ""
+        raise ConfigurationNotFoundError(
+            f"a file of the project {project!r} is to be read, and there is no datajoint.toml here "
+            f"({working_directory()} or above){elsewhere}: set DATAJOINT_TOML, or call datajoint_file.configure(…)"
+        )
+    known = _pipelines.get(str(path)) or Pipeline(load_settings(path))
+    _check_project(known.settings, path, project)
+    return register(str(path), known)
+
+
+def _check_project(settings: Settings, path: Path, project: str) -> None:
+    if project not in (settings.project.name, *settings.projects):
+        raise UnknownProjectError(
+            f"a file of the project {project!r} is to be read, and {path} is the configuration of "
+            f"{settings.project.name!r} and has no table [projects.{project}]"
+        )

@@ -1,0 +1,406 @@
+"""A project's storage with its rules: which key a file gets, what is recorded, and that only verified bytes leave.
+
+The smart layer over a dumb backend. It knows nothing of DataJoint: places come in, metadata goes out.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from datajoint_file.concurrency.progress import Advance, progress_bar
+from datajoint_file.config import Settings
+from datajoint_file.errors import (
+    DestinationError,
+    DestinationExistsError,
+    ObjectNotFoundError,
+    SizeMismatchError,
+    StorageError,
+    UnknownProjectError,
+    VerificationError,
+    printable,
+)
+from datajoint_file.model import media_types
+from datajoint_file.model.metadata import FileMetadata
+from datajoint_file.model.object_keys import Place, check_name, new_write_id, object_key, prefix_of
+from datajoint_file.storage import StorageBackend, open_backend
+from datajoint_file.storage.backend import CHUNK_SIZE, Reader, UploadGroup
+from datajoint_file.transfer.fetch import Write, fetch
+from datajoint_file.transfer.hashing import (
+    HashingReader,
+    Replacement,
+    VerifyingReader,
+    drain,
+    finish,
+    hash_file,
+    replacement,
+)
+from datajoint_file.transfer.sources import Source
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """What is going to be stored where: decided, not yet done.
+
+    Parameters
+    ----------
+    key : str
+        The object key, which no other write will ever have.
+    place : Place
+        Whose value it will be.
+    source : Source
+        Where the bytes come from.
+    name : str
+        The original name to record.
+    mime_type : str
+        The media type to record; empty if the first bytes are to tell.
+    write_id : str
+        What is unique in the key.
+    """
+
+    key: str
+    place: Place
+    source: Source
+    name: str
+    mime_type: str
+    write_id: str
+
+
+_ANY_WRITE_ID = new_write_id()
+
+
+class Pipeline:
+    """The storage of one project.
+
+    Parameters
+    ----------
+    settings : Settings
+        The project's configuration.
+
+    Notes
+    -----
+    Opening stores is put off until a verb needs one. Safe to use from several threads and after a fork.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._backends: dict[str, StorageBackend] = {}
+
+    def __repr__(self) -> str:
+        return f"Pipeline({self.project!r}, {self.settings.storage.location!r})"
+
+    @property
+    def project(self) -> str:
+        """The project's name, which begins the key of each of its objects."""
+        return self.settings.project.name
+
+    @property
+    def backend(self) -> StorageBackend:
+        """The store that new objects go to."""
+        return self.backend_of(self.project)
+
+    @property
+    def workers(self) -> int:
+        """How many files to store or fetch at a time."""
+        return self.settings.storage.workers or self.backend.capabilities.workers
+
+    def check(self, source: Source, place: Place) -> str:
+        """Raise if *source* could not be named at *place*. Reads nothing of it.
+
+        Returns
+        -------
+        str
+            What the key of the object will begin with, for `plan`.
+
+        Raises
+        ------
+        ConfigurationError
+            If a key value does not suit the partition pattern.
+        InvalidKeyError
+            If the object key would be too long.
+        """
+        prefix = prefix_of(self.project, self.settings.object_storage.partition_pattern, place)
+        object_key(prefix, source.name or place.attribute, _ANY_WRITE_ID)
+        return prefix
+
+    def plan(self, source: Source, place: Place, prefix: str = "") -> Upload:
+        """Decide under which key and name *source* is going to be stored; *prefix* is from `check`, if that was asked.
+
+        Reads at most the first bytes of the source, where it has no name: its media type gives one a suffix.
+        """
+        mime_type = source.mime_type or media_types.of_name(source.name)
+        if not mime_type and not source.name:
+            mime_type = media_types.of_content(source.head())
+        name = source.name or f"{place.attribute}{media_types.suffix_for(mime_type)}"
+        write_id = new_write_id()
+        key = object_key(prefix or self.check(source, place), name, write_id)
+        return Upload(key, place, source, name, mime_type, write_id)
+
+    def ingest(
+        self, upload: Upload, advance: Advance = lambda _: None, group: UploadGroup | None = None
+    ) -> FileMetadata:
+        """Store the bytes of *upload* and return what the row is to record.
+
+        The source is read once; the hash is of the bytes that were sent. If anything fails there is no object.
+
+        Parameters
+        ----------
+        upload : Upload
+            As `plan` made it.
+        advance : callable
+            Told how many bytes have been read.
+        group : UploadGroup or None
+            Through which to store them. The object is there once the group is settled; at once if not given.
+
+        Raises
+        ------
+        SourceError
+            If the source cannot be read, or changes meanwhile.
+        VerificationError
+            If the source is a stored file whose bytes are not those of its row.
+        StorageError
+            If the store fails.
+        """
+        source = upload.source
+        with source.open() as bare:
+            reader = _reader(source, bare, advance)
+            stored = (group or self.backend).upload(upload.key, reader, source.size)
+        if stored != reader.size:
+            raise StorageError(f"{upload.key}: {reader.size} bytes were sent, and the store has {stored}").of(
+                upload.key
+            )
+        return _description(upload, reader)
+
+    def stored_before(self, upload: Upload, advance: Advance = lambda _: None) -> FileMetadata:
+        """Return what the row is to record of the object that an earlier attempt at the very same *upload* has made.
+
+        The source is read again and hashed, and the object is verified against it: no other write has its key.
+
+        Raises
+        ------
+        VerificationError
+            If the object is not what the source gives.
+        SourceError
+            If the source cannot be read.
+        StorageError
+            If the object is gone or the store fails.
+        """
+        with upload.source.open() as bare:
+            reader = _reader(upload.source, bare, advance)
+            drain(reader)
+        metadata = _description(upload, reader)
+        self.verify(metadata, progress=False)
+        return metadata
+
+    def adopted(self, upload: Upload, stored: FileMetadata, advance: Advance = lambda _: None) -> FileMetadata | None:
+        """Return what the row is to record if *stored*, an object that no row names, already is what *upload* would be.
+
+        The source is read and hashed, if its size and name are the same; the object is looked up. No payload is sent.
+        ``None`` if they differ, the object is not there, or the source could not be read again.
+        """
+        if not self._is_like(upload, stored) or self._hash_of(upload.source, stored, advance) != stored.hash:
+            return None
+        try:
+            size = self.backend.stat(stored.path).size
+        except ObjectNotFoundError:
+            return None
+        return replace(stored, mime_type=upload.mime_type or stored.mime_type) if size == stored.size else None
+
+    def _is_like(self, upload: Upload, stored: FileMetadata) -> bool:
+        same_size = upload.source.size in (stored.size, None)
+        return same_size and stored.project == self.project and stored.original_name == upload.name
+
+    def _hash_of(self, source: Source, stored: FileMetadata, advance: Advance) -> str:
+        """Return the hash of a source that can be read again; what has no end is read no further than *stored*."""
+        if source.hash is not None:
+            return source.hash
+        if not source.can_reread:
+            return ""
+        with source.open() as bare:
+            reader = HashingReader(bare, advance)
+            while reader.size <= stored.size and reader.read(CHUNK_SIZE):
+                pass
+        source.rewind()
+        return reader.hash if reader.size == stored.size else ""
+
+    def open(self, metadata: FileMetadata, **options: Any) -> BinaryIO:
+        """Open a stored file: binary, seekable, fetching what is read. What is read is *not* verified.
+
+        Parameters
+        ----------
+        metadata : FileMetadata
+            Which file.
+        **options
+            ``block_size``, ``cache_type`` and ``cache_options`` as fsspec has them.
+
+        Raises
+        ------
+        ObjectNotFoundError
+            If the object is gone.
+        SizeMismatchError
+            If it has not the recorded size.
+        """
+        file = self.backend_of(metadata.project).open(metadata.path, **options)
+        found = file.seek(0, os.SEEK_END)
+        if found != metadata.size:
+            file.close()
+            raise SizeMismatchError(f"{metadata.path}: expected {metadata.size} bytes, found {found}. {_CORRUPT}")
+        file.seek(0)
+        return file
+
+    def read(self, metadata: FileMetadata) -> bytes:
+        """Return the verified bytes of a stored file, all in memory."""
+        pieces: dict[int, bytes] = {}
+        with self._blamed(metadata):
+            fetch(self.backend_of(metadata.project), metadata, _keep_in(pieces), lambda _: None)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces[position] for position in sorted(pieces))
+
+    def verify(self, metadata: FileMetadata, progress: bool | None = None) -> None:
+        """Read a stored file to its end and raise unless its bytes are those recorded.
+
+        Raises
+        ------
+        VerificationError
+            If size or hash differ.
+        StorageError
+            If the object is gone or the store fails.
+        """
+        with self._progress("verifying", metadata, progress) as advance, self._blamed(metadata):
+            fetch(self.backend_of(metadata.project), metadata, lambda *_: None, advance)
+
+    def download(
+        self,
+        metadata: FileMetadata,
+        destination: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        progress: bool | None = None,
+        advance: Advance | None = None,
+        finish: Callable[[Replacement], object] = finish,
+    ) -> Path:
+        """Write the verified bytes of a stored file to *destination* and return the file's path.
+
+        See `FileRef.download`, which is this. With *advance*, no progress is shown: it is told how many bytes come.
+        *finish* flushes the file and gives it its name; that may be put off, see `datajoint_file.transfer.write_batch`.
+        """
+        target = _target(destination, metadata.original_name)
+        if _is_there(target, metadata, overwrite=overwrite):
+            return target
+        with (
+            self._progress("downloading", metadata, progress if advance is None else False) as shown,
+            self._blamed(metadata),
+            replacement(target, finish) as new,
+        ):
+            fetch(self.backend_of(metadata.project), metadata, new.write, advance or shown, new)
+        return target
+
+    def exists(self, metadata: FileMetadata) -> bool:
+        """Tell whether the object is in the store; raise if the store cannot be asked."""
+        return self.backend_of(metadata.project).exists(metadata.path)
+
+    def url(self, metadata: FileMetadata) -> str:
+        """Return the object's address without credentials."""
+        return self.backend_of(metadata.project).url(metadata.path)
+
+    def backend_of(self, project: str) -> StorageBackend:
+        """Return the store that has the objects of *project*: this one's, or one that is only read.
+
+        Raises
+        ------
+        UnknownProjectError
+            If the configuration does not say where they are.
+        """
+        backend = self._backends.get(project)
+        if backend is None:
+            backend = self._backends.setdefault(project, self._opened(project))
+        return backend
+
+    def _opened(self, project: str) -> StorageBackend:
+        directory = self.settings.directory
+        if project == self.project:
+            return open_backend(self.settings.storage, project, directory)
+        if project not in self.settings.projects:
+            raise UnknownProjectError(
+                f"the file belongs to the project {project!r}, and this pipeline is {self.project!r}: say where the "
+                f"other one's objects are in a table [projects.{project}] of datajoint.toml, written like [storage]"
+            )
+        return open_backend(self.settings.projects[project], project, directory, read_only=True)
+
+    @contextmanager
+    def _blamed(self, metadata: FileMetadata) -> Iterator[None]:
+        """Say which stored file it was that is not what it should be."""
+        try:
+            yield
+        except VerificationError as error:
+            raise type(error)(f"{metadata.path}: {error}. {_CORRUPT}") from error
+
+    def _progress(self, verb: str, metadata: FileMetadata, progress: bool | None) -> Any:
+        return progress_bar(f"{verb} {metadata.original_name}", metadata.size, progress)
+
+
+def _description(upload: Upload, reader: HashingReader) -> FileMetadata:
+    """Return what the row is to record of *upload*, whose bytes went through *reader*."""
+    moment = datetime.now(timezone.utc).replace(microsecond=0)
+    mime_type = upload.mime_type or media_types.of_content(reader.head)
+    return FileMetadata(upload.key, reader.size, reader.hash, upload.name, moment, mime_type)
+
+
+def _reader(source: Source, bare: Reader, advance: Advance) -> HashingReader:
+    """Return the reader of what is sent: one that checks, if the source is a stored file."""
+    if source.hash is None or source.size is None:
+        return HashingReader(bare, advance)
+    return VerifyingReader(bare, source.size, source.hash, advance)
+
+
+def _keep_in(pieces: dict[int, bytes]) -> Write:
+    def keep(position: int, chunk: bytes | memoryview) -> None:
+        pieces[position] = bytes(chunk)
+
+    return keep
+
+
+_CORRUPT = (
+    "The object in the store is not the file that was inserted: it was damaged, cut short or replaced. "
+    "No byte of it was handed out; restore it from a backup, or insert the file again"
+)
+
+
+def _target(destination: str | os.PathLike[str], name: str) -> Path:
+    """Return the file to write: *destination*, or *name* in it if it is, or looks like, a directory."""
+    path = Path(destination)
+    text = os.fspath(destination)
+    if path.is_dir() or text.endswith((os.sep, os.altsep or os.sep)):
+        path = path / check_name(name)
+    if path.exists() and not path.is_file():  # a device must not be replaced by a file, even if the user may
+        kind = "a directory" if path.is_dir() else "a FIFO, socket or device"
+        raise DestinationError(f"{printable(str(path))} is {kind}; give a file's path, or another directory")
+    return path
+
+
+def _is_there(target: Path, metadata: FileMetadata, *, overwrite: bool) -> bool:
+    """Tell whether an equal file is at *target*; refuse a different one unless it may be replaced."""
+    if not os.path.lexists(target):
+        return False
+    if _is_equal(target, metadata):
+        return True
+    if overwrite:
+        return False
+    raise DestinationExistsError(
+        f"{printable(str(target))} exists and differs from {printable(metadata.original_name)} ({metadata.size} bytes, "
+        f"{metadata.hash}); it was left as it is. Pass overwrite=True to replace it, or give another destination"
+    )
+
+
+def _is_equal(target: Path, metadata: FileMetadata) -> bool:
+    try:
+        return target.is_file() and target.stat().st_size == metadata.size and hash_file(target) == metadata.hash
+    except OSError as error:
+        raise DestinationError(
+            f"{printable(str(target))} exists and cannot be compared with {printable(metadata.original_name)}: "
+            f"{error.strerror or error}; it was left as it is. Give another destination"
+        ) from error

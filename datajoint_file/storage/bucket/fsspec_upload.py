@@ -1,0 +1,80 @@
+"""Uploads to Google Cloud Storage and Azure: through fsspec's file objects, which send one part after the other.
+
+Uploads to S3 are in `multipart`; which objects there are, and what the errors mean, is for `cloud`.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from datajoint_file.storage.backend import CHUNK_SIZE
+from datajoint_file.storage.bucket.part_sizes import Plan, part_sizes, smallest_part
+from datajoint_file.storage.budget import LIMIT
+
+logger = logging.getLogger(__name__)
+
+_COPIES = 4
+"""How often a part is in memory: the file collects it, and the clients below copy it before it has left."""
+
+
+_OF_UNKNOWN_SIZE = 4 * 2**20
+"""The part size that memory is asked for, if the object may turn out to be small."""
+
+
+def memory_for(size: int | None, largest: int) -> tuple[int, int]:
+    """Return how many bytes of memory an object of *size* bytes would like to have, and how many it must."""
+    part_size = min(largest, _OF_UNKNOWN_SIZE if size is None else size)
+    least = max(min(part_size, CHUNK_SIZE), smallest_part(size or 0))
+    return min(LIMIT, _COPIES * max(part_size, least)), min(LIMIT, _COPIES * least)
+
+
+def plan(granted: int, size: int | None, largest: int) -> Plan:
+    """Decide how to cut an object of *size* bytes, if that is known, so that *granted* bytes of memory do.
+
+    Examples
+    --------
+    >>> plan(48 * 2**20, 2**30, 16 * 2**20)
+    Plan(part_size=12582912, in_flight=0)
+    """
+    fitting = min(largest, max(CHUNK_SIZE, granted // _COPIES // CHUNK_SIZE * CHUNK_SIZE))
+    return Plan(max(fitting, smallest_part(size or 0)), 0)
+
+
+class StreamedUpload:
+    """One object on its way, in a file of fsspec's. It becomes one with `complete`.
+
+    Parameters
+    ----------
+    file : fsspec file
+        Open for writing.
+    expected : int
+        How long the object will be; 0 if that is not known.
+    """
+
+    def __init__(self, file: Any, expected: int) -> None:
+        self._file = file
+        self._sizes = part_sizes(file.blocksize, expected)
+        self._full = next(self._sizes)
+        self.size = 0
+
+    def send(self, content: bytes) -> None:
+        """Write the next bytes. The file collects them, and sends each part."""
+        self._file.write(content)
+        self.size += len(content)
+        if self.size >= self._full:
+            self._file.blocksize = next(self._sizes)
+            self._full += self._file.blocksize
+
+    def complete(self) -> None:
+        """Make the object."""
+        self._file.close()
+
+    def abandon(self) -> None:
+        """Make sure that this never becomes an object: closing the file would publish it."""
+        self._file.closed = True
+        try:
+            self._file.discard()
+        except Exception:  # the first error is the one to report; unfinished parts are the collector's
+            path = getattr(self._file, "path", "?")
+            logger.warning("could not discard the unfinished upload of %s", path, exc_info=True)

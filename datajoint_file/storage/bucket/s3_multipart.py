@@ -1,0 +1,225 @@
+"""Uploads to S3: small objects in one request, large ones part by part, each with a checksum that the store compares.
+
+Several parts are under way while the next is read. Which objects there are, and what the errors mean, is for `cloud`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import zlib
+from base64 import b64encode
+from collections.abc import AsyncIterator, Coroutine
+from concurrent.futures import FIRST_COMPLETED, wait
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+from datajoint_file.storage.remote.client_errors import says_changed
+from datajoint_file.storage.remote.requests import Request, run
+
+logger = logging.getLogger(__name__)
+
+_PIECE = 2**18
+"""Bytes handed to a connection at a time: what it cannot send at once it copies."""
+
+_ATTEMPTS = 3
+"""How often to send what the store says has changed on its way."""
+
+_PATIENCE_SECONDS = 10
+"""How long to wait for cancelled requests. They end at once; nobody shall wait for one that does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A piece of an object that has been sent: from where to where, and its CRC-32.
+
+    Parameters
+    ----------
+    start, stop : int
+        Its place in the object.
+    crc32 : int
+        Its checksum; of no use if the store has compared another.
+    is_confirmed : bool
+        Whether the store said that it got the same.
+    """
+
+    start: int
+    stop: int
+    crc32: int
+    is_confirmed: bool
+
+
+class Destination:
+    """Where an object goes, and how the store is talked to.
+
+    Parameters
+    ----------
+    filesystem : s3fs filesystem
+        Makes the requests.
+    path : str
+        Bucket and key.
+    exclusive : bool
+        Ask the store to refuse replacing an object.
+    """
+
+    def __init__(self, filesystem: Any, path: str, *, exclusive: bool) -> None:
+        self.filesystem = filesystem
+        bucket, _, key = path.partition("/")
+        self.place = {"Bucket": bucket, "Key": key}
+        self.condition = {"IfNoneMatch": "*"} if exclusive else {}
+        # Who lets the client hash and sign every byte has a store that compares that, and may not know checksums.
+        signs = (filesystem.config_kwargs.get("s3") or {}).get("payload_signing_enabled", False)
+        self.sends_checksums = not signs
+        self.is_encrypted = True
+
+    async def call(self, verb: str, **arguments: Any) -> dict[str, Any]:
+        """Make one request, and again if the store says that what it got is not what was sent."""
+        await self._prepare()
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return await self._call(verb, arguments)
+            except Exception as error:
+                if not says_changed(error):
+                    raise
+            logger.debug("%s: bytes were changed on the way, sending them again", verb)
+        return await self._call(verb, arguments)
+
+    async def _call(self, verb: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        answer: dict[str, Any] = await self.filesystem._call_s3(verb, **self.place, **arguments)
+        return answer
+
+    async def _prepare(self) -> None:
+        await self.filesystem.set_session()
+        client = await self.filesystem.get_s3(self.place["Bucket"])
+        client.meta.events.register("before-send.s3", _send_in_pieces, unique_id="datajoint_file")
+        self.is_encrypted = not client.meta.endpoint_url.startswith("http://")
+
+
+async def put(destination: Destination, content: bytes, sha256: bytes | None) -> Sent:
+    """Send a small object in one request.
+
+    Parameters
+    ----------
+    destination : Destination
+        Where to.
+    content : bytes
+        All of it.
+    sha256 : bytes or None
+        Its digest, if somebody has computed it already.
+    """
+    checksum = {}
+    if destination.sends_checksums:
+        digest = sha256 or (await asyncio.to_thread(hashlib.sha256, content)).digest()
+        checksum = {"ChecksumSHA256": b64encode(digest).decode()}
+    answer = await destination.call("put_object", Body=content, **checksum, **destination.condition)
+    is_confirmed = _confirms(answer, checksum)
+    return Sent(0, len(content), 0 if is_confirmed else zlib.crc32(content), is_confirmed)
+
+
+class MultipartUpload:
+    """One object on its way, part by part. It becomes one with `complete`.
+
+    Parameters
+    ----------
+    destination : Destination
+        Where to.
+    """
+
+    def __init__(self, destination: Destination) -> None:
+        self._destination = destination
+        self._parts: list[dict[str, Any]] = []
+        self._sent: list[Sent] = []
+        self._under_way: dict[Request[None], int] = {}
+        self._upload: dict[str, str] = {}
+        self._algorithm = {"ChecksumAlgorithm": "CRC32"} if destination.sends_checksums else {}
+        self._number = 0
+        self.size = 0
+
+    def begin(self) -> None:
+        """Tell the store."""
+        answer = self._run(self._destination.call("create_multipart_upload", **self._algorithm))
+        self._upload = {"UploadId": answer["UploadId"]}
+
+    def send(self, content: bytes) -> None:
+        """Send the next part. Returns at once."""
+        self._number += 1
+        start, self.size = self.size, self.size + len(content)
+        part = Request(self._destination.filesystem, self._send(self._number, start, content))
+        self._under_way[part] = len(content)
+        part.begin()
+
+    def wait(self, at_most: int) -> None:
+        """Wait until no more than so many bytes are under way. Raises what has been raised for one of them."""
+        self._settle(timeout=0)
+        while sum(self._under_way.values()) > at_most:
+            self._settle(timeout=None)
+
+    def complete(self) -> list[Sent]:
+        """Make the object of all parts, and return what it was sent in."""
+        self.wait(at_most=0)
+        parts = sorted(self._parts, key=lambda part: int(part["PartNumber"]))
+        request = {**self._upload, "MultipartUpload": {"Parts": parts}, **self._destination.condition}
+        self._run(self._destination.call("complete_multipart_upload", **request))
+        return self._sent
+
+    def abandon(self) -> None:
+        """Make sure that this never becomes an object. Nothing is under way any more when this returns."""
+        for part in self._under_way:
+            part.stop()
+        wait([part.answer for part in self._under_way], _PATIENCE_SECONDS)
+        try:
+            self._run(self._destination.call("abort_multipart_upload", **self._upload))
+        except FileNotFoundError:
+            logger.debug("%s: the upload was gone", self._destination.place["Key"])
+        except Exception:  # the first error is the one to report; unfinished parts are the collector's
+            logger.warning("could not discard the unfinished upload of %s", self._destination.place, exc_info=True)
+
+    def _run(self, request: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
+        return run(self._destination.filesystem, request)
+
+    def _settle(self, timeout: float | None) -> None:
+        done, _ = wait([part.answer for part in self._under_way], timeout, FIRST_COMPLETED)
+        self._under_way = {part: size for part, size in self._under_way.items() if part.answer not in done}
+        for answer in done:
+            answer.result()
+
+    async def _send(self, number: int, start: int, content: bytes) -> None:
+        # Not here: the thread in which all requests are made has enough to do.
+        crc32 = await asyncio.get_running_loop().run_in_executor(None, zlib.crc32, content)
+        checksum = {}
+        if self._algorithm:
+            checksum = {"ChecksumCRC32": b64encode(crc32.to_bytes(4, "big")).decode()}
+        request = {**self._upload, **self._algorithm, **checksum, "PartNumber": number}
+        answer = await self._destination.call("upload_part", Body=content, **request)
+        self._parts.append({"PartNumber": number, "ETag": answer["ETag"], **checksum})
+        self._sent.append(Sent(start, start + len(content), crc32, _confirms(answer, checksum)))
+
+
+def _confirms(answer: dict[str, Any], checksum: dict[str, str]) -> bool:
+    """Tell whether the store compared *checksum*: then its answer has it. Some do not know checksums at all."""
+    return all(answer.get(name) == value for name, value in checksum.items())
+
+
+def _send_in_pieces(request: Any, **_: Any) -> None:
+    """Change *request* at the last moment, when all that botocore does with its body is done."""
+    content = request.body.getvalue() if isinstance(request.body, BytesIO) else b""
+    if len(content) > _PIECE:
+        request.body = _Pieces(content)
+    elif "Expect" in request.headers:  # asking whether it may be sent takes longer than sending it
+        del request.headers["Expect"]
+
+
+class _Pieces:
+    """Bytes that aiohttp takes piece by piece, each when the one before has left. Of the whole it would make a copy."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = memoryview(content)
+
+    async def __aiter__(self) -> AsyncIterator[memoryview]:
+        for start in range(0, len(self._content), _PIECE):
+            yield self._content[start : start + _PIECE]
+
+    def seek(self, _: int) -> None:
+        """Be sent again: each iteration begins at the beginning."""

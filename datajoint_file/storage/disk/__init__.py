@@ -1,0 +1,1 @@
+"""The store on a POSIX file system."""

@@ -1,0 +1,226 @@
+"""A project on a POSIX file system: local disk, NFS, SMB.
+
+Published by link, so that a name is either absent or complete; flushed to the disk before it is announced.
+"""
+
+from __future__ import annotations
+
+import os
+import stat as stat_module
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+from datajoint_file.errors import ObjectNotFoundError, StorageError, StorageUnavailableError, UnsafePathError
+from datajoint_file.model.object_keys import check_object_key
+from datajoint_file.storage.backend import Capabilities, ObjectStat, Reader, UnfinishedUpload
+from datajoint_file.storage.disk.kernel_copy import COPY_ABOVE
+from datajoint_file.storage.disk.posix import flush_directory, mode_of, translation
+from datajoint_file.storage.disk.publishing import LocalGroup, remove_if_empty
+from datajoint_file.storage.shared import (
+    DerivedVerbs,
+    check_partial,
+    check_prefix,
+    is_object_key,
+    is_partial,
+    refuse_partial,
+    unfinished_file,
+)
+from datajoint_file.storage.walking import DiskWalk
+
+_WORKERS = 2
+"""One copies and hashes while another waits for the disk. Tiny files go one after the other, in a group."""
+
+
+class LocalBackend(DerivedVerbs):
+    """Objects as files below one directory.
+
+    Parameters
+    ----------
+    root : Path
+        The project's directory. It must exist: a missing one is more often an unmounted disk than a new project.
+    project : str
+        The first part of every key; it stands for *root*.
+    durability : {"full", "none"}
+        ``"full"`` flushes file and directories to the disk before an upload returns. ``"none"`` leaves that to the
+        operating system: faster for many small files, and what a power cut takes is lost.
+
+    Notes
+    -----
+    An object is written under a temporary name in its own directory, flushed, made read-only, linked to its final name
+    (which fails if there is one), and its directory is flushed. Permissions follow the umask. Where the file system
+    has no hard links, it is renamed instead, and two writers that race for one key are not told apart.
+    """
+
+    def __init__(self, root: Path, project: str, durability: Literal["full", "none"] = "full") -> None:
+        self.root = Path(root)
+        self._root = str(self.root)
+        self.project = project
+        self._flushes = durability == "full"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities("file", True, lists_unfinished=True, workers=_WORKERS, group_below=COPY_ABOVE)
+
+    def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
+        group = self.group()
+        try:
+            written = group.upload(key, reader, size)
+            group.settle()
+        except BaseException:
+            group.discard()
+            raise
+        return written
+
+    def group(self) -> LocalGroup:
+        return LocalGroup(self._root, self._flushes, self._path_of, _Translated, self._require_root)
+
+    def open(
+        self,
+        key: str,
+        *,
+        block_size: int | None = None,
+        cache_type: str | None = None,
+        cache_options: dict[str, Any] | None = None,
+    ) -> BinaryIO:
+        with _Translated(key):
+            return open(self._regular(key), "rb", opener=_open_no_link)
+
+    def stat(self, key: str) -> ObjectStat:
+        with _Translated(key):
+            return _described(key, os.lstat(self._regular(key)))
+
+    def delete(self, key: str) -> None:
+        with _Translated(key), suppress(ObjectNotFoundError, FileNotFoundError, NotADirectoryError):
+            path = self._regular(key)
+            path.unlink()
+            self._flush_directory(path.parent)
+            remove_if_empty(str(path.parent), self._root)
+
+    def list(self, prefix: str = "") -> Iterator[ObjectStat]:
+        path, prefix = self._place(prefix)
+        with _Translated(prefix):
+            mode = mode_of(path)
+            if stat_module.S_ISREG(mode):
+                with suppress(ObjectNotFoundError):  # deleted since
+                    yield self.stat(prefix)
+            elif stat_module.S_ISDIR(mode) or path == self.root:
+                for key, status in DiskWalk(self.root, is_object_key).files(path, prefix):
+                    yield _described(key, status)
+
+    def unfinished(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
+        path, prefix = self._place(prefix)
+        with _Translated(prefix):
+            deep = stat_module.S_ISDIR(mode_of(path)) or path == self.root
+            if not deep:
+                path, prefix = path.parent, prefix.rpartition("/")[0]
+            for key, status in DiskWalk(self.root, is_partial).files(path, prefix, deep=deep):
+                yield unfinished_file(_described(key, status))
+
+    def discard(self, upload: UnfinishedUpload) -> None:
+        key = check_partial(upload)
+        with _Translated(key), suppress(FileNotFoundError, NotADirectoryError):
+            path = self._path(f"{upload.key}/any").with_name(upload.id)
+            self._require_root()
+            if stat_module.S_ISREG(os.lstat(path).st_mode):
+                path.unlink()
+                self._flush_directory(path.parent)
+                remove_if_empty(str(path.parent), self._root)
+
+    def url(self, key: str) -> str:
+        return Path(self._named(check_object_key(key))).absolute().as_uri()
+
+    def _place(self, prefix: str) -> tuple[Path, str]:
+        """Return the path of *prefix*, and its key: the project if it is empty. The root must be there."""
+        prefix = check_prefix(prefix) or self.project
+        path = self._path(prefix) if "/" in prefix else Path(self._named(prefix))
+        with _Translated(prefix):
+            self._require_root()
+        return path, prefix
+
+    def _named(self, key: str) -> str:
+        """Return what *key* is called below the root."""
+        project, _, rest = key.partition("/")
+        if project != self.project:
+            raise UnsafePathError(f"path = {key!r} is not of the project {self.project!r}")
+        refuse_partial(key)
+        return os.path.join(self._root, rest)
+
+    def _path(self, key: str) -> Path:
+        """Return the file of *key*, refusing what would leave the root, by name or through a planted link."""
+        return Path(self._path_of(key, set()))
+
+    def _path_of(self, key: str, plain: set[str]) -> str:
+        """Return the path of *key*, as `_path` does; *plain* are directories that are known to be no links."""
+        path = self._named(check_object_key(key))
+        directory = os.path.dirname(path)
+        if self._has_link(directory, plain) and not _is_inside(directory, self._root):
+            raise UnsafePathError(f"path = {key!r} leaves the project's directory through a symbolic link")
+        return path
+
+    def _has_link(self, directory: str, plain: set[str]) -> bool:
+        """Tell whether a directory below the root, on the way to *directory*, is a symbolic link."""
+        end = len(self._root)
+        while end < len(directory):
+            end = f"{directory}/".index("/", end + 1)
+            below = directory[:end]
+            if below in plain:
+                continue
+            try:
+                if stat_module.S_ISLNK(os.lstat(below).st_mode):
+                    return True
+            except OSError:
+                return False  # it is not there, and nothing is below it
+            plain.add(below)
+        return False
+
+    def _regular(self, key: str) -> Path:
+        path = self._path(key)
+        self._require_root()
+        if not stat_module.S_ISREG(os.lstat(path).st_mode):
+            raise ObjectNotFoundError(f"{key}: {path} is not a regular file").of(key)
+        return path
+
+    def _require_root(self) -> None:
+        if not self.root.is_dir():
+            raise StorageUnavailableError(
+                f"the project's directory {self.root} does not exist: is its disk mounted? "
+                f"For a new project create it with `mkdir -p {self.root}`"
+            )
+
+    def _flush_directory(self, directory: Path) -> None:
+        if self._flushes:
+            flush_directory(directory)
+
+
+class _Translated:
+    """Turns errors of the operating system into this package's, about an object. No generator: they cost time."""
+
+    __slots__ = ("_key",)
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, StorageError):
+            error.key = error.key or self._key
+        elif isinstance(error, OSError):
+            raise translation(self._key, error).of(self._key) from error
+
+
+def _open_no_link(path: str, flags: int) -> int:
+    """Open for `open`, which gives the file its path as a name: tifffile and others look at it."""
+    return os.open(path, flags | os.O_NOFOLLOW)
+
+
+def _is_inside(directory: str, root: str) -> bool:
+    return Path(os.path.realpath(directory)).is_relative_to(os.path.realpath(root))
+
+
+def _described(key: str, status: os.stat_result) -> ObjectStat:
+    return ObjectStat(key, status.st_size, datetime.fromtimestamp(status.st_mtime, timezone.utc))

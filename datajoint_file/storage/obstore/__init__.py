@@ -1,0 +1,1 @@
+"""Stores in buckets, through obstore, which is written in Rust."""

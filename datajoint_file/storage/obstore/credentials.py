@@ -1,0 +1,179 @@
+"""How obstore reaches a bucket: address, credentials, patience, as the fsspec filesystem of the same settings has them.
+
+One place says where credentials come from: profiles, single sign-on, metadata services and renewal are the vendors'
+own business, in the libraries below fsspec, for both engines. Which engine is used is decided in `engines`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from datajoint_file.storage.remote.requests import run
+
+Credential = dict[str, Any]
+
+_CLIENT = {"connect_timeout": "10s", "read_timeout": "5min", "timeout": "1h"}
+"""``read_timeout`` counts from when a request begins: a part must be sent in it, over a slow line too."""
+
+_AZURE_SCOPE = "https://storage.azure.com/.default"
+
+RETRIES = 4
+
+ASK_AGAIN = timedelta(minutes=6)
+"""When credentials are said to expire: obstore asks for new ones five minutes before. Who is asked knows better."""
+
+
+def connect(scheme: str, filesystem: Any, bucket: str) -> Any:
+    """Return obstore's store for *bucket*, with the address and the credentials of *filesystem*.
+
+    The settings are the filesystem's, so credentials are asked for, if they must be, where fsspec would ask.
+
+    Parameters
+    ----------
+    scheme : str
+        Kind of the store: ``s3``, ``gs`` or ``abfs``.
+    filesystem : fsspec.AbstractFileSystem
+        Of s3fs, gcsfs or adlfs.
+    bucket : str
+        The bucket or container.
+    """
+    return _STORES[scheme](filesystem, bucket, importlib.import_module("obstore.store"))
+
+
+def _s3(filesystem: Any, bucket: str, stores: Any) -> Any:
+    client = run(filesystem, filesystem.set_session())
+    explicit, config = filesystem.config_kwargs, client.meta.config.s3 or {}
+    endpoint, region = client.meta.endpoint_url, _region(filesystem, client, bucket)
+    options: dict[str, Any] = {"region": region, "unsigned_payload": True, "conditional_put": "etag"}
+    options["endpoint"] = _in_region(endpoint, region)
+    if config.get("payload_signing_enabled"):
+        options["unsigned_payload"] = False  # the way of servers that do not know checksums
+    else:
+        options["checksum_algorithm"] = "CRC64NVME"
+    if config.get("addressing_style") == "virtual":
+        options |= {"virtual_hosted_style_request": True, "endpoint": _before_host(options["endpoint"], bucket)}
+    if filesystem.req_kw:
+        options["request_payer"] = True
+    for name, option in {"ServerSideEncryption": "server_side_encryption", "SSEKMSKeyId": "sse_kms_key_id"}.items():
+        if name in filesystem.s3_additional_kwargs:
+            options[option] = filesystem.s3_additional_kwargs[name]
+    options |= {"skip_signature": True} if filesystem.anon else {"credential_provider": _s3_credentials(filesystem)}
+    client_options = _client(options["endpoint"]) | _certificates(filesystem.client_kwargs.get("verify"))
+    if "connect_timeout" in explicit:
+        client_options["connect_timeout"] = timedelta(seconds=explicit["connect_timeout"])
+    attempts = explicit.get("retries", {})
+    retries = attempts.get("max_attempts", attempts.get("total_max_attempts", RETRIES + 1) - 1)
+    return stores.S3Store(bucket, client_options=client_options, retry_config=_retries(retries), **options)
+
+
+def _region(filesystem: Any, client: Any, bucket: str) -> str:
+    """Return the bucket's region. AWS redirects who asks another one; obstore does not follow, so it is asked first."""
+    region, endpoint = client.meta.region_name, client.meta.endpoint_url
+    if not _is_custom(endpoint) and "region_name" not in filesystem.client_kwargs:
+        region = run(filesystem, _region_at_aws(client, bucket)) or region
+    return region if region and region != "aws-global" else "us-east-1"
+
+
+async def _region_at_aws(client: Any, bucket: str) -> str | None:
+    try:
+        reply = await client.head_bucket(Bucket=bucket)
+    except Exception as error:  # noqa: BLE001 - who may not look is told the region all the same
+        reply = getattr(error, "response", None) or {}
+    headers = reply.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    found: str | None = headers.get("x-amz-bucket-region")
+    return found
+
+
+def _is_custom(endpoint: str) -> bool:
+    return "amazonaws.com" not in urlsplit(endpoint).netloc
+
+
+def _in_region(endpoint: str, region: str) -> str:
+    """Return AWS's common address in *region*; any other, of FIPS or of another server, as it is."""
+    return _COMMON.sub(rf"https://s3.{region}.\1", endpoint)
+
+
+_COMMON = re.compile(r"\Ahttps://s3(?:\.(?!dualstack)[a-z0-9-]+)?\.(amazonaws\.com(?:\.cn)?)\Z")
+
+
+def _before_host(endpoint: str, bucket: str) -> str:
+    parts = urlsplit(endpoint)
+    return urlunsplit(parts._replace(netloc=f"{bucket}.{parts.netloc}"))
+
+
+def _certificates(verify: Any) -> dict[str, Any]:
+    if verify is False:
+        return {"allow_invalid_certificates": True}
+    return {"root_certificate": Path(verify).read_bytes()} if isinstance(verify, str) else {}
+
+
+def _s3_credentials(filesystem: Any) -> Callable[[], Credential]:
+    """Return what gives the keys of s3fs's session, which renews those that expire."""
+    if filesystem.key and filesystem.secret:
+        fixed = {"access_key_id": filesystem.key, "secret_access_key": filesystem.secret, "token": filesystem.token}
+        return lambda: {**fixed, "expires_at": None}
+    found = run(filesystem, filesystem.session.get_credentials())
+    if found is None:
+        raise importlib.import_module("botocore.exceptions").NoCredentialsError
+
+    def current() -> Credential:
+        keys = run(filesystem, found.get_frozen_credentials())
+        fields = {"access_key_id": keys.access_key, "secret_access_key": keys.secret_key, "token": keys.token}
+        return {**fields, "expires_at": _soon()}
+
+    return current
+
+
+def _gcs(filesystem: Any, bucket: str, stores: Any) -> Any:
+    credentials, endpoint = filesystem.credentials, filesystem._location
+
+    def current() -> Credential:
+        if credentials.credentials is None:  # an anonymous caller
+            return {"token": "", "expires_at": None}
+        credentials.maybe_refresh()
+        return {"token": credentials.credentials.token, "expires_at": _soon()}
+
+    options = {"base_url": endpoint, "credential_provider": current}
+    return stores.GCSStore(bucket, client_options=_client(endpoint), retry_config=_retries(RETRIES), **options)
+
+
+def _azure(filesystem: Any, bucket: str, stores: Any) -> Any:
+    service = filesystem.service_client
+    address = urlsplit(service.url)  # with the shared access signature, where there is one
+    endpoint = urlunsplit(address._replace(query="")).rstrip("/")
+    options: dict[str, Any] = {"endpoint": endpoint, "account_name": service.account_name}
+    fixed = {"access_key": getattr(service.credential, "account_key", None), "sas_token": address.query}
+    given = {name: value for name, value in fixed.items() if value}
+    if given:
+        options["credential_provider"] = lambda: {**given, "expires_at": None}
+    elif filesystem.sync_credential is None:
+        options["skip_signature"] = True
+    else:
+        options["credential_provider"] = lambda: _token_of(filesystem.sync_credential)
+    return stores.AzureStore(bucket, client_options=_client(endpoint), retry_config=_retries(RETRIES), **options)
+
+
+def _token_of(identity: Any) -> Credential:
+    return {"token": identity.get_token(_AZURE_SCOPE).token, "expires_at": _soon()}
+
+
+def _soon() -> datetime:
+    return datetime.now(timezone.utc) + ASK_AGAIN
+
+
+def _client(endpoint: str) -> dict[str, Any]:
+    return {**_CLIENT, "allow_http": endpoint.startswith("http://")}
+
+
+def _retries(number: int) -> dict[str, Any]:
+    backoff = {"init_backoff": timedelta(milliseconds=200), "max_backoff": timedelta(seconds=5), "base": 2}
+    return {"max_retries": number, "retry_timeout": timedelta(minutes=3), "backoff": backoff}
+
+
+_STORES: dict[str, Callable[[Any, str, Any], Any]] = {"s3": _s3, "gs": _gcs, "abfs": _azure}

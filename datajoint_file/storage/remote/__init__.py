@@ -1,0 +1,1 @@
+"""Stores reached through fsspec, whatever the protocol."""

@@ -1,0 +1,186 @@
+"""What all stores that are reached through fsspec do alike: reading, looking, deleting.
+
+How an object comes into being, and how objects are listed, differs: `cloud` does it for buckets, `filesystem` for
+directories. Errors of the many clients are translated in `foreign`.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import Any, BinaryIO, cast
+
+from datajoint_file.errors import (
+    BucketNotFoundError,
+    DataJointFileError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+    StorageAccessError,
+    StorageError,
+)
+from datajoint_file.model.object_keys import check_object_key
+from datajoint_file.storage.backend import ObjectStat
+from datajoint_file.storage.remote.client_errors import presentable, scrubbed, translation
+from datajoint_file.storage.remote.forks import keep_from_children
+from datajoint_file.storage.remote.readahead import ReadAheadFile, cache_of
+from datajoint_file.storage.shared import DerivedVerbs, ForwardedFile, moment, refuse_partial
+
+READ_BLOCK_SIZE = 4 * 2**20
+"""Bytes that reading fetches ahead, unless told otherwise."""
+
+_RANGED = frozenset({"s3", "gs", "abfs"})
+"""Schemes of stores that are read in ranges, one request each; the files of others are read as fsspec opens them."""
+
+_TIME_FIELDS = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")
+
+
+class RemoteBackend(DerivedVerbs):
+    """Objects below one path of an fsspec filesystem.
+
+    One filesystem a process, made in the process that uses it: fsspec's do not survive a fork.
+
+    Parameters
+    ----------
+    scheme : str
+        Begins URLs.
+    root : str
+        What stands before every key in the filesystem: the bucket or container, or a directory.
+    connect : callable
+        Makes a fresh filesystem with today's credentials; called at the first use in a process, and after a refusal.
+    """
+
+    def __init__(self, scheme: str, root: str, connect: Callable[[], Any]) -> None:
+        self.scheme = scheme
+        self.root = root.rstrip("/")
+        self._connect = connect
+        self._filesystems: dict[int, Any] = {}
+
+    def open(
+        self,
+        key: str,
+        *,
+        block_size: int | None = None,
+        cache_type: str | None = None,
+        cache_options: dict[str, Any] | None = None,
+    ) -> BinaryIO:
+        if self.scheme in _RANGED:
+            return self._open_ranged(key, block_size, cache_type, cache_options)
+        options = {
+            "block_size": block_size or READ_BLOCK_SIZE,
+            "cache_type": cache_type or "readahead",
+            "cache_options": cache_options,
+        }
+        path = self._path(key)
+        with self._translated(key):
+            file = self._opened(path, options)
+        return cast("BinaryIO", io.BufferedReader(_RemoteFile(file, lambda: self._translated(key))))
+
+    def _open_ranged(
+        self, key: str, block_size: int | None, cache_type: str | None, cache_options: dict[str, Any] | None
+    ) -> BinaryIO:
+        size = self.stat(key).size
+        with self._translated(key):
+            cache = cache_of(
+                lambda start, stop: bytes(self.read(key, start, stop)), size, block_size, cache_type, cache_options
+            )
+        return cast("BinaryIO", ReadAheadFile(cache, size))
+
+    def stat(self, key: str) -> ObjectStat:
+        path = self._path(key)
+        with self._translated(key):
+            return described(key, require_object(path, self._filesystem().info(path)))
+
+    def delete(self, key: str) -> None:
+        path = self._path(key)
+        with suppress(ObjectNotFoundError), self._translated(key):
+            self._filesystem().rm_file(path)
+
+    def url(self, key: str) -> str:
+        return f"{self.scheme}://{self._path(key)}"
+
+    def _path(self, key: str) -> str:
+        return self._below(check_object_key(key))
+
+    def _below(self, key: str) -> str:
+        refuse_partial(key)
+        return f"{self.root}/{key}" if key else self.root
+
+    def _filesystem(self) -> Any:
+        """Return this process's filesystem. No lock: a fork may copy a locked one, and two filesystems do no harm."""
+        process = os.getpid()
+        filesystem = self._filesystems.get(process)
+        if filesystem is None:
+            filesystem = self._filesystems.setdefault(process, self._connect())
+            keep_from_children(filesystem)
+        return filesystem
+
+    def _opened(self, path: str, options: dict[str, Any]) -> Any:
+        """Open *path*, refusing prefixes, which some filesystems open as empty files."""
+        file = self._filesystem().open(path, "rb", **options)
+        details = getattr(file, "details", None)
+        if isinstance(details, dict):
+            require_object(path, details)
+        return file
+
+    def _refuse_existing(self, key: str) -> None:
+        if self.exists(key):
+            raise ObjectExistsError(f"{key}: there is an object under this key, left as it is").of(key)
+
+    def _require_store(self) -> None:
+        """Raise if what holds the objects is itself missing: that is a mistake, a missing object is an answer."""
+
+    @contextmanager
+    def _translated(self, key: str, *, writing: bool = False) -> Iterator[None]:
+        """Turn errors of fsspec and the clients below it into this package's, about the object *key*."""
+        try:
+            yield
+        except StorageError as error:
+            error.key = error.key or key
+            raise
+        except DataJointFileError:
+            raise
+        except Exception as error:  # noqa: BLE001 - clients raise what they like, and some of it shows credentials
+            raise self._translation(key, error, writing=writing).of(key) from presentable(error)
+
+    def _translation(self, key: str, error: Exception, *, writing: bool) -> StorageError:
+        translated = translation(key, error, writing=writing)
+        if isinstance(translated, StorageAccessError):
+            self._filesystems.pop(os.getpid(), None)  # credentials may be renewed: the next call reads them again
+        if not isinstance(translated, ObjectNotFoundError | BucketNotFoundError):
+            return translated
+        try:
+            self._require_store()
+        except StorageError as missing:
+            return missing
+        except Exception as unknown:  # noqa: BLE001 - whatever hinders the second look is what there is to tell
+            return translation(key, unknown)
+        if writing and isinstance(translated, ObjectNotFoundError):
+            return StorageError(f"{key}: the store has lost the upload ({scrubbed(error)}); nothing was stored")
+        return translated
+
+
+class _RemoteFile(ForwardedFile):
+    """An object that fsspec has opened, with errors translated."""
+
+    def __init__(self, file: Any, translated: Callable[[], AbstractContextManager[None]]) -> None:
+        super().__init__(file)
+        self._translated = translated
+
+    def _read(self, size: int) -> bytes:
+        with self._translated():
+            return super()._read(size)
+
+
+def require_object(path: str, details: dict[str, Any]) -> dict[str, Any]:
+    """Return *details* unless they are of a directory, or of a prefix, which are not objects."""
+    if details["type"] != "file":
+        raise FileNotFoundError(path)
+    return details
+
+
+def described(key: str, details: dict[str, Any]) -> ObjectStat:
+    """Return what fsspec says of an object, in the contract's words."""
+    modified = next((details[field] for field in _TIME_FIELDS if details.get(field)), None)
+    return ObjectStat(key, int(details["size"]), moment(modified))

@@ -1,0 +1,239 @@
+"""Bringing an object here, verified: in parallel ranges over a network, copied by the kernel on a disk.
+
+The hash follows in order, whatever the order in which ranges arrive. Where the bytes go is up to the caller.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from functools import partial
+from typing import Any, BinaryIO
+
+from datajoint_file.concurrency.progress import Advance
+from datajoint_file.concurrency.threads import Stopped, run_all
+from datajoint_file.errors import DataJointFileError, HashMismatchError, SizeMismatchError
+from datajoint_file.model.metadata import FileMetadata
+from datajoint_file.storage.backend import READ_STEP, StorageBackend
+from datajoint_file.storage.budget import transfers
+from datajoint_file.storage.disk.kernel_copy import COPY_ABOVE, can_copy
+from datajoint_file.storage.disk.posix import translation
+from datajoint_file.transfer.hashing import Replacement, VerifyingReader, copy
+
+RANGE_SIZE = READ_STEP
+"""What is smaller takes one request for the whole."""
+
+STREAM_SIZE = 32 * 2**20
+"""Bytes of one request where they are written as they come: the store has less to do than for many small ones."""
+
+Write = Callable[[int, bytes | memoryview], object]
+"""Takes bytes and the position they belong to, which are not in order."""
+
+
+def fetch(
+    backend: StorageBackend, metadata: FileMetadata, write: Write, advance: Advance, target: Replacement | None = None
+) -> None:
+    """Hand all bytes of a stored file to *write* and raise unless they are those recorded.
+
+    Parameters
+    ----------
+    backend : StorageBackend
+        Where the object is.
+    metadata : FileMetadata
+        What is recorded of it.
+    write : callable
+        Takes a position and the bytes that belong there; may be called from several threads at once.
+    advance : callable
+        Told how many bytes have come, one call at a time.
+    target : Replacement or None
+        An empty file into which the system may copy the object, without *write*.
+
+    Raises
+    ------
+    SizeMismatchError, HashMismatchError
+        If the object is not what was recorded. What has been written is worthless then.
+    StorageError
+        If the object is gone or the store fails.
+    """
+    ranges = backend.capabilities.ranges
+    if ranges == 1:
+        with backend.open(metadata.path) as file:
+            _take_from(file, metadata, write, advance, target)
+    elif metadata.size <= RANGE_SIZE:
+        _take_whole(backend, metadata, write, advance)
+    else:
+        _require_size(metadata, backend.stat(metadata.path).size)  # a row may claim any size
+        wanted = min(ranges, -(-metadata.size // RANGE_SIZE)) * RANGE_SIZE
+        with transfers().take(wanted, at_least=RANGE_SIZE) as granted:
+            workers = max(1, granted // RANGE_SIZE)
+            if target is None:
+                _Ranges(backend, metadata, write, advance).run(workers)
+            else:
+                _Streams(backend, metadata, target, advance).run(workers)
+
+
+def _take_whole(backend: StorageBackend, metadata: FileMetadata, write: Write, advance: Advance) -> None:
+    with transfers().take(metadata.size):
+        content = backend.read(metadata.path, 0, metadata.size + 1)
+        _require_size(metadata, len(content))
+        advance(len(content))
+        _require_hash(metadata, hashlib.sha256(content))
+        write(0, content)
+
+
+def _take_from(
+    file: BinaryIO, metadata: FileMetadata, write: Write, advance: Advance, target: Replacement | None
+) -> None:
+    reader = VerifyingReader(file, metadata.size, metadata.hash, advance)
+    descriptor = _descriptor(file) if metadata.size > COPY_ABOVE and can_copy() else None
+    if target is not None and descriptor is not None:
+        with suppress(NotImplementedError), _translated(metadata):
+            with closing(target.copy(descriptor)) as chunks:
+                for chunk in chunks:
+                    reader.copied(chunk)
+            reader.copied(b"")
+            return
+    position = 0
+
+    def write_on(chunk: bytes) -> None:
+        nonlocal position
+        write(position, chunk)
+        position += len(chunk)
+
+    copy(reader, write_on)
+
+
+@contextmanager
+def _translated(metadata: FileMetadata) -> Iterator[None]:
+    """Turn what the system says while it reads an object into this package's words."""
+    try:
+        yield
+    except DataJointFileError:
+        raise
+    except OSError as error:
+        raise translation(metadata.path, error).of(metadata.path) from error
+
+
+def _descriptor(file: BinaryIO) -> int | None:
+    try:
+        return file.fileno()
+    except OSError:
+        return None
+
+
+def _require_size(metadata: FileMetadata, found: int) -> None:
+    """Raise unless *found* is the right size; where one byte more was asked for, it need not be the whole size."""
+    if found != metadata.size:
+        raise SizeMismatchError(f"expected {metadata.size} bytes, found {found if found < metadata.size else 'more'}")
+
+
+def _require_hash(metadata: FileMetadata, hash_: Any) -> None:
+    found = f"sha256:{hash_.hexdigest()}"
+    if found != metadata.hash:
+        error = HashMismatchError(f"expected {metadata.hash}, found {found}")
+        error.found = found
+        raise error
+
+
+class _Ranges:
+    """One object, fetched in parallel. A range that has come waits for its turn to be hashed, and holds its thread."""
+
+    def __init__(self, backend: StorageBackend, metadata: FileMetadata, write: Write, advance: Advance) -> None:
+        self._backend = backend
+        self._metadata = metadata
+        self._write = write
+        self._advance = advance
+        self._hash = hashlib.sha256()
+        self._hashed = 0
+        self._turn = threading.Condition()
+        self._stop = threading.Event()
+
+    def run(self, workers: int) -> None:
+        size, span = self._metadata.size, self._span(workers)
+        spans = [partial(self._fetch, start, min(start + span, size)) for start in range(0, size, span)]
+        run_all(spans, workers, self._stop)
+        _require_hash(self._metadata, self._hash)
+
+    def _span(self, workers: int) -> int:
+        """Return how many bytes one request is for."""
+        return RANGE_SIZE
+
+    def _fetch(self, start: int, stop: int) -> None:
+        try:
+            self._take(start, stop, stop + self._is_last(stop))
+        except BaseException:
+            self._stop.set()
+            with self._turn:
+                self._turn.notify_all()
+            raise
+
+    def _is_last(self, stop: int) -> bool:
+        """Tell whether to ask for one byte more: there should be none."""
+        return stop == self._metadata.size
+
+    def _take(self, start: int, stop: int, end: int) -> None:
+        """Take the bytes from *start* to before *stop*, of which those to *end* are asked for."""
+        content = self._backend.read(self._metadata.path, start, end)
+        self._require(stop - start, len(content))
+        self._write(start, content)
+        self._await_turn(start)
+        self._hash.update(content)  # nobody else's turn comes before the next lines
+        self._advance(len(content))
+        self._pass_turn(stop)
+
+    def _require(self, expected: int, found: int) -> None:
+        _require_size(self._metadata, self._metadata.size - expected + found)
+
+    def _await_turn(self, start: int) -> None:
+        with self._turn:
+            self._turn.wait_for(lambda: self._hashed == start or self._stop.is_set())
+            if self._stop.is_set():
+                raise Stopped
+
+    def _pass_turn(self, stop: int) -> None:
+        with self._turn:
+            self._hashed = stop
+            self._turn.notify_all()
+
+
+class _Streams(_Ranges):
+    """One object, fetched into a file by several streams: what comes before its turn to be hashed is read back.
+
+    What comes in its turn is hashed and written while it is in the processor's cache.
+    """
+
+    def __init__(self, backend: StorageBackend, metadata: FileMetadata, target: Replacement, advance: Advance) -> None:
+        super().__init__(backend, metadata, target.write, advance)
+        self._target = target
+        self._one_call_at_a_time = threading.Lock()
+
+    def _span(self, workers: int) -> int:
+        return max(RANGE_SIZE, min(STREAM_SIZE, -(-self._metadata.size // workers)))
+
+    def _take(self, start: int, stop: int, end: int) -> None:
+        position = hashed = start
+        with closing(self._backend.stream(self._metadata.path, start, end)) as chunks:
+            for chunk in chunks:
+                if self._stop.is_set():
+                    raise Stopped
+                if position + len(chunk) > stop:
+                    self._require(stop - start, position + len(chunk) - start)
+                self._write(position, chunk)
+                position += len(chunk)
+                with self._one_call_at_a_time:
+                    self._advance(len(chunk))
+                if self._hashed == start:
+                    hashed = self._catch_up(hashed, position, chunk)
+        self._require(stop - start, position - start)
+        self._await_turn(start)
+        self._catch_up(hashed, stop)
+        self._pass_turn(stop)
+
+    def _catch_up(self, start: int, stop: int, last: bytes | memoryview = b"") -> int:
+        """Hash what has been written from *start* to before *stop*; *last*, which it ends with, is at hand still."""
+        for chunk in self._target.read(start, stop - len(last)):
+            self._hash.update(chunk)
+        self._hash.update(last)
+        return stop

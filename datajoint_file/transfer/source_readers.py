@@ -1,0 +1,240 @@
+"""Readers of what users give: a file that must not change meanwhile, and a stream that is theirs.
+
+What they read for, and under which name, is the business of `sources`.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+from datajoint_file.errors import (
+    DataJointFileError,
+    SourceAccessError,
+    SourceChangedError,
+    SourceError,
+    SourceIsDirectoryError,
+    SourceNotFoundError,
+    SourceNotRegularError,
+    UnsupportedValueError,
+    printable,
+)
+from datajoint_file.model.media_types import HEAD_SIZE
+from datajoint_file.storage.remote.client_errors import presentable, scrubbed
+
+
+def look_at(path: str) -> os.stat_result:
+    """Describe *path*, or say why it cannot be stored. Nothing is read.
+
+    Raises
+    ------
+    SourceNotFoundError, SourceAccessError, SourceIsDirectoryError, SourceNotRegularError
+        If it is missing, unreadable, a directory, or a FIFO, socket or device.
+    SourceError
+        If the system cannot say.
+    """
+    try:
+        status = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise SourceNotFoundError(f"{_shown(path)} does not exist") from error
+    except PermissionError as error:
+        raise SourceAccessError(f"{_shown(path)} may not be looked at by this user") from error
+    except (OSError, ValueError) as error:
+        raise SourceError(f"{_shown(path)} cannot be looked at: {_reason(error)}") from error
+    _require_regular(path, status)
+    if not os.access(path, os.R_OK):
+        raise SourceAccessError(f"{_shown(path)} may not be read by this user")
+    return status
+
+
+def _require_regular(path: str, status: os.stat_result) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise SourceIsDirectoryError(
+            f"{_shown(path)} is a directory; a `file` attribute holds one file: pack it (zip, tar), "
+            "or insert its files as rows"
+        )
+    if not stat.S_ISREG(status.st_mode):
+        raise SourceNotRegularError(
+            f"{_shown(path)} is a FIFO, socket or device, not a regular file; give it as a stream"
+        )
+
+
+def open_file(path: str | Path) -> _UnchangingReader:
+    """Open *path* and look at what was opened, not at what is called so: the two can differ.
+
+    The reader raises `SourceChangedError` at the end if the file is not the one it was at the start. It is also the
+    context manager that closes it.
+    """
+    path = str(path)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    except FileNotFoundError as error:
+        raise SourceNotFoundError(f"{_shown(path)} has disappeared since the insert began") from error
+    except PermissionError as error:
+        raise SourceAccessError(f"{_shown(path)} may not be read by this user") from error
+    except OSError as error:
+        raise SourceError(f"{_shown(path)} cannot be opened: {_reason(error)}") from error
+    try:
+        before = os.fstat(descriptor)
+        _require_regular(path, before)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return _UnchangingReader(path, io.FileIO(descriptor), before)
+
+
+def head_of(path: str | Path) -> bytes:
+    """Return the first bytes of the file at *path*."""
+    with open_file(path) as reader:
+        return reader.read(HEAD_SIZE)
+
+
+class _UnchangingReader:
+    """Reads a file and, at its end, raises if it is not the file it was at the start.
+
+    At the end of reading nothing has been published yet, so a changed source leaves no object.
+    """
+
+    def __init__(self, path: str, file: io.FileIO, before: os.stat_result) -> None:
+        self._path = path
+        self._file = file
+        self._before = before
+        self._count = 0
+
+    def __enter__(self) -> _UnchangingReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def read(self, size: int = -1, /) -> bytes:
+        try:
+            chunk = self._file.read(size)
+        except OSError as error:
+            raise SourceError(f"{_shown(self._path)} cannot be read: {_reason(error)}; nothing was stored") from error
+        self._count += len(chunk)
+        if not chunk or size < 0:
+            self._check()
+        return chunk
+
+    @property
+    def descriptor(self) -> int:
+        return self._file.fileno()
+
+    def copied(self, chunk: bytes | memoryview) -> None:
+        self._count += len(chunk)
+        if not chunk:
+            self._check()
+
+    def _check(self) -> None:
+        before, after = self._before, os.fstat(self._file.fileno())
+        if self._count != before.st_size or (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            raise SourceChangedError(
+                f"{_shown(self._path)} changed while it was read: {before.st_size} bytes at the start, {after.st_size} "
+                f"at the end, {self._count} read; nothing was stored. Insert it when its writer has finished"
+            )
+        if self._is_replaced():
+            raise SourceChangedError(
+                f"{_shown(self._path)} was replaced by another file while it was read; nothing was stored. "
+                "Insert it when its writer has finished"
+            )
+
+    def _is_replaced(self) -> bool:
+        """Tell whether the path means another file now. One that is only gone was read whole, as it was."""
+        try:
+            return not os.path.samestat(self._before, os.stat(self._path))
+        except OSError:
+            return False
+
+
+class StreamReader:
+    """Reads a user's stream from its position, never closes it, and can look at its first bytes beforehand.
+
+    Parameters
+    ----------
+    stream : object
+        Anything with a ``read``; what it raises becomes a `SourceError`.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._ahead = b""
+        self._start = _position(stream)
+
+    @property
+    def can_rewind(self) -> bool:
+        """Whether the stream says that it can be put back."""
+        return self._start is not None
+
+    def rewind(self) -> None:
+        """Put the stream back to where it stood: what failed can then be tried again.
+
+        Raises
+        ------
+        SourceError
+            If it cannot be put back, or says that it is elsewhere afterwards.
+        """
+        if self._start is None:
+            raise SourceError("the stream cannot be put back to where it stood")
+        try:
+            self._stream.seek(self._start)
+            found = self._stream.tell()
+        except Exception as error:  # noqa: BLE001 - a stream raises what it likes
+            said = printable(scrubbed(error)[:200])
+            raise SourceError(f"the stream cannot be put back: {said}") from presentable(error)
+        if found != self._start:
+            raise SourceError(f"the stream cannot be put back: it stands at {found}, expected {self._start}")
+        self._ahead = b""
+
+    def head(self) -> bytes:
+        """Return the first bytes, which a later `read` gives again."""
+        while len(self._ahead) < HEAD_SIZE and (chunk := self._read(HEAD_SIZE - len(self._ahead))):
+            self._ahead += chunk
+        return self._ahead[:HEAD_SIZE]
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return at most *size* bytes; none at the end."""
+        if not self._ahead:
+            return self._read(size)
+        if size < 0:
+            chunk, self._ahead = self._ahead + self._read(-1), b""
+        else:
+            chunk, self._ahead = self._ahead[:size], self._ahead[size:]
+        return chunk
+
+    def _read(self, size: int) -> bytes:
+        try:
+            chunk = self._stream.read(size)
+        except DataJointFileError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a stream raises what it likes
+            # What reads over a network says its signed URL: neither the message nor the cause may show it.
+            said = printable(scrubbed(error)[:200])
+            raise SourceError(f"the stream cannot be read: {said}; nothing was stored") from presentable(error)
+        if isinstance(chunk, str):
+            raise UnsupportedValueError("the stream gives text, not bytes; open the file in binary mode ('rb')")
+        if chunk is None:
+            raise SourceError("the stream is non-blocking and had no data; nothing was stored")
+        if not isinstance(chunk, bytes | bytearray | memoryview):
+            raise UnsupportedValueError(f"the stream's read() gives {type(chunk).__name__}, not bytes")
+        return bytes(chunk)
+
+
+def _position(stream: Any) -> int | None:
+    """Return where *stream* stands, if it can be put back there."""
+    try:
+        return int(stream.tell()) if stream.seekable() else None
+    except Exception:  # noqa: BLE001 - a stream need not have these methods, and may raise what it likes
+        return None
+
+
+def _shown(path: str) -> str:
+    return printable(path)
+
+
+def _reason(error: Exception) -> str:
+    """Return what *error* says, without the path that the operating system puts behind it."""
+    return str(getattr(error, "strerror", None) or error)

@@ -1,0 +1,272 @@
+"""What the user gave for a ``file`` attribute, normalised: a path, a stream, bytes or a `FileRef` becomes a `Source`.
+
+Recognising a value reads nothing but the file system's description of a path; the bytes are read once, later.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol, TypeGuard, runtime_checkable
+
+from datajoint_file.config.paths import working_directory
+from datajoint_file.errors import (
+    SourceError,
+    SourceNotFoundError,
+    UnsafeNameError,
+    UnsupportedValueError,
+    brief,
+    printable,
+)
+from datajoint_file.model.media_types import HEAD_SIZE
+from datajoint_file.model.metadata import FileMetadata, is_mime_type
+from datajoint_file.model.object_keys import check_name
+from datajoint_file.storage.backend import Reader
+from datajoint_file.transfer.source_readers import StreamReader, head_of, look_at, open_file
+
+ACCEPTED = "a path, a binary stream, (name, stream), (name, bytes), a File, a FileRef, or None where nullable"
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A path, stream or bytes to insert, under another name or with a known media type.
+
+    Parameters
+    ----------
+    content : str, os.PathLike, binary stream or bytes
+        What to store.
+    name : str or None
+        The original name to record; that of the path or stream if not given.
+    mime_type : str or None
+        The media type to record; guessed if not given.
+
+    Examples
+    --------
+    >>> File(b"GIF89a", name="movie.gif", mime_type="image/gif").name
+    'movie.gif'
+    """
+
+    content: Any
+    name: str | None = None
+    mime_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Bytes to store: where they come from, and what is known of them beforehand.
+
+    Parameters
+    ----------
+    name : str
+        The original name; empty if nobody gave one.
+    open : callable
+        Gives a context manager for the reader of the bytes.
+    head : callable
+        Gives the first bytes without consuming them.
+    size : int or None
+        Their number, if known.
+    mime_type : str or None
+        Their media type, if the caller gave it.
+    hash : str or None
+        Their hash, if they are a stored file's.
+    stream : object or None
+        The user's stream they are read from, if it is one: two values cannot share it.
+    rewind : callable
+        Puts that stream back to where it stood, if it can be.
+    can_reread : bool
+        Whether the bytes can be read a second time, after `rewind`.
+    """
+
+    name: str
+    open: Callable[[], AbstractContextManager[Reader]]
+    head: Callable[[], bytes]
+    size: int | None = None
+    mime_type: str | None = None
+    hash: str | None = None
+    stream: object | None = None
+    rewind: Callable[[], None] = lambda: None
+    can_reread: bool = True
+
+
+@runtime_checkable
+class StoredFile(Protocol):
+    """A file that is stored already, as `FileRef` is."""
+
+    @property
+    def metadata(self) -> FileMetadata:
+        """What its row records."""
+        ...
+
+    def open(self, mode: str = "rb") -> BinaryIO:
+        """Open its bytes."""
+        ...
+
+
+def as_source(value: object) -> Source:
+    """Return *value* as a source of bytes. A path is looked at, nothing is read.
+
+    Raises
+    ------
+    UnsupportedValueError
+        If *value* is none of the kinds accepted, or a text stream.
+    SourceError
+        If a stream is closed, or open for writing only.
+    UnsafeNameError
+        If its name could not be stored.
+    SourceNotFoundError, SourceAccessError, SourceIsDirectoryError, SourceNotRegularError
+        If a path is missing, unreadable, a directory, or a FIFO, socket or device.
+
+    Examples
+    --------
+    >>> source = as_source(("notes.txt", b"12 spikes"))
+    >>> source.name, source.size
+    ('notes.txt', 9)
+    """
+    if isinstance(value, File):
+        return _from_file(value)
+    if _is_path(value):
+        return _from_path(value)
+    if isinstance(value, tuple):
+        return _from_pair(value)
+    if isinstance(value, StoredFile) and isinstance(value.metadata, FileMetadata):
+        return _from_stored(value)
+    if callable(getattr(value, "read", None)):
+        return _from_stream(value)
+    if isinstance(value, bytes | bytearray | memoryview):
+        raise UnsupportedValueError(f"bytes need a name: give (name, bytes); accepted: {ACCEPTED}")
+    raise UnsupportedValueError(f"a value of type {type(value).__name__} is not a file; accepted: {ACCEPTED}")
+
+
+def _is_path(value: object) -> TypeGuard[str | os.PathLike[Any]]:
+    """Tell whether *value* names a file. fsspec's open local files know their path, and are streams none the less."""
+    return isinstance(value, str | os.PathLike) and not isinstance(value, io.IOBase)
+
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/+[^/]")
+_SECRETS_OF_URL = re.compile(r"(?<=:/)(/*)(?:[^/@?#]*:[^@]*|[^/?#]*)@|[?#].*", re.DOTALL)
+
+
+def _is_url(text: str) -> bool:
+    """Tell whether *text* looks like a URL; ``Path`` has made one slash of two."""
+    return _URL.match(text) is not None
+
+
+def _without_secrets(url: str) -> str:
+    """Return *url* without user, password and query, which in a signed one lets anybody in."""
+    return _SECRETS_OF_URL.sub(r"\1", url)
+
+
+def _from_file(value: File) -> Source:
+    if value.mime_type is not None and not is_mime_type(str(value.mime_type)):
+        raise UnsupportedValueError(f"mime_type = {brief(value.mime_type)} is not of the form type/subtype")
+    if isinstance(value.content, File | tuple):
+        raise UnsupportedValueError("the content of a File is a path, a binary stream or bytes")
+    if isinstance(value.content, bytes | bytearray | memoryview):
+        source = _from_bytes(value.content)
+    elif value.name is not None and _is_path(value.content):
+        source = _from_path(value.content, value.name)
+    else:
+        source = as_source(value.content)
+    name = source.name if value.name is None else _checked_name(value.name)
+    return replace(source, name=name, mime_type=value.mime_type or source.mime_type)
+
+
+def _from_pair(value: tuple[object, ...]) -> Source:
+    if len(value) != 2 or not isinstance(value[0], str):
+        raise UnsupportedValueError(f"a tuple must be (name, stream) or (name, bytes); accepted: {ACCEPTED}")
+    name, content = value
+    if isinstance(content, bytes | bytearray | memoryview):
+        return replace(_from_bytes(content), name=_checked_name(name))
+    if callable(getattr(content, "read", None)) and not isinstance(content, StoredFile):
+        return replace(_from_stream(content), name=_checked_name(name))
+    raise UnsupportedValueError(
+        f"({brief(name)}, {type(content).__name__}) is neither (name, stream) nor (name, bytes); "
+        "to store a path under another name give File(path, name=…)"
+    )
+
+
+def _from_bytes(content: bytes | bytearray | memoryview) -> Source:
+    fixed = bytes(content)
+    return Source("", lambda: nullcontext(io.BytesIO(fixed)), lambda: fixed[:HEAD_SIZE], len(fixed))
+
+
+def _from_stored(stored: StoredFile) -> Source:
+    metadata = stored.metadata
+
+    @contextmanager
+    def opened() -> Iterator[Reader]:
+        with stored.open() as file:
+            yield file
+
+    name = _checked_name(metadata.original_name)
+    return Source(name, opened, lambda: b"", metadata.size, metadata.mime_type, metadata.hash)
+
+
+def _from_path(given: str | os.PathLike[Any], name: str | None = None) -> Source:
+    text = os.fsdecode(given)
+    if not text:
+        raise SourceNotFoundError("the path is empty")
+    given_path = Path(text)
+    path = str(given_path if given_path.is_absolute() else working_directory() / given_path)
+    if _is_url(text) and not os.path.lexists(path):
+        raise SourceNotFoundError(
+            f"{printable(_without_secrets(text))} is a URL, not the path of a file here; open it and give the stream"
+        )
+    status = look_at(path)
+    checked = _checked_name(given_path.name if name is None else name)
+    return Source(checked, partial(open_file, path), partial(head_of, path), status.st_size)
+
+
+def _checked_name(name: object) -> str:
+    if not isinstance(name, str):
+        raise UnsupportedValueError(f"a file's name is text, not {type(name).__name__}")
+    if _is_url(name):
+        raise UnsafeNameError(f"{brief(_without_secrets(name))} is a URL, not a file name")
+    try:
+        return check_name(name)
+    except UnsafeNameError as error:
+        raise UnsafeNameError(f"{error}. Give it another name with File(path, name=…) or (name, stream)") from error
+
+
+def _from_stream(stream: Any) -> Source:
+    if _is_text(stream):
+        raise UnsupportedValueError("the stream is a text stream; open the file in binary mode ('rb')")
+    if isinstance(stream, io.RawIOBase | io.BufferedIOBase) and stream.closed:
+        raise SourceError("the stream is closed; give it open, or give the path")
+    if isinstance(stream, io.RawIOBase | io.BufferedIOBase) and not stream.readable():
+        raise SourceError("the stream is open for writing only; open the file in mode 'rb'")
+    reader = StreamReader(stream)
+    return Source(
+        _name_of(stream),
+        lambda: nullcontext(reader),
+        reader.head,
+        stream=stream,
+        rewind=reader.rewind,
+        can_reread=reader.can_rewind,
+    )
+
+
+def _is_text(stream: Any) -> bool:
+    if isinstance(stream, io.TextIOBase | codecs.StreamReader | codecs.StreamReaderWriter):
+        return True
+    mode = getattr(stream, "mode", "b")
+    return isinstance(mode, str) and "b" not in mode and hasattr(stream, "encoding")
+
+
+def _name_of(stream: Any) -> str:
+    """Return the last part of the stream's name, if it has one that is a path's or URL's and can be stored."""
+    name = getattr(stream, "name", None)
+    name = os.fsdecode(name) if isinstance(name, bytes) else name
+    if not isinstance(name, str) or name.startswith("<"):
+        return ""
+    try:
+        return check_name(Path(_without_secrets(name) if _is_url(name) else name).name)
+    except UnsafeNameError:
+        return ""

@@ -1,0 +1,150 @@
+"""One stored object against what a row says of it.
+
+It reads and says what is wrong. Many objects at once, and which rows name them, are the business of `run`.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from datajoint_file.concurrency.progress import Advance
+from datajoint_file.errors import (
+    BucketNotFoundError,
+    HashMismatchError,
+    MetadataError,
+    ObjectNotFoundError,
+    SizeMismatchError,
+    StorageAccessError,
+    StorageUnavailableError,
+    UnknownProjectError,
+    brief,
+    printable,
+)
+from datajoint_file.model.metadata import FileMetadata
+from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.storage.backend import StorageBackend
+from datajoint_file.transfer.fetch import RANGE_SIZE, fetch
+from datajoint_file.transfer.hashing import VerifyingReader, drain
+from datajoint_file.verification.findings import Kind
+
+Level = Literal["exists", "size", "content"]
+LEVELS: tuple[Level, ...] = get_args(Level)
+
+_LENGTH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with one object, whichever rows name it.
+
+    Parameters
+    ----------
+    kind : str
+        As in `Finding`.
+    expected, found : str
+        As in `Finding`.
+    is_unreachable : bool
+        Whether this may be the store's state rather than the object's.
+    """
+
+    kind: Kind
+    expected: str
+    found: str
+    is_unreachable: bool = False
+
+
+def check_level(level: str) -> Level:
+    """Return *level* if there is such a one.
+
+    Raises
+    ------
+    ValueError
+        If there is not.
+    """
+    if level not in LEVELS:
+        raise ValueError(f"level = {brief(level)}: allowed are {', '.join(map(repr, LEVELS))}")
+    return level
+
+
+def examine(pipeline: Pipeline, metadata: FileMetadata, level: Level, advance: Advance) -> Problem | None:
+    """Compare one object with what a row says of it. Returns what is wrong, or None.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        Where it is.
+    metadata : FileMetadata
+        What it should be.
+    level : {"exists", "size", "content"}
+        How closely to look.
+    advance : callable
+        Told how many bytes have been read; at the cheaper levels, how many are spoken for.
+    """
+    try:
+        backend = pipeline.backend_of(metadata.project)
+        try:
+            return _examine(backend, metadata, level, advance)
+        except ObjectNotFoundError:
+            backend.stat(metadata.path)  # asked again: a disk that is being unmounted may have said so
+            return _examine(backend, metadata, level, advance)
+    except ObjectNotFoundError:
+        return Problem("missing", f"an object of {metadata.size} bytes", "no object")
+    except MetadataError as error:
+        return Problem("row", "the key of an object", _one_line(error))
+    except (StorageUnavailableError, StorageAccessError, BucketNotFoundError) as error:
+        return _unreadable(metadata, error, is_unreachable=True)
+    except (OSError, UnknownProjectError) as error:
+        return _unreadable(metadata, error)
+
+
+def _examine(backend: StorageBackend, metadata: FileMetadata, level: Level, advance: Advance) -> Problem | None:
+    if level == "content":
+        return _examine_content(backend, metadata, advance)
+    stored = backend.stat(metadata.path)
+    advance(metadata.size)
+    return _size_problem(metadata, stored.size) if level == "size" else None
+
+
+def _examine_content(backend: StorageBackend, metadata: FileMetadata, advance: Advance) -> Problem | None:
+    if backend.capabilities.ranges == 1:
+        return _examine_stream(backend, metadata, advance)
+    if metadata.size > RANGE_SIZE and (problem := _size_problem(metadata, backend.stat(metadata.path).size)):
+        return problem  # no byte of it need be read
+    try:
+        fetch(backend, metadata, lambda *_: None, advance)
+    except SizeMismatchError:
+        return _size_problem(metadata, backend.stat(metadata.path).size)
+    except HashMismatchError as error:
+        return Problem("hash", metadata.hash, error.found)
+    return None
+
+
+def _examine_stream(backend: StorageBackend, metadata: FileMetadata, advance: Advance) -> Problem | None:
+    with backend.open(metadata.path) as file:
+        size = file.seek(0, os.SEEK_END)
+        if size != metadata.size:  # no byte of it need be read
+            return _size_problem(metadata, size)
+        file.seek(0)
+        reader = VerifyingReader(file, metadata.size, metadata.hash, advance)
+        try:
+            drain(reader)
+        except SizeMismatchError:
+            return _size_problem(metadata, reader.size)
+        except HashMismatchError:
+            return Problem("hash", metadata.hash, reader.hash)
+    return None
+
+
+def _size_problem(metadata: FileMetadata, size: int) -> Problem | None:
+    return None if size == metadata.size else Problem("size", f"{metadata.size} bytes", f"{size} bytes")
+
+
+def _unreadable(metadata: FileMetadata, error: Exception, *, is_unreachable: bool = False) -> Problem:
+    return Problem("unreadable", f"an object of {metadata.size} bytes", _one_line(error), is_unreachable)
+
+
+def _one_line(error: Exception) -> str:
+    """Return what *error* says, on one line of bounded length: others' programs have their words in it."""
+    return printable(" ".join(str(error).split())[:_LENGTH] or type(error).__name__)

@@ -1,0 +1,209 @@
+"""What `verify` is asked about, turned into parts: queries whose rows are listed and can be looked up again.
+
+How rows are read from the database is the business of `listing`; what is done with them, of `verify`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from datajoint.schemas import VirtualModule, _Schema
+from datajoint.table import FreeTable, Table
+
+from datajoint_file.errors import brief, printable
+from datajoint_file.hooks.codec import file_attributes
+from datajoint_file.hooks.connections import pipeline_of
+from datajoint_file.hooks.listing import Key, Listing, RawRow, key_to_json, query_of
+from datajoint_file.hooks.names import table_name
+from datajoint_file.model.metadata import FileMetadata
+from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.verification import FileValue
+
+_FAULT_LENGTH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an attribute of a query comes from, as people write it.
+
+    Parameters
+    ----------
+    table : str
+        The table.
+    attribute : str
+        What the table calls it.
+    """
+
+    table: str
+    attribute: str
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One query of a run: as it was given, or one table of a schema.
+
+    Parameters
+    ----------
+    index : int
+        Which of the given subjects it belongs to.
+    name : str
+        With `index`, what a position names it by.
+    is_table_of_schema : bool
+        Whether the subject is a schema, whose tables can come and go between runs.
+    listing : Listing
+        Its rows.
+    origins : tuple of Origin
+        Where the attributes of the listing come from.
+    pipeline : Pipeline
+        Where its objects are.
+    """
+
+    index: int
+    name: str
+    is_table_of_schema: bool
+    listing: Listing
+    origins: tuple[Origin, ...]
+    pipeline: Pipeline
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return ", ".join(sorted({origin.table for origin in self.origins}))
+
+    @property
+    def order(self) -> tuple[int, str]:
+        """What parts are sorted by."""
+        return self.index, self.name
+
+    def rows(self, after: Key | None) -> Iterator[Row]:
+        """Give the rows behind *after* that have files."""
+        return (Row(self, raw) for raw in self.listing.rows(after))
+
+
+class Row:
+    """One row, as `Verification` wants it.
+
+    Parameters
+    ----------
+    part : Part
+        What it is a row of.
+    raw : RawRow
+        What the database has.
+    """
+
+    __slots__ = ("_part", "_raw_key", "values")
+
+    def __init__(self, part: Part, raw: RawRow) -> None:
+        self._part = part
+        self._raw_key = raw.key
+        self.values = tuple(
+            _value(origin, name, text)
+            for origin, name, text in zip(part.origins, part.listing.names, raw.texts, strict=True)
+            if text is not None
+        )
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """Where its objects are."""
+        return self._part.pipeline
+
+    def key(self) -> dict[str, Any]:
+        """Return its primary key."""
+        return self._part.listing.named(self._raw_key)
+
+    def position(self) -> str:
+        """Return where a later run goes on after this row."""
+        return position_text(self._part.index, self._part.name, self._raw_key)
+
+    def still_names(self, value: FileValue) -> bool:
+        """Ask the database whether the row is there yet and still names the object of *value*."""
+        raw = self._part.listing.again(self._raw_key)
+        if raw is None:
+            return False
+        text = raw.texts[self._part.listing.names.index(value.name)]
+        return text is not None and _value(Origin(value.table, value.attribute), value.name, text).path == value.path
+
+
+def _value(origin: Origin, name: str, text: str) -> FileValue:
+    """Read the JSON of a row, whatever it is."""
+    path, fault = "", ""
+    metadata: FileMetadata | None = None
+    try:
+        document = json.loads(text)
+        path = _path_in(document)
+        metadata = FileMetadata.from_json(document)
+    except (ValueError, RecursionError) as error:
+        fault = printable(str(error) or type(error).__name__)[:_FAULT_LENGTH]
+    return FileValue(origin.table, origin.attribute, name, path, metadata, fault)
+
+
+def _path_in(document: object) -> str:
+    path = document.get("path") if isinstance(document, dict) else None
+    if not isinstance(path, str):
+        return ""
+    return path if len(path) <= 1024 and path.isprintable() else brief(path, 200)
+
+
+def parts_of(subjects: Any) -> list[Part]:
+    """Return the parts of what `verify` was given, in the order in which they are checked.
+
+    Raises
+    ------
+    TypeError
+        If something is neither a query nor a schema.
+    ValueError
+        If a query has no ``file`` attribute.
+    ConfigurationError
+        If the pipeline's configuration is missing or wrong.
+    """
+    listed = list(subjects) if isinstance(subjects, list | tuple) else [subjects]
+    parts = [part for index, subject in enumerate(listed) for part in _parts_of_subject(index, subject)]
+    return sorted(parts, key=lambda part: part.order)
+
+
+def _parts_of_subject(index: int, subject: Any) -> Iterator[Part]:
+    if isinstance(subject, VirtualModule):
+        subject = subject.schema
+    if isinstance(subject, _Schema):
+        for table in _tables(subject):
+            if file_attributes(table.heading):
+                yield _part(index, table, is_table_of_schema=True)
+    else:
+        yield _part(index, query_of(subject))
+
+
+def _tables(schema: Any) -> Iterator[FreeTable]:
+    """Give the tables of a schema but DataJoint's and our own, whose names begin with a tilde."""
+    adapter = schema.connection.adapter
+    for name, *_ in schema.connection.query(adapter.list_tables_sql(schema.database)).fetchall():
+        if not name.startswith("~"):
+            yield FreeTable(schema.connection, adapter.make_full_table_name(schema.database, name))
+
+
+def _part(index: int, query: Any, *, is_table_of_schema: bool = False) -> Part:
+    names = file_attributes(query.heading)
+    origins = tuple(_origin(query, name) for name in names)
+    people_say = ", ".join(sorted({origin.table for origin in origins}))
+    name = f"{query.database}.{query.table_name}" if is_table_of_schema else people_say
+    pipeline = pipeline_of(query.connection, getattr(query, "database", None) or "")
+    return Part(index, name, is_table_of_schema, Listing(query, names), origins, pipeline)
+
+
+def _origin(query: Any, name: str) -> Origin:
+    """Look through joins and projections for the table that has the attribute."""
+    original = query.heading[name].original_name
+    if isinstance(query, Table):
+        return Origin(table_name(query), original)
+    for support in query.support:
+        inner = FreeTable(query.connection, support) if isinstance(support, str) else support
+        if original in file_attributes(inner.heading):
+            return _origin(inner, original)
+    return Origin("query", name)
+
+
+def position_text(index: int, name: str, key: Key | None) -> str:
+    """Return the text that says: go on in this part behind *key*, or at its beginning."""
+    return json.dumps({"part": index, "table": name, "key": None if key is None else key_to_json(key)})

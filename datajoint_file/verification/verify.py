@@ -1,0 +1,216 @@
+"""`verify`: the files that rows of tables, queries and whole schemas name, compared with what is in the store.
+
+How one object is examined, and many at a time, is the business of `datajoint_file.verification`; what can be asked
+about, and how its rows are listed, of `parts` and `listing`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from concurrent.futures import Executor
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+
+from datajoint_file.concurrency.executors import check_executor
+from datajoint_file.concurrency.progress import progress_bar
+from datajoint_file.errors import brief
+from datajoint_file.hooks.listing import Key, key_from_json
+from datajoint_file.journal.worker_address import address_of
+from datajoint_file.pipeline.address import PipelineAddress
+from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.verification import Budget, Finding, Level, Verification, VerifyReport, check_level
+from datajoint_file.verification.subjects import Part, parts_of, position_text
+
+_REMOTE_READERS = 8
+_REMOTE_ASKERS = 16
+"""Objects to ask a remote store for at a time: mostly one waits."""
+
+
+def verify(
+    query_or_schema: Any,
+    level: str = "content",
+    *,
+    workers: int | None = None,
+    budget: int | str | timedelta | None = None,
+    after: str | None = None,
+    progress: bool | None = None,
+    executor: Executor | None = None,
+) -> VerifyReport:
+    """Compare stored files with what their rows say of them, and return a report. Nothing is changed.
+
+    Rows are read a page at a time in the order of the primary key, their objects are examined in parallel. A problem
+    does not stop it: each is a `Finding` of the report. An object that several rows name is examined once. Before a
+    finding is made its row is looked up again, so that a row deleted or updated meanwhile is none.
+
+    Parameters
+    ----------
+    query_or_schema : table, query, schema, or a list of these
+        A table, a restricted one, a join or projection that still has ``file`` attributes; a `dj.Schema` or virtual
+        module stands for all its tables that have any, parts included.
+    level : {"exists", "size", "content"}
+        ``"exists"`` asks for each object, ``"size"`` compares its size too; neither reads a byte of it. ``"content"``
+        reads all of it and compares the hash: the only one that finds damaged bytes.
+    workers : int, optional
+        Objects examined at a time, with an executor by each of its tasks; the number of processors for a local disk and
+        8 or 16 for others, if not given.
+    budget : int, str or timedelta, optional
+        Bytes to read (``10**10``, ``"10 GB"``) or time to take (``"30min"``, a `timedelta`). When it is used up no
+        other row is begun, and the report says where to go on. At least one row is checked.
+    after : str, optional
+        The ``position`` of the report of an earlier run with the same tables: begin behind it.
+    progress : bool, optional
+        Show a progress bar: always, never, or (``None``) on a terminal or in a notebook after a second.
+    executor : concurrent.futures.Executor, optional
+        Whose workers examine the objects, in other processes or on other machines: ``client.get_executor()`` of Dask, a
+        `ProcessPoolExecutor`, … They get metadata in batches, read their own configuration (the same file, or that of
+        ``DATAJOINT_TOML``) and never the database. It is not shut down.
+
+    Returns
+    -------
+    VerifyReport
+        True if nothing is wrong with what was checked.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is none of the above, or a query has no ``file`` attribute.
+    ConfigurationError
+        If the pipeline's configuration is missing or wrong, here or where the executor's workers are.
+
+    Notes
+    -----
+    A store that cannot be reached is not a store without the object: the finding is ``"unreadable"``, and after ten in
+    a row the run stops; the report is false and says why, in ``interruption``. So it does if a worker of the executor
+    dies: what was found is in the report, and ``after=report.position`` goes on. Inside a transaction the database
+    shows rows as they were when it began, so better verify outside of one. With an executor, a budget can be exceeded
+    by what has been handed to it already: at most 200 batches.
+
+    Examples
+    --------
+    >>> report = datajoint_file.verify(Recording & "subject_id = 123")  # doctest: +SKIP
+    >>> if not report:  # doctest: +SKIP
+    ...     print(report)
+    >>> report = datajoint_file.verify(schema, budget="30min")  # doctest: +SKIP
+    >>> report = datajoint_file.verify(schema, budget="30min", after=report.position)  # doctest: +SKIP
+    """
+    return run(
+        query_or_schema, level, workers=workers, budget=budget, after=after, progress=progress, executor=executor
+    )
+
+
+def run(
+    subjects: Any,
+    level: str,
+    *,
+    workers: int | None = None,
+    budget: int | str | timedelta | None = None,
+    after: str | None = None,
+    progress: bool | None = None,
+    executor: Executor | None = None,
+    tell: Callable[[Finding], object] = lambda _: None,
+) -> VerifyReport:
+    """Do what `verify` does, and give each finding to *tell* as soon as it is made."""
+    checked_level, limit = check_level(level), Budget.parse(budget)
+    _check_workers(workers)
+    if executor is not None:
+        check_executor(executor)
+    parts = parts_of(subjects)
+    remaining = _after(parts, after)
+    count = workers or _default_workers(parts, checked_level, executor)
+    with progress_bar(f"verifying {_title(parts)}", None, progress) as advance:
+        verification = Verification(
+            checked_level,
+            count,
+            limit,
+            executor=executor,
+            address_of=_addresses(parts),
+            advance=advance,
+            tell=tell,
+            idle=lambda: _keep_awake(parts),
+        )
+        verification.run(row for part, key in remaining for row in part.rows(key))
+    return _report(verification, checked_level, parts, after)
+
+
+def _check_workers(workers: object) -> None:
+    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
+        raise ValueError(f"workers = {brief(workers)}: give the number of objects to examine at a time, 1 or more")
+
+
+def _addresses(parts: list[Part]) -> Callable[[Pipeline], PipelineAddress]:
+    """Return what gives the address of each pipeline of *parts*, found when it is first asked for."""
+    connections = {id(part.pipeline): part.listing.connection for part in parts}
+    addresses: dict[int, PipelineAddress] = {}
+
+    def address(pipeline: Pipeline) -> PipelineAddress:
+        if id(pipeline) not in addresses:
+            addresses[id(pipeline)] = address_of(pipeline, connections[id(pipeline)])
+        return addresses[id(pipeline)]
+
+    return address
+
+
+def _default_workers(parts: list[Part], level: Level, executor: Executor | None) -> int:
+    if all(part.pipeline.backend.capabilities.protocol == "file" for part in parts):
+        return (os.cpu_count() or 1) if executor is None else 1
+    return _REMOTE_READERS if level == "content" else _REMOTE_ASKERS
+
+
+def _title(parts: list[Part]) -> str:
+    return parts[0].title if len(parts) == 1 else f"{len(parts)} tables"
+
+
+def _keep_awake(parts: list[Part]) -> None:
+    """Let databases and the firewalls before them know that somebody is there: between two pages hours may pass."""
+    for connection in {id(part.listing.connection): part.listing.connection for part in parts}.values():
+        with suppress(Exception):  # whatever is wrong, the next query says it better, or DataJoint connects again
+            connection.ping()
+
+
+def _after(parts: list[Part], after: str | None) -> list[tuple[Part, Key | None]]:
+    """Return the parts that are left after a position, the first with the key to begin behind."""
+    if after is None:
+        return [(part, None) for part in parts]
+    index, name, key = _read_position(after)
+    given = {part.index: part for part in parts}
+    known = given.get(index)
+    if known is not None and not known.is_table_of_schema and name not in ("", known.name):
+        raise ValueError(
+            f"after = {brief(after, 200)}: this is a position in {name}, and {known.name} is to be verified"
+        )
+    left = [part for part in parts if part.order >= (index, name)]
+    for part in left[:1]:
+        if part.order == (index, name) and key is not None and len(key) != len(part.listing.primary_key):
+            raise ValueError(f"after = {brief(after, 200)}: the primary key of {name} has other attributes")
+    return [(part, key if part.order == (index, name) else None) for part in left]
+
+
+def _read_position(after: str) -> tuple[int, str, Key | None]:
+    try:
+        document = json.loads(after)
+        key = document["key"]
+        return int(document["part"]), str(document["table"]), None if key is None else key_from_json(key)
+    except (ValueError, LookupError, TypeError) as error:
+        raise ValueError(
+            f"after = {brief(after, 200)}: give the `position` of the report of an earlier run, as it is"
+        ) from error
+
+
+def _report(verification: Verification, level: Level, parts: list[Part], after: str | None) -> VerifyReport:
+    position, remaining = None, 0
+    if not verification.is_complete:
+        position = verification.position or after or position_text(0, "", None)
+        remaining = sum(part.listing.count(key) for part, key in _after(parts, position))
+    return VerifyReport(
+        level=level,
+        checked=verification.checked,
+        bytes=verification.bytes,
+        seconds=verification.seconds,
+        remaining=remaining,
+        findings=verification.findings,
+        position=position,
+        interruption=verification.interruption,
+    )

@@ -1,0 +1,309 @@
+"""Many objects examined at a time: by threads of this process, or, a batch at a time, by the workers of an executor.
+
+What one object's examination is stands in `objects`; which objects, and what follows, in `run`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from datajoint_file.concurrency.executors import IN_FLIGHT, Delegation, Stop, runs_here
+from datajoint_file.concurrency.progress import Advance
+from datajoint_file.errors import StorageError
+from datajoint_file.model.metadata import FileMetadata
+from datajoint_file.pipeline.address import PipelineAddress
+from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.verification.check_object import Level, Problem, examine
+
+UNREACHABLE_LIMIT = 10
+"""After so many objects in a row about which the store could not be asked, a run stops: it is the store, not they."""
+
+BATCH_FILES = 100
+"""Objects of one order to a worker, at most: what is under way at a time must be remembered by the caller."""
+
+BATCH_BYTES = 256 * 2**20
+"""Bytes to read for one order, at most, unless one object has more: no worker is at one for long."""
+
+_RAMP = 4
+"""Orders of each size, beginning with one object: few files are spread over all workers, many come in full batches."""
+
+
+class Meter:
+    """Counts bytes for all workers, and stops them when the run is given up.
+
+    Parameters
+    ----------
+    advance : callable
+        Told the same, one call at a time.
+    """
+
+    def __init__(self, advance: Advance) -> None:
+        self.bytes = 0
+        self.stop = Stop()
+        self._advance = advance
+        self._lock = threading.Lock()
+
+    def advance(self, count: int) -> None:
+        """Count, or end the worker that calls."""
+        if self.stop.is_set:
+            raise StoppedError
+        with self._lock:
+            self.bytes += count
+            self._advance(count)
+
+
+class StoppedError(Exception):
+    """Ends a worker whose result nobody waits for."""
+
+
+Examined = tuple[Any, Problem | None]
+"""What `begin` was given to know an object by, and what is wrong with it."""
+
+
+class Examination(Protocol):
+    """Objects being examined."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether one should wait before another is begun."""
+        ...
+
+    def begin(self, ticket: Any, pipeline: Pipeline, metadata: FileMetadata) -> None:
+        """Have an object examined."""
+        ...
+
+    def flush(self) -> None:
+        """See to it that all that was begun is under way: no other comes for now."""
+        ...
+
+    def wait(self, timeout: float) -> Iterator[Examined]:
+        """Wait for the next objects, at most *timeout* seconds; give them as they were begun."""
+        ...
+
+    def close(self) -> None:
+        """Stop what is under way, and wait for it where it can be stopped."""
+        ...
+
+
+class Threads:
+    """Objects examined by threads of this process.
+
+    Parameters
+    ----------
+    level : {"exists", "size", "content"}
+        How closely to look.
+    workers : int
+        Their number.
+    meter : Meter
+        Told of each byte as it is read.
+    """
+
+    def __init__(self, level: Level, workers: int, meter: Meter) -> None:
+        self._level = level
+        self._workers = workers
+        self._meter = meter
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="verify")
+        self._tickets: dict[Future[Problem | None], Any] = {}
+
+    @property
+    def is_full(self) -> bool:
+        """Whether each thread has one object and another to go on with."""
+        return len(self._tickets) >= 2 * self._workers
+
+    def begin(self, ticket: Any, pipeline: Pipeline, metadata: FileMetadata) -> None:
+        """Have an object examined."""
+        future = self._pool.submit(examine, pipeline, metadata, self._level, self._meter.advance)
+        self._tickets[future] = ticket
+
+    def flush(self) -> None:
+        """Do nothing: it is under way."""
+
+    def wait(self, timeout: float) -> Iterator[Examined]:
+        """Wait for the next objects."""
+        done, _ = wait(self._tickets, timeout=timeout, return_when=FIRST_COMPLETED)
+        for future in [future for future in self._tickets if future in done]:
+            yield self._tickets.pop(future), future.result()
+
+    def close(self) -> None:
+        """Stop the threads and wait for them."""
+        self._meter.stop.set()
+        self._pool.shutdown(cancel_futures=True)
+
+
+@dataclass(slots=True)
+class Batch:
+    """An order to a worker: objects of one pipeline.
+
+    Parameters
+    ----------
+    address : PipelineAddress
+        Where they are.
+    level : {"exists", "size", "content"}
+        How closely to look.
+    threads : int
+        Objects to examine at a time, in a process of its own.
+    stop : Stop
+        Whether anybody still waits.
+    files : list of FileMetadata
+        What they should be.
+    """
+
+    address: PipelineAddress
+    level: Level
+    threads: int
+    stop: Stop
+    files: list[FileMetadata] = field(default_factory=list)
+    size: int = 0
+
+    def add(self, metadata: FileMetadata) -> None:
+        """Add an object."""
+        self.files.append(metadata)
+        self.size += metadata.size if self.level == "content" else 0
+
+
+class Delegated:
+    """Objects examined by the workers of an executor.
+
+    Parameters
+    ----------
+    executor : concurrent.futures.Executor
+        Whose workers.
+    address_of : callable
+        Gives the address of a pipeline.
+    level : {"exists", "size", "content"}
+        How closely to look.
+    threads : int
+        Objects that a worker in a process of its own examines at a time.
+    meter : Meter
+        Told of the bytes of a batch when it is done.
+    """
+
+    def __init__(
+        self,
+        executor: Executor,
+        address_of: Callable[[Pipeline], PipelineAddress],
+        level: Level,
+        threads: int,
+        meter: Meter,
+    ) -> None:
+        self._address_of = address_of
+        self._level: Level = level
+        self._threads = 1 if runs_here(executor) else threads
+        self._meter = meter
+        self._delegation: Delegation[Batch, list[tuple[Problem | None, int]]] = Delegation(
+            executor, examine_batch, in_flight=IN_FLIGHT
+        )
+        self._open: dict[int, Batch] = {}
+        self._tickets: dict[int, list[Any]] = {}
+        self._begun = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether enough orders are under way."""
+        return self._delegation.is_full
+
+    def begin(self, ticket: Any, pipeline: Pipeline, metadata: FileMetadata) -> None:
+        """Have an object examined, with others: an order is sent when it is worth it."""
+        batch = self._open.get(id(pipeline))
+        if batch is None:
+            batch = Batch(self._address_of(pipeline), self._level, self._threads, self._meter.stop)
+            self._open[id(pipeline)] = batch
+        batch.add(metadata)
+        self._tickets.setdefault(id(batch), []).append(ticket)
+        if len(batch.files) >= self._size or batch.size >= BATCH_BYTES:
+            self._send(self._open.pop(id(pipeline)))
+
+    @property
+    def _size(self) -> int:
+        return min(BATCH_FILES, 1 + self._begun // _RAMP)
+
+    def _send(self, batch: Batch) -> None:
+        self._begun += 1
+        self._delegation.begin(batch)
+
+    def flush(self) -> None:
+        """Send what is left, however little it is."""
+        while self._open:
+            self._send(self._open.popitem()[1])
+
+    def wait(self, timeout: float) -> Iterator[Examined]:
+        """Wait for the next batches. One that ends early, since its worker found no store, is given as far as it came.
+
+        Raises
+        ------
+        WorkerError
+            If a worker has died.
+        ConfigurationError
+            If a worker has no configuration of the pipeline, or one with another store.
+        """
+        if not self._delegation:
+            self.flush()
+        failure: Exception | None = None
+        for batch, outcome in self._delegation.finished(timeout):
+            tickets = self._tickets.pop(id(batch))
+            if outcome.error is not None:
+                failure = failure or outcome.error
+                continue
+            for ticket, (problem, size) in zip(tickets, outcome.result(), strict=False):
+                self._meter.advance(size)
+                yield ticket, problem
+        if failure is not None:
+            raise failure
+
+    def close(self) -> None:
+        """Take back what no worker has begun; stop threads of this process."""
+        self._meter.stop.set()
+        self._delegation.cancel()
+
+
+def examine_batch(batch: Batch) -> list[tuple[Problem | None, int]]:
+    """Examine the objects of an order, wherever this is called; return what is wrong with each, and the bytes read.
+
+    It ends after as many unreachable objects in a row as end a run.
+
+    Raises
+    ------
+    ConfigurationError
+        If this process has no configuration of the pipeline, or one with another store.
+    """
+    pipeline = _pipeline_of(batch)
+    if batch.threads == 1:
+        return list(_reachable(_examined(pipeline, batch, metadata) for metadata in batch.files))
+    pool = ThreadPoolExecutor(min(batch.threads, len(batch.files)), thread_name_prefix="verify")
+    try:
+        return list(_reachable(pool.map(lambda metadata: _examined(pipeline, batch, metadata), batch.files)))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _pipeline_of(batch: Batch) -> Pipeline:
+    try:
+        return batch.address.same_store()
+    except StorageError:  # it does not answer: what its objects say of that is what is wanted
+        return batch.address.pipeline()
+
+
+def _examined(pipeline: Pipeline, batch: Batch, metadata: FileMetadata) -> tuple[Problem | None, int]:
+    size = 0
+
+    def advance(count: int) -> None:
+        nonlocal size
+        if batch.stop.is_set:
+            raise StoppedError
+        size += count
+
+    return examine(pipeline, metadata, batch.level, advance), size
+
+
+def _reachable(results: Iterator[tuple[Problem | None, int]]) -> Iterator[tuple[Problem | None, int]]:
+    """Give *results* up to the last of so many unreachable objects in a row that nobody would ask for more."""
+    in_a_row = 0
+    for problem, size in results:
+        yield problem, size
+        in_a_row = in_a_row + 1 if problem is not None and problem.is_unreachable else 0
+        if in_a_row >= UNREACHABLE_LIMIT:
+            return

@@ -1,0 +1,317 @@
+"""Two engines, one contract: who uses which, in which process, with whose credentials."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datajoint_file.config import parse_settings
+from datajoint_file.errors import ConfigurationError, StorageAccessError
+from datajoint_file.storage import StorageBackend
+from datajoint_file.storage.obstore import credentials, selection
+from datajoint_file.storage.obstore.selection import engine_of
+from datajoint_file.testing import GeneratedReader, generated
+from tests.contract.conftest import PROJECT, S3_PART_SIZE, backend_of
+from tests.contract.stores import S3Store
+from tests.projects import unique
+
+WATCHDOG_SECONDS = 90
+"""What hangs does so for ever; four processes that import the clients take their time on a busy machine."""
+BOTH = pytest.mark.parametrize("engine", ["fsspec", "obstore"])
+
+
+@pytest.fixture
+def key() -> str:
+    return f"{PROJECT}/{unique('subject')}/recording.dat"
+
+
+def _table(backend: str = "s3", **changes: Any) -> dict[str, Any]:
+    place = {"container": "lab"} if backend == "azure" else {"bucket": "lab"}
+    return {"backend": backend, **place, **changes}
+
+
+def _engine(table: dict[str, Any]) -> str:
+    return engine_of(parse_settings({"project": {"name": PROJECT}, "storage": table}, "the test").storage)
+
+
+# which one
+
+
+@pytest.mark.parametrize("backend", ["s3", "gcs", "azure"])
+def test_obstore_is_used_where_it_is_installed(backend: str) -> None:
+    assert _engine(_table(backend)) == "obstore"
+    assert _engine(_table(backend, engine="obstore")) == "obstore"
+    assert _engine(_table(backend, engine="fsspec")) == "fsspec"
+
+
+def test_servers_that_stand_for_google_are_spoken_to_as_fsspec_does() -> None:
+    assert _engine(_table("gcs", endpoint_url="http://localhost:4443")) == "fsspec"
+    assert _engine(_table("gcs", endpoint_url="http://localhost:4443", engine="obstore")) == "obstore"
+
+
+SHARED = [
+    {"requester_pays": True},
+    {"client_kwargs": {"verify": False, "region_name": "eu-west-1"}},
+    {"config_kwargs": {"connect_timeout": 3, "retries": {"total_max_attempts": 2}, "s3": {"addressing_style": "path"}}},
+    {"config_kwargs": {"s3": {"payload_signing_enabled": True}}},
+    {"s3_additional_kwargs": {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "key-1"}},
+    {},
+]
+
+ALONE = [
+    ({"default_fill_cache": False}, "default_fill_cache"),
+    ({"config_kwargs": {"read_timeout": 3}}, "config_kwargs.read_timeout"),
+    ({"config_kwargs": {"s3": {"use_accelerate_endpoint": True}}}, "config_kwargs.s3.use_accelerate_endpoint"),
+    ({"s3_additional_kwargs": {"StorageClass": "GLACIER"}}, "s3_additional_kwargs.StorageClass"),
+    ({"client_kwargs": "x"}, "client_kwargs.as it is given"),
+]
+
+
+@pytest.mark.parametrize("options", SHARED)
+def test_options_that_both_know_keep_obstore(options: dict[str, Any]) -> None:
+    assert _engine(_table(options=options)) == "obstore"
+
+
+@pytest.mark.parametrize(("options", "name"), ALONE)
+def test_option_that_only_fsspec_knows_makes_it_the_engine_or_is_an_error_that_names_it(
+    options: dict[str, Any], name: str
+) -> None:
+    assert _engine(_table(options=options)) == "fsspec"
+    with pytest.raises(ConfigurationError, match=name) as caught:
+        _engine(_table(options=options, engine="obstore"))
+    assert 'allowed: engine = "fsspec" or "auto"' in str(caught.value)
+    assert "GLACIER" not in str(caught.value)
+
+
+def test_missing_package_is_told_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selection, "_is_installed", lambda: False)
+    assert _engine(_table()) == "fsspec"
+    with pytest.raises(ConfigurationError, match=r"pip install 'datajoint-file\[s3\]'"):
+        _engine(_table(engine="obstore"))
+
+
+def test_old_python_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "version_info", (3, 10, 14))
+    assert _engine(_table()) == "fsspec"
+    with pytest.raises(ConfigurationError, match=r"Python 3\.11"):
+        _engine(_table(engine="obstore"))
+
+
+@pytest.mark.parametrize("backend", ["file", "memory"])
+def test_engine_is_of_buckets_only(backend: str) -> None:
+    with pytest.raises(ConfigurationError, match="engine"):
+        parse_settings(
+            {"project": {"name": PROJECT}, "storage": {"backend": backend, "path": "/x", "engine": "fsspec"}}, "test"
+        )
+
+
+# processes
+
+PROCESSES = """
+import io, json, multiprocessing, os, sys
+from datajoint_file.config import parse_settings
+from datajoint_file.storage import open_backend
+from datajoint_file.testing import GeneratedReader, generated
+
+SIZE = 11 * 2**20
+table, prefix, how = json.loads(sys.argv[1]), sys.argv[2], sys.argv[3]
+backend = open_backend(parse_settings({"project": {"name": "p"}, "storage": table}, "the test").storage, "p")
+
+def use(number):
+    assert backend.open(f"{prefix}/parent").read() == generated(SIZE)
+    assert backend.read(f"{prefix}/parent", 5, 9) == generated(9)[5:]
+    backend.upload(f"{prefix}/large{number}", GeneratedReader(SIZE), SIZE)
+    backend.upload(f"{prefix}/small{number}", io.BytesIO(b"spikes"), 6)
+    assert backend.exists(f"{prefix}/small{number}")
+
+def work(number):
+    use(number)
+    sys.exit(7)  # with all that is done at the end of a process
+
+if __name__ == "__main__":
+    backend.upload(f"{prefix}/parent", GeneratedReader(SIZE), SIZE)
+    file = backend.open(f"{prefix}/parent")
+    if how == "fork":
+        children = [os.fork() or work(number) for number in range(4)]
+        ends = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    else:
+        context = multiprocessing.get_context(how.removeprefix("multiprocessing "))
+        children = [context.Process(target=work, args=(number,)) for number in range(4)]
+        [child.start() for child in children]
+        [child.join() for child in children]
+        ends = [child.exitcode for child in children]
+    assert ends == [7] * 4, ends
+    assert file.read() == generated(SIZE)
+    use(9)
+    print("read after the children's end")
+"""
+
+
+@pytest.mark.parametrize("how", ["fork", "multiprocessing fork", "multiprocessing spawn"])
+@pytest.mark.parametrize("store", ["s3", "azure"])
+def test_children_read_and_write_when_their_parent_has_used_obstore(
+    store: str, how: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    table = {**request.getfixturevalue(f"{store}_storage"), "engine": "obstore"}
+    script, prefix = tmp_path / "script.py", f"p/{unique('fork')}"
+    script.write_text(PROCESSES)
+    command = [sys.executable, "-W", "ignore", str(script), json.dumps(table), prefix, how]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=WATCHDOG_SECONDS, check=False)
+    assert (result.stdout, result.returncode) == ("read after the children's end\n", 0), result.stderr[-3000:]
+    raw = request.getfixturevalue(f"{store}_store")
+    expected = {f"{prefix}/{size}{number}" for size in ("large", "small") for number in (*range(4), 9)}
+    assert set(raw.keys(prefix)) == expected | {f"{prefix}/parent"}
+    assert all(raw.get(f"{prefix}/large{number}") == generated(11 * 2**20) for number in range(4))
+    assert not raw.unfinished(prefix)
+
+
+END = """
+import io, json, sys
+from datajoint_file.config import parse_settings
+from datajoint_file.storage import open_backend
+
+storage = parse_settings({"project": {"name": "p"}, "storage": json.loads(sys.argv[1])}, "the test").storage
+open_backend(storage, "p").upload(sys.argv[2], io.BytesIO(b"spikes"), 6)
+sys.exit(7)
+"""
+
+
+def test_process_that_ends_right_after_an_upload_is_not_aborted(s3_storage: dict[str, Any], key: str) -> None:
+    """One in ten was, on a busy machine: threads of obstore still held Python's objects."""
+    table = json.dumps({**s3_storage, "engine": "obstore"})
+    commands = [[sys.executable, "-W", "ignore", "-c", END, table, f"{key}{number}"] for number in range(12)]
+    processes = [subprocess.Popen(command) for command in commands]
+    assert [process.wait(WATCHDOG_SECONDS) for process in processes] == [7] * 12
+
+
+# credentials
+
+
+@BOTH
+def test_credentials_of_the_environment_are_found(
+    s3_storage: dict[str, Any], s3_store: S3Store, key: str, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_storage["credentials"]["key"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_storage["credentials"]["secret"])
+    backend = backend_of(s3_storage, credentials={}, engine=engine)
+    assert backend.upload(key, io.BytesIO(b"spikes"), 6) == 6
+    assert s3_store.get(key) == b"spikes"
+
+
+@BOTH
+def test_credentials_of_a_profile_are_found(
+    s3_storage: dict[str, Any],
+    s3_store: S3Store,
+    key: str,
+    engine: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    credentials = s3_storage["credentials"]
+    (tmp_path / "credentials").write_text(
+        f"[lab]\naws_access_key_id = {credentials['key']}\naws_secret_access_key = {credentials['secret']}\n"
+    )
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    backend = backend_of(s3_storage, credentials={"profile": "lab"}, engine=engine)
+    assert backend.upload(key, io.BytesIO(b"spikes"), 6) == 6
+    assert s3_store.get(key) == b"spikes"
+
+
+@BOTH
+def test_no_credentials_at_all_are_told(s3_storage: dict[str, Any], key: str, engine: str) -> None:
+    backend = backend_of(s3_storage, credentials={}, engine=engine)
+    with pytest.raises(StorageAccessError):
+        backend.upload(key, io.BytesIO(b"spikes"), 6)
+
+
+SOURCE = """
+import json, sys
+from pathlib import Path
+count = Path(sys.argv[2])
+number = int(count.read_text()) if count.exists() else 0
+count.write_text(str(number + 1))
+print(Path(sys.argv[1]).read_text())
+"""
+
+
+@BOTH
+def test_keys_that_expire_are_asked_for_again_before_they_do(
+    s3_storage: dict[str, Any],
+    s3_store: S3Store,
+    key: str,
+    engine: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """A program gives keys that are about to expire, as single sign-on and instance profiles do."""
+    expiry = (datetime.now(timezone.utc) + timedelta(seconds=200)).isoformat()
+    right = s3_storage["credentials"]
+    keys = {"Version": 1, "AccessKeyId": right["key"], "SecretAccessKey": right["secret"], "Expiration": expiry}
+    answer, count, source = tmp_path / "answer.json", tmp_path / "count", tmp_path / "source.py"
+    answer.write_text(json.dumps(keys))
+    source.write_text(SOURCE)
+    config = tmp_path / "config"
+    config.write_text(f"[profile sso]\ncredential_process = {sys.executable} {source} {answer} {count}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    monkeypatch.setattr(credentials, "ASK_AGAIN", timedelta(minutes=5))  # obstore asks five minutes before: now
+    backend = backend_of(s3_storage, S3_PART_SIZE, credentials={"profile": "sso"}, engine=engine)
+    assert backend.upload(key, io.BytesIO(b"spikes"), 6) == 6
+    before = int(count.read_text())
+    answer.write_text(json.dumps(keys | {"Expiration": "2999-01-01T00:00:00+00:00"}))
+    for _ in range(1000):
+        assert backend.exists(key)
+        if int(count.read_text()) > before:
+            break
+    else:
+        pytest.fail("nobody asked for new keys")
+    assert backend.upload(f"{key}2", io.BytesIO(b"spikes"), 6) == 6
+    assert s3_store.get(f"{key}2") == b"spikes"
+    assert backend.upload(f"{key}3", GeneratedReader(S3_PART_SIZE + 1), S3_PART_SIZE + 1)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "address"),
+    [
+        ("https://s3.amazonaws.com", "https://s3.eu-west-1.amazonaws.com"),
+        ("https://s3.us-east-2.amazonaws.com", "https://s3.eu-west-1.amazonaws.com"),
+        ("https://s3.cn-north-1.amazonaws.com.cn", "https://s3.eu-west-1.amazonaws.com.cn"),
+        ("https://s3-fips.us-east-2.amazonaws.com", "https://s3-fips.us-east-2.amazonaws.com"),
+        ("https://s3.dualstack.us-east-2.amazonaws.com", "https://s3.dualstack.us-east-2.amazonaws.com"),
+        ("http://10.0.0.1:9000", "http://10.0.0.1:9000"),
+    ],
+)
+def test_bucket_is_asked_in_its_region(endpoint: str, address: str) -> None:
+    assert credentials._in_region(endpoint, "eu-west-1") == address
+
+
+# secrets
+
+
+@pytest.fixture
+def refused(s3_storage: dict[str, Any]) -> StorageBackend:
+    return backend_of(s3_storage, engine="obstore", credentials={"key": "wrong-key", "secret": "wrong-secret"})
+
+
+def test_no_credential_is_shown_by_a_backend_or_an_error(refused: StorageBackend, key: str) -> None:
+    with pytest.raises(StorageAccessError) as caught:
+        refused.stat(key)
+    inner = getattr(refused, "inner")  # noqa: B009
+    shown = f"{refused!r} {inner!r} {vars(inner)} {caught.value} {caught.value.__cause__}"
+    assert "wrong-secret" not in shown
+    assert "Debug source" not in str(caught.value)
+
+
+def test_backend_is_made_without_importing_obstore() -> None:
+    code = (
+        "import sys; from datajoint_file.config import parse_settings; from datajoint_file.storage import open_backend;"
+        "s = parse_settings({'project': {'name': 'p'}, 'storage': {'backend': 's3', 'bucket': 'lab'}}, 't').storage;"
+        "open_backend(s, 'p'); assert 'obstore' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=WATCHDOG_SECONDS)

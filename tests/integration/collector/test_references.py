@@ -1,0 +1,149 @@
+"""What rows refer to, everywhere on the server: found, read to the end in one snapshot, or refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import datajoint as dj
+import pytest
+
+from datajoint_file.collector import references
+from datajoint_file.collector.snapshot import Reading
+from datajoint_file.errors import CollectionRefusedError
+from tests.projects import Store
+
+from .collecting import Area, connect_to, declare, insert, is_mysql, own, path_of
+
+
+@pytest.fixture
+def table(schema: dj.Schema) -> Any:
+    return declare(schema)
+
+
+def referenced_everywhere(connection: Any, project: str, *schemas: str) -> dict[str, str]:
+    with Reading(connection) as reading, reading.snapshot():
+        return {key: str(attribute) for key, attribute in references.references(reading, project, schemas)}
+
+
+def fill_by_sql(connection: Any, table: Any, project: str, count: int) -> None:
+    """Insert rows without objects."""
+    document = {"size": 1, "hash": "sha256:" + "0" * 64, "original_name": "x", "timestamp": "2025-01-15T10:30:00Z"}
+    for start in range(0, count, 1000):
+        numbers = range(start, min(start + 1000, count))
+        values = [(n, json.dumps({"path": f"{project}/s/objects/T-raw/{n}/x", **document})) for n in numbers]
+        sql = f"INSERT INTO {table().full_table_name} VALUES {', '.join(['(%s, %s)'] * len(values))}"
+        connection.query(sql, tuple(value for row in values for value in row))
+
+
+def test_every_schema_is_found_with_parts_and_hidden_from_no_class(
+    connection: Any, pipeline: dj.Instance, database: Area, store: Store
+) -> None:
+    expected = {}
+    for number in range(2):
+        schema = pipeline.Schema(database.schema())
+
+        @schema
+        class Session(dj.Manual):
+            definition = """
+            session : int32
+            ---
+            notes = null : file   # a comment: with <file>
+            """
+
+            class Trace(dj.Part):
+                definition = """
+                -> master
+                ---
+                raw : <file>
+                params = null : json
+                """
+
+        Session.insert1({"session": number, "notes": ("n.txt", b"n")})
+        Session.Trace.insert1({"session": number, "raw": ("t.bin", b"t")})
+        for one, name in ((Session, "notes"), (Session.Trace, "raw")):
+            expected[str(one.fetch1(name).path)] = f"{one.database}.{one.table_name}.{name}"
+    assert referenced_everywhere(connection, store.project) == expected
+
+
+def test_streams_more_rows_than_one_page(table: Any, connection: Any, store: Store) -> None:
+    fill_by_sql(connection, table, store.project, 12_001)
+    assert len(referenced_everywhere(connection, store.project)) == 12_001
+
+
+def test_rows_of_other_projects_are_left_out(table: Any, connection: Any, store: Store) -> None:
+    insert(table, 1)
+    assert referenced_everywhere(connection, store.project[:-1]) == {}
+
+
+def test_rows_of_one_moment_are_read(table: Any, connection: Any, store: Store) -> None:
+    insert(table, 1)
+    with Reading(connection) as reading, reading.snapshot():
+        list(references.references(reading, store.project, ()))
+        insert(table, 2)
+        assert len(list(references.references(reading, store.project, ()))) == 1
+    assert len(referenced_everywhere(connection, store.project)) == 2
+
+
+def test_connection_lost_in_the_middle_is_refused(table: Any, connection: Any, database: Area, store: Store) -> None:
+    fill_by_sql(connection, table, store.project, 12_001)
+    with Reading(connection) as reading, reading.snapshot():
+        found = references.references(reading, store.project, ())
+        next(found)
+        end_session(database, reading)
+        with pytest.raises(CollectionRefusedError, match=r"recording\.raw cannot be read completely"):
+            list(found)
+
+
+def end_session(database: Area, reading: Reading) -> None:
+    with connect_to(database).connection as other:
+        if database.backend == "mysql":
+            other.query(f"KILL {reading._driver.thread_id()}")
+        else:
+            other.query(f"SELECT pg_terminate_backend({reading._driver.info.backend_pid})")
+
+
+def test_names_with_odd_characters_are_read(table: Any, connection: Any, database: Area, store: Store) -> None:
+    insert(table, 1)
+    cursor = connection._conn.cursor()  # DataJoint would format the statements
+    quote = "`" if is_mysql(connection) else '"'
+    odd = f"{quote}50% of {quote * 2}them; --{quote}"
+    schema = f"{quote}{table.database}{quote}"
+    if is_mysql(connection):
+        cursor.execute(f"CREATE TABLE {schema}.{odd} ({odd} JSON COMMENT ':<file>:')")
+    else:
+        cursor.execute(f"CREATE TABLE {schema}.{odd} ({odd} JSONB)")
+        cursor.execute(f"COMMENT ON COLUMN {schema}.{odd}.{odd} IS ':<file>:'")
+    cursor.execute(f"INSERT INTO {schema}.{odd} SELECT raw FROM {schema}.{quote}recording{quote}")
+    path = path_of(table, 1)
+    table.delete()
+    assert list(referenced_everywhere(connection, store.project)) == [path]
+    with Reading(connection) as reading:
+        assert references.referenced(reading, store.project, (), [path, f"{store.project}/x"]) == {path}
+        assert references.schemas_using(reading, store.project) == {table.database}
+
+
+def test_small_batch_is_looked_up(table: Any, connection: Any, store: Store) -> None:
+    fill_by_sql(connection, table, store.project, 1000)
+    keys = [f"{store.project}/s/objects/T-raw/{n}/x" for n in range(900, 1100)]
+    with Reading(connection) as reading:
+        assert references.referenced(reading, store.project, (), keys) == set(keys[:100])
+
+
+def test_undeclared_attribute_is_looked_up_as_well(table: Any, connection: Any, store: Store) -> None:
+    name = own(connection, table.database, "notes")
+    connection.query(f"CREATE TABLE {name} (id INT PRIMARY KEY, note JSON)")
+    key = f"{store.project}/s/objects/T-raw/1/x"
+    connection.query(f"INSERT INTO {name} VALUES (1, %s)", (json.dumps([{"url": f"s3://bucket/{key}"}]),))
+    with Reading(connection) as reading:
+        assert references.referenced(reading, store.project, [table.database], [key]) == {key}
+        assert references.referenced(reading, store.project, [], [key]) == set()
+    assert referenced_everywhere(connection, store.project, table.database) == {key: f"{table.database}.notes.note"}
+
+
+def test_views_are_no_rows_of_their_own(table: Any, connection: Any, store: Store) -> None:
+    insert(table, 1)
+    name = own(connection, table.database, "seen")
+    connection.query(f"CREATE VIEW {name} AS SELECT * FROM {own(connection, table.database, 'recording')}")
+    assert len(referenced_everywhere(connection, store.project, table.database)) == 1
+    connection.query(f"DROP VIEW {name}")

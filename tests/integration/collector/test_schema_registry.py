@@ -1,0 +1,225 @@
+"""Schemas that say in the store that they use it: once, by epochs, and whatever else happens to the insert."""
+
+from __future__ import annotations
+
+import json
+import threading
+import warnings
+from datetime import timedelta
+from typing import Any
+
+import datajoint as dj
+import pytest
+
+from datajoint_file.errors import JournalWarning, StorageUnavailableError
+from datajoint_file.hooks.connections import pipeline_of
+from datajoint_file.journal import schema_registry
+from datajoint_file.journal.second_connection import side_of
+from datajoint_file.testing import Fault, FaultyBackend, fail
+from tests.projects import Store, over_all_stores
+from tests.unit.conftest import call_in_child
+
+from .collecting import PASSWORD, Area, connected, declare, insert, is_mysql, make_older, marks, own, scan
+
+
+@pytest.fixture
+def table(schema: dj.Schema) -> Any:
+    return declare(schema)
+
+
+def forget() -> None:
+    """What another process has not got."""
+    schema_registry._registered.clear()
+
+
+def register(connection: Any, schema: str) -> None:
+    schema_registry.register(pipeline_of(connection), connection, schema)
+
+
+def rows(connection: Any, schema: str) -> list[Any]:
+    name = own(connection, schema, "~file_registry")
+    return list(connection.query(f"SELECT epoch, schema_id, token FROM {name} ORDER BY epoch").fetchall())
+
+
+@over_all_stores
+def test_first_insert_marks_the_schema_in_the_store(table: Any, connection: Any, store: Store) -> None:
+    insert(table, 1, 2)
+    (key,) = marks(store)
+    ((epoch, schema_id, token),) = rows(connection, table.database)
+    mark = json.loads(store.content(key))
+    assert (mark["schema"], mark["epoch"], mark["schema_id"], mark["token"]) == (table.database, 1, schema_id, token)
+    assert epoch == 1
+    assert mark["server"].startswith(("mysql ", "postgresql "))
+
+
+def test_again_within_ten_minutes_asks_nobody(table: Any, connection: Any, database: Area, store: Store) -> None:
+    register(connection, table.database)
+    pipeline = pipeline_of(connection)
+    backend = FaultyBackend(pipeline.backend, Fault(None, action=fail, lasting=True))
+    pipeline._backends[pipeline.project] = backend
+    register(connection, table.database)
+    assert backend.calls.total() == 0
+
+
+def test_other_process_finds_it_done(table: Any, connection: Any, store: Store) -> None:
+    register(connection, table.database)
+    before = marks(store)
+    forget()
+    pipeline = pipeline_of(connection)
+    backend = FaultyBackend(pipeline.backend)
+    pipeline._backends[pipeline.project] = backend
+    register(connection, table.database)
+    assert (marks(store), dict(backend.calls)) == (before, {"list": 1})
+
+
+def test_new_epoch_takes_the_place_of_one_that_is_ten_minutes_old(table: Any, connection: Any, store: Store) -> None:
+    register(connection, table.database)
+    (before,) = marks(store)
+    make_older(connection, table.database, "~file_registry", "bumped_at", by=timedelta(minutes=11))
+    forget()
+    register(connection, table.database)
+    (after,) = marks(store)
+    assert after != before
+    assert [row[0] for row in rows(connection, table.database)] == [1, 2]
+    assert scan(connection).refusals == ()
+
+
+def test_old_epochs_are_forgotten_after_a_month(table: Any, connection: Any) -> None:
+    register(connection, table.database)
+    for days in (20, 20):
+        make_older(connection, table.database, "~file_registry", "bumped_at", by=timedelta(days=days))
+        forget()
+        register(connection, table.database)
+    assert [row[0] for row in rows(connection, table.database)] == [2, 3]
+
+
+def test_writer_who_may_not_delete_objects_leaves_old_marks_and_the_collector_understands(
+    table: Any, connection: Any, store: Store
+) -> None:
+    register(connection, table.database)
+    pipeline = pipeline_of(connection)
+    pipeline._backends[pipeline.project] = FaultyBackend(pipeline.backend, Fault("delete", lasting=True))
+    for _ in range(2):
+        make_older(connection, table.database, "~file_registry", "bumped_at", by=timedelta(days=40))
+        forget()
+        register(connection, table.database)
+    assert len(marks(store)) == 3
+    assert [row[0] for row in rows(connection, table.database)] == [1, 2, 3]
+    assert scan(connection).refusals == ()
+
+
+def test_process_that_dies_between_epoch_and_mark_is_made_up_for(table: Any, connection: Any, store: Store) -> None:
+    register(connection, table.database)
+    make_older(connection, table.database, "~file_registry", "bumped_at", by=timedelta(minutes=11))
+    forget()
+    pipeline = pipeline_of(connection)
+    healthy = pipeline.backend
+    pipeline._backends[pipeline.project] = FaultyBackend(healthy, Fault("upload"))
+    with pytest.raises(StorageUnavailableError):
+        register(connection, table.database)
+    assert [row[0] for row in rows(connection, table.database)] == [1, 2]
+    pipeline._backends[pipeline.project] = healthy
+    assert scan(connection).refusals == ()
+    register(connection, table.database)
+    (key,) = marks(store)
+    assert json.loads(store.content(key))["epoch"] == 2
+
+
+def test_store_that_fails_fails_the_insert(table: Any, connection: Any) -> None:
+    forget()
+    pipeline = pipeline_of(connection)
+    pipeline._backends[pipeline.project] = FaultyBackend(pipeline.backend, Fault("list", lasting=True))
+    with pytest.raises(StorageUnavailableError):
+        insert(table, 1)
+    assert len(table()) == 0
+
+
+def test_user_who_may_not_make_tables_is_warned_once_and_the_schema_is_marked(
+    table: Any, connection: Any, database: Area, store: Store
+) -> None:
+    name = f"{database.database}_w"[:32]
+    if is_mysql(connection):
+        database.admin.execute(f"CREATE USER {name}@'%' IDENTIFIED BY '{PASSWORD}'")
+        database.admin.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON `{table.database}`.* TO {name}@'%'")
+    else:
+        database.admin.execute(f"CREATE USER {name} PASSWORD '{PASSWORD}'")
+        connection.query(f'GRANT USAGE ON SCHEMA "{table.database}" TO {name}')
+        connection.query(f'GRANT ALL ON ALL TABLES IN SCHEMA "{table.database}" TO {name}')
+    connection.query(f"DROP TABLE IF EXISTS {own(connection, table.database, '~file_registry')}")
+    try:
+        forget()
+        with connected(database, store, name, PASSWORD) as restricted:
+            with pytest.warns(JournalWarning, match="could not be made or read"):
+                register(restricted, table.database)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                register(restricted, table.database)
+        (key,) = marks(store)
+        assert json.loads(store.content(key))["schema_id"] == ""
+        assert scan(connection).refusals == ()
+    finally:
+        if is_mysql(connection):
+            database.admin.execute(f"DROP USER {name}@'%'")
+        else:
+            connection.query(f"DROP OWNED BY {name}")
+            database.admin.execute(f"DROP USER {name}")
+
+
+def test_many_at_once_make_one_mark(table: Any, database: Area, connection: Any, store: Store) -> None:
+    connection.query(f"DROP TABLE IF EXISTS {own(connection, table.database, '~file_registry')}")
+    forget()
+    barrier, errors = threading.Barrier(6), []
+
+    def run() -> None:
+        try:
+            with connected(database, store) as another:
+                pipeline = pipeline_of(another)
+                barrier.wait()
+                schema_registry._register(pipeline, side_of(another), table.database)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert len(rows(connection, table.database)) == 1
+    assert len(marks(store)) == 1
+
+
+def test_child_process_registers_by_itself(table: Any, connection: Any, store: Store) -> None:
+    register(connection, table.database)
+
+    def in_child() -> int:
+        pipeline = pipeline_of(connection)
+        backend = FaultyBackend(pipeline.backend)
+        pipeline._backends[pipeline.project] = backend
+        register(connection, table.database)
+        return backend.calls["list"]
+
+    assert call_in_child(in_child) == 1
+    assert len(marks(store)) == 1
+
+
+def test_database_restored_from_a_dump_is_told_and_goes_on_storing(table: Any, connection: Any, store: Store) -> None:
+    register(connection, table.database)
+    name = own(connection, table.database, "~file_registry")
+    connection.query(f"UPDATE {name} SET token = 'another'")
+    forget()
+    before = marks(store)
+    with pytest.warns(JournalWarning, match="was it restored"):
+        insert(table, 1)
+    assert len(table()) == 1
+    assert marks(store) == before
+    assert {refusal.kind for refusal in scan(connection).refusals} == {"restored"}
+
+
+def test_two_projects_in_one_schema_have_histories_of_their_own(table: Any, connection: Any, database: Area) -> None:
+    register(connection, table.database)
+    name = own(connection, table.database, "~file_registry")
+    connection.query(f"INSERT INTO {name} SELECT 'elsewhere', epoch, schema_id, 'another', bumped_at FROM {name}")
+    forget()
+    register(connection, table.database)
+    assert scan(connection).refusals == ()

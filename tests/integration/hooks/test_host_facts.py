@@ -1,0 +1,92 @@
+"""What the hooks rest on in DataJoint. When DataJoint changes, this fails first, and says which fact is gone."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+
+import datajoint as dj
+import pytest
+from datajoint import codecs, declare, table
+from datajoint.connection import Connection
+
+from datajoint_file import installation
+from datajoint_file.errors import HostVersionError
+from datajoint_file.hooks.codec import FileCodec
+from datajoint_file.hooks.patching import Hook, loaded
+
+
+def source_of(function: Any) -> str:
+    return inspect.getsource(inspect.unwrap(function))
+
+
+def test_every_hooked_function_has_the_parameters_we_know() -> None:
+    for hook in installation.HOOKS:
+        hook.check(dj.__version__)
+
+
+def test_every_wrapper_is_there_before_it_is_needed() -> None:
+    for hook in installation.HOOKS:
+        assert next(iter(inspect.signature(loaded(hook.wrapper)).parameters)) == "original"
+
+
+def test_a_function_that_changed_is_named() -> None:
+    hook = Hook(Connection, "register", ("self", "schema", "new_parameter"), "")
+    with pytest.raises(HostVersionError, match=r"Connection.register has the parameters \('self', 'schema'\)"):
+        hook.check("9.9")
+    with pytest.raises(HostVersionError, match=r"Connection.no_such_function is missing"):
+        Hook(Connection, "no_such_function", (), "").check("9.9")
+
+
+def test_declare_and_alter_both_parse_through_prepare_declare() -> None:
+    assert "prepare_declare(definition" in source_of(declare.declare)
+    assert source_of(declare.alter).count("prepare_declare(") == 2
+
+
+def test_definitions_are_split_as_we_split_them() -> None:
+    assert r"""re.split(r"\s*\n\s*", definition.strip())""" in source_of(declare.prepare_declare)
+
+
+def test_prepare_declare_returns_key_and_attributes_where_we_look(instance: dj.Instance) -> None:
+    parsed = declare.prepare_declare("k : int32\n---\nday : date", {}, instance.connection.adapter)
+    assert parsed[1] == ["k"]
+    assert [re.split(r"[`\"\s]+", sql.strip().lstrip('`"'))[0] for sql in parsed[2]] == ["k", "day"]
+
+
+def test_inserts_go_through_insert_rows_one_statement_at_a_time() -> None:
+    assert source_of(table.Table.insert).count("self._insert_rows(") == 2
+    assert source_of(table.Table._insert_rows).count("self.connection.query(") == 1
+
+
+def test_replace_is_sent_to_postgresql_unchanged() -> None:
+    """When this fails, DataJoint replaces on PostgreSQL itself, and `Statement.delete_existing` can go."""
+    assert 'command = "REPLACE" if replace else "INSERT"' in source_of(table.Table._insert_rows)
+
+
+def test_update1_gives_codecs_no_primary_key() -> None:
+    assert "self.__make_placeholder(k, v)" in source_of(table.Table.update1)
+
+
+def test_codecs_are_offered_what_their_signature_names() -> None:
+    assert codecs._accepts_kwarg(FileCodec.encode, "context")
+    assert codecs._accepts_kwarg(FileCodec.decode, "context")
+
+
+def test_decode_is_given_the_configuration_of_the_connection(instance: dj.Instance) -> None:
+    assert 'decode_context = {"config": connection._config}' in source_of(codecs.decode_attribute)
+    assert instance.connection._config is instance.config
+
+
+def test_the_codec_is_found_by_its_entry_point() -> None:
+    assert "file" in dj.list_codecs()
+    assert isinstance(codecs.get_codec("<file>"), FileCodec)
+
+
+def test_validate_serialises_what_a_codec_accepts() -> None:
+    """When this fails, the hook on ``Table.validate`` can go."""
+    assert "json.dumps(value)" in source_of(table.Table.validate)
+
+
+def test_schemas_are_registered_with_their_connection_when_activated() -> None:
+    assert "self.connection.register(self)" in source_of(dj.schemas._Schema.activate)
