@@ -166,7 +166,7 @@ class IntentBook(_Book):
             )
         return True
 
-    def settle(self, rows: Sequence[int]) -> list[int]:
+    def close(self, rows: Sequence[int]) -> list[int]:
         """Leave tombstones: an intent that is gone means that its row was committed. Two collectors count once."""
         if not rows:
             return []
@@ -284,10 +284,10 @@ class QuarantineBook(_Book):
                 f"WHERE number IN %s AND {self._ours} FOR UPDATE",
                 (numbers,),
             )
-            self.settle([row[0] for row in found])
+            self.close([row[0] for row in found])
         return [row[1] for row in found]
 
-    def settle(self, rows: Sequence[int]) -> list[int]:
+    def close(self, rows: Sequence[int]) -> list[int]:
         """Forget rows. Whoever calls it has them locked."""
         if rows:
             self.side.execute(

@@ -20,7 +20,7 @@ from datajoint_file.collector.plan import Collected, Plan, Refusal, refuse
 from datajoint_file.collector.preflight import Verdict
 from datajoint_file.collector.reclaim import Tally, reclaim
 from datajoint_file.collector.run import Run, has_objects, preflight
-from datajoint_file.collector.snapshot import Reading, steadily
+from datajoint_file.collector.snapshot import Snapshot, steadily
 from datajoint_file.collector.workers import Helpers
 from datajoint_file.concurrency.executors import check_executor
 from datajoint_file.concurrency.progress import progress_bar
@@ -39,15 +39,15 @@ def execute(made: Plan, *, force: bool, progress: bool | None, executor: Executo
     refusals = made.standing_refusals(force=force)
     if refusals:
         raise refuse(*refusals)
-    with Reading(run.connection) as reading:
+    with Snapshot(run.connection) as snapshot:
         try:
-            _check_age(made, server_facts.clock(reading))
-            verdict, _ = preflight(run, reading)
+            _check_age(made, server_facts.clock(snapshot))
+            verdict, _ = preflight(run, snapshot)
             if verdict.refusals:
                 raise refuse(*verdict.refusals)
-            problems, marks = _registered(run, reading, made, verdict)
+            problems, marks = _registered(run, snapshot, made, verdict)
             helpers = run.helpers(marks) if marks else None
-            return _Execution(run, reading, made, server_facts.own_tables(reading), problems, helpers).all()
+            return _Execution(run, snapshot, made, server_facts.own_tables(snapshot), problems, helpers).all()
         finally:
             run.side.close()
 
@@ -63,7 +63,7 @@ def _check_age(made: Plan, moment: datetime) -> None:
         )
 
 
-def _registered(run: Run, reading: Reading, made: Plan, verdict: Verdict) -> tuple[list[str], tuple[str, ...]]:
+def _registered(run: Run, snapshot: Snapshot, made: Plan, verdict: Verdict) -> tuple[list[str], tuple[str, ...]]:
     """Bring the marks up to date, and compare the clocks by new ones.
 
     Nothing has been deleted so far but marks.
@@ -75,14 +75,14 @@ def _registered(run: Run, reading: Reading, made: Plan, verdict: Verdict) -> tup
     """
     schemas = {*verdict.schemas, *made.schemas}
     if run.take_over:
-        schemas |= steadily(lambda: references.schemas_using(reading, run.project))
+        schemas |= steadily(lambda: references.schemas_using(snapshot, run.project))
     if not schemas and (verdict.forget or has_objects(run)):
         raise refuse(_NO_SCHEMA)
     for key in verdict.forget:
-        run.registry.remove(key)
+        run.mark_store.remove(key)
     identity = identity_of(run.side)
     marks: list[str] = []
-    problems = [problem for schema in sorted(schemas) if (problem := _bump(run, reading, identity, schema, marks))]
+    problems = [problem for schema in sorted(schemas) if (problem := _bump(run, snapshot, identity, schema, marks))]
     if problems and len(problems) == len(schemas):
         raise refuse(
             Refusal(
@@ -101,22 +101,22 @@ _NO_SCHEMA = Refusal(
 )
 
 
-def _bump(run: Run, reading: Reading, identity: Identity, schema: str, marks: list[str]) -> str:
+def _bump(run: Run, snapshot: Snapshot, identity: Identity, schema: str, marks: list[str]) -> str:
     """Begin a new epoch of a schema, add its mark to *marks*, return what hindered it; refuse if clocks disagree."""
     book = RegistryBook(run.side, schema, run.project)
     try:
         book.prepare()
-        mark = refresh(book, run.registry, identity, bump=True)
+        mark = refresh(book, run.mark_store, identity, bump=True)
     except StorageError:
         raise
     except Exception as error:  # noqa: BLE001 - most often a right that this user has not got
         return f"{schema} could not be marked as in use: {error}"
     if mark is None:
         raise refuse(Refusal("restored", f"{schema}: the store knows epochs that the database does not", "Plan again"))
-    marks.append(run.registry.key_of(mark))
+    marks.append(run.mark_store.key_of(mark))
     stat = run.backend.stat(marks[-1])
     if stat.modified is not None:
-        _check_clocks(stat.modified, server_facts.clock(reading).replace(tzinfo=timezone.utc))
+        _check_clocks(stat.modified, server_facts.clock(snapshot).replace(tzinfo=timezone.utc))
     return ""
 
 
@@ -137,14 +137,14 @@ class _Execution:
     def __init__(
         self,
         run: Run,
-        reading: Reading,
+        snapshot: Snapshot,
         made: Plan,
         tables: server_facts.OwnTables,
         notes: Sequence[str],
         helpers: Helpers | None,
     ) -> None:
         self.run = run
-        self.reading = reading
+        self.snapshot = snapshot
         self.made = made
         self.tables = tables
         self.notes = list(notes)
@@ -183,7 +183,7 @@ class _Execution:
         )
 
     def _referenced(self, keys: Sequence[str]) -> set[str]:
-        return steadily(lambda: references.referenced(self.reading, self.run.project, self.made.schemas, keys))
+        return steadily(lambda: references.referenced(self.snapshot, self.run.project, self.made.schemas, keys))
 
     def _sweep(self) -> Tally:
         """Reclaim uploads that were given up: their intents prove that no row refers to them."""
@@ -203,7 +203,7 @@ class _Execution:
         for name in ("gone", "release") if self.made.is_complete else ("release",):
             for home, keys in self._by_home(name):
                 book = self._book(home)
-                book.settle(book.numbers_of(keys))
+                book.close(book.numbers_of(keys))
         return self.made.release
 
     def _quarantine(self) -> Amount:
@@ -245,7 +245,7 @@ class _Execution:
         with progress_bar("deleting", self.made.purge.count, self.run.progress) as advance:
             for home, keys in self._by_home("purge"):
                 book = self._book(home)
-                oldest = server_facts.oldest_transaction(self.reading)
+                oldest = server_facts.oldest_transaction(self.snapshot)
                 if oldest.note:
                     self.notes.append(oldest.note)
                 book.minimal_age_seconds = max(self.run.grace_seconds, min(oldest.age_seconds, 1e12))
@@ -263,7 +263,7 @@ class _Execution:
     def _discard(self, tally: Tally) -> Amount:
         """Remove the remains of uploads."""
         done = NOTHING
-        for upload in unfinished_uploads(self.run, self.tables, server_facts.clock(self.reading)):
+        for upload in unfinished_uploads(self.run, self.tables, server_facts.clock(self.snapshot)):
             try:
                 self.run.backend.discard(upload)
             except StorageError as error:

@@ -16,7 +16,7 @@ from datajoint_file.collector import references, server_facts
 from datajoint_file.collector.evidence import NOTHING, Amount, Evidence
 from datajoint_file.collector.plan import Missing, Plan, brake, check_grace, refusals_of
 from datajoint_file.collector.run import Run, preflight
-from datajoint_file.collector.snapshot import Reading, steadily
+from datajoint_file.collector.snapshot import Snapshot, steadily
 from datajoint_file.collector.workers import Found, look_for
 from datajoint_file.concurrency.progress import progress_bar
 from datajoint_file.errors import CollectionRefusedError
@@ -35,30 +35,30 @@ _MISSING_NAMED = 100
 def plan(run: Run, *, scan: bool, allow_short_grace: bool) -> Plan:
     """Gather the evidence and say what `execute` would do. Nothing is changed. See `datajoint_file.gc.plan`."""
     check_grace(run.grace, allow_short=allow_short_grace)
-    with Reading(run.connection) as reading:
-        made = Plan(run.project, run.grace, scan, server_facts.clock(reading), evidence=Evidence(), run=run)
+    with Snapshot(run.connection) as snapshot:
+        made = Plan(run.project, run.grace, scan, server_facts.clock(snapshot), evidence=Evidence(), run=run)
         try:
-            verdict, tables = preflight(run, reading)
+            verdict, tables = preflight(run, snapshot)
             made = replace(made, notes=verdict.notes, schemas=verdict.schemas, refusals=verdict.refusals)
-            return made if verdict.refusals else _looked(run, reading, made, tables)
+            return made if verdict.refusals else _looked(run, snapshot, made, tables)
         except CollectionRefusedError as error:
             return replace(made, refusals=(*made.refusals, *refusals_of(error)))
         finally:
             run.side.close()
 
 
-def _looked(run: Run, reading: Reading, made: Plan, tables: server_facts.OwnTables) -> Plan:
+def _looked(run: Run, snapshot: Snapshot, made: Plan, tables: server_facts.OwnTables) -> Plan:
     evidence = made.evidence or Evidence()
     for book in run.intent_books(tables):
         evidence.add_abandoned(book.abandoned())
     made = replace(made, reclaim=evidence.amount("abandoned"))
-    return _scanned(run, reading, made, tables, evidence) if made.is_scan else made
+    return _scanned(run, snapshot, made, tables, evidence) if made.is_scan else made
 
 
-def _scanned(run: Run, reading: Reading, made: Plan, tables: server_facts.OwnTables, evidence: Evidence) -> Plan:
+def _scanned(run: Run, snapshot: Snapshot, made: Plan, tables: server_facts.OwnTables, evidence: Evidence) -> Plan:
     began = _store_time(made.made_at)
     _list(run, evidence)
-    schemas = steadily(lambda: _read_references(run, reading, made.schemas, evidence))
+    schemas = steadily(lambda: _read_references(run, snapshot, made.schemas, evidence))
     for book in run.quarantine_books(tables):
         evidence.add_quarantined(book.rows(run.grace_seconds))
     left_out = _look_for_missing(run, evidence, began)
@@ -95,29 +95,29 @@ def _list(run: Run, evidence: Evidence) -> None:
         evidence.add_objects(found())
 
 
-def _read_references(run: Run, reading: Reading, schemas: Collection[str], evidence: Evidence) -> set[str]:
+def _read_references(run: Run, snapshot: Snapshot, schemas: Collection[str], evidence: Evidence) -> set[str]:
     """Read intents and references in one snapshot; return the schemas that refer to the project."""
-    with reading.snapshot():
-        for schema in server_facts.own_tables(reading).intents:  # anew: there may be more of them since the listing
-            evidence.add_intents(_intended(reading, schema))
-        found = _add_references(run, reading, schemas, evidence)
-    server_facts.require_all(reading, found - set(schemas))
+    with snapshot.snapshot():
+        for schema in server_facts.own_tables(snapshot).intents:  # anew: there may be more of them since the listing
+            evidence.add_intents(_intended(snapshot, schema))
+        found = _add_references(run, snapshot, schemas, evidence)
+    server_facts.require_all(snapshot, found - set(schemas))
     return found
 
 
-def _intended(reading: Reading, schema: str) -> Iterator[str]:
-    table = reading.name(schema, INTENTS)
+def _intended(snapshot: Snapshot, schema: str) -> Iterator[str]:
+    table = snapshot.name(schema, INTENTS)
     sql = f"SELECT path FROM {table} WHERE state <> '{RECLAIMED}'"
-    for (path,) in reading.stream(sql, f"{schema}.{INTENTS}"):
+    for (path,) in snapshot.stream(sql, f"{schema}.{INTENTS}"):
         yield path
 
 
-def _add_references(run: Run, reading: Reading, schemas: Collection[str], evidence: Evidence) -> set[str]:
+def _add_references(run: Run, snapshot: Snapshot, schemas: Collection[str], evidence: Evidence) -> set[str]:
     found = set()
     with progress_bar("reading references", None, run.progress) as advance:
 
         def named() -> Iterator[tuple[str, str]]:
-            for key, attribute in references.references(reading, run.project, schemas):
+            for key, attribute in references.references(snapshot, run.project, schemas):
                 advance(1)
                 found.add(attribute.schema)
                 yield key, str(attribute)

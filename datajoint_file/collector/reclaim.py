@@ -65,7 +65,7 @@ class Book(Protocol):
         """
         ...
 
-    def settle(self, rows: Sequence[int]) -> Collection[int]:
+    def close(self, rows: Sequence[int]) -> Collection[int]:
         """Note that the objects of *rows* are gone; return those of which nobody else has noted it."""
         ...
 
@@ -215,5 +215,5 @@ def _unreferenced(due: Sequence[Due], referenced: Callable[[Sequence[str]], set[
 def _delete(book: Book, due: Sequence[Due], tally: Tally, *, is_locked: bool) -> None:
     """Delete the objects of *due* and note that they are gone."""
     gone = tally.delete_all(due, is_locked=is_locked)
-    noted = set(book.settle([one.number for one in gone]))
+    noted = set(book.close([one.number for one in gone]))
     tally.count(one for one in gone if one.number in noted)

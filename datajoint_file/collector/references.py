@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from datajoint_file.collector.plan import Refusal, refuse
-from datajoint_file.collector.snapshot import CHANGED, Reading
+from datajoint_file.collector.snapshot import CHANGED, Snapshot
 from datajoint_file.errors import CollectionRefusedError, UnsafePathError, brief
 from datajoint_file.model.key_parsing import keys_in
 from datajoint_file.model.metadata import FORMAT
@@ -84,13 +84,13 @@ class Attribute:
         return f"{self.schema}.{self.table}.{self.name}"
 
 
-def attributes(reading: Reading, schemas: Collection[str]) -> list[Attribute]:
+def attributes(snapshot: Snapshot, schemas: Collection[str]) -> list[Attribute]:
     """Return every ``file`` attribute on the server, and every other JSON attribute of *schemas*.
 
     On MySQL those that the user may see; whether that is all of them in *schemas* is asked in `registration`.
     """
     found = []
-    for schema, table, name, comment, kind in _mysql(reading) if reading.is_mysql else _postgresql(reading, schemas):
+    for schema, table, name, comment, kind in _mysql(snapshot) if snapshot.is_mysql else _postgresql(snapshot, schemas):
         is_declared = _MARKER.match(comment) is not None
         is_insured = kind in _JSON and schema in schemas and not table.startswith(_OWN_TABLES)
         if is_declared or is_insured:
@@ -98,14 +98,14 @@ def attributes(reading: Reading, schemas: Collection[str]) -> list[Attribute]:
     return sorted(found)
 
 
-def _postgresql(reading: Reading, schemas: Collection[str]) -> Iterator[tuple[Any, ...]]:
-    yield from reading.query(_POSTGRESQL_ATTRIBUTES, (tuple(schemas) or ("",),), "the list of all tables")
+def _postgresql(snapshot: Snapshot, schemas: Collection[str]) -> Iterator[tuple[Any, ...]]:
+    yield from snapshot.query(_POSTGRESQL_ATTRIBUTES, (tuple(schemas) or ("",),), "the list of all tables")
 
 
-def _mysql(reading: Reading) -> Iterator[tuple[Any, ...]]:
-    for (schema,) in reading.query(_MYSQL_SCHEMAS, what="the list of all schemas"):
-        tables = {row[0] for row in reading.query(_MYSQL_TABLES, (schema,), f"the list of tables of {schema}")}
-        listed = reading.query(_MYSQL_ATTRIBUTES, (schema,), f"the list of attributes of {schema}")
+def _mysql(snapshot: Snapshot) -> Iterator[tuple[Any, ...]]:
+    for (schema,) in snapshot.query(_MYSQL_SCHEMAS, what="the list of all schemas"):
+        tables = {row[0] for row in snapshot.query(_MYSQL_TABLES, (schema,), f"the list of tables of {schema}")}
+        listed = snapshot.query(_MYSQL_ATTRIBUTES, (schema,), f"the list of attributes of {schema}")
         for table in sorted(tables - {row[0] for row in listed}):
             raise refuse(
                 Refusal(CHANGED, f"{schema}.{table} cannot be opened", "Try again; mend the table if it stays")
@@ -115,7 +115,7 @@ def _mysql(reading: Reading) -> Iterator[tuple[Any, ...]]:
                 yield (schema, table, *rest)
 
 
-def references(reading: Reading, project: str, schemas: Collection[str]) -> Iterator[tuple[str, Attribute]]:
+def references(snapshot: Snapshot, project: str, schemas: Collection[str]) -> Iterator[tuple[str, Attribute]]:
     """Give every object key of *project* that a row refers to, and which attribute that is. Keys may come repeatedly.
 
     To be used within a snapshot: then it is what the rows say at one moment.
@@ -126,12 +126,12 @@ def references(reading: Reading, project: str, schemas: Collection[str]) -> Iter
         If an attribute cannot be read, if fewer rows came than there are, or if a row of a ``file`` attribute is not
         the metadata of a file. What was given so far is then not all.
     """
-    for attribute in attributes(reading, schemas):
-        for key in _keys_of(reading, attribute, project):
+    for attribute in attributes(snapshot, schemas):
+        for key in _keys_of(snapshot, attribute, project):
             yield key, attribute
 
 
-def referenced(reading: Reading, project: str, schemas: Collection[str], keys: Sequence[str]) -> set[str]:
+def referenced(snapshot: Snapshot, project: str, schemas: Collection[str], keys: Sequence[str]) -> set[str]:
     """Return those of *keys*, a few hundred at most, that a row refers to now.
 
     Raises
@@ -140,48 +140,48 @@ def referenced(reading: Reading, project: str, schemas: Collection[str], keys: S
         If that cannot be said for certain.
     """
     found: set[str] = set()
-    for attribute in attributes(reading, schemas):
+    for attribute in attributes(snapshot, schemas):
         if attribute.is_declared:
-            found |= _named_by(reading, attribute, project, keys)
+            found |= _named_by(snapshot, attribute, project, keys)
         else:
-            with reading.snapshot():
-                found |= set(_keys_of(reading, attribute, project))
+            with snapshot.snapshot():
+                found |= set(_keys_of(snapshot, attribute, project))
     return found.intersection(keys)
 
 
-def schemas_using(reading: Reading, project: str) -> set[str]:
+def schemas_using(snapshot: Snapshot, project: str) -> set[str]:
     """Return the schemas with a ``file`` attribute that refers to *project*."""
     using: set[str] = set()
-    for attribute in attributes(reading, ()):
+    for attribute in attributes(snapshot, ()):
         if attribute.schema not in using:
-            name, table = reading.name(attribute.name), reading.name(attribute.schema, attribute.table)
-            path = _PATH[reading.product].format(name)
+            name, table = snapshot.name(attribute.name), snapshot.name(attribute.schema, attribute.table)
+            path = _PATH[snapshot.product].format(name)
             beginning = f"{project}/"
             sql = f"SELECT 1 FROM {table} WHERE LEFT({path}, {len(beginning)}) = '{beginning}' LIMIT 1"
-            if reading.query(sql, what=str(attribute)):
+            if snapshot.query(sql, what=str(attribute)):
                 using.add(attribute.schema)
     return using
 
 
-def _keys_of(reading: Reading, attribute: Attribute, project: str) -> Iterator[str]:
+def _keys_of(snapshot: Snapshot, attribute: Attribute, project: str) -> Iterator[str]:
     """Give the keys that an attribute's rows refer to, within a snapshot."""
-    text, table, condition = _terms(reading, attribute, project)
+    text, table, condition = _terms(snapshot, attribute, project)
     count = 0
-    for (value,) in reading.stream(f"SELECT {text} FROM {table} WHERE {condition}", str(attribute)):
+    for (value,) in snapshot.stream(f"SELECT {text} FROM {table} WHERE {condition}", str(attribute)):
         count += 1
         yield from _keys_in(attribute, _text(value), project)
     sql = f"SELECT COUNT(*) FROM {table} WHERE {condition}"
-    expected = reading.query(sql, what=str(attribute))[0][0]
+    expected = snapshot.query(sql, what=str(attribute))[0][0]
     if count != expected:
         raise _incomplete(attribute, f"{count} rows came, and there are {expected}")
 
 
-def _terms(reading: Reading, attribute: Attribute, project: str) -> tuple[str, str, str]:
-    name, table = reading.name(attribute.name), reading.name(attribute.schema, attribute.table)
-    text = _as_text(reading, name)
+def _terms(snapshot: Snapshot, attribute: Attribute, project: str) -> tuple[str, str, str]:
+    name, table = snapshot.name(attribute.name), snapshot.name(attribute.schema, attribute.table)
+    text = _as_text(snapshot, name)
     if attribute.is_declared:
         return text, table, f"{name} IS NOT NULL"
-    searched = f"CAST({name} AS CHAR)" if reading.is_mysql else text
+    searched = f"CAST({name} AS CHAR)" if snapshot.is_mysql else text
     return text, table, f"{searched} LIKE '%{project}%'"  # a project's name holds nothing that would need quoting
 
 
@@ -223,20 +223,20 @@ def _check_format(attribute: Attribute, row: dict[str, Any]) -> None:
         )
 
 
-def _named_by(reading: Reading, attribute: Attribute, project: str, keys: Sequence[str]) -> set[str]:
+def _named_by(snapshot: Snapshot, attribute: Attribute, project: str, keys: Sequence[str]) -> set[str]:
     """Return those of *keys* that a declared attribute names; rows that name no path at all are looked at closely."""
-    name = reading.name(attribute.name, formatted=True)
-    table = reading.name(attribute.schema, attribute.table, formatted=True)
-    path = _PATH[reading.product].format(name)
-    sql = f"SELECT {_as_text(reading, name)} FROM {table} WHERE {name} IS NOT NULL AND COALESCE({path}, '') IN %s"
+    name = snapshot.name(attribute.name, formatted=True)
+    table = snapshot.name(attribute.schema, attribute.table, formatted=True)
+    path = _PATH[snapshot.product].format(name)
+    sql = f"SELECT {_as_text(snapshot, name)} FROM {table} WHERE {name} IS NOT NULL AND COALESCE({path}, '') IN %s"
     found: set[str] = set()
-    for (value,) in reading.query(sql, (("", "null", *keys),), str(attribute)):
+    for (value,) in snapshot.query(sql, (("", "null", *keys),), str(attribute)):
         found |= _keys_in(attribute, _text(value), project)
     return found
 
 
-def _as_text(reading: Reading, name: str) -> str:
-    return name if reading.is_mysql else f"{name}::text"
+def _as_text(snapshot: Snapshot, name: str) -> str:
+    return name if snapshot.is_mysql else f"{name}::text"
 
 
 def _text(value: Any) -> str:

@@ -18,12 +18,12 @@ from datajoint_file.collector.book_tables import BATCH, IntentBook, QuarantineBo
 from datajoint_file.collector.evidence import batches
 from datajoint_file.collector.plan import Quarantined, Refusal, refuse
 from datajoint_file.collector.preflight import Verdict, judge
-from datajoint_file.collector.snapshot import Reading
+from datajoint_file.collector.snapshot import Snapshot
 from datajoint_file.collector.workers import Helpers
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.journal.schema_registry import identity_of
 from datajoint_file.journal.second_connection import SideConnection
-from datajoint_file.journal.store_marks import Registry
+from datajoint_file.journal.store_marks import MarkStore
 from datajoint_file.journal.transactions import has_transaction
 from datajoint_file.journal.worker_address import address_of
 from datajoint_file.model.key_parsing import is_candidate
@@ -76,9 +76,9 @@ class Run:
         return self.pipeline.backend
 
     @property
-    def registry(self) -> Registry:
+    def mark_store(self) -> MarkStore:
         """The project's marks."""
-        return Registry(self.backend, self.project)
+        return MarkStore(self.backend, self.project)
 
     def helpers(self, marks: tuple[str, ...] = ()) -> Helpers | None:
         """Return the workers of the executor, who compare *marks*, by default those that there are."""
@@ -107,24 +107,24 @@ def run_for(connection: Any, **options: Any) -> Run:
     return Run(connection, pipeline_of(connection), **options)
 
 
-def preflight(run: Run, reading: Reading) -> tuple[Verdict, server_facts.OwnTables]:
+def preflight(run: Run, snapshot: Snapshot) -> tuple[Verdict, server_facts.OwnTables]:
     """Decide whether this database may judge about the project's objects. Marks are read before the database."""
     if has_transaction(run.connection):
         raise refuse(_IN_TRANSACTION)
-    if server_facts.is_replica(reading):
+    if server_facts.is_replica(snapshot):
         raise refuse(_REPLICA)
-    marks, bad = run.registry.read()
+    marks, bad = run.mark_store.read()
     identity = identity_of(run.side)
-    tables = server_facts.own_tables(reading)
+    tables = server_facts.own_tables(snapshot)
     marked = {mark.registration.schema for mark in marks if mark.registration.identity == identity}
-    states = server_facts.schema_states(reading, identity, run.project, tables, marked)
+    states = server_facts.schema_states(snapshot, identity, run.project, tables, marked)
     verdict = judge(
         identity,
         run.project,
         marks,
         bad,
         states,
-        key_of=run.registry.key_of,
+        key_of=run.mark_store.key_of,
         has_objects=lambda: has_objects(run),
         take_over=run.take_over,
         dropped=run.dropped,
@@ -151,8 +151,8 @@ def has_objects(run: Run) -> bool:
 
 def quarantined(run: Run) -> Iterator[Quarantined]:
     """Give what is set aside. See `datajoint_file.gc.quarantined`."""
-    with Reading(run.connection) as reading:
-        tables = server_facts.own_tables(reading)
+    with Snapshot(run.connection) as snapshot:
+        tables = server_facts.own_tables(snapshot)
     for book in run.quarantine_books(tables):
         for key, size, moment in book.listing():
             yield Quarantined(key, size, moment, moment + run.grace)
@@ -160,8 +160,8 @@ def quarantined(run: Run) -> Iterator[Quarantined]:
 
 def restore(run: Run, keys: Sequence[str]) -> tuple[str, ...]:
     """Take objects out of quarantine. See `datajoint_file.gc.restore`."""
-    with Reading(run.connection) as reading:
-        tables = server_facts.own_tables(reading)
+    with Snapshot(run.connection) as snapshot:
+        tables = server_facts.own_tables(snapshot)
     found: list[str] = []
     for book in run.quarantine_books(tables):
         for part in batches(keys, BATCH):

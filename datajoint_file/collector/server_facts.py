@@ -15,7 +15,7 @@ from typing import Any
 from datajoint_file.collector.book_tables import QUARANTINE
 from datajoint_file.collector.plan import refuse
 from datajoint_file.collector.preflight import Presence, SchemaState, unreadable
-from datajoint_file.collector.snapshot import Reading, evidence
+from datajoint_file.collector.snapshot import Snapshot, evidence
 from datajoint_file.journal.intent_table import TABLE as INTENTS
 from datajoint_file.journal.schema_registry import TABLE as REGISTRY
 from datajoint_file.journal.store_marks import Identity
@@ -85,79 +85,79 @@ class OldestTransaction:
     note: str = ""
 
 
-def clock(reading: Reading) -> datetime:
+def clock(snapshot: Snapshot) -> datetime:
     """Return the database's time, in UTC, without a time zone."""
-    moment: datetime = reading.query(_CLOCK[reading.backend])[0][0]
+    moment: datetime = snapshot.query(_CLOCK[snapshot.backend])[0][0]
     return moment
 
 
-def is_replica(reading: Reading) -> bool:
+def is_replica(snapshot: Snapshot) -> bool:
     """Tell whether the server only follows another one, perhaps late."""
-    return bool(reading.query(_REPLICA[reading.backend])[0][0])
+    return bool(snapshot.query(_REPLICA[snapshot.backend])[0][0])
 
 
-def own_tables(reading: Reading) -> OwnTables:
+def own_tables(snapshot: Snapshot) -> OwnTables:
     """Find this package's tables in every schema."""
     names = (INTENTS, QUARANTINE, REGISTRY)
-    if reading.is_mysql:
-        schemas = [row[0] for row in reading.query(_SCHEMAS, what="the list of all schemas")]
+    if snapshot.is_mysql:
+        schemas = [row[0] for row in snapshot.query(_SCHEMAS, what="the list of all schemas")]
         found = [
             (schema, row[0])
             for schema in schemas
-            for row in reading.query(_TABLES["mysql"], (schema, names), f"the list of tables of {schema}")
+            for row in snapshot.query(_TABLES["mysql"], (schema, names), f"the list of tables of {schema}")
         ]
     else:
-        found = reading.query(_TABLES["postgresql"], (names,), "the list of all tables")
+        found = snapshot.query(_TABLES["postgresql"], (names,), "the list of all tables")
     return OwnTables(*(tuple(sorted(schema for schema, table in found if table == name)) for name in names))
 
 
 def schema_states(
-    reading: Reading, identity: Identity, project: str, tables: OwnTables, marked: Collection[str]
+    snapshot: Snapshot, identity: Identity, project: str, tables: OwnTables, marked: Collection[str]
 ) -> dict[str, SchemaState]:
     """Return what the database tells of the *marked* schemas and of those whose registry names the project."""
     states = {}
     for schema in sorted({*marked, *tables.registry}):
-        presence = _presence(reading, schema)
-        epochs = _epochs(reading, schema, project) if presence == "there" and schema in tables.registry else []
+        presence = _presence(snapshot, schema)
+        epochs = _epochs(snapshot, schema, project) if presence == "there" and schema in tables.registry else []
         if epochs or schema in marked:
             schema_id = epochs[0][1] if epochs else ""
             states[schema] = SchemaState(presence, schema_id, {int(epoch): token for epoch, _, token in epochs})
     return states
 
 
-def _epochs(reading: Reading, schema: str, project: str) -> list[tuple[Any, ...]]:
-    table = reading.name(schema, REGISTRY, formatted=True)
+def _epochs(snapshot: Snapshot, schema: str, project: str) -> list[tuple[Any, ...]]:
+    table = snapshot.name(schema, REGISTRY, formatted=True)
     sql = f"SELECT epoch, schema_id, token FROM {table} WHERE project = %s ORDER BY epoch DESC"
-    return reading.query(sql, (project,), f"{schema}.{REGISTRY}")
+    return snapshot.query(sql, (project,), f"{schema}.{REGISTRY}")
 
 
-def _presence(reading: Reading, schema: str) -> Presence:
-    if not reading.is_mysql:
+def _presence(snapshot: Snapshot, schema: str) -> Presence:
+    if not snapshot.is_mysql:
         sql = "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = %s"
-        return "there" if reading.query(sql, (schema,)) else "gone"
+        return "there" if snapshot.query(sql, (schema,)) else "gone"
     sql = "SELECT 1 FROM information_schema.schemata WHERE schema_name = %s"
-    is_listed = bool(reading.query(sql, (schema,)))
-    if not _may_read_all(reading, schema):
+    is_listed = bool(snapshot.query(sql, (schema,)))
+    if not _may_read_all(snapshot, schema):
         return "unreadable"
     return "there" if is_listed else "gone"
 
 
-def require_all(reading: Reading, schemas: Collection[str]) -> None:
+def require_all(snapshot: Snapshot, schemas: Collection[str]) -> None:
     """Refuse unless all of *schemas*, which refer to the project and are not registered, may be read completely."""
     for schema in sorted(schemas):
-        if _presence(reading, schema) == "unreadable":
+        if _presence(snapshot, schema) == "unreadable":
             raise refuse(unreadable(schema))
 
 
-def _may_read_all(reading: Reading, schema: str) -> bool:
+def _may_read_all(snapshot: Snapshot, schema: str) -> bool:
     """Tell whether the user may read every table of a schema, also where there are some that he could not even list.
 
     MySQL says that a table is not there only to those who could have read it: so one is asked for that cannot be.
     """
-    table = reading.name(schema, f"~file_probe_{secrets.token_hex(8)}")
+    table = snapshot.name(schema, f"~file_probe_{secrets.token_hex(8)}")
     with evidence(f"the schema {schema}"):
         try:
-            reading.try_query(f"SELECT 1 FROM {table} LIMIT 0")
+            snapshot.try_query(f"SELECT 1 FROM {table} LIMIT 0")
         except Exception as error:
             if error.args[:1] and error.args[0] in _NOT_THERE:
                 return True
@@ -167,10 +167,10 @@ def _may_read_all(reading: Reading, schema: str) -> bool:
     return True
 
 
-def oldest_transaction(reading: Reading) -> OldestTransaction:
+def oldest_transaction(snapshot: Snapshot) -> OldestTransaction:
     """Return how old the oldest open transaction is: an older one can still copy a reference that nobody else sees."""
     try:
-        seconds, hidden, prepared = reading.try_query(_OLDEST[reading.backend])[0]
+        seconds, hidden, prepared = snapshot.try_query(_OLDEST[snapshot.backend])[0]
     except Exception as error:  # noqa: BLE001 - without the right PROCESS, MySQL tells nothing
         text = " ".join(str(error.args[-1] if error.args else error).split())
         return OldestTransaction(0.0, f"how old open transactions are could not be seen: {text}")

@@ -46,7 +46,7 @@ _SNAPSHOT = {
 }
 
 
-class Reading:
+class Snapshot:
     """A connection for reading, beside the one of the user's code. Close it, or use it as a context.
 
     Parameters
@@ -76,7 +76,7 @@ class Reading:
             version = str(self.try_query("SELECT VERSION()")[0][0])
         self.product = "mariadb" if self.is_mysql and "mariadb" in version.lower() else self.backend
 
-    def __enter__(self) -> Reading:
+    def __enter__(self) -> Snapshot:
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -55,7 +55,7 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome(Generic[Result]):
+class TaskResult(Generic[Result]):
     """What became of an order.
 
     Parameters
@@ -98,7 +98,7 @@ class Delegation(Generic[Order, Result]):
         self._executor = check_executor(executor)
         self._function = function
         self._in_flight = in_flight
-        self._pending: dict[Future[Outcome[Result]], Order] = {}
+        self._pending: dict[Future[TaskResult[Result]], Order] = {}
         self._is_refused = False
 
     def __len__(self) -> int:
@@ -119,14 +119,14 @@ class Delegation(Generic[Order, Result]):
             self._is_refused = True
         self._pending[future] = order
 
-    def _submitted(self, order: Order) -> Future[Outcome[Result]]:
+    def _submitted(self, order: Order) -> Future[TaskResult[Result]]:
         if runs_here(self._executor):
             return self._executor.submit(_done, self._function, order)
         parcel = pickle.dumps((self._function, order), protocol=pickle.HIGHEST_PROTOCOL)
         # Dask gives equal work one result; the last argument makes each order one of its own.
-        return cast("Future[Outcome[Result]]", self._executor.submit(_unpacked, parcel, uuid.uuid4().hex))
+        return cast("Future[TaskResult[Result]]", self._executor.submit(_unpacked, parcel, uuid.uuid4().hex))
 
-    def finished(self, timeout: float | None = None, *, oldest: bool = False) -> list[tuple[Order, Outcome[Result]]]:
+    def finished(self, timeout: float | None = None, *, oldest: bool = False) -> list[tuple[Order, TaskResult[Result]]]:
         """Wait until one order at least is done, or *timeout* seconds have passed; return what is done, oldest first.
 
         Parameters
@@ -138,29 +138,29 @@ class Delegation(Generic[Order, Result]):
 
         Returns
         -------
-        list of (order, Outcome)
+        list of (order, TaskResult)
             The error of an outcome is a `WorkerError` if a worker has died, or the executor was shut down.
         """
         watched = list(self._pending)[:1] if oldest else list(self._pending)
         done, _ = wait(watched, timeout=timeout, return_when=FIRST_COMPLETED)
         return [(self._pending.pop(future), self._outcome(future)) for future in watched if future in done]
 
-    def _outcome(self, future: Future[Outcome[Result]]) -> Outcome[Result]:
+    def _outcome(self, future: Future[TaskResult[Result]]) -> TaskResult[Result]:
         try:
             return future.result()
         except DataJointFileError as error:  # an order that would not be pickled, and said why
-            return Outcome(None, error)
+            return TaskResult(None, error)
         except Exception as error:  # noqa: BLE001 - what the work raises is in its outcome: this is the executor's
             failure = self._failure(error)
             failure.__cause__ = error
-            return Outcome(None, failure)
+            return TaskResult(None, failure)
 
     def _failure(self, error: Exception) -> WorkerError:
         text = printable(" ".join(f"{type(error).__name__}: {error}".split())[:_LENGTH].strip(": "))
         name = type(self._executor).__name__
         return WorkerError(f"the workers of {name} could not do their work ({text}). {_ADVICE}")
 
-    def rest(self) -> Iterator[tuple[Order, Outcome[Result]]]:
+    def rest(self) -> Iterator[tuple[Order, TaskResult[Result]]]:
         """Take back what no worker has begun, wait for the others, and give what became of them."""
         for future in list(self._pending):
             if future.cancel():
@@ -195,7 +195,7 @@ def delegated(
     in_flight: int = IN_FLIGHT,
     in_order: bool = False,
     stop: Stop | None = None,
-) -> Generator[tuple[Order, Outcome[Result]], None, None]:
+) -> Generator[tuple[Order, TaskResult[Result]], None, None]:
     """Have *function* done with each of *orders*, which are taken as they are needed; give what became of each.
 
     Parameters
@@ -215,7 +215,7 @@ def delegated(
 
     Returns
     -------
-    generator of (order, Outcome)
+    generator of (order, TaskResult)
         To be closed by who does not exhaust it. The error of an outcome is a `WorkerError` if a worker has died, or the
         executor takes no work.
 
@@ -266,19 +266,19 @@ def check_executor(executor: object) -> Executor:
     raise TypeError(f"executor = {brief(executor)} is no concurrent.futures.Executor{hint}")
 
 
-def _unpacked(parcel: bytes, _unique: str) -> Outcome[Any]:
+def _unpacked(parcel: bytes, _unique: str) -> TaskResult[Any]:
     """Do what *parcel* says; called in another process."""
     function, order = pickle.loads(parcel)  # noqa: S301 - the executor would unpickle it, had we not pickled it
     outcome = _done(function, order)
-    return outcome if outcome.error is None else Outcome(None, portable(outcome.error))
+    return outcome if outcome.error is None else TaskResult(None, portable(outcome.error))
 
 
-def _done(function: Callable[[Any], Any], order: Any) -> Outcome[Any]:
+def _done(function: Callable[[Any], Any], order: Any) -> TaskResult[Any]:
     """Do the work. Its errors are returned, to be told from those of the executor."""
     try:
-        return Outcome(function(order))
+        return TaskResult(function(order))
     except Exception as error:  # noqa: BLE001 - raised again by whoever asks for the result
-        return Outcome(None, error)
+        return TaskResult(None, error)
 
 
 def portable(error: Failure) -> Failure | WorkerError:

@@ -36,7 +36,7 @@ def run_all(jobs: Sequence[Callable[[], object]], workers: int, stop: threading.
     BaseException
         What the first job that failed has raised.
     """
-    run = _Run(jobs, stop)
+    run = _WorkQueue(jobs, stop)
     try:
         several = min(workers, len(jobs))
         started = sum(run.start() for _ in range(several)) if several > 1 else 0
@@ -51,7 +51,7 @@ def run_all(jobs: Sequence[Callable[[], object]], workers: int, stop: threading.
         raise next((error for error in run.errors if not isinstance(error, Stopped)), run.errors[0])
 
 
-class _Run:
+class _WorkQueue:
     """Jobs that several threads take one after the other."""
 
     def __init__(self, jobs: Iterable[Callable[[], object]], stop: threading.Event) -> None:

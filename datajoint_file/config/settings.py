@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, NoReturn
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, SecretStr
 
-from datajoint_file.model.object_keys import PartitionPattern
+from datajoint_file.model.partition import PartitionPattern
 
 PROJECT_NAME = r"^[A-Za-z0-9][A-Za-z0-9._=-]{0,99}$"
 

@@ -16,11 +16,12 @@ from datetime import datetime, timedelta, timezone
 from datajoint_file.doctor.check import Check
 from datajoint_file.doctor.racing import race
 from datajoint_file.errors import DataJointFileError, ObjectExistsError, StorageError
-from datajoint_file.model.object_keys import PartitionPattern, Place, new_object_key
+from datajoint_file.model.object_keys import Cell, new_object_key
+from datajoint_file.model.partition import PartitionPattern
 from datajoint_file.storage import StorageBackend
 from datajoint_file.storage.remote.client_errors import translation
 
-PLACE = Place("datajoint-file-doctor", "Probe", "probe", ())
+CELL = Cell("datajoint-file-doctor", "Probe", "probe", ())
 """Where probes are: in the place of a schema that no database has."""
 
 SIZE = 2**20
@@ -38,7 +39,7 @@ Advise = Callable[[DataJointFileError], str]
 
 def probe_key(project: str) -> str:
     """Return the key of a new probe of a project."""
-    return new_object_key(project, PartitionPattern(), PLACE, "probe.bin")
+    return new_object_key(project, PartitionPattern(), CELL, "probe.bin")
 
 
 @dataclass(frozen=True, slots=True)

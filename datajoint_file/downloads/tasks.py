@@ -16,10 +16,10 @@ from datajoint_file.concurrency.threads import Stopped
 from datajoint_file.errors import DestinationExistsError, brief, printable
 from datajoint_file.model.key_values import KeyValue
 from datajoint_file.model.metadata import FileMetadata
-from datajoint_file.model.object_keys import check_name, encode_component
+from datajoint_file.model.names import check_name, encode_component
 from datajoint_file.pipeline.address import PipelineAddress
 from datajoint_file.pipeline.pipeline import Pipeline
-from datajoint_file.transfer.hashing import Replacement, finish
+from datajoint_file.transfer.atomic_write import Replacement, finish
 
 Layout = Literal["name", "key", "path"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)

@@ -13,7 +13,7 @@ from datajoint_file.hooks.connections import pipeline_for
 from datajoint_file.hooks.names import class_name
 from datajoint_file.model.key_values import KeyValue, key_value
 from datajoint_file.model.metadata import FileMetadata
-from datajoint_file.model.object_keys import Place
+from datajoint_file.model.object_keys import Cell
 from datajoint_file.transfer.sources import as_source
 
 _TYPES = {
@@ -44,12 +44,12 @@ def store(value: Any, key: dict[str, Any] | None, context: dict[str, Any] | None
             "this statement has loaded datajoint_file in its middle, and cannot store a file without knowing the row: "
             "say it again, or `import datajoint_file` first. Nothing was stored"
         )
-    place = Place(
+    cell = Cell(
         context["schema"], class_name(context["table"]), context["field"], tuple(map(_guessed, values, values.values()))
     )
     pipeline = pipeline_for(context["config"], context["schema"])
     source = as_source(value)
-    return pipeline.ingest(pipeline.plan(source, place))
+    return pipeline.ingest(pipeline.plan(source, cell))
 
 
 def _guessed(name: str, value: Any) -> KeyValue:

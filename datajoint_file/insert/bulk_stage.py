@@ -14,7 +14,7 @@ from typing import Any
 
 from datajoint.errors import LostConnectionError
 
-from datajoint_file.concurrency.executors import Delegation, Outcome, Stop, check_executor, ending, runs_here
+from datajoint_file.concurrency.executors import Delegation, Stop, TaskResult, check_executor, ending, runs_here
 from datajoint_file.concurrency.progress import Advance, progress_bar
 from datajoint_file.concurrency.threads import Stopped
 from datajoint_file.errors import DataJointFileError, UnsupportedValueError
@@ -31,7 +31,7 @@ from datajoint_file.journal.journal import Entries
 from datajoint_file.journal.schema_registry import register
 from datajoint_file.journal.worker_address import address_of
 from datajoint_file.model.metadata import FileMetadata
-from datajoint_file.model.object_keys import Place, key_digest
+from datajoint_file.model.object_keys import Cell, key_digest
 from datajoint_file.pipeline.address import PipelineAddress
 from datajoint_file.pipeline.pipeline import Pipeline, Upload
 from datajoint_file.transfer.sources import Source, as_source
@@ -83,20 +83,20 @@ class _Staging:
 
     def all(self) -> list[Staged]:
         """Check all values, note them down, store them."""
-        places = [self.statement.place(row, self.attribute) for row in self.rows]
-        sources = [self._source(row, place) for row, place in zip(self.rows, places, strict=True)]
-        _refuse_shared_streams(sources, places)
+        cells = [self.statement.cell(row, self.attribute) for row in self.rows]
+        sources = [self._source(row, cell) for row, cell in zip(self.rows, cells, strict=True)]
+        _refuse_shared_streams(sources, cells)
         with _streams_put_back(sources):
-            pipeline = self._checked(sources, places)
+            pipeline = self._checked(sources, cells)
             try:
-                entries, uploads = self._begun(pipeline, sources, places)
+                entries, uploads = self._begun(pipeline, sources, cells)
             except LostConnectionError:  # while nobody used it; keys are new, for nobody knows what the server has done
-                entries, uploads = self._begun(pipeline, sources, places)
+                entries, uploads = self._begun(pipeline, sources, cells)
             self._store(pipeline, entries, uploads)
-        return [self._staged(entries, place, self.stored[index]) for index, place in enumerate(places)]
+        return [self._staged(entries, cell, self.stored[index]) for index, cell in enumerate(cells)]
 
-    def _source(self, row: Row, place: Place) -> Source:
-        with located(place, row.index, len(self.rows)):
+    def _source(self, row: Row, cell: Cell) -> Source:
+        with located(cell, row.index, len(self.rows)):
             source = as_source(row.values[self.attribute])
             if source.stream is not None and self.executor is not None and not runs_here(self.executor):
                 raise UnsupportedValueError(
@@ -105,24 +105,24 @@ class _Staging:
                 )
         return source
 
-    def _checked(self, sources: list[Source], places: list[Place]) -> Pipeline:
+    def _checked(self, sources: list[Source], cells: list[Cell]) -> Pipeline:
         """Return the pipeline, having checked all that can be without the store; make sure that the store knows us."""
         pipeline = pipeline_of(self.table.connection, self.table.database)
         pattern = pipeline.settings.object_storage.partition_pattern
         outside = pattern.placeholders.intersection(self.table.heading.secondary_attributes)
         refuse_partition(outside, pattern.text, f"{self.statement.name}.{self.attribute}")
-        for index, (source, place) in enumerate(zip(sources, places, strict=True)):
-            with located(place, index, len(places)):
-                pipeline.check(source, place)
-        with located(places[0], 0, len(places)):
+        for index, (source, cell) in enumerate(zip(sources, cells, strict=True)):
+            with located(cell, index, len(cells)):
+                pipeline.check(source, cell)
+        with located(cells[0], 0, len(cells)):
             register(pipeline, self.table.connection, self.table.database)
         return pipeline
 
-    def _begun(self, pipeline: Pipeline, sources: list[Source], places: list[Place]) -> tuple[Entries, list[Upload]]:
+    def _begun(self, pipeline: Pipeline, sources: list[Source], cells: list[Cell]) -> tuple[Entries, list[Upload]]:
         uploads = []
-        for index, (source, place) in enumerate(zip(sources, places, strict=True)):
-            with located(place, index, len(places)):
-                uploads.append(pipeline.plan(source, place))
+        for index, (source, cell) in enumerate(zip(sources, cells, strict=True)):
+            with located(cell, index, len(cells)):
+                uploads.append(pipeline.plan(source, cell))
         return self.statement.journal.begin(self.table.table_name, uploads), uploads
 
     def _store(self, pipeline: Pipeline, entries: Entries, uploads: list[Upload]) -> None:
@@ -142,9 +142,9 @@ class _Staging:
                 raise
         entries.flush()
 
-    def _staged(self, entries: Entries, place: Place, metadata: FileMetadata) -> Staged:
+    def _staged(self, entries: Entries, cell: Cell, metadata: FileMetadata) -> Staged:
         write = entries.write_of(metadata.path)
-        return Staged(metadata, self.statement.name, self.attribute, key_digest(place.key), write)
+        return Staged(metadata, self.statement.name, self.attribute, key_digest(cell.key), write)
 
 
 class _Work:
@@ -216,7 +216,7 @@ class _Work:
             self._carried -= order.carried
             self._take(order, outcome)
 
-    def _take(self, order: Errands, outcome: Outcome[Delivered]) -> None:
+    def _take(self, order: Errands, outcome: TaskResult[Delivered]) -> None:
         try:
             delivered = outcome.result()
         except DataJointFileError as error:
@@ -234,7 +234,7 @@ class _Work:
     def _about(self, index: int, error: DataJointFileError) -> DataJointFileError:
         count = len(self._stored)
         left = f"; {count} of {len(self._uploads)} files are stored: a retry does not send these again" if count else ""
-        return error.within(f"{self._uploads[index].place}, row {index}: no row was written{left}")
+        return error.within(f"{self._uploads[index].cell}, row {index}: no row was written{left}")
 
     def _keep_what_is_under_way(self) -> None:
         """Wait for the orders that workers have begun, for the sake of a retry, and take back all others."""
@@ -256,12 +256,12 @@ def _streams_put_back(sources: list[Source]) -> Iterator[None]:
         raise
 
 
-def _refuse_shared_streams(sources: list[Source], places: list[Place]) -> None:
+def _refuse_shared_streams(sources: list[Source], cells: list[Cell]) -> None:
     """Refuse one stream for two rows: each would get a part of its bytes."""
-    owners: dict[int, Place] = {}
-    for source, place in zip(sources, places, strict=True):
-        if source.stream is not None and owners.setdefault(id(source.stream), place) is not place:
+    owners: dict[int, Cell] = {}
+    for source, cell in zip(sources, cells, strict=True):
+        if source.stream is not None and owners.setdefault(id(source.stream), cell) is not cell:
             raise UnsupportedValueError(
-                f"{place}: the same stream is given for {owners[id(source.stream)]}, and can be read only once; "
+                f"{cell}: the same stream is given for {owners[id(source.stream)]}, and can be read only once; "
                 "nothing was stored. Give each row a stream of its own, or the path"
             )

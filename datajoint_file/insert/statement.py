@@ -26,7 +26,7 @@ from datajoint_file.journal.commit_outcome import claims_of
 from datajoint_file.journal.journal import Entries, Journal
 from datajoint_file.journal.schema_registry import register
 from datajoint_file.model.key_values import is_missing
-from datajoint_file.model.object_keys import Place, key_digest
+from datajoint_file.model.object_keys import Cell, key_digest
 from datajoint_file.pipeline.pipeline import Pipeline, Upload
 from datajoint_file.transfer.sources import Source, as_source
 
@@ -140,21 +140,21 @@ class Statement:
             )
         return False
 
-    def place(self, row: Row, name: str) -> Place:
+    def cell(self, row: Row, name: str) -> Cell:
         """Return where the value of *row* for the attribute *name* belongs."""
         schema, _, table = self.name.partition(".")
-        return Place(schema, table, name, self.keys.of(row))
+        return Cell(schema, table, name, self.keys.of(row))
 
-    def _recognised(self, row: Row, name: str, row_count: int) -> tuple[Source, Place]:
-        place = self.place(row, name)
-        with located(place, row.index, row_count):
-            return as_source(row.values[name]), place
+    def _recognised(self, row: Row, name: str, row_count: int) -> tuple[Source, Cell]:
+        cell = self.cell(row, name)
+        with located(cell, row.index, row_count):
+            return as_source(row.values[name]), cell
 
     def _staged(self, row: Row, name: str) -> Staged:
         value: Staged = row.values[name]
-        place = self.place(row, name)
-        with located(place, row.index, 1):
-            value.check(self._pipeline().project, self.name, name, key_digest(place.key))
+        cell = self.cell(row, name)
+        with located(cell, row.index, 1):
+            value.check(self._pipeline().project, self.name, name, key_digest(cell.key))
         return value
 
     def _added(self, staged: dict[Slot, Staged]) -> dict[Slot, Any]:
@@ -174,31 +174,29 @@ class Statement:
 
     def _register(self, pipeline: Pipeline, rows: list[Row]) -> None:
         """Let the store know who refers to its objects. It is the first that is asked of the store."""
-        with located(self.place(rows[0], self.attributes[0]), rows[0].index, len(rows)):
+        with located(self.cell(rows[0], self.attributes[0]), rows[0].index, len(rows)):
             register(pipeline, self.table.connection, self.table.database)
 
-    def _checked(
-        self, pipeline: Pipeline, sources: dict[Slot, tuple[Source, Place]], row_count: int
-    ) -> dict[Slot, str]:
+    def _checked(self, pipeline: Pipeline, sources: dict[Slot, tuple[Source, Cell]], row_count: int) -> dict[Slot, str]:
         """Return what the key of each file will begin with."""
         prefixes = {}
-        for slot, (source, place) in sources.items():
-            with located(place, slot[0], row_count):
-                prefixes[slot] = pipeline.check(source, place)
+        for slot, (source, cell) in sources.items():
+            with located(cell, slot[0], row_count):
+                prefixes[slot] = pipeline.check(source, cell)
         return prefixes
 
     def _begun(
         self,
         pipeline: Pipeline,
-        sources: dict[Slot, tuple[Source, Place]],
+        sources: dict[Slot, tuple[Source, Cell]],
         prefixes: dict[Slot, str],
         row_count: int,
     ) -> tuple[Entries, dict[Slot, Upload]]:
         """Plan the uploads and note them down."""
         uploads = {}
-        for slot, (source, place) in sources.items():
-            with located(place, slot[0], row_count):
-                uploads[slot] = pipeline.plan(source, place, prefixes[slot])
+        for slot, (source, cell) in sources.items():
+            with located(cell, slot[0], row_count):
+                uploads[slot] = pipeline.plan(source, cell, prefixes[slot])
         return self.journal.begin(self.table.table_name, list(uploads.values())), uploads
 
 
@@ -206,14 +204,14 @@ def _is_staged(row: Row, name: str) -> bool:
     return isinstance(row.values[name], Staged)
 
 
-def _refuse_shared_streams(sources: dict[Slot, tuple[Source, Place]]) -> None:
+def _refuse_shared_streams(sources: dict[Slot, tuple[Source, Cell]]) -> None:
     """Refuse one stream for two values: each would get a part of its bytes."""
-    places: dict[int, Place] = {}
-    for source, place in sources.values():
+    cells: dict[int, Cell] = {}
+    for source, cell in sources.values():
         if source.stream is not None:
-            other = places.setdefault(id(source.stream), place)
-            if other is not place:
+            other = cells.setdefault(id(source.stream), cell)
+            if other is not cell:
                 raise UnsupportedValueError(
-                    f"{place}: the same stream is given for {other}, and can be read only once; nothing was stored. "
+                    f"{cell}: the same stream is given for {other}, and can be read only once; nothing was stored. "
                     "Give each value a stream of its own, or the path"
                 )

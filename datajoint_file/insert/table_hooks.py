@@ -230,7 +230,7 @@ def _require_named(statement: Statement, row: Row, queries: list[str], stored: M
     if missing:
         statement.give_back()
         raise RowVanishedError(
-            f"{statement.place(row, statement.attributes[0])}: the row was deleted by somebody else while its file was "
+            f"{statement.cell(row, statement.attributes[0])}: the row was deleted by somebody else while its file was "
             "stored; nothing was updated. The file stays for a retry, and is reclaimed if there is none"
         )
 

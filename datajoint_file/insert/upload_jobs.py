@@ -14,7 +14,7 @@ from datajoint_file.concurrency.progress import Advance
 from datajoint_file.errors import DataJointFileError, StorageError
 from datajoint_file.journal.journal import Entries
 from datajoint_file.model.metadata import FileMetadata
-from datajoint_file.model.object_keys import Place
+from datajoint_file.model.object_keys import Cell
 from datajoint_file.pipeline.pipeline import Pipeline, Upload
 from datajoint_file.storage.backend import UploadGroup
 
@@ -77,7 +77,7 @@ class Storing:
         stored = len(self.stored)
         others = "1 other file is" if stored == 1 else f"{stored} other files are"
         left = f"; {others} stored: a retry does not send that again" if stored else ""
-        return _about(error, self._uploads[slot].place, slot[0], self._row_count, left)
+        return _about(error, self._uploads[slot].cell, slot[0], self._row_count, left)
 
     def _store(self, slot: Slot) -> None:
         with self._blamed(slot):
@@ -106,16 +106,16 @@ class Storing:
                         self._take_note(slot, metadata)
         except DataJointFileError:
             with suppress(DataJointFileError):
-                self._settle(group, sent)
+                self._publish(group, sent)
             raise
         except BaseException:
             group.discard()
             raise
-        self._settle(group, sent)
+        self._publish(group, sent)
 
-    def _settle(self, group: UploadGroup, sent: Mapping[Slot, FileMetadata]) -> None:
+    def _publish(self, group: UploadGroup, sent: Mapping[Slot, FileMetadata]) -> None:
         try:
-            group.settle()
+            group.publish()
         except StorageError as error:
             self._failed[id(error)] = next(
                 (slot for slot in sent if self._uploads[slot].key == error.key), next(iter(sent))
@@ -157,7 +157,7 @@ class located:  # noqa: N801 - used like a function; a generator would cost ever
 
     Parameters
     ----------
-    place : Place
+    cell : Cell
         The value.
     index : int
         Which row it is of.
@@ -165,10 +165,10 @@ class located:  # noqa: N801 - used like a function; a generator would cost ever
         Of how many.
     """
 
-    __slots__ = ("_index", "_place", "_row_count")
+    __slots__ = ("_cell", "_index", "_row_count")
 
-    def __init__(self, place: Place, index: int, row_count: int) -> None:
-        self._place = place
+    def __init__(self, cell: Cell, index: int, row_count: int) -> None:
+        self._cell = cell
         self._index = index
         self._row_count = row_count
 
@@ -177,9 +177,9 @@ class located:  # noqa: N801 - used like a function; a generator would cost ever
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
         if isinstance(error, DataJointFileError):
-            raise _about(error, self._place, self._index, self._row_count) from error
+            raise _about(error, self._cell, self._index, self._row_count) from error
 
 
-def _about(error: DataJointFileError, place: Place, index: int, row_count: int, left: str = "") -> DataJointFileError:
-    where = f"{place}, row {index}" if row_count > 1 else str(place)
+def _about(error: DataJointFileError, cell: Cell, index: int, row_count: int, left: str = "") -> DataJointFileError:
+    where = f"{cell}, row {index}" if row_count > 1 else str(cell)
     return error.within(f"{where}: no row was written{left}")

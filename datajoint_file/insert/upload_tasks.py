@@ -15,7 +15,7 @@ from datajoint_file.concurrency.threads import Stopped
 from datajoint_file.config.paths import working_directory
 from datajoint_file.errors import DataJointFileError, ObjectExistsError
 from datajoint_file.model.metadata import FileMetadata
-from datajoint_file.model.object_keys import Place
+from datajoint_file.model.object_keys import Cell
 from datajoint_file.pipeline.address import PipelineAddress, worker_name
 from datajoint_file.pipeline.pipeline import Pipeline, Upload
 from datajoint_file.transfer.sources import File, as_source
@@ -48,7 +48,7 @@ class Errand:
 
     index: int
     key: str
-    place: Place
+    cell: Cell
     name: str
     mime_type: str
     write_id: str
@@ -59,11 +59,11 @@ class Errand:
     def of(cls, index: int, upload: Upload, value: Any) -> Errand:
         """Return the errand that carries out *upload*, whose source was made of *value*."""
         return cls(
-            index, upload.key, upload.place, upload.name, upload.mime_type, upload.write_id, _absolute(value), upload
+            index, upload.key, upload.cell, upload.name, upload.mime_type, upload.write_id, _absolute(value), upload
         )
 
     def __reduce__(self) -> tuple[type[Errand], tuple[Any, ...]]:
-        travelling = (self.index, self.key, self.place, self.name, self.mime_type, self.write_id, self.value)
+        travelling = (self.index, self.key, self.cell, self.name, self.mime_type, self.write_id, self.value)
         return Errand, travelling
 
     @property
@@ -82,7 +82,7 @@ class Errand:
         """Return the upload, its source looked at from this process."""
         if self.here is not None:
             return self.here
-        return Upload(self.key, self.place, as_source(self.value), self.name, self.mime_type, self.write_id)
+        return Upload(self.key, self.cell, as_source(self.value), self.name, self.mime_type, self.write_id)
 
 
 def _absolute(value: Any) -> Any:

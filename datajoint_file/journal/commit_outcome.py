@@ -213,7 +213,7 @@ def _recover(connection: Any) -> None:
 
 
 def _raise_unless_committed(writes: Sequence[Write], connection: Any, error: Exception) -> None:
-    outcome, reason = _settled(writes, connection)
+    outcome, reason = _found_outcome(writes, connection)
     if outcome is Outcome.ROLLED_BACK:
         raise LostConnectionError(
             f"The connection was lost during a commit, and the server has rolled back: none of the {len(writes)} files "
@@ -230,7 +230,7 @@ def _raise_unless_committed(writes: Sequence[Write], connection: Any, error: Exc
         raise unknown from error
 
 
-def _settled(writes: Sequence[Write], connection: Any) -> tuple[Outcome, str]:
+def _found_outcome(writes: Sequence[Write], connection: Any) -> tuple[Outcome, str]:
     """Ask until the server has decided, or for `WAIT_SECONDS`; say why there is no answer."""
     is_noted = any(write.number for write in writes)
     reason = "its transaction is still open" if is_noted else "it has no intents to ask, and its rows are not there yet"

@@ -215,7 +215,7 @@ class Intents:
 
     def renew(self, numbers: Sequence[int], holder: str, lease_seconds: float) -> None:
         """Make the lease of *numbers* last so many seconds from now."""
-        for part in parts(numbers):
+        for part in batches(numbers):
             condition, args = self._numbered(part)
             self.side.execute(
                 f"UPDATE {self.table} {self._by_number} SET lease_until = {self._from_now} "
@@ -333,7 +333,7 @@ class _NotOurs(Exception):
     """The intent that was to be used has been given up meanwhile."""
 
 
-def parts(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
+def batches(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
     """Give *numbers* in parts that one statement can take."""
     for start in range(0, len(numbers), MAX_ROWS):
         yield numbers[start : start + MAX_ROWS]

@@ -25,7 +25,7 @@ from datajoint.errors import AccessError, LostConnectionError, MissingTableError
 
 from datajoint_file.errors import DataJointFileError, JournalWarning, LeaseLostError
 from datajoint_file.hooks.attached import Attached
-from datajoint_file.journal.intent_table import BEGUN, MAX_ROWS, STORED, Intent, Intents, parts
+from datajoint_file.journal.intent_table import BEGUN, MAX_ROWS, STORED, Intent, Intents, batches
 from datajoint_file.journal.second_connection import Rows, side_of
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import is_made_for, key_digest
@@ -202,8 +202,8 @@ class Entries:
         """
         if not self._stored:
             return None
-        place = (upload.place.attribute, key_digest(upload.place.key))
-        for stored in self._stored.pop(place, ()):
+        cell = (upload.cell.attribute, key_digest(upload.cell.key))
+        for stored in self._stored.pop(cell, ()):
             metadata = accept(stored.metadata)
             if metadata is not None and self._take_over(upload, stored, metadata):
                 self.finished(metadata)
@@ -232,10 +232,10 @@ class Entries:
             finished = dict(self._finished)
         rows = {path: json.dumps(metadata.to_json()) for path, metadata in finished.items()}
         numbered = {number: row for path, row in rows.items() if (number := self._noted[path][0])}
-        for numbers in parts(list(numbered)):
+        for numbers in batches(list(numbered)):
             self._store({number: numbered[number] for number in numbers})
         for path, metadata in finished.items():
-            self._settle(*self._noted[path], metadata.size, rows[path])
+            self._add(*self._noted[path], metadata.size, rows[path])
         with self._lock:  # only now: what could not be told is told the next time
             for path in finished:
                 del self._finished[path]
@@ -246,7 +246,7 @@ class Entries:
         except LostConnectionError:  # saying it twice does no harm
             self._intents.store(rows, self.holder, STORED_LEASE_SECONDS)
 
-    def _settle(self, number: int, intent: Intent, size: int, row: str) -> None:
+    def _add(self, number: int, intent: Intent, size: int, row: str) -> None:
         write_id, path, table, attribute = intent.write_id, intent.path, intent.table_name, intent.attribute
         write = Write(self._intents.schema, number, write_id, self.holder, table, attribute, path)
         self._ready[path] = (write, Intent(write_id, path, table, attribute, intent.key_digest, size, STORED, row))
@@ -290,7 +290,7 @@ class Entries:
         writes = {write.number: write for write, _ in self._ready.values() if write.number}
         unknown = [write for write, _ in self._ready.values() if not write.number]
         before = {write.number for write in claimed if write.schema == self._intents.schema}
-        for numbers in parts(list(writes)):
+        for numbers in batches(list(writes)):
             holders = sorted({writes[number].holder for number in numbers})
             missing, outside = self._claimed(numbers, holders, before, is_own=is_own)
             self._claims |= set(numbers) - missing
@@ -363,7 +363,7 @@ class Entries:
         back = {write.number: intent for write, intent in entries if write.number in self._claims}
         self._claims -= set(back)
         query = self._journal.connection.query
-        for numbers in parts(list(back)):
+        for numbers in batches(list(back)):
             sql, args = self._intents.visible_sql(numbers)
             visible = {int(row[0]) for row in query(sql, args, reconnect=False).fetchall()}
             intents = [back[number] for number in numbers if number not in visible]
@@ -373,9 +373,9 @@ class Entries:
 
 
 def _intent_of(upload: Upload, table_name: str) -> Intent:
-    place = upload.place
-    digest = key_digest(place.key)
-    return Intent(upload.write_id, upload.key, table_name, place.attribute, digest, upload.source.size, BEGUN)
+    cell = upload.cell
+    digest = key_digest(cell.key)
+    return Intent(upload.write_id, upload.key, table_name, cell.attribute, digest, upload.source.size, BEGUN)
 
 
 def _isolation_of(connection: Any) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 from datajoint_file.errors import JournalWarning, ObjectExistsError, StorageAccessError, StorageError
 from datajoint_file.journal.intent_table import now
 from datajoint_file.journal.second_connection import SideConnection, side_of
-from datajoint_file.journal.store_marks import Identity, Mark, MarkName, Registration, Registry
+from datajoint_file.journal.store_marks import Identity, Mark, MarkName, MarkStore, Registration
 
 TABLE = "~file_registry"
 
@@ -115,15 +115,15 @@ def register(pipeline: Any, connection: Any, schema: str) -> None:
 def _register(pipeline: Any, side: SideConnection, schema: str) -> None:
     schema = _as_spelled(side, schema)
     book = RegistryBook(side, schema, pipeline.project)
-    registry = Registry(pipeline.backend, pipeline.project)
+    mark_store = MarkStore(pipeline.backend, pipeline.project)
     identity = identity_of(side)
     try:
         book.prepare()
     except Exception as error:  # noqa: BLE001 - most often the right to create tables; the schema is marked anyway
-        _put(registry, Mark(Registration(identity, pipeline.project, schema, ""), 0, "", book.clock()))
+        _put(mark_store, Mark(Registration(identity, pipeline.project, schema, ""), 0, "", book.clock()))
         _warn(f"{schema}: the table {TABLE} could not be made or read ({_text(error)})")
         return
-    if not refresh(book, registry, identity):
+    if not refresh(book, mark_store, identity):
         _warn(f"{schema}: the store knows epochs of this schema that the database does not: was it restored?")
 
 
@@ -237,7 +237,7 @@ class RegistryBook:
         self.side.execute(sql, (self.project, epoch, schema_id, secrets.token_hex(16)))
 
 
-def refresh(book: RegistryBook, registry: Registry, identity: Identity, *, bump: bool = False) -> Mark | None:
+def refresh(book: RegistryBook, mark_store: MarkStore, identity: Identity, *, bump: bool = False) -> Mark | None:
     """Bring the store up to the database: the newest epoch marked, a new one if it is time, older marks removed.
 
     The database first, then the new mark, then the older ones: wherever this is cut short, the store never knows an
@@ -247,7 +247,7 @@ def refresh(book: RegistryBook, registry: Registry, identity: Identity, *, bump:
     ----------
     book : RegistryBook
         The schema's table.
-    registry : Registry
+    mark_store : MarkStore
         The marks.
     identity : Identity
         The database.
@@ -261,7 +261,7 @@ def refresh(book: RegistryBook, registry: Registry, identity: Identity, *, bump:
     """
     rows = book.rows()
     who = Registration(identity, book.project, book.schema, rows[0].schema_id)
-    marks = [name for name in _names(registry) if name.registration == who.digest]
+    marks = [name for name in _names(mark_store) if name.registration == who.digest]
     if not _is_history(marks, book.rows()):
         return None
     if bump or rows[0].age_seconds > EPOCH_SECONDS:
@@ -269,15 +269,15 @@ def refresh(book: RegistryBook, registry: Registry, identity: Identity, *, bump:
         rows = book.rows()
     newest = Mark(who, rows[0].epoch, rows[0].token, book.clock())
     if not any(name.token == newest.token for name in marks):
-        _put(registry, newest)
-    _remove_older(book, registry, marks, newest)
+        _put(mark_store, newest)
+    _remove_older(book, mark_store, marks, newest)
     return newest
 
 
-def _names(registry: Registry) -> list[MarkName]:
+def _names(mark_store: MarkStore) -> list[MarkName]:
     """List the marks, if this user may: a writer need not have the right, the collector has."""
     try:
-        return registry.names()
+        return mark_store.names()
     except StorageAccessError:
         return []
 
@@ -287,17 +287,17 @@ def _is_history(marks: Sequence[MarkName], rows: Sequence[Epoch]) -> bool:
     return all((mark.epoch, mark.token) in known for mark in marks)
 
 
-def _put(registry: Registry, mark: Mark) -> None:
+def _put(mark_store: MarkStore, mark: Mark) -> None:
     with suppress(ObjectExistsError):  # another process was as fast
-        registry.write(mark)
+        mark_store.write(mark)
 
 
-def _remove_older(book: RegistryBook, registry: Registry, marks: Sequence[MarkName], newest: Mark) -> None:
+def _remove_older(book: RegistryBook, mark_store: MarkStore, marks: Sequence[MarkName], newest: Mark) -> None:
     older = [mark for mark in marks if mark.epoch < newest.epoch]
     removed = 0
     with suppress(StorageError):  # a writer need not have the right to delete objects; the collector has
         for mark in older:
-            registry.remove(mark.key)
+            mark_store.remove(mark.key)
             removed += 1
     with suppress(Exception):  # tidying: the next one does it
         book.forget([mark.epoch for mark in older[removed:]])

@@ -205,7 +205,7 @@ def _text(row: dict[str, Any], field: str) -> str:
     return value
 
 
-class Registry:
+class MarkStore:
     """The marks of one project.
 
     Parameters

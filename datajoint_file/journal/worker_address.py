@@ -10,7 +10,7 @@ from typing import Any
 
 from datajoint_file.errors import StorageError
 from datajoint_file.hooks.connections import name_of
-from datajoint_file.journal.store_marks import Registry
+from datajoint_file.journal.store_marks import MarkStore
 from datajoint_file.pipeline.address import PipelineAddress
 from datajoint_file.pipeline.pipeline import Pipeline
 
@@ -26,5 +26,5 @@ def address_of(pipeline: Pipeline, connection: Any) -> PipelineAddress:
     """
     marks: tuple[str, ...] = ()
     with suppress(StorageError):
-        marks = tuple(mark.key for mark in Registry(pipeline.backend, pipeline.project).names()[-_MARKS:])
+        marks = tuple(mark.key for mark in MarkStore(pipeline.backend, pipeline.project).names()[-_MARKS:])
     return PipelineAddress(name_of(connection._config), pipeline.project, marks, pipeline)

@@ -13,7 +13,8 @@ from functools import lru_cache
 from typing import Any
 
 from datajoint_file.errors import MetadataError, UnsafeNameError, brief
-from datajoint_file.model.object_keys import check_name, check_object_key
+from datajoint_file.model.names import check_name
+from datajoint_file.model.object_keys import check_object_key
 
 FORMAT = 1
 """The newest form of the row's JSON that this version reads. Form 1 is written without a ``format`` field."""

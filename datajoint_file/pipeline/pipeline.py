@@ -27,19 +27,13 @@ from datajoint_file.errors import (
 )
 from datajoint_file.model import media_types
 from datajoint_file.model.metadata import FileMetadata
-from datajoint_file.model.object_keys import Place, check_name, new_write_id, object_key, prefix_of
+from datajoint_file.model.names import check_name
+from datajoint_file.model.object_keys import Cell, new_write_id, object_key, prefix_of
 from datajoint_file.storage import StorageBackend, open_backend
 from datajoint_file.storage.backend import CHUNK_SIZE, Reader, UploadGroup
+from datajoint_file.transfer.atomic_write import Replacement, finish, replacement
 from datajoint_file.transfer.fetch import Write, fetch
-from datajoint_file.transfer.hashing import (
-    HashingReader,
-    Replacement,
-    VerifyingReader,
-    drain,
-    finish,
-    hash_file,
-    replacement,
-)
+from datajoint_file.transfer.hashing import HashingReader, VerifyingReader, drain, hash_file
 from datajoint_file.transfer.sources import Source
 
 
@@ -51,7 +45,7 @@ class Upload:
     ----------
     key : str
         The object key, which no other write will ever have.
-    place : Place
+    cell : Cell
         Whose value it will be.
     source : Source
         Where the bytes come from.
@@ -64,7 +58,7 @@ class Upload:
     """
 
     key: str
-    place: Place
+    cell: Cell
     source: Source
     name: str
     mime_type: str
@@ -109,7 +103,7 @@ class Pipeline:
         """How many files to store or fetch at a time."""
         return self.settings.storage.workers or self.backend.capabilities.workers
 
-    def check(self, source: Source, place: Place) -> str:
+    def check(self, source: Source, cell: Cell) -> str:
         """Raise if *source* could not be named at *place*. Reads nothing of it.
 
         Returns
@@ -124,11 +118,11 @@ class Pipeline:
         InvalidKeyError
             If the object key would be too long.
         """
-        prefix = prefix_of(self.project, self.settings.object_storage.partition_pattern, place)
-        object_key(prefix, source.name or place.attribute, _ANY_WRITE_ID)
+        prefix = prefix_of(self.project, self.settings.object_storage.partition_pattern, cell)
+        object_key(prefix, source.name or cell.attribute, _ANY_WRITE_ID)
         return prefix
 
-    def plan(self, source: Source, place: Place, prefix: str = "") -> Upload:
+    def plan(self, source: Source, cell: Cell, prefix: str = "") -> Upload:
         """Decide under which key and name *source* is going to be stored; *prefix* is from `check`, if that was asked.
 
         Reads at most the first bytes of the source, where it has no name: its media type gives one a suffix.
@@ -136,10 +130,10 @@ class Pipeline:
         mime_type = source.mime_type or media_types.of_name(source.name)
         if not mime_type and not source.name:
             mime_type = media_types.of_content(source.head())
-        name = source.name or f"{place.attribute}{media_types.suffix_for(mime_type)}"
+        name = source.name or f"{cell.attribute}{media_types.suffix_for(mime_type)}"
         write_id = new_write_id()
-        key = object_key(prefix or self.check(source, place), name, write_id)
-        return Upload(key, place, source, name, mime_type, write_id)
+        key = object_key(prefix or self.check(source, cell), name, write_id)
+        return Upload(key, cell, source, name, mime_type, write_id)
 
     def ingest(
         self, upload: Upload, advance: Advance = lambda _: None, group: UploadGroup | None = None
@@ -155,7 +149,7 @@ class Pipeline:
         advance : callable
             Told how many bytes have been read.
         group : UploadGroup or None
-            Through which to store them. The object is there once the group is settled; at once if not given.
+            Through which to store them. The object is there once the group is published; at once if not given.
 
         Raises
         ------

@@ -51,13 +51,13 @@ def hashed(reader: Reader) -> HashedReader | None:
 
 
 class UploadGroup(Protocol):
-    """Uploads that wait for the store together. They are objects, all of them, once `settle` has returned."""
+    """Uploads that wait for the store together. They are objects, all of them, once `publish` has returned."""
 
     def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
-        """Send one object, as `StorageBackend.upload` does; it may appear only with `settle`."""
+        """Send one object, as `StorageBackend.upload` does; it may appear only with `publish`."""
         ...
 
-    def settle(self) -> None:
+    def publish(self) -> None:
         """Make objects of all that was sent. What cannot become one is left out, and the first error raised."""
         ...
 

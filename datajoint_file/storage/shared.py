@@ -73,7 +73,7 @@ class _SingleUploads:
     def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
         return self._backend.upload(key, reader, size)
 
-    def settle(self) -> None:
+    def publish(self) -> None:
         """Nothing is left to do."""
 
     def discard(self) -> None:

@@ -98,9 +98,9 @@ class _LoggedGroup:
         with _logged("upload", key):
             return self._inner.upload(key, reader, size)
 
-    def settle(self) -> None:
-        with _logged("settle", "a group of uploads"):
-            self._inner.settle()
+    def publish(self) -> None:
+        with _logged("publish", "a group of uploads"):
+            self._inner.publish()
 
     def discard(self) -> None:
         self._inner.discard()

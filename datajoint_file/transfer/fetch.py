@@ -20,7 +20,8 @@ from datajoint_file.storage.backend import READ_STEP, StorageBackend
 from datajoint_file.storage.budget import transfers
 from datajoint_file.storage.disk.kernel_copy import COPY_ABOVE, can_copy
 from datajoint_file.storage.disk.posix import translation
-from datajoint_file.transfer.hashing import Replacement, VerifyingReader, copy
+from datajoint_file.transfer.atomic_write import Replacement
+from datajoint_file.transfer.hashing import VerifyingReader, copy
 
 RANGE_SIZE = READ_STEP
 """What is smaller takes one request for the whole."""

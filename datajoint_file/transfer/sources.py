@@ -27,7 +27,7 @@ from datajoint_file.errors import (
 )
 from datajoint_file.model.media_types import HEAD_SIZE
 from datajoint_file.model.metadata import FileMetadata, is_mime_type
-from datajoint_file.model.object_keys import check_name
+from datajoint_file.model.names import check_name
 from datajoint_file.storage.backend import Reader
 from datajoint_file.transfer.source_readers import StreamReader, head_of, look_at, open_file
 

@@ -13,7 +13,7 @@ from types import TracebackType
 
 from datajoint_file.errors import DataJointFileError
 from datajoint_file.storage.disk.syncfs import can_flush_together, flush_together
-from datajoint_file.transfer.hashing import Replacement, finish
+from datajoint_file.transfer.atomic_write import Replacement, finish
 
 MOST_FILES = 128
 MOST_BYTES = 64 * 2**20
@@ -55,10 +55,10 @@ class Arrivals:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if kind is None:
-            self._settle(*self._all())
+            self._publish(*self._all())
         elif issubclass(kind, Exception):
             with suppress(DataJointFileError):  # the first error is the one to tell
-                self._settle(*self._all())
+                self._publish(*self._all())
         else:
             _remove(self._all()[0])
 
@@ -80,7 +80,7 @@ class Arrivals:
             self._size += size
             is_enough = len(self._waiting) >= MOST_FILES or self._size >= MOST_BYTES
             some, size = self._emptied() if is_enough else ([], 0)
-        self._settle(some, size)
+        self._publish(some, size)
 
     def _all(self) -> tuple[list[Replacement], int]:
         with self._lock:
@@ -91,7 +91,7 @@ class Arrivals:
         self._waiting, self._size = [], 0
         return some, size
 
-    def _settle(self, some: list[Replacement], size: int) -> None:
+    def _publish(self, some: list[Replacement], size: int) -> None:
         errors: list[Exception] = []
         try:
             flushed = some if _flush_together(some, size) else _succeeded(Replacement.flush, some, errors)

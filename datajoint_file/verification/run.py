@@ -46,7 +46,7 @@ class _Begun:
 
 
 @dataclass(slots=True)
-class _Check:
+class _Examination:
     """An object that is being examined, the bytes of it that will be read, and the values that name it."""
 
     identity: bytes
@@ -127,10 +127,10 @@ class Verification:
         self._planned = 0
         self._start = time.monotonic()
         self._begun: deque[_Begun] = deque()
-        self._by_identity: dict[bytes, _Check] = {}
+        self._by_identity: dict[bytes, _Examination] = {}
         self._fine = _Remembered()
         self._bad: dict[bytes, Problem] = {}
-        self._suspects: list[tuple[_Check, Problem]] = []
+        self._suspects: list[tuple[_Examination, Problem]] = []
         self._found: list[tuple[int, Finding]] = []
         self._row_count = 0
         self._last: ListedRow | None = None
@@ -234,7 +234,7 @@ class Verification:
         elif identity in self._by_identity:
             self._by_identity[identity].values.append((begun, value))
         else:
-            check = self._by_identity[identity] = _Check(identity, metadata.size, [(begun, value)])
+            check = self._by_identity[identity] = _Examination(identity, metadata.size, [(begun, value)])
             self._planned += check.size
             examination.begin(check, begun.row.pipeline, metadata)
 
@@ -252,7 +252,7 @@ class Verification:
             self._idle()
         self._advance_position()
 
-    def _conclude(self, check: _Check, problem: Problem | None) -> None:
+    def _conclude(self, check: _Examination, problem: Problem | None) -> None:
         if problem is not None and problem.is_unreachable:
             self._suspect(check, problem)
             return
@@ -263,7 +263,7 @@ class Verification:
             self._bad[check.identity] = problem
         self._settle_all(check, problem)
 
-    def _suspect(self, check: _Check, problem: Problem) -> None:
+    def _suspect(self, check: _Examination, problem: Problem) -> None:
         self._suspects.append((check, problem))
         if len(self._suspects) >= UNREACHABLE_LIMIT:
             self.interruption = (
@@ -277,7 +277,7 @@ class Verification:
             self._settle_all(check, problem)
         self._advance_position()
 
-    def _settle_all(self, check: _Check, problem: Problem | None) -> None:
+    def _settle_all(self, check: _Examination, problem: Problem | None) -> None:
         for begun, value in check.values:
             self._settle(begun, value, problem)
 

@@ -42,7 +42,7 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Subject:
     """One query of a run: as it was given, or one table of a schema.
 
     Parameters
@@ -78,17 +78,17 @@ class Part:
         """What parts are sorted by."""
         return self.index, self.name
 
-    def rows(self, after: Key | None) -> Iterator[Row]:
+    def rows(self, after: Key | None) -> Iterator[QueryRow]:
         """Give the rows behind *after* that have files."""
-        return (Row(self, raw) for raw in self.listing.rows(after))
+        return (QueryRow(self, raw) for raw in self.listing.rows(after))
 
 
-class Row:
+class QueryRow:
     """One row, as `Verification` wants it.
 
     Parameters
     ----------
-    part : Part
+    part : Subject
         What it is a row of.
     raw : RawRow
         What the database has.
@@ -96,7 +96,7 @@ class Row:
 
     __slots__ = ("_part", "_raw_key", "values")
 
-    def __init__(self, part: Part, raw: RawRow) -> None:
+    def __init__(self, part: Subject, raw: RawRow) -> None:
         self._part = part
         self._raw_key = raw.key
         self.values = tuple(
@@ -147,7 +147,7 @@ def _path_in(document: object) -> str:
     return path if len(path) <= 1024 and path.isprintable() else brief(path, 200)
 
 
-def parts_of(subjects: Any) -> list[Part]:
+def subjects_of(subjects: Any) -> list[Subject]:
     """Return the parts of what `verify` was given, in the order in which they are checked.
 
     Raises
@@ -160,11 +160,11 @@ def parts_of(subjects: Any) -> list[Part]:
         If the pipeline's configuration is missing or wrong.
     """
     listed = list(subjects) if isinstance(subjects, list | tuple) else [subjects]
-    parts = [part for index, subject in enumerate(listed) for part in _parts_of_subject(index, subject)]
+    parts = [part for index, subject in enumerate(listed) for part in _subjects_of_subject(index, subject)]
     return sorted(parts, key=lambda part: part.order)
 
 
-def _parts_of_subject(index: int, subject: Any) -> Iterator[Part]:
+def _subjects_of_subject(index: int, subject: Any) -> Iterator[Subject]:
     if isinstance(subject, VirtualModule):
         subject = subject.schema
     if isinstance(subject, _Schema):
@@ -183,13 +183,13 @@ def _tables(schema: Any) -> Iterator[FreeTable]:
             yield FreeTable(schema.connection, adapter.make_full_table_name(schema.database, name))
 
 
-def _part(index: int, query: Any, *, is_table_of_schema: bool = False) -> Part:
+def _part(index: int, query: Any, *, is_table_of_schema: bool = False) -> Subject:
     names = file_attributes(query.heading)
     origins = tuple(_origin(query, name) for name in names)
     people_say = ", ".join(sorted({origin.table for origin in origins}))
     name = f"{query.database}.{query.table_name}" if is_table_of_schema else people_say
     pipeline = pipeline_of(query.connection, getattr(query, "database", None) or "")
-    return Part(index, name, is_table_of_schema, Listing(query, names), origins, pipeline)
+    return Subject(index, name, is_table_of_schema, Listing(query, names), origins, pipeline)
 
 
 def _origin(query: Any, name: str) -> Origin:

@@ -22,7 +22,7 @@ from datajoint_file.journal.worker_address import address_of
 from datajoint_file.pipeline.address import PipelineAddress
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.verification import Budget, Finding, Level, Verification, VerifyReport, check_level
-from datajoint_file.verification.subjects import Part, parts_of, position_text
+from datajoint_file.verification.subjects import Subject, position_text, subjects_of
 
 _REMOTE_READERS = 8
 _REMOTE_ASKERS = 16
@@ -117,7 +117,7 @@ def run(
     _check_workers(workers)
     if executor is not None:
         check_executor(executor)
-    parts = parts_of(subjects)
+    parts = subjects_of(subjects)
     remaining = _after(parts, after)
     count = workers or _default_workers(parts, checked_level, executor)
     with progress_bar(f"verifying {_title(parts)}", None, progress) as advance:
@@ -140,7 +140,7 @@ def _check_workers(workers: object) -> None:
         raise ValueError(f"workers = {brief(workers)}: give the number of objects to examine at a time, 1 or more")
 
 
-def _addresses(parts: list[Part]) -> Callable[[Pipeline], PipelineAddress]:
+def _addresses(parts: list[Subject]) -> Callable[[Pipeline], PipelineAddress]:
     """Return what gives the address of each pipeline of *parts*, found when it is first asked for."""
     connections = {id(part.pipeline): part.listing.connection for part in parts}
     addresses: dict[int, PipelineAddress] = {}
@@ -153,24 +153,24 @@ def _addresses(parts: list[Part]) -> Callable[[Pipeline], PipelineAddress]:
     return address
 
 
-def _default_workers(parts: list[Part], level: Level, executor: Executor | None) -> int:
+def _default_workers(parts: list[Subject], level: Level, executor: Executor | None) -> int:
     if all(part.pipeline.backend.capabilities.protocol == "file" for part in parts):
         return (os.cpu_count() or 1) if executor is None else 1
     return _REMOTE_READERS if level == "content" else _REMOTE_ASKERS
 
 
-def _title(parts: list[Part]) -> str:
+def _title(parts: list[Subject]) -> str:
     return parts[0].title if len(parts) == 1 else f"{len(parts)} tables"
 
 
-def _keep_awake(parts: list[Part]) -> None:
+def _keep_awake(parts: list[Subject]) -> None:
     """Let databases and the firewalls before them know that somebody is there: between two pages hours may pass."""
     for connection in {id(part.listing.connection): part.listing.connection for part in parts}.values():
         with suppress(Exception):  # whatever is wrong, the next query says it better, or DataJoint connects again
             connection.ping()
 
 
-def _after(parts: list[Part], after: str | None) -> list[tuple[Part, Key | None]]:
+def _after(parts: list[Subject], after: str | None) -> list[tuple[Subject, Key | None]]:
     """Return the parts that are left after a position, the first with the key to begin behind."""
     if after is None:
         return [(part, None) for part in parts]
@@ -199,7 +199,7 @@ def _read_position(after: str) -> tuple[int, str, Key | None]:
         ) from error
 
 
-def _report(verification: Verification, level: Level, parts: list[Part], after: str | None) -> VerifyReport:
+def _report(verification: Verification, level: Level, parts: list[Subject], after: str | None) -> VerifyReport:
     position, remaining = None, 0
     if not verification.is_complete:
         position = verification.position or after or position_text(0, "", None)

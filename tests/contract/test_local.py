@@ -366,7 +366,7 @@ class TestFlushing:
         monkeypatch.setattr(syncfs_module, "can_flush_together", lambda _: True)  # whatever this disk is
         monkeypatch.setattr(syncfs_module, "MAX_OTHERS_BYTES", 2**60)
         raw.path(KEY).parent.parent.mkdir(parents=True)
-        self._upload_many(backend).settle()
+        self._upload_many(backend).publish()
         assert steps == ["flush everything", *["link recording.dat"] * len(MANY), "flush everything"]
         assert {key: raw.get(key) for key in raw.keys(PROJECT)} == {key: key.encode() for key in MANY}
 
@@ -376,7 +376,7 @@ class TestFlushing:
     ) -> None:
         monkeypatch.setattr(syncfs_module, "can_flush_together", lambda _: kind)
         monkeypatch.setattr(syncfs_module, "MAX_OTHERS_BYTES", waiting)
-        self._upload_many(backend).settle()
+        self._upload_many(backend).publish()
         assert steps.count("flush ~partial-") == len(MANY)
         assert "flush everything" not in steps
 
@@ -396,7 +396,7 @@ class TestFlushing:
 
         monkeypatch.setattr(os, "fsync", fail_of_one)
         with pytest.raises(StorageUnavailableError) as caught:
-            self._upload_many(backend).settle()
+            self._upload_many(backend).publish()
         assert caught.value.key == MANY[5]
         assert raw.keys(PROJECT) == {*MANY} - {MANY[5]}
         assert raw.unfinished(PROJECT) == set()

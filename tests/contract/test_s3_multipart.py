@@ -18,7 +18,14 @@ from datajoint_file.config import parse_settings
 from datajoint_file.errors import UploadCorruptedError
 from datajoint_file.storage.backend import Reader, StorageBackend
 from datajoint_file.storage.bucket import fsspec_upload
-from datajoint_file.storage.bucket.part_sizes import MAX_PARTS, PART_SIZE, SMALLEST_PART, memory_for, part_sizes, plan
+from datajoint_file.storage.bucket.part_sizes import (
+    MAX_PARTS,
+    PART_SIZE,
+    SMALLEST_PART,
+    memory_for,
+    part_sizes,
+    plan_parts,
+)
 from datajoint_file.storage.budget import LIMIT
 from datajoint_file.storage.readback import ReadBackBackend, needs_reading_back
 from datajoint_file.storage.shared import DelegatingBackend
@@ -36,7 +43,7 @@ MOST_PARTS = 10_000
 @pytest.mark.parametrize("size", [PART_SIZE, 100 * 2**30, 5 * TIB])
 @pytest.mark.parametrize("granted", [2 * SMALLEST_PART, 20 * MIB, LIMIT])
 def test_objects_of_known_size_have_no_more_parts_than_stores_take(size: int, granted: int) -> None:
-    for cut in (plan(granted, size), fsspec_upload.plan(granted, size, PART_SIZE)):
+    for cut in (plan_parts(granted, size), fsspec_upload.plan_parts(granted, size, PART_SIZE)):
         assert size / cut.part_size <= MAX_PARTS
         assert cut.part_size % 2**18 == 0
         sizes = list(islice(part_sizes(cut.part_size, size), -(-size // cut.part_size)))
@@ -55,7 +62,7 @@ def test_objects_of_any_size_have_no_more_parts_than_s3_takes(first: int) -> Non
 def test_parts_in_memory_are_within_what_was_granted(size: int | None, granted: int) -> None:
     wanted, at_least = memory_for(size)
     granted = max(at_least, min(wanted, granted))
-    cut = plan(granted, size)
+    cut = plan_parts(granted, size)
     assert at_least <= wanted <= LIMIT
     assert cut.part_size >= SMALLEST_PART
     if size is None or size >= PART_SIZE:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from datajoint_file.errors import MetadataError
 from datajoint_file.model.metadata import FileMetadata, is_mime_type
-from datajoint_file.model.object_keys import check_name
+from datajoint_file.model.names import check_name
 from datajoint_file.pipeline.fileref import FileRef
 
 ROWS = 10_000

@@ -14,14 +14,9 @@ from hypothesis import strategies as st
 
 from datajoint_file.errors import ConfigurationError, InvalidKeyError, UnsafeNameError, UnsafePathError
 from datajoint_file.model.key_values import KeyValue
-from datajoint_file.model.object_keys import (
-    PartitionPattern,
-    Place,
-    check_name,
-    check_object_key,
-    encode_component,
-    new_object_key,
-)
+from datajoint_file.model.names import check_name, encode_component
+from datajoint_file.model.object_keys import Cell, check_object_key, new_object_key
+from datajoint_file.model.partition import PartitionPattern
 
 MUTATIONS = 10_000
 
@@ -78,8 +73,8 @@ def _object_keys(draw: st.DrawFn) -> str:
     project = draw(st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9._=-]{0,30}\Z"))
     pattern = "/".join(draw(st.lists(st.sampled_from(["p{subject_id}", "{label}", "raw", "{absent}"]), max_size=2)))
     key = (KeyValue("subject_id", "int", draw(st.integers())), KeyValue("label", "str", draw(_TEXTS)))
-    place = Place(draw(_TEXTS), draw(_HARD), draw(_ATTRIBUTES), key)
-    return new_object_key(project, PartitionPattern(pattern), place, draw(_NAMES))
+    cell = Cell(draw(_TEXTS), draw(_HARD), draw(_ATTRIBUTES), key)
+    return new_object_key(project, PartitionPattern(pattern), cell, draw(_NAMES))
 
 
 @given(_object_keys())
@@ -145,7 +140,7 @@ def test_pattern_is_what_str_format_makes_of_it(parts: list[str], value: str) ->
 
 @given(st.text(min_size=1000, max_size=2000))
 def test_key_is_never_longer_than_stores_allow(value: str) -> None:
-    place = Place("ephys", "Recording", "raw", (KeyValue("label", "str", value),))
+    cell = Cell("ephys", "Recording", "raw", (KeyValue("label", "str", value),))
     pattern = PartitionPattern("/".join(["{label}"] * 6))
     with pytest.raises(InvalidKeyError):
-        new_object_key("lab", pattern, place, "x")
+        new_object_key("lab", pattern, cell, "x")

@@ -15,7 +15,7 @@ import datajoint_file
 from datajoint_file import File, FileMetadata, FileRef
 from datajoint_file.concurrency.progress import progress_bar
 from datajoint_file.errors import DataJointFileError, UnsupportedValueError
-from datajoint_file.transfer.hashing import replacement
+from datajoint_file.transfer.atomic_write import replacement
 from tests.security.attacks import KEPT_NAMES, REFUSED_NAMES, attack, attacks
 from tests.security.conftest import Arena, by_database, on_disk
 

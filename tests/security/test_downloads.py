@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from datajoint_file.errors import DestinationError, DestinationExistsError, UnsafeNameError
-from datajoint_file.transfer.hashing import replacement
+from datajoint_file.transfer.atomic_write import replacement
 from tests.security.attacks import attacks
 from tests.security.conftest import BYSTANDER, OUTSIDE, Arena, by_store, on_disk
 

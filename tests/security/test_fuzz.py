@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from datajoint_file.errors import DataJointFileError, MetadataError, UnsafeNameError, UnsafePathError
 from datajoint_file.model.metadata import FileMetadata
-from datajoint_file.model.object_keys import check_name, check_object_key, encode_component
+from datajoint_file.model.names import check_name, encode_component
+from datajoint_file.model.object_keys import check_object_key
 from datajoint_file.pipeline.fileref import FileRef
 from datajoint_file.storage.disk.backend import LocalBackend
 from tests.security.attacks import KEPT_NAMES, OUTSIDE_PATHS, REFUSED_NAMES, attacks

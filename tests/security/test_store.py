@@ -21,7 +21,7 @@ from datajoint_file.errors import (
     VerificationError,
 )
 from datajoint_file.model.key_values import key_value
-from datajoint_file.model.object_keys import Place
+from datajoint_file.model.object_keys import Cell
 from datajoint_file.pipeline.lookup import pipeline_named
 from datajoint_file.transfer.sources import as_source
 from tests.security.attacks import attack, attacks
@@ -79,9 +79,9 @@ def test_two_objects_that_changed_places_are_found_out(arena: Arena) -> None:
 @attacks(26)
 def test_object_that_waits_under_our_key_is_not_replaced(arena: Arena) -> None:
     pipeline = pipeline_named(arena.fetch(1).pipeline, arena.store.project)
-    place = Place(arena.table.database, "Recording", "raw", (key_value("k", "int32", 1),))
-    upload = pipeline.plan(as_source(("x.bin", CONTENT)), place)
-    bait = pipeline.plan(as_source(("x.bin", b"bait")), place)
+    cell = Cell(arena.table.database, "Recording", "raw", (key_value("k", "int32", 1),))
+    upload = pipeline.plan(as_source(("x.bin", CONTENT)), cell)
+    bait = pipeline.plan(as_source(("x.bin", b"bait")), cell)
     pipeline.ingest(bait)
     with pytest.raises(ObjectExistsError):
         pipeline.ingest(replace(upload, key=bait.key))

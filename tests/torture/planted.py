@@ -30,7 +30,7 @@ from datajoint_file.pipeline import fileref, pipeline
 from datajoint_file.storage import wrappers
 from datajoint_file.storage.disk import backend as local
 from datajoint_file.storage.disk import publishing, syncfs
-from datajoint_file.transfer import fetch, hashing, write_batch
+from datajoint_file.transfer import atomic_write, fetch, hashing, write_batch
 from tests.servers import Servers
 from tests.torture import power
 from tests.torture.baseline import path_out_of_the_store
@@ -226,9 +226,9 @@ def _damaged(world: World, seed: int) -> list[Violation]:
 
 def _download_to_final_name() -> AbstractContextManager[None]:
     @contextmanager
-    def replacement(target: Path, finish: object) -> Iterator[hashing.Replacement]:
+    def replacement(target: Path, finish: object) -> Iterator[atomic_write.Replacement]:
         with io.FileIO(target, "w+") as file:
-            yield hashing.Replacement(file, target, target)
+            yield atomic_write.Replacement(file, target, target)
 
     return _changed(pipeline, "replacement", replacement)
 

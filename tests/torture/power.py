@@ -21,7 +21,8 @@ from typing import Any
 from datajoint_file.storage.disk import syncfs
 from datajoint_file.storage.disk.backend import LocalBackend
 from datajoint_file.transfer import write_batch
-from datajoint_file.transfer.hashing import HashingReader, replacement
+from datajoint_file.transfer.atomic_write import replacement
+from datajoint_file.transfer.hashing import HashingReader
 from datajoint_file.transfer.source_readers import open_file
 
 KEY = "lab/subject1/schema/objects/Recording-data/aaaabbbbccccdddd-aaaabbbbccccddddeeeeffffgg/recording.dat"
@@ -147,7 +148,7 @@ def upload(root: Path, content: bytes, way: str) -> Recorder:
             group = backend.group()
             for key in KEYS:
                 group.upload(key, io.BytesIO(content))
-            group.settle()
+            group.publish()
         return recorder
     with tempfile.NamedTemporaryFile() as source:
         source.write(content)

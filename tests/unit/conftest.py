@@ -15,7 +15,7 @@ import pytest
 from datajoint_file.config import Settings, parse_settings
 from datajoint_file.model.key_values import key_value
 from datajoint_file.model.metadata import FileMetadata
-from datajoint_file.model.object_keys import Place
+from datajoint_file.model.object_keys import Cell
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.transfer.sources import as_source
 
@@ -63,16 +63,16 @@ def pipeline(settings: Settings) -> Pipeline:
 
 
 @pytest.fixture
-def place() -> Place:
-    return Place("ephys", "Recording", "raw_data", (key_value("subject_id", "int32", 7),))
+def cell() -> Cell:
+    return Cell("ephys", "Recording", "raw_data", (key_value("subject_id", "int32", 7),))
 
 
 @pytest.fixture
-def stored(pipeline: Pipeline, place: Place) -> Callable[..., FileMetadata]:
+def stored(pipeline: Pipeline, cell: Cell) -> Callable[..., FileMetadata]:
     """Store a value as an insert would, and return what the row would hold."""
 
     def store(value: object = ("recording.dat", b"spikes"), in_: Pipeline = pipeline) -> FileMetadata:
-        return in_.ingest(in_.plan(as_source(value), place))
+        return in_.ingest(in_.plan(as_source(value), cell))
 
     return store
 

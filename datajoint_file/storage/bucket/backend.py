@@ -28,13 +28,13 @@ from datajoint_file.storage.bucket.listing import (
     PAGE_SIZE,
     UPLOADS,
     AskForPage,
-    Entry,
+    ListedObject,
     Marker,
     Page,
     check_progress,
     entries_of,
 )
-from datajoint_file.storage.bucket.part_sizes import IN_FLIGHT, PART_SIZE, Plan, part_sizes
+from datajoint_file.storage.bucket.part_sizes import IN_FLIGHT, PART_SIZE, PartPlan, part_sizes
 from datajoint_file.storage.bucket.s3_multipart import Destination, MultipartUpload, Sent, put
 from datajoint_file.storage.budget import transfers
 from datajoint_file.storage.readback import changed_on_the_way
@@ -114,7 +114,7 @@ class CloudBackend(RemoteBackend):
         cutter = s3_parts if self.scheme == "s3" else fsspec_upload
         wanted, at_least = cutter.memory_for(size, self.part_size)
         with transfers().take(wanted, at_least=at_least) as granted:
-            plan = cutter.plan(granted, size, self.part_size)
+            plan = cutter.plan_parts(granted, size, self.part_size)
             head = [read_fully(reader, plan.part_size)]
             if len(head[0]) < plan.part_size:
                 return self._upload_whole(key, path, head.pop(), reader)
@@ -184,10 +184,10 @@ class CloudBackend(RemoteBackend):
             raise UnsafePathError(f"path = {key!r} is not of the project {self._project!r}")
         return key
 
-    def _pages(self, ask: AskForPage[Entry], prefix: str, below: str) -> Callable[[Marker], Page[Entry]]:
+    def _pages(self, ask: AskForPage[ListedObject], prefix: str, below: str) -> Callable[[Marker], Page[ListedObject]]:
         """Return what asks for one page of the names that begin with *below*. Errors are about *prefix*."""
 
-        def page_after(marker: Marker) -> Page[Entry]:
+        def page_after(marker: Marker) -> Page[ListedObject]:
             with self._translated(prefix):
                 filesystem = self._filesystem()
                 entries, following = run(filesystem, ask(filesystem, self.root, below, self.page_size, marker))
@@ -210,7 +210,7 @@ class CloudBackend(RemoteBackend):
         self._check_received(key, destination, [sent])
         return len(content)
 
-    def _upload_parts(self, key: str, path: str, head: Head, reader: Reader, plan: Plan, expected: int) -> int:
+    def _upload_parts(self, key: str, path: str, head: Head, reader: Reader, plan: PartPlan, expected: int) -> int:
         """Send part after part, and read the next meanwhile. They become an object at the very end."""
         with self._translated(key, writing=True):
             self._look_before_sending(key)
@@ -233,7 +233,7 @@ class CloudBackend(RemoteBackend):
         self._check_received(key, destination, sent)
         return upload.size
 
-    def _upload_stream(self, key: str, path: str, head: Head, reader: Reader, plan: Plan, expected: int) -> int:
+    def _upload_stream(self, key: str, path: str, head: Head, reader: Reader, plan: PartPlan, expected: int) -> int:
         """Write to a file of fsspec's. What is written becomes an object only when that is closed, at the very end."""
         with self._translated(key, writing=True):
             self._look_before_sending(key)

@@ -9,7 +9,7 @@ import logging
 from typing import Any
 
 from datajoint_file.storage.backend import CHUNK_SIZE
-from datajoint_file.storage.bucket.part_sizes import Plan, part_sizes, smallest_part
+from datajoint_file.storage.bucket.part_sizes import PartPlan, part_sizes, smallest_part
 from datajoint_file.storage.budget import LIMIT
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ def memory_for(size: int | None, largest: int) -> tuple[int, int]:
     return min(LIMIT, _COPIES * max(part_size, least)), min(LIMIT, _COPIES * least)
 
 
-def plan(granted: int, size: int | None, largest: int) -> Plan:
+def plan_parts(granted: int, size: int | None, largest: int) -> PartPlan:
     """Decide how to cut an object of *size* bytes, if that is known, so that *granted* bytes of memory do.
 
     Examples
@@ -38,7 +38,7 @@ def plan(granted: int, size: int | None, largest: int) -> Plan:
     Plan(part_size=12582912, in_flight=0)
     """
     fitting = min(largest, max(CHUNK_SIZE, granted // _COPIES // CHUNK_SIZE * CHUNK_SIZE))
-    return Plan(max(fitting, smallest_part(size or 0)), 0)
+    return PartPlan(max(fitting, smallest_part(size or 0)), 0)
 
 
 class StreamedUpload:

@@ -16,18 +16,18 @@ from datajoint_file.storage.shared import moment
 PAGE_SIZE = 1000
 """Entries of one page, the most that S3 gives."""
 
-Entry = TypeVar("Entry")
+ListedObject = TypeVar("ListedObject")
 Marker = Any
 """What a store gives with a page for asking for the next one; None with the last."""
 
-Page = tuple[list[Entry], Marker]
+Page = tuple[list[ListedObject], Marker]
 
 
-AskForPage = Callable[[Any, str, str, int, Marker], Coroutine[Any, Any, Page[Entry]]]
+AskForPage = Callable[[Any, str, str, int, Marker], Coroutine[Any, Any, Page[ListedObject]]]
 """Asks a filesystem for at most so many entries of a bucket whose names begin with a prefix, after a marker."""
 
 
-def entries_of(ask: Callable[[Marker], Page[Entry]]) -> Iterator[Entry]:
+def entries_of(ask: Callable[[Marker], Page[ListedObject]]) -> Iterator[ListedObject]:
     """Give the entries of all pages, asking for each when it is needed."""
     marker = None
     while True:

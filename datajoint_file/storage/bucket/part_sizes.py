@@ -28,7 +28,7 @@ _PARTS_OF_ONE_SIZE = MAX_PARTS // 10
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class PartPlan:
     """How an object is cut.
 
     Parameters
@@ -50,7 +50,7 @@ def memory_for(size: int | None, largest: int = PART_SIZE) -> tuple[int, int]:
     return (size, size) if size < largest else (LIMIT, min(LIMIT, max(2 * SMALLEST_PART, smallest_part(size))))
 
 
-def plan(granted: int, size: int | None, largest: int = PART_SIZE) -> Plan:
+def plan_parts(granted: int, size: int | None, largest: int = PART_SIZE) -> PartPlan:
     """Decide how to cut an object of *size* bytes, if that is known, so that *granted* bytes of memory do.
 
     Objects of more than half a TiB need parts that are larger than that: their number is limited.
@@ -63,10 +63,10 @@ def plan(granted: int, size: int | None, largest: int = PART_SIZE) -> Plan:
     234
     """
     if size is not None and size < largest:
-        return Plan(max(size + 1, SMALLEST_PART), 0)
+        return PartPlan(max(size + 1, SMALLEST_PART), 0)
     fitting = min(largest, max(SMALLEST_PART, granted // (IN_FLIGHT + 1)))
     part_size = max(fitting // CHUNK_SIZE * CHUNK_SIZE or fitting, smallest_part(size or 0))
-    return Plan(part_size, min(IN_FLIGHT, max(0, granted // part_size - 1)))
+    return PartPlan(part_size, min(IN_FLIGHT, max(0, granted // part_size - 1)))
 
 
 def smallest_part(size: int) -> int:

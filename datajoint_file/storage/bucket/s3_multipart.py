@@ -152,9 +152,9 @@ class MultipartUpload:
 
     def wait(self, at_most: int) -> None:
         """Wait until no more than so many bytes are under way. Raises what has been raised for one of them."""
-        self._settle(timeout=0)
+        self._collect(timeout=0)
         while sum(self._under_way.values()) > at_most:
-            self._settle(timeout=None)
+            self._collect(timeout=None)
 
     def complete(self) -> list[Sent]:
         """Make the object of all parts, and return what it was sent in."""
@@ -179,7 +179,7 @@ class MultipartUpload:
     def _run(self, request: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
         return run(self._destination.filesystem, request)
 
-    def _settle(self, timeout: float | None) -> None:
+    def _collect(self, timeout: float | None) -> None:
         done, _ = wait([part.answer for part in self._under_way], timeout, FIRST_COMPLETED)
         self._under_way = {part: size for part, size in self._under_way.items() if part.answer not in done}
         for answer in done:

@@ -68,7 +68,7 @@ class LocalBackend(DerivedVerbs):
         group = self.group()
         try:
             written = group.upload(key, reader, size)
-            group.settle()
+            group.publish()
         except BaseException:
             group.discard()
             raise

@@ -77,7 +77,7 @@ class LocalGroup:
         self._size = 0
 
     def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
-        """Write one object under another name, beside its own. It appears with `settle`."""
+        """Write one object under another name, beside its own. It appears with `publish`."""
         path = self._path_of(key, self._plain)
         directory = os.path.dirname(path)
         with self._translated(key):
@@ -86,7 +86,7 @@ class LocalGroup:
         try:
             written = self._write(draft, reader, size)
             if self._flushes and self._drafts and written >= _WRITE_SOON:
-                start_writing(file.fileno(), 0, written)  # it is not alone: the disk can begin before `settle`
+                start_writing(file.fileno(), 0, written)  # it is not alone: the disk can begin before `publish`
         except BaseException:
             self._remove(draft)
             raise
@@ -94,7 +94,7 @@ class LocalGroup:
         self._size += written
         return written
 
-    def settle(self) -> None:
+    def publish(self) -> None:
         """Flush all files, give each its name, and flush the directories."""
         drafts, self._drafts = self._drafts, []
         errors: list[Exception] = []
@@ -172,7 +172,7 @@ class LocalGroup:
         raise StorageError(f"{directory} cannot be made: a file is in its place, or another process keeps removing it")
 
     def _make(self, directory: str) -> None:
-        """Create an object's own directory, whose entry `settle` flushes, below directories that others may use."""
+        """Create an object's own directory, whose entry `publish` flushes, below directories that others may use."""
         parent = os.path.dirname(directory)
         try:
             os.mkdir(directory)

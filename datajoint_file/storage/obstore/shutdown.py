@@ -26,7 +26,7 @@ async def awaited(answer: Awaitable[Any]) -> Any:
 
 
 @atexit.register
-def _settle() -> None:
+def _shut_down() -> None:
     """Wait until no thread of obstore's holds an answer. In a forked child there are none."""
     end = time.monotonic() + PATIENCE_SECONDS
     while is_at_home() and _held and time.monotonic() < end:

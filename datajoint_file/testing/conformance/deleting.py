@@ -7,7 +7,7 @@ import io
 import pytest
 
 from datajoint_file.errors import UnsafePathError
-from datajoint_file.model.object_keys import encode_component
+from datajoint_file.model.names import encode_component
 from datajoint_file.storage import StorageBackend
 from datajoint_file.testing.conformance.fixtures import BackendFixtures, unsafe_keys
 from datajoint_file.testing.raw import RawStore

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from datajoint_file.errors import ObjectNotFoundError, UnsafePathError
-from datajoint_file.model.object_keys import encode_component
+from datajoint_file.model.names import encode_component
 from datajoint_file.storage import Capabilities, StorageBackend
 from datajoint_file.storage.backend import CHUNK_SIZE, READ_STEP
 from datajoint_file.testing.conformance.fixtures import OBJECT_VERBS, check_time, read, unsafe_keys

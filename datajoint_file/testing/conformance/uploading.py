@@ -179,7 +179,7 @@ class UploadingTests(BackendFixtures):
         group = backend.group()
         for key, size in sizes.items():
             assert group.upload(key, GeneratedReader(size), size) == size
-        group.settle()
+        group.publish()
         assert set(raw.keys(prefix)) == set(sizes)
         assert all(raw.get(key) == generated(size) for key, size in sizes.items())
         assert not raw.unfinished(prefix)
@@ -192,7 +192,7 @@ class UploadingTests(BackendFixtures):
         with pytest.raises(ValueError, match="bad sample"):
             group.upload(f"{prefix}/b", FailingReader(b"noise", after=3, error=ValueError("bad sample")))
         group.upload(f"{prefix}/c", io.BytesIO(b"spikes"), 6)
-        group.settle()
+        group.publish()
         assert set(raw.keys(prefix)) == {f"{prefix}/a", f"{prefix}/c"}
         assert not raw.unfinished(prefix)
 

@@ -13,7 +13,7 @@ import datajoint as dj
 import datajoint_file
 from datajoint_file import gc
 from datajoint_file.hooks.connections import pipeline_of
-from datajoint_file.journal.store_marks import Registry
+from datajoint_file.journal.store_marks import MarkStore
 from tests.projects import Store, unique
 
 PASSWORD = "CANARY-password"
@@ -108,9 +108,9 @@ def marks(store: Store) -> list[str]:
     return [key for key in store.all_keys() if "/~registry/" in key]
 
 
-def registry_of(connection: Any) -> Registry:
+def registry_of(connection: Any) -> MarkStore:
     pipeline = pipeline_of(connection)
-    return Registry(pipeline.backend, pipeline.project)
+    return MarkStore(pipeline.backend, pipeline.project)
 
 
 def own(connection: Any, schema: str, table: str) -> str:

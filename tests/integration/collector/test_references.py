@@ -9,7 +9,7 @@ import datajoint as dj
 import pytest
 
 from datajoint_file.collector import references
-from datajoint_file.collector.snapshot import Reading
+from datajoint_file.collector.snapshot import Snapshot
 from datajoint_file.errors import CollectionRefusedError
 from tests.projects import Store
 
@@ -22,8 +22,8 @@ def table(schema: dj.Schema) -> Any:
 
 
 def referenced_everywhere(connection: Any, project: str, *schemas: str) -> dict[str, str]:
-    with Reading(connection) as reading, reading.snapshot():
-        return {key: str(attribute) for key, attribute in references.references(reading, project, schemas)}
+    with Snapshot(connection) as snapshot, snapshot.snapshot():
+        return {key: str(attribute) for key, attribute in references.references(snapshot, project, schemas)}
 
 
 def fill_by_sql(connection: Any, table: Any, project: str, count: int) -> None:
@@ -78,29 +78,29 @@ def test_rows_of_other_projects_are_left_out(table: Any, connection: Any, store:
 
 def test_rows_of_one_moment_are_read(table: Any, connection: Any, store: Store) -> None:
     insert(table, 1)
-    with Reading(connection) as reading, reading.snapshot():
-        list(references.references(reading, store.project, ()))
+    with Snapshot(connection) as snapshot, snapshot.snapshot():
+        list(references.references(snapshot, store.project, ()))
         insert(table, 2)
-        assert len(list(references.references(reading, store.project, ()))) == 1
+        assert len(list(references.references(snapshot, store.project, ()))) == 1
     assert len(referenced_everywhere(connection, store.project)) == 2
 
 
 def test_connection_lost_in_the_middle_is_refused(table: Any, connection: Any, database: Area, store: Store) -> None:
     fill_by_sql(connection, table, store.project, 12_001)
-    with Reading(connection) as reading, reading.snapshot():
-        found = references.references(reading, store.project, ())
+    with Snapshot(connection) as snapshot, snapshot.snapshot():
+        found = references.references(snapshot, store.project, ())
         next(found)
-        end_session(database, reading)
+        end_session(database, snapshot)
         with pytest.raises(CollectionRefusedError, match=r"recording\.raw cannot be read completely"):
             list(found)
 
 
-def end_session(database: Area, reading: Reading) -> None:
+def end_session(database: Area, snapshot: Snapshot) -> None:
     with connect_to(database).connection as other:
         if database.backend == "mysql":
-            other.query(f"KILL {reading._driver.thread_id()}")
+            other.query(f"KILL {snapshot._driver.thread_id()}")
         else:
-            other.query(f"SELECT pg_terminate_backend({reading._driver.info.backend_pid})")
+            other.query(f"SELECT pg_terminate_backend({snapshot._driver.info.backend_pid})")
 
 
 def test_names_with_odd_characters_are_read(table: Any, connection: Any, database: Area, store: Store) -> None:
@@ -118,16 +118,16 @@ def test_names_with_odd_characters_are_read(table: Any, connection: Any, databas
     path = path_of(table, 1)
     table.delete()
     assert list(referenced_everywhere(connection, store.project)) == [path]
-    with Reading(connection) as reading:
-        assert references.referenced(reading, store.project, (), [path, f"{store.project}/x"]) == {path}
-        assert references.schemas_using(reading, store.project) == {table.database}
+    with Snapshot(connection) as snapshot:
+        assert references.referenced(snapshot, store.project, (), [path, f"{store.project}/x"]) == {path}
+        assert references.schemas_using(snapshot, store.project) == {table.database}
 
 
 def test_small_batch_is_looked_up(table: Any, connection: Any, store: Store) -> None:
     fill_by_sql(connection, table, store.project, 1000)
     keys = [f"{store.project}/s/objects/T-raw/{n}/x" for n in range(900, 1100)]
-    with Reading(connection) as reading:
-        assert references.referenced(reading, store.project, (), keys) == set(keys[:100])
+    with Snapshot(connection) as snapshot:
+        assert references.referenced(snapshot, store.project, (), keys) == set(keys[:100])
 
 
 def test_undeclared_attribute_is_looked_up_as_well(table: Any, connection: Any, store: Store) -> None:
@@ -135,9 +135,9 @@ def test_undeclared_attribute_is_looked_up_as_well(table: Any, connection: Any, 
     connection.query(f"CREATE TABLE {name} (id INT PRIMARY KEY, note JSON)")
     key = f"{store.project}/s/objects/T-raw/1/x"
     connection.query(f"INSERT INTO {name} VALUES (1, %s)", (json.dumps([{"url": f"s3://bucket/{key}"}]),))
-    with Reading(connection) as reading:
-        assert references.referenced(reading, store.project, [table.database], [key]) == {key}
-        assert references.referenced(reading, store.project, [], [key]) == set()
+    with Snapshot(connection) as snapshot:
+        assert references.referenced(snapshot, store.project, [table.database], [key]) == {key}
+        assert references.referenced(snapshot, store.project, [], [key]) == set()
     assert referenced_everywhere(connection, store.project, table.database) == {key: f"{table.database}.notes.note"}
 
 

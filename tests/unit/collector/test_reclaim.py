@@ -40,8 +40,8 @@ class Shelf:
         self.log.append(f"condemn {sorted(rows)}")
         return self.is_certain
 
-    def settle(self, rows: Sequence[int]) -> list[int]:
-        self.log.append(f"settle {sorted(rows)}")
+    def close(self, rows: Sequence[int]) -> list[int]:
+        self.log.append(f"close {sorted(rows)}")
         for number in rows:
             del self.rows[number]
         return list(rows)
@@ -78,7 +78,7 @@ def test_each_batch_is_locked_looked_at_condemned_deleted_and_noted(
     run(book, tally)
     expected = []
     for rows in (list(range(10)), [10, 11]):
-        ends = ["commit", f"settle {rows}"] if is_certain else [f"settle {rows}", "commit"]
+        ends = ["commit", f"close {rows}"] if is_certain else [f"close {rows}", "commit"]
         expected += ["lock", "look", f"condemn {rows}", *ends]
     assert book.log == expected
     assert [verb for verb, _ in backend.history] == ["delete"] * 12

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from datajoint_file.concurrency.executors import Delegation, Outcome, Stop, check_executor, delegated
+from datajoint_file.concurrency.executors import Delegation, Stop, TaskResult, check_executor, delegated
 from datajoint_file.errors import HashMismatchError, WorkerError
 from datajoint_file.pipeline.address import PipelineAddress, _succeeds
 from datajoint_file.pipeline.pipeline import Pipeline
@@ -106,7 +106,7 @@ def test_errors_come_back_as_they_are_or_as_what_can_be_told_of_them() -> None:
     executor.work()
     kinds = [type(outcome.error) for _, outcome in delegation.finished()]
     assert kinds == [HashMismatchError, WorkerError]
-    outcome: Outcome[int] = Outcome(None, HashMismatchError("bytes differ"))
+    outcome: TaskResult[int] = TaskResult(None, HashMismatchError("bytes differ"))
     with pytest.raises(HashMismatchError, match="bytes differ"):
         outcome.result()
 
@@ -127,7 +127,7 @@ def test_rest_is_waited_for_and_given() -> None:
     for number in (1, 2):
         delegation.begin(number)
     executor.waiting[0][0].set_running_or_notify_cancel()
-    executor.waiting[0][0].set_result(Outcome(2))
+    executor.waiting[0][0].set_result(TaskResult(2))
     assert [(order, outcome.value) for order, outcome in delegation.rest()] == [(1, 2)]
     assert executor.waiting[1][0].cancelled()
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datajoint_file.errors import MetadataError, StorageError
-from datajoint_file.journal.store_marks import BadMark, Identity, Mark, Registration, Registry
+from datajoint_file.journal.store_marks import BadMark, Identity, Mark, MarkStore, Registration
 from datajoint_file.storage.disk.backend import LocalBackend
 from datajoint_file.testing import Fault, FaultyBackend
 
@@ -22,7 +22,7 @@ MARK = Mark(
 
 
 def test_mark_comes_back_as_it_was_written(root: Path) -> None:
-    registry = Registry(LocalBackend(root, "lab"), "lab")
+    registry = MarkStore(LocalBackend(root, "lab"), "lab")
     registry.write(MARK)
     assert registry.read() == ([MARK], [])
     (name,) = registry.names()
@@ -76,7 +76,7 @@ def test_garbage_is_told_and_marks_of_newer_versions_are_known(root: Path) -> No
     (root / "~registry").mkdir()
     (root / "~registry" / "a.json").write_text("{")
     (root / "~registry" / "b.json").write_text('{"format": 2}')
-    marks, bad = Registry(LocalBackend(root, "lab"), "lab").read()
+    marks, bad = MarkStore(LocalBackend(root, "lab"), "lab").read()
     assert marks == []
     found = {one.key: one.is_newer for one in bad}
     assert found == {"lab/~registry/a.json": False, "lab/~registry/b.json": True}
@@ -86,12 +86,12 @@ def test_garbage_is_told_and_marks_of_newer_versions_are_known(root: Path) -> No
 def test_deeply_nested_json_is_garbage(root: Path) -> None:
     (root / "~registry").mkdir()
     (root / "~registry" / "a.json").write_text("[" * 60_000)
-    _, bad = Registry(LocalBackend(root, "lab"), "lab").read()
+    _, bad = MarkStore(LocalBackend(root, "lab"), "lab").read()
     assert len(bad) == 1
 
 
 def test_nothing_but_marks_can_be_removed(root: Path) -> None:
-    registry = Registry(LocalBackend(root, "lab"), "lab")
+    registry = MarkStore(LocalBackend(root, "lab"), "lab")
     for key in ("lab/x", "lab/~registry", "lab/~registry2/x", "other/~registry/x"):
         with pytest.raises(ValueError, match="not the key of a mark"):
             registry.remove(key)
@@ -99,15 +99,15 @@ def test_nothing_but_marks_can_be_removed(root: Path) -> None:
 
 def test_mark_that_is_replaced_while_it_is_read_is_read_again(root: Path) -> None:
     inner = LocalBackend(root, "lab")
-    Registry(inner, "lab").write(MARK)
+    MarkStore(inner, "lab").write(MARK)
     newer = replace(MARK, epoch=8, token="e" * 32)
 
     def replace_it(key: str) -> None:
-        Registry(inner, "lab").write(newer)
+        MarkStore(inner, "lab").write(newer)
         inner.delete(f"lab/~registry/{MARK.name}")
 
     backend = FaultyBackend(inner, Fault("open", action=replace_it))
-    assert Registry(backend, "lab").read() == ([newer], [])
+    assert MarkStore(backend, "lab").read() == ([newer], [])
 
 
 def test_store_whose_marks_keep_vanishing_is_not_trusted(root: Path) -> None:
@@ -118,6 +118,6 @@ def test_store_whose_marks_keep_vanishing_is_not_trusted(root: Path) -> None:
             yield from inner.list(prefix)
             yield inner.stat(f"lab/~registry/{MARK.name}").__class__("lab/~registry/gone.json", 1, None)
 
-    Registry(inner, "lab").write(MARK)
+    MarkStore(inner, "lab").write(MARK)
     with pytest.raises(StorageError, match="vanish"):
-        Registry(Lying(inner), "lab").read()
+        MarkStore(Lying(inner), "lab").read()

@@ -8,15 +8,16 @@ from hypothesis import strategies as st
 
 from datajoint_file.model.key_parsing import is_candidate, keys_in, write_id_of
 from datajoint_file.model.key_values import key_value
-from datajoint_file.model.object_keys import PartitionPattern, Place, new_object_key
+from datajoint_file.model.object_keys import Cell, new_object_key
+from datajoint_file.model.partition import PartitionPattern
 
 UNIT = "a" * 16 + "-" + "b" * 26
 
 
 @given(st.text(min_size=1, max_size=60), st.text(min_size=1, max_size=60), st.text(min_size=1, max_size=30))
 def test_every_key_of_an_insert_is_a_candidate(schema: str, table: str, name: str) -> None:
-    place = Place(schema, table, "raw", (key_value("subject", "varchar(60)", "a/b"),))
-    key = new_object_key("lab", PartitionPattern("subject{subject}"), place, name, "c" * 26)
+    cell = Cell(schema, table, "raw", (key_value("subject", "varchar(60)", "a/b"),))
+    key = new_object_key("lab", PartitionPattern("subject{subject}"), cell, name, "c" * 26)
     assert is_candidate("lab", key)
     assert write_id_of(key) == "c" * 26
     assert keys_in(f'{{"path": "{key}"}}', "lab") == {key}

@@ -10,23 +10,16 @@ import pytest
 
 from datajoint_file.errors import ConfigurationError, InvalidKeyError, UnsafeNameError, UnsafePathError
 from datajoint_file.model.key_values import KeyValue, key_value
-from datajoint_file.model.object_keys import (
-    MAX_KEY_BYTES,
-    PartitionPattern,
-    Place,
-    check_name,
-    check_object_key,
-    encode_component,
-    key_digest,
-    new_object_key,
-)
+from datajoint_file.model.names import check_name, encode_component
+from datajoint_file.model.object_keys import MAX_KEY_BYTES, Cell, check_object_key, key_digest, new_object_key
+from datajoint_file.model.partition import PartitionPattern
 
 KEY = (key_value("subject_id", "int32", 123), key_value("session_id", "int32", 45))
-PLACE = Place("lab_ephys", "Recording", "raw_data", KEY)
+CELL = Cell("lab_ephys", "Recording", "raw_data", KEY)
 
 
-def key_of(project: str = "lab", pattern: str = "", place: Place = PLACE, name: str = "recording.dat") -> str:
-    return new_object_key(project, PartitionPattern(pattern), place, name)
+def key_of(project: str = "lab", pattern: str = "", cell: Cell = CELL, name: str = "recording.dat") -> str:
+    return new_object_key(project, PartitionPattern(pattern), cell, name)
 
 
 IMPOSSIBLE_NAMES = {
@@ -236,8 +229,8 @@ def test_key_is_laid_out_as_the_specification_says() -> None:
 
 
 def test_key_of_a_part_table_names_its_master() -> None:
-    place = Place("ephys", "Recording.Trace", "raw", KEY)
-    assert "/ephys/objects/Recording.Trace-raw/" in key_of(place=place)
+    cell = Cell("ephys", "Recording.Trace", "raw", KEY)
+    assert "/ephys/objects/Recording.Trace-raw/" in key_of(cell=cell)
 
 
 def test_no_two_keys_are_the_same() -> None:
@@ -248,7 +241,7 @@ def test_no_two_keys_are_the_same() -> None:
 
 @pytest.mark.parametrize("schema", ["lab-x", "lab/x", "läb", "#lab", "..", "~log", "a b", "lab%2Fx", ""])
 def test_odd_schema_names_are_encoded(schema: str) -> None:
-    key = key_of(place=Place(schema, "#Lookup__x", "raw", KEY))
+    key = key_of(cell=Cell(schema, "#Lookup__x", "raw", KEY))
     assert check_object_key(key) == key
     assert "#" not in key
 
@@ -282,14 +275,14 @@ def test_digest_is_the_same_on_every_machine_for_ever() -> None:
 
 
 def test_place_is_written_on_one_line() -> None:
-    place = Place("lab", "Recording", "raw", (key_value("label", "varchar(20)", "a\n2026-01-01 ERROR\x1b[2J"),))
-    assert str(place).isprintable()
-    assert str(place).startswith("lab.Recording.raw (label='a\\n2026")
+    cell = Cell("lab", "Recording", "raw", (key_value("label", "varchar(20)", "a\n2026-01-01 ERROR\x1b[2J"),))
+    assert str(cell).isprintable()
+    assert str(cell).startswith("lab.Recording.raw (label='a\\n2026")
 
 
 def test_place_shows_the_beginning_of_a_long_key() -> None:
-    place = Place("lab", "Recording", "raw", (key_value("label", "varchar(500)", "x" * 500),))
-    assert str(place) == f"lab.Recording.raw (label={'x' * 57}...)"
+    cell = Cell("lab", "Recording", "raw", (key_value("label", "varchar(500)", "x" * 500),))
+    assert str(cell) == f"lab.Recording.raw (label={'x' * 57}...)"
 
 
 # partition patterns

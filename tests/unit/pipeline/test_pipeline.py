@@ -33,7 +33,7 @@ from datajoint_file.errors import (
 )
 from datajoint_file.model.key_values import key_value
 from datajoint_file.model.metadata import FileMetadata
-from datajoint_file.model.object_keys import Place
+from datajoint_file.model.object_keys import Cell
 from datajoint_file.pipeline.fileref import FileRef
 from datajoint_file.pipeline.lookup import pipeline_named, register
 from datajoint_file.pipeline.pipeline import Pipeline
@@ -93,7 +93,7 @@ def test_what_is_recorded_can_be_read_from_a_row(stored: Store) -> None:
 
 
 def test_object_is_where_the_pattern_and_the_layout_say(
-    root: Path, make_settings: Callable[..., Settings], stored: Store, place: Place
+    root: Path, make_settings: Callable[..., Settings], stored: Store, cell: Cell
 ) -> None:
     pipeline = Pipeline(make_settings(root, pattern="subject{subject_id:03d}/{absent}"))
     stored(in_=pipeline)
@@ -142,10 +142,10 @@ def test_key_that_suits_no_pattern_is_found_before_anything_is_stored(
     root: Path, make_settings: Callable[..., Settings]
 ) -> None:
     pipeline = Pipeline(make_settings(root, pattern="{label:03d}"))
-    place = Place("ephys", "Recording", "raw", (key_value("label", "varchar(9)", "x"),))
+    cell = Cell("ephys", "Recording", "raw", (key_value("label", "varchar(9)", "x"),))
     with pytest.raises(ConfigurationError, match="cannot be formatted"):
-        pipeline.check(as_source(("x", b"")), place)
-    long = Place("s" * 180, "Recording", "raw", (key_value("label", "varchar(200)", "x" * 190),))
+        pipeline.check(as_source(("x", b"")), cell)
+    long = Cell("s" * 180, "Recording", "raw", (key_value("label", "varchar(200)", "x" * 190),))
     with pytest.raises(InvalidKeyError, match="object stores allow"):
         Pipeline(make_settings(root, pattern="/".join(["{label}"] * 5))).check(as_source(("x", b"")), long)
     with pytest.raises(InvalidKeyError, match="object stores allow"):
@@ -177,9 +177,9 @@ def test_source_that_fails_midway_leaves_no_object_and_no_rest(stored: Store, ro
     assert files_below(root) == []
 
 
-def test_progress_is_told_of_every_byte(pipeline: Pipeline, place: Place) -> None:
+def test_progress_is_told_of_every_byte(pipeline: Pipeline, cell: Cell) -> None:
     told: list[int] = []
-    pipeline.ingest(pipeline.plan(as_source(("x", content_of(SIZES[-1]))), place), told.append)
+    pipeline.ingest(pipeline.plan(as_source(("x", content_of(SIZES[-1]))), cell), told.append)
     assert sum(told) == SIZES[-1]
 
 
@@ -453,12 +453,12 @@ def test_odd_original_name_is_written_as_it_was(stored: Store, pipeline: Pipelin
 
 
 def test_equal_file_that_may_not_be_read_is_an_error_of_the_destination(
-    public_directory: Path, make_settings: Callable[..., Settings], place: Place, as_nobody: Callable[..., Any]
+    public_directory: Path, make_settings: Callable[..., Settings], cell: Cell, as_nobody: Callable[..., Any]
 ) -> None:
     (public_directory / "project").mkdir(mode=0o755)
     (public_directory / "downloads").mkdir(mode=0o755)
     pipeline = Pipeline(make_settings(public_directory / "project"))
-    metadata = pipeline.ingest(pipeline.plan(as_source(("x.dat", b"spikes")), place))
+    metadata = pipeline.ingest(pipeline.plan(as_source(("x.dat", b"spikes")), cell))
     target = pipeline.download(metadata, public_directory / "downloads")
     target.chmod(0o000)
     with pytest.raises(DestinationError):

@@ -16,7 +16,8 @@ import pytest
 
 from datajoint_file.errors import DestinationError, HashMismatchError, SizeMismatchError, VerificationError
 from datajoint_file.storage.backend import CHUNK_SIZE
-from datajoint_file.transfer.hashing import HashingReader, VerifyingReader, copy, drain, hash_file, replacement
+from datajoint_file.transfer.atomic_write import replacement
+from datajoint_file.transfer.hashing import HashingReader, VerifyingReader, copy, drain, hash_file
 
 SIZES = [0, 1, CHUNK_SIZE - 1, CHUNK_SIZE, CHUNK_SIZE + 1, 3 * CHUNK_SIZE + 7]
 

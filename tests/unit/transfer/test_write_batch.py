@@ -11,7 +11,7 @@ import pytest
 from datajoint_file.errors import DestinationError
 from datajoint_file.storage.disk import syncfs
 from datajoint_file.transfer import write_batch
-from datajoint_file.transfer.hashing import Replacement, replacement
+from datajoint_file.transfer.atomic_write import Replacement, replacement
 from datajoint_file.transfer.write_batch import MOST_FILES, Arrivals
 
 

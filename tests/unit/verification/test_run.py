@@ -33,7 +33,7 @@ BOTH = pytest.mark.parametrize("workers", [1, 4])
 
 
 @dataclass
-class Row:
+class QueryRow:
     """A row of a table that is a list."""
 
     number: int
@@ -51,8 +51,8 @@ class Row:
         return self.is_current
 
 
-def rows_of(pipeline: Pipeline, *files: FileMetadata) -> list[Row]:
-    return [Row(number, pipeline, (value_of(file),)) for number, file in enumerate(files)]
+def rows_of(pipeline: Pipeline, *files: FileMetadata) -> list[QueryRow]:
+    return [QueryRow(number, pipeline, (value_of(file),)) for number, file in enumerate(files)]
 
 
 def value_of(metadata: FileMetadata) -> FileValue:
@@ -186,7 +186,7 @@ def test_row_that_is_gone_has_no_problem(pipeline: Pipeline, stored: Stored, on_
 
 def test_finding_on_the_row_itself_needs_no_second_look(pipeline: Pipeline) -> None:
     value = FileValue("lab.Recording", "raw", "raw", "", None, "it is text")
-    (finding,) = checked([Row(7, pipeline, (value,), is_current=False)]).findings
+    (finding,) = checked([QueryRow(7, pipeline, (value,), is_current=False)]).findings
     assert (finding.kind, finding.found) == ("row", "it is text")
 
 
@@ -196,7 +196,7 @@ def test_while_one_object_is_slow_others_go_on_and_the_position_waits(
     gate, seen = threading.Event(), []
     faulty.faults.append(Fault("open", action=lambda _: gate.wait(60)))
 
-    def rows() -> Iterator[Row]:
+    def rows() -> Iterator[QueryRow]:
         for row in rows_of(pipeline, *(stored() for _ in range(30))):
             seen.append((verification.checked, len(verification._begun)))
             if row.number == 29:
@@ -217,7 +217,7 @@ def test_position_waits_for_a_bounded_number_of_rows(
     gate, most = threading.Event(), []
     faulty.faults.append(Fault("open", action=lambda _: gate.wait(60)))
 
-    def rows() -> Iterator[Row]:
+    def rows() -> Iterator[QueryRow]:
         for row in rows_of(pipeline, *(stored() for _ in range(30))):
             most.append(len(verification._begun))
             if row.number == 9:
@@ -235,7 +235,7 @@ def test_rows_are_taken_as_they_are_needed(pipeline: Pipeline, stored: Stored, w
     files = [stored(("x", b"x")) for _ in range(40)]
     ahead = []
 
-    def rows() -> Iterator[Row]:
+    def rows() -> Iterator[QueryRow]:
         for row in rows_of(pipeline, *files):
             ahead.append(row.number - verification.checked)
             yield row
@@ -251,9 +251,9 @@ def test_memory_does_not_grow_with_sound_rows(
     monkeypatch.setattr(run, "_REMEMBERED", 500)
     file = stored()
 
-    def rows(count: int) -> Iterator[Row]:
+    def rows(count: int) -> Iterator[QueryRow]:
         for number in range(count):
-            yield Row(number, pipeline, (value_of(replace(file, hash=f"sha256:{number:064x}")),))
+            yield QueryRow(number, pipeline, (value_of(replace(file, hash=f"sha256:{number:064x}")),))
 
     checked(rows(1000), "exists")
     tracemalloc.start()
@@ -283,7 +283,7 @@ def test_interrupt_comes_through_and_stops_the_workers(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    def rows() -> Iterator[Row]:
+    def rows() -> Iterator[QueryRow]:
         yield from rows_of(pipeline, *files)
         if where == "rows":
             interrupt()

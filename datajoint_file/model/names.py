@@ -1,0 +1,104 @@
+"""File names and key components: which names any backend can hold, and how they are percent-encoded."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from base64 import b32encode
+from functools import lru_cache
+from urllib.parse import quote
+
+from datajoint_file.errors import UnsafeNameError, brief
+
+MAX_NAME_BYTES = 255
+"""Longest file name in UTF-8 bytes, the limit of common file systems."""
+
+MAX_COMPONENT_BYTES = 200
+"""Longest component of an object key; longer ones are cut and given a digest (file systems end at 255)."""
+
+_PLAIN_COMPONENT = re.compile(r"(?!\.)[A-Za-z0-9._=-]+(?<!\.)")
+_CONTROLS = frozenset({"Cc", "Cs", "Zl", "Zp"})
+_BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def check_name(name: str) -> str:
+    r"""Return *name* if it can be the name of a file anywhere, else say why not.
+
+    Raises
+    ------
+    UnsafeNameError
+        If *name* is empty, ``.`` or ``..``, longer than 255 bytes, holds a path separator (``/`` or ``\``),
+        begins with a drive letter, or holds control, line-separator, bidirectional or surrogate characters.
+
+    Examples
+    --------
+    >>> check_name("Köln 50%.dat")
+    'Köln 50%.dat'
+    >>> check_name("../../etc/passwd")
+    Traceback (most recent call last):
+        ...
+    datajoint_file.errors.UnsafeNameError: '../../etc/passwd' is not a file name: it holds a path separator
+    """
+    reason = _why_unsafe(name)
+    if reason:
+        raise UnsafeNameError(f"{brief(name)} is not a file name: {reason}")
+    return name
+
+
+def _why_unsafe(name: str) -> str:
+    if not name.strip(" ."):
+        return "it is empty or holds only dots and spaces"
+    if "/" in name or "\\" in name:
+        return "it holds a path separator"
+    if re.match(r"[A-Za-z]:", name):
+        return "it begins with a drive letter"
+    if not name.isprintable() and _CONTROLS.intersection(map(unicodedata.category, name)):
+        return "it holds a control, line-separator or surrogate character"
+    if _BIDI_CONTROLS.intersection(name):
+        return "it holds a character that changes the writing direction"
+    if len(name.encode()) > MAX_NAME_BYTES:
+        return f"it is longer than {MAX_NAME_BYTES} bytes"
+    return ""
+
+
+@lru_cache(maxsize=8192)
+def encode_component(text: str) -> str:
+    """Return *text* as one component of an object key that every backend holds literally.
+
+    Characters outside ``A-Z a-z 0-9 . _ = -`` are percent-encoded, as are leading and trailing dots (``.`` and
+    ``..`` have a meaning, a trailing dot is lost on Windows). Different texts give different components: the
+    empty text becomes ``~``, which nothing else gives, and what would be too long ends in ``~`` and a digest.
+
+    Examples
+    --------
+    >>> encode_component("raw data [1]*.dat"), encode_component(".."), encode_component("")
+    ('raw%20data%20%5B1%5D%2A.dat', '%2E%2E', '~')
+    """
+    if len(text) <= MAX_COMPONENT_BYTES and _PLAIN_COMPONENT.fullmatch(text):
+        return text
+    if not text:
+        return "~"
+    encoded = quote(text, safe="=").replace("~", "%7E")
+    encoded = _percent_dots(encoded)
+    return encoded if len(encoded) <= MAX_COMPONENT_BYTES else _shortened(encoded)
+
+
+def _percent_dots(encoded: str) -> str:
+    inner = encoded.strip(".")
+    start = encoded.index(inner) if inner else len(encoded)
+    return "%2E" * start + inner + "%2E" * (len(encoded) - start - len(inner))
+
+
+def _shortened(encoded: str) -> str:
+    """Cut *encoded* to size, keeping its start and a short extension around a digest of the whole."""
+    stem, dot, suffix = encoded.rpartition(".")
+    ending = f".{suffix}" if dot and stem and len(suffix) <= 20 else ""
+    digest = base32(hashlib.sha256(encoded.encode()).digest())[:26]
+    start = encoded[: MAX_COMPONENT_BYTES - len(digest) - len(ending) - 1]
+    return re.sub(r"%.?$", "", start) + "~" + digest + ending
+
+
+def base32(digest: bytes) -> str:
+    """Encode for file systems that do not tell upper from lower case."""
+    return b32encode(digest).decode().rstrip("=").lower()
