@@ -1,4 +1,4 @@
-"""Find out which stored objects nothing uses any more, and delete them: plan, look, execute.
+"""Garbage collection, public face: plan, look, execute.
 
 Objects are never deleted by an insert, an update or a delete. This is what does, in a run of its own: uploads that were
 given up, and objects that no row of any schema on the server refers to, each when that has been so for a whole grace.

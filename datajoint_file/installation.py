@@ -1,4 +1,4 @@
-"""DataJoint, and how this package is hooked into it.
+"""Hook table: the ten functions of DataJoint that are wrapped, and what is wrapped around each.
 
 With ``cli`` the only importer of ``datajoint``. The hooks wrap ten of DataJoint's functions; every signature is
 checked before the first is replaced, so that an upgrade of DataJoint fails here, by name, and not in the middle of an

@@ -1,4 +1,4 @@
-"""Silence while the command ``datajoint-file`` starts.
+"""Log and warning filters while the command ``datajoint-file`` starts.
 
 DataJoint speaks while it is imported: a warning where there is no ``datajoint.json``, and a line on standard output,
 where a command's results go, where there is one. So this is imported before DataJoint. Other programs are left alone.

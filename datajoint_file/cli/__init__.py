@@ -1,4 +1,4 @@
-"""The command ``datajoint-file``: one module a command, and only what concerns the terminal.
+"""Command line ``datajoint-file``: one module a command, and only what concerns the terminal.
 
 What the commands do is done by the library.
 """

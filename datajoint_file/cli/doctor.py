@@ -1,4 +1,4 @@
-"""``datajoint-file doctor``: whether configuration, store and database are as they have to be.
+"""Command ``doctor``: whether configuration, store and database are as they have to be.
 
 The looking is done by `datajoint_file.doctor` and `datajoint_file.doctor.database`.
 """

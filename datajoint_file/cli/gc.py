@@ -1,4 +1,4 @@
-"""``datajoint-file gc``: stored objects that nothing uses any more, found, set aside and deleted.
+"""Command ``gc``: stored objects that nothing uses any more, found, set aside and deleted.
 
 The finding and deleting is done by `datajoint_file.gc`.
 """

@@ -1,4 +1,4 @@
-"""``datajoint-file init``: a commented ``datajoint.toml`` for a new project.
+"""Command ``init``: a commented ``datajoint.toml`` for a new project.
 
 What it says is decided and checked by `datajoint_file.config.scaffold`.
 """

@@ -1,4 +1,4 @@
-"""The group of commands: version, help, and how errors end the process.
+"""Click group of all commands: version, help, and how errors end the process.
 
 Exit codes: 0 fine, 1 problems found or an error, 2 wrong usage, 3 partly done. A command is loaded when it is called
 for, and DataJoint with it, which takes a second: help and version are there at once.

@@ -1,4 +1,4 @@
-"""What ``--state FILE`` keeps between runs of a command: the task, and how far it came.
+"""State file ``--state FILE`` of a command: the task, and how far it came.
 
 What a position means is the business of who made it.
 """

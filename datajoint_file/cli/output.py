@@ -1,4 +1,4 @@
-"""What commands print: lines with marks for people, JSON for programs.
+"""Terminal and JSON output of commands: lines with marks for people, JSON for programs.
 
 Text is never read as markup, and lines are folded for terminals only, so that ``grep`` finds them whole.
 """

@@ -1,4 +1,4 @@
-"""``datajoint-file verify``: whether stored files are those that were inserted.
+"""Command ``verify``: whether stored files are those that were inserted.
 
 The checking is done by `datajoint_file.verification.verify`; what ``--state`` remembers is kept in `memory`.
 """

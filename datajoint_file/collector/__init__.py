@@ -1,4 +1,4 @@
-"""The collector's judgement: what is evidence, what follows from it, and how what follows is carried out.
+"""Garbage collector: which objects may be deleted, by what evidence, and deleting them.
 
-It knows stores, and a database only as something that is asked and that keeps books; the SQL is in the host.
+Judgement knows stores, and a database only as something that is asked; the SQL is in `book_tables` and `references`.
 """

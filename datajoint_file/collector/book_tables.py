@@ -1,7 +1,7 @@
-"""The collector's books in the database: intents that were given up, and objects in quarantine. Their SQL.
+"""SQL tables of the collector: intents that were given up, and objects in quarantine.
 
 One statement a method; rows are locked by number, and skipped where somebody else has them. When which of them is
-called is decided in `collection`.
+called is decided in `run`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a scan has found: listed objects, intents, references, quarantine; and the sets that follow from them.
+"""Sets of evidence of a scan: listed objects, intents, references, quarantine, and what follows from them.
 
 Kept in a temporary SQLite file, so that a million objects need no more memory than a thousand. It judges nothing.
 """

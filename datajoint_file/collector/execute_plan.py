@@ -1,4 +1,4 @@
-"""A plan of the collector carried out: marks brought up to date, clocks compared, then objects deleted and set aside.
+"""Execution of a plan: marks brought up to date, clocks compared, then objects deleted and set aside.
 
 Everything that a plan rests on and that may have changed is looked at again; what is deleted is, under a lock, in
 `collector.execution`.

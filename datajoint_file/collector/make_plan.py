@@ -1,4 +1,4 @@
-"""What the collector would do now: listed, read and judged, on a database and a store. Nothing is changed.
+"""Planner of the collector: a database and a store are listed, read and judged. Nothing is changed.
 
 The order is the safety: objects are listed first; then intents and references are read in one snapshot. An object that
 an upload is about to give a row has an intent then, or its row, or it came after the listing.

@@ -1,6 +1,6 @@
-"""What the collector would do, what it has done, and why it refuses: values.
+"""Plan values: what the collector would do, what it has done, and why it refuses.
 
-They are made in the host, which has the evidence, and carried out there and in `execution`.
+They are made by `make_plan`, which has the evidence, and carried out by `execute_plan` and `reclaim`.
 """
 
 from __future__ import annotations

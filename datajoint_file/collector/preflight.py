@@ -1,4 +1,4 @@
-"""Whether this database is the one whose rows tell what is in use: the marks of the store against its own registry.
+"""Preflight checks: whether this database is the one whose rows tell what is in use. A pure judge.
 
 Pure: marks and the state of schemas in, refusals with the way on out. Nothing is read or changed here.
 """

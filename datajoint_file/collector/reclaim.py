@@ -1,4 +1,4 @@
-"""Delete what the books say is due, a few objects at a time: locked, looked at again, condemned, deleted, noted.
+"""Two-phase deletion of what is due, a few objects at a time: locked, looked at again, condemned, deleted, noted.
 
 Wherever this is cut short, an object may be gone while its row is still there; the next run deletes nothing twice over
 that, and removes the row.

@@ -1,4 +1,4 @@
-"""Which objects rows refer to: every ``file`` attribute of every schema on the server, whoever declared it.
+"""References to objects: every ``file`` attribute of every schema on the server, whoever declared it.
 
 Fails closed: an attribute that cannot be read to its end, or a row that cannot be understood, is an error. What is
 deleted in the light of it is not decided here.
@@ -87,7 +87,7 @@ class Attribute:
 def attributes(snapshot: Snapshot, schemas: Collection[str]) -> list[Attribute]:
     """Return every ``file`` attribute on the server, and every other JSON attribute of *schemas*.
 
-    On MySQL those that the user may see; whether that is all of them in *schemas* is asked in `registration`.
+    On MySQL those that the user may see; whether that is all of them in *schemas* is asked in `schema_registry`.
     """
     found = []
     for schema, table, name, comment, kind in _mysql(snapshot) if snapshot.is_mysql else _postgresql(snapshot, schemas):

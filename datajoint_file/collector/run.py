@@ -1,6 +1,6 @@
-"""The collector's surroundings: whose database and store, whether they belong together, and what is set aside.
+"""Context of one run: whose database and store, whether they belong together, and what is set aside.
 
-What it would do is found out in `survey`, and done in `collecting`.
+What it would do is found out in `make_plan`, and done in `execute_plan`.
 """
 
 from __future__ import annotations

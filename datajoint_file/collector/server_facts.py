@@ -1,7 +1,7 @@
-"""What the collector must know of a database server before it trusts what it reads there.
+"""Facts of a database server that the collector must know before it trusts what it reads there.
 
 Its clock, whether it is a replica, which schemas there are and may be read, and how old the oldest transaction is.
-What follows is decided in `collection` and `collector.preflight`.
+What follows is decided in `run` and `collector.preflight`.
 """
 
 from __future__ import annotations

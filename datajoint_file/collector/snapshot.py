@@ -1,6 +1,6 @@
-"""Read a database on a connection of its own: one snapshot for many tables, rows as they come, nothing hidden.
+"""Database snapshot on a connection of its own: one moment for many tables, rows as they come, nothing hidden.
 
-Whatever goes wrong while evidence is read becomes a refusal to collect. What is read is decided in `catalog`.
+Whatever goes wrong while evidence is read becomes a refusal to collect. What is read is decided in `references`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the workers of an executor do for the collector: look whether objects are there, and delete what is condemned.
+"""Worker tasks of the collector: look whether objects are there, and delete what is condemned.
 
 They decide nothing: which objects, and that nothing refers to them, was settled before, and is noted by who asked.
 """

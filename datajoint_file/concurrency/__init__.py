@@ -1,1 +1,1 @@
-"""Threads, executors and progress bars."""
+"""Concurrency: threads, executors and progress bars."""

@@ -1,7 +1,7 @@
-"""Work handed to an executor, whichever it is: how much at a time, what is sent, what comes back, and how it ends.
+"""Executor adapter: submits pickled tasks to any `concurrent.futures.Executor` and bounds how many are in flight.
 
 Any `concurrent.futures.Executor` will do: threads, processes (spawned or forked), ``client.get_executor()`` of Dask.
-What the work is, the verbs know; where a worker finds their pipeline, `addresses`. Nothing is scheduled here.
+What the work is, the verbs know; where a worker finds their pipeline, `pipeline.address`. Nothing is scheduled here.
 """
 
 from __future__ import annotations

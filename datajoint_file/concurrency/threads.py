@@ -1,4 +1,4 @@
-"""Jobs in threads of this process: so many at a time, begun in their order, all stopped when one fails.
+"""Thread pool: so many jobs at a time, begun in their order, all stopped when one fails.
 
 What a job does is its own business, and so is noticing that it is to stop.
 """

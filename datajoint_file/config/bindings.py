@@ -1,4 +1,4 @@
-"""Which connection uses which configuration.
+"""Bindings of connections to configurations: which uses which, decided once.
 
 A connection is bound once, when its first schema is activated, to the ``datajoint.toml`` of that moment; the file is
 read when a ``file`` attribute first needs it. The owners of a binding (DataJoint's connection settings and adapter)

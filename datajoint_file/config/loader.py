@@ -1,4 +1,4 @@
-"""Find ``datajoint.toml``, overlay the environment, and parse both into `Settings` with messages that name the place.
+"""Loader of ``datajoint.toml``: found, overlaid by the environment, and parsed into `Settings`.
 
 It neither resolves secrets nor opens stores.
 """

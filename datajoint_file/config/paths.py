@@ -1,4 +1,4 @@
-"""Paths that a configuration is found by, or names: ``~``, references, and the directory where relative ones start.
+"""Path resolution: ``~``, references, and the directory where relative paths start.
 
 None of it fails at a schema without ``file`` attributes: what cannot be looked at is not there.
 """

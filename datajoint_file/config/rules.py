@@ -1,4 +1,4 @@
-"""Which settings belong together: a bucket to ``s3``, a directory to ``file``, which credentials each store takes.
+"""Validation rules across settings: a bucket to ``s3``, a directory to ``file``, which credentials each store takes.
 
 Pure: it raises, through the caller's way of naming the place, or returns nothing.
 """

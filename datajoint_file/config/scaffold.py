@@ -1,4 +1,4 @@
-"""A new project's ``datajoint.toml``: what it says is decided first, checked as if it had been read, then written.
+"""Scaffold of a new ``datajoint.toml``: decided first, checked as if it had been read, then written.
 
 The text around the values is `template`'s. No store is contacted, no secret is asked for or written.
 """

@@ -1,4 +1,4 @@
-"""References to secrets: ``${env:NAME}``, ``${file:/path}``, ``${keyring:service/user}``.
+"""Secret references: ``${env:NAME}``, ``${file:/path}``, ``${keyring:service/user}``.
 
 They are resolved when a store is opened, in the process that opens it, and never kept in settings.
 """

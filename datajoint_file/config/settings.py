@@ -1,4 +1,4 @@
-"""What a pipeline's configuration can say, as frozen values.
+"""Settings of a pipeline, as frozen values.
 
 Types, defaults and ranges of single values stand here; what belongs together (a bucket to ``s3``) is checked in
 `rules`, files and environment are read in `loader`.

@@ -1,4 +1,4 @@
-"""The text of ``datajoint.toml``: one commented template, shown whole as the example and in part as a new file.
+"""Template of ``datajoint.toml``: one commented text, shown whole as the example and in part as a new file.
 
 It only makes text; which values a new project gets, and where the text goes, is decided in `scaffold`.
 """

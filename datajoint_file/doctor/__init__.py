@@ -1,4 +1,4 @@
-"""Checks of a pipeline's configuration and store: what is wrong, and what to do about it.
+"""Diagnostics of configuration, store and database: what is wrong, and what to do about it.
 
 The database is checked in `datajoint_file.doctor.database`; how checks are shown is the command line's.
 """

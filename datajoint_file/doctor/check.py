@@ -1,4 +1,4 @@
-"""`Check`, the outcome of one look at something, and the removal of secrets from what it says.
+"""`Check`, the result of one diagnostic, and the removal of secrets from what it says.
 
 Messages of clients and servers are passed on to people here, and nobody knows what those write into them.
 """

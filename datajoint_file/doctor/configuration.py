@@ -1,4 +1,4 @@
-"""Checks of the configuration: found, valid, and its secrets to be had. No store is contacted."""
+"""Configuration diagnostics: found, valid, and its secrets to be had. No store is contacted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of the database: DataJoint's own settings, the server, and what its user may do there.
+"""Database diagnostics: DataJoint's own settings, the server, and what its user may do there.
 
 Nothing is created: rights are read from the grants. The store is checked in `datajoint_file.doctor`.
 """

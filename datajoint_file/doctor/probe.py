@@ -1,4 +1,4 @@
-"""The probe: objects of random bytes, stored, read and removed as the package stores, reads and removes.
+"""Probe objects: random bytes, stored, read and removed as the package stores, reads and removes.
 
 They are the doctor's alone, under keys that no row has, and are gone afterwards whatever fails. A store that lies about
 one of them may lie about any: each look compares what it says with what was done.

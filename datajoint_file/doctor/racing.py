@@ -1,4 +1,4 @@
-"""Several writes under one key at the same moment, of which a store should accept one.
+"""Race test of a store: several writes under one key at the same moment, of which it should accept one.
 
 What that means for a user is said in `probe`.
 """

@@ -1,4 +1,4 @@
-"""Checks of the store: client installed, store reached, and probe objects through all that is done with objects.
+"""Store diagnostics: client installed, store reached, and probe objects through all that is done with objects.
 
 Nothing is left behind, and nothing that was there is touched.
 """

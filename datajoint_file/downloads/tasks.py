@@ -1,6 +1,6 @@
-"""Many files to bring here: where each goes, and an order to a worker for some of them.
+"""Download tasks: where each file goes, and pickled batches of them for workers.
 
-Which rows name them is the host's business; how one file is brought and verified, the pipeline's.
+Which rows name them is the caller's business; how one file is brought and verified, the pipeline's.
 """
 
 from __future__ import annotations

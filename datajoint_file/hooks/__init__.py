@@ -1,1 +1,1 @@
-"""Adapters to DataJoint: codec, declaration, connections, rows and keys of tables."""
+"""Adapters to DataJoint: wrapped functions, codec, declaration, connections, rows and keys of tables."""

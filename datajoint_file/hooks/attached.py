@@ -1,4 +1,4 @@
-"""Things of our own that belong to an object of DataJoint's, kept beside it: the object itself is left as it is.
+"""Side data of DataJoint's objects, kept beside them: the object itself is left as it is.
 
 What is kept goes when its owner goes. Owners need neither be hashable nor know of it.
 """

@@ -1,4 +1,4 @@
-"""Which pipeline a connection uses: bound when its first schema is activated, read when a ``file`` attribute needs it.
+"""Connection resolver: which pipeline a connection uses, bound when its first schema is activated.
 
 DataJoint tells a codec its configuration and the parser of definitions its adapter, but neither the connection; both
 are owners of one binding, which is why connections that share a configuration share a pipeline.

@@ -1,4 +1,4 @@
-"""Declarations: ``raw_data : file`` becomes ``raw_data : <file>``, and what cannot work is refused before any DDL.
+"""Declaration rewriting: ``raw_data : file`` becomes ``raw_data : <file>``, what cannot work is refused before any DDL.
 
 One hook on the function that turns a definition into SQL, for ``declare`` and ``alter`` alike.
 """

@@ -1,4 +1,4 @@
-"""Rows of a query with ``file`` attributes, in the order of their primary key, a page at a time, with their raw JSON.
+"""Paged listing of the rows of a query with ``file`` attributes, in the order of their key, with their raw JSON.
 
 DataJoint's own fetch fails as a whole if one row's JSON is bad, and holds all rows in memory. Each page is a query of
 its own, so that hours may pass between two: no cursor is kept open on a connection that belongs to the user.

@@ -1,4 +1,4 @@
-"""Names of tables as people write them, made of the names that the database has.
+"""Table names as people write them, made of the names that the database has.
 
 So a `FreeTable` and a class give one name, and keys of objects do not depend on which of them was at hand.
 """

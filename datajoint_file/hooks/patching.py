@@ -1,4 +1,4 @@
-"""Replace a function of DataJoint by a wrapper that receives the original, and put it back.
+"""Monkey-patching of DataJoint: a function replaced by a wrapper that receives the original, and put back.
 
 It knows no hook in particular; the list of them is in `datajoint_file.installation`.
 """

@@ -1,4 +1,4 @@
-"""The rows of an insert, in whichever of DataJoint's forms they come: mapping, NumPy record, sequence, data frame, CSV.
+"""Row parsing of an insert: mapping, NumPy record, sequence, data frame, CSV.
 
 They are read here exactly as DataJoint reads them, only earlier: before anything is stored.
 """

@@ -1,4 +1,4 @@
-"""The primary keys of a table's rows: in canonical form, and which of them are in the table already.
+"""Primary keys of a table's rows: in canonical form, and which of them are in the table already.
 
 What "the same key" means is the database's to say: collations, padding and rounding make keys equal that Python tells
 apart. It is asked where they might.

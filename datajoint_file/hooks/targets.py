@@ -1,4 +1,4 @@
-"""Schemas and tables by the names that people write on a command line: ``lab_ephys``, ``lab_ephys.Recording.Trace``.
+"""Name resolution of schemas and tables on a command line: ``lab_ephys``, ``lab_ephys.Recording.Trace``.
 
 No code of theirs is imported: the database knows enough.
 """

@@ -1,7 +1,7 @@
-"""The one statement of a process that loads this package itself, and so runs before the hooks are in place.
+"""Fallback for the one statement of a process that loads this package itself, before the hooks are in place.
 
 DataJoint loads a codec when it first meets ``<file>`` in a table, in the middle of that table's insert. Its rows are
-stored here one by one, as the codec is given them; all later statements go through `tables`.
+stored here one by one, as the codec is given them; all later statements go through `table_hooks`.
 """
 
 from __future__ import annotations

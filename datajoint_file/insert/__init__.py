@@ -1,1 +1,1 @@
-"""Inserts, updates and staging of files: from the user's value to bytes and row."""
+"""Inserts, updates and staging: from the user's value to bytes and row."""

@@ -1,4 +1,4 @@
-"""Files stored before their rows are: `stage` uploads now, an insert takes what it returns.
+"""`stage`: files stored before their rows are; an insert takes what it returns.
 
 For work that must not keep a transaction open: the ``make_compute`` of a three-part ``make``, workers of a cluster.
 """

@@ -1,6 +1,6 @@
 """`Staged`, a file that is stored and waits for its row: a value, which says what it was staged for.
 
-How it is stored is `staging`'s business, how its row is inserted that of `tables`.
+How it is stored is `stage`'s business, how its row is inserted that of `table_hooks`.
 """
 
 from __future__ import annotations

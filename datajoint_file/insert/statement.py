@@ -1,6 +1,6 @@
-"""One INSERT or UPDATE of a table with ``file`` attributes: its values checked, its files stored, its intents claimed.
+"""Insert plan of one INSERT or UPDATE: its values checked, its files stored, its intents claimed.
 
-It sends no row: that remains DataJoint's own insert, which `tables` calls.
+It sends no row: that remains DataJoint's own insert, which `table_hooks` calls.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Inserts and updates of tables with ``file`` attributes: all rows checked, then bytes, then rows.
+"""Table hooks: insert and update with ``file`` attributes; all rows checked, then bytes, then rows.
 
 A table without ``file`` attributes goes straight through. The order of one insert::
 

@@ -1,6 +1,6 @@
-"""The files of one statement as jobs: which go side by side, which in turn, which wait for the disk together.
+"""Upload jobs of one statement: which files go side by side, which in turn, which wait for the disk together.
 
-A job stores or adopts and takes note. Threads, connections and leases meanwhile are looked after in `uploading`.
+A job stores or adopts and takes note. Threads, connections and leases meanwhile are looked after in `upload_thread`.
 """
 
 from __future__ import annotations

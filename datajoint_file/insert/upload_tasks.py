@@ -1,4 +1,4 @@
-"""Files that workers store: what an order says of each, and how a worker carries it out.
+"""Upload tasks for workers: what is sent of each file, and how a worker stores it.
 
 Keys and names were decided, and intents noted down, by whoever sends the order; a worker moves bytes and nothing else.
 """

@@ -1,4 +1,4 @@
-"""The uploads of one statement: bytes move in a thread, the caller keeps connection and leases alive meanwhile.
+"""Upload thread: bytes move in it while the caller keeps connection and leases alive.
 
 Only the caller's thread uses the user's connection, as its drivers want it. An interrupt stops the uploads and waits
 for that, so that nothing is published behind its back; whatever is, all the same, has an intent.

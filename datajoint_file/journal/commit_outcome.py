@@ -1,4 +1,4 @@
-"""What became of a transaction whose commit was not answered: committed, rolled back, or still open.
+"""Outcome of a commit that was not answered: committed, rolled back, or still open.
 
 The intents of its files tell it: they are gone when it was committed, free when it was rolled back, and locked as long
 as the server has not decided.

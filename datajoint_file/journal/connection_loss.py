@@ -1,7 +1,7 @@
-"""Connections that are lost: what drivers say then, and how to go on.
+"""Lost connections: what drivers say then, and how to go on.
 
 DataJoint translates what MySQL's driver says; what PostgreSQL's says without an error code comes through as it is, and
-its connection stays dead. Whether a transaction was committed is not answered here, but in `outcomes`.
+its connection stays dead. Whether a transaction was committed is not answered here, but in `commit_outcome`.
 """
 
 from __future__ import annotations

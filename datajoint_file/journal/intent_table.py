@@ -1,4 +1,4 @@
-"""The table ``~file_intent`` of a schema: which files are on their way into which rows. Its SQL, in both dialects.
+"""SQL table ``~file_intent`` of a schema: which files are on their way into which rows.
 
 One statement a method, and no decisions: what they mean together is the protocol, in `journal`.
 

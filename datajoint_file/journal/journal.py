@@ -1,4 +1,4 @@
-"""The journal of intents: who owns an object until its row is committed.
+"""Journal of intents: who owns an object until its row is committed.
 
 A file's intent is noted before its first byte is sent, and deleted in the transaction that inserts its row. So it is
 gone when the row can be seen; it is there and locked while that transaction is open, wherever that ends; and it is

@@ -1,4 +1,4 @@
-"""Which rows name which objects, asked by object key: the question that no index answers, and that keys cannot.
+"""Lookup of rows by object key: the question that no index answers, and that keys cannot.
 
 A database rounds and pads keys, so that what was inserted is not always found under the key it was given; its path is.
 """

@@ -1,4 +1,4 @@
-"""Register schemas in the project's store: which databases hold rows that refer to its objects.
+"""Registration of schemas in a project's store: which databases hold rows that refer to its objects.
 
 A table ``~file_registry`` in each schema counts epochs, and a mark in the store says the newest; what a collector
 makes of them is decided in `collector.preflight`.

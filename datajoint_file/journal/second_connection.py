@@ -1,4 +1,4 @@
-"""A second connection beside the user's, for what must not be part of his transaction: autocommit, and only ours.
+"""Second database connection beside the user's: autocommit, and only ours.
 
 It is opened when it is first needed, in each process anew, and again when it was lost while nobody used it.
 """

@@ -1,6 +1,6 @@
 """Transactions around inserts with files: whether one is open, and one of their own where none is.
 
-What became of one whose commit was not answered is found out in `outcomes`.
+What became of one whose commit was not answered is found out in `commit_outcome`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The address of a connection's pipeline, for workers in other processes: its name, and marks that prove its store.
+"""Address of a connection's pipeline for workers: its name, and marks that prove its store.
 
 What a worker makes of it is the business of `datajoint_file.pipeline.address`.
 """

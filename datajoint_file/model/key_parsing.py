@@ -1,4 +1,4 @@
-"""Which objects the collector may touch at all: those whose keys an insert of this package has made.
+"""Key parsing for the collector: which objects an insert of this package has made.
 
 Whether one of them is referenced is not decided here.
 """

@@ -1,7 +1,7 @@
-"""Primary-key values in one canonical form, whatever Python type they were given in.
+"""Canonical primary-key values: one form, whatever Python type they were given in.
 
 The database's type decides, not Python's: ``"2024-01-01"`` and ``date(2024, 1, 1)`` are the same key. Naming objects
-after keys is the business of `keys`.
+after keys is the business of `object_keys`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Guess the media type of a file from its name, else from its first bytes.
+"""Media types (MIME) guessed from a file's name, else from its first bytes.
 
 Advisory only: nothing in this package decides anything by it.
 """

@@ -1,4 +1,4 @@
-"""What a row records about a file: `FileMetadata` and its JSON form.
+"""`FileMetadata`, what a row records of a file, and its JSON form.
 
 Values only. Where bytes live and how they are read is the pipeline's business.
 """

@@ -1,1 +1,1 @@
-"""The pipeline: a project's store with its rules, and the lazy handle of a stored file."""
+"""Pipeline: a project's store with its rules, and the lazy handle of a stored file."""

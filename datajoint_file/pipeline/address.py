@@ -1,4 +1,4 @@
-"""`PipelineAddress`: what an order to a worker says of its pipeline, and how the worker finds it.
+"""`PipelineAddress`: how a worker in another process finds a pipeline.
 
 A name travels, and never a setting or a secret: a worker reads its own configuration, as a `FileRef` does that has come
 there. What is done with the pipeline is not decided here.

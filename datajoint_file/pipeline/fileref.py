@@ -1,4 +1,4 @@
-"""`FileRef`, what users get from a fetch: a value that describes a stored file and reads it on request.
+"""`FileRef`, the lazy handle of a stored file: a value that describes it and reads it on request.
 
 It holds what its row says, which is checked at the first use, and the name of its pipeline; stores, credentials and
 caches are looked up when bytes are asked for.

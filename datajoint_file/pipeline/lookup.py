@@ -1,6 +1,6 @@
-"""Pipelines by name: in the process that made them, and in another one that a reference has come to.
+"""Pipeline lookup by name: in the process that made them, and in another one that a reference has come to.
 
-What a pipeline does is its own business; which connection uses which is the host's.
+What a pipeline does is its own business; which connection uses which, that of `hooks.connections`.
 """
 
 from __future__ import annotations

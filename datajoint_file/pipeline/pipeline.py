@@ -1,4 +1,4 @@
-"""A project's storage with its rules: which key a file gets, what is recorded, and that only verified bytes leave.
+"""`Pipeline`, a project's store with its rules: keys, metadata, and that only verified bytes leave.
 
 The smart layer over a dumb backend. It knows nothing of DataJoint: places come in, metadata goes out.
 """

@@ -1,4 +1,4 @@
-"""Bytes by key: the stores, behind one contract.
+"""Object stores: bytes by key, behind one contract.
 
 The only package that imports fsspec's filesystems. It knows neither metadata nor hashes nor rows.
 """

@@ -1,4 +1,4 @@
-"""The contract of a store: bytes by key, dumb.
+"""`StorageBackend`, the contract of a store: bytes by key, dumb.
 
 An implementation adds nothing of its own: no hashing, no naming, no retrying of what has already been read. What every
 implementation must do is executed by `datajoint_file.testing.StorageBackendTests`.

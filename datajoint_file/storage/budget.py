@@ -1,4 +1,4 @@
-"""How many bytes all transfers of a process may hold in memory at once.
+"""Memory budget of all transfers of a process.
 
 Who holds them, and for how long, is up to the transfers: each takes its share before it reads, and gives it back.
 """

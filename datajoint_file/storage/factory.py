@@ -1,4 +1,4 @@
-"""Settings to backend, with its wrappers, in one visible order.
+"""Backend factory: settings to backend, with its wrappers, in one visible order.
 
 Secrets are resolved here, when a filesystem is made, in the process that uses it.
 """
@@ -161,7 +161,7 @@ def _s3_arguments(storage: StorageSettings, credentials: dict[str, Any]) -> dict
 
 
 _S3_CONFIG = {
-    # `multipart` sends checksums of its own: the client need not hash every byte a second time.
+    # `s3_multipart` sends checksums of its own: the client need not hash every byte a second time.
     "s3": {"payload_signing_enabled": False},
     "request_checksum_calculation": "when_required",
     "response_checksum_validation": "when_required",

@@ -1,7 +1,7 @@
-"""Uploads that are read back, where nobody else would notice that bytes were changed on their way.
+"""Read-back verification of uploads, where nobody else would notice that bytes were changed on their way.
 
 That is where neither TLS protects them nor the store compares a checksum. Which stores those are, `needs_reading_back`
-knows for those that never do, and `cloud` finds out for S3.
+knows for those that never do, and `bucket.backend` finds out for S3.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What backends do alike: the verbs that follow from others, delegation, prefixes, names of unfinished files, times.
+"""Mixins of backends: verbs that follow from others, delegation, prefixes, names of unfinished files, times.
 
 For backends only; what callers may rely on is the contract in `backend`.
 """

@@ -1,7 +1,7 @@
-"""Directories that are read as they are reached: the files below one, of which nothing is kept.
+"""Directory walk that reads directories as they are reached and keeps nothing.
 
-On a disk and through fsspec. What is an object and what is unfinished is decided by the backends, `local` and
-`filesystem`.
+On a disk and through fsspec. What is an object and what is unfinished is decided by the backends, `disk.backend` and
+`remote.filesystem`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Backends that delegate to another one and change one thing: read only, logged.
+"""Backend decorators that change one thing: read only, logged.
 
 The order in which they are put together stands in `factory`.
 """

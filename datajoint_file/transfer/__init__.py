@@ -1,1 +1,1 @@
-"""Transfer of bytes between what users give, stores, and local files."""
+"""Byte transfer between what users give, stores, and local files."""

@@ -1,4 +1,4 @@
-"""Bringing an object here, verified: in parallel ranges over a network, copied by the kernel on a disk.
+"""Verified fetch of an object: in parallel ranges over a network, copied by the kernel on a disk.
 
 The hash follows in order, whatever the order in which ranges arrive. Where the bytes go is up to the caller.
 """

@@ -1,4 +1,4 @@
-"""Readers of what users give: a file that must not change meanwhile, and a stream that is theirs.
+"""Source readers: a file that must not change meanwhile, and a stream that is the user's.
 
 What they read for, and under which name, is the business of `sources`.
 """

@@ -1,4 +1,4 @@
-"""What the user gave for a ``file`` attribute, normalised: a path, a stream, bytes or a `FileRef` becomes a `Source`.
+"""`Source`, what the user gave, normalised: a path, a stream, bytes or a `FileRef`.
 
 Recognising a value reads nothing but the file system's description of a path; the bytes are read once, later.
 """

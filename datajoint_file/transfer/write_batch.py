@@ -1,6 +1,6 @@
-"""Files that are brought together and appear together: the disk is waited for once for many of them.
+"""Batched atomic writes of downloaded files: the disk is waited for once for many of them.
 
-How one is written is in `transfer`; which are brought, and by how many threads, is up to the caller.
+How one is written is in `atomic_write`; which are brought, and by how many threads, is up to the caller.
 """
 
 from __future__ import annotations

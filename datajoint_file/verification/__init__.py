@@ -1,6 +1,6 @@
-"""Stored files against what their rows say of them: objects examined many at once, one finding a problem.
+"""Verification of stored files against what their rows say of them.
 
-Which rows there are is told by the host; nothing here knows DataJoint, mends or deletes.
+It mends and deletes nothing. Only `verify` and `subjects` know DataJoint.
 """
 
 from datajoint_file.verification.budget import Budget

@@ -1,4 +1,4 @@
-"""How much a run may read, or how long it may take: `Budget`, from what people write.
+"""`Budget` of a run: how much it may read, or how long it may take, from what people write.
 
 Values only. Who keeps to it decides what is begun.
 """

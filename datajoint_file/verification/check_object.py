@@ -1,4 +1,4 @@
-"""One stored object against what a row says of it.
+"""Object check: one stored object against what a row says of it.
 
 It reads and says what is wrong. Many objects at once, and which rows name them, are the business of `run`.
 """

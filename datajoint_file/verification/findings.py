@@ -1,4 +1,4 @@
-"""What a verification found: one `Finding` a problem, and the `VerifyReport` of a run.
+"""`Finding` and `VerifyReport`: what a verification found.
 
 Values only. How they are found is the business of `run`.
 """

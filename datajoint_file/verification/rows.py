@@ -1,6 +1,6 @@
-"""What a run checks: rows, as the host lists them, and their values.
+"""Rows to verify, and their values, as a protocol.
 
-Values and a protocol; how they are read from a database is the host's business.
+Values and a protocol; how they are read from a database is the caller's business.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class FileValue:
 
 
 class ListedRow(Protocol):
-    """A row to check, as the host lists it. Used in the thread that lists, never by workers."""
+    """A row to check, as `subjects` lists it. Used in the thread that lists, never by workers."""
 
     @property
     def pipeline(self) -> Pipeline:

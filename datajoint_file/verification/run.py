@@ -1,6 +1,6 @@
-"""The files of many rows, examined at once, within a budget: one finding a problem.
+"""Verification run: the files of many rows, examined at once, within a budget.
 
-It mends and deletes nothing. How one object is examined stands in `objects`; which rows there are, the host tells.
+It mends and deletes nothing. How one object is examined stands in `check_object`; which rows there are, `verify` tells.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What `verify` is asked about, turned into parts: queries whose rows are listed and can be looked up again.
+"""Subjects of a verification: the queries and tables whose rows are listed and can be looked up again.
 
 How rows are read from the database is the business of `listing`; what is done with them, of `verify`.
 """

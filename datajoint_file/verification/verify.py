@@ -1,7 +1,7 @@
 """`verify`: the files that rows of tables, queries and whole schemas name, compared with what is in the store.
 
 How one object is examined, and many at a time, is the business of `datajoint_file.verification`; what can be asked
-about, and how its rows are listed, of `parts` and `listing`.
+about, and how its rows are listed, of `subjects` and `listing`.
 """
 
 from __future__ import annotations

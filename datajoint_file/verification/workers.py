@@ -1,6 +1,6 @@
-"""Many objects examined at a time: by threads of this process, or, a batch at a time, by the workers of an executor.
+"""Verification workers: threads of this process, or batches for the workers of an executor.
 
-What one object's examination is stands in `objects`; which objects, and what follows, in `run`.
+What one object's examination is stands in `check_object`; which objects, and what follows, in `run`.
 """
 
 from __future__ import annotations

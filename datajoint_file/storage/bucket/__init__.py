@@ -1,1 +1,1 @@
-"""Stores in buckets of S3, Google Cloud Storage and Azure, through fsspec."""
+"""Bucket stores through fsspec: S3, Google Cloud Storage and Azure."""

@@ -1,7 +1,7 @@
-"""A project in a bucket of S3, Google Cloud Storage or Azure.
+"""Bucket backend through fsspec: a project in S3, Google Cloud Storage or Azure.
 
-Small objects take one request, large ones go part by part and appear when the last one is there: to S3 as `multipart`
-does it, to the others as `streamed` does. Opening is done in `remote`; how the kinds of store list is in `paging`.
+Small objects take one request, large ones go part by part and appear when the last is there: to S3 as `s3_multipart`
+does it, to the others as `streamed` does. Opening is done in `remote`; how the kinds of store list is in `listing`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Uploads to Google Cloud Storage and Azure: through fsspec's file objects, which send one part after the other.
+"""Streaming uploads to Google Cloud Storage and Azure through fsspec's file objects.
 
-Uploads to S3 are in `multipart`; which objects there are, and what the errors mean, is for `cloud`.
+Uploads to S3 are in `s3_multipart`; which objects there are, and what the errors mean, is for `bucket.backend`.
 """
 
 from __future__ import annotations

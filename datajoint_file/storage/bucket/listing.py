@@ -1,7 +1,7 @@
-"""Listings of buckets, one page a request: what the three kinds of store answer, and that no page is left out.
+"""Bucket listing, one page a request: what the three kinds of store answer, and that no page is left out.
 
 In the terms of their own interfaces, since fsspec's ``find`` holds a whole listing in memory. Which pages are asked
-for, and what errors mean, is decided in `cloud`.
+for, and what errors mean, is decided in `bucket.backend`.
 """
 
 from __future__ import annotations

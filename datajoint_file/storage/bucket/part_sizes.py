@@ -1,6 +1,6 @@
-"""How objects are cut for S3: few enough parts, and no more of them in memory than was granted.
+"""Part sizes of multipart uploads: few enough parts, and no more of them in memory than was granted.
 
-Sending them is done in `multipart`.
+Sending them is done in `s3_multipart`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Uploads to S3: small objects in one request, large ones part by part, each with a checksum that the store compares.
+"""S3 uploads, single or multipart, each part with a checksum that the store compares.
 
-Several parts are under way while the next is read. Which objects there are, and what the errors mean, is for `cloud`.
+Several parts are under way while the next is read. Which objects there are, and what errors mean, is for `bucket.backend`.
 """
 
 from __future__ import annotations

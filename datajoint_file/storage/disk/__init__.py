@@ -1,1 +1,1 @@
-"""The store on a POSIX file system."""
+"""File system store: POSIX disks, NFS, SMB."""

@@ -1,4 +1,4 @@
-"""A project on a POSIX file system: local disk, NFS, SMB.
+"""File system backend: a project on a local disk, NFS, SMB.
 
 Published by link, so that a name is either absent or complete; flushed to the disk before it is announced.
 """

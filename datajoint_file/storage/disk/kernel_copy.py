@@ -1,6 +1,6 @@
-"""Copying a file in the kernel while what has been written is read back, in order, by whoever hashes it.
+"""Kernel copy of files, read back in order by whoever hashes it.
 
-Where the file system can share blocks between files (reflink), none is copied. What the file becomes is for `local`.
+Where the file system can share blocks between files (reflink), none is copied. What it becomes is for `disk.backend`.
 """
 
 from __future__ import annotations

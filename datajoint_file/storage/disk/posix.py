@@ -1,6 +1,6 @@
-"""What a POSIX file system does for a store, a step at a time: write, flush, publish; and what its errors mean.
+"""POSIX file operations of a store, a step at a time: write, flush, publish; and what its errors mean.
 
-Which object is concerned, and in which order the steps are taken, is decided in `local`.
+Which object is concerned, and in which order the steps are taken, is decided in `disk.backend`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""How files of a disk become objects: written under another name, flushed, linked to their own; one or many at a time.
+"""Atomic publication of objects: written under another name, flushed, linked to their own; one or many at a time.
 
 Many are flushed together: by one call where the system has one, else the first flush makes the file system commit its
 journal, and the others find little left to do. Paths are text here: a hundred thousand files are stored in one go.
-Which file has which key, and how files are read, is decided in `local`.
+Which file has which key, and how files are read, is decided in `disk.backend`.
 """
 
 from __future__ import annotations

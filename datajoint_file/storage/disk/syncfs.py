@@ -1,4 +1,4 @@
-"""Flush many files with one call, where Linux can: `syncfs` in place of an ``fsync`` for each file and directory.
+"""Group flush by `syncfs`, in place of an ``fsync`` for each file and directory, where Linux can.
 
 Which files, and what must be on the disk before what, is decided by who writes them.
 

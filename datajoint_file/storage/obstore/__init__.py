@@ -1,1 +1,1 @@
-"""Stores in buckets, through obstore, which is written in Rust."""
+"""Bucket stores through obstore, which is written in Rust."""

@@ -1,6 +1,6 @@
-"""Objects of a bucket moved by obstore, which is written in Rust: several times the speed for the same processor.
+"""Bucket backend through obstore: several times the speed for the same processor.
 
-What obstore cannot do is left to fsspec, in `cloud`: everything in a forked child, in which it hangs; streams of
+What obstore cannot do is left to `bucket.backend` and fsspec: all in a forked child, in which it hangs; streams of
 unknown length, whose parts must be able to grow; listing, which fails at other programs' names; deleting, for which
 it asks for batches; unfinished uploads.
 """

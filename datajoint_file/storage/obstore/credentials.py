@@ -1,7 +1,7 @@
-"""How obstore reaches a bucket: address, credentials, patience, as the fsspec filesystem of the same settings has them.
+"""Credentials and options of obstore: the address, identity and patience that fsspec has of the same settings.
 
 One place says where credentials come from: profiles, single sign-on, metadata services and renewal are the vendors'
-own business, in the libraries below fsspec, for both engines. Which engine is used is decided in `engines`.
+own business, in the libraries below fsspec, for both engines. Which engine is used is decided in `selection`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Parts of a large object on their way from the thread that reads them to the event loop that sends them.
+"""Part stream of a large upload, from the thread that reads to the event loop that sends.
 
 What the parts are of, and what errors mean, is for `objectstore`.
 """

@@ -1,4 +1,4 @@
-"""Which engine moves the bytes of a bucket: obstore where it can do what the settings ask for, fsspec everywhere else.
+"""Engine selection: obstore where it can do what the settings ask for, fsspec everywhere else.
 
 How obstore is told what to do is in `connecting`.
 """

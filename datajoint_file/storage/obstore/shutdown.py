@@ -1,4 +1,4 @@
-"""The end of a process that has used obstore: its threads let go of Python's objects before the interpreter ends.
+"""Shutdown of obstore: its threads let go of Python's objects before the interpreter ends.
 
 A thread of Rust that asks for the interpreter's lock while that is being taken down is ended by it, which Rust answers
 by aborting the process: all is done by then, but the exit status says otherwise.

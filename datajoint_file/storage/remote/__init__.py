@@ -1,1 +1,1 @@
-"""Stores reached through fsspec, whatever the protocol."""
+"""Remote stores through fsspec, whatever the protocol."""

@@ -1,7 +1,7 @@
-"""What all stores that are reached through fsspec do alike: reading, looking, deleting.
+"""Remote backend base: reading, looking, deleting through fsspec.
 
-How an object comes into being, and how objects are listed, differs: `cloud` does it for buckets, `filesystem` for
-directories. Errors of the many clients are translated in `foreign`.
+How objects come into being and are listed differs: see `bucket.backend`, and `remote.filesystem` for directories.
+Errors of the many clients are translated in `client_errors`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Errors of fsspec and the clients below it, in this package's words.
+"""Client errors of fsspec and the libraries below it, translated into this package's words.
 
 By name, status and code rather than by class, since the clients (botocore, gcsfs, azure) need not be installed.
 """

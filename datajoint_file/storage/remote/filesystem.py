@@ -1,4 +1,4 @@
-"""A project below a directory of any other fsspec filesystem: sftp, smb, webhdfs, memory.
+"""Remote file system backend: sftp, smb, webhdfs, memory, or any other fsspec filesystem.
 
 Such filesystems show a file as soon as its first byte is written. So it is written under another name, and moved to
 its own when it is complete. Reading and looking is done in `remote`.

@@ -1,4 +1,4 @@
-"""Filesystems and forks: what a parent process has opened, its children leave alone.
+"""Fork safety of filesystems: what a parent process has opened, its children leave alone.
 
 A child inherits the sockets, and the list of those the parent's event loop waits for, but not the thread it runs in.
 Closing anything of that in the child, as finalizers do when it exits, waits for the missing thread (adlfs), or takes

@@ -1,4 +1,4 @@
-"""Reading an object as a file: which bytes to ask the store for, and which of them to keep.
+"""Read-ahead file: which bytes to ask the store for, and which of them to keep.
 
 It knows neither stores nor errors: bytes come from a function that reads a range.
 """

@@ -1,6 +1,6 @@
 """Requests to fsspec's asynchronous filesystems: made in their thread, waited for in the caller's.
 
-What is asked for, and what the errors mean, is for `cloud`, `multipart` and `paging`.
+What is asked for, and what the errors mean, is for `bucket.backend`, `s3_multipart` and `listing`.
 """
 
 from __future__ import annotations
