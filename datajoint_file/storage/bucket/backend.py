@@ -1,7 +1,7 @@
 """Bucket backend through fsspec: a project in S3, Google Cloud Storage or Azure.
 
-Small objects take one request, large ones go part by part and appear when the last is there: to S3 as `s3_multipart`
-does it, to the others as `streamed` does. Opening is done in `remote`; how the kinds of store list is in `listing`.
+Small objects take one request, large ones go part by part and appear when the last one is there: to S3 as in
+`s3_multipart`, to the others as in `fsspec_upload`. Opening is done in `remote`, listing in `listing`.
 """
 
 from __future__ import annotations
