@@ -101,3 +101,38 @@ class _WorkQueue:
     def _next(self) -> Callable[[], object] | None:
         with self._lock:
             return None if self._stop.is_set() else next(self._waiting, None)
+
+
+def run_beside(
+    work: Callable[[], object], stop: threading.Event, care: Callable[[], object], tick_seconds: float
+) -> None:
+    """Do *work* in a thread and wait for it, calling *care* every so often. Context variables are the caller's.
+
+    What interrupts the waiting sets *stop*, waits until the work has noticed, and goes on.
+
+    Raises
+    ------
+    BaseException
+        What the work has raised.
+    """
+    errors: list[BaseException] = []
+    done, context = threading.Event(), contextvars.copy_context()  # an Event, as in `_WorkQueue.start`
+
+    def run() -> None:
+        try:
+            context.run(work)
+        except BaseException as error:  # noqa: BLE001 - raised again by the caller
+            errors.append(error)
+        finally:
+            done.set()
+
+    threading.Thread(target=run, name="datajoint-file upload", daemon=True).start()
+    try:
+        while not done.wait(tick_seconds):
+            care()
+    except BaseException:
+        stop.set()
+        done.wait()
+        raise
+    if errors:
+        raise errors[0]

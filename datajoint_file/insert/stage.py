@@ -13,7 +13,6 @@ from datajoint_file.concurrency.executors import check_executor
 from datajoint_file.errors import UnsupportedValueError, brief
 from datajoint_file.hooks.codec import file_attributes
 from datajoint_file.hooks.rows import Row
-from datajoint_file.insert.bulk_stage import stage_all
 from datajoint_file.insert.staged import Staged
 from datajoint_file.insert.statement import Statement
 
@@ -107,21 +106,29 @@ def stage(
     _check_workers(workers)
     if executor is not None:
         check_executor(executor)
-    if not isinstance(key, Mapping):
-        keys, sources = _pairs(key, source)
-        return stage_all(table, attribute, keys, sources, workers=workers, executor=executor)
-    if executor is not None:
-        return stage_all(table, attribute, [key], [source], workers=workers, executor=executor)[0]
-    return _stage_one(table, key, attribute, source)
+    if isinstance(key, Mapping):
+        return _stage_all(table, attribute, [(key, source)], workers, executor)[0]
+    return _stage_all(table, attribute, _pairs(key, source), workers, executor)
 
 
-def _stage_one(table: Any, key: Mapping[str, Any], attribute: str, source: Any) -> Staged:
-    if isinstance(source, Staged) or source is None:
-        raise UnsupportedValueError(f"{'nothing' if source is None else 'what is staged already'} cannot be staged")
-    values = {name: key[name] for name in table.primary_key if name in key}
+def _stage_all(
+    table: Any,
+    attribute: str,
+    pairs: Sequence[tuple[Mapping[str, Any], Any]],
+    workers: int | None,
+    executor: Executor | None,
+) -> list[Staged]:
+    rows = [_row(table, attribute, index, *pair) for index, pair in enumerate(pairs)]
     statement = Statement(table, (attribute,))
     with statement.streams_put_back():
-        return statement.stage(Row(0, {**values, attribute: source}), attribute)
+        return statement.stage(rows, workers=workers, executor=executor) if rows else []
+
+
+def _row(table: Any, attribute: str, index: int, key: Mapping[str, Any], value: Any) -> Row:
+    if value is None or isinstance(value, Staged):
+        what = "nothing" if value is None else "what is staged already"
+        raise UnsupportedValueError(f"row {index}: {what} cannot be staged; nothing was stored")
+    return Row(index, {**{name: key[name] for name in table.primary_key if name in key}, attribute: value})
 
 
 def _check_attribute(table: Any, attribute: str) -> None:
@@ -137,8 +144,8 @@ def _check_workers(workers: object) -> None:
         raise ValueError(f"workers = {brief(workers)}: give the number of files to send at a time, 1 or more")
 
 
-def _pairs(keys: Any, sources: Any) -> tuple[list[Mapping[str, Any]], list[Any]]:
-    """Return keys and sources as lists of one length."""
+def _pairs(keys: Any, sources: Any) -> list[tuple[Mapping[str, Any], Any]]:
+    """Return each key with its source."""
     if isinstance(sources, str | bytes | Mapping) or hasattr(sources, "read") or not hasattr(sources, "__iter__"):
         raise UnsupportedValueError(f"source = {brief(sources)}: for many keys give as many sources, in a list")
     listed_keys, listed_sources = list(keys), list(sources)
@@ -147,4 +154,4 @@ def _pairs(keys: Any, sources: Any) -> tuple[list[Mapping[str, Any]], list[Any]]
     for index, key in enumerate(listed_keys):
         if not isinstance(key, Mapping):
             raise UnsupportedValueError(f"key {index} is {brief(key)}: give the primary key of a row as a dictionary")
-    return listed_keys, listed_sources
+    return list(zip(listed_keys, listed_sources, strict=True))

@@ -1,4 +1,4 @@
-"""Insert plan of one INSERT or UPDATE: its values checked, its files stored, its intents claimed.
+"""Insert plan of one INSERT or UPDATE, and of `stage`: values checked, files stored, intents claimed.
 
 It sends no row: that remains DataJoint's own insert, which `table_hooks` calls.
 """
@@ -6,13 +6,15 @@ It sends no row: that remains DataJoint's own insert, which `table_hooks` calls.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from datajoint.errors import LostConnectionError
 
-from datajoint_file.errors import UnsupportedValueError
+from datajoint_file.concurrency.executors import runs_here
+from datajoint_file.errors import DataJointFileError, UnsupportedValueError
 from datajoint_file.hooks.codec import Ingested
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.hooks.declare import refuse_partition
@@ -20,19 +22,22 @@ from datajoint_file.hooks.names import table_name
 from datajoint_file.hooks.rows import Row
 from datajoint_file.hooks.table_keys import TableKeys
 from datajoint_file.insert.staged import Staged
-from datajoint_file.insert.upload_jobs import Slot, located
-from datajoint_file.insert.upload_thread import store_all
+from datajoint_file.insert.uploads import UploadFailed, Uploads, store_all
 from datajoint_file.journal.commit_outcome import claims_of
 from datajoint_file.journal.journal import Entries, Journal
 from datajoint_file.journal.schema_registry import register
 from datajoint_file.model.key_values import is_missing
+from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import Cell, key_digest
-from datajoint_file.pipeline.pipeline import Pipeline, Upload
+from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.transfer.sources import Source, as_source
+
+Slot = tuple[int, str]
+"""A value of a statement: the row's index and the attribute."""
 
 
 class Statement:
-    """One INSERT or UPDATE of a table with ``file`` attributes.
+    """One INSERT or UPDATE of a table with ``file`` attributes, or files that are staged for one.
 
     Parameters
     ----------
@@ -47,47 +52,55 @@ class Statement:
         self.attributes = attributes
         self.name = table_name(table)
         self.keys = TableKeys(table, self.name)
-        self._sources: list[Source] = []
+        self._sources: dict[Slot, tuple[Source, Cell]] = {}
+        self._staged: dict[Slot, Staged] = {}
         self._entries: Entries | None = None
 
     @cached_property
-    def journal(self) -> Journal:
-        """The intents of the table's schema."""
-        return Journal(self.table.connection, self.table.database)
+    def pipeline(self) -> Pipeline:
+        """The connection's pipeline, whose partition pattern suits this table."""
+        pipeline = pipeline_of(self.table.connection, self.table.database)
+        pattern = pipeline.settings.object_storage.partition_pattern
+        outside = pattern.placeholders.intersection(self.table.heading.secondary_attributes)
+        refuse_partition(outside, pattern.text, f"{self.name}.{self.attributes[0]}")
+        return pipeline
 
-    def store(self, rows: list[Row]) -> dict[Slot, Ingested]:
+    def store(
+        self, rows: list[Row], *, workers: int | None = None, executor: Executor | None = None
+    ) -> dict[Slot, Ingested]:
         """Check all values of *rows*, then store them. Returns what stands in their place, by row and attribute.
 
         Their intents stay until `claim` deletes them, in the transaction that inserts the rows.
-        """
-        slots = [(row, name) for row in rows for name in self.attributes if self.has_value(row, name)]
-        staged = {(row.index, name): self._staged(row, name) for row, name in slots if _is_staged(row, name)}
-        sources = {
-            (row.index, name): self._recognised(row, name, len(rows))
-            for row, name in slots
-            if not _is_staged(row, name)
-        }
-        if not slots:
-            return {}
-        self._sources = [source for source, _ in sources.values()]
-        _refuse_shared_streams(sources)
-        pipeline = self._pipeline()
-        prefixes = self._checked(pipeline, sources, len(rows))
-        self._register(pipeline, rows)
-        try:
-            entries, uploads = self._begun(pipeline, sources, prefixes, len(rows))
-        except LostConnectionError:  # while nobody used it; keys are new, for nobody knows what the server has done
-            entries, uploads = self._begun(pipeline, sources, prefixes, len(rows))
-        self._entries = entries
-        stored = store_all(self.table, pipeline, entries, uploads, len(rows)) if uploads else {}
-        return {slot: Ingested(metadata) for slot, metadata in {**stored, **self._added(staged)}.items()}
 
-    def stage(self, row: Row, attribute: str) -> Staged:
-        """Store one file, and leave its intent to whoever inserts the row."""
-        metadata = self.store([row])[row.index, attribute].metadata
-        digest = key_digest(self.keys.of(row))
-        write = self._entries.write_of(metadata.path) if self._entries else None
-        return Staged(metadata, self.name, attribute, digest, write)
+        Parameters
+        ----------
+        rows : list of Row
+            The rows.
+        workers : int or None
+            Files to send at a time.
+        executor : concurrent.futures.Executor or None
+            Whose workers send them, in place of threads.
+        """
+        prefixes = self._checked(rows, executor)
+        if not prefixes and not self._staged:
+            return {}
+        with self._located(self.cell(rows[0], self.attributes[0]), rows[0].index, len(rows)):
+            register(self.pipeline, self.table.connection, self.table.database)
+        stored = self._stored(prefixes, len(rows), workers, executor)
+        for slot, value in self._staged.items():
+            stored[slot] = value.metadata
+            if value.write is not None and self._entries is not None:
+                self._entries.add(value.write, value.metadata, self.table.table_name, value.key_digest)
+        return {slot: Ingested(metadata) for slot, metadata in stored.items()}
+
+    def stage(self, rows: list[Row], *, workers: int | None = None, executor: Executor | None = None) -> list[Staged]:
+        """Store the files of *rows*, and leave their intents to whoever inserts the rows."""
+        stored = self.store(rows, workers=workers, executor=executor)
+        entries = cast("Entries", self._entries)
+        return [
+            Staged(ingested.metadata, self.name, name, entry.intent.key_digest, entries.write_of(entry))
+            for ((_, name), ingested), entry in zip(stored.items(), entries.all, strict=True)
+        ]
 
     def claim(self, *, is_own: bool) -> None:
         """Delete the intents, in the transaction that is open: it inserts the rows next.
@@ -117,19 +130,37 @@ class Statement:
         try:
             yield
         except BaseException:
-            for source in self._sources:
+            for source, _ in self._sources.values():
                 with suppress(Exception):  # the failure it is put back for matters more
                     source.rewind()
             raise
 
-    def has_value(self, row: Row, name: str) -> bool:
-        """Tell whether *row* gives a file for the attribute *name*; refuse a row that must and does not.
+    def cell(self, row: Row, name: str) -> Cell:
+        """Return where the value of *row* for the attribute *name* belongs."""
+        schema, _, table = self.name.partition(".")
+        return Cell(schema, table, name, self.keys.of(row))
 
-        Raises
-        ------
-        UnsupportedValueError
-            If the attribute is not nullable and there is no value.
-        """
+    def _checked(self, rows: list[Row], executor: Executor | None) -> dict[Slot, str]:
+        """Check each value; return what the key of each file to store will begin with. Nothing is read or stored."""
+        prefixes: dict[Slot, str] = {}
+        streams: dict[int, Cell] = {}
+        for row in rows:
+            for name in self.attributes:
+                if self._has_value(row, name):
+                    slot, cell, value = (row.index, name), self.cell(row, name), row.values[name]
+                    with self._located(cell, row.index, len(rows)):
+                        if isinstance(value, Staged):
+                            value.check(self.pipeline.project, self.name, name, key_digest(cell.key))
+                            self._staged[slot] = value
+                        else:
+                            source = as_source(value)
+                            self._sources[slot] = (source, cell)
+                            _check_stream(source, cell, streams, executor)
+                            prefixes[slot] = self.pipeline.check(source, cell)
+        return prefixes
+
+    def _has_value(self, row: Row, name: str) -> bool:
+        """Tell whether *row* gives a file for the attribute *name*; refuse a row that must and does not."""
         if not is_missing(row.values.get(name)):
             return True
         if not self.table.heading[name].nullable:
@@ -140,78 +171,65 @@ class Statement:
             )
         return False
 
-    def cell(self, row: Row, name: str) -> Cell:
-        """Return where the value of *row* for the attribute *name* belongs."""
-        schema, _, table = self.name.partition(".")
-        return Cell(schema, table, name, self.keys.of(row))
+    def _stored(
+        self, prefixes: dict[Slot, str], row_count: int, workers: int | None, executor: Executor | None
+    ) -> dict[Slot, FileMetadata]:
+        """Plan the uploads, note them down, store them."""
+        try:
+            uploads = self._begun(prefixes, row_count)
+        except LostConnectionError:  # while nobody used it; keys are new, for nobody knows what the server has done
+            uploads = self._begun(prefixes, row_count)
+        try:
+            if prefixes:
+                store_all(uploads, self.table.connection, self.name, workers, executor)
+        except UploadFailed as failure:
+            error = cast("DataJointFileError", failure.__cause__)
+            index = uploads.entries.all.index(failure.entry)
+            slot, stored = list(prefixes)[index], sum(entry.metadata is not None for entry in uploads.entries.all)
+            others = "1 other file is" if stored == 1 else f"{stored} other files are"
+            left = f"; {others} stored: a retry does not send that again" if stored else ""
+            raise _about(error, self._sources[slot][1], slot[0], row_count, left) from error
+        return {
+            slot: cast("FileMetadata", entry.metadata)
+            for slot, entry in zip(prefixes, uploads.entries.all, strict=True)
+        }
 
-    def _recognised(self, row: Row, name: str, row_count: int) -> tuple[Source, Cell]:
-        cell = self.cell(row, name)
-        with located(cell, row.index, row_count):
-            return as_source(row.values[name]), cell
+    def _begun(self, prefixes: dict[Slot, str], row_count: int) -> Uploads:
+        planned = []
+        for slot, prefix in prefixes.items():
+            source, cell = self._sources[slot]
+            with self._located(cell, slot[0], row_count):
+                planned.append(self.pipeline.plan(source, cell, prefix))
+        journal = Journal(self.table.connection, self.table.database)
+        self._entries = journal.begin(self.table.table_name, planned)
+        return Uploads(self.pipeline, self._entries, list(zip(self._entries.all, planned, strict=True)))
 
-    def _staged(self, row: Row, name: str) -> Staged:
-        value: Staged = row.values[name]
-        cell = self.cell(row, name)
-        with located(cell, row.index, 1):
-            value.check(self._pipeline().project, self.name, name, key_digest(cell.key))
-        return value
-
-    def _added(self, staged: dict[Slot, Staged]) -> dict[Slot, Any]:
-        """Include what was staged before among the files of this statement."""
-        for value in staged.values():
-            if value.write is not None and self._entries is not None:
-                self._entries.add(value.write, value.metadata, self.table.table_name, value.attribute, value.key_digest)
-        return {slot: value.metadata for slot, value in staged.items()}
-
-    def _pipeline(self) -> Pipeline:
-        """Return the connection's pipeline, having checked that its partition pattern suits this table."""
-        pipeline = pipeline_of(self.table.connection, self.table.database)
-        pattern = pipeline.settings.object_storage.partition_pattern
-        outside = pattern.placeholders.intersection(self.table.heading.secondary_attributes)
-        refuse_partition(outside, pattern.text, f"{self.name}.{self.attributes[0]}")
-        return pipeline
-
-    def _register(self, pipeline: Pipeline, rows: list[Row]) -> None:
-        """Let the store know who refers to its objects. It is the first that is asked of the store."""
-        with located(self.cell(rows[0], self.attributes[0]), rows[0].index, len(rows)):
-            register(pipeline, self.table.connection, self.table.database)
-
-    def _checked(self, pipeline: Pipeline, sources: dict[Slot, tuple[Source, Cell]], row_count: int) -> dict[Slot, str]:
-        """Return what the key of each file will begin with."""
-        prefixes = {}
-        for slot, (source, cell) in sources.items():
-            with located(cell, slot[0], row_count):
-                prefixes[slot] = pipeline.check(source, cell)
-        return prefixes
-
-    def _begun(
-        self,
-        pipeline: Pipeline,
-        sources: dict[Slot, tuple[Source, Cell]],
-        prefixes: dict[Slot, str],
-        row_count: int,
-    ) -> tuple[Entries, dict[Slot, Upload]]:
-        """Plan the uploads and note them down."""
-        uploads = {}
-        for slot, (source, cell) in sources.items():
-            with located(cell, slot[0], row_count):
-                uploads[slot] = pipeline.plan(source, cell, prefixes[slot])
-        return self.journal.begin(self.table.table_name, list(uploads.values())), uploads
+    @contextmanager
+    def _located(self, cell: Cell, index: int, row_count: int) -> Iterator[None]:
+        """Say of an error whose value it concerns."""
+        try:
+            yield
+        except DataJointFileError as error:
+            raise _about(error, cell, index, row_count) from error
 
 
-def _is_staged(row: Row, name: str) -> bool:
-    return isinstance(row.values[name], Staged)
+def _check_stream(source: Source, cell: Cell, streams: dict[int, Cell], executor: Executor | None) -> None:
+    """Refuse one stream for two values, each of which would get a part of its bytes; and one that cannot be sent."""
+    if source.stream is None:
+        return
+    other = streams.setdefault(id(source.stream), cell)
+    if other is not cell:
+        raise UnsupportedValueError(
+            f"the same stream is given for {other}, and can be read only once; nothing was stored. "
+            "Give each value a stream of its own, or the path"
+        )
+    if executor is not None and not runs_here(executor):
+        raise UnsupportedValueError(
+            "a stream cannot be sent to a worker in another process; give a path that the worker can read, or "
+            "(name, bytes)"
+        )
 
 
-def _refuse_shared_streams(sources: dict[Slot, tuple[Source, Cell]]) -> None:
-    """Refuse one stream for two values: each would get a part of its bytes."""
-    cells: dict[int, Cell] = {}
-    for source, cell in sources.values():
-        if source.stream is not None:
-            other = cells.setdefault(id(source.stream), cell)
-            if other is not cell:
-                raise UnsupportedValueError(
-                    f"{cell}: the same stream is given for {other}, and can be read only once; nothing was stored. "
-                    "Give each value a stream of its own, or the path"
-                )
+def _about(error: DataJointFileError, cell: Cell, index: int, row_count: int, left: str = "") -> DataJointFileError:
+    where = f"{cell}, row {index}" if row_count > 1 else str(cell)
+    return error.within(f"{where}: no row was written{left}")

@@ -37,8 +37,7 @@ from datajoint_file.hooks.declare import has_file_attributes
 from datajoint_file.hooks.patching import original_of
 from datajoint_file.hooks.rows import Row, as_records, check_fields, read_rows
 from datajoint_file.insert.staged import Staged
-from datajoint_file.insert.statement import Statement
-from datajoint_file.insert.upload_jobs import Slot
+from datajoint_file.insert.statement import Slot, Statement
 from datajoint_file.journal.commit_outcome import claims_of
 from datajoint_file.journal.connection_loss import is_lost, sever
 from datajoint_file.journal.journal import Journal

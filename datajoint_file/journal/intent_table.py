@@ -12,11 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from datajoint_file.journal.second_connection import Rows, SideConnection
 
 TABLE = "~file_intent"
+
+_Item = TypeVar("_Item")
 
 COLUMNS = ("write_id", "path", "table_name", "attribute", "key_digest", "size", "state", "metadata", "holder")
 
@@ -333,7 +335,7 @@ class _NotOurs(Exception):
     """The intent that was to be used has been given up meanwhile."""
 
 
-def batches(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
-    """Give *numbers* in parts that one statement can take."""
-    for start in range(0, len(numbers), MAX_ROWS):
-        yield numbers[start : start + MAX_ROWS]
+def batches(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
+    """Give *items* in parts that one statement can take."""
+    for start in range(0, len(items), MAX_ROWS):
+        yield items[start : start + MAX_ROWS]

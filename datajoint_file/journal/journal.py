@@ -14,18 +14,17 @@ import itertools
 import json
 import os
 import secrets
-import threading
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from datajoint.errors import AccessError, LostConnectionError, MissingTableError
 
 from datajoint_file.errors import DataJointFileError, JournalWarning, LeaseLostError
 from datajoint_file.hooks.attached import Attached
-from datajoint_file.journal.intent_table import BEGUN, MAX_ROWS, STORED, Intent, Intents, batches
+from datajoint_file.journal.intent_table import BEGUN, STORED, Intent, Intents, batches
 from datajoint_file.journal.second_connection import Rows, side_of
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import is_made_for, key_digest
@@ -113,11 +112,10 @@ class Journal:
 
         One round trip for 5,000 files. Where the table cannot be made or used, a `JournalWarning` says what is lost.
         """
-        entries = Entries(self, f"{self.owner.name()}-{next(self.owner.counter)}")
-        for start in range(0, len(uploads), MAX_ROWS):
-            some = uploads[start : start + MAX_ROWS]
-            if not self._try(lambda some=some: entries.begin(table_name, some)):  # type: ignore[misc]
-                entries.go_without(table_name, uploads[start:])
+        holder = f"{self.owner.name()}-{next(self.owner.counter)}"
+        entries = Entries(self, holder, [Entry(_intent_of(upload, table_name), 0, holder) for upload in uploads])
+        for some in batches(entries.all):
+            if not self._try(lambda some=some: entries.begin(some)):  # type: ignore[misc]
                 break
         return entries
 
@@ -145,6 +143,34 @@ class Journal:
         return True
 
 
+@dataclass(eq=False, slots=True)
+class Entry:
+    """One file of a statement: its intent, and how far it has come.
+
+    Parameters
+    ----------
+    intent : Intent
+        As the database has it, or would if there were a journal.
+    number : int
+        The intent's number; 0 if there is none.
+    holder : str
+        Who may claim it.
+    metadata : FileMetadata or None
+        What the row is to record, once the object is complete.
+    is_told : bool
+        Whether the intent says that the object is complete. What is not is not claimed.
+    is_claimed : bool
+        Whether the intent was deleted in the user's transaction.
+    """
+
+    intent: Intent
+    number: int
+    holder: str
+    metadata: FileMetadata | None = None
+    is_told: bool = False
+    is_claimed: bool = False
+
+
 class Entries:
     """The intents of one statement.
 
@@ -154,31 +180,23 @@ class Entries:
         Where they are.
     holder : str
         A name that no other statement has.
+    all : list of Entry
+        One for each upload, in their order; what is added follows.
     """
 
-    def __init__(self, journal: Journal, holder: str) -> None:
-        self.holder = holder
+    def __init__(self, journal: Journal, holder: str, all: list[Entry]) -> None:  # noqa: A002
+        self.all = all
+        self._holder = holder
         self._journal = journal
         self._intents = journal.intents
-        self._noted: dict[str, tuple[int, Intent]] = {}
-        self._stored: dict[tuple[str, str], list[Stored]] = {}
-        self._finished: dict[str, FileMetadata] = {}
-        self._lock = threading.Lock()
-        self._ready: dict[str, tuple[Write, Intent]] = {}
-        self._claims: set[int] = set()
+        self._left: dict[tuple[str, str], list[Stored]] = {}
 
-    def begin(self, table_name: str, uploads: Sequence[Upload]) -> None:
-        """Insert the intents of *uploads*, and learn what was stored for their places before."""
-        intents = [_intent_of(upload, table_name) for upload in uploads]
-        numbers, stored = self._intents.begin(intents, self.holder, LEASE_SECONDS)
-        for number, intent in zip(numbers, intents, strict=True):
-            self._noted[intent.path] = (number, intent)
+    def begin(self, some: Sequence[Entry]) -> None:
+        """Insert the intents of *some*, and learn what was stored for their cells before."""
+        numbers, stored = self._intents.begin([entry.intent for entry in some], self._holder, LEASE_SECONDS)
+        for number, entry in zip(numbers, some, strict=True):
+            entry.number = number
         self._remember(stored)
-
-    def go_without(self, table_name: str, uploads: Sequence[Upload]) -> None:
-        """Let *uploads* go on without intents."""
-        for upload in uploads:
-            self._noted[upload.key] = (0, _intent_of(upload, table_name))
 
     def _remember(self, stored: Rows) -> None:
         for number, attribute, digest, write_id, metadata in stored:
@@ -188,68 +206,52 @@ class Entries:
                 continue  # not written by us, or by a newer version: nothing to build on
             if not is_made_for(described.path, described.project, digest, write_id):
                 continue
-            self._stored.setdefault((attribute, digest), []).append(Stored(int(number), write_id, described))
+            self._left.setdefault((attribute, digest), []).append(Stored(int(number), write_id, described))
 
-    def adopt(self, upload: Upload, accept: Callable[[FileMetadata], FileMetadata | None]) -> FileMetadata | None:
-        """Take over an object that an earlier insert left for the same place, if *accept* finds it to be the same file.
+    def adopt(self, entry: Entry, accept: Callable[[FileMetadata], FileMetadata | None]) -> bool:
+        """Take over an object that an earlier insert left for the same cell, if *accept* finds it to be the same file.
 
         Parameters
         ----------
-        upload : Upload
+        entry : Entry
             What would have to be sent otherwise.
         accept : callable
             Given what is stored; returns what the row is to record, or None.
         """
-        if not self._stored:
-            return None
-        cell = (upload.cell.attribute, key_digest(upload.cell.key))
-        for stored in self._stored.pop(cell, ()):
+        for stored in self._left.pop((entry.intent.attribute, entry.intent.key_digest), ()) if self._left else ():
             metadata = accept(stored.metadata)
-            if metadata is not None and self._take_over(upload, stored, metadata):
-                self.finished(metadata)
-                return metadata
-        return None
+            if metadata is not None and self._take_over(entry, stored, metadata):
+                entry.metadata = metadata
+                return True
+        return False
 
-    def _take_over(self, upload: Upload, stored: Stored, metadata: FileMetadata) -> bool:
-        """Let the intent of *upload*, of which nothing has been stored, be about the object that is stored."""
-        number, intent = self._noted[upload.key]
+    def _take_over(self, entry: Entry, stored: Stored, metadata: FileMetadata) -> bool:
+        """Let the intent of *entry*, of which nothing has been stored, be about the object that is stored."""
         row = json.dumps(metadata.to_json())
-        intent = replace(intent, write_id=stored.write_id, path=metadata.path, size=metadata.size, metadata=row)
-        if not self._intents.take_over(stored.number, number, intent, self.holder, LEASE_SECONDS):
+        intent = replace(entry.intent, write_id=stored.write_id, path=metadata.path, size=metadata.size, metadata=row)
+        if not self._intents.take_over(stored.number, entry.number, intent, entry.holder, LEASE_SECONDS):
             return False
-        del self._noted[upload.key]
-        self._noted[intent.path] = (number, intent)
+        entry.intent = intent
         return True
 
-    def finished(self, metadata: FileMetadata) -> None:
-        """Take note that an object is complete. From any thread; sent to the database by `flush`."""
-        with self._lock:
-            self._finished[metadata.path] = metadata
-
     def flush(self) -> None:
-        """Tell the database what is complete, so that it can be adopted should this process die."""
-        with self._lock:
-            finished = dict(self._finished)
-        rows = {path: json.dumps(metadata.to_json()) for path, metadata in finished.items()}
-        numbered = {number: row for path, row in rows.items() if (number := self._noted[path][0])}
-        for numbers in batches(list(numbered)):
-            self._store({number: numbered[number] for number in numbers})
-        for path, metadata in finished.items():
-            self._add(*self._noted[path], metadata.size, rows[path])
-        with self._lock:  # only now: what could not be told is told the next time
-            for path in finished:
-                del self._finished[path]
+        """Tell the database which objects are complete, so that they can be adopted should this process die.
+
+        What cannot be told is told the next time.
+        """
+        complete = [entry for entry in self.all if entry.metadata is not None and not entry.is_told]
+        for some in batches(complete):
+            rows = [_row_of(entry) for entry in some]
+            self._store({entry.number: row for entry, row in zip(some, rows, strict=True) if entry.number})
+            for entry, row in zip(some, rows, strict=True):
+                entry.intent = _stored_intent(entry, row)
+                entry.is_told = True
 
     def _store(self, rows: dict[int, str]) -> None:
         try:
-            self._intents.store(rows, self.holder, STORED_LEASE_SECONDS)
+            self._intents.store(rows, self._holder, STORED_LEASE_SECONDS)
         except LostConnectionError:  # saying it twice does no harm
-            self._intents.store(rows, self.holder, STORED_LEASE_SECONDS)
-
-    def _add(self, number: int, intent: Intent, size: int, row: str) -> None:
-        write_id, path, table, attribute = intent.write_id, intent.path, intent.table_name, intent.attribute
-        write = Write(self._intents.schema, number, write_id, self.holder, table, attribute, path)
-        self._ready[path] = (write, Intent(write_id, path, table, attribute, intent.key_digest, size, STORED, row))
+            self._intents.store(rows, self._holder, STORED_LEASE_SECONDS)
 
     def try_to_flush(self) -> None:
         """Flush, if the database can be reached: for a retry. It is called when something has failed already."""
@@ -257,20 +259,22 @@ class Entries:
             self.flush()
 
     def renew(self) -> None:
-        """Keep the leases of all that is not complete, or not yet claimed."""
-        numbers = [number for number, _ in list(self._noted.values()) if number]
-        self._intents.renew(numbers, self.holder, LEASE_SECONDS)
+        """Keep the leases of all that is not yet claimed."""
+        numbers = [entry.number for entry in self.all if entry.number and entry.holder == self._holder]
+        self._intents.renew(numbers, self._holder, LEASE_SECONDS)
 
-    def add(self, write: Write, metadata: FileMetadata, table_name: str, attribute: str, digest: str) -> None:
+    def add(self, write: Write, metadata: FileMetadata, table_name: str, digest: str) -> None:
         """Include an object that was staged before this statement."""
-        size, row = metadata.size, json.dumps(metadata.to_json())
-        stored = Intent(write.write_id, metadata.path, table_name, attribute, digest, size, STORED, row)
-        self._ready[metadata.path] = (write, stored)
+        intent = Intent(write.write_id, metadata.path, table_name, write.attribute, digest, None)
+        entry = Entry(intent, write.number, write.holder, metadata=metadata, is_told=True)
+        entry.intent = _stored_intent(entry, _row_of(entry))
+        self.all.append(entry)
 
-    def write_of(self, path: str) -> Write | None:
-        """Return how the intent of the object *path* is found; None if there is none."""
-        write, _ = self._ready.get(path, (None, None))
-        return write
+    def write_of(self, entry: Entry, *, is_known: bool = True) -> Write:
+        """Return what the intent of *entry* is found by; without a number if it is not to tell what became of it."""
+        intent = entry.intent
+        table, number = intent.table_name, entry.number if is_known else 0
+        return Write(self._intents.schema, number, intent.write_id, entry.holder, table, intent.attribute, intent.path)
 
     def claim(self, *, is_own: bool, claimed: Iterable[Write] = ()) -> tuple[Write, ...]:
         """Delete the intents in the transaction that is open, and which inserts their rows next.
@@ -287,17 +291,18 @@ class Entries:
         LeaseLostError
             If not all of them were there and ours: their objects may be gone. No row may be inserted then.
         """
-        writes = {write.number: write for write, _ in self._ready.values() if write.number}
-        unknown = [write for write, _ in self._ready.values() if not write.number]
+        noted = {entry.number: entry for entry in self.all if entry.is_told and entry.number}
         before = {write.number for write in claimed if write.schema == self._intents.schema}
-        for numbers in batches(list(writes)):
-            holders = sorted({writes[number].holder for number in numbers})
+        unseen: set[int] = set()
+        for numbers in batches(list(noted)):
+            holders = sorted({noted[number].holder for number in numbers})
             missing, outside = self._claimed(numbers, holders, before, is_own=is_own)
-            self._claims |= set(numbers) - missing
+            for number in set(numbers) - missing:
+                noted[number].is_claimed = True
             if missing:
-                self._refuse([writes[number].write_id for number in missing], len(writes))
-            unknown += [replace(writes.pop(number), number=0) for number in outside]
-        return (*writes.values(), *unknown)
+                self._refuse([noted[number].intent.write_id for number in missing], len(noted))
+            unseen |= outside
+        return tuple(self.write_of(entry, is_known=entry.number not in unseen) for entry in self.all if entry.is_told)
 
     def _claimed(
         self, numbers: Sequence[int], holders: Sequence[str], before: set[int], *, is_own: bool
@@ -321,8 +326,9 @@ class Entries:
         """Raise if there is no transaction after all: MySQL ends one at a deadlock, and says so only in that error."""
         if self._journal.connection._conn.server_status & _IN_TRANSACTION:
             return
-        back = [intent for write, intent in self._ready.values() if write.number in set(numbers)]
-        sql, args = self._intents.insert_sql(back, self.holder, 0.0)
+        wanted = set(numbers)
+        back = [entry.intent for entry in self.all if entry.number in wanted]
+        sql, args = self._intents.insert_sql(back, self._holder, 0.0)
         self._intents.side.execute(sql, args)
         raise LostConnectionError(
             "The server has rolled the transaction back, as it does at a deadlock: nothing of it was inserted. Begin "
@@ -359,16 +365,16 @@ class Entries:
             What the database says.
         """
         kept = set(kept)
-        entries = [entry for path, entry in self._ready.items() if path not in kept]
-        back = {write.number: intent for write, intent in entries if write.number in self._claims}
-        self._claims -= set(back)
+        back = {entry.number: entry for entry in self.all if entry.is_claimed and entry.intent.path not in kept}
+        for entry in back.values():
+            entry.is_claimed = False
         query = self._journal.connection.query
         for numbers in batches(list(back)):
             sql, args = self._intents.visible_sql(numbers)
             visible = {int(row[0]) for row in query(sql, args, reconnect=False).fetchall()}
-            intents = [back[number] for number in numbers if number not in visible]
+            intents = [back[number].intent for number in numbers if number not in visible]
             if intents:
-                sql, args = self._intents.insert_sql(intents, self.holder, 0.0)
+                sql, args = self._intents.insert_sql(intents, self._holder, 0.0)
                 query(sql, args, reconnect=False)
 
 
@@ -376,6 +382,16 @@ def _intent_of(upload: Upload, table_name: str) -> Intent:
     cell = upload.cell
     digest = key_digest(cell.key)
     return Intent(upload.write_id, upload.key, table_name, cell.attribute, digest, upload.source.size, BEGUN)
+
+
+def _row_of(entry: Entry) -> str:
+    return json.dumps(cast("FileMetadata", entry.metadata).to_json())
+
+
+def _stored_intent(entry: Entry, row: str) -> Intent:
+    """Return the intent of *entry* as the database has it once it knows that the object is complete."""
+    old, size = entry.intent, cast("FileMetadata", entry.metadata).size
+    return Intent(old.write_id, old.path, old.table_name, old.attribute, old.key_digest, size, STORED, row)
 
 
 def _isolation_of(connection: Any) -> str:

@@ -6,7 +6,7 @@ The smart layer over a dumb backend. It knows nothing of DataJoint: places come 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -31,6 +31,7 @@ from datajoint_file.model.names import check_name
 from datajoint_file.model.object_keys import Cell, new_write_id, object_key, prefix_of
 from datajoint_file.storage import StorageBackend, open_backend
 from datajoint_file.storage.backend import CHUNK_SIZE, Reader, UploadGroup
+from datajoint_file.storage.budget import transfers
 from datajoint_file.transfer.atomic_write import Replacement, finish, replacement
 from datajoint_file.transfer.fetch import Write, fetch
 from datajoint_file.transfer.hashing import HashingReader, VerifyingReader, drain, hash_file
@@ -67,6 +68,8 @@ class Upload:
 
 _ANY_WRITE_ID = new_write_id()
 
+_LARGE_AT_ONCE = 4
+
 
 class Pipeline:
     """The storage of one project.
@@ -102,6 +105,14 @@ class Pipeline:
     def workers(self) -> int:
         """How many files to store or fetch at a time."""
         return self.settings.storage.workers or self.backend.capabilities.workers
+
+    def workers_for(self, sizes: Sequence[int]) -> int:
+        """Return how many files of these sizes to send at a time: few large ones, as each has several parts under way.
+
+        They could not all have a share of the memory, and the C library keeps some for each thread that had.
+        """
+        mean = max(1, sum(sizes) // len(sizes))
+        return min(self.workers, max(_LARGE_AT_ONCE, transfers().limit // mean))
 
     def check(self, source: Source, cell: Cell) -> str:
         """Raise if *source* could not be named at *place*. Reads nothing of it.

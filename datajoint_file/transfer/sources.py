@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeGuard, runtime_checkable
@@ -82,6 +82,10 @@ class Source:
         Puts that stream back to where it stood, if it can be.
     can_reread : bool
         Whether the bytes can be read a second time, after `rewind`.
+    carried : int
+        Bytes that travel with it to another process: those that were given in memory.
+    given : object
+        What it was made of. It is all that travels to another process, which has to make the source anew: see `here`.
     """
 
     name: str
@@ -93,6 +97,15 @@ class Source:
     stream: object | None = None
     rewind: Callable[[], None] = lambda: None
     can_reread: bool = True
+    carried: int = 0
+    given: Any = field(default=None, repr=False)
+
+    def __reduce__(self) -> tuple[Callable[[object], Source], tuple[object]]:
+        return _of_another_process, (_absolute(self.given),)
+
+    def here(self) -> Source:
+        """Return the source as this process sees it, having come from another one. Raises as `as_source` does."""
+        return as_source(self.given)
 
 
 @runtime_checkable
@@ -129,6 +142,10 @@ def as_source(value: object) -> Source:
     >>> source.name, source.size
     ('notes.txt', 9)
     """
+    return replace(_recognised(value), given=value)
+
+
+def _recognised(value: object) -> Source:
     if isinstance(value, File):
         return _from_file(value)
     if _is_path(value):
@@ -142,6 +159,20 @@ def as_source(value: object) -> Source:
     if isinstance(value, bytes | bytearray | memoryview):
         raise UnsupportedValueError(f"bytes need a name: give (name, bytes); accepted: {ACCEPTED}")
     raise UnsupportedValueError(f"a value of type {type(value).__name__} is not a file; accepted: {ACCEPTED}")
+
+
+def _of_another_process(given: object) -> Source:
+    def not_yet() -> Any:
+        raise NotImplementedError("a source that has come from another process is asked for `here` first")
+
+    return Source("", not_yet, not_yet, given=given)
+
+
+def _absolute(value: Any) -> Any:
+    """Return *value*, a path in it made absolute: workers have other working directories."""
+    if isinstance(value, File):
+        return replace(value, content=_absolute(value.content))
+    return str(working_directory() / os.fsdecode(value)) if _is_path(value) else value
 
 
 def _is_path(value: object) -> TypeGuard[str | os.PathLike[Any]]:
@@ -194,7 +225,7 @@ def _from_pair(value: tuple[object, ...]) -> Source:
 
 def _from_bytes(content: bytes | bytearray | memoryview) -> Source:
     fixed = bytes(content)
-    return Source("", lambda: nullcontext(io.BytesIO(fixed)), lambda: fixed[:HEAD_SIZE], len(fixed))
+    return Source("", lambda: nullcontext(io.BytesIO(fixed)), lambda: fixed[:HEAD_SIZE], len(fixed), carried=len(fixed))
 
 
 def _from_stored(stored: StoredFile) -> Source:

@@ -268,23 +268,20 @@ def _pickled_filesystem() -> AbstractContextManager[None]:
 
 def _intent_after_upload() -> AbstractContextManager[None]:
     """Note an upload only when it is complete."""
-    original: Any = journal.Entries.begin
-    begun: dict[int, tuple[Any, Any]] = {}
+    original, after = journal.Entries.begin, journal.Entries.flush
+    begun: dict[int, Any] = {}
 
-    def begin(self: Any, *args: Any, **kwargs: Any) -> None:
-        begun[id(self)] = (args, kwargs)
+    def begin(self: Any, some: Any) -> None:
+        begun[id(self)] = some
 
-    def finished(self: Any, described: Any) -> None:
+    def flush(self: Any) -> None:
         if id(self) in begun:
-            args, kwargs = begun.pop(id(self))
-            original(self, *args, **kwargs)
-        after(self, described)
-
-    after = journal.Entries.finished
+            original(self, begun.pop(id(self)))
+        after(self)
 
     @contextmanager
     def changed() -> Iterator[None]:
-        with _changed(journal.Entries, "begin", begin), _changed(journal.Entries, "finished", finished):
+        with _changed(journal.Entries, "begin", begin), _changed(journal.Entries, "flush", flush):
             yield
 
     return changed()

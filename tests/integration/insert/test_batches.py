@@ -15,7 +15,7 @@ import pytest
 
 from datajoint_file.errors import SourceError, StorageUnavailableError
 from datajoint_file.hooks.connections import pipeline_of
-from datajoint_file.insert.upload_jobs import GROUP_SIZE
+from datajoint_file.insert.uploads import GROUP_SIZE
 from datajoint_file.journal.schema_registry import register
 from datajoint_file.testing import Fault, FaultyBackend
 from tests.projects import Store, over_all_stores, over_local_and_s3

@@ -18,7 +18,7 @@ import datajoint_file
 from datajoint_file import gc
 from datajoint_file.errors import JournalWarning, LeaseLostError, RowVanishedError
 from datajoint_file.hooks.connections import pipeline_of
-from datajoint_file.insert import upload_thread
+from datajoint_file.insert import uploads
 from datajoint_file.journal import intent_table as intents_module
 from datajoint_file.journal.schema_registry import register
 from datajoint_file.journal.second_connection import side_of
@@ -110,7 +110,7 @@ def sweeper(area: Area, swept: Any, store: Store) -> Iterator[Any]:
 @pytest.fixture
 def pinged(table: Any, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Set whenever the user's connection has been looked after, which happens all the time while bytes move."""
-    monkeypatch.setattr(upload_thread, "TICK_SECONDS", 0.01)
+    monkeypatch.setattr(uploads, "TICK_SECONDS", 0.01)
     done, adapter = threading.Event(), table().connection.adapter
     ping = adapter.ping
 
@@ -207,8 +207,8 @@ def fail_to_note_what_is_stored(monkeypatch: pytest.MonkeyPatch) -> threading.Ev
             raise LostConnectionError("injected")
         return store(self, rows, *args)
 
-    monkeypatch.setattr(upload_thread, "TICK_SECONDS", 0.01)
-    monkeypatch.setattr(upload_thread, "FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr(uploads, "TICK_SECONDS", 0.01)
+    monkeypatch.setattr(uploads, "FLUSH_SECONDS", 0.0)
     monkeypatch.setattr(intents_module.Intents, "store", failing)
     return failed
 
@@ -454,7 +454,7 @@ def is_uploading() -> bool:
 def test_an_interrupt_while_bytes_move_is_what_the_caller_sees(
     table: Any, counted: FaultyBackend, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setattr(upload_thread, "TICK_SECONDS", 0.01)
+    monkeypatch.setattr(uploads, "TICK_SECONDS", 0.01)
     interrupted = threading.Event()
     counted.faults.append(Fault("upload", action=lambda key: interrupted.wait(PATIENCE_SECONDS)))
     connection = table().connection
