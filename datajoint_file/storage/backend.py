@@ -128,8 +128,6 @@ class Capabilities:
         How messages and URLs call the store.
     atomic_create : bool
         The store itself refuses to replace an object, also when two writers race.
-    writable : bool
-        Whether objects may be added.
     lists_unfinished : bool
         Whether the store tells which uploads were begun and not finished. Those that do not (Google Cloud Storage,
         Azure) forget them after a week.
@@ -143,7 +141,6 @@ class Capabilities:
 
     protocol: str
     atomic_create: bool
-    writable: bool = True
     lists_unfinished: bool = False
     workers: int = 1
     ranges: int = 1
@@ -228,7 +225,7 @@ class StorageBackend(Protocol):
         """
         ...
 
-    def stream(self, key: str, start: int, stop: int) -> Generator[bytes | memoryview, None, None]:
+    def iter_range(self, key: str, start: int, stop: int) -> Generator[bytes | memoryview, None, None]:
         """Give the bytes of an object from *start* to before *stop* as they come; fewer where it ends earlier.
 
         Memory is bounded by `READ_STEP`, whatever the number of bytes. Asked for, and failing, while it is used.
@@ -306,11 +303,4 @@ class StorageBackend(Protocol):
 
     def exists(self, key: str) -> bool:
         """Tell whether there is an object under *key*. A store that cannot be asked raises: that is not "no"."""
-        ...
-
-    def download(self, key: str, path: str) -> int:
-        """Write the object's bytes, unverified, to a new file at *path* and return their number.
-
-        For tools and tests; a `FileRef` downloads through its pipeline, which verifies.
-        """
         ...

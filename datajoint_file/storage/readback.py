@@ -90,8 +90,8 @@ class ReadBackBackend(DelegatingBackend):
     def read(self, key: str, start: int, stop: int) -> bytes | memoryview:
         return self.inner.read(key, start, stop)
 
-    def stream(self, key: str, start: int, stop: int) -> Generator[bytes | memoryview, None, None]:
-        return self.inner.stream(key, start, stop)
+    def iter_range(self, key: str, start: int, stop: int) -> Generator[bytes | memoryview, None, None]:
+        return self.inner.iter_range(key, start, stop)
 
     def _is_needed(self) -> bool:
         if self._answer is None:

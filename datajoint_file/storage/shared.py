@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from datajoint_file.errors import ObjectNotFoundError, UnsafePathError, brief
 from datajoint_file.model.object_keys import check_object_key
 from datajoint_file.storage.backend import (
-    CHUNK_SIZE,
     READ_STEP,
     Capabilities,
     ObjectStat,
@@ -33,7 +30,7 @@ PARTIAL_PREFIX = "~partial-"
 
 
 class DerivedVerbs(StorageBackend):
-    """The verbs that follow from others: ``exists``, ``read``, ``stream``, ``group`` and ``download``."""
+    """The verbs that follow from others: ``exists``, ``read``, ``iter_range`` and ``group``."""
 
     def group(self) -> UploadGroup:
         return _SingleUploads(self)
@@ -43,7 +40,7 @@ class DerivedVerbs(StorageBackend):
             file.seek(start)
             return read_fully(file, stop - start)
 
-    def stream(self, key: str, start: int, stop: int) -> Generator[bytes | memoryview, None, None]:
+    def iter_range(self, key: str, start: int, stop: int) -> Generator[bytes | memoryview, None, None]:
         for begin in range(start, stop, READ_STEP):
             yield self.read(key, begin, min(begin + READ_STEP, stop))
 
@@ -53,15 +50,6 @@ class DerivedVerbs(StorageBackend):
         except ObjectNotFoundError:
             return False
         return True
-
-    def download(self, key: str, path: str) -> int:
-        with self.open(key) as source, Path(path).open("xb") as target:
-            try:
-                shutil.copyfileobj(source, target, CHUNK_SIZE)
-            except BaseException:
-                Path(path).unlink()
-                raise
-            return target.tell()
 
 
 class _SingleUploads:
@@ -83,8 +71,8 @@ class _SingleUploads:
 class DelegatingBackend(DerivedVerbs):
     """A backend that passes every verb to another one; wrappers change one thing each.
 
-    ``group``, ``read`` and ``stream`` are not passed on, but made of ``upload`` and ``open``, which a wrapper may have
-    changed.
+    ``group``, ``read`` and ``iter_range`` are not passed on, but made of ``upload`` and ``open``, which a wrapper may
+    have changed.
 
     Parameters
     ----------

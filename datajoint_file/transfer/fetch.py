@@ -215,7 +215,7 @@ class _Streams(_Ranges):
 
     def _take(self, start: int, stop: int, end: int) -> None:
         position = hashed = start
-        with closing(self._backend.stream(self._metadata.path, start, end)) as chunks:
+        with closing(self._backend.iter_range(self._metadata.path, start, end)) as chunks:
             for chunk in chunks:
                 if self._stop.is_set():
                     raise Stopped

@@ -22,7 +22,7 @@ from datajoint_file.errors import (
 from datajoint_file.storage.backend import CHUNK_SIZE, Capabilities, ObjectStat, Reader, UnfinishedUpload, hashed
 from datajoint_file.storage.bucket import fsspec_upload
 from datajoint_file.storage.bucket import part_sizes as s3_parts
-from datajoint_file.storage.bucket.fsspec_upload import StreamedUpload
+from datajoint_file.storage.bucket.fsspec_upload import FileUpload
 from datajoint_file.storage.bucket.listing import (
     OBJECTS,
     PAGE_SIZE,
@@ -238,7 +238,7 @@ class CloudBackend(RemoteBackend):
         with self._translated(key, writing=True):
             self._look_before_sending(key)
             mode = "xb" if self._exclusive else "wb"
-            upload = StreamedUpload(self._filesystem().open(path, mode, block_size=plan.part_size), expected)
+            upload = FileUpload(self._filesystem().open(path, mode, block_size=plan.part_size), expected)
         try:
             for content in _parts(head, reader, repeat(CHUNK_SIZE)):
                 with self._translated(key, writing=True):

@@ -1,4 +1,4 @@
-"""Streaming uploads to Google Cloud Storage and Azure through fsspec's file objects.
+"""Uploads to Google Cloud Storage and Azure through fsspec's file objects, part by part.
 
 Uploads to S3 are in `s3_multipart`; which objects there are, and what the errors mean, is for `bucket.backend`.
 """
@@ -41,7 +41,7 @@ def plan_parts(granted: int, size: int | None, largest: int) -> PartPlan:
     return PartPlan(max(fitting, smallest_part(size or 0)), 0)
 
 
-class StreamedUpload:
+class FileUpload:
     """One object on its way, in a file of fsspec's. It becomes one with `complete`.
 
     Parameters

@@ -1,6 +1,6 @@
 """S3 uploads, single or multipart, each part with a checksum that the store compares.
 
-Several parts are under way while the next is read. Which objects there are, and what errors mean, is for `bucket.backend`.
+Several parts are under way while the next is read. What errors mean is for `bucket.backend`.
 """
 
 from __future__ import annotations

@@ -114,9 +114,9 @@ class ObstoreBackend(CloudBackend):
                     raise
         return b""
 
-    def stream(self, key: str, start: int, stop: int) -> Generator[bytes | memoryview, None, None]:
+    def iter_range(self, key: str, start: int, stop: int) -> Generator[bytes | memoryview, None, None]:
         if not is_at_home() or start >= stop or threading.current_thread() is threading.main_thread():
-            yield from super().stream(key, start, stop)  # in the main thread an interrupt stops a request, see _run
+            yield from super().iter_range(key, start, stop)  # in the main thread an interrupt stops a request, see _run
             return
         self._path(key)
         with self._translated(key):
