@@ -14,9 +14,6 @@ from typing import Any, BinaryIO, Protocol, cast, runtime_checkable
 CHUNK_SIZE = 2**20
 """Bytes moved at a time by whoever copies: enough to be fast, too little to be noticed."""
 
-READ_STEP = 4 * 2**20
-"""Bytes of one request for a part of an object that is held in memory."""
-
 
 @runtime_checkable
 class Reader(Protocol):
@@ -228,7 +225,7 @@ class StorageBackend(Protocol):
     def iter_range(self, key: str, start: int, stop: int) -> Generator[bytes | memoryview, None, None]:
         """Give the bytes of an object from *start* to before *stop* as they come; fewer where it ends earlier.
 
-        Memory is bounded by `READ_STEP`, whatever the number of bytes. Asked for, and failing, while it is used.
+        Memory is bounded, whatever the number of bytes. Asked for, and failing, while it is used.
 
         Raises
         ------

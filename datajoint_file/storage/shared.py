@@ -15,7 +15,6 @@ from typing import Any, BinaryIO
 from datajoint_file.errors import ObjectNotFoundError, UnsafePathError, brief
 from datajoint_file.model.object_keys import check_object_key
 from datajoint_file.storage.backend import (
-    READ_STEP,
     Capabilities,
     ObjectStat,
     Reader,
@@ -24,6 +23,7 @@ from datajoint_file.storage.backend import (
     UploadGroup,
 )
 from datajoint_file.storage.budget import transfers
+from datajoint_file.storage.tuning import RANGE_SIZE
 
 PARTIAL_PREFIX = "~partial-"
 """Begins the name of a file that is being written; `keys.encode_component` makes no component that begins so."""
@@ -41,8 +41,8 @@ class DerivedVerbs(StorageBackend):
             return read_fully(file, stop - start)
 
     def iter_range(self, key: str, start: int, stop: int) -> Generator[bytes | memoryview, None, None]:
-        for begin in range(start, stop, READ_STEP):
-            yield self.read(key, begin, min(begin + READ_STEP, stop))
+        for begin in range(start, stop, RANGE_SIZE):
+            yield self.read(key, begin, min(begin + RANGE_SIZE, stop))
 
     def exists(self, key: str) -> bool:
         try:

@@ -29,24 +29,8 @@ ASK_AGAIN = timedelta(minutes=6)
 """When credentials are said to expire: obstore asks for new ones five minutes before. Who is asked knows better."""
 
 
-def connect(scheme: str, filesystem: Any, bucket: str) -> Any:
-    """Return obstore's store for *bucket*, with the address and the credentials of *filesystem*.
-
-    The settings are the filesystem's, so credentials are asked for, if they must be, where fsspec would ask.
-
-    Parameters
-    ----------
-    scheme : str
-        Kind of the store: ``s3``, ``gs`` or ``abfs``.
-    filesystem : fsspec.AbstractFileSystem
-        Of s3fs, gcsfs or adlfs.
-    bucket : str
-        The bucket or container.
-    """
-    return _STORES[scheme](filesystem, bucket, importlib.import_module("obstore.store"))
-
-
-def _s3(filesystem: Any, bucket: str, stores: Any) -> Any:
+def s3_store(filesystem: Any, bucket: str) -> Any:
+    """Return obstore's store for *bucket*, with the address and the credentials of a filesystem of s3fs."""
     client = run(filesystem, filesystem.set_session())
     explicit, config = filesystem.config_kwargs, client.meta.config.s3 or {}
     endpoint, region = client.meta.endpoint_url, _region(filesystem, client, bucket)
@@ -69,7 +53,7 @@ def _s3(filesystem: Any, bucket: str, stores: Any) -> Any:
         client_options["connect_timeout"] = timedelta(seconds=explicit["connect_timeout"])
     attempts = explicit.get("retries", {})
     retries = attempts.get("max_attempts", attempts.get("total_max_attempts", RETRIES + 1) - 1)
-    return stores.S3Store(bucket, client_options=client_options, retry_config=_retries(retries), **options)
+    return _made("S3Store", bucket, client_options, retries, options)
 
 
 def _region(filesystem: Any, client: Any, bucket: str) -> str:
@@ -130,7 +114,8 @@ def _s3_credentials(filesystem: Any) -> Callable[[], Credential]:
     return current
 
 
-def _gcs(filesystem: Any, bucket: str, stores: Any) -> Any:
+def gcs_store(filesystem: Any, bucket: str) -> Any:
+    """Return obstore's store for *bucket*, with the address and the credentials of a filesystem of gcsfs."""
     credentials, endpoint = filesystem.credentials, filesystem._location
 
     def current() -> Credential:
@@ -140,10 +125,11 @@ def _gcs(filesystem: Any, bucket: str, stores: Any) -> Any:
         return {"token": credentials.credentials.token, "expires_at": _soon()}
 
     options = {"base_url": endpoint, "credential_provider": current}
-    return stores.GCSStore(bucket, client_options=_client(endpoint), retry_config=_retries(RETRIES), **options)
+    return _made("GCSStore", bucket, _client(endpoint), RETRIES, options)
 
 
-def _azure(filesystem: Any, bucket: str, stores: Any) -> Any:
+def azure_store(filesystem: Any, bucket: str) -> Any:
+    """Return obstore's store for the container *bucket*, with the address and the credentials of one of adlfs."""
     service = filesystem.service_client
     address = urlsplit(service.url)  # with the shared access signature, where there is one
     endpoint = urlunsplit(address._replace(query="")).rstrip("/")
@@ -156,7 +142,7 @@ def _azure(filesystem: Any, bucket: str, stores: Any) -> Any:
         options["skip_signature"] = True
     else:
         options["credential_provider"] = lambda: _token_of(filesystem.sync_credential)
-    return stores.AzureStore(bucket, client_options=_client(endpoint), retry_config=_retries(RETRIES), **options)
+    return _made("AzureStore", bucket, _client(endpoint), RETRIES, options)
 
 
 def _token_of(identity: Any) -> Credential:
@@ -171,9 +157,11 @@ def _client(endpoint: str) -> dict[str, Any]:
     return {**_CLIENT, "allow_http": endpoint.startswith("http://")}
 
 
+def _made(kind: str, bucket: str, client_options: dict[str, Any], retries: int, options: dict[str, Any]) -> Any:
+    make = getattr(importlib.import_module("obstore.store"), kind)
+    return make(bucket, client_options=client_options, retry_config=_retries(retries), **options)
+
+
 def _retries(number: int) -> dict[str, Any]:
     backoff = {"init_backoff": timedelta(milliseconds=200), "max_backoff": timedelta(seconds=5), "base": 2}
     return {"max_retries": number, "retry_timeout": timedelta(minutes=3), "backoff": backoff}
-
-
-_STORES: dict[str, Callable[[Any, str, Any], Any]] = {"s3": _s3, "gs": _gcs, "abfs": _azure}

@@ -1,56 +1,80 @@
-"""Engine selection: obstore where it can do what the settings ask for, fsspec everywhere else.
-
-How obstore is told what to do is in `connecting`.
-"""
+"""Engine selection: obstore where it can do what the settings ask for, fsspec everywhere else."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
 import sys
-from collections.abc import Iterator, Mapping
+import weakref
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
 from datajoint_file.config.settings import StorageSettings
 from datajoint_file.errors import ConfigurationError
+from datajoint_file.storage.backend import StorageBackend
+from datajoint_file.storage.obstore.backend import (
+    ObstoreAzureBackend,
+    ObstoreBackend,
+    ObstoreGCSBackend,
+    ObstoreS3Backend,
+)
+from datajoint_file.storage.shared import DelegatingBackend
+
+OBSTORE: dict[str, type[ObstoreBackend]] = {
+    "s3": ObstoreS3Backend,
+    "gcs": ObstoreGCSBackend,
+    "azure": ObstoreAzureBackend,
+}
 
 _HOME = os.getpid()
 """The process that imported this module. obstore's threads do not survive a fork, and its calls in a child hang."""
 
-_ANYTHING: Mapping[str, Any] = {}
-
-EXPRESSIBLE: dict[str, Mapping[str, Any]] = {
-    "s3": {
-        "requester_pays": _ANYTHING,
-        "max_concurrency": _ANYTHING,
-        "client_kwargs": {"verify": _ANYTHING, "region_name": _ANYTHING, "endpoint_url": _ANYTHING},
-        "config_kwargs": {
-            "connect_timeout": _ANYTHING,
-            "retries": {"max_attempts": _ANYTHING, "total_max_attempts": _ANYTHING},
-            "s3": {"addressing_style": _ANYTHING, "payload_signing_enabled": _ANYTHING},
-        },
-        "s3_additional_kwargs": {"ServerSideEncryption": _ANYTHING, "SSEKMSKeyId": _ANYTHING},
-    },
-    "gcs": {},
-    "azure": {},
-}
-"""Options of fsspec that obstore can express equally, by backend; an empty table stands for a value."""
+_opened: weakref.WeakSet[EngineBackend] = weakref.WeakSet()
 
 
-def is_at_home() -> bool:
-    """Tell whether this process may use obstore: it is no child made by a fork of the one that began to."""
-    return os.getpid() == _HOME
+class EngineBackend(DelegatingBackend):
+    """A bucket through obstore, and in forked children through fsspec.
+
+    Parameters
+    ----------
+    obstore, fsspec : StorageBackend
+        The same bucket, through each of them.
+    """
+
+    def __init__(self, obstore: StorageBackend, fsspec: StorageBackend) -> None:
+        super().__init__(obstore)
+        self._fsspec = fsspec
+        _opened.add(self)
+
+    def read(self, key: str, start: int, stop: int) -> bytes | memoryview:
+        return self.inner.read(key, start, stop)
+
+    def iter_range(self, key: str, start: int, stop: int) -> Generator[bytes | memoryview, None, None]:
+        return self.inner.iter_range(key, start, stop)
+
+    def leave_obstore(self) -> None:
+        """Do without obstore from now on."""
+        self.inner = self._fsspec
+
+
+def _leave_obstore() -> None:
+    for backend in tuple(_opened):
+        backend.leave_obstore()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_obstore)
 
 
 def engine_of(storage: StorageSettings) -> str:
-    """Return the engine for *storage*: ``"obstore"`` or ``"fsspec"``. No I/O.
+    """Return the engine for *storage* in this process: ``"obstore"`` or ``"fsspec"``. No I/O.
 
     Raises
     ------
     ConfigurationError
         If ``engine = "obstore"`` is asked for and cannot do what the settings say; it names what, and what can.
     """
-    if storage.engine == "fsspec" or storage.backend not in EXPRESSIBLE:
+    if storage.engine == "fsspec" or storage.backend not in OBSTORE or os.getpid() != _HOME:
         return "fsspec"
     hindrance = next(_hindrances(storage), None)
     if hindrance is None:
@@ -66,7 +90,7 @@ def _hindrances(storage: StorageSettings) -> Iterator[str]:
         yield "obstore needs Python 3.11 or later"
     if not _is_installed():
         yield f"obstore is not installed: `pip install 'datajoint-file[{storage.backend}]'`"
-    for option in _unknown(storage.options, EXPRESSIBLE[storage.backend]):
+    for option in _unknown(storage.options, OBSTORE[storage.backend].known_options):
         yield f"only fsspec knows [storage.options] {option}"
     if storage.backend == "gcs" and storage.endpoint_url and storage.engine == "auto":
         yield "obstore speaks Google's XML interface, which other servers at an endpoint_url seldom have"

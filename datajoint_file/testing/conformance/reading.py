@@ -15,7 +15,8 @@ import pytest
 from datajoint_file.errors import ObjectNotFoundError, UnsafePathError
 from datajoint_file.model.names import encode_component
 from datajoint_file.storage import Capabilities, StorageBackend
-from datajoint_file.storage.backend import CHUNK_SIZE, READ_STEP
+from datajoint_file.storage.backend import CHUNK_SIZE
+from datajoint_file.storage.tuning import RANGE_SIZE
 from datajoint_file.testing.conformance.fixtures import OBJECT_VERBS, check_time, read, unsafe_keys
 from datajoint_file.testing.conformance.listing import ListingTests
 from datajoint_file.testing.raw import RawStore
@@ -134,7 +135,7 @@ class ReadingTests(ListingTests):
     def test_chunks_of_a_large_object_comes_in_order(
         self, backend: StorageBackend, raw: RawStore, key: str, is_in_main_thread: bool
     ) -> None:
-        content = generated(READ_STEP + 100_000)
+        content = generated(RANGE_SIZE + 100_000)
         raw.put(key, content)
         assert _range_of(backend, key, 1, len(content) + 1, is_in_main_thread) == content[1:]
 

@@ -17,8 +17,9 @@ from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.storage.backend import Capabilities, ObjectStat
 from datajoint_file.storage.disk.backend import LocalBackend
 from datajoint_file.storage.shared import DelegatingBackend
+from datajoint_file.storage.tuning import RANGE_SIZE
 from datajoint_file.transfer.atomic_write import replacement
-from datajoint_file.transfer.fetch import RANGE_SIZE, fetch
+from datajoint_file.transfer.fetch import fetch
 
 PATIENCE_SECONDS = 20
 KEY = "lab/s/objects/R-raw/aaaabbbbccccdddd-aaaabbbbccccddddeeeeffffgg/x.dat"
