@@ -116,7 +116,7 @@ def _bare(
     if engine_of(storage) == "fsspec":
         return fsspec_backend
     obstore_backend = OBSTORE[storage.backend](root, connect, **options)
-    return EngineBackend(obstore_backend, fsspec_backend)
+    return EngineBackend(obstore_backend, fsspec_backend, is_required=storage.engine == "obstore")
 
 
 def _require_protocol(backend: str, protocol: str) -> None:

@@ -25,6 +25,7 @@ from datajoint_file.storage.budget import transfers
 from datajoint_file.storage.obstore.credentials import azure_store, gcs_store, s3_store
 from datajoint_file.storage.obstore.part_stream import PartStream
 from datajoint_file.storage.obstore.shutdown import awaited
+from datajoint_file.storage.obstore.unsuited import Unsuited, is_inexpressible, is_panic, suited
 from datajoint_file.storage.remote.client_errors import says_out_of_range
 from datajoint_file.storage.remote.forks import keep_from_children
 from datajoint_file.storage.remote.requests import run
@@ -121,10 +122,15 @@ class ObstoreBackend(BucketBackend):
             head = read_fully(reader, most)
             if len(head) < most:
                 return self._upload_whole(key, head, reader)
-        return super().upload(key, _Resumed(head, reader))
+        return super().upload(key, Resumed(head, reader))
 
     def _put(self, key: str, content: bytes, reader: Reader) -> tuple[()]:
-        self._run("put", key, content, mode="create" if self._exclusive else "overwrite", use_multipart=False)
+        mode = "create" if self._exclusive else "overwrite"
+        try:
+            self._run("put", key, content, mode=mode, use_multipart=False)
+        except Unsuited as error:
+            error.taken = content
+            raise
         return ()
 
     def _upload_long(self, key: str, reader: Reader, size: int, part_size: int) -> int:
@@ -170,19 +176,21 @@ class ObstoreBackend(BucketBackend):
         would finish first. In other threads, which nobody interrupts, those cost half as much.
         """
         filesystem, store, obstore = self._filesystem(), self._store(), importlib.import_module("obstore")
-        if threading.current_thread() is not threading.main_thread():
-            return getattr(obstore, verb)(store, *arguments, **options)
 
         async def made() -> Any:
             return await awaited(getattr(obstore, f"{verb}_async")(store, *arguments, **options))
 
-        return run(filesystem, made())
+        with suited(is_panic):
+            if threading.current_thread() is not threading.main_thread():
+                return getattr(obstore, verb)(store, *arguments, **options)
+            return run(filesystem, made())
 
     def _store(self) -> Any:
         """Return the store that goes with today's filesystem: that is dropped when the store refuses."""
         filesystem, held = self._filesystem(), self._held
         if held is None or held.filesystem is not filesystem:
-            self._held = held = _Held(filesystem, self._make_store(filesystem, self.root))
+            with suited(is_inexpressible):
+                self._held = held = _Held(filesystem, self._make_store(filesystem, self.root))
             keep_from_children(held)
         return held.store
 
@@ -227,7 +235,7 @@ class _Held:
         raise TypeError("a store of obstore holds credentials and is not pickled")
 
 
-class _Resumed:
+class Resumed:
     """A reader whose first bytes have been read already."""
 
     def __init__(self, head: bytes, reader: Reader) -> None:

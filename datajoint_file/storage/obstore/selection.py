@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import sys
 import weakref
-from collections.abc import Generator, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Generator, Iterator, Mapping
+from typing import Any, BinaryIO, TypeVar
 
 from datajoint_file.config.settings import StorageSettings
-from datajoint_file.errors import ConfigurationError
-from datajoint_file.storage.backend import StorageBackend
+from datajoint_file.storage.backend import ObjectStat, Reader, StorageBackend
 from datajoint_file.storage.obstore.backend import (
     ObstoreAzureBackend,
     ObstoreBackend,
     ObstoreGCSBackend,
     ObstoreS3Backend,
+    Resumed,
 )
+from datajoint_file.storage.obstore.unsuited import Unsuited, unsuited
 from datajoint_file.storage.shared import DelegatingBackend
+
+logger = logging.getLogger(__name__)
 
 OBSTORE: dict[str, type[ObstoreBackend]] = {
     "s3": ObstoreS3Backend,
@@ -29,32 +33,66 @@ OBSTORE: dict[str, type[ObstoreBackend]] = {
 _HOME = os.getpid()
 """The process that imported this module. obstore's threads do not survive a fork, and its calls in a child hang."""
 
+Answer = TypeVar("Answer")
+
 _opened: weakref.WeakSet[EngineBackend] = weakref.WeakSet()
 
 
 class EngineBackend(DelegatingBackend):
-    """A bucket through obstore, and in forked children through fsspec.
+    """A bucket through obstore; through fsspec in forked children, and when obstore turns out not to suit the store.
 
     Parameters
     ----------
     obstore, fsspec : StorageBackend
         The same bucket, through each of them.
+    is_required : bool
+        Raise rather than go through fsspec when obstore does not suit.
     """
 
-    def __init__(self, obstore: StorageBackend, fsspec: StorageBackend) -> None:
+    def __init__(self, obstore: StorageBackend, fsspec: StorageBackend, *, is_required: bool) -> None:
         super().__init__(obstore)
         self._fsspec = fsspec
+        self._is_required = is_required
         _opened.add(self)
 
+    def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
+        try:
+            return self.inner.upload(key, reader, size)
+        except Unsuited as error:
+            return self._instead(error).upload(key, Resumed(error.taken, reader), size)
+
+    def open(self, key: str, **options: Any) -> BinaryIO:
+        return self._asked(lambda backend: backend.open(key, **options))
+
+    def stat(self, key: str) -> ObjectStat:
+        return self._asked(lambda backend: backend.stat(key))
+
     def read(self, key: str, start: int, stop: int) -> bytes | memoryview:
-        return self.inner.read(key, start, stop)
+        return self._asked(lambda backend: backend.read(key, start, stop))
 
     def iter_range(self, key: str, start: int, stop: int) -> Generator[bytes | memoryview, None, None]:
-        return self.inner.iter_range(key, start, stop)
+        try:
+            yield from self.inner.iter_range(key, start, stop)
+        except Unsuited as error:
+            yield from self._instead(error).iter_range(key, start, stop)
 
     def leave_obstore(self) -> None:
         """Do without obstore from now on."""
         self.inner = self._fsspec
+
+    def _asked(self, verb: Callable[[StorageBackend], Answer]) -> Answer:
+        try:
+            return verb(self.inner)
+        except Unsuited as error:
+            return verb(self._instead(error))
+
+    def _instead(self, error: Unsuited) -> StorageBackend:
+        """Return what to use from now on. Raises *error* if it is to be obstore or nothing."""
+        if self._is_required:
+            raise error
+        logger.warning("through fsspec from now on: %s", error)
+        self.leave_obstore()
+        return self.inner
 
 
 def _leave_obstore() -> None:
@@ -80,7 +118,7 @@ def engine_of(storage: StorageSettings) -> str:
     if hindrance is None:
         return "obstore"
     if storage.engine == "obstore":
-        raise ConfigurationError(f'[storage] engine = "obstore": {hindrance}; allowed: engine = "fsspec" or "auto"')
+        raise unsuited(hindrance)
     return "fsspec"
 
 
