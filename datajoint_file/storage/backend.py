@@ -14,9 +14,6 @@ from typing import Any, BinaryIO, Protocol, cast, runtime_checkable
 CHUNK_SIZE = 2**20
 """Bytes moved at a time by whoever copies: enough to be fast, too little to be noticed."""
 
-READ_STEP = 4 * 2**20
-"""Bytes of one request for a part of an object that is held in memory."""
-
 
 @runtime_checkable
 class Reader(Protocol):
@@ -128,8 +125,6 @@ class Capabilities:
         How messages and URLs call the store.
     atomic_create : bool
         The store itself refuses to replace an object, also when two writers race.
-    writable : bool
-        Whether objects may be added.
     lists_unfinished : bool
         Whether the store tells which uploads were begun and not finished. Those that do not (Google Cloud Storage,
         Azure) forget them after a week.
@@ -143,7 +138,6 @@ class Capabilities:
 
     protocol: str
     atomic_create: bool
-    writable: bool = True
     lists_unfinished: bool = False
     workers: int = 1
     ranges: int = 1
@@ -228,10 +222,10 @@ class StorageBackend(Protocol):
         """
         ...
 
-    def stream(self, key: str, start: int, stop: int) -> Generator[bytes | memoryview, None, None]:
+    def iter_range(self, key: str, start: int, stop: int) -> Generator[bytes | memoryview, None, None]:
         """Give the bytes of an object from *start* to before *stop* as they come; fewer where it ends earlier.
 
-        Memory is bounded by `READ_STEP`, whatever the number of bytes. Asked for, and failing, while it is used.
+        Memory is bounded, whatever the number of bytes. Asked for, and failing, while it is used.
 
         Raises
         ------
@@ -306,11 +300,4 @@ class StorageBackend(Protocol):
 
     def exists(self, key: str) -> bool:
         """Tell whether there is an object under *key*. A store that cannot be asked raises: that is not "no"."""
-        ...
-
-    def download(self, key: str, path: str) -> int:
-        """Write the object's bytes, unverified, to a new file at *path* and return their number.
-
-        For tools and tests; a `FileRef` downloads through its pipeline, which verifies.
-        """
         ...

@@ -13,8 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import cast
 
-LIMIT = 48 * 2**20
-"""With what the clients copy on their way, a process stays below 64 MiB more than it had."""
+from datajoint_file.storage.tuning import MEMORY_BYTES
 
 TRIM_BYTES = 16 * 2**20
 """After so many bytes have been given back, the C library is asked to give them back as well."""
@@ -134,4 +133,4 @@ def transfers() -> ByteBudget:
     """Return the budget of this process. A child has its own: its parent's may have been given out at the fork."""
     process = os.getpid()
     budget = _budgets.get(process)
-    return budget or _budgets.setdefault(process, ByteBudget(LIMIT))
+    return budget or _budgets.setdefault(process, ByteBudget(MEMORY_BYTES))

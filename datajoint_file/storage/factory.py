@@ -5,14 +5,9 @@ Secrets are resolved here, when a filesystem is made, in the process that uses i
 
 from __future__ import annotations
 
-import importlib
-import json
 from collections.abc import Callable
-from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import fsspec
 
@@ -21,21 +16,22 @@ from datajoint_file.config.secrets import reveal
 from datajoint_file.config.settings import StorageSettings
 from datajoint_file.errors import ConfigurationError
 from datajoint_file.storage.backend import StorageBackend
-from datajoint_file.storage.bucket.backend import CloudBackend
+from datajoint_file.storage.bucket.azure import AzureBackend
+from datajoint_file.storage.bucket.backend import BucketBackend
+from datajoint_file.storage.bucket.fsspec_upload import FileUploads
+from datajoint_file.storage.bucket.gcs import GCSBackend
 from datajoint_file.storage.bucket.listing import PAGE_SIZE
-from datajoint_file.storage.bucket.part_sizes import PART_SIZE
+from datajoint_file.storage.bucket.s3 import S3Backend
 from datajoint_file.storage.disk.backend import LocalBackend
-from datajoint_file.storage.obstore.backend import SMALL_PART_SIZE, ObstoreBackend
-from datajoint_file.storage.obstore.selection import engine_of
-from datajoint_file.storage.readback import UNCHECKED, ReadBackBackend, needs_reading_back
+from datajoint_file.storage.obstore.selection import OBSTORE, EngineBackend, engine_of
+from datajoint_file.storage.readback import ReadBackBackend
 from datajoint_file.storage.remote.filesystem import FilesystemBackend
 from datajoint_file.storage.wrappers import LoggedBackend, ReadOnlyBackend
 
-_PACKAGES = {"s3": "datajoint-file[s3]", "gcs": "datajoint-file[gcs]", "azure": "datajoint-file[azure]"}
-_PROTOCOLS = {"s3": "s3", "gcs": "gs", "azure": "abfs"}
+_UNCHECKED: dict[str, type[FileUploads]] = {"gcs": GCSBackend, "azure": AzureBackend}
+"""Kinds of store to which the clients send no checksum."""
 
-_GCS_METHODS = frozenset({"google_default", "cache", "anon", "browser", "cloud"})
-"""Names of gcsfs for ways to find credentials."""
+_BUCKETS: dict[str, type[BucketBackend]] = {"s3": S3Backend, **_UNCHECKED}
 
 _FRESH = {"skip_instance_cache": True, "use_listings_cache": False}
 """Never share a filesystem with the user's own code, and never answer from an old listing."""
@@ -74,11 +70,28 @@ def open_backend(
         what the settings say.
     """
     backend = _bare(storage, project, directory, part_size, page_size)
-    if storage.backend in UNCHECKED:
+    if storage.backend in _UNCHECKED:
         backend = ReadBackBackend(backend, lambda: needs_reading_back(storage, directory))
     if read_only:
         backend = ReadOnlyBackend(backend)
     return LoggedBackend(backend)
+
+
+def needs_reading_back(storage: StorageSettings, directory: Path | None) -> bool:
+    """Tell whether the client for this store sends bytes that are compared with nothing. Resolves secrets.
+
+    Parameters
+    ----------
+    storage : StorageSettings
+        The table ``[storage]``.
+    directory : Path or None
+        Where relative paths of secrets start.
+    """
+    kind = _UNCHECKED.get(storage.backend)
+    if kind is None:
+        return False
+    secrets = reveal(storage.credentials, directory), reveal(storage.options, directory)
+    return any(address.lower().startswith("http://") for address in kind.addresses(storage, *secrets))
 
 
 def _bare(
@@ -86,32 +99,32 @@ def _bare(
 ) -> StorageBackend:
     if storage.backend == "file":
         return LocalBackend(anchored(storage.path or "", directory), project, storage.durability)
-    protocol = _PROTOCOLS.get(storage.backend, storage.backend)
+    kind = _BUCKETS.get(storage.backend)
+    protocol = kind.protocol if kind else storage.backend
     _require_protocol(storage.backend, protocol)
     root = str(reveal(storage.bucket or storage.container or storage.path, directory))
     connect = _connector(storage, protocol, directory)
-    if storage.backend in _PROTOCOLS:
-        kind: Callable[..., CloudBackend] = CloudBackend
-        if engine_of(storage) == "obstore":
-            kind = partial(ObstoreBackend, small_part_size=part_size or SMALL_PART_SIZE)
-        return kind(
-            protocol,
-            root,
-            connect,
-            exclusive=storage.exclusive_create,
-            part_size=part_size or PART_SIZE,
-            page_size=page_size,
-            project=project,
-        )
-    return FilesystemBackend(protocol, root, connect, project="" if storage.bucket else project)
+    if kind is None:
+        return FilesystemBackend(protocol, root, connect, project="" if storage.bucket else project)
+    options: dict[str, Any] = {
+        "exclusive": storage.exclusive_create,
+        "part_size": part_size,
+        "page_size": page_size,
+        "project": project,
+    }
+    fsspec_backend = kind(root, connect, **options)
+    if engine_of(storage) == "fsspec":
+        return fsspec_backend
+    obstore_backend = OBSTORE[storage.backend](root, connect, **options)
+    return EngineBackend(obstore_backend, fsspec_backend, is_required=storage.engine == "obstore")
 
 
 def _require_protocol(backend: str, protocol: str) -> None:
     try:
         fsspec.get_filesystem_class(protocol)
     except ImportError as error:
-        package = _PACKAGES.get(backend)
-        advice = f"install it with `pip install '{package}'`" if package else str(error)
+        kind = _BUCKETS.get(backend)
+        advice = f"install it with `pip install '{kind.package}'`" if kind else str(error)
         raise ConfigurationError(f'[storage] backend = "{backend}" is not installed: {advice}') from error
     except ValueError as error:
         raise ConfigurationError(
@@ -121,21 +134,14 @@ def _require_protocol(backend: str, protocol: str) -> None:
 
 
 def _connector(storage: StorageSettings, protocol: str, directory: Path | None) -> Callable[[], Any]:
+    kind = _BUCKETS.get(storage.backend, FilesystemBackend)
+
     def connect() -> Any:
-        credentials = reveal(storage.credentials, directory)
+        arguments = kind.arguments(storage, reveal(storage.credentials, directory))
         options = reveal(storage.options, directory)
-        arguments = _ARGUMENTS.get(storage.backend, _plain_arguments)(storage, credentials)
-        return _filesystem_class(protocol)(**{**_merged(arguments, options), **_FRESH})
+        return kind.filesystem_class(protocol)(**{**_merged(arguments, options), **_FRESH})
 
     return connect
-
-
-def _filesystem_class(protocol: str) -> Any:
-    if protocol == "gs":
-        # The class that gcsfs itself would choose asks for the kind of each bucket over gRPC: it needs one more
-        # permission, waits a minute where nobody answers (private endpoints), and does not survive a fork.
-        return importlib.import_module("gcsfs.core").GCSFileSystem
-    return fsspec.get_filesystem_class(protocol)
 
 
 def _merged(arguments: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
@@ -145,67 +151,3 @@ def _merged(arguments: dict[str, Any], options: dict[str, Any]) -> dict[str, Any
         if isinstance(arguments[name], dict) and isinstance(options[name], dict):
             merged[name] = _merged(arguments[name], options[name])
     return merged
-
-
-def _plain_arguments(storage: StorageSettings, credentials: dict[str, Any]) -> dict[str, Any]:
-    return credentials
-
-
-def _s3_arguments(storage: StorageSettings, credentials: dict[str, Any]) -> dict[str, Any]:
-    arguments = {**credentials, "config_kwargs": dict(_S3_CONFIG)}
-    if storage.endpoint_url:
-        arguments["endpoint_url"] = storage.endpoint_url
-    if storage.region:
-        arguments["client_kwargs"] = {"region_name": storage.region}
-    return arguments
-
-
-_S3_CONFIG = {
-    # `s3_multipart` sends checksums of its own: the client need not hash every byte a second time.
-    "s3": {"payload_signing_enabled": False},
-    "request_checksum_calculation": "when_required",
-    "response_checksum_validation": "when_required",
-    "user_agent": "datajoint-file",  # else the client describes itself anew for each request, which takes its time
-    "max_pool_connections": 32,
-}
-
-
-def _gcs_arguments(storage: StorageSettings, credentials: dict[str, Any]) -> dict[str, Any]:
-    # Without a token gcsfs tries one source after the other and ends as an anonymous caller: ask for the machine's own.
-    arguments = {**credentials, "token": _gcs_token(credentials.get("token", "google_default"))}
-    if storage.endpoint_url:
-        arguments["endpoint_url"] = storage.endpoint_url
-    return arguments
-
-
-def _gcs_token(token: Any) -> Any:
-    """Return *token* so that gcsfs takes it for what it is.
-
-    It would send any other text to Google in a URL, to ask what it is: the key of a service account too.
-    """
-    if not isinstance(token, str) or token in _GCS_METHODS or Path(token).expanduser().is_file():
-        return token
-    if not token.lstrip().startswith("{"):
-        return importlib.import_module("google.oauth2.credentials").Credentials(token)
-    with suppress(ValueError):  # whose context, the token, is not to be that of what is raised
-        return json.loads(token)
-    problem = "[storage.credentials] token = ***: it begins like the JSON key of a service account, and is no JSON"
-    raise ConfigurationError(problem)
-
-
-def _azure_arguments(storage: StorageSettings, credentials: dict[str, Any]) -> dict[str, Any]:
-    arguments = {"anon": False, **credentials}
-    if not storage.endpoint_url or "connection_string" in credentials:
-        return arguments
-    if not credentials.keys() & {"account_key", "sas_token"}:  # an identity; adlfs knows no path behind the host then
-        return {**arguments, "account_host": urlsplit(storage.endpoint_url).netloc}
-    names = {"account_name": "AccountName", "account_key": "AccountKey", "sas_token": "SharedAccessSignature"}
-    parts = {"BlobEndpoint": storage.endpoint_url} | {n: credentials[k] for k, n in names.items() if k in credentials}
-    return {"connection_string": ";".join(f"{name}={value}" for name, value in parts.items())}
-
-
-_ARGUMENTS: dict[str, Callable[[StorageSettings, dict[str, Any]], dict[str, Any]]] = {
-    "s3": _s3_arguments,
-    "gcs": _gcs_arguments,
-    "azure": _azure_arguments,
-}

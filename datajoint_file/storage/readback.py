@@ -1,63 +1,17 @@
 """Read-back verification of uploads, where nobody else would notice that bytes were changed on their way.
 
-That is where neither TLS protects them nor the store compares a checksum. Which stores those are, `needs_reading_back`
-knows for those that never do, and `bucket.backend` finds out for S3.
+That is where neither TLS protects them nor the store compares a checksum. Which stores those are, `factory` knows for
+those that never do, and `bucket.s3_multipart` finds out for S3.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Callable, Generator, Iterator
-from pathlib import Path
+from collections.abc import Callable, Generator
 
-from datajoint_file.config.secrets import reveal
-from datajoint_file.config.settings import StorageSettings
 from datajoint_file.errors import UploadCorruptedError
 from datajoint_file.storage.backend import CHUNK_SIZE, Reader, StorageBackend, hashed
 from datajoint_file.storage.shared import DelegatingBackend
-
-
-def needs_reading_back(storage: StorageSettings, directory: Path | None) -> bool:
-    """Tell whether the clients for this store send bytes that are compared with nothing. Resolves secrets.
-
-    Parameters
-    ----------
-    storage : StorageSettings
-        The table ``[storage]``.
-    directory : Path or None
-        Where relative paths of secrets start.
-    """
-    addresses = _ADDRESSES.get(storage.backend)
-    return addresses is not None and any(map(_is_plain, addresses(storage, directory)))
-
-
-def _gcs_addresses(storage: StorageSettings, directory: Path | None) -> Iterator[str]:
-    yield storage.endpoint_url or ""
-    yield str(reveal(storage.options, directory).get("endpoint_url") or "")
-    yield os.environ.get("STORAGE_EMULATOR_HOST", "")
-
-
-def _azure_addresses(storage: StorageSettings, directory: Path | None) -> Iterator[str]:
-    yield storage.endpoint_url or ""
-    for table in (storage.credentials, storage.options):
-        for setting in str(reveal(table, directory).get("connection_string") or "").split(";"):
-            name, _, value = setting.partition("=")
-            yield "http://" if setting in ("DefaultEndpointsProtocol=http", "UseDevelopmentStorage=true") else ""
-            yield value if name == "BlobEndpoint" else ""
-
-
-_ADDRESSES: dict[str, Callable[[StorageSettings, Path | None], Iterator[str]]] = {
-    "gcs": _gcs_addresses,
-    "azure": _azure_addresses,
-}
-
-UNCHECKED = frozenset(_ADDRESSES)
-"""Kinds of store to which the clients send no checksum."""
-
-
-def _is_plain(address: str) -> bool:
-    return address.lower().startswith("http://")
 
 
 class ReadBackBackend(DelegatingBackend):
@@ -90,8 +44,8 @@ class ReadBackBackend(DelegatingBackend):
     def read(self, key: str, start: int, stop: int) -> bytes | memoryview:
         return self.inner.read(key, start, stop)
 
-    def stream(self, key: str, start: int, stop: int) -> Generator[bytes | memoryview, None, None]:
-        return self.inner.stream(key, start, stop)
+    def iter_range(self, key: str, start: int, stop: int) -> Generator[bytes | memoryview, None, None]:
+        return self.inner.iter_range(key, start, stop)
 
     def _is_needed(self) -> bool:
         if self._answer is None:

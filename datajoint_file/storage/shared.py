@@ -7,18 +7,14 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from datajoint_file.errors import ObjectNotFoundError, UnsafePathError, brief
 from datajoint_file.model.object_keys import check_object_key
 from datajoint_file.storage.backend import (
-    CHUNK_SIZE,
-    READ_STEP,
     Capabilities,
     ObjectStat,
     Reader,
@@ -27,13 +23,14 @@ from datajoint_file.storage.backend import (
     UploadGroup,
 )
 from datajoint_file.storage.budget import transfers
+from datajoint_file.storage.tuning import RANGE_SIZE
 
 PARTIAL_PREFIX = "~partial-"
 """Begins the name of a file that is being written; `keys.encode_component` makes no component that begins so."""
 
 
 class DerivedVerbs(StorageBackend):
-    """The verbs that follow from others: ``exists``, ``read``, ``stream``, ``group`` and ``download``."""
+    """The verbs that follow from others: ``exists``, ``read``, ``iter_range`` and ``group``."""
 
     def group(self) -> UploadGroup:
         return _SingleUploads(self)
@@ -43,9 +40,9 @@ class DerivedVerbs(StorageBackend):
             file.seek(start)
             return read_fully(file, stop - start)
 
-    def stream(self, key: str, start: int, stop: int) -> Generator[bytes | memoryview, None, None]:
-        for begin in range(start, stop, READ_STEP):
-            yield self.read(key, begin, min(begin + READ_STEP, stop))
+    def iter_range(self, key: str, start: int, stop: int) -> Generator[bytes | memoryview, None, None]:
+        for begin in range(start, stop, RANGE_SIZE):
+            yield self.read(key, begin, min(begin + RANGE_SIZE, stop))
 
     def exists(self, key: str) -> bool:
         try:
@@ -53,15 +50,6 @@ class DerivedVerbs(StorageBackend):
         except ObjectNotFoundError:
             return False
         return True
-
-    def download(self, key: str, path: str) -> int:
-        with self.open(key) as source, Path(path).open("xb") as target:
-            try:
-                shutil.copyfileobj(source, target, CHUNK_SIZE)
-            except BaseException:
-                Path(path).unlink()
-                raise
-            return target.tell()
 
 
 class _SingleUploads:
@@ -83,8 +71,8 @@ class _SingleUploads:
 class DelegatingBackend(DerivedVerbs):
     """A backend that passes every verb to another one; wrappers change one thing each.
 
-    ``group``, ``read`` and ``stream`` are not passed on, but made of ``upload`` and ``open``, which a wrapper may have
-    changed.
+    ``group``, ``read`` and ``iter_range`` are not passed on, but made of ``upload`` and ``open``, which a wrapper may
+    have changed.
 
     Parameters
     ----------

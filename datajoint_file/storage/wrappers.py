@@ -8,11 +8,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import replace
 from typing import Any, BinaryIO
 
 from datajoint_file.errors import ReadOnlyStorageError
-from datajoint_file.storage.backend import Capabilities, ObjectStat, Reader, UnfinishedUpload, UploadGroup
+from datajoint_file.storage.backend import ObjectStat, Reader, UnfinishedUpload, UploadGroup
 from datajoint_file.storage.shared import DelegatingBackend
 
 logger = logging.getLogger("datajoint_file.storage")
@@ -21,18 +20,14 @@ logger = logging.getLogger("datajoint_file.storage")
 class ReadOnlyBackend(DelegatingBackend):
     """Refuses to add or remove objects: another project's store, as ``[projects.NAME]`` opens it."""
 
-    @property
-    def capabilities(self) -> Capabilities:
-        return replace(self.inner.capabilities, writable=False)
-
     def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
         raise _refusal(key)
 
     def read(self, key: str, start: int, stop: int) -> bytes | memoryview:
         return self.inner.read(key, start, stop)
 
-    def stream(self, key: str, start: int, stop: int) -> Generator[bytes | memoryview, None, None]:
-        return self.inner.stream(key, start, stop)
+    def iter_range(self, key: str, start: int, stop: int) -> Generator[bytes | memoryview, None, None]:
+        return self.inner.iter_range(key, start, stop)
 
     def delete(self, key: str) -> None:
         raise _refusal(key)
@@ -63,9 +58,9 @@ class LoggedBackend(DelegatingBackend):
         with _logged("read", key):
             return self.inner.read(key, start, stop)
 
-    def stream(self, key: str, start: int, stop: int) -> Generator[bytes | memoryview, None, None]:
+    def iter_range(self, key: str, start: int, stop: int) -> Generator[bytes | memoryview, None, None]:
         with _logged("read", key):
-            yield from self.inner.stream(key, start, stop)
+            yield from self.inner.iter_range(key, start, stop)
 
     def stat(self, key: str) -> ObjectStat:
         with _logged("stat", key):

@@ -55,7 +55,7 @@ class Fault:
     ----------
     verb : str or None
         ``upload``, ``open``, ``read`` (of an opened object), ``stat``, ``delete``, ``list``, ``unfinished`` or
-        ``discard``; None for any of them. ``exists`` is a ``stat``, ``download`` an ``open`` and its reads.
+        ``discard``; None for any of them. ``exists`` is a ``stat``.
     call : int
         At which call, counted from 1 since the backend was made: calls of *verb*, or of all verbs together.
     moment : str

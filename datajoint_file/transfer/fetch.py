@@ -16,18 +16,13 @@ from datajoint_file.concurrency.progress import Advance
 from datajoint_file.concurrency.threads import Stopped, run_all
 from datajoint_file.errors import DataJointFileError, HashMismatchError, SizeMismatchError
 from datajoint_file.model.metadata import FileMetadata
-from datajoint_file.storage.backend import READ_STEP, StorageBackend
+from datajoint_file.storage.backend import StorageBackend
 from datajoint_file.storage.budget import transfers
 from datajoint_file.storage.disk.kernel_copy import COPY_ABOVE, can_copy
 from datajoint_file.storage.disk.posix import translation
+from datajoint_file.storage.tuning import RANGE_SIZE, STREAM_SIZE
 from datajoint_file.transfer.atomic_write import Replacement
 from datajoint_file.transfer.hashing import VerifyingReader, copy
-
-RANGE_SIZE = READ_STEP
-"""What is smaller takes one request for the whole."""
-
-STREAM_SIZE = 32 * 2**20
-"""Bytes of one request where they are written as they come: the store has less to do than for many small ones."""
 
 Write = Callable[[int, bytes | memoryview], object]
 """Takes bytes and the position they belong to, which are not in order."""
@@ -215,7 +210,7 @@ class _Streams(_Ranges):
 
     def _take(self, start: int, stop: int, end: int) -> None:
         position = hashed = start
-        with closing(self._backend.stream(self._metadata.path, start, end)) as chunks:
+        with closing(self._backend.iter_range(self._metadata.path, start, end)) as chunks:
             for chunk in chunks:
                 if self._stop.is_set():
                     raise Stopped

@@ -25,7 +25,8 @@ from datajoint_file.errors import (
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.storage.backend import StorageBackend
-from datajoint_file.transfer.fetch import RANGE_SIZE, fetch
+from datajoint_file.storage.tuning import RANGE_SIZE
+from datajoint_file.transfer.fetch import fetch
 from datajoint_file.transfer.hashing import VerifyingReader, drain
 from datajoint_file.verification.findings import Kind
 

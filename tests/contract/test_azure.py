@@ -14,9 +14,9 @@ from azure.storage.blob.aio import BlobServiceClient
 from datajoint_file.config import parse_settings
 from datajoint_file.errors import StorageAccessError
 from datajoint_file.storage import StorageBackend
-from datajoint_file.storage.bucket.backend import CloudBackend
+from datajoint_file.storage.bucket.azure import AzureBackend
 from datajoint_file.storage.factory import _connector
-from datajoint_file.storage.obstore.backend import ObstoreBackend
+from datajoint_file.storage.obstore.backend import ObstoreAzureBackend
 from datajoint_file.testing import NetworkTests, RawStore
 from tests.contract.conftest import PAGE_SIZE, PART_SIZE, PROJECT, RacesOfUntold, backend_of, engine_backend
 from tests.contract.stores import AzureStore
@@ -69,8 +69,8 @@ class TestAzure(RacesOfUntold, NetworkTests):
         right = azure_storage["credentials"]["connection_string"]
         endpoint = f"http://{NOWHERE}/{_part(azure_storage, 'AccountName')}"
         wrong = right.replace(_part(azure_storage, "BlobEndpoint"), endpoint)
-        kind = CloudBackend if engine == "fsspec" else ObstoreBackend
-        return kind("abfs", "container", lambda: _impatient(wrong), part_size=PART_SIZE)
+        kind = AzureBackend if engine == "fsspec" else ObstoreAzureBackend
+        return kind("container", lambda: _impatient(wrong), part_size=PART_SIZE)
 
 
 def _impatient(connection_string: str) -> ImpatientAzure:

@@ -136,16 +136,6 @@ def test_reading_fails_in_the_middle(local: LocalBackend, raw: DirectoryStore) -
             file.read(2**20)
 
 
-def test_download_that_fails_in_the_middle_leaves_no_file(
-    local: LocalBackend, raw: DirectoryStore, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    raw.put(KEYS[0], generated(SIZE))
-    directory = tmp_path_factory.mktemp("downloads")
-    with pytest.raises(StorageUnavailableError):
-        FaultyBackend(local, Fault("read", call=3)).download(KEYS[0], str(directory / "file"))
-    assert list(directory.iterdir()) == []
-
-
 @pytest.mark.parametrize(
     ("fault", "given"),
     [

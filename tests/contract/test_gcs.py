@@ -11,8 +11,8 @@ from gcsfs.core import GCSFileSystem
 from gcsfs.retry import retry_request
 
 from datajoint_file.storage import StorageBackend
-from datajoint_file.storage.bucket.backend import CloudBackend
-from datajoint_file.storage.obstore.backend import ObstoreBackend
+from datajoint_file.storage.bucket.gcs import GCSBackend
+from datajoint_file.storage.obstore.backend import ObstoreGCSBackend
 from datajoint_file.testing import NetworkTests, RawStore
 from tests.contract.conftest import PAGE_SIZE, PART_SIZE, RacesOfUntold, engine_backend
 from tests.contract.refusing import refusing_server
@@ -72,8 +72,8 @@ class TestGCS(RacesOfUntold, NetworkTests):
 
     @pytest.fixture
     def unreachable(self, engine: str) -> StorageBackend:
-        kind = CloudBackend if engine == "fsspec" else ObstoreBackend
-        return kind("gs", "bucket", _impatient, part_size=PART_SIZE)
+        kind = GCSBackend if engine == "fsspec" else ObstoreGCSBackend
+        return kind("bucket", _impatient, part_size=PART_SIZE)
 
 
 def _impatient() -> ImpatientGCS:

@@ -6,6 +6,9 @@ import io
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ from typing import Any
 import pytest
 
 from datajoint_file.config import parse_settings
-from datajoint_file.errors import ConfigurationError, StorageAccessError
+from datajoint_file.errors import ConfigurationError, StorageAccessError, StorageError
 from datajoint_file.storage import StorageBackend
 from datajoint_file.storage.obstore import credentials, selection
 from datajoint_file.storage.obstore.selection import engine_of
@@ -110,6 +113,133 @@ def test_engine_is_of_buckets_only(backend: str) -> None:
         parse_settings(
             {"project": {"name": PROJECT}, "storage": {"backend": backend, "path": "/x", "engine": "fsspec"}}, "test"
         )
+
+
+VIRTUAL = {"config_kwargs": {"s3": {"addressing_style": "virtual"}}}
+
+
+@pytest.fixture
+def numbered(s3_storage: dict[str, Any]) -> dict[str, Any]:
+    """A bucket before an address in numbers: ``http://bucket.127.0.0.1``, which is none."""
+    return {**s3_storage, "options": VIRTUAL}
+
+
+@pytest.mark.parametrize("size", [6, 2 * S3_PART_SIZE + 1])
+@pytest.mark.parametrize("is_told", [True, False])
+def test_what_obstore_cannot_address_goes_through_fsspec(
+    numbered: dict[str, Any], s3_store: S3Store, key: str, size: int, is_told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    backend = backend_of(numbered, S3_PART_SIZE)
+    assert backend.upload(key, GeneratedReader(size), size if is_told else None) == size
+    assert s3_store.get(key) == generated(size)
+    assert backend.read(key, 1, 3) == generated(3)[1:]
+    assert [record.levelname for record in caplog.records if "through fsspec" in record.getMessage()] == ["WARNING"]
+
+
+VERBS: dict[str, Callable[[StorageBackend, str], object]] = {
+    "upload": lambda backend, key: backend.upload(key, io.BytesIO(b"spikes"), 6),
+    "open": lambda backend, key: backend.open(key).read(),
+    "stat": lambda backend, key: backend.stat(key),
+    "read": lambda backend, key: backend.read(key, 0, 6),
+    "iter_range": lambda backend, key: b"".join(backend.iter_range(key, 0, 6)),
+}
+
+
+def in_a_thread(verb: Callable[[], object]) -> object:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(verb).result()
+
+
+@pytest.mark.parametrize("run", [lambda verb: verb(), in_a_thread], ids=["main thread", "thread"])
+@pytest.mark.parametrize("verb", VERBS)
+def test_what_obstore_cannot_address_is_an_error_of_the_configuration_where_nothing_else_may_be_used(
+    numbered: dict[str, Any], key: str, verb: str, run: Callable[[Callable[[], object]], object]
+) -> None:
+    backend = backend_of(numbered, engine="obstore")
+    with pytest.raises(ConfigurationError, match='allowed: engine = "fsspec" or "auto"'):
+        run(lambda: VERBS[verb](backend, key))
+
+
+@pytest.mark.parametrize("run", [lambda verb: verb(), in_a_thread], ids=["main thread", "thread"])
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_panic_of_obstore_means_fsspec(
+    s3_storage: dict[str, Any],
+    s3_store: S3Store,
+    key: str,
+    verb: str,
+    run: Callable[[Callable[[], object]], object],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of a kind that nobody has foreseen: here the address is not looked at before."""
+    monkeypatch.setattr(credentials, "_check_address", lambda *_: None)
+    table = {**s3_storage, "options": VIRTUAL}
+    if verb != "upload":
+        s3_store.put(key, b"spikes")
+    found = run(lambda: VERBS[verb](backend_of(table), key))
+    assert found in (6, b"spikes") or getattr(found, "size", 0) == 6
+    assert s3_store.get(key) == b"spikes"
+    with pytest.raises(ConfigurationError, match="Panic"):
+        run(lambda: VERBS[verb](backend_of(table, engine="obstore"), f"{key}2"))
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "http://lab.127.0.0.1:9000",
+        "http://lab.[::1]:9000",
+        "http://localhost:99999",
+        "http://a b:9000",
+        "localhost:9000",
+        "ftp://localhost",
+        "http://anna:secret@localhost",
+        "http://localhost/?region=x",
+        "http://256.1.1.1",
+        "",
+    ],
+)
+def test_addresses_that_obstore_panics_at_or_misunderstands_are_refused(endpoint: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        credentials._check_address(endpoint, "lab")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "http://127.0.0.1:9000",
+        "http://[::1]:9000",
+        "https://s3.eu-west-1.amazonaws.com",
+        "HTTP://store/path",
+        "http://s3",
+    ],
+)
+def test_addresses_that_obstore_takes_are_not(endpoint: str) -> None:
+    credentials._check_address(endpoint, "my_bucket.of-2024")
+
+
+@pytest.mark.parametrize("bucket", ["arn:aws:s3:us-west-2:1:accesspoint/lab", "a b", "ä", ""])
+def test_buckets_that_obstore_cannot_name_are_refused(bucket: str) -> None:
+    with pytest.raises(ValueError, match="make no address"):
+        credentials._check_address("http://localhost", bucket)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"client_kwargs": {"verify": "/nowhere.pem"}},
+        {"config_kwargs": {"connect_timeout": "soon"}},
+        {"config_kwargs": {"retries": {"max_attempts": -7}}},
+        {"s3_additional_kwargs": {"ServerSideEncryption": "rot13"}},
+    ],
+)
+def test_values_that_obstore_refuses_are_errors_of_this_package(
+    s3_storage: dict[str, Any], key: str, options: dict[str, Any]
+) -> None:
+    backend = backend_of(s3_storage, engine="obstore", options=options)
+    with pytest.raises((ConfigurationError, StorageError)):  # of both clients, the first to refuse
+        backend.exists(key)
+    with suppress(StorageError, ConfigurationError):
+        assert backend_of(s3_storage, options=options).exists(key) is False
 
 
 # processes

@@ -20,15 +20,15 @@ from datajoint_file.storage.backend import Reader, StorageBackend
 from datajoint_file.storage.bucket import fsspec_upload
 from datajoint_file.storage.bucket.part_sizes import (
     MAX_PARTS,
-    PART_SIZE,
     SMALLEST_PART,
     memory_for,
     part_sizes,
     plan_parts,
 )
-from datajoint_file.storage.budget import LIMIT
-from datajoint_file.storage.readback import ReadBackBackend, needs_reading_back
+from datajoint_file.storage.factory import needs_reading_back
+from datajoint_file.storage.readback import ReadBackBackend
 from datajoint_file.storage.shared import DelegatingBackend
+from datajoint_file.storage.tuning import MEMORY_BYTES, PART_SIZE
 from datajoint_file.testing import generated
 from tests.contract.conftest import PROJECT, S3_PART_SIZE, backend_of
 from tests.contract.stores import S3Store
@@ -41,7 +41,7 @@ MOST_PARTS = 10_000
 
 
 @pytest.mark.parametrize("size", [PART_SIZE, 100 * 2**30, 5 * TIB])
-@pytest.mark.parametrize("granted", [2 * SMALLEST_PART, 20 * MIB, LIMIT])
+@pytest.mark.parametrize("granted", [2 * SMALLEST_PART, 20 * MIB, MEMORY_BYTES])
 def test_objects_of_known_size_have_no_more_parts_than_stores_take(size: int, granted: int) -> None:
     for cut in (plan_parts(granted, size), fsspec_upload.plan_parts(granted, size, PART_SIZE)):
         assert size / cut.part_size <= MAX_PARTS
@@ -58,12 +58,12 @@ def test_objects_of_any_size_have_no_more_parts_than_s3_takes(first: int) -> Non
 
 
 @pytest.mark.parametrize("size", [None, 0, 1, SMALLEST_PART, PART_SIZE - 1, PART_SIZE, 2**30, 200 * 2**30])
-@pytest.mark.parametrize("granted", [2 * SMALLEST_PART, 20 * MIB, LIMIT])
+@pytest.mark.parametrize("granted", [2 * SMALLEST_PART, 20 * MIB, MEMORY_BYTES])
 def test_parts_in_memory_are_within_what_was_granted(size: int | None, granted: int) -> None:
     wanted, at_least = memory_for(size)
     granted = max(at_least, min(wanted, granted))
     cut = plan_parts(granted, size)
-    assert at_least <= wanted <= LIMIT
+    assert at_least <= wanted <= MEMORY_BYTES
     assert cut.part_size >= SMALLEST_PART
     if size is None or size >= PART_SIZE:
         assert (cut.in_flight + 1) * cut.part_size <= granted
@@ -72,8 +72,8 @@ def test_parts_in_memory_are_within_what_was_granted(size: int | None, granted: 
 
 
 def test_objects_that_need_huge_parts_go_alone() -> None:
-    assert memory_for(2 * TIB) == (LIMIT, LIMIT)
-    assert fsspec_upload.memory_for(2 * TIB, PART_SIZE) == (LIMIT, LIMIT)
+    assert memory_for(2 * TIB) == (MEMORY_BYTES, MEMORY_BYTES)
+    assert fsspec_upload.memory_for(2 * TIB, PART_SIZE) == (MEMORY_BYTES, MEMORY_BYTES)
 
 
 def test_small_objects_need_no_more_memory_than_their_size() -> None:

@@ -111,10 +111,6 @@ class TestReadOnly(WrapperFixtures, ReadingTests):
         assert caught.value.key == f"{PROJECT}/a"
         assert raw.unfinished(PROJECT) == {f"{PROJECT}/a/~partial-0123"}
 
-    def test_it_says_so(self, backend: StorageBackend) -> None:
-        assert backend.capabilities.writable is False
-        assert backend.capabilities.lists_unfinished is True
-
 
 class TestOtherProtocol(WrapperFixtures, StorageBackendTests):
     """The backend of any fsspec protocol, over one that keeps files where they can be looked at."""
@@ -126,6 +122,5 @@ class TestOtherProtocol(WrapperFixtures, StorageBackendTests):
 
 def test_wrappers_of_wrappers_keep_what_the_inner_ones_change(local: LocalBackend) -> None:
     backend = LoggedBackend(FaultyBackend(ReadOnlyBackend(local)))
-    assert backend.capabilities.writable is False
     with pytest.raises(ReadOnlyStorageError):
         backend.upload(KEY, io.BytesIO(b"noise"))

@@ -1,17 +1,19 @@
-"""Bucket backend through fsspec: a project in S3, Google Cloud Storage or Azure.
+"""Bucket backend base: a project in an object store, through fsspec.
 
-Small objects take one request, large ones go part by part and appear when the last one is there: to S3 as in
-`s3_multipart`, to the others as in `fsspec_upload`. Opening is done in `remote`, listing in `listing`.
+Small objects take one request, large ones go part by part and appear when the last one is there. How, and how pages of
+a listing are asked for, differs: see `s3`, `gcs` and `azure`.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext, suppress
-from itertools import repeat
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, BinaryIO, ClassVar, Protocol, cast
 from zlib import crc32
 
+from datajoint_file.config.settings import StorageSettings
 from datajoint_file.errors import (
     BucketNotFoundError,
     ObjectNotFoundError,
@@ -19,14 +21,9 @@ from datajoint_file.errors import (
     StorageError,
     UnsafePathError,
 )
-from datajoint_file.storage.backend import CHUNK_SIZE, Capabilities, ObjectStat, Reader, UnfinishedUpload, hashed
-from datajoint_file.storage.bucket import fsspec_upload
-from datajoint_file.storage.bucket import part_sizes as s3_parts
-from datajoint_file.storage.bucket.fsspec_upload import StreamedUpload
+from datajoint_file.storage.backend import Capabilities, ObjectStat, Reader, UnfinishedUpload
 from datajoint_file.storage.bucket.listing import (
-    OBJECTS,
     PAGE_SIZE,
-    UPLOADS,
     AskForPage,
     ListedObject,
     Marker,
@@ -34,32 +31,53 @@ from datajoint_file.storage.bucket.listing import (
     check_progress,
     entries_of,
 )
-from datajoint_file.storage.bucket.part_sizes import IN_FLIGHT, PART_SIZE, PartPlan, part_sizes
-from datajoint_file.storage.bucket.s3_multipart import Destination, MultipartUpload, Sent, put
+from datajoint_file.storage.bucket.part_sizes import PartPlan
 from datajoint_file.storage.budget import transfers
 from datajoint_file.storage.readback import changed_on_the_way
 from datajoint_file.storage.remote.backend import RemoteBackend, described, require_object
 from datajoint_file.storage.remote.client_errors import says_out_of_range
+from datajoint_file.storage.remote.readahead import ReadAheadFile, cache_of
 from datajoint_file.storage.remote.requests import run
-from datajoint_file.storage.shared import check_prefix, is_object_key, moment, read_fully
-
-RANGES = 4
-"""Parts of one object to fetch at a time."""
-
-WORKERS = 16
-"""Objects to send or fetch at a time."""
-
-Head = list[bytes]
-"""The first part of an object, alone in a list that is emptied when it is sent: no frame shall keep it in memory."""
+from datajoint_file.storage.shared import check_prefix, is_object_key, read_fully
+from datajoint_file.storage.tuning import PART_SIZE, RANGES, WORKERS
 
 
-class CloudBackend(RemoteBackend):
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Bytes of an object that were sent, from where to where, and their CRC-32."""
+
+    start: int
+    stop: int
+    crc32: int
+
+
+class PartedUpload(Protocol):
+    """One object on its way, part by part. It becomes one with `complete`."""
+
+    size: int
+
+    def sizes(self) -> Iterator[int]:
+        """Give how many bytes to send, one time after the other, without end; first, of a whole part."""
+        ...
+
+    def send(self, content: bytes) -> None:
+        """Send the next bytes; they may still be under way when this returns."""
+        ...
+
+    def complete(self) -> Iterable[Piece]:
+        """Make the object, and return what the store has not compared."""
+        ...
+
+    def abandon(self) -> None:
+        """Make sure that this never becomes an object."""
+        ...
+
+
+class BucketBackend(RemoteBackend):
     """Objects of a bucket.
 
     Parameters
     ----------
-    scheme : str
-        Begins URLs.
     bucket : str
         The bucket or container. Keys are literal in it.
     connect : callable
@@ -67,7 +85,7 @@ class CloudBackend(RemoteBackend):
     exclusive : bool
         Ask the store to refuse replacing an object, also when two writers race. Where that is not supported, it is
         looked up before.
-    part_size : int
+    part_size : int or None
         The most bytes that one part of a large object has, if it is not very large: for S3 at least 5 MiB, for GCS a
         multiple of 256 KiB. Less where several objects go at a time, see `transfers`.
     page_size : int
@@ -82,45 +100,121 @@ class CloudBackend(RemoteBackend):
     bucket removes them without anybody's doing (``AbortIncompleteMultipartUpload``).
     """
 
+    protocol: ClassVar[str]
+    package: ClassVar[str]
+    default_part_size: ClassVar[int] = PART_SIZE
+
     def __init__(
         self,
-        scheme: str,
         bucket: str,
         connect: Callable[[], Any],
         *,
         exclusive: bool = True,
-        part_size: int = PART_SIZE,
+        part_size: int | None = None,
         page_size: int = PAGE_SIZE,
         project: str = "",
     ) -> None:
-        super().__init__(scheme, bucket, connect)
-        self.part_size = part_size
+        super().__init__(self.protocol, bucket, connect)
+        self.part_size = part_size or self.default_part_size
         self.page_size = page_size
         self._exclusive = exclusive
         self._project = project
 
+    @staticmethod
+    @abstractmethod
+    def arguments(storage: StorageSettings, credentials: dict[str, Any]) -> dict[str, Any]:
+        """Return what the filesystem is made with."""
+
+    @staticmethod
+    @abstractmethod
+    def _memory_for(size: int | None, largest: int) -> tuple[int, int]:
+        """Return how many bytes of memory an object of *size* bytes would like to have, and how many it must."""
+
+    @staticmethod
+    @abstractmethod
+    def _plan_parts(granted: int, size: int | None, largest: int) -> PartPlan:
+        """Decide how to cut an object of *size* bytes, if that is known, so that *granted* bytes of memory do."""
+
+    @abstractmethod
+    def _put(self, key: str, content: bytes, reader: Reader) -> Iterable[Piece]:
+        """Send all of an object, which came from *reader*, in one request; return what the store has not compared."""
+
+    @abstractmethod
+    def _begin(self, key: str, plan: PartPlan, expected: int, under_way: int) -> PartedUpload:
+        """Begin to send an object of about *expected* bytes, of which *under_way* may be in memory."""
+
+    @abstractmethod
+    async def _object_page(self, filesystem: Any, below: str, marker: Marker) -> Page[ObjectStat]:
+        """Ask for a page of objects."""
+
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(
-            self.scheme,
-            atomic_create=self._exclusive,
-            lists_unfinished=self.scheme in UPLOADS,
-            workers=WORKERS,
-            ranges=RANGES,
-        )
+        return Capabilities(self.protocol, atomic_create=self._exclusive, workers=WORKERS, ranges=RANGES)
 
     def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
-        path = self._path(key)
-        cutter = s3_parts if self.scheme == "s3" else fsspec_upload
-        wanted, at_least = cutter.memory_for(size, self.part_size)
+        self._path(key)
+        wanted, at_least = self._memory_for(size, self.part_size)
         with transfers().take(wanted, at_least=at_least) as granted:
-            plan = cutter.plan_parts(granted, size, self.part_size)
-            head = [read_fully(reader, plan.part_size)]
+            plan = self._plan_parts(granted, size, self.part_size)
+            head = [read_fully(reader, plan.part_size)]  # a list, to be emptied: no frame shall keep the first part
             if len(head[0]) < plan.part_size:
-                return self._upload_whole(key, path, head.pop(), reader)
-            if self.scheme == "s3":
-                return self._upload_parts(key, path, head, reader, plan, size or 0)
-            return self._upload_stream(key, path, head, reader, plan, size or 0)
+                return self._upload_whole(key, head.pop(), reader)
+            with transfers().more(plan.more) as more:
+                under_way = plan.in_flight * plan.part_size + more
+                return self._upload_parts(key, head, reader, plan, size or 0, under_way)
+
+    def _upload_whole(self, key: str, content: bytes, reader: Reader) -> int:
+        with self._translated(key, writing=True):
+            if not self._exclusive:
+                self._refuse_existing(key)
+            unchecked = self._put(key, content, reader)
+        self._compare(key, unchecked)
+        return len(content)
+
+    def _upload_parts(
+        self, key: str, head: list[bytes], reader: Reader, plan: PartPlan, expected: int, under_way: int
+    ) -> int:
+        with self._translated(key, writing=True):
+            self._look_before_sending(key)
+            upload = self._begin(key, plan, expected, under_way)
+        try:
+            for content in _pieces(head, reader, upload.sizes()):
+                with self._translated(key, writing=True):
+                    upload.send(content)
+                del content  # or it would be in memory while the next one is read
+            with self._translated(key, writing=True):
+                unchecked = upload.complete()
+        except BaseException:
+            upload.abandon()
+            raise
+        self._compare(key, unchecked)
+        return upload.size
+
+    def _look_before_sending(self, key: str) -> None:
+        """Refuse an existing key before the first part, not after the last, which is when stores look (or do not)."""
+        with suppress(StorageAccessError) if self._exclusive else nullcontext():
+            self._refuse_existing(key)
+
+    def _compare(self, key: str, pieces: Iterable[Piece]) -> None:
+        """Read back what nobody has compared: the store does not know checksums, and there is no TLS."""
+        for piece in pieces:
+            if crc32(self.read(key, piece.start, piece.stop)) != piece.crc32:
+                raise changed_on_the_way(key)
+
+    def open(
+        self,
+        key: str,
+        *,
+        block_size: int | None = None,
+        cache_type: str | None = None,
+        cache_options: dict[str, Any] | None = None,
+    ) -> BinaryIO:
+        size = self.stat(key).size
+        with self._translated(key):
+            cache = cache_of(
+                lambda start, stop: bytes(self.read(key, start, stop)), size, block_size, cache_type, cache_options
+            )
+        return cast("BinaryIO", ReadAheadFile(cache, size))
 
     def read(self, key: str, start: int, stop: int) -> bytes | memoryview:
         path = self._path(key)
@@ -139,10 +233,6 @@ class CloudBackend(RemoteBackend):
         path = self._path(key)
         with self._translated(key):
             filesystem = self._filesystem()
-            if self.scheme == "s3":
-                bucket, _, name = path.partition("/")
-                found = run(filesystem, filesystem._call_s3("head_object", Bucket=bucket, Key=name))
-                return ObjectStat(key, int(found["ContentLength"]), moment(found.get("LastModified")))
             return described(key, require_object(path, run(filesystem, filesystem._info(path))))
 
     def delete(self, key: str) -> None:
@@ -156,30 +246,20 @@ class CloudBackend(RemoteBackend):
         if "/" in prefix:
             with suppress(ObjectNotFoundError):
                 yield self.stat(prefix)
-        for found in entries_of(self._pages(OBJECTS[self.scheme], prefix, below)):
+        for found in entries_of(self._pages(self._object_page, prefix, below)):
             if found.key.startswith(below) and is_object_key(found.key):
                 yield found
 
     def unfinished(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
-        prefix = self._confined(check_prefix(prefix) or self._project)
-        if self.scheme not in UPLOADS:
-            return
-        below = f"{prefix}/" if prefix else ""
-        for upload in entries_of(self._pages(UPLOADS[self.scheme], prefix, prefix if "/" in prefix else below)):
-            if is_object_key(upload.key) and f"{upload.key}/".startswith(below):
-                yield upload
+        self._confined(check_prefix(prefix))
+        return iter(())
 
     def discard(self, upload: UnfinishedUpload) -> None:
         key = self._confined(upload.key)
-        bucket, path = self.root, self._path(key).removeprefix(f"{self.root}/")
-        if self.scheme not in UPLOADS:
-            raise StorageError(f"{key}: this store cannot be asked to discard unfinished uploads").of(key)
-        with suppress(ObjectNotFoundError), self._translated(key):
-            filesystem = self._filesystem()
-            request = filesystem._call_s3("abort_multipart_upload", Bucket=bucket, Key=path, UploadId=upload.id)
-            run(filesystem, request)
+        raise StorageError(f"{key}: this store cannot be asked to discard unfinished uploads").of(key)
 
     def _confined(self, key: str) -> str:
+        key = key or self._project
         if self._project and key.partition("/")[0] != self._project:
             raise UnsafePathError(f"path = {key!r} is not of the project {self._project!r}")
         return key
@@ -190,81 +270,11 @@ class CloudBackend(RemoteBackend):
         def page_after(marker: Marker) -> Page[ListedObject]:
             with self._translated(prefix):
                 filesystem = self._filesystem()
-                entries, following = run(filesystem, ask(filesystem, self.root, below, self.page_size, marker))
+                entries, following = run(filesystem, ask(filesystem, below, marker))
                 check_progress(marker, following)
                 return entries, following
 
         return page_after
-
-    def _upload_whole(self, key: str, path: str, content: bytes, reader: Reader) -> int:
-        with self._translated(key, writing=True):
-            if not self._exclusive:
-                self._refuse_existing(key)
-            filesystem = self._filesystem()
-            if self.scheme != "s3":
-                mode = "create" if self._exclusive else "overwrite"
-                run(filesystem, filesystem._pipe_file(path, content, mode=mode))
-                return len(content)
-            digests, destination = hashed(reader), self._destination(path)
-            sent = run(filesystem, put(destination, content, digests.sha256 if digests else None))
-        self._check_received(key, destination, [sent])
-        return len(content)
-
-    def _upload_parts(self, key: str, path: str, head: Head, reader: Reader, plan: PartPlan, expected: int) -> int:
-        """Send part after part, and read the next meanwhile. They become an object at the very end."""
-        with self._translated(key, writing=True):
-            self._look_before_sending(key)
-            destination = self._destination(path)
-            upload = MultipartUpload(destination)
-            upload.begin()
-        try:
-            with transfers().more((IN_FLIGHT - plan.in_flight) * plan.part_size) as more:
-                under_way = plan.in_flight * plan.part_size + more
-                for content in _parts(head, reader, part_sizes(plan.part_size, expected)):
-                    with self._translated(key, writing=True):
-                        upload.send(content)
-                        del content  # or it would be in memory while the next one is read
-                        upload.wait(at_most=under_way)
-            with self._translated(key, writing=True):
-                sent = upload.complete()
-        except BaseException:
-            upload.abandon()
-            raise
-        self._check_received(key, destination, sent)
-        return upload.size
-
-    def _upload_stream(self, key: str, path: str, head: Head, reader: Reader, plan: PartPlan, expected: int) -> int:
-        """Write to a file of fsspec's. What is written becomes an object only when that is closed, at the very end."""
-        with self._translated(key, writing=True):
-            self._look_before_sending(key)
-            mode = "xb" if self._exclusive else "wb"
-            upload = StreamedUpload(self._filesystem().open(path, mode, block_size=plan.part_size), expected)
-        try:
-            for content in _parts(head, reader, repeat(CHUNK_SIZE)):
-                with self._translated(key, writing=True):
-                    upload.send(content)
-            with self._translated(key, writing=True):
-                upload.complete()
-        except BaseException:
-            upload.abandon()
-            raise
-        return upload.size
-
-    def _destination(self, path: str) -> Destination:
-        return Destination(self._filesystem(), path, exclusive=self._exclusive)
-
-    def _check_received(self, key: str, destination: Destination, sent: Iterable[Sent]) -> None:
-        """Read back what nobody has compared: the store does not know checksums, and there is no TLS."""
-        if destination.is_encrypted:
-            return
-        for piece in sent:
-            if not piece.is_confirmed and crc32(self.read(key, piece.start, piece.stop)) != piece.crc32:
-                raise changed_on_the_way(key)
-
-    def _look_before_sending(self, key: str) -> None:
-        """Refuse an existing key before the first part, not after the last, which is when stores look (or do not)."""
-        with suppress(StorageAccessError) if self._exclusive else nullcontext():
-            self._refuse_existing(key)
 
     def _require_store(self) -> None:
         filesystem = self._filesystem()
@@ -280,7 +290,7 @@ class CloudBackend(RemoteBackend):
             ) from error
 
 
-def _parts(head: Head, reader: Reader, sizes: Iterator[int]) -> Iterator[bytes]:
+def _pieces(head: list[bytes], reader: Reader, sizes: Iterator[int]) -> Iterator[bytes]:
     """Give *head*, emptying it, and the rest of *reader* in pieces of *sizes*, the first of which is of the head."""
     next(sizes)
     yield head.pop()

@@ -1,4 +1,4 @@
-"""Streaming uploads to Google Cloud Storage and Azure through fsspec's file objects.
+"""Uploads to Google Cloud Storage and Azure through fsspec's file objects, part by part.
 
 Uploads to S3 are in `s3_multipart`; which objects there are, and what the errors mean, is for `bucket.backend`.
 """
@@ -6,11 +6,17 @@ Uploads to S3 are in `s3_multipart`; which objects there are, and what the error
 from __future__ import annotations
 
 import logging
+from abc import abstractmethod
+from collections.abc import Iterator
+from itertools import repeat
 from typing import Any
 
-from datajoint_file.storage.backend import CHUNK_SIZE
+from datajoint_file.config.settings import StorageSettings
+from datajoint_file.storage.backend import CHUNK_SIZE, Reader
+from datajoint_file.storage.bucket.backend import BucketBackend
 from datajoint_file.storage.bucket.part_sizes import PartPlan, part_sizes, smallest_part
-from datajoint_file.storage.budget import LIMIT
+from datajoint_file.storage.remote.requests import run
+from datajoint_file.storage.tuning import MEMORY_BYTES
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +32,7 @@ def memory_for(size: int | None, largest: int) -> tuple[int, int]:
     """Return how many bytes of memory an object of *size* bytes would like to have, and how many it must."""
     part_size = min(largest, _OF_UNKNOWN_SIZE if size is None else size)
     least = max(min(part_size, CHUNK_SIZE), smallest_part(size or 0))
-    return min(LIMIT, _COPIES * max(part_size, least)), min(LIMIT, _COPIES * least)
+    return min(MEMORY_BYTES, _COPIES * max(part_size, least)), min(MEMORY_BYTES, _COPIES * least)
 
 
 def plan_parts(granted: int, size: int | None, largest: int) -> PartPlan:
@@ -34,14 +40,14 @@ def plan_parts(granted: int, size: int | None, largest: int) -> PartPlan:
 
     Examples
     --------
-    >>> plan(48 * 2**20, 2**30, 16 * 2**20)
-    Plan(part_size=12582912, in_flight=0)
+    >>> plan_parts(48 * 2**20, 2**30, 16 * 2**20)
+    PartPlan(part_size=12582912, in_flight=0, more=0)
     """
     fitting = min(largest, max(CHUNK_SIZE, granted // _COPIES // CHUNK_SIZE * CHUNK_SIZE))
     return PartPlan(max(fitting, smallest_part(size or 0)), 0)
 
 
-class StreamedUpload:
+class FileUpload:
     """One object on its way, in a file of fsspec's. It becomes one with `complete`.
 
     Parameters
@@ -66,9 +72,14 @@ class StreamedUpload:
             self._file.blocksize = next(self._sizes)
             self._full += self._file.blocksize
 
-    def complete(self) -> None:
+    def sizes(self) -> Iterator[int]:
+        """Give how many bytes to write at a time."""
+        return repeat(CHUNK_SIZE)
+
+    def complete(self) -> tuple[()]:
         """Make the object."""
         self._file.close()
+        return ()
 
     def abandon(self) -> None:
         """Make sure that this never becomes an object: closing the file would publish it."""
@@ -78,3 +89,24 @@ class StreamedUpload:
         except Exception:  # the first error is the one to report; unfinished parts are the collector's
             path = getattr(self._file, "path", "?")
             logger.warning("could not discard the unfinished upload of %s", path, exc_info=True)
+
+
+class FileUploads(BucketBackend):
+    """A bucket whose large objects are written to a file of fsspec's. They become objects when that is closed."""
+
+    _memory_for = staticmethod(memory_for)
+    _plan_parts = staticmethod(plan_parts)
+
+    @staticmethod
+    @abstractmethod
+    def addresses(storage: StorageSettings, credentials: dict[str, Any], options: dict[str, Any]) -> Iterator[str]:
+        """Give what may be the store's address."""
+
+    def _put(self, key: str, content: bytes, reader: Reader) -> tuple[()]:
+        filesystem, mode = self._filesystem(), "create" if self._exclusive else "overwrite"
+        run(filesystem, filesystem._pipe_file(self._path(key), content, mode=mode))
+        return ()
+
+    def _begin(self, key: str, plan: PartPlan, expected: int, under_way: int) -> FileUpload:
+        mode = "xb" if self._exclusive else "wb"
+        return FileUpload(self._filesystem().open(self._path(key), mode, block_size=plan.part_size), expected)

@@ -9,16 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from datajoint_file.storage.backend import CHUNK_SIZE
-from datajoint_file.storage.budget import LIMIT
-
-PART_SIZE = 16 * 2**20
-"""The most that is sent in one request, as long as that makes no more than `MAX_PARTS`."""
+from datajoint_file.storage.tuning import MEMORY_BYTES, PART_SIZE, PARTS_IN_FLIGHT
 
 SMALLEST_PART = 5 * 2**20
 """S3 takes no smaller ones, but for the last."""
-
-IN_FLIGHT = 4
-"""Parts that are under way while the next one is read: more of them fill a slow connection, fewer take less memory."""
 
 MAX_PARTS = 9_000
 """Parts of one object to plan for; S3 allows 10,000."""
@@ -37,17 +31,22 @@ class PartPlan:
         Bytes of one part; an object of fewer goes in one request.
     in_flight : int
         How many parts may be under way while the next one is read.
+    more : int
+        Bytes of memory that would let more parts be under way.
     """
 
     part_size: int
     in_flight: int
+    more: int = 0
 
 
 def memory_for(size: int | None, largest: int = PART_SIZE) -> tuple[int, int]:
     """Return how many bytes of memory an object of *size* bytes would like to have, and how many it must."""
     if size is None:
         return SMALLEST_PART, SMALLEST_PART  # most streams are short; a long one asks for more
-    return (size, size) if size < largest else (LIMIT, min(LIMIT, max(2 * SMALLEST_PART, smallest_part(size))))
+    if size < largest:
+        return size, size
+    return MEMORY_BYTES, min(MEMORY_BYTES, max(2 * SMALLEST_PART, smallest_part(size)))
 
 
 def plan_parts(granted: int, size: int | None, largest: int = PART_SIZE) -> PartPlan:
@@ -57,16 +56,17 @@ def plan_parts(granted: int, size: int | None, largest: int = PART_SIZE) -> Part
 
     Examples
     --------
-    >>> plan(48 * 2**20, 2**30)
-    Plan(part_size=9437184, in_flight=4)
-    >>> plan(48 * 2**20, 2 * 2**40).part_size // 2**20
+    >>> plan_parts(48 * 2**20, 2**30)
+    PartPlan(part_size=9437184, in_flight=4, more=0)
+    >>> plan_parts(48 * 2**20, 2 * 2**40).part_size // 2**20
     234
     """
     if size is not None and size < largest:
         return PartPlan(max(size + 1, SMALLEST_PART), 0)
-    fitting = min(largest, max(SMALLEST_PART, granted // (IN_FLIGHT + 1)))
+    fitting = min(largest, max(SMALLEST_PART, granted // (PARTS_IN_FLIGHT + 1)))
     part_size = max(fitting // CHUNK_SIZE * CHUNK_SIZE or fitting, smallest_part(size or 0))
-    return PartPlan(part_size, min(IN_FLIGHT, max(0, granted // part_size - 1)))
+    in_flight = min(PARTS_IN_FLIGHT, max(0, granted // part_size - 1))
+    return PartPlan(part_size, in_flight, (PARTS_IN_FLIGHT - in_flight) * part_size)
 
 
 def smallest_part(size: int) -> int:

@@ -1,6 +1,6 @@
 """S3 uploads, single or multipart, each part with a checksum that the store compares.
 
-Several parts are under way while the next is read. Which objects there are, and what errors mean, `bucket.backend` knows.
+Several parts are under way while the next is read. What errors mean is for `bucket.backend`.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import hashlib
 import logging
 import zlib
 from base64 import b64encode
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from concurrent.futures import FIRST_COMPLETED, wait
-from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
+from datajoint_file.storage.bucket.backend import Piece
+from datajoint_file.storage.bucket.part_sizes import part_sizes
 from datajoint_file.storage.remote.client_errors import says_changed
 from datajoint_file.storage.remote.requests import Request, run
 
@@ -29,26 +30,6 @@ _ATTEMPTS = 3
 
 _PATIENCE_SECONDS = 10
 """How long to wait for cancelled requests. They end at once; nobody shall wait for one that does not."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """A piece of an object that has been sent: from where to where, and its CRC-32.
-
-    Parameters
-    ----------
-    start, stop : int
-        Its place in the object.
-    crc32 : int
-        Its checksum; of no use if the store has compared another.
-    is_confirmed : bool
-        Whether the store said that it got the same.
-    """
-
-    start: int
-    stop: int
-    crc32: int
-    is_confirmed: bool
 
 
 class Destination:
@@ -72,7 +53,7 @@ class Destination:
         # Who lets the client hash and sign every byte has a store that compares that, and may not know checksums.
         signs = (filesystem.config_kwargs.get("s3") or {}).get("payload_signing_enabled", False)
         self.sends_checksums = not signs
-        self.is_encrypted = True
+        self._is_encrypted = True
 
     async def call(self, verb: str, **arguments: Any) -> dict[str, Any]:
         """Make one request, and again if the store says that what it got is not what was sent."""
@@ -86,6 +67,10 @@ class Destination:
             logger.debug("%s: bytes were changed on the way, sending them again", verb)
         return await self._call(verb, arguments)
 
+    def is_checked(self, answer: dict[str, Any], checksum: dict[str, str]) -> bool:
+        """Tell whether somebody has compared what was sent: TLS, or the store, whose *answer* has *checksum* then."""
+        return self._is_encrypted or all(answer.get(name) == value for name, value in checksum.items())
+
     async def _call(self, verb: str, arguments: dict[str, Any]) -> dict[str, Any]:
         answer: dict[str, Any] = await self.filesystem._call_s3(verb, **self.place, **arguments)
         return answer
@@ -94,11 +79,11 @@ class Destination:
         await self.filesystem.set_session()
         client = await self.filesystem.get_s3(self.place["Bucket"])
         client.meta.events.register("before-send.s3", _send_in_pieces, unique_id="datajoint_file")
-        self.is_encrypted = not client.meta.endpoint_url.startswith("http://")
+        self._is_encrypted = not client.meta.endpoint_url.startswith("http://")
 
 
-async def put(destination: Destination, content: bytes, sha256: bytes | None) -> Sent:
-    """Send a small object in one request.
+async def put(destination: Destination, content: bytes, sha256: bytes | None) -> list[Piece]:
+    """Send a small object in one request, and return it as a piece if nobody has compared it.
 
     Parameters
     ----------
@@ -114,8 +99,7 @@ async def put(destination: Destination, content: bytes, sha256: bytes | None) ->
         digest = sha256 or (await asyncio.to_thread(hashlib.sha256, content)).digest()
         checksum = {"ChecksumSHA256": b64encode(digest).decode()}
     answer = await destination.call("put_object", Body=content, **checksum, **destination.condition)
-    is_confirmed = _confirms(answer, checksum)
-    return Sent(0, len(content), 0 if is_confirmed else zlib.crc32(content), is_confirmed)
+    return [] if destination.is_checked(answer, checksum) else [Piece(0, len(content), zlib.crc32(content))]
 
 
 class MultipartUpload:
@@ -125,12 +109,21 @@ class MultipartUpload:
     ----------
     destination : Destination
         Where to.
+    part_size : int
+        Bytes of the first part.
+    expected : int
+        How long the object will be; 0 if that is not known.
+    under_way : int
+        Bytes that may be under way while the next part is read.
     """
 
-    def __init__(self, destination: Destination) -> None:
+    def __init__(self, destination: Destination, part_size: int, expected: int, under_way: int) -> None:
         self._destination = destination
+        self._part_size = part_size
+        self._expected = expected
+        self._most = under_way
         self._parts: list[dict[str, Any]] = []
-        self._sent: list[Sent] = []
+        self._unchecked: list[Piece] = []
         self._under_way: dict[Request[None], int] = {}
         self._upload: dict[str, str] = {}
         self._algorithm = {"ChecksumAlgorithm": "CRC32"} if destination.sends_checksums else {}
@@ -142,27 +135,32 @@ class MultipartUpload:
         answer = self._run(self._destination.call("create_multipart_upload", **self._algorithm))
         self._upload = {"UploadId": answer["UploadId"]}
 
+    def sizes(self) -> Iterator[int]:
+        """Give the size of one part after the other."""
+        return part_sizes(self._part_size, self._expected)
+
     def send(self, content: bytes) -> None:
-        """Send the next part. Returns at once."""
+        """Send the next part, and wait until no more is under way than may be."""
         self._number += 1
         start, self.size = self.size, self.size + len(content)
         part = Request(self._destination.filesystem, self._send(self._number, start, content))
         self._under_way[part] = len(content)
         part.begin()
+        self._wait(self._most)
 
-    def wait(self, at_most: int) -> None:
+    def _wait(self, at_most: int) -> None:
         """Wait until no more than so many bytes are under way. Raises what has been raised for one of them."""
         self._collect(timeout=0)
         while sum(self._under_way.values()) > at_most:
             self._collect(timeout=None)
 
-    def complete(self) -> list[Sent]:
-        """Make the object of all parts, and return what it was sent in."""
-        self.wait(at_most=0)
+    def complete(self) -> list[Piece]:
+        """Make the object of all parts, and return those that nobody has compared."""
+        self._wait(at_most=0)
         parts = sorted(self._parts, key=lambda part: int(part["PartNumber"]))
         request = {**self._upload, "MultipartUpload": {"Parts": parts}, **self._destination.condition}
         self._run(self._destination.call("complete_multipart_upload", **request))
-        return self._sent
+        return self._unchecked
 
     def abandon(self) -> None:
         """Make sure that this never becomes an object. Nothing is under way any more when this returns."""
@@ -194,12 +192,8 @@ class MultipartUpload:
         request = {**self._upload, **self._algorithm, **checksum, "PartNumber": number}
         answer = await self._destination.call("upload_part", Body=content, **request)
         self._parts.append({"PartNumber": number, "ETag": answer["ETag"], **checksum})
-        self._sent.append(Sent(start, start + len(content), crc32, _confirms(answer, checksum)))
-
-
-def _confirms(answer: dict[str, Any], checksum: dict[str, str]) -> bool:
-    """Tell whether the store compared *checksum*: then its answer has it. Some do not know checksums at all."""
-    return all(answer.get(name) == value for name, value in checksum.items())
+        if not self._destination.is_checked(answer, checksum):
+            self._unchecked.append(Piece(start, start + len(content), crc32))
 
 
 def _send_in_pieces(request: Any, **_: Any) -> None:

@@ -1,56 +1,55 @@
 """Bucket backend through obstore: several times the speed for the same processor.
 
-What obstore cannot do is left to `bucket.backend` and fsspec: all in a forked child, in which it hangs; streams of
-unknown length, whose parts must be able to grow; listing, which fails at other programs' names; deleting, for which
-it asks for batches; unfinished uploads.
+What obstore cannot do is left to fsspec, on which each kind of it is built: streams of unknown length, whose parts must
+be able to grow; listing, which fails at other programs' names; deleting, for which it asks for batches; unfinished
+uploads. Where obstore cannot be used at all, see `selection`.
 """
 
 from __future__ import annotations
 
 import importlib
-import os
 import threading
-from collections.abc import Callable, Generator
-from contextlib import suppress
+from abc import abstractmethod
+from collections.abc import Generator, Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
-from datajoint_file.errors import StorageAccessError, StorageError
 from datajoint_file.storage.backend import Capabilities, ObjectStat, Reader
-from datajoint_file.storage.bucket.backend import CloudBackend
-from datajoint_file.storage.bucket.listing import PAGE_SIZE
-from datajoint_file.storage.bucket.part_sizes import PART_SIZE, SMALLEST_PART, smallest_part
-from datajoint_file.storage.budget import LIMIT, transfers
-from datajoint_file.storage.obstore.credentials import connect as connect_obstore
+from datajoint_file.storage.bucket.azure import AzureBackend
+from datajoint_file.storage.bucket.backend import BucketBackend
+from datajoint_file.storage.bucket.gcs import GCSBackend
+from datajoint_file.storage.bucket.part_sizes import smallest_part
+from datajoint_file.storage.bucket.s3 import S3Backend
+from datajoint_file.storage.budget import transfers
+from datajoint_file.storage.obstore.credentials import azure_store, gcs_store, s3_store
 from datajoint_file.storage.obstore.part_stream import PartStream
-from datajoint_file.storage.obstore.selection import is_at_home
 from datajoint_file.storage.obstore.shutdown import awaited
+from datajoint_file.storage.obstore.unsuited import Unsuited, is_inexpressible, is_panic, suited
 from datajoint_file.storage.remote.client_errors import says_out_of_range
 from datajoint_file.storage.remote.forks import keep_from_children
 from datajoint_file.storage.remote.requests import run
 from datajoint_file.storage.shared import moment, read_fully
-
-SMALL_PART_SIZE = SMALLEST_PART
-"""Bytes of a part: many in flight are faster than large ones."""
-
-WORKERS = 32
+from datajoint_file.storage.tuning import MEMORY_BYTES, OBSTORE_PART_SIZE, OBSTORE_WORKERS
 
 _HEAD = 2**18
 """Bytes to read of a stream of unknown length before it is known to be short or long."""
 
-_STREAM_CHUNK = 2**18
+_RANGE_CHUNK = 2**18
 """What is handed over at a time: little enough to be in the processor's cache still when it is written and hashed."""
 
 _OUTSIDE = 3
 """Parts in memory besides those in flight: the one that is read, the one that waits, the one that is handed over."""
 
+Options = Mapping[str, Any]
+"""Options of fsspec that obstore can express equally; an empty table stands for a value."""
 
-class ObstoreBackend(CloudBackend):
-    """Objects of a bucket, through obstore where this process may use it.
 
-    Parameters are those of `CloudBackend`; *connect* makes the fsspec filesystem, whose address and credentials obstore
-    is given.
+class ObstoreBackend(BucketBackend):
+    """Objects of a bucket, through obstore: what its kinds have in common.
+
+    Parameters are those of `BucketBackend`; *connect* makes the fsspec filesystem, whose address and credentials
+    obstore is given.
 
     Notes
     -----
@@ -59,43 +58,31 @@ class ObstoreBackend(CloudBackend):
     one wins. Keys are made for one upload each.
     """
 
-    def __init__(
-        self,
-        scheme: str,
-        bucket: str,
-        connect: Callable[[], Any],
-        *,
-        exclusive: bool = True,
-        part_size: int = PART_SIZE,
-        page_size: int = PAGE_SIZE,
-        project: str = "",
-        small_part_size: int = SMALL_PART_SIZE,
-    ) -> None:
-        super().__init__(
-            scheme, bucket, connect, exclusive=exclusive, part_size=part_size, page_size=page_size, project=project
-        )
-        self.small_part_size = small_part_size
-        self._stores: dict[int, _Held] = {}
+    known_options: ClassVar[Options] = {}
+    default_part_size = OBSTORE_PART_SIZE
+    _held: _Held | None = None
+
+    @staticmethod
+    @abstractmethod
+    def _make_store(filesystem: Any, bucket: str) -> Any:
+        """Return obstore's store with the address and the credentials of *filesystem*."""
 
     @property
     def capabilities(self) -> Capabilities:
-        capabilities = super().capabilities
-        return replace(capabilities, workers=WORKERS) if is_at_home() else capabilities
+        return replace(super().capabilities, workers=OBSTORE_WORKERS)
 
     def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
-        if not is_at_home():
-            return super().upload(key, reader, size)
-        self._path(key)
-        part_size = self._small_part_size_for(size)
+        with self._translated(key, writing=True):
+            self._path(key)
+            self._store()
+        part_size = max(self.part_size, smallest_part(size or 0))
         if size is None or size < part_size:
             return self._upload_short(key, reader, size)
-        if part_size > LIMIT // (_OUTSIDE + 1):
+        if part_size > MEMORY_BYTES // (_OUTSIDE + 1):
             return super().upload(key, reader, size)
         return self._upload_long(key, reader, size, part_size)
 
     def stat(self, key: str) -> ObjectStat:
-        if not is_at_home():
-            return super().stat(key)
         self._path(key)
         with self._translated(key):
             found = self._run("head", key)
@@ -103,7 +90,7 @@ class ObstoreBackend(CloudBackend):
         return ObjectStat(key, int(found["size"]), modified)
 
     def read(self, key: str, start: int, stop: int) -> bytes | memoryview:
-        if not is_at_home() or start >= stop:
+        if start >= stop:
             return super().read(key, start, stop)
         self._path(key)
         with self._translated(key):
@@ -114,22 +101,19 @@ class ObstoreBackend(CloudBackend):
                     raise
         return b""
 
-    def stream(self, key: str, start: int, stop: int) -> Generator[bytes | memoryview, None, None]:
-        if not is_at_home() or start >= stop or threading.current_thread() is threading.main_thread():
-            yield from super().stream(key, start, stop)  # in the main thread an interrupt stops a request, see _run
+    def iter_range(self, key: str, start: int, stop: int) -> Generator[bytes | memoryview, None, None]:
+        if start >= stop or threading.current_thread() is threading.main_thread():
+            yield from super().iter_range(key, start, stop)  # there an interrupt stops a request, see _run
             return
         self._path(key)
         with self._translated(key):
             try:
                 found = self._run("get", key, options={"range": (start, stop)})
-                for chunk in found.stream(min_chunk_size=_STREAM_CHUNK):
+                for chunk in found.stream(min_chunk_size=_RANGE_CHUNK):
                     yield memoryview(chunk)
             except Exception as error:
                 if not says_out_of_range(error):
                     raise
-
-    def _small_part_size_for(self, size: int | None) -> int:
-        return max(self.small_part_size, smallest_part(size or 0))
 
     def _upload_short(self, key: str, reader: Reader, size: int | None) -> int:
         """Send what is short in one request; what turns out to be long goes another way, from its beginning."""
@@ -137,16 +121,17 @@ class ObstoreBackend(CloudBackend):
         with transfers().take(most):
             head = read_fully(reader, most)
             if len(head) < most:
-                return self._put(key, head)
-        return super().upload(key, _Resumed(head, reader))
+                return self._upload_whole(key, head, reader)
+        return super().upload(key, Resumed(head, reader))
 
-    def _put(self, key: str, content: bytes) -> int:
-        with self._translated(key, writing=True):
-            if not self._exclusive:
-                self._refuse_existing(key)
-            options = {"mode": "create" if self._exclusive else "overwrite", "use_multipart": False}
-            self._run("put", key, content, **options)
-        return len(content)
+    def _put(self, key: str, content: bytes, reader: Reader) -> tuple[()]:
+        mode = "create" if self._exclusive else "overwrite"
+        try:
+            self._run("put", key, content, mode=mode, use_multipart=False)
+        except Unsuited as error:
+            error.taken = content
+            raise
+        return ()
 
     def _upload_long(self, key: str, reader: Reader, size: int, part_size: int) -> int:
         with self._translated(key, writing=True):
@@ -155,7 +140,7 @@ class ObstoreBackend(CloudBackend):
         with transfers().take(parts * part_size, at_least=min(parts, _OUTSIDE + 1) * part_size) as granted:
             head = [read_fully(reader, part_size)]  # a list, to be emptied: no frame shall keep the first part
             if len(head[0]) < part_size:
-                return self._put(key, head.pop())
+                return self._upload_whole(key, head.pop(), reader)
             in_memory = granted // part_size
             return self._send(key, head, reader, part_size, parts if in_memory >= parts else in_memory - _OUTSIDE)
 
@@ -191,41 +176,66 @@ class ObstoreBackend(CloudBackend):
         would finish first. In other threads, which nobody interrupts, those cost half as much.
         """
         filesystem, store, obstore = self._filesystem(), self._store(), importlib.import_module("obstore")
-        if threading.current_thread() is not threading.main_thread():
-            return getattr(obstore, verb)(store, *arguments, **options)
 
         async def made() -> Any:
             return await awaited(getattr(obstore, f"{verb}_async")(store, *arguments, **options))
 
-        return run(filesystem, made())
+        with suited(is_panic):
+            if threading.current_thread() is not threading.main_thread():
+                return getattr(obstore, verb)(store, *arguments, **options)
+            return run(filesystem, made())
 
     def _store(self) -> Any:
-        process = os.getpid()
-        held = self._stores.get(process)
-        if held is None:
-            held = self._stores.setdefault(process, _Held(connect_obstore(self.scheme, self._filesystem(), self.root)))
+        """Return the store that goes with today's filesystem: that is dropped when the store refuses."""
+        filesystem, held = self._filesystem(), self._held
+        if held is None or held.filesystem is not filesystem:
+            with suited(is_inexpressible):
+                self._held = held = _Held(filesystem, self._make_store(filesystem, self.root))
             keep_from_children(held)
         return held.store
 
-    def _translation(self, key: str, error: Exception, *, writing: bool) -> StorageError:
-        translated = super()._translation(key, error, writing=writing)
-        if isinstance(translated, StorageAccessError):
-            with suppress(KeyError):
-                del self._stores[os.getpid()]
-        return translated
+
+class ObstoreS3Backend(ObstoreBackend, S3Backend):
+    """Objects of a bucket of S3, through obstore."""
+
+    _make_store = staticmethod(s3_store)
+    known_options: ClassVar[Options] = {
+        "requester_pays": {},
+        "max_concurrency": {},
+        "client_kwargs": {"verify": {}, "region_name": {}, "endpoint_url": {}},
+        "config_kwargs": {
+            "connect_timeout": {},
+            "retries": {"max_attempts": {}, "total_max_attempts": {}},
+            "s3": {"addressing_style": {}, "payload_signing_enabled": {}},
+        },
+        "s3_additional_kwargs": {"ServerSideEncryption": {}, "SSEKMSKeyId": {}},
+    }
+
+
+class ObstoreGCSBackend(ObstoreBackend, GCSBackend):
+    """Objects of a bucket of Google Cloud Storage, through obstore."""
+
+    _make_store = staticmethod(gcs_store)
+
+
+class ObstoreAzureBackend(ObstoreBackend, AzureBackend):
+    """Blobs of a container of Azure, through obstore."""
+
+    _make_store = staticmethod(azure_store)
 
 
 class _Held:
-    """Holds a store, so that a child can keep from finalizing it."""
+    """Holds a store, so that a child can keep from finalizing it, and what it was made for."""
 
-    def __init__(self, store: Any) -> None:
+    def __init__(self, filesystem: Any, store: Any) -> None:
+        self.filesystem = filesystem
         self.store = store
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a store of obstore holds credentials and is not pickled")
 
 
-class _Resumed:
+class Resumed:
     """A reader whose first bytes have been read already."""
 
     def __init__(self, head: bytes, reader: Reader) -> None:

@@ -10,10 +10,12 @@ import importlib
 import re
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from datajoint_file.errors import ConfigurationError
 from datajoint_file.storage.remote.requests import run
 
 Credential = dict[str, Any]
@@ -29,24 +31,8 @@ ASK_AGAIN = timedelta(minutes=6)
 """When credentials are said to expire: obstore asks for new ones five minutes before. Who is asked knows better."""
 
 
-def connect(scheme: str, filesystem: Any, bucket: str) -> Any:
-    """Return obstore's store for *bucket*, with the address and the credentials of *filesystem*.
-
-    The settings are the filesystem's, so credentials are asked for, if they must be, where fsspec would ask.
-
-    Parameters
-    ----------
-    scheme : str
-        Kind of the store: ``s3``, ``gs`` or ``abfs``.
-    filesystem : fsspec.AbstractFileSystem
-        Of s3fs, gcsfs or adlfs.
-    bucket : str
-        The bucket or container.
-    """
-    return _STORES[scheme](filesystem, bucket, importlib.import_module("obstore.store"))
-
-
-def _s3(filesystem: Any, bucket: str, stores: Any) -> Any:
+def s3_store(filesystem: Any, bucket: str) -> Any:
+    """Return obstore's store for *bucket*, with the address and the credentials of a filesystem of s3fs."""
     client = run(filesystem, filesystem.set_session())
     explicit, config = filesystem.config_kwargs, client.meta.config.s3 or {}
     endpoint, region = client.meta.endpoint_url, _region(filesystem, client, bucket)
@@ -69,7 +55,7 @@ def _s3(filesystem: Any, bucket: str, stores: Any) -> Any:
         client_options["connect_timeout"] = timedelta(seconds=explicit["connect_timeout"])
     attempts = explicit.get("retries", {})
     retries = attempts.get("max_attempts", attempts.get("total_max_attempts", RETRIES + 1) - 1)
-    return stores.S3Store(bucket, client_options=client_options, retry_config=_retries(retries), **options)
+    return _made("S3Store", bucket, options["endpoint"], client_options, retries, options)
 
 
 def _region(filesystem: Any, client: Any, bucket: str) -> str:
@@ -110,7 +96,12 @@ def _before_host(endpoint: str, bucket: str) -> str:
 def _certificates(verify: Any) -> dict[str, Any]:
     if verify is False:
         return {"allow_invalid_certificates": True}
-    return {"root_certificate": Path(verify).read_bytes()} if isinstance(verify, str) else {}
+    if not isinstance(verify, str):
+        return {}
+    try:
+        return {"root_certificate": Path(verify).read_bytes()}
+    except OSError as error:  # which is not to be taken for a missing object
+        raise ConfigurationError(f"[storage.options.client_kwargs] verify = {verify!r}: {error.strerror}") from error
 
 
 def _s3_credentials(filesystem: Any) -> Callable[[], Credential]:
@@ -130,7 +121,8 @@ def _s3_credentials(filesystem: Any) -> Callable[[], Credential]:
     return current
 
 
-def _gcs(filesystem: Any, bucket: str, stores: Any) -> Any:
+def gcs_store(filesystem: Any, bucket: str) -> Any:
+    """Return obstore's store for *bucket*, with the address and the credentials of a filesystem of gcsfs."""
     credentials, endpoint = filesystem.credentials, filesystem._location
 
     def current() -> Credential:
@@ -140,10 +132,11 @@ def _gcs(filesystem: Any, bucket: str, stores: Any) -> Any:
         return {"token": credentials.credentials.token, "expires_at": _soon()}
 
     options = {"base_url": endpoint, "credential_provider": current}
-    return stores.GCSStore(bucket, client_options=_client(endpoint), retry_config=_retries(RETRIES), **options)
+    return _made("GCSStore", bucket, endpoint, _client(endpoint), RETRIES, options)
 
 
-def _azure(filesystem: Any, bucket: str, stores: Any) -> Any:
+def azure_store(filesystem: Any, bucket: str) -> Any:
+    """Return obstore's store for the container *bucket*, with the address and the credentials of one of adlfs."""
     service = filesystem.service_client
     address = urlsplit(service.url)  # with the shared access signature, where there is one
     endpoint = urlunsplit(address._replace(query="")).rstrip("/")
@@ -156,7 +149,7 @@ def _azure(filesystem: Any, bucket: str, stores: Any) -> Any:
         options["skip_signature"] = True
     else:
         options["credential_provider"] = lambda: _token_of(filesystem.sync_credential)
-    return stores.AzureStore(bucket, client_options=_client(endpoint), retry_config=_retries(RETRIES), **options)
+    return _made("AzureStore", bucket, endpoint, _client(endpoint), RETRIES, options)
 
 
 def _token_of(identity: Any) -> Credential:
@@ -168,12 +161,31 @@ def _soon() -> datetime:
 
 
 def _client(endpoint: str) -> dict[str, Any]:
-    return {**_CLIENT, "allow_http": endpoint.startswith("http://")}
+    return {**_CLIENT, "allow_http": urlsplit(endpoint).scheme == "http"}
+
+
+def _made(
+    kind: str, bucket: str, endpoint: str, client_options: dict[str, Any], retries: int, options: dict[str, Any]
+) -> Any:
+    _check_address(endpoint, bucket)
+    make = getattr(importlib.import_module("obstore.store"), kind)
+    return make(bucket, client_options=client_options, retry_config=_retries(retries), **options)
+
+
+def _check_address(endpoint: str, bucket: str) -> None:
+    """Raise `ValueError` unless they make a URL; obstore would panic when it is asked for an object."""
+    match = _ADDRESS.fullmatch(endpoint)
+    if match is None or int(match["port"] or 80) >= 2**16 or not _BUCKET.fullmatch(bucket):
+        raise ValueError("endpoint_url and bucket make no address that obstore takes")
+    host = match["host"].strip("[]")
+    if ":" in host or host.rpartition(".")[2].isdigit():  # WHATWG's rule: what ends in a number must be an address
+        ip_address(host)
+
+
+_ADDRESS = re.compile(r"https?://(?P<host>\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(:(?P<port>\d+))?(/[^?#\s]*)?", re.IGNORECASE)
+_BUCKET = re.compile(r"[\w.$-]+", re.ASCII)
 
 
 def _retries(number: int) -> dict[str, Any]:
     backoff = {"init_backoff": timedelta(milliseconds=200), "max_backoff": timedelta(seconds=5), "base": 2}
     return {"max_retries": number, "retry_timeout": timedelta(minutes=3), "backoff": backoff}
-
-
-_STORES: dict[str, Callable[[Any, str, Any], Any]] = {"s3": _s3, "gs": _gcs, "abfs": _azure}

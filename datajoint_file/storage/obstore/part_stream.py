@@ -1,6 +1,6 @@
 """Part stream of a large upload, from the thread that reads to the event loop that sends.
 
-What the parts are of, and what errors mean, is for `objectstore`.
+What the parts are of, and what errors mean, is for `backend`.
 """
 
 from __future__ import annotations

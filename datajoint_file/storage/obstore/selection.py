@@ -1,62 +1,124 @@
-"""Engine selection: obstore where it can do what the settings ask for, fsspec everywhere else.
-
-How obstore is told what to do is in `connecting`.
-"""
+"""Engine selection: obstore where it can do what the settings ask for, fsspec everywhere else."""
 
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
-from typing import Any
+import weakref
+from collections.abc import Callable, Generator, Iterator, Mapping
+from typing import Any, BinaryIO, TypeVar
 
 from datajoint_file.config.settings import StorageSettings
-from datajoint_file.errors import ConfigurationError
+from datajoint_file.storage.backend import ObjectStat, Reader, StorageBackend
+from datajoint_file.storage.obstore.backend import (
+    ObstoreAzureBackend,
+    ObstoreBackend,
+    ObstoreGCSBackend,
+    ObstoreS3Backend,
+    Resumed,
+)
+from datajoint_file.storage.obstore.unsuited import Unsuited, unsuited
+from datajoint_file.storage.shared import DelegatingBackend
+
+logger = logging.getLogger(__name__)
+
+OBSTORE: dict[str, type[ObstoreBackend]] = {
+    "s3": ObstoreS3Backend,
+    "gcs": ObstoreGCSBackend,
+    "azure": ObstoreAzureBackend,
+}
 
 _HOME = os.getpid()
 """The process that imported this module. obstore's threads do not survive a fork, and its calls in a child hang."""
 
-_ANYTHING: Mapping[str, Any] = {}
+Answer = TypeVar("Answer")
 
-EXPRESSIBLE: dict[str, Mapping[str, Any]] = {
-    "s3": {
-        "requester_pays": _ANYTHING,
-        "max_concurrency": _ANYTHING,
-        "client_kwargs": {"verify": _ANYTHING, "region_name": _ANYTHING, "endpoint_url": _ANYTHING},
-        "config_kwargs": {
-            "connect_timeout": _ANYTHING,
-            "retries": {"max_attempts": _ANYTHING, "total_max_attempts": _ANYTHING},
-            "s3": {"addressing_style": _ANYTHING, "payload_signing_enabled": _ANYTHING},
-        },
-        "s3_additional_kwargs": {"ServerSideEncryption": _ANYTHING, "SSEKMSKeyId": _ANYTHING},
-    },
-    "gcs": {},
-    "azure": {},
-}
-"""Options of fsspec that obstore can express equally, by backend; an empty table stands for a value."""
+_opened: weakref.WeakSet[EngineBackend] = weakref.WeakSet()
 
 
-def is_at_home() -> bool:
-    """Tell whether this process may use obstore: it is no child made by a fork of the one that began to."""
-    return os.getpid() == _HOME
+class EngineBackend(DelegatingBackend):
+    """A bucket through obstore; through fsspec in forked children, and when obstore turns out not to suit the store.
+
+    Parameters
+    ----------
+    obstore, fsspec : StorageBackend
+        The same bucket, through each of them.
+    is_required : bool
+        Raise rather than go through fsspec when obstore does not suit.
+    """
+
+    def __init__(self, obstore: StorageBackend, fsspec: StorageBackend, *, is_required: bool) -> None:
+        super().__init__(obstore)
+        self._fsspec = fsspec
+        self._is_required = is_required
+        _opened.add(self)
+
+    def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
+        try:
+            return self.inner.upload(key, reader, size)
+        except Unsuited as error:
+            return self._instead(error).upload(key, Resumed(error.taken, reader), size)
+
+    def open(self, key: str, **options: Any) -> BinaryIO:
+        return self._asked(lambda backend: backend.open(key, **options))
+
+    def stat(self, key: str) -> ObjectStat:
+        return self._asked(lambda backend: backend.stat(key))
+
+    def read(self, key: str, start: int, stop: int) -> bytes | memoryview:
+        return self._asked(lambda backend: backend.read(key, start, stop))
+
+    def iter_range(self, key: str, start: int, stop: int) -> Generator[bytes | memoryview, None, None]:
+        try:
+            yield from self.inner.iter_range(key, start, stop)
+        except Unsuited as error:
+            yield from self._instead(error).iter_range(key, start, stop)
+
+    def leave_obstore(self) -> None:
+        """Do without obstore from now on."""
+        self.inner = self._fsspec
+
+    def _asked(self, verb: Callable[[StorageBackend], Answer]) -> Answer:
+        try:
+            return verb(self.inner)
+        except Unsuited as error:
+            return verb(self._instead(error))
+
+    def _instead(self, error: Unsuited) -> StorageBackend:
+        """Return what to use from now on. Raises *error* if it is to be obstore or nothing."""
+        if self._is_required:
+            raise error
+        logger.warning("through fsspec from now on: %s", error)
+        self.leave_obstore()
+        return self.inner
+
+
+def _leave_obstore() -> None:
+    for backend in tuple(_opened):
+        backend.leave_obstore()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_obstore)
 
 
 def engine_of(storage: StorageSettings) -> str:
-    """Return the engine for *storage*: ``"obstore"`` or ``"fsspec"``. No I/O.
+    """Return the engine for *storage* in this process: ``"obstore"`` or ``"fsspec"``. No I/O.
 
     Raises
     ------
     ConfigurationError
         If ``engine = "obstore"`` is asked for and cannot do what the settings say; it names what, and what can.
     """
-    if storage.engine == "fsspec" or storage.backend not in EXPRESSIBLE:
+    if storage.engine == "fsspec" or storage.backend not in OBSTORE or os.getpid() != _HOME:
         return "fsspec"
     hindrance = next(_hindrances(storage), None)
     if hindrance is None:
         return "obstore"
     if storage.engine == "obstore":
-        raise ConfigurationError(f'[storage] engine = "obstore": {hindrance}; allowed: engine = "fsspec" or "auto"')
+        raise unsuited(hindrance)
     return "fsspec"
 
 
@@ -66,7 +128,7 @@ def _hindrances(storage: StorageSettings) -> Iterator[str]:
         yield "obstore needs Python 3.11 or later"
     if not _is_installed():
         yield f"obstore is not installed: `pip install 'datajoint-file[{storage.backend}]'`"
-    for option in _unknown(storage.options, EXPRESSIBLE[storage.backend]):
+    for option in _unknown(storage.options, OBSTORE[storage.backend].known_options):
         yield f"only fsspec knows [storage.options] {option}"
     if storage.backend == "gcs" and storage.endpoint_url and storage.engine == "auto":
         yield "obstore speaks Google's XML interface, which other servers at an endpoint_url seldom have"

@@ -7,12 +7,11 @@ by aborting the process: all is done by then, but the exit status says otherwise
 from __future__ import annotations
 
 import atexit
+import os
 import time
 import weakref
 from collections.abc import Awaitable
 from typing import Any
-
-from datajoint_file.storage.obstore.selection import is_at_home
 
 PATIENCE_SECONDS = 2
 
@@ -27,7 +26,11 @@ async def awaited(answer: Awaitable[Any]) -> Any:
 
 @atexit.register
 def _shut_down() -> None:
-    """Wait until no thread of obstore's holds an answer. In a forked child there are none."""
+    """Wait until no thread of obstore's holds an answer."""
     end = time.monotonic() + PATIENCE_SECONDS
-    while is_at_home() and _held and time.monotonic() < end:
+    while _held and time.monotonic() < end:
         time.sleep(0.001)
+
+
+if hasattr(os, "register_at_fork"):  # a child has none of those threads
+    os.register_at_fork(after_in_child=_held.clear)

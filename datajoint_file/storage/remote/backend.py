@@ -1,17 +1,19 @@
-"""Remote backend base: reading, looking, deleting through fsspec.
+"""Remote backend base: the filesystem of a process, and errors in this package's words.
 
-How objects come into being and are listed differs: see `bucket.backend`, and `remote.filesystem` for directories.
+The verbs differ: see `bucket.backend`, and `remote.filesystem` for directories.
 Errors of the many clients are translated in `client_errors`.
 """
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import Any, BinaryIO, cast
+from contextlib import contextmanager
+from typing import Any
 
+import fsspec
+
+from datajoint_file.config.settings import StorageSettings
 from datajoint_file.errors import (
     BucketNotFoundError,
     DataJointFileError,
@@ -24,14 +26,7 @@ from datajoint_file.model.object_keys import check_object_key
 from datajoint_file.storage.backend import ObjectStat
 from datajoint_file.storage.remote.client_errors import presentable, scrubbed, translation
 from datajoint_file.storage.remote.forks import keep_from_children
-from datajoint_file.storage.remote.readahead import ReadAheadFile, cache_of
-from datajoint_file.storage.shared import DerivedVerbs, ForwardedFile, moment, refuse_partial
-
-READ_BLOCK_SIZE = 4 * 2**20
-"""Bytes that reading fetches ahead, unless told otherwise."""
-
-_RANGED = frozenset({"s3", "gs", "abfs"})
-"""Schemes of stores that are read in ranges, one request each; the files of others are read as fsspec opens them."""
+from datajoint_file.storage.shared import DerivedVerbs, moment, refuse_partial
 
 _TIME_FIELDS = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")
 
@@ -57,45 +52,15 @@ class RemoteBackend(DerivedVerbs):
         self._connect = connect
         self._filesystems: dict[int, Any] = {}
 
-    def open(
-        self,
-        key: str,
-        *,
-        block_size: int | None = None,
-        cache_type: str | None = None,
-        cache_options: dict[str, Any] | None = None,
-    ) -> BinaryIO:
-        if self.scheme in _RANGED:
-            return self._open_ranged(key, block_size, cache_type, cache_options)
-        options = {
-            "block_size": block_size or READ_BLOCK_SIZE,
-            "cache_type": cache_type or "readahead",
-            "cache_options": cache_options,
-        }
-        path = self._path(key)
-        with self._translated(key):
-            file = self._opened(path, options)
-        return cast("BinaryIO", io.BufferedReader(_RemoteFile(file, lambda: self._translated(key))))
+    @staticmethod
+    def arguments(storage: StorageSettings, credentials: dict[str, Any]) -> dict[str, Any]:
+        """Return what the filesystem is made with."""
+        return credentials
 
-    def _open_ranged(
-        self, key: str, block_size: int | None, cache_type: str | None, cache_options: dict[str, Any] | None
-    ) -> BinaryIO:
-        size = self.stat(key).size
-        with self._translated(key):
-            cache = cache_of(
-                lambda start, stop: bytes(self.read(key, start, stop)), size, block_size, cache_type, cache_options
-            )
-        return cast("BinaryIO", ReadAheadFile(cache, size))
-
-    def stat(self, key: str) -> ObjectStat:
-        path = self._path(key)
-        with self._translated(key):
-            return described(key, require_object(path, self._filesystem().info(path)))
-
-    def delete(self, key: str) -> None:
-        path = self._path(key)
-        with suppress(ObjectNotFoundError), self._translated(key):
-            self._filesystem().rm_file(path)
+    @staticmethod
+    def filesystem_class(protocol: str) -> Any:
+        """Return fsspec's class for *protocol*."""
+        return fsspec.get_filesystem_class(protocol)
 
     def url(self, key: str) -> str:
         return f"{self.scheme}://{self._path(key)}"
@@ -115,14 +80,6 @@ class RemoteBackend(DerivedVerbs):
             filesystem = self._filesystems.setdefault(process, self._connect())
             keep_from_children(filesystem)
         return filesystem
-
-    def _opened(self, path: str, options: dict[str, Any]) -> Any:
-        """Open *path*, refusing prefixes, which some filesystems open as empty files."""
-        file = self._filesystem().open(path, "rb", **options)
-        details = getattr(file, "details", None)
-        if isinstance(details, dict):
-            require_object(path, details)
-        return file
 
     def _refuse_existing(self, key: str) -> None:
         if self.exists(key):
@@ -159,18 +116,6 @@ class RemoteBackend(DerivedVerbs):
         if writing and isinstance(translated, ObjectNotFoundError):
             return StorageError(f"{key}: the store has lost the upload ({scrubbed(error)}); nothing was stored")
         return translated
-
-
-class _RemoteFile(ForwardedFile):
-    """An object that fsspec has opened, with errors translated."""
-
-    def __init__(self, file: Any, translated: Callable[[], AbstractContextManager[None]]) -> None:
-        super().__init__(file)
-        self._translated = translated
-
-    def _read(self, size: int) -> bytes:
-        with self._translated():
-            return super()._read(size)
 
 
 def require_object(path: str, details: dict[str, Any]) -> dict[str, Any]:

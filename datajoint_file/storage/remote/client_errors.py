@@ -220,7 +220,7 @@ def _codes_of_obstore(said: str) -> Iterator[str]:
         yield "416"
 
 
-def scrubbed(error: Exception) -> str:
+def scrubbed(error: BaseException) -> str:
     """Return what *error* says, on one short line, without what could be a credential."""
     said = str(error).partition("\nContent:")[0]  # azure repeats itself in XML
     said = _OBSTORE_XML.sub(r"\1: \2", said.partition("\nDebug source:")[0])  # as obstore does in Rust

@@ -1,7 +1,7 @@
 """Remote file system backend: sftp, smb, webhdfs, memory, or any other fsspec filesystem.
 
 Such filesystems show a file as soon as its first byte is written. So it is written under another name, and moved to
-its own when it is complete. Reading and looking is done in `remote`.
+its own when it is complete.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import io
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from typing import Any, cast
+from contextlib import AbstractContextManager, suppress
+from typing import Any, BinaryIO, cast
 
 from fsspec import AbstractFileSystem
 
@@ -19,12 +19,14 @@ from datajoint_file.storage.backend import CHUNK_SIZE, Capabilities, ObjectStat,
 from datajoint_file.storage.remote.backend import RemoteBackend, described, require_object
 from datajoint_file.storage.shared import (
     PARTIAL_PREFIX,
+    ForwardedFile,
     check_partial,
     check_prefix,
     is_object_key,
     is_partial,
     unfinished_file,
 )
+from datajoint_file.storage.tuning import RANGE_SIZE
 from datajoint_file.storage.walking import RemoteWalk, Wanted
 
 
@@ -74,10 +76,43 @@ class FilesystemBackend(RemoteBackend):
             raise
         return written
 
+    def open(
+        self,
+        key: str,
+        *,
+        block_size: int | None = None,
+        cache_type: str | None = None,
+        cache_options: dict[str, Any] | None = None,
+    ) -> BinaryIO:
+        options = {
+            "block_size": block_size or RANGE_SIZE,
+            "cache_type": cache_type or "readahead",
+            "cache_options": cache_options,
+        }
+        path = self._path(key)
+        with self._translated(key):
+            file = self._opened(path, options)
+        return cast("BinaryIO", io.BufferedReader(_RemoteFile(file, lambda: self._translated(key))))
+
+    def _opened(self, path: str, options: dict[str, Any]) -> Any:
+        """Open *path*, refusing prefixes, which some filesystems open as empty files."""
+        file = self._filesystem().open(path, "rb", **options)
+        details = getattr(file, "details", None)
+        if isinstance(details, dict):
+            require_object(path, details)
+        # `memory` hands out the one file it keeps: readers would move each other's position, and could write.
+        return io.BytesIO(file.getvalue()) if isinstance(file, io.BytesIO) else file
+
+    def stat(self, key: str) -> ObjectStat:
+        path = self._path(key)
+        with self._translated(key):
+            return described(key, require_object(path, self._filesystem().info(path)))
+
     def delete(self, key: str) -> None:
         with suppress(ObjectNotFoundError):
             self.stat(key)  # some filesystems would remove a directory of that name
-            super().delete(key)
+            with self._translated(key):
+                self._filesystem().rm_file(self._path(key))
 
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
         prefix = check_prefix(prefix) or self._project
@@ -132,11 +167,6 @@ class FilesystemBackend(RemoteBackend):
             file.close()
         return written
 
-    def _opened(self, path: str, options: dict[str, Any]) -> Any:
-        file = super()._opened(path, options)
-        # `memory` hands out the one file it keeps: readers would move each other's position, and could write.
-        return io.BytesIO(file.getvalue()) if isinstance(file, io.BytesIO) else file
-
     def _below(self, key: str) -> str:
         if not self._project:
             return super()._below(key)
@@ -144,6 +174,18 @@ class FilesystemBackend(RemoteBackend):
         if project not in ("", self._project):
             raise UnsafePathError(f"path = {key!r} is not of the project {self._project!r}")
         return super()._below(rest)
+
+
+class _RemoteFile(ForwardedFile):
+    """An object that fsspec has opened, with errors translated."""
+
+    def __init__(self, file: Any, translated: Callable[[], AbstractContextManager[None]]) -> None:
+        super().__init__(file)
+        self._translated = translated
+
+    def _read(self, size: int) -> bytes:
+        with self._translated():
+            return super()._read(size)
 
 
 def _move(filesystem: Any, source: str, target: str) -> None:

@@ -1,4 +1,4 @@
-"""Stat, exists, open, download and url: what can be asked of one object, also through a wrapper that only reads.
+"""Stat, exists, open, read and url: what can be asked of one object, also through a wrapper that only reads.
 
 Objects are planted through the other door.
 """
@@ -9,14 +9,14 @@ import io
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
 from datajoint_file.errors import ObjectNotFoundError, UnsafePathError
 from datajoint_file.model.names import encode_component
 from datajoint_file.storage import Capabilities, StorageBackend
-from datajoint_file.storage.backend import CHUNK_SIZE, READ_STEP
+from datajoint_file.storage.backend import CHUNK_SIZE
+from datajoint_file.storage.tuning import RANGE_SIZE
 from datajoint_file.testing.conformance.fixtures import OBJECT_VERBS, check_time, read, unsafe_keys
 from datajoint_file.testing.conformance.listing import ListingTests
 from datajoint_file.testing.raw import RawStore
@@ -125,26 +125,26 @@ class ReadingTests(ListingTests):
 
     @pytest.mark.parametrize("is_in_main_thread", [True, False])
     @pytest.mark.parametrize(("start", "stop"), [(0, 0), (0, 1), (7, 40), (99, 100), (90, 1000), (100, 101)])
-    def test_stream_gives_what_the_object_has_of_a_range(
+    def test_chunks_give_what_the_object_has_of_a_range(
         self, backend: StorageBackend, raw: RawStore, key: str, start: int, stop: int, is_in_main_thread: bool
     ) -> None:
         raw.put(key, generated(100))
-        assert _streamed(backend, key, start, stop, is_in_main_thread) == generated(100)[start:stop]
+        assert _range_of(backend, key, start, stop, is_in_main_thread) == generated(100)[start:stop]
 
     @pytest.mark.parametrize("is_in_main_thread", [True, False])
-    def test_stream_of_a_large_object_comes_in_order(
+    def test_chunks_of_a_large_object_comes_in_order(
         self, backend: StorageBackend, raw: RawStore, key: str, is_in_main_thread: bool
     ) -> None:
-        content = generated(READ_STEP + 100_000)
+        content = generated(RANGE_SIZE + 100_000)
         raw.put(key, content)
-        assert _streamed(backend, key, 1, len(content) + 1, is_in_main_thread) == content[1:]
+        assert _range_of(backend, key, 1, len(content) + 1, is_in_main_thread) == content[1:]
 
     @pytest.mark.parametrize("is_in_main_thread", [True, False])
-    def test_stream_of_a_missing_object_is_not_found(
+    def test_chunks_of_a_missing_object_is_not_found(
         self, backend: StorageBackend, key: str, is_in_main_thread: bool
     ) -> None:
         with pytest.raises(ObjectNotFoundError) as caught:
-            _streamed(backend, key, 0, 10, is_in_main_thread)
+            _range_of(backend, key, 0, 10, is_in_main_thread)
         assert caught.value.key == key
 
     def test_range_of_a_missing_object_is_not_found(self, backend: StorageBackend, raw: RawStore, prefix: str) -> None:
@@ -214,35 +214,14 @@ class ReadingTests(ListingTests):
         assert [found.key for found in backend.list(prefix)] == [key]
         assert backend.exists(key[:-1]) is False
 
-    @pytest.mark.parametrize("verb", ["open", "stat", "exists", "url", "download"])
-    def test_what_is_no_key_is_refused(self, backend: StorageBackend, tmp_path: Path, verb: str) -> None:
+    @pytest.mark.parametrize("verb", ["open", "stat", "exists", "url"])
+    def test_what_is_no_key_is_refused(self, backend: StorageBackend, verb: str) -> None:
         verbs: dict[str, Callable[[StorageBackend, str], object]] = OBJECT_VERBS | {
-            "url": lambda backend, key: backend.url(key),
-            "download": lambda backend, key: backend.download(key, str(tmp_path / "file")),
+            "url": lambda backend, key: backend.url(key)
         }
         for key in unsafe_keys(self.project):
             with pytest.raises(UnsafePathError):
                 verbs[verb](backend, key)
-        assert not (tmp_path / "file").exists()
-
-    def test_download_writes_the_bytes(self, backend: StorageBackend, raw: RawStore, key: str, tmp_path: Path) -> None:
-        raw.put(key, generated(CHUNK_SIZE + 1))
-        assert backend.download(key, str(tmp_path / "file")) == CHUNK_SIZE + 1
-        assert (tmp_path / "file").read_bytes() == generated(CHUNK_SIZE + 1)
-
-    def test_download_replaces_nothing(self, backend: StorageBackend, raw: RawStore, key: str, tmp_path: Path) -> None:
-        raw.put(key, b"spikes")
-        (tmp_path / "file").write_bytes(b"mine")
-        with pytest.raises(FileExistsError):
-            backend.download(key, str(tmp_path / "file"))
-        assert (tmp_path / "file").read_bytes() == b"mine"
-
-    def test_download_of_a_missing_object_leaves_no_file(
-        self, backend: StorageBackend, key: str, tmp_path: Path
-    ) -> None:
-        with pytest.raises(ObjectNotFoundError):
-            backend.download(key, str(tmp_path / "file"))
-        assert list(tmp_path.iterdir()) == []
 
     def test_url_names_the_object_and_no_secret(
         self, backend: StorageBackend, prefix: str, secrets: tuple[str, ...]
@@ -255,11 +234,11 @@ class ReadingTests(ListingTests):
         assert not [secret for secret in secrets if secret in shown]
 
 
-def _streamed(backend: StorageBackend, key: str, start: int, stop: int, is_in_main_thread: bool) -> bytes:
-    """Read a stream to its end, in this thread or in another one, as downloads do."""
+def _range_of(backend: StorageBackend, key: str, start: int, stop: int, is_in_main_thread: bool) -> bytes:
+    """Read a range to its end, in this thread or in another one, as downloads do."""
 
     def read() -> bytes:
-        return b"".join(bytes(chunk) for chunk in backend.stream(key, start, stop))
+        return b"".join(bytes(chunk) for chunk in backend.iter_range(key, start, stop))
 
     if is_in_main_thread:
         return read()

@@ -18,7 +18,7 @@ import datajoint_file
 from datajoint_file.config import parse_settings
 from datajoint_file.errors import ConfigurationError, InvalidKeyError, StorageError, UnsupportedValueError
 from datajoint_file.model.key_values import KeyValue
-from datajoint_file.storage.bucket.backend import CloudBackend
+from datajoint_file.storage.bucket.gcs import GCSBackend
 from datajoint_file.storage.factory import _connector
 from datajoint_file.testing import FailingReader
 from tests.projects import Store, connect, unique
@@ -258,7 +258,7 @@ def test_a_credential_in_a_clients_error_is_in_no_traceback() -> None:
     def connect_to_nobody() -> Any:
         raise RuntimeError(f"no answer from https://oauth2.example.org/tokeninfo?access_token={CANARY}")
 
-    backend = CloudBackend("gs", "bucket", connect_to_nobody)
+    backend = GCSBackend("bucket", connect_to_nobody)
     with pytest.raises(StorageError, match=r"access_token=\*\*\*") as caught:
         backend.stat("lab/x/y")
     assert CANARY not in "".join(traceback.format_exception(caught.value))

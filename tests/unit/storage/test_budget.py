@@ -5,7 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import threading
 
-from datajoint_file.storage.budget import LIMIT, ByteBudget, transfers
+from datajoint_file.storage.budget import ByteBudget, transfers
+from datajoint_file.storage.tuning import MEMORY_BYTES
 
 PATIENCE_SECONDS = 20
 
@@ -87,14 +88,14 @@ def test_the_budget_is_whole_again_after_an_error() -> None:
 
 
 def _take_all(done: multiprocessing.synchronize.Event) -> None:
-    with transfers().take(LIMIT):
+    with transfers().take(MEMORY_BYTES):
         done.set()
 
 
 def test_a_forked_child_has_a_budget_of_its_own() -> None:
     context = multiprocessing.get_context("fork")
     done = context.Event()
-    with transfers().take(LIMIT):
+    with transfers().take(MEMORY_BYTES):
         child = context.Process(target=_take_all, args=(done,))
         child.start()
         assert done.wait(PATIENCE_SECONDS)

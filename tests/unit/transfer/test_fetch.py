@@ -17,8 +17,9 @@ from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.storage.backend import Capabilities, ObjectStat
 from datajoint_file.storage.disk.backend import LocalBackend
 from datajoint_file.storage.shared import DelegatingBackend
+from datajoint_file.storage.tuning import RANGE_SIZE
 from datajoint_file.transfer.atomic_write import replacement
-from datajoint_file.transfer.fetch import RANGE_SIZE, fetch
+from datajoint_file.transfer.fetch import fetch
 
 PATIENCE_SECONDS = 20
 KEY = "lab/s/objects/R-raw/aaaabbbbccccdddd-aaaabbbbccccddddeeeeffffgg/x.dat"
@@ -41,7 +42,7 @@ class Backwards(DelegatingBackend):
     def stat(self, key: str) -> ObjectStat:
         return ObjectStat(key, self.claimed or len(self.content), None)
 
-    def stream(self, key: str, start: int, stop: int) -> Generator[bytes, None, None]:
+    def iter_range(self, key: str, start: int, stop: int) -> Generator[bytes, None, None]:
         if start == 0:
             assert self.last_is_over.wait(PATIENCE_SECONDS)
         for position in range(start, min(stop, len(self.content)), 100_000):
@@ -85,10 +86,10 @@ def test_an_object_that_changes_its_size_meanwhile_is_refused(tmp_path: Path, co
 
 def test_an_error_of_one_stream_ends_the_others(tmp_path: Path) -> None:
     class Lost(Backwards):
-        def stream(self, key: str, start: int, stop: int) -> Generator[bytes, None, None]:
+        def iter_range(self, key: str, start: int, stop: int) -> Generator[bytes, None, None]:
             if start:
                 raise ObjectNotFoundError(f"{key} is gone").of(key)
-            yield from super().stream(key, start, stop)
+            yield from super().iter_range(key, start, stop)
 
     backend = Lost(CONTENT)
     backend.last_is_over.set()

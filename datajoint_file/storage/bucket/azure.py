@@ -1,0 +1,57 @@
+"""Azure backend through fsspec: what it does otherwise than other object stores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from datajoint_file.config.settings import StorageSettings
+from datajoint_file.storage.backend import ObjectStat
+from datajoint_file.storage.bucket.fsspec_upload import FileUploads
+from datajoint_file.storage.bucket.listing import Marker, Page
+from datajoint_file.storage.shared import moment
+
+
+class AzureBackend(FileUploads):
+    """Blobs of a container of Azure."""
+
+    protocol = "abfs"
+    package = "datajoint-file[azure]"
+
+    @staticmethod
+    def arguments(storage: StorageSettings, credentials: dict[str, Any]) -> dict[str, Any]:
+        """Return what adlfs is made with."""
+        arguments = {"anon": False, **credentials}
+        if not storage.endpoint_url or "connection_string" in credentials:
+            return arguments
+        if not credentials.keys() & {"account_key", "sas_token"}:  # an identity; adlfs knows no path behind the host
+            return {**arguments, "account_host": urlsplit(storage.endpoint_url).netloc}
+        names = {"account_name": "AccountName", "account_key": "AccountKey", "sas_token": "SharedAccessSignature"}
+        known = {name: credentials[key] for key, name in names.items() if key in credentials}
+        parts = {"BlobEndpoint": storage.endpoint_url} | known
+        return {"connection_string": ";".join(f"{name}={value}" for name, value in parts.items())}
+
+    @staticmethod
+    def addresses(storage: StorageSettings, credentials: dict[str, Any], options: dict[str, Any]) -> Iterator[str]:
+        """Give what may be the store's address."""
+        yield storage.endpoint_url or ""
+        for table in (credentials, options):
+            for setting in str(table.get("connection_string") or "").split(";"):
+                name, _, value = setting.partition("=")
+                yield "http://" if setting in ("DefaultEndpointsProtocol=http", "UseDevelopmentStorage=true") else ""
+                yield value if name == "BlobEndpoint" else ""
+
+    async def _object_page(self, filesystem: Any, below: str, marker: Marker) -> Page[ObjectStat]:
+        query = {"name_starts_with": below or None, "include": ["metadata"], "results_per_page": self.page_size}
+        async with filesystem.service_client.get_container_client(container=self.root) as client:
+            pages = client.list_blobs(**query).by_page(marker)
+            page = [blob async for blob in await anext(pages)]
+            objects = [ObjectStat(b.name, b.size, moment(b.last_modified)) for b in page if not _is_directory(b)]
+            return objects, pages.continuation_token or None
+
+
+def _is_directory(blob: Any) -> bool:
+    """Tell a directory, which accounts with a hierarchical namespace list as a blob of a kind."""
+    metadata = blob.metadata or {}
+    return "true" in (metadata.get("hdi_isfolder"), metadata.get("Hdi_isfolder"), metadata.get("is_directory"))

@@ -1,0 +1,78 @@
+"""Google Cloud Storage backend through fsspec: what it does otherwise than other object stores."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from datajoint_file.config.settings import StorageSettings
+from datajoint_file.errors import ConfigurationError
+from datajoint_file.storage.backend import ObjectStat
+from datajoint_file.storage.bucket.fsspec_upload import FileUploads
+from datajoint_file.storage.bucket.listing import Marker, Page
+from datajoint_file.storage.shared import moment
+
+_METHODS = frozenset({"google_default", "cache", "anon", "browser", "cloud"})
+"""Names of gcsfs for ways to find credentials."""
+
+
+class GCSBackend(FileUploads):
+    """Objects of a bucket of Google Cloud Storage."""
+
+    protocol = "gs"
+    package = "datajoint-file[gcs]"
+
+    @staticmethod
+    def filesystem_class(protocol: str) -> Any:
+        """Return gcsfs's plain class.
+
+        The one that gcsfs itself would choose asks for the kind of each bucket over gRPC: it needs one more permission,
+        waits a minute where nobody answers (private endpoints), and does not survive a fork.
+        """
+        return importlib.import_module("gcsfs.core").GCSFileSystem
+
+    @staticmethod
+    def arguments(storage: StorageSettings, credentials: dict[str, Any]) -> dict[str, Any]:
+        """Return what gcsfs is made with.
+
+        Without a token it tries one source after the other and ends as an anonymous caller: it is asked for the
+        machine's own.
+        """
+        arguments = {**credentials, "token": _token(credentials.get("token", "google_default"))}
+        if storage.endpoint_url:
+            arguments["endpoint_url"] = storage.endpoint_url
+        return arguments
+
+    @staticmethod
+    def addresses(storage: StorageSettings, credentials: dict[str, Any], options: dict[str, Any]) -> Iterator[str]:
+        """Give what may be the store's address."""
+        yield storage.endpoint_url or ""
+        yield str(options.get("endpoint_url") or "")
+        yield os.environ.get("STORAGE_EMULATOR_HOST", "")
+
+    async def _object_page(self, filesystem: Any, below: str, marker: Marker) -> Page[ObjectStat]:
+        fields = "nextPageToken,items(name,size,updated)"
+        query = {"prefix": below or None, "maxResults": self.page_size, "pageToken": marker, "fields": fields}
+        reply = await filesystem._call("GET", "b/{}/o", self.root, json_out=True, **query)
+        objects = [ObjectStat(o["name"], int(o["size"]), moment(o.get("updated"))) for o in reply.get("items", ())]
+        return objects, reply.get("nextPageToken") or None
+
+
+def _token(token: Any) -> Any:
+    """Return *token* so that gcsfs takes it for what it is.
+
+    It would send any other text to Google in a URL, to ask what it is: the key of a service account too.
+    """
+    if not isinstance(token, str) or token in _METHODS or Path(token).expanduser().is_file():
+        return token
+    if not token.lstrip().startswith("{"):
+        return importlib.import_module("google.oauth2.credentials").Credentials(token)
+    with suppress(ValueError):  # whose context, the token, is not to be that of what is raised
+        return json.loads(token)
+    problem = "[storage.credentials] token = ***: it begins like the JSON key of a service account, and is no JSON"
+    raise ConfigurationError(problem)

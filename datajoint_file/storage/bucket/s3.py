@@ -1,0 +1,115 @@
+"""S3 backend through fsspec: what S3 does otherwise than other object stores.
+
+Its uploads are in `s3_multipart`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from datajoint_file.config.settings import StorageSettings
+from datajoint_file.errors import ObjectNotFoundError, StorageError
+from datajoint_file.storage.backend import Capabilities, ObjectStat, Reader, UnfinishedUpload, hashed
+from datajoint_file.storage.bucket.backend import BucketBackend, Piece
+from datajoint_file.storage.bucket.listing import Marker, Page, entries_of
+from datajoint_file.storage.bucket.part_sizes import PartPlan, memory_for, plan_parts
+from datajoint_file.storage.bucket.s3_multipart import Destination, MultipartUpload, put
+from datajoint_file.storage.remote.requests import run
+from datajoint_file.storage.shared import check_prefix, is_object_key, moment
+from datajoint_file.storage.tuning import CONNECTIONS
+
+_CONFIG = {
+    # `s3_multipart` sends checksums of its own: the client need not hash every byte a second time.
+    "s3": {"payload_signing_enabled": False},
+    "request_checksum_calculation": "when_required",
+    "response_checksum_validation": "when_required",
+    "user_agent": "datajoint-file",  # else the client describes itself anew for each request, which takes its time
+    "max_pool_connections": CONNECTIONS,
+}
+
+
+class S3Backend(BucketBackend):
+    """Objects of a bucket of S3, or of a server that speaks like it."""
+
+    protocol = "s3"
+    package = "datajoint-file[s3]"
+    _memory_for = staticmethod(memory_for)
+    _plan_parts = staticmethod(plan_parts)
+
+    @staticmethod
+    def arguments(storage: StorageSettings, credentials: dict[str, Any]) -> dict[str, Any]:
+        """Return what s3fs is made with."""
+        arguments = {**credentials, "config_kwargs": dict(_CONFIG)}
+        if storage.endpoint_url:
+            arguments["endpoint_url"] = storage.endpoint_url
+        if storage.region:
+            arguments["client_kwargs"] = {"region_name": storage.region}
+        return arguments
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return replace(super().capabilities, lists_unfinished=True)
+
+    def stat(self, key: str) -> ObjectStat:
+        bucket, _, name = self._path(key).partition("/")
+        with self._translated(key):
+            filesystem = self._filesystem()
+            found = run(filesystem, filesystem._call_s3("head_object", Bucket=bucket, Key=name))
+        return ObjectStat(key, int(found["ContentLength"]), moment(found.get("LastModified")))
+
+    def unfinished(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
+        prefix = self._confined(check_prefix(prefix))
+        below = f"{prefix}/" if prefix else ""
+        for upload in entries_of(self._pages(self._upload_page, prefix, prefix if "/" in prefix else below)):
+            if is_object_key(upload.key) and f"{upload.key}/".startswith(below):
+                yield upload
+
+    def discard(self, upload: UnfinishedUpload) -> None:
+        key = self._confined(upload.key)
+        bucket, _, name = self._path(key).partition("/")
+        with suppress(ObjectNotFoundError), self._translated(key):
+            filesystem = self._filesystem()
+            request = filesystem._call_s3("abort_multipart_upload", Bucket=bucket, Key=name, UploadId=upload.id)
+            run(filesystem, request)
+
+    def _put(self, key: str, content: bytes, reader: Reader) -> Iterable[Piece]:
+        digests = hashed(reader)
+        return run(self._filesystem(), put(self._destination(key), content, digests.sha256 if digests else None))
+
+    def _begin(self, key: str, plan: PartPlan, expected: int, under_way: int) -> MultipartUpload:
+        upload = MultipartUpload(self._destination(key), plan.part_size, expected, under_way)
+        upload.begin()
+        return upload
+
+    def _destination(self, key: str) -> Destination:
+        return Destination(self._filesystem(), self._path(key), exclusive=self._exclusive)
+
+    async def _object_page(self, filesystem: Any, below: str, marker: Marker) -> Page[ObjectStat]:
+        query = {"Bucket": self.root, "Prefix": below, "MaxKeys": self.page_size}
+        after = {"ContinuationToken": marker} if marker else {}
+        reply = await filesystem._call_s3("list_objects_v2", **query, **after)
+        objects = [ObjectStat(o["Key"], o["Size"], moment(o.get("LastModified"))) for o in reply.get("Contents", ())]
+        return objects, _following(reply, reply.get("NextContinuationToken"))
+
+    async def _upload_page(self, filesystem: Any, below: str, marker: Marker) -> Page[UnfinishedUpload]:
+        query = {"Bucket": self.root, "Prefix": below, "MaxUploads": self.page_size}
+        reply = await filesystem._call_s3("list_multipart_uploads", **query, **(marker or {}))
+        uploads = [
+            UnfinishedUpload(upload["Key"], upload["UploadId"], moment(upload.get("Initiated")), None)
+            for upload in reply.get("Uploads", ())
+        ]
+        # Both for AWS; SeaweedFS knows one by the upload alone, and finds less if it is given a key as well.
+        markers = {name: reply[f"Next{name}"] for name in ("KeyMarker", "UploadIdMarker") if reply.get(f"Next{name}")}
+        return uploads, _following(reply, markers)
+
+
+def _following(reply: dict[str, Any], marker: Marker) -> Marker:
+    """Return where S3's next page begins, None if there is none."""
+    if not reply.get("IsTruncated"):
+        return None
+    if not marker:
+        raise StorageError("the listing is not complete: the store says that there is more, and not where")
+    return marker
