@@ -255,7 +255,7 @@ class FileRef(_Unread):
             name = ascii(self.original_name) if not self.original_name.isprintable() else repr(self.original_name)
         except MetadataError as error:  # tables are shown whole, whatever one of their rows holds
             return f"FileRef(<{printable(str(error))}>)"
-        return f"FileRef({name}, {format_size(self.size)}, {self.hash[:15]}…, {self.path!r})"
+        return f"FileRef({name}, {format_size(self.size)}, {self.hash[:15]}..., {self.path!r})"
 
     def _repr_html_(self) -> str:
         """Show a card in notebooks. No I/O: what is shown is what the row says, if that is sound."""

@@ -256,7 +256,7 @@ def test_numpy_and_pandas_keep_references_whole() -> None:
 
 
 def test_repr_is_one_line() -> None:
-    assert repr(made()) == f"FileRef('recording.dat', 12.3 MB, sha256:01234567…, '{ROW['path']}')"
+    assert repr(made()) == f"FileRef('recording.dat', 12.3 MB, sha256:01234567..., '{ROW['path']}')"
 
 
 @pytest.mark.parametrize("name", ["zero\u200bwidth.dat", "soft\xadhyphen", "no\xa0break", "\ufeffbom"])
