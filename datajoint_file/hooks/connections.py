@@ -73,7 +73,8 @@ def configure(source: Any, *, connection: Any = None) -> None:
     Raises
     ------
     ConfigurationError
-        If *source* is wrong, or the connection uses another pipeline already.
+        If *source* is wrong, or the connection has used another pipeline: declared, inserted, or had files of a query
+        brought or verified. Fetching rows and reading their files is no such use.
 
     Examples
     --------
