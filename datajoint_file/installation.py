@@ -1,7 +1,8 @@
 """Hook table: the functions of DataJoint that are wrapped, and what is wrapped around each.
 
-With ``cli`` the only importer of ``datajoint``. Every signature is checked before the first is replaced, so that an upgrade of DataJoint fails here, by name, and not in the middle of an
-insert. What they rest on is asserted in ``tests/integration/hooks``.
+With ``cli`` the only importer of ``datajoint``. Every signature is checked before the first is replaced, so that an
+upgrade of DataJoint fails here, by name, and not in the middle of an insert. What the hooks rest on is asserted in
+``tests/integration/hooks``.
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ from datajoint import condition as dj_condition
 from datajoint import declare as dj_declare
 from datajoint import expression as dj_expression
 from datajoint.connection import Connection
+from datajoint.expression import QueryExpression
 from datajoint.table import Table
 
 from datajoint_file.hooks import codec  # by being imported, it is a codec that DataJoint knows
 from datajoint_file.hooks.patching import Hook
+
+_ORDERED = ("self", "order_by", "limit", "offset", "squeeze")
 
 HOOKS = (
     Hook(Connection, "register", ("self", "schema"), "datajoint_file.hooks.connections:register_schema"),
@@ -33,6 +37,9 @@ HOOKS = (
         )
         for module in (dj_condition, dj_expression)
     ),
+    Hook(QueryExpression, "to_arrow", _ORDERED, "datajoint_file.hooks.frames:with_structs"),
+    Hook(QueryExpression, "to_polars", _ORDERED, "datajoint_file.hooks.frames:with_structs"),
+    Hook(QueryExpression, "to_pandas", _ORDERED, "datajoint_file.hooks.frames:to_pandas"),
     Hook(Connection, "start_transaction", ("self",), "datajoint_file.journal.commit_outcome:start_transaction"),
     Hook(Connection, "commit_transaction", ("self",), "datajoint_file.journal.commit_outcome:commit_transaction"),
     Hook(Connection, "cancel_transaction", ("self",), "datajoint_file.journal.commit_outcome:cancel_transaction"),

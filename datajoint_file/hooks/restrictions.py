@@ -66,5 +66,5 @@ def _comparison(query: Any, name: str, ref: FileRef) -> str:
         path, percent = f"{quoted} ->> 'path'", "CHR(37)"
     else:
         path, percent = f"JSON_UNQUOTE(JSON_EXTRACT({quoted}, '$.path'))", "CHAR(37)"
-    # Of an object key's characters only the % has a meaning: DataJoint doubles it as often as it passes a restriction on.
+    # Of an object key's characters only % has a meaning: DataJoint doubles it whenever it passes a restriction on.
     return f"REPLACE({path}, {percent}, '!') = '{ref.path.replace('%', '!')}'"

@@ -175,7 +175,8 @@ class FileRef(_Unread):
         mode : str
             ``"rb"``; files are never written in place.
         block_size : int or None
-            Bytes fetched at a time from a bucket; by default 64 KiB at a new place, and up to 4 MiB where reading goes on.
+            Bytes fetched at a time from a bucket. By default 64 KiB at a new place, and up to 4 MiB where reading goes
+            on.
         cache_type, cache_options
             Caching of what is read from a bucket, as fsspec has it: ``"readahead"``, ``"blockcache"``, ``"bytes"``,
             ``"all"``, ``"none"``, …

@@ -43,7 +43,7 @@ def table(schema: dj.Schema) -> Any:
 
 
 def keys(query: Any) -> list[int]:
-    return sorted(row["k"] for row in query.keys())
+    return sorted(query.to_arrays("k").tolist())
 
 
 ROWS: dict[str, Callable[[Any], Any]] = {
