@@ -46,7 +46,10 @@ errors between processes).
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Sequence
+from types import FrameType
 from typing import Any, TypeVar
 
 from datajoint.errors import DataJointError, LostConnectionError
@@ -78,6 +81,16 @@ def printable(text: str) -> str:
     ('a.dat', "'a.dat\\nERROR'")
     """
     return text if text.isprintable() else ascii(text)
+
+
+def reason_of(error: OSError | ValueError) -> str:
+    """Return why a path could not be used, without the path that the operating system puts behind it."""
+    if isinstance(error, UnicodeEncodeError):
+        return (
+            f"file names are {error.encoding} here, which lacks some of its characters; set PYTHONUTF8=1, or a UTF-8 "
+            "locale such as LC_ALL=C.UTF-8"
+        )
+    return str(getattr(error, "strerror", None) or error)
 
 
 class DataJointFileError(DataJointError):
@@ -259,3 +272,22 @@ class CollectionRefusedError(DataJointFileError, RuntimeError):
 
 class JournalWarning(UserWarning):
     """Uploads go on without being noted down first: what is lost by that, the message says."""
+
+
+class SourceWarning(UserWarning):
+    """Not all of a stream is stored: it does not stand at its start."""
+
+
+_NOT_THE_CALLER = ("datajoint_file", "datajoint", "contextlib")
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """Warn of the line that called this package, or DataJoint, however deep in them this is."""
+    frame, level = sys._getframe(), 1
+    while frame.f_back is not None and _package_of(frame) in _NOT_THE_CALLER:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
+
+
+def _package_of(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]

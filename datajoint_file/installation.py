@@ -1,19 +1,24 @@
-"""Hook table: the ten functions of DataJoint that are wrapped, and what is wrapped around each.
+"""Hook table: the functions of DataJoint that are wrapped, and what is wrapped around each.
 
-With ``cli`` the only importer of ``datajoint``. The hooks wrap ten of DataJoint's functions; every signature is
-checked before the first is replaced, so that an upgrade of DataJoint fails here, by name, and not in the middle of an
-insert. What they rest on is asserted in ``tests/integration/hooks``.
+With ``cli`` the only importer of ``datajoint``. Every signature is checked before the first is replaced, so that an
+upgrade of DataJoint fails here, by name, and not in the middle of an insert. What the hooks rest on is asserted in
+``tests/integration/hooks``.
 """
 
 from __future__ import annotations
 
 import datajoint as dj
+from datajoint import condition as dj_condition
 from datajoint import declare as dj_declare
+from datajoint import expression as dj_expression
 from datajoint.connection import Connection
+from datajoint.expression import QueryExpression
 from datajoint.table import Table
 
 from datajoint_file.hooks import codec  # by being imported, it is a codec that DataJoint knows
 from datajoint_file.hooks.patching import Hook
+
+_ORDERED = ("self", "order_by", "limit", "offset", "squeeze")
 
 HOOKS = (
     Hook(Connection, "register", ("self", "schema"), "datajoint_file.hooks.connections:register_schema"),
@@ -23,6 +28,18 @@ HOOKS = (
         ("definition", "context", "adapter", "table_name", "config"),
         "datajoint_file.hooks.declare:prepare_declare",
     ),
+    *(
+        Hook(
+            module,
+            "make_condition",
+            ("query_expression", "condition", "columns", "semantic_check"),
+            "datajoint_file.hooks.restrictions:make_condition",
+        )
+        for module in (dj_condition, dj_expression)
+    ),
+    Hook(QueryExpression, "to_arrow", _ORDERED, "datajoint_file.hooks.frames:with_structs"),
+    Hook(QueryExpression, "to_polars", _ORDERED, "datajoint_file.hooks.frames:with_structs"),
+    Hook(QueryExpression, "to_pandas", _ORDERED, "datajoint_file.hooks.frames:to_pandas"),
     Hook(Connection, "start_transaction", ("self",), "datajoint_file.journal.commit_outcome:start_transaction"),
     Hook(Connection, "commit_transaction", ("self",), "datajoint_file.journal.commit_outcome:commit_transaction"),
     Hook(Connection, "cancel_transaction", ("self",), "datajoint_file.journal.commit_outcome:cancel_transaction"),

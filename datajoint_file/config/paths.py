@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 from datajoint_file.config.secrets import reveal
+from datajoint_file.errors import ConfigurationError, printable, reason_of
 
 
 def anchored(text: str, directory: Path | None) -> Path:
@@ -17,7 +18,8 @@ def anchored(text: str, directory: Path | None) -> Path:
     Raises
     ------
     ConfigurationError
-        If a reference in *text*, such as ``${env:SCRATCH}``, cannot be resolved.
+        If a reference in *text*, such as ``${env:SCRATCH}``, cannot be resolved, or the file system's encoding lacks
+        some of its characters.
 
     Examples
     --------
@@ -25,7 +27,12 @@ def anchored(text: str, directory: Path | None) -> Path:
     '/data/objects'
     """
     start = (directory or working_directory()).absolute()
-    return Path(os.path.normpath(start / expanded(reveal(text, directory))))
+    path = Path(os.path.normpath(start / expanded(reveal(text, directory))))
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError as error:
+        raise ConfigurationError(f"{printable(str(path))} cannot be used: {reason_of(error)}") from error
+    return path
 
 
 def expanded(text: str) -> str:

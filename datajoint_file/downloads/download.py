@@ -40,10 +40,11 @@ from datajoint_file.errors import DataJointFileError, MetadataError, printable
 from datajoint_file.hooks.codec import file_attributes
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.hooks.listing import PAGE_ROWS, Listing, RawRow, query_of
+from datajoint_file.hooks.names import query_name
 from datajoint_file.journal.worker_address import address_of
 from datajoint_file.model.key_values import KeyValue, key_value
 from datajoint_file.model.metadata import FileMetadata
-from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.pipeline.pipeline import Pipeline, destination_path
 from datajoint_file.transfer.write_batch import Arrivals
 
 
@@ -108,7 +109,7 @@ def download(
     --------
     >>> paths = datajoint_file.download(Recording & "subject_id = 123", "recordings/", layout="key")  # doctest: +SKIP
     """
-    rows = _Rows(query, Path(destination).absolute(), check_layout(layout))
+    rows = _Rows(query, destination_path(destination).absolute(), check_layout(layout))
     paths: list[Path] = []
     found = rows.wanted(paths)
     first = list(islice(found, PAGE_ROWS))
@@ -166,7 +167,7 @@ class _Rows:
         self.pipeline = pipeline_of(query.connection, getattr(query, "database", None) or "")
         self.names = file_attributes(query.heading)
         self.listing = Listing(query, self.names)
-        self.title = getattr(query, "table_name", None) or "the files of a query"
+        self.title = query_name(query) or "the files of a query"
         self._types = {name: query.heading[name].type for name in query.primary_key}
         self._destination = destination
         self._layout: Layout = layout
@@ -217,7 +218,8 @@ class Prefetch:
     """Rows whose files come ahead of their use. Made by `prefetch`; use it in a ``with`` block and iterate over it."""
 
     def __init__(self, query: Any, workers: int | None, ahead: int, directory: str | os.PathLike[str] | None) -> None:
-        self._directory = Path(tempfile.mkdtemp(prefix="datajoint-file-", dir=directory)).absolute()
+        parent = None if directory is None else destination_path(directory)
+        self._directory = Path(tempfile.mkdtemp(prefix="datajoint-file-", dir=parent)).absolute()
         try:
             self._rows = _Rows(query, self._directory, "key")
             self._pool = ThreadPoolExecutor(workers or self._rows.pipeline.workers, thread_name_prefix="prefetch")

@@ -15,9 +15,9 @@ import datajoint as dj
 from datajoint import settings as dj_settings
 
 from datajoint_file.config import Settings, bind, binding_of, load_settings, parse_settings
-from datajoint_file.config.paths import working_directory
+from datajoint_file.config.paths import expanded, working_directory
 from datajoint_file.config.rules import check_disjoint
-from datajoint_file.errors import ConfigurationError
+from datajoint_file.errors import ConfigurationError, printable, reason_of
 from datajoint_file.pipeline.lookup import register
 from datajoint_file.pipeline.pipeline import Pipeline
 
@@ -73,7 +73,8 @@ def configure(source: Any, *, connection: Any = None) -> None:
     Raises
     ------
     ConfigurationError
-        If *source* is wrong, or the connection uses another pipeline already.
+        If *source* is wrong, or the connection has used another pipeline: declared, inserted, or had files of a query
+        brought or verified. Fetching rows and reading their files is no such use.
 
     Examples
     --------
@@ -95,8 +96,11 @@ def _read(source: Any) -> tuple[Settings, str]:
         settings = parse_settings(source, "datajoint_file.configure(…)")
         return settings, f"configure({settings.project.name!r})#{settings.digest}"
     if isinstance(source, str | os.PathLike):
-        path = Path(source).expanduser().absolute()
-        return load_settings(path), str(path)
+        path = Path(expanded(os.fspath(source))).absolute()
+        try:
+            return load_settings(path), str(path)
+        except UnicodeEncodeError as error:
+            raise ConfigurationError(f"{printable(str(path))} cannot be read: {reason_of(error)}") from error
     raise ConfigurationError(
         f"datajoint_file.configure takes the path of a datajoint.toml or its tables as a dictionary, "
         f"not {type(source).__name__}"

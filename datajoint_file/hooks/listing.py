@@ -20,6 +20,7 @@ from datajoint.expression import QueryExpression
 
 from datajoint_file.errors import brief
 from datajoint_file.hooks.codec import file_attributes
+from datajoint_file.hooks.names import query_name
 
 PAGE_ROWS = 2_000
 
@@ -238,5 +239,6 @@ def query_of(subject: Any) -> Any:
             "verify, a schema or a list of these"
         )
     if not file_attributes(subject.heading):
-        raise ValueError(f"the query has no `file` attribute, only {', '.join(subject.heading.names)}")
+        name = query_name(subject) or "the query"
+        raise ValueError(f"{name} has no `file` attribute, only {', '.join(subject.heading.names)}")
     return subject

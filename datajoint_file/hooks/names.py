@@ -7,12 +7,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from datajoint.table import Table
 from datajoint.utils import to_camel_case
 
 
 def table_name(table: Any) -> str:
     """Return the name of a table as people write it: ``schema.Recording``, ``schema.Recording.Trace`` for a part."""
     return f"{table.database}.{class_name(table.table_name)}"
+
+
+def query_name(query: Any) -> str:
+    """Return the name of a table, restricted or not, as people write it; nothing, of another query."""
+    return table_name(query) if isinstance(query, Table) else ""
 
 
 def class_name(name: str) -> str:

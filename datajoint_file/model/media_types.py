@@ -6,7 +6,6 @@ Advisory only: nothing in this package decides anything by it.
 from __future__ import annotations
 
 import mimetypes
-from collections.abc import Callable
 from functools import cache, lru_cache
 
 import puremagic
@@ -33,7 +32,15 @@ _SCIENCE = {
     ".toml": "application/toml",
     ".yaml": "application/yaml",
     ".yml": "application/yaml",
+    ".zst": "application/zstd",
 }
+
+_UNCOMPRESSED = {
+    **dict.fromkeys(("br", "bz2", "gz", "lz4", "lzma", "xz", "z", "zst"), ""),
+    **dict.fromkeys(("taz", "tbz", "tbz2", "tgz", "tlz", "txz", "tzst"), ".tar"),
+    "svgz": ".svg",
+}
+"""What takes the place of a suffix when the file is decompressed."""
 
 # Python's own table only: what the machine's /etc/mime.types says differs from host to host.
 _TYPES = mimetypes.MimeTypes()
@@ -55,24 +62,6 @@ _ENOUGH_CONFIDENCE = 0.3
 
 _ENOUGH_BYTES = 3
 """So many it has matched otherwise, in one piece or more."""
-
-
-def guess(name: str, head: Callable[[], bytes]) -> str:
-    r"""Return the media type of a file called *name*.
-
-    Parameters
-    ----------
-    name : str
-        The file's name; may be empty.
-    head : callable
-        Gives its first bytes; called only if the name does not tell.
-
-    Examples
-    --------
-    >>> guess("scan.nwb", lambda: b""), guess("scan", lambda: b"%PDF-1.7\n"), guess("recording.dat", lambda: b"\0\1")
-    ('application/x-hdf5', 'application/pdf', 'application/octet-stream')
-    """
-    return of_name(name) or of_content(head())
 
 
 def of_name(name: str) -> str:
@@ -106,6 +95,19 @@ def of_content(head: bytes) -> str:
     return _by_content(head) or UNKNOWN
 
 
+def without_compression(name: str) -> str:
+    """Return the name of what the compressed file *name* holds; nothing, if the name does not say that it is one.
+
+    Examples
+    --------
+    >>> without_compression("spikes.csv.gz"), without_compression("run.tgz"), without_compression("spikes.csv")
+    ('spikes.csv', 'run.tar', '')
+    """
+    stem, _, suffix = name.rpartition(".")
+    ending = _UNCOMPRESSED.get(suffix.lower())
+    return "" if ending is None or not stem else stem + ending
+
+
 def suffix_for(mime_type: str) -> str:
     """Return a file-name suffix for *mime_type*, or none if it says nothing.
 
@@ -132,10 +134,7 @@ def _by_content(head: bytes) -> str:
 
 def _may_be_known(head: bytes) -> bool:
     """Tell whether it is worth while to ask puremagic, which compares *head* with a thousand signatures in turn."""
-    for place, beginnings in _beginnings():  # noqa: SIM110 - for every small file; `any` takes twice as long
-        if head[place] in beginnings:
-            return True
-    return False
+    return any(head[place] in beginnings for place, beginnings in _beginnings())
 
 
 @cache

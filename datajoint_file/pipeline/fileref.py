@@ -175,9 +175,11 @@ class FileRef(_Unread):
         mode : str
             ``"rb"``; files are never written in place.
         block_size : int or None
-            Bytes fetched at a time from a remote store (4 MiB).
+            Bytes fetched at a time from a bucket. By default 64 KiB at a new place, and up to 4 MiB where reading goes
+            on.
         cache_type, cache_options
-            fsspec's caching of remote reads (``"readahead"``; also ``"block"``, ``"bytes"``, ``"all"``, …).
+            Caching of what is read from a bucket, as fsspec has it: ``"readahead"``, ``"blockcache"``, ``"bytes"``,
+            ``"all"``, ``"none"``, …
 
         Raises
         ------
@@ -255,7 +257,7 @@ class FileRef(_Unread):
             name = ascii(self.original_name) if not self.original_name.isprintable() else repr(self.original_name)
         except MetadataError as error:  # tables are shown whole, whatever one of their rows holds
             return f"FileRef(<{printable(str(error))}>)"
-        return f"FileRef({name}, {format_size(self.size)}, {self.hash[:15]}…, {self.path!r})"
+        return f"FileRef({name}, {format_size(self.size)}, {self.hash[:15]}..., {self.path!r})"
 
     def _repr_html_(self) -> str:
         """Show a card in notebooks. No I/O: what is shown is what the row says, if that is sound."""

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 
 from datajoint_file.concurrency.progress import Advance, progress_bar
 from datajoint_file.config import Settings
+from datajoint_file.config.paths import expanded
 from datajoint_file.errors import (
     DestinationError,
     DestinationExistsError,
@@ -24,6 +25,7 @@ from datajoint_file.errors import (
     UnknownProjectError,
     VerificationError,
     printable,
+    reason_of,
 )
 from datajoint_file.model import media_types
 from datajoint_file.model.metadata import FileMetadata
@@ -375,12 +377,28 @@ _CORRUPT = (
 )
 
 
+def destination_path(given: str | os.PathLike[str]) -> Path:
+    """Return the path that somebody means by *given*: a leading ``~`` is his home.
+
+    Raises
+    ------
+    DestinationError
+        If the file system's encoding lacks some of its characters.
+    """
+    path = Path(expanded(os.fspath(given)))
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError as error:
+        raise DestinationError(f"{printable(str(path))} cannot be written: {reason_of(error)}") from error
+    return path
+
+
 def _target(destination: str | os.PathLike[str], name: str) -> Path:
     """Return the file to write: *destination*, or *name* in it if it is, or looks like, a directory."""
-    path = Path(destination)
+    path = destination_path(destination)
     text = os.fspath(destination)
     if path.is_dir() or text.endswith((os.sep, os.altsep or os.sep)):
-        path = path / check_name(name)
+        path = destination_path(path / check_name(name))
     if path.exists() and not path.is_file():  # a device must not be replaced by a file, even if the user may
         kind = "a directory" if path.is_dir() else "a FIFO, socket or device"
         raise DestinationError(f"{printable(str(path))} is {kind}; give a file's path, or another directory")

@@ -5,6 +5,7 @@ What they read for, and under which name, is the business of `sources`.
 
 from __future__ import annotations
 
+import inspect
 import io
 import os
 import stat
@@ -19,10 +20,14 @@ from datajoint_file.errors import (
     SourceIsDirectoryError,
     SourceNotFoundError,
     SourceNotRegularError,
+    SourceWarning,
     UnsupportedValueError,
     printable,
+    reason_of,
+    warn,
 )
 from datajoint_file.model.media_types import HEAD_SIZE
+from datajoint_file.storage.backend import CHUNK_SIZE
 from datajoint_file.storage.remote.client_errors import presentable, scrubbed
 
 
@@ -43,7 +48,7 @@ def look_at(path: str) -> os.stat_result:
     except PermissionError as error:
         raise SourceAccessError(f"{_shown(path)} may not be looked at by this user") from error
     except (OSError, ValueError) as error:
-        raise SourceError(f"{_shown(path)} cannot be looked at: {_reason(error)}") from error
+        raise SourceError(f"{_shown(path)} cannot be looked at: {reason_of(error)}") from error
     _require_regular(path, status)
     if not os.access(path, os.R_OK):
         raise SourceAccessError(f"{_shown(path)} may not be read by this user")
@@ -76,7 +81,7 @@ def open_file(path: str | Path) -> _UnchangingReader:
     except PermissionError as error:
         raise SourceAccessError(f"{_shown(path)} may not be read by this user") from error
     except OSError as error:
-        raise SourceError(f"{_shown(path)} cannot be opened: {_reason(error)}") from error
+        raise SourceError(f"{_shown(path)} cannot be opened: {reason_of(error)}") from error
     try:
         before = os.fstat(descriptor)
         _require_regular(path, before)
@@ -114,9 +119,9 @@ class _UnchangingReader:
         try:
             chunk = self._file.read(size)
         except OSError as error:
-            raise SourceError(f"{_shown(self._path)} cannot be read: {_reason(error)}; nothing was stored") from error
+            raise SourceError(f"{_shown(self._path)} cannot be read: {reason_of(error)}; nothing was stored") from error
         self._count += len(chunk)
-        if not chunk or size < 0:
+        if not chunk or size < 0 or self._count > self._before.st_size:
             self._check()
         return chunk
 
@@ -131,7 +136,14 @@ class _UnchangingReader:
 
     def _check(self) -> None:
         before, after = self._before, os.fstat(self._file.fileno())
-        if self._count != before.st_size or (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        is_touched = (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
+        if self._count != before.st_size and not is_touched:
+            raise SourceNotRegularError(
+                f"{_shown(self._path)} gave {self._count} bytes, and the system says that it has {before.st_size}: it "
+                "makes up such files (/proc, /sys) as they are read; nothing was stored. Give it as a stream: "
+                "open(path, 'rb')"
+            )
+        if is_touched:
             raise SourceChangedError(
                 f"{_shown(self._path)} changed while it was read: {before.st_size} bytes at the start, {after.st_size} "
                 f"at the end, {self._count} read; nothing was stored. Insert it when its writer has finished"
@@ -157,12 +169,40 @@ class StreamReader:
     ----------
     stream : object
         Anything with a ``read``; what it raises becomes a `SourceError`.
+
+    Raises
+    ------
+    UnsupportedValueError
+        If its ``read`` is asynchronous.
+    SourceError
+        If it stands at its end and is not empty. Where it stands behind its start, a `SourceWarning` is given.
     """
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
         self._ahead = b""
+        if inspect.iscoroutinefunction(stream.read):
+            raise _asynchronous(stream)
         self._start = _position(stream)
+        if self._start:
+            self._check_start(self._start)
+
+    def _check_start(self, start: int) -> None:
+        self._ahead = self._read(1)
+        if self._ahead:
+            warn(
+                f"the stream stands at byte {start}: what precedes is not stored; seek(0) before if it shall be",
+                SourceWarning,
+            )
+            if _position(self._stream) == start + 1:
+                self.rewind()
+            else:
+                self._start = None  # what its `tell` says is not where it stands
+        elif not _is_empty(self._stream):
+            raise SourceError(
+                f"the stream stands at its end, after {start} bytes, so that nothing would be stored: put it back with "
+                "seek(0) after writing to it"
+            )
 
     @property
     def can_rewind(self) -> bool:
@@ -197,12 +237,11 @@ class StreamReader:
 
     def read(self, size: int = -1, /) -> bytes:
         """Return at most *size* bytes; none at the end."""
+        if size < 0:  # some streams do not take -1, and others no call without a size
+            return b"".join(iter(lambda: self.read(CHUNK_SIZE), b""))
         if not self._ahead:
             return self._read(size)
-        if size < 0:
-            chunk, self._ahead = self._ahead + self._read(-1), b""
-        else:
-            chunk, self._ahead = self._ahead[:size], self._ahead[size:]
+        chunk, self._ahead = self._ahead[:size], self._ahead[size:]
         return chunk
 
     def _read(self, size: int) -> bytes:
@@ -214,27 +253,53 @@ class StreamReader:
             # What reads over a network says its signed URL: neither the message nor the cause may show it.
             said = printable(scrubbed(error)[:200])
             raise SourceError(f"the stream cannot be read: {said}; nothing was stored") from presentable(error)
+        if isinstance(chunk, bytes):
+            return chunk
         if isinstance(chunk, str):
             raise UnsupportedValueError("the stream gives text, not bytes; open the file in binary mode ('rb')")
         if chunk is None:
             raise SourceError("the stream is non-blocking and had no data; nothing was stored")
-        if not isinstance(chunk, bytes | bytearray | memoryview):
-            raise UnsupportedValueError(f"the stream's read() gives {type(chunk).__name__}, not bytes")
-        return bytes(chunk)
+        if inspect.isawaitable(chunk):
+            getattr(chunk, "close", getattr(chunk, "cancel", lambda: None))()
+            raise _asynchronous(self._stream)
+        try:
+            return bytes(memoryview(chunk))
+        except TypeError:
+            kind = type(chunk).__name__
+            raise UnsupportedValueError(f"the stream's read() gives {kind}, not bytes") from None
+
+
+def _asynchronous(stream: Any) -> UnsupportedValueError:
+    has_file = callable(getattr(getattr(stream, "file", None), "read", None))
+    return UnsupportedValueError(
+        f"read() of {type(stream).__name__} is asynchronous, and an insert is not: give "
+        + ("the file in it, upload.file" if has_file else "the path, or (name, await stream.read())")
+    )
 
 
 def _position(stream: Any) -> int | None:
     """Return where *stream* stands, if it can be put back there."""
     try:
-        return int(stream.tell()) if stream.seekable() else None
+        if not hasattr(stream, "seekable"):  # as temporary files before Python 3.11
+            stream.seek(stream.tell())
+        elif not stream.seekable():
+            return None
+        return int(stream.tell())
     except Exception:  # noqa: BLE001 - a stream need not have these methods, and may raise what it likes
         return None
 
 
+def _is_empty(stream: Any) -> bool:
+    """Tell whether *stream*, which stands behind all that it has, has nothing; also if it cannot be put back."""
+    try:
+        end = stream.tell()
+        stream.seek(0)
+        first = stream.read(1)
+        stream.seek(end)
+    except Exception:  # noqa: BLE001 - as above
+        return True
+    return not first
+
+
 def _shown(path: str) -> str:
     return printable(path)
-
-
-def _reason(error: Exception) -> str:
-    """Return what *error* says, without the path that the operating system puts behind it."""
-    return str(getattr(error, "strerror", None) or error)

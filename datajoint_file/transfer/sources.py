@@ -6,17 +6,18 @@ Recognising a value reads nothing but the file system's description of a path; t
 from __future__ import annotations
 
 import codecs
+import glob
 import io
 import os
-import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeGuard, runtime_checkable
 
-from datajoint_file.config.paths import working_directory
+from datajoint_file.config.paths import expanded, working_directory
 from datajoint_file.errors import (
     SourceError,
     SourceNotFoundError,
@@ -30,6 +31,7 @@ from datajoint_file.model.metadata import FileMetadata, is_mime_type
 from datajoint_file.model.names import check_name
 from datajoint_file.storage.backend import Reader
 from datajoint_file.transfer.source_readers import StreamReader, head_of, look_at, open_file
+from datajoint_file.transfer.stream_names import is_url, name_of, without_secrets
 
 ACCEPTED = "a path, a binary stream, (name, stream), (name, bytes), a File, a FileRef, or None where nullable"
 
@@ -180,20 +182,6 @@ def _is_path(value: object) -> TypeGuard[str | os.PathLike[Any]]:
     return isinstance(value, str | os.PathLike) and not isinstance(value, io.IOBase)
 
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/+[^/]")
-_SECRETS_OF_URL = re.compile(r"(?<=:/)(/*)(?:[^/@?#]*:[^@]*|[^/?#]*)@|[?#].*", re.DOTALL)
-
-
-def _is_url(text: str) -> bool:
-    """Tell whether *text* looks like a URL; ``Path`` has made one slash of two."""
-    return _URL.match(text) is not None
-
-
-def _without_secrets(url: str) -> str:
-    """Return *url* without user, password and query, which in a signed one lets anybody in."""
-    return _SECRETS_OF_URL.sub(r"\1", url)
-
-
 def _from_file(value: File) -> Source:
     if value.mime_type is not None and not is_mime_type(str(value.mime_type)):
         raise UnsupportedValueError(f"mime_type = {brief(value.mime_type)} is not of the form type/subtype")
@@ -246,20 +234,32 @@ def _from_path(given: str | os.PathLike[Any], name: str | None = None) -> Source
         raise SourceNotFoundError("the path is empty")
     given_path = Path(text)
     path = str(given_path if given_path.is_absolute() else working_directory() / given_path)
-    if _is_url(text) and not os.path.lexists(path):
+    if is_url(text) and not os.path.lexists(path):
         raise SourceNotFoundError(
-            f"{printable(_without_secrets(text))} is a URL, not the path of a file here; open it and give the stream"
+            f"{printable(without_secrets(text))} is a URL, not the path of a file here; open it and give the stream"
         )
-    status = look_at(path)
+    try:
+        status = look_at(path)
+    except SourceNotFoundError as error:
+        raise SourceNotFoundError(f"{error}{_hint(text)}") from error.__cause__
     checked = _checked_name(given_path.name if name is None else name)
     return Source(checked, partial(open_file, path), partial(head_of, path), status.st_size)
+
+
+def _hint(text: str) -> str:
+    """Return what to give instead of *text*, which is no file, if a shell would have made something else of it."""
+    path = expanded(text)
+    if glob.has_magic(path):
+        found = ", ".join(map(printable, islice(glob.iglob(path), 3)))
+        return f"; patterns are not expanded: {f'give one file, such as {found}' if found else 'and no file matches'}"
+    return f"; `~` is not expanded: give {printable(path)}" if path != text else ""
 
 
 def _checked_name(name: object) -> str:
     if not isinstance(name, str):
         raise UnsupportedValueError(f"a file's name is text, not {type(name).__name__}")
-    if _is_url(name):
-        raise UnsafeNameError(f"{brief(_without_secrets(name))} is a URL, not a file name")
+    if is_url(name):
+        raise UnsafeNameError(f"{brief(without_secrets(name))} is a URL, not a file name")
     try:
         return check_name(name)
     except UnsafeNameError as error:
@@ -269,13 +269,13 @@ def _checked_name(name: object) -> str:
 def _from_stream(stream: Any) -> Source:
     if _is_text(stream):
         raise UnsupportedValueError("the stream is a text stream; open the file in binary mode ('rb')")
-    if isinstance(stream, io.RawIOBase | io.BufferedIOBase) and stream.closed:
+    if isinstance(stream, io.IOBase) and _is_closed(stream):
         raise SourceError("the stream is closed; give it open, or give the path")
-    if isinstance(stream, io.RawIOBase | io.BufferedIOBase) and not stream.readable():
+    if isinstance(stream, io.IOBase) and not stream.readable():
         raise SourceError("the stream is open for writing only; open the file in mode 'rb'")
     reader = StreamReader(stream)
     return Source(
-        _name_of(stream),
+        name_of(stream),
         lambda: nullcontext(reader),
         reader.head,
         stream=stream,
@@ -291,13 +291,8 @@ def _is_text(stream: Any) -> bool:
     return isinstance(mode, str) and "b" not in mode and hasattr(stream, "encoding")
 
 
-def _name_of(stream: Any) -> str:
-    """Return the last part of the stream's name, if it has one that is a path's or URL's and can be stored."""
-    name = getattr(stream, "name", None)
-    name = os.fsdecode(name) if isinstance(name, bytes) else name
-    if not isinstance(name, str) or name.startswith("<"):
-        return ""
+def _is_closed(stream: io.IOBase) -> bool:
     try:
-        return check_name(Path(_without_secrets(name) if _is_url(name) else name).name)
-    except UnsafeNameError:
-        return ""
+        return stream.closed
+    except ValueError:  # detached
+        return True

@@ -8,7 +8,7 @@ from pathlib import Path
 import datajoint_file
 from datajoint_file.cli import main
 
-from .conftest import Process, Run
+from .conftest import Process, Run, write_configuration
 
 
 def test_help_names_every_command(run: Run) -> None:
@@ -65,3 +65,10 @@ def test_help_says_of_every_command_what_the_command_says(run: Run) -> None:
         assert command.short_help
         assert command.short_help in shown
     assert len(shown.strip().splitlines()) == len(main.commands)
+
+
+def test_name_that_the_terminal_cannot_show_is_shown_escaped(process: Process, directory: Path) -> None:
+    write_configuration(directory, {"backend": "file", "path": "k\xf6ln"})
+    result = process("doctor", PYTHONIOENCODING="ascii:strict")
+    assert "k\\xf6ln" in result.stdout
+    assert "Traceback" not in result.stderr

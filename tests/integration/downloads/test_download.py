@@ -67,6 +67,39 @@ def test_all_files_of_a_query_come_under_their_names_in_the_order_of_rows(filled
     assert files_below(here / "new") == {f"{number}.dat": content for number, content in CONTENTS.items()}
 
 
+def test_tilde_is_the_home(filled: Any, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(here))
+    monkeypatch.chdir(here)
+    (path,) = datajoint_file.download(filled & "session = 1", "~/new")
+    assert path == here / "new" / "1.dat"
+    with datajoint_file.prefetch(filled & "session = 1", directory="~") as rows:
+        assert here in next(rows)["raw"].parents
+    assert not (here / "~").exists()
+
+
+def test_table_is_called_as_its_class(schema: dj.Schema, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    @schema
+    class SpikeSorting2(dj.Manual):
+        definition = "k : int32"
+
+        class File(dj.Part):
+            definition = """
+            -> master
+            ---
+            raw : file
+            """
+
+    SpikeSorting2.insert1({"k": 1})
+    SpikeSorting2.File.insert1({"k": 1, "raw": ("x.dat", b"x")})
+    name = f"{schema.database}.SpikeSorting2.File"
+    datajoint_file.download(SpikeSorting2.File & "k = 1", here, progress=True)
+    assert f"downloading {name}:" in capsys.readouterr().err
+    with pytest.raises(ValueError, match=rf"^{schema.database}\.SpikeSorting2 has no `file` attribute, only k$"):
+        datajoint_file.download(SpikeSorting2, here)
+    with pytest.raises(ValueError, match=r"^the query has no `file` attribute, only k$"):
+        datajoint_file.download((SpikeSorting2.File * SpikeSorting2).proj(), here)
+
+
 @over_local_and_s3
 def test_layout_key_has_a_directory_for_each_value_and_attribute(table: Any, here: Path) -> None:
     table.insert1({"subject": "a/b", "session": 1, "raw": ("x.dat", b"raw"), "video": ("x.dat", b"video")})

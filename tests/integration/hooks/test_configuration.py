@@ -155,6 +155,28 @@ def test_a_second_pipeline_on_one_connection_is_refused_with_the_way_out(
         datajoint_file.configure(other / "datajoint.toml", connection=first().connection)
 
 
+def test_reading_files_leaves_the_pipeline_open_and_downloading_a_query_does_not(
+    made: Any, database: Any, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    table = made()
+    table.insert1({"k": 1, "raw": ("a.txt", b"a")})
+    (tmp_path / "other").mkdir()
+    document = {"project": {"name": "other"}, "storage": {"backend": "file", "path": str(tmp_path / "other")}}
+    for read, refused in (
+        (lambda query: query.fetch1("raw").read(), False),
+        (lambda query: datajoint_file.download(query, tmp_path / "new"), True),
+    ):
+        other = connect(database)
+        read(other.FreeTable(table.full_table_name))
+        if refused:
+            with pytest.raises(ConfigurationError, match="already uses the pipeline 'found'"):
+                datajoint_file.configure(document, connection=other)
+        else:
+            datajoint_file.configure(document, connection=other)
+        other.connection.close()
+
+
 def test_two_connections_have_two_pipelines(database: Any, tmp_path: Path) -> None:
     name, tables = unique("schema"), []
     for project in ("one", "two"):

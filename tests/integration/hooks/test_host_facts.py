@@ -8,7 +8,7 @@ from typing import Any
 
 import datajoint as dj
 import pytest
-from datajoint import codecs, declare, table
+from datajoint import codecs, condition, declare, expression, table
 from datajoint.connection import Connection
 
 from datajoint_file import installation
@@ -90,3 +90,20 @@ def test_validate_serialises_what_a_codec_accepts() -> None:
 
 def test_schemas_are_registered_with_their_connection_when_activated() -> None:
     assert "self.connection.register(self)" in source_of(dj.schemas._Schema.activate)
+
+
+def test_restrictions_of_every_form_come_to_make_condition_of_their_module() -> None:
+    """It calls itself by that name for the rows of a list or frame, and so the hook."""
+    assert source_of(condition.make_condition).count(" make_condition(query_expression, ") == 2
+    assert "new_condition = make_condition(" in source_of(expression.QueryExpression.restrict)
+
+
+def test_datajoint_negates_the_first_of_several_conditions_only() -> None:
+    """When this fails, `restrictions` need not negate by itself."""
+    assert "f\"{'NOT ' if negate else ''} ({')AND('.join(conditions)})\"" in source_of(condition.make_condition)
+
+
+@pytest.mark.parametrize("name", ["to_arrow", "to_polars"])
+def test_arrow_and_polars_are_made_of_dictionaries_and_need_nothing_else_of_the_query(name: str) -> None:
+    source = source_of(getattr(expression.QueryExpression, name))
+    assert source.count("self.") == source.count("self.to_dicts(") == 1

@@ -9,12 +9,8 @@ import random
 import puremagic.main
 import pytest
 
-from datajoint_file.model.media_types import HEAD_SIZE, UNKNOWN, guess, suffix_for
+from datajoint_file.model.media_types import HEAD_SIZE, UNKNOWN, of_content, of_name, suffix_for, without_compression
 from datajoint_file.model.metadata import is_mime_type
-
-
-def must_not_be_called() -> bytes:
-    raise AssertionError("the name tells")
 
 
 @pytest.mark.parametrize(
@@ -35,11 +31,12 @@ def must_not_be_called() -> bytes:
         ("a.nii.gz", "application/gzip"),
         ("a.csv.bz2", "application/x-bzip2"),
         ("a.csv.xz", "application/x-xz"),
+        ("a.csv.zst", "application/zstd"),
         ("a [1]#?.png", "image/png"),
     ],
 )
 def test_name_tells_and_nothing_is_read(name: str, mime_type: str) -> None:
-    assert guess(name, must_not_be_called) == mime_type
+    assert of_name(name) == mime_type
 
 
 @pytest.mark.parametrize(
@@ -62,12 +59,12 @@ def test_name_tells_and_nothing_is_read(name: str, mime_type: str) -> None:
 )
 @pytest.mark.parametrize("name", ["", "scan", "recording.dat", ".hidden"])
 def test_first_bytes_tell_where_the_name_does_not(name: str, head: bytes, mime_type: str) -> None:
-    assert guess(name, lambda: head) == mime_type
+    assert of_content(head) == mime_type
 
 
 def test_random_bytes_are_of_no_type() -> None:
     chance = random.Random(0)
-    assert {guess("", lambda: chance.randbytes(64)) for _ in range(200)} == {UNKNOWN}
+    assert {of_content(chance.randbytes(64)) for _ in range(200)} == {UNKNOWN}
 
 
 @pytest.mark.parametrize(
@@ -75,20 +72,20 @@ def test_random_bytes_are_of_no_type() -> None:
 )
 def test_type_of_every_beginning_that_is_known_can_stand_in_a_row(tail: bytes) -> None:
     heads = [b"\0" * known.offset + known.byte_match + tail for known in puremagic.main.magic_header_array]
-    assert [head for head in heads if not is_mime_type(guess("", lambda: head[:HEAD_SIZE]))] == []  # noqa: B023
+    assert [head for head in heads if not is_mime_type(of_content(head[:HEAD_SIZE]))] == []
 
 
 @pytest.mark.parametrize(
     "name", ["data:,x", "data:a;b=c,x", "data:;base64,x", "DATA:;,", "http:x", "x:[y", "a%2e%2e", "~", "?"]
 )
 def test_type_of_any_name_can_stand_in_a_row(name: str) -> None:
-    assert is_mime_type(guess(name, lambda: b""))
+    assert is_mime_type(of_name(name) or UNKNOWN)
 
 
 def test_types_of_this_machine_and_process_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(mimetypes.types_map, ".zz", "x/of-this-machine")
     assert mimetypes.guess_type("a.zz")[0] == "x/of-this-machine"
-    assert guess("a.zz", lambda: b"") == UNKNOWN
+    assert of_name("a.zz") == ""
 
 
 @pytest.mark.parametrize(
@@ -104,3 +101,22 @@ def test_types_of_this_machine_and_process_do_not_count(monkeypatch: pytest.Monk
 )
 def test_suffix_is_that_of_the_type_if_it_says_anything(mime_type: str, suffix: str) -> None:
     assert suffix_for(mime_type) == suffix
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a.csv.gz", "a.csv"),
+        ("A.CSV.GZ", "A.CSV"),
+        ("run.tgz", "run.tar"),
+        ("b.svgz", "b.svg"),
+        ("a.zst", "a"),
+        ("/data.gz/a", ""),
+        ("a.csv", ""),
+        (".gz", ""),
+        ("gz", ""),
+        ("", ""),
+    ],
+)
+def test_compressed_file_is_named_without_its_compression(name: str, expected: str) -> None:
+    assert without_compression(name) == expected

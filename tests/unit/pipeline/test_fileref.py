@@ -8,6 +8,7 @@ import json
 import operator
 import os
 import pickle
+import re
 import subprocess
 import sys
 import threading
@@ -21,12 +22,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from deepdiff import DeepDiff, DeepHash
+from fsspec.caching import caches
 
 from datajoint_file.errors import DestinationExistsError, MetadataError, UnsafePathError
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.pipeline.fileref import FileRef, format_size
 from datajoint_file.pipeline.lookup import register
 from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.storage.remote.readahead import FIRST, MOST, cache_of
 from datajoint_file.transfer.sources import as_source
 
 ROW: dict[str, Any] = {
@@ -256,7 +259,7 @@ def test_numpy_and_pandas_keep_references_whole() -> None:
 
 
 def test_repr_is_one_line() -> None:
-    assert repr(made()) == f"FileRef('recording.dat', 12.3 MB, sha256:01234567…, '{ROW['path']}')"
+    assert repr(made()) == f"FileRef('recording.dat', 12.3 MB, sha256:01234567..., '{ROW['path']}')"
 
 
 @pytest.mark.parametrize("name", ["zero\u200bwidth.dat", "soft\xadhyphen", "no\xa0break", "\ufeffbom"])
@@ -432,3 +435,15 @@ def test_reference_is_read_in_another_process_by_the_variable_or_by_its_own_file
     assert read_in_another_process(refs, Path("/"), DATAJOINT_TOML=str(named)) == ["spikes", "spikes"]
     expected = ["spikes", "ConfigurationNotFoundError"]
     assert read_in_another_process(refs, Path("/"), DATAJOINT_TOML=str(missing)) == expected
+
+
+def test_caches_that_the_description_of_open_names_are_there() -> None:
+    named = set(re.findall(r'``"(\w+)"``', str(FileRef.open.__doc__))) - {"rb"}
+    assert len(named) >= 5
+    assert named <= set(caches)
+    for cache_type in named:
+        assert cache_of(lambda start, stop: b"spikes"[start:stop], 6, cache_type=cache_type)._fetch(2, 4) == b"ik"
+
+
+def test_bytes_at_a_time_are_those_that_the_description_of_open_says() -> None:
+    assert f"{FIRST // 2**10} KiB at a new place, and up to {MOST // 2**20} MiB" in str(FileRef.open.__doc__)

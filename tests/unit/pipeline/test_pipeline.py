@@ -6,6 +6,8 @@ import hashlib
 import io
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -318,7 +320,73 @@ def test_url_is_the_objects_address(stored: Store, on_disk: OnDisk, pipeline: Pi
     assert pipeline.url(metadata) == on_disk(metadata).as_uri()
 
 
+# names and the system's encoding
+
+IN_ASCII = """
+import pathlib, sys
+import datajoint_file
+from datajoint_file.config import parse_settings
+from datajoint_file.model.object_keys import Cell
+from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.transfer.sources import as_source
+
+here = sys.argv[1]
+
+def pipeline(path):
+    return Pipeline(parse_settings({"project": {"name": "lab"}, "storage": {"backend": "file", "path": path}}, "test"))
+
+def store(pipeline):
+    return pipeline.ingest(pipeline.plan(as_source(("\\xfc.dat", b"spikes")), Cell("ephys", "Recording", "raw", ())))
+
+def attempt(function, *arguments):
+    try:
+        function(*arguments)
+    except Exception as error:
+        print(type(error).__name__, ascii(str(error)))
+
+pathlib.Path(here, "store").mkdir()
+good = pipeline(here + "/store")
+stored = store(good)
+attempt(good.download, stored, here)
+attempt(good.download, stored, here + "/\\xfc/x.dat")
+attempt(as_source, here + "/\\xfc.dat")
+attempt(lambda: store(pipeline(here + "/\\xfc")))
+attempt(datajoint_file.configure, here + "/\\xfc.toml")
+print(repr(datajoint_file.FileRef(stored, "")).replace("\\xfc", ""))
+"""
+
+
+def test_name_that_the_encoding_of_the_system_lacks_is_an_error_of_ours_that_names_the_cause(tmp_path: Path) -> None:
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-W", "ignore", "-c", IN_ASCII, str(tmp_path)]
+    done = subprocess.run(command, env={**os.environ, **ascii_only}, capture_output=True, text=True, check=False)
+    *errors, shown = done.stdout.splitlines()
+    assert [line.split()[0] for line in errors] == [
+        *["DestinationError"] * 2,
+        "SourceError",
+        *["ConfigurationError"] * 2,
+    ], done.stderr
+    assert all("file names are ascii here" in line and "PYTHONUTF8=1" in line for line in errors)
+    assert shown.startswith("FileRef('.dat', 6 B")
+
+
 # downloading
+
+
+def test_tilde_of_a_destination_is_the_home(
+    stored: Store, pipeline: Pipeline, downloads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(downloads))
+    monkeypatch.chdir(downloads)
+    for given, target in (
+        ("~/a.dat", "a.dat"),
+        (Path("~/b.dat"), "b.dat"),
+        ("~", "recording.dat"),
+        ("~/c/", "c/recording.dat"),
+    ):
+        assert pipeline.download(stored(), given) == downloads / target
+        assert (downloads / target).is_file()
+    assert not (downloads / "~").exists()
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from datajoint_file.errors import (
     SourceIsDirectoryError,
     SourceNotFoundError,
     SourceNotRegularError,
+    SourceWarning,
     UnsafeNameError,
     UnsupportedValueError,
 )
@@ -132,6 +133,22 @@ def test_missing_path_is_named(given: str, message: str) -> None:
         as_source(given)
     assert message in str(caught.value)
     assert str(caught.value).isprintable()
+
+
+def test_path_of_a_shell_is_refused_with_what_to_give(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("a.dat", "b.dat", "c.dat", "d.dat", "e.csv"):
+        (tmp_path / name).touch()
+    with pytest.raises(SourceNotFoundError, match=rf"exist; `~` is not expanded: give {tmp_path}/a.dat"):
+        as_source("~/a.dat")
+    for pattern in (f"{tmp_path}/*.dat", Path("~/[abcd].dat")):
+        with pytest.raises(SourceNotFoundError, match="not expanded: give one file, such as") as caught:
+            as_source(pattern)
+        found = str(caught.value).partition(" such as ")[2].split(", ")
+        assert len(found) == 3
+        assert {Path(name) for name in found} < {tmp_path / f"{letter}.dat" for letter in "abcd"}
+    with pytest.raises(SourceNotFoundError, match="and no file matches"):
+        as_source(tmp_path / "*.h5")
 
 
 def test_link_to_nothing_does_not_exist(tmp_path: Path) -> None:
@@ -308,9 +325,13 @@ def test_path_swapped_for_a_link_to_a_device_is_refused(path: Path) -> None:
         read(source)
 
 
-def test_file_of_no_size_that_has_bytes_is_no_regular_source() -> None:
-    with pytest.raises(SourceChangedError):
-        read(as_source("/proc/self/status"), 100)
+@pytest.mark.parametrize("path", ["/proc/self/status", "/sys/devices/system/cpu/online"])
+@pytest.mark.parametrize("size", [-1, 100])
+def test_file_that_the_system_makes_up_is_refused_and_its_stream_is_not(path: str, size: int) -> None:
+    with pytest.raises(SourceNotRegularError, match=r"bytes, and the system says .*open\(path, 'rb'\)"):
+        read(as_source(path), size)
+    with Path(path).open("rb") as stream:
+        assert read(as_source(stream))
 
 
 def test_no_descriptor_stays_open(path: Path) -> None:
@@ -389,8 +410,6 @@ def _zipped(path: Path, content: bytes) -> Any:
 @pytest.mark.parametrize("size", [-1, 1000, HEAD_SIZE, 2**20])
 @pytest.mark.parametrize("looks_ahead", [True, False])
 def test_stream_is_read_to_its_end_and_never_closed(path: Path, kind: str, size: int, looks_ahead: bool) -> None:
-    if size == -1 and kind in ("trickle", "generous"):
-        size = 3
     path.write_bytes(LONG)
     stream = STREAMS[kind](path, LONG)
     source = as_source(stream)
@@ -407,16 +426,149 @@ def test_stream_is_read_from_its_position(path: Path, kind: str, looks_ahead: bo
     path.write_bytes(LONG)
     with STREAMS[kind](path, LONG) as stream:
         stream.read(10)
-        source = as_source(stream)
+        with pytest.warns(SourceWarning, match="stands at byte 10: what precedes is not stored"):
+            source = as_source(stream)
+        assert stream.tell() == 10
         if looks_ahead:
             assert source.head() == LONG[10 : HEAD_SIZE + 10]
         assert read(source) == LONG[10:]
 
 
-def test_stream_at_its_end_is_an_empty_file() -> None:
-    stream = io.BytesIO(BYTES)
-    stream.read()
-    assert read(as_source(stream)) == b""
+class Old(Trickle):
+    """A temporary file of Python 3.10: no ``seekable``."""
+
+    def seek(self, position: int) -> None:
+        self.content.seek(position)
+
+    def tell(self) -> int:
+        return self.content.tell()
+
+
+WRITTEN: dict[str, Callable[[Path], Any]] = {
+    "BytesIO": lambda path: io.BytesIO(),
+    "file": lambda path: path.open("w+b"),
+    "unbuffered": lambda path: path.open("w+b", buffering=0),
+    "temporary": lambda path: tempfile.TemporaryFile(),  # noqa: SIM115 - closed by the test
+    "named": lambda path: tempfile.NamedTemporaryFile(),  # noqa: SIM115 - closed by the test
+    "spooled": lambda path: tempfile.SpooledTemporaryFile(),  # noqa: SIM115 - closed by the test
+    "spooled to disk": lambda path: tempfile.SpooledTemporaryFile(max_size=1),  # noqa: SIM115 - closed by the test
+    "fsspec": lambda path: fsspec.open("memory://written.dat", "w+b").open(),
+}
+
+
+@pytest.mark.parametrize("kind", WRITTEN)
+@pytest.mark.parametrize(
+    "form", [lambda stream: stream, lambda stream: ("x", stream), File], ids=["bare", "pair", "File"]
+)
+def test_stream_that_was_written_and_not_put_back_is_refused(path: Path, kind: str, form: Callable[[Any], Any]) -> None:
+    with WRITTEN[kind](path) as stream:
+        stream.write(BYTES)
+        with pytest.raises(SourceError, match=r"stands at its end, after 9 bytes.*put it back with seek\(0\)"):
+            as_source(form(stream))
+        assert stream.tell() == len(BYTES)
+        stream.seek(0)
+        assert read(as_source(form(stream))) == BYTES
+
+
+@pytest.mark.parametrize("kind", WRITTEN)
+@pytest.mark.parametrize("position", [0, 5])
+def test_empty_stream_is_an_empty_file_wherever_it_stands(path: Path, kind: str, position: int) -> None:
+    with WRITTEN[kind](path) as stream:
+        stream.seek(position)
+        assert read(as_source(stream)) == b""
+
+
+@pytest.mark.parametrize("kind", ["gzip", "zip"])
+def test_stream_that_was_read_to_its_end_is_refused(path: Path, kind: str) -> None:
+    with STREAMS[kind](path, LONG) as stream:
+        stream.read()
+        with pytest.raises(SourceError, match="stands at its end"):
+            as_source(stream)
+
+
+def test_stream_of_an_old_temporary_file_is_refused_at_its_end() -> None:
+    stream = Old(BYTES)
+    stream.seek(len(BYTES))
+    with pytest.raises(SourceError, match="stands at its end"):
+        as_source(stream)
+
+
+def test_stream_is_warned_of_where_the_caller_gave_it_and_once() -> None:
+    stream = io.BytesIO(LONG)
+    stream.seek(10)
+    with pytest.warns(SourceWarning) as warned:
+        source = as_source(stream)
+    assert [warning.filename for warning in warned] == [__file__]
+    assert read(source) == LONG[10:]
+    source.rewind()
+    assert read(source) == LONG[10:]
+
+
+@pytest.mark.parametrize("position", [1, len(LONG), 10**6])
+def test_stream_whose_position_is_no_truth_is_read_as_it_is(position: int) -> None:
+    class Lying(Trickle):
+        def seekable(self) -> bool:
+            return True
+
+        def tell(self) -> int:
+            return position
+
+        def seek(self, *_: int) -> int:
+            raise AssertionError("would move it")
+
+    with pytest.warns(SourceWarning):
+        source = as_source(Lying(LONG))
+    assert not source.can_reread
+    assert read(source, 1000) == LONG
+
+
+class Asynchronous:
+    """As uploads of Starlette and FastAPI are."""
+
+    def __init__(self, content: bytes) -> None:
+        self.file = io.BytesIO(content)
+        self.filename = "a.dat"
+
+    async def read(self, size: int = -1) -> bytes:
+        return self.file.read(size)
+
+
+class Awaitable:
+    """Gives something to wait for, as files of obstore do that are open for asyncio."""
+
+    def read(self, size: int) -> Any:
+        return Asynchronous(BYTES).read(size)
+
+
+def test_asynchronous_stream_is_refused_with_the_one_to_give() -> None:
+    upload = Asynchronous(BYTES)
+    for value in (upload, ("x", upload), File(upload, name="x")):
+        with pytest.raises(
+            UnsupportedValueError, match=r"read\(\) of Asynchronous is asynchronous.*give .*upload\.file"
+        ):
+            as_source(value)
+    assert read(as_source(upload.file)) == BYTES
+    with pytest.raises(UnsupportedValueError, match=r"is asynchronous.*await stream\.read\(\)"):
+        read(as_source(Awaitable()))
+
+
+def test_upload_of_a_form_is_called_as_its_file() -> None:
+    stream = Trickle(BYTES)
+    stream.name, stream.filename = "field", "a.dat"  # type: ignore[attr-defined]
+    assert as_source(stream).name == "a.dat"
+
+
+@pytest.mark.parametrize("size", [-1, 1000, 2**20])
+def test_file_of_obstore_is_a_stream(size: int) -> None:
+    obstore = pytest.importorskip("obstore")  # it wants Python 3.11
+    store = obstore.store.MemoryStore()
+    obstore.put(store, "x/a.dat", LONG)
+    for looks_ahead in (True, False):
+        source = as_source(("a.dat", obstore.open_reader(store, "x/a.dat")))
+        assert not looks_ahead or source.head() == LONG[:HEAD_SIZE]
+        assert read(source, size) == LONG
+        source.rewind()
+        assert read(source, size) == LONG
 
 
 @pytest.mark.parametrize(
@@ -585,7 +737,9 @@ def test_file_keeps_the_name_it_is_not_given(path: Path) -> None:
 def test_fsspec_file_that_knows_its_path_is_read_as_the_stream_it_is(path: Path) -> None:
     with fsspec.open(f"file://{path}", "rb") as stream:
         stream.read(3)
-        assert read(as_source(("x.dat", stream))) == BYTES[3:]
+        with pytest.warns(SourceWarning):
+            source = as_source(("x.dat", stream))
+        assert read(source) == BYTES[3:]
 
 
 @pytest.mark.parametrize(

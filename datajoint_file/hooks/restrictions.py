@@ -1,0 +1,70 @@
+"""Restriction by fetched rows: a ``file`` attribute is compared by the object key, for which SQL has an expression.
+
+DataJoint would write the reference's repr into the query. What it makes of lists, frames and `Not`, it makes of these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from datajoint.condition import AndList, Not
+
+from datajoint_file.errors import UnsupportedValueError
+from datajoint_file.hooks.codec import file_attributes
+from datajoint_file.hooks.names import query_name
+from datajoint_file.pipeline.fileref import FileRef
+
+
+def make_condition(
+    original: Callable[..., str | bool], query: Any, condition: Any, columns: set[str], semantic_check: bool = True
+) -> str | bool:
+    """Let DataJoint make SQL of *condition*, in which the references of a row are replaced. Wraps ``make_condition``.
+
+    It calls itself for what it finds in lists, so rows come here one by one.
+
+    Raises
+    ------
+    UnsupportedValueError
+        If a reference is compared with what is no ``file`` attribute.
+    MetadataError
+        If a reference is not sound.
+    """
+    is_negated, bare = False, condition
+    while isinstance(bare, Not):
+        is_negated, bare = not is_negated, bare.restriction
+    row = _row_of(bare)
+    named = [name for name, value in row.items() if isinstance(value, FileRef)]
+    if not named:
+        return original(query, condition, columns, semantic_check)
+    others = {name: value for name, value in row.items() if name not in named}
+    paths = [_comparison(query, name, row[name]) for name in named if name in query.heading.names]
+    sql = original(query, AndList([others, *paths]), columns, semantic_check)
+    if not is_negated:
+        return sql
+    return not sql if isinstance(sql, bool) else f"NOT ({sql})"  # DataJoint would negate the first part only
+
+
+def _row_of(condition: Any) -> Mapping[str, Any]:
+    if isinstance(condition, Mapping):
+        return condition
+    if isinstance(condition, np.void) and condition.dtype.hasobject and condition.dtype.names:
+        return {name: condition[name] for name in condition.dtype.names}
+    return {}
+
+
+def _comparison(query: Any, name: str, ref: FileRef) -> str:
+    if name not in file_attributes(query.heading):
+        table = query_name(query)
+        raise UnsupportedValueError(
+            f"{table}{'.' if table else ''}{name} is no `file` attribute, and is compared with one: restrict by the key"
+        )
+    adapter = query.connection.adapter
+    quoted = adapter.quote_identifier(name)
+    if adapter.backend == "postgresql":
+        path, percent = f"{quoted} ->> 'path'", "CHR(37)"
+    else:
+        path, percent = f"JSON_UNQUOTE(JSON_EXTRACT({quoted}, '$.path'))", "CHAR(37)"
+    # Of an object key's characters only % has a meaning: DataJoint doubles it whenever it passes a restriction on.
+    return f"REPLACE({path}, {percent}, '!') = '{ref.path.replace('%', '!')}'"
