@@ -60,11 +60,12 @@ for table in of_kind(dj.Manual):
         key = dict.fromkeys(table.primary_key, number)
         table.insert1({**key, table.heading.secondary_attributes[0]: ("given.npy", content.getvalue())})
 for table in of_kind(dj.Computed):
+    filled = [table, *(part for part in vars(table).values() if isinstance(part, type) and issubclass(part, dj.Part))]
     table.populate(processes=4)
-    by_four = hashes(table())
+    by_four = [hashes(t()) for t in filled]
     table.delete(prompt=False)
     table.populate()
-    assert len(by_four) >= 16 and by_four == hashes(table()), f"{table.__name__}: {by_four}"
+    assert len(by_four[0]) >= 16 and by_four == [hashes(t()) for t in filled], f"{table.__name__}: {by_four}"
 """
 RUNNING = [page for page in documentation() if any(b.is_run and b.language == "python" for b in blocks(page))]
 
@@ -192,6 +193,8 @@ def test_a_python_block_compiles_and_is_left_out_for_a_cloud_account_only(block:
 @pytest.mark.parametrize("block", blocks_of("toml"), ids=str)
 def test_a_toml_block_is_accepted(block: Block, tmp_path: Path) -> None:
     document = tomllib.loads(block.content)
+    if block.title == "pyproject.toml":
+        return
     for table, values in tomllib.loads(CONFIGURATION).items():
         document.setdefault(table, values)
     parse_settings(document, str(block), tmp_path)
