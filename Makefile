@@ -99,4 +99,5 @@ check: .venv/installed-dev docs
 	.venv/bin/lint-imports
 
 docs: .venv/installed-dev
+	.venv/bin/python docs/site/architecture.py
 	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet

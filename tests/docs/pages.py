@@ -83,9 +83,10 @@ class Block:
     @property
     def is_run(self) -> bool:
         """Whether the block is carried out when its page is."""
+        if self.directive == "needs" and importlib.util.find_spec(self.argument) is None:
+            return False
         if self.language == "python":
-            needed = self.argument if self.directive == "needs" else ""
-            return self.directive != "skip" and (not needed or importlib.util.find_spec(needed) is not None)
+            return self.directive != "skip"
         return self.directive == "run" or self.is_output or bool(self.file)
 
     @property

@@ -76,6 +76,7 @@ def main() -> None:
     """Carry out the blocks that standard input holds."""
     page = Page()
     given = json.load(sys.stdin)
+    sys.path.insert(0, "")  # modules are found in the working directory, as at a prompt
     sys.stdin = io.StringIO()  # nobody answers a question
     for block in given:
         try:

@@ -36,7 +36,40 @@ name = "my_project"
 backend = "file"
 path = "store"
 """
+IN_FOUR_PROCESSES = """
+import io
+import multiprocessing
+import datajoint as dj
+import numpy as np
+
+multiprocessing.set_start_method("fork", force=True)  # as DataJoint does where it can
+
+
+def hashes(table):
+    files = [name for name in table.heading.secondary_attributes if table.heading[name].codec]
+    return {tuple(row[k] for k in table.primary_key): [row[f].hash for f in files] for row in table.to_dicts()}
+
+
+def of_kind(kind):
+    return [t for t in list(globals().values()) if isinstance(t, type) and issubclass(t, kind) and t is not kind]
+
+
+for table in of_kind(dj.Manual):
+    for number in range(1000, 1016):
+        np.save(content := io.BytesIO(), np.random.default_rng(number).normal(size=(4, number)))
+        key = dict.fromkeys(table.primary_key, number)
+        table.insert1({**key, table.heading.secondary_attributes[0]: ("given.npy", content.getvalue())})
+for table in of_kind(dj.Computed):
+    filled = [table, *(part for part in vars(table).values() if isinstance(part, type) and issubclass(part, dj.Part))]
+    table.populate(processes=4)
+    by_four = [hashes(t()) for t in filled]
+    table.delete(prompt=False)
+    table.populate()
+    assert len(by_four[0]) >= 16 and by_four == [hashes(t()) for t in filled], f"{table.__name__}: {by_four}"
+"""
 RUNNING = [page for page in documentation() if any(b.is_run and b.language == "python" for b in blocks(page))]
+
+COMPUTING = [page for page in RUNNING if any("(dj.Computed)" in block.content for block in blocks(page))]
 
 
 @pytest.fixture
@@ -65,9 +98,8 @@ class Reader:
         self._directory = directory
         self._suffix = unique("")
 
-    def follows(self, page: Path) -> None:
-        """Carry out the page's blocks; the schemas get names of their own and are dropped afterwards."""
-        chosen = [block for block in blocks(page) if block.is_run]
+    def follows(self, chosen: list[Block]) -> None:
+        """Carry out blocks of a page; the schemas get names of their own and are dropped afterwards."""
         if not any(block.is_configuration for block in chosen):
             (self._directory / "datajoint.toml").write_text(CONFIGURATION)
         names = sorted({name for b in chosen for name in re.findall(r'(?:Schema|Module)\([^)]*?"(\w+)"\)', b.content)})
@@ -134,7 +166,17 @@ def _parts(chosen: list[Block]) -> Iterator[list[Block]]:
 
 @pytest.mark.parametrize("page", RUNNING, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_the_blocks_of_a_page_run_in_order_and_print_what_is_shown(page: Path, database: Any, directory: Path) -> None:
-    Reader(database, directory).follows(page)
+    Reader(database, directory).follows([block for block in blocks(page) if block.is_run])
+
+
+@pytest.mark.parametrize("page", COMPUTING, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_what_four_processes_compute_is_what_one_does(page: Path, mysql: Any, directory: Path) -> None:
+    chosen = [block for block in blocks(page) if block.is_run]
+    last = max(number for number, block in enumerate(chosen) if "(dj.Computed)" in block.content)
+    modules = [Path(block.file).stem for block in chosen if block.file.endswith(".py")]
+    imports = "".join(f"from {module} import *\n" for module in modules)
+    check = replace(chosen[last], title="", language="python", content=imports + IN_FOUR_PROCESSES)
+    Reader(mysql, directory).follows([*chosen[: last + 1], check])
 
 
 def test_there_are_pages_to_run() -> None:
@@ -151,6 +193,8 @@ def test_a_python_block_compiles_and_is_left_out_for_a_cloud_account_only(block:
 @pytest.mark.parametrize("block", blocks_of("toml"), ids=str)
 def test_a_toml_block_is_accepted(block: Block, tmp_path: Path) -> None:
     document = tomllib.loads(block.content)
+    if block.title == "pyproject.toml":
+        return
     for table, values in tomllib.loads(CONFIGURATION).items():
         document.setdefault(table, values)
     parse_settings(document, str(block), tmp_path)
