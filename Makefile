@@ -11,7 +11,8 @@ help:
 	@echo "make test          all tests, against real servers that they start themselves (TESTS=path: only these)"
 	@echo "make release       tests with ten gigabytes, before a release"
 	@echo "make torture       every fault at every step, then N random schedules (CASE=… SEED=…: one again; PLANTED=1, BASELINE=1)"
-	@echo "make bench         time and memory beside other tools (ONLY=names ROUNDS=5 SCALE=small DIRECTORY=path)"
+	@echo "make bench         time and memory beside other tools (ONLY=names ROUNDS=5 SCALE=small DIRECTORY=path"
+	@echo "                   AGAINST=checkout: another state of the package as well)"
 	@echo "make bench-growth  time and memory against the size of a file and the number of rows"
 	@echo "make check         style, types, import layers, documentation"
 	@echo "make docs          build the documentation into site/"
@@ -81,7 +82,7 @@ torture: .venv/installed-dev
 ROUNDS ?= 5
 SCALE ?= full
 BENCH_OPTIONS = --rounds '$(ROUNDS)' --scale '$(SCALE)' $(if $(ONLY),--only '$(ONLY)') \
-    $(if $(DIRECTORY),--directory '$(DIRECTORY)')
+    $(if $(DIRECTORY),--directory '$(DIRECTORY)') $(if $(AGAINST),--against '$(AGAINST)')
 
 .PHONY: bench bench-growth
 bench: .venv/installed-dev

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import shutil
 import signal
 import sys
@@ -18,7 +19,7 @@ from types import FrameType
 
 from rich.console import Console
 
-from benchmarks.comparisons import SCALES, all_comparisons
+from benchmarks.comparisons import SCALES, all_comparisons, with_another
 from benchmarks.documents import Document, Result
 from benchmarks.growth import SERIES, all_series
 from benchmarks.judging import in_words
@@ -35,6 +36,8 @@ OUTPUT = Path("bench-results")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what *arguments* say."""
     options = _parser().parse_args(arguments)
+    if options.against and options.kind == "growth":
+        _parser().error("--against is for comparisons")
     names = _names(options)
     console = make_console()
     signal.signal(signal.SIGTERM, _exit)
@@ -48,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("kind", nargs="?", default="comparisons", choices=("comparisons", "growth"))
-    parser.add_argument("--only", help="names of comparisons or series, separated by commas")
+    parser.add_argument("--only", help="names of comparisons or series, separated by commas; * stands for anything")
+    parser.add_argument("--against", type=_checkout, help="directory of another datajoint_file, to be measured in turn")
     parser.add_argument("--rounds", type=_positive, default=5, help="turns of each contender (5)")
     parser.add_argument("--scale", default="full", choices=SCALES, help="small: only to see that everything runs")
     parser.add_argument("--directory", type=Path, help="on the disk to measure (the temporary directory)")
@@ -63,14 +67,34 @@ def _positive(text: str) -> int:
     return number
 
 
+def _checkout(text: str) -> str:
+    directory = Path(text).absolute()
+    if not (directory / "datajoint_file" / "__init__.py").is_file():
+        raise argparse.ArgumentTypeError(f"{text}: there is no package datajoint_file in it")
+    return str(directory)
+
+
 def _names(options: argparse.Namespace) -> list[str]:
     """Return what ``--only`` leaves, in the order of the tables."""
     comparisons = [comparison.name for comparison in all_comparisons(options.scale)]
-    known = SERIES if options.kind == "growth" else tuple(comparisons)
-    chosen = set(options.only.split(",") if options.only else known)
-    if unknown := sorted(chosen - set(known)):
-        _parser().error(f"--only: there is no {', '.join(unknown)}; there are {', '.join(known)}")
-    return [name for name in known if name in chosen]
+    try:
+        return choose(options.only or "*", SERIES if options.kind == "growth" else comparisons)
+    except ValueError as error:
+        _parser().error(f"--only: {error}")
+
+
+def choose(only: str, known: Sequence[str]) -> list[str]:
+    """Return those of the *known* names that *only* means: names or patterns, separated by commas.
+
+    Raises
+    ------
+    ValueError
+        If one of them means none.
+    """
+    patterns = only.split(",")
+    if unknown := sorted(pattern for pattern in patterns if not fnmatch.filter(known, pattern)):
+        raise ValueError(f"there is no {', '.join(unknown)}; there are {', '.join(known)}")
+    return [name for name in known if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
 
 
 @contextmanager
@@ -100,6 +124,8 @@ def _run(console: Console, options: argparse.Namespace, names: list[str], direct
 def _compare(console: Console, runner: Runner, options: argparse.Namespace, names: list[str]) -> Iterator[Result]:
     for comparison in all_comparisons(options.scale):
         if comparison.name in names:
+            if options.against:
+                comparison = with_another(comparison, options.against)
             with console.status(comparison.name):
                 result = _result(comparison, runner.run(comparison, options.rounds))
             show_result(console, result)

@@ -6,6 +6,7 @@ The workloads come in two scales: ``full`` is measured, ``small`` only shows tha
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 from benchmarks.values import GIBI, KIBI, MEBI, Comparison, Contender, Place, Target, Workload
@@ -15,9 +16,24 @@ SCALES: tuple[Scale, ...] = ("full", "small")
 
 # Number and size of files; small ones are as small as they can be and still take the same way through the code.
 _SIZES: dict[Scale, dict[str, tuple[int, int]]] = {
-    "full": {"one": (1, GIBI), "mid": (100, 10 * MEBI), "small": (2_000, 64 * KIBI), "tiny": (5_000, 4 * KIBI)},
-    "small": {"one": (1, 12 * MEBI), "mid": (3, 2 * MEBI), "small": (20, 64 * KIBI), "tiny": (20, 4 * KIBI)},
+    "full": {
+        "one": (1, GIBI),
+        "large": (1, 512 * MEBI),
+        "mid": (100, 10 * MEBI),
+        "small": (2_000, 64 * KIBI),
+        "many": (1_000, 64 * KIBI),
+        "tiny": (5_000, 4 * KIBI),
+    },
+    "small": {
+        "one": (1, 12 * MEBI),
+        "large": (1, 12 * MEBI),
+        "mid": (3, 2 * MEBI),
+        "small": (20, 64 * KIBI),
+        "many": (20, 64 * KIBI),
+        "tiny": (20, 4 * KIBI),
+    },
 }
+_ROUND_TRIPS_MS: dict[Scale, tuple[int, ...]] = {"full": (0, 10, 30), "small": (10,)}
 _ROWS: dict[Scale, int] = {"full": 100_000, "small": 200}
 
 OURS, OBJECT, ATTACH = "file", "<object@>", "<attach@>"
@@ -25,6 +41,7 @@ FSSPEC, UNSYNCED = "file, engine fsspec", "file, durability none"
 LIMIT_COPY = "cp+sync ‖ openssl"
 PUT, PUT_TASKS, PUT_THREADS = "obstore.put", "obstore.put, 64 tasks", "obstore.put, 32 threads"
 GET_TASKS, GET_THREADS = "obstore.get, 64 tasks", "obstore.get, 32 threads"
+PUT_64, GET_64, GET = "obstore.put, 64 threads", "obstore.get, 64 threads", "obstore.get, one stream"
 S5CMD, RCLONE = "s5cmd cp", "rclone copyto"
 S3FS_FILE, S3FS_GET = "s3fs.get_file", "s3fs.get"
 PLAIN_INSERT, JSON = "INSERT of JSON alone", "json attribute"
@@ -58,11 +75,32 @@ def all_comparisons(scale: Scale) -> list[Comparison]:
         _fetch(scale),
         _download_one(scale),
         _download_small(scale),
+        *(comparison for each in _ROUND_TRIPS_MS[scale] for comparison in _from_afar(scale, each)),
     ]
 
 
-def _workload(scale: Scale, place: Place, kind: str) -> Workload:
-    return Workload(place, *_SIZES[scale][kind])
+def with_another(comparison: Comparison, checkout: str) -> Comparison:
+    """Return the comparison with a turn more for each contender of ours, which measures another state of the package.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        Which.
+    checkout : str
+        The directory that has the other ``datajoint_file``.
+    """
+    ours = [contender for contender in comparison.contenders if contender.is_ours]
+    others = [replace(each, name=_before(each.name), is_ours=False, checkout=checkout) for each in ours]
+    targets = (*(Target(each.name, (_before(each.name),)) for each in ours), *comparison.targets)
+    return replace(comparison, contenders=(*comparison.contenders, *others), targets=targets)
+
+
+def _before(name: str) -> str:
+    return f"{name}, before"
+
+
+def _workload(scale: Scale, place: Place, kind: str, round_trip_ms: int = 0) -> Workload:
+    return Workload(place, *_SIZES[scale][kind], round_trip_ms)
 
 
 def _one_local(scale: Scale) -> Comparison:
@@ -209,3 +247,31 @@ def _download_small(scale: Scale) -> Comparison:
         ),
         prepare="inserts:prepare",
     )
+
+
+def _from_afar(scale: Scale, round_trip_ms: int) -> list[Comparison]:
+    """Return what is sent to, and fetched from, a store at a distance."""
+    put_64 = Contender(PUT_64, "obstores:upload_by_threads", {"threads": 64}, _OBSTORE)
+    get_64 = Contender(GET_64, "obstores:download_by_threads", {"threads": 64}, _OBSTORE)
+    put = Contender(PUT, "obstores:upload_one", needs=_OBSTORE)
+    get = Contender(GET, "obstores:download_one", needs=_OBSTORE)
+    ours = {each: Contender(OURS, f"downloads:{each}", is_ours=True) for each in ("one", "many")}
+
+    def compared(work: str, kind: str, mine: Contender, limit: Contender, program: str) -> Comparison:
+        s5cmd = Contender(S5CMD, f"programs:{program}", needs=("program s5cmd",))
+        at_most = 1.2 if kind == "large" and round_trip_ms == max(_ROUND_TRIPS_MS[scale]) else 1.25
+        return Comparison(
+            f"{work}-{kind}-s3-{round_trip_ms}ms",
+            f"{work} {{work}}, S3, {round_trip_ms} ms",
+            _workload(scale, "s3", kind, round_trip_ms),
+            (mine, limit, s5cmd),
+            (Target(OURS, (limit.name,), at_most=at_most), Target(OURS, (S5CMD,), at_least=1)),
+            prepare="inserts:prepare" if work == "download" else "",
+        )
+
+    return [
+        compared("insert", "many", _INSERTS[0], put_64, "s5cmd_upload_all"),
+        compared("download", "many", ours["many"], get_64, "s5cmd_download_all"),
+        compared("insert", "large", _INSERTS[0], put, "s5cmd_upload"),
+        compared("download", "large", ours["one"], get, "s5cmd_download"),
+    ]

@@ -6,6 +6,8 @@ What happens in them is the contenders' business.
 from __future__ import annotations
 
 import os
+import socket
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -13,14 +15,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pymysql
 from botocore.session import Session
 
-from benchmarks.values import Place
+from benchmarks import proxy
+from benchmarks.values import Workload
 from tests.servers import S3Address, Servers
 from tests.servers.mysql import MySQLAddress
-from tests.servers.process import Run
+from tests.servers.process import HOST, Run, Server, free_ports
 from tests.servers.seaweedfs import Volumes
 from tests.servers.seaweedfs import start as start_seaweedfs
 
@@ -64,6 +68,7 @@ class Places:
         self._servers_directory = Path(tempfile.mkdtemp(prefix="servers-", dir=directory))
         self._servers = Servers(self._servers_directory, os.getpid())
         self._s3: S3Address | None = None
+        self._proxies: dict[int, str] = {}
 
     def close(self) -> None:
         """Stop the servers."""
@@ -75,11 +80,12 @@ class Places:
         return self._servers.mysql()
 
     @contextmanager
-    def ground(self, place: Place) -> Iterator[Ground]:
+    def ground(self, workload: Workload) -> Iterator[Ground]:
         """Yield an empty ground; at the end its schema, its bucket and its directory are removed."""
         schema = f"bench_{uuid.uuid4().hex[:12]}"
+        is_s3 = workload.place == "s3"
         try:
-            with self._bucket() if place == "s3" else self._directory_store() as storage:
+            with self._bucket(workload.round_trip_ms) if is_s3 else self._directory_store() as storage:
                 yield Ground(storage, schema, self._database())
         finally:
             self._drop(schema)
@@ -99,7 +105,7 @@ class Places:
             yield {"backend": "file", "path": str(directory)}
 
     @contextmanager
-    def _bucket(self) -> Iterator[dict[str, Any]]:
+    def _bucket(self, round_trip_ms: int) -> Iterator[dict[str, Any]]:
         """Yield a bucket of its own: SeaweedFS frees the disk at once when a bucket goes, not when its objects do."""
         address, bucket = self._s3_address(), f"bench-{uuid.uuid4().hex[:12]}"
         client = self._client(address)
@@ -108,12 +114,21 @@ class Places:
             yield {
                 "backend": "s3",
                 "bucket": bucket,
-                "endpoint_url": address.endpoint_url,
+                "endpoint_url": self._from_afar(address, round_trip_ms),
                 "region": address.region,
                 "credentials": {"key": address.key, "secret": address.secret},
             }
         finally:
             client.delete_bucket(Bucket=bucket)
+
+    def _from_afar(self, address: S3Address, round_trip_ms: int) -> str:
+        """Return the URL at which the store is that far away. There is one proxy for each distance."""
+        if not round_trip_ms:
+            return address.endpoint_url
+        if round_trip_ms not in self._proxies:
+            run = Run(self._servers_directory.absolute(), os.getpid())
+            self._proxies[round_trip_ms] = run.start("proxy", lambda _: _plan_proxy(address, round_trip_ms))
+        return self._proxies[round_trip_ms]
 
     def _s3_address(self) -> S3Address:
         if self._s3 is None:
@@ -136,6 +151,19 @@ class Places:
     def _drop(self, schema: str) -> None:
         with pymysql.connect(**self._database()) as connection, connection.cursor() as cursor:
             cursor.execute(f"DROP DATABASE IF EXISTS `{schema}`")
+
+
+def _plan_proxy(address: S3Address, round_trip_ms: int) -> tuple[Server, str]:
+    """Return the proxy in front of the store, a process of its own, and its URL."""
+    [port], server = free_ports(1), urlsplit(address.endpoint_url)
+    numbers = [str(server.port), str(round_trip_ms / 1000)]
+    command = [sys.executable, "-I", "-S", proxy.__file__, str(port), str(server.hostname), *numbers]
+    return Server([command], lambda: _accepts(port)), f"http://{HOST}:{port}"
+
+
+def _accepts(port: int) -> bool:
+    with socket.create_connection((HOST, port)):
+        return True
 
 
 def _remove_large(directory: Path) -> None:

@@ -85,13 +85,13 @@ class Runner:
         if not comparison.prepare:
             yield None
             return
-        with self._places.ground(comparison.workload.place) as ground, self._places.scratch() as scratch:
-            task = self._task(comparison, comparison.prepare, {}, ground, scratch, [])
+        with self._places.ground(comparison.workload) as ground, self._places.scratch() as scratch:
+            task = self._task(comparison, Contender("", comparison.prepare), ground, scratch, [])
             yield ground, _in_process(task, "prepare")
 
     def _case(self, comparison: Comparison, contender: Contender, prepared: Prepared | None) -> Figures:
         with self._ground(comparison, prepared) as (ground, keys), self._places.scratch() as scratch:
-            task = self._task(comparison, contender.function, dict(contender.options), ground, scratch, keys)
+            task = self._task(comparison, contender, ground, scratch, keys)
             if self._waits:
                 os.sync()
             return Figures(**_in_process(task))
@@ -101,21 +101,15 @@ class Runner:
         if prepared:
             yield prepared
             return
-        with self._places.ground(comparison.workload.place) as ground:
+        with self._places.ground(comparison.workload) as ground:
             yield ground, []
 
     def _task(
-        self,
-        comparison: Comparison,
-        function: str,
-        options: dict[str, Any],
-        ground: Ground,
-        scratch: Path,
-        keys: list[str],
+        self, comparison: Comparison, contender: Contender, ground: Ground, scratch: Path, keys: list[str]
     ) -> Task:
         return Task(
-            function=function,
-            options=options,
+            function=contender.function,
+            options=dict(contender.options),
             number=comparison.workload.number,
             files=str(self._sources.files(comparison.workload)),
             small_file=str(self._sources.small_file),
@@ -124,6 +118,7 @@ class Runner:
             database=ground.database,
             schema=ground.schema,
             keys=keys,
+            checkout=contender.checkout,
         )
 
 

@@ -32,11 +32,14 @@ class Workload:
         How many files or rows.
     size : int
         Bytes of each file; 0 if there are rows only.
+    round_trip_ms : int
+        How far away the store is; 0 for next door.
     """
 
     place: Place
     number: int
     size: int = 0
+    round_trip_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,8 @@ class Contender:
         ``module NAME``, ``program NAME`` or ``setting NAME``: it is left out where one is missing.
     is_ours : bool
         Whether it is this package; then the target for memory is for it.
+    checkout : str
+        The directory of another state of this package, which is to be measured instead; nothing for this one.
     """
 
     name: str
@@ -63,6 +68,7 @@ class Contender:
     options: Mapping[str, Any] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
     is_ours: bool = False
+    checkout: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +147,8 @@ class Task:
         The database schema to work in.
     keys : list of str
         The object keys that were prepared.
+    checkout : str
+        As in `Contender`.
     """
 
     function: str
@@ -153,6 +161,7 @@ class Task:
     database: dict[str, Any]
     schema: str
     keys: list[str] = field(default_factory=list)
+    checkout: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,22 @@ def upload_one(task: Task) -> Iterator[Callable[[], object]]:
 
 
 @contextmanager
+def download_one(task: Task) -> Iterator[Callable[[], None]]:
+    """Download one object as a stream, and write it to a file."""
+    [key] = task.keys
+    store = _store(task)
+
+    def download() -> None:
+        with (Path(task.scratch) / "file").open("wb") as file:
+            for chunk in obstore.get(store, key).stream():
+                file.write(chunk)
+
+    obstore.head(store, key)
+    yield download
+    check_size(Path(task.scratch), task)
+
+
+@contextmanager
 def upload_by_tasks(task: Task) -> Iterator[Callable[[], None]]:
     """Upload files by 64 coroutines at a time."""
     store = _store(task)
@@ -68,11 +84,11 @@ def upload_by_tasks(task: Task) -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def upload_by_threads(task: Task) -> Iterator[Callable[[], None]]:
-    """Upload files by 32 threads."""
+    """Upload files by threads."""
     store = _store(task)
     obstore.put(store, "before", Path(task.small_file))
     paths = sources(task)
-    yield lambda: _in_threads(lambda path: obstore.put(store, path.name, path.read_bytes()), paths)
+    yield lambda: _in_threads(task, lambda path: obstore.put(store, path.name, path.read_bytes()), paths)
     _check_stored(store, paths)
 
 
@@ -93,7 +109,7 @@ def download_by_tasks(task: Task) -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def download_by_threads(task: Task) -> Iterator[Callable[[], None]]:
-    """Download objects by 32 threads, and write them to files."""
+    """Download objects by threads, and write them to files."""
     store, directory = _store(task), Path(task.scratch)
 
     def download(item: tuple[int, str]) -> None:
@@ -101,7 +117,7 @@ def download_by_threads(task: Task) -> Iterator[Callable[[], None]]:
         (directory / str(number)).write_bytes(obstore.get(store, key).bytes())
 
     obstore.head(store, task.keys[0])
-    yield lambda: _in_threads(download, list(enumerate(task.keys)))
+    yield lambda: _in_threads(task, download, list(enumerate(task.keys)))
     check_size(directory, task)
 
 
@@ -115,8 +131,8 @@ async def _all(work: Callable[[Any], Awaitable[None]], items: list[Any]) -> None
     await asyncio.gather(*(one(item) for item in items))
 
 
-def _in_threads(work: Callable[[Any], object], items: list[Any]) -> None:
-    with ThreadPoolExecutor(THREADS) as pool:
+def _in_threads(task: Task, work: Callable[[Any], object], items: list[Any]) -> None:
+    with ThreadPoolExecutor(task.options.get("threads", THREADS)) as pool:
         list(pool.map(work, items))
 
 

@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from benchmarks.contenders.paths import check_size, find_program, sources
 from benchmarks.values import Task
@@ -32,6 +33,26 @@ def s5cmd_upload(task: Task) -> Iterator[Callable[[], None]]:
     [source] = sources(task)
     yield lambda: _s5cmd(task, "cp", str(source), _url(task, "object"))
     _check_stored(task, source)
+
+
+@contextmanager
+def s5cmd_upload_all(task: Task) -> Iterator[Callable[[], None]]:
+    """Upload all files with one s5cmd."""
+    yield lambda: _s5cmd(task, "cp", f"{task.files}/", _url(task, "all/"))
+    for source in sources(task)[:: max(1, task.number - 1)]:
+        _check_stored(task, source, f"all/{source.name}")
+
+
+@contextmanager
+def s5cmd_download_all(task: Task) -> Iterator[Callable[[], None]]:
+    """Download all objects with one s5cmd, which reads from a file which."""
+    targets = [f"{task.scratch}/{number}" for number in range(len(task.keys))]
+    commands = [f"cp '{_url(task, key)}' '{target}'\n" for key, target in zip(task.keys, targets, strict=True)]
+    with NamedTemporaryFile("w", suffix=".s5cmd") as file:
+        file.writelines(commands)
+        file.flush()
+        yield lambda: _s5cmd(task, "run", file.name)
+    check_size(Path(task.scratch), task)
 
 
 @contextmanager
@@ -104,10 +125,10 @@ def _run(command: list[str], environment: dict[str, str]) -> None:
         raise RuntimeError(f"{Path(command[0]).name} failed ({done.returncode}): {done.stderr[-2000:]}")
 
 
-def _check_stored(task: Task, source: Path) -> None:
+def _check_stored(task: Task, source: Path, key: str = "object") -> None:
     """Look with another client that the object is there: a program can succeed and do nothing."""
     from benchmarks.contenders.obstores import object_size  # only now: it would take memory while the clock runs
 
-    found, expected = object_size(task, "object"), source.stat().st_size
+    found, expected = object_size(task, key), source.stat().st_size
     if found != expected:
         raise RuntimeError(f"the object has {found} bytes, expected {expected}")

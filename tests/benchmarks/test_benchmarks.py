@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import subprocess
 import sys
+import time
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks.comparisons import OBJECT, OURS, all_comparisons
+from benchmarks import proxy
+from benchmarks.command import choose
+from benchmarks.command import main as command
+from benchmarks.comparisons import ATTACH, OBJECT, OURS, all_comparisons
 from benchmarks.growth import SERIES
 from benchmarks.judging import TIMES, fit, in_words, judge, judge_growth
 from benchmarks.measuring import measure
 from benchmarks.report import PAGE, main, replace_section
 from benchmarks.values import MEBI, ROOT, Figures, Outcome, Target
+from tests.servers.process import HOST, free_ports
 
 # obstore is not there for Python 3.10.
 LEFT_OUT = {""} if sys.version_info >= (3, 11) else {"", "no module obstore"}
@@ -23,9 +31,9 @@ PNG = b"\x89PNG\r\n"
 
 
 def run(output: Path, *arguments: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "benchmarks", *arguments, "--scale", "small", "--rounds", "1"]
+    called = [sys.executable, "-m", "benchmarks", *arguments, "--scale", "small", "--rounds", "1"]
     done = subprocess.run(
-        [*command, "--output", str(output), "--directory", str(output.parent)],
+        [*called, "--output", str(output), "--directory", str(output.parent)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -73,12 +81,102 @@ def test_growth_is_measured(tmp_path: Path) -> None:
 
 
 def test_an_unknown_comparison_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    from benchmarks.command import main as command
-
     with pytest.raises(SystemExit) as caught:
         command(["--only", "fetch,nonsense"])
     assert caught.value.code == 2
     assert "there is no nonsense" in capsys.readouterr().err
+
+
+def test_a_pattern_stands_for_names() -> None:
+    known = [each.name for each in all_comparisons("full")]
+    assert choose("fetch,*-10ms", known) == ["fetch", *(name for name in known if name.endswith("-10ms"))]
+    with pytest.raises(ValueError, match=r"there is no \*-7ms"):
+        choose("fetch,*-7ms", known)
+
+
+def test_another_state_of_the_package_is_measured_in_turn(tmp_path: Path) -> None:
+    package = tmp_path / "before" / "datajoint_file"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise RuntimeError('this is the other one')")
+    called = [sys.executable, "-m", "benchmarks", "--only", "insert-mid-local", "--scale", "small", "--rounds", "1"]
+    places = ["--output", str(tmp_path / "results"), "--against", str(package.parent), "--directory", str(tmp_path)]
+    done = subprocess.run([*called, *places], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stdout + done.stderr
+    [result] = json.loads((tmp_path / "results" / "comparisons.json").read_text(encoding="utf-8"))["results"]
+    errors = {outcome["contender"]: outcome["error"] for outcome in result["outcomes"]}
+    assert "this is the other one" in errors.pop(f"{OURS}, before")
+    assert errors == {OURS: "", OBJECT: "", ATTACH: ""}
+
+
+@pytest.mark.parametrize("arguments", [["--against", "nowhere"], ["growth", "--against", str(ROOT)]])
+def test_what_cannot_be_compared_is_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        command(arguments)
+    assert caught.value.code == 2
+    assert "--against" in capsys.readouterr().err
+
+
+def test_bytes_pass_the_proxy_late_and_side_by_side() -> None:
+    took, content = asyncio.run(through_the_proxy(round_trip_seconds=0.2, connections=20))
+    first, again, all_at_once, many_bytes = took
+    assert first > 0.4, "a new connection costs a round trip more"
+    assert again > 0.2
+    assert all_at_once < 4, "20 connections wait for each other"
+    assert many_bytes < 6, "a window limits the bandwidth"
+    assert content == CONTENT
+
+
+CONTENT = os.urandom(8 * MEBI)
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+async def through_the_proxy(round_trip_seconds: float, connections: int) -> tuple[list[float], bytes]:
+    [port] = free_ports(1)
+    server = await asyncio.start_server(echo, HOST)
+    arguments = [proxy.__file__, str(port), HOST, str(server.sockets[0].getsockname()[1]), str(round_trip_seconds)]
+    process = await asyncio.create_subprocess_exec(sys.executable, *arguments)
+    streams: list[Streams] = []
+    try:
+        streams += [await connected(port)]
+        first, _ = await timed(exchange(*streams[0], b"ping"))
+        again, _ = await timed(exchange(*streams[0], b"ping"))
+        streams += [await connected(port) for _ in range(connections)]
+        all_at_once, _ = await timed(asyncio.gather(*(exchange(*each, b"ping") for each in streams)))
+        many_bytes, content = await timed(exchange(*streams[0], CONTENT))
+        return [first, again, all_at_once, many_bytes], content
+    finally:
+        for _, writer in streams:
+            writer.close()
+            await writer.wait_closed()
+        server.close()
+        process.kill()
+        await process.wait()
+
+
+async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while block := await reader.read(2**18):
+        writer.write(block)
+        await writer.drain()
+    writer.close()
+
+
+async def connected(port: int) -> Streams:
+    while True:
+        try:
+            return await asyncio.open_connection(HOST, port)
+        except ConnectionRefusedError:
+            await asyncio.sleep(0.02)
+
+
+async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, content: bytes) -> bytes:
+    writer.write(content)
+    return await reader.readexactly(len(content))
+
+
+async def timed(work: Awaitable[Any]) -> tuple[float, Any]:
+    began = time.perf_counter()
+    done = await work
+    return time.perf_counter() - began, done
 
 
 def figures(*seconds: float, memory: int = 0) -> list[Figures]:
