@@ -39,7 +39,7 @@ from datajoint_file.downloads.tasks import (
 from datajoint_file.errors import DataJointFileError, MetadataError, printable
 from datajoint_file.hooks.codec import file_attributes
 from datajoint_file.hooks.connections import pipeline_of
-from datajoint_file.hooks.listing import PAGE_ROWS, Listing, RawRow, query_of
+from datajoint_file.journal.row_listing import PAGE_ROWS, Listing, RawRow, query_of
 from datajoint_file.journal.worker_address import address_of
 from datajoint_file.model.key_values import KeyValue, key_value
 from datajoint_file.model.metadata import FileMetadata

@@ -18,6 +18,7 @@ from datajoint.errors import DataJointError, LostConnectionError
 from datajoint_file.errors import OutcomeUnknownError
 from datajoint_file.hooks.attached import Attached
 from datajoint_file.journal.connection_loss import is_lost, mend
+from datajoint_file.journal.dialects import dialect_of
 from datajoint_file.journal.intent_table import Intents
 from datajoint_file.journal.journal import Write
 from datajoint_file.journal.path_lookup import paths_among
@@ -25,10 +26,6 @@ from datajoint_file.journal.second_connection import SideConnection, side_of
 
 WAIT_SECONDS = 5.0
 """How long a commit that was not answered is asked after, before its caller is told that nobody knows."""
-
-
-_IN_ERROR = 3
-"""``PQTRANS_INERROR`` of libpq."""
 
 
 class Outcome(Enum):
@@ -159,7 +156,8 @@ def commit_transaction(original: Callable[[Any], None], connection: Any) -> None
     writes = claims.writes if claims else ()
     if not writes:
         return original(connection)
-    driver, has_failed = connection._conn, _has_failed(connection)
+    driver, dialect = connection._conn, dialect_of(connection)
+    has_failed = dialect.has_failed(driver)
     connection._in_transaction = (
         True  # or DataJoint would commit again, on a new connection, what the user began in SQL
     )
@@ -174,16 +172,10 @@ def commit_transaction(original: Callable[[Any], None], connection: Any) -> None
     claims_of(connection).begin(is_known=False)
     if has_failed:
         raise DataJointError(
-            f"A statement of this transaction had failed, so PostgreSQL has rolled it back: none of its {len(writes)} "
-            "files was inserted. Insert again; what is stored is not sent again"
+            f"A statement of this transaction had failed, so {dialect.title} has rolled it back: none of its "
+            f"{len(writes)} files was inserted. Insert again; what is stored is not sent again"
         )
     return None
-
-
-def _has_failed(connection: Any) -> bool:
-    """Tell whether a commit is going to be a rollback, which PostgreSQL does without saying so."""
-    is_postgresql = connection.adapter.backend == "postgresql"
-    return is_postgresql and bool(connection._conn.get_transaction_status() == _IN_ERROR)
 
 
 def cancel_transaction(original: Callable[[Any], None], connection: Any) -> None:

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from datajoint_file.errors import JournalWarning, ObjectExistsError, StorageAccessError, StorageError
-from datajoint_file.journal.intent_table import now
 from datajoint_file.journal.second_connection import SideConnection, side_of
 from datajoint_file.journal.store_marks import Identity, Mark, MarkName, MarkStore, Registration
 
@@ -28,38 +27,14 @@ EPOCH_SECONDS = 600
 _KEPT_DAYS = 30
 """Epochs are remembered at least so long after their marks are gone."""
 
-_CREATE = {
-    "mysql": """
-        CREATE TABLE IF NOT EXISTS {table} (
-            project VARCHAR(100) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
-            epoch BIGINT NOT NULL,
-            schema_id CHAR(32) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
-            token CHAR(32) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
-            bumped_at DATETIME(6) NOT NULL,
-            PRIMARY KEY (project, epoch)
-        ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin
-          COMMENT = 'projects that rows of this schema refer to (datajoint-file)'
-    """,
-    "postgresql": """
-        CREATE TABLE IF NOT EXISTS {table} (
-            project VARCHAR(100) NOT NULL,
-            epoch BIGINT NOT NULL,
-            schema_id CHAR(32) NOT NULL,
-            token CHAR(32) NOT NULL,
-            bumped_at TIMESTAMPTZ NOT NULL,
-            PRIMARY KEY (project, epoch)
-        )
-    """,
-}
-
-_AGE = {
-    "mysql": "TIMESTAMPDIFF(SECOND, bumped_at, UTC_TIMESTAMP(6))",
-    "postgresql": "EXTRACT(EPOCH FROM clock_timestamp() - bumped_at)",
-}
-_CLOCK = {
-    "mysql": "DATE_FORMAT(UTC_TIMESTAMP(6), '%Y-%m-%dT%H:%i:%s.%fZ')",
-    "postgresql": """to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')""",
-}
+_ATTRIBUTES = """
+    project VARCHAR(100) {ascii} NOT NULL,
+    epoch BIGINT NOT NULL,
+    schema_id CHAR(32) {ascii} NOT NULL,
+    token CHAR(32) {ascii} NOT NULL,
+    bumped_at {moment} NOT NULL,
+    PRIMARY KEY (project, epoch)
+"""
 
 _registered: dict[tuple[object, ...], float] = {}
 """When each schema was last seen to be registered, by process, server, project and name. Entries of a parent process do
@@ -68,15 +43,7 @@ not count in its children; two threads that find nothing do the same thing twice
 
 def identity_of(side: SideConnection) -> Identity:
     """Return which database a connection talks to. The answer outlives restarts, and differs for a restored copy."""
-    if side.backend == "postgresql":
-        sql = "SELECT system_identifier::text, current_database()::text FROM pg_control_system()"
-        server, database = side.query(sql)[0]
-        return Identity(f"postgresql {server}", database)
-    sql = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_uuid', 'server_uid') AND Value <> ''"
-    for _, value in side.query(sql):  # MySQL's, or that of a recent MariaDB
-        return Identity(f"mysql {value}")
-    host, port, directory = side.query("SELECT @@hostname, @@port, @@datadir")[0]
-    return Identity(f"mysql {host}:{port}:{directory}")
+    return Identity(*side.dialect.identity(side.query))
 
 
 def register(pipeline: Any, connection: Any, schema: str) -> None:
@@ -184,7 +151,8 @@ class RegistryBook:
         self.side = side
         self.schema = schema
         self.project = project
-        self._table = side.table(schema, TABLE)
+        self._dialect = side.dialect
+        self._table = self._dialect.quoted(schema, TABLE)
 
     def prepare(self) -> None:
         """Create the table and its first row, unless they are there."""
@@ -199,15 +167,16 @@ class RegistryBook:
 
     def _created(self) -> list[Epoch]:
         try:
-            self.side.execute(_CREATE[self.side.backend].format(table=self._table))
+            comment = "projects that rows of this schema refer to"
+            self.side.execute(self._dialect.create_table(self._table, _ATTRIBUTES, comment=comment))
         except Exception:
-            if not self.is_there():  # else two were at it, and PostgreSQL tells the slower one of a duplicate
+            if not self.is_there():  # else two were at it, and the slower one may have been told of a duplicate
                 raise
         return self.rows()
 
     def rows(self) -> list[Epoch]:
         """Return the epochs, newest first."""
-        age = _AGE[self.side.backend]
+        age = self._dialect.age("bumped_at")
         found = self.side.query(
             f"SELECT epoch, schema_id, token, {age} FROM {self._table} WHERE project = %s ORDER BY epoch DESC",
             (self.project,),
@@ -215,8 +184,9 @@ class RegistryBook:
         return [Epoch(int(epoch), schema_id, token, float(seconds)) for epoch, schema_id, token, seconds in found]
 
     def clock(self) -> str:
-        """Return the database's time as text."""
-        return str(self.side.query(f"SELECT {_CLOCK[self.side.backend]}")[0][0])
+        """Return the database's time as text: ISO 8601, UTC."""
+        (moment,) = self.side.query(f"SELECT {self._dialect.utc(self._dialect.now)}")[0]
+        return f"{moment:%Y-%m-%dT%H:%M:%S.%fZ}"
 
     def bump(self, last: Epoch) -> None:
         """Begin a new epoch after *last*, unless somebody else has."""
@@ -229,11 +199,8 @@ class RegistryBook:
             self.side.execute(f"DELETE FROM {self._table} WHERE project = %s AND epoch = %s", (self.project, epoch))
 
     def _insert(self, epoch: int, schema_id: str) -> None:
-        is_mysql = self.side.backend == "mysql"
-        sql = (
-            f"INSERT {'IGNORE ' if is_mysql else ''}INTO {self._table} (project, epoch, schema_id, token, bumped_at) "
-            f"VALUES (%s, %s, %s, %s, {now(self.side.backend)}){'' if is_mysql else ' ON CONFLICT DO NOTHING'}"
-        )
+        attributes, values = "project, epoch, schema_id, token, bumped_at", f"(%s, %s, %s, %s, {self._dialect.now})"
+        sql = self._dialect.insert_new(self._table, attributes, values)
         self.side.execute(sql, (self.project, epoch, schema_id, secrets.token_hex(16)))
 
 

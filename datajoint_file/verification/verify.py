@@ -17,7 +17,7 @@ from typing import Any
 from datajoint_file.concurrency.executors import check_executor
 from datajoint_file.concurrency.progress import progress_bar
 from datajoint_file.errors import brief
-from datajoint_file.hooks.listing import Key, key_from_json
+from datajoint_file.journal.row_listing import Key, key_from_json
 from datajoint_file.journal.worker_address import address_of
 from datajoint_file.pipeline.address import PipelineAddress
 from datajoint_file.pipeline.pipeline import Pipeline

@@ -24,6 +24,7 @@ from datajoint_file.errors import MetadataError, StorageError
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.insert import table_hooks
 from datajoint_file.journal import intent_table, journal
+from datajoint_file.journal.dialects import dialect_of
 from datajoint_file.journal.transactions import transaction_for
 from datajoint_file.model import metadata
 from datajoint_file.pipeline import fileref, pipeline
@@ -295,16 +296,16 @@ class _UsersSide:
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
-        self.adapter, self.backend = connection.adapter, connection.adapter.backend
-
-    def table(self, schema: str, name: str) -> str:
-        return str(self.adapter.make_full_table_name(schema, name))
+        self.adapter, self.dialect = connection.adapter, dialect_of(connection)
 
     def execute(self, sql: str, args: Any = ()) -> int:
         return int(self._connection.query(sql, tuple(args)).rowcount)
 
     def query(self, sql: str, args: Any = ()) -> list[Any]:
         return list(self._connection.query(sql, tuple(args)).fetchall())
+
+    def query_many(self, sql: str, args: Any = ()) -> list[Any]:
+        return self.dialect.results(self._connection.query(sql, tuple(args)))
 
     def transaction(self) -> AbstractContextManager[None]:
         return nullcontext()
