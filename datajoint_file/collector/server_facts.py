@@ -1,7 +1,7 @@
 """Facts of a database server that the collector must know before it trusts what it reads there.
 
 Its clock, whether it is a replica, which schemas there are and may be read, and how old the oldest transaction is.
-What follows is decided in `run` and `collector.preflight`.
+What follows is decided in `preflight`.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from datajoint_file.collector.book_tables import QUARANTINE
 from datajoint_file.collector.plan import refuse
 from datajoint_file.collector.preflight import SchemaState, unreadable
 from datajoint_file.collector.snapshot import Snapshot, evidence
+from datajoint_file.collector.tables import QUARANTINE
 from datajoint_file.journal.dialects import Presence
 from datajoint_file.journal.intent_table import TABLE as INTENTS
 from datajoint_file.journal.schema_registry import TABLE as REGISTRY
-from datajoint_file.journal.store_marks import Identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +71,7 @@ def own_tables(snapshot: Snapshot) -> OwnTables:
 
 
 def schema_states(
-    snapshot: Snapshot, identity: Identity, project: str, tables: OwnTables, marked: Collection[str]
+    snapshot: Snapshot, project: str, tables: OwnTables, marked: Collection[str]
 ) -> dict[str, SchemaState]:
     """Return what the database tells of the *marked* schemas and of those whose registry names the project."""
     states = {}

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from datajoint_file.collector.plan import Refusal, refusals_of, refuse
 from datajoint_file.errors import CollectionRefusedError
 from datajoint_file.journal.dialects import Rows, is_changed
-from datajoint_file.journal.second_connection import SideConnection
+from datajoint_file.journal.second_connection import SecondConnection
 
 _Result = TypeVar("_Result")
 
@@ -45,7 +45,7 @@ class Snapshot:
     """
 
     def __init__(self, connection: Any) -> None:
-        second = SideConnection(connection)
+        second = SecondConnection(connection)
         self.dialect = second.dialect
         with evidence("the database"):
             self._driver = second.connect()

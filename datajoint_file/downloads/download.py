@@ -163,7 +163,7 @@ class _Rows:
     def __init__(self, query: Any, destination: Path, layout: Layout) -> None:
         query = query_of(query)
         self.connection = query.connection
-        self.pipeline = pipeline_of(query.connection, getattr(query, "database", None) or "")
+        self.pipeline = pipeline_of(query)
         self.names = file_attributes(query.heading)
         self.listing = Listing(query, self.names)
         self.title = getattr(query, "table_name", None) or "the files of a query"

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from datajoint_file.journal.dialects import Rows
-from datajoint_file.journal.second_connection import SideConnection
+from datajoint_file.journal.second_connection import SecondConnection
 
 TABLE = "~file_intent"
 
@@ -89,16 +89,16 @@ class Intents:
 
     Parameters
     ----------
-    side : SideConnection
+    second : SecondConnection
         The connection that all but `delete_sql` and `insert_sql` use.
     schema : str
         The schema.
     """
 
-    def __init__(self, side: SideConnection, schema: str) -> None:
-        self.side = side
+    def __init__(self, second: SecondConnection, schema: str) -> None:
+        self.second = second
         self.schema = schema
-        self.dialect = side.dialect
+        self.dialect = second.dialect
         self.table = self.dialect.quoted(schema, TABLE)
         self._now, self._from_now, self._by_number = self.dialect.now, self.dialect.from_now, self.dialect.by_number
 
@@ -106,10 +106,10 @@ class Intents:
         """Create the table, unless it is there."""
         index = ("~file_intent_place", "table_name, attribute, key_digest")
         comment = "files on their way into rows"
-        self.side.execute(self.dialect.create_table(self.table, _ATTRIBUTES, comment=comment, index=index))
+        self.second.execute(self.dialect.create_table(self.table, _ATTRIBUTES, comment=comment, index=index))
 
     def begin(self, intents: Sequence[Intent], holder: str, lease_seconds: float) -> tuple[list[int], Rows]:
-        """Insert *intents* and return their numbers, and what has been stored for the same places before.
+        """Insert *intents* and return their numbers, and what has been stored for the same cells before.
 
         Returns
         -------
@@ -118,16 +118,16 @@ class Intents:
         stored : list of tuple
             Number, attribute, key digest, write id and metadata of intents that are stored and that nobody holds.
         """
-        places: list[Any] = [
+        arguments: list[Any] = [
             intents[0].table_name,
             tuple({intent.attribute for intent in intents}),
             tuple({intent.key_digest for intent in intents}),
             holder.partition("-")[0],
         ]
         return self.dialect.insert_and_select(
-            self.side.query_many,
+            self.second.query_many,
             self.insert_sql(intents, holder, lease_seconds),
-            (self._stored_sql, places),
+            (self._stored_sql, arguments),
             [intent.write_id for intent in intents],
         )
 
@@ -158,7 +158,7 @@ class Intents:
             return 0
         condition, numbers = self.dialect.numbered(list(metadata))
         choice, args = _choice(metadata)
-        return self.side.execute(
+        return self.second.execute(
             f"UPDATE {self.table} {self._by_number} SET state = '{STORED}', metadata = {choice}, "
             f"lease_until = {self._from_now} WHERE holder = %s AND {_IS_LIVE} AND {condition}",
             (*args, lease_seconds, holder, *numbers),
@@ -168,7 +168,7 @@ class Intents:
         """Make the lease of *numbers* last so many seconds from now."""
         for part in batches(numbers):
             condition, args = self.dialect.numbered(part)
-            self.side.execute(
+            self.second.execute(
                 f"UPDATE {self.table} {self._by_number} SET lease_until = {self._from_now} "
                 f"WHERE holder = %s AND {_IS_LIVE} AND {condition}",
                 (lease_seconds, holder, *args),
@@ -179,20 +179,20 @@ class Intents:
 
         The old one becomes a tombstone: whoever had claimed it has not committed, and cannot claim it again.
         """
-        with suppress(_NotOurs), self.side.transaction():
-            free = self.side.query(
+        with suppress(_NotOurs), self.second.transaction():
+            free = self.second.query(
                 f"SELECT number FROM {self.table} WHERE number = %s AND state = '{STORED}' "
                 f"AND (lease_until < {self._now} OR LEFT(holder, 32) = %s) FOR UPDATE SKIP LOCKED",
                 (old, holder.partition("-")[0]),
             )
             if not free:
                 return False
-            self.side.execute(
+            self.second.execute(
                 f"UPDATE {self.table} SET state = '{RECLAIMED}', metadata = NULL, lease_until = {self._now} "
                 "WHERE number = %s",
                 (old,),
             )
-            moved = self.side.execute(
+            moved = self.second.execute(
                 f"UPDATE {self.table} SET write_id = %s, path = %s, size = %s, state = '{STORED}', metadata = %s, "
                 f"lease_until = {self._from_now} WHERE number = %s AND holder = %s AND state = '{BEGUN}'",
                 (intent.write_id, intent.path, intent.size, intent.metadata, lease_seconds, number, holder),
@@ -226,7 +226,7 @@ class Intents:
         condition, args = self.dialect.numbered(numbers)
         condition = f"holder IN %s AND {_IS_LIVE} AND {condition}"
         sql = f"SELECT number FROM {self.table} {self._by_number} WHERE {condition}"
-        return {int(row[0]) for row in self.side.query(sql, (tuple(holders), *args))}
+        return {int(row[0]) for row in self.second.query(sql, (tuple(holders), *args))}
 
     def visible_sql(self, numbers: Sequence[int]) -> tuple[str, list[Any]]:
         """Return the query for those of *numbers* that a connection sees: on the user's, not those he has claimed."""
@@ -235,23 +235,23 @@ class Intents:
 
     def require_rights(self) -> None:
         """Raise `AccessError` unless this user may change and delete intents. Nothing is changed."""
-        self.side.execute(f"UPDATE {self.table} SET state = state WHERE number = -1")
-        self.side.execute(f"DELETE FROM {self.table} WHERE number = -1")
-        self.side.query(f"SELECT number, metadata FROM {self.table} WHERE number = -1")
+        self.second.execute(f"UPDATE {self.table} SET state = state WHERE number = -1")
+        self.second.execute(f"DELETE FROM {self.table} WHERE number = -1")
+        self.second.query(f"SELECT number, metadata FROM {self.table} WHERE number = -1")
 
     def unlocked(self, numbers: Sequence[int]) -> set[int]:
         """Return those of *numbers* that are there and in nobody's open transaction."""
         condition, args = self.dialect.numbered(numbers)
         return {
             int(row[0])
-            for row in self.side.query(
+            for row in self.second.query(
                 f"SELECT number FROM {self.table} {self._by_number} WHERE {condition} FOR UPDATE SKIP LOCKED", args
             )
         }
 
     def present(self, numbers: Sequence[int]) -> set[int]:
         """Return those of *numbers* that are there for everybody to see, locked or not."""
-        return {int(row[0]) for row in self.side.query(*self.visible_sql(numbers))}
+        return {int(row[0]) for row in self.second.query(*self.visible_sql(numbers))}
 
 
 def _choice(texts: dict[int, str]) -> tuple[str, list[Any]]:

@@ -27,7 +27,7 @@ from datajoint_file.errors import DataJointFileError, JournalWarning, LeaseLostE
 from datajoint_file.hooks.attached import Attached
 from datajoint_file.journal.dialects import Rows, dialect_of
 from datajoint_file.journal.intent_table import BEGUN, MAX_ROWS, STORED, Intent, Intents, batches
-from datajoint_file.journal.second_connection import side_of
+from datajoint_file.journal.second_connection import second_connection_of
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import is_made_for, key_digest
 from datajoint_file.pipeline.pipeline import Upload
@@ -103,7 +103,7 @@ class Journal:
     def __init__(self, connection: Any, schema: str) -> None:
         self.connection = connection
         self.schema = schema
-        self.intents = Intents(side_of(connection), schema)
+        self.intents = Intents(second_connection_of(connection), schema)
         self.owner = _owners.of(connection)
 
     def begin(self, table_name: str, uploads: Sequence[Upload]) -> Entries:
@@ -321,7 +321,7 @@ class Entries:
             return
         back = [intent for write, intent in self._ready.values() if write.number in set(numbers)]
         sql, args = self._intents.insert_sql(back, self.holder, 0.0)
-        self._intents.side.execute(sql, args)
+        self._intents.second.execute(sql, args)
         raise LostConnectionError(
             "The server has rolled the transaction back, as it does at a deadlock: nothing of it was inserted. Begin "
             "it again; what is stored is not sent again"
@@ -333,7 +333,7 @@ class Entries:
         held = self._intents.held(sorted(numbers), holders)
         if held:
             sql, args = self._intents.delete_sql(sorted(held), holders)
-            if self._intents.side.execute(sql, args) != len(held):
+            if self._intents.second.execute(sql, args) != len(held):
                 return numbers, set()
         return numbers - held, held
 

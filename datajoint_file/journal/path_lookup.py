@@ -9,16 +9,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from datajoint_file.journal.dialects import Dialect, dialect_of
-from datajoint_file.journal.second_connection import SideConnection
+from datajoint_file.journal.second_connection import SecondConnection
 
 _PATHS_PER_QUERY = 400
 
 
-def paths_among(side: SideConnection, schema: str, table: str, attribute: str, paths: Sequence[str]) -> set[str]:
+def paths_among(second: SecondConnection, schema: str, table: str, attribute: str, paths: Sequence[str]) -> set[str]:
     """Return those of *paths* that rows of a table name, as everybody can see."""
-    sql, found = _select(side.dialect, side.dialect.quoted(schema, table), attribute), set[str]()
+    sql, found = _select(second.dialect, second.dialect.quoted(schema, table), attribute), set[str]()
     for start in range(0, len(paths), _PATHS_PER_QUERY):
-        found |= {row[0] for row in side.query(sql, (tuple(paths[start : start + _PATHS_PER_QUERY]),))}
+        found |= {row[0] for row in second.query(sql, (tuple(paths[start : start + _PATHS_PER_QUERY]),))}
     return found
 
 

@@ -27,7 +27,7 @@ LOCK_WAIT_SECONDS = 5.0
 """What waits longer for a lock fails. Nothing here has a reason to wait for anybody's transaction."""
 
 
-class SideConnection:
+class SecondConnection:
     """A second connection to the server, database and user of a connection of DataJoint's.
 
     Safe to use from several threads, one statement after the other; a child process opens its own.
@@ -45,7 +45,7 @@ class SideConnection:
         self._sessions: dict[int, _Session] = {}
 
     def __repr__(self) -> str:
-        return f"SideConnection({self.dialect.title})"
+        return f"SecondConnection({self.dialect.title})"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a connection to a database is not pickled: connect again in the other process")
@@ -145,9 +145,9 @@ class _Session:
         self.has_transaction = False
 
 
-def side_of(connection: Any) -> SideConnection:
+def second_connection_of(connection: Any) -> SecondConnection:
     """Return the second connection that belongs to *connection*. It is opened by the first statement."""
-    return _sides.of(connection)
+    return _second_connections.of(connection)
 
 
 def _connector(connection: Any) -> Callable[[], Any]:
@@ -175,4 +175,4 @@ def _connector(connection: Any) -> Callable[[], Any]:
     return connect
 
 
-_sides = Attached(SideConnection)
+_second_connections = Attached(SecondConnection)

@@ -188,7 +188,7 @@ def _part(index: int, query: Any, *, is_table_of_schema: bool = False) -> Subjec
     origins = tuple(_origin(query, name) for name in names)
     people_say = ", ".join(sorted({origin.table for origin in origins}))
     name = f"{query.database}.{query.table_name}" if is_table_of_schema else people_say
-    pipeline = pipeline_of(query.connection, getattr(query, "database", None) or "")
+    pipeline = pipeline_of(query)
     return Subject(index, name, is_table_of_schema, Listing(query, names), origins, pipeline)
 
 

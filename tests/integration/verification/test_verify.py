@@ -18,7 +18,7 @@ import pytest
 
 import datajoint_file
 from datajoint_file.errors import ConfigurationError
-from datajoint_file.hooks import listing
+from datajoint_file.journal import row_listing
 from datajoint_file.verification import Finding, VerifyReport
 from datajoint_file.verification.verify import run, verify
 from tests.projects import Store, connect, over_local_and_s3, unique
@@ -355,7 +355,7 @@ def test_runs_within_a_budget_check_each_object_once(
     Another.insert({"name": name, "data": (f"{name}.bin", name.encode())} for name in "abcde")
     for session in (1, 3):
         store.remove(path_of(recording, subject_id=2, session_id=session))
-    monkeypatch.setattr(listing, "PAGE_ROWS", 2)
+    monkeypatch.setattr(row_listing, "PAGE_ROWS", 2)
     everything = verify(schema)
     reports = [verify(schema, budget=budget, workers=workers)]
     while reports[-1].position is not None:
@@ -418,7 +418,7 @@ def test_position_works_with_keys_of_every_type(
         given = value.bytes if type_ == "uuid" and not is_postgresql else str(value) if type_ == "uuid" else value
         for n in (1, 2):  # DataJoint itself cannot insert a UUID on PostgreSQL
             raw_sql(Keyed, "INSERT INTO {table} (first, second, data) VALUES (%s, %s, %s)", given, n, "{}")
-    monkeypatch.setattr(listing, "PAGE_ROWS", 1)
+    monkeypatch.setattr(row_listing, "PAGE_ROWS", 1)
     found, position = [], None
     while True:
         report = verify(Keyed, budget=timedelta(microseconds=1), after=position)

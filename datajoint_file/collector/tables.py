@@ -1,7 +1,7 @@
 """SQL tables of the collector: intents that were given up, and objects in quarantine.
 
 One statement a method; rows are locked by number, and skipped where somebody else has them. When which of them is
-called is decided in `run`.
+called is decided in `make_plan`, `execute_plan` and `reclaim`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any
 
 from datajoint.errors import MissingTableError
 
-from datajoint_file.collector.evidence import Item, batches
+from datajoint_file.collector.evidence import ObjectRecord, batches
 from datajoint_file.collector.reclaim import Due
 from datajoint_file.journal import intent_table
-from datajoint_file.journal.second_connection import SideConnection
+from datajoint_file.journal.second_connection import SecondConnection
 from datajoint_file.model.key_parsing import is_candidate, write_id_of
 
 QUARANTINE = "~file_quarantine"
@@ -37,16 +37,16 @@ _ATTRIBUTES = """
 """
 
 
-class _Book:
+class _NumberedTable:
     """A table with numbered rows about objects of one project."""
 
     table_name = ""
 
-    def __init__(self, side: SideConnection, schema: str, project: str) -> None:
-        self.side = side
+    def __init__(self, second: SecondConnection, schema: str, project: str) -> None:
+        self.second = second
         self.schema = schema
         self.project = project
-        self.dialect = side.dialect
+        self.dialect = second.dialect
         self.table = self.dialect.quoted(schema, self.table_name)
         self._by_number = self.dialect.by_number
 
@@ -57,12 +57,12 @@ class _Book:
         return f"LEFT(path, {len(beginning)}) = '{beginning}'"
 
 
-class IntentBook(_Book):
+class AbandonedIntents(_NumberedTable):
     """``~file_intent`` of one schema, as the collector reads it.
 
     Parameters
     ----------
-    side : SideConnection
+    second : SecondConnection
         The collector's own connection.
     schema : str
         The schema.
@@ -74,8 +74,8 @@ class IntentBook(_Book):
 
     table_name = intent_table.TABLE
 
-    def __init__(self, side: SideConnection, schema: str, project: str, grace_seconds: float) -> None:
-        super().__init__(side, schema, project)
+    def __init__(self, second: SecondConnection, schema: str, project: str, grace_seconds: float) -> None:
+        super().__init__(second, schema, project)
         self.grace_seconds = grace_seconds
 
     @property
@@ -83,11 +83,11 @@ class IntentBook(_Book):
         is_old = f"state <> '{intent_table.RECLAIMED}' AND {self.dialect.age('lease_until')} > %s"
         return f"(state = '{intent_table.CONDEMNED}' OR {is_old}) AND {self._ours}"
 
-    def abandoned(self) -> Iterator[Item]:
+    def abandoned(self) -> Iterator[ObjectRecord]:
         """Give the intents that are due. Nothing is locked."""
         for rows in self._pages("path, size"):
             for _, path, size in rows:
-                yield Item(path, size or 0, self.schema)
+                yield ObjectRecord(path, size or 0, self.schema)
 
     def batches(self) -> Iterator[list[int]]:
         """Give the numbers of those intents, a few at a time."""
@@ -107,13 +107,13 @@ class IntentBook(_Book):
             f"ORDER BY number LIMIT {BATCH}"
         )
         try:
-            return self.side.query(sql, (last, self.grace_seconds))
+            return self.second.query(sql, (last, self.grace_seconds))
         except MissingTableError:
             return []
 
     def in_flight(self) -> list[str]:
         """Return the keys of uploads that are not due."""
-        rows = self.side.query(
+        rows = self.second.query(
             f"SELECT path FROM {self.table} WHERE state = '{intent_table.BEGUN}' AND {self._ours} "
             f"AND {self.dialect.age('lease_until')} <= %s",
             (self.grace_seconds,),
@@ -123,8 +123,8 @@ class IntentBook(_Book):
     @contextmanager
     def locked(self, rows: Sequence[int]) -> Iterator[list[Due]]:
         """Lock those of *rows* that are still due and in nobody's transaction."""
-        with self.side.transaction():
-            found = self.side.query(
+        with self.second.transaction():
+            found = self.second.query(
                 f"SELECT number, path, size, write_id FROM {self.table} {self._by_number} "
                 f"WHERE number IN %s AND {self._is_due} FOR UPDATE SKIP LOCKED",
                 (tuple(rows), self.grace_seconds),
@@ -134,23 +134,23 @@ class IntentBook(_Book):
     def condemn(self, rows: Sequence[int]) -> bool:
         """Keep writers from claiming and adopting what is going to be deleted."""
         if rows:
-            self.side.execute(
+            self.second.execute(
                 f"UPDATE {self.table} {self._by_number} SET state = '{intent_table.CONDEMNED}' WHERE number IN %s",
                 (tuple(rows),),
             )
         return True
 
-    def close(self, rows: Sequence[int]) -> list[int]:
+    def mark_reclaimed(self, rows: Sequence[int]) -> list[int]:
         """Leave tombstones: an intent that is gone means that its row was committed. Two collectors count once."""
         if not rows:
             return []
-        with self.side.transaction():
-            found = self.side.query(
+        with self.second.transaction():
+            found = self.second.query(
                 f"SELECT number FROM {self.table} {self._by_number} "
                 f"WHERE number IN %s AND state = '{intent_table.CONDEMNED}' FOR UPDATE",
                 (tuple(rows),),
             )
-            self.side.execute(
+            self.second.execute(
                 f"UPDATE {self.table} {self._by_number} SET state = '{intent_table.RECLAIMED}', metadata = NULL, "
                 f"lease_until = {self.dialect.now} "
                 f"WHERE number IN %s AND state = '{intent_table.CONDEMNED}'",
@@ -158,15 +158,15 @@ class IntentBook(_Book):
             )
         return [row[0] for row in found]
 
-    def bury(self) -> None:
+    def remove_tombstones(self) -> None:
         """Remove old tombstones; by number, since a DELETE that searches would stop all writers."""
-        old = self.side.query(
+        old = self.second.query(
             f"SELECT number FROM {self.table} WHERE state = '{intent_table.RECLAIMED}' AND {self._ours} "
             f"AND {self.dialect.age('lease_until')} > %s",
             (TOMBSTONE_DAYS * 86_400,),
         )
         for rows in batches([row[0] for row in old], BATCH):
-            self.side.execute(
+            self.second.execute(
                 f"DELETE FROM {self.table} WHERE state = '{intent_table.RECLAIMED}' AND number IN %s", (tuple(rows),)
             )
 
@@ -176,12 +176,12 @@ class IntentBook(_Book):
         return f"the intent {write_id} in {self.schema} does not fit its path"
 
 
-class QuarantineBook(_Book):
+class QuarantineTable(_NumberedTable):
     """``~file_quarantine`` of one schema.
 
     Parameters
     ----------
-    side : SideConnection
+    second : SecondConnection
         The collector's own connection.
     schema : str
         The schema.
@@ -196,13 +196,13 @@ class QuarantineBook(_Book):
     def create(self) -> None:
         """Create the table, unless it is there."""
         comment = "objects that no row refers to"
-        self.side.execute(self.dialect.create_table(self.table, _ATTRIBUTES, comment=comment))
+        self.second.execute(self.dialect.create_table(self.table, _ATTRIBUTES, comment=comment))
 
-    def rows(self, grace_seconds: float) -> Iterator[tuple[Item, bool]]:
+    def rows(self, grace_seconds: float) -> Iterator[tuple[ObjectRecord, bool]]:
         """Give all that is set aside, and whether its grace is over."""
         for rows in self._pages(f"path, size, {self.dialect.age('first_seen')}"):
             for _, path, size, seconds in rows:
-                yield Item(path, size, self.schema), float(seconds) > grace_seconds
+                yield ObjectRecord(path, size, self.schema), float(seconds) > grace_seconds
 
     def listing(self) -> Iterator[tuple[str, int, datetime]]:
         """Give all that is set aside: key, size, and since when."""
@@ -212,7 +212,7 @@ class QuarantineBook(_Book):
 
     def _pages(self, attributes: str) -> Iterator[Sequence[tuple[Any, ...]]]:
         last = -1
-        while rows := self.side.query(
+        while rows := self.second.query(
             f"SELECT number, {attributes} FROM {self.table} WHERE number > %s AND {self._ours} "
             f"ORDER BY number LIMIT {_PAGE}",
             (last,),
@@ -220,24 +220,24 @@ class QuarantineBook(_Book):
             yield rows
             last = rows[-1][0]
 
-    def add(self, items: Sequence[Item]) -> None:
+    def add(self, records: Sequence[ObjectRecord]) -> None:
         """Set objects aside, from now on. Those that are set aside already keep their time."""
-        values = ", ".join([f"(%s, %s, {self.dialect.now})"] * len(items))
-        self.side.execute(
+        values = ", ".join([f"(%s, %s, {self.dialect.now})"] * len(records))
+        self.second.execute(
             self.dialect.insert_new(self.table, "path, size, first_seen", values),
-            [value for item in items for value in (item.key, item.size)],
+            [value for record in records for value in (record.key, record.size)],
         )
 
     def numbers_of(self, keys: Sequence[str]) -> list[int]:
         """Return the numbers of the rows of *keys*."""
-        rows = self.side.query(f"SELECT number FROM {self.table} WHERE path IN %s", (tuple(keys),))
+        rows = self.second.query(f"SELECT number FROM {self.table} WHERE path IN %s", (tuple(keys),))
         return sorted(row[0] for row in rows)
 
     @contextmanager
     def locked(self, rows: Sequence[int]) -> Iterator[list[Due]]:
         """Lock those of *rows* that are old enough and that nobody else is at."""
-        with self.side.transaction():
-            found = self.side.query(
+        with self.second.transaction():
+            found = self.second.query(
                 f"SELECT number, path, size FROM {self.table} {self._by_number} "
                 f"WHERE number IN %s AND {self.dialect.age('first_seen')} > %s AND {self._ours} FOR UPDATE SKIP LOCKED",
                 (tuple(rows), self.minimal_age_seconds),
@@ -250,21 +250,22 @@ class QuarantineBook(_Book):
 
     def take_out(self, keys: Sequence[str]) -> list[str]:
         """Forget the rows of *keys*, waiting for whoever is deleting them; return those that were still there."""
-        with self.side.transaction():
+        with self.second.transaction():
             numbers = tuple(self.numbers_of(keys)) or (-1,)
-            found = self.side.query(
+            found = self.second.query(
                 f"SELECT number, path FROM {self.table} {self._by_number} "
                 f"WHERE number IN %s AND {self._ours} FOR UPDATE",
                 (numbers,),
             )
-            self.close([row[0] for row in found])
+            self.forget([row[0] for row in found])
         return [row[1] for row in found]
 
-    def close(self, rows: Sequence[int]) -> list[int]:
+    def mark_reclaimed(self, rows: Sequence[int]) -> list[int]:
         """Forget rows. Whoever calls it has them locked."""
-        if rows:
-            self.side.execute(
-                f"DELETE FROM {self.table} WHERE number IN %s",
-                (tuple(rows),),
-            )
+        self.forget(rows)
         return list(rows)
+
+    def forget(self, rows: Sequence[int]) -> None:
+        """Delete rows, whatever becomes of the objects."""
+        if rows:
+            self.second.execute(f"DELETE FROM {self.table} WHERE number IN %s", (tuple(rows),))
