@@ -84,7 +84,7 @@ class Missing:
     key : str
         The object key in the row.
     attribute : str
-        ``schema.table.attribute``, as the database calls them.
+        ``schema.Table.attribute``.
     """
 
     key: str

@@ -15,6 +15,7 @@ from typing import Any
 from datajoint_file.collector.plan import Refusal, refuse
 from datajoint_file.collector.snapshot import CHANGED, Snapshot, evidence
 from datajoint_file.errors import CollectionRefusedError, UnsafePathError, brief
+from datajoint_file.hooks.names import class_name
 from datajoint_file.model.key_parsing import keys_in
 from datajoint_file.model.metadata import FORMAT
 from datajoint_file.model.object_keys import check_object_key
@@ -26,6 +27,7 @@ _JSON = frozenset({"json", "jsonb", "longtext"})
 """Types that hold JSON; in MariaDB it is text."""
 
 _OWN_TABLES = "~file_"
+_TABLE_NAME = re.compile(r"(?:#|_|__)?[a-z][a-z0-9]*(?:__?[a-z0-9]+)*")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -47,7 +49,12 @@ class Attribute:
     is_declared: bool
 
     def __str__(self) -> str:
-        return f"{self.schema}.{self.table}.{self.name}"
+        return f"{self.schema}.{_called(self.table)}.{self.name}"
+
+
+def _called(table: str) -> str:
+    """Return what people call a table: its class, if DataJoint may have made it."""
+    return class_name(table) if _TABLE_NAME.fullmatch(table) else table
 
 
 def attributes(snapshot: Snapshot, schemas: Collection[str]) -> list[Attribute]:
@@ -60,7 +67,7 @@ def attributes(snapshot: Snapshot, schemas: Collection[str]) -> list[Attribute]:
         for schema, table, name, comment, type_ in snapshot.dialect.attributes(snapshot.try_query, schemas):
             if name is None:
                 way_on = "Try again; mend the table if it stays"
-                raise refuse(Refusal(CHANGED, f"{schema}.{table} cannot be opened", way_on))
+                raise refuse(Refusal(CHANGED, f"{schema}.{_called(table)} cannot be opened", way_on))
             is_declared = _MARKER.match(comment) is not None
             is_insured = type_ in _JSON and schema in schemas and not table.startswith(_OWN_TABLES)
             if is_declared or is_insured:

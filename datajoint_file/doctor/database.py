@@ -6,18 +6,17 @@ Nothing is created: rights are read from the grants. The store is checked in `da
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Callable, Generator
 from contextlib import closing
 from typing import Any
 
 from datajoint import settings as dj_settings
-from datajoint.connection import Connection
 
 from datajoint_file.config import Settings
 from datajoint_file.config.rules import check_disjoint
 from datajoint_file.doctor import Check, Status, censor_of, censored
 from datajoint_file.errors import ConfigurationError
+from datajoint_file.hooks.targets import open_connection
 from datajoint_file.journal.dialects import DIALECTS, Dialect, Query, dialect_of
 
 
@@ -41,12 +40,12 @@ def check_database() -> Generator[Check, None, None]:
     database = dj_settings.config.database
     password = database.password.get_secret_value() if database.password else ""
     censor = censor_of([password])
-    with closing(_checks(database, password)) as checks:
+    with closing(_checks(database)) as checks:
         for check in checks:
             yield censored(check, censor)
 
 
-def _checks(database: Any, password: str) -> Generator[Check, None, None]:
+def _checks(database: Any) -> Generator[Check, None, None]:
     yield _check_settings()
     if database.user is None or database.password is None:
         missing = "user" if database.user is None else "password"
@@ -54,7 +53,7 @@ def _checks(database: Any, password: str) -> Generator[Check, None, None]:
         yield Check("credentials", "failed", f"no database {missing} is configured", fix)
         return
     try:
-        connection = _connect(database, password)
+        connection = open_connection()
     except Exception as error:  # noqa: BLE001 - each driver has exceptions of its own, and may not be installed
         yield Check("connection", "failed", _text(error), _advice_on_connection(error, database))
         return
@@ -72,13 +71,6 @@ def _check_settings() -> Check:
     if path is not None:
         return Check("settings", "failed", f"{path} could not be loaded", "correct it; DataJoint's warning says why")
     return Check("settings", "ok", "no datajoint.json: environment variables and defaults")
-
-
-def _connect(database: Any, password: str) -> Any:
-    """Return a connection like the one of ``dj.conn()``, which belongs to the user's code."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of MariaDB, which has a check of its own
-        return Connection(database.host, database.user, password, database.port, database.use_tls)
 
 
 def _taken(name: str, look: Callable[[Any], Check], connection: Any) -> Check:

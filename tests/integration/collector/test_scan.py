@@ -162,7 +162,7 @@ def test_missing_object_is_reported_and_stops_deletions(table: Any, connection: 
     store.remove(lost)
     plan = scan(connection)
     assert (plan.missing_count, plan.purge.count, plan.wait.count) == (1, 0, 1)
-    assert plan.missing[0] == gc.Missing(lost, f"{table.database}.recording.raw")
+    assert plan.missing[0] == gc.Missing(lost, f"{table.database}.Recording.raw")
     assert gc.execute(plan).purged.count == 0
     assert objects(store) == {due}
 
@@ -303,7 +303,7 @@ def test_plan_for_another_database_is_refused_and_a_plan_takes_the_connection_th
     plan = scan(connection)
     with connected(database, store) as another:
         assert gc.execute(plan, connection=another)
-        with pytest.raises(CollectionRefusedError, match="the plan was made for the project .* database elsewhere"):
+        with pytest.raises(CollectionRefusedError, match=r"the plan was made for the project .* database elsewhere"):
             gc.execute(replace(plan, database="elsewhere"), connection=another)
 
 
