@@ -18,12 +18,14 @@ from concurrent.futures import Executor
 from datetime import timedelta
 from typing import Any
 
-from datajoint_file.collector import execute_plan, make_plan
-from datajoint_file.collector import run as collection
+from datajoint_file.collector.collection import collection_for
 from datajoint_file.collector.evidence import Amount
+from datajoint_file.collector.execute_plan import execute_plan
+from datajoint_file.collector.make_plan import make_plan
 from datajoint_file.collector.plan import Collected, Entry, Missing, Plan, Quarantined, Refusal
 from datajoint_file.concurrency.executors import check_executor
 from datajoint_file.errors import CollectionRefusedError
+from datajoint_file.hooks.attached import Attached
 
 DEFAULT_GRACE = timedelta(days=7)
 """How long an object must have been unused: longer than the longest transaction, and than it takes to notice."""
@@ -102,28 +104,36 @@ def plan(
     (0, 2, ())
     """
     options = {"grace": grace, "take_over": take_over, "dropped": tuple(dropped), "progress": progress}
-    helping = None if executor is None else check_executor(executor)
-    run = collection.run_for(connection, executor=helping, **options)
-    return make_plan.plan(run, scan=scan, allow_short_grace=allow_short_grace)
+    collection = collection_for(connection, executor=_checked(executor), **options)
+    made = make_plan(collection, scan=scan, allow_short_grace=allow_short_grace)
+    _connections.keep(made.evidence, connection)
+    return made
 
 
 def execute(
-    plan: Plan, *, force: bool = False, progress: bool | None = None, executor: Executor | None = None
+    plan: Plan,
+    *,
+    connection: Any = None,
+    force: bool = False,
+    progress: bool | None = None,
+    executor: Executor | None = None,
 ) -> Collected:
     """Carry out a plan, looking again before anything is deleted.
 
     Uploads that were given up are deleted. What is unreferenced is set aside; what was set aside a grace ago is
-    deleted; what is referenced again is released. The object goes first and its row in the books second, so a run that
+    deleted; what is referenced again is released. The object goes first and the row that notes it second, so a run that
     is cut short, wherever, is finished by the next; several runs at once do no harm.
 
     Parameters
     ----------
     plan : Plan
         Not older than an hour.
+    connection : datajoint.Connection, datajoint.Instance or datajoint.Schema, optional
+        To the database that the plan was made for; the one that it was made with if not given.
     force : bool
         Go on although more than a tenth of all objects is concerned. No other refusal is overruled by it.
     progress : bool or None
-        As for `plan`.
+        Show progress bars: always, never, or (None) on a terminal.
     executor : concurrent.futures.Executor, optional
         Whose workers delete. Threads delete everything; other processes only uploads that were given up, which are
         condemned before, for good. What was set aside is deleted under a lock, and a worker elsewhere could outlive it.
@@ -136,8 +146,8 @@ def execute(
     Raises
     ------
     CollectionRefusedError
-        If the plan has refusals or is too old, or if something makes it doubtful now. If that is met in the middle,
-        what was deleted before was safe to delete.
+        If the plan has refusals, is too old or was made for another database, or if something makes it doubtful now. If
+        that is met in the middle, what was deleted before was safe to delete.
     StorageError
         If the store fails altogether.
 
@@ -147,7 +157,23 @@ def execute(
     >>> gc.execute(gc.plan(connection)).reclaimed.count  # doctest: +SKIP
     3
     """
-    return execute_plan.execute(plan, force=force, progress=progress, executor=executor)
+    collection = collection_for(
+        _connections.known(plan.evidence) if connection is None else connection,
+        grace=plan.grace,
+        take_over=plan.take_over,
+        dropped=plan.dropped,
+        progress=progress,
+        executor=_checked(executor),
+    )
+    return execute_plan(plan, collection, force=force)
+
+
+_connections: Attached[Any] = Attached(lambda evidence: None)
+"""What plans of this process were made with, by their evidence, which copies of a plan share: a plan is a value."""
+
+
+def _checked(executor: Executor | None) -> Executor | None:
+    return None if executor is None else check_executor(executor)
 
 
 def quarantined(connection: Any = None, *, grace: timedelta = DEFAULT_GRACE) -> Iterator[Quarantined]:
@@ -166,7 +192,7 @@ def quarantined(connection: Any = None, *, grace: timedelta = DEFAULT_GRACE) -> 
     >>> [found.key for found in gc.quarantined(connection)]  # doctest: +SKIP
     []
     """
-    return collection.quarantined(collection.run_for(connection, grace=grace))
+    return collection_for(connection, grace=grace).quarantined()
 
 
 def restore(keys: Iterable[str], connection: Any = None) -> tuple[str, ...]:
@@ -190,5 +216,4 @@ def restore(keys: Iterable[str], connection: Any = None) -> tuple[str, ...]:
     >>> gc.restore(["lab/ephys/objects/Recording-raw/…/recording.dat"], connection)  # doctest: +SKIP
     ()
     """
-    run = collection.run_for(connection)
-    return collection.restore(run, list(keys))
+    return collection_for(connection).restore(list(keys))

@@ -104,11 +104,13 @@ def gc(
             raise click.UsageError("--quarantined and --restore stand alone")
         ctx.exit(_restore(restore, as_json=as_json) if restore else _show_quarantine(grace, as_json=as_json))
     options: dict[str, Any] = {"allow_short_grace": short_grace, "take_over": take_over, "dropped": dropped}
-    plan = library.plan(connect(), scan=scan, grace=grace, progress=False if as_json else None, **options)
+    shown = False if as_json else None
+    plan = library.plan(connect(), scan=scan, grace=grace, progress=shown, **options)
     to = console()
     if not as_json:
         _print_plan(to, plan, force=force, as_list=as_list)
-    done, refusals = _carried_out(plan, force=force) if execute else (None, plan.standing_refusals(force=force))
+    carried_out = _carried_out(plan, force=force, progress=shown) if execute else None
+    done, refusals = carried_out or (None, plan.standing_refusals(force=force))
     if as_json:
         print_json(_document(plan, done, refusals, as_list=as_list))
     else:
@@ -116,9 +118,11 @@ def gc(
     ctx.exit(1 if refusals else 3 if done is not None and not done else 0)
 
 
-def _carried_out(plan: library.Plan, *, force: bool) -> tuple[library.Collected | None, Sequence[library.Refusal]]:
+def _carried_out(
+    plan: library.Plan, *, force: bool, progress: bool | None
+) -> tuple[library.Collected | None, Sequence[library.Refusal]]:
     try:
-        return library.execute(plan, force=force), ()
+        return library.execute(plan, force=force, progress=progress), ()
     except CollectionRefusedError as error:
         return None, refusals_of(error)
 

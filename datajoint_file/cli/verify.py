@@ -16,7 +16,7 @@ from datajoint_file.cli.output import console, print_check, print_json
 from datajoint_file.doctor import Check
 from datajoint_file.hooks.targets import connect, targets_named
 from datajoint_file.verification import EVERYTHING_MISSING, LEVELS, Budget, Finding, VerifyReport
-from datajoint_file.verification.verify import run
+from datajoint_file.verification.verify import verify_telling
 
 _EXAMPLES = """\b
 Examples:
@@ -73,13 +73,13 @@ def verify(
         raise click.UsageError(str(error)) from error
     to = console()
     try:
-        report = run(
+        report = verify_telling(
+            (lambda _: None) if as_json else (lambda finding: _print_finding(to, finding)),
             subjects,
             level,
             workers=workers,
             budget=budget,
             after=after,
-            tell=(lambda _: None) if as_json else (lambda finding: _print_finding(to, finding)),
         )
     except dj.DataJointError:
         raise  # some are ValueErrors too, but not of usage

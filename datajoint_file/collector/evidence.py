@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
 
-_Row = TypeVar("_Row")
+_Element = TypeVar("_Element")
 
 _BATCH = 5_000
 
@@ -79,7 +79,7 @@ NOTHING = Amount()
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class ObjectRecord:
     """One member of a set.
 
     Parameters
@@ -89,7 +89,7 @@ class Item:
     size : int
         Its bytes as stored, or as expected; 0 where unknown.
     home : str
-        The schema that keeps the book it stands in; of a missing object, the attribute that refers to it.
+        The schema in whose table it is noted; of a missing object, the attribute that refers to it.
     """
 
     key: str
@@ -125,17 +125,17 @@ class Evidence:
         """Add keys that an upload, or a transaction that has not committed, still owns."""
         self._add("INSERT OR IGNORE INTO intent VALUES (?)", ((key,) for key in keys))
 
-    def add_abandoned(self, items: Iterable[Item]) -> None:
+    def add_abandoned(self, items: Iterable[ObjectRecord]) -> None:
         """Add intents whose lease ended longer ago than the grace."""
         rows = ((item.key, item.size, item.home) for item in items)
         self._add("INSERT OR IGNORE INTO abandoned VALUES (?, ?, ?)", rows)
 
-    def add_quarantined(self, items: Iterable[tuple[Item, bool]]) -> None:
+    def add_quarantined(self, items: Iterable[tuple[ObjectRecord, bool]]) -> None:
         """Add objects in quarantine, and whether their grace is over. Known twice, the later one counts."""
         rows = ((item.key, item.size, item.home, due) for item, due in items)
         self._add(_SET_ASIDE, rows)
 
-    def items(self, name: str) -> Iterator[Item]:
+    def items(self, name: str) -> Iterator[ObjectRecord]:
         """Give the members of a set, sorted by key.
 
         Parameters
@@ -146,7 +146,7 @@ class Evidence:
             (set aside, not in the store), ``missing`` (referenced, not in the store).
         """
         for row in self._database.execute(f'SELECT key, size, home FROM "{name}" ORDER BY key'):
-            yield Item(*row)
+            yield ObjectRecord(*row)
 
     def amount(self, name: str) -> Amount:
         """Count a set."""
@@ -181,7 +181,7 @@ class Evidence:
             self._database.executemany(sql, batch)
 
 
-def batches(rows: Iterable[_Row], size: int) -> Iterator[list[_Row]]:
+def batches(rows: Iterable[_Element], size: int) -> Iterator[list[_Element]]:
     """Cut *rows* into lists of at most *size*.
 
     Examples

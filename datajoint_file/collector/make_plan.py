@@ -6,16 +6,17 @@ an upload is about to give a row has an intent then, or its row, or it came afte
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from itertools import islice
 
 from datajoint_file.collector import references, server_facts
+from datajoint_file.collector.collection import Collection
 from datajoint_file.collector.evidence import NOTHING, Amount, Evidence
 from datajoint_file.collector.plan import Missing, Plan, brake, check_grace, refusals_of
-from datajoint_file.collector.run import Run, preflight
+from datajoint_file.collector.server_facts import OwnTables
 from datajoint_file.collector.snapshot import Snapshot, steadily
 from datajoint_file.collector.workers import Found, look_for
 from datajoint_file.concurrency.progress import progress_bar
@@ -32,37 +33,46 @@ _MISSING_LOOKED_AT = 20_000
 _MISSING_NAMED = 100
 
 
-def plan(run: Run, *, scan: bool, allow_short_grace: bool) -> Plan:
+def make_plan(collection: Collection, *, scan: bool, allow_short_grace: bool) -> Plan:
     """Gather the evidence and say what `execute` would do. Nothing is changed. See `datajoint_file.gc.plan`."""
-    check_grace(run.grace, allow_short=allow_short_grace)
-    with Snapshot(run.connection) as snapshot:
-        made = Plan(run.project, run.grace, scan, server_facts.clock(snapshot), evidence=Evidence(), run=run)
+    check_grace(collection.grace, allow_short=allow_short_grace)
+    with Snapshot(collection.connection) as snapshot:
+        made = Plan(
+            collection.project,
+            collection.grace,
+            scan,
+            server_facts.clock(snapshot),
+            take_over=collection.take_over,
+            dropped=tuple(collection.dropped),
+            evidence=Evidence(),
+        )
         try:
-            verdict, tables = preflight(run, snapshot)
+            made = replace(made, database=str(identity := collection.identity()))
+            verdict, tables = collection.preflight(snapshot, identity)
             made = replace(made, notes=verdict.notes, schemas=verdict.schemas, refusals=verdict.refusals)
-            return made if verdict.refusals else _looked(run, snapshot, made, tables)
+            return made if verdict.refusals else _looked(collection, snapshot, made, tables)
         except CollectionRefusedError as error:
             return replace(made, refusals=(*made.refusals, *refusals_of(error)))
         finally:
-            run.side.close()
+            collection.second.close()
 
 
-def _looked(run: Run, snapshot: Snapshot, made: Plan, tables: server_facts.OwnTables) -> Plan:
+def _looked(collection: Collection, snapshot: Snapshot, made: Plan, tables: OwnTables) -> Plan:
     evidence = made.evidence or Evidence()
-    for book in run.intent_books(tables):
-        evidence.add_abandoned(book.abandoned())
+    for table in collection.intent_tables(tables):
+        evidence.add_abandoned(table.abandoned())
     made = replace(made, reclaim=evidence.amount("abandoned"))
-    return _scanned(run, snapshot, made, tables, evidence) if made.is_scan else made
+    return _scanned(collection, snapshot, made, tables, evidence) if made.is_scan else made
 
 
-def _scanned(run: Run, snapshot: Snapshot, made: Plan, tables: server_facts.OwnTables, evidence: Evidence) -> Plan:
+def _scanned(collection: Collection, snapshot: Snapshot, made: Plan, tables: OwnTables, evidence: Evidence) -> Plan:
     began = _store_time(made.made_at)
-    _list(run, evidence)
-    schemas = steadily(lambda: _read_references(run, snapshot, made.schemas, evidence))
-    for book in run.quarantine_books(tables):
-        evidence.add_quarantined(book.rows(run.grace_seconds))
-    left_out = _look_for_missing(run, evidence, began)
-    remains = unfinished_uploads(run, tables, made.made_at)
+    _list(collection, evidence)
+    schemas = steadily(lambda: _read_references(collection, snapshot, made.schemas, evidence))
+    for table in collection.quarantine_tables(tables):
+        evidence.add_quarantined(table.rows(collection.grace_seconds))
+    left_out = _look_for_missing(collection, evidence, began)
+    remains = unfinished_uploads(collection, tables, made.made_at)
     made = replace(
         made,
         schemas=tuple(sorted({*made.schemas, *schemas})),
@@ -82,25 +92,27 @@ def _scanned(run: Run, snapshot: Snapshot, made: Plan, tables: server_facts.OwnT
     return replace(made, refusals=(stop,)) if stop else made
 
 
-def _list(run: Run, evidence: Evidence) -> None:
-    marks = f"{run.project}/{REGISTRY}/"
-    with progress_bar("listing objects", None, run.progress) as advance:
+def _list(collection: Collection, evidence: Evidence) -> None:
+    marks = f"{collection.project}/{REGISTRY}/"
+    with progress_bar("listing objects", None, collection.progress) as advance:
 
         def found() -> Iterator[tuple[str, int, bool]]:
-            for stat in run.backend.list(run.project):
+            for stat in collection.backend.list(collection.project):
                 advance(1)
                 if not stat.key.startswith(marks):
-                    yield stat.key, stat.size, is_candidate(run.project, stat.key)
+                    yield stat.key, stat.size, is_candidate(collection.project, stat.key)
 
         evidence.add_objects(found())
 
 
-def _read_references(run: Run, snapshot: Snapshot, schemas: Collection[str], evidence: Evidence) -> set[str]:
+def _read_references(
+    collection: Collection, snapshot: Snapshot, schemas: Sequence[str], evidence: Evidence
+) -> set[str]:
     """Read intents and references in one snapshot; return the schemas that refer to the project."""
     with snapshot.snapshot():
         for schema in server_facts.own_tables(snapshot).intents:  # anew: there may be more of them since the listing
             evidence.add_intents(_intended(snapshot, schema))
-        found = _add_references(run, snapshot, schemas, evidence)
+        found = _add_references(collection, snapshot, schemas, evidence)
     server_facts.require_all(snapshot, found - set(schemas))
     return found
 
@@ -112,12 +124,12 @@ def _intended(snapshot: Snapshot, schema: str) -> Iterator[str]:
         yield path
 
 
-def _add_references(run: Run, snapshot: Snapshot, schemas: Collection[str], evidence: Evidence) -> set[str]:
+def _add_references(collection: Collection, snapshot: Snapshot, schemas: Sequence[str], evidence: Evidence) -> set[str]:
     found = set()
-    with progress_bar("reading references", None, run.progress) as advance:
+    with progress_bar("reading references", None, collection.progress) as advance:
 
         def named() -> Iterator[tuple[str, str]]:
-            for key, attribute in references.references(snapshot, run.project, schemas):
+            for key, attribute in references.references(snapshot, collection.project, schemas):
                 advance(1)
                 found.add(attribute.schema)
                 yield key, str(attribute)
@@ -126,7 +138,7 @@ def _add_references(run: Run, snapshot: Snapshot, schemas: Collection[str], evid
     return found
 
 
-def _look_for_missing(run: Run, evidence: Evidence, began: datetime) -> str:
+def _look_for_missing(collection: Collection, evidence: Evidence, began: datetime) -> str:
     """Look again for objects that rows refer to and that were not listed: they may be younger than the listing.
 
     Returns
@@ -136,7 +148,7 @@ def _look_for_missing(run: Run, evidence: Evidence, began: datetime) -> str:
     """
     left_out, missing = "", 0
     keys = [item.key for item in islice(evidence.items("missing"), _MISSING_LOOKED_AT)]
-    with closing(_looked_for(run, keys)) as results:
+    with closing(_looked_for(collection, keys)) as results:
         for key, found in results:
             if found is None:
                 missing += 1
@@ -149,13 +161,13 @@ def _look_for_missing(run: Run, evidence: Evidence, began: datetime) -> str:
     return left_out
 
 
-def _looked_for(run: Run, keys: list[str]) -> Generator[tuple[str, Found | None], None, None]:
+def _looked_for(collection: Collection, keys: list[str]) -> Generator[tuple[str, Found | None], None, None]:
     """Ask for objects; give each key, in order, with what there is. Any failure is the plan's."""
-    helpers = run.helpers() if keys else None
+    helpers = collection.helpers() if keys else None
     if helpers is not None:
         yield from helpers.look(keys)
     else:
-        yield from ((key, look_for(run.backend, key)) for key in keys)
+        yield from ((key, look_for(collection.backend, key)) for key in keys)
 
 
 def _withheld(made: Plan, left_out: str) -> Plan:
@@ -173,15 +185,15 @@ def _withheld(made: Plan, left_out: str) -> Plan:
     return replace(made, is_complete=False, wait=waiting, purge=NOTHING, notes=(*made.notes, *notes))
 
 
-def unfinished_uploads(run: Run, tables: server_facts.OwnTables, moment: datetime) -> list[UnfinishedUpload]:
+def unfinished_uploads(collection: Collection, tables: OwnTables, moment: datetime) -> list[UnfinishedUpload]:
     """Return the remains of uploads that began longer ago than the grace, and that no intent speaks for."""
-    if not run.backend.capabilities.lists_unfinished:
+    if not collection.backend.capabilities.lists_unfinished:
         return []
-    in_flight = [key for book in run.intent_books(tables) for key in book.in_flight()]
-    limit = moment.replace(tzinfo=timezone.utc) - run.grace
+    in_flight = [key for table in collection.intent_tables(tables) for key in table.in_flight()]
+    limit = moment.replace(tzinfo=timezone.utc) - collection.grace
     return [
         upload
-        for upload in run.backend.unfinished(run.project)
+        for upload in collection.backend.unfinished(collection.project)
         if upload.started is not None
         and upload.started < limit
         and not any(upload.may_become(key) for key in in_flight)

@@ -84,7 +84,7 @@ class Missing:
     key : str
         The object key in the row.
     attribute : str
-        ``schema.table.attribute``, as the database calls them.
+        ``schema.Table.attribute``.
     """
 
     key: str
@@ -131,6 +131,12 @@ class Plan:
         What else is worth knowing.
     schemas : tuple of str
         The registered schemas of this database whose rows were looked at, with all others that hold files.
+    database : str
+        What the database calls itself.
+    take_over, dropped
+        As they were given.
+    evidence : Evidence or None
+        What was found, in a file of its own.
     """
 
     project: str
@@ -152,8 +158,10 @@ class Plan:
     refusals: tuple[Refusal, ...] = ()
     notes: tuple[str, ...] = ()
     schemas: tuple[str, ...] = ()
+    database: str = ""
+    take_over: bool = False
+    dropped: tuple[str, ...] = ()
     evidence: Evidence | None = field(default=None, repr=False, compare=False)
-    run: Any = field(default=None, repr=False, compare=False)
 
     def __bool__(self) -> bool:
         return any((self.reclaim, self.quarantine, self.purge, self.release, self.unfinished))
@@ -209,7 +217,7 @@ class Collected:
     spared : int
         Objects that were due and turned out to be in use after all, or locked by somebody.
     failures : tuple of (str, str)
-        Keys that could not be deleted, and why; they stand in the books as before, and the next run tries again.
+        Keys that could not be deleted, and why; they are noted as before, and the next run tries again.
     notes : tuple of str
         What else is worth knowing.
     """

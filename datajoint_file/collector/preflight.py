@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 from datajoint_file.collector.plan import Refusal
+from datajoint_file.journal.dialects import Presence
 from datajoint_file.journal.store_marks import BadMark, Identity, Mark
-
-Presence = Literal["there", "gone", "unreadable"]
 
 
 @dataclass(frozen=True, slots=True)

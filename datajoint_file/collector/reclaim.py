@@ -27,12 +27,12 @@ _MANY = 100
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """One row of a book whose object may be deleted, if nothing refers to it after all.
+    """One row of a table whose object may be deleted, if nothing refers to it after all.
 
     Parameters
     ----------
     number : int
-        The row's number in its book.
+        The row's number in its table.
     key : str
         The object key.
     size : int
@@ -47,7 +47,7 @@ class Due:
     problem: str = ""
 
 
-class Book(Protocol):
+class DueTable(Protocol):
     """Rows of one table, each about an object that may become due."""
 
     def locked(self, rows: Sequence[int]) -> AbstractContextManager[list[Due]]:
@@ -65,7 +65,7 @@ class Book(Protocol):
         """
         ...
 
-    def close(self, rows: Sequence[int]) -> Collection[int]:
+    def mark_reclaimed(self, rows: Sequence[int]) -> Collection[int]:
         """Note that the objects of *rows* are gone; return those of which nobody else has noted it."""
         ...
 
@@ -156,7 +156,7 @@ class Tally:
 
 
 def reclaim(
-    book: Book,
+    table: DueTable,
     batches: Iterable[Sequence[int]],
     referenced: Callable[[Sequence[str]], set[str]],
     tally: Tally,
@@ -166,7 +166,7 @@ def reclaim(
 
     Parameters
     ----------
-    book : Book
+    table : DueTable
         Where the rows are.
     batches : iterable of sequences of int
         Numbers of rows that were due when somebody looked.
@@ -188,14 +188,14 @@ def reclaim(
             return
         if not rows:
             continue
-        with book.locked(rows) as found:
+        with table.locked(rows) as found:
             tally.spared += len(rows) - len(found)
             due = _unreferenced(found, referenced, tally)
-            is_certain = book.condemn([one.number for one in due])
+            is_certain = table.condemn([one.number for one in due])
             if not is_certain:
-                _delete(book, due, tally, is_locked=True)
+                _delete(table, due, tally, is_locked=True)
         if is_certain:
-            _delete(book, due, tally, is_locked=False)
+            _delete(table, due, tally, is_locked=False)
         advance(len(rows))
 
 
@@ -212,8 +212,8 @@ def _unreferenced(due: Sequence[Due], referenced: Callable[[Sequence[str]], set[
     return free
 
 
-def _delete(book: Book, due: Sequence[Due], tally: Tally, *, is_locked: bool) -> None:
+def _delete(table: DueTable, due: Sequence[Due], tally: Tally, *, is_locked: bool) -> None:
     """Delete the objects of *due* and note that they are gone."""
     gone = tally.delete_all(due, is_locked=is_locked)
-    noted = set(book.close([one.number for one in gone]))
+    noted = set(table.mark_reclaimed([one.number for one in gone]))
     tally.count(one for one in gone if one.number in noted)

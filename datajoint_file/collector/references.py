@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from datajoint_file.collector.plan import Refusal, refuse
-from datajoint_file.collector.snapshot import CHANGED, Snapshot
+from datajoint_file.collector.snapshot import CHANGED, Snapshot, evidence
 from datajoint_file.errors import CollectionRefusedError, UnsafePathError, brief
+from datajoint_file.hooks.names import class_name
 from datajoint_file.model.key_parsing import keys_in
 from datajoint_file.model.metadata import FORMAT
 from datajoint_file.model.object_keys import check_object_key
@@ -26,40 +27,7 @@ _JSON = frozenset({"json", "jsonb", "longtext"})
 """Types that hold JSON; in MariaDB it is text."""
 
 _OWN_TABLES = "~file_"
-
-_MYSQL_SCHEMAS = """
-    SELECT schema_name FROM information_schema.schemata
-    WHERE schema_name NOT IN ('information_schema', 'performance_schema', 'mysql', 'sys')
-"""
-_MYSQL_TABLES = """
-    SELECT table_name FROM information_schema.tables WHERE table_schema = %s AND table_type NOT LIKE '%%VIEW%%'
-"""
-_MYSQL_ATTRIBUTES = """
-    SELECT table_name, column_name, column_comment, data_type FROM information_schema.columns
-    WHERE table_schema = %s
-    AND (ordinal_position = 1 OR column_comment LIKE ':%%<%%' OR data_type IN ('json', 'longtext'))
-"""
-"""Of one schema at a time: MariaDB 10.11 can crash over those that list its own ``information_schema`` as well.
-The first attribute of each table is there to show that the table could be opened; MariaDB leaves out the others."""
-
-_POSTGRESQL_ATTRIBUTES = """
-    SELECT n.nspname, c.relname, a.attname, COALESCE(d.description, ''), t.typname
-    FROM pg_catalog.pg_attribute AS a
-    JOIN pg_catalog.pg_class AS c ON c.oid = a.attrelid
-    JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-    JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
-    LEFT JOIN pg_catalog.pg_description AS d
-        ON d.objoid = c.oid AND d.objsubid = a.attnum AND d.classoid = 'pg_catalog.pg_class'::regclass
-    WHERE c.relkind IN ('r', 'p', 'm', 'f') AND c.relpersistence <> 't' AND a.attnum > 0 AND NOT a.attisdropped
-    AND (d.description LIKE ':%%<%%' OR (t.typname IN ('json', 'jsonb') AND n.nspname IN %s))
-"""
-
-_PATH = {
-    "mysql": "JSON_UNQUOTE(JSON_EXTRACT({0}, '$.path'))",
-    "mariadb": "JSON_VALUE({0}, '$.path')",
-    "postgresql": "({0}::jsonb ->> 'path')",
-}
-"""The path in a row's JSON; MariaDB parses the text anew for each function, and takes half the time for this one."""
+_TABLE_NAME = re.compile(r"(?:#|_|__)?[a-z][a-z0-9]*(?:__?[a-z0-9]+)*")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -81,38 +49,30 @@ class Attribute:
     is_declared: bool
 
     def __str__(self) -> str:
-        return f"{self.schema}.{self.table}.{self.name}"
+        return f"{self.schema}.{_called(self.table)}.{self.name}"
+
+
+def _called(table: str) -> str:
+    """Return what people call a table: its class, if DataJoint may have made it."""
+    return class_name(table) if _TABLE_NAME.fullmatch(table) else table
 
 
 def attributes(snapshot: Snapshot, schemas: Collection[str]) -> list[Attribute]:
     """Return every ``file`` attribute on the server, and every other JSON attribute of *schemas*.
 
-    On MySQL those that the user may see; whether that is all of them in *schemas* is asked in `schema_registry`.
+    Of the others those that the user may see; whether that is all of them in *schemas* is asked in `server_facts`.
     """
     found = []
-    for schema, table, name, comment, kind in _mysql(snapshot) if snapshot.is_mysql else _postgresql(snapshot, schemas):
-        is_declared = _MARKER.match(comment) is not None
-        is_insured = kind in _JSON and schema in schemas and not table.startswith(_OWN_TABLES)
-        if is_declared or is_insured:
-            found.append(Attribute(schema, table, name, is_declared))
+    with evidence("the list of all attributes"):
+        for schema, table, name, comment, type_ in snapshot.dialect.attributes(snapshot.try_query, schemas):
+            if name is None:
+                way_on = "Try again; mend the table if it stays"
+                raise refuse(Refusal(CHANGED, f"{schema}.{_called(table)} cannot be opened", way_on))
+            is_declared = _MARKER.match(comment) is not None
+            is_insured = type_ in _JSON and schema in schemas and not table.startswith(_OWN_TABLES)
+            if is_declared or is_insured:
+                found.append(Attribute(schema, table, name, is_declared))
     return sorted(found)
-
-
-def _postgresql(snapshot: Snapshot, schemas: Collection[str]) -> Iterator[tuple[Any, ...]]:
-    yield from snapshot.query(_POSTGRESQL_ATTRIBUTES, (tuple(schemas) or ("",),), "the list of all tables")
-
-
-def _mysql(snapshot: Snapshot) -> Iterator[tuple[Any, ...]]:
-    for (schema,) in snapshot.query(_MYSQL_SCHEMAS, what="the list of all schemas"):
-        tables = {row[0] for row in snapshot.query(_MYSQL_TABLES, (schema,), f"the list of tables of {schema}")}
-        listed = snapshot.query(_MYSQL_ATTRIBUTES, (schema,), f"the list of attributes of {schema}")
-        for table in sorted(tables - {row[0] for row in listed}):
-            raise refuse(
-                Refusal(CHANGED, f"{schema}.{table} cannot be opened", "Try again; mend the table if it stays")
-            )
-        for table, *rest in listed:
-            if table in tables:
-                yield (schema, table, *rest)
 
 
 def references(snapshot: Snapshot, project: str, schemas: Collection[str]) -> Iterator[tuple[str, Attribute]]:
@@ -155,7 +115,7 @@ def schemas_using(snapshot: Snapshot, project: str) -> set[str]:
     for attribute in attributes(snapshot, ()):
         if attribute.schema not in using:
             name, table = snapshot.name(attribute.name), snapshot.name(attribute.schema, attribute.table)
-            path = _PATH[snapshot.product].format(name)
+            path = snapshot.dialect.path(name)
             beginning = f"{project}/"
             sql = f"SELECT 1 FROM {table} WHERE LEFT({path}, {len(beginning)}) = '{beginning}' LIMIT 1"
             if snapshot.query(sql, what=str(attribute)):
@@ -165,7 +125,7 @@ def schemas_using(snapshot: Snapshot, project: str) -> set[str]:
 
 def _keys_of(snapshot: Snapshot, attribute: Attribute, project: str) -> Iterator[str]:
     """Give the keys that an attribute's rows refer to, within a snapshot."""
-    text, table, condition = _terms(snapshot, attribute, project)
+    text, table, condition = _selected(snapshot, attribute, project)
     count = 0
     for (value,) in snapshot.stream(f"SELECT {text} FROM {table} WHERE {condition}", str(attribute)):
         count += 1
@@ -176,12 +136,13 @@ def _keys_of(snapshot: Snapshot, attribute: Attribute, project: str) -> Iterator
         raise _incomplete(attribute, f"{count} rows came, and there are {expected}")
 
 
-def _terms(snapshot: Snapshot, attribute: Attribute, project: str) -> tuple[str, str, str]:
+def _selected(snapshot: Snapshot, attribute: Attribute, project: str) -> tuple[str, str, str]:
+    """Return the SQL of an attribute's text, of its table, and of the condition that a row may refer to *project*."""
     name, table = snapshot.name(attribute.name), snapshot.name(attribute.schema, attribute.table)
-    text = _as_text(snapshot, name)
+    text = snapshot.dialect.as_text(name)
     if attribute.is_declared:
         return text, table, f"{name} IS NOT NULL"
-    searched = f"CAST({name} AS CHAR)" if snapshot.is_mysql else text
+    searched = snapshot.dialect.as_searchable(name)
     return text, table, f"{searched} LIKE '%{project}%'"  # a project's name holds nothing that would need quoting
 
 
@@ -227,16 +188,13 @@ def _named_by(snapshot: Snapshot, attribute: Attribute, project: str, keys: Sequ
     """Return those of *keys* that a declared attribute names; rows that name no path at all are looked at closely."""
     name = snapshot.name(attribute.name, formatted=True)
     table = snapshot.name(attribute.schema, attribute.table, formatted=True)
-    path = _PATH[snapshot.product].format(name)
-    sql = f"SELECT {_as_text(snapshot, name)} FROM {table} WHERE {name} IS NOT NULL AND COALESCE({path}, '') IN %s"
+    path = snapshot.dialect.path(name)
+    text = snapshot.dialect.as_text(name)
+    sql = f"SELECT {text} FROM {table} WHERE {name} IS NOT NULL AND COALESCE({path}, '') IN %s"
     found: set[str] = set()
     for (value,) in snapshot.query(sql, (("", "null", *keys),), str(attribute)):
         found |= _keys_in(attribute, _text(value), project)
     return found
-
-
-def _as_text(snapshot: Snapshot, name: str) -> str:
-    return name if snapshot.is_mysql else f"{name}::text"
 
 
 def _text(value: Any) -> str:

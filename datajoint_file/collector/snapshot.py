@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
-import pymysql.cursors
-
 from datajoint_file.collector.plan import Refusal, refusals_of, refuse
 from datajoint_file.errors import CollectionRefusedError
-from datajoint_file.journal.second_connection import Rows, SideConnection
+from datajoint_file.journal.dialects import Rows, is_changed
+from datajoint_file.journal.second_connection import SecondConnection
 
 _Result = TypeVar("_Result")
 
@@ -24,26 +23,6 @@ _PAUSES = (0.0, 0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 1.0)
 
 CHANGED = "changed"
 """The kind of a refusal that a second attempt may do without."""
-
-_CHANGED_MYSQL = {(1412,), (1146,), (1049,), (1054,)}
-"""Codes for a table that is younger, in its present form, than the snapshot; and for what is not there any more."""
-
-_CHANGED_POSTGRESQL = {"42P01", "42703", "3F000"}
-"""The same: tables, columns and schemas that have gone since they were listed."""
-
-_SETTINGS = {
-    "mysql": "SET SESSION time_zone = 'SYSTEM'",
-    "postgresql": "SET row_security = off",
-}
-"""PostgreSQL: policies that hide rows make an error. MySQL: ``NOW()`` is in the zone of ``innodb_trx``."""
-
-_SNAPSHOT = {
-    "mysql": (
-        "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
-        "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
-    ),
-    "postgresql": ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",),
-}
 
 
 class Snapshot:
@@ -56,10 +35,8 @@ class Snapshot:
 
     Attributes
     ----------
-    backend : str
-        The dialect: ``mysql`` (MariaDB's as well) or ``postgresql``.
-    product : str
-        The server: ``mysql``, ``mariadb`` or ``postgresql``.
+    dialect : Dialect
+        The server's.
 
     Raises
     ------
@@ -68,13 +45,11 @@ class Snapshot:
     """
 
     def __init__(self, connection: Any) -> None:
-        self._side = SideConnection(connection)
-        self.backend = self._side.backend
+        second = SecondConnection(connection)
+        self.dialect = second.dialect
         with evidence("the database"):
-            self._driver = self._side._connect()
-            self._execute(_SETTINGS[self.backend])
-            version = str(self.try_query("SELECT VERSION()")[0][0])
-        self.product = "mariadb" if self.is_mysql and "mariadb" in version.lower() else self.backend
+            self._driver = second.connect()
+            self._execute(self.dialect.reading)
 
     def __enter__(self) -> Snapshot:
         return self
@@ -87,11 +62,6 @@ class Snapshot:
         with suppress(Exception):
             self._driver.close()
 
-    @property
-    def is_mysql(self) -> bool:
-        """Whether the dialect is MySQL's, which MariaDB shares."""
-        return self.backend == "mysql"
-
     def name(self, *parts: str, formatted: bool = False) -> str:
         """Return a quoted name. Names come from the server and may hold anything.
 
@@ -102,8 +72,7 @@ class Snapshot:
         formatted : bool
             For a statement with parameters, where a percent sign is written twice.
         """
-        mark = "`" if self.is_mysql else '"'
-        quoted = ".".join(f"{mark}{part.replace(mark, mark * 2)}{mark}" for part in parts)
+        quoted = self.dialect.quoted(*parts)
         return quoted.replace("%", "%%") if formatted else quoted
 
     def query(self, sql: str, args: Sequence[Any] = (), what: str = "the database") -> Rows:
@@ -121,7 +90,7 @@ class Snapshot:
     def snapshot(self) -> Iterator[None]:
         """Let all statements of the block see one moment, and change nothing."""
         with evidence("a snapshot of the database"):
-            for statement in _SNAPSHOT[self.backend]:
+            for statement in self.dialect.snapshot:
                 self._execute(statement)
         try:
             yield
@@ -130,27 +99,14 @@ class Snapshot:
                 self._execute("ROLLBACK")
 
     def stream(self, sql: str, what: str) -> Iterator[tuple[Any, ...]]:
-        """Give the rows of one statement without parameters as they come. PostgreSQL: within a `snapshot` only."""
-        pages = self._mysql_pages(sql) if self.is_mysql else self._postgresql_pages(sql)
+        """Give the rows of one statement without parameters as they come, within a `snapshot`."""
+        pages = self.dialect.pages(self._driver, sql, _ROWS_AT_ONCE)
         while True:
             with evidence(what):
                 page = next(pages, [])
             if not page:
                 return
             yield from page
-
-    def _mysql_pages(self, sql: str) -> Iterator[Rows]:
-        cursor = self._driver.cursor(pymysql.cursors.SSCursor)
-        cursor.execute(sql)
-        while page := cursor.fetchmany(_ROWS_AT_ONCE):
-            yield list(page)
-        cursor.close()
-
-    def _postgresql_pages(self, sql: str) -> Iterator[Rows]:
-        self._execute(f"DECLARE datajoint_file_scan NO SCROLL CURSOR FOR {sql}")
-        while page := self.try_query(f"FETCH {_ROWS_AT_ONCE} FROM datajoint_file_scan"):
-            yield page
-        self._execute("CLOSE datajoint_file_scan")
 
     def _execute(self, sql: str) -> None:
         with self._driver.cursor() as cursor:
@@ -181,7 +137,7 @@ def evidence(what: str) -> Iterator[None]:
         raise
     except Exception as error:  # each driver has exceptions of its own
         text = " ".join(str(error.args[-1] if error.args else error).split()) or type(error).__name__
-        if error.args[:1] in _CHANGED_MYSQL or getattr(error, "pgcode", "") in _CHANGED_POSTGRESQL:
+        if is_changed(error):
             raise refuse(Refusal(CHANGED, f"{what} was declared or altered meanwhile", "Try again")) from error
         way_on = "Run the collector as a user who may read it, or mend what the message says, and try again"
         raise refuse(Refusal("unreadable", f"{what} cannot be read completely: {text}", way_on)) from error

@@ -6,24 +6,18 @@ Nothing is created: rights are read from the grants. The store is checked in `da
 from __future__ import annotations
 
 import re
-import warnings
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator
 from contextlib import closing
-from dataclasses import dataclass
 from typing import Any
 
 from datajoint import settings as dj_settings
-from datajoint.connection import Connection
 
 from datajoint_file.config import Settings
 from datajoint_file.config.rules import check_disjoint
-from datajoint_file.doctor import Check, censor_of, censored
+from datajoint_file.doctor import Check, Status, censor_of, censored
 from datajoint_file.errors import ConfigurationError
-
-NEEDED_RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "REFERENCES")
-"""What it takes to declare tables, with foreign keys, and to use them."""
-
-_GRANT = re.compile(r"GRANT (?P<rights>.+?) ON (?P<database>`(?:[^`]|``)*`|\*)\.\* TO ")
+from datajoint_file.hooks.targets import open_connection
+from datajoint_file.journal.dialects import DIALECTS, Dialect, Query, dialect_of
 
 
 def check_stores(settings: Settings) -> Check:
@@ -46,12 +40,12 @@ def check_database() -> Generator[Check, None, None]:
     database = dj_settings.config.database
     password = database.password.get_secret_value() if database.password else ""
     censor = censor_of([password])
-    with closing(_checks(database, password)) as checks:
+    with closing(_checks(database)) as checks:
         for check in checks:
             yield censored(check, censor)
 
 
-def _checks(database: Any, password: str) -> Generator[Check, None, None]:
+def _checks(database: Any) -> Generator[Check, None, None]:
     yield _check_settings()
     if database.user is None or database.password is None:
         missing = "user" if database.user is None else "password"
@@ -59,7 +53,7 @@ def _checks(database: Any, password: str) -> Generator[Check, None, None]:
         yield Check("credentials", "failed", f"no database {missing} is configured", fix)
         return
     try:
-        connection = _connect(database, password)
+        connection = open_connection()
     except Exception as error:  # noqa: BLE001 - each driver has exceptions of its own, and may not be installed
         yield Check("connection", "failed", _text(error), _advice_on_connection(error, database))
         return
@@ -77,13 +71,6 @@ def _check_settings() -> Check:
     if path is not None:
         return Check("settings", "failed", f"{path} could not be loaded", "correct it; DataJoint's warning says why")
     return Check("settings", "ok", "no datajoint.json: environment variables and defaults")
-
-
-def _connect(database: Any, password: str) -> Any:
-    """Return a connection like the one of ``dj.conn()``, which belongs to the user's code."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of MariaDB, which has a check of its own
-        return Connection(database.host, database.user, password, database.port, database.use_tls)
 
 
 def _taken(name: str, look: Callable[[Any], Check], connection: Any) -> Check:
@@ -112,45 +99,36 @@ def _advice_on_connection(error: Exception, database: Any) -> str:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Support:
-    """From which version on a database server can be used, and from which on DataJoint supports it.
+def check_server(connection: Any) -> Check:
+    """Look which server it is, and whether DataJoint supports it."""
+    dialect = dialect_of(connection)
+    return check_version(dialect, str(_query(connection)(dialect.version)[0][0]))
 
-    Parameters
-    ----------
-    product : str
-        The server's name.
-    usable : tuple of int
-        The first version that can be used.
-    supported : tuple of int
-        The first version that is supported; empty if none is.
+
+def check_version(dialect: Dialect, version: str) -> Check:
+    """Return what is to be said of a server that gives its version as *version*.
+
+    Examples
+    --------
+    >>> from datajoint_file.journal.dialects import MySQL
+    >>> check_version(MySQL(), "5.7.44-log").fix
+    'upgrade the server to MySQL 8.0.13 or later'
     """
-
-    product: str
-    usable: tuple[int, ...]
-    supported: tuple[int, ...]
-
-    def judge(self, version: str) -> Check:
-        """Return what is to be said of a server that gives its version as *version*.
-
-        Examples
-        --------
-        >>> MYSQL.judge("5.7.44-log").fix
-        'upgrade the server to MySQL 8.0.13 or later'
-        """
-        known = re.match(r"\d+(\.\d+)*", version)
-        found = tuple(int(part) for part in known[0].split(".")) if known else ()
-        detail = f"{self.product} {known[0] if known else version}"
-        if not _reaches(found, self.usable):
-            fix = f"upgrade the server to {self.product} {_dotted(self.supported or self.usable)} or later"
-            return Check("server", "failed", f"{detail} is older than {_dotted(self.usable)}", fix)
-        if not self.supported:
-            detail = f"{detail} works, but DataJoint does not support {self.product}"
-            return Check("server", "warning", detail, "for new projects take MySQL or PostgreSQL")
-        if not _reaches(found, self.supported):
-            detail = f"{detail} works, but DataJoint supports {_dotted(self.supported)} and later"
-            return Check("server", "warning", detail, "upgrade the server when you can")
-        return Check("server", "ok", detail)
+    known = re.match(r"\d+(\.\d+)*", version)
+    found = tuple(int(part) for part in known[0].split(".")) if known else ()
+    detail = f"{dialect.title} {known[0] if known else version}"
+    usable, supported = dialect.usable_from, dialect.supported_from
+    if not _reaches(found, usable):
+        fix = f"upgrade the server to {dialect.title} {_dotted(supported or usable)} or later"
+        return Check("server", "failed", f"{detail} is older than {_dotted(usable)}", fix)
+    if not supported:
+        detail = f"{detail} works, but DataJoint does not support {dialect.title}"
+        known_good = " or ".join(sorted(each.title for each in DIALECTS if each.supported_from))
+        return Check("server", "warning", detail, f"for new projects take {known_good}")
+    if not _reaches(found, supported):
+        detail = f"{detail} works, but DataJoint supports {_dotted(supported)} and later"
+        return Check("server", "warning", detail, "upgrade the server when you can")
+    return Check("server", "ok", detail)
 
 
 def _reaches(found: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
@@ -162,27 +140,9 @@ def _dotted(version: tuple[int, ...]) -> str:
     return ".".join(map(str, version))
 
 
-# https://docs.datajoint.com/reference/specs/database-backends names MySQL 8.0.13 and PostgreSQL 15. MariaDB was named
-# there before, from 10.6 on; now DataJoint warns of it when it connects.
-MYSQL = Support("MySQL", (8, 0, 13), (8, 0, 13))
-MARIADB = Support("MariaDB", (10, 6), ())
-POSTGRESQL = Support("PostgreSQL", (12,), (15,))
-
-
-def check_server(connection: Any) -> Check:
-    """Look which server it is, and whether DataJoint supports it."""
-    if connection.adapter.backend == "postgresql":
-        return POSTGRESQL.judge(_value(connection, "SHOW server_version"))
-    version = _value(connection, "SELECT VERSION()")
-    return (MARIADB if "mariadb" in version.lower() else MYSQL).judge(version)
-
-
 def _check_json(connection: Any) -> Check:
-    queries = {
-        "mysql": """SELECT JSON_EXTRACT('{"size": 12}', '$.size')""",
-        "postgresql": """SELECT '{"size": 12}'::jsonb ->> 'size'""",
-    }
-    found = _value(connection, queries[connection.adapter.backend])
+    path = dialect_of(connection).path("""'{"path": "12"}'""")
+    found = _query(connection)(f"SELECT {path}")[0][0]
     if found != "12":
         return Check("JSON", "failed", f"a JSON function gave {found}, expected 12", "upgrade the server")
     return Check("JSON", "ok", "functions work")
@@ -190,68 +150,10 @@ def _check_json(connection: Any) -> Check:
 
 def check_rights(connection: Any) -> Check:
     """Look what the user may do, without doing it."""
-    look = _postgresql_rights if connection.adapter.backend == "postgresql" else _mysql_rights
-    return look(connection)
+    rights = dialect_of(connection).rights(_query(connection))
+    status: Status = "ok" if rights.extent == "all" else "warning" if rights.extent == "some" else "failed"
+    return Check("rights", status, rights.detail, rights.fix)
 
 
-def _mysql_rights(connection: Any) -> Check:
-    rights = rights_in(row[0] for row in connection.query("SHOW GRANTS").fetchall())
-    complete = [database for database, granted in rights.items() if granted.issuperset(NEEDED_RIGHTS)]
-    if complete:
-        where = "any name" if "*" in complete else f"the names {', '.join(complete)}"
-        return Check("rights", "ok", f"may create and use schemas of {where}")
-    user, _, host = _value(connection, "SELECT CURRENT_USER()").rpartition("@")
-    fix = f"an administrator can GRANT ALL PRIVILEGES ON `PREFIX\\_%`.* TO '{user}'@'{host}'"
-    database, granted = max(rights.items(), key=lambda item: len(item[1]), default=("*", frozenset[str]()))
-    lacking = ", ".join(right for right in NEEDED_RIGHTS if right not in granted)
-    if "SELECT" in granted:
-        return Check("rights", "warning", f"may read schemas {database}, but lacks {lacking}", fix)
-    return Check("rights", "failed", f"lacks {lacking} on schemas", fix)
-
-
-def rights_in(grants: Iterable[str]) -> dict[str, frozenset[str]]:
-    r"""Return what MySQL's ``SHOW GRANTS`` gives on whole schemas, by their names: ``lab_*``, or ``*`` for all.
-
-    Examples
-    --------
-    >>> rights = rights_in([r"GRANT SELECT ON *.* TO `a`@`%`", r"GRANT CREATE, DROP ON `lab\_%`.* TO `a`@`%`"])
-    >>> sorted(rights["lab_*"]), sorted(rights["*"])
-    (['CREATE', 'DROP', 'SELECT'], ['SELECT'])
-    """
-    rights: dict[str, frozenset[str]] = {}
-    for match in filter(None, map(_GRANT.match, grants)):
-        database = match["database"].strip("`").replace("\\_", "_").replace("%", "*")
-        granted = match["rights"].replace("ALL PRIVILEGES", ", ".join(NEEDED_RIGHTS)).split(", ")
-        rights[database] = rights.get(database, frozenset()) | frozenset(granted)
-    everywhere = rights.get("*", frozenset())
-    return {database: granted | everywhere for database, granted in rights.items()}
-
-
-def _postgresql_rights(connection: Any) -> Check:
-    if _value(connection, "SELECT has_database_privilege(current_database(), 'CREATE')") == "True":
-        return Check("rights", "ok", "may create and use schemas")
-    query = "SELECT quote_ident(current_database()), quote_ident(current_user)"
-    database, user = connection.query(query).fetchone()
-    fix = f"an administrator can GRANT CREATE ON DATABASE {database} TO {user}"
-    writable = [row[0] for row in connection.query(_SCHEMAS_TO_CREATE_IN).fetchall()]
-    if writable:
-        return Check("rights", "warning", f"may create tables in {', '.join(writable)}, but no schemas", fix)
-    if _value(connection, _READABLE_TABLES) != "0":
-        return Check("rights", "warning", "may read tables, but create neither tables nor schemas", fix)
-    return Check("rights", "failed", "may neither create schemas nor read tables", fix)
-
-
-_SCHEMAS_TO_CREATE_IN = """
-    SELECT nspname FROM pg_namespace
-    WHERE has_schema_privilege(oid, 'CREATE') AND nspname NOT IN ('public', 'information_schema')
-    AND left(nspname, 3) <> 'pg_' ORDER BY nspname
-"""
-_READABLE_TABLES = """
-    SELECT count(*) FROM information_schema.table_privileges WHERE privilege_type = 'SELECT'
-    AND table_schema NOT IN ('pg_catalog', 'information_schema')
-"""
-
-
-def _value(connection: Any, query: str) -> str:
-    """Return the only value that a query gives, as text."""
-    return str(connection.query(query).fetchone()[0])
+def _query(connection: Any) -> Query:
+    return lambda sql, args=(): list(connection.query(sql, args).fetchall())

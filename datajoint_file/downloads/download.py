@@ -39,8 +39,8 @@ from datajoint_file.downloads.tasks import (
 from datajoint_file.errors import DataJointFileError, MetadataError, printable
 from datajoint_file.hooks.codec import file_attributes
 from datajoint_file.hooks.connections import pipeline_of
-from datajoint_file.hooks.listing import PAGE_ROWS, Listing, RawRow, query_of
 from datajoint_file.hooks.names import query_name
+from datajoint_file.journal.row_listing import PAGE_ROWS, Listing, RawRow, query_of
 from datajoint_file.journal.worker_address import address_of
 from datajoint_file.model.key_values import KeyValue, key_value
 from datajoint_file.model.metadata import FileMetadata
@@ -164,7 +164,7 @@ class _Rows:
     def __init__(self, query: Any, destination: Path, layout: Layout) -> None:
         query = query_of(query)
         self.connection = query.connection
-        self.pipeline = pipeline_of(query.connection, getattr(query, "database", None) or "")
+        self.pipeline = pipeline_of(query)
         self.names = file_attributes(query.heading)
         self.listing = Listing(query, self.names)
         self.title = query_name(query) or "the files of a query"

@@ -34,9 +34,12 @@ class Attached(Generic[_Value]):
             return known
         with self._lock:
             value = self.known(owner)
-            if value is None:
-                value = self._make(owner)
-                self._values[id(owner)] = (weakref.ref(owner, self._forgetter(id(owner))), value)
+            return self.keep(owner, self._make(owner)) if value is None else value
+
+    def keep(self, owner: Any, value: _Value) -> _Value:
+        """Let *value* belong to *owner*, and return it."""
+        with self._lock:
+            self._values[id(owner)] = (weakref.ref(owner, self._forgetter(id(owner))), value)
             return value
 
     def known(self, owner: Any) -> _Value | None:

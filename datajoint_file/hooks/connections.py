@@ -13,11 +13,13 @@ from typing import Any
 
 import datajoint as dj
 from datajoint import settings as dj_settings
+from datajoint.connection import Connection
+from datajoint.schemas import VirtualModule
 
 from datajoint_file.config import Settings, bind, binding_of, load_settings, parse_settings
 from datajoint_file.config.paths import expanded, working_directory
 from datajoint_file.config.rules import check_disjoint
-from datajoint_file.errors import ConfigurationError, printable, reason_of
+from datajoint_file.errors import ConfigurationError, brief, printable, reason_of
 from datajoint_file.pipeline.lookup import register
 from datajoint_file.pipeline.pipeline import Pipeline
 
@@ -28,14 +30,48 @@ def register_schema(original: Callable[..., None], connection: Any, schema: Any)
     original(connection, schema)
 
 
-def pipeline_of(connection: Any, schema: str = "") -> Pipeline:
-    """Return the pipeline that *connection* uses for *schema*, reading its configuration at the first call.
+def connection_of(subject: Any = None) -> Any:
+    """Return the connection of what a user gives: a connection, or an instance, schema, table or query, which has one.
+
+    Parameters
+    ----------
+    subject : object, optional
+        None for DataJoint's default connection, which is opened if it is not.
+
+    Raises
+    ------
+    TypeError
+        If it is none of these, or a schema or table that has no connection yet.
+    """
+    if subject is None:
+        return dj.conn()
+    if isinstance(subject, VirtualModule):
+        subject = subject.schema
+    connection = subject if isinstance(subject, Connection) else getattr(subject, "connection", None)
+    if isinstance(connection, Connection):
+        return connection
+    raise TypeError(
+        f"{brief(subject)} has no connection to a database: give a connection, an instance, an activated schema, a "
+        "declared table or a query, or nothing for DataJoint's default connection"
+    )
+
+
+def pipeline_of(subject: Any, schema: str = "") -> Pipeline:
+    """Return the pipeline of what has a connection (`connection_of`), reading its configuration at the first call.
+
+    Parameters
+    ----------
+    subject : object
+        A connection, or what has one.
+    schema : str
+        The schema it is for; that of *subject* if not given.
 
     Raises
     ------
     ConfigurationError
         If there is none, it is wrong, or its root overlaps one of DataJoint's stores.
     """
+    connection, schema = connection_of(subject), schema or getattr(subject, "database", None) or ""
     bind(connection._config, connection.adapter)
     return pipeline_for(connection._config, schema)
 
@@ -67,7 +103,7 @@ def configure(source: Any, *, connection: Any = None) -> None:
     ----------
     source : path or mapping
         A ``datajoint.toml``, or its tables as a dictionary.
-    connection : datajoint.Connection or datajoint.Instance, optional
+    connection : datajoint.Connection, or what has one, optional
         Whose pipeline it is to be; DataJoint's default connection if not given (it is not opened for this).
 
     Raises
@@ -111,7 +147,7 @@ def _owners(connection: Any) -> tuple[tuple[Any, ...], Any]:
     if connection is None:
         dj.config.get("safemode")  # raises where the global configuration may not be used (DJ_THREAD_SAFE)
         return (dj_settings.config,), dj_settings.config
-    connection = getattr(connection, "connection", connection)
+    connection = connection_of(connection)
     return (connection._config, connection.adapter), connection._config
 
 

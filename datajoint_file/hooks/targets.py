@@ -31,15 +31,21 @@ def connect() -> Any:
     if database.user is None or database.password is None:
         missing = "user" if database.user is None else "password"
         raise DataJointError(f"no database {missing} is configured: export DJ_HOST=… DJ_USER=… DJ_PASS=…")
-    password = database.password.get_secret_value()
+    try:
+        return open_connection()
+    except Exception as error:
+        reason = " ".join(str(error.args[-1] if error.args else error).split())
+        address = f"{database.user}@{database.host}:{database.port}"
+        raise DataJointError(f"{address}: {reason}; `datajoint-file doctor` looks into it") from error
+
+
+def open_connection() -> Connection:
+    """Open a connection like the one of ``dj.conn()``, which belongs to the user's code. Errors are the driver's."""
+    database = dj_settings.config.database
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of MariaDB: `datajoint-file doctor` speaks of it, cron need not each time
-        try:
-            return Connection(database.host, database.user, password, database.port, database.use_tls)
-        except Exception as error:
-            reason = " ".join(str(error.args[-1] if error.args else error).split())
-            address = f"{database.user}@{database.host}:{database.port}"
-            raise DataJointError(f"{address}: {reason}; `datajoint-file doctor` looks into it") from error
+        password = database.password.get_secret_value()
+        return Connection(database.host, database.user, password, database.port, database.use_tls)
 
 
 def targets_named(names: Iterable[str], connection: Any) -> list[Any]:

@@ -12,23 +12,20 @@ from contextlib import suppress
 from enum import Enum
 from typing import Any
 
-import datajoint as dj
 from datajoint.errors import DataJointError, LostConnectionError
 
 from datajoint_file.errors import OutcomeUnknownError
 from datajoint_file.hooks.attached import Attached
+from datajoint_file.hooks.connections import connection_of
 from datajoint_file.journal.connection_loss import is_lost, mend
+from datajoint_file.journal.dialects import dialect_of
 from datajoint_file.journal.intent_table import Intents
 from datajoint_file.journal.journal import Write
 from datajoint_file.journal.path_lookup import paths_among
-from datajoint_file.journal.second_connection import SideConnection, side_of
+from datajoint_file.journal.second_connection import SecondConnection, second_connection_of
 
 WAIT_SECONDS = 5.0
 """How long a commit that was not answered is asked after, before its caller is told that nobody knows."""
-
-
-_IN_ERROR = 3
-"""``PQTRANS_INERROR`` of libpq."""
 
 
 class Outcome(Enum):
@@ -49,7 +46,7 @@ def resolve(error: OutcomeUnknownError, *, connection: Any = None) -> Outcome:
     ----------
     error : OutcomeUnknownError
         What the insert, or the commit, has raised. It can have been pickled in between.
-    connection : datajoint.Connection or datajoint.Instance, optional
+    connection : datajoint.Connection, or what has one, optional
         A connection to the same server; DataJoint's default connection if not given.
 
     Returns
@@ -65,8 +62,7 @@ def resolve(error: OutcomeUnknownError, *, connection: Any = None) -> Outcome:
     ... except OutcomeUnknownError as error:
     ...     outcome = datajoint_file.resolve(error)  # doctest: +SKIP
     """
-    connection = dj.conn() if connection is None else getattr(connection, "connection", connection)
-    return outcome_of(error.writes, connection)
+    return outcome_of(error.writes, connection_of(connection))
 
 
 def outcome_of(writes: Sequence[Write], connection: Any) -> Outcome:
@@ -74,11 +70,11 @@ def outcome_of(writes: Sequence[Write], connection: Any) -> Outcome:
 
     Where there are no intents to ask, a row that is there proves that it was committed, and nothing proves more.
     """
-    side = side_of(connection)
+    second = second_connection_of(connection)
     noted = [write for write in writes if write.number]
     if not noted:
-        return Outcome.COMMITTED if _have_rows(writes, side) else Outcome.OPEN
-    found = {_outcome_in(Intents(side, schema), noted) for schema in {write.schema for write in noted}}
+        return Outcome.COMMITTED if _have_rows(writes, second) else Outcome.OPEN
+    found = {_outcome_in(Intents(second, schema), noted) for schema in {write.schema for write in noted}}
     return next((outcome for outcome in (Outcome.COMMITTED, Outcome.OPEN) if outcome in found), Outcome.ROLLED_BACK)
 
 
@@ -91,15 +87,11 @@ def _outcome_in(intents: Intents, writes: Sequence[Write]) -> Outcome:
     return Outcome.ROLLED_BACK if unlocked else Outcome.OPEN
 
 
-def _have_rows(writes: Sequence[Write], side: SideConnection) -> bool:
-    places = {(write.schema, write.table_name, write.attribute) for write in writes}
-    return any(
-        paths_among(side, *place, [write.path for write in writes if _place_of(write) == place]) for place in places
-    )
-
-
-def _place_of(write: Write) -> tuple[str, str, str]:
-    return write.schema, write.table_name, write.attribute
+def _have_rows(writes: Sequence[Write], second: SecondConnection) -> bool:
+    paths: dict[tuple[str, str, str], list[str]] = {}
+    for write in writes:
+        paths.setdefault((write.schema, write.table_name, write.attribute), []).append(write.path)
+    return any(paths_among(second, *attribute, some) for attribute, some in paths.items())
 
 
 class Claims:
@@ -159,7 +151,8 @@ def commit_transaction(original: Callable[[Any], None], connection: Any) -> None
     writes = claims.writes if claims else ()
     if not writes:
         return original(connection)
-    driver, has_failed = connection._conn, _has_failed(connection)
+    driver, dialect = connection._conn, dialect_of(connection)
+    has_failed = dialect.has_failed(driver)
     connection._in_transaction = (
         True  # or DataJoint would commit again, on a new connection, what the user began in SQL
     )
@@ -174,16 +167,10 @@ def commit_transaction(original: Callable[[Any], None], connection: Any) -> None
     claims_of(connection).begin(is_known=False)
     if has_failed:
         raise DataJointError(
-            f"A statement of this transaction had failed, so PostgreSQL has rolled it back: none of its {len(writes)} "
-            "files was inserted. Insert again; what is stored is not sent again"
+            f"A statement of this transaction had failed, so {dialect.title} has rolled it back: none of its "
+            f"{len(writes)} files was inserted. Insert again; what is stored is not sent again"
         )
     return None
-
-
-def _has_failed(connection: Any) -> bool:
-    """Tell whether a commit is going to be a rollback, which PostgreSQL does without saying so."""
-    is_postgresql = connection.adapter.backend == "postgresql"
-    return is_postgresql and bool(connection._conn.get_transaction_status() == _IN_ERROR)
 
 
 def cancel_transaction(original: Callable[[Any], None], connection: Any) -> None:

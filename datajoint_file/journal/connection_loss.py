@@ -11,11 +11,8 @@ from typing import Any
 
 from datajoint.errors import LostConnectionError
 
-_LOST_MYSQL = frozenset({0, 2006, 2013, 2014, 2055, 1053, 1927, 3169, 4031})
-"""Codes of PyMySQL and its servers for a connection that is gone, shut down, killed, or timed out."""
-
-_LOST_POSTGRESQL = ("08", "57P")
-"""Classes of SQLSTATE: connection exceptions, and the server's going away (but not a cancelled query, 57014)."""
+from datajoint_file.journal import dialects
+from datajoint_file.journal.dialects import dialect_of
 
 
 def is_lost(error: BaseException, driver: Any) -> bool:
@@ -28,20 +25,12 @@ def is_lost(error: BaseException, driver: Any) -> bool:
     driver : object
         The driver's connection that it was sent by.
     """
-    if isinstance(error, LostConnectionError):
-        return True
-    if hasattr(error, "pgcode"):
-        code = error.pgcode
-        return bool(getattr(driver, "closed", 0)) or (code is not None and code.startswith(_LOST_POSTGRESQL))
-    code = error.args[0] if error.args else None
-    kind = type(error).__module__.partition(".")[0]
-    return kind == "pymysql" and (code in _LOST_MYSQL or not getattr(driver, "open", True))
+    return isinstance(error, LostConnectionError) or dialects.is_lost(error, driver)
 
 
 def is_dead(connection: Any) -> bool:
     """Tell, without asking the server, whether a connection of DataJoint's is known to be closed."""
-    driver = connection._conn
-    return bool(driver.closed) if connection.adapter.backend == "postgresql" else not driver.open
+    return dialect_of(connection).is_closed(connection._conn)
 
 
 def mend(connection: Any) -> None:
@@ -56,9 +45,8 @@ def sever(connection: Any) -> None:
 
     The server rolls back. DataJoint finds the connection lost when it next uses it, and says so in a transaction.
     """
-    driver = connection._conn
     with suppress(Exception):
-        driver.close() if connection.adapter.backend == "postgresql" else driver._force_close()
+        dialect_of(connection).sever(connection._conn)
 
 
 def abandon(connection: Any) -> None:

@@ -24,8 +24,9 @@ from datajoint.errors import AccessError, LostConnectionError, MissingTableError
 
 from datajoint_file.errors import DataJointFileError, JournalWarning, LeaseLostError
 from datajoint_file.hooks.attached import Attached
+from datajoint_file.journal.dialects import Rows, dialect_of
 from datajoint_file.journal.intent_table import BEGUN, STORED, Intent, Intents, batches
-from datajoint_file.journal.second_connection import Rows, side_of
+from datajoint_file.journal.second_connection import second_connection_of
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import is_made_for, key_digest
 from datajoint_file.pipeline.pipeline import Upload
@@ -35,9 +36,6 @@ LEASE_SECONDS = 120.0
 
 STORED_LEASE_SECONDS = 10.0
 """How long after that: it covers the gap to the claim, which locks it. Other processes adopt it afterwards."""
-
-_IN_TRANSACTION = 1
-"""``SERVER_STATUS_IN_TRANS`` of the MySQL protocol."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +102,7 @@ class Journal:
     def __init__(self, connection: Any, schema: str) -> None:
         self.connection = connection
         self.schema = schema
-        self.intents = Intents(side_of(connection), schema)
+        self.intents = Intents(second_connection_of(connection), schema)
         self.owner = _owners.of(connection)
 
     def begin(self, table_name: str, uploads: Sequence[Upload]) -> Entries:
@@ -308,28 +306,28 @@ class Entries:
         self, numbers: Sequence[int], holders: Sequence[str], before: set[int], *, is_own: bool
     ) -> tuple[set[int], set[int]]:
         """Delete *numbers* and return those that could not be, and those that were, but not in the transaction."""
-        connection = self._journal.connection
-        if self._intents.is_mysql and not is_own and self._journal.owner.has_snapshots:
+        connection, dialect = self._journal.connection, self._intents.dialect
+        if not is_own and self._journal.owner.has_strict_snapshots:
             return self._claimed_outside(set(numbers), holders)
         sql, args = self._intents.delete_sql(numbers, holders, only_read_committed=not is_own)
         cursor = connection.query(sql, args, reconnect=False)
-        if self._intents.is_mysql:
-            self._require_transaction(numbers)
+        claimed = dialect.claimed(cursor)
+        self._require_transaction(numbers)
+        if claimed is None:
             # What was deleted just now is still there for others, until the transaction ends.
-            held = set(numbers) if cursor.rowcount == len(numbers) else self._intents.held(numbers, holders) - before
-            return set(numbers) - held, set()
-        missing = set(numbers) - {int(row[0]) for row in cursor.fetchall()}
-        is_snapshot = bool(missing) and not is_own and _isolation_of(connection) != "read committed"
-        return self._claimed_outside(missing, holders) if is_snapshot else (missing, set())
+            claimed = set(numbers) if cursor.rowcount == len(numbers) else self._intents.held(numbers, holders) - before
+        missing = set(numbers) - claimed
+        is_behind = bool(missing) and not is_own and dialect.is_behind(connection)
+        return self._claimed_outside(missing, holders) if is_behind else (missing, set())
 
     def _require_transaction(self, numbers: Sequence[int]) -> None:
-        """Raise if there is no transaction after all: MySQL ends one at a deadlock, and says so only in that error."""
-        if self._journal.connection._conn.server_status & _IN_TRANSACTION:
+        """Raise if there is no transaction after all: servers end one at a deadlock, and some say so but once."""
+        if self._intents.dialect.is_in_transaction(self._journal.connection._conn):
             return
         wanted = set(numbers)
         back = [entry.intent for entry in self.all if entry.number in wanted]
         sql, args = self._intents.insert_sql(back, self._holder, 0.0)
-        self._intents.side.execute(sql, args)
+        self._intents.second.execute(sql, args)
         raise LostConnectionError(
             "The server has rolled the transaction back, as it does at a deadlock: nothing of it was inserted. Begin "
             "it again; what is stored is not sent again"
@@ -341,7 +339,7 @@ class Entries:
         held = self._intents.held(sorted(numbers), holders)
         if held:
             sql, args = self._intents.delete_sql(sorted(held), holders)
-            if self._intents.side.execute(sql, args) != len(held):
+            if self._intents.second.execute(sql, args) != len(held):
                 return numbers, set()
         return numbers - held, held
 
@@ -394,10 +392,6 @@ def _stored_intent(entry: Entry, row: str) -> Intent:
     return Intent(old.write_id, old.path, old.table_name, old.attribute, old.key_digest, size, STORED, row)
 
 
-def _isolation_of(connection: Any) -> str:
-    return str(connection.query("SHOW transaction_isolation", reconnect=False).fetchone()[0])
-
-
 class _Owner:
     """What tells the statements of one connection in one process from those of all others."""
 
@@ -405,17 +399,15 @@ class _Owner:
         self.counter = itertools.count(1)
         self._names: dict[int, str] = {}
         self._usable: set[str] = set()
-        self.has_snapshots = False
+        self.has_strict_snapshots = False
 
     def name(self) -> str:
         """Return 32 hexadecimal characters; a child process has others than its parent."""
         return self._names.setdefault(os.getpid(), secrets.token_hex(16))
 
     def learn(self, connection: Any) -> None:
-        """Ask whether MariaDB refuses to change what was changed since a transaction began to read."""
-        if connection.adapter.backend == "mysql" and "mariadb" in connection._conn.get_server_info().lower():
-            found = connection.query("SHOW SESSION VARIABLES LIKE 'innodb_snapshot_isolation'").fetchall()
-            self.has_snapshots = any(row[1] == "ON" for row in found)
+        """Ask what the server lets transactions do."""
+        self.has_strict_snapshots = dialect_of(connection).has_strict_snapshots(connection)
 
     def usable(self) -> set[str]:
         """Return the schemas whose journal this user is known to have the rights for."""

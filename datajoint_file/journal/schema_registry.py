@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from datajoint_file.errors import JournalWarning, ObjectExistsError, StorageAccessError, StorageError
-from datajoint_file.journal.intent_table import now
-from datajoint_file.journal.second_connection import SideConnection, side_of
+from datajoint_file.journal.second_connection import SecondConnection, second_connection_of
 from datajoint_file.journal.store_marks import Identity, Mark, MarkName, MarkStore, Registration
 
 TABLE = "~file_registry"
@@ -28,55 +27,23 @@ EPOCH_SECONDS = 600
 _KEPT_DAYS = 30
 """Epochs are remembered at least so long after their marks are gone."""
 
-_CREATE = {
-    "mysql": """
-        CREATE TABLE IF NOT EXISTS {table} (
-            project VARCHAR(100) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
-            epoch BIGINT NOT NULL,
-            schema_id CHAR(32) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
-            token CHAR(32) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
-            bumped_at DATETIME(6) NOT NULL,
-            PRIMARY KEY (project, epoch)
-        ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin
-          COMMENT = 'projects that rows of this schema refer to (datajoint-file)'
-    """,
-    "postgresql": """
-        CREATE TABLE IF NOT EXISTS {table} (
-            project VARCHAR(100) NOT NULL,
-            epoch BIGINT NOT NULL,
-            schema_id CHAR(32) NOT NULL,
-            token CHAR(32) NOT NULL,
-            bumped_at TIMESTAMPTZ NOT NULL,
-            PRIMARY KEY (project, epoch)
-        )
-    """,
-}
-
-_AGE = {
-    "mysql": "TIMESTAMPDIFF(SECOND, bumped_at, UTC_TIMESTAMP(6))",
-    "postgresql": "EXTRACT(EPOCH FROM clock_timestamp() - bumped_at)",
-}
-_CLOCK = {
-    "mysql": "DATE_FORMAT(UTC_TIMESTAMP(6), '%Y-%m-%dT%H:%i:%s.%fZ')",
-    "postgresql": """to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')""",
-}
+_ATTRIBUTES = """
+    project VARCHAR(100) {ascii} NOT NULL,
+    epoch BIGINT NOT NULL,
+    schema_id CHAR(32) {ascii} NOT NULL,
+    token CHAR(32) {ascii} NOT NULL,
+    bumped_at {moment} NOT NULL,
+    PRIMARY KEY (project, epoch)
+"""
 
 _registered: dict[tuple[object, ...], float] = {}
 """When each schema was last seen to be registered, by process, server, project and name. Entries of a parent process do
 not count in its children; two threads that find nothing do the same thing twice, which does no harm."""
 
 
-def identity_of(side: SideConnection) -> Identity:
+def identity_of(second: SecondConnection) -> Identity:
     """Return which database a connection talks to. The answer outlives restarts, and differs for a restored copy."""
-    if side.backend == "postgresql":
-        sql = "SELECT system_identifier::text, current_database()::text FROM pg_control_system()"
-        server, database = side.query(sql)[0]
-        return Identity(f"postgresql {server}", database)
-    sql = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_uuid', 'server_uid') AND Value <> ''"
-    for _, value in side.query(sql):  # MySQL's, or that of a recent MariaDB
-        return Identity(f"mysql {value}")
-    host, port, directory = side.query("SELECT @@hostname, @@port, @@datadir")[0]
-    return Identity(f"mysql {host}:{port}:{directory}")
+    return Identity(*second.dialect.identity(second.query))
 
 
 def register(pipeline: Any, connection: Any, schema: str) -> None:
@@ -104,7 +71,7 @@ def register(pipeline: Any, connection: Any, schema: str) -> None:
     if time.monotonic() < _registered.get(key, 0.0):
         return
     try:
-        _register(pipeline, side_of(connection), schema)
+        _register(pipeline, second_connection_of(connection), schema)
     except StorageError:
         raise
     except Exception as error:  # noqa: BLE001 - a right that is missing, a lost connection: the insert goes on
@@ -112,24 +79,24 @@ def register(pipeline: Any, connection: Any, schema: str) -> None:
     _registered[key] = time.monotonic() + EPOCH_SECONDS
 
 
-def _register(pipeline: Any, side: SideConnection, schema: str) -> None:
-    schema = _as_spelled(side, schema)
-    book = RegistryBook(side, schema, pipeline.project)
+def _register(pipeline: Any, second: SecondConnection, schema: str) -> None:
+    schema = _as_spelled(second, schema)
+    registry = RegistryTable(second, schema, pipeline.project)
     mark_store = MarkStore(pipeline.backend, pipeline.project)
-    identity = identity_of(side)
+    identity = identity_of(second)
     try:
-        book.prepare()
+        registry.prepare()
     except Exception as error:  # noqa: BLE001 - most often the right to create tables; the schema is marked anyway
-        _put(mark_store, Mark(Registration(identity, pipeline.project, schema, ""), 0, "", book.clock()))
+        _put(mark_store, Mark(Registration(identity, pipeline.project, schema, ""), 0, "", registry.clock()))
         _warn(f"{schema}: the table {TABLE} could not be made or read ({_text(error)})")
         return
-    if not refresh(book, mark_store, identity):
+    if not refresh(registry, mark_store, identity):
         _warn(f"{schema}: the store knows epochs of this schema that the database does not: was it restored?")
 
 
-def _as_spelled(side: SideConnection, schema: str) -> str:
+def _as_spelled(second: SecondConnection, schema: str) -> str:
     """Return a schema's name as the server has it: some take capitals for small letters."""
-    found = side.query("SELECT schema_name FROM information_schema.schemata WHERE schema_name = %s", (schema,))
+    found = second.query("SELECT schema_name FROM information_schema.schemata WHERE schema_name = %s", (schema,))
     return str(found[0][0]) if found else schema
 
 
@@ -167,12 +134,12 @@ class Epoch:
     age_seconds: float
 
 
-class RegistryBook:
+class RegistryTable:
     """The table ``~file_registry`` of a schema, as far as it concerns one project.
 
     Parameters
     ----------
-    side : SideConnection
+    second : SecondConnection
         The connection to use.
     schema : str
         The schema.
@@ -180,11 +147,12 @@ class RegistryBook:
         The project.
     """
 
-    def __init__(self, side: SideConnection, schema: str, project: str) -> None:
-        self.side = side
+    def __init__(self, second: SecondConnection, schema: str, project: str) -> None:
+        self.second = second
         self.schema = schema
         self.project = project
-        self._table = side.table(schema, TABLE)
+        self._dialect = second.dialect
+        self._table = self._dialect.quoted(schema, TABLE)
 
     def prepare(self) -> None:
         """Create the table and its first row, unless they are there."""
@@ -195,28 +163,30 @@ class RegistryBook:
     def is_there(self) -> bool:
         """Tell whether the table can be seen."""
         sql = "SELECT 1 FROM information_schema.tables WHERE table_schema = %s AND table_name = %s"
-        return bool(self.side.query(sql, (self.schema, TABLE)))
+        return bool(self.second.query(sql, (self.schema, TABLE)))
 
     def _created(self) -> list[Epoch]:
         try:
-            self.side.execute(_CREATE[self.side.backend].format(table=self._table))
+            comment = "projects that rows of this schema refer to"
+            self.second.execute(self._dialect.create_table(self._table, _ATTRIBUTES, comment=comment))
         except Exception:
-            if not self.is_there():  # else two were at it, and PostgreSQL tells the slower one of a duplicate
+            if not self.is_there():  # else two were at it, and the slower one may have been told of a duplicate
                 raise
         return self.rows()
 
     def rows(self) -> list[Epoch]:
         """Return the epochs, newest first."""
-        age = _AGE[self.side.backend]
-        found = self.side.query(
+        age = self._dialect.age("bumped_at")
+        found = self.second.query(
             f"SELECT epoch, schema_id, token, {age} FROM {self._table} WHERE project = %s ORDER BY epoch DESC",
             (self.project,),
         )
         return [Epoch(int(epoch), schema_id, token, float(seconds)) for epoch, schema_id, token, seconds in found]
 
     def clock(self) -> str:
-        """Return the database's time as text."""
-        return str(self.side.query(f"SELECT {_CLOCK[self.side.backend]}")[0][0])
+        """Return the database's time as text: ISO 8601, UTC."""
+        (moment,) = self.second.query(f"SELECT {self._dialect.utc(self._dialect.now)}")[0]
+        return f"{moment:%Y-%m-%dT%H:%M:%S.%fZ}"
 
     def bump(self, last: Epoch) -> None:
         """Begin a new epoch after *last*, unless somebody else has."""
@@ -226,18 +196,15 @@ class RegistryBook:
         """Remove epochs that are a month old and have no mark any more."""
         epochs = [row.epoch for row in self.rows()[1:] if row.age_seconds > _KEPT_DAYS * 86_400]
         for epoch in set(epochs) - set(kept):
-            self.side.execute(f"DELETE FROM {self._table} WHERE project = %s AND epoch = %s", (self.project, epoch))
+            self.second.execute(f"DELETE FROM {self._table} WHERE project = %s AND epoch = %s", (self.project, epoch))
 
     def _insert(self, epoch: int, schema_id: str) -> None:
-        is_mysql = self.side.backend == "mysql"
-        sql = (
-            f"INSERT {'IGNORE ' if is_mysql else ''}INTO {self._table} (project, epoch, schema_id, token, bumped_at) "
-            f"VALUES (%s, %s, %s, %s, {now(self.side.backend)}){'' if is_mysql else ' ON CONFLICT DO NOTHING'}"
-        )
-        self.side.execute(sql, (self.project, epoch, schema_id, secrets.token_hex(16)))
+        attributes, values = "project, epoch, schema_id, token, bumped_at", f"(%s, %s, %s, %s, {self._dialect.now})"
+        sql = self._dialect.insert_new(self._table, attributes, values)
+        self.second.execute(sql, (self.project, epoch, schema_id, secrets.token_hex(16)))
 
 
-def refresh(book: RegistryBook, mark_store: MarkStore, identity: Identity, *, bump: bool = False) -> Mark | None:
+def refresh(registry: RegistryTable, mark_store: MarkStore, identity: Identity, *, bump: bool = False) -> Mark | None:
     """Bring the store up to the database: the newest epoch marked, a new one if it is time, older marks removed.
 
     The database first, then the new mark, then the older ones: wherever this is cut short, the store never knows an
@@ -245,7 +212,7 @@ def refresh(book: RegistryBook, mark_store: MarkStore, identity: Identity, *, bu
 
     Parameters
     ----------
-    book : RegistryBook
+    registry : RegistryTable
         The schema's table.
     mark_store : MarkStore
         The marks.
@@ -259,18 +226,18 @@ def refresh(book: RegistryBook, mark_store: MarkStore, identity: Identity, *, bu
     Mark or None
         The newest mark; None, and nothing is changed, if the store knows epochs that the database does not.
     """
-    rows = book.rows()
-    who = Registration(identity, book.project, book.schema, rows[0].schema_id)
-    marks = [name for name in _names(mark_store) if name.registration == who.digest]
-    if not _is_history(marks, book.rows()):
+    rows = registry.rows()
+    registration = Registration(identity, registry.project, registry.schema, rows[0].schema_id)
+    marks = [name for name in _names(mark_store) if name.registration == registration.digest]
+    if not _is_history(marks, registry.rows()):
         return None
     if bump or rows[0].age_seconds > EPOCH_SECONDS:
-        book.bump(rows[0])
-        rows = book.rows()
-    newest = Mark(who, rows[0].epoch, rows[0].token, book.clock())
+        registry.bump(rows[0])
+        rows = registry.rows()
+    newest = Mark(registration, rows[0].epoch, rows[0].token, registry.clock())
     if not any(name.token == newest.token for name in marks):
         _put(mark_store, newest)
-    _remove_older(book, mark_store, marks, newest)
+    _remove_older(registry, mark_store, marks, newest)
     return newest
 
 
@@ -292,7 +259,7 @@ def _put(mark_store: MarkStore, mark: Mark) -> None:
         mark_store.write(mark)
 
 
-def _remove_older(book: RegistryBook, mark_store: MarkStore, marks: Sequence[MarkName], newest: Mark) -> None:
+def _remove_older(registry: RegistryTable, mark_store: MarkStore, marks: Sequence[MarkName], newest: Mark) -> None:
     older = [mark for mark in marks if mark.epoch < newest.epoch]
     removed = 0
     with suppress(StorageError):  # a writer need not have the right to delete objects; the collector has
@@ -300,4 +267,4 @@ def _remove_older(book: RegistryBook, mark_store: MarkStore, marks: Sequence[Mar
             mark_store.remove(mark.key)
             removed += 1
     with suppress(Exception):  # tidying: the next one does it
-        book.forget([mark.epoch for mark in older[removed:]])
+        registry.forget([mark.epoch for mark in older[removed:]])

@@ -15,29 +15,19 @@ from typing import Any, NoReturn
 
 from datajoint.connection import translate_query_error
 from datajoint.errors import LostConnectionError
-from pymysql.constants import CLIENT
 
 from datajoint_file.hooks.attached import Attached
 from datajoint_file.journal.connection_loss import is_lost
+from datajoint_file.journal.dialects import Rows, dialect_of
 
 IDLE_SECONDS = 5.0
 """After so long the connection is tried before it is used: servers close those that are idle."""
 
-LOCK_WAIT_SECONDS = 5
+LOCK_WAIT_SECONDS = 5.0
 """What waits longer for a lock fails. Nothing here has a reason to wait for anybody's transaction."""
 
-Rows = list[tuple[Any, ...]]
 
-_SETTINGS = {
-    "mysql": f"SET SESSION innodb_lock_wait_timeout = {LOCK_WAIT_SECONDS}, lock_wait_timeout = {LOCK_WAIT_SECONDS}, "
-    "wait_timeout = 28800",
-    "postgresql": f"SET lock_timeout = '{LOCK_WAIT_SECONDS}s'; "
-    "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'; "
-    "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE",
-}
-
-
-class SideConnection:
+class SecondConnection:
     """A second connection to the server, database and user of a connection of DataJoint's.
 
     Safe to use from several threads, one statement after the other; a child process opens its own.
@@ -50,23 +40,15 @@ class SideConnection:
 
     def __init__(self, connection: Any) -> None:
         self.adapter = connection.adapter
-        self._connect = _connector(connection)
+        self.dialect = dialect_of(connection)
+        self.connect = _connector(connection)
         self._sessions: dict[int, _Session] = {}
 
     def __repr__(self) -> str:
-        return f"SideConnection({self.backend})"
+        return f"SecondConnection({self.dialect.title})"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a connection to a database is not pickled: connect again in the other process")
-
-    @property
-    def backend(self) -> str:
-        """``mysql`` (also for MariaDB) or ``postgresql``."""
-        return str(self.adapter.backend)
-
-    def table(self, schema: str, name: str) -> str:
-        """Return the quoted name of a table."""
-        return f"{quoted(self.backend, schema)}.{quoted(self.backend, name)}"
 
     def execute(self, sql: str, args: Sequence[Any] = ()) -> int:
         """Run one statement and return how many rows it concerned."""
@@ -79,13 +61,9 @@ class SideConnection:
             return list(cursor.fetchall())
 
     def query_many(self, sql: str, args: Sequence[Any] = ()) -> list[Rows]:
-        """Run statements, sent together and separated by semicolons; MySQL gives all results, PostgreSQL the last."""
-        results = []
+        """Run statements, sent together, and return their results, as far as the driver gives them."""
         with self._cursor(sql, args) as cursor:
-            while True:
-                results.append(list(cursor.fetchall()) if cursor.description else [])
-                if self.backend == "postgresql" or not cursor.nextset():
-                    return results
+            return self.dialect.results(cursor)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -147,14 +125,14 @@ class SideConnection:
         if is_idle and not self.adapter.ping(session.driver):
             self._forget(session)
         if session.driver is None:
-            session.driver = self._connect()
+            session.driver = self.connect()
             session.used = time.monotonic()
         return session.driver
 
     def _forget(self, session: _Session) -> None:
         driver, session.driver = session.driver, None
         with suppress(Exception):
-            driver.close() if self.backend == "postgresql" else driver._force_close()
+            self.dialect.sever(driver)
 
 
 class _Session:
@@ -167,22 +145,16 @@ class _Session:
         self.has_transaction = False
 
 
-def side_of(connection: Any) -> SideConnection:
+def second_connection_of(connection: Any) -> SecondConnection:
     """Return the second connection that belongs to *connection*. It is opened by the first statement."""
-    return _sides.of(connection)
-
-
-def quoted(backend: str, name: str) -> str:
-    """Return a name quoted for SQL. DataJoint's own quoting takes for granted that no name holds a quote."""
-    quote = '"' if backend == "postgresql" else "`"
-    return f"{quote}{name.replace(quote, 2 * quote)}{quote}"
+    return _second_connections.of(connection)
 
 
 def _connector(connection: Any) -> Callable[[], Any]:
     """Return what opens another connection like *connection*. A function, for its secrets show in no listing."""
-    adapter, info = connection.adapter, connection.conn_info
+    adapter, dialect, info = connection.adapter, dialect_of(connection), connection.conn_info
     charset = connection._config["connection.charset"]
-    use_tls = info.get("ssl") if _is_encrypted(connection._conn, adapter.backend) else False
+    use_tls = info.get("ssl") if dialect.is_encrypted(connection._conn) else False
     database = {"dbname": info["database_name"]} if info.get("database_name") else {}
 
     def connect() -> Any:
@@ -197,27 +169,10 @@ def _connector(connection: Any) -> Callable[[], Any]:
                 use_tls=use_tls,
                 **database,
             )
-        if adapter.backend == "mysql":
-            _allow_many_statements(driver)
-        with adapter.get_cursor(driver) as cursor:
-            cursor.execute(_SETTINGS[adapter.backend])
+        dialect.prepare(driver, LOCK_WAIT_SECONDS)
         return driver
 
     return connect
 
 
-def _is_encrypted(driver: Any, backend: str) -> bool:
-    """Tell whether the user's connection is: DataJoint may have fallen back to one that is not, and says so, once."""
-    if backend == "postgresql":
-        return bool(driver.info.ssl_in_use)
-    return bool(getattr(driver, "_secure", False))
-
-
-def _allow_many_statements(driver: Any) -> None:
-    """Connect again, saying so to the server: DataJoint's adapter leaves no room for it."""
-    driver.close()
-    driver.client_flag |= CLIENT.MULTI_STATEMENTS
-    driver.connect()
-
-
-_sides = Attached(SideConnection)
+_second_connections = Attached(SecondConnection)

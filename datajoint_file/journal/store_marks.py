@@ -82,7 +82,7 @@ class Mark:
     Parameters
     ----------
     registration : Registration
-        Who.
+        The registration.
     epoch : int
         Counts the marks of a registration; a database that was restored from a dump knows only old ones.
     token : str
@@ -103,13 +103,13 @@ class Mark:
 
     def to_json(self) -> dict[str, Any]:
         """Return the mark's content. It holds no secret."""
-        who = self.registration
+        registration = self.registration
         return {
             "format": FORMAT,
-            **asdict(who.identity),
-            "project": who.project,
-            "schema": who.schema,
-            "schema_id": who.schema_id,
+            **asdict(registration.identity),
+            "project": registration.project,
+            "schema": registration.schema,
+            "schema_id": registration.schema_id,
             "epoch": self.epoch,
             "token": self.token,
             "written": self.written,
@@ -134,8 +134,8 @@ class Mark:
         if isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 0:
             raise MetadataError(f"its epoch is {brief(epoch)}")
         identity = Identity(texts["server"], texts["database"])
-        who = Registration(identity, texts["project"], texts["schema"], texts["schema_id"])
-        mark = cls(who, epoch, texts["token"], texts["written"])
+        registration = Registration(identity, texts["project"], texts["schema"], texts["schema_id"])
+        mark = cls(registration, epoch, texts["token"], texts["written"])
         if mark.name != name:
             raise MetadataError("its content is not what its name says: it was changed")
         return mark

@@ -14,12 +14,7 @@ from datajoint.errors import LostConnectionError
 from datajoint_file.errors import OutcomeUnknownError
 from datajoint_file.journal.commit_outcome import claims_of
 from datajoint_file.journal.connection_loss import abandon, is_dead, is_lost, mend
-
-_MYSQL_IN_TRANSACTION, _MYSQL_AUTOCOMMIT = 1, 2
-"""``SERVER_STATUS_IN_TRANS`` and ``SERVER_STATUS_AUTOCOMMIT`` of the MySQL protocol."""
-
-_POSTGRESQL_IDLE = 0
-"""``PQTRANS_IDLE`` of libpq."""
+from datajoint_file.journal.dialects import dialect_of
 
 
 def has_transaction(connection: Any) -> bool:
@@ -30,20 +25,13 @@ def has_transaction(connection: Any) -> bool:
     """
     if connection._in_transaction:
         return True
-    driver = connection._conn
     if is_dead(connection):
         return False
-    if connection.adapter.backend == "postgresql":
-        return not driver.autocommit or _is_in_transaction(connection)
-    return not driver.server_status & _MYSQL_AUTOCOMMIT or _is_in_transaction(connection)
+    return not dialect_of(connection).has_autocommit(connection._conn) or _is_in_transaction(connection)
 
 
 def _is_in_transaction(connection: Any) -> bool:
-    """Tell what the driver has heard last from the server."""
-    driver = connection._conn
-    if connection.adapter.backend == "postgresql":
-        return bool(driver.get_transaction_status() != _POSTGRESQL_IDLE)
-    return bool(driver.server_status & _MYSQL_IN_TRANSACTION)
+    return dialect_of(connection).is_in_transaction(connection._conn)
 
 
 @contextmanager

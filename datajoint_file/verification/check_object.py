@@ -1,6 +1,6 @@
 """Object check: one stored object against what a row says of it.
 
-It reads and says what is wrong. Many objects at once, and which rows name them, are the business of `run`.
+It reads and says what is wrong. Many objects at once, and which rows name them, are the business of `verification`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`Finding` and `VerifyReport`: what a verification found.
 
-Values only. How they are found is the business of `run`.
+Values only. How they are found is the business of `verification`.
 """
 
 from __future__ import annotations

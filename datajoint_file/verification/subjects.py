@@ -16,11 +16,11 @@ from datajoint.table import FreeTable, Table
 from datajoint_file.errors import brief, printable
 from datajoint_file.hooks.codec import file_attributes
 from datajoint_file.hooks.connections import pipeline_of
-from datajoint_file.hooks.listing import Key, Listing, RawRow, key_to_json, query_of
 from datajoint_file.hooks.names import table_name
+from datajoint_file.journal.row_listing import Key, Listing, RawRow, key_to_json, query_of
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.pipeline.pipeline import Pipeline
-from datajoint_file.verification import FileValue
+from datajoint_file.verification.verification import FileValue
 
 _FAULT_LENGTH = 500
 
@@ -75,7 +75,7 @@ class Subject:
 
     @property
     def order(self) -> tuple[int, str]:
-        """What parts are sorted by."""
+        """What subjects are sorted by."""
         return self.index, self.name
 
     def rows(self, after: Key | None) -> Iterator[QueryRow]:
@@ -84,46 +84,46 @@ class Subject:
 
 
 class QueryRow:
-    """One row, as `Verification` wants it.
+    """One row: a `ListedRow`.
 
     Parameters
     ----------
-    part : Subject
+    subject : Subject
         What it is a row of.
     raw : RawRow
         What the database has.
     """
 
-    __slots__ = ("_part", "_raw_key", "values")
+    __slots__ = ("_raw_key", "_subject", "values")
 
-    def __init__(self, part: Subject, raw: RawRow) -> None:
-        self._part = part
+    def __init__(self, subject: Subject, raw: RawRow) -> None:
+        self._subject = subject
         self._raw_key = raw.key
         self.values = tuple(
             _value(origin, name, text)
-            for origin, name, text in zip(part.origins, part.listing.names, raw.texts, strict=True)
+            for origin, name, text in zip(subject.origins, subject.listing.names, raw.texts, strict=True)
             if text is not None
         )
 
     @property
     def pipeline(self) -> Pipeline:
         """Where its objects are."""
-        return self._part.pipeline
+        return self._subject.pipeline
 
     def key(self) -> dict[str, Any]:
         """Return its primary key."""
-        return self._part.listing.named(self._raw_key)
+        return self._subject.listing.named(self._raw_key)
 
     def position(self) -> str:
         """Return where a later run goes on after this row."""
-        return position_text(self._part.index, self._part.name, self._raw_key)
+        return position_text(self._subject.index, self._subject.name, self._raw_key)
 
     def still_names(self, value: FileValue) -> bool:
         """Ask the database whether the row is there yet and still names the object of *value*."""
-        raw = self._part.listing.again(self._raw_key)
+        raw = self._subject.listing.again(self._raw_key)
         if raw is None:
             return False
-        text = raw.texts[self._part.listing.names.index(value.name)]
+        text = raw.texts[self._subject.listing.names.index(value.name)]
         return text is not None and _value(Origin(value.table, value.attribute), value.name, text).path == value.path
 
 
@@ -148,7 +148,7 @@ def _path_in(document: object) -> str:
 
 
 def subjects_of(subjects: Any) -> list[Subject]:
-    """Return the parts of what `verify` was given, in the order in which they are checked.
+    """Return the subjects that `verify` was given, in the order in which they are checked.
 
     Raises
     ------
@@ -160,19 +160,19 @@ def subjects_of(subjects: Any) -> list[Subject]:
         If the pipeline's configuration is missing or wrong.
     """
     listed = list(subjects) if isinstance(subjects, list | tuple) else [subjects]
-    parts = [part for index, subject in enumerate(listed) for part in _subjects_of_subject(index, subject)]
-    return sorted(parts, key=lambda part: part.order)
+    found = [subject for index, one in enumerate(listed) for subject in _subjects_in(index, one)]
+    return sorted(found, key=lambda subject: subject.order)
 
 
-def _subjects_of_subject(index: int, subject: Any) -> Iterator[Subject]:
-    if isinstance(subject, VirtualModule):
-        subject = subject.schema
-    if isinstance(subject, _Schema):
-        for table in _tables(subject):
+def _subjects_in(index: int, given: Any) -> Iterator[Subject]:
+    if isinstance(given, VirtualModule):
+        given = given.schema
+    if isinstance(given, _Schema):
+        for table in _tables(given):
             if file_attributes(table.heading):
-                yield _part(index, table, is_table_of_schema=True)
+                yield _subject(index, table, is_table_of_schema=True)
     else:
-        yield _part(index, query_of(subject))
+        yield _subject(index, query_of(given))
 
 
 def _tables(schema: Any) -> Iterator[FreeTable]:
@@ -183,12 +183,12 @@ def _tables(schema: Any) -> Iterator[FreeTable]:
             yield FreeTable(schema.connection, adapter.make_full_table_name(schema.database, name))
 
 
-def _part(index: int, query: Any, *, is_table_of_schema: bool = False) -> Subject:
+def _subject(index: int, query: Any, *, is_table_of_schema: bool = False) -> Subject:
     names = file_attributes(query.heading)
     origins = tuple(_origin(query, name) for name in names)
-    people_say = ", ".join(sorted({origin.table for origin in origins}))
-    name = f"{query.database}.{query.table_name}" if is_table_of_schema else people_say
-    pipeline = pipeline_of(query.connection, getattr(query, "database", None) or "")
+    title = ", ".join(sorted({origin.table for origin in origins}))
+    name = f"{query.database}.{query.table_name}" if is_table_of_schema else title
+    pipeline = pipeline_of(query)
     return Subject(index, name, is_table_of_schema, Listing(query, names), origins, pipeline)
 
 
@@ -205,5 +205,5 @@ def _origin(query: Any, name: str) -> Origin:
 
 
 def position_text(index: int, name: str, key: Key | None) -> str:
-    """Return the text that says: go on in this part behind *key*, or at its beginning."""
+    """Return the text that says: go on in this subject behind *key*, or at its beginning."""
     return json.dumps({"part": index, "table": name, "key": None if key is None else key_to_json(key)})

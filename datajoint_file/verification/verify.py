@@ -17,7 +17,7 @@ from typing import Any
 from datajoint_file.concurrency.executors import check_executor
 from datajoint_file.concurrency.progress import progress_bar
 from datajoint_file.errors import brief
-from datajoint_file.hooks.listing import Key, key_from_json
+from datajoint_file.journal.row_listing import Key, key_from_json
 from datajoint_file.journal.worker_address import address_of
 from datajoint_file.pipeline.address import PipelineAddress
 from datajoint_file.pipeline.pipeline import Pipeline
@@ -49,7 +49,7 @@ def verify(
     ----------
     query_or_schema : table, query, schema, or a list of these
         A table, a restricted one, a join or projection that still has ``file`` attributes; a `dj.Schema` or virtual
-        module stands for all its tables that have any, parts included.
+        module stands for all its tables that have any, part tables included.
     level : {"exists", "size", "content"}
         ``"exists"`` asks for each object, ``"size"`` compares its size too; neither reads a byte of it. ``"content"``
         reads all of it and compares the hash: the only one that finds damaged bytes.
@@ -96,13 +96,21 @@ def verify(
     >>> report = datajoint_file.verify(schema, budget="30min")  # doctest: +SKIP
     >>> report = datajoint_file.verify(schema, budget="30min", after=report.position)  # doctest: +SKIP
     """
-    return run(
-        query_or_schema, level, workers=workers, budget=budget, after=after, progress=progress, executor=executor
+    return verify_telling(
+        lambda _: None,
+        query_or_schema,
+        level,
+        workers=workers,
+        budget=budget,
+        after=after,
+        progress=progress,
+        executor=executor,
     )
 
 
-def run(
-    subjects: Any,
+def verify_telling(
+    tell: Callable[[Finding], object],
+    query_or_schema: Any,
     level: str,
     *,
     workers: int | None = None,
@@ -110,29 +118,28 @@ def run(
     after: str | None = None,
     progress: bool | None = None,
     executor: Executor | None = None,
-    tell: Callable[[Finding], object] = lambda _: None,
 ) -> VerifyReport:
     """Do what `verify` does, and give each finding to *tell* as soon as it is made."""
     checked_level, limit = check_level(level), Budget.parse(budget)
     _check_workers(workers)
     if executor is not None:
         check_executor(executor)
-    parts = subjects_of(subjects)
-    remaining = _after(parts, after)
-    count = workers or _default_workers(parts, checked_level, executor)
-    with progress_bar(f"verifying {_title(parts)}", None, progress) as advance:
+    subjects = subjects_of(query_or_schema)
+    remaining = _after(subjects, after)
+    count = workers or _default_workers(subjects, checked_level, executor)
+    with progress_bar(f"verifying {_title(subjects)}", None, progress) as advance:
         verification = Verification(
             checked_level,
             count,
             limit,
             executor=executor,
-            address_of=_addresses(parts),
+            address_of=_addresses(subjects),
             advance=advance,
             tell=tell,
-            idle=lambda: _keep_awake(parts),
+            idle=lambda: _keep_awake(subjects),
         )
-        verification.run(row for part, key in remaining for row in part.rows(key))
-    return _report(verification, checked_level, parts, after)
+        verification.run(row for subject, key in remaining for row in subject.rows(key))
+    return _report(verification, checked_level, subjects, after)
 
 
 def _check_workers(workers: object) -> None:
@@ -140,9 +147,9 @@ def _check_workers(workers: object) -> None:
         raise ValueError(f"workers = {brief(workers)}: give the number of objects to examine at a time, 1 or more")
 
 
-def _addresses(parts: list[Subject]) -> Callable[[Pipeline], PipelineAddress]:
-    """Return what gives the address of each pipeline of *parts*, found when it is first asked for."""
-    connections = {id(part.pipeline): part.listing.connection for part in parts}
+def _addresses(subjects: list[Subject]) -> Callable[[Pipeline], PipelineAddress]:
+    """Return what gives the address of each pipeline of *subjects*, found when it is first asked for."""
+    connections = {id(subject.pipeline): subject.listing.connection for subject in subjects}
     addresses: dict[int, PipelineAddress] = {}
 
     def address(pipeline: Pipeline) -> PipelineAddress:
@@ -153,39 +160,39 @@ def _addresses(parts: list[Subject]) -> Callable[[Pipeline], PipelineAddress]:
     return address
 
 
-def _default_workers(parts: list[Subject], level: Level, executor: Executor | None) -> int:
-    if all(part.pipeline.backend.capabilities.protocol == "file" for part in parts):
+def _default_workers(subjects: list[Subject], level: Level, executor: Executor | None) -> int:
+    if all(subject.pipeline.backend.capabilities.protocol == "file" for subject in subjects):
         return (os.cpu_count() or 1) if executor is None else 1
     return _REMOTE_READERS if level == "content" else _REMOTE_ASKERS
 
 
-def _title(parts: list[Subject]) -> str:
-    return parts[0].title if len(parts) == 1 else f"{len(parts)} tables"
+def _title(subjects: list[Subject]) -> str:
+    return subjects[0].title if len(subjects) == 1 else f"{len(subjects)} tables"
 
 
-def _keep_awake(parts: list[Subject]) -> None:
+def _keep_awake(subjects: list[Subject]) -> None:
     """Let databases and the firewalls before them know that somebody is there: between two pages hours may pass."""
-    for connection in {id(part.listing.connection): part.listing.connection for part in parts}.values():
+    for connection in {id(subject.listing.connection): subject.listing.connection for subject in subjects}.values():
         with suppress(Exception):  # whatever is wrong, the next query says it better, or DataJoint connects again
             connection.ping()
 
 
-def _after(parts: list[Subject], after: str | None) -> list[tuple[Subject, Key | None]]:
-    """Return the parts that are left after a position, the first with the key to begin behind."""
+def _after(subjects: list[Subject], after: str | None) -> list[tuple[Subject, Key | None]]:
+    """Return the subjects that are left after a position, the first with the key to begin behind."""
     if after is None:
-        return [(part, None) for part in parts]
+        return [(subject, None) for subject in subjects]
     index, name, key = _read_position(after)
-    given = {part.index: part for part in parts}
+    given = {subject.index: subject for subject in subjects}
     known = given.get(index)
     if known is not None and not known.is_table_of_schema and name not in ("", known.name):
         raise ValueError(
             f"after = {brief(after, 200)}: this is a position in {name}, and {known.name} is to be verified"
         )
-    left = [part for part in parts if part.order >= (index, name)]
-    for part in left[:1]:
-        if part.order == (index, name) and key is not None and len(key) != len(part.listing.primary_key):
-            raise ValueError(f"after = {brief(after, 200)}: the primary key of {name} has other attributes")
-    return [(part, key if part.order == (index, name) else None) for part in left]
+    left = [subject for subject in subjects if subject.order >= (index, name)]
+    for subject in left[:1]:
+        if subject.order == (index, name) and key is not None and len(key) != len(subject.listing.primary_key):
+            raise ValueError(f"after = {brief(after, 200)}: the primary key of {subject.title} has other attributes")
+    return [(subject, key if subject.order == (index, name) else None) for subject in left]
 
 
 def _read_position(after: str) -> tuple[int, str, Key | None]:
@@ -199,11 +206,11 @@ def _read_position(after: str) -> tuple[int, str, Key | None]:
         ) from error
 
 
-def _report(verification: Verification, level: Level, parts: list[Subject], after: str | None) -> VerifyReport:
+def _report(verification: Verification, level: Level, subjects: list[Subject], after: str | None) -> VerifyReport:
     position, remaining = None, 0
     if not verification.is_complete:
         position = verification.position or after or position_text(0, "", None)
-        remaining = sum(part.listing.count(key) for part, key in _after(parts, position))
+        remaining = sum(subject.listing.count(key) for subject, key in _after(subjects, position))
     return VerifyReport(
         level=level,
         checked=verification.checked,

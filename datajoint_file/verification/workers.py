@@ -1,6 +1,6 @@
 """Verification workers: threads of this process, or batches for the workers of an executor.
 
-What one object's examination is stands in `check_object`; which objects, and what follows, in `run`.
+What one object's examination is stands in `check_object`; which objects, and what follows, in `verification`.
 """
 
 from __future__ import annotations

@@ -11,7 +11,9 @@ import psycopg2
 import pymysql
 import pytest
 
-from datajoint_file.doctor.database import MARIADB, MYSQL, POSTGRESQL, Support, rights_in
+from datajoint_file.doctor.database import check_version
+from datajoint_file.journal.dialects import Dialect, MariaDB, MySQL, PostgreSQL
+from datajoint_file.journal.dialects.mysql import rights_in
 
 from .conftest import Process, Report, report
 
@@ -156,24 +158,24 @@ def test_broken_settings_of_datajoint_are_told(process: Process, directory: Any)
 
 
 @pytest.mark.parametrize(
-    ("support", "version", "status"),
+    ("dialect", "version", "status"),
     [
-        (MYSQL, "9.7.4-2", "ok"),
-        (MYSQL, "8.0.13", "ok"),
-        (MYSQL, "8.0.12", "failed"),
-        (MYSQL, "5.7.44-log", "failed"),
-        (MYSQL, "8.0.mysql_aurora.3.04.0", "ok"),
-        (MARIADB, "10.11.6-MariaDB-0+deb12u1", "warning"),
-        (MARIADB, "10.5.23-MariaDB", "failed"),
-        (POSTGRESQL, "18.6", "ok"),
-        (POSTGRESQL, "15.4 (Debian 15.4-1)", "ok"),
-        (POSTGRESQL, "14.11", "warning"),
-        (POSTGRESQL, "11.22", "failed"),
-        (POSTGRESQL, "unheard of", "failed"),
+        (MySQL(), "9.7.4-2", "ok"),
+        (MySQL(), "8.0.13", "ok"),
+        (MySQL(), "8.0.12", "failed"),
+        (MySQL(), "5.7.44-log", "failed"),
+        (MySQL(), "8.0.mysql_aurora.3.04.0", "ok"),
+        (MariaDB(), "10.11.6-MariaDB-0+deb12u1", "warning"),
+        (MariaDB(), "10.5.23-MariaDB", "failed"),
+        (PostgreSQL(), "18.6", "ok"),
+        (PostgreSQL(), "15.4 (Debian 15.4-1)", "ok"),
+        (PostgreSQL(), "14.11", "warning"),
+        (PostgreSQL(), "11.22", "failed"),
+        (PostgreSQL(), "unheard of", "failed"),
     ],
 )
-def test_version_of_a_server_is_judged(support: Support, version: str, status: str) -> None:
-    check = support.judge(version)
+def test_version_of_a_server_is_judged(dialect: Dialect, version: str, status: str) -> None:
+    check = check_version(dialect, version)
     assert check.status == status
     assert bool(check.fix) == (status != "ok")
 

@@ -141,7 +141,7 @@ def test_unreadable_row_is_refused(gc: Gc, table: Any) -> None:
     set_raw_json(table, 1, "{}")
     result = gc("--scan", "--execute")
     assert result.returncode == 1
-    assert f"{table.database}.recording.raw" in result.stdout
+    assert f"{table.database}.Recording.raw" in result.stdout
 
 
 def test_object_that_cannot_be_deleted_ends_with_3(gc: Gc, table: Any, store: Store) -> None:

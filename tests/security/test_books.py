@@ -27,7 +27,7 @@ from tests.security.conftest import Arena, by_database, on_disk
 from tests.security.test_secrets import PASSWORD, Scene, over_databases_and_stores, scene  # noqa: F401
 
 
-# 1: host/side.py keeps the password of the database in a plain dictionary, `SideConnection._conn_info`.
+# 1: host/side.py keeps the password of the database in a plain dictionary, `SecondConnection._conn_info`.
 @over_databases_and_stores
 @attacks(37)
 def test_what_the_package_keeps_shows_no_secret(scene: Scene) -> None:  # noqa: F811
@@ -91,7 +91,7 @@ def test_messages_about_destinations_are_printable(arena: Arena, tmp_path: Path)
 
 
 # 8: host/books.py takes the names of all schemas on the server that have a table `~file_intent`, and
-# `SideConnection.table` (DataJoint's make_full_table_name) does not double quotes in them; MySQL's side connection
+# `SecondConnection.table` (DataJoint's make_full_table_name) does not double quotes in them; MySQL's side connection
 # takes several statements at once. Whoever may create a database runs SQL as the user who collects.
 @by_database
 @attacks(47, 48, 49)

@@ -18,12 +18,13 @@ from random import Random
 from typing import Any
 
 from datajoint_file import gc
-from datajoint_file.collector import book_tables, execute_plan, make_plan, references
+from datajoint_file.collector import execute_plan, make_plan, references, tables
 from datajoint_file.config.secrets import reveal
 from datajoint_file.errors import MetadataError, StorageError
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.insert import table_hooks
 from datajoint_file.journal import intent_table, journal
+from datajoint_file.journal.dialects import dialect_of
 from datajoint_file.journal.transactions import transaction_for
 from datajoint_file.model import metadata
 from datajoint_file.pipeline import fileref, pipeline
@@ -287,15 +288,12 @@ def _intent_after_upload() -> AbstractContextManager[None]:
     return changed()
 
 
-class _UsersSide:
+class _UsersConnection:
     """The user's own connection, in the place of the second one."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
-        self.adapter, self.backend = connection.adapter, connection.adapter.backend
-
-    def table(self, schema: str, name: str) -> str:
-        return str(self.adapter.make_full_table_name(schema, name))
+        self.adapter, self.dialect = connection.adapter, dialect_of(connection)
 
     def execute(self, sql: str, args: Any = ()) -> int:
         return int(self._connection.query(sql, tuple(args)).rowcount)
@@ -303,18 +301,21 @@ class _UsersSide:
     def query(self, sql: str, args: Any = ()) -> list[Any]:
         return list(self._connection.query(sql, tuple(args)).fetchall())
 
+    def query_many(self, sql: str, args: Any = ()) -> list[Any]:
+        return self.dialect.results(self._connection.query(sql, tuple(args)))
+
     def transaction(self) -> AbstractContextManager[None]:
         return nullcontext()
 
 
 def _intent_in_the_users_transaction() -> AbstractContextManager[None]:
-    return _changed(journal, "side_of", _UsersSide)
+    return _changed(journal, "second_connection_of", _UsersConnection)
 
 
 def _claim_outside_the_transaction() -> AbstractContextManager[None]:
     def claimed(self: Any, numbers: Any, holders: Any, *_: Any, **__: Any) -> tuple[set[int], set[int]]:
         sql, args = self._intents.delete_sql(numbers, holders)
-        self._intents.side.execute(sql, args)
+        self._intents.second.execute(sql, args)
         return set(), set()
 
     return _changed(journal.Entries, "_claimed", claimed)
@@ -348,10 +349,10 @@ def _adopt_without_lock() -> AbstractContextManager[None]:
     """Take an object over whoever has it: no condition on the old intent, no lock."""
 
     def take_over(self: Any, old: int, number: int, intent: Any, holder: str, lease_seconds: float) -> bool:
-        self.side.execute(f"DELETE FROM {self.table} WHERE number = %s", (old,))
+        self.second.execute(f"DELETE FROM {self.table} WHERE number = %s", (old,))
         values = (intent.write_id, intent.path, intent.size, intent.metadata, number)
         assignments = "write_id = %s, path = %s, size = %s, metadata = %s, state = 'stored'"
-        self.side.execute(f"UPDATE {self.table} SET {assignments} WHERE number = %s", values)
+        self.second.execute(f"UPDATE {self.table} SET {assignments} WHERE number = %s", values)
         return True
 
     return _changed(intent_table.Intents, "take_over", take_over)
@@ -409,7 +410,7 @@ def _swallowed_scan_error() -> AbstractContextManager[None]:
 
 def _ignored_lease() -> AbstractContextManager[None]:
     due = f"state <> '{intent_table.RECLAIMED}' AND %s >= 0"
-    return _changed(book_tables.IntentBook, "_is_due", property(lambda self: f"{due} AND {self._ours}"))
+    return _changed(tables.AbandonedIntents, "_is_due", property(lambda self: f"{due} AND {self._ours}"))
 
 
 def _no_second_look() -> AbstractContextManager[None]:

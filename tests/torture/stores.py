@@ -115,18 +115,14 @@ def watching_file(steps: Steps, opened: list[NumberedBackend]) -> Iterator[None]
         opened.append(backend)
         return backend
 
-    waits = commit_outcome.WAIT_SECONDS, dict(second_connection._SETTINGS)
+    waits = commit_outcome.WAIT_SECONDS, second_connection.LOCK_WAIT_SECONDS
     pipeline.open_backend = open_numbered
-    commit_outcome.WAIT_SECONDS = 0.2
-    second_connection._SETTINGS |= {
-        name: sql.replace("'5s'", "'0.2s'").replace("= 5", "= 1") for name, sql in waits[1].items()
-    }
+    commit_outcome.WAIT_SECONDS = second_connection.LOCK_WAIT_SECONDS = 0.2
     try:
         yield
     finally:
         pipeline.open_backend = original
-        commit_outcome.WAIT_SECONDS = waits[0]
-        second_connection._SETTINGS |= waits[1]
+        commit_outcome.WAIT_SECONDS, second_connection.LOCK_WAIT_SECONDS = waits
 
 
 _CORE_VERBS = ("put_buffer", "put_file", "get_buffer", "get_file", "open", "remove", "exists", "size")

@@ -18,7 +18,7 @@ from datajoint.gc import GarbageCollector
 import datajoint_file
 from datajoint_file import gc
 from datajoint_file.journal import schema_registry
-from datajoint_file.journal.second_connection import side_of
+from datajoint_file.journal.second_connection import second_connection_of
 from tests.torture.steps import Steps
 from tests.torture.stores import NumberedBackend, watching_file, watching_object
 
@@ -199,7 +199,7 @@ class FileSubject:
 
     def restarted(self, connection: Any) -> None:
         """Close the connection that the package keeps beside this one."""
-        side_of(connection).close()
+        second_connection_of(connection).close()
 
     def settled(self) -> None:
         """Let what this process has registered in a store stay so: steps must not depend on how long a run takes."""

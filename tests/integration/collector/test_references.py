@@ -11,6 +11,7 @@ import pytest
 from datajoint_file.collector import references
 from datajoint_file.collector.snapshot import Snapshot
 from datajoint_file.errors import CollectionRefusedError
+from datajoint_file.hooks.names import table_name
 from tests.projects import Store
 
 from .collecting import Area, connect_to, declare, insert, is_mysql, own, path_of
@@ -62,7 +63,7 @@ def test_every_schema_is_found_with_parts_and_hidden_from_no_class(
         Session.insert1({"session": number, "notes": ("n.txt", b"n")})
         Session.Trace.insert1({"session": number, "raw": ("t.bin", b"t")})
         for one, name in ((Session, "notes"), (Session.Trace, "raw")):
-            expected[str(one.fetch1(name).path)] = f"{one.database}.{one.table_name}.{name}"
+            expected[str(one.fetch1(name).path)] = f"{table_name(one)}.{name}"
     assert referenced_everywhere(connection, store.project) == expected
 
 
@@ -91,7 +92,7 @@ def test_connection_lost_in_the_middle_is_refused(table: Any, connection: Any, d
         found = references.references(snapshot, store.project, ())
         next(found)
         end_session(database, snapshot)
-        with pytest.raises(CollectionRefusedError, match=r"recording\.raw cannot be read completely"):
+        with pytest.raises(CollectionRefusedError, match=r"Recording\.raw cannot be read completely"):
             list(found)
 
 
@@ -138,7 +139,7 @@ def test_undeclared_attribute_is_looked_up_as_well(table: Any, connection: Any, 
     with Snapshot(connection) as snapshot:
         assert references.referenced(snapshot, store.project, [table.database], [key]) == {key}
         assert references.referenced(snapshot, store.project, [], [key]) == set()
-    assert referenced_everywhere(connection, store.project, table.database) == {key: f"{table.database}.notes.note"}
+    assert referenced_everywhere(connection, store.project, table.database) == {key: f"{table.database}.Notes.note"}
 
 
 def test_views_are_no_rows_of_their_own(table: Any, connection: Any, store: Store) -> None:

@@ -19,6 +19,7 @@ from datajoint_file.collector import server_facts
 from datajoint_file.errors import CollectionRefusedError
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.journal import schema_registry
+from datajoint_file.journal.dialects import MySQL
 from datajoint_file.journal.store_marks import Identity, Mark, Registration
 from datajoint_file.storage.backend import ObjectStat
 from datajoint_file.storage.shared import DelegatingBackend
@@ -418,8 +419,8 @@ def test_wrong_clock_of_the_store_is_refused(table: Any, connection: Any, store:
 
 
 def test_replica_is_refused() -> None:
-    replica: Any = SimpleNamespace(backend="mysql", query=lambda sql: [(1,)])
-    primary: Any = SimpleNamespace(backend="mysql", query=lambda sql: [(0,)])
+    replica: Any = SimpleNamespace(dialect=MySQL(), query=lambda sql: [(1,)])
+    primary: Any = SimpleNamespace(dialect=MySQL(), query=lambda sql: [(0,)])
     assert (server_facts.is_replica(replica), server_facts.is_replica(primary)) == (True, False)
 
 

@@ -24,6 +24,7 @@ from .collecting import (
     Area,
     collect,
     connect_to,
+    connected,
     declare,
     execute_sql,
     insert,
@@ -161,7 +162,7 @@ def test_missing_object_is_reported_and_stops_deletions(table: Any, connection: 
     store.remove(lost)
     plan = scan(connection)
     assert (plan.missing_count, plan.purge.count, plan.wait.count) == (1, 0, 1)
-    assert plan.missing[0] == gc.Missing(lost, f"{table.database}.recording.raw")
+    assert plan.missing[0] == gc.Missing(lost, f"{table.database}.Recording.raw")
     assert gc.execute(plan).purged.count == 0
     assert objects(store) == {due}
 
@@ -293,6 +294,17 @@ def test_plan_of_an_hour_ago_is_refused(table: Any, connection: Any) -> None:
     old = replace(plan, made_at=plan.made_at - timedelta(minutes=61))
     with pytest.raises(CollectionRefusedError, match="Make a new plan"):
         gc.execute(old)
+
+
+def test_plan_for_another_database_is_refused_and_a_plan_takes_the_connection_that_is_given(
+    table: Any, connection: Any, store: Store, database: Area
+) -> None:
+    insert(table, 1)
+    plan = scan(connection)
+    with connected(database, store) as another:
+        assert gc.execute(plan, connection=another)
+        with pytest.raises(CollectionRefusedError, match=r"the plan was made for the project .* database elsewhere"):
+            gc.execute(replace(plan, database="elsewhere"), connection=another)
 
 
 @pytest.mark.parametrize("grace", [timedelta(hours=23), timedelta(days=-1)])

@@ -14,7 +14,7 @@ import pytest
 from datajoint_file.errors import JournalWarning, StorageUnavailableError
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.journal import schema_registry
-from datajoint_file.journal.second_connection import side_of
+from datajoint_file.journal.second_connection import second_connection_of
 from datajoint_file.testing import Fault, FaultyBackend, fail
 from tests.projects import Store, over_all_stores
 from tests.unit.conftest import call_in_child
@@ -175,7 +175,7 @@ def test_many_at_once_make_one_mark(table: Any, database: Area, connection: Any,
             with connected(database, store) as another:
                 pipeline = pipeline_of(another)
                 barrier.wait()
-                schema_registry._register(pipeline, side_of(another), table.database)
+                schema_registry._register(pipeline, second_connection_of(another), table.database)
         except BaseException as error:
             errors.append(error)
 

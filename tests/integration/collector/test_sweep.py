@@ -16,7 +16,7 @@ import pytest
 
 from datajoint_file import gc
 from datajoint_file.hooks.connections import pipeline_of
-from datajoint_file.journal.second_connection import SideConnection
+from datajoint_file.journal.second_connection import SecondConnection
 from datajoint_file.testing import Fault, FaultyBackend, GeneratedReader, kill
 from tests.projects import Store, over_local_and_s3
 
@@ -221,9 +221,9 @@ def run_in_child(step: int, database: Area, store: Store, *, at_sql: bool) -> in
 
 def kill_at_statement(step: int) -> None:
     """End this process before or after its n-th writing statement."""
-    execute, count = SideConnection.execute, iter(range(10_000))
+    execute, count = SecondConnection.execute, iter(range(10_000))
 
-    def counted(self: SideConnection, sql: str, args: Any = ()) -> int:
+    def counted(self: SecondConnection, sql: str, args: Any = ()) -> int:
         number = next(count)
         if number == step // 2 and step % 2 == 0:
             kill("")
@@ -232,7 +232,7 @@ def kill_at_statement(step: int) -> None:
             kill("")
         return result
 
-    SideConnection.execute = counted  # type: ignore[method-assign] # of a child process that ends here
+    SecondConnection.execute = counted  # type: ignore[method-assign] # of a child process that ends here
 
 
 @pytest.mark.parametrize("at_sql", [False, True], ids=["store", "database"])

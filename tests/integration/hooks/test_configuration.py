@@ -20,6 +20,7 @@ from datajoint_file.errors import (
     StorageAccessError,
     StorageUnavailableError,
 )
+from datajoint_file.hooks.connections import connection_of, pipeline_of
 from tests.projects import Store, connect, unique
 
 TOML = """
@@ -61,6 +62,28 @@ def made(instance: dj.Instance) -> Iterator[Any]:
     yield make
     for schema in schemas:
         schema.drop(prompt=False)
+
+
+def test_whatever_has_a_connection_leads_to_one_pipeline(
+    made: Any, instance: dj.Instance, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    table = made()
+    module = dj.VirtualModule("module", table.database, connection=instance.connection)
+    schema = dj.Schema(table.database, connection=instance.connection)
+    subjects = (instance, instance.connection, schema, module, table, table(), table & "k = 1", table.proj("raw"))
+    for subject in subjects:
+        assert connection_of(subject) is instance.connection
+    assert len({id(pipeline_of(subject)) for subject in subjects}) == 1
+
+
+@pytest.mark.parametrize("subject", ["lab_ephys", 3, dj.Manual, dj.Schema], ids=str)
+def test_what_has_no_connection_is_refused_by_every_function_alike(subject: Any) -> None:
+    for function in (datajoint_file.gc.plan, datajoint_file.gc.quarantined, connection_of):
+        with pytest.raises(TypeError, match="has no connection to a database: give a connection"):
+            function(subject)
+    with pytest.raises(TypeError, match="has no connection to a database"):
+        datajoint_file.configure({}, connection=subject)
 
 
 def test_the_nearest_file_upwards_is_used_and_a_later_chdir_changes_nothing(

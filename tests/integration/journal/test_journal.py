@@ -604,11 +604,13 @@ def test_a_second_connection_that_was_lost_while_idle_is_opened_again(table: Any
     from datajoint_file.journal import second_connection
 
     table.insert1({"id": 1, "raw": ("a.dat", b"1")})
-    second = second_connection.side_of(table().connection)
+    second = second_connection.second_connection_of(table().connection)
     (identity,) = second.query(
-        "SELECT pg_backend_pid()" if second.backend == "postgresql" else "SELECT CONNECTION_ID()"
+        "SELECT pg_backend_pid()" if second.dialect.backend == "postgresql" else "SELECT CONNECTION_ID()"
     )[0]
-    other.query(f"SELECT pg_terminate_backend({identity})" if second.backend == "postgresql" else f"KILL {identity}")
+    other.query(
+        f"SELECT pg_terminate_backend({identity})" if second.dialect.backend == "postgresql" else f"KILL {identity}"
+    )
     monkeypatch.setattr(second_connection, "IDLE_SECONDS", -1.0)
     table.insert1({"id": 2, "raw": ("a.dat", b"2")})
     assert len(table()) == 2

@@ -15,7 +15,7 @@ from datajoint.errors import DataJointError, LostConnectionError
 import datajoint_file
 from datajoint_file import Outcome, OutcomeUnknownError
 from datajoint_file.journal import commit_outcome
-from datajoint_file.journal.second_connection import side_of
+from datajoint_file.journal.second_connection import second_connection_of
 from tests.projects import Store, connect, over_local_and_s3, unique
 from tests.torture.relay import Relay
 
@@ -136,7 +136,7 @@ def test_when_nobody_can_be_asked_the_outcome_is_unknown_and_resolved_later(
 ) -> None:
     monkeypatch.setattr(commit_outcome, "WAIT_SECONDS", 0.1)
     connection = table().connection
-    second = side_of(connection)
+    second = second_connection_of(connection)
     table.insert1({"id": 0, "raw": ("a.dat", b"0")})
 
     def lose() -> None:

@@ -21,7 +21,7 @@ from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.insert import uploads
 from datajoint_file.journal import intent_table as intents_module
 from datajoint_file.journal.schema_registry import register
-from datajoint_file.journal.second_connection import side_of
+from datajoint_file.journal.second_connection import second_connection_of
 from datajoint_file.testing import Fault, FaultyBackend
 from tests.integration.collector.collecting import Area, connect_to, make_older
 from tests.integration.collector.conftest import area_of
@@ -179,8 +179,8 @@ def end_session(connection: Any, number: int) -> None:
 
 def second_session(table: Any) -> int:
     """The server's number of the connection that the journal is written on."""
-    second = side_of(table().connection)
-    sql = "SELECT pg_backend_pid()" if second.backend == "postgresql" else "SELECT CONNECTION_ID()"
+    second = second_connection_of(table().connection)
+    sql = "SELECT pg_backend_pid()" if second.dialect.backend == "postgresql" else "SELECT CONNECTION_ID()"
     return int(second.query(sql)[0][0])
 
 
@@ -190,8 +190,8 @@ def end_second_session(table: Any, other: Any) -> None:
 
 def leave_second_session_idle(table: Any, other: Any) -> None:
     """Let the server close it for idleness."""
-    number, second = second_session(table), side_of(table().connection)
-    is_postgresql = second.backend == "postgresql"
+    number, second = second_session(table), second_connection_of(table().connection)
+    is_postgresql = second.dialect.backend == "postgresql"
     second.execute(f"SET SESSION {'idle_session_timeout = 1000' if is_postgresql else 'wait_timeout = 1'}")
     poll(lambda: not has_session(other, number))
 
@@ -539,7 +539,7 @@ def test_a_second_connection_that_was_lost_just_now_fails_no_insert(
 
 def test_a_transaction_of_the_second_connection_is_never_continued_on_another(table: Any, other: Any) -> None:
     table.insert1({"id": 0, "raw": ("a.dat", b"0")})
-    second = side_of(table().connection)
+    second = second_connection_of(table().connection)
     with pytest.raises(LostConnectionError), second.transaction():
         end_second_session(table, other)
         second._session().used -= 3600
@@ -563,7 +563,7 @@ def user(table: Any, store: Store, database: Any, request: pytest.FixtureRequest
     datajoint_file.configure(store.configuration(), connection=own)
     yield dj.FreeTable(own.connection, table().full_table_name)
     own.connection.close()
-    side_of(own.connection).close()
+    second_connection_of(own.connection).close()
     if admin.adapter.backend == "postgresql":
         admin.query(f"DROP OWNED BY {name}")
     admin.query(f"DROP USER {name}")

@@ -18,9 +18,9 @@ import pytest
 
 import datajoint_file
 from datajoint_file.errors import ConfigurationError
-from datajoint_file.hooks import listing
+from datajoint_file.journal import row_listing
 from datajoint_file.verification import Finding, VerifyReport
-from datajoint_file.verification.verify import run, verify
+from datajoint_file.verification.verify import verify, verify_telling
 from tests.projects import Store, connect, over_local_and_s3, unique
 
 LEVELS = ("exists", "size", "content")
@@ -333,7 +333,7 @@ def test_row_deleted_or_updated_since_it_was_listed_is_no_problem(recording: Any
     sound = described["path"]
     for session in (1, 2, 3):
         store.remove(path_of(recording, subject_id=1, session_id=session))
-    report = run(recording.proj("raw"), "exists", workers=1, tell=meanwhile)
+    report = verify_telling(meanwhile, recording.proj("raw"), "exists", workers=1)
     other.connection.close()
     assert kinds(report) == [("missing", "raw", 1, 1)]
     assert report.checked == 6
@@ -355,7 +355,7 @@ def test_runs_within_a_budget_check_each_object_once(
     Another.insert({"name": name, "data": (f"{name}.bin", name.encode())} for name in "abcde")
     for session in (1, 3):
         store.remove(path_of(recording, subject_id=2, session_id=session))
-    monkeypatch.setattr(listing, "PAGE_ROWS", 2)
+    monkeypatch.setattr(row_listing, "PAGE_ROWS", 2)
     everything = verify(schema)
     reports = [verify(schema, budget=budget, workers=workers)]
     while reports[-1].position is not None:
@@ -418,7 +418,7 @@ def test_position_works_with_keys_of_every_type(
         given = value.bytes if type_ == "uuid" and not is_postgresql else str(value) if type_ == "uuid" else value
         for n in (1, 2):  # DataJoint itself cannot insert a UUID on PostgreSQL
             raw_sql(Keyed, "INSERT INTO {table} (first, second, data) VALUES (%s, %s, %s)", given, n, "{}")
-    monkeypatch.setattr(listing, "PAGE_ROWS", 1)
+    monkeypatch.setattr(row_listing, "PAGE_ROWS", 1)
     found, position = [], None
     while True:
         report = verify(Keyed, budget=timedelta(microseconds=1), after=position)
@@ -546,7 +546,7 @@ def test_run_stops_when_the_store_is_gone_and_can_go_on_later(
         if finding.kind == "missing":
             bring_back.append(break_store(store, tmp_path))
 
-    report = run(Many & f"k < {count + 40}", "content", workers=workers, tell=take_away)
+    report = verify_telling(take_away, Many & f"k < {count + 40}", "content", workers=workers)
     assert not report
     assert "the store cannot be reached: 10 objects in a row" in report.interruption
     assert "is its disk mounted?" in str(report)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datajoint_file.collector.evidence import Amount, Evidence, Item
+from datajoint_file.collector.evidence import Amount, Evidence, ObjectRecord
 
 KEYS = st.sets(st.sampled_from("abcdefgh"))
 
@@ -19,7 +19,7 @@ def test_sets_follow_from_the_evidence(
     evidence.add_objects((key, 1, key in ours) for key in ours | foreign)
     evidence.add_references((key, "s.t.a") for key in references)
     evidence.add_intents(intents)
-    evidence.add_quarantined((Item(key, 1, "s"), key in due) for key in aside)
+    evidence.add_quarantined((ObjectRecord(key, 1, "s"), key in due) for key in aside)
 
     def keys(name: str) -> set[str]:
         assert evidence.amount(name).count == len(list(evidence.items(name)))
@@ -39,7 +39,7 @@ def test_sets_follow_from_the_evidence(
 def test_object_that_stands_in_two_books_is_due_when_both_say_so() -> None:
     evidence = Evidence()
     evidence.add_objects([("a", 5, True)])
-    evidence.add_quarantined([(Item("a", 5, "s"), True), (Item("a", 5, "t"), False)])
+    evidence.add_quarantined([(ObjectRecord("a", 5, "s"), True), (ObjectRecord("a", 5, "t"), False)])
     assert evidence.amount("purge") == Amount(0, 0)
     assert evidence.amount("waiting") == Amount(1, 5)
 
@@ -50,5 +50,5 @@ def test_what_is_read_twice_counts_once() -> None:
         evidence.add_objects([("a", 5, True)])
         evidence.add_references([("b", "s.t.a")])
         evidence.add_intents(["c"])
-        evidence.add_abandoned([Item("d", 7, "s")])
+        evidence.add_abandoned([ObjectRecord("d", 7, "s")])
     assert (evidence.listed(), evidence.references(), evidence.amount("abandoned")) == (Amount(1, 5), 1, Amount(1, 7))

@@ -22,7 +22,7 @@ def key(number: int) -> str:
 
 
 class Shelf:
-    """A book in memory, which writes down in which order things happen."""
+    """A table in memory, which writes down in which order things happen."""
 
     def __init__(self, rows: dict[int, Due], busy: Sequence[int] = (), *, is_certain: bool = True) -> None:
         self.rows = rows
@@ -40,7 +40,7 @@ class Shelf:
         self.log.append(f"condemn {sorted(rows)}")
         return self.is_certain
 
-    def close(self, rows: Sequence[int]) -> list[int]:
+    def mark_reclaimed(self, rows: Sequence[int]) -> list[int]:
         self.log.append(f"close {sorted(rows)}")
         for number in rows:
             del self.rows[number]
@@ -51,12 +51,12 @@ def shelf(count: int, busy: Sequence[int] = ()) -> Shelf:
     return Shelf({number: Due(number, key(number), 1) for number in range(count)}, busy)
 
 
-def run(book: Shelf, tally: Tally, in_use: set[str] | None = None) -> None:
+def run(table: Shelf, tally: Tally, in_use: set[str] | None = None) -> None:
     def referenced(keys: Sequence[str]) -> set[str]:
-        book.log.append("look")
+        table.log.append("look")
         return (in_use or set()).intersection(keys)
 
-    reclaim(book, [list(range(10)), list(range(10, 20))], referenced, tally, lambda _: None)
+    reclaim(table, [list(range(10)), list(range(10, 20))], referenced, tally, lambda _: None)
 
 
 @pytest.fixture
@@ -73,22 +73,22 @@ def tally(backend: FaultyBackend) -> Tally:
 def test_each_batch_is_locked_looked_at_condemned_deleted_and_noted(
     tally: Tally, backend: FaultyBackend, is_certain: bool
 ) -> None:
-    book = shelf(12)
-    book.is_certain = is_certain
-    run(book, tally)
+    table = shelf(12)
+    table.is_certain = is_certain
+    run(table, tally)
     expected = []
     for rows in (list(range(10)), [10, 11]):
         ends = ["commit", f"close {rows}"] if is_certain else [f"close {rows}", "commit"]
         expected += ["lock", "look", f"condemn {rows}", *ends]
-    assert book.log == expected
+    assert table.log == expected
     assert [verb for verb, _ in backend.history] == ["delete"] * 12
-    assert (tally.deleted.count, tally.spared, book.rows) == (12, 8, {})
+    assert (tally.deleted.count, tally.spared, table.rows) == (12, 8, {})
 
 
 def test_what_is_referenced_or_locked_is_spared(tally: Tally, backend: FaultyBackend) -> None:
-    book = shelf(4, busy=[1])
-    run(book, tally, in_use={key(2)})
-    assert sorted(book.rows) == [1, 2]
+    table = shelf(4, busy=[1])
+    run(table, tally, in_use={key(2)})
+    assert sorted(table.rows) == [1, 2]
     assert {deleted for _, deleted in backend.history} == {key(0), key(3)}
     assert "a row refers to it" in tally.notes[0]
 
@@ -115,16 +115,16 @@ def test_row_that_contradicts_itself_is_spared(tally: Tally, backend: FaultyBack
 
 def test_failures_are_named_and_their_rows_stay(tally: Tally, backend: FaultyBackend) -> None:
     backend.faults = [Fault("delete", call=2)]
-    book = shelf(4)
-    run(book, tally)
+    table = shelf(4)
+    run(table, tally)
     assert [failed for failed, _ in tally.failures] == [key(1)]
-    assert sorted(book.rows) == [1]
+    assert sorted(table.rows) == [1]
 
 
 def test_store_that_refuses_everything_is_not_asked_for_ever(tally: Tally, backend: FaultyBackend) -> None:
     backend.faults = [Fault("delete", lasting=True)]
-    book = Shelf({number: Due(number, key(number), 1) for number in range(100)})
-    reclaim(book, [list(range(50)), list(range(50, 100))], lambda keys: set(), tally, lambda _: None)
+    table = Shelf({number: Due(number, key(number), 1) for number in range(100)})
+    reclaim(table, [list(range(50)), list(range(50, 100))], lambda keys: set(), tally, lambda _: None)
     assert backend.calls["delete"] == 20
-    assert len(book.rows) == 100
+    assert len(table.rows) == 100
     assert "20 failures in a row" in tally.notes[-1]

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from operator import itemgetter
+from typing import Any, Protocol
 
 from datajoint_file.concurrency.progress import Advance
 from datajoint_file.errors import ConfigurationError, WorkerError
@@ -21,7 +22,6 @@ from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.verification.budget import Budget
 from datajoint_file.verification.check_object import Level, Problem
 from datajoint_file.verification.findings import Finding
-from datajoint_file.verification.rows import FileValue, ListedRow
 from datajoint_file.verification.workers import UNREACHABLE_LIMIT, Delegated, Examination, Meter, Threads
 
 _WINDOW = 1_000
@@ -36,6 +36,58 @@ _REMEMBERED = 500_000
 _IDLE_SECONDS = 30.0
 
 
+@dataclass(frozen=True, slots=True)
+class FileValue:
+    """A value of a ``file`` attribute, as its row has it.
+
+    Parameters
+    ----------
+    table, attribute : str
+        Whose value it is, for people.
+    name : str
+        What the query calls the attribute.
+    path : str
+        The object key; for what cannot be used, whatever stands there, shortened.
+    metadata : FileMetadata or None
+        What the row says; None if it cannot be used.
+    fault : str
+        Why it cannot be used.
+    """
+
+    table: str
+    attribute: str
+    name: str
+    path: str
+    metadata: FileMetadata | None
+    fault: str = ""
+
+
+class ListedRow(Protocol):
+    """A row to check, as `subjects` lists it. Used in the thread that lists, never by workers."""
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """Where its objects are."""
+        ...
+
+    @property
+    def values(self) -> tuple[FileValue, ...]:
+        """Its files; none for an attribute that is NULL."""
+        ...
+
+    def key(self) -> dict[str, Any]:
+        """Return its primary key."""
+        ...
+
+    def position(self) -> str:
+        """Return where a later run goes on if this row is the last that was checked."""
+        ...
+
+    def still_names(self, value: FileValue) -> bool:
+        """Ask the database whether the row is there yet and still names the object of *value*."""
+        ...
+
+
 @dataclass(slots=True)
 class _Begun:
     """A row that has been begun, which in the run, and how many of its values are not settled."""
@@ -46,7 +98,7 @@ class _Begun:
 
 
 @dataclass(slots=True)
-class _Examination:
+class _Examined:
     """An object that is being examined, the bytes of it that will be read, and the values that name it."""
 
     identity: bytes
@@ -127,10 +179,10 @@ class Verification:
         self._planned = 0
         self._start = time.monotonic()
         self._begun: deque[_Begun] = deque()
-        self._by_identity: dict[bytes, _Examination] = {}
+        self._by_identity: dict[bytes, _Examined] = {}
         self._fine = _Remembered()
         self._bad: dict[bytes, Problem] = {}
-        self._suspects: list[tuple[_Examination, Problem]] = []
+        self._suspects: list[tuple[_Examined, Problem]] = []
         self._found: list[tuple[int, Finding]] = []
         self._row_count = 0
         self._last: ListedRow | None = None
@@ -234,7 +286,7 @@ class Verification:
         elif identity in self._by_identity:
             self._by_identity[identity].values.append((begun, value))
         else:
-            check = self._by_identity[identity] = _Examination(identity, metadata.size, [(begun, value)])
+            check = self._by_identity[identity] = _Examined(identity, metadata.size, [(begun, value)])
             self._planned += check.size
             examination.begin(check, begun.row.pipeline, metadata)
 
@@ -252,7 +304,7 @@ class Verification:
             self._idle()
         self._advance_position()
 
-    def _conclude(self, check: _Examination, problem: Problem | None) -> None:
+    def _conclude(self, check: _Examined, problem: Problem | None) -> None:
         if problem is not None and problem.is_unreachable:
             self._suspect(check, problem)
             return
@@ -263,7 +315,7 @@ class Verification:
             self._bad[check.identity] = problem
         self._settle_all(check, problem)
 
-    def _suspect(self, check: _Examination, problem: Problem) -> None:
+    def _suspect(self, check: _Examined, problem: Problem) -> None:
         self._suspects.append((check, problem))
         if len(self._suspects) >= UNREACHABLE_LIMIT:
             self.interruption = (
@@ -277,7 +329,7 @@ class Verification:
             self._settle_all(check, problem)
         self._advance_position()
 
-    def _settle_all(self, check: _Examination, problem: Problem | None) -> None:
+    def _settle_all(self, check: _Examined, problem: Problem | None) -> None:
         for begun, value in check.values:
             self._settle(begun, value, problem)
 

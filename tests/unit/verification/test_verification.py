@@ -24,7 +24,8 @@ from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.testing import Fault, FaultyBackend
 from datajoint_file.testing.faults import raising
-from datajoint_file.verification import Budget, FileValue, Finding, Verification, VerifyReport, run
+from datajoint_file.verification import Budget, FileValue, Finding, Verification, VerifyReport
+from datajoint_file.verification import verification as module
 from datajoint_file.verification.findings import Kind
 
 Stored = Callable[..., FileMetadata]
@@ -213,7 +214,7 @@ def test_while_one_object_is_slow_others_go_on_and_the_position_waits(
 def test_position_waits_for_a_bounded_number_of_rows(
     pipeline: Pipeline, stored: Stored, faulty: FaultyBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "_WINDOW", 10)
+    monkeypatch.setattr(module, "_WINDOW", 10)
     gate, most = threading.Event(), []
     faulty.faults.append(Fault("open", action=lambda _: gate.wait(60)))
 
@@ -248,7 +249,7 @@ def test_rows_are_taken_as_they_are_needed(pipeline: Pipeline, stored: Stored, w
 def test_memory_does_not_grow_with_sound_rows(
     pipeline: Pipeline, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "_REMEMBERED", 500)
+    monkeypatch.setattr(module, "_REMEMBERED", 500)
     file = stored()
 
     def rows(count: int) -> Iterator[QueryRow]:
@@ -264,8 +265,8 @@ def test_memory_does_not_grow_with_sound_rows(
 
 
 def test_objects_known_to_be_fine_are_forgotten_by_halves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "_REMEMBERED", 10)
-    remembered = run._Remembered()
+    monkeypatch.setattr(module, "_REMEMBERED", 10)
+    remembered = module._Remembered()
     for number in range(100):
         remembered.add(b"%d" % number)
         assert all(b"%d" % n in remembered for n in range(max(0, number - 9), number + 1))
@@ -297,7 +298,7 @@ def test_interrupt_comes_through_and_stops_the_workers(
 def test_database_is_kept_awake_while_nothing_is_asked_of_it(
     pipeline: Pipeline, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "_IDLE_SECONDS", 0.001)
+    monkeypatch.setattr(module, "_IDLE_SECONDS", 0.001)
     called = threading.Event()
     verification = checked(rows_of(pipeline, stored()), advance=lambda _: called.wait(60), idle=called.set)
     assert called.is_set()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -21,13 +20,13 @@ from datajoint.expression import QueryExpression
 from datajoint_file.errors import brief
 from datajoint_file.hooks.codec import file_attributes
 from datajoint_file.hooks.names import query_name
+from datajoint_file.journal.dialects import dialect_of
 
 PAGE_ROWS = 2_000
 
 Key = tuple[Any, ...]
 """Values of a primary key as the database gives and takes them."""
 
-_ENUM_VALUE = re.compile(r"'((?:[^']|'')*)'")
 _FLOATS = ("float", "double", "real")
 
 
@@ -63,7 +62,7 @@ class Listing:
         self.names = names
         self.primary_key = tuple(query.primary_key)
         self._attributes = [query.heading[name] for name in self.primary_key]
-        self._adapter = self.connection.adapter
+        self._dialect = dialect_of(self.connection)
         self._source = query.proj(*names).make_subquery().from_clause()
 
     def rows(self, after: Key | None = None) -> Iterator[RawRow]:
@@ -77,8 +76,8 @@ class Listing:
 
     def again(self, key: Key) -> RawRow | None:
         """Return the row of *key* as it is now; None if it is gone."""
-        conditions = [self._condition(index, "=", value) for index, value in enumerate(key)]
-        found = self._select(*_all_of(conditions), "LIMIT 1")
+        condition = " AND ".join(f"{self._quoted(name)} = %s" for name in self.primary_key) or "TRUE"
+        found = self._select(condition, list(key), "LIMIT 1")
         return found[0] if found else None
 
     def count(self, after: Key | None = None) -> int:
@@ -104,7 +103,7 @@ class Listing:
         return self._select(*self._behind(after), f"ORDER BY {order} LIMIT {PAGE_ROWS}" if order else "")
 
     def _select(self, condition: str, values: list[Any], ending: str) -> list[RawRow]:
-        columns = [*map(self._key_column, self._attributes), *map(self._text_column, self.names)]
+        columns = [*map(self._key_column, self._attributes), *map(self._dialect.as_text, map(self._quoted, self.names))]
         query = f"SELECT {', '.join(columns)} FROM {self._source} WHERE {condition} {ending}"
         count = len(self.primary_key)
         rows = self.connection.query(query, values).fetchall()
@@ -115,55 +114,16 @@ class Listing:
         quoted = self._quoted(attribute.name)
         return f"{quoted} + 0e0" if attribute.type.lower().startswith(_FLOATS) else quoted
 
-    def _text_column(self, name: str) -> str:
-        quoted = self._quoted(name)
-        return f"CAST({quoted} AS text)" if self._adapter.backend == "postgresql" else quoted
-
     def _behind(self, after: Key | None) -> tuple[str, list[Any]]:
-        """Return the condition that a row comes after *after*, in a form for which the database has an index."""
+        """Return the condition that a row comes after *after*."""
         if after is None:
             return "TRUE", []
         if not self.primary_key:
             return "FALSE", []
-        if self._adapter.backend == "postgresql":
-            columns = ", ".join(map(self._quoted, self.primary_key))
-            return f"({columns}) > ({', '.join(['%s'] * len(after))})", list(after)
-        return _any_of([_all_of(self._step(after, index)) for index in range(len(after))])
-
-    def _step(self, after: Key, index: int) -> list[tuple[str, list[Any]]]:
-        """Return the conditions that a key is equal to *after* before *index*, and greater there."""
-        equal = [self._condition(i, "=", after[i]) for i in range(index)]
-        return [*equal, self._condition(index, ">", after[index])]
-
-    def _condition(self, index: int, operator: str, value: Any) -> tuple[str, list[Any]]:
-        attribute = self._attributes[index]
-        if operator == ">" and attribute.type.lower().startswith("enum("):
-            return self._enum_condition(attribute, value)
-        return f"{self._quoted(attribute.name)} {operator} %s", [value]
-
-    def _enum_condition(self, attribute: Any, value: Any) -> tuple[str, list[Any]]:
-        """Return the condition for MySQL, which orders an enum as it was declared, and compares it as text."""
-        declared = [found.replace("''", "'") for found in _ENUM_VALUE.findall(attribute.type)]
-        greater = declared[declared.index(value) + 1 :] if value in declared else []
-        if not greater:
-            return "FALSE", []
-        return f"{self._quoted(attribute.name)} IN ({', '.join(['%s'] * len(greater))})", greater
+        return self._dialect.after([(self._quoted(each.name), each.type) for each in self._attributes], after)
 
     def _quoted(self, name: str) -> str:
-        return str(self._adapter.quote_identifier(name))
-
-
-def _all_of(conditions: list[tuple[str, list[Any]]]) -> tuple[str, list[Any]]:
-    return _joined(" AND ", conditions)
-
-
-def _any_of(conditions: list[tuple[str, list[Any]]]) -> tuple[str, list[Any]]:
-    return _joined(" OR ", conditions)
-
-
-def _joined(operator: str, conditions: list[tuple[str, list[Any]]]) -> tuple[str, list[Any]]:
-    text = operator.join(f"({condition})" for condition, _ in conditions)
-    return text or "TRUE", [value for _, values in conditions for value in values]
+        return self._dialect.quoted(name)
 
 
 def _as_parameter(value: Any) -> Any:

@@ -1,0 +1,163 @@
+"""Collection context: whose database and store, whether they belong together, and what is set aside.
+
+What a collection would do is found out in `make_plan`, and done in `execute_plan`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+
+from datajoint_file.collector import server_facts
+from datajoint_file.collector.evidence import batches
+from datajoint_file.collector.plan import Quarantined, Refusal, refuse
+from datajoint_file.collector.preflight import Verdict, judge
+from datajoint_file.collector.server_facts import OwnTables
+from datajoint_file.collector.snapshot import Snapshot
+from datajoint_file.collector.tables import BATCH, AbandonedIntents, QuarantineTable
+from datajoint_file.collector.workers import Helpers
+from datajoint_file.hooks.connections import connection_of, pipeline_of
+from datajoint_file.journal.schema_registry import identity_of
+from datajoint_file.journal.second_connection import SecondConnection
+from datajoint_file.journal.store_marks import Identity, MarkStore
+from datajoint_file.journal.transactions import has_transaction
+from datajoint_file.journal.worker_address import address_of
+from datajoint_file.model.key_parsing import is_candidate
+from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.storage.backend import StorageBackend
+
+
+@dataclass(frozen=True)
+class Collection:
+    """One run of the collector: the database, the store, and what its user has asked for.
+
+    Parameters
+    ----------
+    connection : datajoint.Connection
+        Whose database it is. Only asked how to reach the server, and whether it is in a transaction.
+    pipeline : Pipeline
+        Whose store it is.
+    grace : timedelta
+        How long objects must have been unused.
+    take_over : bool
+        This database is the one that counts, whatever the marks say.
+    dropped : sequence of str
+        Schemas that are gone for good.
+    progress : bool or None
+        Whether to show progress bars.
+    executor : concurrent.futures.Executor or None
+        Whose workers look for objects and delete them.
+    """
+
+    connection: Any
+    pipeline: Pipeline
+    grace: timedelta = timedelta(days=7)
+    take_over: bool = False
+    dropped: Sequence[str] = ()
+    progress: bool | None = None
+    executor: Executor | None = None
+    second: SecondConnection = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "second", SecondConnection(self.connection))  # not the writers': it is locked for long
+
+    @property
+    def project(self) -> str:
+        """The project."""
+        return self.pipeline.project
+
+    @property
+    def backend(self) -> StorageBackend:
+        """The project's store."""
+        return self.pipeline.backend
+
+    @property
+    def mark_store(self) -> MarkStore:
+        """The project's marks."""
+        return MarkStore(self.backend, self.project)
+
+    @property
+    def grace_seconds(self) -> float:
+        """The grace as a number."""
+        return self.grace.total_seconds()
+
+    def identity(self) -> Identity:
+        """Ask the server which database this is."""
+        return identity_of(self.second)
+
+    def helpers(self, marks: tuple[str, ...] = ()) -> Helpers | None:
+        """Return the workers of the executor, who compare *marks*, by default those that there are."""
+        if self.executor is None:
+            return None
+        address = address_of(self.pipeline, self.connection)
+        return Helpers(self.executor, replace(address, marks=marks) if marks else address)
+
+    def intent_tables(self, tables: OwnTables) -> list[AbandonedIntents]:
+        """Return the tables of intents."""
+        return [AbandonedIntents(self.second, schema, self.project, self.grace_seconds) for schema in tables.intents]
+
+    def quarantine_tables(self, tables: OwnTables) -> list[QuarantineTable]:
+        """Return the tables of objects in quarantine."""
+        return [QuarantineTable(self.second, schema, self.project) for schema in tables.quarantine]
+
+    def has_objects(self) -> bool:
+        """Tell whether the project has any object; the listing is not read further than the first."""
+        return any(is_candidate(self.project, found.key) for found in self.backend.list(self.project))
+
+    def preflight(self, snapshot: Snapshot, identity: Identity) -> tuple[Verdict, OwnTables]:
+        """Decide whether this database may judge about the project's objects. Marks are read before the database."""
+        if has_transaction(self.connection):
+            raise refuse(_IN_TRANSACTION)
+        if server_facts.is_replica(snapshot):
+            raise refuse(_REPLICA)
+        marks, bad = self.mark_store.read()
+        tables = server_facts.own_tables(snapshot)
+        marked = {mark.registration.schema for mark in marks if mark.registration.identity == identity}
+        verdict = judge(
+            identity,
+            self.project,
+            marks,
+            bad,
+            server_facts.schema_states(snapshot, self.project, tables, marked),
+            key_of=self.mark_store.key_of,
+            has_objects=self.has_objects,
+            take_over=self.take_over,
+            dropped=self.dropped,
+        )
+        return verdict, tables
+
+    def quarantined(self) -> Iterator[Quarantined]:
+        """Give what is set aside. See `datajoint_file.gc.quarantined`."""
+        for table in self._all_quarantine_tables():
+            for key, size, moment in table.listing():
+                yield Quarantined(key, size, moment, moment + self.grace)
+
+    def restore(self, keys: Sequence[str]) -> tuple[str, ...]:
+        """Take objects out of quarantine. See `datajoint_file.gc.restore`."""
+        tables = self._all_quarantine_tables()
+        return tuple(key for table in tables for some in batches(keys, BATCH) for key in table.take_out(some))
+
+    def _all_quarantine_tables(self) -> list[QuarantineTable]:
+        with Snapshot(self.connection) as snapshot:
+            return self.quarantine_tables(server_facts.own_tables(snapshot))
+
+
+def collection_for(subject: Any, **options: Any) -> Collection:
+    """Return the collection for a connection of DataJoint's, or what has one; for the default connection if None."""
+    connection = connection_of(subject)
+    return Collection(connection, pipeline_of(connection if subject is None else subject), **options)
+
+
+_IN_TRANSACTION = Refusal(
+    "transaction",
+    "the connection is in a transaction: it may see, and hold, what others do not",
+    "Commit it or roll it back first, or use another connection",
+)
+_REPLICA = Refusal(
+    "replica",
+    "this server is a replica, or read-only: what was written last may not have come here",
+    "Run the collector on the primary server",
+)

@@ -1,0 +1,292 @@
+"""SQL dialect interface: what differs between database servers, and why it matters here.
+
+A dialect has no state and decides nothing. Statements that are the same everywhere stand where they are used, with the
+expressions of the dialect in them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+Rows = list[tuple[Any, ...]]
+"""The rows of a result."""
+
+Query = Callable[..., Rows]
+"""What runs one statement, with parameters if it has any, and returns its rows."""
+
+Condition = tuple[str, list[Any]]
+"""The SQL of a condition and its parameters."""
+
+Version = tuple[int, ...]
+
+Presence = Literal["there", "gone", "unreadable"]
+"""Of a schema: all of it may be read; there is none, for certain; it may be there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """What a user may do with schemas, as the server tells without doing it.
+
+    Parameters
+    ----------
+    extent : {"all", "some", "none"}
+        Declare and use tables; at least read some; nothing.
+    detail : str
+        The same in words.
+    fix : str
+        What an administrator can do about it.
+    """
+
+    extent: Literal["all", "some", "none"]
+    detail: str
+    fix: str = ""
+
+
+class Dialect(ABC):
+    """One kind of database server: its SQL, its driver, and what its answers mean."""
+
+    # ---- Which server ----
+
+    backend: ClassVar[str]
+    """What DataJoint calls the adapter for it."""
+
+    title: ClassVar[str]
+    """What people call it."""
+
+    usable_from: ClassVar[Version]
+    """The first version that can be used."""
+
+    supported_from: ClassVar[Version] = ()
+    """The first version that DataJoint supports; empty if none is."""
+
+    @abstractmethod
+    def is_spoken_by(self, driver: Any) -> bool:
+        """Tell by what the driver knows whether its server is one of these."""
+
+    @abstractmethod
+    def identity(self, query: Query) -> tuple[str, str]:
+        """Return what a server and a database in it call themselves: it outlives restarts and differs for a copy."""
+
+    # ---- Names and expressions ----
+
+    quote: ClassVar[str]
+    """What stands around names."""
+
+    version: ClassVar[str]
+    """Query for the server's version."""
+
+    now: ClassVar[str]
+    """The clock as it is now, also in a transaction: as of its beginning, leases would be too short."""
+
+    from_now: ClassVar[str]
+    """A moment so many seconds (a parameter) from now."""
+
+    by_number: ClassVar[str] = ""
+    """Index hint for rows that are locked by number: on InnoDB a scan locks all that it passes."""
+
+    def quoted(self, *names: str) -> str:
+        """Return schema and table, or an attribute, quoted. DataJoint takes for granted that no name holds a quote."""
+        mark = self.quote
+        return ".".join(f"{mark}{name.replace(mark, 2 * mark)}{mark}" for name in names)
+
+    @abstractmethod
+    def age(self, moment: str) -> str:
+        """Return the SQL of how many seconds ago a moment is."""
+
+    @abstractmethod
+    def utc(self, moment: str) -> str:
+        """Return the SQL of a moment as the driver gives it without a time zone, in UTC."""
+
+    @abstractmethod
+    def path(self, name: str) -> str:
+        """Return the SQL of the object key in a quoted ``file`` attribute."""
+
+    @abstractmethod
+    def as_text(self, name: str) -> str:
+        """Return the SQL of the JSON of a quoted attribute as the text that it was stored as."""
+
+    @abstractmethod
+    def as_searchable(self, name: str) -> str:
+        """Return the SQL of the same as ``LIKE`` takes it."""
+
+    @abstractmethod
+    def after(self, columns: Sequence[tuple[str, str]], values: Sequence[Any]) -> Condition:
+        """Return the condition that a row comes after a key, in a form for which the server has an index.
+
+        Parameters
+        ----------
+        columns : sequence of (str, str)
+            The quoted attributes of the key, and their types.
+        values : sequence
+            The key.
+        """
+
+    # ---- Our tables ----
+
+    @abstractmethod
+    def create_table(self, table: str, columns: str, *, comment: str, index: tuple[str, str] | None = None) -> str:
+        """Return the statements that create a table unless it is there.
+
+        Parameters
+        ----------
+        table : str
+            Its quoted name.
+        columns : str
+            Its columns; ``{number}`` is a primary key that counts up, ``{ascii}`` compares bytes, ``{moment}`` is a
+            time to the microsecond.
+        comment : str
+            What it is for.
+        index : (str, str), optional
+            Name and attributes of an index.
+        """
+
+    @abstractmethod
+    def insert_new(self, table: str, attributes: str, values: str) -> str:
+        """Return the statement that inserts rows and leaves out those that are there."""
+
+    @abstractmethod
+    def numbered(self, numbers: Sequence[int]) -> Condition:
+        """Return the condition that a row is one of *numbers*, for which the server uses the index."""
+
+    @abstractmethod
+    def insert_and_select(
+        self, run: Callable[[str, Sequence[Any]], list[Rows]], insert: Condition, select: Condition, ids: Sequence[str]
+    ) -> tuple[list[int], Rows]:
+        """Insert intents and select others, in one round trip.
+
+        Parameters
+        ----------
+        run : callable
+            Runs statements that are sent together, and returns their results.
+        insert, select : (str, list)
+            Both statements. The second gives number, attribute, key digest, write id and metadata.
+        ids : sequence of str
+            The write ids that are inserted.
+
+        Returns
+        -------
+        numbers : list of int
+            Of the inserted rows, in the order of *ids*.
+        selected : list of tuple
+            Rows of the second.
+        """
+
+    @abstractmethod
+    def claim(self, table: str, condition: str, *, only_read_committed: bool) -> str:
+        """Return the statement that deletes intents in a transaction, which may be the user's.
+
+        Parameters
+        ----------
+        table, condition : str
+            Which.
+        only_read_committed : bool
+            Delete none in a transaction that looks at an older snapshot, where that would be an error.
+        """
+
+    @abstractmethod
+    def claimed(self, cursor: Any) -> set[int] | None:
+        """Return the numbers that `claim` has deleted; None where the server only counts them."""
+
+    # ---- Sessions ----
+
+    @abstractmethod
+    def prepare(self, driver: Any, lock_seconds: float) -> None:
+        """Make a new connection ours: waiting *lock_seconds* for locks at most, and not closed for being idle."""
+
+    def results(self, cursor: Any) -> list[Rows]:
+        """Return the results of statements that were sent together, as far as the driver gives them."""
+        return [list(cursor.fetchall())]
+
+    reading: ClassVar[str]
+    """Statement after which a connection of the collector's is shown all or an error."""
+
+    snapshot: ClassVar[tuple[str, ...]]
+    """Statements that begin a transaction in which everything is read as of one moment."""
+
+    @abstractmethod
+    def pages(self, driver: Any, sql: str, size: int) -> Iterator[Rows]:
+        """Give the rows of one statement, *size* at a time, as they come. In a transaction begun by `snapshot`."""
+
+    @abstractmethod
+    def is_encrypted(self, driver: Any) -> bool:
+        """Tell whether a connection is: DataJoint may have fallen back to one that is not, and says so, once."""
+
+    @abstractmethod
+    def is_closed(self, driver: Any) -> bool:
+        """Tell, without asking the server, whether a connection is known to be closed."""
+
+    @abstractmethod
+    def sever(self, driver: Any) -> None:
+        """Close a connection that may be between a statement and its reply, without waiting for that."""
+
+    # ---- Transactions ----
+
+    has_replace: ClassVar[bool]
+    """Whether ``REPLACE`` is a statement."""
+
+    keeps_transaction: ClassVar[bool]
+    """Whether a transaction can go on after a statement of it has failed."""
+
+    @abstractmethod
+    def has_autocommit(self, driver: Any) -> bool:
+        """Tell whether the next statement is a transaction of its own."""
+
+    @abstractmethod
+    def is_in_transaction(self, driver: Any) -> bool:
+        """Tell what the driver has heard last from the server."""
+
+    def has_failed(self, driver: Any) -> bool:
+        """Tell whether a commit is going to be a rollback, which the server does without saying so."""
+        return False
+
+    def has_strict_snapshots(self, connection: Any) -> bool:
+        """Ask whether transactions refuse to change what was changed since they began to read."""
+        return False
+
+    def is_behind(self, connection: Any) -> bool:
+        """Ask whether the transaction of *connection* sees an older moment, so that a claim in it finds nothing."""
+        return False
+
+    # ---- Errors ----
+
+    @abstractmethod
+    def is_lost(self, error: BaseException, driver: Any) -> bool:
+        """Tell whether *error* is one of this driver, and means that the connection is gone."""
+
+    @abstractmethod
+    def is_changed(self, error: BaseException) -> bool:
+        """Tell whether *error* says that something was altered or dropped since it was listed."""
+
+    # ---- Catalog ----
+
+    is_replica: ClassVar[str]
+    """Query that is true on a server that only follows another one, or takes no changes."""
+
+    oldest_transaction: ClassVar[str]
+    """Query: the age of the oldest open transaction of others in seconds, sessions whose beginning cannot be seen, and
+    transactions that are prepared."""
+
+    @abstractmethod
+    def tables_named(self, query: Query, names: Sequence[str]) -> list[tuple[str, str]]:
+        """Return schema and name of all tables that have one of *names*."""
+
+    @abstractmethod
+    def attributes(self, query: Query, schemas: Collection[str]) -> Iterator[tuple[Any, ...]]:
+        """Give all attributes that may hold metadata of files: those with a comment of a codec, and JSON of *schemas*.
+
+        Yields
+        ------
+        schema, table, attribute, comment, type : str
+            The attribute is None where the table cannot be opened.
+        """
+
+    @abstractmethod
+    def presence(self, query: Query, schema: str) -> Presence:
+        """Tell whether a schema is there, and all of it may be read: also what the user could not even list."""
+
+    @abstractmethod
+    def rights(self, query: Query) -> Rights:
+        """Tell what the user may do with schemas."""

@@ -1,0 +1,290 @@
+"""MySQL dialect: InnoDB, and the driver PyMySQL. MariaDB shares most of it."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import Any, ClassVar
+
+import pymysql.cursors
+from pymysql.constants import CLIENT, SERVER_STATUS
+
+from datajoint_file.journal.dialects.dialect import Condition, Dialect, Presence, Query, Rights, Rows, Version
+
+NEEDED_RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "REFERENCES")
+"""What it takes to declare tables, with foreign keys, and to use them."""
+
+_LOST = frozenset({0, 2006, 2013, 2014, 2055, 1053, 1927, 3169, 4031})
+"""Codes of PyMySQL and its servers for a connection that is gone, shut down, killed, or timed out."""
+
+_CHANGED = frozenset({1412, 1146, 1049, 1054})
+"""Codes for a table that is younger, in its present form, than the snapshot; and for what is not there any more."""
+
+_NOT_THERE = frozenset({1049, 1146})
+"""Codes for a schema or table that is not there: told only to those who might read it."""
+
+_DENIED = frozenset({1044, 1142, 1143})
+
+_IN_LIST = 400
+"""Numbers of one ``IN``: MariaDB makes a scan of longer ones."""
+
+_ENUM_VALUE = re.compile(r"'((?:[^']|'')*)'")
+_GRANT = re.compile(r"GRANT (?P<rights>.+?) ON (?P<database>`(?:[^`]|``)*`|\*)\.\* TO ")
+
+_SCHEMAS = """
+    SELECT schema_name FROM information_schema.schemata
+    WHERE schema_name NOT IN ('information_schema', 'performance_schema', 'mysql', 'sys')
+"""
+"""Tables and attributes are asked for schema by schema: MariaDB 10.11 can crash over one query for those of all."""
+
+_TABLES = """
+    SELECT table_name FROM information_schema.tables WHERE table_schema = %s AND table_type NOT LIKE '%%VIEW%%'
+"""
+_ATTRIBUTES = """
+    SELECT table_name, column_name, column_comment, data_type FROM information_schema.columns
+    WHERE table_schema = %s
+    AND (ordinal_position = 1 OR column_comment LIKE ':%%<%%' OR data_type IN ('json', 'longtext'))
+"""
+"""The first attribute of each table is there to show that the table could be opened; MariaDB leaves out the others."""
+
+
+class MySQL(Dialect):
+    """MySQL 8."""
+
+    backend: ClassVar[str] = "mysql"
+    title: ClassVar[str] = "MySQL"
+    usable_from: ClassVar[Version] = (8, 0, 13)
+    supported_from: ClassVar[Version] = (8, 0, 13)
+
+    quote = "`"
+    version = "SELECT VERSION()"
+    now = "UTC_TIMESTAMP(6)"
+    from_now = "UTC_TIMESTAMP(6) + INTERVAL %s SECOND"
+    by_number = "FORCE INDEX (PRIMARY)"
+    reading = "SET SESSION time_zone = 'SYSTEM'"  # NOW() is in the zone of innodb_trx then
+    snapshot = (
+        "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+        "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
+    )
+    has_replace = True
+    keeps_transaction = True
+    is_replica = "SELECT @@GLOBAL.read_only"
+    oldest_transaction = """
+        SELECT COALESCE(MAX(TIMESTAMPDIFF(SECOND, trx_started, NOW())) + 2, 0), 0, 0
+        FROM information_schema.innodb_trx WHERE trx_mysql_thread_id <> CONNECTION_ID()"""
+
+    def is_spoken_by(self, driver: Any) -> bool:
+        """Tell it from MariaDB by the version that the server greets with."""
+        return "mariadb" not in driver.get_server_info().lower()
+
+    def identity(self, query: Query) -> tuple[str, str]:
+        """Return the id that MySQL, or a recent MariaDB, has given itself; of an older one, where it is."""
+        sql = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_uuid', 'server_uid') AND Value <> ''"
+        for _, value in query(sql):
+            return f"mysql {value}", ""
+        host, port, directory = query("SELECT @@hostname, @@port, @@datadir")[0]
+        return f"mysql {host}:{port}:{directory}", ""
+
+    def age(self, moment: str) -> str:
+        """Return a difference in microseconds, as seconds."""
+        return f"TIMESTAMPDIFF(MICROSECOND, {moment}, UTC_TIMESTAMP(6)) / 1000000"
+
+    def utc(self, moment: str) -> str:
+        """Return *moment*: times are written in UTC, and have no zone."""
+        return moment
+
+    def path(self, name: str) -> str:
+        """Return it in two steps: ``JSON_VALUE`` is younger than the oldest version."""
+        return f"JSON_UNQUOTE(JSON_EXTRACT({name}, '$.path'))"
+
+    def as_text(self, name: str) -> str:
+        """Return *name*: the driver gives JSON as text."""
+        return name
+
+    def as_searchable(self, name: str) -> str:
+        """Return text: JSON does not take part in ``LIKE``."""
+        return f"CAST({name} AS CHAR)"
+
+    def after(self, columns: Sequence[tuple[str, str]], values: Sequence[Any]) -> Condition:
+        """Return equality up to each attribute in turn: a comparison of rows would use no index."""
+        steps = []
+        for index, (name, type_) in enumerate(columns):
+            equal = [(f"{before} = %s", [value]) for (before, _), value in zip(columns[:index], values, strict=False)]
+            steps.append(_joined(" AND ", [*equal, _greater(name, type_, values[index])]))
+        return _joined(" OR ", steps)
+
+    def create_table(self, table: str, columns: str, *, comment: str, index: tuple[str, str] | None = None) -> str:
+        """Return one statement, with the index in it."""
+        columns = columns.format(
+            number="BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY",
+            ascii="CHARACTER SET ascii COLLATE ascii_bin",
+            moment="DATETIME(6)",
+        )
+        key = f", KEY ({index[1]})" if index else ""
+        return (
+            f"CREATE TABLE IF NOT EXISTS {table} ({columns}{key}) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 "
+            f"COLLATE = utf8mb4_bin COMMENT = '{comment} (datajoint-file)'"
+        )
+
+    def insert_new(self, table: str, attributes: str, values: str) -> str:
+        """Return an ``INSERT IGNORE``."""
+        return f"INSERT IGNORE INTO {table} ({attributes}) VALUES {values}"
+
+    def numbered(self, numbers: Sequence[int]) -> Condition:
+        """Return several short lists."""
+        groups = [tuple(numbers[start : start + _IN_LIST]) for start in range(0, len(numbers), _IN_LIST)]
+        return f"({' OR '.join(['number IN %s'] * len(groups))})", list(groups)
+
+    def insert_and_select(
+        self, run: Callable[[str, Sequence[Any]], list[Rows]], insert: Condition, select: Condition, ids: Sequence[str]
+    ) -> tuple[list[int], Rows]:
+        """Send three statements together. Numbers of one INSERT follow one another, a step apart."""
+        sql = f"{insert[0]}; SELECT LAST_INSERT_ID(), @@auto_increment_increment; {select[0]}"
+        _, first, selected = run(sql, (*insert[1], *select[1]))
+        start, step = map(int, first[0])
+        return [start + step * index for index in range(len(ids))], selected
+
+    def claim(self, table: str, condition: str, *, only_read_committed: bool) -> str:
+        """Return a multi-table DELETE, which takes an index hint. It looks at what is there, not at a snapshot."""
+        return f"DELETE {table} FROM {table} {self.by_number} WHERE {condition}"
+
+    def claimed(self, cursor: Any) -> set[int] | None:
+        """Return None: the server only counts."""
+        return None
+
+    def prepare(self, driver: Any, lock_seconds: float) -> None:
+        """Connect again, saying that statements are sent together: DataJoint's adapter leaves no room for it."""
+        driver.close()
+        driver.client_flag |= CLIENT.MULTI_STATEMENTS
+        driver.connect()
+        seconds = max(1, round(lock_seconds))
+        with driver.cursor() as cursor:
+            cursor.execute(
+                f"SET SESSION innodb_lock_wait_timeout = {seconds}, lock_wait_timeout = {seconds}, wait_timeout = 28800"
+            )
+
+    def results(self, cursor: Any) -> list[Rows]:
+        """Return all of them."""
+        results = [list(cursor.fetchall())]
+        while cursor.nextset():
+            results.append(list(cursor.fetchall()))
+        return results
+
+    def pages(self, driver: Any, sql: str, size: int) -> Iterator[Rows]:
+        """Read a result that the server sends as it is read."""
+        cursor = driver.cursor(pymysql.cursors.SSCursor)
+        cursor.execute(sql)
+        while page := cursor.fetchmany(size):
+            yield list(page)
+        cursor.close()
+
+    def is_encrypted(self, driver: Any) -> bool:
+        """Ask the driver."""
+        return bool(getattr(driver, "_secure", False))
+
+    def is_closed(self, driver: Any) -> bool:
+        """Ask the driver."""
+        return not driver.open
+
+    def sever(self, driver: Any) -> None:
+        """Close the socket; a goodbye could block."""
+        driver._force_close()
+
+    def has_autocommit(self, driver: Any) -> bool:
+        """Return what the server has said with its last reply."""
+        return bool(driver.server_status & SERVER_STATUS.SERVER_STATUS_AUTOCOMMIT)
+
+    def is_in_transaction(self, driver: Any) -> bool:
+        """Return what the server has said with its last reply: a deadlock ends a transaction."""
+        return bool(driver.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS)
+
+    def is_lost(self, error: BaseException, driver: Any) -> bool:
+        """Judge by the error's code."""
+        return _is_ours(error) and (_code(error) in _LOST or not getattr(driver, "open", True))
+
+    def is_changed(self, error: BaseException) -> bool:
+        """Judge by the error's code."""
+        return _code(error) in _CHANGED
+
+    def tables_named(self, query: Query, names: Sequence[str]) -> list[tuple[str, str]]:
+        """Ask for each schema."""
+        sql = "SELECT table_name FROM information_schema.tables WHERE table_schema = %s AND table_name IN %s"
+        return [(schema, table) for (schema,) in query(_SCHEMAS) for (table,) in query(sql, (schema, tuple(names)))]
+
+    def attributes(self, query: Query, schemas: Collection[str]) -> Iterator[tuple[Any, ...]]:
+        """Ask for each schema; those that the user may see."""
+        for (schema,) in query(_SCHEMAS):
+            tables = {row[0] for row in query(_TABLES, (schema,))}
+            listed = query(_ATTRIBUTES, (schema,))
+            for table in sorted(tables - {row[0] for row in listed}):
+                yield schema, table, None, "", ""
+            for table, name, comment, type_ in listed:
+                if table in tables:
+                    yield schema, table, name, comment, type_
+
+    def presence(self, query: Query, schema: str) -> Presence:
+        """Ask for a table that cannot be there: that it is not, the server tells only those who could have read it."""
+        is_listed = bool(query("SELECT 1 FROM information_schema.schemata WHERE schema_name = %s", (schema,)))
+        try:
+            query(f"SELECT 1 FROM {self.quoted(schema, f'~file_probe_{secrets.token_hex(8)}')} LIMIT 0")
+        except Exception as error:
+            if _code(error) in _DENIED:
+                return "unreadable"
+            if _code(error) not in _NOT_THERE:
+                raise
+        return "there" if is_listed else "gone"
+
+    def rights(self, query: Query) -> Rights:
+        """Read the grants."""
+        rights = rights_in(row[0] for row in query("SHOW GRANTS"))
+        complete = [database for database, granted in rights.items() if granted.issuperset(NEEDED_RIGHTS)]
+        if complete:
+            where = "any name" if "*" in complete else f"the names {', '.join(complete)}"
+            return Rights("all", f"may create and use schemas of {where}")
+        user, _, host = query("SELECT CURRENT_USER()")[0][0].rpartition("@")
+        fix = f"an administrator can GRANT ALL PRIVILEGES ON `PREFIX\\_%`.* TO '{user}'@'{host}'"
+        database, granted = max(rights.items(), key=lambda item: len(item[1]), default=("*", frozenset[str]()))
+        lacking = ", ".join(right for right in NEEDED_RIGHTS if right not in granted)
+        if "SELECT" in granted:
+            return Rights("some", f"may read schemas {database}, but lacks {lacking}", fix)
+        return Rights("none", f"lacks {lacking} on schemas", fix)
+
+
+def rights_in(grants: Iterable[str]) -> dict[str, frozenset[str]]:
+    r"""Return what ``SHOW GRANTS`` gives on whole schemas, by their names: ``lab_*``, or ``*`` for all.
+
+    Examples
+    --------
+    >>> rights = rights_in([r"GRANT SELECT ON *.* TO `a`@`%`", r"GRANT CREATE, DROP ON `lab\_%`.* TO `a`@`%`"])
+    >>> sorted(rights["lab_*"]), sorted(rights["*"])
+    (['CREATE', 'DROP', 'SELECT'], ['SELECT'])
+    """
+    rights: dict[str, frozenset[str]] = {}
+    for match in filter(None, map(_GRANT.match, grants)):
+        database = match["database"].strip("`").replace("\\_", "_").replace("%", "*")
+        granted = match["rights"].replace("ALL PRIVILEGES", ", ".join(NEEDED_RIGHTS)).split(", ")
+        rights[database] = rights.get(database, frozenset()) | frozenset(granted)
+    everywhere = rights.get("*", frozenset())
+    return {database: granted | everywhere for database, granted in rights.items()}
+
+
+def _greater(name: str, type_: str, value: Any) -> Condition:
+    """Return the condition that an attribute comes after *value*. An enum is ordered as declared, compared as text."""
+    if not type_.lower().startswith("enum("):
+        return f"{name} > %s", [value]
+    declared = [found.replace("''", "'") for found in _ENUM_VALUE.findall(type_)]
+    greater = declared[declared.index(value) + 1 :] if value in declared else []
+    return (f"{name} IN ({', '.join(['%s'] * len(greater))})", greater) if greater else ("FALSE", [])
+
+
+def _joined(operator: str, conditions: Sequence[Condition]) -> Condition:
+    return operator.join(f"({text})" for text, _ in conditions), [value for _, values in conditions for value in values]
+
+
+def _is_ours(error: BaseException) -> bool:
+    return type(error).__module__.partition(".")[0] == "pymysql"
+
+
+def _code(error: BaseException) -> Any:
+    return error.args[0] if error.args and _is_ours(error) else None
