@@ -23,7 +23,7 @@ from datajoint_file.collector import run as collection
 from datajoint_file.collector.evidence import Amount
 from datajoint_file.collector.plan import Collected, Entry, Missing, Plan, Quarantined, Refusal
 from datajoint_file.concurrency.executors import check_executor
-from datajoint_file.errors import CollectionRefusedError
+from datajoint_file.errors import CollectionRefusedError, brief_traceback
 
 DEFAULT_GRACE = timedelta(days=7)
 """How long an object must have been unused: longer than the longest transaction, and than it takes to notice."""
@@ -45,6 +45,7 @@ __all__ = [
 ]
 
 
+@brief_traceback
 def plan(
     connection: Any = None,
     *,
@@ -107,6 +108,7 @@ def plan(
     return make_plan.plan(run, scan=scan, allow_short_grace=allow_short_grace)
 
 
+@brief_traceback
 def execute(
     plan: Plan, *, force: bool = False, progress: bool | None = None, executor: Executor | None = None
 ) -> Collected:
@@ -169,6 +171,7 @@ def quarantined(connection: Any = None, *, grace: timedelta = DEFAULT_GRACE) -> 
     return collection.quarantined(collection.run_for(connection, grace=grace))
 
 
+@brief_traceback
 def restore(keys: Iterable[str], connection: Any = None) -> tuple[str, ...]:
     """Take objects out of quarantine; those that are still unused get a whole new grace at the next scan.
 
