@@ -46,15 +46,19 @@ errors between processes).
 
 from __future__ import annotations
 
+import functools
 import sys
+import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from datajoint.errors import DataJointError, LostConnectionError
 
 _Error = TypeVar("_Error", bound="DataJointFileError")
+_P = ParamSpec("_P")
+_Result = TypeVar("_Result")
 
 
 def brief(value: object, length: int = 80) -> str:
@@ -268,6 +272,39 @@ class WorkerError(DataJointFileError, RuntimeError):
 
 class CollectionRefusedError(DataJointFileError, RuntimeError):
     """The collector cannot prove what is unused, and has deleted nothing."""
+
+
+def brief_traceback(function: Callable[_P, _Result]) -> Callable[_P, _Result]:
+    """Return *function*, whose users are shown where they went wrong, not where in this package that was noticed.
+
+    Of what `MISTAKES` pass on their way out, the frames of this package are marked as IPython and pytest want it
+    (``__tracebackhide__``); both can show them all the same (``%skip_hidden``, ``--full-trace``). Other errors are
+    faults of ours: their tracebacks are left whole.
+    """
+
+    @functools.wraps(function)
+    def called(*args: _P.args, **kwargs: _P.kwargs) -> _Result:
+        try:
+            return function(*args, **kwargs)
+        except MISTAKES as error:
+            hide_frames(error)
+            raise
+
+    return called
+
+
+MISTAKES = (DataJointError, KeyError, TypeError, ValueError)
+"""What DataJoint and this package raise for what a user does."""
+
+
+def hide_frames(error: BaseException) -> None:
+    """Mark the frames of this package, and of context managers between them, in the traceback of *error*."""
+    cause: BaseException | None = error
+    while cause is not None:
+        for frame, _ in traceback.walk_tb(cause.__traceback__):
+            if _package_of(frame) in ("datajoint_file", "contextlib"):
+                frame.f_locals["__tracebackhide__"] = True  # kept: a frame does not forget what is no local of its code
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
 
 
 class JournalWarning(UserWarning):

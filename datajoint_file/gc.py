@@ -24,7 +24,7 @@ from datajoint_file.collector.execute_plan import execute_plan
 from datajoint_file.collector.make_plan import make_plan
 from datajoint_file.collector.plan import Collected, Entry, Missing, Plan, Quarantined, Refusal
 from datajoint_file.concurrency.executors import check_executor
-from datajoint_file.errors import CollectionRefusedError
+from datajoint_file.errors import CollectionRefusedError, brief_traceback
 from datajoint_file.hooks.attached import Attached
 
 DEFAULT_GRACE = timedelta(days=7)
@@ -47,6 +47,7 @@ __all__ = [
 ]
 
 
+@brief_traceback
 def plan(
     connection: Any = None,
     *,
@@ -110,6 +111,7 @@ def plan(
     return made
 
 
+@brief_traceback
 def execute(
     plan: Plan,
     *,
@@ -195,6 +197,7 @@ def quarantined(connection: Any = None, *, grace: timedelta = DEFAULT_GRACE) -> 
     return collection_for(connection, grace=grace).quarantined()
 
 
+@brief_traceback
 def restore(keys: Iterable[str], connection: Any = None) -> tuple[str, ...]:
     """Take objects out of quarantine; those that are still unused get a whole new grace at the next scan.
 

@@ -36,7 +36,14 @@ from datajoint_file.downloads.tasks import (
     path_below,
     watched,
 )
-from datajoint_file.errors import DataJointFileError, MetadataError, printable
+from datajoint_file.errors import (
+    DataJointFileError,
+    DestinationError,
+    MetadataError,
+    brief_traceback,
+    printable,
+    reason_of,
+)
 from datajoint_file.hooks.codec import file_attributes
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.hooks.names import query_name
@@ -48,6 +55,7 @@ from datajoint_file.pipeline.pipeline import Pipeline, destination_path
 from datajoint_file.transfer.write_batch import Arrivals
 
 
+@brief_traceback
 def download(
     query: Any,
     destination: str | os.PathLike[str],
@@ -218,8 +226,7 @@ class Prefetch:
     """Rows whose files come ahead of their use. Made by `prefetch`; use it in a ``with`` block and iterate over it."""
 
     def __init__(self, query: Any, workers: int | None, ahead: int, directory: str | os.PathLike[str] | None) -> None:
-        parent = None if directory is None else destination_path(directory)
-        self._directory = Path(tempfile.mkdtemp(prefix="datajoint-file-", dir=parent)).absolute()
+        self._directory = _temporary_directory(directory)
         try:
             self._rows = _Rows(query, self._directory, "key")
             self._pool = ThreadPoolExecutor(workers or self._rows.pipeline.workers, thread_name_prefix="prefetch")
@@ -244,6 +251,7 @@ class Prefetch:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return self
 
+    @brief_traceback
     def __next__(self) -> dict[str, Any]:
         self._forget()
         self._fill()
@@ -288,12 +296,21 @@ class Prefetch:
         return bring(self._rows.pipeline, wanted, overwrite=False, advance=told)
 
 
+def _temporary_directory(parent: str | os.PathLike[str] | None) -> Path:
+    path = None if parent is None else destination_path(parent)
+    try:
+        return Path(tempfile.mkdtemp(prefix="datajoint-file-", dir=path)).absolute()
+    except OSError as error:
+        raise DestinationError(f"no temporary directory can be made in {path}: {reason_of(error)}") from error
+
+
 def _failed(error: Exception) -> Future[Path]:
     future: Future[Path] = Future()
     future.set_exception(error)
     return future
 
 
+@brief_traceback
 def prefetch(
     query: Any,
     *,
@@ -327,6 +344,8 @@ def prefetch(
     ------
     ValueError, TypeError
         If the query has no ``file`` attribute.
+    DestinationError
+        If no temporary directory can be made.
     DataJointFileError
         When the row is reached whose file could not be brought. One can go on with the next.
 

@@ -19,7 +19,7 @@ from datajoint.schemas import VirtualModule
 from datajoint_file.config import Settings, bind, binding_of, load_settings, parse_settings
 from datajoint_file.config.paths import expanded, working_directory
 from datajoint_file.config.rules import check_disjoint
-from datajoint_file.errors import ConfigurationError, brief, printable, reason_of
+from datajoint_file.errors import ConfigurationError, brief, brief_traceback, printable, reason_of
 from datajoint_file.pipeline.lookup import register
 from datajoint_file.pipeline.pipeline import Pipeline
 
@@ -94,6 +94,7 @@ def name_of(config: Any) -> str:
     return "" if config is None else binding_of(config).name
 
 
+@brief_traceback
 def configure(source: Any, *, connection: Any = None) -> None:
     """Give a connection its pipeline by hand, instead of the ``datajoint.toml`` that would be found.
 

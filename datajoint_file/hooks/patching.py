@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from datajoint_file.errors import HostVersionError
+from datajoint_file.errors import MISTAKES, HostVersionError, hide_frames
 
 _ORIGINAL = "_datajoint_file_original"
 
@@ -58,7 +58,11 @@ class Hook:
 
         @functools.wraps(original)
         def hooked(*args: Any, **kwargs: Any) -> Any:
-            return loaded(self.wrapper)(original, *args, **kwargs)  # no frame of its own: warnings count them
+            try:
+                return loaded(self.wrapper)(original, *args, **kwargs)  # no frame of its own: warnings count them
+            except MISTAKES as error:
+                hide_frames(error)
+                raise
 
         setattr(hooked, _ORIGINAL, original)
         setattr(self.owner, self.name, hooked)

@@ -35,9 +35,9 @@ def make_condition(
     while isinstance(bare, Not):
         is_negated, bare = not is_negated, bare.restriction
     row = _row_of(bare)
-    named = [name for name, value in row.items() if isinstance(value, FileRef)]
-    if not named:
+    if FileRef not in map(type, row.values()):
         return original(query, condition, columns, semantic_check)
+    named = [name for name, value in row.items() if isinstance(value, FileRef)]
     others = {name: value for name, value in row.items() if name not in named}
     paths = [_comparison(query, name, row[name]) for name in named if name in query.heading.names]
     sql = original(query, AndList([others, *paths]), columns, semantic_check)

@@ -14,7 +14,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from datajoint_file.errors import MetadataError, printable
+from datajoint_file.errors import MetadataError, brief_traceback, printable
 from datajoint_file.model.metadata import FileMetadata, check_is_object, format_timestamp
 
 if TYPE_CHECKING:
@@ -140,10 +140,12 @@ class FileRef(_Unread):
         return self.metadata.mime_type
 
     @property
+    @brief_traceback
     def url(self) -> str:
         """Its address in the store, such as ``s3://bucket/key``, without credentials. No I/O on the store."""
         return self._pipeline().url(self.metadata)
 
+    @brief_traceback
     def read(self) -> bytes:
         """Return the file's bytes, verified against its hash, all in memory.
 
@@ -158,6 +160,7 @@ class FileRef(_Unread):
         """
         return self._pipeline().read(self.metadata)
 
+    @brief_traceback
     def open(
         self,
         mode: str = "rb",
@@ -195,6 +198,7 @@ class FileRef(_Unread):
         options = {"block_size": block_size, "cache_type": cache_type, "cache_options": cache_options}
         return self._pipeline().open(self.metadata, **options)
 
+    @brief_traceback
     def download(
         self, destination: str | os.PathLike[str], *, overwrite: bool = False, progress: bool | None = None
     ) -> Path:
@@ -226,6 +230,7 @@ class FileRef(_Unread):
         """
         return self._pipeline().download(self.metadata, destination, overwrite=overwrite, progress=progress)
 
+    @brief_traceback
     def exists(self) -> bool:
         """Tell whether the object is in the store.
 
@@ -236,6 +241,7 @@ class FileRef(_Unread):
         """
         return self._pipeline().exists(self.metadata)
 
+    @brief_traceback
     def verify(self, *, progress: bool | None = None) -> None:
         """Read the stored bytes to their end and raise unless they are those that were inserted.
 

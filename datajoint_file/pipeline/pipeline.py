@@ -1,6 +1,6 @@
 """`Pipeline`, a project's store with its rules: keys, metadata, and that only verified bytes leave.
 
-The smart layer over a dumb backend. It knows nothing of DataJoint: places come in, metadata goes out.
+The smart layer over a dumb backend. It knows nothing of DataJoint: cells come in, metadata goes out.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class Pipeline:
         return min(self.workers, max(_LARGE_AT_ONCE, transfers().limit // mean))
 
     def check(self, source: Source, cell: Cell) -> str:
-        """Raise if *source* could not be named at *place*. Reads nothing of it.
+        """Raise if *source* could not be named for *cell*. Reads nothing of it.
 
         Returns
         -------

@@ -16,7 +16,7 @@ from typing import Any
 
 from datajoint_file.concurrency.executors import check_executor
 from datajoint_file.concurrency.progress import progress_bar
-from datajoint_file.errors import brief
+from datajoint_file.errors import brief, brief_traceback
 from datajoint_file.journal.row_listing import Key, key_from_json
 from datajoint_file.journal.worker_address import address_of
 from datajoint_file.pipeline.address import PipelineAddress
@@ -29,6 +29,7 @@ _REMOTE_ASKERS = 16
 """Objects to ask a remote store for at a time: mostly one waits."""
 
 
+@brief_traceback
 def verify(
     query_or_schema: Any,
     level: str = "content",

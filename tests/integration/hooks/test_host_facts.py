@@ -94,7 +94,7 @@ def test_schemas_are_registered_with_their_connection_when_activated() -> None:
 
 def test_restrictions_of_every_form_come_to_make_condition_of_their_module() -> None:
     """It calls itself by that name for the rows of a list or frame, and so the hook."""
-    assert source_of(condition.make_condition).count(" make_condition(query_expression, ") == 2
+    assert source_of(condition.make_condition).count("make_condition(query_expression, ") == 2
     assert "new_condition = make_condition(" in source_of(expression.QueryExpression.restrict)
 
 

@@ -1,0 +1,98 @@
+"""Streams that users insert: named for what they give, refused at their end, warned of elsewhere."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import datajoint as dj
+import pytest
+
+from datajoint_file.errors import SourceError, SourceWarning, UnsupportedValueError
+from tests.projects import Store
+
+CSV = b"x,y\n1,2\n"
+
+
+@pytest.fixture
+def table(schema: dj.Schema) -> Any:
+    @schema
+    class Recording(dj.Manual):
+        definition = """
+        k : int32
+        ---
+        raw : file
+        """
+
+    return Recording
+
+
+def rows(table: Any) -> list[dict[str, Any]]:
+    """Give the JSON of the rows as the database has it."""
+    connection = table().connection
+    quoted = connection.adapter.quote_identifier("raw")
+    found = connection.query(
+        f"SELECT CAST({quoted} AS char(2000)) FROM {table().full_table_name} ORDER BY k"
+    ).fetchall()
+    return [json.loads(text) for (text,) in found]
+
+
+def test_what_comes_out_of_an_archive_is_no_archive(table: Any, tmp_path: Path) -> None:
+    packed = tmp_path / "x.csv.gz"
+    packed.write_bytes(gzip.compress(CSV))
+    image = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
+    with tarfile.open(tmp_path / "run.tar", "w") as archive:
+        member = tarfile.TarInfo("inner/a.png")
+        member.size = len(image)
+        archive.addfile(member, io.BytesIO(image))
+    with gzip.open(packed) as stream, tarfile.open(tmp_path / "run.tar") as archive:
+        table.insert([{"k": 1, "raw": stream}, {"k": 2, "raw": archive.extractfile("inner/a.png")}])
+    csv, png = rows(table)
+    assert (csv["original_name"], csv["mime_type"], csv["size"]) == ("x.csv", "text/csv", len(CSV))
+    assert png["original_name"] in ("raw.png", "a.png")  # before Python 3.12 nobody knows the member's name
+    assert (png["mime_type"], png["size"]) == ("image/png", len(image))
+
+
+def test_stream_that_was_written_and_not_put_back_leaves_neither_row_nor_object(table: Any, store: Store) -> None:
+    stream = io.BytesIO()
+    stream.write(CSV)
+    with pytest.raises(SourceError, match=r"Recording\.raw \(k=1\): no row was written: .*seek\(0\)"):
+        table.insert1({"k": 1, "raw": stream})
+    assert (rows(table), store.object_keys()) == ([], [])
+    assert not table.validate([{"k": 1, "raw": stream}]).is_valid
+    stream.seek(0)
+    table.insert1({"k": 1, "raw": stream})
+    assert rows(table)[0]["size"] == len(CSV)
+
+
+def test_stream_elsewhere_is_warned_of_once_a_statement_also_when_its_file_is_adopted(table: Any, store: Store) -> None:
+    stream = io.BytesIO(CSV)
+    stream.seek(4)
+    connection = table().connection
+    for is_kept in (False, True):
+        connection.start_transaction()
+        with pytest.warns(SourceWarning, match="stands at byte 4") as warned:
+            table.insert1({"k": 1, "raw": ("x.csv", stream)})
+        assert [warning.filename for warning in warned] == [__file__]
+        (connection.commit_transaction if is_kept else connection.cancel_transaction)()
+        if not is_kept:
+            stream.seek(4)
+    assert [row["size"] for row in rows(table)] == [len(CSV) - 4]
+    assert len(store.object_keys()) == 1
+
+
+def test_asynchronous_upload_leaves_neither_row_nor_object(table: Any, store: Store) -> None:
+    class UploadFile:
+        file = io.BytesIO(CSV)
+        filename = "x.csv"
+
+        async def read(self, size: int = -1) -> bytes:
+            return self.file.read(size)
+
+    with pytest.raises(UnsupportedValueError, match=r"read\(\) of UploadFile is asynchronous.*upload\.file"):
+        table.insert1({"k": 1, "raw": UploadFile()})
+    assert (rows(table), store.object_keys()) == ([], [])
