@@ -17,10 +17,12 @@ from typing import Any
 
 from datajoint_file.errors import MetadataError, ObjectNotFoundError, StorageError, brief
 from datajoint_file.model.key_parsing import REGISTRY
-from datajoint_file.storage.backend import StorageBackend
+from datajoint_file.storage.backend import ContentHeaders, StorageBackend
 
 FORMAT = 1
 """The newest form of a mark that this version understands."""
+
+_HEADERS = ContentHeaders("application/json")
 
 _MAX_BYTES = 64 * 1024
 _ATTEMPTS = 5
@@ -246,7 +248,7 @@ class MarkStore:
     def write(self, mark: Mark) -> None:
         """Write a mark."""
         content = json.dumps(mark.to_json(), indent=1).encode()
-        self._backend.upload(self.key_of(mark), io.BytesIO(content), len(content))
+        self._backend.upload(self.key_of(mark), io.BytesIO(content), len(content), _HEADERS)
 
     def remove(self, key: str) -> None:
         """Remove a mark; nothing else is removed through this.

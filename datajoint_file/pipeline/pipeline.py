@@ -32,7 +32,7 @@ from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.names import check_name
 from datajoint_file.model.object_keys import Cell, new_write_id, object_key, prefix_of
 from datajoint_file.storage import StorageBackend, open_backend
-from datajoint_file.storage.backend import CHUNK_SIZE, Reader, UploadGroup
+from datajoint_file.storage.backend import CHUNK_SIZE, ContentHeaders, Reader, UploadGroup
 from datajoint_file.storage.budget import transfers
 from datajoint_file.transfer.atomic_write import Replacement, finish, replacement
 from datajoint_file.transfer.fetch import Write, fetch
@@ -176,7 +176,8 @@ class Pipeline:
         source = upload.source
         with source.open() as bare:
             reader = _reader(source, bare, advance)
-            stored = (group or self.backend).upload(upload.key, reader, source.size)
+            headers = ContentHeaders(lambda: upload.mime_type or media_types.of_content(reader.head), upload.name)
+            stored = (group or self.backend).upload(upload.key, reader, source.size, headers)
         if stored != reader.size:
             raise StorageError(f"{upload.key}: {reader.size} bytes were sent, and the store has {stored}").of(
                 upload.key

@@ -6,10 +6,14 @@ implementation must do is executed by `datajoint_file.testing.StorageBackendTest
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+import re
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, BinaryIO, Protocol, cast, runtime_checkable
+from urllib.parse import quote
+
+from datajoint_file.model.metadata import is_mime_type
 
 CHUNK_SIZE = 2**20
 """Bytes moved at a time by whoever copies: enough to be fast, too little to be noticed."""
@@ -47,10 +51,44 @@ def hashed(reader: Reader) -> HashedReader | None:
     return cast("HashedReader", reader) if hasattr(type(reader), "copied") else None
 
 
+@dataclass(frozen=True, slots=True)
+class ContentHeaders:
+    """What a store that speaks HTTP tells whoever gets an object by other means: a browser saves it under its name.
+
+    Parameters
+    ----------
+    media_type : str or callable
+        What the bytes are; empty if that is not known. What gives it is called when the first bytes have been read.
+    filename : str
+        The name to save them under; empty for none.
+
+    Examples
+    --------
+    >>> print(ContentHeaders("text/csv", "Köln.csv").fields()["Content-Disposition"])
+    inline; filename="K_ln.csv"; filename*=UTF-8''K%C3%B6ln.csv
+    """
+
+    media_type: str | Callable[[], str] = ""
+    filename: str = ""
+
+    def fields(self) -> dict[str, str]:
+        """Return the header fields, as RFC 6266 and 8187 write them: in ASCII, whatever the name."""
+        media_type = self.media_type if isinstance(self.media_type, str) else self.media_type()
+        fields = {"Content-Type": media_type} if media_type.isascii() and is_mime_type(media_type) else {}
+        if self.filename:
+            plain = re.sub(r"[^\w .()+-]", "_", self.filename, flags=re.ASCII)
+            full = quote(self.filename, safe="!#$&+-.^_`|~", errors="replace")
+            fields["Content-Disposition"] = f"inline; filename=\"{plain}\"; filename*=UTF-8''{full}"
+        return fields
+
+
+NO_HEADERS = ContentHeaders()
+
+
 class UploadGroup(Protocol):
     """Uploads that wait for the store together. They are objects, all of them, once `publish` has returned."""
 
-    def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
+    def upload(self, key: str, reader: Reader, size: int | None = None, headers: ContentHeaders = NO_HEADERS) -> int:
         """Send one object, as `StorageBackend.upload` does; it may appear only with `publish`."""
         ...
 
@@ -158,7 +196,7 @@ class StorageBackend(Protocol):
         """What this store can do beyond the contract."""
         ...
 
-    def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
+    def upload(self, key: str, reader: Reader, size: int | None = None, headers: ContentHeaders = NO_HEADERS) -> int:
         """Store all that *reader* gives under *key* and return the number of bytes.
 
         All or nothing: if *reader* or the store raises, there is no object under *key*, and the error of *reader* comes
@@ -172,6 +210,8 @@ class StorageBackend(Protocol):
             Read once, from front to back; never closed here.
         size : int or None
             How many bytes to expect, if known: a hint for choosing part sizes.
+        headers : ContentHeaders
+            What to tell others about the object, for stores that can; the rest ignores it.
 
         Raises
         ------

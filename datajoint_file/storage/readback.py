@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Generator
 
 from datajoint_file.errors import UploadCorruptedError
-from datajoint_file.storage.backend import CHUNK_SIZE, Reader, StorageBackend, hashed
+from datajoint_file.storage.backend import CHUNK_SIZE, NO_HEADERS, ContentHeaders, Reader, StorageBackend, hashed
 from datajoint_file.storage.shared import DelegatingBackend
 
 
@@ -32,11 +32,11 @@ class ReadBackBackend(DelegatingBackend):
         self._ask = is_needed
         self._answer: bool | None = None
 
-    def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
+    def upload(self, key: str, reader: Reader, size: int | None = None, headers: ContentHeaders = NO_HEADERS) -> int:
         if not self._is_needed():
-            return self.inner.upload(key, reader, size)
+            return self.inner.upload(key, reader, size, headers)
         sent = _Sent(reader)
-        written = self.inner.upload(key, sent, size)
+        written = self.inner.upload(key, sent, size, headers)
         if self._stored(key, written) != (written, sent.sha256):
             raise changed_on_the_way(key)
         return written

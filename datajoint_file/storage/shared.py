@@ -15,7 +15,9 @@ from typing import Any, BinaryIO
 from datajoint_file.errors import ObjectNotFoundError, UnsafePathError, brief
 from datajoint_file.model.object_keys import check_object_key
 from datajoint_file.storage.backend import (
+    NO_HEADERS,
     Capabilities,
+    ContentHeaders,
     ObjectStat,
     Reader,
     StorageBackend,
@@ -58,8 +60,8 @@ class _SingleUploads:
     def __init__(self, backend: StorageBackend) -> None:
         self._backend = backend
 
-    def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
-        return self._backend.upload(key, reader, size)
+    def upload(self, key: str, reader: Reader, size: int | None = None, headers: ContentHeaders = NO_HEADERS) -> int:
+        return self._backend.upload(key, reader, size, headers)
 
     def publish(self) -> None:
         """Nothing is left to do."""
@@ -87,8 +89,8 @@ class DelegatingBackend(DerivedVerbs):
     def capabilities(self) -> Capabilities:
         return self.inner.capabilities
 
-    def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
-        return self.inner.upload(key, reader, size)
+    def upload(self, key: str, reader: Reader, size: int | None = None, headers: ContentHeaders = NO_HEADERS) -> int:
+        return self.inner.upload(key, reader, size, headers)
 
     def open(self, key: str, **options: Any) -> BinaryIO:
         return self.inner.open(key, **options)

@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterator
 from typing import Any, BinaryIO
 
 from datajoint_file.errors import ReadOnlyStorageError
-from datajoint_file.storage.backend import ObjectStat, Reader, UnfinishedUpload, UploadGroup
+from datajoint_file.storage.backend import NO_HEADERS, ContentHeaders, ObjectStat, Reader, UnfinishedUpload, UploadGroup
 from datajoint_file.storage.shared import DelegatingBackend
 
 logger = logging.getLogger("datajoint_file.storage")
@@ -20,7 +20,7 @@ logger = logging.getLogger("datajoint_file.storage")
 class ReadOnlyBackend(DelegatingBackend):
     """Refuses to add or remove objects: another project's store, as ``[projects.NAME]`` opens it."""
 
-    def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
+    def upload(self, key: str, reader: Reader, size: int | None = None, headers: ContentHeaders = NO_HEADERS) -> int:
         raise _refusal(key)
 
     def read(self, key: str, start: int, stop: int) -> bytes | memoryview:
@@ -43,9 +43,9 @@ def _refusal(key: str) -> ReadOnlyStorageError:
 class LoggedBackend(DelegatingBackend):
     """Writes one DEBUG record a verb to the logger ``datajoint_file.storage``: verb, key, seconds, outcome."""
 
-    def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
+    def upload(self, key: str, reader: Reader, size: int | None = None, headers: ContentHeaders = NO_HEADERS) -> int:
         with _logged("upload", key):
-            return self.inner.upload(key, reader, size)
+            return self.inner.upload(key, reader, size, headers)
 
     def group(self) -> UploadGroup:
         return _LoggedGroup(self.inner.group())
@@ -89,9 +89,9 @@ class _LoggedGroup:
     def __init__(self, inner: UploadGroup) -> None:
         self._inner = inner
 
-    def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
+    def upload(self, key: str, reader: Reader, size: int | None = None, headers: ContentHeaders = NO_HEADERS) -> int:
         with _logged("upload", key):
-            return self._inner.upload(key, reader, size)
+            return self._inner.upload(key, reader, size, headers)
 
     def publish(self) -> None:
         with _logged("publish", "a group of uploads"):

@@ -17,7 +17,15 @@ from itertools import islice
 from typing import Any, BinaryIO, Literal, TypeVar, cast
 
 from datajoint_file.errors import StorageUnavailableError
-from datajoint_file.storage.backend import CHUNK_SIZE, ObjectStat, Reader, StorageBackend, UnfinishedUpload
+from datajoint_file.storage.backend import (
+    CHUNK_SIZE,
+    NO_HEADERS,
+    ContentHeaders,
+    ObjectStat,
+    Reader,
+    StorageBackend,
+    UnfinishedUpload,
+)
 from datajoint_file.storage.shared import DelegatingBackend, ForwardedFile
 from datajoint_file.testing.readers import LimitedReader
 
@@ -140,17 +148,17 @@ class FaultyBackend(DelegatingBackend):
         self.downloaded_bytes = 0
         self._lock = threading.Lock()
 
-    def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
+    def upload(self, key: str, reader: Reader, size: int | None = None, headers: ContentHeaders = NO_HEADERS) -> int:
         """Upload, unless a fault is due."""
         with self._call("upload", key) as due:
             counted = _CountingReader(reader, self._count_upload)
             torn = next((fault for fault in due if fault.moment == "torn"), None)
             if torn is not None:
-                return self._tear(key, counted, torn)
+                return self._tear(key, counted, torn, headers)
             for fault in due:
                 if fault.moment == "during":
                     counted = _BreakingReader(counted, key, fault)
-            return self.inner.upload(key, counted, size)
+            return self.inner.upload(key, counted, size, headers)
 
     def open(self, key: str, **options: Any) -> BinaryIO:
         """Open, unless a fault is due; faults of ``read`` are met later."""
@@ -203,9 +211,9 @@ class FaultyBackend(DelegatingBackend):
             numbers = self.calls[verb], self.calls.total()
             return [fault for fault in self.faults if fault.hits(verb, *numbers)]
 
-    def _tear(self, key: str, reader: Reader, fault: Fault) -> int:
+    def _tear(self, key: str, reader: Reader, fault: Fault, headers: ContentHeaders) -> int:
         """Store the first bytes as an object, take the rest, and report what the fault says: an error, or success."""
-        stored = self.inner.upload(key, LimitedReader(reader, fault.after_bytes))
+        stored = self.inner.upload(key, LimitedReader(reader, fault.after_bytes), headers=headers)
         while chunk := reader.read(CHUNK_SIZE):
             stored += len(chunk)
         fault.action(key)

@@ -13,7 +13,7 @@ from datetime import timedelta
 from itertools import islice
 
 from datajoint_file.errors import ObjectExistsError
-from datajoint_file.storage.backend import CHUNK_SIZE, ObjectStat, Reader, StorageBackend
+from datajoint_file.storage.backend import CHUNK_SIZE, NO_HEADERS, ContentHeaders, ObjectStat, Reader, StorageBackend
 from datajoint_file.storage.shared import DelegatingBackend
 from datajoint_file.testing.readers import LimitedReader
 
@@ -124,9 +124,9 @@ class CutShort(DelegatingBackend):
         super().__init__(inner)
         self.most = most
 
-    def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
+    def upload(self, key: str, reader: Reader, size: int | None = None, headers: ContentHeaders = NO_HEADERS) -> int:
         """Store less than was given."""
-        stored = self.inner.upload(key, LimitedReader(reader, self.most))
+        stored = self.inner.upload(key, LimitedReader(reader, self.most), headers=headers)
         while chunk := reader.read(CHUNK_SIZE):
             stored += len(chunk)
         return stored
@@ -152,19 +152,19 @@ class DeletesPrefix(DelegatingBackend):
 class Replacing(DelegatingBackend):
     """Replaces what is there, although it says that it does not."""
 
-    def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
+    def upload(self, key: str, reader: Reader, size: int | None = None, headers: ContentHeaders = NO_HEADERS) -> int:
         """Store, whether or not there is an object."""
         self.inner.delete(key)
-        return self.inner.upload(key, reader, size)
+        return self.inner.upload(key, reader, size, headers)
 
 
 class RefusingAfterwards(Replacing):
     """Says that it has refused to replace an object, having replaced it."""
 
-    def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
+    def upload(self, key: str, reader: Reader, size: int | None = None, headers: ContentHeaders = NO_HEADERS) -> int:
         """Store, and complain if there was an object."""
         was_there = self.inner.exists(key)
-        stored = super().upload(key, reader, size)
+        stored = super().upload(key, reader, size, headers)
         if was_there:
             raise ObjectExistsError(f"{key}: there is an object under this key, left as it is").of(key)
         return stored
@@ -177,14 +177,14 @@ class LooksOnlyBefore(DelegatingBackend):
         super().__init__(inner)
         self._lock = threading.Lock()
 
-    def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
+    def upload(self, key: str, reader: Reader, size: int | None = None, headers: ContentHeaders = NO_HEADERS) -> int:
         """Look, then store whatever has come in between."""
         if self.inner.exists(key):
             raise ObjectExistsError(f"{key}: there is an object under this key, left as it is").of(key)
         start = reader.read(CHUNK_SIZE)
         with self._lock:
             self.inner.delete(key)
-            return self.inner.upload(key, _Continued(start, reader), size)
+            return self.inner.upload(key, _Continued(start, reader), size, headers)
 
 
 class _Continued:

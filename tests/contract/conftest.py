@@ -5,14 +5,18 @@ One a process: connections are kept between tests, as they are between inserts.
 
 from __future__ import annotations
 
+import io
+import re
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
 from datajoint_file.config import parse_settings
 from datajoint_file.storage import Reader, StorageBackend, open_backend
+from datajoint_file.storage.backend import NO_HEADERS, ContentHeaders
 from datajoint_file.storage.shared import DelegatingBackend
-from datajoint_file.testing import RawStore, StorageBackendTests
+from datajoint_file.testing import RawStore, StorageBackendTests, generated
 from tests.contract.stores import AzureStore, GCSStore, S3Store
 
 PROJECT = "conformance"
@@ -20,6 +24,8 @@ S3_PART_SIZE = 5 * 2**20
 PART_SIZE = 2**18
 PAGE_SIZE = 5
 
+
+CloudStore = S3Store | GCSStore | AzureStore
 
 _made: list[StorageBackend] = []
 """Kept to the end: s3fs gives a session that is collected 0.1 s to close, and warns if it takes longer."""
@@ -42,8 +48,8 @@ class Told(DelegatingBackend):
         super().__init__(inner)
         self._size = size
 
-    def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
-        return self.inner.upload(key, reader, size or self._size)
+    def upload(self, key: str, reader: Reader, size: int | None = None, headers: ContentHeaders = NO_HEADERS) -> int:
+        return self.inner.upload(key, reader, size or self._size, headers)
 
 
 class RacesOfUntold(StorageBackendTests):
@@ -53,6 +59,45 @@ class RacesOfUntold(StorageBackendTests):
     def test_of_racing_uploads_one_wins(self, backend: StorageBackend, raw: RawStore, key: str, parts: int) -> None:
         untold = backend.inner if isinstance(backend, Told) else backend
         super().test_of_racing_uploads_one_wins(untold, raw, key, parts)
+
+
+NAMES = [
+    "recording.dat",
+    'a "b";\\\\c.dat',
+    "Köln 50%.dat",
+    "x.dat\r\nX-Evil: 1",
+    "é" * 125 + ".data",
+    "日本.dat",
+    "\udcff.dat",
+]
+
+
+class HeaderTests:
+    """What a bucket tells a browser of an object."""
+
+    part_size: int
+
+    @pytest.mark.parametrize("parts", [0, 2])
+    @pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))
+    def test_object_carries_media_type_and_name(
+        self, backend: StorageBackend, raw: CloudStore, key: str, name: str, parts: int
+    ) -> None:
+        content = generated(parts * self.part_size + 5)
+        backend.upload(key, io.BytesIO(content), len(content), ContentHeaders("text/csv", name))
+        media_type, disposition = raw.headers(key)
+        assert media_type == "text/csv"
+        assert re.fullmatch(
+            r'inline; filename="[\w .()+-]+"; filename\*=UTF-8\'\'[\w%!#$&+.^`|~-]+', disposition, re.ASCII
+        )
+        assert unquote(disposition.rpartition("'")[2]) == name.encode(errors="replace").decode()
+        assert raw.get(key) == content
+
+    @pytest.mark.parametrize("media_type", ["", "nonsense", "text/csv\r\nX-Evil: 1", "text/plain; x=ü"])
+    def test_what_is_no_media_type_is_not_sent(
+        self, backend: StorageBackend, raw: CloudStore, key: str, media_type: str
+    ) -> None:
+        backend.upload(key, io.BytesIO(b"spikes"), 6, ContentHeaders(media_type))
+        assert raw.headers(key)[0] in ("", "application/octet-stream", "text/plain; charset=utf-8")  # its own guess
 
 
 ENGINES = ["fsspec", "obstore", "obstore, told sizes"]

@@ -47,6 +47,11 @@ class S3Store:
     def get(self, key: str) -> bytes:
         return bytes(self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read())
 
+    def headers(self, key: str) -> tuple[str, str]:
+        """Return media type and disposition."""
+        found = self.client.head_object(Bucket=self.bucket, Key=key)
+        return found["ContentType"], found.get("ContentDisposition", "")
+
     def exists(self, key: str) -> bool:
         try:
             self.client.head_object(Bucket=self.bucket, Key=key)
@@ -87,6 +92,11 @@ class GCSStore:
 
     def get(self, key: str) -> bytes:
         return self._call(f"{self._object(key)}?alt=media")
+
+    def headers(self, key: str) -> tuple[str, str]:
+        """Return media type and disposition."""
+        found = json.loads(self._call(self._object(key)))
+        return found["contentType"], found.get("contentDisposition", "")
 
     def exists(self, key: str) -> bool:
         try:
@@ -139,6 +149,11 @@ class AzureStore:
 
     def get(self, key: str) -> bytes:
         return bytes(self.client.download_blob(key).readall())
+
+    def headers(self, key: str) -> tuple[str, str]:
+        """Return media type and disposition."""
+        found = self.client.get_blob_client(key).get_blob_properties().content_settings
+        return found.content_type, found.content_disposition or ""
 
     def exists(self, key: str) -> bool:
         try:

@@ -18,7 +18,15 @@ from datajoint_file.storage.bucket.azure import AzureBackend
 from datajoint_file.storage.factory import _connector
 from datajoint_file.storage.obstore.backend import ObstoreAzureBackend
 from datajoint_file.testing import NetworkTests, RawStore
-from tests.contract.conftest import PAGE_SIZE, PART_SIZE, PROJECT, RacesOfUntold, backend_of, engine_backend
+from tests.contract.conftest import (
+    PAGE_SIZE,
+    PART_SIZE,
+    PROJECT,
+    HeaderTests,
+    RacesOfUntold,
+    backend_of,
+    engine_backend,
+)
 from tests.contract.stores import AzureStore
 from tests.projects import unique
 from tests.servers.environment import NOWHERE
@@ -34,7 +42,7 @@ class ImpatientAzure(AzureBlobFileSystem):  # type: ignore[misc]
         self.service_client = BlobServiceClient.from_connection_string(self.connection_string, retry_total=0)
 
 
-class TestAzure(RacesOfUntold, NetworkTests):
+class TestAzure(RacesOfUntold, HeaderTests, NetworkTests):
     part_size = PART_SIZE
     page_size = PAGE_SIZE
 

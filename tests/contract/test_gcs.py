@@ -14,7 +14,7 @@ from datajoint_file.storage import StorageBackend
 from datajoint_file.storage.bucket.gcs import GCSBackend
 from datajoint_file.storage.obstore.backend import ObstoreGCSBackend
 from datajoint_file.testing import NetworkTests, RawStore
-from tests.contract.conftest import PAGE_SIZE, PART_SIZE, RacesOfUntold, engine_backend
+from tests.contract.conftest import PAGE_SIZE, PART_SIZE, HeaderTests, RacesOfUntold, engine_backend
 from tests.contract.refusing import refusing_server
 from tests.contract.stores import GCSStore
 from tests.contract.xml_front import xml_front
@@ -47,7 +47,7 @@ def shared_backend(table: dict[str, Any], engine: str) -> StorageBackend:
     return engine_backend(table, engine)
 
 
-class TestGCS(RacesOfUntold, NetworkTests):
+class TestGCS(RacesOfUntold, HeaderTests, NetworkTests):
     part_size = PART_SIZE
     page_size = PAGE_SIZE
     races_in_parts = False  # fake-gcs-server does not check the condition of a resumable upload

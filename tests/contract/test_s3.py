@@ -9,7 +9,7 @@ import pytest
 from datajoint_file.errors import UnsafePathError
 from datajoint_file.storage import StorageBackend, UnfinishedUpload
 from datajoint_file.testing import NetworkTests, RawStore
-from tests.contract.conftest import PAGE_SIZE, PROJECT, S3_PART_SIZE, RacesOfUntold, engine_backend
+from tests.contract.conftest import PAGE_SIZE, PROJECT, S3_PART_SIZE, HeaderTests, RacesOfUntold, engine_backend
 from tests.contract.stores import S3Store
 from tests.servers.environment import NOWHERE
 
@@ -17,7 +17,7 @@ AT_ONCE = {"config_kwargs": {"retries": {"total_max_attempts": 1}}}
 """The client's option not to try again."""
 
 
-class TestS3(RacesOfUntold, NetworkTests):
+class TestS3(RacesOfUntold, HeaderTests, NetworkTests):
     part_size = S3_PART_SIZE
     page_size = PAGE_SIZE
     races_in_parts = False  # SeaweedFS looks at the condition before it completes an upload, not while

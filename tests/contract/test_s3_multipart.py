@@ -16,7 +16,7 @@ import pytest
 
 from datajoint_file.config import parse_settings
 from datajoint_file.errors import UploadCorruptedError
-from datajoint_file.storage.backend import Reader, StorageBackend
+from datajoint_file.storage.backend import NO_HEADERS, ContentHeaders, Reader, StorageBackend
 from datajoint_file.storage.bucket import fsspec_upload
 from datajoint_file.storage.bucket.part_sizes import (
     MAX_PARTS,
@@ -202,7 +202,7 @@ class Changing(DelegatingBackend):
         super().__init__(inner)
         self._change = change
 
-    def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
+    def upload(self, key: str, reader: Reader, size: int | None = None, headers: ContentHeaders = NO_HEADERS) -> int:
         content = b"".join(iter(lambda: reader.read(1000), b""))
         self.inner.upload(key, io.BytesIO(self._change(content)), size)
         return len(content)

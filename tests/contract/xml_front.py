@@ -20,7 +20,7 @@ from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.error import HTTPError
-from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 from urllib.request import ProxyHandler, Request, build_opener
 
 _JSON_PATHS = ("/storage/", "/upload/", "/b/", "/download/")
@@ -51,6 +51,7 @@ class XMLInterface:
     def __init__(self, address: str) -> None:
         self._address = address
         self._uploads: dict[str, dict[int, bytes]] = {}
+        self._headers: dict[str, Any] = {}
         self._writing = threading.Lock()
 
     def answer(self, method: str, target: str, headers: Any, body: bytes) -> Answer:
@@ -62,16 +63,17 @@ class XMLInterface:
             return _refusal(404, "NoSuchBucket")
         query = {key: values[0] for key, values in parse_qs(parts.query, keep_blank_values=True).items()}
         if "uploads" in query:
-            return self._begin()
+            return self._begin(headers)
         if "uploadId" in query:
             return self._continue(method, bucket, name, query, body)
         if method == "PUT":
-            return self._write(bucket, name, body, headers["x-goog-if-generation-match"])
+            return self._write(bucket, name, body, headers, headers["x-goog-if-generation-match"])
         return self._read(method, bucket, name, headers["Range"])
 
-    def _begin(self) -> Answer:
+    def _begin(self, headers: Any) -> Answer:
         upload = uuid.uuid4().hex
         self._uploads[upload] = {}
+        self._headers[upload] = headers
         body = f"<InitiateMultipartUploadResult><UploadId>{upload}</UploadId></InitiateMultipartUploadResult>"
         return Answer(200, body.encode())
 
@@ -86,16 +88,23 @@ class XMLInterface:
         if method == "DELETE":
             return Answer(204)
         numbers = [int(number) for number in re.findall(rb"<PartNumber>(\d+)</PartNumber>", body)]
-        written = self._write(bucket, name, b"".join(parts[number] for number in numbers), None)
+        content = b"".join(parts[number] for number in numbers)
+        written = self._write(bucket, name, content, self._headers[query["uploadId"]], None)
         xml = b'<CompleteMultipartUploadResult><ETag>"1"</ETag></CompleteMultipartUploadResult>'
         return Answer(200, xml) if written.status == 200 else written
 
-    def _write(self, bucket: str, name: str, content: bytes, generation: str | None) -> Answer:
-        query = urlencode({"uploadType": "media", "name": name})
+    def _write(self, bucket: str, name: str, content: bytes, headers: Any, generation: str | None) -> Answer:
+        told = {"contentType": headers["Content-Type"], "contentDisposition": headers["Content-Disposition"]}
+        about = json.dumps({"name": name, **{field: value for field, value in told.items() if value}}).encode()
+        mark = uuid.uuid4().hex.encode()
+        media_type = (told["contentType"] or "application/octet-stream").encode()
+        parts = b"--%b\r\nContent-Type: application/json\r\n\r\n%b\r\n--%b\r\nContent-Type: %b\r\n\r\n%b\r\n--%b--"
+        body = parts % (mark, about, mark, media_type, content, mark)
+        kind = {"Content-Type": f"multipart/related; boundary={mark.decode()}"}
         with self._writing:  # fake-gcs-server does not look at the condition of such an upload
             if generation == "0" and self._read("HEAD", bucket, name, None).status == 200:
                 return _refusal(412, "PreconditionFailed")
-            reply = self._ask("POST", f"/upload/storage/v1/b/{bucket}/o?{query}", content)
+            reply = self._ask("POST", f"/upload/storage/v1/b/{bucket}/o?uploadType=multipart", body, kind)
         return Answer(reply.status, headers={"ETag": '"1"', "x-goog-generation": "1"})
 
     def _read(self, method: str, bucket: str, name: str, range_: str | None) -> Answer:

@@ -20,7 +20,7 @@ import datajoint.storage
 import datajoint_file.pipeline.pipeline
 from datajoint_file.errors import StorageUnavailableError
 from datajoint_file.journal import commit_outcome, second_connection
-from datajoint_file.storage.backend import Reader, StorageBackend, UnfinishedUpload
+from datajoint_file.storage.backend import NO_HEADERS, ContentHeaders, Reader, StorageBackend, UnfinishedUpload
 from datajoint_file.testing.faults import Fault, FaultyBackend, Verb, fail
 from tests.torture.bare import REGISTRY
 from tests.torture.steps import Steps, kill
@@ -53,10 +53,10 @@ class NumberedBackend(FaultyBackend):
         self._sizes: dict[str, int] = {}
         self._counting = threading.Lock()
 
-    def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
+    def upload(self, key: str, reader: Reader, size: int | None = None, headers: ContentHeaders = NO_HEADERS) -> int:
         self._sizes[key], counted = size or 0, _Counted(reader)
         try:
-            return super().upload(key, counted, size)
+            return super().upload(key, counted, size, headers)
         finally:
             with self._counting:
                 self.payload_bytes += 0 if REGISTRY in key else counted.count

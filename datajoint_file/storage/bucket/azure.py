@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from datajoint_file.config.settings import StorageSettings
-from datajoint_file.storage.backend import ObjectStat
+from datajoint_file.storage.backend import ContentHeaders, ObjectStat
 from datajoint_file.storage.bucket.fsspec_upload import FileUploads
 from datajoint_file.storage.bucket.listing import Marker, Page
 from datajoint_file.storage.shared import moment
@@ -41,6 +41,11 @@ class AzureBackend(FileUploads):
                 name, _, value = setting.partition("=")
                 yield "http://" if setting in ("DefaultEndpointsProtocol=http", "UseDevelopmentStorage=true") else ""
                 yield value if name == "BlobEndpoint" else ""
+
+    @staticmethod
+    def _told(headers: ContentHeaders) -> dict[str, Any]:
+        settings = {name.lower().replace("-", "_"): value for name, value in headers.fields().items()}
+        return {"content_settings": settings}
 
     async def _object_page(self, filesystem: Any, below: str, marker: Marker) -> Page[ObjectStat]:
         query = {"name_starts_with": below or None, "include": ["metadata"], "results_per_page": self.page_size}

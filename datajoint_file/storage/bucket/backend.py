@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, ClassVar, Protocol, cast
 from zlib import crc32
 
@@ -21,7 +21,14 @@ from datajoint_file.errors import (
     StorageError,
     UnsafePathError,
 )
-from datajoint_file.storage.backend import Capabilities, ObjectStat, Reader, UnfinishedUpload
+from datajoint_file.storage.backend import (
+    NO_HEADERS,
+    Capabilities,
+    ContentHeaders,
+    ObjectStat,
+    Reader,
+    UnfinishedUpload,
+)
 from datajoint_file.storage.bucket.listing import (
     PAGE_SIZE,
     AskForPage,
@@ -136,12 +143,12 @@ class BucketBackend(RemoteBackend):
         """Decide how to cut an object of *size* bytes, if that is known, so that *granted* bytes of memory do."""
 
     @abstractmethod
-    def _put(self, key: str, content: bytes, reader: Reader) -> Iterable[Piece]:
+    def _put(self, key: str, content: bytes, reader: Reader, headers: ContentHeaders) -> Iterable[Piece]:
         """Send all of an object, which came from *reader*, in one request; return what the store has not compared."""
 
     @abstractmethod
-    def _begin(self, key: str, plan: PartPlan, expected: int, under_way: int) -> PartedUpload:
-        """Begin to send an object of about *expected* bytes, of which *under_way* may be in memory."""
+    def _begin(self, key: str, plan: PartPlan, expected: int, headers: ContentHeaders) -> PartedUpload:
+        """Begin to send an object of about *expected* bytes, 0 if that is not known."""
 
     @abstractmethod
     async def _object_page(self, filesystem: Any, below: str, marker: Marker) -> Page[ObjectStat]:
@@ -151,32 +158,31 @@ class BucketBackend(RemoteBackend):
     def capabilities(self) -> Capabilities:
         return Capabilities(self.protocol, atomic_create=self._exclusive, workers=WORKERS, ranges=RANGES)
 
-    def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
+    def upload(self, key: str, reader: Reader, size: int | None = None, headers: ContentHeaders = NO_HEADERS) -> int:
         self._path(key)
         wanted, at_least = self._memory_for(size, self.part_size)
         with transfers().take(wanted, at_least=at_least) as granted:
             plan = self._plan_parts(granted, size, self.part_size)
             head = [read_fully(reader, plan.part_size)]  # a list, to be emptied: no frame shall keep the first part
             if len(head[0]) < plan.part_size:
-                return self._upload_whole(key, head.pop(), reader)
+                return self._upload_whole(key, head.pop(), reader, headers)
             with transfers().more(plan.more) as more:
-                under_way = plan.in_flight * plan.part_size + more
-                return self._upload_parts(key, head, reader, plan, size or 0, under_way)
+                return self._upload_parts(key, head, reader, replace(plan, more=more), size or 0, headers)
 
-    def _upload_whole(self, key: str, content: bytes, reader: Reader) -> int:
+    def _upload_whole(self, key: str, content: bytes, reader: Reader, headers: ContentHeaders) -> int:
         with self._translated(key, writing=True):
             if not self._exclusive:
                 self._refuse_existing(key)
-            unchecked = self._put(key, content, reader)
+            unchecked = self._put(key, content, reader, headers)
         self._compare(key, unchecked)
         return len(content)
 
     def _upload_parts(
-        self, key: str, head: list[bytes], reader: Reader, plan: PartPlan, expected: int, under_way: int
+        self, key: str, head: list[bytes], reader: Reader, plan: PartPlan, expected: int, headers: ContentHeaders
     ) -> int:
         with self._translated(key, writing=True):
             self._look_before_sending(key)
-            upload = self._begin(key, plan, expected, under_way)
+            upload = self._begin(key, plan, expected, headers)
         try:
             for content in _pieces(head, reader, upload.sizes()):
                 with self._translated(key, writing=True):
@@ -256,6 +262,7 @@ class BucketBackend(RemoteBackend):
 
     def discard(self, upload: UnfinishedUpload) -> None:
         key = self._confined(upload.key)
+        self._path(key)
         raise StorageError(f"{key}: this store cannot be asked to discard unfinished uploads").of(key)
 
     def _confined(self, key: str) -> str:

@@ -12,7 +12,7 @@ from itertools import repeat
 from typing import Any
 
 from datajoint_file.config.settings import StorageSettings
-from datajoint_file.storage.backend import CHUNK_SIZE, Reader
+from datajoint_file.storage.backend import CHUNK_SIZE, ContentHeaders, Reader
 from datajoint_file.storage.bucket.backend import BucketBackend
 from datajoint_file.storage.bucket.part_sizes import PartPlan, part_sizes, smallest_part
 from datajoint_file.storage.remote.requests import run
@@ -102,11 +102,18 @@ class FileUploads(BucketBackend):
     def addresses(storage: StorageSettings, credentials: dict[str, Any], options: dict[str, Any]) -> Iterator[str]:
         """Give what may be the store's address."""
 
-    def _put(self, key: str, content: bytes, reader: Reader) -> tuple[()]:
+    @staticmethod
+    @abstractmethod
+    def _told(headers: ContentHeaders) -> dict[str, Any]:
+        """Return the filesystem's options that say this of a new object."""
+
+    def _put(self, key: str, content: bytes, reader: Reader, headers: ContentHeaders) -> tuple[()]:
         filesystem, mode = self._filesystem(), "create" if self._exclusive else "overwrite"
-        run(filesystem, filesystem._pipe_file(self._path(key), content, mode=mode))
+        run(filesystem, filesystem._pipe_file(self._path(key), content, mode=mode, **self._told(headers)))
         return ()
 
-    def _begin(self, key: str, plan: PartPlan, expected: int, under_way: int) -> FileUpload:
-        mode = "xb" if self._exclusive else "wb"
-        return FileUpload(self._filesystem().open(self._path(key), mode, block_size=plan.part_size), expected)
+    def _begin(self, key: str, plan: PartPlan, expected: int, headers: ContentHeaders) -> FileUpload:
+        options = {"block_size": plan.part_size, **self._told(headers)}
+        return FileUpload(
+            self._filesystem().open(self._path(key), "xb" if self._exclusive else "wb", **options), expected
+        )

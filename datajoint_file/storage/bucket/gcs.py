@@ -12,7 +12,7 @@ from typing import Any
 
 from datajoint_file.config.settings import StorageSettings
 from datajoint_file.errors import ConfigurationError
-from datajoint_file.storage.backend import ObjectStat
+from datajoint_file.storage.backend import ContentHeaders, ObjectStat
 from datajoint_file.storage.bucket.fsspec_upload import FileUploads
 from datajoint_file.storage.bucket.listing import Marker, Page
 from datajoint_file.storage.shared import moment
@@ -54,6 +54,12 @@ class GCSBackend(FileUploads):
         yield storage.endpoint_url or ""
         yield str(options.get("endpoint_url") or "")
         yield os.environ.get("STORAGE_EMULATOR_HOST", "")
+
+    @staticmethod
+    def _told(headers: ContentHeaders) -> dict[str, Any]:
+        fields = headers.fields()
+        media_type = {"content_type": fields["Content-Type"]} if "Content-Type" in fields else {}
+        return {**media_type, "fixed_key_metadata": {"content_disposition": fields.get("Content-Disposition")}}
 
     async def _object_page(self, filesystem: Any, below: str, marker: Marker) -> Page[ObjectStat]:
         fields = "nextPageToken,items(name,size,updated)"

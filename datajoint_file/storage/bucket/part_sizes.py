@@ -32,7 +32,7 @@ class PartPlan:
     in_flight : int
         How many parts may be under way while the next one is read.
     more : int
-        Bytes of memory that would let more parts be under way.
+        Bytes of memory that let more parts be under way, if they are free.
     """
 
     part_size: int

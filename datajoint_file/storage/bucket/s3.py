@@ -12,7 +12,7 @@ from typing import Any
 
 from datajoint_file.config.settings import StorageSettings
 from datajoint_file.errors import ObjectNotFoundError, StorageError
-from datajoint_file.storage.backend import Capabilities, ObjectStat, Reader, UnfinishedUpload, hashed
+from datajoint_file.storage.backend import Capabilities, ContentHeaders, ObjectStat, Reader, UnfinishedUpload, hashed
 from datajoint_file.storage.bucket.backend import BucketBackend, Piece
 from datajoint_file.storage.bucket.listing import Marker, Page, entries_of
 from datajoint_file.storage.bucket.part_sizes import PartPlan, memory_for, plan_parts
@@ -75,17 +75,18 @@ class S3Backend(BucketBackend):
             request = filesystem._call_s3("abort_multipart_upload", Bucket=bucket, Key=name, UploadId=upload.id)
             run(filesystem, request)
 
-    def _put(self, key: str, content: bytes, reader: Reader) -> Iterable[Piece]:
+    def _put(self, key: str, content: bytes, reader: Reader, headers: ContentHeaders) -> Iterable[Piece]:
         digests = hashed(reader)
-        return run(self._filesystem(), put(self._destination(key), content, digests.sha256 if digests else None))
+        destination = self._destination(key, headers)
+        return run(self._filesystem(), put(destination, content, digests.sha256 if digests else None))
 
-    def _begin(self, key: str, plan: PartPlan, expected: int, under_way: int) -> MultipartUpload:
-        upload = MultipartUpload(self._destination(key), plan.part_size, expected, under_way)
+    def _begin(self, key: str, plan: PartPlan, expected: int, headers: ContentHeaders) -> MultipartUpload:
+        upload = MultipartUpload(self._destination(key, headers), plan, expected)
         upload.begin()
         return upload
 
-    def _destination(self, key: str) -> Destination:
-        return Destination(self._filesystem(), self._path(key), exclusive=self._exclusive)
+    def _destination(self, key: str, headers: ContentHeaders) -> Destination:
+        return Destination(self._filesystem(), self._path(key), headers, exclusive=self._exclusive)
 
     async def _object_page(self, filesystem: Any, below: str, marker: Marker) -> Page[ObjectStat]:
         query = {"Bucket": self.root, "Prefix": below, "MaxKeys": self.page_size}

@@ -15,8 +15,9 @@ from concurrent.futures import FIRST_COMPLETED, wait
 from io import BytesIO
 from typing import Any
 
+from datajoint_file.storage.backend import ContentHeaders
 from datajoint_file.storage.bucket.backend import Piece
-from datajoint_file.storage.bucket.part_sizes import part_sizes
+from datajoint_file.storage.bucket.part_sizes import PartPlan, part_sizes
 from datajoint_file.storage.remote.client_errors import says_changed
 from datajoint_file.storage.remote.requests import Request, run
 
@@ -41,14 +42,17 @@ class Destination:
         Makes the requests.
     path : str
         Bucket and key.
+    headers : ContentHeaders
+        What to tell others about the object.
     exclusive : bool
         Ask the store to refuse replacing an object.
     """
 
-    def __init__(self, filesystem: Any, path: str, *, exclusive: bool) -> None:
+    def __init__(self, filesystem: Any, path: str, headers: ContentHeaders, *, exclusive: bool) -> None:
         self.filesystem = filesystem
         bucket, _, key = path.partition("/")
         self.place = {"Bucket": bucket, "Key": key}
+        self.headers = {name.replace("-", ""): value for name, value in headers.fields().items()}
         self.condition = {"IfNoneMatch": "*"} if exclusive else {}
         # Who lets the client hash and sign every byte has a store that compares that, and may not know checksums.
         signs = (filesystem.config_kwargs.get("s3") or {}).get("payload_signing_enabled", False)
@@ -98,7 +102,9 @@ async def put(destination: Destination, content: bytes, sha256: bytes | None) ->
     if destination.sends_checksums:
         digest = sha256 or (await asyncio.to_thread(hashlib.sha256, content)).digest()
         checksum = {"ChecksumSHA256": b64encode(digest).decode()}
-    answer = await destination.call("put_object", Body=content, **checksum, **destination.condition)
+    answer = await destination.call(
+        "put_object", Body=content, **checksum, **destination.headers, **destination.condition
+    )
     return [] if destination.is_checked(answer, checksum) else [Piece(0, len(content), zlib.crc32(content))]
 
 
@@ -109,19 +115,16 @@ class MultipartUpload:
     ----------
     destination : Destination
         Where to.
-    part_size : int
-        Bytes of the first part.
+    plan : PartPlan
+        How it is cut.
     expected : int
         How long the object will be; 0 if that is not known.
-    under_way : int
-        Bytes that may be under way while the next part is read.
     """
 
-    def __init__(self, destination: Destination, part_size: int, expected: int, under_way: int) -> None:
+    def __init__(self, destination: Destination, plan: PartPlan, expected: int) -> None:
         self._destination = destination
-        self._part_size = part_size
+        self._plan = plan
         self._expected = expected
-        self._most = under_way
         self._parts: list[dict[str, Any]] = []
         self._unchecked: list[Piece] = []
         self._under_way: dict[Request[None], int] = {}
@@ -132,12 +135,14 @@ class MultipartUpload:
 
     def begin(self) -> None:
         """Tell the store."""
-        answer = self._run(self._destination.call("create_multipart_upload", **self._algorithm))
+        answer = self._run(
+            self._destination.call("create_multipart_upload", **self._algorithm, **self._destination.headers)
+        )
         self._upload = {"UploadId": answer["UploadId"]}
 
     def sizes(self) -> Iterator[int]:
         """Give the size of one part after the other."""
-        return part_sizes(self._part_size, self._expected)
+        return part_sizes(self._plan.part_size, self._expected)
 
     def send(self, content: bytes) -> None:
         """Send the next part, and wait until no more is under way than may be."""
@@ -146,7 +151,7 @@ class MultipartUpload:
         part = Request(self._destination.filesystem, self._send(self._number, start, content))
         self._under_way[part] = len(content)
         part.begin()
-        self._wait(self._most)
+        self._wait(self._plan.in_flight * self._plan.part_size + self._plan.more)
 
     def _wait(self, at_most: int) -> None:
         """Wait until no more than so many bytes are under way. Raises what has been raised for one of them."""

@@ -15,7 +15,14 @@ from typing import Any, BinaryIO, Literal
 
 from datajoint_file.errors import ObjectNotFoundError, StorageError, StorageUnavailableError, UnsafePathError
 from datajoint_file.model.object_keys import check_object_key
-from datajoint_file.storage.backend import Capabilities, ObjectStat, Reader, UnfinishedUpload
+from datajoint_file.storage.backend import (
+    NO_HEADERS,
+    Capabilities,
+    ContentHeaders,
+    ObjectStat,
+    Reader,
+    UnfinishedUpload,
+)
 from datajoint_file.storage.disk.kernel_copy import COPY_ABOVE
 from datajoint_file.storage.disk.posix import flush_directory, mode_of, translation
 from datajoint_file.storage.disk.publishing import LocalGroup, remove_if_empty
@@ -64,7 +71,7 @@ class LocalBackend(DerivedVerbs):
     def capabilities(self) -> Capabilities:
         return Capabilities("file", True, lists_unfinished=True, workers=_WORKERS, group_below=COPY_ABOVE)
 
-    def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
+    def upload(self, key: str, reader: Reader, size: int | None = None, headers: ContentHeaders = NO_HEADERS) -> int:
         group = self.group()
         try:
             written = group.upload(key, reader, size)

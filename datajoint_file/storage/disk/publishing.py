@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass
 
 from datajoint_file.errors import StorageError
-from datajoint_file.storage.backend import CHUNK_SIZE, HashedReader, Reader, hashed
+from datajoint_file.storage.backend import CHUNK_SIZE, NO_HEADERS, ContentHeaders, HashedReader, Reader, hashed
 from datajoint_file.storage.disk.kernel_copy import COPY_ABOVE, KernelCopy, can_copy, start_writing
 from datajoint_file.storage.disk.posix import flush_directory, publish, write_all
 from datajoint_file.storage.disk.syncfs import flush_together
@@ -76,7 +76,7 @@ class LocalGroup:
         self._plain: set[str] = set()
         self._size = 0
 
-    def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
+    def upload(self, key: str, reader: Reader, size: int | None = None, headers: ContentHeaders = NO_HEADERS) -> int:
         """Write one object under another name, beside its own. It appears with `publish`."""
         path = self._path_of(key, self._plain)
         directory = os.path.dirname(path)

@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, ClassVar, NoReturn
 
-from datajoint_file.storage.backend import Capabilities, ObjectStat, Reader
+from datajoint_file.storage.backend import NO_HEADERS, Capabilities, ContentHeaders, ObjectStat, Reader
 from datajoint_file.storage.bucket.azure import AzureBackend
 from datajoint_file.storage.bucket.backend import BucketBackend
 from datajoint_file.storage.bucket.gcs import GCSBackend
@@ -71,16 +71,16 @@ class ObstoreBackend(BucketBackend):
     def capabilities(self) -> Capabilities:
         return replace(super().capabilities, workers=OBSTORE_WORKERS)
 
-    def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
+    def upload(self, key: str, reader: Reader, size: int | None = None, headers: ContentHeaders = NO_HEADERS) -> int:
         with self._translated(key, writing=True):
             self._path(key)
             self._store()
         part_size = max(self.part_size, smallest_part(size or 0))
         if size is None or size < part_size:
-            return self._upload_short(key, reader, size)
+            return self._upload_short(key, reader, size, headers)
         if part_size > MEMORY_BYTES // (_OUTSIDE + 1):
-            return super().upload(key, reader, size)
-        return self._upload_long(key, reader, size, part_size)
+            return super().upload(key, reader, size, headers)
+        return self._upload_long(key, reader, size, part_size, headers)
 
     def stat(self, key: str) -> ObjectStat:
         self._path(key)
@@ -115,43 +115,44 @@ class ObstoreBackend(BucketBackend):
                 if not says_out_of_range(error):
                     raise
 
-    def _upload_short(self, key: str, reader: Reader, size: int | None) -> int:
+    def _upload_short(self, key: str, reader: Reader, size: int | None, headers: ContentHeaders) -> int:
         """Send what is short in one request; what turns out to be long goes another way, from its beginning."""
         most = _HEAD if size is None else size + 1
         with transfers().take(most):
             head = read_fully(reader, most)
             if len(head) < most:
-                return self._upload_whole(key, head, reader)
-        return super().upload(key, Resumed(head, reader))
+                return self._upload_whole(key, head, reader, headers)
+        return super().upload(key, Resumed(head, reader), headers=headers)
 
-    def _put(self, key: str, content: bytes, reader: Reader) -> tuple[()]:
+    def _put(self, key: str, content: bytes, reader: Reader, headers: ContentHeaders) -> tuple[()]:
         mode = "create" if self._exclusive else "overwrite"
         try:
-            self._run("put", key, content, mode=mode, use_multipart=False)
+            self._run("put", key, content, mode=mode, use_multipart=False, attributes=headers.fields())
         except Unsuited as error:
             error.taken = content
             raise
         return ()
 
-    def _upload_long(self, key: str, reader: Reader, size: int, part_size: int) -> int:
+    def _upload_long(self, key: str, reader: Reader, size: int, part_size: int, headers: ContentHeaders) -> int:
         with self._translated(key, writing=True):
             self._look_before_sending(key)
         parts = -(-size // part_size)
         with transfers().take(parts * part_size, at_least=min(parts, _OUTSIDE + 1) * part_size) as granted:
             head = [read_fully(reader, part_size)]  # a list, to be emptied: no frame shall keep the first part
             if len(head[0]) < part_size:
-                return self._upload_whole(key, head.pop(), reader)
+                return self._upload_whole(key, head.pop(), reader, headers)
             in_memory = granted // part_size
-            return self._send(key, head, reader, part_size, parts if in_memory >= parts else in_memory - _OUTSIDE)
+            at_once = parts if in_memory >= parts else in_memory - _OUTSIDE
+            options = {"chunk_size": part_size, "max_concurrency": at_once, "attributes": headers.fields()}
+            return self._send(key, head, reader, options)
 
-    def _send(self, key: str, head: list[bytes], reader: Reader, part_size: int, at_once: int) -> int:
+    def _send(self, key: str, head: list[bytes], reader: Reader, options: dict[str, Any]) -> int:
         """Send part after part; the object appears when the last one was sent, and not if anything is raised here."""
         with self._translated(key, writing=True):
             filesystem, store, obstore = self._filesystem(), self._store(), importlib.import_module("obstore")
-        options = {"use_multipart": True, "chunk_size": part_size, "max_concurrency": at_once}
 
         async def put(parts: PartStream) -> None:
-            await awaited(obstore.put_async(store, key, parts, **options))
+            await awaited(obstore.put_async(store, key, parts, use_multipart=True, **options))
 
         stream, written, part = PartStream(filesystem.loop), 0, head.pop()
         try:
@@ -159,7 +160,7 @@ class ObstoreBackend(BucketBackend):
             while part and stream.send(part):
                 written += len(part)
                 del part  # or it would be in memory while the next one is read
-                part = read_fully(reader, part_size)
+                part = read_fully(reader, options["chunk_size"])
             with self._translated(key, writing=True):
                 if not part:
                     self._look_before_sending(key)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any, BinaryIO, TypeVar
 
 from datajoint_file.config.settings import StorageSettings
-from datajoint_file.storage.backend import ObjectStat, Reader, StorageBackend
+from datajoint_file.storage.backend import NO_HEADERS, ContentHeaders, ObjectStat, Reader, StorageBackend
 from datajoint_file.storage.obstore.backend import (
     ObstoreAzureBackend,
     ObstoreBackend,
@@ -55,11 +55,11 @@ class EngineBackend(DelegatingBackend):
         self._is_required = is_required
         _opened.add(self)
 
-    def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
+    def upload(self, key: str, reader: Reader, size: int | None = None, headers: ContentHeaders = NO_HEADERS) -> int:
         try:
-            return self.inner.upload(key, reader, size)
+            return self.inner.upload(key, reader, size, headers)
         except Unsuited as error:
-            return self._instead(error).upload(key, Resumed(error.taken, reader), size)
+            return self._instead(error).upload(key, Resumed(error.taken, reader), size, headers)
 
     def open(self, key: str, **options: Any) -> BinaryIO:
         return self._asked(lambda backend: backend.open(key, **options))

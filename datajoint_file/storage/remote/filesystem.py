@@ -15,7 +15,15 @@ from typing import Any, BinaryIO, cast
 from fsspec import AbstractFileSystem
 
 from datajoint_file.errors import ObjectNotFoundError, UnsafePathError
-from datajoint_file.storage.backend import CHUNK_SIZE, Capabilities, ObjectStat, Reader, UnfinishedUpload
+from datajoint_file.storage.backend import (
+    CHUNK_SIZE,
+    NO_HEADERS,
+    Capabilities,
+    ContentHeaders,
+    ObjectStat,
+    Reader,
+    UnfinishedUpload,
+)
 from datajoint_file.storage.remote.backend import RemoteBackend, described, require_object
 from datajoint_file.storage.shared import (
     PARTIAL_PREFIX,
@@ -58,7 +66,7 @@ class FilesystemBackend(RemoteBackend):
     def capabilities(self) -> Capabilities:
         return Capabilities(self.scheme, atomic_create=False, lists_unfinished=True)
 
-    def upload(self, key: str, reader: Reader, size: int | None = None) -> int:
+    def upload(self, key: str, reader: Reader, size: int | None = None, headers: ContentHeaders = NO_HEADERS) -> int:
         path = self._path(key)
         directory = path.rsplit("/", 1)[0]
         partial = f"{directory}/{PARTIAL_PREFIX}{secrets.token_hex(8)}"

@@ -13,7 +13,7 @@ import pytest
 
 from datajoint_file.errors import ObjectExistsError, UnsafePathError
 from datajoint_file.storage import Reader, StorageBackend
-from datajoint_file.storage.backend import CHUNK_SIZE
+from datajoint_file.storage.backend import CHUNK_SIZE, ContentHeaders
 from datajoint_file.storage.budget import transfers
 from datajoint_file.testing.conformance.fixtures import BackendFixtures, read, unsafe_keys
 from datajoint_file.testing.conformance.reading import NAMES
@@ -76,6 +76,20 @@ class UploadingTests(BackendFixtures):
         assert backend.upload(key, stream) == 6
         assert raw.get(key) == b"spikes"
         assert not stream.closed
+
+    @pytest.mark.parametrize("parts", [0, 2])
+    def test_headers_change_no_byte_and_are_asked_for_when_some_have_been_read(
+        self, backend: StorageBackend, raw: RawStore, key: str, parts: int
+    ) -> None:
+        size = parts * self.part_size + 5
+        reader = io.BytesIO(generated(size))
+
+        def media_type() -> str:
+            assert reader.tell()
+            return "text/csv"
+
+        assert backend.upload(key, reader, size, ContentHeaders(media_type, 'a "b"\r\nX-Evil: ä')) == size
+        assert raw.get(key) == generated(size)
 
     def test_marks_of_a_project_are_objects(self, backend: StorageBackend, raw: RawStore, key: str) -> None:
         """What lies below ``~registry`` and the like says whose project it is; no row's object is there."""
