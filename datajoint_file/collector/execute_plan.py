@@ -258,21 +258,24 @@ class _Execution:
             return tally
         with progress_bar("deleting", self.made.purge.count, self.collection.progress) as advance:
             for home, keys in self._by_home("purge"):
-                table = self._quarantine_in(home)
-                oldest = server_facts.oldest_transaction(self.snapshot)
-                if oldest.note:
-                    self.notes.append(oldest.note)
-                table.minimal_age_seconds = max(self.collection.grace_seconds, min(oldest.age_seconds, 1e12))
+                table = self._quarantine_in(home, max(self.collection.grace_seconds, self._oldest_transaction()))
                 reclaim(table, [table.numbers_of(keys)], self._referenced, tally, advance)
         return tally
+
+    def _oldest_transaction(self) -> float:
+        """Return its age: a younger object in quarantine may have a reference that nobody else sees yet."""
+        oldest = server_facts.oldest_transaction(self.snapshot)
+        if oldest.note:
+            self.notes.append(oldest.note)
+        return oldest.age_seconds
 
     def _by_home(self, name: str) -> Iterator[tuple[str, list[str]]]:
         for items in batches(self._evidence.items(name), BATCH):
             for home in sorted({item.home for item in items}):
                 yield home, [item.key for item in items if item.home == home]
 
-    def _quarantine_in(self, home: str) -> QuarantineTable:
-        return QuarantineTable(self.collection.second, home, self.collection.project)
+    def _quarantine_in(self, home: str, minimal_age_seconds: float = float("inf")) -> QuarantineTable:
+        return QuarantineTable(self.collection.second, home, self.collection.project, minimal_age_seconds)
 
     def _discard(self, tally: Tally) -> Amount:
         """Remove the remains of uploads."""

@@ -7,7 +7,7 @@ called is decided in `make_plan`, `execute_plan` and `reclaim`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +16,7 @@ from datajoint.errors import MissingTableError
 from datajoint_file.collector.evidence import ObjectRecord, batches
 from datajoint_file.collector.reclaim import Due
 from datajoint_file.journal import intent_table
+from datajoint_file.journal.dialects import Rows
 from datajoint_file.journal.second_connection import SecondConnection
 from datajoint_file.model.key_parsing import is_candidate, write_id_of
 
@@ -56,6 +57,18 @@ class _NumberedTable:
         beginning = f"{self.project}/"
         return f"LEFT(path, {len(beginning)}) = '{beginning}'"
 
+    def _pages(self, attributes: str, condition: str, args: Sequence[Any], size: int) -> Iterator[Rows]:
+        """Give numbers and *attributes* of rows; none if the schema has been dropped meanwhile, and they with it."""
+        last = -1
+        sql = (
+            f"SELECT number, {attributes} FROM {self.table} WHERE number > %s AND {condition} "
+            f"ORDER BY number LIMIT {size}"
+        )
+        with suppress(MissingTableError):
+            while rows := self.second.query(sql, (last, *args)):
+                yield rows
+                last = rows[-1][0]
+
 
 class AbandonedIntents(_NumberedTable):
     """``~file_intent`` of one schema, as the collector reads it.
@@ -85,31 +98,14 @@ class AbandonedIntents(_NumberedTable):
 
     def abandoned(self) -> Iterator[ObjectRecord]:
         """Give the intents that are due. Nothing is locked."""
-        for rows in self._pages("path, size"):
+        for rows in self._pages("path, size", self._is_due, (self.grace_seconds,), BATCH):
             for _, path, size in rows:
                 yield ObjectRecord(path, size or 0, self.schema)
 
     def batches(self) -> Iterator[list[int]]:
         """Give the numbers of those intents, a few at a time."""
-        for rows in self._pages("write_id"):
+        for rows in self._pages("write_id", self._is_due, (self.grace_seconds,), BATCH):
             yield [row[0] for row in rows]
-
-    def _pages(self, attributes: str) -> Iterator[Sequence[tuple[Any, ...]]]:
-        last = -1
-        while rows := self._page(attributes, last):
-            yield rows
-            last = rows[-1][0]
-
-    def _page(self, attributes: str, last: int) -> Sequence[tuple[Any, ...]]:
-        """Return the intents behind a number; none if the schema has been dropped meanwhile, and they with it."""
-        sql = (
-            f"SELECT number, {attributes} FROM {self.table} WHERE number > %s AND {self._is_due} "
-            f"ORDER BY number LIMIT {BATCH}"
-        )
-        try:
-            return self.second.query(sql, (last, self.grace_seconds))
-        except MissingTableError:
-            return []
 
     def in_flight(self) -> list[str]:
         """Return the keys of uploads that are not due."""
@@ -187,11 +183,17 @@ class QuarantineTable(_NumberedTable):
         The schema.
     project : str
         Only objects of this project are looked at.
+    minimal_age_seconds : float
+        How long an object must have been set aside to be deleted.
     """
 
     table_name = QUARANTINE
-    minimal_age_seconds = 0.0
-    """How old a row must be to be due: said anew before each locking."""
+
+    def __init__(
+        self, second: SecondConnection, schema: str, project: str, minimal_age_seconds: float = float("inf")
+    ) -> None:
+        super().__init__(second, schema, project)
+        self.minimal_age_seconds = min(minimal_age_seconds, 1e12)
 
     def create(self) -> None:
         """Create the table, unless it is there."""
@@ -200,25 +202,15 @@ class QuarantineTable(_NumberedTable):
 
     def rows(self, grace_seconds: float) -> Iterator[tuple[ObjectRecord, bool]]:
         """Give all that is set aside, and whether its grace is over."""
-        for rows in self._pages(f"path, size, {self.dialect.age('first_seen')}"):
+        for rows in self._pages(f"path, size, {self.dialect.age('first_seen')}", self._ours, (), _PAGE):
             for _, path, size, seconds in rows:
                 yield ObjectRecord(path, size, self.schema), float(seconds) > grace_seconds
 
     def listing(self) -> Iterator[tuple[str, int, datetime]]:
         """Give all that is set aside: key, size, and since when."""
-        for rows in self._pages(f"path, size, {self.dialect.utc('first_seen')}"):
+        for rows in self._pages(f"path, size, {self.dialect.utc('first_seen')}", self._ours, (), _PAGE):
             for _, path, size, moment in rows:
                 yield path, size, moment
-
-    def _pages(self, attributes: str) -> Iterator[Sequence[tuple[Any, ...]]]:
-        last = -1
-        while rows := self.second.query(
-            f"SELECT number, {attributes} FROM {self.table} WHERE number > %s AND {self._ours} "
-            f"ORDER BY number LIMIT {_PAGE}",
-            (last,),
-        ):
-            yield rows
-            last = rows[-1][0]
 
     def add(self, records: Sequence[ObjectRecord]) -> None:
         """Set objects aside, from now on. Those that are set aside already keep their time."""

@@ -1,7 +1,7 @@
 """SQL dialect interface: what differs between database servers, and why it matters here.
 
 A dialect has no state and decides nothing. Statements that are the same everywhere stand where they are used, with the
-expressions of the dialect in them.
+expressions of the dialect in them. Docstrings in a dialect say what is peculiar to it.
 """
 
 from __future__ import annotations
@@ -108,9 +108,9 @@ class Dialect(ABC):
     def as_text(self, name: str) -> str:
         """Return the SQL of the JSON of a quoted attribute as the text that it was stored as."""
 
-    @abstractmethod
     def as_searchable(self, name: str) -> str:
         """Return the SQL of the same as ``LIKE`` takes it."""
+        return self.as_text(name)
 
     @abstractmethod
     def after(self, columns: Sequence[tuple[str, str]], values: Sequence[Any]) -> Condition:

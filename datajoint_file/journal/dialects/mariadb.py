@@ -15,7 +15,6 @@ class MariaDB(MySQL):
     supported_from = ()  # https://docs.datajoint.com/reference/specs/database-backends named it once, from 10.6 on
 
     def is_spoken_by(self, driver: Any) -> bool:
-        """Tell it from MySQL by the version that the server greets with."""
         return not super().is_spoken_by(driver)
 
     def path(self, name: str) -> str:

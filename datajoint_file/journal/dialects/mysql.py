@@ -87,7 +87,6 @@ class MySQL(Dialect):
         return f"mysql {host}:{port}:{directory}", ""
 
     def age(self, moment: str) -> str:
-        """Return a difference in microseconds, as seconds."""
         return f"TIMESTAMPDIFF(MICROSECOND, {moment}, UTC_TIMESTAMP(6)) / 1000000"
 
     def utc(self, moment: str) -> str:
@@ -99,7 +98,6 @@ class MySQL(Dialect):
         return f"JSON_UNQUOTE(JSON_EXTRACT({name}, '$.path'))"
 
     def as_text(self, name: str) -> str:
-        """Return *name*: the driver gives JSON as text."""
         return name
 
     def as_searchable(self, name: str) -> str:
@@ -128,11 +126,9 @@ class MySQL(Dialect):
         )
 
     def insert_new(self, table: str, attributes: str, values: str) -> str:
-        """Return an ``INSERT IGNORE``."""
         return f"INSERT IGNORE INTO {table} ({attributes}) VALUES {values}"
 
     def numbered(self, numbers: Sequence[int]) -> Condition:
-        """Return several short lists."""
         groups = [tuple(numbers[start : start + _IN_LIST]) for start in range(0, len(numbers), _IN_LIST)]
         return f"({' OR '.join(['number IN %s'] * len(groups))})", list(groups)
 
@@ -150,7 +146,6 @@ class MySQL(Dialect):
         return f"DELETE {table} FROM {table} {self.by_number} WHERE {condition}"
 
     def claimed(self, cursor: Any) -> set[int] | None:
-        """Return None: the server only counts."""
         return None
 
     def prepare(self, driver: Any, lock_seconds: float) -> None:
@@ -165,7 +160,6 @@ class MySQL(Dialect):
             )
 
     def results(self, cursor: Any) -> list[Rows]:
-        """Return all of them."""
         results = [list(cursor.fetchall())]
         while cursor.nextset():
             results.append(list(cursor.fetchall()))
@@ -180,11 +174,9 @@ class MySQL(Dialect):
         cursor.close()
 
     def is_encrypted(self, driver: Any) -> bool:
-        """Ask the driver."""
         return bool(getattr(driver, "_secure", False))
 
     def is_closed(self, driver: Any) -> bool:
-        """Ask the driver."""
         return not driver.open
 
     def sever(self, driver: Any) -> None:
@@ -192,7 +184,6 @@ class MySQL(Dialect):
         driver._force_close()
 
     def has_autocommit(self, driver: Any) -> bool:
-        """Return what the server has said with its last reply."""
         return bool(driver.server_status & SERVER_STATUS.SERVER_STATUS_AUTOCOMMIT)
 
     def is_in_transaction(self, driver: Any) -> bool:
@@ -200,15 +191,12 @@ class MySQL(Dialect):
         return bool(driver.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS)
 
     def is_lost(self, error: BaseException, driver: Any) -> bool:
-        """Judge by the error's code."""
         return _is_ours(error) and (_code(error) in _LOST or not getattr(driver, "open", True))
 
     def is_changed(self, error: BaseException) -> bool:
-        """Judge by the error's code."""
         return _code(error) in _CHANGED
 
     def tables_named(self, query: Query, names: Sequence[str]) -> list[tuple[str, str]]:
-        """Ask for each schema."""
         sql = "SELECT table_name FROM information_schema.tables WHERE table_schema = %s AND table_name IN %s"
         return [(schema, table) for (schema,) in query(_SCHEMAS) for (table,) in query(sql, (schema, tuple(names)))]
 
@@ -236,7 +224,6 @@ class MySQL(Dialect):
         return "there" if is_listed else "gone"
 
     def rights(self, query: Query) -> Rights:
-        """Read the grants."""
         rights = rights_in(row[0] for row in query("SHOW GRANTS"))
         complete = [database for database, granted in rights.items() if granted.issuperset(NEEDED_RIGHTS)]
         if complete:

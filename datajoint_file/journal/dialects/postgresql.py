@@ -68,37 +68,27 @@ class PostgreSQL(Dialect):
         WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type <> 'autovacuum worker'"""
 
     def is_spoken_by(self, driver: Any) -> bool:
-        """Return True: DataJoint's adapter is for nothing else."""
         return True
 
     def identity(self, query: Query) -> tuple[str, str]:
-        """Return the cluster's id and the name of the database."""
         sql = "SELECT system_identifier::text, current_database()::text FROM pg_control_system()"
         server, database = query(sql)[0]
         return f"postgresql {server}", database
 
     def age(self, moment: str) -> str:
-        """Return an interval as seconds."""
         return f"EXTRACT(EPOCH FROM clock_timestamp() - {moment})"
 
     def utc(self, moment: str) -> str:
-        """Return it without its zone."""
         return f"({moment} AT TIME ZONE 'UTC')"
 
     def path(self, name: str) -> str:
-        """Return it for ``json`` and ``jsonb`` alike."""
         return f"({name}::jsonb ->> 'path')"
 
     def as_text(self, name: str) -> str:
         """Return text: the driver would parse JSON."""
         return f"{name}::text"
 
-    def as_searchable(self, name: str) -> str:
-        """Return text."""
-        return f"{name}::text"
-
     def after(self, columns: Sequence[tuple[str, str]], values: Sequence[Any]) -> Condition:
-        """Return a comparison of rows."""
         names = ", ".join(name for name, _ in columns)
         return f"({names}) > ({', '.join(['%s'] * len(values))})", list(values)
 
@@ -111,11 +101,9 @@ class PostgreSQL(Dialect):
         return f'{create}; CREATE INDEX IF NOT EXISTS "{index[0]}" ON {table} ({index[1]})' if index else create
 
     def insert_new(self, table: str, attributes: str, values: str) -> str:
-        """Return an ``INSERT … ON CONFLICT``."""
         return f"INSERT INTO {table} ({attributes}) VALUES {values} ON CONFLICT DO NOTHING"
 
     def numbered(self, numbers: Sequence[int]) -> Condition:
-        """Return one comparison with an array."""
         return "number = ANY(%s)", [list(numbers)]
 
     def insert_and_select(
@@ -138,7 +126,6 @@ class PostgreSQL(Dialect):
         return f"DELETE FROM {table} WHERE {condition} RETURNING number"
 
     def claimed(self, cursor: Any) -> set[int] | None:
-        """Return what the statement has returned."""
         return {int(row[0]) for row in cursor.fetchall()}
 
     def prepare(self, driver: Any, lock_seconds: float) -> None:
@@ -162,15 +149,12 @@ class PostgreSQL(Dialect):
             cursor.execute("CLOSE datajoint_file_scan")
 
     def is_encrypted(self, driver: Any) -> bool:
-        """Ask the driver."""
         return bool(driver.info.ssl_in_use)
 
     def is_closed(self, driver: Any) -> bool:
-        """Ask the driver."""
         return bool(driver.closed)
 
     def sever(self, driver: Any) -> None:
-        """Close: the driver waits for nothing."""
         driver.close()
 
     def has_autocommit(self, driver: Any) -> bool:
@@ -182,26 +166,21 @@ class PostgreSQL(Dialect):
         return bool(driver.get_transaction_status() != _IDLE)
 
     def has_failed(self, driver: Any) -> bool:
-        """Ask the driver."""
         return bool(driver.get_transaction_status() == _IN_ERROR)
 
     def is_behind(self, connection: Any) -> bool:
-        """Ask for the isolation level."""
         return bool(connection.query("SHOW transaction_isolation", reconnect=False).fetchone()[0] != "read committed")
 
     def is_lost(self, error: BaseException, driver: Any) -> bool:
-        """Judge by the error's code, or by the driver where there is none."""
         if not hasattr(error, "pgcode"):
             return False
         code = error.pgcode
         return bool(getattr(driver, "closed", 0)) or (code is not None and code.startswith(_LOST))
 
     def is_changed(self, error: BaseException) -> bool:
-        """Judge by the error's code."""
         return getattr(error, "pgcode", "") in _CHANGED
 
     def tables_named(self, query: Query, names: Sequence[str]) -> list[tuple[str, str]]:
-        """Ask the catalog, which everybody may read."""
         return [(schema, table) for schema, table in query(_TABLES, (tuple(names),))]
 
     def attributes(self, query: Query, schemas: Collection[str]) -> Iterator[tuple[Any, ...]]:
@@ -213,7 +192,6 @@ class PostgreSQL(Dialect):
         return "there" if query("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = %s", (schema,)) else "gone"
 
     def rights(self, query: Query) -> Rights:
-        """Ask for privileges."""
         if query("SELECT has_database_privilege(current_database(), 'CREATE')")[0][0]:
             return Rights("all", "may create and use schemas")
         database, user = query("SELECT quote_ident(current_database()), quote_ident(current_user)")[0]

@@ -95,7 +95,7 @@ def test_row_that_cannot_be_understood_is_refused(
     set_raw_json(table, 1, value)
     plan = scan(connection)
     assert kinds(plan) == {kind}
-    assert "recording.raw" in plan.refusals[0].reason
+    assert "Recording.raw" in plan.refusals[0].reason
     with pytest.raises(CollectionRefusedError):
         gc.execute(plan, force=True)
     assert len(objects(store)) == 2
@@ -106,7 +106,7 @@ def test_row_that_names_nothing_stops_a_plan_made_before(table: Any, connection:
     make_due(table)
     plan = scan(connection)
     set_raw_json(table, 1, value)
-    with pytest.raises(CollectionRefusedError, match=r"recording\.raw"):
+    with pytest.raises(CollectionRefusedError, match=r"Recording\.raw"):
         gc.execute(plan)
     assert len(objects(store)) == 2
 
