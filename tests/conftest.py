@@ -5,10 +5,12 @@ What a single kind of test needs stands beside it.
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,18 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         _servers().stop_all()
         shutil.rmtree(os.environ[DIRECTORY_VARIABLE], ignore_errors=True)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say how long each part took, in seconds of all workers together."""
+    seconds: Counter[str] = Counter()
+    for report in itertools.chain.from_iterable(terminalreporter.stats.values()):
+        folders = getattr(report, "nodeid", "").partition("::")[0].split("/")[:-1]
+        seconds["/".join(folders[:3])] += getattr(report, "duration", 0)
+    if len(+seconds) > 1:
+        terminalreporter.section("seconds by part")
+        for part, spent in sorted((+seconds).items()):
+            terminalreporter.write_line(f"{spent:7.1f}  {part}")
 
 
 def _servers() -> Servers:
