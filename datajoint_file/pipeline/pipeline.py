@@ -104,6 +104,10 @@ class Pipeline:
         """How many files to store or fetch at a time."""
         return self.settings.storage.workers or self.backend.capabilities.workers
 
+    def close(self) -> None:
+        """Let go of the stores, once nobody is at work in them. The next verb opens them again."""
+        self._backends = {}
+
     def check(self, source: Source, cell: Cell) -> str:
         """Raise if *source* could not be named at *place*. Reads nothing of it.
 
