@@ -18,9 +18,9 @@ from datajoint_file.config.scaffold import (
     NewConfiguration,
     plan_configuration,
     rivals,
-    write_configuration,
 )
 from datajoint_file.errors import ConfigurationError
+from datajoint_file.transfer.atomic_write import destination_errors, write_text
 
 _EXAMPLES = """\b
 Examples:
@@ -73,7 +73,10 @@ def init(
     if os.path.lexists(new.path) and not force:
         raise click.UsageError(f"{new.path} exists and was left as it is; --force replaces it")
     notes = rivals(new)
-    write_configuration(new, overwrite=force)
+    if new.store is not None:
+        with destination_errors(new.store):
+            new.store.mkdir(parents=True, exist_ok=True)
+    write_text(new.path, new.text, replaces=force)
     if as_json:
         print_json(_report(new, notes))
     else:

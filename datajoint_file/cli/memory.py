@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
+
+from datajoint_file.transfer.atomic_write import write_text
 
 _STATE_OF = "datajoint-file verify"
 
@@ -65,15 +65,5 @@ class Memory:
 
     def keep(self, position: str | None) -> None:
         """Write where the next run goes on. The file is the old one or the new one, never a part of it."""
-        text = json.dumps({"state of": _STATE_OF, "task": self.task, "position": position}, indent=2)
-        descriptor, partial = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(f"{text}\n")
-                file.flush()
-                os.fsync(file.fileno())
-            Path(partial).replace(self.path)
-        except BaseException:
-            with suppress(OSError):
-                Path(partial).unlink()
-            raise
+        document = {"state of": _STATE_OF, "task": self.task, "position": position}
+        write_text(self.path, f"{json.dumps(document, indent=2)}\n")

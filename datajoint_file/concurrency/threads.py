@@ -10,6 +10,8 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
+from datajoint_file.concurrency.descriptors import affordable
+
 
 class Stopped(BaseException):
     """Ends a job that nobody waits for any more. No handler of errors catches it."""
@@ -26,8 +28,9 @@ def run_all(jobs: Sequence[Callable[[], object]], workers: int, stop: threading.
     jobs : sequence of callable
         What to do.
     workers : int
-        How many at a time; with one, or one job, all in the calling thread. Else that only waits: so an interrupt
-        reaches it at once, and what is done in the main thread, where it must be possible to interrupt it, costs more.
+        How many at a time, if there are file descriptors for so many; with one, or one job, all in the calling thread.
+        Else that only waits: so an interrupt reaches it at once, and what is done in the main thread, where it must be
+        possible to interrupt it, costs more.
     stop : threading.Event
         Set when a job fails, or by others: no further job is begun. Those under way end by `Stopped` if they look.
 
@@ -38,7 +41,7 @@ def run_all(jobs: Sequence[Callable[[], object]], workers: int, stop: threading.
     """
     run = _WorkQueue(jobs, stop)
     try:
-        several = min(workers, len(jobs))
+        several = affordable(min(workers, len(jobs)))
         started = sum(run.start() for _ in range(several)) if several > 1 else 0
         if not started:
             run.work()

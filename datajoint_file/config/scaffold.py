@@ -1,4 +1,4 @@
-"""Scaffold of a new ``datajoint.toml``: decided first, checked as if it had been read, then written.
+"""Scaffold of a new ``datajoint.toml``: decided, and checked as if it had been read.
 
 The text around the values is `template`'s. No store is contacted, no secret is asked for or written.
 """
@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import sys
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,7 +17,7 @@ from datajoint_file.config.loader import FILE_NAME, FILE_VARIABLE, find_configur
 from datajoint_file.config.paths import anchored
 from datajoint_file.config.settings import Settings
 from datajoint_file.config.template import compose
-from datajoint_file.errors import ConfigurationError, DestinationError, DestinationExistsError
+from datajoint_file.errors import ConfigurationError
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -175,42 +173,3 @@ def rivals(new: NewConfiguration) -> list[str]:
     elif outer is not None:
         said.append(f"in {new.path.parent} and below, the new file takes the place of {outer}")
     return said
-
-
-def write_configuration(new: NewConfiguration, *, overwrite: bool = False) -> None:
-    """Make the store's directory, if it is on a disk, then write the file: all of it or nothing.
-
-    Raises
-    ------
-    DestinationExistsError
-        If there is a file already and *overwrite* is not set. Nothing has been changed.
-    DestinationError
-        If the directory cannot be made or the file not be written.
-    """
-    if os.path.lexists(new.path) and not overwrite:
-        raise DestinationExistsError(f"{new.path} exists and was left as it is")
-    try:
-        new.path.parent.mkdir(parents=True, exist_ok=True)
-        if new.store is not None:
-            new.store.mkdir(parents=True, exist_ok=True)
-        _write_whole(new.path, new.text)
-    except OSError as error:
-        raise DestinationError(
-            f"{error.filename2 or error.filename or new.path} cannot be written: {error.strerror or error}; "
-            f"{new.path} was left as it was"
-        ) from error
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write under another name first, so that *path* is at every moment absent, what it was, or complete."""
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(6)}.partial")
-    try:
-        with partial.open("x", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            partial.unlink()
-        raise

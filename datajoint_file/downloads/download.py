@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from datajoint_file.concurrency.descriptors import affordable
 from datajoint_file.concurrency.executors import Stop, check_executor, delegated
 from datajoint_file.concurrency.progress import Advance, progress_bar
 from datajoint_file.concurrency.threads import run_all
@@ -52,7 +53,7 @@ from datajoint_file.journal.worker_address import address_of
 from datajoint_file.model.key_values import KeyValue, key_value
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.pipeline.pipeline import Pipeline, destination_path
-from datajoint_file.transfer.write_batch import Arrivals
+from datajoint_file.storage.disk.drafts import Batch
 
 
 @brief_traceback
@@ -143,8 +144,8 @@ def _by_threads(
     while some := list(islice(todo, PAGE_ROWS)):  # this thread alone asks the database
         stop = threading.Event()
         told = watched(advance_alone, stop.is_set)
-        with Arrivals() as arrivals:
-            one = partial(bring, pipeline, overwrite=overwrite, advance=told, finish=arrivals.take)
+        with Batch() as arrivals:
+            one = partial(bring, pipeline, overwrite=overwrite, advance=told, finish=arrivals.add)
             run_all([partial(one, wanted) for wanted in some], workers or pipeline.workers, stop)
 
 
@@ -229,7 +230,9 @@ class Prefetch:
         self._directory = _temporary_directory(directory)
         try:
             self._rows = _Rows(query, self._directory, "key")
-            self._pool = ThreadPoolExecutor(workers or self._rows.pipeline.workers, thread_name_prefix="prefetch")
+            self._pool = ThreadPoolExecutor(
+                affordable(workers or self._rows.pipeline.workers), thread_name_prefix="prefetch"
+            )
         except BaseException:
             shutil.rmtree(self._directory, ignore_errors=True)
             raise

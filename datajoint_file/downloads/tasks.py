@@ -19,7 +19,8 @@ from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.names import check_name, encode_component
 from datajoint_file.pipeline.address import PipelineAddress
 from datajoint_file.pipeline.pipeline import Pipeline
-from datajoint_file.transfer.atomic_write import Replacement, finish
+from datajoint_file.storage.disk.drafts import Draft
+from datajoint_file.transfer.atomic_write import finish
 
 Layout = Literal["name", "key", "path"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
@@ -152,7 +153,7 @@ def bring(
     *,
     overwrite: bool,
     advance: Advance | None = None,
-    finish: Callable[[Replacement], object] = finish,
+    finish: Callable[[Draft], object] = finish,
 ) -> Path:
     """Bring one file, verified. An equal one that is there already is kept; its bytes are not transferred."""
     return pipeline.download(

@@ -171,7 +171,8 @@ class FileRef(_Unread):
     ) -> BinaryIO:
         """Open the file for reading: binary, seekable, fetching only what is read. The caller closes it.
 
-        What is read this way is *not* verified, beyond the file's size; `read` and `download` verify.
+        What is read this way is *not* verified, beyond the file's size; `read` and `download` verify. The file can be
+        copied and pickled: the copy is opened anew, in another process through that one's configuration.
 
         Parameters
         ----------
@@ -196,7 +197,9 @@ class FileRef(_Unread):
                 f"mode = {mode!r}: a stored file is opened with 'rb'; for text, wrap it in io.TextIOWrapper"
             )
         options = {"block_size": block_size, "cache_type": cache_type, "cache_options": cache_options}
-        return self._pipeline().open(self.metadata, **options)
+        from datajoint_file.pipeline.open_file import reopening  # for its cost, as below
+
+        return reopening(self._pipeline().open(self.metadata, **options), self, options)
 
     @brief_traceback
     def download(

@@ -13,6 +13,10 @@ from datajoint_file.errors import ConfigurationNotFoundError, UnknownProjectErro
 from datajoint_file.pipeline.pipeline import Pipeline
 
 _pipelines: dict[str, Pipeline] = {}
+"""All that were used: references may come back to any of them, long after its connection is closed."""
+
+MOST_OPEN = 8
+"""So many keep their stores open. One of a bucket costs some 13 MiB and five connections."""
 
 
 def register(name: str, pipeline: Pipeline) -> Pipeline:
@@ -23,6 +27,8 @@ def register(name: str, pipeline: Pipeline) -> Pipeline:
     known = _pipelines.get(name)
     if known is None or known.settings != pipeline.settings:
         _pipelines[name] = known = pipeline
+        for old in list(_pipelines.values())[:-MOST_OPEN]:
+            old.close()
     return known
 
 

@@ -34,7 +34,8 @@ from datajoint_file.model.object_keys import Cell, new_write_id, object_key, pre
 from datajoint_file.storage import StorageBackend, open_backend
 from datajoint_file.storage.backend import CHUNK_SIZE, ContentHeaders, Reader, UploadGroup
 from datajoint_file.storage.budget import transfers
-from datajoint_file.transfer.atomic_write import Replacement, finish, replacement
+from datajoint_file.storage.disk.drafts import Draft
+from datajoint_file.transfer.atomic_write import atomic_write, finish
 from datajoint_file.transfer.fetch import Write, fetch
 from datajoint_file.transfer.hashing import HashingReader, VerifyingReader, drain, hash_file
 from datajoint_file.transfer.sources import Source
@@ -115,6 +116,10 @@ class Pipeline:
         """
         mean = max(1, sum(sizes) // len(sizes))
         return min(self.workers, max(_LARGE_AT_ONCE, transfers().limit // mean))
+
+    def close(self) -> None:
+        """Let go of the stores, once nobody is at work in them. The next verb opens them again."""
+        self._backends = {}
 
     def check(self, source: Source, cell: Cell) -> str:
         """Raise if *source* could not be named for *cell*. Reads nothing of it.
@@ -289,12 +294,12 @@ class Pipeline:
         overwrite: bool = False,
         progress: bool | None = None,
         advance: Advance | None = None,
-        finish: Callable[[Replacement], object] = finish,
+        finish: Callable[[Draft], object] = finish,
     ) -> Path:
         """Write the verified bytes of a stored file to *destination* and return the file's path.
 
         See `FileRef.download`, which is this. With *advance*, no progress is shown: it is told how many bytes come.
-        *finish* flushes the file and gives it its name; that may be put off, see `datajoint_file.transfer.write_batch`.
+        *finish* flushes the file and gives it its name; that may be put off, see `datajoint_file.storage.disk.drafts`.
         """
         target = _target(destination, metadata.original_name)
         if _is_there(target, metadata, overwrite=overwrite):
@@ -302,7 +307,7 @@ class Pipeline:
         with (
             self._progress("downloading", metadata, progress if advance is None else False) as shown,
             self._blamed(metadata),
-            replacement(target, finish) as new,
+            atomic_write(target, finish, replaces=overwrite) as new,
         ):
             fetch(self.backend_of(metadata.project), metadata, new.write, advance or shown, new)
         return target

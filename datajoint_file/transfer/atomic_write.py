@@ -1,127 +1,29 @@
-"""Atomic replacement of a file: written beside its target, flushed, then given its name."""
+"""Atomic write of a local file: downloads, configuration, state of commands.
+
+How it is flushed and named, alone or with others, is told in `storage.disk.drafts`.
+"""
 
 from __future__ import annotations
 
-import errno
-import io
-import itertools
-import os
+import filecmp
 import secrets
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
-from datajoint_file.errors import DestinationError, printable
-from datajoint_file.storage.disk.kernel_copy import KernelCopy, start_writing
+from datajoint_file.errors import DestinationError, DestinationExistsError, printable
+from datajoint_file.storage.disk.drafts import Draft, publish_all
 
 
-class Replacement:
-    """A file that is written beside a target and takes its place when it is complete.
-
-    Parameters
-    ----------
-    file : io.FileIO
-        It, open for reading and writing, unbuffered.
-    partial : Path
-        What it is called meanwhile.
-    target : Path
-        What it is going to be called.
-
-    Attributes
-    ----------
-    order : int
-        Those with a higher one were written to only after this one was opened.
-    """
-
-    def __init__(self, file: io.FileIO, partial: Path, target: Path) -> None:
-        self.file = file
-        self.order = next(_opened)
-        self._partial = partial
-        self._target = target
-
-    def write(self, position: int, chunk: bytes | memoryview) -> None:
-        """Write *chunk* at *position*. From any thread."""
-        view = memoryview(chunk)
-        with _destination_errors(self._target):
-            start, size = position, len(view)
-            while view:
-                count = os.pwrite(self.file.fileno(), view, position)
-                view, position = view[count:], position + count
-            self._start_writing(start, start + size)
-
-    def read(self, start: int, stop: int) -> Iterator[bytes]:
-        """Give what has been written there, a piece at a time. From any thread."""
-        with _destination_errors(self._target):
-            while start < stop:
-                chunk = os.pread(self.file.fileno(), min(_READ_BACK, stop - start), start)
-                if not chunk:
-                    raise OSError("it was cut short by somebody else")
-                yield chunk
-                start += len(chunk)
-
-    def _start_writing(self, start: int, stop: int) -> None:
-        """Let the disk begin with the steps that are complete, if a writer goes from front to back."""
-        first, last = start // _WRITE_OUT, stop // _WRITE_OUT
-        if last > first:
-            start_writing(self.file.fileno(), first * _WRITE_OUT, (last - first) * _WRITE_OUT)
-
-    def flush(self) -> None:
-        """Wait until the disk has all that was written."""
-        with _destination_errors(self._target):
-            os.fsync(self.file.fileno())
-
-    def publish(self) -> None:
-        """Close the file and give it its name."""
-        with _destination_errors(self._target):
-            self.file.close()
-            self._partial.replace(self._target)
-
-    def remove(self) -> None:
-        """Close the file and remove it, unless it has its name already."""
-        with suppress(OSError):
-            self.file.close()
-        with suppress(OSError):
-            self._partial.unlink()
-
-    def copy(self, descriptor: int) -> Generator[memoryview, None, None]:
-        """Have the system copy another file into this one, which is empty; give the bytes as they are there.
-
-        The iterator is to be closed. What reading the other file meets comes through as an `OSError`.
-        """
-        with closing(KernelCopy(descriptor, self.file.fileno(), flushes=True).chunks()) as chunks:
-            while True:
-                try:
-                    chunk = next(chunks, None)
-                except OSError as error:
-                    if error.errno not in _OF_THE_TARGET:
-                        raise
-                    with _destination_errors(self._target):
-                        raise
-                if chunk is None:
-                    return
-                yield chunk
-
-
-_WRITE_OUT = 4 * 2**20
-"""The disk is handed what is written in steps of this."""
-
-_READ_BACK = 2**16
-"""What the C library allocates anew each time, and the system clears, is larger."""
-
-_OF_THE_TARGET = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
-
-_opened = itertools.count()
-
-
-def finish(new: Replacement) -> None:
+def finish(new: Draft) -> None:
     """Flush a complete file to the disk and give it its name."""
-    new.flush()
-    new.publish()
+    publish_all([new])
 
 
 @contextmanager
-def replacement(target: Path, finish: Callable[[Replacement], object] = finish) -> Iterator[Replacement]:
-    """Give a file that takes *target*'s place if the block ends well, else vanishes.
+def atomic_write(target: Path, finish: Callable[[Draft], object] = finish, *, replaces: bool = True) -> Iterator[Draft]:
+    """Give a file that becomes *target* if the block ends well, else vanishes.
 
     At every moment *target* is absent, what it was, or complete. A symbolic link is replaced, not written through.
     The file is flushed to the disk first.
@@ -129,18 +31,22 @@ def replacement(target: Path, finish: Callable[[Replacement], object] = finish) 
     Parameters
     ----------
     target : Path
-        What to replace.
+        What to write. Missing directories are made.
     finish : callable
         Flushes and publishes the file, or sees to it that both is done later.
+    replaces : bool
+        Take the place of what is there. If not, and somebody makes a file of that name meanwhile, his stays; where a
+        file system has no hard links, one made in the very last moment may not.
 
     Raises
     ------
+    DestinationExistsError
+        If a file is there that differs, and is not to be replaced.
     DestinationError
         If the file cannot be written.
     """
-    partial = target.with_name(f".datajoint-file-{secrets.token_hex(8)}.partial")  # short, whatever the target's name
-    with _destination_errors(target):
-        new = Replacement(_created(partial), partial, target)
+    with destination_errors(target):
+        new = _created(target, replaces=replaces)
     try:
         yield new
         finish(new)
@@ -149,19 +55,45 @@ def replacement(target: Path, finish: Callable[[Replacement], object] = finish) 
         raise
 
 
-def _created(partial: Path) -> io.FileIO:
-    """Return a new file, unbuffered: a buffer would fail a second time when it is closed."""
+def write_text(target: Path, text: str, *, replaces: bool = True) -> None:
+    """Write a whole file as `atomic_write` does."""
+    with atomic_write(target, replaces=replaces) as new:
+        new.write(0, text.encode())
+
+
+class _LocalFile(Draft):
+    """A file that is kept out only by a different one."""
+
+    def publish(self) -> None:
+        try:
+            super().publish()
+        except DestinationExistsError:
+            with self.translated():
+                if not filecmp.cmp(self.partial, self.path, shallow=False):
+                    raise
+                Path(self.partial).unlink()
+
+
+def _created(target: Path, *, replaces: bool) -> Draft:
+    name = str(target.with_name(f".datajoint-file-{secrets.token_hex(8)}.partial"))  # short, whatever the target's name
+    create = partial(_LocalFile, str(target), name, partial(destination_errors, target), replaces=replaces)
     try:
-        return io.FileIO(partial, "x+")
+        return create()
     except FileNotFoundError:
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        return io.FileIO(partial, "x+")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return create()
 
 
 @contextmanager
-def _destination_errors(target: Path) -> Iterator[None]:
+def destination_errors(target: Path) -> Iterator[None]:
+    """Turn what the system says about *target* into this package's words."""
     try:
         yield
+    except FileExistsError as error:
+        raise DestinationExistsError(
+            f"{printable(str(target))} is there by now, and differs; it was left as it is. Pass "
+            "overwrite=True to replace it, or give another destination"
+        ) from error
     except OSError as error:
         raise DestinationError(
             f"{printable(str(target))} cannot be written: {error.strerror or error}; nothing was left there"

@@ -18,10 +18,10 @@ from datajoint_file.errors import DataJointFileError, HashMismatchError, SizeMis
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.storage.backend import StorageBackend
 from datajoint_file.storage.budget import transfers
+from datajoint_file.storage.disk.drafts import Draft
 from datajoint_file.storage.disk.kernel_copy import COPY_ABOVE, can_copy
 from datajoint_file.storage.disk.posix import translation
 from datajoint_file.storage.tuning import RANGE_SIZE, STREAM_SIZE
-from datajoint_file.transfer.atomic_write import Replacement
 from datajoint_file.transfer.hashing import VerifyingReader, copy
 
 Write = Callable[[int, bytes | memoryview], object]
@@ -29,7 +29,7 @@ Write = Callable[[int, bytes | memoryview], object]
 
 
 def fetch(
-    backend: StorageBackend, metadata: FileMetadata, write: Write, advance: Advance, target: Replacement | None = None
+    backend: StorageBackend, metadata: FileMetadata, write: Write, advance: Advance, target: Draft | None = None
 ) -> None:
     """Hand all bytes of a stored file to *write* and raise unless they are those recorded.
 
@@ -43,7 +43,7 @@ def fetch(
         Takes a position and the bytes that belong there; may be called from several threads at once.
     advance : callable
         Told how many bytes have come, one call at a time.
-    target : Replacement or None
+    target : Draft or None
         An empty file into which the system may copy the object, without *write*.
 
     Raises
@@ -79,17 +79,12 @@ def _take_whole(backend: StorageBackend, metadata: FileMetadata, write: Write, a
         write(0, content)
 
 
-def _take_from(
-    file: BinaryIO, metadata: FileMetadata, write: Write, advance: Advance, target: Replacement | None
-) -> None:
+def _take_from(file: BinaryIO, metadata: FileMetadata, write: Write, advance: Advance, target: Draft | None) -> None:
     reader = VerifyingReader(file, metadata.size, metadata.hash, advance)
     descriptor = _descriptor(file) if metadata.size > COPY_ABOVE and can_copy() else None
     if target is not None and descriptor is not None:
         with suppress(NotImplementedError), _translated(metadata):
-            with closing(target.copy(descriptor)) as chunks:
-                for chunk in chunks:
-                    reader.copied(chunk)
-            reader.copied(b"")
+            target.copy(descriptor, reader)
             return
     position = 0
 
@@ -200,7 +195,7 @@ class _Streams(_Ranges):
     What comes in its turn is hashed and written while it is in the processor's cache.
     """
 
-    def __init__(self, backend: StorageBackend, metadata: FileMetadata, target: Replacement, advance: Advance) -> None:
+    def __init__(self, backend: StorageBackend, metadata: FileMetadata, target: Draft, advance: Advance) -> None:
         super().__init__(backend, metadata, target.write, advance)
         self._target = target
         self._one_call_at_a_time = threading.Lock()

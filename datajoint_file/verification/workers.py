@@ -11,6 +11,7 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExec
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from datajoint_file.concurrency.descriptors import affordable
 from datajoint_file.concurrency.executors import IN_FLIGHT, Delegation, Stop, runs_here
 from datajoint_file.concurrency.progress import Advance
 from datajoint_file.errors import StorageError
@@ -97,16 +98,16 @@ class Threads:
     level : {"exists", "size", "content"}
         How closely to look.
     workers : int
-        Their number.
+        Their number, if there are file descriptors for so many.
     meter : Meter
         Told of each byte as it is read.
     """
 
     def __init__(self, level: Level, workers: int, meter: Meter) -> None:
         self._level = level
-        self._workers = workers
+        self._workers = affordable(workers)
         self._meter = meter
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="verify")
+        self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="verify")
         self._tickets: dict[Future[Problem | None], Any] = {}
 
     @property

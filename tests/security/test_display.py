@@ -15,7 +15,7 @@ import datajoint_file
 from datajoint_file import File, FileMetadata, FileRef
 from datajoint_file.concurrency.progress import progress_bar
 from datajoint_file.errors import DataJointFileError, UnsupportedValueError
-from datajoint_file.transfer.atomic_write import replacement
+from datajoint_file.transfer.atomic_write import atomic_write
 from tests.security.attacks import KEPT_NAMES, REFUSED_NAMES, attack, attacks
 from tests.security.conftest import Arena, by_database, on_disk
 
@@ -147,7 +147,7 @@ def test_progress_bar_shows_no_control_characters(capsys: pytest.CaptureFixture[
 @attacks(50)
 def test_destination_that_cannot_be_written_is_named_on_one_line(tmp_path: Path) -> None:
     (tmp_path / "a\nb").write_bytes(b"")
-    with pytest.raises(DataJointFileError) as caught, replacement(tmp_path / "a\nb" / "c"):
+    with pytest.raises(DataJointFileError) as caught, atomic_write(tmp_path / "a\nb" / "c"):
         pass
     assert str(caught.value).isprintable()
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from datajoint_file.errors import DestinationError, DestinationExistsError, UnsafeNameError
-from datajoint_file.transfer.atomic_write import replacement
+from datajoint_file.transfer.atomic_write import atomic_write
 from tests.security.attacks import attacks
 from tests.security.conftest import BYSTANDER, OUTSIDE, Arena, by_store, on_disk
 
@@ -69,7 +69,7 @@ def test_what_is_no_file_at_the_destination_is_left_alone(arena: Arena, kind: st
 def test_partial_download_has_a_name_nobody_can_wait_for(tmp_path: Path) -> None:
     names = set()
     for _ in range(20):
-        with replacement(tmp_path / "x"):
+        with atomic_write(tmp_path / "x"):
             names |= {path.name for path in tmp_path.iterdir()} - {"x"}
     assert len(names) == 20
     assert [path.name for path in tmp_path.iterdir()] == ["x"]

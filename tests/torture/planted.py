@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 from datajoint_file import gc
@@ -30,8 +31,8 @@ from datajoint_file.model import metadata
 from datajoint_file.pipeline import fileref, pipeline
 from datajoint_file.storage import wrappers
 from datajoint_file.storage.disk import backend as local
-from datajoint_file.storage.disk import publishing, syncfs
-from datajoint_file.transfer import atomic_write, fetch, hashing, write_batch
+from datajoint_file.storage.disk import drafts, publishing, syncfs
+from datajoint_file.transfer import fetch, hashing
 from tests.servers import Servers
 from tests.torture import power
 from tests.torture.baseline import path_out_of_the_store
@@ -100,34 +101,37 @@ def _delete_on_any_exception() -> AbstractContextManager[None]:
 
 
 def _no_directory_flush() -> AbstractContextManager[None]:
-    return _changed(publishing, "flush_directory", lambda directory: None)
+    return _changed(drafts, "flush_directory", lambda directory: None)
 
 
 def _no_common_flush() -> AbstractContextManager[None]:
-    return _changed(publishing, "flush_together", lambda *_: True)
+    return _changed(drafts, "flush_together", lambda *_: True)
 
 
 def _names_before_bytes() -> AbstractContextManager[None]:
     """Flush a group by one call only when its files have their names."""
     original, is_too_early = syncfs.flush_together, cycle((True, False))
-    return _changed(publishing, "flush_together", lambda *args: next(is_too_early) or original(*args))
+    return _changed(drafts, "flush_together", lambda *args: next(is_too_early) or original(*args))
 
 
 def _downloads_named_before_bytes() -> AbstractContextManager[None]:
-    return _changed(write_batch, "flush_together", lambda *_: True)
+    return _changed(drafts, "flush_together", lambda *_: True)
 
 
 def _rename_instead_of_link() -> AbstractContextManager[None]:
-    return _changed(publishing, "publish", os.rename)
+    return _changed(drafts, "publish", os.rename)
 
 
 def _fixed_temporary_name() -> AbstractContextManager[None]:
-    def create(self: Any, directory: str) -> tuple[str, io.FileIO]:
-        Path(directory).mkdir(parents=True, exist_ok=True)
-        partial = f"{directory}/~partial-0000000000000000"
-        return partial, io.FileIO(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC), "r+")
+    @contextmanager
+    def changed() -> Iterator[None]:
+        with (
+            _changed(drafts, "_CREATE", os.O_RDWR | os.O_CREAT | os.O_TRUNC),
+            _changed(publishing, "secrets", SimpleNamespace(token_hex="{:016}".format)),
+        ):
+            yield
 
-    return _changed(publishing.LocalGroup, "_create", create)
+    return changed()
 
 
 def _hash_before_sending() -> AbstractContextManager[None]:
@@ -227,11 +231,13 @@ def _damaged(world: World, seed: int) -> list[Violation]:
 
 def _download_to_final_name() -> AbstractContextManager[None]:
     @contextmanager
-    def replacement(target: Path, finish: object) -> Iterator[atomic_write.Replacement]:
-        with io.FileIO(target, "w+") as file:
-            yield atomic_write.Replacement(file, target, target)
+    def atomic_write(target: Path, finish: object, *, replaces: bool) -> Iterator[drafts.Draft]:
+        target.unlink(missing_ok=True)
+        draft = drafts.Draft(str(target), str(target), nullcontext)
+        yield draft
+        draft.close()
 
-    return _changed(pipeline, "replacement", replacement)
+    return _changed(pipeline, "atomic_write", atomic_write)
 
 
 def _path_unchecked() -> AbstractContextManager[None]:

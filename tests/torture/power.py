@@ -18,10 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from datajoint_file.storage.disk import syncfs
+from datajoint_file.storage.disk import drafts, syncfs
 from datajoint_file.storage.disk.backend import LocalBackend
-from datajoint_file.transfer import write_batch
-from datajoint_file.transfer.atomic_write import replacement
+from datajoint_file.transfer.atomic_write import atomic_write
 from datajoint_file.transfer.hashing import HashingReader
 from datajoint_file.transfer.source_readers import open_file
 
@@ -164,7 +163,7 @@ def flushed_together(*, always: bool) -> Iterator[None]:
     """Let groups be flushed by one call, however small they are and whatever the disk of this machine; or never."""
     changes: list[tuple[Any, str, Any]] = [
         (syncfs, "can_flush_together", lambda _: always),
-        (write_batch, "can_flush_together", lambda _: always),
+        (drafts, "has_journal", lambda _: True),
         (syncfs, "ENOUGH_FILES", 1),
         (syncfs, "MAX_OTHERS_BYTES", 2**60),
     ]
@@ -184,10 +183,10 @@ def download(root: Path, content: bytes, *, old: bytes | None = None, together: 
     if old is not None:
         for target in targets:
             target.write_bytes(old)
-    recorder = Recorder(root)
-    with flushed_together(always=together), recorder.recording(), write_batch.Arrivals() as arrivals:
+    recorder, replaces = Recorder(root), old is not None
+    with flushed_together(always=together), recorder.recording(), drafts.Batch() as batch:
         for target in targets:
-            with replacement(target, arrivals.take) as new:
+            with atomic_write(target, batch.add, replaces=replaces) as new:
                 half = len(content) // 2
                 new.write(half, content[half:])
                 new.write(0, content[:half])

@@ -8,8 +8,8 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
-from typing import Any
 
+from datajoint_file.concurrency.descriptors import RAN_OUT
 from datajoint_file.errors import (
     ObjectExistsError,
     ObjectNotFoundError,
@@ -28,14 +28,6 @@ def mode_of(path: Path) -> int:
         return os.lstat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):
         return 0
-
-
-def write_all(file: Any, chunk: bytes) -> int:
-    """Write all of *chunk*: an unbuffered write may take less, at a signal or when the disk fills."""
-    view = memoryview(chunk)
-    while view:
-        view = view[file.write(view) :]
-    return len(chunk)
 
 
 def flush_directory(directory: str | Path) -> None:
@@ -86,4 +78,6 @@ def translation(key: str, error: OSError) -> StorageError:
         return StorageUnavailableError(f"{reason}: the store is full; nothing was left behind")
     if error.errno in (errno.ESTALE, errno.EIO, errno.ETIMEDOUT, errno.EHOSTDOWN):
         return StorageUnavailableError(f"{reason}: the store's disk does not answer properly")
+    if error.errno in RAN_OUT:
+        return StorageError(f"{reason}: raise the limit of this process (`ulimit -n`), or close files")
     return StorageError(reason)

@@ -63,10 +63,12 @@ def flush_together(witness: int, count: int, size: int) -> bool:
 
 def can_flush_together(descriptor: int) -> bool:
     """Tell whether `syncfs` keeps all promises for the file system that an open file is in."""
-    if not _reports_errors:
-        return False
-    kind = _kind_of(descriptor)
-    return kind in _KNOWN and not (kind == _EXT and _may_be_ext2())
+    return _reports_errors and has_journal(descriptor) and not (_kind_of(descriptor) == _EXT and _may_be_ext2())
+
+
+def has_journal(descriptor: int) -> bool:
+    """Tell whether an open file is in a file system that commits many files at once: it pays to flush them in turn."""
+    return _libc is not None and _kind_of(descriptor) in _KNOWN
 
 
 def syncfs(descriptor: int) -> None:

@@ -129,12 +129,12 @@ class ReadAheadFile(io.BufferedIOBase):
     """
 
     def __init__(self, cache: Cache, size: int) -> None:
-        self._cache = cache
-        self._size = size
+        self.cache = cache
+        self.size = size
         self._position = 0
 
     def read(self, size: int | None = -1, /) -> bytes:
-        content = self.peek(self._size if size is None or size < 0 else size) if size != 0 else b""
+        content = self.peek(self.size if size is None or size < 0 else size) if size != 0 else b""
         self._position += len(content)
         return content
 
@@ -153,12 +153,12 @@ class ReadAheadFile(io.BufferedIOBase):
     def peek(self, size: int = 0, /) -> bytes:
         """Return the next bytes and stay before them."""
         self._require_open()
-        stop = min(self._position + (size or io.DEFAULT_BUFFER_SIZE), self._size)
-        return bytes(self._cache._fetch(self._position, stop)) if stop > self._position else b""
+        stop = min(self._position + (size or io.DEFAULT_BUFFER_SIZE), self.size)
+        return bytes(self.cache._fetch(self._position, stop)) if stop > self._position else b""
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
         self._require_open()
-        position = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        position = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
         if position < 0:
             raise ValueError(f"there is no position {position} in a file")
         self._position = position

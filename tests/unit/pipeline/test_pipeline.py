@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -415,6 +416,30 @@ def test_what_is_no_directory_and_ends_in_no_slash_is_the_file(
 ) -> None:
     assert pipeline.download(stored(), downloads / "a/b") == downloads / "a/b"
     assert (downloads / "a/b").read_bytes() == b"spikes"
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_file_that_somebody_makes_while_another_comes_stays(
+    stored: Store, pipeline: Pipeline, downloads: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    if not links:
+        monkeypatch.setattr(os, "link", _no_links)
+    with pytest.raises(DestinationExistsError, match="overwrite=True"):
+        pipeline.download(stored(), downloads, advance=lambda _: (downloads / "recording.dat").write_bytes(b"mine"))
+    assert {path.name: path.read_bytes() for path in downloads.iterdir()} == {"recording.dat": b"mine"}
+
+
+@pytest.mark.parametrize(("overwrite", "other"), [(True, b"mine"), (False, b"spikes")])
+def test_file_that_may_be_replaced_or_is_equal_is_no_obstacle(
+    stored: Store, pipeline: Pipeline, downloads: Path, overwrite: bool, other: bytes
+) -> None:
+    target = downloads / "recording.dat"
+    pipeline.download(stored(), downloads, overwrite=overwrite, advance=lambda _: target.write_bytes(other))
+    assert {path.name: path.read_bytes() for path in downloads.iterdir()} == {"recording.dat": b"spikes"}
+
+
+def _no_links(*_: object, **__: object) -> None:
+    raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
 
 
 def test_link_to_a_directory_is_a_directory(stored: Store, pipeline: Pipeline, downloads: Path) -> None:

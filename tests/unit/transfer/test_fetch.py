@@ -18,7 +18,7 @@ from datajoint_file.storage.backend import Capabilities, ObjectStat
 from datajoint_file.storage.disk.backend import LocalBackend
 from datajoint_file.storage.shared import DelegatingBackend
 from datajoint_file.storage.tuning import RANGE_SIZE
-from datajoint_file.transfer.atomic_write import replacement
+from datajoint_file.transfer.atomic_write import atomic_write
 from datajoint_file.transfer.fetch import fetch
 
 PATIENCE_SECONDS = 20
@@ -58,7 +58,7 @@ def recorded(content: bytes) -> FileMetadata:
 
 def download(backend: Backwards, target: Path) -> int:
     told: list[int] = []
-    with replacement(target) as new:
+    with atomic_write(target) as new:
         fetch(backend, recorded(CONTENT), new.write, told.append, new)
     return sum(told)
 

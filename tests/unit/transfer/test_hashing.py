@@ -16,7 +16,7 @@ import pytest
 
 from datajoint_file.errors import DestinationError, HashMismatchError, SizeMismatchError, VerificationError
 from datajoint_file.storage.backend import CHUNK_SIZE
-from datajoint_file.transfer.atomic_write import replacement
+from datajoint_file.transfer.atomic_write import atomic_write
 from datajoint_file.transfer.hashing import HashingReader, VerifyingReader, copy, drain, hash_file
 
 SIZES = [0, 1, CHUNK_SIZE - 1, CHUNK_SIZE, CHUNK_SIZE + 1, 3 * CHUNK_SIZE + 7]
@@ -36,7 +36,7 @@ def ignore(_count: int) -> None: ...
 @contextmanager
 def replaced(target: Path) -> Iterator[Callable[[bytes], None]]:
     """Give what writes one piece behind the other."""
-    with replacement(target) as new:
+    with atomic_write(target) as new:
         position = 0
 
         def write(chunk: bytes) -> None:

@@ -9,20 +9,19 @@ from pathlib import Path
 import pytest
 
 from datajoint_file.errors import DestinationError
-from datajoint_file.storage.disk import syncfs
-from datajoint_file.transfer import write_batch
-from datajoint_file.transfer.atomic_write import Replacement, replacement
-from datajoint_file.transfer.write_batch import MOST_FILES, Arrivals
+from datajoint_file.storage.disk import drafts, syncfs
+from datajoint_file.storage.disk.drafts import MOST_FILES, Batch, Draft
+from datajoint_file.transfer.atomic_write import atomic_write
 
 
 @pytest.fixture(autouse=True)
 def any_file_system_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let files wait wherever the tests run; what cannot be flushed by one call is flushed one by one."""
-    monkeypatch.setattr(write_batch, "can_flush_together", lambda descriptor: True)
+    monkeypatch.setattr(drafts, "has_journal", lambda descriptor: True)
 
 
-def bring(directory: Path, number: int, arrivals: Arrivals) -> None:
-    with replacement(directory / f"{number}.dat", arrivals.take) as new:
+def bring(directory: Path, number: int, arrivals: Batch) -> None:
+    with atomic_write(directory / f"{number}.dat", arrivals.add) as new:
         new.write(0, b"%d" % number)
 
 
@@ -36,19 +35,19 @@ def expected(*numbers: int) -> dict[str, bytes]:
 
 def test_no_file_has_its_name_before_it_is_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flushed: set[int] = set()
-    really_flush, really_publish = os.fsync, Replacement.publish
+    really_flush, really_publish = os.fsync, Draft.publish
 
     def fsync(descriptor: int) -> None:
         really_flush(descriptor)
         flushed.add(os.fstat(descriptor).st_ino)
 
-    def publish(new: Replacement) -> None:
-        assert os.fstat(new.file.fileno()).st_ino in flushed
+    def publish(new: Draft) -> None:
+        assert os.fstat(new.descriptor).st_ino in flushed
         really_publish(new)
 
     monkeypatch.setattr(os, "fsync", fsync)
-    monkeypatch.setattr(Replacement, "publish", publish)
-    with Arrivals() as arrivals:
+    monkeypatch.setattr(Draft, "publish", publish)
+    with Batch() as arrivals:
         for number in range(5):
             bring(tmp_path, number, arrivals)
         assert not [name for name in contents(tmp_path) if name.endswith(".dat")]
@@ -65,10 +64,10 @@ def test_the_witness_of_a_common_flush_was_opened_before_any_byte_was_written(
         seen.append((os.fstat(witness).st_ino, count, size))
         return syncfs.flush_together(witness, count, size)
 
-    monkeypatch.setattr(write_batch, "flush_together", flush_together)
-    with Arrivals() as arrivals:
-        with replacement(tmp_path / "slow.dat", arrivals.take) as slow:
-            inode = os.fstat(slow.file.fileno()).st_ino
+    monkeypatch.setattr(drafts, "flush_together", flush_together)
+    with Batch() as arrivals:
+        with atomic_write(tmp_path / "slow.dat", arrivals.add) as slow:
+            inode = os.fstat(slow.descriptor).st_ino
             for number in range(20):
                 bring(tmp_path, number, arrivals)
             slow.write(0, b"slow")
@@ -77,7 +76,7 @@ def test_the_witness_of_a_common_flush_was_opened_before_any_byte_was_written(
 
 
 def test_a_file_that_cannot_be_named_leaves_nothing_and_harms_no_other(tmp_path: Path) -> None:
-    with pytest.raises(DestinationError, match=r"3\.dat"), Arrivals() as arrivals:
+    with pytest.raises(DestinationError, match=r"3\.dat"), Batch() as arrivals:
         for number in range(6):
             bring(tmp_path, number, arrivals)
         (tmp_path / "3.dat").mkdir()
@@ -85,16 +84,16 @@ def test_a_file_that_cannot_be_named_leaves_nothing_and_harms_no_other(tmp_path:
 
 
 def test_what_is_complete_stays_after_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="of another file"), Arrivals() as arrivals:
+    with pytest.raises(ValueError, match="of another file"), Batch() as arrivals:
         bring(tmp_path, 1, arrivals)
-        with replacement(tmp_path / "half.dat", arrivals.take) as new:
+        with atomic_write(tmp_path / "half.dat", arrivals.add) as new:
             new.write(0, b"half")
             raise ValueError("of another file")
     assert contents(tmp_path) == expected(1)
 
 
 def test_the_first_error_is_the_one_that_is_raised(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="the first"), Arrivals() as arrivals:
+    with pytest.raises(ValueError, match="the first"), Batch() as arrivals:
         bring(tmp_path, 1, arrivals)
         (tmp_path / "1.dat").mkdir()
         raise ValueError("the first")
@@ -102,7 +101,7 @@ def test_the_first_error_is_the_one_that_is_raised(tmp_path: Path) -> None:
 
 
 def test_an_interrupt_leaves_nothing_that_waits(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), Arrivals() as arrivals:
+    with pytest.raises(KeyboardInterrupt), Batch() as arrivals:
         for number in range(3):
             bring(tmp_path, number, arrivals)
         raise KeyboardInterrupt
@@ -113,14 +112,14 @@ def test_an_interrupted_flush_leaves_nothing_that_waits(tmp_path: Path, monkeypa
     def interrupted(witness: int, count: int, size: int) -> bool:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(write_batch, "flush_together", interrupted)
-    with pytest.raises(KeyboardInterrupt), Arrivals() as arrivals:
+    monkeypatch.setattr(drafts, "flush_together", interrupted)
+    with pytest.raises(KeyboardInterrupt), Batch() as arrivals:
         bring(tmp_path, 1, arrivals)
     assert contents(tmp_path) == {}
 
 
 def test_no_more_than_so_many_wait(tmp_path: Path) -> None:
-    with Arrivals() as arrivals:
+    with Batch() as arrivals:
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(lambda number: bring(tmp_path, number, arrivals), range(MOST_FILES + 3)))
         assert len([name for name in contents(tmp_path) if name.endswith(".dat")]) == MOST_FILES
@@ -129,19 +128,19 @@ def test_no_more_than_so_many_wait(tmp_path: Path) -> None:
 
 def test_a_large_file_does_not_wait(tmp_path: Path) -> None:
     content = bytes(4 * 2**20)
-    with Arrivals() as arrivals:
-        with replacement(tmp_path / "large.dat", arrivals.take) as new:
+    with Batch() as arrivals:
+        with atomic_write(tmp_path / "large.dat", arrivals.add) as new:
             new.write(0, content)
         assert contents(tmp_path) == {"large.dat": content}
 
 
 def test_nothing_waits_where_nothing_is_gained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(write_batch, "can_flush_together", lambda descriptor: False)
-    with Arrivals() as arrivals:
+    monkeypatch.setattr(drafts, "has_journal", lambda descriptor: False)
+    with Batch() as arrivals:
         bring(tmp_path, 1, arrivals)
         assert contents(tmp_path) == expected(1)
 
 
 def test_no_file_at_all_is_no_work() -> None:
-    with Arrivals():
+    with Batch():
         pass

@@ -1,0 +1,31 @@
+"""File descriptor budget: how many files and connections this process may open without running out of them.
+
+Whoever opens one for each of many files, or starts a thread that does, asks here first. Nothing is reserved.
+"""
+
+from __future__ import annotations
+
+import errno
+from contextlib import suppress
+from pathlib import Path
+
+with suppress(ImportError):
+    import resource
+
+_PARTS = 4
+"""One asker gets so much of what is left: each thread has a file and some connections, and others ask as well."""
+
+RAN_OUT = frozenset({errno.EMFILE, errno.ENFILE})
+
+
+def affordable(wanted: int) -> int:
+    """Return how many of *wanted* files, or threads that open some, this process can afford now; at least one."""
+    return max(1, min(wanted, _left() // _PARTS)) if "resource" in globals() else wanted
+
+
+def _left() -> int:
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    try:
+        return limit - sum(1 for _ in Path("/dev/fd").iterdir())
+    except OSError as error:  # there is none left to look with, or nowhere to look
+        return 0 if error.errno in RAN_OUT else limit // 2

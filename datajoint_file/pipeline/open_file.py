@@ -1,0 +1,52 @@
+"""Open file that pickles as what opens it again: the reference of its row, and the position.
+
+Neither a descriptor nor a connection nor a secret travels. How bytes are read is the store's business.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from datajoint_file.storage.remote.readahead import ReadAheadFile
+
+if TYPE_CHECKING:
+    from datajoint_file.pipeline.fileref import FileRef
+
+
+def reopening(file: BinaryIO, ref: FileRef, options: dict[str, Any]) -> BinaryIO:
+    """Return *file*, just opened from *ref* with *options*, as one that can be pickled and copied.
+
+    Each copy is a file of its own. What a store has opened in a way of its own is returned as it is.
+    """
+    made: _BufferedFile | _RangedFile
+    if isinstance(file, io.BufferedReader):
+        raw = file.detach()
+        made = _BufferedFile(raw, getattr(raw, "_blksize", io.DEFAULT_BUFFER_SIZE))
+    elif isinstance(file, ReadAheadFile):
+        made = _RangedFile(file.cache, file.size)
+    else:
+        return file
+    made.origin = ref, options
+    return cast("BinaryIO", made)
+
+
+class _Reopening:
+    origin: tuple[FileRef, dict[str, Any]]
+
+    def __reduce_ex__(self, _protocol: Any) -> tuple[Any, ...]:
+        return _reopened, (*self.origin, cast("BinaryIO", self).tell())
+
+
+class _BufferedFile(_Reopening, io.BufferedReader):
+    """A file of a disk, or one that fsspec reads."""
+
+
+class _RangedFile(_Reopening, ReadAheadFile):
+    """A file that is read in ranges."""
+
+
+def _reopened(ref: FileRef, options: dict[str, Any], position: int) -> BinaryIO:
+    file = ref.open(**options)
+    file.seek(position)
+    return file
