@@ -24,8 +24,8 @@ from datajoint_file.collector.execute_plan import execute_plan
 from datajoint_file.collector.make_plan import make_plan
 from datajoint_file.collector.plan import Collected, Entry, Missing, Plan, Quarantined, Refusal
 from datajoint_file.concurrency.executors import check_executor
+from datajoint_file.config.bindings import Attached
 from datajoint_file.errors import CollectionRefusedError, brief_traceback
-from datajoint_file.hooks.attached import Attached
 
 DEFAULT_GRACE = timedelta(days=7)
 """How long an object must have been unused: longer than the longest transaction, and than it takes to notice."""

@@ -40,9 +40,9 @@ HOOKS = (
     Hook(QueryExpression, "to_arrow", _ORDERED, "datajoint_file.hooks.frames:with_structs"),
     Hook(QueryExpression, "to_polars", _ORDERED, "datajoint_file.hooks.frames:with_structs"),
     Hook(QueryExpression, "to_pandas", _ORDERED, "datajoint_file.hooks.frames:to_pandas"),
-    Hook(Connection, "start_transaction", ("self",), "datajoint_file.journal.commit_outcome:start_transaction"),
-    Hook(Connection, "commit_transaction", ("self",), "datajoint_file.journal.commit_outcome:commit_transaction"),
-    Hook(Connection, "cancel_transaction", ("self",), "datajoint_file.journal.commit_outcome:cancel_transaction"),
+    Hook(Connection, "start_transaction", ("self",), "datajoint_file.journal.transactions:start_transaction"),
+    Hook(Connection, "commit_transaction", ("self",), "datajoint_file.journal.transactions:commit_transaction"),
+    Hook(Connection, "cancel_transaction", ("self",), "datajoint_file.journal.transactions:cancel_transaction"),
     Hook(Table, "declare", ("self", "context"), "datajoint_file.insert.table_hooks:declare"),
     Hook(
         Table,

@@ -41,8 +41,8 @@ def run_all(jobs: Sequence[Callable[[], object]], workers: int, stop: threading.
     """
     run = _WorkQueue(jobs, stop)
     try:
-        several = affordable(min(workers, len(jobs)))
-        started = sum(run.start() for _ in range(several)) if several > 1 else 0
+        several = min(workers, len(jobs))
+        started = sum(run.start() for _ in range(affordable(several))) if several > 1 else 0
         if not started:
             run.work()
         run.wait()

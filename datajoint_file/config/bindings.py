@@ -11,15 +11,15 @@ import threading
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from datajoint_file.config.loader import FILE_NAME, FILE_VARIABLE, OVERRIDE_PREFIX, find_configuration, load_settings
 from datajoint_file.config.paths import is_there, working_directory
 from datajoint_file.config.settings import Settings
 from datajoint_file.errors import ConfigurationError, ConfigurationNotFoundError
 
-_bindings: dict[int, tuple[weakref.ref[Any], Binding]] = {}
-_NOBODY: tuple[Callable[[], Any], Any] = (object, None)  # whose owner is nobody's: a new object at every call
+_Value = TypeVar("_Value")
+
 _lock = threading.RLock()
 
 
@@ -117,29 +117,63 @@ class Binding:
         )
 
 
+class Attached(Generic[_Value]):
+    """One thing for each owner, kept beside it: the owner is left as it is, and what is kept goes when it goes.
+
+    Owners need not be hashable.
+
+    Parameters
+    ----------
+    make : callable
+        Makes the thing for an owner.
+    """
+
+    def __init__(self, make: Callable[[Any], _Value]) -> None:
+        self._make = make
+        self._values: dict[int, tuple[weakref.ref[Any], _Value]] = {}
+        self._lock = threading.RLock()
+
+    def of(self, owner: Any) -> _Value:
+        """Return what belongs to *owner*."""
+        known = self.known(owner)
+        if known is not None:
+            return known
+        with self._lock:
+            value = self.known(owner)
+            return self.keep(owner, self._make(owner)) if value is None else value
+
+    def keep(self, owner: Any, value: _Value) -> _Value:
+        """Let *value* belong to *owner*, and return it."""
+        with self._lock:
+            self._values[id(owner)] = (weakref.ref(owner, self._forgetter(id(owner))), value)
+            return value
+
+    def known(self, owner: Any) -> _Value | None:
+        """Return what belongs to *owner*, if it has been made."""
+        reference, value = self._values.get(id(owner), (None, None))
+        return value if reference is not None and reference() is owner else None
+
+    def _forgetter(self, identity: int) -> Callable[[weakref.ref[Any]], None]:
+        def forget(reference: weakref.ref[Any]) -> None:
+            if self._values.get(identity, (None,))[0] is reference:
+                del self._values[identity]
+
+        return forget
+
+
+_bindings: Attached[Binding] = Attached(lambda _: Binding(working_directory()))
+
+
 def bind(*owners: Any) -> Binding:
     """Return the binding that all *owners* share, making one from the working directory if none has any."""
     with _lock:
-        binding = next((known for owner in owners if (known := _known(owner))), None)
-        binding = binding or Binding(working_directory())
+        known = (_bindings.known(owner) for owner in owners)
+        binding = next(filter(None, known), None) or Binding(working_directory())
         for owner in owners:
-            _bindings[id(owner)] = (weakref.ref(owner, _forgetter(id(owner))), binding)
+            _bindings.keep(owner, binding)
     return binding
 
 
 def binding_of(owner: Any) -> Binding:
     """Return the binding of *owner*, made now if there is none yet."""
-    return _known(owner) or bind(owner)
-
-
-def _known(owner: Any) -> Binding | None:
-    reference, binding = _bindings.get(id(owner), _NOBODY)
-    return binding if reference() is owner else None
-
-
-def _forgetter(identity: int) -> Any:
-    def forget(reference: weakref.ref[Any]) -> None:
-        if _bindings.get(identity, (None, None))[0] is reference:
-            del _bindings[identity]
-
-    return forget
+    return _bindings.of(owner)

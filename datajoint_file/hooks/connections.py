@@ -17,6 +17,7 @@ from datajoint.connection import Connection
 from datajoint.schemas import VirtualModule
 
 from datajoint_file.config import Settings, bind, binding_of, load_settings, parse_settings
+from datajoint_file.config.bindings import Attached, Binding
 from datajoint_file.config.paths import expanded, working_directory
 from datajoint_file.config.rules import check_disjoint
 from datajoint_file.errors import ConfigurationError, brief, brief_traceback, printable, reason_of
@@ -80,8 +81,18 @@ def pipeline_for(config: Any, schema: str = "") -> Pipeline:
     """Return the pipeline of connections configured by *config*, as `pipeline_of` does."""
     binding = binding_of(config)
     settings = binding.settings(schema)
-    _check_stores(settings, config)
-    return register(binding.name, Pipeline(settings))
+    known = _pipelines.known(binding)
+    if known is None or known.settings is not settings:
+        check_disjoint(settings, config.stores or {})
+        known = _pipelines.keep(binding, register(binding.name, Pipeline(settings)))
+    return known
+
+
+def _unbound(binding: Binding) -> Pipeline:
+    return register(binding.name, Pipeline(binding.settings()))
+
+
+_pipelines = Attached(_unbound)
 
 
 def settings_for(adapter: Any) -> Settings:
@@ -123,7 +134,7 @@ def configure(source: Any, *, connection: Any = None) -> None:
     owners, config = _owners(connection)
     settings, name = _read(source)
     binding = bind(*owners)
-    _check_stores(settings, config)
+    check_disjoint(settings, config.stores or {})
     binding.configure(settings, name)
     register(name, Pipeline(settings))
 
@@ -150,7 +161,3 @@ def _owners(connection: Any) -> tuple[tuple[Any, ...], Any]:
         return (dj_settings.config,), dj_settings.config
     connection = connection_of(connection)
     return (connection._config, connection.adapter), connection._config
-
-
-def _check_stores(settings: Settings, config: Any) -> None:
-    check_disjoint(settings, config.stores or {})

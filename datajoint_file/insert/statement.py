@@ -23,9 +23,9 @@ from datajoint_file.hooks.rows import Row
 from datajoint_file.hooks.table_keys import TableKeys
 from datajoint_file.insert.staged import Staged
 from datajoint_file.insert.uploads import UploadFailed, Uploads, store_all
-from datajoint_file.journal.commit_outcome import claims_of
 from datajoint_file.journal.journal import Entries, Journal
 from datajoint_file.journal.schema_registry import register
+from datajoint_file.journal.transactions import claims_of
 from datajoint_file.model.key_values import is_missing
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import Cell, key_digest
@@ -62,7 +62,8 @@ class Statement:
         pipeline = pipeline_of(self.table.connection, self.table.database)
         pattern = pipeline.settings.object_storage.partition_pattern
         outside = pattern.placeholders.intersection(self.table.heading.secondary_attributes)
-        refuse_partition(outside, pattern.text, f"{self.name}.{self.attributes[0]}")
+        if outside:
+            refuse_partition(outside, pattern.text, f"{self.name}.{self.attributes[0]}")
         return pipeline
 
     def store(

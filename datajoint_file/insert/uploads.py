@@ -21,9 +21,8 @@ from datajoint_file.concurrency.progress import Advance, progress_bar
 from datajoint_file.concurrency.threads import Stopped, run_all, run_beside
 from datajoint_file.errors import DataJointFileError, StorageError
 from datajoint_file.insert.upload_tasks import Delivered, UploadTask, carry_out, tasks
-from datajoint_file.journal.connection_loss import abandon, sever
 from datajoint_file.journal.journal import LEASE_SECONDS, Entries, Entry
-from datajoint_file.journal.transactions import has_transaction
+from datajoint_file.journal.transactions import abandon, has_transaction, sever
 from datajoint_file.journal.worker_address import address_of
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.pipeline.address import PipelineAddress

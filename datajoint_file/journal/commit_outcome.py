@@ -7,18 +7,14 @@ as the server has not decided.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from enum import Enum
 from typing import Any
 
-from datajoint.errors import DataJointError, LostConnectionError
+from datajoint.errors import LostConnectionError
 
 from datajoint_file.errors import OutcomeUnknownError
-from datajoint_file.hooks.attached import Attached
 from datajoint_file.hooks.connections import connection_of
-from datajoint_file.journal.connection_loss import is_lost, mend
-from datajoint_file.journal.dialects import dialect_of
 from datajoint_file.journal.intent_table import Intents
 from datajoint_file.journal.journal import Write
 from datajoint_file.journal.path_lookup import paths_among
@@ -94,112 +90,16 @@ def _have_rows(writes: Sequence[Write], second: SecondConnection) -> bool:
     return any(paths_among(second, *attribute, some) for attribute, some in paths.items())
 
 
-class Claims:
-    """The files claimed in the transaction that is open on a connection.
-
-    Attributes
-    ----------
-    writes : tuple of Write
-        Which.
-    is_used : bool
-        Whether files have ever been inserted through the connection. If not, nothing of it concerns us.
-    """
-
-    def __init__(self, connection: Any) -> None:
-        self.writes: tuple[Write, ...] = ()
-        self.is_used = False
-        self._is_known = False
-
-    def begin(self, *, is_known: bool) -> None:
-        """Nothing has been claimed so far, in a transaction that DataJoint knows of, or in another one, or in none."""
-        self.writes, self._is_known = (), is_known
-
-    def add(self, writes: tuple[Write, ...]) -> None:
-        """Take note of what has been claimed.
-
-        In a transaction that was opened by SQL of the user's own only the last statement's: those before may belong to
-        another, which ended unnoticed.
-        """
-        self.writes = (*self.writes, *writes) if self._is_known else writes
-
-
-def claims_of(connection: Any) -> Claims:
-    """Return what has been claimed in the transaction of *connection*."""
-    return _claims.of(connection)
-
-
-_claims = Attached(Claims)
-
-
-def start_transaction(original: Callable[[Any], None], connection: Any) -> None:
-    """Let DataJoint start a transaction, in which nothing has been claimed yet."""
-    original(connection)
-    claims_of(connection).begin(is_known=True)
-
-
-def commit_transaction(original: Callable[[Any], None], connection: Any) -> None:
-    """Let DataJoint commit; where files were inserted and the reply is lost, find out what happened.
+def raise_unless_committed(writes: Sequence[Write], connection: Any, error: Exception) -> None:
+    """Find out whether the transaction that claimed *writes* was committed, in whose commit *error* was met.
 
     Raises
     ------
-    OutcomeUnknownError
-        If the server does not tell within five seconds.
     LostConnectionError
-        If nothing was committed.
+        If it was rolled back.
+    OutcomeUnknownError
+        If the server does not tell in time.
     """
-    claims = _claims.known(connection)
-    writes = claims.writes if claims else ()
-    if not writes:
-        return original(connection)
-    driver, dialect = connection._conn, dialect_of(connection)
-    has_failed = dialect.has_failed(driver)
-    connection._in_transaction = (
-        True  # or DataJoint would commit again, on a new connection, what the user began in SQL
-    )
-    try:
-        original(connection)
-    except Exception as error:
-        if not is_lost(error, driver):
-            raise
-        _recover(connection)
-        claims_of(connection).begin(is_known=False)
-        _raise_unless_committed(writes, connection, error)
-    claims_of(connection).begin(is_known=False)
-    if has_failed:
-        raise DataJointError(
-            f"A statement of this transaction had failed, so {dialect.title} has rolled it back: none of its "
-            f"{len(writes)} files was inserted. Insert again; what is stored is not sent again"
-        )
-    return None
-
-
-def cancel_transaction(original: Callable[[Any], None], connection: Any) -> None:
-    """Let DataJoint roll back; where files were inserted and the connection is lost, the server has done it.
-
-    PostgreSQL's connection would stay dead otherwise, and hide the error that the transaction is rolled back for.
-    """
-    claims = _claims.known(connection)
-    if claims is None or not claims.is_used:
-        return original(connection)
-    claims.begin(is_known=False)
-    driver = connection._conn
-    try:
-        original(connection)
-    except Exception as error:
-        if not is_lost(error, driver):
-            raise
-        _recover(connection)
-    return None
-
-
-def _recover(connection: Any) -> None:
-    """Connect again, if that is possible; if not, the next statement says so."""
-    connection._in_transaction = False
-    with suppress(Exception):
-        mend(connection)
-
-
-def _raise_unless_committed(writes: Sequence[Write], connection: Any, error: Exception) -> None:
     outcome, reason = _found_outcome(writes, connection)
     if outcome is Outcome.ROLLED_BACK:
         raise LostConnectionError(

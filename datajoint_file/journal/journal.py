@@ -22,8 +22,8 @@ from typing import Any, cast
 
 from datajoint.errors import AccessError, LostConnectionError, MissingTableError
 
+from datajoint_file.config.bindings import Attached
 from datajoint_file.errors import DataJointFileError, JournalWarning, LeaseLostError
-from datajoint_file.hooks.attached import Attached
 from datajoint_file.journal.dialects import Rows, dialect_of
 from datajoint_file.journal.intent_table import BEGUN, STORED, Intent, Intents, batches
 from datajoint_file.journal.second_connection import second_connection_of

@@ -1,20 +1,126 @@
-"""Transactions around inserts with files: whether one is open, and one of their own where none is.
+"""Transactions with files: hooks that know what was claimed in one, and one of their own where none is open.
 
-What became of one whose commit was not answered is found out in `commit_outcome`.
+What became of one whose commit was not answered is found out in `commit_outcome`. A connection that is lost to
+PostgreSQL stays dead: it is mended here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from datajoint.errors import LostConnectionError
+from datajoint.errors import DataJointError, LostConnectionError
 
+from datajoint_file.config.bindings import Attached
 from datajoint_file.errors import OutcomeUnknownError
-from datajoint_file.journal.commit_outcome import claims_of
-from datajoint_file.journal.connection_loss import abandon, is_dead, is_lost, mend
-from datajoint_file.journal.dialects import dialect_of
+from datajoint_file.journal.commit_outcome import raise_unless_committed
+from datajoint_file.journal.dialects import Dialect, is_lost
+from datajoint_file.journal.journal import Write
+from datajoint_file.journal.second_connection import second_connection_of
+
+
+class Claims:
+    """The files claimed in the transaction that is open on a connection.
+
+    Attributes
+    ----------
+    writes : tuple of Write
+        Which.
+    is_used : bool
+        Whether files have ever been inserted through the connection. If not, nothing of it concerns us.
+    """
+
+    def __init__(self, connection: Any) -> None:
+        self.writes: tuple[Write, ...] = ()
+        self.is_used = False
+        self._is_known = False
+
+    def begin(self, *, is_known: bool) -> None:
+        """Nothing has been claimed so far, in a transaction that DataJoint knows of, or in another one, or in none."""
+        self.writes, self._is_known = (), is_known
+
+    def add(self, writes: tuple[Write, ...]) -> None:
+        """Take note of what has been claimed.
+
+        In a transaction that was opened by SQL of the user's own only the last statement's: those before may belong to
+        another, which ended unnoticed.
+        """
+        self.writes = (*self.writes, *writes) if self._is_known else writes
+
+
+def claims_of(connection: Any) -> Claims:
+    """Return what has been claimed in the transaction of *connection*."""
+    return _claims.of(connection)
+
+
+_claims = Attached(Claims)
+
+
+def start_transaction(original: Callable[[Any], None], connection: Any) -> None:
+    """Let DataJoint start a transaction, in which nothing has been claimed yet."""
+    original(connection)
+    claims_of(connection).begin(is_known=True)
+
+
+def commit_transaction(original: Callable[[Any], None], connection: Any) -> None:
+    """Let DataJoint commit; where files were inserted and the reply is lost, find out what happened.
+
+    Raises
+    ------
+    OutcomeUnknownError
+        If the server does not tell within five seconds.
+    LostConnectionError
+        If nothing was committed.
+    """
+    claims = _claims.known(connection)
+    writes = claims.writes if claims else ()
+    if not writes:
+        return original(connection)
+    driver, dialect = connection._conn, _dialect_of(connection)
+    has_failed = dialect.has_failed(driver)
+    connection._in_transaction = True  # or DataJoint would commit again, on a new connection, what was begun in SQL
+    try:
+        original(connection)
+    except Exception as error:
+        if not is_lost(error, driver):
+            raise
+        _recover(connection)
+        claims_of(connection).begin(is_known=False)
+        raise_unless_committed(writes, connection, error)
+    claims_of(connection).begin(is_known=False)
+    if has_failed:
+        raise DataJointError(
+            f"A statement of this transaction had failed, so {dialect.title} has rolled it back: none of its "
+            f"{len(writes)} files was inserted. Insert again; what is stored is not sent again"
+        )
+    return None
+
+
+def cancel_transaction(original: Callable[[Any], None], connection: Any) -> None:
+    """Let DataJoint roll back; where files were inserted and the connection is lost, the server has done it.
+
+    PostgreSQL's connection would stay dead otherwise, and hide the error that the transaction is rolled back for.
+    """
+    claims = _claims.known(connection)
+    if claims is None or not claims.is_used:
+        return original(connection)
+    claims.begin(is_known=False)
+    driver = connection._conn
+    try:
+        original(connection)
+    except Exception as error:
+        if not is_lost(error, driver):
+            raise
+        _recover(connection)
+    return None
+
+
+def _recover(connection: Any) -> None:
+    """Connect again, if that is possible; if not, the next statement says so."""
+    connection._in_transaction = False
+    with suppress(Exception):
+        mend(connection)
 
 
 def has_transaction(connection: Any) -> bool:
@@ -27,11 +133,11 @@ def has_transaction(connection: Any) -> bool:
         return True
     if is_dead(connection):
         return False
-    return not dialect_of(connection).has_autocommit(connection._conn) or _is_in_transaction(connection)
+    return not _dialect_of(connection).has_autocommit(connection._conn) or _is_in_transaction(connection)
 
 
 def _is_in_transaction(connection: Any) -> bool:
-    return dialect_of(connection).is_in_transaction(connection._conn)
+    return _dialect_of(connection).is_in_transaction(connection._conn)
 
 
 @contextmanager
@@ -120,3 +226,35 @@ def _known(connection: Any) -> Iterator[None]:
     finally:
         if not known:
             connection._in_transaction = False
+
+
+def is_dead(connection: Any) -> bool:
+    """Tell, without asking the server, whether a connection of DataJoint's is known to be closed."""
+    return _dialect_of(connection).is_closed(connection._conn)
+
+
+def mend(connection: Any) -> None:
+    """Connect again, if the connection is dead. Its transaction is over: the server rolls back what it loses."""
+    if is_dead(connection):
+        connection._in_transaction = False
+        connection.connect()
+
+
+def sever(connection: Any) -> None:
+    """Close a connection that was interrupted between a statement and its reply: the next would get this one's.
+
+    The server rolls back. DataJoint finds the connection lost when it next uses it, and says so in a transaction.
+    """
+    with suppress(Exception):
+        _dialect_of(connection).sever(connection._conn)
+
+
+def abandon(connection: Any) -> None:
+    """Give a connection up together with its transaction, and connect again if that is possible."""
+    sever(connection)
+    with suppress(Exception):
+        mend(connection)
+
+
+def _dialect_of(connection: Any) -> Dialect:
+    return second_connection_of(connection).dialect

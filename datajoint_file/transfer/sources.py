@@ -234,7 +234,7 @@ def _from_path(given: str | os.PathLike[Any], name: str | None = None) -> Source
         raise SourceNotFoundError("the path is empty")
     given_path = Path(text)
     path = str(given_path if given_path.is_absolute() else working_directory() / given_path)
-    if is_url(text) and not os.path.lexists(path):
+    if ":/" in text and is_url(text) and not os.path.lexists(path):
         raise SourceNotFoundError(
             f"{printable(without_secrets(text))} is a URL, not the path of a file here; open it and give the stream"
         )
@@ -258,7 +258,7 @@ def _hint(text: str) -> str:
 def _checked_name(name: object) -> str:
     if not isinstance(name, str):
         raise UnsupportedValueError(f"a file's name is text, not {type(name).__name__}")
-    if is_url(name):
+    if ":/" in name and is_url(name):
         raise UnsafeNameError(f"{brief(without_secrets(name))} is a URL, not a file name")
     try:
         return check_name(name)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from datajoint.errors import LostConnectionError
+
 from datajoint_file.journal.dialects.dialect import Condition, Dialect, Presence, Query, Rights, Rows, Version
 from datajoint_file.journal.dialects.mariadb import MariaDB
 from datajoint_file.journal.dialects.mysql import MySQL
@@ -51,8 +53,16 @@ def dialect_of(connection: Any) -> Dialect:
 
 
 def is_lost(error: BaseException, driver: Any) -> bool:
-    """Tell whether *error*, of whichever driver, means that the connection is gone."""
-    return any(dialect.is_lost(error, driver) for dialect in DIALECTS)
+    """Tell whether *error* means that the connection is gone.
+
+    Parameters
+    ----------
+    error : BaseException
+        What a statement raised, translated by DataJoint or not.
+    driver : object
+        The driver's connection that it was sent by.
+    """
+    return isinstance(error, LostConnectionError) or any(dialect.is_lost(error, driver) for dialect in DIALECTS)
 
 
 def is_changed(error: BaseException) -> bool:

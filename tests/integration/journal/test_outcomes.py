@@ -14,7 +14,7 @@ from datajoint.errors import DataJointError, LostConnectionError
 
 import datajoint_file
 from datajoint_file import Outcome, OutcomeUnknownError
-from datajoint_file.journal import commit_outcome
+from datajoint_file.journal import commit_outcome, transactions
 from datajoint_file.journal.second_connection import second_connection_of
 from tests.projects import Store, connect, over_local_and_s3, unique
 from tests.torture.relay import Relay
@@ -164,7 +164,7 @@ def test_an_open_transaction_resolves_as_open_and_then_as_what_it_became(table: 
         connection.query("BEGIN")
         table.insert1({"id": 1, "raw": ("a.dat", b"1")})
         error = OutcomeUnknownError("as if")
-        error.writes = commit_outcome.claims_of(connection).writes[-1:]
+        error.writes = transactions.claims_of(connection).writes[-1:]
         assert datajoint_file.resolve(error, connection=truth) is Outcome.OPEN
         connection.query(end)
         assert datajoint_file.resolve(error, connection=truth) is outcome

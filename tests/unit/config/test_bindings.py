@@ -240,14 +240,14 @@ def test_new_owner_joins_the_binding_of_a_known_one(one: Path, monkeypatch: pyte
 def test_owners_are_forgotten_when_they_are_gone(one: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(one.parent)
     gc.collect()  # owners of earlier tests
-    before = len(bindings._bindings)
+    before = len(bindings._bindings._values)
     owners = [Owner() for _ in range(100)]
     for owner in owners:
         bind(owner)
-    assert len(bindings._bindings) == before + 100
+    assert len(bindings._bindings._values) == before + 100
     del owner, owners
     gc.collect()
-    assert len(bindings._bindings) == before
+    assert len(bindings._bindings._values) == before
 
 
 def test_owner_at_the_address_of_a_dead_one_starts_afresh(
