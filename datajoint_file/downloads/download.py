@@ -21,9 +21,9 @@ from types import TracebackType
 from typing import Any
 
 from datajoint_file.concurrency.descriptors import affordable
-from datajoint_file.concurrency.executors import Stop, check_executor, delegated
+from datajoint_file.concurrency.executors import check_executor, delegated
 from datajoint_file.concurrency.progress import Advance, progress_bar
-from datajoint_file.concurrency.threads import run_all
+from datajoint_file.concurrency.threads import Stop, run_all
 from datajoint_file.downloads.tasks import (
     ORDER_BYTES,
     ORDER_FILES,
@@ -35,7 +35,6 @@ from datajoint_file.downloads.tasks import (
     bring_all,
     check_layout,
     path_below,
-    watched,
 )
 from datajoint_file.errors import DataJointFileError, MetadataError, printable
 from datajoint_file.hooks.codec import file_attributes
@@ -133,8 +132,8 @@ def _by_threads(
             advance(count)
 
     while some := list(islice(todo, PAGE_ROWS)):  # this thread alone asks the database
-        stop = threading.Event()
-        told = watched(advance_alone, stop.is_set)
+        stop = Stop()
+        told = stop.watched(advance_alone)
         with Batch() as arrivals:
             one = partial(bring, pipeline, overwrite=overwrite, advance=told, finish=arrivals.add)
             run_all([partial(one, wanted) for wanted in some], workers or pipeline.workers, stop)
@@ -228,7 +227,7 @@ class Prefetch:
             shutil.rmtree(self._directory, ignore_errors=True)
             raise
         self._ahead = ahead
-        self._stop = threading.Event()
+        self._stop = Stop()
         self._coming: deque[_Coming] = deque()
         self._given: _Coming | None = None
         self._source = self._rows.listing.rows()
@@ -285,8 +284,7 @@ class Prefetch:
         return _Coming(self._rows.listing.named(raw.key), files, directory)
 
     def _bring(self, wanted: Wanted) -> Path:
-        told = watched(lambda _: None, self._stop.is_set)
-        return bring(self._rows.pipeline, wanted, overwrite=False, advance=told)
+        return bring(self._rows.pipeline, wanted, overwrite=False, advance=self._stop.watched(lambda _: None))
 
 
 def _failed(error: Exception) -> Future[Path]:

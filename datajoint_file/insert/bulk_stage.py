@@ -6,7 +6,6 @@ does is the business of `datajoint_file.insert.upload_tasks`.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -14,9 +13,9 @@ from typing import Any
 
 from datajoint.errors import LostConnectionError
 
-from datajoint_file.concurrency.executors import Delegation, Stop, TaskResult, check_executor, ending, runs_here
+from datajoint_file.concurrency.executors import Delegation, TaskResult, check_executor, ending, runs_here
 from datajoint_file.concurrency.progress import Advance, progress_bar
-from datajoint_file.concurrency.threads import Stopped
+from datajoint_file.concurrency.threads import Stop
 from datajoint_file.errors import DataJointFileError, UnsupportedValueError
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.hooks.declare import refuse_partition
@@ -132,11 +131,11 @@ class _Staging:
             self.stored = {index: metadata for (index, _), metadata in stored.items()}
             return
         total = sum(upload.source.size or 0 for upload in uploads)
-        interrupted = threading.Event()
+        stop = Stop()
         with progress_bar(f"storing {len(uploads)} files of {table_name(self.table)}", total) as advance:
-            work = _Work(self, pipeline, entries, uploads, interrupted, advance)
+            work = _Work(self, pipeline, entries, uploads, stop, advance)
             try:
-                run_in_thread(work.all, interrupted, Care(self.table.connection, entries))
+                run_in_thread(work.all, stop, Care(self.table.connection, entries))
             except BaseException:
                 entries.try_to_flush()
                 raise
@@ -156,7 +155,7 @@ class _Work:
         pipeline: Pipeline,
         entries: Entries,
         uploads: list[Upload],
-        interrupted: threading.Event,
+        stop: Stop,
         advance: Advance,
     ) -> None:
         self._rows = staging.rows
@@ -166,8 +165,7 @@ class _Work:
         self._pipeline = pipeline
         self._entries = entries
         self._uploads = uploads
-        self._interrupted = interrupted
-        self._stop = Stop(interrupted)
+        self._stop = stop
         self._advance = advance
         self._delegation: Delegation[Errands, Delivered] = Delegation(check_executor(staging.executor), carry_out)
         self._carried = 0
@@ -203,8 +201,7 @@ class _Work:
 
     def _look(self, _count: int = 0) -> None:
         """End the work if the caller was interrupted."""
-        if self._interrupted.is_set():
-            raise Stopped
+        self._stop.check()
 
     def _wait_for_room(self, carried: int) -> None:
         while self._delegation.is_full or (self._delegation and self._carried + carried > CARRIED_BYTES):

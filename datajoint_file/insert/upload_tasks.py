@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from datajoint_file.concurrency.executors import Stop, portable
-from datajoint_file.concurrency.threads import Stopped
+from datajoint_file.concurrency.executors import portable
+from datajoint_file.concurrency.threads import Stop
 from datajoint_file.config.paths import working_directory
 from datajoint_file.errors import DataJointFileError, ObjectExistsError
 from datajoint_file.model.metadata import FileMetadata
@@ -181,10 +181,7 @@ def _told(error: DataJointFileError, errand: Errand) -> DataJointFileError:
 
 
 def _stored(pipeline: Pipeline, errand: Errand, stop: Stop) -> FileMetadata:
-    def advance(_count: int) -> None:
-        if stop.is_set:
-            raise Stopped
-
+    advance = stop.watched(lambda _: None)
     upload = errand.upload()
     advance(0)
     try:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from datajoint_file.concurrency.progress import Advance, progress_bar
-from datajoint_file.concurrency.threads import Stopped, run_all
+from datajoint_file.concurrency.threads import Stop, run_all
 from datajoint_file.errors import DataJointFileError
 from datajoint_file.hooks.names import table_name
 from datajoint_file.insert.upload_jobs import Slot, Storing
@@ -45,7 +45,7 @@ def store_all(
     StorageError, SourceError, VerificationError
         If one cannot be stored; it says which, and what became of the others.
     """
-    stop = threading.Event()
+    stop = Stop()
     with _progress(table, uploads) as advance:
         storing = Storing(pipeline, entries, uploads, row_count, _stopping(stop, advance))
         try:
@@ -114,20 +114,19 @@ class Care:
             logger.warning("the leases of uploads could not be renewed; trying again", exc_info=True)
 
 
-def _stopping(stop: threading.Event, advance: Advance) -> Advance:
+def _stopping(stop: Stop, advance: Advance) -> Advance:
     """Return *advance* for several threads, which ends their work when it is to stop."""
     lock = threading.Lock()
 
     def watched(count: int) -> None:
-        if stop.is_set():
-            raise Stopped
+        stop.check()
         with lock:
             advance(count)
 
     return watched
 
 
-def run_in_thread(work: Callable[[], None], stop: threading.Event, care: Callable[[], None]) -> None:
+def run_in_thread(work: Callable[[], None], stop: Stop, care: Callable[[], None]) -> None:
     """Do *work* in a thread and wait for it, calling *care* again and again.
 
     What interrupts the waiting sets *stop*, waits until the work has noticed, and goes on.
