@@ -15,7 +15,7 @@ from typing import Any
 from datajoint_file.collector.plan import Refusal, refuse
 from datajoint_file.collector.snapshot import CHANGED, Snapshot, evidence
 from datajoint_file.errors import CollectionRefusedError, UnsafePathError, brief
-from datajoint_file.hooks.names import class_name
+from datajoint_file.hooks.tables import class_name
 from datajoint_file.model.key_parsing import keys_in
 from datajoint_file.model.metadata import FORMAT
 from datajoint_file.model.object_keys import check_object_key

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from datajoint_file.collector.evidence import NOTHING, Amount, batches
-from datajoint_file.concurrency.executors import Stop, delegated, runs_here
+from datajoint_file.concurrency.executors import delegated, runs_here
+from datajoint_file.concurrency.threads import Stop
 from datajoint_file.errors import DataJointFileError, ObjectNotFoundError
 from datajoint_file.model.key_parsing import is_candidate
 from datajoint_file.pipeline.address import PipelineAddress
@@ -99,7 +100,7 @@ class Look:
 def look(order: Look) -> list[Found | None]:
     """Ask the store for each object of an order. It all fails if one cannot be asked for."""
     backend = order.address.same_store().backend
-    return [look_for(backend, key) for key in order.keys if not order.stop.is_set]
+    return [look_for(backend, key) for key in order.keys if not order.stop.is_set()]
 
 
 def look_for(backend: StorageBackend, key: str) -> Found | None:
@@ -142,7 +143,7 @@ class Deleted:
 def delete(order: Deletion) -> list[Deleted]:
     """Delete the objects of an order by their exact keys."""
     pipeline = order.address.same_store()
-    return [_deleted(pipeline, key, with_remains=order.with_remains) for key in order.keys if not order.stop.is_set]
+    return [_deleted(pipeline, key, with_remains=order.with_remains) for key in order.keys if not order.stop.is_set()]
 
 
 def _deleted(pipeline: Pipeline, key: str, *, with_remains: bool) -> Deleted:

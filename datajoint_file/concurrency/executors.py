@@ -7,7 +7,6 @@ What the work is, the verbs know; where a worker finds their pipeline, `pipeline
 from __future__ import annotations
 
 import pickle
-import threading
 import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
@@ -15,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
+from datajoint_file.concurrency.threads import Stop
 from datajoint_file.errors import DataJointFileError, WorkerError, brief, printable
 
 IN_FLIGHT = 200
@@ -25,33 +25,6 @@ _LENGTH = 500
 Order = TypeVar("Order")
 Result = TypeVar("Result")
 Failure = TypeVar("Failure", bound=Exception)
-
-
-class Stop:
-    """Tells work that nobody waits for it any more: in the process that made it, where it can be told.
-
-    What is pickled to another process is a copy that is never set: there, work that has begun is done to its end.
-
-    Parameters
-    ----------
-    event : threading.Event or None
-        What is set; a new one if not given.
-    """
-
-    def __init__(self, event: threading.Event | None = None) -> None:
-        self._event = event or threading.Event()
-
-    def __reduce__(self) -> tuple[type[Stop], tuple[()]]:
-        return Stop, ()
-
-    def set(self) -> None:
-        """Ask all that look at it to end."""
-        self._event.set()
-
-    @property
-    def is_set(self) -> bool:
-        """Whether to end."""
-        return self._event.is_set()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,16 +11,41 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
 from datajoint_file.concurrency.descriptors import affordable
+from datajoint_file.concurrency.progress import Advance
 
 
 class Stopped(BaseException):
-    """Ends a job that nobody waits for any more. No handler of errors catches it."""
+    """Ends work that nobody waits for any more. No handler of errors catches it."""
+
+
+class Stop(threading.Event):
+    """Tells work that nobody waits for it any more: in the process that made it, where it can be told.
+
+    What is pickled to another process is a copy that is never set: there, work that has begun is done to its end.
+    """
+
+    def __reduce__(self) -> tuple[type[Stop], tuple[()]]:
+        return Stop, ()
+
+    def check(self) -> None:
+        """End the work that asks by `Stopped`, if it is to stop."""
+        if self.is_set():
+            raise Stopped
+
+    def watched(self, advance: Advance) -> Advance:
+        """Return *advance*, which ends the work that calls it when that is to stop."""
+
+        def watching(count: int) -> None:
+            self.check()
+            advance(count)
+
+        return watching
 
 
 _SECONDS_TO_NOTICE = 0.5
 
 
-def run_all(jobs: Sequence[Callable[[], object]], workers: int, stop: threading.Event) -> None:
+def run_all(jobs: Sequence[Callable[[], object]], workers: int, stop: Stop) -> None:
     """Run *jobs*, up to *workers* at a time, and wait for all that were begun. Context variables are the caller's.
 
     Parameters
@@ -31,7 +56,7 @@ def run_all(jobs: Sequence[Callable[[], object]], workers: int, stop: threading.
         How many at a time, if there are file descriptors for so many; with one, or one job, all in the calling thread.
         Else that only waits: so an interrupt reaches it at once, and what is done in the main thread, where it must be
         possible to interrupt it, costs more.
-    stop : threading.Event
+    stop : Stop
         Set when a job fails, or by others: no further job is begun. Those under way end by `Stopped` if they look.
 
     Raises
@@ -57,7 +82,7 @@ def run_all(jobs: Sequence[Callable[[], object]], workers: int, stop: threading.
 class _WorkQueue:
     """Jobs that several threads take one after the other."""
 
-    def __init__(self, jobs: Iterable[Callable[[], object]], stop: threading.Event) -> None:
+    def __init__(self, jobs: Iterable[Callable[[], object]], stop: Stop) -> None:
         self.errors: list[BaseException] = []
         self._waiting = iter(jobs)
         self._stop = stop
@@ -106,9 +131,7 @@ class _WorkQueue:
             return None if self._stop.is_set() else next(self._waiting, None)
 
 
-def run_beside(
-    work: Callable[[], object], stop: threading.Event, care: Callable[[], object], tick_seconds: float
-) -> None:
+def run_beside(work: Callable[[], object], stop: Stop, care: Callable[[], object], tick_seconds: float) -> None:
     """Do *work* in a thread and wait for it, calling *care* every so often. Context variables are the caller's.
 
     What interrupts the waiting sets *stop*, waits until the work has noticed, and goes on.

@@ -21,9 +21,9 @@ from types import TracebackType
 from typing import Any
 
 from datajoint_file.concurrency.descriptors import affordable
-from datajoint_file.concurrency.executors import Stop, check_executor, delegated
+from datajoint_file.concurrency.executors import check_executor, delegated
 from datajoint_file.concurrency.progress import Advance, progress_bar
-from datajoint_file.concurrency.threads import run_all
+from datajoint_file.concurrency.threads import Stop, run_all
 from datajoint_file.downloads.tasks import (
     ORDER_BYTES,
     ORDER_FILES,
@@ -35,7 +35,6 @@ from datajoint_file.downloads.tasks import (
     bring_all,
     check_layout,
     path_below,
-    watched,
 )
 from datajoint_file.errors import (
     DataJointFileError,
@@ -47,7 +46,7 @@ from datajoint_file.errors import (
 )
 from datajoint_file.hooks.codec import file_attributes
 from datajoint_file.hooks.connections import pipeline_of
-from datajoint_file.hooks.names import query_name
+from datajoint_file.hooks.tables import query_name
 from datajoint_file.journal.row_listing import PAGE_ROWS, Listing, RawRow, query_of
 from datajoint_file.journal.worker_address import address_of
 from datajoint_file.model.key_values import KeyValue, key_value
@@ -142,8 +141,8 @@ def _by_threads(
             advance(count)
 
     while some := list(islice(todo, PAGE_ROWS)):  # this thread alone asks the database
-        stop = threading.Event()
-        told = watched(advance_alone, stop.is_set)
+        stop = Stop()
+        told = stop.watched(advance_alone)
         with Batch() as arrivals:
             one = partial(bring, pipeline, overwrite=overwrite, advance=told, finish=arrivals.add)
             run_all([partial(one, wanted) for wanted in some], workers or pipeline.workers, stop)
@@ -237,7 +236,7 @@ class Prefetch:
             shutil.rmtree(self._directory, ignore_errors=True)
             raise
         self._ahead = ahead
-        self._stop = threading.Event()
+        self._stop = Stop()
         self._coming: deque[_Coming] = deque()
         self._given: _Coming | None = None
         self._source = self._rows.listing.rows()
@@ -295,8 +294,7 @@ class Prefetch:
         return _Coming(self._rows.listing.named(raw.key), files, directory)
 
     def _bring(self, wanted: Wanted) -> Path:
-        told = watched(lambda _: None, self._stop.is_set)
-        return bring(self._rows.pipeline, wanted, overwrite=False, advance=told)
+        return bring(self._rows.pipeline, wanted, overwrite=False, advance=self._stop.watched(lambda _: None))
 
 
 def _temporary_directory(parent: str | os.PathLike[str] | None) -> Path:

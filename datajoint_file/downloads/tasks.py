@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from datajoint_file.concurrency.executors import Stop
 from datajoint_file.concurrency.progress import Advance
-from datajoint_file.concurrency.threads import Stopped
+from datajoint_file.concurrency.threads import Stop
 from datajoint_file.errors import DestinationExistsError, brief, printable
 from datajoint_file.model.key_values import KeyValue
 from datajoint_file.model.metadata import FileMetadata
@@ -141,8 +140,7 @@ def bring_all(order: Downloads) -> int:
     """Carry out an order, wherever this is called. Returns the number of bytes."""
     pipeline = order.address.same_store()
     for wanted in order.files:
-        if order.stop.is_set:
-            raise Stopped
+        order.stop.check()
         bring(pipeline, wanted, overwrite=order.overwrite)
     return sum(wanted.metadata.size for wanted in order.files)
 
@@ -159,14 +157,3 @@ def bring(
     return pipeline.download(
         wanted.metadata, wanted.target, overwrite=overwrite, progress=False, advance=advance, finish=finish
     )
-
-
-def watched(advance: Advance, stop: Callable[[], bool]) -> Advance:
-    """Return *advance*, which ends the work when it is to stop."""
-
-    def watching(count: int) -> None:
-        if stop():
-            raise Stopped
-        advance(count)
-
-    return watching

@@ -16,7 +16,7 @@ from pandas.api.indexers import check_array_indexer
 
 from datajoint_file.errors import MetadataError
 from datajoint_file.hooks.codec import file_attributes
-from datajoint_file.hooks.names import query_name
+from datajoint_file.hooks.tables import query_name
 from datajoint_file.pipeline.fileref import FileRef
 
 

@@ -13,7 +13,7 @@ from datajoint.condition import AndList, Not
 
 from datajoint_file.errors import UnsupportedValueError
 from datajoint_file.hooks.codec import file_attributes
-from datajoint_file.hooks.names import query_name
+from datajoint_file.hooks.tables import query_name
 from datajoint_file.pipeline.fileref import FileRef
 
 

@@ -16,7 +16,7 @@ from datajoint.errors import DataJointError
 from datajoint.schemas import _Schema, list_schemas
 from datajoint.table import FreeTable
 
-from datajoint_file.hooks.names import class_name
+from datajoint_file.hooks.tables import class_name
 
 
 def connect() -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 from datajoint_file.errors import HostVersionError
 from datajoint_file.hooks.connections import pipeline_for
-from datajoint_file.hooks.names import class_name
+from datajoint_file.hooks.tables import class_name
 from datajoint_file.model.key_values import KeyValue, key_value
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import Cell

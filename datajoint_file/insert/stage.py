@@ -12,7 +12,7 @@ from typing import Any, overload
 from datajoint_file.concurrency.executors import check_executor
 from datajoint_file.errors import UnsupportedValueError, brief
 from datajoint_file.hooks.codec import file_attributes
-from datajoint_file.hooks.rows import Row
+from datajoint_file.hooks.tables import Row
 from datajoint_file.insert.staged import Staged
 from datajoint_file.insert.statement import Statement
 

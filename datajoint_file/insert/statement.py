@@ -18,9 +18,7 @@ from datajoint_file.errors import DataJointFileError, UnsupportedValueError
 from datajoint_file.hooks.codec import Ingested
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.hooks.declare import refuse_partition
-from datajoint_file.hooks.names import table_name
-from datajoint_file.hooks.rows import Row
-from datajoint_file.hooks.table_keys import TableKeys
+from datajoint_file.hooks.tables import Row, TableKeys, table_name
 from datajoint_file.insert.staged import Staged
 from datajoint_file.insert.uploads import UploadFailed, Uploads, store_all
 from datajoint_file.journal.journal import Entries, Journal
@@ -61,7 +59,7 @@ class Statement:
         """The connection's pipeline, whose partition pattern suits this table."""
         pipeline = pipeline_of(self.table.connection, self.table.database)
         pattern = pipeline.settings.object_storage.partition_pattern
-        outside = pattern.placeholders.intersection(self.table.heading.secondary_attributes)
+        outside = pattern.text and pattern.placeholders.intersection(self.table.heading.secondary_attributes)
         if outside:
             refuse_partition(outside, pattern.text, f"{self.name}.{self.attributes[0]}")
         return pipeline

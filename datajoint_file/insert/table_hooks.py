@@ -35,7 +35,7 @@ from datajoint_file.hooks.codec import Checked, Ingested, file_attributes
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.hooks.declare import has_file_attributes
 from datajoint_file.hooks.patching import original_of
-from datajoint_file.hooks.rows import Row, as_records, check_fields, read_rows
+from datajoint_file.hooks.tables import Row, as_records, check_fields, read_rows
 from datajoint_file.insert.staged import Staged
 from datajoint_file.insert.statement import Slot, Statement
 from datajoint_file.journal.dialects import is_lost

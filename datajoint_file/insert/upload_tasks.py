@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from datajoint_file.concurrency.executors import Stop, portable
-from datajoint_file.concurrency.threads import Stopped
+from datajoint_file.concurrency.executors import portable
+from datajoint_file.concurrency.threads import Stop
 from datajoint_file.errors import DataJointFileError, ObjectExistsError
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.pipeline.address import PipelineAddress, worker_name
@@ -112,10 +112,7 @@ def carry_out(task: UploadTask) -> Delivered:
 
 
 def _stored(pipeline: Pipeline, upload: Upload, task: UploadTask) -> FileMetadata:
-    def advance(_count: int) -> None:
-        if task.stop.is_set:
-            raise Stopped
-
+    advance = task.stop.watched(lambda _: None)
     advance(0)
     if task.is_here:
         return pipeline.ingest(upload, advance)

@@ -16,9 +16,9 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from datajoint_file.concurrency.executors import Delegation, Stop, TaskResult, check_executor, ending
+from datajoint_file.concurrency.executors import Delegation, TaskResult, check_executor, ending
 from datajoint_file.concurrency.progress import Advance, progress_bar
-from datajoint_file.concurrency.threads import Stopped, run_all, run_beside
+from datajoint_file.concurrency.threads import Stop, run_all, run_beside
 from datajoint_file.errors import DataJointFileError, StorageError
 from datajoint_file.insert.upload_tasks import Delivered, UploadTask, carry_out, tasks
 from datajoint_file.journal.journal import LEASE_SECONDS, Entries, Entry
@@ -114,7 +114,7 @@ class Uploads:
         self.pipeline = pipeline
         self.entries = entries
         self.planned = planned
-        self.stop = threading.Event()
+        self.stop = Stop()
         self._lock = threading.Lock()
         self.show: Advance = lambda _: None
 
@@ -134,8 +134,7 @@ class Uploads:
 
     def advance(self, count: int) -> None:
         """Take note of so many bytes that have been read. From any thread, whose work ends if it is to stop."""
-        if self.stop.is_set():
-            raise Stopped
+        self.stop.check()
         with self._lock:
             self.show(count)
 
@@ -216,23 +215,22 @@ class DelegatedUploads:
     def __init__(self, uploads: Uploads, executor: Executor, address: Callable[[], PipelineAddress]) -> None:
         self._uploads = uploads
         self._address = address
-        self._stop = Stop(uploads.stop)
         self._delegation: Delegation[UploadTask, Delivered] = Delegation(check_executor(executor), carry_out)
         self._carried = 0
         self._entries = {upload.key: entry for entry, upload in uploads.planned}
 
     def run(self) -> None:
         """Store all files. If one fails, the tasks that workers have begun are waited for, for the sake of a retry."""
-        with ending(self._delegation, self._stop):
+        with ending(self._delegation, self._uploads.stop):
             try:
-                for task in tasks(self._address(), self._stop, self._to_send()):
+                for task in tasks(self._address(), self._uploads.stop, self._to_send()):
                     self._wait_for_room(task.carried)
                     self._carried += task.carried
                     self._delegation.begin(task)
                 while self._delegation:
                     self._take_results()
             except (UploadFailed, DataJointFileError):
-                self._stop.set()
+                self._uploads.stop.set()
                 for task, result in self._delegation.rest():
                     with suppress(UploadFailed):  # the first failure is the one that is told
                         self._take(task, result)

@@ -67,7 +67,7 @@ def register(pipeline: Any, connection: Any, schema: str) -> None:
         If the store fails: then nothing could be stored anyway. If the database does, there is a `JournalWarning`.
     """
     info = connection.conn_info
-    key = (os.getpid(), info["host"], info["port"], info.get("database_name"), pipeline.settings.digest, schema)
+    key = (os.getpid(), info["host"], info["port"], info.get("database_name"), pipeline.digest, schema)
     if time.monotonic() < _registered.get(key, 0.0):
         return
     try:

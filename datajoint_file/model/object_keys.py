@@ -120,7 +120,9 @@ def prefix_of(project: str, pattern: PartitionPattern, cell: Cell) -> str:
     """Return what the keys of all writes to *place* begin with: everything but what tells one write from another."""
     table = f"{encode_component(cell.table)}-{encode_component(cell.attribute)}"
     schema = encode_component(cell.schema)
-    return "/".join((project, *pattern.render(cell.key), schema, "objects", table, key_digest(cell.key)))
+    return "/".join(
+        (project, *(pattern.render(cell.key) if pattern.text else ()), schema, "objects", table, key_digest(cell.key))
+    )
 
 
 def object_key(prefix: str, name: str, write_id: str) -> str:

@@ -33,8 +33,8 @@ from datajoint_file.model.names import check_name
 from datajoint_file.model.object_keys import Cell, new_write_id, object_key, prefix_of
 from datajoint_file.storage import StorageBackend, open_backend
 from datajoint_file.storage.backend import CHUNK_SIZE, ContentHeaders, Reader, UploadGroup
-from datajoint_file.storage.budget import transfers
 from datajoint_file.storage.disk.drafts import Draft
+from datajoint_file.storage.tuning import MEMORY_BYTES
 from datajoint_file.transfer.atomic_write import atomic_write, finish
 from datajoint_file.transfer.fetch import Write, fetch
 from datajoint_file.transfer.hashing import HashingReader, VerifyingReader, drain, hash_file
@@ -89,6 +89,7 @@ class Pipeline:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.digest = settings.digest
         self._backends: dict[str, StorageBackend] = {}
 
     def __repr__(self) -> str:
@@ -115,7 +116,7 @@ class Pipeline:
         They could not all have a share of the memory, and the C library keeps some for each thread that had.
         """
         mean = max(1, sum(sizes) // len(sizes))
-        return min(self.workers, max(_LARGE_AT_ONCE, transfers().limit // mean))
+        return min(self.workers, max(_LARGE_AT_ONCE, MEMORY_BYTES // mean))
 
     def close(self) -> None:
         """Let go of the stores, once nobody is at work in them. The next verb opens them again."""

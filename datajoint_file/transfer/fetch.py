@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, BinaryIO
 
 from datajoint_file.concurrency.progress import Advance
-from datajoint_file.concurrency.threads import Stopped, run_all
+from datajoint_file.concurrency.threads import Stop, run_all
 from datajoint_file.errors import DataJointFileError, HashMismatchError, SizeMismatchError
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.storage.backend import StorageBackend
@@ -139,7 +139,7 @@ class _Ranges:
         self._hash = hashlib.sha256()
         self._hashed = 0
         self._turn = threading.Condition()
-        self._stop = threading.Event()
+        self._stop = Stop()
 
     def run(self, workers: int) -> None:
         size, span = self._metadata.size, self._span(workers)
@@ -180,8 +180,7 @@ class _Ranges:
     def _await_turn(self, start: int) -> None:
         with self._turn:
             self._turn.wait_for(lambda: self._hashed == start or self._stop.is_set())
-            if self._stop.is_set():
-                raise Stopped
+            self._stop.check()
 
     def _pass_turn(self, stop: int) -> None:
         with self._turn:
@@ -207,8 +206,7 @@ class _Streams(_Ranges):
         position = hashed = start
         with closing(self._backend.iter_range(self._metadata.path, start, end)) as chunks:
             for chunk in chunks:
-                if self._stop.is_set():
-                    raise Stopped
+                self._stop.check()
                 if position + len(chunk) > stop:
                     self._require(stop - start, position + len(chunk) - start)
                 self._write(position, chunk)

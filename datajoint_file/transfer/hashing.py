@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import cast
 
@@ -50,7 +51,7 @@ class HashingReader:
         if len(chunk) < _HASH_HERE:
             self._hash.update(chunk)
         else:
-            self._hashed = _hashers().submit(self._hash.update, chunk)
+            self._hashed = _hashers(os.getpid()).submit(self._hash.update, chunk)
         if self.size < HEAD_SIZE:
             self.head += chunk[: HEAD_SIZE - self.size]
         self.size += len(chunk)
@@ -92,14 +93,11 @@ class HashingReader:
 _HASH_HERE = 2**19
 """Handing over a piece costs as much as hashing a tenth of this."""
 
-_pools: dict[int, ThreadPoolExecutor] = {}
 
-
-def _hashers() -> ThreadPoolExecutor:
-    """Return this process's threads for hashing; a child made by fork has none of its parent's."""
-    process = os.getpid()
-    pool = _pools.get(process)
-    return pool or _pools.setdefault(process, ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="sha256"))
+@cache
+def _hashers(_process: int) -> ThreadPoolExecutor:
+    """Return the threads for hashing of a process; a child made by fork has none of its parent's."""
+    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="sha256")
 
 
 class VerifyingReader(HashingReader):

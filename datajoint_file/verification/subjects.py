@@ -16,7 +16,7 @@ from datajoint.table import FreeTable, Table
 from datajoint_file.errors import brief, printable
 from datajoint_file.hooks.codec import file_attributes
 from datajoint_file.hooks.connections import pipeline_of
-from datajoint_file.hooks.names import table_name
+from datajoint_file.hooks.tables import table_name
 from datajoint_file.journal.row_listing import Key, Listing, RawRow, key_to_json, query_of
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.pipeline.pipeline import Pipeline

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from datajoint_file.concurrency.descriptors import affordable
-from datajoint_file.concurrency.executors import IN_FLIGHT, Delegation, Stop, runs_here
+from datajoint_file.concurrency.executors import Delegation, runs_here
 from datajoint_file.concurrency.progress import Advance
+from datajoint_file.concurrency.threads import Stop
 from datajoint_file.errors import StorageError
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.pipeline.address import PipelineAddress
@@ -50,15 +51,10 @@ class Meter:
 
     def advance(self, count: int) -> None:
         """Count, or end the worker that calls."""
-        if self.stop.is_set:
-            raise StoppedError
+        self.stop.check()
         with self._lock:
             self.bytes += count
             self._advance(count)
-
-
-class StoppedError(Exception):
-    """Ends a worker whose result nobody waits for."""
 
 
 Examined = tuple[Any, Problem | None]
@@ -195,9 +191,7 @@ class Delegated:
         self._level: Level = level
         self._threads = 1 if runs_here(executor) else threads
         self._meter = meter
-        self._delegation: Delegation[Batch, list[tuple[Problem | None, int]]] = Delegation(
-            executor, examine_batch, in_flight=IN_FLIGHT
-        )
+        self._delegation: Delegation[Batch, list[tuple[Problem | None, int]]] = Delegation(executor, examine_batch)
         self._open: dict[int, Batch] = {}
         self._tickets: dict[int, list[Any]] = {}
         self._begun = 0
@@ -293,8 +287,7 @@ def _examined(pipeline: Pipeline, batch: Batch, metadata: FileMetadata) -> tuple
 
     def advance(count: int) -> None:
         nonlocal size
-        if batch.stop.is_set:
-            raise StoppedError
+        batch.stop.check()
         size += count
 
     return examine(pipeline, metadata, batch.level, advance), size

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar, Literal
 
 Rows = list[tuple[Any, ...]]
@@ -87,6 +88,7 @@ class Dialect(ABC):
     by_number: ClassVar[str] = ""
     """Index hint for rows that are locked by number: on InnoDB a scan locks all that it passes."""
 
+    @lru_cache(maxsize=256)  # noqa: B019 - dialects are there for ever
     def quoted(self, *names: str) -> str:
         """Return schema and table, or an attribute, quoted. DataJoint takes for granted that no name holds a quote."""
         mark = self.quote
@@ -238,9 +240,9 @@ class Dialect(ABC):
     def is_in_transaction(self, driver: Any) -> bool:
         """Tell what the driver has heard last from the server."""
 
+    @abstractmethod
     def has_failed(self, driver: Any) -> bool:
         """Tell whether a commit is going to be a rollback, which the server does without saying so."""
-        return False
 
     def has_strict_snapshots(self, connection: Any) -> bool:
         """Ask whether transactions refuse to change what was changed since they began to read."""

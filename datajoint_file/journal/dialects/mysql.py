@@ -186,6 +186,9 @@ class MySQL(Dialect):
     def has_autocommit(self, driver: Any) -> bool:
         return bool(driver.server_status & SERVER_STATUS.SERVER_STATUS_AUTOCOMMIT)
 
+    def has_failed(self, driver: Any) -> bool:
+        return False
+
     def is_in_transaction(self, driver: Any) -> bool:
         """Return what the server has said with its last reply: a deadlock ends a transaction."""
         return bool(driver.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS)

@@ -11,7 +11,7 @@ import pytest
 from datajoint_file.collector import references
 from datajoint_file.collector.snapshot import Snapshot
 from datajoint_file.errors import CollectionRefusedError
-from datajoint_file.hooks.names import table_name
+from datajoint_file.hooks.tables import table_name
 from tests.projects import Store
 
 from .collecting import Area, connect_to, declare, insert, is_mysql, own, path_of

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from datajoint_file.concurrency.executors import Delegation, Stop, TaskResult, check_executor, delegated
+from datajoint_file.concurrency.executors import Delegation, TaskResult, check_executor, delegated
+from datajoint_file.concurrency.threads import Stop
 from datajoint_file.errors import HashMismatchError, WorkerError
 from datajoint_file.pipeline.address import PipelineAddress, _succeeds
 from datajoint_file.pipeline.pipeline import Pipeline
@@ -95,7 +96,7 @@ def test_who_goes_away_early_stops_the_work() -> None:
     with ThreadPoolExecutor(1) as threads:
         with closing(delegated(threads, double, range(5), in_flight=2, stop=stop)) as outcomes:
             next(outcomes)
-        assert stop.is_set
+        assert stop.is_set()
 
 
 def test_errors_come_back_as_they_are_or_as_what_can_be_told_of_them() -> None:
@@ -135,8 +136,8 @@ def test_rest_is_waited_for_and_given() -> None:
 def test_stop_that_travels_is_never_set() -> None:
     stop = Stop()
     stop.set()
-    assert stop.is_set
-    assert not pickle.loads(pickle.dumps(stop)).is_set
+    assert stop.is_set()
+    assert not pickle.loads(pickle.dumps(stop)).is_set()
 
 
 def test_address_travels_by_name_alone(pipeline: Pipeline) -> None:

@@ -9,14 +9,14 @@ from functools import partial
 
 import pytest
 
-from datajoint_file.concurrency.threads import Stopped, run_all
+from datajoint_file.concurrency.threads import Stop, Stopped, run_all
 
 PATIENCE_SECONDS = 20
 
 
 def test_all_jobs_are_done_and_begun_in_order() -> None:
     begun: list[int] = []
-    run_all([partial(begun.append, number) for number in range(100)], 1, threading.Event())
+    run_all([partial(begun.append, number) for number in range(100)], 1, Stop())
     assert begun == list(range(100))
 
 
@@ -32,12 +32,12 @@ def test_so_many_run_at_a_time_and_no_more() -> None:
         with lock:
             running -= 1
 
-    run_all([job] * 12, 4, threading.Event())
+    run_all([job] * 12, 4, Stop())
     assert most == 4
 
 
 def test_the_first_error_is_raised_and_no_further_job_is_begun() -> None:
-    stop, begun = threading.Event(), []
+    stop, begun = Stop(), []
 
     def fail() -> None:
         raise ValueError("of the job")
@@ -54,7 +54,7 @@ def test_the_first_error_is_raised_and_no_further_job_is_begun() -> None:
 
 def test_one_job_runs_in_the_calling_thread() -> None:
     threads: list[threading.Thread] = []
-    run_all([lambda: threads.append(threading.current_thread())], 8, threading.Event())
+    run_all([lambda: threads.append(threading.current_thread())], 8, Stop())
     assert threads == [threading.current_thread()]
 
 
@@ -69,14 +69,14 @@ def test_jobs_see_the_context_variables_of_the_caller() -> None:
         seen.append(variable.get())
 
     try:
-        run_all([job] * 3, 3, threading.Event())
+        run_all([job] * 3, 3, Stop())
     finally:
         variable.reset(token)
     assert seen == ["caller's"] * 3
 
 
 def test_an_interrupt_stops_the_others_and_waits_for_them() -> None:
-    stop, both, ended = threading.Event(), threading.Barrier(2, timeout=PATIENCE_SECONDS), []
+    stop, both, ended = Stop(), threading.Barrier(2, timeout=PATIENCE_SECONDS), []
     main = threading.main_thread()
 
     def job() -> None:
@@ -94,4 +94,4 @@ def test_an_interrupt_stops_the_others_and_waits_for_them() -> None:
 
 
 def test_no_job_is_no_work() -> None:
-    run_all([], 4, threading.Event())
+    run_all([], 4, Stop())

@@ -1,23 +1,126 @@
-"""Primary keys of a table's rows: in canonical form, and which of them are in the table already.
+"""Tables as people and the database know them: names, rows of an insert in whatever form, primary keys.
 
-What "the same key" means is the database's to say: collations, padding and rounding make keys equal that Python tells
-apart. It is asked where they might.
+A `FreeTable` and a class give one name, so that keys of objects do not depend on which of them was at hand. Rows are
+read exactly as DataJoint reads them, only earlier: before anything is stored. What "the same key" means the database
+says (collations, padding and rounding make keys equal that Python tells apart): it is asked where they might.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-from datajoint.table import FreeTable
+import numpy as np
+import pandas as pd
+from datajoint.errors import DataJointError
+from datajoint.table import FreeTable, Table
+from datajoint.utils import to_camel_case
 
 from datajoint_file.errors import InvalidKeyError
-from datajoint_file.hooks.rows import Row
 from datajoint_file.model.key_values import KeyValue, is_missing, key_value
+
+
+def table_name(table: Any) -> str:
+    """Return the name of a table as people write it: ``schema.Recording``, ``schema.Recording.Trace`` for a part."""
+    return f"{table.database}.{class_name(table.table_name)}"
+
+
+def query_name(query: Any) -> str:
+    """Return the name of a table, restricted or not, as people write it; nothing, of another query."""
+    return table_name(query) if isinstance(query, Table) else ""
+
+
+def class_name(name: str) -> str:
+    """Return the name of the class of the table that the database calls *name*.
+
+    Examples
+    --------
+    >>> class_name("__filtered_trace"), class_name("recording__trace"), class_name("#method")
+    ('FilteredTrace', 'Recording.Trace', 'Method')
+    """
+    return ".".join(to_camel_case(part) for part in name.lstrip("#~_").split("__"))
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row: its values by attribute.
+
+    Parameters
+    ----------
+    index : int
+        Where it stands in the insert, from 0.
+    values : dict
+        What the user gave, by attribute.
+    is_positional : bool
+        Whether it was given as a sequence, which DataJoint wants back as one (it warns of it).
+    """
+
+    index: int
+    values: dict[str, Any]
+    is_positional: bool = False
+
+    def with_values(self, values: Mapping[str, Any]) -> Any:
+        """Return the row for DataJoint, some of its values replaced."""
+        merged = {**self.values, **values}
+        return list(merged.values()) if self.is_positional else merged
+
+
+def read_rows(heading: Any, rows: Iterable[Any]) -> list[Row]:
+    """Read the rows of an insert. An iterator is used up.
+
+    Raises
+    ------
+    DataJointError
+        If something is no row, or a sequence is not as long as the heading.
+    """
+    return [_read_row(heading, index, row) for index, row in enumerate(rows)]
+
+
+def as_records(rows: Any) -> Any:
+    """Return a data frame or the path of a CSV file as rows, as DataJoint's ``validate`` does; other rows unchanged."""
+    if isinstance(rows, pd.DataFrame):
+        single_unnamed = len(rows.index.names) == 1 and not rows.index.names[0]
+        return rows.reset_index(drop=single_unnamed).to_records(index=False)
+    if isinstance(rows, Path):
+        with rows.open(newline="") as file:
+            return list(csv.DictReader(file))
+    return rows
+
+
+def check_fields(heading: Any, rows: list[Row], *, ignore_extra_fields: bool) -> None:
+    """Raise what DataJoint would raise for unknown or differing attributes, before anything is stored."""
+    if not rows:
+        return
+    unknown = [name for name in rows[0].values if name not in heading]
+    if unknown and not ignore_extra_fields:
+        raise KeyError(f"`{unknown[0]}` is not in the table heading")
+    expected = set(rows[0].values).intersection(heading.names)
+    if any(expected != set(row.values).intersection(heading.names) for row in rows):
+        raise DataJointError("Attempt to insert rows with different fields.")
+
+
+def _read_row(heading: Any, index: int, row: Any) -> Row:
+    if isinstance(row, np.void):
+        return Row(index, {name: row[name] for name in row.dtype.names or ()})
+    if isinstance(row, Mapping):
+        return Row(index, dict(row))
+    try:
+        count = len(row)
+    except TypeError as error:
+        raise DataJointError(f"Datatype {type(row)} cannot be inserted") from error
+    if count != len(heading):
+        raise DataJointError(
+            f"Invalid insert argument. Incorrect number of attributes: {count} given; {len(heading)} expected"
+        )
+    return Row(index, dict(zip(heading.names, row, strict=True)), is_positional=True)
+
 
 _KEYS_PER_QUERY = 500
 
