@@ -52,6 +52,7 @@ def test_one_stream_for_two_values_is_refused(table: Any, store: Store) -> None:
     assert table.fetch1("raw").read() == CONTENT
 
 
+@pytest.mark.filterwarnings("ignore::datajoint_file.errors.SourceWarning")
 def test_a_stream_whose_insert_failed_can_be_inserted_again(table: Any) -> None:
     table.insert1({"k": 1})
     stream = io.BytesIO(b"head" + CONTENT)

@@ -123,6 +123,7 @@ class Unseekable(io.RawIOBase):
         return count
 
 
+@pytest.mark.filterwarnings("ignore::datajoint_file.errors.SourceWarning")
 def test_every_kind_of_value_is_accepted(table: Any, recording_file: Path) -> None:
     at_ten = io.BytesIO(CONTENT)
     at_ten.seek(10)
