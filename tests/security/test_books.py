@@ -1,4 +1,4 @@
-"""Attacks on what keeps books: through names, keys and values that reach SQL, stores and messages."""
+"""Attacks on what keeps notes: through names, keys and values that reach SQL, stores and messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tests of the collector share: a table with files, time that passes at once, and books seen by raw SQL."""
+"""What tests of the collector share: a table with files, time that passes at once, and its tables seen by raw SQL."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def is_mysql(connection: Any) -> bool:
 def make_older(
     connection: Any, schema: str, table: str, attribute: str, by: timedelta = LATER, *, missing_ok: bool = False
 ) -> None:
-    """Let time pass for the rows of one of the books."""
+    """Let time pass for the rows of one of its tables."""
     if missing_ok and not has_table(connection, schema, table):
         return
     interval = f"INTERVAL {int(by.total_seconds())} SECOND" if is_mysql(connection) else f"INTERVAL '{by}'"

@@ -209,7 +209,7 @@ def test_schema_is_checked_with_its_parts_and_without_other_tables(schema: dj.Sc
     class Session(dj.Manual):
         definition = "session : int32"
 
-        class Trace(dj.Subject):
+        class Trace(dj.Part):
             definition = """
             -> master
             trace : int32
@@ -231,7 +231,7 @@ def test_part_table_is_named_as_people_write_it(schema: dj.Schema, store: Store)
     class Session(dj.Manual):
         definition = "session : int32"
 
-        class Trace(dj.Subject):
+        class Trace(dj.Part):
             definition = """
             -> master
             trace : int32
