@@ -23,10 +23,12 @@ from datajoint_file.storage.backend import (
     Reader,
     UnfinishedUpload,
 )
+from datajoint_file.storage.disk.drafts import flush_directory
 from datajoint_file.storage.disk.kernel_copy import COPY_ABOVE
-from datajoint_file.storage.disk.posix import flush_directory, mode_of, translation
+from datajoint_file.storage.disk.posix import mode_of, translation
 from datajoint_file.storage.disk.publishing import LocalGroup, remove_if_empty
 from datajoint_file.storage.shared import (
+    PARTIAL_PREFIX,
     DerivedVerbs,
     check_partial,
     check_prefix,
@@ -152,7 +154,8 @@ class LocalBackend(DerivedVerbs):
         project, _, rest = key.partition("/")
         if project != self.project:
             raise UnsafePathError(f"path = {key!r} is not of the project {self.project!r}")
-        refuse_partial(key)
+        if PARTIAL_PREFIX in rest:
+            refuse_partial(key)
         return os.path.join(self._root, rest)
 
     def _path(self, key: str) -> Path:

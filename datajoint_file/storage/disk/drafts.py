@@ -20,8 +20,7 @@ from datajoint_file.concurrency.descriptors import affordable
 from datajoint_file.errors import DataJointFileError
 from datajoint_file.storage.backend import HashedReader
 from datajoint_file.storage.disk.kernel_copy import KernelCopy, start_writing
-from datajoint_file.storage.disk.posix import flush_directory, publish
-from datajoint_file.storage.disk.syncfs import flush_together, has_journal
+from datajoint_file.storage.disk.syncfs import ENOUGH_FILES, flush_together, has_journal
 
 MOST_FILES = 128
 MOST_BYTES = 64 * 2**20
@@ -150,7 +149,7 @@ class Draft:
     def publish(self) -> None:
         """Give the file its name."""
         with self.translated():
-            (os.replace if self.replaces else publish)(self.partial, self.path)
+            (os.replace if self.replaces else _link)(self.partial, self.path)
 
     def fail(self, error: OSError) -> None:
         """Raise what the system has said, in this package's words."""
@@ -213,7 +212,7 @@ class Batch:
         What is raised is about this one; what becomes of those that wait, `publish` tells.
         """
         size = os.fstat(draft.descriptor).st_size
-        if size >= LARGE or not (self._flushes and has_journal(draft.descriptor)):
+        if size >= LARGE or not self._flushes or (self._waiting and not has_journal(draft.descriptor)):
             publish_all([draft], flushes=self._flushes)
             return
         if size >= _WRITE_SOON:
@@ -280,7 +279,9 @@ def _flush_together(drafts: Sequence[Draft]) -> bool:
 
     The witness is the one that was opened first: before a byte of the others was written, and before any had its name.
     """
-    if len({draft.status.st_dev for draft in drafts}) != 1:  # a part of a project may be mounted
+    if (
+        len(drafts) < ENOUGH_FILES or len({draft.status.st_dev for draft in drafts}) != 1
+    ):  # a part of a project may be mounted
         return False
     witness = min(drafts, key=lambda draft: draft.order).descriptor
     return flush_together(witness, len(drafts), sum(os.fstat(draft.descriptor).st_size for draft in drafts))
@@ -309,3 +310,42 @@ def _succeeded(step: Callable[[Draft], None], drafts: Sequence[Draft], errors: l
             errors.append(error)
             draft.remove()
     return good
+
+
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
+_NO_DIRECTORY_FLUSH = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
+
+
+def flush_directory(directory: str) -> None:
+    """Flush the names in *directory* to the disk, where the file system can."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_DIRECTORY_FLUSH:  # SMB and others: the server alone decides
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _link(partial: str, path: str) -> None:
+    """Give *partial* its final name, unless that is taken."""
+    try:
+        os.link(partial, path, follow_symlinks=False)
+    except FileExistsError:
+        # Over NFS the reply to a link that was made can be lost, and the repetition finds it.
+        if not os.path.samestat(os.lstat(partial), os.lstat(path)):
+            raise
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        return _rename(partial, path)
+    os.unlink(partial)
+    return None
+
+
+def _rename(partial: str, path: str) -> None:
+    """Publish where there are no hard links. The check leaves a gap, but 128 random bits keep names apart."""
+    if os.path.lexists(path):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+    os.rename(partial, path)

@@ -15,9 +15,8 @@ from typing import Any
 
 from datajoint_file.errors import StorageError
 from datajoint_file.storage.backend import CHUNK_SIZE, NO_HEADERS, ContentHeaders, Reader, hashed
-from datajoint_file.storage.disk.drafts import Batch, Draft
+from datajoint_file.storage.disk.drafts import Batch, Draft, flush_directory
 from datajoint_file.storage.disk.kernel_copy import COPY_ABOVE, can_copy
-from datajoint_file.storage.disk.posix import flush_directory
 from datajoint_file.storage.shared import PARTIAL_PREFIX
 
 _ATTEMPTS = 10
@@ -117,11 +116,10 @@ class LocalGroup(Batch):
 
     def _write(self, draft: Draft, reader: Reader, size: int | None) -> int:
         """Write all of *reader*; its errors come through."""
-        known = hashed(reader)
-        source = known.descriptor if known is not None and (size or 0) > COPY_ABOVE and can_copy() else None
-        if known is not None and source is not None:
+        known = hashed(reader) if (size or 0) > COPY_ABOVE and can_copy() else None
+        if known is not None and known.descriptor is not None:
             with suppress(NotImplementedError), draft.translated():
-                return draft.copy(source, known)
+                return draft.copy(known.descriptor, known)
         written = 0
         while chunk := reader.read(CHUNK_SIZE):
             draft.write(written, chunk)
