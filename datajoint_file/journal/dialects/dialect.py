@@ -198,9 +198,9 @@ class Dialect(ABC):
     def prepare(self, driver: Any, lock_seconds: float) -> None:
         """Make a new connection ours: waiting *lock_seconds* for locks at most, and not closed for being idle."""
 
+    @abstractmethod
     def results(self, cursor: Any) -> list[Rows]:
         """Return the results of statements that were sent together, as far as the driver gives them."""
-        return [list(cursor.fetchall())]
 
     reading: ClassVar[str]
     """Statement after which a connection of the collector's is shown all or an error."""

@@ -137,6 +137,10 @@ class PostgreSQL(Dialect):
                 "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE"
             )
 
+    def results(self, cursor: Any) -> list[Rows]:
+        """The driver keeps the last one only."""
+        return [list(cursor.fetchall())]
+
     def pages(self, driver: Any, sql: str, size: int) -> Iterator[Rows]:
         """Read from a cursor of the server's, which lives in a transaction."""
         with driver.cursor() as cursor:

@@ -202,7 +202,7 @@ class LocalBackend(DerivedVerbs):
 
     def _flush_directory(self, directory: Path) -> None:
         if self._flushes:
-            flush_directory(directory)
+            flush_directory(str(directory))
 
 
 class _Translated:

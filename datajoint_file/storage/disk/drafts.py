@@ -279,9 +279,7 @@ def _flush_together(drafts: Sequence[Draft]) -> bool:
 
     The witness is the one that was opened first: before a byte of the others was written, and before any had its name.
     """
-    if (
-        len(drafts) < ENOUGH_FILES or len({draft.status.st_dev for draft in drafts}) != 1
-    ):  # a part of a project may be mounted
+    if len(drafts) < ENOUGH_FILES or len({draft.status.st_dev for draft in drafts}) > 1:  # parts may be mounted
         return False
     witness = min(drafts, key=lambda draft: draft.order).descriptor
     return flush_together(witness, len(drafts), sum(os.fstat(draft.descriptor).st_size for draft in drafts))
