@@ -138,7 +138,7 @@ class PostgreSQL(Dialect):
             )
 
     def results(self, cursor: Any) -> list[Rows]:
-        """The driver keeps the last one only."""
+        """Return the one result that the driver keeps, the last."""
         return [list(cursor.fetchall())]
 
     def pages(self, driver: Any, sql: str, size: int) -> Iterator[Rows]:
