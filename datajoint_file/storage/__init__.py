@@ -3,7 +3,22 @@
 The only package that imports fsspec's filesystems. It knows neither metadata nor hashes nor rows.
 """
 
-from datajoint_file.storage.backend import Capabilities, ObjectStat, Reader, StorageBackend, UnfinishedUpload
+from datajoint_file.storage.backend import (
+    Capabilities,
+    ContentHeaders,
+    ObjectStat,
+    Reader,
+    StorageBackend,
+    UnfinishedUpload,
+)
 from datajoint_file.storage.factory import open_backend
 
-__all__ = ["Capabilities", "ObjectStat", "Reader", "StorageBackend", "UnfinishedUpload", "open_backend"]
+__all__ = [
+    "Capabilities",
+    "ContentHeaders",
+    "ObjectStat",
+    "Reader",
+    "StorageBackend",
+    "UnfinishedUpload",
+    "open_backend",
+]

@@ -16,10 +16,14 @@ import pytest
 
 from datajoint_file.config import parse_settings
 from datajoint_file.errors import ObjectExistsError, ObjectNotFoundError, StorageAccessError
+from datajoint_file.model.key_values import KeyValue
+from datajoint_file.model.object_keys import Cell
+from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.storage import StorageBackend, open_backend
 from datajoint_file.storage.factory import _connector
 from datajoint_file.testing import GeneratedReader, RawStore, generated
-from tests.contract.conftest import PROJECT, S3_PART_SIZE, backend_of
+from datajoint_file.transfer.sources import as_source
+from tests.contract.conftest import PROJECT, S3_PART_SIZE, CloudStore, backend_of
 from tests.contract.stalling import PATIENCE_SECONDS, StalledServer
 from tests.projects import unique
 
@@ -49,8 +53,8 @@ def backend(table: dict[str, Any]) -> StorageBackend:
 
 
 @pytest.fixture
-def raw(cloud: str, request: pytest.FixtureRequest) -> RawStore:
-    made: RawStore = request.getfixturevalue(f"{cloud}_store")
+def raw(cloud: str, request: pytest.FixtureRequest) -> CloudStore:
+    made: CloudStore = request.getfixturevalue(f"{cloud}_store")
     return made
 
 
@@ -88,6 +92,19 @@ def test_existing_objects_are_safe_in_stores_that_cannot_refuse(
         with pytest.raises(ObjectExistsError):
             backend.upload(key, io.BytesIO(bytes(other)))
     assert raw.get(key) == generated(size)
+
+
+@pytest.mark.parametrize(("name", "media_type"), [("scan.csv", "text/csv"), ("scan", "application/pdf")])
+def test_stored_file_carries_what_its_row_says(
+    table: dict[str, Any], raw: CloudStore, name: str, media_type: str
+) -> None:
+    """Also where only the first bytes of a stream, which are read once, tell what they are."""
+    pipeline = Pipeline(parse_settings({"project": {"name": PROJECT}, "storage": table}, "the test"))
+    cell = Cell("lab", "Scan", "file", (KeyValue("scan_id", "int", 1),))
+    metadata = pipeline.ingest(pipeline.plan(as_source((name, io.BytesIO(b"%PDF-1.7\n%%EOF"))), cell))
+    assert metadata.mime_type == media_type
+    disposition = f"inline; filename=\"{name}\"; filename*=UTF-8''{name}"
+    assert raw.headers(metadata.path) == (media_type, disposition)
 
 
 FORK = """

@@ -59,25 +59,17 @@ class Piece:
 
 
 class PartedUpload(Protocol):
-    """One object on its way, part by part. It becomes one with `complete`."""
+    """One object on its way, part by part: `complete` makes it, `abandon` makes sure that it is never made.
+
+    `sizes` gives how many bytes to send, one time after the other; `complete` returns what the store has not compared.
+    """
 
     size: int
 
-    def sizes(self) -> Iterator[int]:
-        """Give how many bytes to send, one time after the other, without end; first, of a whole part."""
-        ...
-
-    def send(self, content: bytes) -> None:
-        """Send the next bytes; they may still be under way when this returns."""
-        ...
-
-    def complete(self) -> Iterable[Piece]:
-        """Make the object, and return what the store has not compared."""
-        ...
-
-    def abandon(self) -> None:
-        """Make sure that this never becomes an object."""
-        ...
+    def sizes(self) -> Iterator[int]: ...
+    def send(self, content: bytes) -> None: ...
+    def complete(self) -> Iterable[Piece]: ...
+    def abandon(self) -> None: ...
 
 
 class BucketBackend(RemoteBackend):
