@@ -10,9 +10,9 @@ from concurrent.futures import Executor
 from typing import Any, overload
 
 from datajoint_file.concurrency.executors import check_executor
-from datajoint_file.errors import UnsupportedValueError, brief
+from datajoint_file.errors import UnsupportedValueError, brief, brief_traceback
 from datajoint_file.hooks.codec import file_attributes
-from datajoint_file.hooks.tables import Row
+from datajoint_file.hooks.tables import Row, table_name
 from datajoint_file.insert.staged import Staged
 from datajoint_file.insert.statement import Statement
 
@@ -41,6 +41,7 @@ def stage(
 ) -> list[Staged]: ...
 
 
+@brief_traceback
 def stage(
     table: Any,
     key: Mapping[str, Any] | Sequence[Mapping[str, Any]],
@@ -134,7 +135,7 @@ def _row(table: Any, attribute: str, index: int, key: Mapping[str, Any], value: 
 def _check_attribute(table: Any, attribute: str) -> None:
     if attribute not in file_attributes(table.heading):
         raise UnsupportedValueError(
-            f"{attribute!r} is no `file` attribute of {table.full_table_name}; it has "
+            f"{attribute!r} is no `file` attribute of {table_name(table)}; it has "
             f"{', '.join(file_attributes(table.heading)) or 'none'}"
         )
 
