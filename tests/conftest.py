@@ -22,6 +22,7 @@ import datajoint_file
 from tests.projects import DATABASES, Store, bare_filesystem, connect, unique
 from tests.servers import Servers
 from tests.servers.environment import ambient_variables, isolated_environment
+from tests.tables import recording_of
 
 DIRECTORY_VARIABLE = "DJF_TEST_SERVERS"
 OWNER_VARIABLE = "DJF_TEST_SERVERS_OWNER"
@@ -158,3 +159,9 @@ def schema(pipeline: dj.Instance) -> Iterator[dj.Schema]:
     if pipeline.connection.in_transaction:
         pipeline.connection.cancel_transaction()
     made.drop(prompt=False)
+
+
+@pytest.fixture
+def table(schema: dj.Schema) -> Any:
+    """The table that most tests insert into; one that needs another declares it beside itself."""
+    return recording_of(schema)

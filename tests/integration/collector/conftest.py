@@ -17,7 +17,7 @@ import pytest
 import datajoint_file
 from tests.projects import DATABASES, Store, unique
 
-from .collecting import Area, connect_to, drop_all
+from .collecting import Area, connect_to, declare, drop_all
 
 
 @pytest.fixture(params=DATABASES)
@@ -86,3 +86,8 @@ def schema(pipeline: dj.Instance, database: Area) -> dj.Schema:
 @pytest.fixture
 def connection(schema: dj.Schema) -> Any:
     return schema.connection
+
+
+@pytest.fixture
+def table(schema: dj.Schema) -> Any:
+    return declare(schema)

@@ -18,7 +18,7 @@ from datajoint_file.errors import WorkerError
 from tests.integration.executors import Disturbed, Killed, executor_of, write_toml
 from tests.projects import Store, over_local_and_s3
 
-from .collecting import declare, insert, let_grace_pass, make_older, objects, own, path_of, scan
+from .collecting import insert, let_grace_pass, make_older, objects, own, path_of, scan
 
 KINDS = pytest.mark.parametrize("kind", ["threads", "spawned"])
 
@@ -32,11 +32,6 @@ def pipeline(instance: dj.Instance, store: Store, tmp_path: Path) -> dj.Instance
     """A connection whose pipeline is configured by a file, which workers can read."""
     datajoint_file.configure(write_toml(store, tmp_path), connection=instance)
     return instance
-
-
-@pytest.fixture
-def table(schema: dj.Schema) -> Any:
-    return declare(schema)
 
 
 @pytest.fixture

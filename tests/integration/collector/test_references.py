@@ -14,12 +14,7 @@ from datajoint_file.errors import CollectionRefusedError
 from datajoint_file.hooks.tables import table_name
 from tests.projects import Store
 
-from .collecting import Area, connect_to, declare, insert, is_mysql, own, path_of
-
-
-@pytest.fixture
-def table(schema: dj.Schema) -> Any:
-    return declare(schema)
+from .collecting import Area, connect_to, insert, is_mysql, own, path_of
 
 
 def referenced_everywhere(connection: Any, project: str, *schemas: str) -> dict[str, str]:

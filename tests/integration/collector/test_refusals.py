@@ -46,11 +46,6 @@ from .collecting import (
 )
 
 
-@pytest.fixture
-def table(schema: dj.Schema) -> Any:
-    return declare(schema)
-
-
 def refused(connection: Any, store: Store, kind: str, **options: Any) -> gc.Plan:
     """Look, with and without a scan, and try to execute: every time for that one reason, and nothing is deleted."""
     before = objects(store)

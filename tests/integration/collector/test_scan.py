@@ -42,11 +42,6 @@ from .collecting import (
 
 
 @pytest.fixture
-def table(schema: dj.Schema) -> Any:
-    return declare(schema)
-
-
-@pytest.fixture
 def other_schema(pipeline: dj.Instance, database: Area) -> dj.Schema:
     return pipeline.Schema(database.schema())
 

@@ -8,7 +8,6 @@ import warnings
 from datetime import timedelta
 from typing import Any
 
-import datajoint as dj
 import pytest
 
 from datajoint_file.errors import JournalWarning, StorageUnavailableError
@@ -19,12 +18,7 @@ from datajoint_file.testing import Fault, FaultyBackend, fail
 from tests.projects import Store, over_all_stores
 from tests.unit.conftest import call_in_child
 
-from .collecting import PASSWORD, Area, connected, declare, insert, is_mysql, make_older, marks, own, scan
-
-
-@pytest.fixture
-def table(schema: dj.Schema) -> Any:
-    return declare(schema)
+from .collecting import PASSWORD, Area, connected, insert, is_mysql, make_older, marks, own, scan
 
 
 def forget() -> None:

@@ -25,7 +25,6 @@ from .collecting import (
     collect,
     connect_to,
     connected,
-    declare,
     insert,
     let_grace_pass,
     make_older,
@@ -39,11 +38,6 @@ from .collecting import (
 
 class Interruption(Exception):
     """Ends a transaction."""
-
-
-@pytest.fixture
-def table(schema: dj.Schema) -> Any:
-    return declare(schema)
 
 
 def give_up(table: Any, *keys: int) -> None:

@@ -20,23 +20,23 @@ from datajoint_file.errors import (
     ObjectNotFoundError,
 )
 from tests.projects import Store, over_all_stores, over_local_and_s3
+from tests.tables import recording_of
 
 CONTENTS = {number: bytes([number]) * (1000 + number) for number in range(1, 9)}
 
 
 @pytest.fixture
 def table(schema: dj.Schema) -> Any:
-    @schema
-    class Recording(dj.Manual):
-        definition = """
+    return recording_of(
+        schema,
+        """
         subject : varchar(20)
         session : int32
         ---
         raw = null : file
         video = null : file
-        """
-
-    return Recording
+        """,
+    )
 
 
 @pytest.fixture

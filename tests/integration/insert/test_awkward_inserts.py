@@ -22,23 +22,23 @@ from datajoint_file.storage.bucket.gcs import GCSBackend
 from datajoint_file.storage.factory import _connector
 from datajoint_file.testing import FailingReader
 from tests.projects import Store, connect, unique
+from tests.tables import recording_of
 
 CONTENT = bytes(range(256)) * 40
 
 
 @pytest.fixture
 def table(schema: dj.Schema) -> Any:
-    @schema
-    class Recording(dj.Manual):
-        definition = """
+    return recording_of(
+        schema,
+        """
         k : int32
         ---
         raw = null : file
         other = null : file
         note = "none" : varchar(20)
-        """
-
-    return Recording
+        """,
+    )
 
 
 def test_one_stream_for_two_values_is_refused(table: Any, store: Store) -> None:

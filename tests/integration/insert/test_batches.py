@@ -19,21 +19,14 @@ from datajoint_file.insert.uploads import GROUP_SIZE
 from datajoint_file.journal.schema_registry import register
 from datajoint_file.testing import Fault, FaultyBackend
 from tests.projects import Store, over_all_stores, over_local_and_s3
+from tests.tables import recording_of
 
 PATIENCE_SECONDS = 20
 
 
 @pytest.fixture
 def table(schema: dj.Schema) -> Any:
-    @schema
-    class Recording(dj.Manual):
-        definition = """
-        k : int32
-        ---
-        raw : file
-        """
-
-    return Recording
+    return recording_of(schema, "k : int32\n---\nraw : file")
 
 
 def faulty(table: Any, *faults: Fault) -> FaultyBackend:

@@ -23,6 +23,7 @@ from datajoint_file.errors import (
     UnsupportedValueError,
 )
 from tests.projects import Store, over_all_stores, over_local_and_s3
+from tests.tables import recording_of
 
 CONTENT = b"spikes and waves \x00\xff" * 1000
 
@@ -36,18 +37,17 @@ def recording_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def table(schema: dj.Schema) -> Any:
-    @schema
-    class Recording(dj.Manual):
-        definition = """
+    return recording_of(
+        schema,
+        """
         subject_id : int32
         session_id : int32
         ---
         raw_data : file             # managed file storage
         processed = null : file     # another file attribute
         note = "" : varchar(40)
-        """
-
-    return Recording
+        """,
+    )
 
 
 def raw_rows(table: Any, attribute: str = "raw_data") -> list[dict[str, Any]]:

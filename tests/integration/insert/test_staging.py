@@ -19,20 +19,6 @@ from tests.integration.journal.test_journal import intents, paths
 from tests.projects import Store, over_all_stores
 
 
-@pytest.fixture
-def table(schema: dj.Schema) -> Any:
-    @schema
-    class Recording(dj.Manual):
-        definition = """
-        id : int32
-        ---
-        raw : file
-        extra = null : file
-        """
-
-    return Recording
-
-
 @over_all_stores
 def test_a_staged_file_is_inserted_without_sending_it_again(table: Any, store: Store) -> None:
     staged = datajoint_file.stage(table, {"id": 1}, "raw", ("a.dat", b"recording"))

@@ -14,21 +14,14 @@ import pytest
 
 from datajoint_file.errors import SourceError, SourceWarning, UnsupportedValueError
 from tests.projects import Store
+from tests.tables import recording_of
 
 CSV = b"x,y\n1,2\n"
 
 
 @pytest.fixture
 def table(schema: dj.Schema) -> Any:
-    @schema
-    class Recording(dj.Manual):
-        definition = """
-        k : int32
-        ---
-        raw : file
-        """
-
-    return Recording
+    return recording_of(schema, "k : int32\n---\nraw : file")
 
 
 def rows(table: Any) -> list[dict[str, Any]]:

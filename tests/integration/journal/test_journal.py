@@ -23,20 +23,6 @@ from datajoint_file.testing import Fault, FaultyBackend, GeneratedReader, SlowRe
 from tests.projects import Store, connect, over_all_stores, over_local_and_s3, unique
 
 
-@pytest.fixture
-def table(schema: dj.Schema) -> Any:
-    @schema
-    class Recording(dj.Manual):
-        definition = """
-        id : int32
-        ---
-        raw : file
-        extra = null : file
-        """
-
-    return Recording
-
-
 def intents(table: Any, columns: str = "state", connection: Any = None) -> list[Any]:
     """What everybody can see in the journal, by SQL of our own on a connection of our own."""
     connection = connection or table().connection

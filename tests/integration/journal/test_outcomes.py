@@ -17,6 +17,7 @@ from datajoint_file import Outcome, OutcomeUnknownError
 from datajoint_file.journal import commit_outcome, transactions
 from datajoint_file.journal.second_connection import second_connection_of
 from tests.projects import Store, connect, over_local_and_s3, unique
+from tests.tables import recording_of
 from tests.torture.relay import Relay
 
 
@@ -53,11 +54,7 @@ def schema(pipeline: dj.Instance, truth: Any) -> Iterator[dj.Schema]:
 
 @pytest.fixture
 def table(schema: dj.Schema) -> Any:
-    @schema
-    class Recording(dj.Manual):
-        definition = "id : int32\n---\nraw : file"
-
-    return Recording
+    return recording_of(schema, "id : int32\n---\nraw : file")
 
 
 def local_port(connection: Any) -> int:

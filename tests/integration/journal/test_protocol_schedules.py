@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import datajoint as dj
 import pymysql
 import pytest
 from datajoint.errors import MissingTableError
@@ -16,15 +15,6 @@ from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.journal.schema_registry import register
 from datajoint_file.testing import Fault, FaultyBackend
 from tests.projects import Store, connect
-
-
-@pytest.fixture
-def table(schema: dj.Schema) -> Any:
-    @schema
-    class Recording(dj.Manual):
-        definition = "id : int32\n---\nraw : file\nextra = null : file"
-
-    return Recording
 
 
 @pytest.fixture
