@@ -33,7 +33,7 @@ HOOKS = (
             module,
             "make_condition",
             ("query_expression", "condition", "columns", "semantic_check"),
-            "datajoint_file.hooks.restrictions:make_condition",
+            "datajoint_file.journal.restrictions:make_condition",
         )
         for module in (dj_condition, dj_expression)
     ),

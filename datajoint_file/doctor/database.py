@@ -141,8 +141,8 @@ def _dotted(version: tuple[int, ...]) -> str:
 
 
 def _check_json(connection: Any) -> Check:
-    path = dialect_of(connection).path("""'{"path": "12"}'""")
-    found = _query(connection)(f"SELECT {path}")[0][0]
+    dialect = dialect_of(connection)
+    found = _query(connection)(f"SELECT {dialect.path('stored')} FROM ({dialect.json_row}) AS one")[0][0]
     if found != "12":
         return Check("JSON", "failed", f"a JSON function gave {found}, expected 12", "upgrade the server")
     return Check("JSON", "ok", "functions work")

@@ -38,7 +38,7 @@ from datajoint_file.hooks.patching import original_of
 from datajoint_file.hooks.tables import Row, as_records, check_fields, read_rows
 from datajoint_file.insert.staged import Staged
 from datajoint_file.insert.statement import Slot, Statement
-from datajoint_file.journal.dialects import is_lost
+from datajoint_file.journal.dialects import dialect_of, is_lost
 from datajoint_file.journal.journal import Journal
 from datajoint_file.journal.path_lookup import own_paths_among
 from datajoint_file.journal.schema_registry import register
@@ -82,7 +82,7 @@ def insert_rows(
         may_leave_some = stored and (skip_duplicates or (replace and len(_latest(statement, given)) < len(given)))
         queries = statement.keys.queries_for(given, attributes) if may_leave_some else []
         with _writing(statement, is_open=is_open) if stored or replace else nullcontext():
-            if replace and table.connection.adapter.backend == "postgresql":
+            if replace and not dialect_of(table.connection).has_replace:
                 _replace(original, statement, given, stored, ignore_extra_fields)
             else:
                 ready = [_ready(row, stored, attributes) for row in given]
@@ -186,7 +186,7 @@ def _writing(statement: Statement, *, is_open: bool) -> Iterator[None]:
             try:
                 yield
             except Exception as error:
-                if is_open and connection.adapter.backend == "mysql" and not is_lost(error, driver):
+                if is_open and dialect_of(connection).keeps_transaction and not is_lost(error, driver):
                     _give_back(statement, error)
                 raise
     except BaseException as error:

@@ -226,6 +226,12 @@ class Dialect(ABC):
 
     # ---- Transactions ----
 
+    json_row: ClassVar[str]
+    """Query for one row whose attribute ``stored`` is JSON with a ``path`` of 12."""
+
+    percent: ClassVar[str]
+    """The SQL of a percent sign: DataJoint doubles those that stand in a restriction whenever it passes it on."""
+
     has_replace: ClassVar[bool]
     """Whether ``REPLACE`` is a statement."""
 

@@ -67,6 +67,8 @@ class MySQL(Dialect):
         "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
         "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
     )
+    json_row = """SELECT '{"path": "12"}' AS stored"""
+    percent = "CHAR(37)"
     has_replace = True
     keeps_transaction = True
     is_replica = "SELECT @@GLOBAL.read_only"

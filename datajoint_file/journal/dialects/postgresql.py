@@ -57,6 +57,8 @@ class PostgreSQL(Dialect):
     from_now = "clock_timestamp() + %s * INTERVAL '1 second'"
     reading = "SET row_security = off"  # policies that hide rows make an error then
     snapshot = ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",)
+    json_row = """SELECT '{"path": "12"}'::jsonb AS stored"""
+    percent = "CHR(37)"
     has_replace = False
     keeps_transaction = False
     is_replica = "SELECT pg_is_in_recovery()"
@@ -82,7 +84,7 @@ class PostgreSQL(Dialect):
         return f"({moment} AT TIME ZONE 'UTC')"
 
     def path(self, name: str) -> str:
-        return f"({name}::jsonb ->> 'path')"
+        return f"({name} ->> 'path')"
 
     def as_text(self, name: str) -> str:
         """Return text: the driver would parse JSON."""

@@ -12,7 +12,7 @@ import pytest
 import datajoint_file
 from datajoint_file.journal.dialects import DIALECTS, Dialect, MariaDB, MySQL, PostgreSQL, dialect_of
 
-ROOMS = ("cli", "collector", "doctor", "downloads", "hooks", "journal", "verification")
+ROOMS = ("cli", "collector", "doctor", "downloads", "hooks", "insert", "journal", "verification")
 NAMES = {dialect.backend for dialect in DIALECTS} | {dialect.title.lower() for dialect in DIALECTS}
 
 

@@ -14,6 +14,7 @@ from datajoint.condition import AndList, Not
 from datajoint_file.errors import UnsupportedValueError
 from datajoint_file.hooks.codec import file_attributes
 from datajoint_file.hooks.tables import query_name
+from datajoint_file.journal.dialects import dialect_of
 from datajoint_file.pipeline.fileref import FileRef
 
 
@@ -60,11 +61,7 @@ def _comparison(query: Any, name: str, ref: FileRef) -> str:
         raise UnsupportedValueError(
             f"{table}{'.' if table else ''}{name} is no `file` attribute, and is compared with one: restrict by the key"
         )
-    adapter = query.connection.adapter
-    quoted = adapter.quote_identifier(name)
-    if adapter.backend == "postgresql":
-        path, percent = f"{quoted} ->> 'path'", "CHR(37)"
-    else:
-        path, percent = f"JSON_UNQUOTE(JSON_EXTRACT({quoted}, '$.path'))", "CHAR(37)"
+    dialect = dialect_of(query.connection)
+    path = dialect.path(dialect.quoted(name))
     # Of an object key's characters only % has a meaning: DataJoint doubles it whenever it passes a restriction on.
-    return f"REPLACE({path}, {percent}, '!') = '{ref.path.replace('%', '!')}'"
+    return f"REPLACE({path}, {dialect.percent}, '!') = '{ref.path.replace('%', '!')}'"
