@@ -15,6 +15,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, ClassVar, NoReturn
 
+from datajoint_file.errors import ObjectExistsError
 from datajoint_file.storage.backend import NO_HEADERS, Capabilities, ContentHeaders, ObjectStat, Reader
 from datajoint_file.storage.bucket.azure import AzureBackend
 from datajoint_file.storage.bucket.backend import BucketBackend
@@ -114,6 +115,14 @@ class ObstoreBackend(BucketBackend):
             except Exception as error:
                 if not says_out_of_range(error):
                     raise
+
+    def _refuse_existing(self, key: str) -> None:
+        """Ask for the object alone; whether there is a bucket, the upload tells."""
+        try:
+            self._run("head", key)
+        except FileNotFoundError:
+            return
+        raise ObjectExistsError(f"{key}: there is an object under this key, left as it is").of(key)
 
     def _upload_short(self, key: str, reader: Reader, size: int | None, headers: ContentHeaders) -> int:
         """Send what is short in one request; what turns out to be long goes another way, from its beginning."""
