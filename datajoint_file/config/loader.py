@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from datajoint_file.config.paths import anchored, expanded, is_there, working_directory
+from datajoint_file.config.paths import anchored, expanded, is_taken, working_directory
 from datajoint_file.config.rules import check_storage, is_credential
 from datajoint_file.config.settings import (
     PROJECT_NAME,
@@ -25,6 +25,7 @@ from datajoint_file.config.settings import (
     Settings,
     StorageSettings,
 )
+from datajoint_file.config.trust import check_trusted
 from datajoint_file.errors import ConfigurationError, ConfigurationNotFoundError
 
 if sys.version_info >= (3, 11):
@@ -53,17 +54,29 @@ _WHY = {
 def find_configuration(start: Path) -> Path | None:
     """Return the file that configures a process working in *start*: ``$DATAJOINT_TOML``, else the nearest one upwards.
 
-    A file named by the variable is returned whether or not it exists.
+    A file named by the variable is returned whether or not it exists. A name that is there ends the search, whether or
+    not it can be read: what is above it is another project's.
     """
-    named = os.environ.get(FILE_VARIABLE)
-    if named:
-        return start / expanded(named)
+    if is_named():
+        return start / expanded(os.environ[FILE_VARIABLE])
     directories = (start, *start.parents)
-    return next((d / FILE_NAME for d in directories if is_there(d / FILE_NAME)), None)
+    return next((d / FILE_NAME for d in directories if is_taken(d / FILE_NAME)), None)
 
 
-def load_settings(path: Path) -> Settings:
+def is_named() -> bool:
+    """Tell whether `find_configuration` does not search, since ``$DATAJOINT_TOML`` names the file."""
+    return bool(os.environ.get(FILE_VARIABLE))
+
+
+def load_settings(path: Path, *, is_searched: bool = False) -> Settings:
     """Read and check the file at *path*, overlaid by ``DATAJOINT_FILE__TABLE__KEY`` variables.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    is_searched : bool
+        Nobody named it: it was found by searching, and must be one that `check_trusted` lets pass.
 
     Raises
     ------
@@ -71,15 +84,17 @@ def load_settings(path: Path) -> Settings:
         If there is no file at *path*.
     ConfigurationError
         If it cannot be read, is no TOML, or says something wrong; the message names file, table, key, value, and
-        what is allowed.
+        what is allowed. If *is_searched* and others could have written it.
     """
     fault = ""
     try:
+        if is_searched:
+            check_trusted(path)
         document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
-        raise ConfigurationNotFoundError(f"{path} does not exist; `datajoint-file init` writes one") from error
+        raise _absent(path) from error
     except OSError as error:
-        raise ConfigurationError(f"{path} cannot be read: {error}") from error
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         fault = f"cannot be read: {error}"
     except tomllib.TOMLDecodeError as error:
@@ -87,6 +102,14 @@ def load_settings(path: Path) -> Settings:
     if fault:  # raised here, it has no context: theirs is the whole file, and some programs pickle it
         raise ConfigurationError(f"{path} {fault}")
     return parse_settings(document, origin=str(path), directory=path.parent)
+
+
+def _absent(path: Path) -> ConfigurationError:
+    if path.is_symlink():
+        return ConfigurationError(
+            f"{path} is a symbolic link to {path.readlink()}, which does not exist; mend the link"
+        )
+    return ConfigurationNotFoundError(f"{path} does not exist; `datajoint-file init` writes one")
 
 
 def parse_settings(document: Mapping[str, Any], origin: str, directory: Path | None = None) -> Settings:

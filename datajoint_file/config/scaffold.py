@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from datajoint_file.config.loader import FILE_NAME, FILE_VARIABLE, find_configuration, parse_settings
+from datajoint_file.config.loader import FILE_NAME, FILE_VARIABLE, find_configuration, is_named, parse_settings
 from datajoint_file.config.paths import anchored
 from datajoint_file.config.settings import Settings
 from datajoint_file.config.template import compose
@@ -169,8 +169,8 @@ def rivals(new: NewConfiguration) -> list[str]:
     """Return what is to be said of other configuration files that *new* displaces, or that displace it."""
     said = []
     outer = find_configuration(new.path.parent.parent)
-    if os.environ.get(FILE_VARIABLE):
-        if outer is not None and outer.resolve() != new.path.resolve():
+    if is_named():
+        if outer is not None and os.path.realpath(outer) != os.path.realpath(new.path):
             said.append(f"{FILE_VARIABLE} is set, so {outer} is used instead of the new file")
     elif outer is not None:
         said.append(f"in {new.path.parent} and below, the new file takes the place of {outer}")
