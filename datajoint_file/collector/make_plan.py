@@ -14,7 +14,7 @@ from itertools import islice
 
 from datajoint_file.collector import references, server_facts
 from datajoint_file.collector.evidence import NOTHING, Amount, Evidence
-from datajoint_file.collector.plan import Missing, Plan, brake, check_grace, refusals_of
+from datajoint_file.collector.plan import Missing, Plan, Refusal, brake, check_grace, refusals_of, refuse
 from datajoint_file.collector.run import Run, preflight
 from datajoint_file.collector.snapshot import Snapshot, steadily
 from datajoint_file.collector.workers import Found, look_for
@@ -90,9 +90,19 @@ def _list(run: Run, evidence: Evidence) -> None:
             for stat in run.backend.list(run.project):
                 advance(1)
                 if not stat.key.startswith(marks):
+                    _refuse_inner_project(stat.key)
                     yield stat.key, stat.size, is_candidate(run.project, stat.key)
 
         evidence.add_objects(found())
+
+
+def _refuse_inner_project(key: str) -> None:
+    """Refuse if *key* is a mark further down: what is there is of a project whose rows do not begin with this one."""
+    inner, is_mark, _ = key.partition(f"/{REGISTRY}/")
+    if is_mark:
+        reason = f"another project has its objects inside this one's, in {inner}/: they would be taken for unused"
+        way_on = "Give each project a place of its own: path, or bucket and prefix, in [storage] of datajoint.toml"
+        raise refuse(Refusal("nested", reason, way_on))
 
 
 def _read_references(run: Run, snapshot: Snapshot, schemas: Collection[str], evidence: Evidence) -> set[str]:

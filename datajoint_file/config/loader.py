@@ -26,6 +26,7 @@ from datajoint_file.config.settings import (
     StorageSettings,
 )
 from datajoint_file.config.trust import check_trusted
+from datajoint_file.config.urls import STANDS_FOR, STORAGE_URLS, table_of
 from datajoint_file.errors import ConfigurationError, ConfigurationNotFoundError
 
 if sys.version_info >= (3, 11):
@@ -146,9 +147,11 @@ class _Reading:
         self.directory = directory
         self.tables: dict[str, Any] = _copied(document)
         self.variables: dict[_Location, str] = {}
-        for variable, text in os.environ.items():
-            if variable.startswith(OVERRIDE_PREFIX):
-                self._override(variable, text)
+        self._expand_urls()
+        variables = {name: self._location(name) for name in os.environ if name.startswith(OVERRIDE_PREFIX)}
+        for variable, location in sorted(variables.items(), key=lambda item: item[1][-1] != "url"):
+            self._override(variable, location, os.environ[variable])
+        self._expand_urls()
 
     def settings(self) -> Settings:
         if "directory" in self.tables:  # a field of `Settings`, but none of the file
@@ -169,13 +172,30 @@ class _Reading:
             self._check(storage, ("projects", name))
         return self._anchored(settings)
 
-    def _override(self, variable: str, text: str) -> None:
-        location = self._location(variable)
+    def _expand_urls(self) -> None:
+        """Put in the place of each ``url`` the keys that it stands for."""
+        for location, table in _storages(self.tables):
+            if isinstance(table.get("url"), str):
+                beside = [key for key in STANDS_FOR if key in table]
+                if beside:
+                    raise self._error((*location, "url"), f"it says {beside[0]} already", "either")
+                try:
+                    expanded_table = table_of(table["url"])
+                except ValueError as error:
+                    raise self._error((*location, "url"), str(error), STORAGE_URLS) from None
+                del table["url"]
+                table |= expanded_table
+
+    def _override(self, variable: str, location: _Location, text: str) -> None:
+        """Let a variable have its say; a URL, which comes before the others, takes the place of the whole place."""
         table = self.tables
         for part in location[:-1]:
             table = table.setdefault(part, {})
             if not isinstance(table, dict):
                 raise ConfigurationError(f"environment variable {variable}: {part} is a value, not a table")
+        if location[-1] == "url" and location[:-1] in dict(_storages(self.tables)):
+            for key in STANDS_FOR:
+                table.pop(key, None)
         table[location[-1]] = _as_value(text, location)
         self.variables[location] = variable
 
@@ -245,11 +265,18 @@ class _Reading:
         if "credentials" in location or "options" in location:
             return " = ***"
         if isinstance(value, str):
-            return f" = {json.dumps(_without_secrets(value), ensure_ascii=False)}"
+            return f" = {json.dumps(without_secrets(value), ensure_ascii=False)}"
         return f" = {value!r}"
 
 
-def _without_secrets(text: str) -> str:
+def _storages(tables: dict[str, Any]) -> list[tuple[_Location, dict[str, Any]]]:
+    """Return the tables that describe stores, with the places where they stand."""
+    projects = tables.get("projects")
+    found = [(("projects", name), table) for name, table in projects.items()] if isinstance(projects, dict) else []
+    return [(where, t) for where, t in [(("storage",), tables.get("storage")), *found] if isinstance(t, dict)]
+
+
+def without_secrets(text: str) -> str:
     """Return *text* without the password of a URL, in which any character may stand, and its query: a signature."""
     return _QUERY_OF_URL.sub(r"\1***", _USER_OF_URL.sub("//***@", text))
 

@@ -29,7 +29,7 @@ class _Kind:
     credentials: frozenset[str] | None
 
 
-_CLOUD = frozenset({"endpoint_url", "engine", "exclusive_create", "options", "credentials"})
+_CLOUD = frozenset({"prefix", "endpoint_url", "engine", "exclusive_create", "options", "credentials"})
 
 _KINDS = {
     "file": _Kind("path", frozenset({"durability"}), frozenset()),
@@ -57,7 +57,7 @@ _ALIASES = {"local": "file", "s3a": "s3", "gs": "gcs", "gcsfs": "gcs", "abfs": "
 """fsspec's names of stores that have one of their own here, with its checks and guarantees."""
 
 _ALWAYS = frozenset({"backend", "workers"})
-_ANY_PROTOCOL = frozenset({"path", "bucket", "options", "credentials", "exclusive_create"})
+_ANY_PROTOCOL = frozenset({"path", "bucket", "prefix", "options", "credentials", "exclusive_create"})
 
 
 def check_storage(storage: StorageSettings, complain: Complaint, complain_credential: Complaint) -> None:
@@ -99,6 +99,8 @@ def _check_other_protocol(storage: StorageSettings, complain: Complaint) -> None
         raise complain("path", "it holds a user and a password", "a path; name them in credentials")
     if (storage.path is None) == (storage.bucket is None):
         raise complain("path", f'backend = "{storage.backend}" needs either path or bucket', "a directory of the store")
+    if storage.path and storage.prefix:
+        raise complain("prefix", "it goes with a bucket", "the whole directory in path")
 
 
 def _said(storage: StorageSettings) -> set[str]:
@@ -140,9 +142,8 @@ def _overlaps(settings: Settings, store: Mapping[str, Any]) -> bool:
     bucket = storage.bucket or storage.container
     if bucket is None or store.get("protocol") != storage.backend:
         return False
-    return bucket == (store.get("bucket") or store.get("container")) and _nested(
-        f"/{settings.project.name}", f"/{location.strip('/')}"
-    )
+    root = f"/{storage.prefix}/{settings.project.name}" if storage.prefix else f"/{settings.project.name}"
+    return bucket == (store.get("bucket") or store.get("container")) and _nested(root, f"/{location.strip('/')}")
 
 
 def _nested(one: str, other: str) -> bool:

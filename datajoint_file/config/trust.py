@@ -28,16 +28,15 @@ def check_trusted(path: Path) -> None:
     """
     mode = path.stat().st_mode
     if not stat.S_ISREG(mode):
-        raise ConfigurationError(
-            f"{path} is {'a directory' if stat.S_ISDIR(mode) else 'a FIFO, socket or device'}, no file; remove it, or name another with DATAJOINT_TOML"
-        )
+        kind = "a directory" if stat.S_ISDIR(mode) else "a FIFO, socket or device"
+        raise ConfigurationError(f"{path} is {kind}, no file; remove it, or name another with DATAJOINT_TOML")
     if not hasattr(os, "getuid"):
         return
     for found in dict.fromkeys((path, Path(os.path.realpath(path)))):
         for fault in _faults(found):
             raise ConfigurationError(
-                f"{path} was found by searching, and {fault}: somebody else could decide where your files go. Mend that, "
-                f"or name the file to use it as it is: export DATAJOINT_TOML={path}, or "
+                f"{path} was found by searching, and {fault}: somebody else could decide where your files go. Mend "
+                f"that, or name the file to use it as it is: export DATAJOINT_TOML={path}, or "
                 f'datajoint_file.configure("{path}")'
             )
 

@@ -19,6 +19,7 @@ import fsspec
 from datajoint_file.config.paths import anchored
 from datajoint_file.config.secrets import reveal
 from datajoint_file.config.settings import StorageSettings
+from datajoint_file.config.urls import checked_prefix
 from datajoint_file.errors import ConfigurationError
 from datajoint_file.storage.backend import StorageBackend
 from datajoint_file.storage.bucket.backend import CloudBackend
@@ -88,7 +89,7 @@ def _bare(
         return LocalBackend(anchored(storage.path or "", directory), project, storage.durability)
     protocol = _PROTOCOLS.get(storage.backend, storage.backend)
     _require_protocol(storage.backend, protocol)
-    root = str(reveal(storage.bucket or storage.container or storage.path, directory))
+    root = _root(storage, directory)
     connect = _connector(storage, protocol, directory)
     if storage.backend in _PROTOCOLS:
         kind: Callable[..., CloudBackend] = CloudBackend
@@ -104,6 +105,17 @@ def _bare(
             project=project,
         )
     return FilesystemBackend(protocol, root, connect, project="" if storage.bucket else project)
+
+
+def _root(storage: StorageSettings, directory: Path | None) -> str:
+    """Return what stands before every key, with references resolved: now it is known whether they are a prefix."""
+    root = str(reveal(storage.root, directory))
+    if storage.prefix:
+        try:
+            checked_prefix(root.partition("/")[2])
+        except ValueError as error:
+            raise ConfigurationError(f'[storage] prefix = "{storage.prefix}": {error}') from None
+    return root
 
 
 def _require_protocol(backend: str, protocol: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 from itertools import repeat
 from typing import Any
 from zlib import crc32
@@ -61,7 +62,7 @@ class CloudBackend(RemoteBackend):
     scheme : str
         Begins URLs.
     bucket : str
-        The bucket or container. Keys are literal in it.
+        The bucket or container, with the prefix of all keys if there is one: ``bucket/team/ephys``.
     connect : callable
         Makes a fresh filesystem with today's credentials; called at the first use in a process, and after a refusal.
     exclusive : bool
@@ -94,6 +95,8 @@ class CloudBackend(RemoteBackend):
         project: str = "",
     ) -> None:
         super().__init__(scheme, bucket, connect)
+        self.bucket, _, prefix = self.root.partition("/")
+        self._prefix = f"{prefix}/" if prefix else ""
         self.part_size = part_size
         self.page_size = page_size
         self._exclusive = exclusive
@@ -171,7 +174,7 @@ class CloudBackend(RemoteBackend):
 
     def discard(self, upload: UnfinishedUpload) -> None:
         key = self._confined(upload.key)
-        bucket, path = self.root, self._path(key).removeprefix(f"{self.root}/")
+        bucket, _, path = self._path(key).partition("/")
         if self.scheme not in UPLOADS:
             raise StorageError(f"{key}: this store cannot be asked to discard unfinished uploads").of(key)
         with suppress(ObjectNotFoundError), self._translated(key):
@@ -190,11 +193,16 @@ class CloudBackend(RemoteBackend):
         def page_after(marker: Marker) -> Page[ListedObject]:
             with self._translated(prefix):
                 filesystem = self._filesystem()
-                entries, following = run(filesystem, ask(filesystem, self.root, below, self.page_size, marker))
+                entries, following = run(
+                    filesystem, ask(filesystem, self.bucket, self._prefix + below, self.page_size, marker)
+                )
                 check_progress(marker, following)
-                return entries, following
+                return [self._without_prefix(entry) for entry in entries] if self._prefix else entries, following
 
         return page_after
+
+    def _without_prefix(self, entry: ListedObject) -> ListedObject:
+        return replace(entry, key=entry.key.removeprefix(self._prefix))
 
     def _upload_whole(self, key: str, path: str, content: bytes, reader: Reader) -> int:
         with self._translated(key, writing=True):
@@ -270,12 +278,12 @@ class CloudBackend(RemoteBackend):
         filesystem = self._filesystem()
         try:
             with suppress(Exception):
-                filesystem.info(self.root)
+                filesystem.info(self.bucket)
                 return
-            filesystem.ls(self.root)  # many who may not look at a bucket (SAS tokens, Google's roles) may list it
+            filesystem.ls(self.bucket)  # many who may not look at a bucket (SAS tokens, Google's roles) may list it
         except FileNotFoundError as error:
             raise BucketNotFoundError(
-                f"the bucket {self.scheme}://{self.root} does not exist; create it, or correct [storage] in "
+                f"the bucket {self.scheme}://{self.bucket} does not exist; create it, or correct [storage] in "
                 "datajoint.toml"
             ) from error
 

@@ -16,7 +16,7 @@ from datajoint_file.storage.shared import moment
 PAGE_SIZE = 1000
 """Entries of one page, the most that S3 gives."""
 
-ListedObject = TypeVar("ListedObject")
+ListedObject = TypeVar("ListedObject", ObjectStat, UnfinishedUpload)
 Marker = Any
 """What a store gives with a page for asking for the next one; None with the last."""
 

@@ -29,8 +29,8 @@ ASK_AGAIN = timedelta(minutes=6)
 """When credentials are said to expire: obstore asks for new ones five minutes before. Who is asked knows better."""
 
 
-def connect(scheme: str, filesystem: Any, bucket: str) -> Any:
-    """Return obstore's store for *bucket*, with the address and the credentials of *filesystem*.
+def connect(scheme: str, filesystem: Any, root: str) -> Any:
+    """Return obstore's store for *root*, with the address and the credentials of *filesystem*.
 
     The settings are the filesystem's, so credentials are asked for, if they must be, where fsspec would ask.
 
@@ -40,13 +40,14 @@ def connect(scheme: str, filesystem: Any, bucket: str) -> Any:
         Kind of the store: ``s3``, ``gs`` or ``abfs``.
     filesystem : fsspec.AbstractFileSystem
         Of s3fs, gcsfs or adlfs.
-    bucket : str
-        The bucket or container.
+    root : str
+        The bucket or container, with the prefix of all keys if there is one.
     """
-    return _STORES[scheme](filesystem, bucket, importlib.import_module("obstore.store"))
+    bucket, _, prefix = root.partition("/")
+    return _STORES[scheme](filesystem, bucket, prefix or None, importlib.import_module("obstore.store"))
 
 
-def _s3(filesystem: Any, bucket: str, stores: Any) -> Any:
+def _s3(filesystem: Any, bucket: str, prefix: str | None, stores: Any) -> Any:
     client = run(filesystem, filesystem.set_session())
     explicit, config = filesystem.config_kwargs, client.meta.config.s3 or {}
     endpoint, region = client.meta.endpoint_url, _region(filesystem, client, bucket)
@@ -69,7 +70,8 @@ def _s3(filesystem: Any, bucket: str, stores: Any) -> Any:
         client_options["connect_timeout"] = timedelta(seconds=explicit["connect_timeout"])
     attempts = explicit.get("retries", {})
     retries = attempts.get("max_attempts", attempts.get("total_max_attempts", RETRIES + 1) - 1)
-    return stores.S3Store(bucket, client_options=client_options, retry_config=_retries(retries), **options)
+    options |= {"prefix": prefix, "client_options": client_options, "retry_config": _retries(retries)}
+    return stores.S3Store(bucket, **options)
 
 
 def _region(filesystem: Any, client: Any, bucket: str) -> str:
@@ -130,7 +132,7 @@ def _s3_credentials(filesystem: Any) -> Callable[[], Credential]:
     return current
 
 
-def _gcs(filesystem: Any, bucket: str, stores: Any) -> Any:
+def _gcs(filesystem: Any, bucket: str, prefix: str | None, stores: Any) -> Any:
     credentials, endpoint = filesystem.credentials, filesystem._location
 
     def current() -> Credential:
@@ -140,10 +142,11 @@ def _gcs(filesystem: Any, bucket: str, stores: Any) -> Any:
         return {"token": credentials.credentials.token, "expires_at": _soon()}
 
     options = {"base_url": endpoint, "credential_provider": current}
-    return stores.GCSStore(bucket, client_options=_client(endpoint), retry_config=_retries(RETRIES), **options)
+    options |= {"prefix": prefix, "client_options": _client(endpoint), "retry_config": _retries(RETRIES)}
+    return stores.GCSStore(bucket, **options)
 
 
-def _azure(filesystem: Any, bucket: str, stores: Any) -> Any:
+def _azure(filesystem: Any, bucket: str, prefix: str | None, stores: Any) -> Any:
     service = filesystem.service_client
     address = urlsplit(service.url)  # with the shared access signature, where there is one
     endpoint = urlunsplit(address._replace(query="")).rstrip("/")
@@ -156,7 +159,8 @@ def _azure(filesystem: Any, bucket: str, stores: Any) -> Any:
         options["skip_signature"] = True
     else:
         options["credential_provider"] = lambda: _token_of(filesystem.sync_credential)
-    return stores.AzureStore(bucket, client_options=_client(endpoint), retry_config=_retries(RETRIES), **options)
+    options |= {"prefix": prefix, "client_options": _client(endpoint), "retry_config": _retries(RETRIES)}
+    return stores.AzureStore(bucket, **options)
 
 
 def _token_of(identity: Any) -> Credential:
@@ -176,4 +180,4 @@ def _retries(number: int) -> dict[str, Any]:
     return {"max_retries": number, "retry_timeout": timedelta(minutes=3), "backoff": backoff}
 
 
-_STORES: dict[str, Callable[[Any, str, Any], Any]] = {"s3": _s3, "gs": _gcs, "abfs": _azure}
+_STORES: dict[str, Callable[[Any, str, str | None, Any], Any]] = {"s3": _s3, "gs": _gcs, "abfs": _azure}

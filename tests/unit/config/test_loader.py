@@ -68,7 +68,7 @@ def _link_to_itself(path: Path) -> None:
     path.symlink_to(path.name)
 
 
-NAMES_WITHOUT_A_FILE = {
+NAMES_WITHOUT_A_FILE: dict[str, tuple[Callable[[Path], None], str]] = {
     "dangling": (_link_to_nothing, "moved-away.toml, which does not exist"),
     "loop": (_link_to_itself, "symbolic link"),
     "directory": (Path.mkdir, "directory"),
@@ -527,3 +527,98 @@ def test_home_of_a_user_nobody_knows_is_a_directory_that_is_not_there(tmp_path: 
 def test_path_of_a_bucket_store_is_left_alone() -> None:
     tables = {"project": {"name": "lab"}, "storage": {"backend": "memory", "path": "lab/x"}}
     assert parse_settings(tables, "the file").storage.path == "lab/x"
+
+
+# urls and prefixes
+
+
+PLACES = [
+    ("s3://lab", {"backend": "s3", "bucket": "lab"}),
+    ("s3://lab/", {"backend": "s3", "bucket": "lab"}),
+    ("s3://lab/team/ephys/", {"backend": "s3", "bucket": "lab", "prefix": "team/ephys"}),
+    ("gs://lab/team", {"backend": "gcs", "bucket": "lab", "prefix": "team"}),
+    ("az://lab/team", {"backend": "azure", "container": "lab", "prefix": "team"}),
+    ("abfs://lab/team", {"backend": "azure", "container": "lab", "prefix": "team"}),
+    ("file:///data/lab", {"backend": "file", "path": "/data/lab"}),
+    (
+        "s3://${env:LAB_BUCKET}/${env:TEAM}/x",
+        {"backend": "s3", "bucket": "${env:LAB_BUCKET}", "prefix": "${env:TEAM}/x"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("url", "table"), PLACES)
+def test_url_says_the_same_as_the_keys_it_stands_for(url: str, table: dict[str, Any]) -> None:
+    project = {"project": {"name": "lab"}}
+    by_keys = parse_settings({**project, "storage": table, "projects": {"other": table}}, "the file")
+    by_url = parse_settings({**project, "storage": {"url": url}, "projects": {"other": {"url": url}}}, "the file")
+    assert by_url == by_keys
+    assert by_url.digest == by_keys.digest
+
+
+def test_location_has_the_prefix() -> None:
+    assert (
+        parse_settings(document(storage={"prefix": "team/x/"}), "the file").storage.location == "s3: recordings/team/x"
+    )
+
+
+@pytest.mark.parametrize(
+    "prefix", ["/team", "a//b", "..", "a/../b", "a/./b", "a b", "a\\b", "a?b", "a/b.", "a%20b", "ä"]
+)
+def test_prefix_that_could_mean_another_place_is_refused(prefix: str) -> None:
+    assert message_of(document(storage={"prefix": prefix})).startswith("the file: [storage] prefix = ")
+    if not prefix.startswith("/"):
+        storage = {"url": f"s3://lab/{prefix}"}
+        assert message_of({"project": {"name": "lab"}, "storage": storage}).startswith("the file: [storage] url = ")
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("lab/team", "it is no URL"),
+        ("s3://", "it names no bucket"),
+        ("sftp://host/dir", 'backend = "sftp"'),
+        ("file://server/dir", "names a host"),
+        ("s3://lab/x?versionId=1", "more than a bucket"),
+    ],
+)
+def test_url_that_says_no_place_is_refused_with_the_forms_that_do(url: str, why: str) -> None:
+    message = message_of({"project": {"name": "lab"}, "storage": {"url": url}})
+    assert message.startswith("the file: [storage] url = ")
+    assert why in message
+    assert "allowed: s3://bucket/prefix" in message
+
+
+def test_url_with_a_password_is_refused_without_showing_it() -> None:
+    message = message_of({"project": {"name": "lab"}, "storage": {"url": f"s3://key:{CANARY}@lab/team"}})
+    assert "[storage.credentials]" in message
+    assert CANARY not in message
+
+
+@pytest.mark.parametrize("key", ["backend", "bucket", "prefix", "path", "container"])
+def test_url_beside_what_it_stands_for_is_refused(key: str) -> None:
+    message = message_of({"project": {"name": "lab"}, "storage": {"url": "s3://lab", key: "s3"}})
+    assert message.startswith('the file: [storage] url = "s3://lab": ')
+    assert key in message
+
+
+def test_prefix_belongs_to_a_bucket() -> None:
+    assert "does not take it" in message_of(
+        document(storage={"backend": "file", "path": "x", "bucket": None, "prefix": "team"})
+    )
+    assert "it goes with a bucket" in message_of(
+        document(storage={"backend": "sftp", "path": "x", "bucket": None, "prefix": "team"})
+    )
+
+
+def test_variables_override_a_prefix_or_the_whole_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    tables = {"project": {"name": "lab"}, "storage": {"url": "s3://lab/team", "region": "eu"}}
+    monkeypatch.setenv("DATAJOINT_FILE__STORAGE__PREFIX", "other/team")
+    assert parse_settings(tables, "the file").storage.root == "lab/other/team"
+    monkeypatch.delenv("DATAJOINT_FILE__STORAGE__PREFIX")
+    monkeypatch.setenv("DATAJOINT_FILE__STORAGE__URL", "s3://lab2")
+    assert parse_settings(tables, "the file").storage.root == "lab2"
+    assert parse_settings(document(storage={"prefix": "team"}), "the file").storage.root == "lab2"
+    monkeypatch.setenv("DATAJOINT_FILE__STORAGE__PREFIX", "other/team")
+    with pytest.raises(ConfigurationError, match=r"DATAJOINT_FILE__STORAGE__URL: .*it says prefix already"):
+        parse_settings(tables, "the file")
