@@ -23,6 +23,7 @@ from datajoint_file.errors import CollectionRefusedError
 from datajoint_file.journal.intent_table import RECLAIMED
 from datajoint_file.journal.intent_table import TABLE as INTENTS
 from datajoint_file.model.key_parsing import REGISTRY, is_candidate
+from datajoint_file.model.wording import counted
 from datajoint_file.storage.backend import UnfinishedUpload
 
 MAX_SKEW = timedelta(minutes=5)
@@ -175,7 +176,7 @@ def _withheld(made: Plan, left_out: str) -> Plan:
         notes.append(f"the listing left out {left_out}, which is there: nothing is deleted in this run")
     if made.missing_count:
         notes.append(
-            f"{made.missing_count} objects that rows refer to are not in the store: nothing is deleted in this run"
+            f"rows refer to {counted(made.missing_count, 'object')} not in the store: nothing is deleted in this run"
         )
     if not notes:
         return made

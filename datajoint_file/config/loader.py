@@ -213,6 +213,7 @@ class _Reading:
         return tuple(parts)
 
     def _check(self, storage: StorageSettings, location: _Location) -> None:
+        storage._where = f"{self._origin_of((*location, 'backend'))}: [{'.'.join(location)}]"
         check_storage(
             storage,
             lambda key, why, allowed: self._error((*location, key), why, allowed),

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, NoReturn
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, PrivateAttr, SecretStr
 
 from datajoint_file.config.urls import STORAGE_URLS, checked_prefix
 from datajoint_file.model.partition import PartitionPattern
@@ -69,6 +69,13 @@ class StorageSettings(_Section):
     credentials: Annotated[
         dict[str, Any], AfterValidator(_concealed), Field(repr=False, description="a table of credentials")
     ] = {}
+
+    _where: str = PrivateAttr(default="[storage]")
+
+    @property
+    def where(self) -> str:
+        """What messages call this table: ``file: [storage]``, and its key next."""
+        return self._where
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("settings can hold credentials and are not pickled: send the path of datajoint.toml instead")

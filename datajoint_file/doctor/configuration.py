@@ -10,6 +10,7 @@ from datajoint_file.config.loader import FILE_NAME, FILE_VARIABLE, OVERRIDE_PREF
 from datajoint_file.config.secrets import reveal
 from datajoint_file.doctor.check import Check, references_of
 from datajoint_file.errors import ConfigurationError, ConfigurationNotFoundError
+from datajoint_file.model.wording import pip_install
 
 
 def check_configuration(start: Path) -> tuple[list[Check], Settings | None]:
@@ -75,6 +76,6 @@ def _fix(reference: str) -> str:
     fixes = {
         "env": f"export {name}=…",
         "file": f"write the secret to {name}, readable by you alone, or correct the path",
-        "keyring": f"pip install 'datajoint-file[keyring]' and keyring set {service} {user}",
+        "keyring": f"{pip_install('keyring')} and keyring set {service} {user}",
     }
     return fixes.get(kind, "write ${env:NAME}, ${file:PATH} or ${keyring:service/user}")

