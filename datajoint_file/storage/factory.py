@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import json
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -178,11 +179,26 @@ def _plain_arguments(storage: StorageSettings, credentials: dict[str, Any]) -> d
 
 def _s3_arguments(storage: StorageSettings, credentials: dict[str, Any]) -> dict[str, Any]:
     arguments = {**credentials, "config_kwargs": dict(_S3_CONFIG)}
+    if credentials.get("anon") or credentials.keys() >= {"key", "secret"}:
+        arguments["session"] = _session_without_profile()
     if storage.endpoint_url:
         arguments["endpoint_url"] = storage.endpoint_url
     if storage.region:
         arguments["client_kwargs"] = {"region_name": storage.region}
     return arguments
+
+
+def _session_without_profile() -> Any:
+    """Return a session for who brings his own keys: a profile or file of AWS's that cannot be read does not matter."""
+    session = importlib.import_module("aiobotocore.session").AioSession()
+    try:
+        session.get_scoped_config()  # a region may stand there
+    except Exception:  # noqa: BLE001 - no such profile, no such file, not to be parsed, not to be read
+        variables = session.get_component("config_store")
+        variables.set_config_variable("profile", None)
+        variables.set_config_variable("config_file", os.devnull)
+        variables.set_config_variable("credentials_file", os.devnull)
+    return session
 
 
 _S3_CONFIG = {
@@ -220,12 +236,15 @@ def _gcs_token(storage: StorageSettings, token: Any) -> Any:
 
 def _azure_arguments(storage: StorageSettings, credentials: dict[str, Any]) -> dict[str, Any]:
     arguments = {"anon": False, **credentials}
-    if not storage.endpoint_url or "connection_string" in credentials:
+    name, has_key = credentials.get("account_name"), bool(credentials.keys() & {"account_key", "sas_token"})
+    # Not as they are: an AZURE_STORAGE_CONNECTION_STRING of the environment would win over them.
+    endpoint = storage.endpoint_url or (f"https://{name}.blob.core.windows.net" if name and has_key else None)
+    if not endpoint or "connection_string" in credentials:
         return arguments
-    if not credentials.keys() & {"account_key", "sas_token"}:  # an identity; adlfs knows no path behind the host then
-        return {**arguments, "account_host": urlsplit(storage.endpoint_url).netloc}
+    if not has_key:  # an identity; adlfs knows no path behind the host then
+        return {**arguments, "account_host": urlsplit(endpoint).netloc}
     names = {"account_name": "AccountName", "account_key": "AccountKey", "sas_token": "SharedAccessSignature"}
-    parts = {"BlobEndpoint": storage.endpoint_url} | {n: credentials[k] for k, n in names.items() if k in credentials}
+    parts = {"BlobEndpoint": endpoint} | {n: credentials[k] for k, n in names.items() if k in credentials}
     return {"connection_string": ";".join(f"{name}={value}" for name, value in parts.items())}
 
 
