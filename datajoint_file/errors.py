@@ -257,5 +257,9 @@ class CollectionRefusedError(DataJointFileError, RuntimeError):
     """The collector cannot prove what is unused, and has deleted nothing."""
 
 
+class PartitionWarning(UserWarning):
+    """The partition pattern names an attribute that no table has in its primary key."""
+
+
 class JournalWarning(UserWarning):
     """Uploads go on without being noted down first: what is lost by that, the message says."""

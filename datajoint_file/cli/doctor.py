@@ -52,7 +52,7 @@ def _parts(start: Path, skip: tuple[str, ...]) -> Iterator[Part]:
     if "store" not in skip:
         yield "store", check_store(settings) if settings is not None else _nothing()
     if "database" not in skip:
-        yield "database", check_database()
+        yield "database", check_database(settings)
 
 
 def _nothing() -> Generator[Check, None, None]:
