@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
+import os
 import shutil
 import signal
 import sys
@@ -55,8 +56,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--against", type=_checkout, help="directory of another datajoint_file, to be measured in turn")
     parser.add_argument("--rounds", type=_positive, default=5, help="turns of each contender (5)")
     parser.add_argument("--scale", default="full", choices=SCALES, help="small: only to see that everything runs")
-    parser.add_argument("--directory", type=Path, help="on the disk to measure (the temporary directory)")
-    parser.add_argument("--output", type=Path, default=OUTPUT, help=f"directory for JSON and plots ({OUTPUT})")
+    parser.add_argument(
+        "--directory", type=_directory_to_write, help="on the disk to measure (the temporary directory)"
+    )
+    parser.add_argument(
+        "--output", type=_directory_to_make, default=OUTPUT, help=f"directory for JSON and plots ({OUTPUT})"
+    )
     return parser
 
 
@@ -72,6 +77,19 @@ def _checkout(text: str) -> str:
     if not (directory / "datajoint_file" / "__init__.py").is_file():
         raise argparse.ArgumentTypeError(f"{text}: there is no package datajoint_file in it")
     return str(directory)
+
+
+def _directory_to_write(text: str) -> Path:
+    if not Path(text).is_dir() or not os.access(text, os.W_OK):
+        raise argparse.ArgumentTypeError(f"{text}: expected a directory that is there and may be written in")
+    return Path(text)
+
+
+def _directory_to_make(text: str) -> Path:
+    nearest = next(path for path in (Path(text).absolute(), *Path(text).absolute().parents) if os.path.lexists(path))
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise argparse.ArgumentTypeError(f"{text}: {nearest} is no directory that may be written in")
+    return Path(text)
 
 
 def _names(options: argparse.Namespace) -> list[str]:

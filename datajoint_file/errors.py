@@ -307,6 +307,10 @@ def hide_frames(error: BaseException) -> None:
         cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
 
 
+class PartitionWarning(UserWarning):
+    """The partition pattern names an attribute that no table has in its primary key."""
+
+
 class JournalWarning(UserWarning):
     """Uploads go on without being noted down first: what is lost by that, the message says."""
 

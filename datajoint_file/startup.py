@@ -6,6 +6,7 @@ where a command's results go, where there is one. So this is imported before Dat
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 import warnings
@@ -26,5 +27,13 @@ def be_silent() -> None:
     logging.getLogger().addHandler(logging.NullHandler())
 
 
+def be_printable() -> None:
+    """Let a terminal that is not UTF-8 get an escape for what it cannot show, and not end in a UnicodeEncodeError."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 if is_command():
     be_silent()
+    be_printable()

@@ -51,6 +51,7 @@ class Store:
         self.table = table
         self.project = project
         self.is_local = table["backend"] == "file"
+        self.root_name = "/".join(filter(None, (table.get("bucket") or table.get("container"), table.get("prefix"))))
 
     def configuration(self, partition_pattern: str = "", **tables: Any) -> dict[str, Any]:
         document: dict[str, Any] = {"project": {"name": self.project}, "storage": self.table, **tables}
@@ -67,15 +68,13 @@ class Store:
         if self.is_local:
             root = Path(self.table["path"])
             return sorted(f"{self.project}/{p.relative_to(root)}" for p in root.rglob("*") if p.is_file())
-        root_name = self.table.get("bucket") or self.table["container"]
-        found = bare_filesystem(self.table).find(f"{root_name}/{self.project}")
-        return sorted(name.removeprefix(f"{root_name}/") for name in found)
+        found = bare_filesystem(self.table).find(f"{self.root_name}/{self.project}")
+        return sorted(name.removeprefix(f"{self.root_name}/") for name in found)
 
     def content(self, key: str) -> bytes:
         if self.is_local:
             return (Path(self.table["path"]) / key.partition("/")[2]).read_bytes()
-        root_name = self.table.get("bucket") or self.table["container"]
-        return bytes(bare_filesystem(self.table).cat_file(f"{root_name}/{key}"))
+        return bytes(bare_filesystem(self.table).cat_file(f"{self.root_name}/{key}"))
 
     def damage(self, key: str, content: bytes) -> None:
         """Put other bytes in an object's place, as a fault or an attacker would."""
@@ -84,15 +83,13 @@ class Store:
             path.unlink()
             path.write_bytes(content)
         else:
-            root_name = self.table.get("bucket") or self.table["container"]
-            bare_filesystem(self.table).pipe_file(f"{root_name}/{key}", content)
+            bare_filesystem(self.table).pipe_file(f"{self.root_name}/{key}", content)
 
     def remove(self, key: str) -> None:
         if self.is_local:
             (Path(self.table["path"]) / key.partition("/")[2]).unlink()
         else:
-            root_name = self.table.get("bucket") or self.table["container"]
-            bare_filesystem(self.table).rm_file(f"{root_name}/{key}")
+            bare_filesystem(self.table).rm_file(f"{self.root_name}/{key}")
 
 
 def connect(database: Any) -> dj.Instance:

@@ -17,6 +17,7 @@ from rich.console import Console
 from datajoint_file.cli.output import console, print_check, print_json
 from datajoint_file.doctor import SEVERITY, Check, Status, check_configuration, check_store
 from datajoint_file.doctor.database import check_database, check_stores
+from datajoint_file.model.wording import counted
 
 Part = tuple[str, Generator[Check, None, None]]
 
@@ -51,7 +52,7 @@ def _parts(start: Path, skip: tuple[str, ...]) -> Iterator[Part]:
     if "store" not in skip:
         yield "store", check_store(settings) if settings is not None else _nothing()
     if "database" not in skip:
-        yield "database", check_database()
+        yield "database", check_database(settings)
 
 
 def _nothing() -> Generator[Check, None, None]:
@@ -92,4 +93,4 @@ def _summary(statuses: Counter[Status]) -> str:
     count, failed, warnings = statuses.total(), statuses["failed"], statuses["warning"]
     if not failed and not warnings:
         return f"All {count} checks are fine."
-    return f"{count} checks: {failed} failed, {warnings} {'warning' if warnings == 1 else 'warnings'}."
+    return f"{counted(count, 'check')}: {failed} failed, {counted(warnings, 'warning')}."

@@ -20,6 +20,7 @@ from datajoint_file.collector.plan import refusals_of
 from datajoint_file.doctor import Check
 from datajoint_file.errors import CollectionRefusedError
 from datajoint_file.hooks.targets import connect
+from datajoint_file.model.wording import counted, spoken
 from datajoint_file.pipeline.fileref import format_size
 
 _EXAMPLES = """\b
@@ -138,11 +139,12 @@ def _document(
 
 
 def _print_plan(to: Console, plan: library.Plan, *, force: bool, as_list: bool) -> None:
-    to.print(f"Project {plan.project}, grace {plan.grace}", style="bold")
+    to.print(f"Project {plan.project}, grace {spoken(plan.grace)}", style="bold")
     if plan.is_scan and plan.listed:
         to.print(
-            f"  {plan.listed.count} objects ({format_size(plan.listed.size)}), {plan.references} referenced; "
-            f"{plan.foreign.count} other files, which are not touched"
+            f"  {counted(plan.listed.count, 'object')} ({format_size(plan.listed.size)}), "
+            f"{plan.references} referenced; "
+            f"{counted(plan.foreign.count, 'other file')}, not touched"
         )
     rows = [row for row in _ROWS if plan.is_scan or row[0] == "reclaim"]
     if not plan.standing_refusals(force=True):
@@ -222,7 +224,7 @@ def _show_quarantine(grace: timedelta, *, as_json: bool) -> int:
             f"{one.first_seen:%Y-%m-%d}  until {one.due:%Y-%m-%d}  {format_size(one.size):>9}  {one.key}",
             soft_wrap=True,
         )
-    to.print(f"{count} objects are set aside." if count else "Nothing is set aside.", style="bold")
+    to.print(f"{counted(count, 'object')} set aside." if count else "Nothing is set aside.", style="bold")
     return 0
 
 

@@ -25,7 +25,7 @@ from datajoint_file.transfer.atomic_write import destination_errors, write_text
 _EXAMPLES = """\b
 Examples:
   datajoint-file init
-  datajoint-file init --storage s3://lab-recordings --region eu-central-1
+  datajoint-file init --storage s3://lab-recordings/team/ephys --region eu-central-1
   datajoint-file init --storage s3://lab --endpoint-url https://minio.example.org
 """
 
@@ -98,7 +98,7 @@ def _report(new: NewConfiguration, notes: list[str]) -> dict[str, object]:
         "written": str(new.path),
         "project": settings.project.name,
         "backend": settings.storage.backend,
-        "store": str(new.store or settings.storage.bucket or settings.storage.container),
+        "store": str(new.store or settings.storage.root),
         "notes": notes,
         "next": "datajoint-file doctor",
     }

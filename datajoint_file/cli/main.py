@@ -6,8 +6,6 @@ for, and DataJoint with it, which takes a second: help and version are there at 
 
 from __future__ import annotations
 
-import io
-import sys
 from collections import UserDict
 from importlib import import_module
 from importlib.metadata import version
@@ -82,5 +80,3 @@ def _show_version(ctx: click.Context, param: click.Parameter, value: bool) -> No
 @click.option("--debug", is_flag=True, help="Show where an error comes from, as a traceback.")
 def main(debug: bool) -> None:
     """Rows and their files, together: set up and look after the `file` attributes of DataJoint pipelines."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # as standard error has it: names may not be in its encoding

@@ -15,7 +15,7 @@ from itertools import islice
 from datajoint_file.collector import references, server_facts
 from datajoint_file.collector.collection import Collection
 from datajoint_file.collector.evidence import NOTHING, Amount, Evidence
-from datajoint_file.collector.plan import Missing, Plan, brake, check_grace, refusals_of
+from datajoint_file.collector.plan import Missing, Plan, Refusal, brake, check_grace, refusals_of, refuse
 from datajoint_file.collector.server_facts import OwnTables
 from datajoint_file.collector.snapshot import Snapshot, steadily
 from datajoint_file.collector.workers import Found, look_for
@@ -24,6 +24,7 @@ from datajoint_file.errors import CollectionRefusedError
 from datajoint_file.journal.intent_table import RECLAIMED
 from datajoint_file.journal.intent_table import TABLE as INTENTS
 from datajoint_file.model.key_parsing import REGISTRY, is_candidate
+from datajoint_file.model.wording import counted
 from datajoint_file.storage.backend import UnfinishedUpload
 
 MAX_SKEW = timedelta(minutes=5)
@@ -100,9 +101,19 @@ def _list(collection: Collection, evidence: Evidence) -> None:
             for stat in collection.backend.list(collection.project):
                 advance(1)
                 if not stat.key.startswith(marks):
+                    _refuse_inner_project(stat.key)
                     yield stat.key, stat.size, is_candidate(collection.project, stat.key)
 
         evidence.add_objects(found())
+
+
+def _refuse_inner_project(key: str) -> None:
+    """Refuse if *key* is a mark further down: what is there is of a project whose rows do not begin with this one."""
+    inner, is_mark, _ = key.partition(f"/{REGISTRY}/")
+    if is_mark:
+        reason = f"another project has its objects inside this one's, in {inner}/: they would be taken for unused"
+        way_on = "Give each project a place of its own: path, or bucket and prefix, in [storage] of datajoint.toml"
+        raise refuse(Refusal("nested", reason, way_on))
 
 
 def _read_references(
@@ -177,7 +188,7 @@ def _withheld(made: Plan, left_out: str) -> Plan:
         notes.append(f"the listing left out {left_out}, which is there: nothing is deleted in this run")
     if made.missing_count:
         notes.append(
-            f"{made.missing_count} objects that rows refer to are not in the store: nothing is deleted in this run"
+            f"rows refer to {counted(made.missing_count, 'object')} not in the store: nothing is deleted in this run"
         )
     if not notes:
         return made

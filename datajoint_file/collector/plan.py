@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from datajoint_file.collector.evidence import NOTHING, Amount, Evidence
 from datajoint_file.errors import CollectionRefusedError
+from datajoint_file.model.wording import counted, spoken
 from datajoint_file.pipeline.fileref import format_size
 
 MINIMAL_GRACE = timedelta(hours=24)
@@ -289,13 +290,15 @@ def check_grace(grace: timedelta, *, allow_short: bool) -> None:
         If it is not.
     """
     if grace < timedelta(0):
-        raise refuse(Refusal("grace", f"a grace of {grace} is negative", "Give how long objects must have been unused"))
+        raise refuse(
+            Refusal("grace", f"a grace of {spoken(grace)} is negative", "Give how long objects must have been unused")
+        )
     if grace < MINIMAL_GRACE and not allow_short:
         raise refuse(
             Refusal(
                 "grace",
-                f"a grace of {grace} is less than 24 hours: objects of transactions that are still open, or of writers "
-                "without intents, could be deleted",
+                f"a grace of {spoken(grace)} is less than 24 hours: objects of transactions that are still open, or of "
+                "writers without intents, could be deleted",
                 "Give 24 hours or more; allow_short_grace=True (--short-grace) if you know that nobody is writing",
             )
         )
@@ -314,8 +317,8 @@ def brake(plan_quarantine: Amount, plan_purge: Amount, listed: Amount) -> Refusa
         return None
     return Refusal(
         "brake",
-        f"{plan_quarantine.count} objects would be set aside and {plan_purge.count} deleted, of {listed.count} in the "
-        f"store: more than {BRAKE_SHARE:.0%}",
+        f"{counted(plan_quarantine.count, 'object')} would be set aside and {plan_purge.count} deleted, of "
+        f"{listed.count} in the store: more than {BRAKE_SHARE:.0%}",
         "Look at the entries of the plan; if all is as it should be, use force=True (--force)",
     )
 

@@ -132,7 +132,7 @@ _EMPTY = Refusal(
 
 def _judge_bad(case: _Case, bad: Collection[BadMark]) -> None:
     for mark in bad:
-        newer = "Upgrade with `pip install -U datajoint-file`"
+        newer = "Upgrade datajoint-file"
         other = f"Find out what it was; take_over=True (--take-over) removes it ({mark.key})"
         refusal = Refusal(
             "mark", f"{mark.key} is not a mark that can be trusted: {mark.problem}", newer if mark.is_newer else other

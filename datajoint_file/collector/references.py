@@ -19,6 +19,7 @@ from datajoint_file.hooks.tables import class_name
 from datajoint_file.model.key_parsing import keys_in
 from datajoint_file.model.metadata import FORMAT
 from datajoint_file.model.object_keys import check_object_key
+from datajoint_file.model.wording import counted
 
 _MARKER = re.compile(r":\s*<\s*file\s*(?:@[^>]*)?>", re.IGNORECASE)
 """What DataJoint writes before the comment of a ``file`` attribute."""
@@ -133,7 +134,7 @@ def _keys_of(snapshot: Snapshot, attribute: Attribute, project: str) -> Iterator
     sql = f"SELECT COUNT(*) FROM {table} WHERE {condition}"
     expected = snapshot.query(sql, what=str(attribute))[0][0]
     if count != expected:
-        raise _incomplete(attribute, f"{count} rows came, and there are {expected}")
+        raise _incomplete(attribute, f"{counted(count, 'row')} came, of {expected}")
 
 
 def _selected(snapshot: Snapshot, attribute: Attribute, project: str) -> tuple[str, str, str]:
@@ -179,7 +180,7 @@ def _check_format(attribute: Attribute, row: dict[str, Any]) -> None:
                 "newer-format",
                 f"{attribute}: a row is of format {brief(version)}; this version knows format {FORMAT}, and cannot say "
                 "which objects it refers to",
-                "Upgrade with `pip install -U datajoint-file`",
+                "Upgrade datajoint-file",
             )
         )
 

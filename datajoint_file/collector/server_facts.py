@@ -18,6 +18,7 @@ from datajoint_file.collector.tables import QUARANTINE
 from datajoint_file.journal.dialects import Presence
 from datajoint_file.journal.intent_table import TABLE as INTENTS
 from datajoint_file.journal.schema_registry import TABLE as REGISTRY
+from datajoint_file.model.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,12 @@ def oldest_transaction(snapshot: Snapshot) -> OldestTransaction:
         text = " ".join(str(error.args[-1] if error.args else error).split())
         return OldestTransaction(0.0, f"how old open transactions are could not be seen: {text}")
     if prepared:
-        return OldestTransaction(float("inf"), f"{prepared} prepared transactions are open: nothing is deleted")
-    note = f"{hidden} sessions of other users could not be seen; their transactions may be old" if hidden else ""
+        return OldestTransaction(
+            float("inf"), f"{counted(prepared, 'prepared transaction')} not ended yet: nothing is deleted"
+        )
+    note = (
+        f"{counted(hidden, 'session')} of other users could not be seen; their transactions may be old"
+        if hidden
+        else ""
+    )
     return OldestTransaction(float(seconds), note)

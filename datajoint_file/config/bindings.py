@@ -13,8 +13,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from datajoint_file.config.loader import FILE_NAME, FILE_VARIABLE, OVERRIDE_PREFIX, find_configuration, load_settings
-from datajoint_file.config.paths import is_there, working_directory
+from datajoint_file.config.loader import (
+    FILE_NAME,
+    FILE_VARIABLE,
+    OVERRIDE_PREFIX,
+    find_configuration,
+    is_named,
+    load_settings,
+)
+from datajoint_file.config.paths import is_taken, working_directory
 from datajoint_file.config.settings import Settings
 from datajoint_file.errors import ConfigurationError, ConfigurationNotFoundError
 
@@ -44,6 +51,7 @@ class Binding:
     def _use(self, start: Path, path: Path | None) -> None:
         """Set the name with the path, not when it is asked for: that is once for each row of a fetch."""
         self.start, self.path, self.name = start, path, str(path or "")
+        self._is_searched = not is_named()
 
     @property
     def is_loaded(self) -> bool:
@@ -95,7 +103,7 @@ class Binding:
             self._rivals.pop(schema, None)
         elif self.path is None and self._settings is None:
             self._use(directory, found)
-        elif is_there(found):
+        elif is_taken(found):
             self._rivals[schema] = found
 
     def _load(self) -> Settings:
@@ -107,7 +115,7 @@ class Binding:
                 f"the pipeline's storage. `datajoint-file init` writes one; {OVERRIDE_PREFIX}… variables override it; "
                 "datajoint_file.configure(…) gives one by hand"
             )
-        return load_settings(self.path)
+        return load_settings(self.path, is_searched=self._is_searched)
 
     def _two_pipelines(self, schema: str) -> ConfigurationError:
         return ConfigurationError(

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from datajoint_file.config.paths import anchored, expanded, is_there, working_directory
+from datajoint_file.config.paths import anchored, expanded, is_taken, working_directory
 from datajoint_file.config.rules import check_storage, is_credential
 from datajoint_file.config.settings import (
     PROJECT_NAME,
@@ -25,6 +25,8 @@ from datajoint_file.config.settings import (
     Settings,
     StorageSettings,
 )
+from datajoint_file.config.trust import check_trusted
+from datajoint_file.config.urls import STANDS_FOR, STORAGE_URLS, table_of
 from datajoint_file.errors import ConfigurationError, ConfigurationNotFoundError
 
 if sys.version_info >= (3, 11):
@@ -53,17 +55,29 @@ _WHY = {
 def find_configuration(start: Path) -> Path | None:
     """Return the file that configures a process working in *start*: ``$DATAJOINT_TOML``, else the nearest one upwards.
 
-    A file named by the variable is returned whether or not it exists.
+    A file named by the variable is returned whether or not it exists. A name that is there ends the search, whether or
+    not it can be read: what is above it is another project's.
     """
-    named = os.environ.get(FILE_VARIABLE)
-    if named:
-        return start / expanded(named)
+    if is_named():
+        return start / expanded(os.environ[FILE_VARIABLE])
     directories = (start, *start.parents)
-    return next((d / FILE_NAME for d in directories if is_there(d / FILE_NAME)), None)
+    return next((d / FILE_NAME for d in directories if is_taken(d / FILE_NAME)), None)
 
 
-def load_settings(path: Path) -> Settings:
+def is_named() -> bool:
+    """Tell whether `find_configuration` does not search, since ``$DATAJOINT_TOML`` names the file."""
+    return bool(os.environ.get(FILE_VARIABLE))
+
+
+def load_settings(path: Path, *, is_searched: bool = False) -> Settings:
     """Read and check the file at *path*, overlaid by ``DATAJOINT_FILE__TABLE__KEY`` variables.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    is_searched : bool
+        Nobody named it: it was found by searching, and must be one that `check_trusted` lets pass.
 
     Raises
     ------
@@ -71,15 +85,17 @@ def load_settings(path: Path) -> Settings:
         If there is no file at *path*.
     ConfigurationError
         If it cannot be read, is no TOML, or says something wrong; the message names file, table, key, value, and
-        what is allowed.
+        what is allowed. If *is_searched* and others could have written it.
     """
     fault = ""
     try:
+        if is_searched:
+            check_trusted(path)
         document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
-        raise ConfigurationNotFoundError(f"{path} does not exist; `datajoint-file init` writes one") from error
+        raise _absent(path) from error
     except OSError as error:
-        raise ConfigurationError(f"{path} cannot be read: {error}") from error
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         fault = f"cannot be read: {error}"
     except tomllib.TOMLDecodeError as error:
@@ -87,6 +103,14 @@ def load_settings(path: Path) -> Settings:
     if fault:  # raised here, it has no context: theirs is the whole file, and some programs pickle it
         raise ConfigurationError(f"{path} {fault}")
     return parse_settings(document, origin=str(path), directory=path.parent)
+
+
+def _absent(path: Path) -> ConfigurationError:
+    if path.is_symlink():
+        return ConfigurationError(
+            f"{path} is a symbolic link to {path.readlink()}, which does not exist; mend the link"
+        )
+    return ConfigurationNotFoundError(f"{path} does not exist; `datajoint-file init` writes one")
 
 
 def parse_settings(document: Mapping[str, Any], origin: str, directory: Path | None = None) -> Settings:
@@ -123,9 +147,11 @@ class _Reading:
         self.directory = directory
         self.tables: dict[str, Any] = _copied(document)
         self.variables: dict[_Location, str] = {}
-        for variable, text in os.environ.items():
-            if variable.startswith(OVERRIDE_PREFIX):
-                self._override(variable, text)
+        self._expand_urls()
+        variables = {name: self._location(name) for name in os.environ if name.startswith(OVERRIDE_PREFIX)}
+        for variable, location in sorted(variables.items(), key=lambda item: item[1][-1] != "url"):
+            self._override(variable, location, os.environ[variable])
+        self._expand_urls()
 
     def settings(self) -> Settings:
         if "directory" in self.tables:  # a field of `Settings`, but none of the file
@@ -146,13 +172,30 @@ class _Reading:
             self._check(storage, ("projects", name))
         return self._anchored(settings)
 
-    def _override(self, variable: str, text: str) -> None:
-        location = self._location(variable)
+    def _expand_urls(self) -> None:
+        """Put in the place of each ``url`` the keys that it stands for."""
+        for location, table in _storages(self.tables):
+            if isinstance(table.get("url"), str):
+                beside = [key for key in STANDS_FOR if key in table]
+                if beside:
+                    raise self._error((*location, "url"), f"it says {beside[0]} already", "either")
+                try:
+                    expanded_table = table_of(table["url"])
+                except ValueError as error:
+                    raise self._error((*location, "url"), str(error), STORAGE_URLS) from None
+                del table["url"]
+                table |= expanded_table
+
+    def _override(self, variable: str, location: _Location, text: str) -> None:
+        """Let a variable have its say; a URL, which comes before the others, takes the place of the whole place."""
         table = self.tables
         for part in location[:-1]:
             table = table.setdefault(part, {})
             if not isinstance(table, dict):
                 raise ConfigurationError(f"environment variable {variable}: {part} is a value, not a table")
+        if location[-1] == "url" and location[:-1] in dict(_storages(self.tables)):
+            for key in STANDS_FOR:
+                table.pop(key, None)
         table[location[-1]] = _as_value(text, location)
         self.variables[location] = variable
 
@@ -170,6 +213,7 @@ class _Reading:
         return tuple(parts)
 
     def _check(self, storage: StorageSettings, location: _Location) -> None:
+        storage._where = f"{self._origin_of((*location, 'backend'))}: [{'.'.join(location)}]"
         check_storage(
             storage,
             lambda key, why, allowed: self._error((*location, key), why, allowed),
@@ -222,11 +266,18 @@ class _Reading:
         if "credentials" in location or "options" in location:
             return " = ***"
         if isinstance(value, str):
-            return f" = {json.dumps(_without_secrets(value), ensure_ascii=False)}"
+            return f" = {json.dumps(without_secrets(value), ensure_ascii=False)}"
         return f" = {value!r}"
 
 
-def _without_secrets(text: str) -> str:
+def _storages(tables: dict[str, Any]) -> list[tuple[_Location, dict[str, Any]]]:
+    """Return the tables that describe stores, with the places where they stand."""
+    projects = tables.get("projects")
+    found = [(("projects", name), table) for name, table in projects.items()] if isinstance(projects, dict) else []
+    return [(where, t) for where, t in [(("storage",), tables.get("storage")), *found] if isinstance(t, dict)]
+
+
+def without_secrets(text: str) -> str:
     """Return *text* without the password of a URL, in which any character may stand, and its query: a signature."""
     return _QUERY_OF_URL.sub(r"\1***", _USER_OF_URL.sub("//***@", text))
 

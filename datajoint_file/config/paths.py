@@ -1,10 +1,11 @@
 """Path resolution: ``~``, references, and the directory where relative paths start.
 
-None of it fails at a schema without ``file`` attributes: what cannot be looked at is not there.
+None of it fails at a schema without ``file`` attributes.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -40,11 +41,22 @@ def expanded(text: str) -> str:
     return os.path.expanduser(text)  # noqa: PTH111 - pathlib's raises for an unknown user
 
 
-def is_there(path: Path) -> bool:
-    """Tell whether there is a file at *path*; one that may not be looked at is not."""
+def is_taken(path: Path) -> bool:
+    """Tell whether anything bears the name *path*, or may: what may not be looked at is not known to be absent."""
     try:
-        return path.is_file()
-    except OSError:
+        path.lstat()
+    except ValueError:  # NUL
+        return False
+    except OSError as error:
+        return error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+    return True
+
+
+def is_readable(path: Path) -> bool:
+    """Tell whether there is a file at *path* that this user may read."""
+    try:
+        return path.is_file() and os.access(path, os.R_OK)
+    except (OSError, ValueError):
         return False
 
 

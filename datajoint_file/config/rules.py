@@ -29,7 +29,7 @@ class _Kind:
     credentials: frozenset[str] | None
 
 
-_CLOUD = frozenset({"endpoint_url", "engine", "exclusive_create", "options", "credentials"})
+_CLOUD = frozenset({"prefix", "endpoint_url", "engine", "exclusive_create", "options", "credentials"})
 
 _KINDS = {
     "file": _Kind("path", frozenset({"durability"}), frozenset()),
@@ -57,7 +57,7 @@ _ALIASES = {"local": "file", "s3a": "s3", "gs": "gcs", "gcsfs": "gcs", "abfs": "
 """fsspec's names of stores that have one of their own here, with its checks and guarantees."""
 
 _ALWAYS = frozenset({"backend", "workers"})
-_ANY_PROTOCOL = frozenset({"path", "bucket", "options", "credentials", "exclusive_create"})
+_ANY_PROTOCOL = frozenset({"path", "bucket", "prefix", "options", "credentials", "exclusive_create"})
 
 
 def check_storage(storage: StorageSettings, complain: Complaint, complain_credential: Complaint) -> None:
@@ -69,10 +69,13 @@ def check_storage(storage: StorageSettings, complain: Complaint, complain_creden
         As made by *complain* (a key of the table) or *complain_credential* (a key of its credentials).
     """
     kind = _KINDS.get(storage.backend)
+    _check_texts(storage, complain)
     if storage.backend in _ALIASES:
         raise complain("backend", f'it is called "{_ALIASES[storage.backend]}" here', _allowed("backend"))
     if kind is None:
         return _check_other_protocol(storage, complain)
+    if storage.backend == "file" and re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", storage.path or ""):
+        raise complain("path", "it is a URL", 'path = "/dir", or url = "…" instead of backend and path')
     if getattr(storage, kind.needs) is None:
         raise complain(kind.needs, f'backend = "{storage.backend}" needs it', _allowed(kind.needs))
     for key in sorted(_said(storage) - _ALWAYS - kind.takes - {kind.needs}):
@@ -83,6 +86,21 @@ def check_storage(storage: StorageSettings, complain: Complaint, complain_creden
             allowed = ", ".join(sorted(kind.credentials))
             raise complain_credential(key, f'backend = "{storage.backend}" does not take it', allowed)
     return None
+
+
+def _check_texts(storage: StorageSettings, complain: Complaint) -> None:
+    """Refuse ``${HOME}`` and ``$HOME``, which mean nothing here and would be the name of a directory."""
+    for key in ("path", "bucket", "container", "prefix"):
+        found = _SHELL_VARIABLE.search(getattr(storage, key) or "")
+        if found:
+            name = found[1] or found[2]
+            wanted = "~ or ${env:HOME}" if name == "HOME" else f"${{env:{name}}}"
+            raise complain(
+                key, f"{found[0]} is no reference here", f"{wanted}, ${{file:PATH}}, ${{keyring:service/user}}"
+            )
+
+
+_SHELL_VARIABLE = re.compile(r"\$\{(\w*)\}|^\$([A-Za-z_]\w*)(?=/|$)")
 
 
 def is_credential(key: str) -> bool:
@@ -99,6 +117,8 @@ def _check_other_protocol(storage: StorageSettings, complain: Complaint) -> None
         raise complain("path", "it holds a user and a password", "a path; name them in credentials")
     if (storage.path is None) == (storage.bucket is None):
         raise complain("path", f'backend = "{storage.backend}" needs either path or bucket', "a directory of the store")
+    if storage.path and storage.prefix:
+        raise complain("prefix", "it goes with a bucket", "the whole directory in path")
 
 
 def _said(storage: StorageSettings) -> set[str]:
@@ -128,8 +148,8 @@ def check_disjoint(settings: Settings, stores: Mapping[str, Any]) -> None:
     for name, store in stores.items():
         if isinstance(store, Mapping) and _overlaps(settings, store):
             raise ConfigurationError(
-                f"[storage] {settings.storage.location}: the project's root and DataJoint's store {name!r} "
-                f"({store.get('location')}) lie inside one another; allowed: a root apart from every store"
+                f"{settings.storage.where} {settings.storage.location}: the project's root and DataJoint's store "
+                f"{name!r} ({store.get('location')}) lie inside one another; allowed: a root apart from every store"
             )
 
 
@@ -140,9 +160,8 @@ def _overlaps(settings: Settings, store: Mapping[str, Any]) -> bool:
     bucket = storage.bucket or storage.container
     if bucket is None or store.get("protocol") != storage.backend:
         return False
-    return bucket == (store.get("bucket") or store.get("container")) and _nested(
-        f"/{settings.project.name}", f"/{location.strip('/')}"
-    )
+    root = f"/{storage.prefix}/{settings.project.name}" if storage.prefix else f"/{settings.project.name}"
+    return bucket == (store.get("bucket") or store.get("container")) and _nested(root, f"/{location.strip('/')}")
 
 
 def _nested(one: str, other: str) -> bool:

@@ -10,13 +10,19 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
-from datajoint_file.config.loader import FILE_NAME, FILE_VARIABLE, find_configuration, parse_settings
+from datajoint_file.config.loader import (
+    FILE_NAME,
+    FILE_VARIABLE,
+    find_configuration,
+    is_named,
+    parse_settings,
+    without_secrets,
+)
 from datajoint_file.config.paths import anchored
 from datajoint_file.config.settings import Settings
 from datajoint_file.config.template import compose
+from datajoint_file.config.urls import table_of
 from datajoint_file.errors import ConfigurationError
 
 if sys.version_info >= (3, 11):
@@ -27,17 +33,7 @@ else:
 DEFAULT_STORE = "./store"
 """Where objects go unless told otherwise: beside the file."""
 
-STORAGE_FORMS = "s3://bucket, gs://bucket, az://container, file:///directory, or a directory"
-
-_BACKENDS = {
-    "s3": "s3",
-    "gs": "gcs",
-    "gcs": "gcs",
-    "az": "azure",
-    "abfs": "azure",
-    "abfss": "azure",
-    "azure": "azure",
-}
+STORAGE_FORMS = "s3://bucket, gs://bucket, az://container (each with /prefix or without), file:///dir, or a directory"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +79,7 @@ def plan_configuration(
     project : str
         The project's name; made of the directory's if empty.
     storage : str
-        Where objects go, as a URL (``s3://bucket``, ``gs://bucket``, ``az://container``, ``file:///directory``) or a
-        path, relative to *directory*.
+        Where objects go, as a URL (``s3://bucket/prefix``) or a path, relative to *directory*.
     endpoint_url, region, partition_pattern : str
         As the keys of ``datajoint.toml``; empty for none.
 
@@ -111,7 +106,7 @@ def storage_table(location: str) -> dict[str, str]:
     Raises
     ------
     ConfigurationError
-        If it is no URL of a known store, or says more than a bucket.
+        If it is no URL of a known store, or says more than a place in it.
 
     Examples
     --------
@@ -120,35 +115,12 @@ def storage_table(location: str) -> dict[str, str]:
     >>> storage_table("./store")
     {'backend': 'file', 'path': './store'}
     """
-    scheme, separator, rest = location.partition("://")
-    if not separator:
+    if "://" not in location:
         return {"backend": "file", "path": location}
-    if scheme == "file":
-        return {"backend": "file", "path": _path(location)}
-    backend = _BACKENDS.get(scheme.lower())
-    if backend is None:
-        raise ConfigurationError(
-            f"{location!r} is not a store this can set up; allowed: {STORAGE_FORMS}. Other fsspec protocols are "
-            f"written by hand, as backend = {scheme!r}: see datajoint.toml.example"
-        )
-    return {"backend": backend, "container" if backend == "azure" else "bucket": _bucket(location, rest)}
-
-
-def _path(location: str) -> str:
-    url = urlsplit(location)
-    if url.netloc not in ("", "localhost"):
-        raise ConfigurationError(f"{location!r} names the host {url.netloc!r}; write file:///directory")
-    return url2pathname(url.path)
-
-
-def _bucket(location: str, rest: str) -> str:
-    bucket = rest.rstrip("/")
-    if not bucket or re.search(r"[/@:?#\s]", bucket):
-        raise ConfigurationError(
-            f"{location!r} names {'more than' if bucket else 'not even'} a bucket; allowed: {STORAGE_FORMS}. Objects "
-            "go to {project}/… in the bucket; accounts and credentials belong into [storage.credentials]"
-        )
-    return bucket
+    try:
+        return table_of(location)
+    except ValueError as error:
+        raise ConfigurationError(f"{without_secrets(location)}: {error}; allowed: {STORAGE_FORMS}") from None
 
 
 def project_name(directory: Path) -> str:
@@ -167,8 +139,8 @@ def rivals(new: NewConfiguration) -> list[str]:
     """Return what is to be said of other configuration files that *new* displaces, or that displace it."""
     said = []
     outer = find_configuration(new.path.parent.parent)
-    if os.environ.get(FILE_VARIABLE):
-        if outer is not None and outer.resolve() != new.path.resolve():
+    if is_named():
+        if outer is not None and os.path.realpath(outer) != os.path.realpath(new.path):
             said.append(f"{FILE_VARIABLE} is set, so {outer} is used instead of the new file")
     elif outer is not None:
         said.append(f"in {new.path.parent} and below, the new file takes the place of {outer}")

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from datajoint_file.errors import ConfigurationError
+from datajoint_file.model.wording import pip_install
 
 _REFERENCE = re.compile(r"\$\{([a-z]+):([^}]*)\}")
 
@@ -77,7 +78,7 @@ def _from_keyring(name: str, directory: Path | None) -> str:
     try:
         import keyring
     except ImportError as error:
-        raise _unresolved("keyring", name, "install the package with `pip install keyring`") from error
+        raise _unresolved("keyring", name, f"install the package with `{pip_install('keyring')}`") from error
     try:
         secret = keyring.get_password(service, user) if service and user else None
     except keyring.errors.KeyringError as error:

@@ -12,8 +12,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, NoReturn
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, PrivateAttr, SecretStr
 
+from datajoint_file.config.urls import STORAGE_URLS, checked_prefix
 from datajoint_file.model.partition import PartitionPattern
 
 PROJECT_NAME = r"^[A-Za-z0-9][A-Za-z0-9._=-]{0,99}$"
@@ -47,6 +48,12 @@ class StorageSettings(_Section):
         None
     )
     container: Annotated[str | None, Field(pattern=r"^[^/\s]+$", description="the name of a container of azure")] = None
+    prefix: Annotated[
+        str | None,
+        AfterValidator(lambda text: text and checked_prefix(text)),
+        Field(description="such as team/ephys: letters, digits and . _ = + @ -, between slashes"),
+    ] = None
+    url: Annotated[str | None, Field(description=STORAGE_URLS)] = None
     endpoint_url: Annotated[
         str | None,
         Field(pattern=r"^https?://[^@?#\s]+$", description="an http(s) URL, without user, password and query"),
@@ -63,13 +70,26 @@ class StorageSettings(_Section):
         dict[str, Any], AfterValidator(_concealed), Field(repr=False, description="a table of credentials")
     ] = {}
 
+    _where: str = PrivateAttr(default="[storage]")
+
+    @property
+    def where(self) -> str:
+        """What messages call this table: ``file: [storage]``, and its key next."""
+        return self._where
+
     def __reduce__(self) -> NoReturn:
         raise TypeError("settings can hold credentials and are not pickled: send the path of datajoint.toml instead")
 
     @property
     def location(self) -> str:
         """Where the store is, on one line, without credentials."""
-        return f"{self.backend}: {self.path or self.bucket or self.container}"
+        return f"{self.backend}: {self.root}"
+
+    @property
+    def root(self) -> str:
+        """The directory, or the bucket or container with the prefix in it. References are in it as they were given."""
+        place = self.path or self.bucket or self.container or ""
+        return f"{place}/{self.prefix}" if self.prefix else place
 
 
 class ObjectStorageSettings(_Section):

@@ -101,7 +101,7 @@ def references_of(storage: StorageSettings) -> list[str]:
 
 def texts_of(storage: StorageSettings) -> Iterator[tuple[str, str]]:
     """Give the texts of a table that may be or hold secrets, each with its dotted name."""
-    for name in ("path", "bucket", "container"):
+    for name in ("path", "bucket", "container", "prefix"):
         if text := getattr(storage, name):
             yield name, text
     yield from _texts("credentials", storage.credentials)

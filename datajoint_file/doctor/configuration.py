@@ -6,10 +6,11 @@ import os
 from pathlib import Path
 
 from datajoint_file.config import Settings, StorageSettings, find_configuration, load_settings
-from datajoint_file.config.loader import FILE_NAME, FILE_VARIABLE, OVERRIDE_PREFIX
+from datajoint_file.config.loader import FILE_NAME, FILE_VARIABLE, OVERRIDE_PREFIX, is_named
 from datajoint_file.config.secrets import reveal
 from datajoint_file.doctor.check import Check, references_of
 from datajoint_file.errors import ConfigurationError, ConfigurationNotFoundError
+from datajoint_file.model.wording import pip_install
 
 
 def check_configuration(start: Path) -> tuple[list[Check], Settings | None]:
@@ -31,9 +32,9 @@ def check_configuration(start: Path) -> tuple[list[Check], Settings | None]:
     if path is None:
         detail = f"there is no {FILE_NAME} in {start} or above, and {FILE_VARIABLE} is not set"
         return [Check("file", "failed", detail, "write one with `datajoint-file init`")], None
-    found = Check("file", "ok", f"{path}, named by {FILE_VARIABLE}" if os.environ.get(FILE_VARIABLE) else str(path))
+    found = Check("file", "ok", f"{path}, named by {FILE_VARIABLE}" if is_named() else str(path))
     try:
-        settings = load_settings(path)
+        settings = load_settings(path, is_searched=not is_named())
     except ConfigurationNotFoundError:
         detail = f"{FILE_VARIABLE} names {path}, which does not exist"
         return [Check("file", "failed", detail, f"correct or unset {FILE_VARIABLE}")], None
@@ -75,6 +76,6 @@ def _fix(reference: str) -> str:
     fixes = {
         "env": f"export {name}=…",
         "file": f"write the secret to {name}, readable by you alone, or correct the path",
-        "keyring": f"pip install 'datajoint-file[keyring]' and keyring set {service} {user}",
+        "keyring": f"{pip_install('keyring')} and keyring set {service} {user}",
     }
     return fixes.get(kind, "write ${env:NAME}, ${file:PATH} or ${keyring:service/user}")

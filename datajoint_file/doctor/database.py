@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 
 from datajoint import settings as dj_settings
@@ -15,9 +15,14 @@ from datajoint import settings as dj_settings
 from datajoint_file.config import Settings
 from datajoint_file.config.rules import check_disjoint
 from datajoint_file.doctor import Check, Status, censor_of, censored
-from datajoint_file.errors import ConfigurationError
+from datajoint_file.doctor.store import nothing_below
+from datajoint_file.errors import ConfigurationError, DataJointFileError
+from datajoint_file.hooks.partitions import primary_keys, unknown_placeholders
 from datajoint_file.hooks.targets import open_connection
 from datajoint_file.journal.dialects import DIALECTS, Dialect, Query, dialect_of
+from datajoint_file.journal.schema_registry import TABLE
+from datajoint_file.model.wording import counted, pip_install
+from datajoint_file.storage import open_backend
 
 
 def check_stores(settings: Settings) -> Check:
@@ -29,8 +34,13 @@ def check_stores(settings: Settings) -> Check:
     return Check("other stores", "ok", "apart from those of DataJoint")
 
 
-def check_database() -> Generator[Check, None, None]:
+def check_database(settings: Settings | None = None) -> Generator[Check, None, None]:
     """Look at the database that DataJoint is configured for, with a connection of its own, which is closed again.
+
+    Parameters
+    ----------
+    settings : Settings or None
+        The configuration that its schemas are to be compared with, if there is a valid one.
 
     Yields
     ------
@@ -40,12 +50,12 @@ def check_database() -> Generator[Check, None, None]:
     database = dj_settings.config.database
     password = database.password.get_secret_value() if database.password else ""
     censor = censor_of([password])
-    with closing(_checks(database)) as checks:
+    with closing(_checks(database, settings)) as checks:
         for check in checks:
             yield censored(check, censor)
 
 
-def _checks(database: Any) -> Generator[Check, None, None]:
+def _checks(database: Any, settings: Settings | None) -> Generator[Check, None, None]:
     yield _check_settings()
     if database.user is None or database.password is None:
         missing = "user" if database.user is None else "password"
@@ -61,6 +71,40 @@ def _checks(database: Any) -> Generator[Check, None, None]:
         yield Check("connection", "ok", f"{database.user}@{database.host}:{database.port}, {database.backend}")
         for name, look in (("server", check_server), ("JSON", _check_json), ("rights", check_rights)):
             yield _taken(name, look, connection)
+        if settings is not None:
+            yield _taken("schemas", lambda found: check_schemas(settings, found), connection)
+
+
+def check_schemas(settings: Settings, connection: Any) -> Check:
+    """Look whether the schemas with ``file`` attributes suit the configuration: their objects, and their keys."""
+    found = dialect_of(connection).tables_named(_query(connection), (TABLE,))
+    schemas = sorted(schema for schema, _ in found)
+    if not schemas:
+        return Check("schemas", "ok", "none has `file` attributes yet")
+    known = set().union(*(primary_keys(connection, schema) for schema in schemas))
+    if fault := unknown_placeholders(settings.object_storage.partition_pattern, known):
+        return Check("schemas", "warning", fault, "correct partition_pattern; objects are stored without that part now")
+    using = [schema for schema in schemas if _uses(connection, schema, settings.project.name)]
+    if using and _is_empty(settings):
+        fix = "after a move, correct backend, bucket, prefix or path in [storage], or copy the objects there"
+        return Check("schemas", "failed", f"{', '.join(using)}: {nothing_below(settings)}", fix)
+    return Check("schemas", "ok", f"{counted(len(schemas), 'schema')} with `file` attributes")
+
+
+def _uses(connection: Any, schema: str, project: str) -> bool:
+    table = connection.adapter.make_full_table_name(schema, TABLE)
+    with suppress(Exception):  # not for this user to read, or dropped meanwhile
+        return bool(connection.query(f"SELECT 1 FROM {table} WHERE project = %s LIMIT 1", (project,)).fetchone())
+    return False
+
+
+def _is_empty(settings: Settings) -> bool:
+    """Tell whether nothing of the project can be found. A store that does not answer is not empty."""
+    try:
+        backend = open_backend(settings.storage, settings.project.name, settings.directory, read_only=True)
+        return next(backend.list(settings.project.name), None) is None
+    except DataJointFileError:
+        return False
 
 
 def _check_settings() -> Check:
@@ -88,7 +132,7 @@ def _text(error: Exception) -> str:
 def _advice_on_connection(error: Exception, database: Any) -> str:
     text = _text(error)
     if isinstance(error, ImportError):
-        return "pip install 'datajoint-file[postgres]'"
+        return pip_install("postgres")
     if re.search(r"(?i)access denied|authentication failed|no password", text):
         return "correct DJ_USER and DJ_PASS, or database.user and database.password"
     if re.search(r"(?i)database .* does not exist", text):

@@ -18,6 +18,7 @@ from datajoint_file.doctor.racing import race
 from datajoint_file.errors import DataJointFileError, ObjectExistsError, StorageError
 from datajoint_file.model.object_keys import Cell, new_object_key
 from datajoint_file.model.partition import PartitionPattern
+from datajoint_file.model.wording import spoken
 from datajoint_file.storage import StorageBackend
 from datajoint_file.storage.remote.client_errors import translation
 
@@ -145,7 +146,7 @@ class Probe:
         if self.key in missing:
             return Check("list", "failed", "the listing does not show the object", _UNSOUND)
         if missing:
-            detail = f"the listing is not complete: it shows {len(found)} of {1 + len(self._neighbours)} objects"
+            detail = f"the listing is not complete: it shows {len(found)} of the {1 + len(self._neighbours)} objects"
             return Check("list", "failed", detail, _UNSOUND)
         if found[self.key] != SIZE:
             detail = f"{SIZE} bytes were written, and the listing says {found[self.key]}"
@@ -169,7 +170,7 @@ class Probe:
         return Check(
             "clock",
             "warning",
-            f"the store's clock is {timedelta(seconds=round(abs(skew).total_seconds()))} {direction} this machine's",
+            f"the store's clock is {spoken(abs(skew))} {direction} this machine's",
             "set the clock that is wrong (NTP): stores refuse requests of another time, and timestamps mislead",
         )
 

@@ -24,6 +24,7 @@ from datajoint_file.errors import (
     StorageAccessError,
     StorageUnavailableError,
 )
+from datajoint_file.model.wording import pip_install
 from datajoint_file.storage import StorageBackend, open_backend
 from datajoint_file.storage.obstore.selection import engine_of
 
@@ -82,7 +83,7 @@ class _Examination:
         """Say what to do about *error*."""
         storage = self.storage
         if isinstance(error.__cause__, ImportError):
-            return f"pip install 'datajoint-file[{storage.backend}]'" if storage.backend in _CLIENTS else "install it"
+            return pip_install(storage.backend) if storage.backend in _CLIENTS else "install it"
         if isinstance(error, ConfigurationError):
             return "correct datajoint.toml, or the environment"
         if storage.backend == "file":
@@ -97,7 +98,14 @@ class _Examination:
         except DataJointFileError as error:
             yield Check("reachable", "failed", reason(error), self.advice(error))
         else:
-            yield Check("reachable", "ok", self.storage.location)
+            yield Check("reachable", "ok", f"{self.storage.location}{self._emptiness(backend)}")
+
+    def _emptiness(self, backend: StorageBackend) -> str:
+        """Say so if nothing of the project is there, which suits a new one. Who may not list is told later."""
+        with suppress(DataJointFileError):
+            if next(backend.list(self.settings.project.name), None) is None:
+                return f"; {nothing_below(self.settings)} yet"
+        return ""
 
     def _remove_empty_directories(self) -> None:
         """Remove the directories that the probe had on a disk, which hold nothing else; buckets have none."""
@@ -108,6 +116,11 @@ class _Examination:
                 with suppress(OSError):
                     directory.rmdir()
                 directory = directory.parent
+
+
+def nothing_below(settings: Settings) -> str:
+    """Return that no object of the project is there, and where that is."""
+    return f"no object of the project {settings.project.name} lies below {settings.storage.location}"
 
 
 def _client(storage: StorageSettings) -> str:

@@ -47,7 +47,7 @@ class Hook:
             raise HostVersionError(
                 f"datajoint_file cannot extend DataJoint {version}: {self.owner.__name__}.{self.name} "
                 f"{'is missing' if found is None else f'has the parameters {found}'}, expected {self.parameters}. "
-                "Upgrade datajoint-file, or install the DataJoint it asks for with `pip install datajoint-file`"
+                "Upgrade datajoint-file, or install the DataJoint it asks for"
             )
 
     def apply(self) -> None:

@@ -34,6 +34,7 @@ from datajoint_file.errors import (
 from datajoint_file.hooks.codec import Checked, Ingested, file_attributes
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.hooks.declare import has_file_attributes
+from datajoint_file.hooks.partitions import warn_of_unknown_placeholders
 from datajoint_file.hooks.patching import original_of
 from datajoint_file.hooks.tables import Row, as_records, check_fields, read_rows
 from datajoint_file.insert.staged import Staged
@@ -130,6 +131,7 @@ def declare(original: Callable[..., None], table: Any, context: Any = None) -> N
     original(table, context)
     if has_file_attributes(table.definition):
         Journal(table.connection, table.database).ensure()
+        warn_of_unknown_placeholders(table.connection, table.database)
 
 
 def validate(original: Callable[..., Any], table: Any, rows: Any, *, ignore_extra_fields: bool = False) -> Any:

@@ -158,7 +158,7 @@ def _check_format(row: Mapping[Any, Any]) -> None:
     if version > FORMAT:
         raise MetadataError(
             f"the row was written in format {brief(version)}, newer than format {FORMAT} of this version; "
-            "upgrade with `pip install -U datajoint-file`"
+            "upgrade datajoint-file"
         )
 
 

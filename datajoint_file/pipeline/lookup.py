@@ -8,7 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from datajoint_file.config import Settings, find_configuration, load_settings
-from datajoint_file.config.paths import is_there, working_directory
+from datajoint_file.config.loader import is_named
+from datajoint_file.config.paths import is_readable, working_directory
 from datajoint_file.errors import ConfigurationNotFoundError, UnknownProjectError, brief
 from datajoint_file.pipeline.pipeline import Pipeline
 
@@ -55,14 +56,15 @@ def pipeline_named(name: str, project: str) -> Pipeline:
     known = _pipelines.get(name)
     if known is not None:
         return known
-    path = Path(name) if name and is_there(Path(name)) else find_configuration(working_directory())
+    given = Path(name) if name and is_readable(Path(name)) else None
+    path = given or find_configuration(working_directory())
     if path is None:
         elsewhere = f" nor at {brief(name, 200)}" if name else ""
         raise ConfigurationNotFoundError(
             f"a file of the project {project!r} is to be read, and there is no datajoint.toml here "
             f"({working_directory()} or above){elsewhere}: set DATAJOINT_TOML, or call datajoint_file.configure(…)"
         )
-    known = _pipelines.get(str(path)) or Pipeline(load_settings(path))
+    known = _pipelines.get(str(path)) or Pipeline(load_settings(path, is_searched=not (given or is_named())))
     _check_project(known.settings, path, project)
     return register(str(path), known)
 

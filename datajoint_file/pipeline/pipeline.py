@@ -352,6 +352,27 @@ class Pipeline:
             yield
         except VerificationError as error:
             raise type(error)(f"{metadata.path}: {error}. {_CORRUPT}") from error
+        except ObjectNotFoundError as error:
+            if not self._is_empty(metadata.project):
+                raise
+            raise ObjectNotFoundError(f"{error}; {self._nothing_below(metadata.project)}").of(error.key) from error
+
+    def _is_empty(self, project: str) -> bool:
+        """Tell whether the store has nothing at all of *project*. One that cannot be listed is not empty."""
+        try:
+            return next(iter(self.backend_of(project).list(project)), None) is None
+        except StorageError:
+            return False
+
+    def _nothing_below(self, project: str) -> str:
+        own = project == self.project
+        storage, table = (
+            (self.settings.storage, "storage") if own else (self.settings.projects[project], f"projects.{project}")
+        )
+        return (
+            f"no object of the project {project} lies below {storage.location}: after a move, correct backend, bucket, "
+            f"prefix or path in [{table}] of datajoint.toml"
+        )
 
     def _progress(self, verb: str, metadata: FileMetadata, progress: bool | None) -> Any:
         return progress_bar(f"{verb} {metadata.original_name}", metadata.size, progress)

@@ -5,6 +5,7 @@ Secrets are resolved here, when a filesystem is made, in the process that uses i
 
 from __future__ import annotations
 
+import difflib
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,9 @@ import fsspec
 from datajoint_file.config.paths import anchored
 from datajoint_file.config.secrets import reveal
 from datajoint_file.config.settings import StorageSettings
+from datajoint_file.config.urls import checked_prefix
 from datajoint_file.errors import ConfigurationError
+from datajoint_file.model.wording import pip_install
 from datajoint_file.storage.backend import StorageBackend
 from datajoint_file.storage.bucket.azure import AzureBackend
 from datajoint_file.storage.bucket.backend import BucketBackend
@@ -91,7 +94,7 @@ def needs_reading_back(storage: StorageSettings, directory: Path | None) -> bool
     kind = _UNCHECKED.get(storage.backend)
     if kind is None:
         return False
-    secrets = reveal(storage.credentials, directory), reveal(storage.options, directory)
+    secrets = _revealed(storage, storage.credentials, directory), _revealed(storage, storage.options, directory)
     return any(address.lower().startswith("http://") for address in kind.addresses(storage, *secrets))
 
 
@@ -99,11 +102,12 @@ def _bare(
     storage: StorageSettings, project: str, directory: Path | None, part_size: int | None, page_size: int
 ) -> StorageBackend:
     if storage.backend == "file":
-        return LocalBackend(anchored(storage.path or "", directory), project, storage.durability)
+        path = str(_revealed(storage, storage.path or "", directory))
+        return LocalBackend(anchored(path, directory), project, storage.durability)
     kind = _BUCKETS.get(storage.backend)
     protocol = kind.protocol if kind else storage.backend
-    _require_protocol(storage.backend, protocol)
-    root = str(reveal(storage.bucket or storage.container or storage.path, directory))
+    _require_protocol(storage, protocol)
+    root = _root(storage, directory)
     connect = _connector(storage, protocol, directory)
     if kind is None:
         return FilesystemBackend(protocol, root, connect, project="" if storage.bucket else project)
@@ -117,29 +121,52 @@ def _bare(
     if engine_of(storage) == "fsspec":
         return fsspec_backend
     obstore_backend = OBSTORE[storage.backend](root, connect, **options)
-    return EngineBackend(obstore_backend, fsspec_backend, is_required=storage.engine == "obstore")
+    required_by = storage.where if storage.engine == "obstore" else None
+    return EngineBackend(obstore_backend, fsspec_backend, required_by=required_by)
 
 
-def _require_protocol(backend: str, protocol: str) -> None:
+def _root(storage: StorageSettings, directory: Path | None) -> str:
+    """Return what stands before every key, with references resolved: now it is known whether they are a prefix."""
+    root = str(_revealed(storage, storage.root, directory))
+    if storage.prefix:
+        try:
+            checked_prefix(root.partition("/")[2])
+        except ValueError as error:
+            raise ConfigurationError(f'{storage.where} prefix = "{storage.prefix}": {error}') from None
+    return root
+
+
+def _require_protocol(storage: StorageSettings, protocol: str) -> None:
+    said = f'{storage.where} backend = "{storage.backend}"'
     try:
         fsspec.get_filesystem_class(protocol)
     except ImportError as error:
-        kind = _BUCKETS.get(backend)
-        advice = f"install it with `pip install '{kind.package}'`" if kind else str(error)
-        raise ConfigurationError(f'[storage] backend = "{backend}" is not installed: {advice}') from error
+        advice = f"`{pip_install(storage.backend)}`" if storage.backend in _BUCKETS else str(error)
+        raise ConfigurationError(f"{said}: what it needs is not installed: {advice}") from error
     except ValueError as error:
+        known = ["file", *_BUCKETS, *fsspec.available_protocols()]
+        near = difflib.get_close_matches(storage.backend, known, 1)
+        hint = f"did you mean {near[0]}?; " if near else ""
         raise ConfigurationError(
-            f'[storage] backend = "{backend}": unknown; allowed: file, s3, gcs, azure, or an fsspec protocol, such as '
+            f"{said}: unknown; {hint}allowed: file, s3, gcs, azure, or an fsspec protocol, such as "
             f"{', '.join(p for p in ('memory', 'sftp', 'smb', 'webhdfs') if p in fsspec.available_protocols())}"
         ) from error
+
+
+def _revealed(storage: StorageSettings, value: Any, directory: Path | None) -> Any:
+    """Return *value* with its references resolved; an error says whose they are."""
+    try:
+        return reveal(value, directory)
+    except ConfigurationError as error:
+        raise error.within(storage.where) from error
 
 
 def _connector(storage: StorageSettings, protocol: str, directory: Path | None) -> Callable[[], Any]:
     kind = _BUCKETS.get(storage.backend, FilesystemBackend)
 
     def connect() -> Any:
-        arguments = kind.arguments(storage, reveal(storage.credentials, directory))
-        options = reveal(storage.options, directory)
+        arguments = kind.arguments(storage, _revealed(storage, storage.credentials, directory))
+        options = _revealed(storage, storage.options, directory)
         return kind.filesystem_class(protocol)(**{**_merged(arguments, options), **_FRESH})
 
     return connect

@@ -12,6 +12,7 @@ from html import escape
 from typing import Any, Literal
 
 from datajoint_file.errors import printable
+from datajoint_file.model.wording import counted
 from datajoint_file.pipeline.fileref import format_size
 
 Kind = Literal["missing", "size", "hash", "unreadable", "row"]
@@ -144,9 +145,10 @@ class VerifyReport:
     def summary(self) -> str:
         """The run on one line."""
         read = f", {format_size(self.bytes)} read" if self.level == "content" else ""
-        text = f"{_counted(self.checked)} checked ({self.level}{read}) in {_duration(self.seconds)}: {self._outcome}"
+        checked, took = counted(self.checked, "file"), _duration(self.seconds)
+        text = f"{checked} checked ({self.level}{read}) in {took}: {self._outcome}"
         if not self.is_complete:
-            text += f"; {_counted(self.remaining)} not checked yet"
+            text += f"; {counted(self.remaining, 'file')} not checked yet"
         return f"{text}; stopped: {self.interruption}" if self.interruption else text
 
     @property
@@ -154,7 +156,7 @@ class VerifyReport:
         if not self.findings:
             return "no problem"
         kinds = ", ".join(f"{count} {kind}" for kind, count in self.counts.items())
-        return f"{len(self.findings)} problem{'s' * (len(self.findings) != 1)} ({kinds})"
+        return f"{counted(len(self.findings), 'problem')} ({kinds})"
 
     def __str__(self) -> str:
         return "\n".join([self.summary, *self._lines(), *self._suspicion()])
@@ -220,10 +222,6 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     return value.hex() if isinstance(value, bytes) else str(value)
-
-
-def _counted(count: int) -> str:
-    return f"{count:,} file{'s' * (count != 1)}"
 
 
 def _duration(seconds: float) -> str:

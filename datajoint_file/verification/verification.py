@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from datajoint_file.concurrency.progress import Advance
 from datajoint_file.errors import ConfigurationError, WorkerError
 from datajoint_file.model.metadata import FileMetadata
+from datajoint_file.model.wording import counted
 from datajoint_file.pipeline.address import PipelineAddress
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.verification.budget import Budget
@@ -319,8 +320,8 @@ class Verification:
         self._suspects.append((check, problem))
         if len(self._suspects) >= UNREACHABLE_LIMIT:
             self.interruption = (
-                f"the store cannot be reached: {len(self._suspects)} objects in a row could not be asked for, the last "
-                f"with: {problem.found}"
+                f"the store cannot be reached: {counted(len(self._suspects), 'object')} in a row could not be "
+                f"asked for, the last with: {problem.found}"
             )
 
     def _settle_suspects(self) -> None:

@@ -250,3 +250,23 @@ def test_workloads_are_told_in_words(number: int, size: int, words: str) -> None
 def test_a_page_without_its_marks_is_not_changed() -> None:
     with pytest.raises(SystemExit, match="begin bench targets"):
         replace_section("# A page\n", "targets", "| a |")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--directory", "/nowhere"),
+        ("--directory", __file__),
+        ("--output", f"{__file__}/x"),
+        ("--rounds", "0"),
+        ("--rounds", "x"),
+        ("--only", "x"),
+    ],
+)
+def test_what_is_given_is_checked_before_anything_is_run(
+    arguments: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        command(arguments)
+    assert caught.value.code == 2
+    assert arguments[1] in capsys.readouterr().err

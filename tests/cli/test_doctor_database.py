@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import secrets
+import shutil
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
+import datajoint as dj
 import psycopg2
 import pymysql
 import pytest
 
+import datajoint_file
 from datajoint_file.doctor.database import check_version
+from datajoint_file.errors import PartitionWarning
 from datajoint_file.journal.dialects import Dialect, MariaDB, MySQL, PostgreSQL
 from datajoint_file.journal.dialects.mysql import rights_in
+from tests.projects import connect, unique
 
 from .conftest import Process, Report, report
 
@@ -191,3 +198,65 @@ def test_rights_on_tables_and_routines_are_none_on_schemas() -> None:
     ]
     assert rights_in(grants[1:5]) == {}
     assert "CREATE" in rights_in(grants)["*"]
+
+
+class Site:
+    """A project with one table in a schema of its own, as ``datajoint-file doctor`` sees it."""
+
+    def __init__(self, directory: Path, pattern: str) -> None:
+        (directory / "store").mkdir()
+        self.file = directory / "datajoint.toml"
+        self.project = unique("project")
+        self.file.write_text(
+            f'[project]\nname = "{self.project}"\n[storage]\nbackend = "file"\npath = "store"\n'
+            f'[object_storage]\npartition_pattern = "{pattern}"\n'
+        )
+
+    def declare(self, server: Any) -> Any:
+        instance = connect(server)
+        datajoint_file.configure(self.file, connection=instance)
+        schema = instance.Schema(unique("doctor"))
+        definition = "doctored_id : int32\n---\nraw : file"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PartitionWarning)
+            table = schema(type("Recording", (dj.Manual,), {"definition": definition}))
+        table.insert1({"doctored_id": 1, "raw": ("a.dat", b"a")})
+        return schema
+
+
+@pytest.mark.parametrize("server", ["mysql", "postgresql"])
+@pytest.mark.parametrize(
+    ("pattern", "move", "status", "said"),
+    [
+        ("x{doctored_id}", False, "ok", "with `file` attributes"),
+        ("x{doctord_id}", False, "warning", "did you mean doctored_id?"),
+        ("x{doctored_id}", True, "failed", "lies below file: "),
+    ],
+)
+def test_schemas_are_compared_with_the_configuration(
+    request: pytest.FixtureRequest,
+    process: Process,
+    tmp_path: Path,
+    server: str,
+    pattern: str,
+    move: bool,
+    status: str,
+    said: str,
+) -> None:
+    address = request.getfixturevalue(server)
+    site = Site(tmp_path, pattern)
+    schema = site.declare(address)
+    try:
+        if move:
+            shutil.rmtree(tmp_path / "store")
+            (tmp_path / "store").mkdir()
+        variables = (mysql_variables if server == "mysql" else postgresql_variables)(address)
+        check = database_report(process, {**variables, "DATAJOINT_TOML": str(site.file)}).checks["database", "schemas"]
+        assert check["status"] == status
+        assert said in check["detail"]
+        if move:
+            assert schema.database in check["detail"]
+            assert "prefix" in check["fix"]
+    finally:
+        schema.drop(prompt=False)
+        schema.connection.close()

@@ -94,10 +94,12 @@ def test_unused_object_is_set_aside_shown_restored_and_deleted(gc: Gc, table: An
     table.delete()
     listed = gc("--scan", "--list")
     assert f"quarantine {key}" in listed.stdout
+    assert ", grace 7 days\n" in listed.stdout
+    assert "  1 object (6 B), 0 referenced; 0 other files, not touched\n" in listed.stdout
     assert gc("--scan", "--execute").returncode == 0
     shown = gc("--quarantined")
     assert key in shown.stdout
-    assert "1 objects are set aside." in shown.stdout
+    assert "1 object set aside." in shown.stdout
     assert [one["key"] for one in json.loads(gc("--quarantined", "--json").stdout)] == [key]
     assert gc("--restore", key).returncode == 0
     assert "Nothing is set aside." in gc("--quarantined").stdout

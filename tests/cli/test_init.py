@@ -33,6 +33,7 @@ def test_project_is_named_after_its_directory_and_kept_beside_the_file(run: Run,
         ("gs://recordings/", {"backend": "gcs", "bucket": "recordings"}),
         ("az://recordings", {"backend": "azure", "container": "recordings"}),
         ("abfs://recordings", {"backend": "azure", "container": "recordings"}),
+        ("s3://recordings/team/ephys", {"backend": "s3", "bucket": "recordings", "prefix": "team/ephys"}),
     ],
 )
 def test_url_of_a_bucket_names_the_backend(run: Run, directory: Path, url: str, expected: dict[str, str]) -> None:
@@ -87,10 +88,10 @@ def test_force_replaces_an_existing_file(run: Run, directory: Path) -> None:
     ("options", "said"),
     [
         (["--project", "my lab"], 'name = "my lab"'),
-        (["--storage", "s3://bucket/prefix"], "more than a bucket"),
-        (["--storage", "s3://"], "not even a bucket"),
+        (["--storage", "s3://key:secret@bucket"], "[storage.credentials]"),
+        (["--storage", "s3://"], "names no bucket"),
         (["--storage", "sftp://host/data"], "s3://bucket"),
-        (["--storage", "file://host/data"], "file:///directory"),
+        (["--storage", "file://host/data"], "file:///dir"),
         (["--storage", "gs://bucket", "--region", "eu"], "region"),
         (["--endpoint-url", "https://s3.example.org"], "endpoint_url"),
         (["--storage", "s3://bucket", "--endpoint-url", "s3.example.org"], "endpoint_url"),

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 import datajoint_file
 from datajoint_file.cli import main
@@ -72,3 +75,21 @@ def test_name_that_the_terminal_cannot_show_is_shown_escaped(process: Process, d
     result = process("doctor", PYTHONIOENCODING="ascii:strict")
     assert "k\\xf6ln" in result.stdout
     assert "Traceback" not in result.stderr
+
+
+NARROW = [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}]
+
+
+@pytest.mark.parametrize("environment", NARROW, ids=["ascii", "C"])
+@pytest.mark.parametrize("arguments", [("--help",), ("init", "--project", "mäuse"), ("init",), ("gc", "--help")])
+def test_output_survives_a_terminal_that_is_not_utf_8(
+    process: Process, directory: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], arguments: Any
+) -> None:
+    odd = directory / "m\xe4use \u2026 \udcff"
+    odd.mkdir()
+    monkeypatch.chdir(odd)
+    done = process(*arguments, **environment)
+    assert (done.returncode, done.stderr.count("Traceback")) == (2 if "mäuse" in arguments else 0, 0), done.stderr
+    if arguments == ("init",):
+        doctor = process("doctor", "--skip", "database", **environment)
+        assert doctor.returncode == 0, doctor.stderr

@@ -14,15 +14,16 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from tests.projects import DATABASES
 from tests.servers import Servers
 from tests.torture import baseline, planted, units
 from tests.torture.singles import SCENES
@@ -31,6 +32,7 @@ from tests.torture.values import Case, Cell
 
 console = Console()
 SHOWN = 25
+TIERS = ("1", "2", "3", "4", "5")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,20 +53,61 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
-    parser.add_argument("--tier", default="1,2,3,4,5", help="which tiers, separated by commas")
-    parser.add_argument("--number", type=int, default=500, help="schedules of tier 2 in all; tiers 3 to 5 follow it")
-    parser.add_argument("--sample", type=int, default=0, help="cases of tier 1 an operation and cell; 0: all of them")
+    parser.add_argument(
+        "--tier", type=_some_of(*TIERS), default=",".join(TIERS), help="which tiers, separated by commas"
+    )
+    parser.add_argument(
+        "--number", type=_at_least(1), default=500, help="schedules of tier 2 in all; tiers 3 to 5 follow it"
+    )
+    parser.add_argument(
+        "--sample", type=_at_least(0), default=0, help="cases of tier 1 an operation and cell; 0: all of them"
+    )
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--databases", default="mysql,postgresql")
-    parser.add_argument("--stores", default="local,s3")
+    parser.add_argument("--databases", type=_some_of(*DATABASES), default=",".join(DATABASES))
+    parser.add_argument("--stores", type=_some_of("local", "s3"), default="local,s3")
     parser.add_argument("--subject", default="file", choices=("file", "object"))
-    parser.add_argument("--scenes", default="", help="operations of tier 1, separated by commas; all of them if empty")
-    parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--case", default="", help="run this one again, as a violation names it")
+    parser.add_argument(
+        "--scenes",
+        type=_some_of(*SCENES),
+        default="",
+        help="operations of tier 1, separated by commas; all of them if empty",
+    )
+    parser.add_argument("--processes", type=_at_least(1), default=2)
+    parser.add_argument("--case", type=_case, default="", help="run this one again, as a violation names it")
     parser.add_argument("--planted", action="store_true", help="plant bugs, and find each of them")
     parser.add_argument("--baseline", action="store_true", help="find the faults of DataJoint's own <object@store>")
-    parser.add_argument("--json", default="", help="write figures and violations to this file")
+    parser.add_argument("--json", type=_file_to_write, default="", help="write figures and violations to this file")
     return parser
+
+
+def _some_of(*known: str) -> Callable[[str], str]:
+    def check(text: str) -> str:
+        if unknown := sorted({*filter(None, text.split(","))} - {*known}):
+            raise argparse.ArgumentTypeError(f"there is no {', '.join(unknown)}; there are {', '.join(known)}")
+        return text
+
+    return check
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    def check(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text}: expected a number, {least} or more")
+        return int(text)
+
+    return check
+
+
+def _case(text: str) -> str:
+    if text and text.count("/") < len(fields(Cell)):
+        raise argparse.ArgumentTypeError(f"{text}: expected tier/subject/database/store/…, as a violation names it")
+    return text
+
+
+def _file_to_write(text: str) -> str:
+    if text and (Path(text).is_dir() or not os.access(Path(text).absolute().parent, os.W_OK)):
+        raise argparse.ArgumentTypeError(f"{text}: expected a file in a directory that may be written in")
+    return text
 
 
 def _cells(options: argparse.Namespace, subject: str = "") -> list[Cell]:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.servers import Servers
-from tests.torture import baseline, planted, power
+from tests.torture import baseline, command, planted, power
 from tests.torture.damage import Damages
 from tests.torture.kills import Kills
 from tests.torture.schedules import Schedules
@@ -152,3 +152,27 @@ def test_a_case_is_named_so_that_it_can_be_run_again() -> None:
 def test_randomness_of_a_case_is_the_same_in_every_process() -> None:
     generator: Any = Case("T2", CELLS[0], ("1",), 3).randomness()
     assert [generator.randrange(1000) for _ in range(3)] == [111, 546, 981]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--number", "0"),
+        ("--number", "-5"),
+        ("--number", "x"),
+        ("--processes", "0"),
+        ("--tier", "7"),
+        ("--databases", "oracle"),
+        ("--stores", "floppy"),
+        ("--scenes", "x"),
+        ("--case", "x"),
+        ("--json", "/nowhere/x.json"),
+    ],
+)
+def test_what_is_given_is_checked_before_a_server_is_started(
+    arguments: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        command.main(arguments)
+    assert caught.value.code == 2
+    assert arguments[1] in capsys.readouterr().err

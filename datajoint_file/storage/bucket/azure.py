@@ -17,19 +17,21 @@ class AzureBackend(FileUploads):
     """Blobs of a container of Azure."""
 
     protocol = "abfs"
-    package = "datajoint-file[azure]"
 
     @staticmethod
     def arguments(storage: StorageSettings, credentials: dict[str, Any]) -> dict[str, Any]:
         """Return what adlfs is made with."""
         arguments = {"anon": False, **credentials}
-        if not storage.endpoint_url or "connection_string" in credentials:
+        name, has_key = credentials.get("account_name"), bool(credentials.keys() & {"account_key", "sas_token"})
+        # Not as they are: an AZURE_STORAGE_CONNECTION_STRING of the environment would win over them.
+        endpoint = storage.endpoint_url or (f"https://{name}.blob.core.windows.net" if name and has_key else None)
+        if not endpoint or "connection_string" in credentials:
             return arguments
-        if not credentials.keys() & {"account_key", "sas_token"}:  # an identity; adlfs knows no path behind the host
-            return {**arguments, "account_host": urlsplit(storage.endpoint_url).netloc}
+        if not has_key:  # an identity; adlfs knows no path behind the host
+            return {**arguments, "account_host": urlsplit(endpoint).netloc}
         names = {"account_name": "AccountName", "account_key": "AccountKey", "sas_token": "SharedAccessSignature"}
         known = {name: credentials[key] for key, name in names.items() if key in credentials}
-        parts = {"BlobEndpoint": storage.endpoint_url} | known
+        parts = {"BlobEndpoint": endpoint} | known
         return {"connection_string": ";".join(f"{name}={value}" for name, value in parts.items())}
 
     @staticmethod
@@ -49,7 +51,7 @@ class AzureBackend(FileUploads):
 
     async def _object_page(self, filesystem: Any, below: str, marker: Marker) -> Page[ObjectStat]:
         query = {"name_starts_with": below or None, "include": ["metadata"], "results_per_page": self.page_size}
-        async with filesystem.service_client.get_container_client(container=self.root) as client:
+        async with filesystem.service_client.get_container_client(container=self.bucket) as client:
             pages = client.list_blobs(**query).by_page(marker)
             page = [blob async for blob in await anext(pages)]
             objects = [ObjectStat(b.name, b.size, moment(b.last_modified)) for b in page if not _is_directory(b)]

@@ -78,7 +78,7 @@ class BucketBackend(RemoteBackend):
     Parameters
     ----------
     bucket : str
-        The bucket or container. Keys are literal in it.
+        The bucket or container, with the prefix of all keys if there is one: ``bucket/team/ephys``.
     connect : callable
         Makes a fresh filesystem with today's credentials; called at the first use in a process, and after a refusal.
     exclusive : bool
@@ -100,7 +100,6 @@ class BucketBackend(RemoteBackend):
     """
 
     protocol: ClassVar[str]
-    package: ClassVar[str]
     default_part_size: ClassVar[int] = PART_SIZE
 
     def __init__(
@@ -114,6 +113,8 @@ class BucketBackend(RemoteBackend):
         project: str = "",
     ) -> None:
         super().__init__(self.protocol, bucket, connect)
+        self.bucket, _, prefix = self.root.partition("/")
+        self._prefix = f"{prefix}/" if prefix else ""
         self.part_size = part_size or self.default_part_size
         self.page_size = page_size
         self._exclusive = exclusive
@@ -269,22 +270,25 @@ class BucketBackend(RemoteBackend):
         def page_after(marker: Marker) -> Page[ListedObject]:
             with self._translated(prefix):
                 filesystem = self._filesystem()
-                entries, following = run(filesystem, ask(filesystem, below, marker))
+                entries, following = run(filesystem, ask(filesystem, self._prefix + below, marker))
                 check_progress(marker, following)
-                return entries, following
+                return [self._without_prefix(entry) for entry in entries] if self._prefix else entries, following
 
         return page_after
+
+    def _without_prefix(self, entry: ListedObject) -> ListedObject:
+        return replace(entry, key=entry.key.removeprefix(self._prefix))
 
     def _require_store(self) -> None:
         filesystem = self._filesystem()
         try:
             with suppress(Exception):
-                filesystem.info(self.root)
+                filesystem.info(self.bucket)
                 return
-            filesystem.ls(self.root)  # many who may not look at a bucket (SAS tokens, Google's roles) may list it
+            filesystem.ls(self.bucket)  # many who may not look at a bucket (SAS tokens, Google's roles) may list it
         except FileNotFoundError as error:
             raise BucketNotFoundError(
-                f"the bucket {self.scheme}://{self.root} does not exist; create it, or correct [storage] in "
+                f"the bucket {self.scheme}://{self.bucket} does not exist; create it, or correct [storage] in "
                 "datajoint.toml"
             ) from error
 

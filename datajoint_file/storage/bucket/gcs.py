@@ -25,7 +25,6 @@ class GCSBackend(FileUploads):
     """Objects of a bucket of Google Cloud Storage."""
 
     protocol = "gs"
-    package = "datajoint-file[gcs]"
 
     @staticmethod
     def filesystem_class(protocol: str) -> Any:
@@ -43,7 +42,7 @@ class GCSBackend(FileUploads):
         Without a token it tries one source after the other and ends as an anonymous caller: it is asked for the
         machine's own.
         """
-        arguments = {**credentials, "token": _token(credentials.get("token", "google_default"))}
+        arguments = {**credentials, "token": _token(storage, credentials.get("token", "google_default"))}
         if storage.endpoint_url:
             arguments["endpoint_url"] = storage.endpoint_url
         return arguments
@@ -64,12 +63,12 @@ class GCSBackend(FileUploads):
     async def _object_page(self, filesystem: Any, below: str, marker: Marker) -> Page[ObjectStat]:
         fields = "nextPageToken,items(name,size,updated)"
         query = {"prefix": below or None, "maxResults": self.page_size, "pageToken": marker, "fields": fields}
-        reply = await filesystem._call("GET", "b/{}/o", self.root, json_out=True, **query)
+        reply = await filesystem._call("GET", "b/{}/o", self.bucket, json_out=True, **query)
         objects = [ObjectStat(o["name"], int(o["size"]), moment(o.get("updated"))) for o in reply.get("items", ())]
         return objects, reply.get("nextPageToken") or None
 
 
-def _token(token: Any) -> Any:
+def _token(storage: StorageSettings, token: Any) -> Any:
     """Return *token* so that gcsfs takes it for what it is.
 
     It would send any other text to Google in a URL, to ask what it is: the key of a service account too.
@@ -80,5 +79,5 @@ def _token(token: Any) -> Any:
         return importlib.import_module("google.oauth2.credentials").Credentials(token)
     with suppress(ValueError):  # whose context, the token, is not to be that of what is raised
         return json.loads(token)
-    problem = "[storage.credentials] token = ***: it begins like the JSON key of a service account, and is no JSON"
-    raise ConfigurationError(problem)
+    problem = "credentials.token = ***: it begins like the JSON key of a service account, and is no JSON"
+    raise ConfigurationError(f"{storage.where} {problem}")

@@ -10,11 +10,12 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 from datajoint_file.errors import StorageError
+from datajoint_file.storage.backend import ObjectStat, UnfinishedUpload
 
 PAGE_SIZE = 1000
 """Entries of one page, the most that S3 gives."""
 
-ListedObject = TypeVar("ListedObject")
+ListedObject = TypeVar("ListedObject", ObjectStat, UnfinishedUpload)
 Marker = Any
 """What a store gives with a page for asking for the next one; None with the last."""
 

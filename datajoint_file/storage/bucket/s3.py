@@ -5,6 +5,8 @@ Its uploads are in `s3_multipart`.
 
 from __future__ import annotations
 
+import importlib
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -35,7 +37,6 @@ class S3Backend(BucketBackend):
     """Objects of a bucket of S3, or of a server that speaks like it."""
 
     protocol = "s3"
-    package = "datajoint-file[s3]"
     _memory_for = staticmethod(memory_for)
     _plan_parts = staticmethod(plan_parts)
 
@@ -43,6 +44,8 @@ class S3Backend(BucketBackend):
     def arguments(storage: StorageSettings, credentials: dict[str, Any]) -> dict[str, Any]:
         """Return what s3fs is made with."""
         arguments = {**credentials, "config_kwargs": dict(_CONFIG)}
+        if credentials.get("anon") or credentials.keys() >= {"key", "secret"}:
+            arguments["session"] = _session_without_profile()
         if storage.endpoint_url:
             arguments["endpoint_url"] = storage.endpoint_url
         if storage.region:
@@ -89,14 +92,14 @@ class S3Backend(BucketBackend):
         return Destination(self._filesystem(), self._path(key), headers, exclusive=self._exclusive)
 
     async def _object_page(self, filesystem: Any, below: str, marker: Marker) -> Page[ObjectStat]:
-        query = {"Bucket": self.root, "Prefix": below, "MaxKeys": self.page_size}
+        query = {"Bucket": self.bucket, "Prefix": below, "MaxKeys": self.page_size}
         after = {"ContinuationToken": marker} if marker else {}
         reply = await filesystem._call_s3("list_objects_v2", **query, **after)
         objects = [ObjectStat(o["Key"], o["Size"], moment(o.get("LastModified"))) for o in reply.get("Contents", ())]
         return objects, _following(reply, reply.get("NextContinuationToken"))
 
     async def _upload_page(self, filesystem: Any, below: str, marker: Marker) -> Page[UnfinishedUpload]:
-        query = {"Bucket": self.root, "Prefix": below, "MaxUploads": self.page_size}
+        query = {"Bucket": self.bucket, "Prefix": below, "MaxUploads": self.page_size}
         reply = await filesystem._call_s3("list_multipart_uploads", **query, **(marker or {}))
         uploads = [
             UnfinishedUpload(upload["Key"], upload["UploadId"], moment(upload.get("Initiated")), None)
@@ -105,6 +108,19 @@ class S3Backend(BucketBackend):
         # Both for AWS; SeaweedFS knows one by the upload alone, and finds less if it is given a key as well.
         markers = {name: reply[f"Next{name}"] for name in ("KeyMarker", "UploadIdMarker") if reply.get(f"Next{name}")}
         return uploads, _following(reply, markers)
+
+
+def _session_without_profile() -> Any:
+    """Return a session for who brings his own keys: a profile or file of AWS's that cannot be read does not matter."""
+    session = importlib.import_module("aiobotocore.session").AioSession()
+    try:
+        session.get_scoped_config()  # a region may stand there
+    except Exception:  # noqa: BLE001 - no such profile, no such file, not to be parsed, not to be read
+        variables = session.get_component("config_store")
+        variables.set_config_variable("profile", None)
+        variables.set_config_variable("config_file", os.devnull)
+        variables.set_config_variable("credentials_file", os.devnull)
+    return session
 
 
 def _following(reply: dict[str, Any], marker: Marker) -> Marker:

@@ -194,6 +194,10 @@ class LocalBackend(DerivedVerbs):
         return path
 
     def _require_root(self) -> None:
+        if self.root.is_file():
+            raise StorageUnavailableError(
+                f"the project's directory {self.root} is a file: correct path in [storage] of datajoint.toml"
+            )
         if not self.root.is_dir():
             raise StorageUnavailableError(
                 f"the project's directory {self.root} does not exist: is its disk mounted? "

@@ -65,8 +65,8 @@ class ObstoreBackend(BucketBackend):
 
     @staticmethod
     @abstractmethod
-    def _make_store(filesystem: Any, bucket: str) -> Any:
-        """Return obstore's store with the address and the credentials of *filesystem*."""
+    def _make_store(filesystem: Any, bucket: str, prefix: str | None) -> Any:
+        """Return obstore's store with the address and the credentials of *filesystem*, and *prefix* before all keys."""
 
     @property
     def capabilities(self) -> Capabilities:
@@ -200,7 +200,8 @@ class ObstoreBackend(BucketBackend):
         filesystem, held = self._filesystem(), self._held
         if held is None or held.filesystem is not filesystem:
             with suited(is_inexpressible):
-                self._held = held = _Held(filesystem, self._make_store(filesystem, self.root))
+                store = self._make_store(filesystem, self.bucket, self._prefix.rstrip("/") or None)
+            self._held = held = _Held(filesystem, store)
             keep_from_children(held)
         return held.store
 

@@ -31,12 +31,12 @@ ASK_AGAIN = timedelta(minutes=6)
 """When credentials are said to expire: obstore asks for new ones five minutes before. Who is asked knows better."""
 
 
-def s3_store(filesystem: Any, bucket: str) -> Any:
-    """Return obstore's store for *bucket*, with the address and the credentials of a filesystem of s3fs."""
+def s3_store(filesystem: Any, bucket: str, prefix: str | None) -> Any:
+    """Return obstore's store for *prefix* of *bucket*, with the address and the credentials of a filesystem of s3fs."""
     client = run(filesystem, filesystem.set_session())
     explicit, config = filesystem.config_kwargs, client.meta.config.s3 or {}
     endpoint, region = client.meta.endpoint_url, _region(filesystem, client, bucket)
-    options: dict[str, Any] = {"region": region, "unsigned_payload": True, "conditional_put": "etag"}
+    options: dict[str, Any] = {"region": region, "unsigned_payload": True, "conditional_put": "etag", "prefix": prefix}
     options["endpoint"] = _in_region(endpoint, region)
     if config.get("payload_signing_enabled"):
         options["unsigned_payload"] = False  # the way of servers that do not know checksums
@@ -121,8 +121,8 @@ def _s3_credentials(filesystem: Any) -> Callable[[], Credential]:
     return current
 
 
-def gcs_store(filesystem: Any, bucket: str) -> Any:
-    """Return obstore's store for *bucket*, with the address and the credentials of a filesystem of gcsfs."""
+def gcs_store(filesystem: Any, bucket: str, prefix: str | None) -> Any:
+    """Return obstore's store for *prefix* of *bucket*, with the address and the credentials of one of gcsfs."""
     credentials, endpoint = filesystem.credentials, filesystem._location
 
     def current() -> Credential:
@@ -131,16 +131,16 @@ def gcs_store(filesystem: Any, bucket: str) -> Any:
         credentials.maybe_refresh()
         return {"token": credentials.credentials.token, "expires_at": _soon()}
 
-    options = {"base_url": endpoint, "credential_provider": current}
+    options = {"base_url": endpoint, "credential_provider": current, "prefix": prefix}
     return _made("GCSStore", bucket, endpoint, _client(endpoint), RETRIES, options)
 
 
-def azure_store(filesystem: Any, bucket: str) -> Any:
-    """Return obstore's store for the container *bucket*, with the address and the credentials of one of adlfs."""
+def azure_store(filesystem: Any, bucket: str, prefix: str | None) -> Any:
+    """Return obstore's store for *prefix* of a container, with the address and the credentials of one of adlfs."""
     service = filesystem.service_client
     address = urlsplit(service.url)  # with the shared access signature, where there is one
     endpoint = urlunsplit(address._replace(query="")).rstrip("/")
-    options: dict[str, Any] = {"endpoint": endpoint, "account_name": service.account_name}
+    options: dict[str, Any] = {"endpoint": endpoint, "account_name": service.account_name, "prefix": prefix}
     fixed = {"access_key": getattr(service.credential, "account_key", None), "sas_token": address.query}
     given = {name: value for name, value in fixed.items() if value}
     if given:

@@ -45,14 +45,14 @@ class EngineBackend(DelegatingBackend):
     ----------
     obstore, fsspec : StorageBackend
         The same bucket, through each of them.
-    is_required : bool
-        Raise rather than go through fsspec when obstore does not suit.
+    required_by : str or None
+        What asks for obstore or nothing: raise rather than go through fsspec when obstore does not suit.
     """
 
-    def __init__(self, obstore: StorageBackend, fsspec: StorageBackend, *, is_required: bool) -> None:
+    def __init__(self, obstore: StorageBackend, fsspec: StorageBackend, *, required_by: str | None) -> None:
         super().__init__(obstore)
         self._fsspec = fsspec
-        self._is_required = is_required
+        self._required_by = required_by
         _opened.add(self)
 
     def upload(self, key: str, reader: Reader, size: int | None = None, headers: ContentHeaders = NO_HEADERS) -> int:
@@ -88,8 +88,8 @@ class EngineBackend(DelegatingBackend):
 
     def _instead(self, error: Unsuited) -> StorageBackend:
         """Return what to use from now on. Raises *error* if it is to be obstore or nothing."""
-        if self._is_required:
-            raise error
+        if self._required_by is not None:
+            raise error.within(self._required_by) from None
         logger.warning("through fsspec from now on: %s", error)
         self.leave_obstore()
         return self.inner
@@ -118,7 +118,7 @@ def engine_of(storage: StorageSettings) -> str:
     if hindrance is None:
         return "obstore"
     if storage.engine == "obstore":
-        raise unsuited(hindrance)
+        raise unsuited(hindrance).within(storage.where)
     return "fsspec"
 
 
@@ -127,7 +127,7 @@ def _hindrances(storage: StorageSettings) -> Iterator[str]:
     if sys.version_info < (3, 11):
         yield "obstore needs Python 3.11 or later"
     if not _is_installed():
-        yield f"obstore is not installed: `pip install 'datajoint-file[{storage.backend}]'`"
+        yield "obstore is not installed: `pip install obstore`"
     for option in _unknown(storage.options, OBSTORE[storage.backend].known_options):
         yield f"only fsspec knows [storage.options] {option}"
     if storage.backend == "gcs" and storage.endpoint_url and storage.engine == "auto":

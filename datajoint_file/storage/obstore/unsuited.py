@@ -44,4 +44,4 @@ def suited(is_meant: Callable[[BaseException], bool]) -> Iterator[None]:
 
 def unsuited(why: str) -> Unsuited:
     """Return the error that says why obstore cannot be used."""
-    return Unsuited(f'[storage] engine = "obstore": {why}; allowed: engine = "fsspec" or "auto"')
+    return Unsuited(f'engine = "obstore": {why}; allowed: engine = "fsspec" or "auto"')

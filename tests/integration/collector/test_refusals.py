@@ -343,6 +343,22 @@ def test_project_that_was_renamed_is_refused(table: Any, connection: Any, databa
     assert len(objects(store)) == 3
 
 
+def test_project_inside_another_one_is_refused_by_the_outer_one(
+    table: Any, connection: Any, database: Area, store: Store
+) -> None:
+    """With a prefix, or on a disk, one project can lie where another one's objects begin."""
+    insert(table, 1)
+    path = Path(store.table["path"]) / "subject1/inner"
+    path.mkdir(parents=True)
+    with connected(database, Store({"backend": "file", "path": str(path)}, unique("inner"))) as other:
+        insert(declare(dj.Schema(database.schema(), connection=other)), 2)
+    plan = scan(connection)
+    assert kinds(plan) == {"nested"}
+    assert "subject1/inner/" in str(plan.refusals[0])
+    with pytest.raises(CollectionRefusedError):
+        gc.execute(plan, force=True)
+
+
 # ---- marks ----
 
 

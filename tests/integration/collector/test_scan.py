@@ -14,6 +14,7 @@ from typing import Any
 import datajoint as dj
 import pytest
 
+import datajoint_file
 from datajoint_file import gc
 from datajoint_file.errors import CollectionRefusedError
 from datajoint_file.hooks.connections import pipeline_of
@@ -32,6 +33,7 @@ from .collecting import (
     kinds,
     let_grace_pass,
     make_older,
+    marks,
     objects,
     own,
     path_of,
@@ -44,6 +46,28 @@ from .collecting import (
 @pytest.fixture
 def other_schema(pipeline: dj.Instance, database: Area) -> dj.Schema:
     return pipeline.Schema(database.schema())
+
+
+@pytest.mark.parametrize("store", ["s3"], indirect=True)
+def test_project_below_a_prefix_is_stored_read_and_collected_there(
+    instance: dj.Instance, database: Area, store: Store
+) -> None:
+    below = Store({**store.table, "prefix": f"{store.project}/ephys"}, "inner")
+    datajoint_file.configure(below.configuration(), connection=instance)
+    table = declare(instance.Schema(database.schema()))
+    insert(table, 1, 2)
+    ref = (table & {"recording_id": 1}).fetch1("raw")
+    assert ref.path.startswith("inner/")
+    assert ref.url == f"s3://{below.root_name}/{ref.path}"
+    assert ref.read() == below.content(ref.path) == b"spikes"
+    assert len(marks(below)) == 1
+    lost = path_of(table, 2)
+    (table & {"recording_id": 2}).delete(prompt=False)
+    assert collect(instance.connection, force=True).quarantined.count == 1
+    let_grace_pass(instance.connection, table.database)
+    assert collect(instance.connection, force=True).purged.count == 1
+    assert below.object_keys() == [ref.path]
+    assert lost not in below.all_keys()
 
 
 def faulty(connection: Any, *faults: Fault) -> FaultyBackend:

@@ -12,7 +12,7 @@ import datajoint as dj
 import pytest
 
 import datajoint_file
-from datajoint_file.errors import DeclarationError
+from datajoint_file.errors import DeclarationError, PartitionWarning
 from tests.projects import Store, unique
 
 
@@ -148,10 +148,44 @@ def test_a_partition_by_a_secondary_attribute_is_refused_before_any_ddl(pipeline
         """
 
 
+def test_a_placeholder_that_no_table_knows_is_warned_of_with_the_nearest(pipeline_with_partition: Any) -> None:
+    schema, _ = pipeline_with_partition("subject{subjct_id}/session{session_id}")
+    with pytest.warns(PartitionWarning, match=r"no table has session_id, subjct_id .*\(did you mean subject_id\?\)"):
+
+        @schema
+        class Subject(dj.Manual):
+            definition = """
+            subject_id : int32
+            ---
+            photo : file
+            """
+
+
+def test_a_placeholder_that_another_table_knows_is_left_out_silently(pipeline_with_partition: Any) -> None:
+    schema, store = pipeline_with_partition("subject{subject_id}/session{session_id}")
+
+    @schema
+    class Session(dj.Manual):
+        definition = """
+        subject_id : int32
+        session_id : int32
+        """
+
+    @schema
+    class Subject(dj.Manual):
+        definition = """
+        subject_id : int32
+        ---
+        photo : file
+        """
+
+    Subject.insert1({"subject_id": 7, "photo": ("a.jpg", b"x")})
+    assert f"{store.project}/subject7/{schema.database}/" in store.object_keys()[0]
+
+
 def test_a_partition_by_an_attribute_altered_in_is_refused(pipeline_with_partition: Any) -> None:
     schema, _ = pipeline_with_partition("day{day}")
 
-    @schema
     class Recording(dj.Manual):
         definition = """
         k : int32
@@ -159,6 +193,8 @@ def test_a_partition_by_an_attribute_altered_in_is_refused(pipeline_with_partiti
         raw : file
         """
 
+    with pytest.warns(PartitionWarning, match="no table has day in its primary key"):
+        Recording = schema(Recording)  # type: ignore[misc]
     Recording.definition = """
     k : int32
     ---

@@ -73,6 +73,29 @@ def test_broken_file_fails_nothing_before_it_is_needed(one: Path) -> None:
         binding.settings()
 
 
+def test_file_that_anybody_may_write_fails_nothing_before_it_is_needed(one: Path) -> None:
+    one.chmod(0o666)
+    binding = Binding(one.parent)
+    binding.meet("schema", one.parent)
+    with pytest.raises(ConfigurationError, match="writable by others"):
+        binding.settings()
+
+
+def test_file_that_anybody_may_write_is_used_if_it_is_named(one: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one.chmod(0o666)
+    monkeypatch.setenv("DATAJOINT_TOML", str(one))
+    assert Binding(one.parent).settings().project.name == "project_one"
+
+
+def test_dangling_file_of_a_second_schema_is_a_rival(one: Path, two: Path) -> None:
+    two.unlink()
+    two.symlink_to("nowhere")
+    binding = Binding(one.parent)
+    binding.meet("second", two.parent)
+    with pytest.raises(ConfigurationError, match="one pipeline"):
+        binding.settings("second")
+
+
 def test_broken_file_can_be_mended(one: Path) -> None:
     text = one.read_text()
     one.write_text("broken [")

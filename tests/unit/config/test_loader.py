@@ -14,6 +14,8 @@ from datajoint_file.config import find_configuration, load_settings, parse_setti
 from datajoint_file.errors import ConfigurationError, ConfigurationNotFoundError
 
 CANARY = "canary-5f1c"
+NOBODY, OTHER = 65534, 54321
+"""Users: who runs a test as nobody, and somebody else."""
 
 S3 = """
 [project]
@@ -58,10 +60,42 @@ def test_file_of_the_nearest_parent_is_found(tmp_path: Path) -> None:
     assert find_configuration(tmp_path / "a/b/c/d") == nearest
 
 
-def test_directory_of_that_name_is_passed_over(tmp_path: Path) -> None:
-    path = written(tmp_path)
-    (tmp_path / "a/datajoint.toml").mkdir(parents=True)
-    assert find_configuration(tmp_path / "a") == path
+def _link_to_nothing(path: Path) -> None:
+    path.symlink_to("moved-away.toml")
+
+
+def _link_to_itself(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+NAMES_WITHOUT_A_FILE: dict[str, tuple[Callable[[Path], None], str]] = {
+    "dangling": (_link_to_nothing, "moved-away.toml, which does not exist"),
+    "loop": (_link_to_itself, "symbolic link"),
+    "directory": (Path.mkdir, "directory"),
+    "fifo": (os.mkfifo, "FIFO"),
+}
+
+
+@pytest.mark.parametrize("kind", NAMES_WITHOUT_A_FILE)
+def test_name_that_cannot_be_read_is_an_error_and_the_file_above_is_not_used(tmp_path: Path, kind: str) -> None:
+    written(tmp_path)
+    make, why = NAMES_WITHOUT_A_FILE[kind]
+    (tmp_path / "a/b").mkdir(parents=True)
+    make(tmp_path / "a/datajoint.toml")
+    found = find_configuration(tmp_path / "a/b")
+    assert found == tmp_path / "a/datajoint.toml"
+    with pytest.raises(ConfigurationError, match=f"a/datajoint.toml .*{why}") as caught:
+        load_settings(found, is_searched=True)
+    assert not isinstance(caught.value, ConfigurationNotFoundError)  # which a declaration takes for "not yet there"
+
+
+@pytest.mark.parametrize("kind", ["dangling", "loop", "directory"])
+def test_name_that_cannot_be_read_is_an_error_if_it_is_given_too(tmp_path: Path, kind: str) -> None:
+    make, why = NAMES_WITHOUT_A_FILE[kind]
+    make(tmp_path / "datajoint.toml")
+    with pytest.raises(ConfigurationError, match=f"(?i){why}") as caught:
+        load_settings(tmp_path / "datajoint.toml")
+    assert not isinstance(caught.value, ConfigurationNotFoundError)
 
 
 def test_nothing_is_found_where_there_is_nothing() -> None:
@@ -99,16 +133,82 @@ def test_empty_variable_is_no_variable(tmp_path: Path, monkeypatch: pytest.Monke
     assert find_configuration(tmp_path) == path
 
 
-def test_directory_that_may_not_be_looked_into_does_not_fail_the_search(
+def test_directory_that_may_not_be_looked_into_may_have_the_file(
     public_directory: Path, as_nobody: Callable[..., Any]
 ) -> None:
+    written(public_directory)
     closed = public_directory / "closed"
     written(closed / "inner")
     closed.chmod(0o000)
     try:
-        assert as_nobody(find_configuration, closed / "inner") is None
+        assert as_nobody(find_configuration, closed / "inner") == closed / "inner/datajoint.toml"
+        assert "Permission denied" in as_nobody(_fault_of, closed / "inner/datajoint.toml")
     finally:
         closed.chmod(0o700)
+
+
+def test_file_that_may_not_be_read_is_an_error_and_the_file_above_is_not_used(
+    public_directory: Path, as_nobody: Callable[..., Any]
+) -> None:
+    written(public_directory)
+    secret = written(public_directory / "inner")
+    secret.chmod(0o600)
+    assert as_nobody(find_configuration, public_directory / "inner") == secret
+    assert "Permission denied" in as_nobody(_fault_of, secret)
+
+
+# whose file it is
+
+
+def _fault_of(path: Path) -> str:
+    try:
+        load_settings(path, is_searched=True)
+    except ConfigurationError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("file_owner", "directory_owner", "is_trusted"),
+    [
+        (NOBODY, 0, True),  # this user's
+        (0, OTHER, True),  # root's
+        (OTHER, OTHER, True),  # its directory's owner's
+        (OTHER, 0, False),
+    ],
+)
+def test_file_found_by_searching_belongs_to_somebody_who_may_decide(
+    public_directory: Path, as_nobody: Callable[..., Any], file_owner: int, directory_owner: int, is_trusted: bool
+) -> None:
+    path = written(public_directory / "project")
+    os.chown(path, file_owner, -1)
+    os.chown(path.parent, directory_owner, -1)
+    fault = as_nobody(_fault_of, path)
+    if is_trusted:
+        assert fault == ""
+    else:
+        assert fault.startswith(f"{path} was found by searching")
+        assert f"export DATAJOINT_TOML={path}" in fault
+        assert "datajoint_file.configure(" in fault
+    assert load_settings(path).project.name == "lab"  # named, it is used
+
+
+@pytest.mark.parametrize("writable", ["datajoint.toml", "."])
+def test_file_found_by_searching_is_not_writable_by_others(tmp_path: Path, writable: str) -> None:
+    path = written(tmp_path / "project")
+    (path.parent / writable).chmod(0o777)
+    assert "writable by others" in _fault_of(path)
+    assert load_settings(path).project.name == "lab"
+
+
+def test_file_that_a_link_leads_to_is_held_to_the_same(tmp_path: Path) -> None:
+    real = written(tmp_path / "open-to-all")
+    link = tmp_path / "project/datajoint.toml"
+    link.parent.mkdir()
+    link.symlink_to(real)
+    assert _fault_of(link) == ""
+    real.parent.chmod(0o777)
+    assert "writable by others" in _fault_of(link)
 
 
 # reading it
@@ -427,3 +527,98 @@ def test_home_of_a_user_nobody_knows_is_a_directory_that_is_not_there(tmp_path: 
 def test_path_of_a_bucket_store_is_left_alone() -> None:
     tables = {"project": {"name": "lab"}, "storage": {"backend": "memory", "path": "lab/x"}}
     assert parse_settings(tables, "the file").storage.path == "lab/x"
+
+
+# urls and prefixes
+
+
+PLACES = [
+    ("s3://lab", {"backend": "s3", "bucket": "lab"}),
+    ("s3://lab/", {"backend": "s3", "bucket": "lab"}),
+    ("s3://lab/team/ephys/", {"backend": "s3", "bucket": "lab", "prefix": "team/ephys"}),
+    ("gs://lab/team", {"backend": "gcs", "bucket": "lab", "prefix": "team"}),
+    ("az://lab/team", {"backend": "azure", "container": "lab", "prefix": "team"}),
+    ("abfs://lab/team", {"backend": "azure", "container": "lab", "prefix": "team"}),
+    ("file:///data/lab", {"backend": "file", "path": "/data/lab"}),
+    (
+        "s3://${env:LAB_BUCKET}/${env:TEAM}/x",
+        {"backend": "s3", "bucket": "${env:LAB_BUCKET}", "prefix": "${env:TEAM}/x"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("url", "table"), PLACES)
+def test_url_says_the_same_as_the_keys_it_stands_for(url: str, table: dict[str, Any]) -> None:
+    project = {"project": {"name": "lab"}}
+    by_keys = parse_settings({**project, "storage": table, "projects": {"other": table}}, "the file")
+    by_url = parse_settings({**project, "storage": {"url": url}, "projects": {"other": {"url": url}}}, "the file")
+    assert by_url == by_keys
+    assert by_url.digest == by_keys.digest
+
+
+def test_location_has_the_prefix() -> None:
+    assert (
+        parse_settings(document(storage={"prefix": "team/x/"}), "the file").storage.location == "s3: recordings/team/x"
+    )
+
+
+@pytest.mark.parametrize(
+    "prefix", ["/team", "a//b", "..", "a/../b", "a/./b", "a b", "a\\b", "a?b", "a/b.", "a%20b", "ä"]
+)
+def test_prefix_that_could_mean_another_place_is_refused(prefix: str) -> None:
+    assert message_of(document(storage={"prefix": prefix})).startswith("the file: [storage] prefix = ")
+    if not prefix.startswith("/"):
+        storage = {"url": f"s3://lab/{prefix}"}
+        assert message_of({"project": {"name": "lab"}, "storage": storage}).startswith("the file: [storage] url = ")
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("lab/team", "it is no URL"),
+        ("s3://", "it names no bucket"),
+        ("sftp://host/dir", 'backend = "sftp"'),
+        ("file://server/dir", "names a host"),
+        ("s3://lab/x?versionId=1", "more than a bucket"),
+    ],
+)
+def test_url_that_says_no_place_is_refused_with_the_forms_that_do(url: str, why: str) -> None:
+    message = message_of({"project": {"name": "lab"}, "storage": {"url": url}})
+    assert message.startswith("the file: [storage] url = ")
+    assert why in message
+    assert "allowed: s3://bucket/prefix" in message
+
+
+def test_url_with_a_password_is_refused_without_showing_it() -> None:
+    message = message_of({"project": {"name": "lab"}, "storage": {"url": f"s3://key:{CANARY}@lab/team"}})
+    assert "[storage.credentials]" in message
+    assert CANARY not in message
+
+
+@pytest.mark.parametrize("key", ["backend", "bucket", "prefix", "path", "container"])
+def test_url_beside_what_it_stands_for_is_refused(key: str) -> None:
+    message = message_of({"project": {"name": "lab"}, "storage": {"url": "s3://lab", key: "s3"}})
+    assert message.startswith('the file: [storage] url = "s3://lab": ')
+    assert key in message
+
+
+def test_prefix_belongs_to_a_bucket() -> None:
+    assert "does not take it" in message_of(
+        document(storage={"backend": "file", "path": "x", "bucket": None, "prefix": "team"})
+    )
+    assert "it goes with a bucket" in message_of(
+        document(storage={"backend": "sftp", "path": "x", "bucket": None, "prefix": "team"})
+    )
+
+
+def test_variables_override_a_prefix_or_the_whole_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    tables = {"project": {"name": "lab"}, "storage": {"url": "s3://lab/team", "region": "eu"}}
+    monkeypatch.setenv("DATAJOINT_FILE__STORAGE__PREFIX", "other/team")
+    assert parse_settings(tables, "the file").storage.root == "lab/other/team"
+    monkeypatch.delenv("DATAJOINT_FILE__STORAGE__PREFIX")
+    monkeypatch.setenv("DATAJOINT_FILE__STORAGE__URL", "s3://lab2")
+    assert parse_settings(tables, "the file").storage.root == "lab2"
+    assert parse_settings(document(storage={"prefix": "team"}), "the file").storage.root == "lab2"
+    monkeypatch.setenv("DATAJOINT_FILE__STORAGE__PREFIX", "other/team")
+    with pytest.raises(ConfigurationError, match=r"DATAJOINT_FILE__STORAGE__URL: .*it says prefix already"):
+        parse_settings(tables, "the file")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from datajoint_file.config.paths import anchored, expanded, is_there, working_directory
+from datajoint_file.config.paths import anchored, expanded, is_readable, is_taken, working_directory
 from datajoint_file.errors import ConfigurationError
 
 
@@ -52,21 +52,20 @@ def test_home_of_a_user_nobody_knows_stays_as_it_is() -> None:
     assert expanded("~nobody-of-this-name/x") == "~nobody-of-this-name/x"
 
 
-@pytest.mark.parametrize("path", ["/", "/dev/null", "/nowhere", "/" + "x" * 5000, "/etc/hostname/x"])
-def test_what_is_no_file_is_not_there(path: str) -> None:
-    assert not is_there(Path(path))
+@pytest.mark.parametrize("path", ["/nowhere", "/" + "x" * 5000, "/etc/hostname/x", "/a\0b"])
+def test_name_that_nothing_bears_is_free(path: str) -> None:
+    assert not is_taken(Path(path))
 
 
-def test_file_that_may_not_be_looked_at_is_not_there(public_directory: Path, as_nobody: Callable[..., Any]) -> None:
-    (public_directory / "closed").mkdir()
-    path = public_directory / "closed/x"
-    path.touch()
-    assert is_there(path)
-    (public_directory / "closed").chmod(0o000)
-    try:
-        assert as_nobody(is_there, path) is False
-    finally:
-        (public_directory / "closed").chmod(0o700)
+def test_name_is_taken_whatever_bears_it(tmp_path: Path) -> None:
+    (tmp_path / "dangling").symlink_to("nowhere")
+    assert all(map(is_taken, (tmp_path, tmp_path / "dangling", Path("/dev/null"))))
+
+
+def test_name_that_may_not_be_looked_at_may_be_taken(public_directory: Path, as_nobody: Callable[..., Any]) -> None:
+    (public_directory / "closed").mkdir(0o700)
+    assert as_nobody(is_taken, public_directory / "closed/x")
+    assert not as_nobody(is_readable, public_directory / "closed/x")
 
 
 def test_working_directory_that_was_removed_is_one_that_is_not_there(

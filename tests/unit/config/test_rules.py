@@ -185,3 +185,26 @@ def test_project_in_the_container_of_a_store_is_refused() -> None:
 def test_stores_without_a_place_are_passed_over(stores: dict[str, Any]) -> None:
     check_disjoint(settings_of(backend="file", path="/data/lab"), stores)
     check_disjoint(settings_of(backend="s3", bucket="b"), stores)
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "allowed"),
+    [
+        ("path", "${HOME}/x", "~ or ${env:HOME}"),
+        ("path", "$HOME/x", "~ or ${env:HOME}"),
+        ("path", "$SCRATCH", "${env:SCRATCH}"),
+        ("path", "/data/${USER}/x", "${env:USER}"),
+        ("path", "file:///data/x", "url = "),
+        ("path", "s3://bucket/x", "url = "),
+    ],
+)
+def test_path_in_a_shells_or_a_browsers_words_is_refused_with_ours(key: str, text: str, allowed: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parse_settings({"project": {"name": "lab"}, "storage": {"backend": "file", key: text}}, "the file")
+    assert str(caught.value).startswith(f'the file: [storage] {key} = "')
+    assert allowed in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["/data/$RECYCLE.BIN", "./$x$", "data$/x", "~/x", "${env:HOME}/x", "a://b"[1:]])
+def test_path_that_only_looks_like_it_is_taken(text: str) -> None:
+    parse_settings({"project": {"name": "lab"}, "storage": {"backend": "file", "path": text}}, "the file")

@@ -693,3 +693,19 @@ def test_no_configuration_at_all_is_named_with_the_way_out(monkeypatch: pytest.M
 
 def test_timestamp_of_a_copy_is_its_own(stored: Store, ref: FileRef) -> None:
     assert stored(ref).timestamp - ref.timestamp < timedelta(minutes=1)
+
+
+def test_missing_object_of_a_project_that_is_not_there_at_all_says_what_to_correct(
+    pipeline: Pipeline, cell: Cell
+) -> None:
+    """After a move, with another bucket or prefix or with an empty directory, every file is missing."""
+    sources = [as_source((name, b"x")) for name in ("a.dat", "b.dat")]
+    kept, lost = [pipeline.ingest(pipeline.plan(source, cell)) for source in sources]
+    pipeline.backend.delete(lost.path)
+    with pytest.raises(ObjectNotFoundError) as caught:
+        pipeline.read(lost)
+    assert "lies below" not in str(caught.value)
+    pipeline.backend.delete(kept.path)
+    with pytest.raises(ObjectNotFoundError, match=r"no object of the project lab lies below file: .*prefix") as caught:
+        pipeline.read(lost)
+    assert caught.value.key == lost.path
