@@ -15,12 +15,15 @@ with suppress(ImportError):
 _PARTS = 4
 """One asker gets so much of what is left: each thread has a file and some connections, and others ask as well."""
 
+_RESERVE = 16
+"""So many are left for what nobody asks for: connections that clients open anew, to stores and databases."""
+
 RAN_OUT = frozenset({errno.EMFILE, errno.ENFILE})
 
 
 def affordable(wanted: int) -> int:
     """Return how many of *wanted* files, or threads that open some, this process can afford now; at least one."""
-    return max(1, min(wanted, _left() // _PARTS)) if "resource" in globals() else wanted
+    return max(1, min(wanted, (_left() - _RESERVE) // _PARTS)) if "resource" in globals() else wanted
 
 
 def _left() -> int:

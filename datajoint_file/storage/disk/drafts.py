@@ -32,7 +32,7 @@ LARGE = 4 * 2**20
 _WRITE_SOON = 2**17
 """Smaller files are better written together, in the order of the disk."""
 
-_LOOK_EVERY = 8
+_LOOK_EVERY = 4
 """After so many files it is looked how many descriptors are left."""
 
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
