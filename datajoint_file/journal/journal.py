@@ -276,11 +276,6 @@ class Entries:
         """Insert the claimed intents again, in the user's transaction, of all objects but *kept*: no row names them.
 
         Where the transaction is over, they are there already. Doing it again does nothing.
-
-        Raises
-        ------
-        DataJointError
-            What the database says.
         """
         kept = set(kept)
         back = {entry.number: entry for entry in self.all if entry.is_claimed and entry.intent.path not in kept}
