@@ -7,6 +7,8 @@ upgrade of DataJoint fails here, by name, and not in the middle of an insert. Wh
 
 from __future__ import annotations
 
+from typing import Any
+
 import datajoint as dj
 from datajoint import condition as dj_condition
 from datajoint import declare as dj_declare
@@ -18,46 +20,33 @@ from datajoint.table import Table
 from datajoint_file.hooks import codec  # by being imported, it is a codec that DataJoint knows
 from datajoint_file.hooks.patching import Hook
 
-_ORDERED = ("self", "order_by", "limit", "offset", "squeeze")
+_CONDITION = "query_expression condition columns semantic_check"
+_ORDERED = "self order_by limit offset squeeze"
+_ROWS = "self rows replace skip_duplicates ignore_extra_fields"
+
+
+def _hook(owner: Any, name: str, parameters: str, wrapper: str) -> Hook:
+    return Hook(owner, name, tuple(parameters.split()), f"datajoint_file.{wrapper}")
+
 
 HOOKS = (
-    Hook(Connection, "register", ("self", "schema"), "datajoint_file.hooks.connections:register_schema"),
-    Hook(
-        dj_declare,
-        "prepare_declare",
-        ("definition", "context", "adapter", "table_name", "config"),
-        "datajoint_file.hooks.declare:prepare_declare",
+    _hook(Connection, "register", "self schema", "hooks.connections:register_schema"),
+    _hook(
+        dj_declare, "prepare_declare", "definition context adapter table_name config", "hooks.declare:prepare_declare"
     ),
-    *(
-        Hook(
-            module,
-            "make_condition",
-            ("query_expression", "condition", "columns", "semantic_check"),
-            "datajoint_file.journal.restrictions:make_condition",
-        )
-        for module in (dj_condition, dj_expression)
-    ),
-    Hook(QueryExpression, "to_arrow", _ORDERED, "datajoint_file.hooks.frames:with_structs"),
-    Hook(QueryExpression, "to_polars", _ORDERED, "datajoint_file.hooks.frames:with_structs"),
-    Hook(QueryExpression, "to_pandas", _ORDERED, "datajoint_file.hooks.frames:to_pandas"),
-    Hook(Connection, "start_transaction", ("self",), "datajoint_file.journal.transactions:start_transaction"),
-    Hook(Connection, "commit_transaction", ("self",), "datajoint_file.journal.transactions:commit_transaction"),
-    Hook(Connection, "cancel_transaction", ("self",), "datajoint_file.journal.transactions:cancel_transaction"),
-    Hook(Table, "declare", ("self", "context"), "datajoint_file.insert.table_hooks:declare"),
-    Hook(
-        Table,
-        "insert",
-        ("self", "rows", "replace", "skip_duplicates", "ignore_extra_fields", "allow_direct_insert", "chunk_size"),
-        "datajoint_file.insert.table_hooks:insert",
-    ),
-    Hook(
-        Table,
-        "_insert_rows",
-        ("self", "rows", "replace", "skip_duplicates", "ignore_extra_fields"),
-        "datajoint_file.insert.table_hooks:insert_rows",
-    ),
-    Hook(Table, "update1", ("self", "row"), "datajoint_file.insert.table_hooks:update1"),
-    Hook(Table, "validate", ("self", "rows", "ignore_extra_fields"), "datajoint_file.insert.table_hooks:validate"),
+    _hook(dj_condition, "make_condition", _CONDITION, "journal.restrictions:make_condition"),
+    _hook(dj_expression, "make_condition", _CONDITION, "journal.restrictions:make_condition"),
+    _hook(QueryExpression, "to_arrow", _ORDERED, "hooks.frames:with_structs"),
+    _hook(QueryExpression, "to_polars", _ORDERED, "hooks.frames:with_structs"),
+    _hook(QueryExpression, "to_pandas", _ORDERED, "hooks.frames:to_pandas"),
+    _hook(Connection, "start_transaction", "self", "journal.transactions:start_transaction"),
+    _hook(Connection, "commit_transaction", "self", "journal.transactions:commit_transaction"),
+    _hook(Connection, "cancel_transaction", "self", "journal.transactions:cancel_transaction"),
+    _hook(Table, "declare", "self context", "insert.table_hooks:declare"),
+    _hook(Table, "insert", f"{_ROWS} allow_direct_insert chunk_size", "insert.table_hooks:insert"),
+    _hook(Table, "_insert_rows", _ROWS, "insert.table_hooks:insert_rows"),
+    _hook(Table, "update1", "self row", "insert.table_hooks:update1"),
+    _hook(Table, "validate", "self rows ignore_extra_fields", "insert.table_hooks:validate"),
 )
 
 

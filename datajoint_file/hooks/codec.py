@@ -18,13 +18,7 @@ from datajoint_file.pipeline.fileref import FileRef
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """A value whose bytes are in the store. Only `table_hooks` makes one; a user's dict is never taken for it.
-
-    Parameters
-    ----------
-    metadata : FileMetadata
-        What the row is to record.
-    """
+    """A value whose bytes are in the store. Only `table_hooks` makes one; a user's dict is never taken for it."""
 
     metadata: FileMetadata
 

@@ -17,7 +17,7 @@ from datajoint.connection import Connection
 from datajoint.schemas import VirtualModule
 
 from datajoint_file.config import Settings, bind, binding_of, load_settings, parse_settings
-from datajoint_file.config.bindings import Attached, Binding
+from datajoint_file.config.bindings import Attached
 from datajoint_file.config.paths import expanded, working_directory
 from datajoint_file.config.rules import check_disjoint
 from datajoint_file.errors import ConfigurationError, brief, brief_traceback, printable, reason_of
@@ -34,10 +34,7 @@ def register_schema(original: Callable[..., None], connection: Any, schema: Any)
 def connection_of(subject: Any = None) -> Any:
     """Return the connection of what a user gives: a connection, or an instance, schema, table or query, which has one.
 
-    Parameters
-    ----------
-    subject : object, optional
-        None for DataJoint's default connection, which is opened if it is not.
+    None is DataJoint's default connection, which is opened if it is not.
 
     Raises
     ------
@@ -60,12 +57,7 @@ def connection_of(subject: Any = None) -> Any:
 def pipeline_of(subject: Any, schema: str = "") -> Pipeline:
     """Return the pipeline of what has a connection (`connection_of`), reading its configuration at the first call.
 
-    Parameters
-    ----------
-    subject : object
-        A connection, or what has one.
-    schema : str
-        The schema it is for; that of *subject* if not given.
+    It is for *schema*; if not given, for that of *subject*.
 
     Raises
     ------
@@ -88,11 +80,7 @@ def pipeline_for(config: Any, schema: str = "") -> Pipeline:
     return known
 
 
-def _unbound(binding: Binding) -> Pipeline:
-    return register(binding.name, Pipeline(binding.settings()))
-
-
-_pipelines = Attached(_unbound)
+_pipelines = Attached(lambda binding: register(binding.name, Pipeline(binding.settings())))
 
 
 def settings_for(adapter: Any) -> Settings:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from datajoint.declare import is_foreign_key
@@ -25,17 +24,6 @@ _FILE_LINE = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 _SEPARATOR = re.compile(r"\s*\n\s*")
-
-
-@dataclass(frozen=True, slots=True)
-class _Line:
-    """One line that declares a ``file`` attribute."""
-
-    text: str
-    name: str
-    default: str | None
-    store: str | None
-    rewritten: str
 
 
 def prepare_declare(
@@ -71,37 +59,26 @@ def rewrite(definition: str) -> tuple[str, list[str]]:
     """
     lines, names, in_key = [], [], True
     for line in _SEPARATOR.split(definition.strip()):
-        found = None if line.startswith("---") else _file_line(line)
         in_key = in_key and not line.startswith("---")
+        found = None if line.startswith(("---", "#")) or is_foreign_key(line) else _FILE_LINE.fullmatch(line)
         if found:
-            _check_line(found, in_key=in_key)
-            names.append(found.name)
-        lines.append(found.rewritten if found else line)
+            line = f"{found['head']}<file>{found['tail']}"
+            _check_line(found, line, in_key=in_key)
+            names.append(found["name"])
+        lines.append(line)
     return "\n".join(lines), names
 
 
-def _file_line(line: str) -> _Line | None:
-    match = None if line.startswith("#") or is_foreign_key(line) else _FILE_LINE.fullmatch(line)
-    if match is None:
-        return None
-    rewritten = f"{match['head']}<file>{match['tail']}"
-    return _Line(line, match["name"], match["default"], match["suffix"] or match["coded"], rewritten)
-
-
-def _check_line(line: _Line, *, in_key: bool) -> None:
-    if line.store is not None:
+def _check_line(found: re.Match[str], rewritten: str, *, in_key: bool) -> None:
+    what, default = f'"{found[0]}": a `file` attribute', found["default"]
+    if (found["suffix"] or found["coded"]) is not None:
         raise DeclarationError(
-            f'"{line.text}": a `file` attribute names no store, storage belongs to the pipeline (datajoint.toml); '
-            f'declare "{line.rewritten}"'
+            f'{what} names no store, storage belongs to the pipeline (datajoint.toml); declare "{rewritten}"'
         )
     if in_key:
-        raise DeclarationError(
-            f'"{line.text}": a `file` attribute cannot be part of the primary key; move it below the --- line'
-        )
-    if line.default is not None and line.default.strip().lower() != "null":
-        raise DeclarationError(
-            f'"{line.text}": a `file` attribute has no default but null; declare "{line.name} = null : file"'
-        )
+        raise DeclarationError(f"{what} cannot be part of the primary key; move it below the --- line")
+    if default is not None and default.strip().lower() != "null":
+        raise DeclarationError(f'{what} has no default but null; declare "{found["name"]} = null : file"')
 
 
 def _check_partition(parsed: tuple[Any, ...], attribute: str, adapter: Any) -> None:

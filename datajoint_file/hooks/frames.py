@@ -80,13 +80,7 @@ class _FileRefDtype(ExtensionDtype):
 
 
 class _FileRefArray(ExtensionArray):
-    """A column of a frame: objects, as pandas has them without it, of which Arrow makes structs.
-
-    Parameters
-    ----------
-    values : iterable
-        The references, and what else there is.
-    """
+    """A column of a frame: objects, as pandas has them without it, of which Arrow makes structs."""
 
     def __init__(self, values: Iterable[Any]) -> None:
         listed = list(values)

@@ -21,23 +21,13 @@ _ORIGINAL = "_datajoint_file_original"
 class Hook:
     """One function of DataJoint and what is wrapped around it.
 
-    Parameters
-    ----------
-    owner : class or module
-        Where the function is.
-    name : str
-        What it is called there.
-    parameters : tuple of str
-        The names of the parameters it must have.
-    wrapper : str
-        ``module:function``, called with the original function and then its arguments. It is loaded at the first call,
-        for its cost: programs that only read need nothing of what an insert needs.
+    That is loaded at the first call, for its cost: programs that only read need nothing of what an insert needs.
     """
 
-    owner: Any
+    owner: Any  # a class or module
     name: str
-    parameters: tuple[str, ...]
-    wrapper: str
+    parameters: tuple[str, ...]  # that the function must have
+    wrapper: str  # ``module:function``; takes the original function and then its arguments
 
     def check(self, version: str) -> None:
         """Raise `HostVersionError` unless the function is there and has the parameters it is known to have."""

@@ -50,21 +50,11 @@ def class_name(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row: its values by attribute.
+    """One row: its values by attribute."""
 
-    Parameters
-    ----------
-    index : int
-        Where it stands in the insert, from 0.
-    values : dict
-        What the user gave, by attribute.
-    is_positional : bool
-        Whether it was given as a sequence, which DataJoint wants back as one (it warns of it).
-    """
-
-    index: int
-    values: dict[str, Any]
-    is_positional: bool = False
+    index: int  # in the insert, from 0
+    values: dict[str, Any]  # as the user gave them
+    is_positional: bool = False  # it was given as a sequence, which DataJoint wants back as one: it warns of it
 
     def with_values(self, values: Mapping[str, Any]) -> Any:
         """Return the row for DataJoint, some of its values replaced."""
@@ -128,15 +118,7 @@ Key = tuple[KeyValue, ...]
 
 
 class TableKeys:
-    """The primary key of one table.
-
-    Parameters
-    ----------
-    table : datajoint.Table
-        The table.
-    name : str
-        What messages call it.
-    """
+    """The primary key of one table, which messages call *name*."""
 
     def __init__(self, table: Any, name: str) -> None:
         self._table = table
@@ -180,7 +162,7 @@ class TableKeys:
         """Return the indices of those *rows* whose primary key is in the table."""
         keys = {row.index: self.of(row) for row in rows if self.is_complete(row)}
         complete = [row for row in rows if row.index in keys]
-        found = {self.of(Row(0, values)) for values in self._found(complete)}
+        found = {self.of(Row(0, values)) for part in self._parts(complete) for values in part.proj().to_dicts()}
         alike = {_alike(key) for key in found}
         return {
             row.index
@@ -193,12 +175,7 @@ class TableKeys:
 
         To be made before a transaction: DataJoint looks at the table for it, and overlooks that a connection is lost.
         """
-        return [
-            (self.unrestricted & [self._given(row) for row in rows[start : start + _KEYS_PER_QUERY]]).make_sql(
-                attributes
-            )
-            for start in range(0, len(rows), _KEYS_PER_QUERY)
-        ]
+        return [part.make_sql(attributes) for part in self._parts(rows)]
 
     def paths_by(self, queries: list[str]) -> set[str]:
         """Return the object keys that `queries_for` finds, as this connection sees it.
@@ -211,11 +188,10 @@ class TableKeys:
             paths |= {_path(value) for row in found for value in row if value is not None}
         return paths
 
-    def _found(self, rows: list[Row]) -> Iterator[dict[str, Any]]:
-        table = self.unrestricted
+    def _parts(self, rows: list[Row]) -> Iterator[Any]:
+        """Give the table restricted to the keys of *rows*, to so many at a time as one query can take."""
         for start in range(0, len(rows), _KEYS_PER_QUERY):
-            keys = [self._given(row) for row in rows[start : start + _KEYS_PER_QUERY]]
-            yield from (table & keys).proj().to_dicts()
+            yield self.unrestricted & [self._given(row) for row in rows[start : start + _KEYS_PER_QUERY]]
 
     def _is_there(self, row: Row) -> bool:
         return len(self.unrestricted & self._given(row)) > 0

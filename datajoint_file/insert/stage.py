@@ -107,22 +107,12 @@ def stage(
     _check_workers(workers)
     if executor is not None:
         check_executor(executor)
-    if isinstance(key, Mapping):
-        return _stage_all(table, attribute, [(key, source)], workers, executor)[0]
-    return _stage_all(table, attribute, _pairs(key, source), workers, executor)
-
-
-def _stage_all(
-    table: Any,
-    attribute: str,
-    pairs: Sequence[tuple[Mapping[str, Any], Any]],
-    workers: int | None,
-    executor: Executor | None,
-) -> list[Staged]:
+    pairs = [(key, source)] if isinstance(key, Mapping) else _pairs(key, source)
     rows = [_row(table, attribute, index, *pair) for index, pair in enumerate(pairs)]
     statement = Statement(table, (attribute,))
     with statement.streams_put_back():
-        return statement.stage(rows, workers=workers, executor=executor) if rows else []
+        staged = statement.stage(rows, workers=workers, executor=executor) if rows else []
+    return staged[0] if isinstance(key, Mapping) else staged
 
 
 def _row(table: Any, attribute: str, index: int, key: Mapping[str, Any], value: Any) -> Row:

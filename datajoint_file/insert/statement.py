@@ -35,15 +35,7 @@ Slot = tuple[int, str]
 
 
 class Statement:
-    """One INSERT or UPDATE of a table with ``file`` attributes, or files that are staged for one.
-
-    Parameters
-    ----------
-    table : datajoint.Table
-        The table.
-    attributes : tuple of str
-        Its ``file`` attributes that are concerned.
-    """
+    """One INSERT or UPDATE of a table with ``file`` attributes, or files that are staged for one."""
 
     def __init__(self, table: Any, attributes: tuple[str, ...]) -> None:
         self.table = table
@@ -69,16 +61,9 @@ class Statement:
     ) -> dict[Slot, Ingested]:
         """Check all values of *rows*, then store them. Returns what stands in their place, by row and attribute.
 
-        Their intents stay until `claim` deletes them, in the transaction that inserts the rows.
+        So many *workers* send files at a time, or those of *executor* do.
 
-        Parameters
-        ----------
-        rows : list of Row
-            The rows.
-        workers : int or None
-            Files to send at a time.
-        executor : concurrent.futures.Executor or None
-            Whose workers send them, in place of threads.
+        Their intents stay until `claim` deletes them, in the transaction that inserts the rows.
         """
         prefixes = self._checked(rows, executor)
         if not prefixes and not self._staged:
@@ -104,10 +89,7 @@ class Statement:
     def claim(self, *, is_own: bool) -> None:
         """Delete the intents, in the transaction that is open: it inserts the rows next.
 
-        Parameters
-        ----------
-        is_own : bool
-            The transaction has just been opened for this.
+        It *is_own* if it has just been opened for this.
 
         Raises
         ------

@@ -24,13 +24,7 @@ from datajoint.errors import LostConnectionError
 from datajoint.expression import QueryExpression
 from datajoint.table import Table
 
-from datajoint_file.errors import (
-    ConfigurationError,
-    DataJointFileError,
-    JournalWarning,
-    RowVanishedError,
-    StorageError,
-)
+from datajoint_file.errors import ConfigurationError, DataJointFileError, JournalWarning, RowVanishedError, StorageError
 from datajoint_file.hooks.codec import Checked, Ingested, file_attributes
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.hooks.declare import has_file_attributes
@@ -41,7 +35,7 @@ from datajoint_file.insert.staged import Staged
 from datajoint_file.insert.statement import Slot, Statement
 from datajoint_file.journal.dialects import dialect_of, is_lost
 from datajoint_file.journal.journal import Journal
-from datajoint_file.journal.path_lookup import own_paths_among
+from datajoint_file.journal.path_lookup import paths_among
 from datajoint_file.journal.schema_registry import register
 from datajoint_file.journal.transactions import claims_of, has_transaction, sever, transaction_for
 from datajoint_file.model.key_values import is_missing
@@ -189,7 +183,7 @@ def _writing(statement: Statement, *, is_open: bool) -> Iterator[None]:
                 yield
             except Exception as error:
                 if is_open and dialect_of(connection).keeps_transaction and not is_lost(error, driver):
-                    _give_back(statement, error)
+                    statement.give_back()  # where that fails too, the transaction may be over: its error says that
                 raise
     except BaseException as error:
         if is_open and not isinstance(error, Exception):
@@ -202,14 +196,6 @@ def _writing(statement: Statement, *, is_open: bool) -> Iterator[None]:
         ) from error
 
 
-def _give_back(statement: Statement, error: Exception) -> None:
-    """Note the files down again after *error*. Where that fails too, the transaction may be over: say that instead."""
-    try:
-        statement.give_back()
-    except Exception as worse:
-        raise worse from error
-
-
 def _ready(row: Row, stored: Mapping[Slot, Ingested], attributes: tuple[str, ...]) -> Any:
     """Return *row* for DataJoint, with what has been stored in place of its files."""
     return row.with_values({name: stored.get((row.index, name)) for name in attributes if name in row.values})
@@ -217,11 +203,16 @@ def _ready(row: Row, stored: Mapping[Slot, Ingested], attributes: tuple[str, ...
 
 def _named(statement: Statement, queries: list[str], stored: Mapping[Slot, Ingested]) -> set[str]:
     """Return the paths of *stored* that rows name now. What this transaction has inserted it sees, locked or not."""
-    named = statement.keys.paths_by(queries)
+    table, named = statement.table, statement.keys.paths_by(queries)
+    dialect = dialect_of(table.connection)
+
+    def query(sql: str, args: tuple[Any, ...]) -> Any:
+        return table.connection.query(sql, args, reconnect=False).fetchall()
+
     for name in statement.attributes:
         left = {value.metadata.path for (_, attribute), value in stored.items() if attribute == name} - named
         if left:
-            named |= own_paths_among(statement.table, name, sorted(left))
+            named |= paths_among(query, dialect, table.full_table_name, name, sorted(left))
     return named
 
 
@@ -247,8 +238,7 @@ def _replace(
     Rows that are there are updated, not deleted and inserted again, so that others can refer to them.
     """
     keys, table, latest = statement.keys, statement.table, _latest(statement, rows)
-    present = keys.present(latest)
-    update = original_of(Table.update1)
+    present, update = keys.present(latest), original_of(Table.update1)
     for row in latest:
         if row.index in present:
             values = {**row.values, **{name: stored.get((row.index, name)) for name in statement.attributes}}
@@ -283,29 +273,18 @@ def _checked_values(statement: Statement, index: int, row: Any) -> tuple[Any, li
         read = read_rows(statement.table.heading, [row])[0]
     except Exception:  # noqa: BLE001 - not a row at all: DataJoint says so
         return row, []
-    errors = _key_errors(statement, read, index)
-    values: dict[str, Any] = {}
-    for name in statement.attributes:
-        if name not in read.values:
-            continue
-        values[name] = None if is_missing(read.values[name]) else Checked()
+    errors = []
+    try:
+        if statement.keys.is_complete(read):  # if not, DataJoint says so
+            statement.keys.of(read)
+    except DataJointFileError as error:
+        errors.append((index, statement.table.primary_key[0], str(error)))
+    given = {name: read.values[name] for name in statement.attributes if name in read.values}
+    for name, value in given.items():
         try:
-            _check_value(read.values[name])
+            if not is_missing(value) and not isinstance(value, Staged):
+                as_source(value)
         except DataJointFileError as error:
             errors.append((index, name, str(error)))
-    return read.with_values(values), errors
-
-
-def _check_value(value: Any) -> None:
-    if not is_missing(value) and not isinstance(value, Staged):
-        as_source(value)
-
-
-def _key_errors(statement: Statement, row: Row, index: int) -> list[tuple[int, str, str]]:
-    if not statement.keys.is_complete(row):
-        return []  # DataJoint says so
-    try:
-        statement.keys.of(row)
-    except DataJointFileError as error:
-        return [(index, statement.table.primary_key[0], str(error))]
-    return []
+    swapped = {name: None if is_missing(value) else Checked() for name, value in given.items()}
+    return read.with_values(swapped), errors

@@ -28,24 +28,12 @@ _RAMP = 4
 
 @dataclass(frozen=True, slots=True)
 class UploadTask:
-    """Some uploads for a worker.
-
-    Parameters
-    ----------
-    address : PipelineAddress
-        The pipeline to store through.
-    stop : Stop
-        Whether anybody still waits.
-    uploads : tuple of Upload
-        What to store.
-    is_here : bool
-        Whether this is the process that planned it.
-    """
+    """Some uploads for a worker."""
 
     address: PipelineAddress
-    stop: Stop
+    stop: Stop  # whether anybody still waits
     uploads: tuple[Upload, ...]
-    is_here: bool = True
+    is_here: bool = True  # this is the process that planned it
 
     def __reduce__(self) -> tuple[type[UploadTask], tuple[Any, ...]]:
         return UploadTask, (self.address, self.stop, self.uploads, False)
@@ -58,18 +46,10 @@ class UploadTask:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """What came of a task.
+    """What came of a task."""
 
-    Parameters
-    ----------
-    stored : tuple of FileMetadata
-        What the rows of its first uploads are to record.
-    error : DataJointFileError or None
-        Why the next upload failed; those after it were not begun.
-    """
-
-    stored: tuple[FileMetadata, ...]
-    error: DataJointFileError | None = None
+    stored: tuple[FileMetadata, ...]  # what the rows of its first uploads are to record
+    error: DataJointFileError | None = None  # why the next upload failed; those after it were not begun
 
 
 def tasks(address: PipelineAddress, stop: Stop, uploads: Iterable[Upload]) -> Iterator[UploadTask]:

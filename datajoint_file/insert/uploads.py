@@ -52,13 +52,7 @@ Planned = tuple[Entry, Upload]
 
 
 class UploadFailed(Exception):
-    """One upload of several has failed; its cause is why.
-
-    Parameters
-    ----------
-    entry : Entry
-        Which one.
-    """
+    """One upload of several has failed; its cause is why."""
 
     def __init__(self, entry: Entry) -> None:
         super().__init__(entry)
@@ -98,17 +92,7 @@ def store_all(uploads: Uploads, connection: Any, table: str, workers: int | None
 
 
 class Uploads:
-    """The uploads of one statement.
-
-    Parameters
-    ----------
-    pipeline : Pipeline
-        The project's storage.
-    entries : Entries
-        Their intents.
-    planned : list of (Entry, Upload)
-        What is to be stored.
-    """
+    """The uploads of one statement."""
 
     def __init__(self, pipeline: Pipeline, entries: Entries, planned: list[Planned]) -> None:
         self.pipeline = pipeline
@@ -200,17 +184,7 @@ def _publish(group: UploadGroup, sent: Sequence[tuple[Entry, FileMetadata]]) -> 
 
 
 class DelegatedUploads:
-    """Uploads that the workers of an executor carry out.
-
-    Parameters
-    ----------
-    uploads : Uploads
-        Which.
-    executor : concurrent.futures.Executor
-        Whose workers.
-    address : callable
-        Gives the pipeline's address for workers.
-    """
+    """Uploads that the workers of an executor carry out."""
 
     def __init__(self, uploads: Uploads, executor: Executor, address: Callable[[], PipelineAddress]) -> None:
         self._uploads = uploads

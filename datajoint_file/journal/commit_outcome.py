@@ -87,7 +87,10 @@ def _have_rows(writes: Sequence[Write], second: SecondConnection) -> bool:
     paths: dict[tuple[str, str, str], list[str]] = {}
     for write in writes:
         paths.setdefault((write.schema, write.table_name, write.attribute), []).append(write.path)
-    return any(paths_among(second, *attribute, some) for attribute, some in paths.items())
+    return any(
+        paths_among(second.query, second.dialect, second.dialect.quoted(schema, table), attribute, some)
+        for (schema, table, attribute), some in paths.items()
+    )
 
 
 def raise_unless_committed(writes: Sequence[Write], connection: Any, error: Exception) -> None:

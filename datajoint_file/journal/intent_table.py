@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from datajoint_file.journal.dialects import Rows
+from datajoint_file.journal.dialects import Condition, Rows
 from datajoint_file.journal.second_connection import SecondConnection
 
 TABLE = "~file_intent"
@@ -54,48 +54,20 @@ _ATTRIBUTES = """
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """One row, as it is written.
+    """One row, as it is written."""
 
-    Parameters
-    ----------
-    write_id : str
-        What is unique in the object's key.
-    path : str
-        The object key.
-    table_name : str
-        The table, as the database calls it.
-    attribute : str
-        The attribute.
-    key_digest : str
-        Stands for the primary key.
-    size : int or None
-        Bytes to expect, if known.
-    state : str
-        `BEGUN` or `STORED`.
-    metadata : str or None
-        The row's JSON, once stored.
-    """
-
-    write_id: str
+    write_id: str  # what is unique in the object's key
     path: str
-    table_name: str
+    table_name: str  # as the database calls it
     attribute: str
-    key_digest: str
-    size: int | None
-    state: str = BEGUN
-    metadata: str | None = None
+    key_digest: str  # stands for the primary key
+    size: int | None  # bytes to expect, if known
+    state: str = BEGUN  # or `STORED`
+    metadata: str | None = None  # the row's JSON, once stored
 
 
 class Intents:
-    """The table of one schema.
-
-    Parameters
-    ----------
-    second : SecondConnection
-        The connection that all but `delete_sql` and `insert_sql` use.
-    schema : str
-        The schema.
-    """
+    """The table of one schema, on the second connection; where methods return SQL, on whichever its caller runs it."""
 
     def __init__(self, second: SecondConnection, schema: str) -> None:
         self.second = second
@@ -103,6 +75,7 @@ class Intents:
         self.dialect = second.dialect
         self.table = self.dialect.quoted(schema, TABLE)
         self._now, self._from_now, self._by_number = self.dialect.now, self.dialect.from_now, self.dialect.by_number
+        self._free = f"state = '{STORED}' AND (lease_until < {self._now} OR LEFT(holder, 32) = %s)"
 
     def create(self) -> None:
         """Create the table, unless it is there."""
@@ -113,12 +86,7 @@ class Intents:
     def begin(self, intents: Sequence[Intent], holder: str, lease_seconds: float) -> tuple[list[int], Rows]:
         """Insert *intents* and return their numbers, and what has been stored for the same cells before.
 
-        Returns
-        -------
-        numbers : list of int
-            In the order of *intents*.
-        stored : list of tuple
-            Number, attribute, key digest, write id and metadata of intents that are stored and that nobody holds.
+        Of that number, attribute, key digest, write id and metadata, where nobody holds it.
         """
         arguments: list[Any] = [
             intents[0].table_name,
@@ -126,22 +94,14 @@ class Intents:
             tuple({intent.key_digest for intent in intents}),
             holder.partition("-")[0],
         ]
-        return self.dialect.insert_and_select(
-            self.second.query_many,
-            self.insert_sql(intents, holder, lease_seconds),
-            (self._stored_sql, arguments),
-            [intent.write_id for intent in intents],
-        )
-
-    @property
-    def _stored_sql(self) -> str:
-        return (
+        stored = (
             f"SELECT number, attribute, key_digest, write_id, metadata FROM {self.table} "
-            "WHERE table_name = %s AND attribute IN %s AND key_digest IN %s "
-            f"AND state = '{STORED}' AND (lease_until < {self._now} OR LEFT(holder, 32) = %s)"
+            f"WHERE table_name = %s AND attribute IN %s AND key_digest IN %s AND {self._free}"
         )
+        insert, ids = self.insert_sql(intents, holder, lease_seconds), [intent.write_id for intent in intents]
+        return self.dialect.insert_and_select(self.second.query_many, insert, (stored, arguments), ids)
 
-    def insert_sql(self, intents: Sequence[Intent], holder: str, lease_seconds: float) -> tuple[str, list[Any]]:
+    def insert_sql(self, intents: Sequence[Intent], holder: str, lease_seconds: float) -> Condition:
         """Return the statement that inserts *intents*: for this connection, or for the user's."""
         values = f"(%s, %s, %s, %s, %s, %s, %s, %s, %s, {self._from_now}, {self._now})"
         sql = (
@@ -183,8 +143,7 @@ class Intents:
         """
         with suppress(_NotOurs), self.second.transaction():
             free = self.second.query(
-                f"SELECT number FROM {self.table} WHERE number = %s AND state = '{STORED}' "
-                f"AND (lease_until < {self._now} OR LEFT(holder, 32) = %s) FOR UPDATE SKIP LOCKED",
+                f"SELECT number FROM {self.table} WHERE number = %s AND {self._free} FOR UPDATE SKIP LOCKED",
                 (old, holder.partition("-")[0]),
             )
             if not free:
@@ -206,31 +165,24 @@ class Intents:
 
     def delete_sql(
         self, numbers: Sequence[int], holders: Sequence[str], *, only_read_committed: bool = False
-    ) -> tuple[str, list[Any]]:
+    ) -> Condition:
         """Return the statement that claims *numbers*: it deletes those that one of *holders* holds.
 
-        Parameters
-        ----------
-        numbers : sequence of int
-            Which.
-        holders : sequence of str
-            Held by whom.
-        only_read_committed : bool
-            Delete none in a transaction that looks at an older snapshot, where that would be an error.
+        With *only_read_committed*, none in a transaction that looks at an older snapshot, where that would be an error.
         """
-        condition, args = self.dialect.numbered(numbers)
-        condition = f"holder IN %s AND {_IS_LIVE} AND {condition}"
-        sql = self.dialect.claim(self.table, condition, only_read_committed=only_read_committed)
-        return sql, [tuple(holders), *args]
+        condition, args = self._held(numbers, holders)
+        return self.dialect.claim(self.table, condition, only_read_committed=only_read_committed), args
 
     def held(self, numbers: Sequence[int], holders: Sequence[str]) -> set[int]:
         """Return those of *numbers* that everybody can see and one of *holders* holds, also if they are locked."""
-        condition, args = self.dialect.numbered(numbers)
-        condition = f"holder IN %s AND {_IS_LIVE} AND {condition}"
-        sql = f"SELECT number FROM {self.table} {self._by_number} WHERE {condition}"
-        return {int(row[0]) for row in self.second.query(sql, (tuple(holders), *args))}
+        condition, args = self._held(numbers, holders)
+        return self._numbers(f"SELECT number FROM {self.table} {self._by_number} WHERE {condition}", args)
 
-    def visible_sql(self, numbers: Sequence[int]) -> tuple[str, list[Any]]:
+    def _held(self, numbers: Sequence[int], holders: Sequence[str]) -> Condition:
+        condition, args = self.dialect.numbered(numbers)
+        return f"holder IN %s AND {_IS_LIVE} AND {condition}", [tuple(holders), *args]
+
+    def visible_sql(self, numbers: Sequence[int]) -> Condition:
         """Return the query for those of *numbers* that a connection sees: on the user's, not those he has claimed."""
         condition, args = self.dialect.numbered(numbers)
         return f"SELECT number FROM {self.table} {self._by_number} WHERE {condition}", args
@@ -243,23 +195,21 @@ class Intents:
 
     def unlocked(self, numbers: Sequence[int]) -> set[int]:
         """Return those of *numbers* that are there and in nobody's open transaction."""
-        condition, args = self.dialect.numbered(numbers)
-        return {
-            int(row[0])
-            for row in self.second.query(
-                f"SELECT number FROM {self.table} {self._by_number} WHERE {condition} FOR UPDATE SKIP LOCKED", args
-            )
-        }
+        sql, args = self.visible_sql(numbers)
+        return self._numbers(f"{sql} FOR UPDATE SKIP LOCKED", args)
 
     def present(self, numbers: Sequence[int]) -> set[int]:
         """Return those of *numbers* that are there for everybody to see, locked or not."""
-        return {int(row[0]) for row in self.second.query(*self.visible_sql(numbers))}
+        return self._numbers(*self.visible_sql(numbers))
+
+    def _numbers(self, sql: str, args: Sequence[Any]) -> set[int]:
+        return {int(row[0]) for row in self.second.query(sql, args)}
 
 
 def _choice(texts: dict[int, str]) -> tuple[str, list[Any]]:
     """Return the SQL that gives the text of a row's number. In two steps: servers try the cases of one in turn."""
     numbers = sorted(texts)
-    groups = [numbers[start : start + _CASES] for start in range(0, len(numbers), _CASES)]
+    groups = list(batches(numbers, _CASES))
     args: list[Any] = []
     for group in groups:
         args += [group[-1], *(part for number in group for part in (number, texts[number]))]
@@ -271,7 +221,7 @@ class _NotOurs(Exception):
     """The intent that was to be used has been given up meanwhile."""
 
 
-def batches(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
-    """Give *items* in parts that one statement can take."""
-    for start in range(0, len(items), MAX_ROWS):
-        yield items[start : start + MAX_ROWS]
+def batches(items: Sequence[_Item], size: int = 0) -> Iterator[Sequence[_Item]]:
+    """Give *items* in parts that one statement can take, or that have *size*."""
+    size = size or MAX_ROWS
+    return (items[start : start + size] for start in range(0, len(items), size))

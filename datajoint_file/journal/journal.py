@@ -24,8 +24,8 @@ from datajoint.errors import AccessError, LostConnectionError, MissingTableError
 
 from datajoint_file.config.bindings import Attached
 from datajoint_file.errors import DataJointFileError, JournalWarning, LeaseLostError
-from datajoint_file.journal.dialects import Rows, dialect_of
-from datajoint_file.journal.intent_table import BEGUN, STORED, Intent, Intents, batches
+from datajoint_file.journal.dialects import Rows
+from datajoint_file.journal.intent_table import STORED, Intent, Intents, batches
 from datajoint_file.journal.second_connection import second_connection_of
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import is_made_for, key_digest
@@ -37,70 +37,29 @@ LEASE_SECONDS = 120.0
 STORED_LEASE_SECONDS = 10.0
 """How long after that: it covers the gap to the claim, which locks it. Other processes adopt it afterwards."""
 
+Stored = tuple[int, str, FileMetadata]
+"""An object that an earlier insert into the same place has left: number and write id of its intent, and what its row
+would have recorded."""
+
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One file on its way into one row: what its intent is found by. Picklable.
+    """One file on its way into one row: what its intent is found by. Picklable."""
 
-    Parameters
-    ----------
-    schema : str
-        The schema, whose table ``~file_intent`` has the intent.
-    number : int
-        The number of the intent there; 0 if there is none, or none that tells what became of the row.
-    write_id : str
-        What is unique in the object's key.
-    holder : str
-        Who may claim it, as the writer knows it: when another has taken over, the claim finds nothing.
-    table_name : str
-        The table that the row belongs to, as the database calls it.
-    attribute : str
-        The attribute.
-    path : str
-        The object key.
-    """
-
-    schema: str
-    number: int
-    write_id: str
-    holder: str
-    table_name: str
+    schema: str  # whose table ``~file_intent`` has the intent
+    number: int  # of the intent there; 0 if there is none, or none that tells what became of the row
+    write_id: str  # what is unique in the object's key
+    holder: str  # who may claim it, as the writer knows it: when another has taken over, the claim finds nothing
+    table_name: str  # as the database calls it
     attribute: str
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """An object that an earlier insert into the same place has left behind.
-
-    Parameters
-    ----------
-    number : int
-        The number of its intent.
-    write_id : str
-        What is unique in its key.
-    metadata : FileMetadata
-        What its row would have recorded.
-    """
-
-    number: int
-    write_id: str
-    metadata: FileMetadata
-
-
 class Journal:
-    """The intents of one schema, as a writer on one connection of DataJoint's uses them.
-
-    Parameters
-    ----------
-    connection : datajoint.Connection
-        The user's connection, which claims.
-    schema : str
-        The schema.
-    """
+    """The intents of one schema, as a writer on one connection of DataJoint's uses them."""
 
     def __init__(self, connection: Any, schema: str) -> None:
-        self.connection = connection
+        self.connection = connection  # the user's, which claims
         self.schema = schema
         self.intents = Intents(second_connection_of(connection), schema)
         self.owner = _owners.of(connection)
@@ -110,7 +69,7 @@ class Journal:
 
         One round trip for 5,000 files. Where the table cannot be made or used, a `JournalWarning` says what is lost.
         """
-        holder = f"{self.owner.name()}-{next(self.owner.counter)}"
+        holder = f"{self.owner.name()}-{next(self.owner.counter)}"  # no other statement has it
         entries = Entries(self, holder, [Entry(_intent_of(upload, table_name), 0, holder) for upload in uploads])
         for some in batches(entries.all):
             if not self._try(lambda some=some: entries.begin(some)):  # type: ignore[misc]
@@ -123,11 +82,10 @@ class Journal:
 
     def _try(self, action: Callable[[], object]) -> bool:
         """Do *action*, having looked once whether this user may; the table is made if it is not there."""
-        usable = self.owner.usable()
         try:
             try:
-                if self.schema not in usable:
-                    self.owner.learn(self.connection)
+                if self.schema not in self.owner.usable:
+                    self.owner.has_strict_snapshots = self.intents.dialect.has_strict_snapshots(self.connection)
                     self.intents.require_rights()
                 action()
             except MissingTableError:
@@ -137,50 +95,24 @@ class Journal:
             reason = " ".join(str(part) for part in error.args[:2]).strip()
             warnings.warn(_NO_JOURNAL.format(schema=self.schema, reason=reason), JournalWarning, stacklevel=8)
             return False
-        usable.add(self.schema)
+        self.owner.usable.add(self.schema)
         return True
 
 
 @dataclass(eq=False, slots=True)
 class Entry:
-    """One file of a statement: its intent, and how far it has come.
+    """One file of a statement: its intent, and how far it has come."""
 
-    Parameters
-    ----------
-    intent : Intent
-        As the database has it, or would if there were a journal.
-    number : int
-        The intent's number; 0 if there is none.
-    holder : str
-        Who may claim it.
-    metadata : FileMetadata or None
-        What the row is to record, once the object is complete.
-    is_told : bool
-        Whether the intent says that the object is complete. What is not is not claimed.
-    is_claimed : bool
-        Whether the intent was deleted in the user's transaction.
-    """
-
-    intent: Intent
-    number: int
-    holder: str
-    metadata: FileMetadata | None = None
-    is_told: bool = False
-    is_claimed: bool = False
+    intent: Intent  # as the database has it, or would if there were a journal
+    number: int  # of the intent; 0 if there is none
+    holder: str  # who may claim it
+    metadata: FileMetadata | None = None  # what the row is to record, once the object is complete
+    is_told: bool = False  # the intent says that the object is complete; what is not told is not claimed
+    is_claimed: bool = False  # the intent was deleted in the user's transaction
 
 
 class Entries:
-    """The intents of one statement.
-
-    Parameters
-    ----------
-    journal : Journal
-        Where they are.
-    holder : str
-        A name that no other statement has.
-    all : list of Entry
-        One for each upload, in their order; what is added follows.
-    """
+    """The intents of one statement, one for each upload, in their order; what is added follows."""
 
     def __init__(self, journal: Journal, holder: str, all: list[Entry]) -> None:  # noqa: A002
         self.all = all
@@ -202,32 +134,26 @@ class Entries:
                 described = FileMetadata.from_json(json.loads(metadata))
             except (DataJointFileError, ValueError, TypeError):
                 continue  # not written by us, or by a newer version: nothing to build on
-            if not is_made_for(described.path, described.project, digest, write_id):
-                continue
-            self._left.setdefault((attribute, digest), []).append(Stored(int(number), write_id, described))
+            if is_made_for(described.path, described.project, digest, write_id):
+                self._left.setdefault((attribute, digest), []).append((int(number), write_id, described))
 
     def adopt(self, entry: Entry, accept: Callable[[FileMetadata], FileMetadata | None]) -> bool:
         """Take over an object that an earlier insert left for the same cell, if *accept* finds it to be the same file.
 
-        Parameters
-        ----------
-        entry : Entry
-            What would have to be sent otherwise.
-        accept : callable
-            Given what is stored; returns what the row is to record, or None.
+        *accept* is given what is stored, and returns what the row is to record, or None.
         """
-        for stored in self._left.pop((entry.intent.attribute, entry.intent.key_digest), ()) if self._left else ():
-            metadata = accept(stored.metadata)
-            if metadata is not None and self._take_over(entry, stored, metadata):
+        for number, write_id, described in self._left.pop((entry.intent.attribute, entry.intent.key_digest), ()):
+            metadata = accept(described)
+            if metadata is not None and self._take_over(entry, number, write_id, metadata):
                 entry.metadata = metadata
                 return True
         return False
 
-    def _take_over(self, entry: Entry, stored: Stored, metadata: FileMetadata) -> bool:
+    def _take_over(self, entry: Entry, number: int, write_id: str, metadata: FileMetadata) -> bool:
         """Let the intent of *entry*, of which nothing has been stored, be about the object that is stored."""
         row = json.dumps(metadata.to_json())
-        intent = replace(entry.intent, write_id=stored.write_id, path=metadata.path, size=metadata.size, metadata=row)
-        if not self._intents.take_over(stored.number, entry.number, intent, entry.holder, LEASE_SECONDS):
+        intent = replace(entry.intent, write_id=write_id, path=metadata.path, size=metadata.size, metadata=row)
+        if not self._intents.take_over(number, entry.number, intent, entry.holder, LEASE_SECONDS):
             return False
         entry.intent = intent
         return True
@@ -239,11 +165,11 @@ class Entries:
         """
         complete = [entry for entry in self.all if entry.metadata is not None and not entry.is_told]
         for some in batches(complete):
-            rows = [_row_of(entry) for entry in some]
-            self._store({entry.number: row for entry, row in zip(some, rows, strict=True) if entry.number})
-            for entry, row in zip(some, rows, strict=True):
-                entry.intent = _stored_intent(entry, row)
-                entry.is_told = True
+            rows = {entry: json.dumps(cast("FileMetadata", entry.metadata).to_json()) for entry in some}
+            self._store({entry.number: row for entry, row in rows.items() if entry.number})
+            for entry, row in rows.items():
+                size = cast("FileMetadata", entry.metadata).size
+                entry.intent, entry.is_told = replace(entry.intent, size=size, state=STORED, metadata=row), True
 
     def _store(self, rows: dict[int, str]) -> None:
         try:
@@ -263,10 +189,9 @@ class Entries:
 
     def add(self, write: Write, metadata: FileMetadata, table_name: str, digest: str) -> None:
         """Include an object that was staged before this statement."""
-        intent = Intent(write.write_id, metadata.path, table_name, write.attribute, digest, None)
-        entry = Entry(intent, write.number, write.holder, metadata=metadata, is_told=True)
-        entry.intent = _stored_intent(entry, _row_of(entry))
-        self.all.append(entry)
+        place, row = (table_name, write.attribute, digest), json.dumps(metadata.to_json())
+        intent = Intent(write.write_id, metadata.path, *place, metadata.size, STORED, row)
+        self.all.append(Entry(intent, write.number, write.holder, metadata, is_told=True))
 
     def write_of(self, entry: Entry, *, is_known: bool = True) -> Write:
         """Return what the intent of *entry* is found by; without a number if it is not to tell what became of it."""
@@ -277,12 +202,7 @@ class Entries:
     def claim(self, *, is_own: bool, claimed: Iterable[Write] = ()) -> tuple[Write, ...]:
         """Delete the intents in the transaction that is open, and which inserts their rows next.
 
-        Parameters
-        ----------
-        is_own : bool
-            The transaction has just been opened for this, and has read nothing yet.
-        claimed : iterable of Write
-            What has been claimed in the same transaction before.
+        It has just been opened for this and has read nothing yet (*is_own*), or has *claimed* others before.
 
         Raises
         ------
@@ -356,11 +276,6 @@ class Entries:
         """Insert the claimed intents again, in the user's transaction, of all objects but *kept*: no row names them.
 
         Where the transaction is over, they are there already. Doing it again does nothing.
-
-        Raises
-        ------
-        DataJointError
-            What the database says.
         """
         kept = set(kept)
         back = {entry.number: entry for entry in self.all if entry.is_claimed and entry.intent.path not in kept}
@@ -377,19 +292,8 @@ class Entries:
 
 
 def _intent_of(upload: Upload, table_name: str) -> Intent:
-    cell = upload.cell
-    digest = key_digest(cell.key)
-    return Intent(upload.write_id, upload.key, table_name, cell.attribute, digest, upload.source.size, BEGUN)
-
-
-def _row_of(entry: Entry) -> str:
-    return json.dumps(cast("FileMetadata", entry.metadata).to_json())
-
-
-def _stored_intent(entry: Entry, row: str) -> Intent:
-    """Return the intent of *entry* as the database has it once it knows that the object is complete."""
-    old, size = entry.intent, cast("FileMetadata", entry.metadata).size
-    return Intent(old.write_id, old.path, old.table_name, old.attribute, old.key_digest, size, STORED, row)
+    place = table_name, upload.cell.attribute, key_digest(upload.cell.key)
+    return Intent(upload.write_id, upload.key, *place, upload.source.size)
 
 
 class _Owner:
@@ -398,20 +302,12 @@ class _Owner:
     def __init__(self, connection: Any) -> None:
         self.counter = itertools.count(1)
         self._names: dict[int, str] = {}
-        self._usable: set[str] = set()
+        self.usable: set[str] = set()  # the schemas whose journal this user is known to have the rights for
         self.has_strict_snapshots = False
 
     def name(self) -> str:
         """Return 32 hexadecimal characters; a child process has others than its parent."""
         return self._names.setdefault(os.getpid(), secrets.token_hex(16))
-
-    def learn(self, connection: Any) -> None:
-        """Ask what the server lets transactions do."""
-        self.has_strict_snapshots = dialect_of(connection).has_strict_snapshots(connection)
-
-    def usable(self) -> set[str]:
-        """Return the schemas whose journal this user is known to have the rights for."""
-        return self._usable
 
 
 _owners = Attached(_Owner)

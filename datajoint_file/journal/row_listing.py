@@ -32,30 +32,14 @@ _FLOATS = ("float", "double", "real")
 
 @dataclass(frozen=True, slots=True)
 class RawRow:
-    """A row as it is in the database.
-
-    Parameters
-    ----------
-    key : tuple
-        The primary key.
-    texts : tuple of str or None
-        The JSON of its ``file`` attributes.
-    """
+    """A row as it is in the database."""
 
     key: Key
-    texts: tuple[str | None, ...]
+    texts: tuple[str | None, ...]  # the JSON of its ``file`` attributes
 
 
 class Listing:
-    """The rows of a query, of which only the primary key and ``file`` attributes are read.
-
-    Parameters
-    ----------
-    query : datajoint.expression.QueryExpression
-        The query.
-    names : tuple of str
-        Its ``file`` attributes.
-    """
+    """The rows of a query, of which only the primary key and the ``file`` attributes *names* are read."""
 
     def __init__(self, query: Any, names: tuple[str, ...]) -> None:
         self.connection = query.connection

@@ -50,16 +50,8 @@ def register(pipeline: Any, connection: Any, schema: str) -> None:
     """Make sure that the project's store knows that rows of *schema* may refer to its objects.
 
     Called before bytes are stored for a schema. Within ten minutes of the last time it does nothing; else it takes a
-    statement and a listing of the marks, and, where the newest is older than ten minutes, a new one.
-
-    Parameters
-    ----------
-    pipeline : Pipeline
-        The project.
-    connection : datajoint.Connection
-        The connection; its transaction is not touched.
-    schema : str
-        The database schema.
+    statement and a listing of the marks, and, where the newest is older than ten minutes, a new one. The transaction of
+    *connection* is not touched.
 
     Raises
     ------
@@ -114,38 +106,16 @@ def _text(error: Exception) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """One row of a registry table.
-
-    Parameters
-    ----------
-    epoch : int
-        Its number.
-    schema_id : str
-        The id of the schema, the same in all rows.
-    token : str
-        Random.
-    age_seconds : float
-        How old it is by the database's clock.
-    """
+    """One row of a registry table."""
 
     epoch: int
-    schema_id: str
-    token: str
-    age_seconds: float
+    schema_id: str  # of the schema, the same in all rows
+    token: str  # random
+    age_seconds: float  # by the database's clock
 
 
 class RegistryTable:
-    """The table ``~file_registry`` of a schema, as far as it concerns one project.
-
-    Parameters
-    ----------
-    second : SecondConnection
-        The connection to use.
-    schema : str
-        The schema.
-    project : str
-        The project.
-    """
+    """The table ``~file_registry`` of a schema, as far as it concerns one project."""
 
     def __init__(self, second: SecondConnection, schema: str, project: str) -> None:
         self.second = second
@@ -208,23 +178,8 @@ def refresh(registry: RegistryTable, mark_store: MarkStore, identity: Identity, 
     """Bring the store up to the database: the newest epoch marked, a new one if it is time, older marks removed.
 
     The database first, then the new mark, then the older ones: wherever this is cut short, the store never knows an
-    epoch that the database does not.
-
-    Parameters
-    ----------
-    registry : RegistryTable
-        The schema's table.
-    mark_store : MarkStore
-        The marks.
-    identity : Identity
-        The database.
-    bump : bool
-        Begin a new epoch at any rate.
-
-    Returns
-    -------
-    Mark or None
-        The newest mark; None, and nothing is changed, if the store knows epochs that the database does not.
+    epoch that the database does not. Returns the newest mark; None, and nothing is changed, if the store does know one.
+    *bump* begins a new epoch at any rate.
     """
     rows = registry.rows()
     registration = Registration(identity, registry.project, registry.schema, rows[0].schema_id)

@@ -27,14 +27,9 @@ LOCK_WAIT_SECONDS = 5.0
 
 
 class SecondConnection:
-    """A second connection to the server, database and user of a connection of DataJoint's.
+    """A second connection to the server, database and user of one of DataJoint's, which is asked for nothing else.
 
     Safe to use from several threads, one statement after the other; a child process opens its own.
-
-    Parameters
-    ----------
-    connection : datajoint.Connection
-        The user's connection. It is only asked how to reach the server.
     """
 
     def __init__(self, connection: Any) -> None:

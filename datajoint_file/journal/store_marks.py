@@ -32,18 +32,10 @@ _NAME = re.compile(r"(?P<registration>[a-z2-7]{26})-(?P<epoch>\d{10})-(?P<token>
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Which database a connection talks to.
+    """Which database a connection talks to."""
 
-    Parameters
-    ----------
-    server : str
-        What the server calls itself: kind and unique id.
-    database : str
-        The database within the server; empty for MySQL, which has one namespace.
-    """
-
-    server: str
-    database: str = ""
+    server: str  # what the server calls itself: kind and unique id
+    database: str = ""  # within the server; empty for MySQL, which has one namespace
 
     def __str__(self) -> str:
         return f"{self.server}, database {self.database}" if self.database else self.server
@@ -51,24 +43,12 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """One schema of one database that uses the project.
-
-    Parameters
-    ----------
-    identity : Identity
-        The database.
-    project : str
-        The project's name, with which the paths in its rows begin.
-    schema : str
-        The schema's name.
-    schema_id : str
-        Random, made with the schema's registry table; empty where that table could not be made.
-    """
+    """One schema of one database that uses the project."""
 
     identity: Identity
-    project: str
+    project: str  # with whose name the paths in its rows begin
     schema: str
-    schema_id: str
+    schema_id: str  # random, made with the schema's registry table; empty where that table could not be made
 
     @property
     def digest(self) -> str:
@@ -79,24 +59,12 @@ class Registration:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One mark: that a schema uses the project, as of an epoch.
-
-    Parameters
-    ----------
-    registration : Registration
-        The registration.
-    epoch : int
-        Counts the marks of a registration; a database that was restored from a dump knows only old ones.
-    token : str
-        Random, for each epoch; the database has it too, so that one history is told from another.
-    written : str
-        When, by the database's clock: ISO 8601, UTC.
-    """
+    """One mark: that a schema uses the project, as of an epoch."""
 
     registration: Registration
-    epoch: int
-    token: str
-    written: str
+    epoch: int  # counts the marks of a registration; a database restored from a dump knows only old ones
+    token: str  # random, for each epoch; the database has it too, so that one history is told from another
+    written: str  # by the database's clock: ISO 8601, UTC
 
     @property
     def name(self) -> str:
@@ -145,41 +113,19 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class BadMark:
-    """Something among the marks that is none.
-
-    Parameters
-    ----------
-    key : str
-        Its object key.
-    problem : str
-        What is wrong with it.
-    is_newer : bool
-        It seems to be of a newer version of this package.
-    """
+    """Something among the marks that is none."""
 
     key: str
     problem: str
-    is_newer: bool = False
+    is_newer: bool = False  # it seems to be of a newer version of this package
 
 
 @dataclass(frozen=True, slots=True)
 class MarkName:
-    """What the name of a mark tells without reading it.
-
-    Parameters
-    ----------
-    key : str
-        The mark's object key.
-    registration : str
-        The digest of its registration.
-    epoch : int
-        Its epoch.
-    token : str
-        Its token.
-    """
+    """What the name of a mark tells without reading it."""
 
     key: str
-    registration: str
+    registration: str  # its digest
     epoch: int
     token: str
 
@@ -208,15 +154,7 @@ def _text(row: dict[str, Any], field: str) -> str:
 
 
 class MarkStore:
-    """The marks of one project.
-
-    Parameters
-    ----------
-    backend : StorageBackend
-        The project's store.
-    project : str
-        Its name.
-    """
+    """The marks of one project."""
 
     def __init__(self, backend: StorageBackend, project: str) -> None:
         self._backend = backend

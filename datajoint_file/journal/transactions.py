@@ -21,19 +21,11 @@ from datajoint_file.journal.second_connection import second_connection_of
 
 
 class Claims:
-    """The files claimed in the transaction that is open on a connection.
-
-    Attributes
-    ----------
-    writes : tuple of Write
-        Which.
-    is_used : bool
-        Whether files have ever been inserted through the connection. If not, nothing of it concerns us.
-    """
+    """The files claimed in the transaction that is open on a connection."""
 
     def __init__(self, connection: Any) -> None:
         self.writes: tuple[Write, ...] = ()
-        self.is_used = False
+        self.is_used = False  # whether files have ever been inserted through it; if not, nothing of it concerns us
         self._is_known = False
 
     def begin(self, *, is_known: bool) -> None:
@@ -163,7 +155,8 @@ def own_transaction(connection: Any) -> Iterator[None]:
     except Exception:
         with suppress(Exception):
             connection.cancel_transaction()
-        _leave(connection)
+        if connection._in_transaction or is_dead(connection):
+            abandon(connection)  # what could not be rolled back ends with its connection
         raise
     except BaseException:
         abandon(connection)  # interrupted, perhaps between a statement and its reply
@@ -207,12 +200,6 @@ def _commit(connection: Any) -> None:
             "The connection was lost during a commit: the rows may have been inserted or not; look whether they are "
             "there before you insert them again"
         ) from error
-
-
-def _leave(connection: Any) -> None:
-    """Make sure that no transaction is left behind: one that could not be rolled back ends with its connection."""
-    if connection._in_transaction or is_dead(connection):
-        abandon(connection)
 
 
 @contextmanager

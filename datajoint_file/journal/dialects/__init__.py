@@ -53,15 +53,7 @@ def dialect_of(connection: Any) -> Dialect:
 
 
 def is_lost(error: BaseException, driver: Any) -> bool:
-    """Tell whether *error* means that the connection is gone.
-
-    Parameters
-    ----------
-    error : BaseException
-        What a statement raised, translated by DataJoint or not.
-    driver : object
-        The driver's connection that it was sent by.
-    """
+    """Tell whether *error*, translated by DataJoint or not, means that *driver*, a driver's connection, is gone."""
     return isinstance(error, LostConnectionError) or any(dialect.is_lost(error, driver) for dialect in DIALECTS)
 
 

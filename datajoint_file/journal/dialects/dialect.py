@@ -29,21 +29,11 @@ Presence = Literal["there", "gone", "unreadable"]
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """What a user may do with schemas, as the server tells without doing it.
+    """What a user may do with schemas, as the server tells without doing it."""
 
-    Parameters
-    ----------
-    extent : {"all", "some", "none"}
-        Declare and use tables; at least read some; nothing.
-    detail : str
-        The same in words.
-    fix : str
-        What an administrator can do about it.
-    """
-
-    extent: Literal["all", "some", "none"]
+    extent: Literal["all", "some", "none"]  # declare and use tables; at least read some; nothing
     detail: str
-    fix: str = ""
+    fix: str = ""  # what an administrator can do about it
 
 
 class Dialect(ABC):
@@ -118,31 +108,17 @@ class Dialect(ABC):
     def after(self, columns: Sequence[tuple[str, str]], values: Sequence[Any]) -> Condition:
         """Return the condition that a row comes after a key, in a form for which the server has an index.
 
-        Parameters
-        ----------
-        columns : sequence of (str, str)
-            The quoted attributes of the key, and their types.
-        values : sequence
-            The key.
+        *columns* are the quoted attributes of the key, and their types.
         """
 
     # ---- Our tables ----
 
     @abstractmethod
     def create_table(self, table: str, columns: str, *, comment: str, index: tuple[str, str] | None = None) -> str:
-        """Return the statements that create a table unless it is there.
+        """Return the statements that create a table (quoted) unless it is there; *index* is a name and attributes.
 
-        Parameters
-        ----------
-        table : str
-            Its quoted name.
-        columns : str
-            Its columns; ``{number}`` is a primary key that counts up, ``{ascii}`` compares bytes, ``{moment}`` is a
-            time to the microsecond.
-        comment : str
-            What it is for.
-        index : (str, str), optional
-            Name and attributes of an index.
+        In *columns*, ``{number}`` is a primary key that counts up, ``{ascii}`` compares bytes, ``{moment}`` is a time
+        to the microsecond.
         """
 
     @abstractmethod
@@ -157,35 +133,17 @@ class Dialect(ABC):
     def insert_and_select(
         self, run: Callable[[str, Sequence[Any]], list[Rows]], insert: Condition, select: Condition, ids: Sequence[str]
     ) -> tuple[list[int], Rows]:
-        """Insert intents and select others, in one round trip.
+        """Insert the intents with these write ids and select others, in one round trip, by statements sent together.
 
-        Parameters
-        ----------
-        run : callable
-            Runs statements that are sent together, and returns their results.
-        insert, select : (str, list)
-            Both statements. The second gives number, attribute, key digest, write id and metadata.
-        ids : sequence of str
-            The write ids that are inserted.
-
-        Returns
-        -------
-        numbers : list of int
-            Of the inserted rows, in the order of *ids*.
-        selected : list of tuple
-            Rows of the second.
+        Returns the numbers of the inserted, in the order of *ids*, and what *select* gives: number, attribute, key
+        digest, write id and metadata.
         """
 
     @abstractmethod
     def claim(self, table: str, condition: str, *, only_read_committed: bool) -> str:
         """Return the statement that deletes intents in a transaction, which may be the user's.
 
-        Parameters
-        ----------
-        table, condition : str
-            Which.
-        only_read_committed : bool
-            Delete none in a transaction that looks at an older snapshot, where that would be an error.
+        With *only_read_committed*, none in one that looks at an older snapshot, where that would be an error.
         """
 
     @abstractmethod
@@ -285,10 +243,7 @@ class Dialect(ABC):
     def attributes(self, query: Query, schemas: Collection[str]) -> Iterator[tuple[Any, ...]]:
         """Give all attributes that may hold metadata of files: those with a comment of a codec, and JSON of *schemas*.
 
-        Yields
-        ------
-        schema, table, attribute, comment, type : str
-            The attribute is None where the table cannot be opened.
+        As schema, table, attribute (None where the table cannot be opened), comment and type.
         """
 
     @abstractmethod
