@@ -75,6 +75,6 @@ def __dir__() -> list[str]:
 
 
 if not startup.is_command():  # which hooks into DataJoint when it needs it: `datajoint-file --help` does not
-    from datajoint_file.installation import install
+    from datajoint_file.hooks.installation import install
 
     install()

@@ -29,7 +29,7 @@ class _LoadedLater(UserDict[str, Any]):
     def __getitem__(self, name: str) -> click.Command:
         """Return a command, hooked into DataJoint as ``import datajoint_file`` does elsewhere."""
         if isinstance(self.data[name], str):
-            import_module("datajoint_file.installation").install()
+            import_module("datajoint_file.hooks.installation").install()
             self.data[name] = getattr(import_module(f"datajoint_file.cli.{name}"), name)
         command: click.Command = self.data[name]
         return command

@@ -1,6 +1,6 @@
 """Monkey-patching of DataJoint: a function replaced by a wrapper that receives the original, and put back.
 
-It knows no hook in particular; the list of them is in `datajoint_file.installation`.
+It knows no hook in particular; the list of them is in `datajoint_file.hooks.installation`.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ import pytest
 from datajoint import codecs, condition, declare, expression, table
 from datajoint.connection import Connection
 
-from datajoint_file import installation
 from datajoint_file.errors import HostVersionError
+from datajoint_file.hooks import installation
 from datajoint_file.hooks.codec import FileCodec
 from datajoint_file.hooks.patching import Hook, loaded
 

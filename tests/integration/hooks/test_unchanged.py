@@ -11,7 +11,7 @@ import datajoint as dj
 import numpy as np
 import pytest
 
-from datajoint_file import installation
+from datajoint_file.hooks import installation
 from tests.projects import connect, unique
 
 
