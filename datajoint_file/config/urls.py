@@ -14,9 +14,8 @@ STORAGE_URLS = "s3://bucket/prefix, gs://bucket/prefix, az://container/prefix (t
 STANDS_FOR = ("backend", "bucket", "container", "path", "prefix")
 """The keys that a URL says, and that are not given beside one."""
 
-SCHEMES = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"} | dict.fromkeys(
-    ("az", "abfs", "abfss", "azure"), "azure"
-)
+SCHEMES = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
+SCHEMES |= dict.fromkeys(("az", "abfs", "abfss", "azure"), "azure")
 """The backend that a URL's scheme, or fsspec's name of a protocol, stands for."""
 
 _COMPONENT = re.compile(r"[A-Za-z0-9._=+@-]*[A-Za-z0-9_=+@-]")

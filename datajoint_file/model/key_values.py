@@ -64,7 +64,7 @@ class KeyValue:
 def key_value(name: str, declared_type: str, value: Any) -> KeyValue:
     """Return *value*, which a user gave or the database returned, in the canonical form of the attribute *name*.
 
-    Its type is spelled as DataJoint or the database does: ``int32``, ``varchar(32)``, ``datetime(6)``, ``numeric(8,3)``.
+    Its type is spelled as by DataJoint or the database: ``int32``, ``varchar(32)``, ``datetime(6)``, ``numeric(8,3)``.
 
     Raises
     ------
