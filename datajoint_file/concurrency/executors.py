@@ -29,15 +29,7 @@ Failure = TypeVar("Failure", bound=Exception)
 
 @dataclass(frozen=True, slots=True)
 class TaskResult(Generic[Result]):
-    """What became of an order.
-
-    Parameters
-    ----------
-    value : object
-        What the work returned.
-    error : Exception or None
-        What it raised instead.
-    """
+    """What became of an order: what the work returned, or the error that it raised instead."""
 
     value: Result | None
     error: Exception | None = None
@@ -52,19 +44,9 @@ class TaskResult(Generic[Result]):
 class Delegation(Generic[Order, Result]):
     """Orders under way on an executor that is somebody else's: it is neither started nor shut down here.
 
-    Parameters
-    ----------
-    executor : concurrent.futures.Executor
-        Who does the work.
-    function : callable
-        What is done with one order: a function of a module, for another process finds it by name.
-    in_flight : int
-        Orders to be under way at a time.
-
-    Notes
-    -----
-    For threads nothing is pickled. Anything else is taken for another process, and gets the pickled order; what cannot
-    be pickled is refused at once.
+    What is done with one order is a function of a module, for another process finds it by name. For threads nothing is
+    pickled. Anything else is taken for another process, and gets the pickled order; what cannot be pickled is refused
+    at once.
     """
 
     def __init__(self, executor: Executor, function: Callable[[Order], Result], *, in_flight: int = IN_FLIGHT) -> None:
@@ -102,19 +84,10 @@ class Delegation(Generic[Order, Result]):
     def finished(self, timeout: float | None = None, *, oldest: bool = False) -> list[tuple[Order, TaskResult[Result]]]:
         """Wait until one order at least is done, or *timeout* seconds have passed; return what is done, oldest first.
 
-        Parameters
-        ----------
-        timeout : float or None
-            How long to wait.
-        oldest : bool
-            Wait for the order that was begun first, and return no other.
-
-        Returns
-        -------
-        list of (order, TaskResult)
-            The error of an outcome is a `WorkerError` if a worker has died, or the executor was shut down.
+        With *oldest*, it waits for the order that was begun first, and returns no other. The error of an outcome is a
+        `WorkerError` if a worker has died, or the executor was shut down.
         """
-        watched = list(self._pending)[:1] if oldest else list(self._pending)
+        watched = list(self._pending)[: 1 if oldest else None]
         done, _ = wait(watched, timeout=timeout, return_when=FIRST_COMPLETED)
         return [(self._pending.pop(future), self._outcome(future)) for future in watched if future in done]
 
@@ -135,9 +108,7 @@ class Delegation(Generic[Order, Result]):
 
     def rest(self) -> Iterator[tuple[Order, TaskResult[Result]]]:
         """Take back what no worker has begun, wait for the others, and give what became of them."""
-        for future in list(self._pending):
-            if future.cancel():
-                del self._pending[future]
+        self._pending = {future: order for future, order in self._pending.items() if not future.cancel()}
         wait(self._pending)
         while self._pending:
             future, order = next(iter(self._pending.items()))
@@ -171,26 +142,10 @@ def delegated(
 ) -> Generator[tuple[Order, TaskResult[Result]], None, None]:
     """Have *function* done with each of *orders*, which are taken as they are needed; give what became of each.
 
-    Parameters
-    ----------
-    executor : concurrent.futures.Executor
-        Who does the work.
-    function : callable
-        A function of a module.
-    orders : iterable
-        What to do it with; picklable, small and without secrets.
-    in_flight : int
-        Orders to be under way at a time.
-    in_order : bool
-        Give the outcomes in the order of the orders, rather than as they come.
-    stop : Stop or None
-        Set when this ends early, so that work in threads of this process can end as well.
+    Orders are picklable, small and without secrets. What became of them is given as it comes, or with *in_order* in
+    their order; its error is a `WorkerError` if a worker has died, or the executor takes no work.
 
-    Returns
-    -------
-    generator of (order, TaskResult)
-        To be closed by who does not exhaust it. The error of an outcome is a `WorkerError` if a worker has died, or the
-        executor takes no work.
+    To be closed by who does not exhaust it. When it ends, *stop* is set, so that work in threads of this process ends.
 
     Examples
     --------
@@ -226,13 +181,7 @@ def runs_here(executor: Executor) -> bool:
 
 
 def check_executor(executor: object) -> Executor:
-    """Return *executor* if it is one.
-
-    Raises
-    ------
-    TypeError
-        If it is not. What Dask calls a client has one: ``client.get_executor()``.
-    """
+    """Return *executor* if it is one, else raise a `TypeError`."""
     if isinstance(executor, Executor):
         return executor
     hint = "; of a Dask client, give client.get_executor()" if hasattr(executor, "get_executor") else ""

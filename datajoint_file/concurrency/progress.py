@@ -21,27 +21,18 @@ DELAY_SECONDS = 1.0
 
 @contextmanager
 def progress_bar(description: str, total: int | None, show: bool | None = None) -> Iterator[Advance]:
-    """Show how a transfer gets on, and give the function to tell it.
+    """Show how a transfer of *total* bytes, if known, gets on, and give the function to tell it.
 
-    Parameters
-    ----------
-    description : str
-        What is being done, to what.
-    total : int or None
-        Bytes to expect, if known.
-    show : bool or None
-        ``True`` always, ``False`` never, ``None`` on a terminal or in a notebook once a second has passed.
+    It is shown always, never, or (``None``) on a terminal or in a notebook once a second has passed.
     """
     if not (is_interactive() if show is None else show):
-        yield _ignore
+        yield lambda _: None
         return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a notebook without ipywidgets gets a text bar; that needs no warning
         from tqdm.auto import tqdm
-    delay = 0.0 if show else DELAY_SECONDS
-    with tqdm(
-        total=total, desc=printable(description), unit="B", unit_scale=True, delay=delay, leave=bool(show)
-    ) as bar:
+    delay, text = 0.0 if show else DELAY_SECONDS, printable(description)
+    with tqdm(total=total, desc=text, unit="B", unit_scale=True, delay=delay, leave=bool(show)) as bar:
         yield bar.update
 
 
@@ -53,7 +44,3 @@ def is_interactive() -> bool:
         return sys.stderr.isatty()
     except (AttributeError, ValueError):  # there is none, it is closed, or something else stands in for it
         return False
-
-
-def _ignore(_count: int) -> None:
-    """Advance nothing."""

@@ -48,21 +48,12 @@ _SECONDS_TO_NOTICE = 0.5
 def run_all(jobs: Sequence[Callable[[], object]], workers: int, stop: Stop) -> None:
     """Run *jobs*, up to *workers* at a time, and wait for all that were begun. Context variables are the caller's.
 
-    Parameters
-    ----------
-    jobs : sequence of callable
-        What to do.
-    workers : int
-        How many at a time, if there are file descriptors for so many; with one, or one job, all in the calling thread.
-        Else that only waits: so an interrupt reaches it at once, and what is done in the main thread, where it must be
-        possible to interrupt it, costs more.
-    stop : Stop
-        Set when a job fails, or by others: no further job is begun. Those under way end by `Stopped` if they look.
+    There are as many workers as there are file descriptors for; with one, or one job, all is done in this thread.
+    Else that only waits: so an interrupt reaches it at once, and what is done in the main thread, where it must be
+    possible to interrupt it, costs more.
 
-    Raises
-    ------
-    BaseException
-        What the first job that failed has raised.
+    When a job fails, or others set *stop*, no further job is begun. Those under way end by `Stopped` if they look. What
+    the first job that failed has raised is raised.
     """
     run = _WorkQueue(jobs, stop)
     try:
@@ -87,9 +78,9 @@ class _WorkQueue:
         self._waiting = iter(jobs)
         self._stop = stop
         self._lock = threading.Lock()
-        self._others: list[threading.Event] = []
+        self.others: list[threading.Event] = []  # each set when its thread has ended
 
-    def start(self) -> bool:
+    def start(self, name: str = "datajoint-file worker") -> bool:
         """Work in another thread, with the caller's context variables. Tell whether there is one.
 
         What is waited for is an event: an interrupted ``Thread.join`` takes a running thread for one that has finished.
@@ -102,18 +93,18 @@ class _WorkQueue:
             finally:
                 done.set()
 
-        thread = threading.Thread(target=work, name="datajoint-file worker", daemon=True)
+        thread = threading.Thread(target=work, name=name, daemon=True)
         try:
             with suppress(RuntimeError):  # no more threads can be had: those that there are do the work
                 thread.start()
         finally:
             if thread.ident is not None:
-                self._others.append(done)
+                self.others.append(done)
         return thread.ident is not None
 
     def wait(self) -> None:
         """Wait for the other threads. An interrupt just before a lock is waited for is seen only when that ends."""
-        for done in self._others:
+        for done in self.others:
             while not done.wait(_SECONDS_TO_NOTICE):
                 pass
 
@@ -134,31 +125,19 @@ class _WorkQueue:
 def run_beside(work: Callable[[], object], stop: Stop, care: Callable[[], object], tick_seconds: float) -> None:
     """Do *work* in a thread and wait for it, calling *care* every so often. Context variables are the caller's.
 
-    What interrupts the waiting sets *stop*, waits until the work has noticed, and goes on.
-
-    Raises
-    ------
-    BaseException
-        What the work has raised.
+    What interrupts the waiting sets *stop*, waits until the work has noticed, and goes on. What the work has raised is
+    raised.
     """
-    errors: list[BaseException] = []
-    done, context = threading.Event(), contextvars.copy_context()  # an Event, as in `_WorkQueue.start`
-
-    def run() -> None:
-        try:
-            context.run(work)
-        except BaseException as error:  # noqa: BLE001 - raised again by the caller
-            errors.append(error)
-        finally:
-            done.set()
-
-    threading.Thread(target=run, name="datajoint-file upload", daemon=True).start()
+    run = _WorkQueue([work], Stop())
     try:
-        while not done.wait(tick_seconds):
+        is_begun = run.start("datajoint-file upload")
+        while is_begun and not run.others[0].wait(tick_seconds):
             care()
     except BaseException:
         stop.set()
-        done.wait()
+        run.wait()
         raise
-    if errors:
-        raise errors[0]
+    if not is_begun:
+        raise RuntimeError("can't start new thread")
+    if run.errors:
+        raise run.errors[0]

@@ -31,13 +31,7 @@ _lock = threading.RLock()
 
 
 class Binding:
-    """The configuration of one connection: found now, read later.
-
-    Parameters
-    ----------
-    start : Path
-        The working directory in which it was made; the search starts there.
-    """
+    """The configuration of one connection: searched for now, from *start* upwards, and read later."""
 
     name: str
     """The name by which another process can find the same configuration: the file's path, or the one given."""
@@ -59,12 +53,7 @@ class Binding:
         return self._settings is not None
 
     def settings(self, schema: str = "") -> Settings:
-        """Return the settings, reading the file at the first call.
-
-        Parameters
-        ----------
-        schema : str
-            The database schema that needs them.
+        """Return the settings that a database schema needs, reading the file at the first call.
 
         Raises
         ------
@@ -128,12 +117,7 @@ class Binding:
 class Attached(Generic[_Value]):
     """One thing for each owner, kept beside it: the owner is left as it is, and what is kept goes when it goes.
 
-    Owners need not be hashable.
-
-    Parameters
-    ----------
-    make : callable
-        Makes the thing for an owner.
+    Owners need not be hashable. *make* is called with an owner, to make his thing.
     """
 
     def __init__(self, make: Callable[[Any], _Value]) -> None:

@@ -72,12 +72,7 @@ def is_named() -> bool:
 def load_settings(path: Path, *, is_searched: bool = False) -> Settings:
     """Read and check the file at *path*, overlaid by ``DATAJOINT_FILE__TABLE__KEY`` variables.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-    is_searched : bool
-        Nobody named it: it was found by searching, and must be one that `check_trusted` lets pass.
+    One that nobody named, but that was found by searching (*is_searched*), must be one that `check_trusted` lets pass.
 
     Raises
     ------
@@ -116,19 +111,8 @@ def _absent(path: Path) -> ConfigurationError:
 def parse_settings(document: Mapping[str, Any], origin: str, directory: Path | None = None) -> Settings:
     """Check *document* (the tables of ``datajoint.toml``), overlaid by the environment, and return it as settings.
 
-    Parameters
-    ----------
-    document : mapping
-        Tables by name.
-    origin : str
-        What messages call it.
-    directory : Path or None
-        Where relative paths start; the working directory if not given.
-
-    Raises
-    ------
-    ConfigurationError
-        As `load_settings`.
+    Messages call it *origin*. Relative paths start in *directory*, or in the working directory. Raises as
+    `load_settings` does.
 
     Examples
     --------
@@ -180,11 +164,10 @@ class _Reading:
                 if beside:
                     raise self._error((*location, "url"), f"it says {beside[0]} already", "either")
                 try:
-                    expanded_table = table_of(table["url"])
+                    table |= table_of(table["url"])
                 except ValueError as error:
                     raise self._error((*location, "url"), str(error), STORAGE_URLS) from None
                 del table["url"]
-                table |= expanded_table
 
     def _override(self, variable: str, location: _Location, text: str) -> None:
         """Let a variable have its say; a URL, which comes before the others, takes the place of the whole place."""
@@ -232,10 +215,11 @@ class _Reading:
 
     def _translate(self, problem: Any) -> NoReturn:
         """Raise a problem that pydantic found in this package's words."""
-        location = tuple(str(part) for part in problem["loc"])
+        location = tuple(map(str, problem["loc"]))
         if problem["type"] == "extra_forbidden":
             raise self._unknown(location)
-        raise self._error(location, _why(problem), _allowed(location))
+        raised = problem.get("ctx", {}).get("error")  # by a validator of ours
+        raise self._error(location, str(raised or _WHY.get(problem["type"], problem["msg"])), _allowed(location))
 
     def _unknown(self, location: _Location) -> ConfigurationError:
         """Name the nearest key that is known. The value is not shown: it can be a secret in the wrong table."""
@@ -289,14 +273,11 @@ def _copied(value: Any) -> Any:
 
 
 def _as_value(text: str, location: _Location) -> Any:
-    """Read what a variable says: options as TOML would, credentials as texts but for ``true`` and ``false``."""
-    if "options" in location:
-        return _as_toml(text)
-    return {"true": True, "false": False}.get(text.lower(), text) if "credentials" in location else text
-
-
-def _as_toml(text: str) -> Any:
-    """Read *text* as TOML would (``4``, ``true``, ``{a = 1}``), else as the text it is."""
+    """Read what a variable says: options as TOML would (``4``, ``{a = 1}``), of credentials ``true`` and ``false``."""
+    if "credentials" in location:
+        return {"true": True, "false": False}.get(text.lower(), text)
+    if "options" not in location:
+        return text
     try:
         document = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
@@ -304,23 +285,17 @@ def _as_toml(text: str) -> Any:
     return document["value"] if len(document) == 1 else text
 
 
-def _why(problem: Any) -> str:
-    """Return what is wrong, as the validator of ours that found it says, else in the words of `_WHY` or of pydantic."""
-    raised = problem.get("ctx", {}).get("error")
-    return str(raised or _WHY.get(problem["type"], problem["msg"]))
+_MODELS: dict[_Location, type[BaseModel]] = {
+    (): Settings,
+    ("project",): ProjectSettings,
+    ("storage",): StorageSettings,
+    ("object_storage",): ObjectStorageSettings,
+}
 
 
 def _model_of(location: _Location) -> type[BaseModel] | None:
-    if not location:
-        return Settings
-    sections: dict[str, type[BaseModel]] = {
-        "project": ProjectSettings,
-        "storage": StorageSettings,
-        "object_storage": ObjectStorageSettings,
-    }
-    if location[0] == "projects" and len(location) == 2:
-        return StorageSettings
-    return sections.get(location[0]) if len(location) == 1 else None
+    is_project = location[:1] == ("projects",) and len(location) == 2
+    return StorageSettings if is_project else _MODELS.get(location)
 
 
 def _known_keys(location: _Location) -> list[str]:

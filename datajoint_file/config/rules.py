@@ -7,53 +7,40 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePath
-from typing import Any
+from typing import Any, NamedTuple
 
 from datajoint_file.config.paths import anchored
 from datajoint_file.config.settings import Settings, StorageSettings
+from datajoint_file.config.urls import SCHEMES
 from datajoint_file.errors import ConfigurationError
 
 Complaint = Callable[[str, str, str], ConfigurationError]
 """Makes the error for a key of a table: called with the key, why it is wrong, and what is allowed."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Kind:
+class _Kind(NamedTuple):
     """What one kind of store needs and takes."""
 
     needs: str
     takes: frozenset[str]
-    credentials: frozenset[str] | None
+    credentials: frozenset[str]
 
 
 _CLOUD = frozenset({"prefix", "endpoint_url", "engine", "exclusive_create", "options", "credentials"})
+_OF_AZURE = frozenset(
+    {"account_name", "account_key", "connection_string", "sas_token", "client_id", "client_secret", "tenant_id", "anon"}
+)
 
 _KINDS = {
     "file": _Kind("path", frozenset({"durability"}), frozenset()),
     "s3": _Kind("bucket", _CLOUD | {"region"}, frozenset({"key", "secret", "token", "profile", "anon"})),
     "gcs": _Kind("bucket", _CLOUD, frozenset({"token", "project"})),
-    "azure": _Kind(
-        "container",
-        _CLOUD,
-        frozenset(
-            [
-                "account_name",
-                "account_key",
-                "connection_string",
-                "sas_token",
-                "client_id",
-                "client_secret",
-                "tenant_id",
-                "anon",
-            ]
-        ),
-    ),
+    "azure": _Kind("container", _CLOUD, _OF_AZURE),
 }
 
-_ALIASES = {"local": "file", "s3a": "s3", "gs": "gcs", "gcsfs": "gcs", "abfs": "azure", "abfss": "azure", "az": "azure"}
+_ALIASES = {**SCHEMES, "local": "file", "gcsfs": "gcs"}
 """fsspec's names of stores that have one of their own here, with its checks and guarantees."""
 
 _ALWAYS = frozenset({"backend", "workers"})
@@ -70,22 +57,21 @@ def check_storage(storage: StorageSettings, complain: Complaint, complain_creden
     """
     kind = _KINDS.get(storage.backend)
     _check_texts(storage, complain)
-    if storage.backend in _ALIASES:
-        raise complain("backend", f'it is called "{_ALIASES[storage.backend]}" here', _allowed("backend"))
     if kind is None:
-        return _check_other_protocol(storage, complain)
+        _check_other_protocol(storage, complain)
+        return
     if storage.backend == "file" and re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", storage.path or ""):
         raise complain("path", "it is a URL", 'path = "/dir", or url = "…" instead of backend and path')
     if getattr(storage, kind.needs) is None:
         raise complain(kind.needs, f'backend = "{storage.backend}" needs it', _allowed(kind.needs))
-    for key in sorted(_said(storage) - _ALWAYS - kind.takes - {kind.needs}):
-        taken = ", ".join(sorted(_ALWAYS | kind.takes | {kind.needs}))
-        raise complain(key, f'backend = "{storage.backend}" does not take it', taken)
-    for key in storage.credentials:
-        if kind.credentials is not None and key not in kind.credentials:
-            allowed = ", ".join(sorted(kind.credentials))
-            raise complain_credential(key, f'backend = "{storage.backend}" does not take it', allowed)
-    return None
+    _check_taken(storage, _said(storage), _ALWAYS | kind.takes | {kind.needs}, complain)
+    _check_taken(storage, storage.credentials, kind.credentials, complain_credential)
+
+
+def _check_taken(storage: StorageSettings, given: Iterable[str], taken: frozenset[str], complain: Complaint) -> None:
+    for key in given:
+        if key not in taken:
+            raise complain(key, f'backend = "{storage.backend}" does not take it', ", ".join(sorted(taken)))
 
 
 def _check_texts(storage: StorageSettings, complain: Complaint) -> None:
@@ -93,11 +79,9 @@ def _check_texts(storage: StorageSettings, complain: Complaint) -> None:
     for key in ("path", "bucket", "container", "prefix"):
         found = _SHELL_VARIABLE.search(getattr(storage, key) or "")
         if found:
-            name = found[1] or found[2]
-            wanted = "~ or ${env:HOME}" if name == "HOME" else f"${{env:{name}}}"
-            raise complain(
-                key, f"{found[0]} is no reference here", f"{wanted}, ${{file:PATH}}, ${{keyring:service/user}}"
-            )
+            wanted = f"{'~ or ' if 'HOME' in found.groups() else ''}${{env:{found[1] or found[2]}}}"
+            allowed = f"{wanted}, ${{file:PATH}}, ${{keyring:service/user}}"
+            raise complain(key, f"{found[0]} is no reference here", allowed)
 
 
 _SHELL_VARIABLE = re.compile(r"\$\{(\w*)\}|^\$([A-Za-z_]\w*)(?=/|$)")
@@ -105,14 +89,13 @@ _SHELL_VARIABLE = re.compile(r"\$\{(\w*)\}|^\$([A-Za-z_]\w*)(?=/|$)")
 
 def is_credential(key: str) -> bool:
     """Tell whether *key* is that of a credential of some store."""
-    return any(key in (kind.credentials or ()) for kind in _KINDS.values())
+    return any(key in kind.credentials for kind in _KINDS.values())
 
 
 def _check_other_protocol(storage: StorageSettings, complain: Complaint) -> None:
-    for key in sorted(_said(storage) - _ALWAYS - _ANY_PROTOCOL):
-        raise complain(
-            key, f'backend = "{storage.backend}" does not take it', ", ".join(sorted(_ALWAYS | _ANY_PROTOCOL))
-        )
+    if storage.backend in _ALIASES:
+        raise complain("backend", f'it is called "{_ALIASES[storage.backend]}" here', _allowed("backend"))
+    _check_taken(storage, _said(storage), _ALWAYS | _ANY_PROTOCOL, complain)
     if storage.path and re.search(r"//\S*:\S*@", storage.path):
         raise complain("path", "it holds a user and a password", "a path; name them in credentials")
     if (storage.path is None) == (storage.bucket is None):
@@ -121,9 +104,9 @@ def _check_other_protocol(storage: StorageSettings, complain: Complaint) -> None
         raise complain("prefix", "it goes with a bucket", "the whole directory in path")
 
 
-def _said(storage: StorageSettings) -> set[str]:
+def _said(storage: StorageSettings) -> list[str]:
     """Return the keys that say something: an empty ``[storage.credentials]`` suits every backend."""
-    return {key for key in storage.model_fields_set if getattr(storage, key) not in ({}, None)}
+    return sorted(key for key in storage.model_fields_set if getattr(storage, key) not in ({}, None))
 
 
 def _allowed(key: str) -> str:
@@ -133,12 +116,7 @@ def _allowed(key: str) -> str:
 def check_disjoint(settings: Settings, stores: Mapping[str, Any]) -> None:
     """Refuse a project root inside or around one of DataJoint's own stores, whose garbage collector would eat it.
 
-    Parameters
-    ----------
-    settings : Settings
-        The pipeline's configuration.
-    stores : mapping
-        DataJoint's ``dj.config["stores"]``; entries that are no store specification are passed over.
+    *stores* is ``dj.config["stores"]``; entries that are no store specification are passed over.
 
     Raises
     ------

@@ -38,21 +38,11 @@ STORAGE_FORMS = "s3://bucket, gs://bucket, az://container (each with /prefix or 
 
 @dataclass(frozen=True, slots=True)
 class NewConfiguration:
-    """A ``datajoint.toml`` that has been decided on and found valid, and not been written yet.
-
-    Parameters
-    ----------
-    path : Path
-        Where it goes.
-    text : str
-        What it says.
-    settings : Settings
-        What it means.
-    """
+    """A ``datajoint.toml`` that has been decided on and found valid, and not been written yet."""
 
     path: Path
     text: str
-    settings: Settings
+    settings: Settings  # what the text means
 
     @property
     def store(self) -> Path | None:
@@ -72,16 +62,8 @@ def plan_configuration(
 ) -> NewConfiguration:
     """Decide what a new ``datajoint.toml`` in *directory* says. Writes nothing.
 
-    Parameters
-    ----------
-    directory : Path
-        Where the file is going to be.
-    project : str
-        The project's name; made of the directory's if empty.
-    storage : str
-        Where objects go, as a URL (``s3://bucket/prefix``) or a path, relative to *directory*.
-    endpoint_url, region, partition_pattern : str
-        As the keys of ``datajoint.toml``; empty for none.
+    The name of the project is made of the directory's, if empty. *storage* is a URL (``s3://bucket/prefix``), or a path
+    relative to *directory*. The others are as the keys of ``datajoint.toml``; empty for none.
 
     Raises
     ------
@@ -110,10 +92,8 @@ def storage_table(location: str) -> dict[str, str]:
 
     Examples
     --------
-    >>> storage_table("gs://recordings")
-    {'backend': 'gcs', 'bucket': 'recordings'}
-    >>> storage_table("./store")
-    {'backend': 'file', 'path': './store'}
+    >>> storage_table("gs://recordings"), storage_table("./store")
+    ({'backend': 'gcs', 'bucket': 'recordings'}, {'backend': 'file', 'path': './store'})
     """
     if "://" not in location:
         return {"backend": "file", "path": location}
@@ -137,11 +117,9 @@ def project_name(directory: Path) -> str:
 
 def rivals(new: NewConfiguration) -> list[str]:
     """Return what is to be said of other configuration files that *new* displaces, or that displace it."""
-    said = []
     outer = find_configuration(new.path.parent.parent)
+    if outer is None or (is_named() and os.path.realpath(outer) == os.path.realpath(new.path)):
+        return []
     if is_named():
-        if outer is not None and os.path.realpath(outer) != os.path.realpath(new.path):
-            said.append(f"{FILE_VARIABLE} is set, so {outer} is used instead of the new file")
-    elif outer is not None:
-        said.append(f"in {new.path.parent} and below, the new file takes the place of {outer}")
-    return said
+        return [f"{FILE_VARIABLE} is set, so {outer} is used instead of the new file"]
+    return [f"in {new.path.parent} and below, the new file takes the place of {outer}"]

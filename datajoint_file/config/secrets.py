@@ -20,14 +20,9 @@ _REFERENCE = re.compile(r"\$\{([a-z]+):([^}]*)\}")
 
 
 def reveal(value: Any, directory: Path | None = None) -> Any:
-    """Return *value* with every secret reference in it replaced by the secret.
+    """Return *value* (a text, `SecretStr`, or table or list of them) with every reference in it replaced by the secret.
 
-    Parameters
-    ----------
-    value
-        A text, a `SecretStr`, or a table or list of them; anything else is returned as it is.
-    directory : Path or None
-        Where relative ``${file:…}`` paths start.
+    Anything else is returned as it is. Relative ``${file:…}`` paths start in *directory*, or the working directory.
 
     Raises
     ------
@@ -50,10 +45,9 @@ def reveal(value: Any, directory: Path | None = None) -> Any:
 
 
 def _resolve(kind: str, name: str, directory: Path | None) -> str:
-    resolver = _RESOLVERS.get(kind)
-    if resolver is None:
+    if kind not in _RESOLVERS:
         raise _unresolved(kind, name, f"there is no kind {kind!r} of secret; allowed: env, file, keyring")
-    return resolver(name, directory)
+    return _RESOLVERS[kind](name, directory)
 
 
 def _from_environment(name: str, directory: Path | None) -> str:
@@ -67,9 +61,7 @@ def _from_file(name: str, directory: Path | None) -> str:
     try:
         return path.read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, ValueError) as error:
-        fault = type(
-            error
-        ).__name__  # not its text, and raised below, without it: of a decoding error, it is the secret
+        fault = type(error).__name__  # not its text, and raised below, without it: a decoding error's is the secret
     raise _unresolved("file", name, f"{path} cannot be read ({fault})")
 
 

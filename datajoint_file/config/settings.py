@@ -109,20 +109,9 @@ class ProjectSettings(_Section):
 
 
 class Settings(_Section):
-    """The configuration of one pipeline.
+    """The configuration of one pipeline: where the objects of its project are, and those of others that it reads.
 
-    Parameters
-    ----------
-    project : ProjectSettings
-        The project, whose name begins every object key.
-    storage : StorageSettings
-        Where this project's objects are.
-    object_storage : ObjectStorageSettings
-        How they are laid out.
-    projects : dict of str to StorageSettings
-        Where objects of other projects are read from.
-    directory : Path or None
-        The directory of the file that was read; relative paths in it start there.
+    Relative paths start in *directory*, that of the file that was read.
     """
 
     project: Annotated[ProjectSettings, Field(description="a table")]

@@ -10,11 +10,9 @@ import re
 from collections.abc import Mapping
 from importlib import resources
 
-EXAMPLE_BACKEND = "file"
-"""The backend whose table is in force in the example; those of the others are comments there."""
+_IN_FORCE = ("everywhere", "example", "storage file")
+"""Blocks whose settings are in force in the example; those of the others are comments there."""
 
-_EVERYWHERE, _ONLY_IN_THE_EXAMPLE = "everywhere", "example"
-_IN_FORCE = (_EVERYWHERE, _ONLY_IN_THE_EXAMPLE, f"storage {EXAMPLE_BACKEND}")
 _MARKER = re.compile(r"^#@ (.+)\n", re.MULTILINE)
 _SETTING = re.compile(r"^(?=[^#\n])", re.MULTILINE)
 
@@ -27,14 +25,8 @@ def example() -> str:
 def compose(project: str, storage: Mapping[str, str], partition_pattern: str = "") -> str:
     """Return the text of a new ``datajoint.toml``.
 
-    Parameters
-    ----------
-    project : str
-        The project's name.
-    storage : mapping
-        Values of ``[storage]``: its ``backend``, and the others that are known. Keys not given are there as comments.
-    partition_pattern : str
-        How objects are laid out; empty leaves it a comment.
+    *storage* has the ``backend``, and what else is known of ``[storage]``. Keys not given are there as comments, and so
+    is an empty *partition_pattern*.
 
     Examples
     --------
@@ -42,13 +34,9 @@ def compose(project: str, storage: Mapping[str, str], partition_pattern: str = "
     >>> 'bucket = "recordings"' in text, '#region = "eu-central-1"' in text
     (True, True)
     """
-    wanted = (_EVERYWHERE, f"storage {storage['backend']}")
-    text = "".join(text for name, text in _blocks() if name in wanted)
-    values = {"name": project, **storage}
-    if partition_pattern:
-        values["partition_pattern"] = partition_pattern
-    for key, value in values.items():
-        text = _with_value(text, key, value)
+    text = "".join(text for name, text in _blocks() if name in ("everywhere", f"storage {storage['backend']}"))
+    for key, value in {"name": project, **storage, "partition_pattern": partition_pattern}.items():
+        text = _with_value(text, key, value) if value else text
     return text
 
 
@@ -61,11 +49,7 @@ def _blocks() -> list[tuple[str, str]]:
 
 def _with_value(text: str, key: str, value: str) -> str:
     """Give *key* a value where it first stands, on or off; a key that the table lacks goes to its beginning."""
-    line = f"{key} = {_quoted(value)}"
+    quoted = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # TOML's, but for DEL
+    line = f"{key} = {quoted}"
     changed, count = re.subn(rf"^#?{key} = .*$", lambda _: line, text, count=1, flags=re.MULTILINE)
     return changed if count else text.replace("[storage]\n", f"[storage]\n{line}\n", 1)
-
-
-def _quoted(value: str) -> str:
-    """Return *value* as a basic string of TOML, which is JSON's but for one control character."""
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -14,16 +14,10 @@ STORAGE_URLS = "s3://bucket/prefix, gs://bucket/prefix, az://container/prefix (t
 STANDS_FOR = ("backend", "bucket", "container", "path", "prefix")
 """The keys that a URL says, and that are not given beside one."""
 
-_BACKENDS = {
-    "s3": "s3",
-    "s3a": "s3",
-    "gs": "gcs",
-    "gcs": "gcs",
-    "az": "azure",
-    "abfs": "azure",
-    "abfss": "azure",
-    "azure": "azure",
-}
+SCHEMES = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
+SCHEMES |= dict.fromkeys(("az", "abfs", "abfss", "azure"), "azure")
+"""The backend that a URL's scheme, or fsspec's name of a protocol, stands for."""
+
 _COMPONENT = re.compile(r"[A-Za-z0-9._=+@-]*[A-Za-z0-9_=+@-]")
 _PARTS = re.compile(r"(?P<bucket>(?:\$\{[^}]*\}|[^/])*)/*(?P<prefix>.*)")
 _REFERENCE = re.compile(r"\$\{[a-z]+:[^}]*\}")
@@ -50,7 +44,7 @@ def table_of(url: str) -> dict[str, str]:
         raise ValueError("it is no URL")
     if scheme == "file":
         return {"backend": "file", "path": _path(url)}
-    backend = _BACKENDS.get(scheme.lower())
+    backend = SCHEMES.get(scheme.lower())
     if backend is None:
         raise ValueError(f'no URL can say this; other fsspec protocols are written as backend = "{scheme}" and path')
     parts = _PARTS.fullmatch(rest)
@@ -63,9 +57,7 @@ def table_of(url: str) -> dict[str, str]:
         )
     table = {"backend": backend, "container" if backend == "azure" else "bucket": parts["bucket"]}
     prefix = parts["prefix"].rstrip("/")
-    if prefix:
-        table["prefix"] = checked_prefix(prefix)
-    return table
+    return {**table, "prefix": checked_prefix(prefix)} if prefix else table
 
 
 def checked_prefix(prefix: str) -> str:

@@ -33,19 +33,10 @@ class KeyValue:
     """One attribute of a primary key: its name, the kind of value, and the value in that kind's Python type.
 
     Two are equal if their names, kinds and canonical spellings are, which is what the digest of a key is made of.
-
-    Parameters
-    ----------
-    name : str
-        The attribute.
-    kind : str
-        ``int``, ``bool``, ``decimal``, ``float``, ``date``, ``datetime``, ``time``, ``uuid``, ``bytes`` or ``str``.
-    value
-        The value; `text` is its canonical spelling.
     """
 
     name: str
-    kind: str
+    kind: str  # int, bool, decimal, float, date, datetime, time, uuid, bytes or str
     value: Any
 
     def __eq__(self, other: object) -> bool:
@@ -71,16 +62,9 @@ class KeyValue:
 
 
 def key_value(name: str, declared_type: str, value: Any) -> KeyValue:
-    """Return *value* in the canonical form of an attribute of type *declared_type*.
+    """Return *value*, which a user gave or the database returned, in the canonical form of the attribute *name*.
 
-    Parameters
-    ----------
-    name : str
-        The attribute's name.
-    declared_type : str
-        Its type as DataJoint or the database spells it: ``int32``, ``varchar(32)``, ``datetime(6)``, ``numeric(8,3)``.
-    value
-        What the user gave, or what the database returned.
+    Its type is spelled as by DataJoint or the database: ``int32``, ``varchar(32)``, ``datetime(6)``, ``numeric(8,3)``.
 
     Raises
     ------
@@ -94,18 +78,14 @@ def key_value(name: str, declared_type: str, value: Any) -> KeyValue:
     >>> key_value("dose", "decimal(6,3)", 1.5).text
     '1.500'
     """
+    where = f"the key attribute {name}"
     if is_missing(value):
-        raise InvalidKeyError(
-            f"the key attribute {name} has no value; objects are named after the complete primary key"
-        )
+        raise InvalidKeyError(f"{where} has no value; objects are named after the complete primary key")
     kind = kind_of(declared_type)
     try:
-        stored = _as_stored(_CONVERT[kind](_plain(value)), kind, declared_type)
+        return KeyValue(name, kind, _as_stored(_CONVERT[kind](_plain(value)), kind, declared_type))
     except (ValueError, TypeError, ArithmeticError) as error:
-        raise InvalidKeyError(
-            f"the key attribute {name} = {brief(value)} is no value of type {declared_type}"
-        ) from error
-    return KeyValue(name, kind, stored)
+        raise InvalidKeyError(f"{where} = {brief(value)} is no value of type {declared_type}") from error
 
 
 def is_missing(value: Any) -> bool:
@@ -142,7 +122,7 @@ def _as_stored(value: Any, kind: str, declared_type: str) -> Any:
     return _single(value) if declared_type.strip().lower() == "float32" else value
 
 
-_KINDS: tuple[tuple[str, str], ...] = (
+_KINDS = (
     (r"bool(ean)?|tinyint\(1\)", "bool"),
     (r"u?int(2|4|8|16|32|64)|((tiny|small|medium|big)?int|integer|(small|big)?serial|year)\b.*", "int"),
     (r"(decimal|numeric|dec|fixed)\b.*", "decimal"),
@@ -172,8 +152,7 @@ def _to_int(value: Any) -> int:
 
 
 def _to_bool(value: Any) -> int:
-    number = {"true": 1, "false": 0}.get(value.lower(), value) if isinstance(value, str) else value
-    return _to_int(number)
+    return _to_int({"true": 1, "false": 0}.get(value.lower(), value) if isinstance(value, str) else value)
 
 
 def _to_decimal(value: Any) -> Decimal:
@@ -185,8 +164,9 @@ def _to_decimal(value: Any) -> Decimal:
 
 def _quantized(number: Decimal, declared_type: str) -> Decimal:
     digits = re.search(r"\(\s*\d+\s*(?:,\s*(\d+)\s*)?\)", declared_type)
-    scale = Decimal(1).scaleb(-int(digits[1] or 0)) if digits else None
-    return number if scale is None else _unsigned_zero(number.quantize(scale, context=_DECIMALS))
+    if digits is None:
+        return number
+    return _unsigned_zero(number.quantize(Decimal(1).scaleb(-int(digits[1] or 0)), context=_DECIMALS))
 
 
 def _unsigned_zero(number: Decimal) -> Decimal:

@@ -57,11 +57,8 @@ _BEGINNINGS = {
 }
 """What puremagic does not know, or takes for something more special: every zip for a document of Word."""
 
-_ENOUGH_CONFIDENCE = 0.3
-"""Below this, puremagic has matched one or two bytes, which random data also has."""
-
-_ENOUGH_BYTES = 3
-"""So many it has matched otherwise, in one piece or more."""
+_ENOUGH_CONFIDENCE, _ENOUGH_BYTES = 0.3, 3
+"""Below this, puremagic has matched one or two bytes, which random data also has; else so many, in pieces or not."""
 
 
 def of_name(name: str) -> str:
@@ -120,10 +117,9 @@ def suffix_for(mime_type: str) -> str:
 
 
 def _by_content(head: bytes) -> str:
-    if head.startswith(tuple(_BEGINNINGS)):
-        return next(mime_type for beginning, mime_type in _BEGINNINGS.items() if head.startswith(beginning))
-    if not head or not _may_be_known(head):
-        return ""
+    known = next((mime_type for beginning, mime_type in _BEGINNINGS.items() if head.startswith(beginning)), "")
+    if known or not any(head[place] in beginnings for place, beginnings in _beginnings()):
+        return known
     try:
         matches = puremagic.magic_string(head)
     except (puremagic.PureError, ValueError):
@@ -132,14 +128,12 @@ def _by_content(head: bytes) -> str:
     return next(filter(is_mime_type, types), "")  # its table is not all well-formed, and a row must be readable
 
 
-def _may_be_known(head: bytes) -> bool:
-    """Tell whether it is worth while to ask puremagic, which compares *head* with a thousand signatures in turn."""
-    return any(head[place] in beginnings for place, beginnings in _beginnings())
-
-
 @cache
 def _beginnings() -> list[tuple[slice, set[bytes]]]:
-    """Return how the signatures begin that could give enough confidence, by their place."""
+    """Return how the signatures begin that could give enough confidence, by their place.
+
+    Asked first: puremagic compares with a thousand of them in turn.
+    """
     found: dict[tuple[int, int], set[bytes]] = {}
     for row in (*puremagic.magic_header_array, *puremagic.magic_footer_array):
         signature = row.byte_match

@@ -112,13 +112,7 @@ class FileMetadata:
 
 
 def check_is_object(row: object) -> Mapping[str, Any]:
-    """Return *row* if it is a JSON object, whatever is in it.
-
-    Raises
-    ------
-    MetadataError
-        If it is none: a list, text, number.
-    """
+    """Return *row* if it is a JSON object, whatever is in it; raise a `MetadataError` if it is a list, text, number."""
     if not isinstance(row, Mapping):
         raise MetadataError(f"the row holds {brief(row)} where a `file` attribute has a JSON object")
     return row
@@ -131,22 +125,14 @@ def format_timestamp(moment: datetime) -> str:
 
 
 def parse_timestamp(text: str) -> datetime:
-    """Return the aware moment that *text* (ISO 8601 with an offset or ``Z``) stands for.
-
-    Raises
-    ------
-    MetadataError
-        If *text* is no such moment.
-    """
+    """Return the aware moment that *text* (ISO 8601 with an offset or ``Z``) stands for, else raise `MetadataError`."""
     match = _MOMENT.fullmatch(text)
     if match is None:
         raise MetadataError(f"timestamp = {brief(text)}; expected the form 2025-01-15T10:30:00Z, with a time zone")
     day, clock, fraction, zone = match.groups(default="")
-    offset = "+00:00" if zone == "Z" else zone
+    iso = f"{day}T{clock}{fraction and fraction.ljust(7, '0')}{zone.replace('Z', '+00:00')}"
     try:
-        return datetime.fromisoformat(f"{day}T{clock}{fraction and fraction.ljust(7, '0')}{offset}").astimezone(
-            timezone.utc
-        )
+        return datetime.fromisoformat(iso).astimezone(timezone.utc)
     except (ValueError, OverflowError) as error:
         raise MetadataError(f"timestamp = {brief(text)} is no moment there is") from error
 

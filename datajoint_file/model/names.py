@@ -79,8 +79,7 @@ def encode_component(text: str) -> str:
         return text
     if not text:
         return "~"
-    encoded = quote(text, safe="=").replace("~", "%7E")
-    encoded = _percent_dots(encoded)
+    encoded = _percent_dots(quote(text, safe="=").replace("~", "%7E"))
     return encoded if len(encoded) <= MAX_COMPONENT_BYTES else _shortened(encoded)
 
 

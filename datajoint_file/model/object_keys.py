@@ -13,12 +13,7 @@ import secrets
 from dataclasses import dataclass
 from functools import lru_cache
 
-from datajoint_file.errors import (
-    InvalidKeyError,
-    UnsafePathError,
-    brief,
-    printable,
-)
+from datajoint_file.errors import InvalidKeyError, UnsafePathError, brief, printable
 from datajoint_file.model.key_values import KeyValue
 from datajoint_file.model.names import base32, encode_component
 from datajoint_file.model.partition import PartitionPattern
@@ -106,23 +101,15 @@ def new_write_id() -> str:
 
 
 def new_object_key(project: str, pattern: PartitionPattern, cell: Cell, name: str, write_id: str = "") -> str:
-    """Return the key of one write: no object has had it, and no other write will have it.
-
-    Raises
-    ------
-    InvalidKeyError
-        If the key would be longer than the 1024 bytes that object stores allow.
-    """
+    """Return the key of one write: no object has had it, and no other write will have it. Raises as `object_key`."""
     return object_key(prefix_of(project, pattern, cell), name, write_id or new_write_id())
 
 
 def prefix_of(project: str, pattern: PartitionPattern, cell: Cell) -> str:
     """Return what the keys of all writes to *place* begin with: everything but what tells one write from another."""
     table = f"{encode_component(cell.table)}-{encode_component(cell.attribute)}"
-    schema = encode_component(cell.schema)
-    return "/".join(
-        (project, *(pattern.render(cell.key) if pattern.text else ()), schema, "objects", table, key_digest(cell.key))
-    )
+    partition = pattern.render(cell.key) if pattern.text else ()
+    return "/".join((project, *partition, encode_component(cell.schema), "objects", table, key_digest(cell.key)))
 
 
 def object_key(prefix: str, name: str, write_id: str) -> str:

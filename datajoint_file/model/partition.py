@@ -34,7 +34,8 @@ class PartitionPattern:
     def __post_init__(self) -> None:
         for component in self.components:
             for literal, name, spec, conversion in _parsed(component):
-                _check_literal(literal)
+                if not literal.isprintable():
+                    raise ConfigurationError("it holds control characters")
                 if name is not None:
                     _check_placeholder(name, spec or "", conversion)
             if component in ("", ".", ".."):
@@ -62,12 +63,11 @@ class PartitionPattern:
         return tuple(self._rendered(c, values) for c in self.components if values.keys() >= set(_names(c)))
 
     def _rendered(self, component: str, values: Mapping[str, KeyValue]) -> str:
-        text = ""
-        for literal, name, spec, _ in _parsed(component):
-            text += literal
-            if name is not None:
-                text += self._formatted(values[name], spec or "")
-        return encode_component(text)
+        pieces = (
+            literal + (self._formatted(values[name], spec or "") if name is not None else "")
+            for literal, name, spec, _ in _parsed(component)
+        )
+        return encode_component("".join(pieces))
 
     def _formatted(self, value: KeyValue, spec: str) -> str:
         try:
@@ -98,11 +98,6 @@ def _parsed(component: str) -> Iterator[tuple[str, str | None, str | None, str |
 
 def _names(component: str) -> list[str]:
     return [name for _, name, _, _ in _parsed(component) if name is not None]
-
-
-def _check_literal(literal: str) -> None:
-    if not literal.isprintable():
-        raise ConfigurationError("it holds control characters")
 
 
 def _check_placeholder(name: str, spec: str, conversion: str | None) -> None:

@@ -21,23 +21,14 @@ from datajoint_file.pipeline.pipeline import Pipeline
 class PipelineAddress:
     """Where to find a pipeline, from any process.
 
-    Parameters
-    ----------
-    name : str
-        Its name: the path of a ``datajoint.toml``, or one given to ``configure``.
-    project : str
-        Its project.
-    marks : tuple of str
-        Keys of marks that were in its store. A worker whose store has none of them, nor newer ones of the same schemas,
-        has been configured for another store; without any, nothing is compared.
-    here : Pipeline or None
-        The pipeline itself, in the process that made the address. It does not travel.
+    The marks are keys of some that were in its store. A worker whose store has none of them, nor newer ones of the same
+    schemas, has been configured for another store; without any, nothing is compared.
     """
 
-    name: str
+    name: str  # the path of a ``datajoint.toml``, or one given to ``configure``
     project: str
     marks: tuple[str, ...] = ()
-    here: Pipeline | None = field(default=None, repr=False, compare=False)
+    here: Pipeline | None = field(default=None, repr=False, compare=False)  # where it was made; it does not travel
 
     def __reduce__(self) -> tuple[type[PipelineAddress], tuple[str, str, tuple[str, ...]]]:
         return PipelineAddress, (self.name, self.project, self.marks)

@@ -294,9 +294,8 @@ class FileRef(_Unread):
         )
 
     def _pipeline(self) -> Pipeline:
-        from datajoint_file.pipeline.lookup import (
-            pipeline_named,  # for its cost: stores are not needed to hold a reference
-        )
+        # For its cost: stores are not needed to hold a reference.
+        from datajoint_file.pipeline.lookup import pipeline_named
 
         return pipeline_named(self.pipeline, self.metadata.project)
 

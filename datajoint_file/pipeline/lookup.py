@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from datajoint_file.config import Settings, find_configuration, load_settings
+from datajoint_file.config import find_configuration, load_settings
 from datajoint_file.config.loader import is_named
 from datajoint_file.config.paths import is_readable, working_directory
 from datajoint_file.errors import ConfigurationNotFoundError, UnknownProjectError, brief
@@ -37,14 +37,7 @@ def pipeline_named(name: str, project: str) -> Pipeline:
     """Return the pipeline that a `FileRef` names, in whatever process it has come to.
 
     It is the one registered by that name; else that of the configuration file of that name; else that of this
-    process's own ``datajoint.toml``, if it knows the project.
-
-    Parameters
-    ----------
-    name : str
-        The name the reference carries: the path of a ``datajoint.toml``, or one given to ``configure``.
-    project : str
-        The project of the file.
+    process's own ``datajoint.toml``, if it knows the *project* of the file.
 
     Raises
     ------
@@ -65,13 +58,9 @@ def pipeline_named(name: str, project: str) -> Pipeline:
             f"({working_directory()} or above){elsewhere}: set DATAJOINT_TOML, or call datajoint_file.configure(…)"
         )
     known = _pipelines.get(str(path)) or Pipeline(load_settings(path, is_searched=not (given or is_named())))
-    _check_project(known.settings, path, project)
-    return register(str(path), known)
-
-
-def _check_project(settings: Settings, path: Path, project: str) -> None:
-    if project not in (settings.project.name, *settings.projects):
+    if project not in (known.project, *known.settings.projects):
         raise UnknownProjectError(
-            f"a file of the project {project!r} is to be read, and {path} is the configuration of "
-            f"{settings.project.name!r} and has no table [projects.{project}]"
+            f"a file of the project {project!r} is to be read, and {path} is the configuration of {known.project!r} "
+            f"and has no table [projects.{project}]"
         )
+    return register(str(path), known)

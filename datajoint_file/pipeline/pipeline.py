@@ -36,37 +36,21 @@ from datajoint_file.storage.backend import CHUNK_SIZE, ContentHeaders, Reader, U
 from datajoint_file.storage.disk.drafts import Draft
 from datajoint_file.storage.tuning import MEMORY_BYTES
 from datajoint_file.transfer.atomic_write import atomic_write, finish
-from datajoint_file.transfer.fetch import Write, fetch
+from datajoint_file.transfer.fetch import fetch
 from datajoint_file.transfer.hashing import HashingReader, VerifyingReader, drain, hash_file
 from datajoint_file.transfer.sources import Source
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """What is going to be stored where: decided, not yet done.
+    """What is going to be stored where: decided, not yet done."""
 
-    Parameters
-    ----------
-    key : str
-        The object key, which no other write will ever have.
-    cell : Cell
-        Whose value it will be.
-    source : Source
-        Where the bytes come from.
-    name : str
-        The original name to record.
-    mime_type : str
-        The media type to record; empty if the first bytes are to tell.
-    write_id : str
-        What is unique in the key.
-    """
-
-    key: str
+    key: str  # of the object; no other write will ever have it
     cell: Cell
     source: Source
-    name: str
-    mime_type: str
-    write_id: str
+    name: str  # the original one, to be recorded
+    mime_type: str  # empty if the first bytes are to tell
+    write_id: str  # what is unique in the key
 
 
 _ANY_WRITE_ID = new_write_id()
@@ -75,15 +59,8 @@ _LARGE_AT_ONCE = 4
 
 
 class Pipeline:
-    """The storage of one project.
+    """The storage of one project, as its settings say.
 
-    Parameters
-    ----------
-    settings : Settings
-        The project's configuration.
-
-    Notes
-    -----
     Opening stores is put off until a verb needs one. Safe to use from several threads and after a fork.
     """
 
@@ -125,10 +102,7 @@ class Pipeline:
     def check(self, source: Source, cell: Cell) -> str:
         """Raise if *source* could not be named for *cell*. Reads nothing of it.
 
-        Returns
-        -------
-        str
-            What the key of the object will begin with, for `plan`.
+        What is returned is what the key of the object will begin with, for `plan`.
 
         Raises
         ------
@@ -159,16 +133,8 @@ class Pipeline:
     ) -> FileMetadata:
         """Store the bytes of *upload* and return what the row is to record.
 
-        The source is read once; the hash is of the bytes that were sent. If anything fails there is no object.
-
-        Parameters
-        ----------
-        upload : Upload
-            As `plan` made it.
-        advance : callable
-            Told how many bytes have been read.
-        group : UploadGroup or None
-            Through which to store them. The object is there once the group is published; at once if not given.
+        The source is read once, and *advance* told how much of it; the hash is of the bytes that were sent. The object
+        is there once the *group* is published; at once if there is none. If anything fails there is no object.
 
         Raises
         ------
@@ -185,9 +151,8 @@ class Pipeline:
             headers = ContentHeaders(lambda: upload.mime_type or media_types.of_content(reader.head), upload.name)
             stored = (group or self.backend).upload(upload.key, reader, source.size, headers)
         if stored != reader.size:
-            raise StorageError(f"{upload.key}: {reader.size} bytes were sent, and the store has {stored}").of(
-                upload.key
-            )
+            message = f"{upload.key}: {reader.size} bytes were sent, and the store has {stored}"
+            raise StorageError(message).of(upload.key)
         return _description(upload, reader)
 
     def stored_before(self, upload: Upload, advance: Advance = lambda _: None) -> FileMetadata:
@@ -217,17 +182,15 @@ class Pipeline:
         The source is read and hashed, if its size and name are the same; the object is looked up. No payload is sent.
         ``None`` if they differ, the object is not there, or the source could not be read again.
         """
-        if not self._is_like(upload, stored) or self._hash_of(upload.source, stored, advance) != stored.hash:
+        same_size = upload.source.size in (stored.size, None)
+        is_like = same_size and stored.project == self.project and stored.original_name == upload.name
+        if not is_like or self._hash_of(upload.source, stored, advance) != stored.hash:
             return None
         try:
             size = self.backend.stat(stored.path).size
         except ObjectNotFoundError:
             return None
         return replace(stored, mime_type=upload.mime_type or stored.mime_type) if size == stored.size else None
-
-    def _is_like(self, upload: Upload, stored: FileMetadata) -> bool:
-        same_size = upload.source.size in (stored.size, None)
-        return same_size and stored.project == self.project and stored.original_name == upload.name
 
     def _hash_of(self, source: Source, stored: FileMetadata, advance: Advance) -> str:
         """Return the hash of a source that can be read again; what has no end is read no further than *stored*."""
@@ -245,12 +208,7 @@ class Pipeline:
     def open(self, metadata: FileMetadata, **options: Any) -> BinaryIO:
         """Open a stored file: binary, seekable, fetching what is read. What is read is *not* verified.
 
-        Parameters
-        ----------
-        metadata : FileMetadata
-            Which file.
-        **options
-            ``block_size``, ``cache_type`` and ``cache_options`` as fsspec has them.
+        The options are ``block_size``, ``cache_type`` and ``cache_options`` as fsspec has them.
 
         Raises
         ------
@@ -270,21 +228,18 @@ class Pipeline:
     def read(self, metadata: FileMetadata) -> bytes:
         """Return the verified bytes of a stored file, all in memory."""
         pieces: dict[int, bytes] = {}
+
+        def keep(position: int, chunk: bytes | memoryview) -> None:
+            pieces[position] = bytes(chunk)
+
         with self._blamed(metadata):
-            fetch(self.backend_of(metadata.project), metadata, _keep_in(pieces), lambda _: None)
+            fetch(self.backend_of(metadata.project), metadata, keep, lambda _: None)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces[position] for position in sorted(pieces))
 
     def verify(self, metadata: FileMetadata, progress: bool | None = None) -> None:
-        """Read a stored file to its end and raise unless its bytes are those recorded.
-
-        Raises
-        ------
-        VerificationError
-            If size or hash differ.
-        StorageError
-            If the object is gone or the store fails.
-        """
-        with self._progress("verifying", metadata, progress) as advance, self._blamed(metadata):
+        """Read a stored file to its end and raise unless its bytes are those recorded; see `FileRef.verify`."""
+        bar = progress_bar(f"verifying {metadata.original_name}", metadata.size, progress)
+        with bar as advance, self._blamed(metadata):
             fetch(self.backend_of(metadata.project), metadata, lambda *_: None, advance)
 
     def download(
@@ -305,11 +260,9 @@ class Pipeline:
         target = _target(destination, metadata.original_name)
         if _is_there(target, metadata, overwrite=overwrite):
             return target
-        with (
-            self._progress("downloading", metadata, progress if advance is None else False) as shown,
-            self._blamed(metadata),
-            atomic_write(target, finish, replaces=overwrite) as new,
-        ):
+        show = progress if advance is None else False
+        bar = progress_bar(f"downloading {metadata.original_name}", metadata.size, show)
+        with bar as shown, self._blamed(metadata), atomic_write(target, finish, replaces=overwrite) as new:
             fetch(self.backend_of(metadata.project), metadata, new.write, advance or shown, new)
         return target
 
@@ -329,10 +282,7 @@ class Pipeline:
         UnknownProjectError
             If the configuration does not say where they are.
         """
-        backend = self._backends.get(project)
-        if backend is None:
-            backend = self._backends.setdefault(project, self._opened(project))
-        return backend
+        return self._backends.get(project) or self._backends.setdefault(project, self._opened(project))
 
     def _opened(self, project: str) -> StorageBackend:
         directory = self.settings.directory
@@ -365,17 +315,13 @@ class Pipeline:
             return False
 
     def _nothing_below(self, project: str) -> str:
-        own = project == self.project
-        storage, table = (
-            (self.settings.storage, "storage") if own else (self.settings.projects[project], f"projects.{project}")
-        )
+        storage, table = self.settings.storage, "storage"
+        if project != self.project:
+            storage, table = self.settings.projects[project], f"projects.{project}"
         return (
             f"no object of the project {project} lies below {storage.location}: after a move, correct backend, bucket, "
             f"prefix or path in [{table}] of datajoint.toml"
         )
-
-    def _progress(self, verb: str, metadata: FileMetadata, progress: bool | None) -> Any:
-        return progress_bar(f"{verb} {metadata.original_name}", metadata.size, progress)
 
 
 def _description(upload: Upload, reader: HashingReader) -> FileMetadata:
@@ -392,13 +338,6 @@ def _reader(source: Source, bare: Reader, advance: Advance) -> HashingReader:
     return VerifyingReader(bare, source.size, source.hash, advance)
 
 
-def _keep_in(pieces: dict[int, bytes]) -> Write:
-    def keep(position: int, chunk: bytes | memoryview) -> None:
-        pieces[position] = bytes(chunk)
-
-    return keep
-
-
 _CORRUPT = (
     "The object in the store is not the file that was inserted: it was damaged, cut short or replaced. "
     "No byte of it was handed out; restore it from a backup, or insert the file again"
@@ -408,10 +347,7 @@ _CORRUPT = (
 def destination_path(given: str | os.PathLike[str]) -> Path:
     """Return the path that somebody means by *given*: a leading ``~`` is his home.
 
-    Raises
-    ------
-    DestinationError
-        If the file system's encoding lacks some of its characters.
+    A `DestinationError` is raised if the file system's encoding lacks some of its characters.
     """
     path = Path(expanded(os.fspath(given)))
     try:

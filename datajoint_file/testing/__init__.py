@@ -78,12 +78,11 @@ __all__ = [
 ]
 
 _CONFORMANCE = "datajoint_file.testing.conformance"
-_SUITES = frozenset({"NetworkTests", "ReadingTests", "StorageBackendTests"})
 
 
 def __getattr__(name: str) -> Any:
     """Import the suites when they are asked for: they need pytest, which rewrites their assertions."""
-    if name not in _SUITES:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if _CONFORMANCE not in sys.modules:
         importlib.import_module("pytest").register_assert_rewrite(_CONFORMANCE)

@@ -13,12 +13,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any, BinaryIO, Literal, TypeVar, cast
 
 from datajoint_file.errors import StorageUnavailableError
 from datajoint_file.storage.backend import (
-    CHUNK_SIZE,
     NO_HEADERS,
     ContentHeaders,
     ObjectStat,
@@ -27,6 +27,7 @@ from datajoint_file.storage.backend import (
     UnfinishedUpload,
 )
 from datajoint_file.storage.shared import DelegatingBackend, ForwardedFile
+from datajoint_file.testing.lies import CutShort
 from datajoint_file.testing.readers import LimitedReader
 
 Verb = Literal["upload", "open", "read", "stat", "delete", "list", "unfinished", "discard"]
@@ -151,11 +152,12 @@ class FaultyBackend(DelegatingBackend):
     def upload(self, key: str, reader: Reader, size: int | None = None, headers: ContentHeaders = NO_HEADERS) -> int:
         """Upload, unless a fault is due."""
         with self._call("upload", key) as due:
-            counted = _CountingReader(reader, self._count_upload)
-            torn = next((fault for fault in due if fault.moment == "torn"), None)
-            if torn is not None:
-                return self._tear(key, counted, torn, headers)
+            counted: Reader = _CountingReader(reader, self._count_upload)
             for fault in due:
+                if fault.moment == "torn":
+                    stored = CutShort(self.inner, fault.after_bytes).upload(key, counted, size, headers)
+                    fault.action(key)
+                    return stored
                 if fault.moment == "during":
                     counted = _BreakingReader(counted, key, fault)
             return self.inner.upload(key, counted, size, headers)
@@ -211,14 +213,6 @@ class FaultyBackend(DelegatingBackend):
             numbers = self.calls[verb], self.calls.total()
             return [fault for fault in self.faults if fault.hits(verb, *numbers)]
 
-    def _tear(self, key: str, reader: Reader, fault: Fault, headers: ContentHeaders) -> int:
-        """Store the first bytes as an object, take the rest, and report what the fault says: an error, or success."""
-        stored = self.inner.upload(key, LimitedReader(reader, fault.after_bytes), headers=headers)
-        while chunk := reader.read(CHUNK_SIZE):
-            stored += len(chunk)
-        fault.action(key)
-        return stored
-
     def _count_upload(self, size: int) -> None:
         with self._lock:
             self.uploaded_bytes += size
@@ -248,25 +242,21 @@ class _CountingReader:
         return chunk
 
 
-class _BreakingReader(_CountingReader):
+class _BreakingReader:
     """Gives a number of bytes, then lets a fault act, then goes on if the fault lets it."""
 
     def __init__(self, reader: Reader, key: str, fault: Fault) -> None:
+        self._beginning = LimitedReader(reader, fault.after_bytes)
         self._reader = reader
-        self._key = key
-        self._action = fault.action
-        self._left: int | None = fault.after_bytes
+        self._act: Callable[[], object] | None = partial(fault.action, key)
 
     def read(self, size: int = -1, /) -> bytes:
-        if self._left is None:
-            return self._reader.read(size)
-        length = self._left if size < 0 else min(size, self._left)
-        chunk = self._reader.read(length) if length else b""
-        self._left -= len(chunk)
-        if chunk or size == 0:
-            return chunk
-        self._left = None
-        self._action(self._key)
+        if self._act is not None:
+            chunk = self._beginning.read(size)
+            if chunk or size == 0:
+                return chunk
+            act, self._act = self._act, None
+            act()
         return self._reader.read(size)
 
 

@@ -93,14 +93,12 @@ class FailingReader:
     """
 
     def __init__(self, content: bytes | Reader, *, after: int, error: BaseException) -> None:
-        self._reader = as_reader(content)
-        self._left = after
+        self._reader = LimitedReader(content, after)
         self._error = error
 
     def read(self, size: int = -1, /) -> bytes:
         """Return at most *size* bytes, none of them after the failure."""
-        chunk = self._reader.read(self._left if size < 0 else min(size, self._left))
-        self._left -= len(chunk)
+        chunk = self._reader.read(size)
         if not chunk and size != 0:
             raise self._error
         return chunk

@@ -23,20 +23,13 @@ def finish(new: Draft) -> None:
 
 @contextmanager
 def atomic_write(target: Path, finish: Callable[[Draft], object] = finish, *, replaces: bool = True) -> Iterator[Draft]:
-    """Give a file that becomes *target* if the block ends well, else vanishes.
+    """Give a file that becomes *target* if the block ends well, else vanishes. Missing directories are made.
 
     At every moment *target* is absent, what it was, or complete. A symbolic link is replaced, not written through.
-    The file is flushed to the disk first.
+    *finish* flushes the file to the disk and publishes it then, or sees to it that both is done later.
 
-    Parameters
-    ----------
-    target : Path
-        What to write. Missing directories are made.
-    finish : callable
-        Flushes and publishes the file, or sees to it that both is done later.
-    replaces : bool
-        Take the place of what is there. If not, and somebody makes a file of that name meanwhile, his stays; where a
-        file system has no hard links, one made in the very last moment may not.
+    If it does not replace what is there, and somebody makes a file of that name meanwhile, his stays; where a file
+    system has no hard links, one made in the very last moment may not.
 
     Raises
     ------

@@ -10,11 +10,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from datajoint_file.concurrency.progress import Advance
 from datajoint_file.concurrency.threads import Stop, run_all
-from datajoint_file.errors import DataJointFileError, HashMismatchError, SizeMismatchError
+from datajoint_file.errors import DataJointFileError
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.storage.backend import StorageBackend
 from datajoint_file.storage.budget import transfers
@@ -22,7 +22,7 @@ from datajoint_file.storage.disk.drafts import Draft
 from datajoint_file.storage.disk.kernel_copy import COPY_ABOVE, can_copy
 from datajoint_file.storage.disk.posix import translation
 from datajoint_file.storage.tuning import RANGE_SIZE, STREAM_SIZE
-from datajoint_file.transfer.hashing import VerifyingReader, copy
+from datajoint_file.transfer.hashing import VerifyingReader, copy, require_hash, require_size
 
 _PLAUSIBLE_SIZE = 64 * 2**30
 """Up to here the first range tells whether the size is right, which saves asking."""
@@ -36,18 +36,8 @@ def fetch(
 ) -> None:
     """Hand all bytes of a stored file to *write* and raise unless they are those recorded.
 
-    Parameters
-    ----------
-    backend : StorageBackend
-        Where the object is.
-    metadata : FileMetadata
-        What is recorded of it.
-    write : callable
-        Takes a position and the bytes that belong there; may be called from several threads at once.
-    advance : callable
-        Told how many bytes have come, one call at a time.
-    target : Draft or None
-        An empty file into which the system may copy the object, without *write*.
+    Several threads may call *write* at once; *advance* is told how many bytes have come, one call at a time. Into
+    *target*, an empty file, the system may copy the object, without *write*.
 
     Raises
     ------
@@ -64,7 +54,7 @@ def fetch(
         _take_whole(backend, metadata, write, advance)
     else:
         if metadata.size > _PLAUSIBLE_SIZE:  # a row may claim any, and its ranges are counted out beforehand
-            _require_size(metadata, backend.stat(metadata.path).size)
+            require_size(metadata.size, backend.stat(metadata.path).size)
         wanted = min(ranges, -(-metadata.size // RANGE_SIZE)) * RANGE_SIZE
         with transfers().take(wanted, at_least=RANGE_SIZE) as granted:
             workers = max(1, granted // RANGE_SIZE)
@@ -77,9 +67,9 @@ def fetch(
 def _take_whole(backend: StorageBackend, metadata: FileMetadata, write: Write, advance: Advance) -> None:
     with transfers().take(metadata.size):
         content = backend.read(metadata.path, 0, metadata.size + 1)
-        _require_size(metadata, len(content))
+        require_size(metadata.size, len(content))
         advance(len(content))
-        _require_hash(metadata, hashlib.sha256(content))
+        require_hash(metadata.hash, hashlib.sha256(content).hexdigest())
         write(0, content)
 
 
@@ -118,20 +108,6 @@ def _descriptor(file: BinaryIO) -> int | None:
         return None
 
 
-def _require_size(metadata: FileMetadata, found: int) -> None:
-    """Raise unless *found* is the right size; where one byte more was asked for, it need not be the whole size."""
-    if found != metadata.size:
-        raise SizeMismatchError(f"expected {metadata.size} bytes, found {found if found < metadata.size else 'more'}")
-
-
-def _require_hash(metadata: FileMetadata, hash_: Any) -> None:
-    found = f"sha256:{hash_.hexdigest()}"
-    if found != metadata.hash:
-        error = HashMismatchError(f"expected {metadata.hash}, found {found}")
-        error.found = found
-        raise error
-
-
 class _Ranges:
     """One object, fetched in parallel. A range that has come waits for its turn to be hashed, and holds its thread."""
 
@@ -149,7 +125,7 @@ class _Ranges:
         size, span = self._metadata.size, self._span(workers)
         spans = [partial(self._fetch, start, min(start + span, size)) for start in range(0, size, span)]
         run_all(spans, workers, self._stop)
-        _require_hash(self._metadata, self._hash)
+        require_hash(self._metadata.hash, self._hash.hexdigest())
 
     def _span(self, workers: int) -> int:
         """Return how many bytes one request is for."""
@@ -157,16 +133,12 @@ class _Ranges:
 
     def _fetch(self, start: int, stop: int) -> None:
         try:
-            self._take(start, stop, stop + self._is_last(stop))
+            self._take(start, stop, stop + (stop == self._metadata.size))  # of the last, one more: there should be none
         except BaseException:
             self._stop.set()
             with self._turn:
                 self._turn.notify_all()
             raise
-
-    def _is_last(self, stop: int) -> bool:
-        """Tell whether to ask for one byte more: there should be none."""
-        return stop == self._metadata.size
 
     def _take(self, start: int, stop: int, end: int) -> None:
         """Take the bytes from *start* to before *stop*, of which those to *end* are asked for."""
@@ -179,7 +151,7 @@ class _Ranges:
         self._pass_turn(stop)
 
     def _require(self, expected: int, found: int) -> None:
-        _require_size(self._metadata, self._metadata.size - expected + found)
+        require_size(self._metadata.size, self._metadata.size - expected + found)
 
     def _await_turn(self, start: int) -> None:
         with self._turn:

@@ -20,20 +20,6 @@ class HashingReader:
     """Passes a reader on while hashing and counting what goes through: the hash is of the bytes that were sent.
 
     Large pieces are hashed in another thread while they are sent and the next is read.
-
-    Parameters
-    ----------
-    reader : Reader
-        Where the bytes come from.
-    advance : callable
-        Told how many bytes each read gave.
-
-    Attributes
-    ----------
-    head : bytes
-        The first bytes, by which a media type is known.
-    size : int
-        Bytes so far.
     """
 
     def __init__(self, reader: Reader, advance: Advance) -> None:
@@ -41,8 +27,8 @@ class HashingReader:
         self._advance = advance
         self._hash = hashlib.sha256()
         self._hashed: Future[None] | None = None
-        self.head = b""
-        self.size = 0
+        self.head = b""  # the first bytes, by which a media type is known
+        self.size = 0  # bytes so far
 
     def read(self, size: int = -1, /) -> bytes:
         """Return at most *size* bytes; none at the end."""
@@ -52,11 +38,14 @@ class HashingReader:
             self._hash.update(chunk)
         else:
             self._hashed = _hashers(os.getpid()).submit(self._hash.update, chunk)
+        self._count(chunk)
+        return chunk
+
+    def _count(self, chunk: bytes | memoryview) -> None:
         if self.size < HEAD_SIZE:
-            self.head += chunk[: HEAD_SIZE - self.size]
+            self.head += bytes(chunk[: HEAD_SIZE - self.size])
         self.size += len(chunk)
         self._advance(len(chunk))
-        return chunk
 
     @property
     def descriptor(self) -> int | None:
@@ -66,10 +55,7 @@ class HashingReader:
     def copied(self, chunk: bytes | memoryview) -> None:
         """Take note of the next bytes, which the store has copied by itself, as it has them; of none at the end."""
         self._hash.update(chunk)
-        if self.size < HEAD_SIZE:
-            self.head += bytes(chunk[: HEAD_SIZE - self.size])
-        self.size += len(chunk)
-        self._advance(len(chunk))
+        self._count(chunk)
         cast("HashedReader", self._reader).copied(chunk)
 
     @property
@@ -103,23 +89,8 @@ def _hashers(_process: int) -> ThreadPoolExecutor:
 class VerifyingReader(HashingReader):
     """A `HashingReader` that, at the end, raises unless the bytes were those expected.
 
-    It stops at the first byte too many, so a tampered object cannot fill a disk.
-
-    Parameters
-    ----------
-    reader : Reader
-        Where the bytes come from.
-    size : int
-        How many to expect.
-    hash_ : str
-        Their hash.
-    advance : callable
-        Told how many bytes each read gave.
-
-    Raises
-    ------
-    SizeMismatchError, HashMismatchError
-        From ``read``, at the end or at the first byte too many.
+    It stops at the first byte too many, so a tampered object cannot fill a disk. ``read`` raises as `require_size` and
+    `require_hash` do.
     """
 
     def __init__(self, reader: Reader, size: int, hash_: str, advance: Advance) -> None:
@@ -130,29 +101,34 @@ class VerifyingReader(HashingReader):
     def copied(self, chunk: bytes | memoryview) -> None:
         """Take note of the next bytes, which the store has copied by itself; at the end, check."""
         self._hash.update(chunk)
-        self.size += len(chunk)
-        self._advance(len(chunk))
-        self._check_size()
-        if not chunk:
-            self._check()
+        self._count(chunk)
+        self._check(is_end=not chunk)
 
     def read(self, size: int = -1, /) -> bytes:
         """Return at most *size* bytes; none at the end, if all were as expected."""
         chunk = super().read(size)
-        self._check_size()
-        if not chunk or size < 0:
-            self._check()
+        self._check(is_end=not chunk or size < 0)
         return chunk
 
-    def _check_size(self) -> None:
-        if self.size > self._expected_size:
-            raise SizeMismatchError(f"expected {self._expected_size} bytes, found more")
+    def _check(self, *, is_end: bool) -> None:
+        if is_end or self.size > self._expected_size:
+            require_size(self._expected_size, self.size)
+        if is_end:
+            require_hash(self._expected_hash, self.sha256.hex())
 
-    def _check(self) -> None:
-        if self.size != self._expected_size:
-            raise SizeMismatchError(f"expected {self._expected_size} bytes, found {self.size}")
-        if self.hash != self._expected_hash:
-            raise HashMismatchError(f"expected {self._expected_hash}, found {self.hash}")
+
+def require_size(expected: int, found: int) -> None:
+    """Raise a `SizeMismatchError` unless there are as many bytes as expected; of too many, not all need be counted."""
+    if found != expected:
+        raise SizeMismatchError(f"expected {expected} bytes, found {found if found < expected else 'more'}")
+
+
+def require_hash(expected: str, digest: str) -> None:
+    """Raise a `HashMismatchError` unless *expected* is *digest*, the SHA-256 of all bytes in hexadecimal digits."""
+    if expected != f"sha256:{digest}":
+        error = HashMismatchError(f"expected {expected}, found sha256:{digest}")
+        error.found = f"sha256:{digest}"
+        raise error
 
 
 def copy(reader: Reader, write: Callable[[bytes], object]) -> None:
@@ -163,8 +139,7 @@ def copy(reader: Reader, write: Callable[[bytes], object]) -> None:
 
 def drain(reader: Reader) -> None:
     """Read *reader* to its end and keep nothing: for readers that check."""
-    while reader.read(CHUNK_SIZE):
-        pass
+    copy(reader, lambda _: None)
 
 
 def hash_file(path: Path) -> str:

@@ -44,26 +44,26 @@ def look_at(path: str) -> os.stat_result:
     try:
         status = os.stat(path)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise SourceNotFoundError(f"{_shown(path)} does not exist") from error
+        raise SourceNotFoundError(f"{printable(path)} does not exist") from error
     except PermissionError as error:
-        raise SourceAccessError(f"{_shown(path)} may not be looked at by this user") from error
+        raise SourceAccessError(f"{printable(path)} may not be looked at by this user") from error
     except (OSError, ValueError) as error:
-        raise SourceError(f"{_shown(path)} cannot be looked at: {reason_of(error)}") from error
+        raise SourceError(f"{printable(path)} cannot be looked at: {reason_of(error)}") from error
     _require_regular(path, status)
     if not os.access(path, os.R_OK):
-        raise SourceAccessError(f"{_shown(path)} may not be read by this user")
+        raise SourceAccessError(f"{printable(path)} may not be read by this user")
     return status
 
 
 def _require_regular(path: str, status: os.stat_result) -> None:
     if stat.S_ISDIR(status.st_mode):
         raise SourceIsDirectoryError(
-            f"{_shown(path)} is a directory; a `file` attribute holds one file: pack it (zip, tar), "
+            f"{printable(path)} is a directory; a `file` attribute holds one file: pack it (zip, tar), "
             "or insert its files as rows"
         )
     if not stat.S_ISREG(status.st_mode):
         raise SourceNotRegularError(
-            f"{_shown(path)} is a FIFO, socket or device, not a regular file; give it as a stream"
+            f"{printable(path)} is a FIFO, socket or device, not a regular file; give it as a stream"
         )
 
 
@@ -77,11 +77,11 @@ def open_file(path: str | Path) -> _UnchangingReader:
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
     except FileNotFoundError as error:
-        raise SourceNotFoundError(f"{_shown(path)} has disappeared since the insert began") from error
+        raise SourceNotFoundError(f"{printable(path)} has disappeared since the insert began") from error
     except PermissionError as error:
-        raise SourceAccessError(f"{_shown(path)} may not be read by this user") from error
+        raise SourceAccessError(f"{printable(path)} may not be read by this user") from error
     except OSError as error:
-        raise SourceError(f"{_shown(path)} cannot be opened: {reason_of(error)}") from error
+        raise SourceError(f"{printable(path)} cannot be opened: {reason_of(error)}") from error
     try:
         before = os.fstat(descriptor)
         _require_regular(path, before)
@@ -104,7 +104,7 @@ class _UnchangingReader:
     """
 
     def __init__(self, path: str, file: io.FileIO, before: os.stat_result) -> None:
-        self._path = path
+        self._path, self._name = path, printable(path)
         self._file = file
         self._before = before
         self._count = 0
@@ -119,7 +119,7 @@ class _UnchangingReader:
         try:
             chunk = self._file.read(size)
         except OSError as error:
-            raise SourceError(f"{_shown(self._path)} cannot be read: {reason_of(error)}; nothing was stored") from error
+            raise SourceError(f"{self._name} cannot be read: {reason_of(error)}; nothing was stored") from error
         self._count += len(chunk)
         if not chunk or size < 0 or self._count > self._before.st_size:
             self._check()
@@ -139,18 +139,18 @@ class _UnchangingReader:
         is_touched = (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
         if self._count != before.st_size and not is_touched:
             raise SourceNotRegularError(
-                f"{_shown(self._path)} gave {self._count} bytes, and the system says that it has {before.st_size}: it "
+                f"{self._name} gave {self._count} bytes, and the system says that it has {before.st_size}: it "
                 "makes up such files (/proc, /sys) as they are read; nothing was stored. Give it as a stream: "
                 "open(path, 'rb')"
             )
         if is_touched:
             raise SourceChangedError(
-                f"{_shown(self._path)} changed while it was read: {before.st_size} bytes at the start, {after.st_size} "
+                f"{self._name} changed while it was read: {before.st_size} bytes at the start, {after.st_size} "
                 f"at the end, {self._count} read; nothing was stored. Insert it when its writer has finished"
             )
         if self._is_replaced():
             raise SourceChangedError(
-                f"{_shown(self._path)} was replaced by another file while it was read; nothing was stored. "
+                f"{self._name} was replaced by another file while it was read; nothing was stored. "
                 "Insert it when its writer has finished"
             )
 
@@ -165,10 +165,7 @@ class _UnchangingReader:
 class StreamReader:
     """Reads a user's stream from its position, never closes it, and can look at its first bytes beforehand.
 
-    Parameters
-    ----------
-    stream : object
-        Anything with a ``read``; what it raises becomes a `SourceError`.
+    It is anything with a ``read``; what that raises becomes a `SourceError`.
 
     Raises
     ------
@@ -265,8 +262,7 @@ class StreamReader:
         try:
             return bytes(memoryview(chunk))
         except TypeError:
-            kind = type(chunk).__name__
-            raise UnsupportedValueError(f"the stream's read() gives {kind}, not bytes") from None
+            raise UnsupportedValueError(f"the stream's read() gives {type(chunk).__name__}, not bytes") from None
 
 
 def _asynchronous(stream: Any) -> UnsupportedValueError:
@@ -299,7 +295,3 @@ def _is_empty(stream: Any) -> bool:
     except Exception:  # noqa: BLE001 - as above
         return True
     return not first
-
-
-def _shown(path: str) -> str:
-    return printable(path)

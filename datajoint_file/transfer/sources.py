@@ -64,42 +64,19 @@ class File:
 class Source:
     """Bytes to store: where they come from, and what is known of them beforehand.
 
-    Parameters
-    ----------
-    name : str
-        The original name; empty if nobody gave one.
-    open : callable
-        Gives a context manager for the reader of the bytes.
-    head : callable
-        Gives the first bytes without consuming them.
-    size : int or None
-        Their number, if known.
-    mime_type : str or None
-        Their media type, if the caller gave it.
-    hash : str or None
-        Their hash, if they are a stored file's.
-    stream : object or None
-        The user's stream they are read from, if it is one: two values cannot share it.
-    rewind : callable
-        Puts that stream back to where it stood, if it can be.
-    can_reread : bool
-        Whether the bytes can be read a second time, after `rewind`.
-    carried : int
-        Bytes that travel with it to another process: those that were given in memory.
-    given : object
-        What it was made of. It is all that travels to another process, which has to make the source anew: see `here`.
+    Only what it was made of travels to another process, which has to make the source anew: see `here`.
     """
 
-    name: str
+    name: str  # the original one; empty if nobody gave one
     open: Callable[[], AbstractContextManager[Reader]]
-    head: Callable[[], bytes]
+    head: Callable[[], bytes]  # gives the first bytes without consuming them
     size: int | None = None
-    mime_type: str | None = None
-    hash: str | None = None
-    stream: object | None = None
-    rewind: Callable[[], None] = lambda: None
-    can_reread: bool = True
-    carried: int = 0
+    mime_type: str | None = None  # if the caller gave it
+    hash: str | None = None  # if they are a stored file's
+    stream: object | None = None  # the user's, if they are read from one: two values cannot share it
+    rewind: Callable[[], None] = lambda: None  # puts that stream back to where it stood, if it can be
+    can_reread: bool = True  # after `rewind`
+    carried: int = 0  # bytes that travel with it to another process: those that were given in memory
     given: Any = field(default=None, repr=False)
 
     def __reduce__(self) -> tuple[Callable[[object], Source], tuple[object]]:
@@ -274,14 +251,8 @@ def _from_stream(stream: Any) -> Source:
     if isinstance(stream, io.IOBase) and not stream.readable():
         raise SourceError("the stream is open for writing only; open the file in mode 'rb'")
     reader = StreamReader(stream)
-    return Source(
-        name_of(stream),
-        lambda: nullcontext(reader),
-        reader.head,
-        stream=stream,
-        rewind=reader.rewind,
-        can_reread=reader.can_rewind,
-    )
+    source = Source(name_of(stream), lambda: nullcontext(reader), reader.head, stream=stream)
+    return replace(source, rewind=reader.rewind, can_reread=reader.can_rewind)
 
 
 def _is_text(stream: Any) -> bool:

@@ -10,12 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from datajoint_file.errors import (
-    BucketNotFoundError,
-    StorageAccessError,
-    StorageError,
-    StorageUnavailableError,
-)
+from datajoint_file.errors import BucketNotFoundError, StorageAccessError, StorageError, StorageUnavailableError
 from datajoint_file.storage import StorageBackend
 from datajoint_file.testing.conformance.fixtures import OBJECT_VERBS, BackendFixtures
 from datajoint_file.testing.readers import GeneratedReader
