@@ -56,7 +56,9 @@ def engine_of(storage: StorageSettings) -> str:
     if hindrance is None:
         return "obstore"
     if storage.engine == "obstore":
-        raise ConfigurationError(f'{storage.where} engine = "obstore": {hindrance}; allowed: "fsspec" or "auto"')
+        raise ConfigurationError(
+            f'{storage.where} engine = "obstore": {hindrance}; allowed: engine = "fsspec" or "auto"'
+        )
     return "fsspec"
 
 
