@@ -116,4 +116,4 @@ def test_unknown_function_is_named_with_what_was_expected_and_what_to_do(
 ) -> None:
     with pytest.raises(HostVersionError, match=rf"cannot extend DataJoint 9\.9: Host\.{name} {found}") as caught:
         hook_of(host, name, parameters).check("9.9")
-    assert "pip install datajoint-file" in str(caught.value)
+    assert "Upgrade datajoint-file" in str(caught.value)
