@@ -146,7 +146,7 @@ class Probe:
         if self.key in missing:
             return Check("list", "failed", "the listing does not show the object", _UNSOUND)
         if missing:
-            detail = f"the listing is not complete: it shows {len(found)} of the {1 + len(self._neighbours)} objects"
+            detail = f"the listing is not complete: it shows {len(found)} of {1 + len(self._neighbours)} objects"
             return Check("list", "failed", detail, _UNSOUND)
         if found[self.key] != SIZE:
             detail = f"{SIZE} bytes were written, and the listing says {found[self.key]}"

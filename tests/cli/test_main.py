@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -81,15 +80,13 @@ NARROW = [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONCOERCECLOCALE": 
 
 
 @pytest.mark.parametrize("environment", NARROW, ids=["ascii", "C"])
-@pytest.mark.parametrize("arguments", [("--help",), ("init", "--project", "mäuse"), ("init",), ("gc", "--help")])
 def test_output_survives_a_terminal_that_is_not_utf_8(
-    process: Process, directory: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], arguments: Any
+    process: Process, directory: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]
 ) -> None:
     odd = directory / "m\xe4use \u2026 \udcff"
     odd.mkdir()
     monkeypatch.chdir(odd)
-    done = process(*arguments, **environment)
-    assert (done.returncode, done.stderr.count("Traceback")) == (2 if "mäuse" in arguments else 0, 0), done.stderr
-    if arguments == ("init",):
-        doctor = process("doctor", "--skip", "database", **environment)
-        assert doctor.returncode == 0, doctor.stderr
+    for arguments in (("init",), ("doctor", "--skip", "database")):
+        done = process(*arguments, **environment)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "use " in done.stdout

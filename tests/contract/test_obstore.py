@@ -96,7 +96,7 @@ def test_option_that_only_fsspec_knows_makes_it_the_engine_or_is_an_error_that_n
 def test_missing_package_is_told_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selection, "_is_installed", lambda: False)
     assert _engine(_table()) == "fsspec"
-    with pytest.raises(ConfigurationError, match=r"pip install 'datajoint-file\[s3\]'"):
+    with pytest.raises(ConfigurationError, match="pip install obstore"):
         _engine(_table(engine="obstore"))
 
 

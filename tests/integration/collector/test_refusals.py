@@ -384,7 +384,7 @@ def test_mark_of_a_newer_version_is_respected(table: Any, connection: Any, store
     make_due(table)
     put_mark(store, "x.json", b'{"format": 2}')
     plan = refused(connection, store, "mark", take_over=True)
-    assert "pip install -U" in plan.refusals[0].way_on
+    assert "Upgrade datajoint-file" in plan.refusals[0].way_on
 
 
 @pytest.mark.parametrize("field", ["server", "database", "project", "schema", "schema_id", "epoch", "token"])
