@@ -28,16 +28,6 @@ CHANGED = "changed"
 class Snapshot:
     """A connection for reading, beside the one of the user's code. Close it, or use it as a context.
 
-    Parameters
-    ----------
-    connection : datajoint.Connection
-        Tells how to reach the server.
-
-    Attributes
-    ----------
-    dialect : Dialect
-        The server's.
-
     Raises
     ------
     CollectionRefusedError
@@ -63,14 +53,9 @@ class Snapshot:
             self._driver.close()
 
     def name(self, *parts: str, formatted: bool = False) -> str:
-        """Return a quoted name. Names come from the server and may hold anything.
+        """Return a quoted name, of a schema and table or an attribute. They come from the server and may hold anything.
 
-        Parameters
-        ----------
-        *parts : str
-            Schema and table, or an attribute.
-        formatted : bool
-            For a statement with parameters, where a percent sign is written twice.
+        *formatted* is for a statement with parameters, where a percent sign is written twice.
         """
         quoted = self.dialect.quoted(*parts)
         return quoted.replace("%", "%%") if formatted else quoted

@@ -313,11 +313,7 @@ def _failed(error: Exception) -> Future[Path]:
 
 @brief_traceback
 def prefetch(
-    query: Any,
-    *,
-    workers: int | None = None,
-    ahead: int = 8,
-    directory: str | os.PathLike[str] | None = None,
+    query: Any, *, workers: int | None = None, ahead: int = 8, directory: str | os.PathLike[str] | None = None
 ) -> Prefetch:
     """Go through the rows of a query with their files here already: while one is worked on, the next are brought.
 

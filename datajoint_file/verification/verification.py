@@ -340,13 +340,7 @@ class Verification:
         if problem is None or not (value.metadata is None or begun.row.still_names(value)):
             return  # a row that is gone, or names another object by now, has no problem
         finding = Finding(
-            problem.kind,
-            value.table,
-            value.attribute,
-            begun.row.key(),
-            value.path,
-            problem.expected,
-            problem.found,
+            problem.kind, value.table, value.attribute, begun.row.key(), value.path, problem.expected, problem.found
         )
         self._found.append((begun.number, finding))
         self._tell(finding)
