@@ -15,6 +15,7 @@ from datajoint_file.collector.plan import refuse
 from datajoint_file.collector.preflight import SchemaState, unreadable
 from datajoint_file.collector.snapshot import Snapshot, evidence
 from datajoint_file.collector.tables import QUARANTINE
+from datajoint_file.errors import driver_message
 from datajoint_file.journal.dialects import Presence
 from datajoint_file.journal.intent_table import TABLE as INTENTS
 from datajoint_file.journal.schema_registry import TABLE as REGISTRY
@@ -90,8 +91,7 @@ def oldest_transaction(snapshot: Snapshot) -> tuple[float, str]:
     try:
         seconds, hidden, prepared = snapshot.try_query(snapshot.dialect.oldest_transaction)[0]
     except Exception as error:  # noqa: BLE001 - servers tell it only those with a right to know
-        text = " ".join(str(error.args[-1] if error.args else error).split())
-        return 0.0, f"how old open transactions are could not be seen: {text}"
+        return 0.0, f"how old open transactions are could not be seen: {driver_message(error)}"
     if prepared:
         return float("inf"), f"{counted(prepared, 'prepared transaction')} not ended yet: nothing is deleted"
     unseen = f"{counted(hidden, 'session')} of other users could not be seen; their transactions may be old"

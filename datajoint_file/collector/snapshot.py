@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from datajoint_file.collector.plan import Refusal, refusals_of, refuse
-from datajoint_file.errors import CollectionRefusedError
+from datajoint_file.errors import CollectionRefusedError, driver_message
 from datajoint_file.journal.dialects import Rows, is_changed
 from datajoint_file.journal.second_connection import SecondConnection
 
@@ -121,8 +121,9 @@ def evidence(what: str) -> Iterator[None]:
     except CollectionRefusedError:
         raise
     except Exception as error:  # each driver has exceptions of its own
-        text = " ".join(str(error.args[-1] if error.args else error).split()) or type(error).__name__
         if is_changed(error):
             raise refuse(Refusal(CHANGED, f"{what} was declared or altered meanwhile", "Try again")) from error
         way_on = "Run the collector as a user who may read it, or mend what the message says, and try again"
-        raise refuse(Refusal("unreadable", f"{what} cannot be read completely: {text}", way_on)) from error
+        raise refuse(
+            Refusal("unreadable", f"{what} cannot be read completely: {driver_message(error)}", way_on)
+        ) from error

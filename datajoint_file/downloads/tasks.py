@@ -85,7 +85,7 @@ class Targets:
         self._hashes: dict[str, str] = {}
 
     def take(self, wanted: Wanted, where: str) -> None:
-        """Note that *wanted* goes to its target, unless a file with other bytes does already."""
+        """Note that *wanted* goes to its target; refuse if a file with other bytes does already."""
         other = self._hashes.setdefault(wanted.target.casefold(), wanted.metadata.hash)
         if other != wanted.metadata.hash:
             raise DestinationExistsError(

@@ -117,11 +117,13 @@ class Verification:
         workers: int,  # objects at a time; by each order to an executor, if there is one that works in other processes
         budget: Budget,
         *,
-        executor: Executor | None = None,
+        executor: Executor | None = None,  # whose workers examine the objects; threads of this process if there is none
         address_of: Callable[[Pipeline], PipelineAddress] = lambda pipeline: PipelineAddress("", pipeline.project),
         advance: Advance = lambda _: None,  # told how many bytes have been read, one call at a time
         tell: Callable[[Finding], object] = lambda _: None,  # given each finding as it is made, in the thread of `run`
-        idle: Callable[[], object] = lambda: None,  # called now and then while nothing else is asked of the database
+        idle: Callable[[], object] = lambda: (
+            None
+        ),  # called while nothing is asked of the database, which may forget who is silent
     ) -> None:
         self.checked = 0
         self.seconds = 0.0
