@@ -97,6 +97,11 @@ def reason_of(error: OSError | ValueError) -> str:
     return str(getattr(error, "strerror", None) or error)
 
 
+def driver_message(error: Exception) -> str:
+    """Return what a database's driver says, on one line; some put a number before it."""
+    return " ".join(str(error.args[-1] if error.args else error).split()) or type(error).__name__
+
+
 class DataJointFileError(DataJointError):
     """Base of every error this package raises."""
 

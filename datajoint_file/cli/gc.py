@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
@@ -70,7 +71,9 @@ def _duration(ctx: click.Context, param: click.Parameter, value: str) -> timedel
     metavar="TIME",
     help="How long objects must be unused.",
 )
-@click.option("--short-grace", is_flag=True, help="Accept less than 24 hours: only where nobody is writing.")
+@click.option(
+    "--short-grace", "allow_short_grace", is_flag=True, help="Accept less than 24 hours: only where nobody is writing."
+)
 @click.option("--force", is_flag=True, help="Go on if more than a tenth of all objects is concerned.")
 @click.option("--take-over", is_flag=True, help="This database is the one that counts: forget the marks of others.")
 @click.option("--dropped", multiple=True, metavar="SCHEMA", help="This schema is gone for good. May be repeated.")
@@ -81,17 +84,16 @@ def _duration(ctx: click.Context, param: click.Parameter, value: str) -> timedel
 @click.pass_context
 def gc(
     ctx: click.Context,
+    /,
     scan: bool,
     execute: bool,
     grace: timedelta,
-    short_grace: bool,
     force: bool,
-    take_over: bool,
-    dropped: tuple[str, ...],
     as_list: bool,
     quarantined: bool,
     restore: tuple[str, ...],
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Find stored objects that nothing uses any more, and delete them: a dry run unless told to --execute.
 
@@ -104,7 +106,6 @@ def gc(
         if execute or scan or (quarantined and restore):
             raise click.UsageError("--quarantined and --restore stand alone")
         ctx.exit(_restore(restore, as_json=as_json) if restore else _show_quarantine(grace, as_json=as_json))
-    options: dict[str, Any] = {"allow_short_grace": short_grace, "take_over": take_over, "dropped": dropped}
     shown = False if as_json else None
     plan = library.plan(connect(), scan=scan, grace=grace, progress=shown, **options)
     to = console()
@@ -131,21 +132,18 @@ def _carried_out(
 def _document(
     plan: library.Plan, done: library.Collected | None, refusals: Sequence[library.Refusal], *, as_list: bool
 ) -> dict[str, Any]:
-    document = plan.to_dict()
-    document["refusals"] = [{"kind": r.kind, "reason": r.reason, "way_on": r.way_on} for r in refusals]
+    document = {**plan.to_dict(), "refusals": [asdict(refusal) for refusal in refusals]}
     if as_list:
-        document["entries"] = [{"action": e.action, "key": e.key, "size": e.size} for e in plan.entries()]
+        document["entries"] = [asdict(entry) for entry in plan.entries()]
     return {"plan": document, "done": None if done is None else done.to_dict()}
 
 
 def _print_plan(to: Console, plan: library.Plan, *, force: bool, as_list: bool) -> None:
     to.print(f"Project {plan.project}, grace {spoken(plan.grace)}", style="bold")
     if plan.is_scan and plan.listed:
-        to.print(
-            f"  {counted(plan.listed.count, 'object')} ({format_size(plan.listed.size)}), "
-            f"{plan.references} referenced; "
-            f"{counted(plan.foreign.count, 'other file')}, not touched"
-        )
+        listed = f"{counted(plan.listed.count, 'object')} ({format_size(plan.listed.size)})"
+        others = f"{counted(plan.foreign.count, 'other file')}, not touched"
+        to.print(f"  {listed}, {plan.references} referenced; {others}")
     rows = [row for row in _ROWS if plan.is_scan or row[0] == "reclaim"]
     if not plan.standing_refusals(force=True):
         _print_amounts(to, [(what, verb, getattr(plan, name)) for name, what, verb in rows])
@@ -206,24 +204,13 @@ def _print_done(to: Console, done: library.Collected) -> None:
 def _show_quarantine(grace: timedelta, *, as_json: bool) -> int:
     found = library.quarantined(connect(), grace=grace)
     if as_json:
-        print_json(
-            [
-                {
-                    "key": f.key,
-                    "size": f.size,
-                    "first_seen": f"{f.first_seen.isoformat()}Z",
-                    "due": f"{f.due.isoformat()}Z",
-                }
-                for f in found
-            ]
-        )
+        times = ("first_seen", "due")
+        print_json([{**asdict(f), **{name: f"{getattr(f, name).isoformat()}Z" for name in times}} for f in found])
         return 0
     to, count = console(), 0
     for count, one in enumerate(found, 1):  # noqa: B007 - counted
-        to.print(
-            f"{one.first_seen:%Y-%m-%d}  until {one.due:%Y-%m-%d}  {format_size(one.size):>9}  {one.key}",
-            soft_wrap=True,
-        )
+        dates = f"{one.first_seen:%Y-%m-%d}  until {one.due:%Y-%m-%d}"
+        to.print(f"{dates}  {format_size(one.size):>9}  {one.key}", soft_wrap=True)
     to.print(f"{counted(count, 'object')} set aside." if count else "Nothing is set aside.", style="bold")
     return 0
 

@@ -12,13 +12,7 @@ from pathlib import Path
 import click
 
 from datajoint_file.cli.output import console, print_json
-from datajoint_file.config.scaffold import (
-    DEFAULT_STORE,
-    STORAGE_FORMS,
-    NewConfiguration,
-    plan_configuration,
-    rivals,
-)
+from datajoint_file.config.scaffold import DEFAULT_STORE, STORAGE_FORMS, NewConfiguration, plan_configuration, rivals
 from datajoint_file.errors import ConfigurationError
 from datajoint_file.transfer.atomic_write import destination_errors, write_text
 

@@ -20,27 +20,13 @@ _STATE_OF = "datajoint-file verify"
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """The file that remembers between runs how far they came.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    task : dict
-        What is verified: the position of another task is none of this one.
-    """
+    """The file that remembers between runs how far they came."""
 
     path: Path
-    task: dict[str, Any]
+    task: dict[str, Any]  # what is verified: the position of another task is none of this one
 
     def recall(self) -> str | None:
-        """Return where to go on; None for the beginning. Refuses what could not be written at the end.
-
-        Raises
-        ------
-        click.UsageError
-            If the file is another one's, or cannot be written.
-        """
+        """Return where to go on; None for the beginning. Refuse a file that is another one's, or cannot be written."""
         if not self.path.parent.is_dir() or not os.access(self.path.parent, os.W_OK):
             raise click.UsageError(f"--state {self.path}: {self.path.absolute().parent} is no directory to write in")
         document = self._read()

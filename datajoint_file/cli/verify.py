@@ -5,6 +5,8 @@ The checking is done by `datajoint_file.verification.verify`; what ``--state`` r
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -64,15 +66,14 @@ def verify(
     Exit code 0 if nothing is wrong with what was checked (also if the budget was used up), 1 if there are problems, 3
     if the store could not be reached.
     """
-    check_budget(budget)
+    with _wrong_usage(ValueError):  # before anything is connected to
+        Budget.parse(budget)
     memory = None if state is None else Memory(state, {"names": sorted(names), "level": level})
     after = None if memory is None else memory.recall()
-    try:
+    with _wrong_usage(LookupError):
         subjects = targets_named(names, connect())
-    except LookupError as error:
-        raise click.UsageError(str(error)) from error
     to = console()
-    try:
+    with _wrong_usage(ValueError):
         report = verify_telling(
             (lambda _: None) if as_json else (lambda finding: _print_finding(to, finding)),
             subjects,
@@ -81,21 +82,19 @@ def verify(
             budget=budget,
             after=after,
         )
-    except dj.DataJointError:
-        raise  # some are ValueErrors too, but not of usage
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
     if memory is not None:
         memory.keep(report.position)
     _print_end(to, report, as_json=as_json)
-    ctx.exit(_exit_code(report))
+    ctx.exit(3 if report.interruption else 1 if report.findings else 0)
 
 
-def check_budget(budget: str | None) -> None:
-    """Refuse a budget that is none, before anything is connected to."""
+@contextmanager
+def _wrong_usage(kind: type[Exception]) -> Iterator[None]:
     try:
-        Budget.parse(budget)
-    except ValueError as error:
+        yield
+    except dj.DataJointError:
+        raise  # some are ValueErrors too, but not of usage
+    except kind as error:
         raise click.UsageError(str(error)) from error
 
 
@@ -110,9 +109,3 @@ def _print_end(to: Console, report: VerifyReport, *, as_json: bool) -> None:
     to.print(report.summary, style="bold", soft_wrap=True)
     if report.is_everything_missing:
         to.print(f"Not one object is there: {EVERYTHING_MISSING}", soft_wrap=True)
-
-
-def _exit_code(report: VerifyReport) -> int:
-    if report.interruption:
-        return 3
-    return 1 if report.findings else 0

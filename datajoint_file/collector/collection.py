@@ -32,33 +32,15 @@ from datajoint_file.storage.backend import StorageBackend
 
 @dataclass(frozen=True)
 class Collection:
-    """One run of the collector: the database, the store, and what its user has asked for.
+    """One run of the collector: the database, the store, and what its user has asked for."""
 
-    Parameters
-    ----------
-    connection : datajoint.Connection
-        Whose database it is. Only asked how to reach the server, and whether it is in a transaction.
-    pipeline : Pipeline
-        Whose store it is.
-    grace : timedelta
-        How long objects must have been unused.
-    take_over : bool
-        This database is the one that counts, whatever the marks say.
-    dropped : sequence of str
-        Schemas that are gone for good.
-    progress : bool or None
-        Whether to show progress bars.
-    executor : concurrent.futures.Executor or None
-        Whose workers look for objects and delete them.
-    """
-
-    connection: Any
+    connection: Any  # only asked how to reach the server, and whether it is in a transaction
     pipeline: Pipeline
     grace: timedelta = timedelta(days=7)
-    take_over: bool = False
-    dropped: Sequence[str] = ()
+    take_over: bool = False  # this database is the one that counts, whatever the marks say
+    dropped: Sequence[str] = ()  # schemas that are gone for good
     progress: bool | None = None
-    executor: Executor | None = None
+    executor: Executor | None = None  # whose workers look for objects and delete them
     second: SecondConnection = field(init=False)
 
     def __post_init__(self) -> None:

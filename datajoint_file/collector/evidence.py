@@ -42,10 +42,7 @@ CREATE VIEW gone AS SELECT key, size, home FROM quarantined
 CREATE VIEW missing AS SELECT key, 0 AS size, origin AS home FROM reference WHERE key NOT IN (SELECT key FROM object);
 """
 
-
-_SET_ASIDE = """
-INSERT INTO quarantined VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET due = min(due, excluded.due)
-"""
+_SET_ASIDE = "INSERT INTO quarantined VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET due = min(due, excluded.due)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,26 +72,15 @@ class Amount:
 
 
 NOTHING = Amount()
-"""No object."""
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectRecord:
-    """One member of a set.
-
-    Parameters
-    ----------
-    key : str
-        The object key.
-    size : int
-        Its bytes as stored, or as expected; 0 where unknown.
-    home : str
-        The schema in whose table it is noted; of a missing object, the attribute that refers to it.
-    """
+    """One member of a set."""
 
     key: str
-    size: int
-    home: str
+    size: int  # bytes as stored, or as expected; 0 where unknown
+    home: str  # the schema in whose table it is noted; of a missing object, the attribute that refers to it
 
 
 class Evidence:
@@ -127,23 +113,18 @@ class Evidence:
 
     def add_abandoned(self, items: Iterable[ObjectRecord]) -> None:
         """Add intents whose lease ended longer ago than the grace."""
-        rows = ((item.key, item.size, item.home) for item in items)
-        self._add("INSERT OR IGNORE INTO abandoned VALUES (?, ?, ?)", rows)
+        self._add("INSERT OR IGNORE INTO abandoned VALUES (?, ?, ?)", ((i.key, i.size, i.home) for i in items))
 
     def add_quarantined(self, items: Iterable[tuple[ObjectRecord, bool]]) -> None:
         """Add objects in quarantine, and whether their grace is over. Known twice, the later one counts."""
-        rows = ((item.key, item.size, item.home, due) for item, due in items)
-        self._add(_SET_ASIDE, rows)
+        self._add(_SET_ASIDE, ((item.key, item.size, item.home, due) for item, due in items))
 
     def items(self, name: str) -> Iterator[ObjectRecord]:
         """Give the members of a set, sorted by key.
 
-        Parameters
-        ----------
-        name : str
-            ``abandoned`` (intents to reclaim), ``quarantine`` (unreferenced, not yet set aside), ``waiting`` and
-            ``purge`` (set aside, the grace running or over), ``release`` (set aside and referenced again), ``gone``
-            (set aside, not in the store), ``missing`` (referenced, not in the store).
+        ``abandoned`` (intents to reclaim), ``quarantine`` (unreferenced, not yet set aside), ``waiting`` and ``purge``
+        (set aside, the grace running or over), ``release`` (set aside and referenced again), ``gone`` (set aside, not
+        in the store), ``missing`` (referenced, not in the store).
         """
         for row in self._database.execute(f'SELECT key, size, home FROM "{name}" ORDER BY key'):
             yield ObjectRecord(*row)
@@ -163,10 +144,6 @@ class Evidence:
     def references(self) -> int:
         """Count the keys that are referenced."""
         return int(self._database.execute("SELECT COUNT(*) FROM reference").fetchone()[0])
-
-    def is_listed(self, key: str) -> bool:
-        """Tell whether an object was in the listing."""
-        return self._database.execute("SELECT 1 FROM object WHERE key = ?", (key,)).fetchone() is not None
 
     def forget_reference(self, key: str) -> None:
         """Take a reference out: its object turned out to be newer than the listing."""

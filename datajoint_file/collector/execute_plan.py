@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 from datajoint_file.collector import references, server_facts
@@ -54,38 +54,25 @@ def execute_plan(made: Plan, collection: Collection, *, force: bool) -> Collecte
 
 def _check_database(made: Plan, collection: Collection, identity: Identity) -> None:
     if (made.project, made.database) != (collection.project, str(identity)):
-        raise refuse(
-            Refusal(
-                "other-plan",
-                f"the plan was made for the project {made.project!r} and the database {made.database}, and the "
-                f"connection is for {collection.project!r} and {identity}",
-                "Give the connection that the plan was made with",
-            )
+        reason = (
+            f"the plan was made for the project {made.project!r} and the database {made.database}, and the "
+            f"connection is for {collection.project!r} and {identity}"
         )
+        raise refuse(Refusal("other-plan", reason, "Give the connection that the plan was made with"))
 
 
 def _check_age(made: Plan, moment: datetime) -> None:
     if not timedelta(0) <= moment - made.made_at <= MAX_PLAN_AGE:
-        raise refuse(
-            Refusal(
-                "old-plan",
-                f"the plan was made at {made.made_at} and it is {moment} now, by the database's clock",
-                "Make a new plan: it is carried out within an hour",
-            )
-        )
+        reason = f"the plan was made at {made.made_at} and it is {moment} now, by the database's clock"
+        raise refuse(Refusal("old-plan", reason, "Make a new plan: it is carried out within an hour"))
 
 
 def _registered(
     collection: Collection, snapshot: Snapshot, made: Plan, verdict: Verdict, identity: Identity
 ) -> tuple[list[str], tuple[str, ...]]:
-    """Bring the marks up to date, and compare the clocks by new ones.
+    """Bring the marks up to date, and compare the clocks by new ones. Nothing is deleted by it but marks.
 
-    Nothing has been deleted so far but marks.
-
-    Returns
-    -------
-    tuple
-        Which schemas could not be marked, and the keys of the new marks, which no copy of the store can have.
+    Returns which schemas could not be marked, and the keys of the new marks, which no copy of the store can have.
     """
     schemas = {*verdict.schemas, *made.schemas}
     if collection.take_over:
@@ -98,13 +85,9 @@ def _registered(
     found = [_bump(collection, snapshot, identity, schema, marks) for schema in sorted(schemas)]
     problems = [problem for problem in found if problem]
     if problems and len(problems) == len(schemas):
-        raise refuse(
-            Refusal(
-                "unmarked",
-                f"no schema could be marked as in use, so that clocks could not be compared: {problems[0]}",
-                "Run the collector as a user who may write to one of the schemas",
-            )
-        )
+        reason = f"no schema could be marked as in use, so that clocks could not be compared: {problems[0]}"
+        way_on = "Run the collector as a user who may write to one of the schemas"
+        raise refuse(Refusal("unmarked", reason, way_on))
     return problems, tuple(marks)
 
 
@@ -136,72 +119,52 @@ def _bump(collection: Collection, snapshot: Snapshot, identity: Identity, schema
 
 def _check_clocks(store: datetime, database: datetime) -> None:
     if abs(store - database) > MAX_SKEW:
-        raise refuse(
-            Refusal(
-                "clock",
-                f"the store says that it is {store:%Y-%m-%d %H:%M:%S}, the database {database:%Y-%m-%d %H:%M:%S} (UTC)",
-                "Set the clock that is wrong; graces would be measured by it",
-            )
-        )
+        times = f"the store says that it is {store:%Y-%m-%d %H:%M:%S}, the database {database:%Y-%m-%d %H:%M:%S} (UTC)"
+        raise refuse(Refusal("clock", times, "Set the clock that is wrong; graces would be measured by it"))
 
 
+@dataclass
 class _Execution:
     """A plan being carried out."""
 
-    def __init__(
-        self,
-        collection: Collection,
-        snapshot: Snapshot,
-        made: Plan,
-        tables: OwnTables,
-        notes: Sequence[str],
-        helpers: Helpers | None,
-    ) -> None:
-        self.collection = collection
-        self.snapshot = snapshot
-        self.made = made
-        self.tables = tables
-        self.notes = list(notes)
-        self.helpers = helpers
+    collection: Collection
+    snapshot: Snapshot
+    made: Plan
+    tables: OwnTables
+    notes: list[str]
+    helpers: Helpers | None
 
     def all(self) -> Collected:
         """Do everything, in the order that leaves least behind if it is cut short."""
-        swept = self._sweep()
-        done = Collected(
-            reclaimed=swept.deleted,
-            discarded=swept.discarded,
-            spared=swept.spared,
-            failures=tuple(swept.failures),
-            notes=tuple(swept.notes),
-        )
+        swept, purged = self._sweep(), self._tally()
+        released, quarantined, discarded = NOTHING, NOTHING, swept.discarded
         if self.made.is_scan:
-            done = self._scan_part(done)
+            released, quarantined = self._release(), self._quarantine()
+            self._purge(purged)
+            discarded += self._discard(purged)
         for table in self.collection.intent_tables(self.tables):
             with suppress(Exception):  # tidying
                 table.remove_tombstones()
-        return replace(done, notes=(*done.notes, *dict.fromkeys(self.notes)))
-
-    def _scan_part(self, done: Collected) -> Collected:
-        released, quarantined = self._release(), self._quarantine()
-        purged = self._purge()
-        discarded = self._discard(purged)
-        return replace(
-            done,
-            released=released,
+        return Collected(
+            reclaimed=swept.deleted,
             quarantined=quarantined,
             purged=purged.deleted,
-            discarded=done.discarded + discarded,
-            spared=done.spared + purged.spared,
-            failures=(*done.failures, *purged.failures),
-            notes=(*done.notes, *purged.notes),
+            released=released,
+            discarded=discarded,
+            spared=swept.spared + purged.spared,
+            failures=(*swept.failures, *purged.failures),
+            notes=(*swept.notes, *purged.notes, *dict.fromkeys(self.notes)),
         )
+
+    def _tally(self, *, with_remains: bool = False) -> Tally:
+        return Tally(self.collection.project, self.collection.backend, with_remains, self.helpers)
 
     def _referenced(self, keys: Sequence[str]) -> set[str]:
         return steadily(lambda: references.referenced(self.snapshot, self.collection.project, self.made.schemas, keys))
 
     def _sweep(self) -> Tally:
         """Reclaim uploads that were given up: their intents prove that no row refers to them."""
-        tally = Tally(self.collection.project, self.collection.backend, with_remains=True, helpers=self.helpers)
+        tally = self._tally(with_remains=True)
         total = self.made.reclaim.count
         with progress_bar("reclaiming abandoned uploads", total, self.collection.progress) as advance:
             for table in self.collection.intent_tables(self.tables):
@@ -243,31 +206,25 @@ class _Execution:
                 error = error or failure
             else:
                 return table
-        raise refuse(
-            Refusal(
-                "no-home",
-                f"there is no schema in which to note what is set aside: {error or 'none uses the project'}",
-                "Run the collector as a user who may create a table in one of the schemas",
-            )
-        )
+        reason = f"there is no schema in which to note what is set aside: {error or 'none uses the project'}"
+        way_on = "Run the collector as a user who may create a table in one of the schemas"
+        raise refuse(Refusal("no-home", reason, way_on))
 
-    def _purge(self) -> Tally:
+    def _purge(self, tally: Tally) -> None:
         """Delete what was set aside longer ago than the grace and is still unused."""
-        tally = Tally(self.collection.project, self.collection.backend, helpers=self.helpers)
         if not self.made.purge:
-            return tally
+            return
         with progress_bar("deleting", self.made.purge.count, self.collection.progress) as advance:
             for home, keys in self._by_home("purge"):
                 table = self._quarantine_in(home, max(self.collection.grace_seconds, self._oldest_transaction()))
                 reclaim(table, [table.numbers_of(keys)], self._referenced, tally, advance)
-        return tally
 
     def _oldest_transaction(self) -> float:
         """Return its age: a younger object in quarantine may have a reference that nobody else sees yet."""
-        oldest = server_facts.oldest_transaction(self.snapshot)
-        if oldest.note:
-            self.notes.append(oldest.note)
-        return oldest.age_seconds
+        seconds, note = server_facts.oldest_transaction(self.snapshot)
+        if note:
+            self.notes.append(note)
+        return seconds
 
     def _by_home(self, name: str) -> Iterator[tuple[str, list[str]]]:
         for items in batches(self._evidence.items(name), BATCH):

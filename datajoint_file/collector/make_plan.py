@@ -67,7 +67,7 @@ def _looked(collection: Collection, snapshot: Snapshot, made: Plan, tables: OwnT
 
 
 def _scanned(collection: Collection, snapshot: Snapshot, made: Plan, tables: OwnTables, evidence: Evidence) -> Plan:
-    began = _store_time(made.made_at)
+    began = made.made_at.replace(tzinfo=timezone.utc) - MAX_SKEW  # at the earliest, by the store's clock
     _list(collection, evidence)
     schemas = steadily(lambda: _read_references(collection, snapshot, made.schemas, evidence))
     for table in collection.quarantine_tables(tables):
@@ -122,17 +122,11 @@ def _read_references(
     """Read intents and references in one snapshot; return the schemas that refer to the project."""
     with snapshot.snapshot():
         for schema in server_facts.own_tables(snapshot).intents:  # anew: there may be more of them since the listing
-            evidence.add_intents(_intended(snapshot, schema))
+            sql = f"SELECT path FROM {snapshot.name(schema, INTENTS)} WHERE state <> '{RECLAIMED}'"
+            evidence.add_intents(path for (path,) in snapshot.stream(sql, f"{schema}.{INTENTS}"))
         found = _add_references(collection, snapshot, schemas, evidence)
     server_facts.require_all(snapshot, found - set(schemas))
     return found
-
-
-def _intended(snapshot: Snapshot, schema: str) -> Iterator[str]:
-    table = snapshot.name(schema, INTENTS)
-    sql = f"SELECT path FROM {table} WHERE state <> '{RECLAIMED}'"
-    for (path,) in snapshot.stream(sql, f"{schema}.{INTENTS}"):
-        yield path
 
 
 def _add_references(collection: Collection, snapshot: Snapshot, schemas: Sequence[str], evidence: Evidence) -> set[str]:
@@ -152,10 +146,7 @@ def _add_references(collection: Collection, snapshot: Snapshot, schemas: Sequenc
 def _look_for_missing(collection: Collection, evidence: Evidence, began: datetime) -> str:
     """Look again for objects that rows refer to and that were not listed: they may be younger than the listing.
 
-    Returns
-    -------
-    str
-        An object that was there and was left out of the listing, if there is one.
+    Returns an object that was there and was left out of the listing, if there is one.
     """
     left_out, missing = "", 0
     keys = [item.key for item in islice(evidence.items("missing"), _MISSING_LOOKED_AT)]
@@ -192,8 +183,7 @@ def _withheld(made: Plan, left_out: str) -> Plan:
         )
     if not notes:
         return made
-    waiting = Amount(made.wait.count + made.purge.count, made.wait.size + made.purge.size)
-    return replace(made, is_complete=False, wait=waiting, purge=NOTHING, notes=(*made.notes, *notes))
+    return replace(made, is_complete=False, wait=made.wait + made.purge, purge=NOTHING, notes=(*made.notes, *notes))
 
 
 def unfinished_uploads(collection: Collection, tables: OwnTables, moment: datetime) -> list[UnfinishedUpload]:
@@ -209,8 +199,3 @@ def unfinished_uploads(collection: Collection, tables: OwnTables, moment: dateti
         and upload.started < limit
         and not any(upload.may_become(key) for key in in_flight)
     ]
-
-
-def _store_time(moment: datetime) -> datetime:
-    """Return the earliest time that the store's clock may have shown at *moment* of the database's."""
-    return moment.replace(tzinfo=timezone.utc) - MAX_SKEW

@@ -6,7 +6,7 @@ They are made by `make_plan`, which has the evidence, and carried out by `execut
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -168,13 +168,12 @@ class Plan:
         return any((self.reclaim, self.quarantine, self.purge, self.release, self.unfinished))
 
     def __str__(self) -> str:
-        lines = [f"{verb:<12} {amount.count:>9} {format_size(amount.size):>10}" for verb, amount in self._rows()]
+        rows = {name: getattr(self, name) for name in (*ACTIONS, "unfinished")} | {
+            "missing": Amount(self.missing_count)
+        }
+        lines = [f"{verb:<12} {amount.count:>9} {format_size(amount.size):>10}" for verb, amount in rows.items()]
         refused = [f"refused: {refusal}" for refusal in self.refusals]
         return "\n".join([f"project {self.project}", *lines, *refused, *(f"note: {note}" for note in self.notes)])
-
-    def _rows(self) -> list[tuple[str, Amount]]:
-        rows = [(action, getattr(self, action)) for action in ACTIONS]
-        return [*rows, ("unfinished", self.unfinished), ("missing", Amount(self.missing_count))]
 
     def entries(self) -> Iterator[Entry]:
         """Give every object and what is planned for it, sorted by action and key. From disk, one at a time."""
@@ -196,12 +195,12 @@ class Plan:
             "scan": self.is_scan,
             "grace_seconds": int(self.grace.total_seconds()),
             "made_at": f"{self.made_at.isoformat()}Z",
-            **{name: _amount(getattr(self, name)) for name in (*ACTIONS, "unfinished", "listed", "foreign")},
+            **{name: asdict(getattr(self, name)) for name in (*ACTIONS, "unfinished", "listed", "foreign")},
             "references": self.references,
             "complete": self.is_complete,
             "missing": self.missing_count,
-            "missing_examples": [{"key": one.key, "attribute": one.attribute} for one in self.missing],
-            "refusals": [{"kind": r.kind, "reason": r.reason, "way_on": r.way_on} for r in self.refusals],
+            "missing_examples": [asdict(one) for one in self.missing],
+            "refusals": [asdict(refusal) for refusal in self.refusals],
             "notes": list(self.notes),
             "schemas": list(self.schemas),
         }
@@ -239,7 +238,7 @@ class Collected:
         """Return the same as plain values for JSON."""
         done = ("reclaimed", "quarantined", "purged", "released", "discarded")
         return {
-            **{name: _amount(getattr(self, name)) for name in done},
+            **{name: asdict(getattr(self, name)) for name in done},
             "spared": self.spared,
             "failures": [{"key": key, "problem": problem} for key, problem in self.failures],
             "notes": list(self.notes),
@@ -282,26 +281,17 @@ def refusals_of(error: CollectionRefusedError) -> tuple[Refusal, ...]:
 
 
 def check_grace(grace: timedelta, *, allow_short: bool) -> None:
-    """Raise unless *grace* is long enough for writers that nobody knows of.
-
-    Raises
-    ------
-    CollectionRefusedError
-        If it is not.
-    """
+    """Refuse unless *grace* is long enough for writers that nobody knows of."""
     if grace < timedelta(0):
-        raise refuse(
-            Refusal("grace", f"a grace of {spoken(grace)} is negative", "Give how long objects must have been unused")
-        )
+        way_on = "Give how long objects must have been unused"
+        raise refuse(Refusal("grace", f"a grace of {spoken(grace)} is negative", way_on))
     if grace < MINIMAL_GRACE and not allow_short:
-        raise refuse(
-            Refusal(
-                "grace",
-                f"a grace of {spoken(grace)} is less than 24 hours: objects of transactions that are still open, or of "
-                "writers without intents, could be deleted",
-                "Give 24 hours or more; allow_short_grace=True (--short-grace) if you know that nobody is writing",
-            )
+        reason = (
+            f"a grace of {spoken(grace)} is less than 24 hours: objects of transactions that are still open, or of "
+            "writers without intents, could be deleted"
         )
+        way_on = "Give 24 hours or more; allow_short_grace=True (--short-grace) if you know that nobody is writing"
+        raise refuse(Refusal("grace", reason, way_on))
 
 
 def brake(plan_quarantine: Amount, plan_purge: Amount, listed: Amount) -> Refusal | None:
@@ -321,7 +311,3 @@ def brake(plan_quarantine: Amount, plan_purge: Amount, listed: Amount) -> Refusa
         f"{listed.count} in the store: more than {BRAKE_SHARE:.0%}",
         "Look at the entries of the plan; if all is as it should be, use force=True (--force)",
     )
-
-
-def _amount(amount: Amount) -> dict[str, int]:
-    return {"count": amount.count, "size": amount.size}

@@ -17,41 +17,22 @@ from datajoint_file.journal.store_marks import BadMark, Identity, Mark
 class SchemaState:
     """What the database tells of one schema.
 
-    Parameters
-    ----------
-    presence : str
-        ``there``: it is, and all of it may be read. ``gone``: it is not, for certain. ``unreadable``: it may be there.
-    schema_id : str
-        Its id in its registry table; empty if it has none.
-    epochs : mapping of int to str
-        The tokens of its epochs, as its registry table has them.
+    ``there``: it is, and all of it may be read. ``gone``: it is not, for certain. ``unreadable``: it may be there.
     """
 
     presence: Presence
-    schema_id: str = ""
-    epochs: Mapping[int, str] = field(default_factory=dict)
+    schema_id: str = ""  # as its registry table has it; empty if it has none
+    epochs: Mapping[int, str] = field(default_factory=dict)  # their tokens, as its registry table has them
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What follows from the marks.
+    """What follows from the marks."""
 
-    Parameters
-    ----------
-    refusals : tuple of Refusal
-        Why this database may not decide.
-    notes : tuple of str
-        What else is worth knowing.
-    schemas : tuple of str
-        The schemas of this database that use the project, sorted.
-    forget : tuple of str
-        Keys of the marks that are to be removed when the plan is carried out.
-    """
-
-    refusals: tuple[Refusal, ...]
+    refusals: tuple[Refusal, ...]  # why this database may not decide
     notes: tuple[str, ...]
-    schemas: tuple[str, ...]
-    forget: tuple[str, ...]
+    schemas: tuple[str, ...]  # those of this database that use the project, sorted
+    forget: tuple[str, ...]  # keys of the marks that are to be removed when the plan is carried out
 
 
 @dataclass
@@ -89,24 +70,9 @@ def judge(
 ) -> Verdict:
     """Decide whether the database *identity* sees every reference to the project's objects.
 
-    Parameters
-    ----------
-    identity : Identity
-        The database that is asked.
-    project : str
-        The project's name.
-    marks, bad : collections
-        What is in the project's registry.
-    schemas : mapping
-        The schemas of this database that have a mark or a registry table, and what the database tells of them.
-    key_of : callable
-        Gives the object key of a mark.
-    has_objects : callable
-        Tells whether the project has any object; asked only if there is no mark at all.
-    take_over : bool
-        The caller has checked that this database is the one that counts.
-    dropped : collection of str
-        Schemas that the caller says are gone for good.
+    *schemas* are those of it that have a mark or a registry table; *key_of* gives the object key of a mark, and
+    *has_objects* tells whether the project has any object, which is asked only if there is no mark at all. The caller
+    has checked, he says, that this database counts (*take_over*), and that the schemas *dropped* are gone for good.
     """
     case = _Case(identity, schemas, key_of, take_over, dropped)
     ours = [mark for mark in marks if mark.registration.identity == identity]
@@ -117,7 +83,8 @@ def judge(
         case.refusals.append(_EMPTY)
     for name in sorted({mark.registration.schema for mark in ours}):
         _judge_schema(case, name, [mark for mark in ours if mark.registration.schema == name])
-    _judge_dropped(case, {mark.registration.schema for mark in ours})
+    for name in sorted(set(dropped) - {mark.registration.schema for mark in ours}):
+        case.notes.append(f"no mark of this database names a schema {name}: there is nothing to forget")
     there = tuple(sorted(name for name, state in schemas.items() if state.presence == "there"))
     return Verdict(tuple(case.refusals), tuple(case.notes), there, tuple(case.forget))
 
@@ -132,25 +99,21 @@ _EMPTY = Refusal(
 
 def _judge_bad(case: _Case, bad: Collection[BadMark]) -> None:
     for mark in bad:
-        newer = "Upgrade datajoint-file"
         other = f"Find out what it was; take_over=True (--take-over) removes it ({mark.key})"
-        refusal = Refusal(
-            "mark", f"{mark.key} is not a mark that can be trusted: {mark.problem}", newer if mark.is_newer else other
-        )
+        way_on = "Upgrade datajoint-file" if mark.is_newer else other
+        refusal = Refusal("mark", f"{mark.key} is not a mark that can be trusted: {mark.problem}", way_on)
         case.object_to(refusal, [mark.key], waived=case.take_over and not mark.is_newer)
 
 
 def _judge_names(case: _Case, marks: Collection[Mark], project: str) -> None:
     """Refuse where the project's directory has had another name: the paths in its rows begin with that one."""
     for name in sorted({mark.registration.project for mark in marks} - {project}):
-        case.refusals.append(
-            Refusal(
-                "renamed",
-                f"the store belongs to the project {name!r}, and is configured as {project!r}: rows that name its "
-                f"objects begin with {name}/ and would not be found",
-                f"Give the project its name {name!r} back in datajoint.toml, and each project a place of its own",
-            )
+        reason = (
+            f"the store belongs to the project {name!r}, and is configured as {project!r}: rows that name its objects "
+            f"begin with {name}/ and would not be found"
         )
+        way_on = f"Give the project its name {name!r} back in datajoint.toml, and each project a place of its own"
+        case.refusals.append(Refusal("renamed", reason, way_on))
 
 
 def _judge_others(case: _Case, others: Collection[Mark], *, is_alone: bool) -> None:
@@ -196,11 +159,6 @@ def _judge_mark(case: _Case, name: str, state: SchemaState, mark: Mark) -> None:
         case.object_to(_other_schema(name), [key], waived=case.take_over or name in case.dropped)
     elif mark.registration.schema_id and state.epochs.get(mark.epoch) != mark.token:
         case.object_to(_other_history(name, state, mark), [key], waived=case.take_over)
-
-
-def _judge_dropped(case: _Case, registered: Collection[str]) -> None:
-    for name in sorted(set(case.dropped) - set(registered)):
-        case.notes.append(f"no mark of this database names a schema {name}: there is nothing to forget")
 
 
 def unreadable(name: str) -> Refusal:

@@ -6,15 +6,14 @@ that, and removes the row.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from datajoint_file.collector.evidence import NOTHING, Amount
-from datajoint_file.collector.workers import Helpers, discard_remains
+from datajoint_file.collector.workers import NOT_OURS, Deleted, Helpers, delete_object
 from datajoint_file.concurrency.progress import Advance
-from datajoint_file.errors import DataJointFileError
 from datajoint_file.model.key_parsing import is_candidate
 from datajoint_file.storage.backend import StorageBackend
 
@@ -27,24 +26,12 @@ _MANY = 100
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """One row of a table whose object may be deleted, if nothing refers to it after all.
-
-    Parameters
-    ----------
-    number : int
-        The row's number in its table.
-    key : str
-        The object key.
-    size : int
-        Its bytes, as far as they are known.
-    problem : str
-        Why it must not be touched, if the row itself says so.
-    """
+    """One row of a table whose object may be deleted, if nothing refers to it after all."""
 
     number: int
     key: str
-    size: int
-    problem: str = ""
+    size: int  # 0 where nobody knows
+    problem: str = ""  # why it must not be touched, if the row itself says so
 
 
 class DueTable(Protocol):
@@ -52,44 +39,26 @@ class DueTable(Protocol):
 
     def locked(self, rows: Sequence[int]) -> AbstractContextManager[list[Due]]:
         """Open a transaction, and give those of *rows* that are due now and that nobody else has locked."""
-        ...
 
     def condemn(self, rows: Sequence[int]) -> bool:
         """Within that transaction, see to it that nobody can use the objects of *rows* any more.
 
-        Returns
-        -------
-        bool
-            Whether that is certain once it is committed: the objects are deleted then, and the lock is not needed. A
-            lock goes with its session, which can end while a slow store deletes.
+        Return whether that is certain once it is committed: the objects are deleted then, and the lock is not needed. A
+        lock goes with its session, which can end while a slow store deletes.
         """
-        ...
 
     def mark_reclaimed(self, rows: Sequence[int]) -> Collection[int]:
         """Note that the objects of *rows* are gone; return those of which nobody else has noted it."""
-        ...
 
 
 @dataclass
 class Tally:
-    """What has been done so far.
+    """What has been done so far."""
 
-    Parameters
-    ----------
-    project : str
-        The only project whose objects may be deleted.
-    backend : StorageBackend
-        The project's store.
-    with_remains : bool
-        Remove as well what unfinished uploads of the same keys have left.
-    helpers : Helpers or None
-        Workers that delete; only what is condemned, unless they are threads of this process.
-    """
-
-    project: str
+    project: str  # the only one whose objects may be deleted
     backend: StorageBackend
-    with_remains: bool = False
-    helpers: Helpers | None = None
+    with_remains: bool = False  # remove as well what unfinished uploads of the same keys have left
+    helpers: Helpers | None = None  # they delete only what is condemned, unless they are threads of this process
     deleted: Amount = NOTHING
     discarded: Amount = NOTHING
     spared: int = 0
@@ -104,36 +73,15 @@ class Tally:
 
     def objection_to(self, due: Due) -> str:
         """Say why an object must not be deleted, whoever refers to it or not; nothing if it may be."""
-        is_ours = is_candidate(self.project, due.key)
-        return due.problem or ("" if is_ours else "it is not the key of an object that an insert has made")
+        return due.problem or ("" if is_candidate(self.project, due.key) else NOT_OURS)
 
-    def delete(self, due: Due) -> bool:
-        """Delete an object by its exact key; tell whether it is gone."""
-        if self.objection_to(due):
-            return False
-        try:
-            if self.with_remains:
-                self.discarded += discard_remains(self.backend, due.key)
-            self.backend.delete(due.key)
-        except DataJointFileError as error:  # also that its directory leads out of the project
-            self.failures.append((due.key, str(error)))
-            self._failed_in_a_row += 1
-            return False
-        self._failed_in_a_row = 0
-        return True
-
-    def delete_all(self, due: Sequence[Due], *, is_locked: bool) -> list[Due]:
-        """Delete objects; return those that are gone. Stops where nothing seems to work any more."""
-        helpers = self.helpers
-        if helpers is None or not helpers.may_delete or (is_locked and not helpers.may_help_under_lock):
-            return [one for one in due if not self.is_hopeless and self.delete(one)]
-        return list(self._deleted_by(helpers, [one for one in due if not self.objection_to(one)]))
-
-    def _deleted_by(self, helpers: Helpers, due: Sequence[Due]) -> Iterator[Due]:
+    def delete(self, due: Sequence[Due], *, is_locked: bool) -> Iterator[Due]:
+        """Delete objects by their exact keys, and give those that are gone."""
         by_key: dict[str, list[Due]] = {}
         for one in due:
-            by_key.setdefault(one.key, []).append(one)
-        with closing(helpers.delete(list(by_key), with_remains=self.with_remains)) as results:
+            if not self.objection_to(one):
+                by_key.setdefault(one.key, []).append(one)
+        with closing(self._deleted(list(by_key), is_locked=is_locked)) as results:
             for result in results:
                 self.discarded += result.discarded
                 if result.problem:
@@ -142,6 +90,16 @@ class Tally:
                 else:
                     self._failed_in_a_row = 0
                     yield from by_key[result.key]
+
+    def _deleted(self, keys: Sequence[str], *, is_locked: bool) -> Generator[Deleted, None, None]:
+        helpers = self.helpers
+        if helpers is not None and helpers.may_delete and (helpers.may_help_under_lock or not is_locked):
+            yield from helpers.delete(keys, with_remains=self.with_remains)
+            return
+        for key in keys:
+            if self.is_hopeless:
+                return
+            yield delete_object(self.backend, self.project, key, with_remains=self.with_remains)
 
     def count(self, deleted: Iterable[Due]) -> None:
         """Count what has been deleted by us and by nobody else."""
@@ -162,20 +120,9 @@ def reclaim(
     tally: Tally,
     advance: Advance,
 ) -> None:
-    """Delete the objects of rows that are due.
+    """Delete the objects of rows that are due, a batch of row numbers at a time.
 
-    Parameters
-    ----------
-    table : DueTable
-        Where the rows are.
-    batches : iterable of sequences of int
-        Numbers of rows that were due when somebody looked.
-    referenced : callable
-        Returns which of some keys a row refers to at this moment.
-    tally : Tally
-        Counts, and deletes.
-    advance : callable
-        Told how many rows have been dealt with.
+    *referenced* returns which of some keys a row refers to at this moment; *advance* is told of rows dealt with.
 
     Raises
     ------
@@ -214,6 +161,6 @@ def _unreferenced(due: Sequence[Due], referenced: Callable[[Sequence[str]], set[
 
 def _delete(table: DueTable, due: Sequence[Due], tally: Tally, *, is_locked: bool) -> None:
     """Delete the objects of *due* and note that they are gone."""
-    gone = tally.delete_all(due, is_locked=is_locked)
+    gone = list(tally.delete(due, is_locked=is_locked))
     noted = set(table.mark_reclaimed([one.number for one in gone]))
     tally.count(one for one in gone if one.number in noted)

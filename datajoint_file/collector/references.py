@@ -33,15 +33,10 @@ _TABLE_NAME = re.compile(r"(?:#|_|__)?[a-z][a-z0-9]*(?:__?[a-z0-9]+)*")
 
 @dataclass(frozen=True, slots=True, order=True)
 class Attribute:
-    """One attribute that may refer to objects.
+    """One attribute that may refer to objects, as the database calls it.
 
-    Parameters
-    ----------
-    schema, table, name : str
-        As the database calls them.
-    is_declared : bool
-        It is a ``file`` attribute. If not, it holds JSON in a schema that uses the project, and might refer to objects
-        as well: ``CREATE TABLE … AS SELECT`` loses the mark on PostgreSQL.
+    If it is not a declared ``file`` attribute, it holds JSON in a schema that uses the project, and might refer to
+    objects as well: ``CREATE TABLE … AS SELECT`` loses the mark on PostgreSQL.
     """
 
     schema: str
@@ -70,8 +65,7 @@ def attributes(snapshot: Snapshot, schemas: Collection[str]) -> list[Attribute]:
                 way_on = "Try again; mend the table if it stays"
                 raise refuse(Refusal(CHANGED, f"{schema}.{_called(table)} cannot be opened", way_on))
             is_declared = _MARKER.match(comment) is not None
-            is_insured = type_ in _JSON and schema in schemas and not table.startswith(_OWN_TABLES)
-            if is_declared or is_insured:
+            if is_declared or (type_ in _JSON and schema in schemas and not table.startswith(_OWN_TABLES)):
                 found.append(Attribute(schema, table, name, is_declared))
     return sorted(found)
 
@@ -93,13 +87,7 @@ def references(snapshot: Snapshot, project: str, schemas: Collection[str]) -> It
 
 
 def referenced(snapshot: Snapshot, project: str, schemas: Collection[str], keys: Sequence[str]) -> set[str]:
-    """Return those of *keys*, a few hundred at most, that a row refers to now.
-
-    Raises
-    ------
-    CollectionRefusedError
-        If that cannot be said for certain.
-    """
+    """Return those of *keys*, a few hundred at most, that a row refers to now; refuse if that is not certain."""
     found: set[str] = set()
     for attribute in attributes(snapshot, schemas):
         if attribute.is_declared:
@@ -140,11 +128,8 @@ def _keys_of(snapshot: Snapshot, attribute: Attribute, project: str) -> Iterator
 def _selected(snapshot: Snapshot, attribute: Attribute, project: str) -> tuple[str, str, str]:
     """Return the SQL of an attribute's text, of its table, and of the condition that a row may refer to *project*."""
     name, table = snapshot.name(attribute.name), snapshot.name(attribute.schema, attribute.table)
-    text = snapshot.dialect.as_text(name)
-    if attribute.is_declared:
-        return text, table, f"{name} IS NOT NULL"
-    searched = snapshot.dialect.as_searchable(name)
-    return text, table, f"{searched} LIKE '%{project}%'"  # a project's name holds nothing that would need quoting
+    like = f"{snapshot.dialect.as_searchable(name)} LIKE '%{project}%'"  # its name holds nothing that needs quoting
+    return snapshot.dialect.as_text(name), table, f"{name} IS NOT NULL" if attribute.is_declared else like
 
 
 def _keys_in(attribute: Attribute, text: str, project: str) -> set[str]:
@@ -175,14 +160,11 @@ def _path(attribute: Attribute, text: str) -> str:
 def _check_format(attribute: Attribute, row: dict[str, Any]) -> None:
     version = row.get("format", FORMAT)
     if isinstance(version, bool) or not isinstance(version, int) or not 1 <= version <= FORMAT:
-        raise refuse(
-            Refusal(
-                "newer-format",
-                f"{attribute}: a row is of format {brief(version)}; this version knows format {FORMAT}, and cannot say "
-                "which objects it refers to",
-                "Upgrade datajoint-file",
-            )
+        reason = (
+            f"{attribute}: a row is of format {brief(version)}; this version knows format {FORMAT}, and cannot say "
+            "which objects it refers to"
         )
+        raise refuse(Refusal("newer-format", reason, "Upgrade datajoint-file"))
 
 
 def _named_by(snapshot: Snapshot, attribute: Attribute, project: str, keys: Sequence[str]) -> set[str]:
@@ -203,10 +185,6 @@ def _text(value: Any) -> str:
 
 
 def _incomplete(attribute: Attribute, problem: str) -> CollectionRefusedError:
-    return refuse(
-        Refusal(
-            "unreadable-row",
-            f"{attribute}: {problem}: what this attribute refers to is not known",
-            "Correct or delete the row (fetching it shows the same error), and try again",
-        )
-    )
+    reason = f"{attribute}: {problem}: what this attribute refers to is not known"
+    way_on = "Correct or delete the row (fetching it shows the same error), and try again"
+    return refuse(Refusal("unreadable-row", reason, way_on))

@@ -15,6 +15,7 @@ from datajoint_file.collector.plan import refuse
 from datajoint_file.collector.preflight import SchemaState, unreadable
 from datajoint_file.collector.snapshot import Snapshot, evidence
 from datajoint_file.collector.tables import QUARANTINE
+from datajoint_file.errors import driver_message
 from datajoint_file.journal.dialects import Presence
 from datajoint_file.journal.intent_table import TABLE as INTENTS
 from datajoint_file.journal.schema_registry import TABLE as REGISTRY
@@ -23,33 +24,11 @@ from datajoint_file.model.wording import counted
 
 @dataclass(frozen=True, slots=True)
 class OwnTables:
-    """Which schemas have which of this package's tables, sorted.
-
-    Parameters
-    ----------
-    intents, quarantine, registry : tuple of str
-        Names of schemas.
-    """
+    """Which schemas have which of this package's tables, sorted."""
 
     intents: tuple[str, ...]
     quarantine: tuple[str, ...]
     registry: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class OldestTransaction:
-    """How old the oldest transaction on the server is, and whether that is all that can be said.
-
-    Parameters
-    ----------
-    age_seconds : float
-        Its age; infinite if one is prepared, whose beginning nobody tells.
-    note : str
-        What could not be seen.
-    """
-
-    age_seconds: float
-    note: str = ""
 
 
 def clock(snapshot: Snapshot) -> datetime:
@@ -103,20 +82,17 @@ def require_all(snapshot: Snapshot, schemas: Collection[str]) -> None:
             raise refuse(unreadable(schema))
 
 
-def oldest_transaction(snapshot: Snapshot) -> OldestTransaction:
-    """Return how old the oldest open transaction is: an older one can still copy a reference that nobody else sees."""
+def oldest_transaction(snapshot: Snapshot) -> tuple[float, str]:
+    """Return how old the oldest open transaction is, in seconds, and what of that could not be seen.
+
+    An older one can still copy a reference that nobody else sees. Infinite if one is prepared, whose beginning nobody
+    tells.
+    """
     try:
         seconds, hidden, prepared = snapshot.try_query(snapshot.dialect.oldest_transaction)[0]
     except Exception as error:  # noqa: BLE001 - servers tell it only those with a right to know
-        text = " ".join(str(error.args[-1] if error.args else error).split())
-        return OldestTransaction(0.0, f"how old open transactions are could not be seen: {text}")
+        return 0.0, f"how old open transactions are could not be seen: {driver_message(error)}"
     if prepared:
-        return OldestTransaction(
-            float("inf"), f"{counted(prepared, 'prepared transaction')} not ended yet: nothing is deleted"
-        )
-    note = (
-        f"{counted(hidden, 'session')} of other users could not be seen; their transactions may be old"
-        if hidden
-        else ""
-    )
-    return OldestTransaction(float(seconds), note)
+        return float("inf"), f"{counted(prepared, 'prepared transaction')} not ended yet: nothing is deleted"
+    unseen = f"{counted(hidden, 'session')} of other users could not be seen; their transactions may be old"
+    return float(seconds), unseen if hidden else ""

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from datajoint_file.collector.plan import Refusal, refusals_of, refuse
-from datajoint_file.errors import CollectionRefusedError
+from datajoint_file.errors import CollectionRefusedError, driver_message
 from datajoint_file.journal.dialects import Rows, is_changed
 from datajoint_file.journal.second_connection import SecondConnection
 
@@ -27,16 +27,6 @@ CHANGED = "changed"
 
 class Snapshot:
     """A connection for reading, beside the one of the user's code. Close it, or use it as a context.
-
-    Parameters
-    ----------
-    connection : datajoint.Connection
-        Tells how to reach the server.
-
-    Attributes
-    ----------
-    dialect : Dialect
-        The server's.
 
     Raises
     ------
@@ -63,14 +53,9 @@ class Snapshot:
             self._driver.close()
 
     def name(self, *parts: str, formatted: bool = False) -> str:
-        """Return a quoted name. Names come from the server and may hold anything.
+        """Return a quoted name, of a schema and table or an attribute. They come from the server and may hold anything.
 
-        Parameters
-        ----------
-        *parts : str
-            Schema and table, or an attribute.
-        formatted : bool
-            For a statement with parameters, where a percent sign is written twice.
+        *formatted* is for a statement with parameters, where a percent sign is written twice.
         """
         quoted = self.dialect.quoted(*parts)
         return quoted.replace("%", "%%") if formatted else quoted
@@ -136,8 +121,9 @@ def evidence(what: str) -> Iterator[None]:
     except CollectionRefusedError:
         raise
     except Exception as error:  # each driver has exceptions of its own
-        text = " ".join(str(error.args[-1] if error.args else error).split()) or type(error).__name__
         if is_changed(error):
             raise refuse(Refusal(CHANGED, f"{what} was declared or altered meanwhile", "Try again")) from error
         way_on = "Run the collector as a user who may read it, or mend what the message says, and try again"
-        raise refuse(Refusal("unreadable", f"{what} cannot be read completely: {text}", way_on)) from error
+        raise refuse(
+            Refusal("unreadable", f"{what} cannot be read completely: {driver_message(error)}", way_on)
+        ) from error

@@ -39,14 +39,16 @@ _ATTRIBUTES = """
 
 
 class _NumberedTable:
-    """A table with numbered rows about objects of one project."""
+    """A table of one schema with numbered rows about objects, of which only those of one project are looked at."""
 
     table_name = ""
+    due_attributes = ""
 
-    def __init__(self, second: SecondConnection, schema: str, project: str) -> None:
+    def __init__(self, second: SecondConnection, schema: str, project: str, seconds: float = float("inf")) -> None:
         self.second = second
         self.schema = schema
         self.project = project
+        self.seconds = min(seconds, 1e12)  # how long an object must have been unused to be due
         self.dialect = second.dialect
         self.table = self.dialect.quoted(schema, self.table_name)
         self._by_number = self.dialect.by_number
@@ -56,6 +58,25 @@ class _NumberedTable:
         """The condition that a row is about this project; its name needs no quoting."""
         beginning = f"{self.project}/"
         return f"LEFT(path, {len(beginning)}) = '{beginning}'"
+
+    @property
+    def _is_due(self) -> str:
+        """The condition that an object may be deleted; its parameter are the seconds."""
+        raise NotImplementedError
+
+    @contextmanager
+    def locked(self, rows: Sequence[int]) -> Iterator[list[Due]]:
+        """Lock those of *rows* that are still due and that nobody else is at."""
+        with self.second.transaction():
+            found = self.second.query(
+                f"SELECT number, {self.due_attributes} FROM {self.table} {self._by_number} "
+                f"WHERE number IN %s AND {self._is_due} FOR UPDATE SKIP LOCKED",
+                (tuple(rows), self.seconds),
+            )
+            yield [Due(number, path, size or 0, self._problem(path, *rest)) for number, path, size, *rest in found]
+
+    def _problem(self, path: str, *rest: str) -> str:
+        return ""
 
     def _pages(self, attributes: str, condition: str, args: Sequence[Any], size: int) -> Iterator[Rows]:
         """Give numbers and *attributes* of rows; none if the schema has been dropped meanwhile, and they with it."""
@@ -71,25 +92,10 @@ class _NumberedTable:
 
 
 class AbandonedIntents(_NumberedTable):
-    """``~file_intent`` of one schema, as the collector reads it.
-
-    Parameters
-    ----------
-    second : SecondConnection
-        The collector's own connection.
-    schema : str
-        The schema.
-    project : str
-        Only intents of this project are looked at.
-    grace_seconds : float
-        How long a lease must be over.
-    """
+    """``~file_intent`` of one schema, as the collector reads it; a lease must be over for so many seconds."""
 
     table_name = intent_table.TABLE
-
-    def __init__(self, second: SecondConnection, schema: str, project: str, grace_seconds: float) -> None:
-        super().__init__(second, schema, project)
-        self.grace_seconds = grace_seconds
+    due_attributes = "path, size, write_id"
 
     @property
     def _is_due(self) -> str:
@@ -98,13 +104,13 @@ class AbandonedIntents(_NumberedTable):
 
     def abandoned(self) -> Iterator[ObjectRecord]:
         """Give the intents that are due. Nothing is locked."""
-        for rows in self._pages("path, size", self._is_due, (self.grace_seconds,), BATCH):
+        for rows in self._pages("path, size", self._is_due, (self.seconds,), BATCH):
             for _, path, size in rows:
                 yield ObjectRecord(path, size or 0, self.schema)
 
     def batches(self) -> Iterator[list[int]]:
         """Give the numbers of those intents, a few at a time."""
-        for rows in self._pages("write_id", self._is_due, (self.grace_seconds,), BATCH):
+        for rows in self._pages("write_id", self._is_due, (self.seconds,), BATCH):
             yield [row[0] for row in rows]
 
     def in_flight(self) -> list[str]:
@@ -112,20 +118,9 @@ class AbandonedIntents(_NumberedTable):
         rows = self.second.query(
             f"SELECT path FROM {self.table} WHERE state = '{intent_table.BEGUN}' AND {self._ours} "
             f"AND {self.dialect.age('lease_until')} <= %s",
-            (self.grace_seconds,),
+            (self.seconds,),
         )
         return [row[0] for row in rows]
-
-    @contextmanager
-    def locked(self, rows: Sequence[int]) -> Iterator[list[Due]]:
-        """Lock those of *rows* that are still due and in nobody's transaction."""
-        with self.second.transaction():
-            found = self.second.query(
-                f"SELECT number, path, size, write_id FROM {self.table} {self._by_number} "
-                f"WHERE number IN %s AND {self._is_due} FOR UPDATE SKIP LOCKED",
-                (tuple(rows), self.grace_seconds),
-            )
-            yield [Due(number, path, size or 0, self._problem(path, write)) for number, path, size, write in found]
 
     def condemn(self, rows: Sequence[int]) -> bool:
         """Keep writers from claiming and adopting what is going to be deleted."""
@@ -166,34 +161,20 @@ class AbandonedIntents(_NumberedTable):
                 f"DELETE FROM {self.table} WHERE state = '{intent_table.RECLAIMED}' AND number IN %s", (tuple(rows),)
             )
 
-    def _problem(self, path: str, write_id: str) -> str:
-        if is_candidate(self.project, path) and write_id_of(path) == write_id:
-            return ""
-        return f"the intent {write_id} in {self.schema} does not fit its path"
+    def _problem(self, path: str, *rest: str) -> str:
+        fits = is_candidate(self.project, path) and write_id_of(path) == rest[0]
+        return "" if fits else f"the intent {rest[0]} in {self.schema} does not fit its path"
 
 
 class QuarantineTable(_NumberedTable):
-    """``~file_quarantine`` of one schema.
-
-    Parameters
-    ----------
-    second : SecondConnection
-        The collector's own connection.
-    schema : str
-        The schema.
-    project : str
-        Only objects of this project are looked at.
-    minimal_age_seconds : float
-        How long an object must have been set aside to be deleted.
-    """
+    """``~file_quarantine`` of one schema; an object must have been set aside for so many seconds."""
 
     table_name = QUARANTINE
+    due_attributes = "path, size"
 
-    def __init__(
-        self, second: SecondConnection, schema: str, project: str, minimal_age_seconds: float = float("inf")
-    ) -> None:
-        super().__init__(second, schema, project)
-        self.minimal_age_seconds = min(minimal_age_seconds, 1e12)
+    @property
+    def _is_due(self) -> str:
+        return f"{self.dialect.age('first_seen')} > %s AND {self._ours}"
 
     def create(self) -> None:
         """Create the table, unless it is there."""
@@ -224,17 +205,6 @@ class QuarantineTable(_NumberedTable):
         """Return the numbers of the rows of *keys*."""
         rows = self.second.query(f"SELECT number FROM {self.table} WHERE path IN %s", (tuple(keys),))
         return sorted(row[0] for row in rows)
-
-    @contextmanager
-    def locked(self, rows: Sequence[int]) -> Iterator[list[Due]]:
-        """Lock those of *rows* that are old enough and that nobody else is at."""
-        with self.second.transaction():
-            found = self.second.query(
-                f"SELECT number, path, size FROM {self.table} {self._by_number} "
-                f"WHERE number IN %s AND {self.dialect.age('first_seen')} > %s AND {self._ours} FOR UPDATE SKIP LOCKED",
-                (tuple(rows), self.minimal_age_seconds),
-            )
-            yield [Due(*row) for row in found]
 
     def condemn(self, rows: Sequence[int]) -> bool:
         """Do nothing: only `take_out` is kept from these objects, by the lock."""

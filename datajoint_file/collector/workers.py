@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from datajoint_file.collector.evidence import NOTHING, Amount, batches
 from datajoint_file.concurrency.executors import delegated, runs_here
@@ -16,7 +17,6 @@ from datajoint_file.concurrency.threads import Stop
 from datajoint_file.errors import DataJointFileError, ObjectNotFoundError
 from datajoint_file.model.key_parsing import is_candidate
 from datajoint_file.pipeline.address import PipelineAddress
-from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.storage.backend import StorageBackend
 
 LOOKED_AT = 50
@@ -25,21 +25,15 @@ LOOKED_AT = 50
 DELETED = 20
 """Objects of one order to delete."""
 
+NOT_OURS = "it is not the key of an object that an insert has made"
+
 
 @dataclass(frozen=True)
 class Helpers:
-    """The workers of an executor, on the collector's behalf.
-
-    Parameters
-    ----------
-    executor : concurrent.futures.Executor
-        Whose workers.
-    address : PipelineAddress
-        The project; its marks are compared by each worker before it does anything.
-    """
+    """The workers of an executor, on the collector's behalf."""
 
     executor: Executor
-    address: PipelineAddress
+    address: PipelineAddress  # its marks are compared by each worker before it does anything
 
     @property
     def may_help_under_lock(self) -> bool:
@@ -77,15 +71,9 @@ class Helpers:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An object that is there.
+    """An object that is there."""
 
-    Parameters
-    ----------
-    modified : datetime or None
-        Since when, by the store's clock, if it says so.
-    """
-
-    modified: datetime | None
+    modified: datetime | None  # since when, by the store's clock, if it says so
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,47 +111,31 @@ class Deletion:
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """What became of one object.
-
-    Parameters
-    ----------
-    key : str
-        The object.
-    problem : str
-        Why it is not gone; empty if it is.
-    discarded : Amount
-        Remains of uploads that were removed.
-    """
+    """What became of one object."""
 
     key: str
-    problem: str = ""
-    discarded: Amount = NOTHING
+    problem: str = ""  # why it is not gone; empty if it is
+    discarded: Amount = NOTHING  # remains of uploads that were removed
 
 
 def delete(order: Deletion) -> list[Deleted]:
-    """Delete the objects of an order by their exact keys."""
+    """Delete the objects of an order."""
     pipeline = order.address.same_store()
-    return [_deleted(pipeline, key, with_remains=order.with_remains) for key in order.keys if not order.stop.is_set()]
+    one = partial(delete_object, pipeline.backend, pipeline.project, with_remains=order.with_remains)
+    return [one(key) for key in order.keys if not order.stop.is_set()]
 
 
-def _deleted(pipeline: Pipeline, key: str, *, with_remains: bool) -> Deleted:
-    if not is_candidate(pipeline.project, key):
-        return Deleted(key, "it is not the key of an object that an insert has made")
+def delete_object(backend: StorageBackend, project: str, key: str, *, with_remains: bool) -> Deleted:
+    """Delete one object by its exact key, after what unfinished uploads of it have left if *with_remains*."""
+    if not is_candidate(project, key):
+        return Deleted(key, NOT_OURS)
     discarded = NOTHING
     try:
-        if with_remains:
-            discarded = discard_remains(pipeline.backend, key)
-        pipeline.backend.delete(key)
+        for upload in backend.unfinished(key) if with_remains else ():
+            if upload.may_become(key):
+                backend.discard(upload)
+                discarded = discarded.plus(upload.size or 0)
+        backend.delete(key)
     except DataJointFileError as error:  # also that its directory leads out of the project
         return Deleted(key, str(error), discarded)
     return Deleted(key, "", discarded)
-
-
-def discard_remains(backend: StorageBackend, key: str) -> Amount:
-    """Remove what unfinished uploads of one object have left."""
-    discarded = NOTHING
-    for upload in backend.unfinished(key):
-        if upload.may_become(key):
-            backend.discard(upload)
-            discarded = discarded.plus(upload.size or 0)
-    return discarded

@@ -35,24 +35,12 @@ _PARTS = re.compile(r"(?i)(?:AccountKey|SharedAccessSignature)=([^;]+)")
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What one look at something found.
+    """What one look at something found."""
 
-    Parameters
-    ----------
-    name : str
-        What was looked at.
-    status : {"ok", "warning", "failed"}
-        ``"warning"`` where it works, but not as well as it could.
-    detail : str
-        What was found.
-    fix : str
-        What to do about it; empty if nothing.
-    """
-
-    name: str
-    status: Status
+    name: str  # what was looked at
+    status: Status  # "warning" where it works, but not as well as it could
     detail: str
-    fix: str = ""
+    fix: str = ""  # what to do about it; empty if nothing
 
 
 def censor_of(secrets: Iterable[str]) -> Censor:

@@ -16,17 +16,7 @@ from datajoint_file.model.wording import pip_install
 def check_configuration(start: Path) -> tuple[list[Check], Settings | None]:
     """Look for the configuration of a process that works in *start*, read it, and look up its secrets.
 
-    Parameters
-    ----------
-    start : Path
-        The working directory.
-
-    Returns
-    -------
-    checks : list of Check
-        What was found.
-    settings : Settings or None
-        The settings, if they are valid.
+    Returns what was found, and the settings if they are valid.
     """
     path = find_configuration(start)
     if path is None:

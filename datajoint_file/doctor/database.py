@@ -16,7 +16,7 @@ from datajoint_file.config import Settings
 from datajoint_file.config.rules import check_disjoint
 from datajoint_file.doctor import Check, Status, censor_of, censored
 from datajoint_file.doctor.store import nothing_below
-from datajoint_file.errors import ConfigurationError, DataJointFileError
+from datajoint_file.errors import ConfigurationError, DataJointFileError, driver_message
 from datajoint_file.hooks.partitions import primary_keys, unknown_placeholders
 from datajoint_file.hooks.targets import open_connection
 from datajoint_file.journal.dialects import DIALECTS, Dialect, Query, dialect_of
@@ -37,19 +37,10 @@ def check_stores(settings: Settings) -> Check:
 def check_database(settings: Settings | None = None) -> Generator[Check, None, None]:
     """Look at the database that DataJoint is configured for, with a connection of its own, which is closed again.
 
-    Parameters
-    ----------
-    settings : Settings or None
-        The configuration that its schemas are to be compared with, if there is a valid one.
-
-    Yields
-    ------
-    Check
-        What was found, without secrets.
+    Its schemas are compared with *settings*, if there are valid ones. The checks hold no secrets.
     """
     database = dj_settings.config.database
-    password = database.password.get_secret_value() if database.password else ""
-    censor = censor_of([password])
+    censor = censor_of([database.password.get_secret_value() if database.password else ""])
     with closing(_checks(database, settings)) as checks:
         for check in checks:
             yield censored(check, censor)
@@ -65,7 +56,7 @@ def _checks(database: Any, settings: Settings | None) -> Generator[Check, None, 
     try:
         connection = open_connection()
     except Exception as error:  # noqa: BLE001 - each driver has exceptions of its own, and may not be installed
-        yield Check("connection", "failed", _text(error), _advice_on_connection(error, database))
+        yield Check("connection", "failed", driver_message(error), _advice_on_connection(error, database))
         return
     with closing(connection):
         yield Check("connection", "ok", f"{database.user}@{database.host}:{database.port}, {database.backend}")
@@ -121,16 +112,11 @@ def _taken(name: str, look: Callable[[Any], Check], connection: Any) -> Check:
     try:
         return look(connection)
     except Exception as error:  # noqa: BLE001 - whatever the driver raises: the other checks are still wanted
-        return Check(name, "failed", _text(error), "the message is the server's own")
-
-
-def _text(error: Exception) -> str:
-    """Return an error's message on one line; drivers put a number before it."""
-    return " ".join(str(error.args[-1] if error.args else error).split()) or type(error).__name__
+        return Check(name, "failed", driver_message(error), "the message is the server's own")
 
 
 def _advice_on_connection(error: Exception, database: Any) -> str:
-    text = _text(error)
+    text = driver_message(error)
     if isinstance(error, ImportError):
         return pip_install("postgres")
     if re.search(r"(?i)access denied|authentication failed|no password", text):

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Generator
+import threading
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 from datajoint_file.doctor.check import Check
-from datajoint_file.doctor.racing import race
 from datajoint_file.errors import DataJointFileError, ObjectExistsError, StorageError
 from datajoint_file.model.object_keys import Cell, new_object_key
 from datajoint_file.model.partition import PartitionPattern
@@ -33,6 +34,8 @@ PAGE_SIZE = 2
 
 MAX_SKEW = timedelta(minutes=5)
 """More than this between two clocks, and what goes by time goes wrong; S3 refuses requests at 15 minutes."""
+
+PATIENCE_SECONDS = 10
 
 Advise = Callable[[DataJointFileError], str]
 """Says what to do about an error."""
@@ -56,17 +59,7 @@ class Span:
 
 
 class Probe:
-    """One object with two small ones beside it, and the looks at them.
-
-    Parameters
-    ----------
-    backend : StorageBackend
-        The store.
-    key : str
-        Its key, from `probe_key`.
-    advise : callable
-        Says what to do about an error of the store.
-    """
+    """One object under *key*, with two small ones beside it, and the looks at them."""
 
     def __init__(self, backend: StorageBackend, key: str, advise: Advise) -> None:
         self.backend = backend
@@ -223,6 +216,44 @@ class Probe:
     def _stored(self, key: str = "") -> bytes:
         with self.backend.open(key or self.key) as file:
             return file.read()
+
+
+def race(backend: StorageBackend, key: str, contents: Sequence[bytes]) -> list[bytes]:
+    """Upload each of *contents* under *key*, all at once, and return those that the backend says it has stored.
+
+    Every upload has looked whatever it looks at before the first one gets its bytes. A backend that takes one upload
+    after the other is not waited for longer than `PATIENCE_SECONDS`. Fails as an upload does that fails for another
+    reason than that there is an object already.
+    """
+    start = threading.Barrier(len(contents))
+
+    def upload(content: bytes) -> bytes:
+        try:
+            backend.upload(key, _Together(content, start), len(content))
+        except ObjectExistsError:
+            start.abort()
+            return b""
+        except BaseException:
+            start.abort()
+            raise
+        return content
+
+    with ThreadPoolExecutor(len(contents)) as pool:
+        return [stored for stored in pool.map(upload, contents) if stored]
+
+
+class _Together:
+    """A reader that waits for the others before its first byte."""
+
+    def __init__(self, content: bytes, start: threading.Barrier) -> None:
+        self._file = io.BytesIO(content)
+        self._start = start
+
+    def read(self, size: int = -1, /) -> bytes:
+        if self._file.tell() == 0:
+            with suppress(threading.BrokenBarrierError):  # the others have failed, or wait for this one: go on alone
+                self._start.wait(PATIENCE_SECONDS)
+        return self._file.read(size)
 
 
 def reason(error: DataJointFileError) -> str:

@@ -36,17 +36,8 @@ _CLIENTS = {"s3": "s3fs", "gcs": "gcsfs", "azure": "adlfs"}
 def check_store(settings: Settings) -> Generator[Check, None, None]:
     """Look whether the store of a configuration does what it is needed for, one look after the other.
 
-    The probe objects are removed when the last check has been given, a check fails, or the iterator is closed.
-
-    Parameters
-    ----------
-    settings : Settings
-        A valid configuration.
-
-    Yields
-    ------
-    Check
-        What was found, without secrets.
+    The probe objects are removed when the last check has been given, a check fails, or the iterator is closed. The
+    checks hold no secrets.
     """
     censor = censor_of(secrets_of(settings))
     with closing(_Examination(settings).checks()) as checks:
@@ -164,9 +155,8 @@ def _advice_on_service(error: DataJointFileError, storage: StorageSettings) -> s
     if isinstance(error, StorageAccessError) and not storage.credentials:
         return "name credentials in [storage.credentials], or give this machine its own"
     if isinstance(error, StorageAccessError):
-        return (
-            f"correct [storage.credentials]; the account needs to list, read, write and delete objects of the {bucket}"
-        )
+        rights = "list, read, write and delete"
+        return f"correct [storage.credentials]; the account needs to {rights} objects of the {bucket}"
     if isinstance(error, StorageUnavailableError):
         return "look after the network and the store's server; endpoint_url and region in [storage] say where it is"
     return "the message is the store's. If it is about conditional writes, set exclusive_create = false in [storage]"

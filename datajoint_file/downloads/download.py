@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -25,8 +25,6 @@ from datajoint_file.concurrency.executors import check_executor, delegated
 from datajoint_file.concurrency.progress import Advance, progress_bar
 from datajoint_file.concurrency.threads import Stop, run_all
 from datajoint_file.downloads.tasks import (
-    ORDER_BYTES,
-    ORDER_FILES,
     Downloads,
     Layout,
     Targets,
@@ -34,6 +32,7 @@ from datajoint_file.downloads.tasks import (
     bring,
     bring_all,
     check_layout,
+    orders_of,
     path_below,
 )
 from datajoint_file.errors import (
@@ -150,20 +149,9 @@ def _by_threads(
 
 def _by_executor(executor: Executor, rows: _Rows, todo: Iterator[Wanted], overwrite: bool, advance: Advance) -> None:
     address, stop = address_of(rows.pipeline, rows.connection), Stop()
-    orders = (Downloads(address, files, overwrite, stop) for files in _batches(todo))
+    orders = (Downloads(address, files, overwrite, stop) for files in orders_of(todo))
     for _, outcome in delegated(executor, bring_all, orders, stop=stop):
         advance(outcome.result())
-
-
-def _batches(todo: Iterable[Wanted]) -> Iterator[tuple[Wanted, ...]]:
-    some: list[Wanted] = []
-    for wanted in todo:
-        some.append(wanted)
-        if len(some) >= ORDER_FILES or sum(one.metadata.size for one in some) >= ORDER_BYTES:
-            yield tuple(some)
-            some = []
-    if some:
-        yield tuple(some)
 
 
 class _Rows:
@@ -313,11 +301,7 @@ def _failed(error: Exception) -> Future[Path]:
 
 @brief_traceback
 def prefetch(
-    query: Any,
-    *,
-    workers: int | None = None,
-    ahead: int = 8,
-    directory: str | os.PathLike[str] | None = None,
+    query: Any, *, workers: int | None = None, ahead: int = 8, directory: str | os.PathLike[str] | None = None
 ) -> Prefetch:
     """Go through the rows of a query with their files here already: while one is worked on, the next are brought.
 

@@ -5,7 +5,7 @@ Which rows name them is the caller's business; how one file is brought and verif
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -30,13 +30,7 @@ ORDER_BYTES = 64 * 2**20
 
 
 def check_layout(layout: str) -> Layout:
-    """Return *layout* if there is such a one.
-
-    Raises
-    ------
-    ValueError
-        If there is not.
-    """
+    """Return *layout* if there is such a one, else raise `ValueError`."""
     if layout not in LAYOUTS:
         raise ValueError(f"layout = {brief(layout)}: allowed are {', '.join(map(repr, LAYOUTS))}")
     return layout
@@ -44,18 +38,10 @@ def check_layout(layout: str) -> Layout:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One file to bring.
-
-    Parameters
-    ----------
-    metadata : FileMetadata
-        Which.
-    target : str
-        The path of the new file.
-    """
+    """One file to bring."""
 
     metadata: FileMetadata
-    target: str
+    target: str  # the path of the new file
 
 
 def path_below(
@@ -99,13 +85,7 @@ class Targets:
         self._hashes: dict[str, str] = {}
 
     def take(self, wanted: Wanted, where: str) -> None:
-        """Note that *wanted* goes to its target.
-
-        Raises
-        ------
-        DestinationExistsError
-            If a file with other bytes does already.
-        """
+        """Note that *wanted* goes to its target; refuse if a file with other bytes does already."""
         other = self._hashes.setdefault(wanted.target.casefold(), wanted.metadata.hash)
         if other != wanted.metadata.hash:
             raise DestinationExistsError(
@@ -116,24 +96,24 @@ class Targets:
 
 @dataclass(frozen=True, slots=True)
 class Downloads:
-    """An order to a worker.
-
-    Parameters
-    ----------
-    address : PipelineAddress
-        The pipeline to read through.
-    files : tuple of Wanted
-        What to bring, to paths that the caller sees as well.
-    overwrite : bool
-        Whether to replace different files.
-    stop : Stop
-        Whether anybody still waits.
-    """
+    """An order to a worker."""
 
     address: PipelineAddress
-    files: tuple[Wanted, ...]
-    overwrite: bool
+    files: tuple[Wanted, ...]  # to paths that the caller sees as well
+    overwrite: bool  # replace different files
     stop: Stop
+
+
+def orders_of(files: Iterable[Wanted]) -> Iterator[tuple[Wanted, ...]]:
+    """Cut *files* into what one order brings."""
+    some: list[Wanted] = []
+    for wanted in files:
+        some.append(wanted)
+        if len(some) >= ORDER_FILES or sum(one.metadata.size for one in some) >= ORDER_BYTES:
+            yield tuple(some)
+            some = []
+    if some:
+        yield tuple(some)
 
 
 def bring_all(order: Downloads) -> int:

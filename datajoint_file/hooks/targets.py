@@ -16,6 +16,7 @@ from datajoint.errors import DataJointError
 from datajoint.schemas import _Schema, list_schemas
 from datajoint.table import FreeTable
 
+from datajoint_file.errors import driver_message
 from datajoint_file.hooks.tables import class_name
 
 
@@ -34,9 +35,8 @@ def connect() -> Any:
     try:
         return open_connection()
     except Exception as error:
-        reason = " ".join(str(error.args[-1] if error.args else error).split())
         address = f"{database.user}@{database.host}:{database.port}"
-        raise DataJointError(f"{address}: {reason}; `datajoint-file doctor` looks into it") from error
+        raise DataJointError(f"{address}: {driver_message(error)}; `datajoint-file doctor` looks into it") from error
 
 
 def open_connection() -> Connection:

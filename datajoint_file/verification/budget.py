@@ -21,13 +21,6 @@ _SIZE = re.compile(r"([kmgtp]?)(i?)b", re.IGNORECASE)
 class Budget:
     """Bytes that may be read, or seconds that may pass, before nothing more is begun; None is without limit.
 
-    Parameters
-    ----------
-    bytes : int or None
-        Bytes to read.
-    seconds : float or None
-        Time to take.
-
     Examples
     --------
     >>> Budget.parse("10 GB"), Budget.parse("30min").seconds

@@ -38,32 +38,16 @@ _LENGTH = 500
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong with one object, whichever rows name it.
-
-    Parameters
-    ----------
-    kind : str
-        As in `Finding`.
-    expected, found : str
-        As in `Finding`.
-    is_unreachable : bool
-        Whether this may be the store's state rather than the object's.
-    """
+    """What is wrong with one object, whichever rows name it; as in `Finding`."""
 
     kind: Kind
     expected: str
     found: str
-    is_unreachable: bool = False
+    is_unreachable: bool = False  # this may be the store's state rather than the object's
 
 
 def check_level(level: str) -> Level:
-    """Return *level* if there is such a one.
-
-    Raises
-    ------
-    ValueError
-        If there is not.
-    """
+    """Return *level* if there is such a one, else raise `ValueError`."""
     if level not in LEVELS:
         raise ValueError(f"level = {brief(level)}: allowed are {', '.join(map(repr, LEVELS))}")
     return level
@@ -72,16 +56,7 @@ def check_level(level: str) -> Level:
 def examine(pipeline: Pipeline, metadata: FileMetadata, level: Level, advance: Advance) -> Problem | None:
     """Compare one object with what a row says of it. Returns what is wrong, or None.
 
-    Parameters
-    ----------
-    pipeline : Pipeline
-        Where it is.
-    metadata : FileMetadata
-        What it should be.
-    level : {"exists", "size", "content"}
-        How closely to look.
-    advance : callable
-        Told how many bytes have been read; at the cheaper levels, how many are spoken for.
+    *advance* is told how many bytes have been read; at the cheaper levels, how many are spoken for.
     """
     try:
         backend = pipeline.backend_of(metadata.project)

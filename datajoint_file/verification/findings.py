@@ -6,7 +6,7 @@ Values only. How they are found is the business of `verification`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from html import escape
 from typing import Any, Literal
@@ -159,17 +159,12 @@ class VerifyReport:
         return f"{counted(len(self.findings), 'problem')} ({kinds})"
 
     def __str__(self) -> str:
-        return "\n".join([self.summary, *self._lines(), *self._suspicion()])
-
-    def _lines(self) -> Iterator[str]:
-        for finding in self.findings[:_SHOWN]:
-            yield f"  {finding.kind:<10}  {finding.problem}"
+        lines = [self.summary, *(f"  {finding.kind:<10}  {finding.problem}" for finding in self.findings[:_SHOWN])]
         if len(self.findings) > _SHOWN:
-            yield f"  and {len(self.findings) - _SHOWN} more in .findings"
-
-    def _suspicion(self) -> Iterator[str]:
+            lines.append(f"  and {len(self.findings) - _SHOWN} more in .findings")
         if self.is_everything_missing:
-            yield f"Not one object is there: {EVERYTHING_MISSING}"
+            lines.append(f"Not one object is there: {EVERYTHING_MISSING}")
+        return "\n".join(lines)
 
     @property
     def is_everything_missing(self) -> bool:

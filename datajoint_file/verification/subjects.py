@@ -25,53 +25,25 @@ from datajoint_file.verification.verification import FileValue
 _FAULT_LENGTH = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where an attribute of a query comes from, as people write it.
-
-    Parameters
-    ----------
-    table : str
-        The table.
-    attribute : str
-        What the table calls it.
-    """
-
-    table: str
-    attribute: str
+Origin = tuple[str, str]
+"""The table that an attribute of a query comes from, and what the table calls it, as people write them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """One query of a run: as it was given, or one table of a schema.
+    """One query of a run: as it was given, or one table of a schema."""
 
-    Parameters
-    ----------
-    index : int
-        Which of the given subjects it belongs to.
-    name : str
-        With `index`, what a position names it by.
-    is_table_of_schema : bool
-        Whether the subject is a schema, whose tables can come and go between runs.
-    listing : Listing
-        Its rows.
-    origins : tuple of Origin
-        Where the attributes of the listing come from.
-    pipeline : Pipeline
-        Where its objects are.
-    """
-
-    index: int
-    name: str
-    is_table_of_schema: bool
+    index: int  # which of the given subjects it belongs to
+    name: str  # with `index`, what a position names it by
+    is_table_of_schema: bool  # which can come and go between runs
     listing: Listing
-    origins: tuple[Origin, ...]
+    origins: tuple[Origin, ...]  # of the attributes of the listing
     pipeline: Pipeline
 
     @property
     def title(self) -> str:
         """What people call it."""
-        return ", ".join(sorted({origin.table for origin in self.origins}))
+        return ", ".join(sorted({table for table, _ in self.origins}))
 
     @property
     def order(self) -> tuple[int, str]:
@@ -84,15 +56,7 @@ class Subject:
 
 
 class QueryRow:
-    """One row: a `ListedRow`.
-
-    Parameters
-    ----------
-    subject : Subject
-        What it is a row of.
-    raw : RawRow
-        What the database has.
-    """
+    """One row: a `ListedRow`."""
 
     __slots__ = ("_raw_key", "_subject", "values")
 
@@ -124,7 +88,7 @@ class QueryRow:
         if raw is None:
             return False
         text = raw.texts[self._subject.listing.names.index(value.name)]
-        return text is not None and _value(Origin(value.table, value.attribute), value.name, text).path == value.path
+        return text is not None and _value((value.table, value.attribute), value.name, text).path == value.path
 
 
 def _value(origin: Origin, name: str, text: str) -> FileValue:
@@ -137,7 +101,7 @@ def _value(origin: Origin, name: str, text: str) -> FileValue:
         metadata = FileMetadata.from_json(document)
     except (ValueError, RecursionError) as error:
         fault = printable(str(error) or type(error).__name__)[:_FAULT_LENGTH]
-    return FileValue(origin.table, origin.attribute, name, path, metadata, fault)
+    return FileValue(*origin, name, path, metadata, fault)
 
 
 def _path_in(document: object) -> str:
@@ -186,7 +150,7 @@ def _tables(schema: Any) -> Iterator[FreeTable]:
 def _subject(index: int, query: Any, *, is_table_of_schema: bool = False) -> Subject:
     names = file_attributes(query.heading)
     origins = tuple(_origin(query, name) for name in names)
-    title = ", ".join(sorted({origin.table for origin in origins}))
+    title = ", ".join(sorted({table for table, _ in origins}))
     name = f"{query.database}.{query.table_name}" if is_table_of_schema else title
     pipeline = pipeline_of(query)
     return Subject(index, name, is_table_of_schema, Listing(query, names), origins, pipeline)
@@ -196,12 +160,12 @@ def _origin(query: Any, name: str) -> Origin:
     """Look through joins and projections for the table that has the attribute."""
     original = query.heading[name].original_name
     if isinstance(query, Table):
-        return Origin(table_name(query), original)
+        return table_name(query), original
     for support in query.support:
         inner = FreeTable(query.connection, support) if isinstance(support, str) else support
         if original in file_attributes(inner.heading):
             return _origin(inner, original)
-    return Origin("query", name)
+    return "query", name
 
 
 def position_text(index: int, name: str, key: Key | None) -> str:

@@ -39,28 +39,14 @@ _IDLE_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class FileValue:
-    """A value of a ``file`` attribute, as its row has it.
+    """A value of a ``file`` attribute, as its row has it."""
 
-    Parameters
-    ----------
-    table, attribute : str
-        Whose value it is, for people.
-    name : str
-        What the query calls the attribute.
-    path : str
-        The object key; for what cannot be used, whatever stands there, shortened.
-    metadata : FileMetadata or None
-        What the row says; None if it cannot be used.
-    fault : str
-        Why it cannot be used.
-    """
-
-    table: str
+    table: str  # as people call it, like the attribute
     attribute: str
-    name: str
-    path: str
-    metadata: FileMetadata | None
-    fault: str = ""
+    name: str  # what the query calls the attribute
+    path: str  # the object key; for what cannot be used, whatever stands there, shortened
+    metadata: FileMetadata | None  # None if it cannot be used
+    fault: str = ""  # why it cannot be used
 
 
 class ListedRow(Protocol):
@@ -69,24 +55,19 @@ class ListedRow(Protocol):
     @property
     def pipeline(self) -> Pipeline:
         """Where its objects are."""
-        ...
 
     @property
     def values(self) -> tuple[FileValue, ...]:
         """Its files; none for an attribute that is NULL."""
-        ...
 
     def key(self) -> dict[str, Any]:
         """Return its primary key."""
-        ...
 
     def position(self) -> str:
         """Return where a later run goes on if this row is the last that was checked."""
-        ...
 
     def still_names(self, value: FileValue) -> bool:
         """Ask the database whether the row is there yet and still names the object of *value*."""
-        ...
 
 
 @dataclass(slots=True)
@@ -126,27 +107,6 @@ class _Remembered:
 class Verification:
     """One run over rows. After `run`, the attributes say how it ended.
 
-    Parameters
-    ----------
-    level : {"exists", "size", "content"}
-        How closely to look.
-    workers : int
-        Objects examined at a time; by each order to an executor, if there is one that works in other processes.
-    budget : Budget
-        When to stop.
-    executor : concurrent.futures.Executor or None
-        Whose workers examine the objects; threads of this process if there is none.
-    address_of : callable
-        Gives the address by which workers find a pipeline.
-    advance : callable
-        Told how many bytes have been read, one call at a time.
-    tell : callable
-        Given each finding as it is made, in the thread of `run`.
-    idle : callable
-        Called now and then while nothing else is asked of the database: it may forget who is silent.
-
-    Notes
-    -----
     A value is *settled* when it is known to be fine, or its finding is made. What the store would not say is held back
     until the store has answered about another object, so that an outage is not taken for many lost files.
     """
@@ -154,14 +114,16 @@ class Verification:
     def __init__(
         self,
         level: Level,
-        workers: int,
+        workers: int,  # objects at a time; by each order to an executor, if there is one that works in other processes
         budget: Budget,
         *,
-        executor: Executor | None = None,
+        executor: Executor | None = None,  # whose workers examine the objects; threads of this process if there is none
         address_of: Callable[[Pipeline], PipelineAddress] = lambda pipeline: PipelineAddress("", pipeline.project),
-        advance: Advance = lambda _: None,
-        tell: Callable[[Finding], object] = lambda _: None,
-        idle: Callable[[], object] = lambda: None,
+        advance: Advance = lambda _: None,  # told how many bytes have been read, one call at a time
+        tell: Callable[[Finding], object] = lambda _: None,  # given each finding as it is made, in the thread of `run`
+        idle: Callable[[], object] = lambda: (
+            None
+        ),  # called while nothing is asked of the database, which may forget who is silent
     ) -> None:
         self.checked = 0
         self.seconds = 0.0
@@ -340,13 +302,7 @@ class Verification:
         if problem is None or not (value.metadata is None or begun.row.still_names(value)):
             return  # a row that is gone, or names another object by now, has no problem
         finding = Finding(
-            problem.kind,
-            value.table,
-            value.attribute,
-            begun.row.key(),
-            value.path,
-            problem.expected,
-            problem.found,
+            problem.kind, value.table, value.attribute, begun.row.key(), value.path, problem.expected, problem.found
         )
         self._found.append((begun.number, finding))
         self._tell(finding)

@@ -35,13 +35,7 @@ _RAMP = 4
 
 
 class Meter:
-    """Counts bytes for all workers, and stops them when the run is given up.
-
-    Parameters
-    ----------
-    advance : callable
-        Told the same, one call at a time.
-    """
+    """Counts bytes for all workers, tells *advance* one call at a time, and stops them when the run is given up."""
 
     def __init__(self, advance: Advance) -> None:
         self.bytes = 0
@@ -67,37 +61,22 @@ class Examination(Protocol):
     @property
     def is_full(self) -> bool:
         """Whether one should wait before another is begun."""
-        ...
 
     def begin(self, ticket: Any, pipeline: Pipeline, metadata: FileMetadata) -> None:
         """Have an object examined."""
-        ...
 
     def flush(self) -> None:
         """See to it that all that was begun is under way: no other comes for now."""
-        ...
 
     def wait(self, timeout: float) -> Iterator[Examined]:
         """Wait for the next objects, at most *timeout* seconds; give them as they were begun."""
-        ...
 
     def close(self) -> None:
         """Stop what is under way, and wait for it where it can be stopped."""
-        ...
 
 
 class Threads:
-    """Objects examined by threads of this process.
-
-    Parameters
-    ----------
-    level : {"exists", "size", "content"}
-        How closely to look.
-    workers : int
-        Their number, if there are file descriptors for so many.
-    meter : Meter
-        Told of each byte as it is read.
-    """
+    """Objects examined by threads of this process: so many *workers*, if there are file descriptors for them."""
 
     def __init__(self, level: Level, workers: int, meter: Meter) -> None:
         self._level = level
@@ -133,28 +112,14 @@ class Threads:
 
 @dataclass(slots=True)
 class Batch:
-    """An order to a worker: objects of one pipeline.
-
-    Parameters
-    ----------
-    address : PipelineAddress
-        Where they are.
-    level : {"exists", "size", "content"}
-        How closely to look.
-    threads : int
-        Objects to examine at a time, in a process of its own.
-    stop : Stop
-        Whether anybody still waits.
-    files : list of FileMetadata
-        What they should be.
-    """
+    """An order to a worker: objects of one pipeline."""
 
     address: PipelineAddress
     level: Level
-    threads: int
+    threads: int  # objects to examine at a time, in a process of its own
     stop: Stop
     files: list[FileMetadata] = field(default_factory=list)
-    size: int = 0
+    size: int = 0  # bytes to read
 
     def add(self, metadata: FileMetadata) -> None:
         """Add an object."""
@@ -163,21 +128,7 @@ class Batch:
 
 
 class Delegated:
-    """Objects examined by the workers of an executor.
-
-    Parameters
-    ----------
-    executor : concurrent.futures.Executor
-        Whose workers.
-    address_of : callable
-        Gives the address of a pipeline.
-    level : {"exists", "size", "content"}
-        How closely to look.
-    threads : int
-        Objects that a worker in a process of its own examines at a time.
-    meter : Meter
-        Told of the bytes of a batch when it is done.
-    """
+    """Objects examined by the workers of an executor, *threads* at a time by each in a process of its own."""
 
     def __init__(
         self,
