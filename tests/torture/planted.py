@@ -31,7 +31,7 @@ from datajoint_file.model import metadata
 from datajoint_file.pipeline import fileref, pipeline
 from datajoint_file.storage import wrappers
 from datajoint_file.storage.disk import backend as local
-from datajoint_file.storage.disk import drafts, publishing, syncfs
+from datajoint_file.storage.disk import drafts, publishing
 from datajoint_file.transfer import fetch, hashing
 from tests.servers import Servers
 from tests.torture import power
@@ -105,21 +105,21 @@ def _no_directory_flush() -> AbstractContextManager[None]:
 
 
 def _no_common_flush() -> AbstractContextManager[None]:
-    return _changed(drafts, "flush_together", lambda *_: True)
+    return _changed(drafts, "_flush_together", lambda *_: True)
 
 
 def _names_before_bytes() -> AbstractContextManager[None]:
     """Flush a group by one call only when its files have their names."""
-    original, is_too_early = syncfs.flush_together, cycle((True, False))
-    return _changed(drafts, "flush_together", lambda *args: next(is_too_early) or original(*args))
+    original, is_too_early = drafts._flush_together, cycle((True, False))
+    return _changed(drafts, "_flush_together", lambda *args: next(is_too_early) or original(*args))
 
 
 def _downloads_named_before_bytes() -> AbstractContextManager[None]:
-    return _changed(drafts, "flush_together", lambda *_: True)
+    return _changed(drafts, "_flush_together", lambda *_: True)
 
 
 def _rename_instead_of_link() -> AbstractContextManager[None]:
-    return _changed(drafts, "publish", os.rename)
+    return _changed(drafts, "_link", os.rename)
 
 
 def _fixed_temporary_name() -> AbstractContextManager[None]:
@@ -215,8 +215,8 @@ def _no_digest_check() -> AbstractContextManager[None]:
     def changed() -> Iterator[None]:
         with (
             _changed(hashing.VerifyingReader, "_check", lambda self: None),
-            _changed(fetch, "_require_hash", lambda metadata, hash_: None),
-            _changed(fetch, "_require_size", lambda metadata, found: None),
+            _changed(fetch, "require_hash", lambda *_: None),
+            _changed(fetch, "require_size", lambda *_: None),
         ):
             yield
 

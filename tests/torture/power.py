@@ -163,7 +163,7 @@ def flushed_together(*, always: bool) -> Iterator[None]:
     """Let groups be flushed by one call, however small they are and whatever the disk of this machine; or never."""
     changes: list[tuple[Any, str, Any]] = [
         (syncfs, "can_flush_together", lambda _: always),
-        (drafts, "has_journal", lambda _: True),
+        (syncfs, "has_journal", lambda _: True),
         (syncfs, "ENOUGH_FILES", 1),
         (syncfs, "MAX_OTHERS_BYTES", 2**60),
     ]

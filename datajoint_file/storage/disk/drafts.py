@@ -19,8 +19,8 @@ from types import TracebackType
 from datajoint_file.concurrency.descriptors import affordable
 from datajoint_file.errors import DataJointFileError
 from datajoint_file.storage.backend import HashedReader
+from datajoint_file.storage.disk import syncfs
 from datajoint_file.storage.disk.kernel_copy import KernelCopy, start_writing
-from datajoint_file.storage.disk.syncfs import ENOUGH_FILES, flush_together, has_journal
 
 MOST_FILES = 128
 MOST_BYTES = 64 * 2**20
@@ -177,7 +177,7 @@ class Batch:
 
     Each name appears when its bytes are on the disk, as if each had been flushed alone; what cannot be flushed or named
     vanishes, and the others do not suffer. If the block is interrupted, all that wait vanish. Where waiting gains
-    nothing, each gets its name at once.
+    nothing, each but the first gets its name at once.
 
     Parameters
     ----------
@@ -212,7 +212,7 @@ class Batch:
         What is raised is about this one; what becomes of those that wait, `publish` tells.
         """
         size = os.fstat(draft.descriptor).st_size
-        if size >= LARGE or not self._flushes or (self._waiting and not has_journal(draft.descriptor)):
+        if size >= LARGE or not self._flushes or (self._waiting and not syncfs.has_journal(draft.descriptor)):
             publish_all([draft], flushes=self._flushes)
             return
         if size >= _WRITE_SOON:
@@ -279,10 +279,10 @@ def _flush_together(drafts: Sequence[Draft]) -> bool:
 
     The witness is the one that was opened first: before a byte of the others was written, and before any had its name.
     """
-    if len(drafts) < ENOUGH_FILES or len({draft.status.st_dev for draft in drafts}) > 1:  # parts may be mounted
+    if len(drafts) < syncfs.ENOUGH_FILES or len({draft.status.st_dev for draft in drafts}) > 1:  # parts may be mounted
         return False
     witness = min(drafts, key=lambda draft: draft.order).descriptor
-    return flush_together(witness, len(drafts), sum(os.fstat(draft.descriptor).st_size for draft in drafts))
+    return syncfs.flush_together(witness, len(drafts), sum(os.fstat(draft.descriptor).st_size for draft in drafts))
 
 
 def _flush_directories(directories: Iterable[str], drafts: Sequence[Draft], errors: list[Exception]) -> Sequence[Draft]:

@@ -17,7 +17,7 @@ from datajoint_file.transfer.atomic_write import atomic_write
 @pytest.fixture(autouse=True)
 def any_file_system_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let files wait wherever the tests run; what cannot be flushed by one call is flushed one by one."""
-    monkeypatch.setattr(drafts, "has_journal", lambda descriptor: True)
+    monkeypatch.setattr(syncfs, "has_journal", lambda descriptor: True)
 
 
 def bring(directory: Path, number: int, arrivals: Batch) -> None:
@@ -62,9 +62,11 @@ def test_the_witness_of_a_common_flush_was_opened_before_any_byte_was_written(
     def flush_together(witness: int, count: int, size: int) -> bool:
         assert not [name for name in contents(tmp_path) if name.endswith(".dat")]
         seen.append((os.fstat(witness).st_ino, count, size))
-        return syncfs.flush_together(witness, count, size)
+        return original(witness, count, size)
 
-    monkeypatch.setattr(drafts, "flush_together", flush_together)
+    original = syncfs.flush_together
+    monkeypatch.setattr(syncfs, "flush_together", flush_together)
+    monkeypatch.setattr(syncfs, "ENOUGH_FILES", 1)
     with Batch() as arrivals:
         with atomic_write(tmp_path / "slow.dat", arrivals.add) as slow:
             inode = os.fstat(slow.descriptor).st_ino
@@ -109,10 +111,10 @@ def test_an_interrupt_leaves_nothing_that_waits(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_flush_leaves_nothing_that_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(witness: int, count: int, size: int) -> bool:
+    def interrupted(_: object) -> bool:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(drafts, "flush_together", interrupted)
+    monkeypatch.setattr(drafts, "_flush_together", interrupted)
     with pytest.raises(KeyboardInterrupt), Batch() as arrivals:
         bring(tmp_path, 1, arrivals)
     assert contents(tmp_path) == {}
@@ -134,11 +136,12 @@ def test_a_large_file_does_not_wait(tmp_path: Path) -> None:
         assert contents(tmp_path) == {"large.dat": content}
 
 
-def test_nothing_waits_where_nothing_is_gained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drafts, "has_journal", lambda descriptor: False)
+def test_no_second_file_waits_where_nothing_is_gained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(syncfs, "has_journal", lambda descriptor: False)
     with Batch() as arrivals:
-        bring(tmp_path, 1, arrivals)
-        assert contents(tmp_path) == expected(1)
+        bring(tmp_path, 2, arrivals)
+        assert len(expected(2).items() & contents(tmp_path).items()) == 1
+    assert contents(tmp_path) == expected(2)
 
 
 def test_no_file_at_all_is_no_work() -> None:
