@@ -95,7 +95,7 @@ class BucketBackend(RemoteBackend):
         connect: Callable[[], Any],  # see RemoteBackend
         *,
         exclusive: bool = True,  # the store is asked to refuse replacing an object; else it is looked up before
-        part_size: int | None = None,  # at most, if it is not huge: 5 MiB or more (S3), n * 256 KiB (GCS)
+        part_size: int | None = None,  # bytes; more if the object is huge, less if memory is short; GCS: n * 256 KiB
         page_size: int = PAGE_SIZE,
         project: str = "",  # confines unfinished and discard to this one
     ) -> None:

@@ -47,7 +47,7 @@ def plan_parts(granted: int, size: int | None, largest: int) -> PartPlan:
 
 
 class FileUpload:
-    """One object on its way, in a file of fsspec's that is open for writing. *expected* bytes: 0 if not known."""
+    """One object on its way, in a file of fsspec's. It becomes one with `complete`. *expected* is 0 if not known."""
 
     def __init__(self, file: Any, expected: int) -> None:
         self._file = file

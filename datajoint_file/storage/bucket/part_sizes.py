@@ -68,7 +68,7 @@ def smallest_part(size: int) -> int:
 def part_sizes(first: int, expected: int) -> Iterator[int]:
     """Give the size of one part after the other; without end, and never more than S3 takes.
 
-    As *first* up to the *expected* length of the object, 0 if that is not known.
+    Parts are as large as the *first* up to the *expected* length of the object, which is 0 if it is not known.
     """
     size, sent = first, 0
     limit = max(expected, _PARTS_OF_ONE_SIZE * size)

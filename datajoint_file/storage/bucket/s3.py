@@ -73,9 +73,9 @@ class S3Backend(BucketBackend):
         key = self._confined(upload.key)
         bucket, _, name = self._path(key).partition("/")
         with suppress(ObjectNotFoundError), self._translated(key):
-            destination = {"Bucket": bucket, "Key": name}
             filesystem = self._filesystem()
-            run(filesystem, filesystem._call_s3("abort_multipart_upload", **destination, UploadId=upload.id))
+            request = filesystem._call_s3("abort_multipart_upload", Bucket=bucket, Key=name, UploadId=upload.id)
+            run(filesystem, request)
 
     def _put(self, key: str, content: bytes, reader: Reader, headers: ContentHeaders) -> Iterable[Piece]:
         digests = hashed(reader)

@@ -154,7 +154,7 @@ class Batch:
 
     Each name appears when its bytes are on the disk, as if each had been flushed alone; what cannot be flushed or named
     vanishes, and the others do not suffer. If the block is interrupted, all that wait vanish. Where waiting gains
-    nothing, each gets its name at once; so it does if nothing *flushes*.
+    nothing, or nothing is flushed, each gets its name at once.
     """
 
     def __init__(self, *, flushes: bool = True) -> None:

@@ -148,14 +148,14 @@ class FilesystemBackend(RemoteBackend):
             elif details["type"] == "file" and wanted(key):
                 yield described(key, details)
 
-    def _entries(self, directory: str) -> list[dict[str, Any]]:
-        """Return what is in *directory*, without itself, which some filesystems list too."""
+    def _entries(self, directory: str) -> Iterator[dict[str, Any]]:
+        """Give what is in *directory*, without itself, which some filesystems list too."""
         try:
             entries = self._filesystem().ls(directory, detail=True)
         except (FileNotFoundError, NotADirectoryError):
             self._require_root()
-            return []
-        return [entry for entry in entries if str(entry["name"]).strip("/") != directory.strip("/")]
+            return
+        yield from (entry for entry in entries if str(entry["name"]).strip("/") != directory.strip("/"))
 
     def _require_root(self) -> None:
         """Raise if the directory is missing that stays: without it, what is missing is not missing."""
