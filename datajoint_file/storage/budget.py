@@ -11,7 +11,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import cast
 
 from datajoint_file.storage.tuning import MEMORY_BYTES
 
@@ -21,11 +20,6 @@ TRIM_BYTES = 16 * 2**20
 
 class ByteBudget:
     """A number of bytes, handed out in the order in which they are asked for.
-
-    Parameters
-    ----------
-    limit : int
-        How many there are.
 
     Examples
     --------
@@ -110,14 +104,10 @@ class ByteBudget:
         return granted
 
 
-def _find_malloc_trim() -> Callable[[int], object] | None:
-    try:
-        return cast("Callable[[int], object]", ctypes.CDLL(None).malloc_trim)
-    except (AttributeError, OSError, TypeError):  # not the GNU C library
-        return None
-
-
-_malloc_trim = _find_malloc_trim()
+try:
+    _malloc_trim: Callable[[int], object] | None = ctypes.CDLL(None).malloc_trim
+except (AttributeError, OSError, TypeError):  # not the GNU C library
+    _malloc_trim = None
 
 
 def _trim() -> None:

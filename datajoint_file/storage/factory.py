@@ -21,16 +21,15 @@ from datajoint_file.errors import ConfigurationError
 from datajoint_file.model.wording import pip_install
 from datajoint_file.storage.backend import StorageBackend
 from datajoint_file.storage.bucket.azure import AzureBackend
-from datajoint_file.storage.bucket.backend import BucketBackend
+from datajoint_file.storage.bucket.backend import PAGE_SIZE, BucketBackend
 from datajoint_file.storage.bucket.fsspec_upload import FileUploads
 from datajoint_file.storage.bucket.gcs import GCSBackend
-from datajoint_file.storage.bucket.listing import PAGE_SIZE
 from datajoint_file.storage.bucket.s3 import S3Backend
 from datajoint_file.storage.disk.backend import LocalBackend
-from datajoint_file.storage.obstore.selection import OBSTORE, EngineBackend, engine_of
-from datajoint_file.storage.readback import ReadBackBackend
+from datajoint_file.storage.obstore.backend import OBSTORE
+from datajoint_file.storage.obstore.selection import EngineBackend, engine_of
 from datajoint_file.storage.remote.filesystem import FilesystemBackend
-from datajoint_file.storage.wrappers import LoggedBackend, ReadOnlyBackend, logger
+from datajoint_file.storage.wrappers import LoggedBackend, ReadBackBackend, ReadOnlyBackend, logger
 
 _UNCHECKED: dict[str, type[FileUploads]] = {"gcs": GCSBackend, "azure": AzureBackend}
 """Kinds of store to which the clients send no checksum."""
@@ -82,18 +81,10 @@ def open_backend(
 
 
 def needs_reading_back(storage: StorageSettings, directory: Path | None) -> bool:
-    """Tell whether the client for this store sends bytes that are compared with nothing. Resolves secrets.
-
-    Parameters
-    ----------
-    storage : StorageSettings
-        The table ``[storage]``.
-    directory : Path or None
-        Where relative paths of secrets start.
-    """
-    kind = _UNCHECKED.get(storage.backend)
-    if kind is None:
+    """Tell whether the client for this store sends bytes that are compared with nothing. Resolves secrets."""
+    if storage.backend not in _UNCHECKED:
         return False
+    kind = _UNCHECKED[storage.backend]
     secrets = _revealed(storage, storage.credentials, directory), _revealed(storage, storage.options, directory)
     return any(address.lower().startswith("http://") for address in kind.addresses(storage, *secrets))
 

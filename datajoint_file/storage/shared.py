@@ -75,11 +75,6 @@ class DelegatingBackend(DerivedVerbs):
 
     ``group``, ``read`` and ``iter_range`` are not passed on, but made of ``upload`` and ``open``, which a wrapper may
     have changed.
-
-    Parameters
-    ----------
-    inner : StorageBackend
-        The backend that does the work.
     """
 
     def __init__(self, inner: StorageBackend) -> None:
@@ -115,12 +110,9 @@ class DelegatingBackend(DerivedVerbs):
 
 
 class ForwardedFile(io.RawIOBase):
-    """An open object, passed on; subclasses change how it is read. `io.BufferedReader` makes the rest of a file of it.
+    """An open object, passed on and closed with this; subclasses change how it is read.
 
-    Parameters
-    ----------
-    file : binary file
-        What to pass on. Closed with this.
+    `io.BufferedReader` makes the rest of a file of it.
     """
 
     def __init__(self, file: Any) -> None:
@@ -153,13 +145,7 @@ class ForwardedFile(io.RawIOBase):
 
 
 def check_prefix(prefix: str) -> str:
-    """Return *prefix* if it is empty, a project, or leading components of an object key.
-
-    Raises
-    ------
-    UnsafePathError
-        If it is none of these.
-    """
+    """Return *prefix* if it is empty, a project, or leading components of an object key; or raise `UnsafePathError`."""
     if prefix:
         refuse_partial(check_object_key(prefix if "/" in prefix else f"{prefix}/any"))
     return prefix
@@ -192,13 +178,7 @@ def unfinished_file(found: ObjectStat) -> UnfinishedUpload:
 
 
 def check_partial(upload: UnfinishedUpload) -> str:
-    """Return the key of the temporary file that *upload* stands for, on stores that have files.
-
-    Raises
-    ------
-    UnsafePathError
-        If it names no temporary file.
-    """
+    """Return the key of the temporary file that *upload* names; `UnsafePathError` if it names none."""
     if not upload.id.startswith(PARTIAL_PREFIX) or "/" in upload.id:
         raise UnsafePathError(f"{brief(upload.id)} is not the name of an unfinished upload")
     return check_object_key(f"{upload.key}/{upload.id}")

@@ -1,17 +1,30 @@
-"""Backend decorators that change one thing: read only, logged.
+"""Backend decorators that change one thing: read only, read back, logged.
 
 The order in which they are put together stands in `factory`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from functools import cache
 from typing import Any, BinaryIO
 
-from datajoint_file.errors import ReadOnlyStorageError
-from datajoint_file.storage.backend import NO_HEADERS, ContentHeaders, ObjectStat, Reader, UnfinishedUpload, UploadGroup
+from datajoint_file.errors import ReadOnlyStorageError, UploadCorruptedError
+from datajoint_file.storage.backend import (
+    CHUNK_SIZE,
+    NO_HEADERS,
+    ContentHeaders,
+    ObjectStat,
+    Reader,
+    StorageBackend,
+    UnfinishedUpload,
+    UploadGroup,
+    hashed,
+)
 from datajoint_file.storage.shared import DelegatingBackend
 
 logger = logging.getLogger("datajoint_file.storage")
@@ -38,6 +51,73 @@ class ReadOnlyBackend(DelegatingBackend):
 
 def _refusal(key: str) -> ReadOnlyStorageError:
     return ReadOnlyStorageError(f"{key}: this store is configured for reading only, as [projects.…]").of(key)
+
+
+class ReadBackBackend(DelegatingBackend):
+    """Reads every object back before its upload is over, and compares it with what was sent: a download each.
+
+    For stores to which the client sends no checksum. *is_needed* tells whether nothing else would notice that bytes
+    were changed on their way, as TLS does; it is asked at the first upload, when secrets are resolved.
+    """
+
+    def __init__(self, inner: StorageBackend, is_needed: Callable[[], bool] = lambda: True) -> None:
+        super().__init__(inner)
+        self._is_needed = cache(is_needed)
+
+    def upload(self, key: str, reader: Reader, size: int | None = None, headers: ContentHeaders = NO_HEADERS) -> int:
+        if not self._is_needed():
+            return self.inner.upload(key, reader, size, headers)
+        sent = _Sent(reader)
+        written = self.inner.upload(key, sent, size, headers)
+        if self._stored(key, written) != (written, sent.sha256):
+            raise changed_on_the_way(key)
+        return written
+
+    def read(self, key: str, start: int, stop: int) -> bytes | memoryview:
+        return self.inner.read(key, start, stop)
+
+    def iter_range(self, key: str, start: int, stop: int) -> Generator[bytes | memoryview, None, None]:
+        return self.inner.iter_range(key, start, stop)
+
+    def _stored(self, key: str, limit: int) -> tuple[int, bytes]:
+        """Return size and SHA-256 of the object as it is stored; stop where it is longer than it should be."""
+        digest, size = hashlib.sha256(), 0
+        with self.inner.open(key) as file:
+            while size <= limit and (chunk := file.read(CHUNK_SIZE)):
+                digest.update(chunk)
+                size += len(chunk)
+        return size, digest.digest()
+
+
+class _Sent:
+    """Passes a reader on, and knows the digest of what passed: by asking it, if it knows, or else by hashing."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._hashed = hashed(reader)
+        self._digest = hashlib.sha256()
+
+    def read(self, size: int = -1, /) -> bytes:
+        chunk = self._reader.read(size)
+        if self._hashed is None:
+            self._digest.update(chunk)
+        return chunk
+
+    @property
+    def sha256(self) -> bytes:
+        return self._digest.digest() if self._hashed is None else self._hashed.sha256
+
+
+def changed_on_the_way(key: str) -> UploadCorruptedError:
+    """Return the error that says that the object which was just made has other bytes.
+
+    The object stays, for it may be another writer's: not every store keeps two apart that write in parts.
+    """
+    return UploadCorruptedError(
+        f"{key}: the bytes in the store are not those that were sent: they were changed on their way. No row refers to "
+        "the object, and the collector removes it. Insert the file again; if that happens repeatedly, a device between "
+        "here and the store is broken. An endpoint_url with https:// notices such changes by itself"
+    ).of(key)
 
 
 class LoggedBackend(DelegatingBackend):
@@ -101,18 +181,12 @@ class _LoggedGroup:
         self._inner.discard()
 
 
-class _logged:  # noqa: N801 - used like a function; a generator would cost every small file some microseconds
+@contextmanager
+def _logged(verb: str, key: str) -> Iterator[None]:
     """Log how a verb ends, and when."""
-
-    __slots__ = ("_key", "_start", "_verb")
-
-    def __init__(self, verb: str, key: str) -> None:
-        self._verb = verb
-        self._key = key
-
-    def __enter__(self) -> None:
-        self._start = time.perf_counter()
-
-    def __exit__(self, kind: type[BaseException] | None, error: object, traceback: object) -> None:
-        outcome = "done" if kind is None else "failed"
-        logger.debug("%s %s %s in %.3f s", self._verb, self._key, outcome, time.perf_counter() - self._start)
+    start, outcome = time.perf_counter(), "failed"
+    try:
+        yield
+        outcome = "done"
+    finally:
+        logger.debug("%s %s %s in %.3f s", verb, key, outcome, time.perf_counter() - start)

@@ -26,9 +26,9 @@ from datajoint_file.storage.bucket.part_sizes import (
     plan_parts,
 )
 from datajoint_file.storage.factory import needs_reading_back
-from datajoint_file.storage.readback import ReadBackBackend
 from datajoint_file.storage.shared import DelegatingBackend
 from datajoint_file.storage.tuning import MEMORY_BYTES, PART_SIZE
+from datajoint_file.storage.wrappers import ReadBackBackend
 from datajoint_file.testing import generated
 from tests.contract.conftest import PROJECT, S3_PART_SIZE, backend_of
 from tests.contract.stores import S3Store

@@ -214,7 +214,7 @@ def _no_digest_check() -> AbstractContextManager[None]:
     @contextmanager
     def changed() -> Iterator[None]:
         with (
-            _changed(hashing.VerifyingReader, "_check", lambda self: None),
+            _changed(hashing.VerifyingReader, "_check", lambda self, **_: None),
             _changed(fetch, "require_hash", lambda *_: None),
             _changed(fetch, "require_size", lambda *_: None),
         ):

@@ -7,10 +7,10 @@ a listing are asked for, differs: see `s3`, `gcs` and `azure`.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
-from typing import Any, BinaryIO, ClassVar, Protocol, cast
+from typing import Any, BinaryIO, ClassVar, Protocol, TypeVar, cast
 from zlib import crc32
 
 from datajoint_file.config.settings import StorageSettings
@@ -29,24 +29,30 @@ from datajoint_file.storage.backend import (
     Reader,
     UnfinishedUpload,
 )
-from datajoint_file.storage.bucket.listing import (
-    PAGE_SIZE,
-    AskForPage,
-    ListedObject,
-    Marker,
-    Page,
-    check_progress,
-    entries_of,
-)
 from datajoint_file.storage.bucket.part_sizes import PartPlan
 from datajoint_file.storage.budget import transfers
-from datajoint_file.storage.readback import changed_on_the_way
 from datajoint_file.storage.remote.backend import RemoteBackend, described, require_object
 from datajoint_file.storage.remote.client_errors import says_out_of_range
 from datajoint_file.storage.remote.readahead import ReadAheadFile, cache_of
 from datajoint_file.storage.remote.requests import run
 from datajoint_file.storage.shared import check_prefix, is_object_key, read_fully
 from datajoint_file.storage.tuning import PART_SIZE, RANGES, WORKERS
+from datajoint_file.storage.wrappers import changed_on_the_way
+
+PAGE_SIZE = 1000
+"""Entries of one page of a listing, the most that S3 gives."""
+
+Listed = TypeVar("Listed", ObjectStat, UnfinishedUpload)
+Marker = Any
+"""What a store gives with a page for asking for the next one; None with the last."""
+
+Page = tuple[list[Listed], Marker]
+
+AskForPage = Callable[[Any, str, Marker], Coroutine[Any, Any, Page[Listed]]]
+"""Asks a filesystem for a page of a bucket's entries whose names begin with a prefix, after a marker.
+
+In each store's own terms: fsspec's ``find`` holds a whole listing in memory.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,25 +81,6 @@ class PartedUpload(Protocol):
 class BucketBackend(RemoteBackend):
     """Objects of a bucket.
 
-    Parameters
-    ----------
-    bucket : str
-        The bucket or container, with the prefix of all keys if there is one: ``bucket/team/ephys``.
-    connect : callable
-        Makes a fresh filesystem with today's credentials; called at the first use in a process, and after a refusal.
-    exclusive : bool
-        Ask the store to refuse replacing an object, also when two writers race. Where that is not supported, it is
-        looked up before.
-    part_size : int or None
-        The most bytes that one part of a large object has, if it is not very large: for S3 at least 5 MiB, for GCS a
-        multiple of 256 KiB. Less where several objects go at a time, see `transfers`.
-    page_size : int
-        Objects of one page of a listing, at most 1000.
-    project : str
-        Confines `unfinished` and `discard` to one of the projects in the bucket; empty for all of them.
-
-    Notes
-    -----
     What is left of an upload that failed is discarded; Azure, which cannot be asked to, does so itself after a week.
     A process that is killed in the middle leaves invisible parts: S3 lists them (`unfinished`); a lifecycle rule of the
     bucket removes them without anybody's doing (``AbortIncompleteMultipartUpload``).
@@ -104,13 +91,13 @@ class BucketBackend(RemoteBackend):
 
     def __init__(
         self,
-        bucket: str,
-        connect: Callable[[], Any],
+        bucket: str,  # or container, with the prefix of all keys if there is one: bucket/team/ephys
+        connect: Callable[[], Any],  # see RemoteBackend
         *,
-        exclusive: bool = True,
-        part_size: int | None = None,
+        exclusive: bool = True,  # the store is asked to refuse replacing an object; else it is looked up before
+        part_size: int | None = None,  # bytes; more if the object is huge, less if memory is short; GCS: n * 256 KiB
         page_size: int = PAGE_SIZE,
-        project: str = "",
+        project: str = "",  # confines unfinished and discard to this one
     ) -> None:
         super().__init__(self.protocol, bucket, connect)
         self.bucket, _, prefix = self.root.partition("/")
@@ -200,19 +187,10 @@ class BucketBackend(RemoteBackend):
             if crc32(self.read(key, piece.start, piece.stop)) != piece.crc32:
                 raise changed_on_the_way(key)
 
-    def open(
-        self,
-        key: str,
-        *,
-        block_size: int | None = None,
-        cache_type: str | None = None,
-        cache_options: dict[str, Any] | None = None,
-    ) -> BinaryIO:
+    def open(self, key: str, **options: Any) -> BinaryIO:
         size = self.stat(key).size
         with self._translated(key):
-            cache = cache_of(
-                lambda start, stop: bytes(self.read(key, start, stop)), size, block_size, cache_type, cache_options
-            )
+            cache = cache_of(lambda start, stop: bytes(self.read(key, start, stop)), size, **options)
         return cast("BinaryIO", ReadAheadFile(cache, size))
 
     def read(self, key: str, start: int, stop: int) -> bytes | memoryview:
@@ -245,7 +223,7 @@ class BucketBackend(RemoteBackend):
         if "/" in prefix:
             with suppress(ObjectNotFoundError):
                 yield self.stat(prefix)
-        for found in entries_of(self._pages(self._object_page, prefix, below)):
+        for found in self._entries(self._object_page, prefix, below):
             if found.key.startswith(below) and is_object_key(found.key):
                 yield found
 
@@ -264,20 +242,20 @@ class BucketBackend(RemoteBackend):
             raise UnsafePathError(f"path = {key!r} is not of the project {self._project!r}")
         return key
 
-    def _pages(self, ask: AskForPage[ListedObject], prefix: str, below: str) -> Callable[[Marker], Page[ListedObject]]:
-        """Return what asks for one page of the names that begin with *below*. Errors are about *prefix*."""
-
-        def page_after(marker: Marker) -> Page[ListedObject]:
+    def _entries(self, ask: AskForPage[Listed], prefix: str, below: str) -> Iterator[Listed]:
+        """Give what has a name that begins with *below*, a page at a time. Errors are about *prefix*."""
+        marker: Marker = None
+        while True:
             with self._translated(prefix):
                 filesystem = self._filesystem()
                 entries, following = run(filesystem, ask(filesystem, self._prefix + below, marker))
-                check_progress(marker, following)
-                return [self._without_prefix(entry) for entry in entries] if self._prefix else entries, following
-
-        return page_after
-
-    def _without_prefix(self, entry: ListedObject) -> ListedObject:
-        return replace(entry, key=entry.key.removeprefix(self._prefix))
+                if following is not None and following == marker:
+                    raise StorageError("the listing is not complete: the store gives the same page again and again")
+            for entry in entries:
+                yield replace(entry, key=entry.key.removeprefix(self._prefix)) if self._prefix else entry
+            if following is None:
+                return
+            marker = following
 
     def _require_store(self) -> None:
         filesystem = self._filesystem()

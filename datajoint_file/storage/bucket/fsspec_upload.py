@@ -23,7 +23,6 @@ logger = logging.getLogger(__name__)
 _COPIES = 4
 """How often a part is in memory: the file collects it, and the clients below copy it before it has left."""
 
-
 _OF_UNKNOWN_SIZE = 4 * 2**20
 """The part size that memory is asked for, if the object may turn out to be small."""
 
@@ -48,15 +47,7 @@ def plan_parts(granted: int, size: int | None, largest: int) -> PartPlan:
 
 
 class FileUpload:
-    """One object on its way, in a file of fsspec's. It becomes one with `complete`.
-
-    Parameters
-    ----------
-    file : fsspec file
-        Open for writing.
-    expected : int
-        How long the object will be; 0 if that is not known.
-    """
+    """One object on its way, in a file of fsspec's. It becomes one with `complete`. *expected* is 0 if not known."""
 
     def __init__(self, file: Any, expected: int) -> None:
         self._file = file
@@ -87,8 +78,7 @@ class FileUpload:
         try:
             self._file.discard()
         except Exception:  # the first error is the one to report; unfinished parts are the collector's
-            path = getattr(self._file, "path", "?")
-            logger.warning("could not discard the unfinished upload of %s", path, exc_info=True)
+            logger.warning("could not discard the unfinished upload of %s", self._file.path, exc_info=True)
 
 
 class FileUploads(BucketBackend):
@@ -113,7 +103,5 @@ class FileUploads(BucketBackend):
         return ()
 
     def _begin(self, key: str, plan: PartPlan, expected: int, headers: ContentHeaders) -> FileUpload:
-        options = {"block_size": plan.part_size, **self._told(headers)}
-        return FileUpload(
-            self._filesystem().open(self._path(key), "xb" if self._exclusive else "wb", **options), expected
-        )
+        options = {"mode": "xb" if self._exclusive else "wb", "block_size": plan.part_size, **self._told(headers)}
+        return FileUpload(self._filesystem().open(self._path(key), **options), expected)

@@ -13,8 +13,8 @@ from typing import Any
 from datajoint_file.config.settings import StorageSettings
 from datajoint_file.errors import ConfigurationError
 from datajoint_file.storage.backend import ContentHeaders, ObjectStat
+from datajoint_file.storage.bucket.backend import Marker, Page
 from datajoint_file.storage.bucket.fsspec_upload import FileUploads
-from datajoint_file.storage.bucket.listing import Marker, Page
 from datajoint_file.storage.shared import moment
 
 _METHODS = frozenset({"google_default", "cache", "anon", "browser", "cloud"})

@@ -23,21 +23,11 @@ _PARTS_OF_ONE_SIZE = MAX_PARTS // 10
 
 @dataclass(frozen=True, slots=True)
 class PartPlan:
-    """How an object is cut.
+    """How an object is cut."""
 
-    Parameters
-    ----------
-    part_size : int
-        Bytes of one part; an object of fewer goes in one request.
-    in_flight : int
-        How many parts may be under way while the next one is read.
-    more : int
-        Bytes of memory that let more parts be under way, if they are free.
-    """
-
-    part_size: int
-    in_flight: int
-    more: int = 0
+    part_size: int  # bytes; an object of fewer goes in one request
+    in_flight: int  # parts that may be under way while the next one is read
+    more: int = 0  # bytes of memory that let more parts be under way, if they are free
 
 
 def memory_for(size: int | None, largest: int = PART_SIZE) -> tuple[int, int]:
@@ -78,12 +68,7 @@ def smallest_part(size: int) -> int:
 def part_sizes(first: int, expected: int) -> Iterator[int]:
     """Give the size of one part after the other; without end, and never more than S3 takes.
 
-    Parameters
-    ----------
-    first : int
-        Of the first part.
-    expected : int
-        How long the object will be: up to there parts are of one size. 0 if that is not known.
+    Parts are as large as the *first* up to the *expected* length of the object, which is 0 if it is not known.
     """
     size, sent = first, 0
     limit = max(expected, _PARTS_OF_ONE_SIZE * size)

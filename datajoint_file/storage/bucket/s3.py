@@ -15,8 +15,7 @@ from typing import Any
 from datajoint_file.config.settings import StorageSettings
 from datajoint_file.errors import ObjectNotFoundError, StorageError
 from datajoint_file.storage.backend import Capabilities, ContentHeaders, ObjectStat, Reader, UnfinishedUpload, hashed
-from datajoint_file.storage.bucket.backend import BucketBackend, Piece
-from datajoint_file.storage.bucket.listing import Marker, Page, entries_of
+from datajoint_file.storage.bucket.backend import BucketBackend, Marker, Page, Piece
 from datajoint_file.storage.bucket.part_sizes import PartPlan, memory_for, plan_parts
 from datajoint_file.storage.bucket.s3_multipart import Destination, MultipartUpload, put
 from datajoint_file.storage.remote.requests import run
@@ -66,7 +65,7 @@ class S3Backend(BucketBackend):
     def unfinished(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
         prefix = self._confined(check_prefix(prefix))
         below = f"{prefix}/" if prefix else ""
-        for upload in entries_of(self._pages(self._upload_page, prefix, prefix if "/" in prefix else below)):
+        for upload in self._entries(self._upload_page, prefix, prefix if "/" in prefix else below):
             if is_object_key(upload.key) and f"{upload.key}/".startswith(below):
                 yield upload
 
@@ -101,10 +100,8 @@ class S3Backend(BucketBackend):
     async def _upload_page(self, filesystem: Any, below: str, marker: Marker) -> Page[UnfinishedUpload]:
         query = {"Bucket": self.bucket, "Prefix": below, "MaxUploads": self.page_size}
         reply = await filesystem._call_s3("list_multipart_uploads", **query, **(marker or {}))
-        uploads = [
-            UnfinishedUpload(upload["Key"], upload["UploadId"], moment(upload.get("Initiated")), None)
-            for upload in reply.get("Uploads", ())
-        ]
+        found = reply.get("Uploads", ())
+        uploads = [UnfinishedUpload(u["Key"], u["UploadId"], moment(u.get("Initiated")), None) for u in found]
         # Both for AWS; SeaweedFS knows one by the upload alone, and finds less if it is given a key as well.
         markers = {name: reply[f"Next{name}"] for name in ("KeyMarker", "UploadIdMarker") if reply.get(f"Next{name}")}
         return uploads, _following(reply, markers)
@@ -117,9 +114,8 @@ def _session_without_profile() -> Any:
         session.get_scoped_config()  # a region may stand there
     except Exception:  # noqa: BLE001 - no such profile, no such file, not to be parsed, not to be read
         variables = session.get_component("config_store")
-        variables.set_config_variable("profile", None)
-        variables.set_config_variable("config_file", os.devnull)
-        variables.set_config_variable("credentials_file", os.devnull)
+        for name, value in {"profile": None, "config_file": os.devnull, "credentials_file": os.devnull}.items():
+            variables.set_config_variable(name, value)
     return session
 
 

@@ -34,19 +34,7 @@ _PATIENCE_SECONDS = 10
 
 
 class Destination:
-    """Where an object goes, and how the store is talked to.
-
-    Parameters
-    ----------
-    filesystem : s3fs filesystem
-        Makes the requests.
-    path : str
-        Bucket and key.
-    headers : ContentHeaders
-        What to tell others about the object.
-    exclusive : bool
-        Ask the store to refuse replacing an object.
-    """
+    """Where an object goes (*path* is bucket and key), and how the store is talked to, through a filesystem of s3fs."""
 
     def __init__(self, filesystem: Any, path: str, headers: ContentHeaders, *, exclusive: bool) -> None:
         self.filesystem = filesystem
@@ -89,37 +77,19 @@ class Destination:
 async def put(destination: Destination, content: bytes, sha256: bytes | None) -> list[Piece]:
     """Send a small object in one request, and return it as a piece if nobody has compared it.
 
-    Parameters
-    ----------
-    destination : Destination
-        Where to.
-    content : bytes
-        All of it.
-    sha256 : bytes or None
-        Its digest, if somebody has computed it already.
+    *sha256* is its digest, if somebody has computed it already.
     """
     checksum = {}
     if destination.sends_checksums:
         digest = sha256 or (await asyncio.to_thread(hashlib.sha256, content)).digest()
         checksum = {"ChecksumSHA256": b64encode(digest).decode()}
-    answer = await destination.call(
-        "put_object", Body=content, **checksum, **destination.headers, **destination.condition
-    )
+    options = {**checksum, **destination.headers, **destination.condition}
+    answer = await destination.call("put_object", Body=content, **options)
     return [] if destination.is_checked(answer, checksum) else [Piece(0, len(content), zlib.crc32(content))]
 
 
 class MultipartUpload:
-    """One object on its way, part by part. It becomes one with `complete`.
-
-    Parameters
-    ----------
-    destination : Destination
-        Where to.
-    plan : PartPlan
-        How it is cut.
-    expected : int
-        How long the object will be; 0 if that is not known.
-    """
+    """One object on its way, part by part. It becomes one with `complete`. *expected* is 0 if its size is not known."""
 
     def __init__(self, destination: Destination, plan: PartPlan, expected: int) -> None:
         self._destination = destination
@@ -135,9 +105,8 @@ class MultipartUpload:
 
     def begin(self) -> None:
         """Tell the store."""
-        answer = self._run(
-            self._destination.call("create_multipart_upload", **self._algorithm, **self._destination.headers)
-        )
+        options = {**self._algorithm, **self._destination.headers}
+        answer = self._run(self._destination.call("create_multipart_upload", **options))
         self._upload = {"UploadId": answer["UploadId"]}
 
     def sizes(self) -> Iterator[int]:
@@ -191,9 +160,7 @@ class MultipartUpload:
     async def _send(self, number: int, start: int, content: bytes) -> None:
         # Not here: the thread in which all requests are made has enough to do.
         crc32 = await asyncio.get_running_loop().run_in_executor(None, zlib.crc32, content)
-        checksum = {}
-        if self._algorithm:
-            checksum = {"ChecksumCRC32": b64encode(crc32.to_bytes(4, "big")).decode()}
+        checksum = {"ChecksumCRC32": b64encode(crc32.to_bytes(4, "big")).decode()} if self._algorithm else {}
         request = {**self._upload, **self._algorithm, **checksum, "PartNumber": number}
         answer = await self._destination.call("upload_part", Body=content, **request)
         self._parts.append({"PartNumber": number, "ETag": answer["ETag"], **checksum})

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import os
 import stat as stat_module
-from collections.abc import Iterator
-from contextlib import suppress
-from datetime import datetime, timezone
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -34,10 +33,10 @@ from datajoint_file.storage.shared import (
     check_prefix,
     is_object_key,
     is_partial,
+    moment,
     refuse_partial,
     unfinished_file,
 )
-from datajoint_file.storage.walking import DiskWalk
 
 _WORKERS = 2
 """One copies and hashes while another waits for the disk. Tiny files go one after the other, in a group."""
@@ -46,18 +45,10 @@ _WORKERS = 2
 class LocalBackend(DerivedVerbs):
     """Objects as files below one directory.
 
-    Parameters
-    ----------
-    root : Path
-        The project's directory. It must exist: a missing one is more often an unmounted disk than a new project.
-    project : str
-        The first part of every key; it stands for *root*.
-    durability : {"full", "none"}
-        ``"full"`` flushes file and directories to the disk before an upload returns. ``"none"`` leaves that to the
-        operating system: faster for many small files, and what a power cut takes is lost.
+    The project's directory *root* stands for the first part of every key. It must exist: a missing one is more often an
+    unmounted disk than a new project. With durability ``"none"`` flushing is left to the operating system: faster for
+    many small files, and what a power cut takes is lost.
 
-    Notes
-    -----
     An object is written under a temporary name in its own directory, flushed, made read-only, linked to its final name
     (which fails if there is one), and its directory is flushed. Permissions follow the umask. Where the file system
     has no hard links, it is renamed instead, and two writers that race for one key are not told apart.
@@ -84,59 +75,46 @@ class LocalBackend(DerivedVerbs):
         return written
 
     def group(self) -> LocalGroup:
-        return LocalGroup(self._root, self._flushes, self._path_of, _Translated, self._require_root)
+        return LocalGroup(self._root, self._flushes, self._path_of, _translated, self._require_root)
 
-    def open(
-        self,
-        key: str,
-        *,
-        block_size: int | None = None,
-        cache_type: str | None = None,
-        cache_options: dict[str, Any] | None = None,
-    ) -> BinaryIO:
-        with _Translated(key):
+    def open(self, key: str, **options: Any) -> BinaryIO:
+        with _translated(key):
             return open(self._regular(key), "rb", opener=_open_no_link)
 
     def stat(self, key: str) -> ObjectStat:
-        with _Translated(key):
+        with _translated(key):
             return _described(key, os.lstat(self._regular(key)))
 
     def delete(self, key: str) -> None:
-        with _Translated(key), suppress(ObjectNotFoundError, FileNotFoundError, NotADirectoryError):
+        with _translated(key), suppress(ObjectNotFoundError, FileNotFoundError, NotADirectoryError):
             path = self._regular(key)
-            path.unlink()
-            self._flush_directory(path.parent)
-            remove_if_empty(str(path.parent), self._root)
+            self._remove(path)
 
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
         path, prefix = self._place(prefix)
-        with _Translated(prefix):
+        with _translated(prefix):
             mode = mode_of(path)
             if stat_module.S_ISREG(mode):
                 with suppress(ObjectNotFoundError):  # deleted since
                     yield self.stat(prefix)
             elif stat_module.S_ISDIR(mode) or path == self.root:
-                for key, status in DiskWalk(self.root, is_object_key).files(path, prefix):
-                    yield _described(key, status)
+                yield from _Walk(self.root, is_object_key).files(path, prefix)
 
     def unfinished(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
         path, prefix = self._place(prefix)
-        with _Translated(prefix):
+        with _translated(prefix):
             deep = stat_module.S_ISDIR(mode_of(path)) or path == self.root
             if not deep:
                 path, prefix = path.parent, prefix.rpartition("/")[0]
-            for key, status in DiskWalk(self.root, is_partial).files(path, prefix, deep=deep):
-                yield unfinished_file(_described(key, status))
+            yield from map(unfinished_file, _Walk(self.root, is_partial).files(path, prefix, deep=deep))
 
     def discard(self, upload: UnfinishedUpload) -> None:
         key = check_partial(upload)
-        with _Translated(key), suppress(FileNotFoundError, NotADirectoryError):
+        with _translated(key), suppress(FileNotFoundError, NotADirectoryError):
             path = self._path(f"{upload.key}/any").with_name(upload.id)
             self._require_root()
             if stat_module.S_ISREG(os.lstat(path).st_mode):
-                path.unlink()
-                self._flush_directory(path.parent)
-                remove_if_empty(str(path.parent), self._root)
+                self._remove(path)
 
     def url(self, key: str) -> str:
         return Path(self._named(check_object_key(key))).absolute().as_uri()
@@ -145,7 +123,7 @@ class LocalBackend(DerivedVerbs):
         """Return the path of *prefix*, and its key: the project if it is empty. The root must be there."""
         prefix = check_prefix(prefix) or self.project
         path = self._path(prefix) if "/" in prefix else Path(self._named(prefix))
-        with _Translated(prefix):
+        with _translated(prefix):
             self._require_root()
         return path, prefix
 
@@ -204,27 +182,64 @@ class LocalBackend(DerivedVerbs):
                 f"For a new project create it with `mkdir -p {self.root}`"
             )
 
-    def _flush_directory(self, directory: Path) -> None:
+    def _remove(self, path: Path) -> None:
+        path.unlink()
         if self._flushes:
-            flush_directory(str(directory))
+            flush_directory(str(path.parent))
+        remove_if_empty(str(path.parent), self._root)
 
 
-class _Translated:
-    """Turns errors of the operating system into this package's, about an object. No generator: they cost time."""
+class _Walk:
+    """The files below directories, entry by entry: one directory may have a million. Links are not followed.
 
-    __slots__ = ("_key",)
+    A directory or file that is removed meanwhile is passed over, as long as *root* is there, and the same as before.
+    """
 
-    def __init__(self, key: str) -> None:
-        self._key = key
+    def __init__(self, root: Path, wanted: Callable[[str], bool]) -> None:
+        self._root = root
+        self._identity = root.stat()
+        self._wanted = wanted
 
-    def __enter__(self) -> None:
-        pass
+    def files(self, directory: str | Path, prefix: str, *, deep: bool = True) -> Iterator[ObjectStat]:
+        """Give the files with a wanted key below *directory*, which has the key *prefix*; or only those in it."""
+        try:
+            entries = os.scandir(directory)
+        except (FileNotFoundError, NotADirectoryError):
+            self._require_root()
+            return
+        with entries:
+            for entry in entries:
+                key = f"{prefix}/{entry.name}"
+                if entry.is_dir(follow_symlinks=False):
+                    if deep and is_object_key(key):
+                        yield from self.files(entry.path, key)
+                elif self._wanted(key) and (status := self._status(entry)):
+                    yield _described(key, status)
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
-        if isinstance(error, StorageError):
-            error.key = error.key or self._key
-        elif isinstance(error, OSError):
-            raise translation(self._key, error).of(self._key) from error
+    def _status(self, entry: os.DirEntry[str]) -> os.stat_result | None:
+        try:
+            return entry.stat(follow_symlinks=False) if entry.is_file(follow_symlinks=False) else None
+        except FileNotFoundError:
+            self._require_root()
+            return None
+
+    def _require_root(self) -> None:
+        with suppress(FileNotFoundError):
+            if os.path.samestat(self._root.stat(), self._identity):
+                return
+        raise StorageUnavailableError(f"{self._root} has vanished while it was listed: is its disk still mounted?")
+
+
+@contextmanager
+def _translated(key: str) -> Iterator[None]:
+    """Turn errors of the operating system into this package's, about the object *key*."""
+    try:
+        yield
+    except StorageError as error:
+        error.key = error.key or key
+        raise
+    except OSError as error:
+        raise translation(key, error).of(key) from error
 
 
 def _open_no_link(path: str, flags: int) -> int:
@@ -237,4 +252,4 @@ def _is_inside(directory: str, root: str) -> bool:
 
 
 def _described(key: str, status: os.stat_result) -> ObjectStat:
-    return ObjectStat(key, status.st_size, datetime.fromtimestamp(status.st_mtime, timezone.utc))
+    return ObjectStat(key, status.st_size, moment(status.st_mtime))

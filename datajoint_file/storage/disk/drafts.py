@@ -14,7 +14,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, suppress
 from operator import methodcaller
-from types import TracebackType
 
 from datajoint_file.concurrency.descriptors import affordable
 from datajoint_file.errors import DataJointFileError
@@ -49,40 +48,18 @@ class Draft:
     """A file that is written beside its target, and gets its name when it is complete.
 
     What the system says of it is raised as this package's errors.
-
-    Parameters
-    ----------
-    path : str
-        What it is going to be called.
-    partial : str
-        What it is called meanwhile: a new file in the same directory.
-    translated : callable
-        Gives a context that turns errors of the system into this package's.
-    mode : int
-        Its permissions, less those of the umask.
-    replaces : bool
-        Take the place of what has the name then; if not, that is an error.
-    flushes : bool
-        Whether it is going to be flushed: then the disk can begin while it is written.
-    directories : tuple of str
-        What is flushed once it has its name: its own directory, and that in which its own was made.
-
-    Attributes
-    ----------
-    order : int
-        Those with a higher one were written to only after this one was opened.
     """
 
     def __init__(
         self,
-        path: str,
-        partial: str,
-        translated: Callable[[], AbstractContextManager[None]],
+        path: str,  # what it is going to be called
+        partial: str,  # what it is called meanwhile: a new file in the same directory
+        translated: Callable[[], AbstractContextManager[None]],  # turns errors of the system into this package's
         *,
-        mode: int = 0o666,
-        replaces: bool = False,
-        flushes: bool = True,
-        directories: tuple[str, ...] = (),
+        mode: int = 0o666,  # less those of the umask
+        replaces: bool = False,  # take the place of what has the name then; if not, that is an error
+        flushes: bool = True,  # it is going to be flushed: then the disk can begin while it is written
+        directories: tuple[str, ...] = (),  # to flush once it is named: its own, and that in which its own was made
     ) -> None:
         self.path = path
         self.partial = partial
@@ -92,7 +69,7 @@ class Draft:
         self._flushes = flushes
         # Unbuffered: a buffer would fail a second time when it is closed.
         self._file = io.FileIO(partial, "r+", opener=lambda name, _: os.open(name, _CREATE, mode))
-        self.order = next(_order)
+        self.order = next(_order)  # those with a higher one were written to only after this one was opened
         self.status = os.fstat(self.descriptor)
 
     @property
@@ -177,12 +154,7 @@ class Batch:
 
     Each name appears when its bytes are on the disk, as if each had been flushed alone; what cannot be flushed or named
     vanishes, and the others do not suffer. If the block is interrupted, all that wait vanish. Where waiting gains
-    nothing, each but the first gets its name at once.
-
-    Parameters
-    ----------
-    flushes : bool
-        Whether to wait for the disk.
+    nothing, each but the first gets its name at once; each, if nothing is flushed.
     """
 
     def __init__(self, *, flushes: bool = True) -> None:
@@ -195,9 +167,7 @@ class Batch:
     def __enter__(self) -> Batch:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
         if kind is None:
             self.publish()
         elif issubclass(kind, Exception):
@@ -242,9 +212,8 @@ class Batch:
 
     def _is_full(self) -> bool:
         count = len(self._waiting)
-        return (
-            count >= MOST_FILES or self._size >= MOST_BYTES or (count % _LOOK_EVERY == 0 and affordable(count) < count)
-        )
+        is_looked_at = count % _LOOK_EVERY == 0
+        return count >= MOST_FILES or self._size >= MOST_BYTES or (is_looked_at and affordable(count) < count)
 
     def _emptied(self) -> list[Draft]:
         some, self._waiting, self._size = self._waiting, [], 0
@@ -337,13 +306,9 @@ def _link(partial: str, path: str) -> None:
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        return _rename(partial, path)
+        # Here are no hard links. The check leaves a gap, but 128 random bits keep names apart.
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path) from error
+        os.rename(partial, path)
+        return
     os.unlink(partial)
-    return None
-
-
-def _rename(partial: str, path: str) -> None:
-    """Publish where there are no hard links. The check leaves a gap, but 128 random bits keep names apart."""
-    if os.path.lexists(path):
-        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
-    os.rename(partial, path)

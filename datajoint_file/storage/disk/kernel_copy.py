@@ -10,15 +10,14 @@ import errno
 import os
 import threading
 from collections.abc import Generator
+from typing import Any
 
 COPY_ABOVE = 2**20
 """Smaller files are read and written faster by one thread."""
 
 _STEP = 2 * 2**20
 
-_CANNOT = frozenset(
-    {errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EBADF, errno.ETXTBSY, errno.EPERM}
-)
+_CANNOT = {errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EBADF, errno.ETXTBSY, errno.EPERM}
 """Said at the first call: this kernel, or these two file systems, do not copy for us."""
 
 _START_WRITING = 2
@@ -31,16 +30,9 @@ def can_copy() -> bool:
 
 
 class KernelCopy:
-    """A copy of one open file to another, which a thread has under way.
+    """A copy of one open file, all of it wherever it stands, to an empty one, which a thread has under way.
 
-    Parameters
-    ----------
-    source : int
-        Descriptor of the file to copy, from its beginning to its end, wherever it stands.
-    target : int
-        Descriptor of an empty file, open for reading and writing.
-    flushes : bool
-        Whether the copy is going to be flushed to the disk: then that begins at once.
+    If the copy is going to be flushed to the disk, that begins at once.
     """
 
     def __init__(self, source: int, target: int, *, flushes: bool) -> None:
@@ -107,19 +99,14 @@ class KernelCopy:
         return count
 
 
-def _find_sync_file_range() -> object:
-    try:
-        function = ctypes.CDLL(None).sync_file_range
-    except (AttributeError, OSError, TypeError):
-        return None
-    function.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
-    return function
-
-
-_sync_file_range = _find_sync_file_range()
+try:
+    _sync_file_range: Any = ctypes.CDLL(None).sync_file_range
+    _sync_file_range.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
+except (AttributeError, OSError, TypeError):
+    _sync_file_range = None
 
 
 def start_writing(descriptor: int, start: int, count: int) -> None:
     """Let the system write a part of a file to its disk, without waiting for it. Linux only; elsewhere nothing."""
-    if callable(_sync_file_range):
+    if _sync_file_range is not None:
         _sync_file_range(descriptor, start, count, _START_WRITING)

@@ -25,19 +25,8 @@ _ATTEMPTS = 10
 class LocalGroup(Batch):
     """Uploads to one directory that are flushed together. `StorageBackend.group` says what its verbs promise.
 
-    Parameters
-    ----------
-    root : str
-        The project's directory.
-    flushes : bool
-        Whether to wait for the disk.
-    path_of : callable
-        Gives the path of a key, or refuses it. It may remember, in the set that it is given, the directories that it
-        has found to be no links: for as long as this group lasts, and no longer.
-    translated : callable
-        Gives a context that turns errors of the system into this package's, about a key.
-    require_root : callable
-        Raises if the project's directory is not there.
+    *path_of* gives the path of a key, or refuses it. It may remember, in the set that it is given, the directories that
+    it has found to be no links: for as long as this group lasts, and no longer.
     """
 
     def __init__(

@@ -35,22 +35,12 @@ _WAITING = re.compile(rb"^(?:Dirty|Writeback): +(\d+) kB$", re.MULTILINE)
 
 
 def flush_together(witness: int, count: int, size: int) -> bool:
-    """Flush a whole file system, if that is as good as flushing some of its files one by one, and quicker.
+    """Flush a whole file system, if that is as good as flushing *count* of its files one by one, and quicker.
 
-    Parameters
-    ----------
-    witness : int
-        Descriptor of a file in it, opened before the first byte of what is to be flushed was written.
-    count : int
-        How many files, all of the same file system.
-    size : int
-        How many bytes they have.
-
-    Returns
-    -------
-    bool
-        Whether all is on the disk. If not, for whatever reason, flush them one by one: that tells which file's fault
-        it is. Each must have been open since before it was written: an error is forgotten with the last descriptor.
+    *witness* is a descriptor of a file in it, opened before the first byte of what is to be flushed was written; *size*
+    is how many bytes the files have. Return whether all is on the disk. If not, for whatever reason, flush them one by
+    one: that tells which file's fault it is. Each must have been open since before it was written: an error is
+    forgotten with the last descriptor.
     """
     if count < ENOUGH_FILES or not can_flush_together(witness) or _waiting_bytes() > size + MAX_OTHERS_BYTES:
         return False
@@ -74,24 +64,11 @@ def has_journal(descriptor: int) -> bool:
 def syncfs(descriptor: int) -> None:
     """Wait until all of a file system is on its disk. Linux only.
 
-    Raises
-    ------
-    OSError
-        If something is not, and the file of *descriptor* was open when it was written.
+    Raises `OSError` if something is not, and the file of *descriptor* was open when it was written.
     """
     if _libc.syncfs(descriptor):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
-
-
-def _find_libc() -> Any:
-    try:
-        library = ctypes.CDLL(None, use_errno=True)
-        library.syncfs.argtypes = [ctypes.c_int]
-        library.fstatfs.argtypes = [ctypes.c_int, ctypes.c_void_p]
-    except (AttributeError, OSError, TypeError):
-        return None
-    return library
 
 
 def _is_since_linux_5_8() -> bool:
@@ -101,7 +78,13 @@ def _is_since_linux_5_8() -> bool:
     return version is not None and tuple(map(int, version.groups())) >= (5, 8)
 
 
-_libc = _find_libc()
+try:
+    _libc: Any = ctypes.CDLL(None, use_errno=True)
+    _libc.syncfs.argtypes = [ctypes.c_int]
+    _libc.fstatfs.argtypes = [ctypes.c_int, ctypes.c_void_p]
+except (AttributeError, OSError, TypeError):
+    _libc = None
+
 _reports_errors = _libc is not None and _is_since_linux_5_8()
 
 

@@ -12,7 +12,6 @@ import threading
 from abc import abstractmethod
 from collections.abc import Generator, Mapping
 from dataclasses import replace
-from datetime import datetime
 from typing import Any, ClassVar, NoReturn
 
 from datajoint_file.errors import ObjectExistsError
@@ -52,8 +51,6 @@ class ObstoreBackend(BucketBackend):
     Parameters are those of `BucketBackend`; *connect* makes the fsspec filesystem, whose address and credentials
     obstore is given.
 
-    Notes
-    -----
     obstore cannot make the last step of an upload in parts depend on that there is no object yet. That is looked up
     before the first part and before that step, so of two large uploads to one key that end in the same moment the later
     one wins. Keys are made for one upload each.
@@ -87,8 +84,7 @@ class ObstoreBackend(BucketBackend):
         self._path(key)
         with self._translated(key):
             found = self._run("head", key)
-        modified: datetime | None = moment(found["last_modified"])
-        return ObjectStat(key, int(found["size"]), modified)
+        return ObjectStat(key, int(found["size"]), moment(found["last_modified"]))
 
     def read(self, key: str, start: int, stop: int) -> bytes | memoryview:
         if start >= stop:
@@ -233,6 +229,13 @@ class ObstoreAzureBackend(ObstoreBackend, AzureBackend):
     """Blobs of a container of Azure, through obstore."""
 
     _make_store = staticmethod(azure_store)
+
+
+OBSTORE: dict[str, type[ObstoreBackend]] = {
+    "s3": ObstoreS3Backend,
+    "gcs": ObstoreGCSBackend,
+    "azure": ObstoreAzureBackend,
+}
 
 
 class _Held:

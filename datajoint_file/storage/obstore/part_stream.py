@@ -23,13 +23,7 @@ class GivenUp(Exception):
 
 
 class PartStream:
-    """Parts for one upload, asked for in the event loop and given by another thread, which waits while one waits.
-
-    Parameters
-    ----------
-    loop : asyncio.AbstractEventLoop
-        Where the upload runs.
-    """
+    """Parts for one upload, asked for in the event loop and given by another thread, which waits while one waits."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop

@@ -12,23 +12,11 @@ from typing import Any, BinaryIO, TypeVar
 
 from datajoint_file.config.settings import StorageSettings
 from datajoint_file.storage.backend import NO_HEADERS, ContentHeaders, ObjectStat, Reader, StorageBackend
-from datajoint_file.storage.obstore.backend import (
-    ObstoreAzureBackend,
-    ObstoreBackend,
-    ObstoreGCSBackend,
-    ObstoreS3Backend,
-    Resumed,
-)
+from datajoint_file.storage.obstore.backend import OBSTORE, Resumed
 from datajoint_file.storage.obstore.unsuited import Unsuited, unsuited
 from datajoint_file.storage.shared import DelegatingBackend
 
 logger = logging.getLogger(__name__)
-
-OBSTORE: dict[str, type[ObstoreBackend]] = {
-    "s3": ObstoreS3Backend,
-    "gcs": ObstoreGCSBackend,
-    "azure": ObstoreAzureBackend,
-}
 
 _HOME = os.getpid()
 """The process that imported this module. obstore's threads do not survive a fork, and its calls in a child hang."""
@@ -41,12 +29,7 @@ _opened: weakref.WeakSet[EngineBackend] = weakref.WeakSet()
 class EngineBackend(DelegatingBackend):
     """A bucket through obstore; through fsspec in forked children, and when obstore turns out not to suit the store.
 
-    Parameters
-    ----------
-    obstore, fsspec : StorageBackend
-        The same bucket, through each of them.
-    required_by : str or None
-        What asks for obstore or nothing: raise rather than go through fsspec when obstore does not suit.
+    That raises if it is *required_by* a table of the settings.
     """
 
     def __init__(self, obstore: StorageBackend, fsspec: StorageBackend, *, required_by: str | None) -> None:
@@ -76,10 +59,6 @@ class EngineBackend(DelegatingBackend):
         except Unsuited as error:
             yield from self._instead(error).iter_range(key, start, stop)
 
-    def leave_obstore(self) -> None:
-        """Do without obstore from now on."""
-        self.inner = self._fsspec
-
     def _asked(self, verb: Callable[[StorageBackend], Answer]) -> Answer:
         try:
             return verb(self.inner)
@@ -91,13 +70,13 @@ class EngineBackend(DelegatingBackend):
         if self._required_by is not None:
             raise error.within(self._required_by) from None
         logger.warning("through fsspec from now on: %s", error)
-        self.leave_obstore()
+        self.inner = self._fsspec
         return self.inner
 
 
 def _leave_obstore() -> None:
     for backend in tuple(_opened):
-        backend.leave_obstore()
+        backend.inner = backend._fsspec
 
 
 if hasattr(os, "register_at_fork"):
@@ -107,19 +86,14 @@ if hasattr(os, "register_at_fork"):
 def engine_of(storage: StorageSettings) -> str:
     """Return the engine for *storage* in this process: ``"obstore"`` or ``"fsspec"``. No I/O.
 
-    Raises
-    ------
-    ConfigurationError
-        If ``engine = "obstore"`` is asked for and cannot do what the settings say; it names what, and what can.
+    If obstore is asked for and cannot do what the settings say, a `ConfigurationError` names what, and what can.
     """
     if storage.engine == "fsspec" or storage.backend not in OBSTORE or os.getpid() != _HOME:
         return "fsspec"
     hindrance = next(_hindrances(storage), None)
-    if hindrance is None:
-        return "obstore"
-    if storage.engine == "obstore":
+    if hindrance is not None and storage.engine == "obstore":
         raise unsuited(hindrance).within(storage.where)
-    return "fsspec"
+    return "obstore" if hindrance is None else "fsspec"
 
 
 def _hindrances(storage: StorageSettings) -> Iterator[str]:

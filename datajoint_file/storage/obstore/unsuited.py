@@ -10,15 +10,9 @@ from datajoint_file.storage.remote.client_errors import scrubbed
 
 
 class Unsuited(ConfigurationError):
-    """obstore cannot be used for this store. Nothing was sent.
+    """obstore cannot be used for this store. Nothing was sent."""
 
-    Attributes
-    ----------
-    taken : bytes
-        What has been read of an upload's source.
-    """
-
-    taken = b""
+    taken = b""  # what has been read of an upload's source
 
 
 def is_panic(error: BaseException) -> bool:

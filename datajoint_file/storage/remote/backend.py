@@ -34,16 +34,9 @@ _TIME_FIELDS = ("LastModified", "last_modified", "mtime", "updated", "modified",
 class RemoteBackend(DerivedVerbs):
     """Objects below one path of an fsspec filesystem.
 
-    One filesystem a process, made in the process that uses it: fsspec's do not survive a fork.
-
-    Parameters
-    ----------
-    scheme : str
-        Begins URLs.
-    root : str
-        What stands before every key in the filesystem: the bucket or container, or a directory.
-    connect : callable
-        Makes a fresh filesystem with today's credentials; called at the first use in a process, and after a refusal.
+    *root* stands before every key: the bucket or container, or a directory; *scheme* before that in URLs. *connect*
+    makes a fresh filesystem with today's credentials, at the first use in a process and after a refusal: fsspec's do
+    not survive a fork.
     """
 
     def __init__(self, scheme: str, root: str, connect: Callable[[], Any]) -> None:

@@ -20,74 +20,30 @@ from datajoint_file.errors import (
     UploadCorruptedError,
 )
 
-_CREDENTIAL_ERRORS = frozenset(
-    {
-        "ClientAuthenticationError",
-        "CredentialRetrievalError",
-        "CredentialUnavailableError",
-        "GoogleAuthError",
-        "NoCredentialsError",
-        "PartialCredentialsError",
-        "PermissionDeniedError",
-        "ProfileNotFound",
-        "TokenRetrievalError",
-        "UnauthenticatedError",
-    }
-)
-_CONNECTION_ERRORS = frozenset(
-    {
-        "ClientConnectionError",
-        "ClientPayloadError",
-        "ConnectionError",
-        "HTTPClientError",
-        "FSTimeoutError",
-        "SSLError",
-        "ServiceRequestError",
-        "ServiceResponseError",
-        "TimeoutError",
-    }
-)
+_CREDENTIAL_ERRORS = frozenset({
+    "ClientAuthenticationError", "CredentialRetrievalError", "CredentialUnavailableError", "GoogleAuthError",
+    "NoCredentialsError", "PartialCredentialsError", "PermissionDeniedError", "ProfileNotFound", "TokenRetrievalError",
+    "UnauthenticatedError",
+})  # fmt: skip
+_CONNECTION_ERRORS = frozenset({
+    "ClientConnectionError", "ClientPayloadError", "ConnectionError", "HTTPClientError", "FSTimeoutError", "SSLError",
+    "ServiceRequestError", "ServiceResponseError", "TimeoutError",
+})  # fmt: skip
 _NO_FILE = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 _EXISTS = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "BlobAlreadyExists", "ConditionNotMet", "412"})
 _NO_BUCKET = frozenset({"NoSuchBucket", "ContainerNotFound", "ContainerBeingDeleted"})
 _CHANGED = frozenset({"BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"})
 _NOT_IMPLEMENTED = frozenset({"NotImplemented", "501"})
 _OUT_OF_RANGE = frozenset({"InvalidRange", "416"})
-_REFUSED = frozenset(
-    {
-        "AccessDenied",
-        "AuthenticationFailed",
-        "AuthorizationFailure",
-        "AuthorizationPermissionMismatch",
-        "ExpiredToken",
-        "Forbidden",
-        "InvalidAccessKeyId",
-        "InvalidToken",
-        "NoAuthenticationInformation",
-        "RequestTimeTooSkewed",
-        "SignatureDoesNotMatch",
-        "TokenRefreshRequired",
-        "Unauthorized",
-        "401",
-        "403",
-    }
-)
-_UNAVAILABLE = frozenset(
-    {
-        "InternalError",
-        "OperationTimedOut",
-        "RequestTimeout",
-        "ServerBusy",
-        "ServiceUnavailable",
-        "SlowDown",
-        "408",
-        "429",
-        "500",
-        "502",
-        "503",
-        "504",
-    }
-)
+_REFUSED = frozenset({
+    "AccessDenied", "AuthenticationFailed", "AuthorizationFailure", "AuthorizationPermissionMismatch", "ExpiredToken",
+    "Forbidden", "InvalidAccessKeyId", "InvalidToken", "NoAuthenticationInformation", "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch", "TokenRefreshRequired", "Unauthorized", "401", "403",
+})  # fmt: skip
+_UNAVAILABLE = frozenset({
+    "InternalError", "OperationTimedOut", "RequestTimeout", "ServerBusy", "ServiceUnavailable", "SlowDown",
+    "408", "429", "500", "502", "503", "504",
+})  # fmt: skip
 
 _SECRETS = re.compile(
     r"(?i)("
@@ -111,16 +67,9 @@ class _Facts:
 
 
 def translation(key: str, error: Exception, *, writing: bool = False) -> StorageError:
-    """Return the error of this package that says what *error* says, about the object *key*.
+    """Return the error of this package that says what a client's *error* says, about the object *key*.
 
-    Parameters
-    ----------
-    key : str
-        The object.
-    error : Exception
-        What a client raised.
-    writing : bool
-        Whether an object was being added: then a failed condition means that there is one already.
+    *writing* tells whether it was being added: then a failed condition means that there is one already.
     """
     facts, text = _facts(error), scrubbed(error)
     if writing and _says_exists(error, facts):

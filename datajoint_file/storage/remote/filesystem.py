@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, cast
 
 from fsspec import AbstractFileSystem
 
-from datajoint_file.errors import ObjectNotFoundError, UnsafePathError
+from datajoint_file.errors import ObjectNotFoundError, StorageUnavailableError, UnsafePathError
 from datajoint_file.storage.backend import (
     CHUNK_SIZE,
     NO_HEADERS,
@@ -35,25 +35,14 @@ from datajoint_file.storage.shared import (
     unfinished_file,
 )
 from datajoint_file.storage.tuning import RANGE_SIZE
-from datajoint_file.storage.walking import RemoteWalk, Wanted
 
 
 class FilesystemBackend(RemoteBackend):
     """Objects as files below a directory.
 
-    Parameters
-    ----------
-    scheme : str
-        Begins URLs.
-    root : str
-        The directory. It is made if need be.
-    connect : callable
-        Makes a fresh filesystem with today's credentials; called at the first use in a process, and after a refusal.
-    project : str
-        The first part of every key, where *root* stands for it; empty if *root* holds projects side by side.
+    The directory, *root*, is made if need be. It stands for *project*, the first part of every key, or holds projects
+    side by side if that is empty. Parameters are otherwise those of `RemoteBackend`.
 
-    Notes
-    -----
     Nothing is replaced, but two writers that race for one key are not told apart. Directories stay when their last
     object goes: what removing one means differs too much between filesystems.
     """
@@ -84,22 +73,11 @@ class FilesystemBackend(RemoteBackend):
             raise
         return written
 
-    def open(
-        self,
-        key: str,
-        *,
-        block_size: int | None = None,
-        cache_type: str | None = None,
-        cache_options: dict[str, Any] | None = None,
-    ) -> BinaryIO:
-        options = {
-            "block_size": block_size or RANGE_SIZE,
-            "cache_type": cache_type or "readahead",
-            "cache_options": cache_options,
-        }
+    def open(self, key: str, **options: Any) -> BinaryIO:
+        given = {name: value for name, value in options.items() if value}
         path = self._path(key)
         with self._translated(key):
-            file = self._opened(path, options)
+            file = self._opened(path, {"block_size": RANGE_SIZE, "cache_type": "readahead", **given})
         return cast("BinaryIO", io.BufferedReader(_RemoteFile(file, lambda: self._translated(key))))
 
     def _opened(self, path: str, options: dict[str, Any]) -> Any:
@@ -129,8 +107,7 @@ class FilesystemBackend(RemoteBackend):
             if details.get("type") == "file":
                 yield described(prefix, details)
             elif details:
-                for key, found in self._walk(is_object_key).files(self._below(prefix), prefix):
-                    yield described(key, found)
+                yield from self._files(self._below(prefix), prefix, is_object_key)
 
     def unfinished(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
         prefix = check_prefix(prefix) or self._project
@@ -138,8 +115,8 @@ class FilesystemBackend(RemoteBackend):
             deep = self._look(prefix).get("type") == "directory"
             directory = prefix if deep else prefix.rpartition("/")[0]
             if self._look(directory):
-                for key, found in self._walk(is_partial).files(self._below(directory), directory, deep=deep):
-                    yield unfinished_file(described(key, found))
+                files = self._files(self._below(directory), directory, is_partial, deep=deep)
+                yield from map(unfinished_file, files)
 
     def discard(self, upload: UnfinishedUpload) -> None:
         key = check_partial(upload)
@@ -155,8 +132,38 @@ class FilesystemBackend(RemoteBackend):
         except (FileNotFoundError, NotADirectoryError):
             return {}
 
-    def _walk(self, wanted: Wanted) -> RemoteWalk:
-        return RemoteWalk(self._filesystem(), self.root, wanted)
+    def _files(
+        self, directory: str, prefix: str, wanted: Callable[[str], bool], *, deep: bool = True
+    ) -> Iterator[ObjectStat]:
+        """Give the files with a wanted key below *directory*, which has the key *prefix*; or only those in it.
+
+        A directory a request. Links are not followed; a directory that is removed meanwhile is passed over.
+        """
+        for details in self._entries(directory):
+            name = str(details["name"]).rstrip("/").rpartition("/")[2]
+            key = f"{prefix}/{name}".lstrip("/")
+            if details["type"] == "directory":
+                if deep and not details.get("islink") and is_object_key(f"{key}/any"):
+                    yield from self._files(f"{directory}/{name}", key, wanted)
+            elif details["type"] == "file" and wanted(key):
+                yield described(key, details)
+
+    def _entries(self, directory: str) -> Iterator[dict[str, Any]]:
+        """Give what is in *directory*, without itself, which some filesystems list too."""
+        try:
+            entries = self._filesystem().ls(directory, detail=True)
+        except (FileNotFoundError, NotADirectoryError):
+            self._require_root()
+            return
+        yield from (entry for entry in entries if str(entry["name"]).strip("/") != directory.strip("/"))
+
+    def _require_root(self) -> None:
+        """Raise if the directory is missing that stays: without it, what is missing is not missing."""
+        try:
+            self._filesystem().info(self.root)
+        except FileNotFoundError as error:
+            message = f"{self.root} has vanished while it was listed: is its disk still mounted?"
+            raise StorageUnavailableError(message) from error
 
     def _write(self, key: str, path: str, reader: Reader) -> int:
         written = 0

@@ -38,16 +38,8 @@ class Cache(Protocol):
 class AdaptiveCache:
     """Fetches little at a new place and more and more where reading goes on; keeps what was fetched last.
 
-    What is fetched is never more than twice what was read and `SPARE`, however somebody jumps about.
-
-    Parameters
-    ----------
-    read : callable
-        Gives a range of the object.
-    size : int
-        Bytes of the object.
-    first, most : int
-        Bytes to ask for at a new place, and at most, if fewer are wanted.
+    What is fetched is never more than twice what was read and `SPARE`, however somebody jumps about. *first* bytes are
+    asked for at a new place, and *most* at once, if fewer are wanted.
     """
 
     def __init__(self, read: ReadRange, size: int, first: int = FIRST, most: int = MOST) -> None:
@@ -102,13 +94,7 @@ def cache_of(
     cache_type: str | None = None,
     cache_options: dict[str, Any] | None = None,
 ) -> Cache:
-    """Return the cache that these options of fsspec ask for: the adaptive one, unless a kind of its caches is named.
-
-    Raises
-    ------
-    ValueError
-        If fsspec knows no such kind.
-    """
+    """Return the cache that these options of fsspec ask for: the adaptive one, unless a kind of its caches is named."""
     if cache_type in (None, "readahead") and not cache_options:
         return AdaptiveCache(read, size, block_size or FIRST, block_size or MOST)
     if cache_type not in (None, *caches):
@@ -118,15 +104,7 @@ def cache_of(
 
 
 class ReadAheadFile(io.BufferedIOBase):
-    """An object as a binary, seekable file. Nothing is fetched before something is read.
-
-    Parameters
-    ----------
-    cache : Cache
-        Where the bytes come from.
-    size : int
-        Bytes of the object.
-    """
+    """An object of *size* bytes as a binary, seekable file. Nothing is fetched before something is read."""
 
     def __init__(self, cache: Cache, size: int) -> None:
         self.cache = cache

@@ -1,6 +1,6 @@
 """Requests to fsspec's asynchronous filesystems: made in their thread, waited for in the caller's.
 
-What is asked for, and what the errors mean, is for `bucket.backend`, `s3_multipart` and `listing`.
+What is asked for, and what the errors mean, is for `bucket.backend` and `s3_multipart`.
 """
 
 from __future__ import annotations
@@ -28,19 +28,8 @@ class Request(Generic[Answer]):
     """A request that goes on while its caller does other things, and that can be stopped at any moment.
 
     Also by an interrupt that comes while it is being handed over: what asyncio gives back for such a request comes too
-    late for that, it may have been sent by then.
-
-    Parameters
-    ----------
-    filesystem : fsspec filesystem
-        In whose thread it runs.
-    request : coroutine
-        What to do.
-
-    Attributes
-    ----------
-    answer : Future
-        Is done when nothing of the request runs any more: with what it gave, what it raised, or `CancelledError`.
+    late for that, it may have been sent by then. `answer` is done when nothing of the request runs any more: with what
+    it gave, what it raised, or `CancelledError`.
     """
 
     def __init__(self, filesystem: Any, request: Coroutine[Any, Any, Answer]) -> None:
