@@ -215,7 +215,7 @@ class Site:
     def declare(self, server: Any) -> Any:
         instance = connect(server)
         datajoint_file.configure(self.file, connection=instance)
-        schema = instance.Schema(unique("doctor"))
+        schema = instance.Schema(unique("compared"))
         definition = "doctored_id : int32\n---\nraw : file"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PartitionWarning)
