@@ -5,6 +5,7 @@ The smart layer over a dumb backend. It knows nothing of DataJoint: cells come i
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -35,6 +36,7 @@ from datajoint_file.storage import StorageBackend, open_backend
 from datajoint_file.storage.backend import CHUNK_SIZE, ContentHeaders, Reader, UploadGroup
 from datajoint_file.storage.disk.drafts import Draft
 from datajoint_file.storage.tuning import MEMORY_BYTES
+from datajoint_file.storage.wrappers import LoggedBackend, logger
 from datajoint_file.transfer.atomic_write import atomic_write, finish
 from datajoint_file.transfer.fetch import fetch
 from datajoint_file.transfer.hashing import HashingReader, VerifyingReader, drain, hash_file
@@ -282,7 +284,8 @@ class Pipeline:
         UnknownProjectError
             If the configuration does not say where they are.
         """
-        return self._backends.get(project) or self._backends.setdefault(project, self._opened(project))
+        backend = self._backends.get(project) or self._backends.setdefault(project, self._opened(project))
+        return LoggedBackend(backend) if logger.isEnabledFor(logging.DEBUG) else backend
 
     def _opened(self, project: str) -> StorageBackend:
         directory = self.settings.directory

@@ -6,7 +6,6 @@ Secrets are resolved here, when a filesystem is made, in the process that uses i
 from __future__ import annotations
 
 import difflib
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from datajoint_file.storage.disk.backend import LocalBackend
 from datajoint_file.storage.obstore.backend import OBSTORE
 from datajoint_file.storage.obstore.selection import EngineBackend, engine_of
 from datajoint_file.storage.remote.filesystem import FilesystemBackend
-from datajoint_file.storage.wrappers import LoggedBackend, ReadBackBackend, ReadOnlyBackend, logger
+from datajoint_file.storage.wrappers import ReadBackBackend, ReadOnlyBackend
 
 _UNCHECKED: dict[str, type[FileUploads]] = {"gcs": GCSBackend, "azure": AzureBackend}
 """Kinds of store to which the clients send no checksum."""
@@ -77,7 +76,7 @@ def open_backend(
         backend = ReadBackBackend(backend, lambda: needs_reading_back(storage, directory))
     if read_only:
         backend = ReadOnlyBackend(backend)
-    return LoggedBackend(backend) if logger.isEnabledFor(logging.DEBUG) else backend
+    return backend
 
 
 def needs_reading_back(storage: StorageSettings, directory: Path | None) -> bool:

@@ -104,10 +104,14 @@ class _UnchangingReader:
     """
 
     def __init__(self, path: str, file: io.FileIO, before: os.stat_result) -> None:
-        self._path, self._name = path, printable(path)
+        self._path = path
         self._file = file
         self._before = before
         self._count = 0
+
+    @property
+    def _name(self) -> str:
+        return printable(self._path)
 
     def __enter__(self) -> _UnchangingReader:
         return self

@@ -64,6 +64,6 @@ def test_a_site_opened_from_a_disk_has_a_search(site: Path) -> None:
     index = (site / "search" / "search_index.js").read_text(encoding="utf-8")
     assert index.startswith("var __index = {")
     assert "Reclaim storage" in index
-    assert (site / "assets" / "frame-worker.js").is_file()
+    assert (site / "assets" / "iframe-worker.js").is_file()
     for page in site.rglob("*.html"):  # browsers allow such pages no worker, so each brings a stand-in
-        assert re.search(r'<script src="[./]*/?assets/frame-worker.js"', page.read_text(encoding="utf-8")), page
+        assert re.search(r'<script src="[./]*/?assets/iframe-worker.js"', page.read_text(encoding="utf-8")), page

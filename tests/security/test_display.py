@@ -157,7 +157,7 @@ RUNNING_WHAT_IS_READ = {
     *("shelve.open", "yaml.load", "yaml.unsafe_load", "np.load", "numpy.load", "joblib.load", "subprocess.getoutput"),
     *("tarfile.open", "zipfile.ZipFile", "shutil.unpack_archive", "tempfile.mktemp"),
 }
-BETWEEN_OURSELVES = {("delegation.py", "pickle.loads")}
+BETWEEN_OURSELVES = {("executors.py", "pickle.loads")}
 """Orders to an executor's workers, and their answers, which the executor would unpickle otherwise."""
 
 
