@@ -171,7 +171,8 @@ def test_interrupt_stops_the_request(table: dict[str, Any], key: str, stalled: S
 
 def test_secrets_are_not_kept_by_a_backend(table: dict[str, Any]) -> None:
     backend = backend_of(table)
-    shown = f"{backend!r} {vars(backend)} {vars(getattr(backend, "inner", backend))}"
+    inner = getattr(backend, "inner", backend)
+    shown = f"{backend!r} {vars(backend)} {vars(inner)}"
     for secret in table["credentials"].values():
         assert secret in ("anon", "test") or secret not in shown
 
