@@ -237,7 +237,7 @@ class _Execution:
     def _discard(self, tally: Tally) -> Amount:
         """Remove the remains of uploads."""
         done = NOTHING
-        for upload in unfinished_uploads(self.collection, self.tables, server_facts.clock(self.snapshot)):
+        for upload in unfinished_uploads(self.collection, self.snapshot, server_facts.clock(self.snapshot)):
             try:
                 self.collection.backend.discard(upload)
             except StorageError as error:

@@ -18,6 +18,7 @@ from datajoint_file.collector.evidence import NOTHING, Amount, Evidence
 from datajoint_file.collector.plan import Missing, Plan, Refusal, brake, check_grace, refusals_of, refuse
 from datajoint_file.collector.server_facts import OwnTables
 from datajoint_file.collector.snapshot import Snapshot, steadily
+from datajoint_file.collector.snapshot import evidence as collecting_evidence
 from datajoint_file.collector.workers import Found, look_for
 from datajoint_file.concurrency.progress import progress_bar
 from datajoint_file.errors import CollectionRefusedError
@@ -73,7 +74,7 @@ def _scanned(collection: Collection, snapshot: Snapshot, made: Plan, tables: Own
     for table in collection.quarantine_tables(tables):
         evidence.add_quarantined(table.rows(collection.grace_seconds))
     left_out = _look_for_missing(collection, evidence, began)
-    remains = unfinished_uploads(collection, tables, made.made_at)
+    remains = unfinished_uploads(collection, snapshot, made.made_at)
     made = replace(
         made,
         schemas=tuple(sorted({*made.schemas, *schemas})),
@@ -186,11 +187,11 @@ def _withheld(made: Plan, left_out: str) -> Plan:
     return replace(made, is_complete=False, wait=made.wait + made.purge, purge=NOTHING, notes=(*made.notes, *notes))
 
 
-def unfinished_uploads(collection: Collection, tables: OwnTables, moment: datetime) -> list[UnfinishedUpload]:
+def unfinished_uploads(collection: Collection, snapshot: Snapshot, moment: datetime) -> list[UnfinishedUpload]:
     """Return the remains of uploads that began longer ago than the grace, and that no intent speaks for."""
     if not collection.backend.capabilities.lists_unfinished:
         return []
-    in_flight = [key for table in collection.intent_tables(tables) for key in table.in_flight()]
+    in_flight = steadily(lambda: _in_flight(collection, snapshot))
     limit = moment.replace(tzinfo=timezone.utc) - collection.grace
     return [
         upload
@@ -199,3 +200,9 @@ def unfinished_uploads(collection: Collection, tables: OwnTables, moment: dateti
         and upload.started < limit
         and not any(upload.may_become(key) for key in in_flight)
     ]
+
+
+def _in_flight(collection: Collection, snapshot: Snapshot) -> list[str]:
+    tables = server_facts.own_tables(snapshot)  # anew at each attempt: schemas come and go
+    with collecting_evidence("the intents of a schema"):
+        return [key for table in collection.intent_tables(tables) for key in table.in_flight()]
