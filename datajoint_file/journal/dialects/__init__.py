@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from datajoint.errors import LostConnectionError
+from datajoint.errors import LostConnectionError, MissingTableError
 
 from datajoint_file.journal.dialects.dialect import Condition, Dialect, Presence, Query, Rights, Rows, Version
 from datajoint_file.journal.dialects.mariadb import MariaDB
@@ -59,4 +59,4 @@ def is_lost(error: BaseException, driver: Any) -> bool:
 
 def is_changed(error: BaseException) -> bool:
     """Tell whether *error*, of whichever driver, says that something was altered or dropped since it was listed."""
-    return any(dialect.is_changed(error) for dialect in DIALECTS)
+    return isinstance(error, MissingTableError) or any(dialect.is_changed(error) for dialect in DIALECTS)

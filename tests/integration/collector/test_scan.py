@@ -16,6 +16,8 @@ import pytest
 
 import datajoint_file
 from datajoint_file import gc
+from datajoint_file.collector import snapshot
+from datajoint_file.collector.tables import AbandonedIntents
 from datajoint_file.errors import CollectionRefusedError
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.testing import Fault, FaultyBackend
@@ -371,3 +373,24 @@ def test_scan_of_an_empty_project_has_nothing_to_do(schema: dj.Schema) -> None:
     plan = scan(schema.connection)
     assert (bool(plan), plan.refusals) == (False, ())
     assert not gc.execute(plan).failures
+
+
+@pytest.mark.parametrize("times", [1, 99])
+def test_intents_that_are_gone_say_nothing_of_uploads_in_flight(
+    table: Any, connection: Any, store: Store, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """A schema is dropped between the list of all tables and the look at its intents: once, or every time."""
+    insert(table, 1)
+    dropped = iter(range(times))
+    original = AbandonedIntents.in_flight
+
+    def in_flight(self: Any) -> list[str]:
+        if next(dropped, None) is not None:
+            self.second.query(f"SELECT path FROM {self.dialect.quoted(self.schema, '~gone')}")
+        return original(self)
+
+    monkeypatch.setattr(AbandonedIntents, "in_flight", in_flight)
+    monkeypatch.setattr(snapshot, "_PAUSES", (0.0,) * 3)
+    plan = gc.plan(connection, scan=True)
+    assert [refusal.kind for refusal in plan.refusals] == ([] if times == 1 else [snapshot.CHANGED])
+    assert len(objects(store)) == 1
