@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -72,15 +73,17 @@ def pipeline_of(subject: Any, schema: str = "") -> Pipeline:
 def pipeline_for(config: Any, schema: str = "") -> Pipeline:
     """Return the pipeline of connections configured by *config*, as `pipeline_of` does."""
     binding = binding_of(config)
-    settings = binding.settings(schema)
-    known = _pipelines.known(binding)
-    if known is None or known.settings is not settings:
-        check_disjoint(settings, config.stores or {})
-        known = _pipelines.keep(binding, register(binding.name, Pipeline(settings)))
-    return known
+    settings, stores = binding.settings(schema), config.stores or {}
+    pipeline, checked = _pipelines.known(binding) or (None, None)
+    if pipeline is None or pipeline.settings is not settings or checked != stores:  # a store may be added at any time
+        check_disjoint(settings, stores)
+        pipeline = register(binding.name, Pipeline(settings))
+        _pipelines.keep(binding, (pipeline, deepcopy(stores)))
+    return pipeline
 
 
-_pipelines = Attached(lambda binding: register(binding.name, Pipeline(binding.settings())))
+_pipelines: Attached[tuple[Pipeline | None, Any]] = Attached(lambda _: (None, None))
+"""Of each binding, and DataJoint's stores that its root was compared with."""
 
 
 def settings_for(adapter: Any) -> Settings:

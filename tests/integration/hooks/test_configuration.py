@@ -234,6 +234,16 @@ def test_a_root_inside_a_store_of_datajoint_is_refused(instance: dj.Instance, ma
         datajoint_file.configure(document, connection=instance)
 
 
+def test_a_store_of_datajoint_that_is_added_later_is_seen(instance: dj.Instance, made: Any, tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    recording = bad_store(instance, made, {"backend": "file", "path": str(tmp_path / "store")})
+    recording.insert1({"k": 1, "raw": ("a.txt", b"a")})
+    instance.config.stores["late"] = {"protocol": "file", "location": str(tmp_path)}
+    with pytest.raises(ConfigurationError, match="store 'late'"):
+        recording.insert1({"k": 2, "raw": ("a.txt", b"a")})
+    assert len(recording()) == 1
+
+
 def bad_store(instance: dj.Instance, made: Any, table: dict[str, Any]) -> Any:
     datajoint_file.configure({"project": {"name": "p"}, "storage": table}, connection=instance)
     return made()
