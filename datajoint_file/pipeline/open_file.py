@@ -33,6 +33,7 @@ def reopening(file: BinaryIO, ref: FileRef, options: dict[str, Any]) -> BinaryIO
 
 class _Reopening:
     origin: tuple[FileRef, dict[str, Any]]
+    is_copy = False
 
     def __reduce_ex__(self, _protocol: Any) -> tuple[Any, ...]:
         return _reopened, (*self.origin, cast("BinaryIO", self).tell())
@@ -40,6 +41,10 @@ class _Reopening:
 
 class _BufferedFile(_Reopening, io.BufferedReader):
     """A file of a disk, or one that fsspec reads."""
+
+    def __del__(self) -> None:
+        if self.is_copy:  # nobody has opened it by hand, and who copies graphs and datasets closes no copies
+            self.close()
 
 
 class _RangedFile(_Reopening, ReadAheadFile):
@@ -49,4 +54,5 @@ class _RangedFile(_Reopening, ReadAheadFile):
 def _reopened(ref: FileRef, options: dict[str, Any], position: int) -> BinaryIO:
     file = ref.open(**options)
     file.seek(position)
+    cast("_Reopening", file).is_copy = True
     return file

@@ -18,6 +18,8 @@ import datajoint as dj
 import h5py
 import numpy as np
 import pytest
+import xarray
+from distributed import Client, LocalCluster
 
 import datajoint_file
 from datajoint_file.pipeline.fileref import FileRef
@@ -48,6 +50,14 @@ def refs(postgresql: Any, store: Store, tmp_path: Path) -> Iterator[list[FileRef
     instance.connection.close()
 
 
+@pytest.fixture
+def dask() -> Iterator[Any]:
+    """One process of Dask's."""
+    with LocalCluster(n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:  # type: ignore[no-untyped-call]
+        with Client(cluster) as client:  # type: ignore[no-untyped-call]
+            yield client
+
+
 def read_rest(file: BinaryIO) -> bytes:
     with file:
         return file.read()
@@ -66,6 +76,12 @@ def test_open_files_go_to_spawned_processes(refs: list[FileRef]) -> None:
             assert pool.submit(read_rest, file).result() == CONTENT[1000:]
             assert (pool.submit(read_slice, h5).result() == TRACES[500:600]).all()
             assert file.read() == CONTENT[1000:]
+
+
+@over_local_and_s3
+def test_processes_of_dask_read_what_xarray_has_opened_lazily(refs: list[FileRef], dask: Any) -> None:
+    with refs[1].open() as file, xarray.open_dataset(file, engine="h5netcdf", phony_dims="sort", chunks={}) as lazy:
+        assert int(lazy["traces"][500:600].sum().compute(scheduler=dask)) == TRACES[500:600].sum()
 
 
 @over_local_and_s3
