@@ -172,7 +172,7 @@ def _dotted(version: tuple[int, ...]) -> str:
 
 def _check_json(connection: Any) -> Check:
     dialect = dialect_of(connection)
-    found = _query(connection)(f"SELECT {dialect.path('stored')} FROM ({dialect.json_row}) AS one")[0][0]
+    found = _query(connection)(f"SELECT {dialect.path('file_json')} FROM ({dialect.json_row}) AS one")[0][0]
     if found != "12":
         return Check("JSON", "failed", f"a JSON function gave {found}, expected 12", "upgrade the server")
     return Check("JSON", "ok", "functions work")

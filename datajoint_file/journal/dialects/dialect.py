@@ -185,7 +185,7 @@ class Dialect(ABC):
     # ---- Transactions ----
 
     json_row: ClassVar[str]
-    """Query for one row whose attribute ``stored`` is JSON with a ``path`` of 12."""
+    """Query for one row whose attribute ``file_json`` is JSON with a ``path`` of 12."""
 
     percent: ClassVar[str]
     """The SQL of a percent sign: DataJoint doubles those that stand in a restriction whenever it passes it on."""

@@ -67,7 +67,7 @@ class MySQL(Dialect):
         "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
         "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
     )
-    json_row = """SELECT '{"path": "12"}' AS stored"""
+    json_row = """SELECT '{"path": "12"}' AS file_json"""
     percent = "CHAR(37)"
     has_replace = True
     keeps_transaction = True

@@ -57,7 +57,7 @@ class PostgreSQL(Dialect):
     from_now = "clock_timestamp() + %s * INTERVAL '1 second'"
     reading = "SET row_security = off"  # policies that hide rows make an error then
     snapshot = ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",)
-    json_row = """SELECT '{"path": "12"}'::jsonb AS stored"""
+    json_row = """SELECT '{"path": "12"}'::jsonb AS file_json"""
     percent = "CHR(37)"
     has_replace = False
     keeps_transaction = False

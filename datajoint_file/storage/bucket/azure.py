@@ -7,9 +7,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from datajoint_file.config.settings import StorageSettings
+from datajoint_file.errors import BucketNotFoundError
 from datajoint_file.storage.backend import ContentHeaders, ObjectStat
 from datajoint_file.storage.bucket.backend import Marker, Page
 from datajoint_file.storage.bucket.fsspec_upload import FileUploads
+from datajoint_file.storage.remote.client_errors import translation
 from datajoint_file.storage.remote.requests import run
 from datajoint_file.storage.shared import moment
 
@@ -50,10 +52,14 @@ class AzureBackend(FileUploads):
         settings = {name.lower().replace("-", "_"): value for name, value in headers.fields().items()}
         return {"content_settings": settings}
 
-    def _require_store(self) -> None:
+    def _look_at_bucket(self, filesystem: Any) -> None:
         """List: adlfs takes a container for granted, with a warning, that a token may list and not look at."""
-        filesystem = self._filesystem()
-        run(filesystem, self._object_page(filesystem, "~", None))
+        try:
+            run(filesystem, self._object_page(filesystem, "~", None))
+        except Exception as error:
+            if isinstance(translation(self.bucket, error), BucketNotFoundError):
+                raise FileNotFoundError(self.bucket) from error
+            raise
 
     async def _object_page(self, filesystem: Any, below: str, marker: Marker) -> Page[ObjectStat]:
         query = {"name_starts_with": below or None, "include": ["metadata"], "results_per_page": self.page_size}

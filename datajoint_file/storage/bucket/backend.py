@@ -258,17 +258,20 @@ class BucketBackend(RemoteBackend):
             marker = following
 
     def _require_store(self) -> None:
-        filesystem = self._filesystem()
         try:
-            with suppress(Exception):
-                filesystem.info(self.bucket)
-                return
-            filesystem.ls(self.bucket)  # many who may not look at a bucket (SAS tokens, Google's roles) may list it
+            self._look_at_bucket(self._filesystem())
         except FileNotFoundError as error:
             raise BucketNotFoundError(
                 f"the bucket {self.scheme}://{self.bucket} does not exist; create it, or correct [storage] in "
                 "datajoint.toml"
             ) from error
+
+    def _look_at_bucket(self, filesystem: Any) -> None:
+        """Raise `FileNotFoundError` if there is no bucket."""
+        with suppress(Exception):
+            filesystem.info(self.bucket)
+            return
+        filesystem.ls(self.bucket)  # many who may not look at a bucket (tokens, Google's roles) may list it
 
 
 def _pieces(head: list[bytes], reader: Reader, sizes: Iterator[int]) -> Iterator[bytes]:
