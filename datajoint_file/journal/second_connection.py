@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 from datajoint.connection import translate_query_error
-from datajoint.errors import LostConnectionError
+from datajoint.errors import LostConnectionError, MissingTableError
 
 from datajoint_file.config.bindings import Attached
 from datajoint_file.journal.dialects import Rows, dialect_of, is_lost
@@ -97,6 +97,8 @@ class SecondConnection:
                 if is_lost(error, session.driver) or is_lost(translated, session.driver):
                     self._forget(session)
                     raise LostConnectionError(f"the second connection to the database was lost: {error}") from error
+                if self.dialect.is_gone(error):  # DataJoint knows tables that are gone, not schemas
+                    raise MissingTableError(*map(str, error.args)) from error
                 raise translated from error
             except BaseException:
                 self._forget(session)  # interrupted between a question and its answer: the next would get this one

@@ -223,6 +223,10 @@ class Dialect(ABC):
         """Tell whether *error* is one of this driver, and means that the connection is gone."""
 
     @abstractmethod
+    def is_gone(self, error: BaseException) -> bool:
+        """Tell whether *error* says that there is no such table, or no such schema."""
+
+    @abstractmethod
     def is_changed(self, error: BaseException) -> bool:
         """Tell whether *error* says that something was altered or dropped since it was listed."""
 

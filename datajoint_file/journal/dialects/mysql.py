@@ -198,6 +198,9 @@ class MySQL(Dialect):
     def is_lost(self, error: BaseException, driver: Any) -> bool:
         return _is_ours(error) and (_code(error) in _LOST or not getattr(driver, "open", True))
 
+    def is_gone(self, error: BaseException) -> bool:
+        return _code(error) in _NOT_THERE
+
     def is_changed(self, error: BaseException) -> bool:
         return _code(error) in _CHANGED
 

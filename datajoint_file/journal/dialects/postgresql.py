@@ -16,6 +16,8 @@ _LOST = ("08", "57P")
 _CHANGED = frozenset({"42P01", "42703", "3F000"})
 """Tables, columns and schemas that have gone since they were listed."""
 
+_NOT_THERE = frozenset({"42P01", "3F000"})
+
 _ATTRIBUTES = """
     SELECT n.nspname, c.relname, a.attname, COALESCE(d.description, ''), t.typname
     FROM pg_catalog.pg_attribute AS a
@@ -182,6 +184,9 @@ class PostgreSQL(Dialect):
             return False
         code = error.pgcode
         return bool(getattr(driver, "closed", 0)) or (code is not None and code.startswith(_LOST))
+
+    def is_gone(self, error: BaseException) -> bool:
+        return getattr(error, "pgcode", "") in _NOT_THERE
 
     def is_changed(self, error: BaseException) -> bool:
         return getattr(error, "pgcode", "") in _CHANGED

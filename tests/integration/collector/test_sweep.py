@@ -13,10 +13,12 @@ from typing import Any
 
 import datajoint as dj
 import pytest
+from datajoint.errors import MissingTableError
 
 from datajoint_file import gc
+from datajoint_file.collector.tables import AbandonedIntents
 from datajoint_file.hooks.connections import pipeline_of
-from datajoint_file.journal.second_connection import SecondConnection
+from datajoint_file.journal.second_connection import SecondConnection, second_connection_of
 from datajoint_file.testing import Fault, FaultyBackend, GeneratedReader, kill
 from tests.projects import Store, over_local_and_s3
 
@@ -327,3 +329,11 @@ def test_remains_of_an_abandoned_upload_are_discarded_without_a_scan(
     done = sweep(connection)
     assert (done.reclaimed.count, done.discarded.count) == (1, 1)
     assert list(backend.unfinished(store.project)) == []
+
+
+def test_schema_that_is_dropped_while_the_collector_looks_has_no_intents(table: Any, connection: Any) -> None:
+    insert(table, 1)
+    gone = AbandonedIntents(second_connection_of(connection), f"{table.database}_gone", "p", 0.0)
+    assert list(gone.abandoned()) == []
+    with pytest.raises(MissingTableError):
+        gone.in_flight()
