@@ -102,6 +102,9 @@ def driver_message(error: Exception) -> str:
     return " ".join(str(error.args[-1] if error.args else error).split()) or type(error).__name__
 
 
+_CONTEXT: Any = BaseException.__dict__["__context__"]
+
+
 class DataJointFileError(DataJointError):
     """Base of every error this package raises."""
 
@@ -118,6 +121,24 @@ class DataJointFileError(DataJointError):
         located = type(self)(f"{context}: {self}")
         located.__dict__.update(self.__dict__)
         return located
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Be made anew from its arguments: where Dask pickles errors, it cannot tell which builtin has to make it."""
+        return type(self), self.args, self.__dict__
+
+    @property
+    def __context__(self) -> BaseException | None:
+        """What was being handled, unless ``from`` says what to show instead.
+
+        Tracebacks leave out what is not to be shown, but Dask has it pickled; it may be a client's error that shows
+        a credential.
+        """
+        context: BaseException | None = _CONTEXT.__get__(self)
+        return None if self.__suppress_context__ else context
+
+    @__context__.setter
+    def __context__(self, context: BaseException | None) -> None:
+        _CONTEXT.__set__(self, context)
 
 
 class ConfigurationError(DataJointFileError, ValueError):

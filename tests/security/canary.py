@@ -21,6 +21,8 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
+from tests.pickles import PicklerWithCauses
+
 _PACKAGE = "datajoint_file"
 
 
@@ -141,7 +143,7 @@ class _EagerPickler(pickle.Pickler):
 def dumped(value: Any) -> bytes:
     """Return the pickles of *value*, those of them that can be made."""
     pickles = b""
-    for pickler in (pickle.Pickler, _EagerPickler):
+    for pickler in (pickle.Pickler, _EagerPickler, PicklerWithCauses):
         buffer = io.BytesIO()
         try:
             pickler(buffer, pickle.HIGHEST_PROTOCOL).dump(value)

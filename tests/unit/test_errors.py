@@ -21,6 +21,7 @@ from datajoint_file.errors import (
     brief,
     printable,
 )
+from tests.pickles import pickled_with_causes
 
 _DRAWN = re.compile(r"^    (?P<indent>(?:[│ ]   )*)[├└]── (?P<name>\w+)(?: \((?P<builtin>\w+)\))?", re.MULTILINE)
 
@@ -77,6 +78,37 @@ def test_error_survives_a_pickle_with_message_and_attributes(kind: type[DataJoin
     error.__dict__["key"] = "lab/ephys/x"
     found = pickle.loads(pickle.dumps(error, protocol))
     assert (type(found), str(found), found.args, found.key) == (kind, str(error), error.args, "lab/ephys/x")
+
+
+@every_error
+def test_error_survives_the_way_that_dask_sends_it(kind: type[DataJointFileError]) -> None:
+    error = kind("lab.Recording.raw_data: 'x' is wrong")
+    error.__dict__["key"] = "lab/ephys/x"
+    found = pickle.loads(pickled_with_causes(error))
+    assert (type(found), str(found), found.args, found.key) == (kind, str(error), error.args, "lab/ephys/x")
+
+
+@pytest.mark.parametrize("shown", [None, ValueError("shown")])
+def test_error_takes_nothing_along_that_its_traceback_hides(shown: Exception | None) -> None:
+    with pytest.raises(StorageError) as caught:
+        try:
+            raise OSError("hidden")
+        except OSError:
+            raise StorageError("no network") from shown
+    assert b"hidden" not in pickled_with_causes(caught.value)
+    assert caught.value.__cause__ is shown
+
+
+def test_error_says_what_it_was_raised_in() -> None:
+    inner = OSError("inner")
+    with pytest.raises(StorageError) as caught:
+        try:
+            raise inner
+        except OSError:
+            raise StorageError("no network")  # noqa: B904 - so that it is only its context
+    assert caught.value.__context__ is inner
+    caught.value.__context__ = None
+    assert caught.value.__context__ is None
 
 
 @every_error

@@ -101,9 +101,17 @@ def translation(key: str, error: Exception, *, writing: bool = False) -> Storage
 
 
 def presentable(error: Exception) -> Exception | None:
-    """Return *error* as a cause to show in tracebacks, or nothing if it or a cause of its own shows a credential."""
-    texts = (str(cause) for cause in _causes(error))
-    return None if any(_SECRETS.search(text) or _USER_OF_URL.search(text) for text in texts) else error
+    """Return *error* as a cause to show in tracebacks, or nothing if it or a cause of its own shows a credential.
+
+    What its causes hide from tracebacks is taken off them: Dask pickles that too.
+    """
+    causes = list(_causes(error))
+    if any(_SECRETS.search(text) or _USER_OF_URL.search(text) for text in map(str, causes)):
+        return None
+    for cause in causes:
+        if cause.__suppress_context__:
+            cause.__context__ = None
+    return error
 
 
 def says_changed(error: Exception) -> bool:
