@@ -31,6 +31,7 @@ OWNER_VARIABLE = "DJF_TEST_SERVERS_OWNER"
 def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as shells do it for what they start in the background
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.siginterrupt(signal.SIGINT, False)  # as importing Polars does: interrupts end no wait without a time limit
     for variable in ambient_variables():
         del os.environ[variable]
     os.environ.update(isolated_environment())

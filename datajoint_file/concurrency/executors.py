@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
-from datajoint_file.concurrency.threads import Stop
+from datajoint_file.concurrency.threads import FOREVER, Stop
 from datajoint_file.errors import DataJointFileError, WorkerError, brief, printable
 
 IN_FLIGHT = 200
@@ -81,7 +81,7 @@ class Delegation(Generic[Order, Result]):
         # Dask gives equal work one result; the last argument makes each order one of its own.
         return cast("Future[TaskResult[Result]]", self._executor.submit(_unpacked, parcel, uuid.uuid4().hex))
 
-    def finished(self, timeout: float | None = None, *, oldest: bool = False) -> list[tuple[Order, TaskResult[Result]]]:
+    def finished(self, timeout: float = FOREVER, *, oldest: bool = False) -> list[tuple[Order, TaskResult[Result]]]:
         """Wait until one order at least is done, or *timeout* seconds have passed; return what is done, oldest first.
 
         With *oldest*, it waits for the order that was begun first, and returns no other. The error of an outcome is a
@@ -109,7 +109,7 @@ class Delegation(Generic[Order, Result]):
     def rest(self) -> Iterator[tuple[Order, TaskResult[Result]]]:
         """Take back what no worker has begun, wait for the others, and give what became of them."""
         self._pending = {future: order for future, order in self._pending.items() if not future.cancel()}
-        wait(self._pending)
+        wait(self._pending, FOREVER)
         while self._pending:
             future, order = next(iter(self._pending.items()))
             del self._pending[future]
@@ -121,7 +121,7 @@ class Delegation(Generic[Order, Result]):
         left = [future for future in self._pending if not future.cancel()]
         self._pending.clear()
         if runs_here(self._executor):
-            wait(left)
+            wait(left, FOREVER)
 
 
 _ADVICE = (

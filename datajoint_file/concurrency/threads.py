@@ -42,6 +42,13 @@ class Stop(threading.Event):
         return watching
 
 
+FOREVER = threading.TIMEOUT_MAX / 2
+"""A time limit for waits that have none, so that an interrupt ends them.
+
+A wait without a limit is a system call that is begun again after the signal wherever a library has asked for that: to
+import Polars is enough.
+"""
+
 _SECONDS_TO_NOTICE = 0.5
 
 

@@ -23,7 +23,7 @@ from typing import Any
 from datajoint_file.concurrency.descriptors import affordable
 from datajoint_file.concurrency.executors import check_executor, delegated
 from datajoint_file.concurrency.progress import Advance, progress_bar
-from datajoint_file.concurrency.threads import Stop, run_all
+from datajoint_file.concurrency.threads import FOREVER, Stop, run_all
 from datajoint_file.downloads.tasks import (
     Downloads,
     Layout,
@@ -248,7 +248,7 @@ class Prefetch:
         if not self._coming:
             raise StopIteration
         self._given = coming = self._coming.popleft()
-        return {**coming.key, **{name: file and file.result() for name, file in coming.files.items()}}
+        return {**coming.key, **{name: file and file.result(FOREVER) for name, file in coming.files.items()}}
 
     def close(self) -> None:
         """Stop what is on its way, and remove all files."""

@@ -15,6 +15,7 @@ from concurrent.futures import FIRST_COMPLETED, wait
 from io import BytesIO
 from typing import Any
 
+from datajoint_file.concurrency.threads import FOREVER
 from datajoint_file.storage.backend import ContentHeaders
 from datajoint_file.storage.bucket.backend import Piece
 from datajoint_file.storage.bucket.part_sizes import PartPlan, part_sizes
@@ -126,7 +127,7 @@ class MultipartUpload:
         """Wait until no more than so many bytes are under way. Raises what has been raised for one of them."""
         self._collect(timeout=0)
         while sum(self._under_way.values()) > at_most:
-            self._collect(timeout=None)
+            self._collect(FOREVER)
 
     def complete(self) -> list[Piece]:
         """Make the object of all parts, and return those that nobody has compared."""
@@ -151,7 +152,7 @@ class MultipartUpload:
     def _run(self, request: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
         return run(self._destination.filesystem, request)
 
-    def _collect(self, timeout: float | None) -> None:
+    def _collect(self, timeout: float) -> None:
         done, _ = wait([part.answer for part in self._under_way], timeout, FIRST_COMPLETED)
         self._under_way = {part: size for part, size in self._under_way.items() if part.answer not in done}
         for answer in done:

@@ -12,6 +12,8 @@ import threading
 from collections.abc import Generator
 from typing import Any
 
+from datajoint_file.concurrency.threads import FOREVER
+
 COPY_ABOVE = 2**20
 """Smaller files are read and written faster by one thread."""
 
@@ -72,7 +74,7 @@ class KernelCopy:
     def _beyond(self, position: int) -> int:
         """Wait until more than *position* bytes are written, or all are; return how many."""
         with self._changed:
-            self._changed.wait_for(lambda: self._copied > position or self._is_over)
+            self._changed.wait_for(lambda: self._copied > position or self._is_over, FOREVER)
             if self._copied == position and self._error is not None:
                 if position == 0 and self._error.errno in _CANNOT:
                     raise NotImplementedError from self._error

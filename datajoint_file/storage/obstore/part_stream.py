@@ -12,6 +12,8 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any
 
+from datajoint_file.concurrency.threads import FOREVER
+
 logger = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 20
@@ -38,7 +40,7 @@ class PartStream:
 
     def send(self, part: bytes) -> bool:
         """Hand over the next part when the last one was taken; or tell that the upload has ended: it failed."""
-        self._room.acquire()
+        self._room.acquire(timeout=FOREVER)
         if self._upload is None or self._upload.done():
             self._room.release()
             return False
@@ -49,7 +51,7 @@ class PartStream:
         """Say that there are no more parts, wait for the upload, and raise what it raised."""
         self._put(None)
         if self._upload is not None:
-            self._upload.result()
+            self._upload.result(FOREVER)
 
     def give_up(self) -> None:
         """Make sure that what was sent never becomes an object. What the upload raises is of no interest."""

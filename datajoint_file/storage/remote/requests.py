@@ -10,6 +10,8 @@ from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
+from datajoint_file.concurrency.threads import FOREVER
+
 Answer = TypeVar("Answer")
 
 
@@ -18,7 +20,7 @@ def run(filesystem: Any, request: Coroutine[Any, Any, Answer]) -> Answer:
     running = Request(filesystem, request)
     try:
         running.begin()
-        return running.answer.result()
+        return running.answer.result(FOREVER)
     except BaseException:
         running.stop()
         raise
