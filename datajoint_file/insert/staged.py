@@ -29,18 +29,23 @@ class Staged:
         The attribute it is for.
     key_digest : str
         Stands for the primary key it is for.
-    write : Write or None
-        The intent that keeps it; None where there is no journal.
+    write : Write
+        The intent that keeps it; where there is no journal, its number is 0 and nothing does.
     """
 
     metadata: FileMetadata
     table: str
     attribute: str
     key_digest: str
-    write: Write | None = None
+    write: Write
 
     def __repr__(self) -> str:
         return f"Staged({self.metadata.original_name!r}, {self.metadata.size} bytes, {self.metadata.path!r})"
+
+    @property
+    def is_noted(self) -> bool:
+        """Whether an intent keeps it."""
+        return self.write.number != 0
 
     @property
     def path(self) -> str:
@@ -74,7 +79,7 @@ class Staged:
             raise UnsupportedValueError(
                 "the file was staged for another primary key; stage it with the key of its row, or insert the path"
             )
-        if not is_made_for(self.path, project, key_digest, self.write.write_id if self.write else ""):
+        if not is_made_for(self.path, project, key_digest, self.write.write_id):
             raise UnsupportedValueError(
                 f"{brief(self.path)} is not the key of a file that was staged for this row in the project {project!r}"
             )

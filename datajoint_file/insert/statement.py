@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, cast
 
 from datajoint.errors import LostConnectionError
 
 from datajoint_file.concurrency.executors import runs_here
+from datajoint_file.concurrency.threads import Stop, run_all
 from datajoint_file.errors import DataJointFileError, UnsupportedValueError
 from datajoint_file.hooks.codec import Ingested
 from datajoint_file.hooks.connections import pipeline_of
@@ -43,7 +44,7 @@ class Statement:
         self.name = table_name(table)
         self.keys = TableKeys(table, self.name)
         self._sources: dict[Slot, tuple[Source, Cell]] = {}
-        self._staged: dict[Slot, Staged] = {}
+        self._staged: dict[Slot, tuple[Staged, Cell]] = {}
         self._entries: Entries | None = None
 
     @cached_property
@@ -71,11 +72,22 @@ class Statement:
         with self._located(self.cell(rows[0], self.attributes[0]), rows[0].index, len(rows)):
             register(self.pipeline, self.table.connection, self.table.database)
         stored = self._stored(prefixes, len(rows), workers, executor)
-        for slot, value in self._staged.items():
+        self._look_at_staged(len(rows))
+        for slot, (value, _) in self._staged.items():
             stored[slot] = value.metadata
-            if value.write is not None and self._entries is not None:
+            if self._entries is not None:
                 self._entries.add(value.write, value.metadata, self.table.table_name, value.key_digest)
         return {slot: Ingested(metadata) for slot, metadata in stored.items()}
+
+    def _look_at_staged(self, row_count: int) -> None:
+        """See that what was staged where there is no journal is still there: no intent will tell."""
+
+        def look(slot: Slot, staged: Staged, cell: Cell) -> None:
+            with self._located(cell, slot[0], row_count):
+                self.pipeline.require_stored(staged.metadata)
+
+        unnoted = [(slot, staged, cell) for slot, (staged, cell) in self._staged.items() if not staged.is_noted]
+        run_all([partial(look, *each) for each in unnoted], self.pipeline.workers, Stop())
 
     def stage(self, rows: list[Row], *, workers: int | None = None, executor: Executor | None = None) -> list[Staged]:
         """Store the files of *rows*, and leave their intents to whoever inserts the rows."""
@@ -132,7 +144,7 @@ class Statement:
                     with self._located(cell, row.index, len(rows)):
                         if isinstance(value, Staged):
                             value.check(self.pipeline.project, self.name, name, key_digest(cell.key))
-                            self._staged[slot] = value
+                            self._staged[slot] = (value, cell)
                         else:
                             source = as_source(value)
                             self._sources[slot] = (source, cell)

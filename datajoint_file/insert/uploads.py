@@ -86,9 +86,9 @@ def store_all(uploads: Uploads, connection: Any, table: str, workers: int | None
         try:
             run_beside(work, uploads.stop, Care(connection, uploads.entries), TICK_SECONDS)
         except BaseException:
-            uploads.entries.try_to_flush()
+            uploads.entries.try_to_end_uploads()
             raise
-    uploads.entries.flush()
+    uploads.entries.end_uploads()
 
 
 class Uploads:

@@ -69,6 +69,8 @@ class Journal:
 
         One round trip for 5,000 files. Where the table cannot be made or used, a `JournalWarning` says what is lost.
         """
+        if self.owner.has_strict_snapshots is None:
+            self.owner.has_strict_snapshots = self.intents.dialect.has_strict_snapshots(self.connection)
         holder = f"{self.owner.name()}-{next(self.owner.counter)}"  # no other statement has it
         entries = Entries(self, holder, [Entry(_intent_of(upload, table_name), 0, holder) for upload in uploads])
         for some in batches(entries.all):
@@ -85,7 +87,6 @@ class Journal:
         try:
             try:
                 if self.schema not in self.owner.usable:
-                    self.owner.has_strict_snapshots = self.intents.dialect.has_strict_snapshots(self.connection)
                     self.intents.require_rights()
                 action()
             except MissingTableError:
@@ -158,29 +159,37 @@ class Entries:
         entry.intent = intent
         return True
 
-    def flush(self) -> None:
+    def flush(self, lease_seconds: float = LEASE_SECONDS) -> None:
         """Tell the database which objects are complete, so that they can be adopted should this process die.
 
-        What cannot be told is told the next time.
+        What cannot be told is told the next time. Unless other files of the statement are still on their way, only the
+        gap to the claim is to be covered: see `end_uploads`.
         """
         complete = [entry for entry in self.all if entry.metadata is not None and not entry.is_told]
         for some in batches(complete):
             rows = {entry: json.dumps(cast("FileMetadata", entry.metadata).to_json()) for entry in some}
-            self._store({entry.number: row for entry, row in rows.items() if entry.number})
+            self._store({entry.number: row for entry, row in rows.items() if entry.number}, lease_seconds)
             for entry, row in rows.items():
                 size = cast("FileMetadata", entry.metadata).size
                 entry.intent, entry.is_told = replace(entry.intent, size=size, state=STORED, metadata=row), True
 
-    def _store(self, rows: dict[int, str]) -> None:
+    def _store(self, rows: dict[int, str], lease_seconds: float) -> None:
         try:
-            self._intents.store(rows, self._holder, STORED_LEASE_SECONDS)
+            self._intents.store(rows, self._holder, lease_seconds)
         except LostConnectionError:  # saying it twice does no harm
-            self._intents.store(rows, self._holder, STORED_LEASE_SECONDS)
+            self._intents.store(rows, self._holder, lease_seconds)
 
-    def try_to_flush(self) -> None:
-        """Flush, if the database can be reached: for a retry. It is called when something has failed already."""
+    def end_uploads(self) -> None:
+        """Tell what is complete, now that no more bytes move; from here the leases cover the gap to the claim."""
+        earlier = [entry.number for entry in self.all if entry.is_told and entry.number]
+        self.flush(STORED_LEASE_SECONDS)
+        if earlier:
+            self._intents.renew(earlier, self._holder, STORED_LEASE_SECONDS)
+
+    def try_to_end_uploads(self) -> None:
+        """End them, if the database can be reached: for a retry. It is called when something has failed already."""
         with suppress(Exception):
-            self.flush()
+            self.end_uploads()
 
     def renew(self) -> None:
         """Keep the leases of all that is not yet claimed."""
@@ -232,7 +241,7 @@ class Entries:
         sql, args = self._intents.delete_sql(numbers, holders, only_read_committed=not is_own)
         cursor = connection.query(sql, args, reconnect=False)
         claimed = dialect.claimed(cursor)
-        self._require_transaction(numbers)
+        self._require_transaction(set(numbers), claimed, cursor.rowcount)
         if claimed is None:
             # What was deleted just now is still there for others, until the transaction ends.
             claimed = set(numbers) if cursor.rowcount == len(numbers) else self._intents.held(numbers, holders) - before
@@ -240,14 +249,21 @@ class Entries:
         is_behind = bool(missing) and not is_own and dialect.is_behind(connection)
         return self._claimed_outside(missing, holders) if is_behind else (missing, set())
 
-    def _require_transaction(self, numbers: Sequence[int]) -> None:
-        """Raise if there is no transaction after all: servers end one at a deadlock, and some say so but once."""
+    def _require_transaction(self, numbers: set[int], claimed: set[int] | None, count: int) -> None:
+        """Raise if there is no transaction after all: servers end one at a deadlock, and some say so but once.
+
+        The *count* of *numbers* that were deleted are then deleted for good: they are inserted again. Where it cannot
+        be told which these were, none is, for another may have inserted its row, or deletes the object.
+        """
         if self._intents.dialect.is_in_transaction(self._journal.connection._conn):
             return
-        wanted = set(numbers)
-        back = [entry.intent for entry in self.all if entry.number in wanted]
-        sql, args = self._intents.insert_sql(back, self._holder, 0.0)
-        self._intents.second.execute(sql, args)
+        if claimed is None:
+            gone = numbers - self._intents.present(sorted(numbers))
+            claimed = gone if len(gone) == count else set()
+        back = [entry.intent for entry in self.all if entry.number in claimed]
+        if back:
+            sql, args = self._intents.insert_sql(back, self._holder, 0.0)
+            self._intents.second.execute(sql, args)
         raise LostConnectionError(
             "The server has rolled the transaction back, as it does at a deadlock: nothing of it was inserted. Begin "
             "it again; what is stored is not sent again"
@@ -303,7 +319,7 @@ class _Owner:
         self.counter = itertools.count(1)
         self._names: dict[int, str] = {}
         self.usable: set[str] = set()  # the schemas whose journal this user is known to have the rights for
-        self.has_strict_snapshots = False
+        self.has_strict_snapshots: bool | None = None  # of the user's transactions; None before it was asked
 
     def name(self) -> str:
         """Return 32 hexadecimal characters; a child process has others than its parent."""

@@ -20,6 +20,7 @@ from datajoint_file.config.paths import expanded
 from datajoint_file.errors import (
     DestinationError,
     DestinationExistsError,
+    LeaseLostError,
     ObjectNotFoundError,
     SizeMismatchError,
     StorageError,
@@ -177,6 +178,19 @@ class Pipeline:
         metadata = _description(upload, reader)
         self.verify(metadata, progress=False)
         return metadata
+
+    def require_stored(self, metadata: FileMetadata) -> None:
+        """Raise `LeaseLostError` unless the store has an object as *metadata* says, of its size."""
+        try:
+            size: int | None = self.backend.stat(metadata.path).size
+        except ObjectNotFoundError:
+            size = None
+        if size != metadata.size:
+            found = "is not in the store any more" if size is None else f"has {size} bytes there, not {metadata.size}"
+            raise LeaseLostError(
+                f"the staged file {metadata.path} {found}; no intent has kept it, for the schema has no journal that "
+                "this user may write to. Stage it again"
+            )
 
     def adopted(self, upload: Upload, stored: FileMetadata, advance: Advance = lambda _: None) -> FileMetadata | None:
         """Return what the row is to record if *stored*, an object that no row names, already is what *upload* would be.

@@ -125,7 +125,7 @@ def test_forged_staged_value_is_refused(arena: Arena, path: str) -> None:
     rows = arena.row_keys()
     k = 1000
     staged = datajoint_file.stage(arena.table, {"k": k}, "raw", ("x", b"x"))
-    for write in (staged.write, None):
+    for write in (staged.write, replace(staged.write, number=0)):
         forged = replace(staged, metadata=replace(staged.metadata, path=path), write=write)
         with pytest.raises(UnsupportedValueError):
             arena.table.insert1({"k": k, "raw": forged})

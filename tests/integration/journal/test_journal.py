@@ -18,9 +18,11 @@ from datajoint.errors import DuplicateError, LostConnectionError
 import datajoint_file
 from datajoint_file.errors import JournalWarning, LeaseLostError, RowVanishedError, StorageUnavailableError
 from datajoint_file.hooks.connections import pipeline_of
+from datajoint_file.insert import uploads
+from datajoint_file.journal.dialects import dialect_of
 from datajoint_file.journal.schema_registry import register
 from datajoint_file.testing import Fault, FaultyBackend, GeneratedReader, SlowReader
-from tests.projects import Store, connect, over_all_stores, over_local_and_s3, unique
+from tests.projects import DATABASES, Store, connect, over_all_stores, over_local_and_s3, unique
 
 
 def intents(table: Any, columns: str = "state", connection: Any = None) -> list[Any]:
@@ -229,6 +231,25 @@ def test_another_process_adopts_when_the_lease_is_over(table: Any, store: Store,
     assert late.path in store.object_keys()
     assert len(store.object_keys()) == 2
     second.connection.close()
+
+
+@pytest.mark.parametrize("database", DATABASES, indirect=True)
+def test_no_other_process_takes_what_waits_for_files_of_the_same_insert(
+    table: Any, other: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Complete files are told at once; their leases are long until the last one is complete, and short then."""
+    monkeypatch.setattr(uploads, "TICK_SECONDS", 0.01)
+    monkeypatch.setattr(uploads, "FLUSH_SECONDS", 0.0)
+    ends_within = f"lease_until < {dialect_of(other).from_now % 60}"
+    seen: list[Any] = []
+
+    def look() -> None:
+        while ("stored", 0) not in seen:
+            seen.extend(intents(table, f"state, CASE WHEN {ends_within} THEN 1 ELSE 0 END", other))
+
+    slow = SlowReader(io.BytesIO(b"2"), look)
+    datajoint_file.stage(table, [{"id": 1}, {"id": 2}], "raw", [("a.dat", b"1"), ("b.dat", slow)], workers=2)
+    assert intents(table, f"state, CASE WHEN {ends_within} THEN 1 ELSE 0 END", other) == [("stored", 1)] * 2
 
 
 def end_leases(table: Any) -> None:
@@ -484,6 +505,15 @@ def test_without_the_right_to_create_tables_inserts_work_and_say_what_is_lost(re
     with pytest.warns(JournalWarning):
         restricted.insert1({"id": 2, "raw": staged, "extra": ("c.dat", b"beside it")})
     assert (restricted & {"id": 2}).fetch1("raw").read() == b"staged"
+
+
+def test_what_was_staged_without_a_journal_is_looked_for(restricted: Any, store: Store) -> None:
+    with pytest.warns(JournalWarning):
+        staged = datajoint_file.stage(restricted, [{"id": 1}, {"id": 2}], "raw", [("a.dat", b"1"), ("a.dat", b"2")])
+    store.remove(staged[1].path)
+    with pytest.raises(LeaseLostError, match=r"id=2\), row 1.*is not in the store any more"):
+        restricted.insert([{"id": 1, "raw": staged[0]}, {"id": 2, "raw": staged[1]}])
+    assert len(restricted) == 0
 
 
 # ---- interrupts, threads, forks ----

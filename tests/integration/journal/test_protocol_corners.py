@@ -318,6 +318,21 @@ def test_a_deadlock_leaves_one_intent(table: Any, other: Any, ballast: str, mysq
     assert len(noted_objects(table, other)) == 1
 
 
+@mysql_only
+def test_a_transaction_that_is_over_brings_back_only_what_its_claim_has_deleted(table: Any, other: Any) -> None:
+    """The server ends it, and the collector condemns one of two files, just before they are claimed."""
+    connection = table().connection
+
+    def end() -> None:
+        connection._conn.rollback()
+        other.query(f"UPDATE {journal(table)} SET state = 'condemned' ORDER BY number LIMIT 1")
+
+    with pytest.raises(LostConnectionError, match="rolled the transaction back"), connection.transaction:
+        before_statement(connection, "DELETE", end)
+        table.insert([{"id": 1, "raw": ("a.dat", b"1")}, {"id": 2, "raw": ("b.dat", b"2")}])
+    assert sorted(intents(table, "state", other)) == [("condemned",), ("stored",)]
+
+
 def wait_until_waiting(server: Any) -> None:
     """Wait until a transaction waits for a lock."""
     observer = connect(server).connection
