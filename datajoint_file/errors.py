@@ -1,4 +1,4 @@
-"""Every exception of the package, and how an error learns where it happened.
+"""Every exception of the package that a user meets, and how errors and warnings are worded and shown.
 
 It holds no policy: the module that meets a problem decides which error it is.
 

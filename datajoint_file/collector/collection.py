@@ -12,7 +12,6 @@ from datetime import timedelta
 from typing import Any
 
 from datajoint_file.collector import server_facts
-from datajoint_file.collector.evidence import batches
 from datajoint_file.collector.plan import Quarantined, Refusal, refuse
 from datajoint_file.collector.preflight import Verdict, judge
 from datajoint_file.collector.server_facts import OwnTables
@@ -27,6 +26,7 @@ from datajoint_file.journal.transactions import has_transaction
 from datajoint_file.journal.worker_address import address_of
 from datajoint_file.model.key_parsing import is_candidate
 from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.sql.statements import batches
 from datajoint_file.storage.backend import StorageBackend
 
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
-_Element = TypeVar("_Element")
+from datajoint_file.sql.statements import batches
 
 _BATCH = 5_000
 
@@ -156,16 +155,3 @@ class Evidence:
     def _add(self, sql: str, rows: Iterable[tuple[Any, ...]]) -> None:
         for batch in batches(rows, _BATCH):
             self._database.executemany(sql, batch)
-
-
-def batches(rows: Iterable[_Element], size: int) -> Iterator[list[_Element]]:
-    """Cut *rows* into lists of at most *size*.
-
-    Examples
-    --------
-    >>> list(batches(range(5), 2))
-    [[0, 1], [2, 3], [4]]
-    """
-    remaining = iter(rows)
-    while batch := list(islice(remaining, size)):
-        yield batch

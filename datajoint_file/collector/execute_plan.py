@@ -13,7 +13,7 @@ from datetime import datetime, timedelta, timezone
 
 from datajoint_file.collector import references, server_facts
 from datajoint_file.collector.collection import Collection
-from datajoint_file.collector.evidence import NOTHING, Amount, Evidence, batches
+from datajoint_file.collector.evidence import NOTHING, Amount, Evidence
 from datajoint_file.collector.make_plan import MAX_SKEW, unfinished_uploads
 from datajoint_file.collector.plan import Collected, Plan, Refusal, refuse
 from datajoint_file.collector.preflight import Verdict
@@ -26,6 +26,7 @@ from datajoint_file.concurrency.progress import progress_bar
 from datajoint_file.errors import StorageError
 from datajoint_file.journal.schema_registry import RegistryTable, refresh
 from datajoint_file.journal.store_marks import Identity
+from datajoint_file.sql.statements import batches
 
 MAX_PLAN_AGE = timedelta(hours=1)
 """An older plan is not carried out: too much may have changed."""

@@ -1,6 +1,6 @@
 """Preflight checks: whether this database is the one whose rows tell what is in use. A pure judge.
 
-Pure: marks and the state of schemas in, refusals with the way on out. Nothing is read or changed here.
+Marks and the state of schemas in, refusals with the way on out. It changes nothing, and reads only by what it is given.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from datajoint_file.collector.plan import Refusal
-from datajoint_file.journal.dialects import Presence
 from datajoint_file.journal.store_marks import BadMark, Identity, Mark
+from datajoint_file.sql import Presence
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,10 @@ from datajoint_file.collector.preflight import SchemaState, unreadable
 from datajoint_file.collector.snapshot import Snapshot, evidence
 from datajoint_file.collector.tables import QUARANTINE
 from datajoint_file.errors import driver_message
-from datajoint_file.journal.dialects import Presence
 from datajoint_file.journal.intent_table import TABLE as INTENTS
 from datajoint_file.journal.schema_registry import TABLE as REGISTRY
 from datajoint_file.model.wording import counted
+from datajoint_file.sql import Presence
 
 
 @dataclass(frozen=True, slots=True)

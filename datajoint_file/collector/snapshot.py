@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 from datajoint_file.collector.plan import Refusal, refusals_of, refuse
 from datajoint_file.errors import CollectionRefusedError, driver_message
-from datajoint_file.journal.dialects import Rows, is_changed
 from datajoint_file.journal.second_connection import SecondConnection
+from datajoint_file.sql import Rows, is_changed
 
 _Result = TypeVar("_Result")
 

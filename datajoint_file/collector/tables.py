@@ -13,12 +13,13 @@ from typing import Any
 
 from datajoint.errors import MissingTableError
 
-from datajoint_file.collector.evidence import ObjectRecord, batches
+from datajoint_file.collector.evidence import ObjectRecord
 from datajoint_file.collector.reclaim import Due
 from datajoint_file.journal import intent_table
-from datajoint_file.journal.dialects import Rows
 from datajoint_file.journal.second_connection import SecondConnection
 from datajoint_file.model.key_parsing import is_candidate, write_id_of
+from datajoint_file.sql import Rows
+from datajoint_file.sql.statements import batches
 
 QUARANTINE = "~file_quarantine"
 

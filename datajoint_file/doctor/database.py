@@ -19,9 +19,9 @@ from datajoint_file.doctor.store import nothing_below
 from datajoint_file.errors import ConfigurationError, DataJointFileError, driver_message
 from datajoint_file.hooks.partitions import primary_keys, unknown_placeholders
 from datajoint_file.hooks.targets import open_connection
-from datajoint_file.journal.dialects import DIALECTS, Dialect, Query, dialect_of
 from datajoint_file.journal.schema_registry import TABLE
 from datajoint_file.model.wording import counted, pip_install
+from datajoint_file.sql import DIALECTS, Dialect, Query, dialect_of
 from datajoint_file.storage import open_backend
 
 
@@ -140,7 +140,7 @@ def check_version(dialect: Dialect, version: str) -> Check:
 
     Examples
     --------
-    >>> from datajoint_file.journal.dialects import MySQL
+    >>> from datajoint_file.sql import MySQL
     >>> check_version(MySQL(), "5.7.44-log").fix
     'upgrade the server to MySQL 8.0.13 or later'
     """

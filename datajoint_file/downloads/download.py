@@ -1,6 +1,6 @@
 """`download` and `prefetch`: the files that the rows of a query name, brought here many at a time.
 
-Where each goes is decided in `datajoint_file.downloads.tasks`; how rows are listed, in `listing`.
+Where each goes is decided in `datajoint_file.downloads.tasks`; how rows are listed, in `row_listing`.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ from datajoint_file.errors import (
 )
 from datajoint_file.hooks.codec import file_attributes
 from datajoint_file.hooks.connections import pipeline_of
+from datajoint_file.hooks.row_listing import PAGE_ROWS, Listing, RawRow, query_of
 from datajoint_file.hooks.tables import query_name
-from datajoint_file.journal.row_listing import PAGE_ROWS, Listing, RawRow, query_of
 from datajoint_file.journal.worker_address import address_of
 from datajoint_file.model.key_values import KeyValue, key_value
 from datajoint_file.model.metadata import FileMetadata

@@ -1,6 +1,6 @@
 """Codec ``<file>``: what DataJoint calls to write a value into a row and to read it back.
 
-Thin: bytes are stored before DataJoint's own insert begins (`table_hooks`), the codec only passes their metadata on.
+Thin: bytes are stored before DataJoint's own insert begins (`statement`), the codec only passes their metadata on.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from datajoint_file.pipeline.fileref import FileRef
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """A value whose bytes are in the store. Only `table_hooks` makes one; a user's dict is never taken for it."""
+    """A value whose bytes are in the store. Only `statement` makes one; a user's dict is never taken for it."""
 
     metadata: FileMetadata
 

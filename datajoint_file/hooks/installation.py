@@ -1,8 +1,8 @@
 """Hook table: the functions of DataJoint that are wrapped, and what is wrapped around each.
 
-With ``cli`` the only importer of ``datajoint``. Every signature is checked before the first is replaced, so that an
-upgrade of DataJoint fails here, by name, and not in the middle of an insert. What the hooks rest on is asserted in
-``tests/integration/hooks``.
+Wrappers are named as text and loaded at the first call, also those of rooms above this one. Every signature is checked
+before the first is replaced, so that an upgrade of DataJoint fails here, by name, and not in the middle of an insert.
+What the hooks rest on is asserted in ``tests/integration/hooks``.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ HOOKS = (
     _hook(
         dj_declare, "prepare_declare", "definition context adapter table_name config", "hooks.declare:prepare_declare"
     ),
-    _hook(dj_condition, "make_condition", _CONDITION, "journal.restrictions:make_condition"),
-    _hook(dj_expression, "make_condition", _CONDITION, "journal.restrictions:make_condition"),
+    _hook(dj_condition, "make_condition", _CONDITION, "hooks.restrictions:make_condition"),
+    _hook(dj_expression, "make_condition", _CONDITION, "hooks.restrictions:make_condition"),
     _hook(QueryExpression, "to_arrow", _ORDERED, "hooks.frames:with_structs"),
     _hook(QueryExpression, "to_polars", _ORDERED, "hooks.frames:with_structs"),
     _hook(QueryExpression, "to_pandas", _ORDERED, "hooks.frames:to_pandas"),

@@ -180,7 +180,7 @@ class TableKeys:
     def paths_by(self, queries: list[str]) -> set[str]:
         """Return the object keys that `queries_for` finds, as this connection sees it.
 
-        Rows whose keys the database has rounded are not found; `rowpaths` finds them.
+        Rows whose keys the database has rounded are not found; `paths_among` finds them.
         """
         connection, paths = self._table.connection, set[str]()
         for sql in queries:

@@ -33,12 +33,12 @@ from datajoint_file.hooks.patching import original_of
 from datajoint_file.hooks.tables import Row, as_records, check_fields, read_rows
 from datajoint_file.insert.staged import Staged
 from datajoint_file.insert.statement import Slot, Statement
-from datajoint_file.journal.dialects import dialect_of, is_lost
 from datajoint_file.journal.journal import Journal
-from datajoint_file.journal.path_lookup import paths_among
 from datajoint_file.journal.schema_registry import register
 from datajoint_file.journal.transactions import claims_of, has_transaction, sever, transaction_for
 from datajoint_file.model.key_values import is_missing
+from datajoint_file.sql import dialect_of, is_lost
+from datajoint_file.sql.path_lookup import paths_among
 from datajoint_file.transfer.sources import as_source
 
 

@@ -17,8 +17,8 @@ from datajoint_file.errors import OutcomeUnknownError
 from datajoint_file.hooks.connections import connection_of
 from datajoint_file.journal.intent_table import Intents
 from datajoint_file.journal.journal import Write
-from datajoint_file.journal.path_lookup import paths_among
 from datajoint_file.journal.second_connection import SecondConnection, second_connection_of
+from datajoint_file.sql.path_lookup import paths_among
 
 WAIT_SECONDS = 5.0
 """How long a commit that was not answered is asked after, before its caller is told that nobody knows."""

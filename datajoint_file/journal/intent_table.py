@@ -9,17 +9,16 @@ splits leave locked.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
-from datajoint_file.journal.dialects import Condition, Rows
 from datajoint_file.journal.second_connection import SecondConnection
+from datajoint_file.sql import Condition, Rows
+from datajoint_file.sql.statements import batches
 
 TABLE = "~file_intent"
-
-_Item = TypeVar("_Item")
 
 COLUMNS = ("write_id", "path", "table_name", "attribute", "key_digest", "size", "state", "metadata", "holder")
 
@@ -29,9 +28,6 @@ can claim or adopt it any more. It is over, and was never committed: the object 
 adopted it; such tombstones are kept for a while, so that *gone* has one meaning."""
 
 _IS_LIVE = f"state IN ('{BEGUN}', '{STORED}')"
-
-MAX_ROWS = 5_000
-"""Rows of one statement."""
 
 _CASES = 70
 """Numbers of one ``CASE``: about as many as there are groups of them in the largest statement."""
@@ -219,9 +215,3 @@ def _choice(texts: dict[int, str]) -> tuple[str, list[Any]]:
 
 class _NotOurs(Exception):
     """The intent that was to be used has been given up meanwhile."""
-
-
-def batches(items: Sequence[_Item], size: int = 0) -> Iterator[Sequence[_Item]]:
-    """Give *items* in parts that one statement can take, or that have *size*."""
-    size = size or MAX_ROWS
-    return (items[start : start + size] for start in range(0, len(items), size))

@@ -24,12 +24,13 @@ from datajoint.errors import AccessError, LostConnectionError, MissingTableError
 
 from datajoint_file.config.bindings import Attached
 from datajoint_file.errors import DataJointFileError, JournalWarning, LeaseLostError
-from datajoint_file.journal.dialects import Rows
-from datajoint_file.journal.intent_table import STORED, Intent, Intents, batches
+from datajoint_file.journal.intent_table import STORED, Intent, Intents
 from datajoint_file.journal.second_connection import second_connection_of
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import is_made_for, key_digest
 from datajoint_file.pipeline.pipeline import Upload
+from datajoint_file.sql import Rows
+from datajoint_file.sql.statements import batches
 
 LEASE_SECONDS = 120.0
 """How long an intent is its writer's alone while bytes move; renewed meanwhile."""

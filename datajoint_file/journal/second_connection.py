@@ -17,7 +17,7 @@ from datajoint.connection import translate_query_error
 from datajoint.errors import LostConnectionError, MissingTableError
 
 from datajoint_file.config.bindings import Attached
-from datajoint_file.journal.dialects import Rows, dialect_of, is_lost
+from datajoint_file.sql import Rows, dialect_of, is_lost
 
 IDLE_SECONDS = 5.0
 """After so long the connection is tried before it is used: servers close those that are idle."""

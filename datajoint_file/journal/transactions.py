@@ -15,9 +15,9 @@ from datajoint.errors import DataJointError, LostConnectionError
 from datajoint_file.config.bindings import Attached
 from datajoint_file.errors import OutcomeUnknownError
 from datajoint_file.journal.commit_outcome import raise_unless_committed
-from datajoint_file.journal.dialects import Dialect, is_lost
 from datajoint_file.journal.journal import Write
 from datajoint_file.journal.second_connection import second_connection_of
+from datajoint_file.sql import Dialect, is_lost
 
 
 class Claims:

@@ -70,7 +70,7 @@ class FileMetadata:
 
     @property
     def project(self) -> str:
-        """The project this file belongs to: the first part of its path, and all that is ever read out of one."""
+        """The project this file belongs to: the first part of its path."""
         return self.path.split("/", 1)[0]
 
     def to_json(self) -> dict[str, Any]:

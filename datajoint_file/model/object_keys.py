@@ -1,7 +1,7 @@
 """Object keys: ``{project}/{partition}/{schema}/objects/{Table}-{attribute}/{key id}/{original name}``.
 
-Values only: nothing here reads a file, a store or a database. Apart from the project, nothing is ever parsed back out
-of a key.
+Values only: nothing here reads a file, a store or a database. Of a key only the project is ever read back, and by the
+collector what is unique in it (`key_parsing`).
 """
 
 from __future__ import annotations
@@ -106,14 +106,14 @@ def new_object_key(project: str, pattern: PartitionPattern, cell: Cell, name: st
 
 
 def prefix_of(project: str, pattern: PartitionPattern, cell: Cell) -> str:
-    """Return what the keys of all writes to *place* begin with: everything but what tells one write from another."""
+    """Return what the keys of all writes to *cell* begin with: everything but what tells one write from another."""
     table = f"{encode_component(cell.table)}-{encode_component(cell.attribute)}"
     partition = pattern.render(cell.key) if pattern.text else ()
     return "/".join((project, *partition, encode_component(cell.schema), "objects", table, key_digest(cell.key)))
 
 
 def object_key(prefix: str, name: str, write_id: str) -> str:
-    """Return the key of one write to the place of *prefix*, which is from `prefix_of`.
+    """Return the key of one write to the cell of *prefix*, which is from `prefix_of`.
 
     Raises
     ------

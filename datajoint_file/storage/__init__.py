@@ -1,6 +1,6 @@
 """Object stores: bytes by key, behind one contract.
 
-The only package that imports fsspec's filesystems. It knows neither metadata nor hashes nor rows.
+The only package that imports fsspec's filesystems. It knows no rows, and of metadata only what a bucket shows.
 """
 
 from datajoint_file.storage.backend import (

@@ -28,7 +28,7 @@ from datajoint_file.storage.budget import transfers
 from datajoint_file.storage.tuning import RANGE_SIZE
 
 PARTIAL_PREFIX = "~partial-"
-"""Begins the name of a file that is being written; `keys.encode_component` makes no component that begins so."""
+"""Begins the name of a file that is being written; `encode_component` makes no component that begins so."""
 
 
 class DerivedVerbs(StorageBackend):

@@ -1,6 +1,6 @@
 """Subjects of a verification: the queries and tables whose rows are listed and can be looked up again.
 
-How rows are read from the database is the business of `listing`; what is done with them, of `verify`.
+How rows are read from the database is the business of `row_listing`; what is done with them, of `verify`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from datajoint.table import FreeTable, Table
 from datajoint_file.errors import brief, printable
 from datajoint_file.hooks.codec import file_attributes
 from datajoint_file.hooks.connections import pipeline_of
+from datajoint_file.hooks.row_listing import Key, Listing, RawRow, key_to_json, query_of
 from datajoint_file.hooks.tables import table_name
-from datajoint_file.journal.row_listing import Key, Listing, RawRow, key_to_json, query_of
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.verification.verification import FileValue

@@ -1,7 +1,7 @@
 """`verify`: the files that rows of tables, queries and whole schemas name, compared with what is in the store.
 
 How one object is examined, and many at a time, is the business of `datajoint_file.verification`; what can be asked
-about, and how its rows are listed, of `subjects` and `listing`.
+about, and how its rows are listed, of `subjects` and `row_listing`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from datajoint_file.concurrency.executors import check_executor
 from datajoint_file.concurrency.progress import progress_bar
 from datajoint_file.errors import brief, brief_traceback
-from datajoint_file.journal.row_listing import Key, key_from_json
+from datajoint_file.hooks.row_listing import Key, key_from_json
 from datajoint_file.journal.worker_address import address_of
 from datajoint_file.pipeline.address import PipelineAddress
 from datajoint_file.pipeline.pipeline import Pipeline

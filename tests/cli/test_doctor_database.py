@@ -18,8 +18,8 @@ import pytest
 import datajoint_file
 from datajoint_file.doctor.database import check_version
 from datajoint_file.errors import PartitionWarning
-from datajoint_file.journal.dialects import Dialect, MariaDB, MySQL, PostgreSQL
-from datajoint_file.journal.dialects.mysql import rights_in
+from datajoint_file.sql import Dialect, MariaDB, MySQL, PostgreSQL
+from datajoint_file.sql.mysql import rights_in
 from tests.projects import connect, unique
 
 from .conftest import Process, Report, report

@@ -1,34 +1,51 @@
-"""The examples in docstrings do what they show.
-
-Which names have an example is a matter of style; what is shown has to be true.
-"""
+"""Docstrings speak of what there is: each name in backticks is the name of something."""
 
 from __future__ import annotations
 
-import doctest
-import importlib
+import ast
+import builtins
+import re
 from pathlib import Path
 
-import pytest
+from tests.docs.pages import ROOT
 
-from tests.docs.pages import modules
-
-WITH_EXAMPLES = [name for name in modules() if not name.startswith("datajoint_file.testing.conformance")]
-
-
-@pytest.fixture(autouse=True)
-def _own_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("STORE_KEY", "")  # an example sets it; this takes it back
+_PACKAGE = ROOT / "datajoint_file"
+_FOREIGN = {"concurrent", "futures", "Executor", "ProcessPoolExecutor", "dj", "Schema", "a", "pathlib"}
+_BACKTICKS = re.compile(r"(?<!`)`([A-Za-z_][\w.]*)`(?!`)")
 
 
-@pytest.mark.parametrize("name", WITH_EXAMPLES)
-def test_examples_of_a_module_run(name: str) -> None:
-    outcome = doctest.testmod(importlib.import_module(name))
-    assert not outcome.failed
+def _trees() -> dict[Path, ast.Module]:
+    return {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(_PACKAGE.rglob("*.py"))}
 
 
-def test_there_are_examples() -> None:
-    finder = doctest.DocTestFinder()
-    found = [test for name in WITH_EXAMPLES for test in finder.find(importlib.import_module(name)) if test.examples]
-    assert len(found) >= 25
+def _names_of(tree: ast.AST) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        for field in ("name", "arg", "id", "attr", "asname"):
+            names.update(str(getattr(node, field, None)).split("."))
+    return names
+
+
+def _texts(tree: ast.AST) -> list[str]:
+    """Return the docstrings, also those below constants."""
+    return [
+        node.value.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    ]
+
+
+_TREES = _trees()
+_KNOWN = _FOREIGN.union(dir(builtins), *(_names_of(tree) for tree in _TREES.values()))
+_KNOWN |= {part for path in _TREES for part in (path.stem, path.parent.name)}
+
+
+def test_every_name_in_backticks_is_the_name_of_something() -> None:
+    unknown = {
+        f"{path.relative_to(_PACKAGE)}: {name}"
+        for path, tree in _TREES.items()
+        for text in _texts(tree)
+        for name in _BACKTICKS.findall(text)
+        if not _KNOWN.issuperset(name.split("."))
+    }
+    assert not unknown

@@ -25,10 +25,10 @@ from datajoint_file.errors import MetadataError, StorageError
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.insert import table_hooks
 from datajoint_file.journal import intent_table, journal
-from datajoint_file.journal.dialects import dialect_of
 from datajoint_file.journal.transactions import transaction_for
 from datajoint_file.model import metadata
 from datajoint_file.pipeline import fileref, pipeline
+from datajoint_file.sql import dialect_of
 from datajoint_file.storage import wrappers
 from datajoint_file.storage.disk import backend as local
 from datajoint_file.storage.disk import drafts, publishing

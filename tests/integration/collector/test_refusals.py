@@ -19,8 +19,8 @@ from datajoint_file.collector import server_facts
 from datajoint_file.errors import CollectionRefusedError
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.journal import schema_registry
-from datajoint_file.journal.dialects import MySQL
 from datajoint_file.journal.store_marks import Identity, Mark, Registration
+from datajoint_file.sql import MySQL
 from datajoint_file.storage.backend import ObjectStat
 from datajoint_file.storage.shared import DelegatingBackend
 from tests.projects import Store, over_local_and_s3, unique

@@ -19,8 +19,8 @@ import datajoint_file
 from datajoint_file.errors import JournalWarning, LeaseLostError, RowVanishedError, StorageUnavailableError
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.insert import uploads
-from datajoint_file.journal.dialects import dialect_of
 from datajoint_file.journal.schema_registry import register
+from datajoint_file.sql import dialect_of
 from datajoint_file.testing import Fault, FaultyBackend, GeneratedReader, SlowReader
 from tests.projects import DATABASES, Store, connect, over_all_stores, over_local_and_s3, unique
 

@@ -22,6 +22,7 @@ from datajoint_file.insert import uploads
 from datajoint_file.journal import intent_table as intents_module
 from datajoint_file.journal.schema_registry import register
 from datajoint_file.journal.second_connection import second_connection_of
+from datajoint_file.sql import statements
 from datajoint_file.testing import Fault, FaultyBackend
 from tests.integration.collector.collecting import Area, connect_to, make_older
 from tests.integration.collector.conftest import area_of
@@ -355,7 +356,7 @@ def test_a_lost_lease_doubles_no_intent(
     table: Any, counted: FaultyBackend, other: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Several statements claim, of which one finds that it has lost."""
-    monkeypatch.setattr(intents_module, "MAX_ROWS", 1)
+    monkeypatch.setattr(statements, "MAX_ROWS", 1)
     lose = lambda key: other.query(f"DELETE FROM {journal(table)} WHERE path = '{key}'")  # noqa: E731
     counted.faults.append(Fault("upload", call=2, action=lose))
     with table().connection.transaction, pytest.raises(LeaseLostError):

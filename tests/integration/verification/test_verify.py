@@ -18,7 +18,7 @@ import pytest
 
 import datajoint_file
 from datajoint_file.errors import ConfigurationError
-from datajoint_file.journal import row_listing
+from datajoint_file.hooks import row_listing
 from datajoint_file.verification import Finding, VerifyReport
 from datajoint_file.verification.verify import verify, verify_telling
 from tests.projects import Store, connect, over_local_and_s3, unique

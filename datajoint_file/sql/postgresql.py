@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
-from datajoint_file.journal.dialects.dialect import Condition, Dialect, Presence, Query, Rights, Rows
+from datajoint_file.sql.dialect import Condition, Dialect, Presence, Query, Rights, Rows
 
 _IDLE, _IN_ERROR = 0, 3
 """``PQTRANS_IDLE`` and ``PQTRANS_INERROR`` of libpq."""

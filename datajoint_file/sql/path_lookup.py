@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from datajoint_file.journal.dialects import Dialect, Query
-from datajoint_file.journal.intent_table import batches
+from datajoint_file.sql import Dialect, Query
+from datajoint_file.sql.statements import batches
 
 _PATHS_PER_QUERY = 400
 

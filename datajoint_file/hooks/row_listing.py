@@ -20,7 +20,7 @@ from datajoint.expression import QueryExpression
 from datajoint_file.errors import brief
 from datajoint_file.hooks.codec import file_attributes
 from datajoint_file.hooks.tables import query_name
-from datajoint_file.journal.dialects import dialect_of
+from datajoint_file.sql import dialect_of
 
 PAGE_ROWS = 2_000
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pymysql.cursors
 from pymysql.constants import CLIENT, SERVER_STATUS
 
-from datajoint_file.journal.dialects.dialect import Condition, Dialect, Presence, Query, Rights, Rows, Version
+from datajoint_file.sql.dialect import Condition, Dialect, Presence, Query, Rights, Rows, Version
 
 NEEDED_RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "REFERENCES")
 """What it takes to declare tables, with foreign keys, and to use them."""

@@ -14,8 +14,8 @@ from datajoint.condition import AndList, Not
 from datajoint_file.errors import UnsupportedValueError
 from datajoint_file.hooks.codec import file_attributes
 from datajoint_file.hooks.tables import query_name
-from datajoint_file.journal.dialects import dialect_of
 from datajoint_file.pipeline.fileref import FileRef
+from datajoint_file.sql import dialect_of
 
 
 def make_condition(

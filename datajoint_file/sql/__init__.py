@@ -9,10 +9,10 @@ from typing import Any
 
 from datajoint.errors import LostConnectionError, MissingTableError
 
-from datajoint_file.journal.dialects.dialect import Condition, Dialect, Presence, Query, Rights, Rows, Version
-from datajoint_file.journal.dialects.mariadb import MariaDB
-from datajoint_file.journal.dialects.mysql import MySQL
-from datajoint_file.journal.dialects.postgresql import PostgreSQL
+from datajoint_file.sql.dialect import Condition, Dialect, Presence, Query, Rights, Rows, Version
+from datajoint_file.sql.mariadb import MariaDB
+from datajoint_file.sql.mysql import MySQL
+from datajoint_file.sql.postgresql import PostgreSQL
 
 DIALECTS: tuple[Dialect, ...] = (MariaDB(), MySQL(), PostgreSQL())
 """All that there are; the first that a server speaks is taken."""

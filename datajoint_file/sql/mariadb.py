@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from datajoint_file.journal.dialects.mysql import MySQL
+from datajoint_file.sql.mysql import MySQL
 
 
 class MariaDB(MySQL):
