@@ -19,6 +19,7 @@ from datajoint_file.collector.snapshot import Snapshot
 from datajoint_file.collector.tables import BATCH, AbandonedIntents, QuarantineTable
 from datajoint_file.collector.workers import Helpers
 from datajoint_file.hooks.connections import connection_of, pipeline_of
+from datajoint_file.journal.intent_table import batches
 from datajoint_file.journal.schema_registry import identity_of
 from datajoint_file.journal.second_connection import SecondConnection
 from datajoint_file.journal.store_marks import Identity, MarkStore
@@ -26,7 +27,6 @@ from datajoint_file.journal.transactions import has_transaction
 from datajoint_file.journal.worker_address import address_of
 from datajoint_file.model.key_parsing import is_candidate
 from datajoint_file.pipeline.pipeline import Pipeline
-from datajoint_file.sql.statements import batches
 from datajoint_file.storage.backend import StorageBackend
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from datajoint_file.sql.statements import batches
+from datajoint_file.journal.intent_table import batches
 
 _BATCH = 5_000
 

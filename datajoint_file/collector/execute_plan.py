@@ -24,9 +24,9 @@ from datajoint_file.collector.tables import BATCH, QuarantineTable
 from datajoint_file.collector.workers import Helpers
 from datajoint_file.concurrency.progress import progress_bar
 from datajoint_file.errors import StorageError
+from datajoint_file.journal.intent_table import batches
 from datajoint_file.journal.schema_registry import RegistryTable, refresh
 from datajoint_file.journal.store_marks import Identity
-from datajoint_file.sql.statements import batches
 
 MAX_PLAN_AGE = timedelta(hours=1)
 """An older plan is not carried out: too much may have changed."""

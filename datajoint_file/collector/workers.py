@@ -15,9 +15,9 @@ from datajoint_file.collector.evidence import NOTHING, Amount
 from datajoint_file.concurrency.executors import delegated, runs_here
 from datajoint_file.concurrency.threads import Stop
 from datajoint_file.errors import DataJointFileError, ObjectNotFoundError
+from datajoint_file.journal.intent_table import batches
 from datajoint_file.model.key_parsing import is_candidate
 from datajoint_file.pipeline.address import PipelineAddress
-from datajoint_file.sql.statements import batches
 from datajoint_file.storage.backend import StorageBackend
 
 LOOKED_AT = 50

@@ -22,11 +22,11 @@ from datajoint_file.config.bindings import Attached
 from datajoint_file.config.paths import expanded, working_directory
 from datajoint_file.config.rules import check_disjoint
 from datajoint_file.errors import ConfigurationError, brief, brief_traceback, printable, reason_of
-from datajoint_file.pipeline.lookup import register
+from datajoint_file.pipeline.lookup import remember
 from datajoint_file.pipeline.pipeline import Pipeline
 
 
-def register_schema(original: Callable[..., None], connection: Any, schema: Any) -> None:
+def bind_schema(original: Callable[..., None], connection: Any, schema: Any) -> None:
     """Bind the connection to the ``datajoint.toml`` of this moment, then let DataJoint register the schema."""
     bind(connection._config, connection.adapter).meet(str(schema.database), working_directory())
     original(connection, schema)
@@ -77,7 +77,7 @@ def pipeline_for(config: Any, schema: str = "") -> Pipeline:
     pipeline, checked = _pipelines.known(binding) or (None, None)
     if pipeline is None or pipeline.settings is not settings or checked != stores:  # a store may be added at any time
         check_disjoint(settings, stores)
-        pipeline = register(binding.name, Pipeline(settings))
+        pipeline = remember(binding.name, Pipeline(settings))
         _pipelines.keep(binding, (pipeline, deepcopy(stores)))
     return pipeline
 
@@ -127,7 +127,7 @@ def configure(source: Any, *, connection: Any = None) -> None:
     binding = bind(*owners)
     check_disjoint(settings, config.stores or {})
     binding.configure(settings, name)
-    register(name, Pipeline(settings))
+    remember(name, Pipeline(settings))
 
 
 def _read(source: Any) -> tuple[Settings, str]:

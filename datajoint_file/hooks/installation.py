@@ -30,7 +30,7 @@ def _hook(owner: Any, name: str, parameters: str, wrapper: str) -> Hook:
 
 
 HOOKS = (
-    _hook(Connection, "register", "self schema", "hooks.connections:register_schema"),
+    _hook(Connection, "register", "self schema", "hooks.connections:bind_schema"),
     _hook(
         dj_declare, "prepare_declare", "definition context adapter table_name config", "hooks.declare:prepare_declare"
     ),

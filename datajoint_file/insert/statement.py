@@ -1,4 +1,4 @@
-"""Insert plan of one INSERT or UPDATE, and of `stage`: values checked, files stored, intents claimed.
+"""Files of one INSERT or UPDATE, or of `stage`: checked, stored, and claimed in the transaction of their rows.
 
 It sends no row: that remains DataJoint's own insert, which `table_hooks` calls.
 """
@@ -22,8 +22,8 @@ from datajoint_file.hooks.declare import refuse_partition
 from datajoint_file.hooks.tables import Row, TableKeys, table_name
 from datajoint_file.insert.staged import Staged
 from datajoint_file.insert.uploads import UploadFailed, Uploads, store_all
-from datajoint_file.journal.journal import Entries, Journal
-from datajoint_file.journal.schema_registry import register
+from datajoint_file.journal.journal import Journal, JournalEntries
+from datajoint_file.journal.schema_registry import ensure_marked
 from datajoint_file.journal.transactions import claims_of
 from datajoint_file.model.key_values import is_missing
 from datajoint_file.model.metadata import FileMetadata
@@ -31,8 +31,8 @@ from datajoint_file.model.object_keys import Cell, key_digest
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.transfer.sources import Source, as_source
 
-Slot = tuple[int, str]
-"""A value of a statement: the row's index and the attribute."""
+CellIndex = tuple[int, str]
+"""Which value of a statement: the row's index and the attribute."""
 
 
 class Statement:
@@ -43,9 +43,9 @@ class Statement:
         self.attributes = attributes
         self.name = table_name(table)
         self.keys = TableKeys(table, self.name)
-        self._sources: dict[Slot, tuple[Source, Cell]] = {}
-        self._staged: dict[Slot, tuple[Staged, Cell]] = {}
-        self._entries: Entries | None = None
+        self._sources: dict[CellIndex, tuple[Source, Cell]] = {}
+        self._staged: dict[CellIndex, tuple[Staged, Cell]] = {}
+        self._entries: JournalEntries | None = None
 
     @cached_property
     def pipeline(self) -> Pipeline:
@@ -59,40 +59,39 @@ class Statement:
 
     def store(
         self, rows: list[Row], *, workers: int | None = None, executor: Executor | None = None
-    ) -> dict[Slot, Ingested]:
+    ) -> dict[CellIndex, Ingested]:
         """Check all values of *rows*, then store them. Returns what stands in their place, by row and attribute.
 
-        So many *workers* send files at a time, or those of *executor* do.
-
-        Their intents stay until `claim` deletes them, in the transaction that inserts the rows.
+        *workers* limits the threads that send files; an *executor* sends them instead. Their intents stay until `claim`
+        deletes them, in the transaction that inserts the rows.
         """
         prefixes = self._checked(rows, executor)
         if not prefixes and not self._staged:
             return {}
         with self._located(self.cell(rows[0], self.attributes[0]), rows[0].index, len(rows)):
-            register(self.pipeline, self.table.connection, self.table.database)
+            ensure_marked(self.pipeline, self.table.connection, self.table.database)
         stored = self._stored(prefixes, len(rows), workers, executor)
         self._look_at_staged(len(rows))
-        for slot, (value, _) in self._staged.items():
-            stored[slot] = value.metadata
+        for index, (value, _) in self._staged.items():
+            stored[index] = value.metadata
             if self._entries is not None:
                 self._entries.add(value.write, value.metadata, self.table.table_name, value.key_digest)
-        return {slot: Ingested(metadata) for slot, metadata in stored.items()}
+        return {index: Ingested(metadata) for index, metadata in stored.items()}
 
     def _look_at_staged(self, row_count: int) -> None:
         """See that what was staged where there is no journal is still there: no intent will tell."""
 
-        def look(slot: Slot, staged: Staged, cell: Cell) -> None:
-            with self._located(cell, slot[0], row_count):
+        def look(index: CellIndex, staged: Staged, cell: Cell) -> None:
+            with self._located(cell, index[0], row_count):
                 self.pipeline.require_stored(staged.metadata)
 
-        unnoted = [(slot, staged, cell) for slot, (staged, cell) in self._staged.items() if not staged.is_noted]
+        unnoted = [(index, staged, cell) for index, (staged, cell) in self._staged.items() if not staged.is_noted]
         run_all([partial(look, *each) for each in unnoted], self.pipeline.workers, Stop())
 
     def stage(self, rows: list[Row], *, workers: int | None = None, executor: Executor | None = None) -> list[Staged]:
         """Store the files of *rows*, and leave their intents to whoever inserts the rows."""
         stored = self.store(rows, workers=workers, executor=executor)
-        entries = cast("Entries", self._entries)
+        entries = cast("JournalEntries", self._entries)
         return [
             Staged(ingested.metadata, self.name, name, entry.intent.key_digest, entries.write_of(entry))
             for ((_, name), ingested), entry in zip(stored.items(), entries.all, strict=True)
@@ -133,23 +132,23 @@ class Statement:
         schema, _, table = self.name.partition(".")
         return Cell(schema, table, name, self.keys.of(row))
 
-    def _checked(self, rows: list[Row], executor: Executor | None) -> dict[Slot, str]:
+    def _checked(self, rows: list[Row], executor: Executor | None) -> dict[CellIndex, str]:
         """Check each value; return what the key of each file to store will begin with. Nothing is read or stored."""
-        prefixes: dict[Slot, str] = {}
+        prefixes: dict[CellIndex, str] = {}
         streams: dict[int, Cell] = {}
         for row in rows:
             for name in self.attributes:
                 if self._has_value(row, name):
-                    slot, cell, value = (row.index, name), self.cell(row, name), row.values[name]
+                    index, cell, value = (row.index, name), self.cell(row, name), row.values[name]
                     with self._located(cell, row.index, len(rows)):
                         if isinstance(value, Staged):
                             value.check(self.pipeline.project, self.name, name, key_digest(cell.key))
-                            self._staged[slot] = (value, cell)
+                            self._staged[index] = (value, cell)
                         else:
                             source = as_source(value)
-                            self._sources[slot] = (source, cell)
+                            self._sources[index] = (source, cell)
                             _check_stream(source, cell, streams, executor)
-                            prefixes[slot] = self.pipeline.check(source, cell)
+                            prefixes[index] = self.pipeline.check(source, cell)
         return prefixes
 
     def _has_value(self, row: Row, name: str) -> bool:
@@ -165,8 +164,8 @@ class Statement:
         return False
 
     def _stored(
-        self, prefixes: dict[Slot, str], row_count: int, workers: int | None, executor: Executor | None
-    ) -> dict[Slot, FileMetadata]:
+        self, prefixes: dict[CellIndex, str], row_count: int, workers: int | None, executor: Executor | None
+    ) -> dict[CellIndex, FileMetadata]:
         """Plan the uploads, note them down, store them."""
         try:
             uploads = self._begun(prefixes, row_count)
@@ -177,21 +176,21 @@ class Statement:
                 store_all(uploads, self.table.connection, self.name, workers, executor)
         except UploadFailed as failure:
             error = cast("DataJointFileError", failure.__cause__)
-            index = uploads.entries.all.index(failure.entry)
-            slot, stored = list(prefixes)[index], sum(entry.metadata is not None for entry in uploads.entries.all)
+            index = list(prefixes)[uploads.entries.all.index(failure.entry)]
+            stored = sum(entry.metadata is not None for entry in uploads.entries.all)
             others = "1 other file is" if stored == 1 else f"{stored} other files are"
             left = f"; {others} stored: a retry does not send that again" if stored else ""
-            raise _about(error, self._sources[slot][1], slot[0], row_count, left) from error
+            raise _about(error, self._sources[index][1], index[0], row_count, left) from error
         return {
-            slot: cast("FileMetadata", entry.metadata)
-            for slot, entry in zip(prefixes, uploads.entries.all, strict=True)
+            index: cast("FileMetadata", entry.metadata)
+            for index, entry in zip(prefixes, uploads.entries.all, strict=True)
         }
 
-    def _begun(self, prefixes: dict[Slot, str], row_count: int) -> Uploads:
+    def _begun(self, prefixes: dict[CellIndex, str], row_count: int) -> Uploads:
         planned = []
-        for slot, prefix in prefixes.items():
-            source, cell = self._sources[slot]
-            with self._located(cell, slot[0], row_count):
+        for index, prefix in prefixes.items():
+            source, cell = self._sources[index]
+            with self._located(cell, index[0], row_count):
                 planned.append(self.pipeline.plan(source, cell, prefix))
         journal = Journal(self.table.connection, self.table.database)
         self._entries = journal.begin(self.table.table_name, planned)

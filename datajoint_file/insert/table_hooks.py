@@ -32,9 +32,9 @@ from datajoint_file.hooks.partitions import warn_of_unknown_placeholders
 from datajoint_file.hooks.patching import original_of
 from datajoint_file.hooks.tables import Row, as_records, check_fields, read_rows
 from datajoint_file.insert.staged import Staged
-from datajoint_file.insert.statement import Slot, Statement
+from datajoint_file.insert.statement import CellIndex, Statement
 from datajoint_file.journal.journal import Journal
-from datajoint_file.journal.schema_registry import register
+from datajoint_file.journal.schema_registry import ensure_marked
 from datajoint_file.journal.transactions import claims_of, has_transaction, sever, transaction_for
 from datajoint_file.model.key_values import is_missing
 from datajoint_file.sql import dialect_of, is_lost
@@ -69,7 +69,7 @@ def insert_rows(
     statement = Statement(table, attributes)
     given = read_rows(table.heading, rows)
     check_fields(table.heading, given, ignore_extra_fields=ignore_extra_fields)
-    is_open = _begin(table.connection)
+    is_open = _prepare_claims(table.connection)
     if skip_duplicates:
         given = statement.keys.without_existing(given)
     with statement.streams_put_back():
@@ -99,7 +99,7 @@ def update1(original: Callable[..., None], table: Any, row: Any) -> None:
     if not attributes or not _is_updatable(table, row) or not any(name in row for name in attributes):
         return original(table, row)
     statement = Statement(table, tuple(name for name in attributes if name in row))
-    is_open = _begin(table.connection)
+    is_open = _prepare_claims(table.connection)
     given = Row(0, dict(row))
     with statement.streams_put_back():
         stored = statement.store([given])
@@ -116,7 +116,7 @@ def insert(original: Callable[..., None], table: Any, rows: Any, *args: Any, **o
     if not _is_query(rows) or not file_attributes(table.heading):
         return original(table, rows, *args, **options)
     _register(table)
-    with transaction_for(table.connection, is_open=_begin(table.connection)):
+    with transaction_for(table.connection, is_open=_prepare_claims(table.connection)):
         return original(table, rows, *args, **options)
 
 
@@ -148,7 +148,7 @@ def validate(original: Callable[..., Any], table: Any, rows: Any, *, ignore_extr
 def _register(table: Any) -> None:
     """Tell the project's store that this schema is going to refer to its objects, though none is uploaded for it."""
     try:
-        register(pipeline_of(table.connection, table.database), table.connection, table.database)
+        ensure_marked(pipeline_of(table.connection, table.database), table.connection, table.database)
     except (ConfigurationError, StorageError) as error:
         warnings.warn(
             f"schema {table.database} could not be registered in the project's store: {error}. The rows are copied; "
@@ -158,12 +158,12 @@ def _register(table: Any) -> None:
         )
 
 
-def _begin(connection: Any) -> bool:
-    """Tell whether a transaction is open. Asked before the upload, which can outlive the connection."""
+def _prepare_claims(connection: Any) -> bool:
+    """Tell whether a transaction is open; if not, nothing is claimed. Asked before the upload, which can outlive it."""
     is_open, claims = has_transaction(connection), claims_of(connection)
     claims.is_used = True
     if not is_open:
-        claims.begin(is_known=False)
+        claims.forget()
     return is_open
 
 
@@ -196,12 +196,12 @@ def _writing(statement: Statement, *, is_open: bool) -> Iterator[None]:
         ) from error
 
 
-def _ready(row: Row, stored: Mapping[Slot, Ingested], attributes: tuple[str, ...]) -> Any:
+def _ready(row: Row, stored: Mapping[CellIndex, Ingested], attributes: tuple[str, ...]) -> Any:
     """Return *row* for DataJoint, with what has been stored in place of its files."""
     return row.with_values({name: stored.get((row.index, name)) for name in attributes if name in row.values})
 
 
-def _named(statement: Statement, queries: list[str], stored: Mapping[Slot, Ingested]) -> set[str]:
+def _named(statement: Statement, queries: list[str], stored: Mapping[CellIndex, Ingested]) -> set[str]:
     """Return the paths of *stored* that rows name now. What this transaction has inserted it sees, locked or not."""
     table, named = statement.table, statement.keys.paths_by(queries)
     dialect = dialect_of(table.connection)
@@ -216,7 +216,7 @@ def _named(statement: Statement, queries: list[str], stored: Mapping[Slot, Inges
     return named
 
 
-def _require_named(statement: Statement, row: Row, queries: list[str], stored: Mapping[Slot, Ingested]) -> None:
+def _require_named(statement: Statement, row: Row, queries: list[str], stored: Mapping[CellIndex, Ingested]) -> None:
     missing = {value.metadata.path for value in stored.values()} - _named(statement, queries, stored)
     if missing:
         statement.give_back()
@@ -230,7 +230,7 @@ def _replace(
     original: Callable[..., None],
     statement: Statement,
     rows: list[Row],
-    stored: Mapping[Slot, Ingested],
+    stored: Mapping[CellIndex, Ingested],
     ignore_extra_fields: bool,
 ) -> None:
     """Do what MySQL's ``REPLACE`` does, which PostgreSQL has not: the last row of a key wins, what it omits is reset.

@@ -21,7 +21,7 @@ from datajoint_file.concurrency.progress import Advance, progress_bar
 from datajoint_file.concurrency.threads import Stop, run_all, run_beside
 from datajoint_file.errors import DataJointFileError, StorageError
 from datajoint_file.insert.upload_tasks import Delivered, UploadTask, carry_out, tasks
-from datajoint_file.journal.journal import LEASE_SECONDS, Entries, Entry
+from datajoint_file.journal.journal import LEASE_SECONDS, JournalEntries, JournalEntry
 from datajoint_file.journal.transactions import abandon, has_transaction, sever
 from datajoint_file.journal.worker_address import address_of
 from datajoint_file.model.metadata import FileMetadata
@@ -47,20 +47,20 @@ FLUSH_SECONDS = 5.0
 """What is complete is told to the database so often, should this process die before the last file is."""
 
 
-Planned = tuple[Entry, Upload]
+Planned = tuple[JournalEntry, Upload]
 """A file and what is to become of it."""
 
 
 class UploadFailed(Exception):
     """One upload of several has failed; its cause is why."""
 
-    def __init__(self, entry: Entry) -> None:
+    def __init__(self, entry: JournalEntry) -> None:
         super().__init__(entry)
         self.entry = entry
 
 
 @contextmanager
-def failing(entry: Entry) -> Iterator[None]:
+def failing(entry: JournalEntry) -> Iterator[None]:
     """Say of an error that it is about the file of *entry*."""
     try:
         yield
@@ -94,7 +94,7 @@ def store_all(uploads: Uploads, connection: Any, table: str, workers: int | None
 class Uploads:
     """The uploads of one statement."""
 
-    def __init__(self, pipeline: Pipeline, entries: Entries, planned: list[Planned]) -> None:
+    def __init__(self, pipeline: Pipeline, entries: JournalEntries, planned: list[Planned]) -> None:
         self.pipeline = pipeline
         self.entries = entries
         self.planned = planned
@@ -137,11 +137,11 @@ class Uploads:
         jobs += [partial(self._store_one_by_one, streams)] if streams else []
         return jobs + [partial(self._store, *planned) for planned in single]
 
-    def is_adopted(self, entry: Entry, upload: Upload) -> bool:
+    def is_adopted(self, entry: JournalEntry, upload: Upload) -> bool:
         """Adopt what an earlier attempt has left of *upload*, if it has, and tell so."""
         return self.entries.adopt(entry, lambda left: self.pipeline.adopted(upload, left, self.advance))
 
-    def _store(self, entry: Entry, upload: Upload) -> None:
+    def _store(self, entry: JournalEntry, upload: Upload) -> None:
         with failing(entry):
             if not self.is_adopted(entry, upload):
                 entry.metadata = self.pipeline.ingest(upload, self.advance)
@@ -157,7 +157,7 @@ class Uploads:
 
     def _store_together(self, some: Iterable[Planned]) -> None:
         """Store some small files, and wait for the disk once. If one fails, those before it are complete."""
-        group, sent = self.pipeline.backend.group(), list[tuple[Entry, FileMetadata]]()
+        group, sent = self.pipeline.backend.group(), list[tuple[JournalEntry, FileMetadata]]()
         try:
             for entry, upload in some:
                 with failing(entry):
@@ -173,7 +173,7 @@ class Uploads:
         _publish(group, sent)
 
 
-def _publish(group: UploadGroup, sent: Sequence[tuple[Entry, FileMetadata]]) -> None:
+def _publish(group: UploadGroup, sent: Sequence[tuple[JournalEntry, FileMetadata]]) -> None:
     try:
         group.publish()
     except StorageError as error:
@@ -239,7 +239,7 @@ class DelegatedUploads:
 class Care:
     """What the caller does while it waits. No failure of it ends the upload: the claim finds out what was lost."""
 
-    def __init__(self, connection: Any, entries: Entries) -> None:
+    def __init__(self, connection: Any, entries: JournalEntries) -> None:
         self._connection = connection
         self._entries = entries
         self._gives_up = sever if has_transaction(connection) else abandon

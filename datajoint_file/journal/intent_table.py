@@ -9,16 +9,18 @@ splits leave locked.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
 from datajoint_file.journal.second_connection import SecondConnection
 from datajoint_file.sql import Condition, Rows
-from datajoint_file.sql.statements import batches
 
 TABLE = "~file_intent"
+
+_Item = TypeVar("_Item")
 
 COLUMNS = ("write_id", "path", "table_name", "attribute", "key_digest", "size", "state", "metadata", "holder")
 
@@ -28,6 +30,9 @@ can claim or adopt it any more. It is over, and was never committed: the object 
 adopted it; such tombstones are kept for a while, so that *gone* has one meaning."""
 
 _IS_LIVE = f"state IN ('{BEGUN}', '{STORED}')"
+
+MAX_ROWS = 5_000
+"""Rows of one statement."""
 
 _CASES = 70
 """Numbers of one ``CASE``: about as many as there are groups of them in the largest statement."""
@@ -75,7 +80,7 @@ class Intents:
 
     def create(self) -> None:
         """Create the table, unless it is there."""
-        index = ("~file_intent_place", "table_name, attribute, key_digest")
+        index = ("~file_intent_cell", "table_name, attribute, key_digest")
         comment = "files on their way into rows"
         self.second.execute(self.dialect.create_table(self.table, _ATTRIBUTES, comment=comment, index=index))
 
@@ -215,3 +220,16 @@ def _choice(texts: dict[int, str]) -> tuple[str, list[Any]]:
 
 class _NotOurs(Exception):
     """The intent that was to be used has been given up meanwhile."""
+
+
+def batches(items: Iterable[_Item], size: int = 0) -> Iterator[list[_Item]]:
+    """Give *items* in lists that one statement can take, or of at most *size*.
+
+    Examples
+    --------
+    >>> list(batches(range(5), 2))
+    [[0, 1], [2, 3], [4]]
+    """
+    remaining = iter(items)
+    while batch := list(islice(remaining, size or MAX_ROWS)):
+        yield batch

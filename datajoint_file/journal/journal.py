@@ -24,13 +24,12 @@ from datajoint.errors import AccessError, LostConnectionError, MissingTableError
 
 from datajoint_file.config.bindings import Attached
 from datajoint_file.errors import DataJointFileError, JournalWarning, LeaseLostError
-from datajoint_file.journal.intent_table import STORED, Intent, Intents
+from datajoint_file.journal.intent_table import STORED, Intent, Intents, batches
 from datajoint_file.journal.second_connection import second_connection_of
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import is_made_for, key_digest
 from datajoint_file.pipeline.pipeline import Upload
 from datajoint_file.sql import Rows
-from datajoint_file.sql.statements import batches
 
 LEASE_SECONDS = 120.0
 """How long an intent is its writer's alone while bytes move; renewed meanwhile."""
@@ -38,9 +37,14 @@ LEASE_SECONDS = 120.0
 STORED_LEASE_SECONDS = 10.0
 """How long after that: it covers the gap to the claim, which locks it. Other processes adopt it afterwards."""
 
-Stored = tuple[int, str, FileMetadata]
-"""An object that an earlier insert into the same place has left: number and write id of its intent, and what its row
-would have recorded."""
+
+@dataclass(frozen=True, slots=True)
+class LeftObject:
+    """An object that an earlier insert into the same cell has left."""
+
+    number: int  # of its intent
+    write_id: str
+    metadata: FileMetadata  # what its row would have recorded
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,7 @@ class Journal:
         self.intents = Intents(second_connection_of(connection), schema)
         self.owner = _owners.of(connection)
 
-    def begin(self, table_name: str, uploads: Sequence[Upload]) -> Entries:
+    def begin(self, table_name: str, uploads: Sequence[Upload]) -> JournalEntries:
         """Note what is going to be stored, before the first byte is.
 
         One round trip for 5,000 files. Where the table cannot be made or used, a `JournalWarning` says what is lost.
@@ -73,7 +77,9 @@ class Journal:
         if self.owner.has_strict_snapshots is None:
             self.owner.has_strict_snapshots = self.intents.dialect.has_strict_snapshots(self.connection)
         holder = f"{self.owner.name()}-{next(self.owner.counter)}"  # no other statement has it
-        entries = Entries(self, holder, [Entry(_intent_of(upload, table_name), 0, holder) for upload in uploads])
+        entries = JournalEntries(
+            self, holder, [JournalEntry(_intent_of(upload, table_name), 0, holder) for upload in uploads]
+        )
         for some in batches(entries.all):
             if not self._try(lambda some=some: entries.begin(some)):  # type: ignore[misc]
                 break
@@ -102,7 +108,7 @@ class Journal:
 
 
 @dataclass(eq=False, slots=True)
-class Entry:
+class JournalEntry:
     """One file of a statement: its intent, and how far it has come."""
 
     intent: Intent  # as the database has it, or would if there were a journal
@@ -113,17 +119,17 @@ class Entry:
     is_claimed: bool = False  # the intent was deleted in the user's transaction
 
 
-class Entries:
+class JournalEntries:
     """The intents of one statement, one for each upload, in their order; what is added follows."""
 
-    def __init__(self, journal: Journal, holder: str, all: list[Entry]) -> None:  # noqa: A002
+    def __init__(self, journal: Journal, holder: str, all: list[JournalEntry]) -> None:  # noqa: A002
         self.all = all
         self._holder = holder
         self._journal = journal
         self._intents = journal.intents
-        self._left: dict[tuple[str, str], list[Stored]] = {}
+        self._left: dict[tuple[str, str], list[LeftObject]] = {}
 
-    def begin(self, some: Sequence[Entry]) -> None:
+    def begin(self, some: Sequence[JournalEntry]) -> None:
         """Insert the intents of *some*, and learn what was stored for their cells before."""
         numbers, stored = self._intents.begin([entry.intent for entry in some], self._holder, LEASE_SECONDS)
         for number, entry in zip(numbers, some, strict=True):
@@ -137,25 +143,25 @@ class Entries:
             except (DataJointFileError, ValueError, TypeError):
                 continue  # not written by us, or by a newer version: nothing to build on
             if is_made_for(described.path, described.project, digest, write_id):
-                self._left.setdefault((attribute, digest), []).append((int(number), write_id, described))
+                self._left.setdefault((attribute, digest), []).append(LeftObject(int(number), write_id, described))
 
-    def adopt(self, entry: Entry, accept: Callable[[FileMetadata], FileMetadata | None]) -> bool:
+    def adopt(self, entry: JournalEntry, accept: Callable[[FileMetadata], FileMetadata | None]) -> bool:
         """Take over an object that an earlier insert left for the same cell, if *accept* finds it to be the same file.
 
         *accept* is given what is stored, and returns what the row is to record, or None.
         """
-        for number, write_id, described in self._left.pop((entry.intent.attribute, entry.intent.key_digest), ()):
-            metadata = accept(described)
-            if metadata is not None and self._take_over(entry, number, write_id, metadata):
+        for left in self._left.pop((entry.intent.attribute, entry.intent.key_digest), ()):
+            metadata = accept(left.metadata)
+            if metadata is not None and self._take_over(entry, left, metadata):
                 entry.metadata = metadata
                 return True
         return False
 
-    def _take_over(self, entry: Entry, number: int, write_id: str, metadata: FileMetadata) -> bool:
+    def _take_over(self, entry: JournalEntry, left: LeftObject, metadata: FileMetadata) -> bool:
         """Let the intent of *entry*, of which nothing has been stored, be about the object that is stored."""
         row = json.dumps(metadata.to_json())
-        intent = replace(entry.intent, write_id=write_id, path=metadata.path, size=metadata.size, metadata=row)
-        if not self._intents.take_over(number, entry.number, intent, entry.holder, LEASE_SECONDS):
+        intent = replace(entry.intent, write_id=left.write_id, path=metadata.path, size=metadata.size, metadata=row)
+        if not self._intents.take_over(left.number, entry.number, intent, entry.holder, LEASE_SECONDS):
             return False
         entry.intent = intent
         return True
@@ -199,11 +205,11 @@ class Entries:
 
     def add(self, write: Write, metadata: FileMetadata, table_name: str, digest: str) -> None:
         """Include an object that was staged before this statement."""
-        place, row = (table_name, write.attribute, digest), json.dumps(metadata.to_json())
-        intent = Intent(write.write_id, metadata.path, *place, metadata.size, STORED, row)
-        self.all.append(Entry(intent, write.number, write.holder, metadata, is_told=True))
+        cell, row = (table_name, write.attribute, digest), json.dumps(metadata.to_json())
+        intent = Intent(write.write_id, metadata.path, *cell, metadata.size, STORED, row)
+        self.all.append(JournalEntry(intent, write.number, write.holder, metadata, is_told=True))
 
-    def write_of(self, entry: Entry, *, is_known: bool = True) -> Write:
+    def write_of(self, entry: JournalEntry, *, is_known: bool = True) -> Write:
         """Return what the intent of *entry* is found by; without a number if it is not to tell what became of it."""
         intent = entry.intent
         table, number = intent.table_name, entry.number if is_known else 0
@@ -309,8 +315,8 @@ class Entries:
 
 
 def _intent_of(upload: Upload, table_name: str) -> Intent:
-    place = table_name, upload.cell.attribute, key_digest(upload.cell.key)
-    return Intent(upload.write_id, upload.key, *place, upload.source.size)
+    cell = table_name, upload.cell.attribute, key_digest(upload.cell.key)
+    return Intent(upload.write_id, upload.key, *cell, upload.source.size)
 
 
 class _Owner:

@@ -46,7 +46,7 @@ def identity_of(second: SecondConnection) -> Identity:
     return Identity(*second.dialect.identity(second.query))
 
 
-def register(pipeline: Any, connection: Any, schema: str) -> None:
+def ensure_marked(pipeline: Any, connection: Any, schema: str) -> None:
     """Make sure that the project's store knows that rows of *schema* may refer to its objects.
 
     Called before bytes are stored for a schema. Within ten minutes of the last time it does nothing; else it takes a

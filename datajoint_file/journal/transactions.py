@@ -26,11 +26,11 @@ class Claims:
     def __init__(self, connection: Any) -> None:
         self.writes: tuple[Write, ...] = ()
         self.is_used = False  # whether files have ever been inserted through it; if not, nothing of it concerns us
-        self._is_known = False
+        self._is_datajoints = False
 
-    def begin(self, *, is_known: bool) -> None:
-        """Nothing has been claimed so far, in a transaction that DataJoint knows of, or in another one, or in none."""
-        self.writes, self._is_known = (), is_known
+    def forget(self, *, is_datajoints: bool = False) -> None:
+        """Take note that nothing is claimed: DataJoint has begun a transaction, or there is none, or another one."""
+        self.writes, self._is_datajoints = (), is_datajoints
 
     def add(self, writes: tuple[Write, ...]) -> None:
         """Take note of what has been claimed.
@@ -38,7 +38,7 @@ class Claims:
         In a transaction that was opened by SQL of the user's own only the last statement's: those before may belong to
         another, which ended unnoticed.
         """
-        self.writes = (*self.writes, *writes) if self._is_known else writes
+        self.writes = (*self.writes, *writes) if self._is_datajoints else writes
 
 
 def claims_of(connection: Any) -> Claims:
@@ -52,7 +52,7 @@ _claims = Attached(Claims)
 def start_transaction(original: Callable[[Any], None], connection: Any) -> None:
     """Let DataJoint start a transaction, in which nothing has been claimed yet."""
     original(connection)
-    claims_of(connection).begin(is_known=True)
+    claims_of(connection).forget(is_datajoints=True)
 
 
 def commit_transaction(original: Callable[[Any], None], connection: Any) -> None:
@@ -78,9 +78,9 @@ def commit_transaction(original: Callable[[Any], None], connection: Any) -> None
         if not is_lost(error, driver):
             raise
         _recover(connection)
-        claims_of(connection).begin(is_known=False)
+        claims_of(connection).forget()
         raise_unless_committed(writes, connection, error)
-    claims_of(connection).begin(is_known=False)
+    claims_of(connection).forget()
     if has_failed:
         raise DataJointError(
             f"A statement of this transaction had failed, so {dialect.title} has rolled it back: none of its "
@@ -97,7 +97,7 @@ def cancel_transaction(original: Callable[[Any], None], connection: Any) -> None
     claims = _claims.known(connection)
     if claims is None or not claims.is_used:
         return original(connection)
-    claims.begin(is_known=False)
+    claims.forget()
     driver = connection._conn
     try:
         original(connection)
@@ -140,7 +140,7 @@ def transaction_for(connection: Any, *, is_open: bool) -> Iterator[None]:
     the row that the first one inserted. In a transaction that the user opened with SQL of his own it would do the
     same, on a new connection: so it is told that there is one.
     """
-    with _known(connection) if is_open else own_transaction(connection):
+    with _told_to_datajoint(connection) if is_open else own_transaction(connection):
         yield
 
 
@@ -203,15 +203,15 @@ def _commit(connection: Any) -> None:
 
 
 @contextmanager
-def _known(connection: Any) -> Iterator[None]:
+def _told_to_datajoint(connection: Any) -> Iterator[None]:
     """Let DataJoint know of the transaction that is open."""
-    known = connection._in_transaction
+    was_told = connection._in_transaction
     connection._in_transaction = True
     try:
         with _unchanged(connection):
             yield
     finally:
-        if not known:
+        if not was_told:
             connection._in_transaction = False
 
 

@@ -20,10 +20,10 @@ MOST_OPEN = 8
 """So many keep their stores open. One of a bucket costs some 13 MiB and five connections."""
 
 
-def register(name: str, pipeline: Pipeline) -> Pipeline:
+def remember(name: str, pipeline: Pipeline) -> Pipeline:
     """Make *pipeline* known in this process by *name*, so that a `FileRef` finds it. Returns the one that is known.
 
-    No lock, which a fork could copy locked: if two threads register one pipeline, either will do.
+    No lock, which a fork could copy locked: if two threads remember one pipeline, either will do.
     """
     known = _pipelines.get(name)
     if known is None or known.settings != pipeline.settings:
@@ -63,4 +63,4 @@ def pipeline_named(name: str, project: str) -> Pipeline:
             f"a file of the project {project!r} is to be read, and {path} is the configuration of {known.project!r} "
             f"and has no table [projects.{project}]"
         )
-    return register(str(path), known)
+    return remember(str(path), known)

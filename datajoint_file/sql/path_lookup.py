@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from datajoint_file.sql import Dialect, Query
-from datajoint_file.sql.statements import batches
 
 _PATHS_PER_QUERY = 400
 
@@ -17,4 +16,8 @@ def paths_among(query: Query, dialect: Dialect, table: str, attribute: str, path
     """Return those of *paths* that rows of *table* (quoted) name, as the connection of *query* sees it."""
     path = dialect.path(dialect.quoted(attribute))
     sql = f"SELECT {path} FROM {table} WHERE {path} IN %s"
-    return {row[0] for some in batches(paths, _PATHS_PER_QUERY) for row in query(sql, (tuple(some),))}
+    return {
+        row[0]
+        for start in range(0, len(paths), _PATHS_PER_QUERY)
+        for row in query(sql, (tuple(paths[start : start + _PATHS_PER_QUERY]),))
+    }

@@ -18,7 +18,7 @@ import pytest
 from datajoint_file.config import parse_settings
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.pipeline.fileref import FileRef
-from datajoint_file.pipeline.lookup import register
+from datajoint_file.pipeline.lookup import remember
 from datajoint_file.pipeline.pipeline import Pipeline
 from tests.integration.wire import Wire, wire_to
 from tests.projects import bare_filesystem, unique
@@ -48,7 +48,7 @@ def stored(s3_storage: dict[str, Any], engine: str, wire: Wire, tmp_path: Path) 
     table = {**s3_storage, "engine": engine, "endpoint_url": wire.address}
     pipeline = Pipeline(parse_settings({"project": {"name": PROJECT}, "storage": table}, "the test"))
     name = unique("pipeline")
-    register(name, pipeline)
+    remember(name, pipeline)
 
     def store(path: Path) -> FileRef:
         key = f"{PROJECT}/{unique('k')}/{path.name}"

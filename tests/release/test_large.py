@@ -9,7 +9,7 @@ import datajoint as dj
 import pytest
 
 from datajoint_file.hooks.connections import pipeline_of
-from datajoint_file.journal.schema_registry import register
+from datajoint_file.journal.schema_registry import ensure_marked
 from datajoint_file.testing import FaultyBackend
 from tests.projects import Store, over_local_and_s3
 
@@ -34,7 +34,7 @@ def test_ten_gigabytes_are_sent_once_however_often_the_insert_is_retried(
     with path.open("wb") as file:
         file.truncate(SIZE)
     pipeline = pipeline_of(schema.connection)
-    register(pipeline, schema.connection, schema.database)
+    ensure_marked(pipeline, schema.connection, schema.database)
     counted: Any = FaultyBackend(pipeline.backend)
     pipeline._backends[pipeline.project] = counted
     for _ in range(2):

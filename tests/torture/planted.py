@@ -275,20 +275,20 @@ def _pickled_filesystem() -> AbstractContextManager[None]:
 
 def _intent_after_upload() -> AbstractContextManager[None]:
     """Note an upload only when it is complete."""
-    original, after = journal.Entries.begin, journal.Entries.flush
+    original, after = journal.JournalEntries.begin, journal.JournalEntries.flush
     begun: dict[int, Any] = {}
 
     def begin(self: Any, some: Any) -> None:
         begun[id(self)] = some
 
-    def flush(self: Any) -> None:
+    def flush(self: Any, *lease: float) -> None:
         if id(self) in begun:
             original(self, begun.pop(id(self)))
-        after(self)
+        after(self, *lease)
 
     @contextmanager
     def changed() -> Iterator[None]:
-        with _changed(journal.Entries, "begin", begin), _changed(journal.Entries, "flush", flush):
+        with _changed(journal.JournalEntries, "begin", begin), _changed(journal.JournalEntries, "flush", flush):
             yield
 
     return changed()
@@ -324,17 +324,17 @@ def _claim_outside_the_transaction() -> AbstractContextManager[None]:
         self._intents.second.execute(sql, args)
         return set(), set()
 
-    return _changed(journal.Entries, "_claimed", claimed)
+    return _changed(journal.JournalEntries, "_claimed", claimed)
 
 
 def _no_fencing_count() -> AbstractContextManager[None]:
-    original: Any = journal.Entries._claimed
+    original: Any = journal.JournalEntries._claimed
 
     def claimed(*args: Any, **kwargs: Any) -> tuple[set[int], set[int]]:
         original(*args, **kwargs)
         return set(), set()
 
-    return _changed(journal.Entries, "_claimed", claimed)
+    return _changed(journal.JournalEntries, "_claimed", claimed)
 
 
 def _autocommit_insert() -> AbstractContextManager[None]:
@@ -369,7 +369,7 @@ def _adopt_without_digest_check() -> AbstractContextManager[None]:
 
 
 def _no_give_back() -> AbstractContextManager[None]:
-    return _changed(journal.Entries, "give_back", lambda self, kept: None)
+    return _changed(journal.JournalEntries, "give_back", lambda self, kept: None)
 
 
 # ---- The collector ----

@@ -27,7 +27,7 @@ def forget() -> None:
 
 
 def register(connection: Any, schema: str) -> None:
-    schema_registry.register(pipeline_of(connection), connection, schema)
+    schema_registry.ensure_marked(pipeline_of(connection), connection, schema)
 
 
 def rows(connection: Any, schema: str) -> list[Any]:

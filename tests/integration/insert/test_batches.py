@@ -16,7 +16,7 @@ import pytest
 from datajoint_file.errors import SourceError, StorageUnavailableError
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.insert.uploads import GROUP_SIZE
-from datajoint_file.journal.schema_registry import register
+from datajoint_file.journal.schema_registry import ensure_marked
 from datajoint_file.testing import Fault, FaultyBackend
 from tests.projects import Store, over_all_stores, over_local_and_s3
 from tests.tables import recording_of
@@ -31,7 +31,7 @@ def table(schema: dj.Schema) -> Any:
 
 def faulty(table: Any, *faults: Fault) -> FaultyBackend:
     pipeline = pipeline_of(table().connection, table().database)
-    register(pipeline, table().connection, table().database)  # its marks are not meant
+    ensure_marked(pipeline, table().connection, table().database)  # its marks are not meant
     backend = FaultyBackend(pipeline.backend, *faults)
     pipeline._backends[pipeline.project] = backend
     return backend

@@ -32,4 +32,4 @@ def test_insert_of_a_small_file_passes_through_few_files(schema: Any, tmp_path: 
     finally:
         sys.setprofile(before)
         threading.setprofile(None)
-    assert len(passed) <= MOST, sorted(passed)
+    assert len(passed) <= MOST, "\n".join(sorted(passed))

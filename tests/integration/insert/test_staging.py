@@ -13,7 +13,7 @@ from deepdiff import DeepHash
 import datajoint_file
 from datajoint_file.errors import InvalidKeyError, UnsupportedValueError
 from datajoint_file.hooks.connections import pipeline_of
-from datajoint_file.journal.schema_registry import register
+from datajoint_file.journal.schema_registry import ensure_marked
 from datajoint_file.testing import FaultyBackend, SlowReader
 from tests.integration.journal.test_journal import intents, paths
 from tests.projects import Store, over_all_stores
@@ -113,7 +113,7 @@ def test_a_three_part_make_stages_before_its_transaction(schema: dj.Schema, stor
 
     Subject.insert([{"id": 1}, {"id": 2}])
     pipeline = pipeline_of(schema.connection)
-    register(pipeline, schema.connection, schema.database)
+    ensure_marked(pipeline, schema.connection, schema.database)
     counted = pipeline._backends[pipeline.project] = FaultyBackend(pipeline.backend)
     Movie.populate(suppress_errors=True)
     assert (len(Movie()), counted.uploaded_bytes) == (0, 2000)

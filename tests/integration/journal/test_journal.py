@@ -19,7 +19,7 @@ import datajoint_file
 from datajoint_file.errors import JournalWarning, LeaseLostError, RowVanishedError, StorageUnavailableError
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.insert import uploads
-from datajoint_file.journal.schema_registry import register
+from datajoint_file.journal.schema_registry import ensure_marked
 from datajoint_file.sql import dialect_of
 from datajoint_file.testing import Fault, FaultyBackend, GeneratedReader, SlowReader
 from tests.projects import DATABASES, Store, connect, over_all_stores, over_local_and_s3, unique
@@ -49,7 +49,7 @@ def paths(table: Any) -> set[str]:
 def counted(table: Any) -> FaultyBackend:
     """The table's store, which counts what is sent to it, and fails as told."""
     pipeline = pipeline_of(table().connection)
-    register(pipeline, table().connection, table().database)  # its marks are not payload
+    ensure_marked(pipeline, table().connection, table().database)  # its marks are not payload
     backend = FaultyBackend(pipeline.backend)
     pipeline._backends[pipeline.project] = backend
     return backend

@@ -15,14 +15,13 @@ import pytest
 from datajoint.errors import LostConnectionError
 
 import datajoint_file
-from datajoint_file import gc
+from datajoint_file import gc, sql
 from datajoint_file.errors import JournalWarning, LeaseLostError, RowVanishedError
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.insert import uploads
 from datajoint_file.journal import intent_table as intents_module
-from datajoint_file.journal.schema_registry import register
+from datajoint_file.journal.schema_registry import ensure_marked
 from datajoint_file.journal.second_connection import second_connection_of
-from datajoint_file.sql import statements
 from datajoint_file.testing import Fault, FaultyBackend
 from tests.integration.collector.collecting import Area, connect_to, make_older
 from tests.integration.collector.conftest import area_of
@@ -127,7 +126,7 @@ def pinged(table: Any, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
 
 def faulty(table: Any, *faults: Fault) -> FaultyBackend:
     pipeline = pipeline_of(table().connection)
-    register(pipeline, table().connection, table.database)  # its marks are not payload
+    ensure_marked(pipeline, table().connection, table.database)  # its marks are not payload
     backend = FaultyBackend(pipeline.backend, *faults)
     pipeline._backends[pipeline.project] = backend
     return backend
@@ -356,7 +355,7 @@ def test_a_lost_lease_doubles_no_intent(
     table: Any, counted: FaultyBackend, other: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Several statements claim, of which one finds that it has lost."""
-    monkeypatch.setattr(statements, "MAX_ROWS", 1)
+    monkeypatch.setattr(sql, "MAX_ROWS", 1)
     lose = lambda key: other.query(f"DELETE FROM {journal(table)} WHERE path = '{key}'")  # noqa: E731
     counted.faults.append(Fault("upload", call=2, action=lose))
     with table().connection.transaction, pytest.raises(LeaseLostError):

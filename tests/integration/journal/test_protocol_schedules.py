@@ -12,7 +12,7 @@ from datajoint.errors import MissingTableError
 
 import datajoint_file
 from datajoint_file.hooks.connections import pipeline_of
-from datajoint_file.journal.schema_registry import register
+from datajoint_file.journal.schema_registry import ensure_marked
 from datajoint_file.testing import Fault, FaultyBackend
 from tests.projects import Store, connect
 
@@ -96,7 +96,7 @@ def test_staged_files_and_others_are_claimed_together(table: Any, other: Any, st
 
 def test_a_journal_dropped_during_the_upload_inserts_no_row(table: Any, other: Any) -> None:
     pipeline = pipeline_of(table().connection)
-    register(pipeline, table().connection, table().database)
+    ensure_marked(pipeline, table().connection, table().database)
     drop = Fault("upload", action=lambda key: other.query(f"DROP TABLE {journal(table, other)}"))
     pipeline._backends[pipeline.project] = FaultyBackend(pipeline.backend, drop)
     with pytest.raises(MissingTableError):

@@ -12,7 +12,7 @@ import datajoint as dj
 
 import datajoint_file
 from datajoint_file.config import parse_settings
-from datajoint_file.pipeline.lookup import MOST_OPEN, pipeline_named, register
+from datajoint_file.pipeline.lookup import MOST_OPEN, pipeline_named, remember
 from datajoint_file.pipeline.pipeline import Pipeline
 from tests.projects import Store, connect, over_local_and_s3, unique
 
@@ -57,7 +57,7 @@ def test_few_pipelines_of_many_keep_their_stores_open(tmp_path: Path) -> None:
     stores: list[weakref.ref[Any]] = []
     for name in names:
         table = {"backend": "file", "path": str(tmp_path)}
-        pipeline = register(name, Pipeline(parse_settings({"project": {"name": "lab"}, "storage": table}, "test")))
+        pipeline = remember(name, Pipeline(parse_settings({"project": {"name": "lab"}, "storage": table}, "test")))
         stores.append(weakref.ref(pipeline.backend))
     del pipeline
     gc.collect()

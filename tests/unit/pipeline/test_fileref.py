@@ -27,7 +27,7 @@ from fsspec.caching import caches
 from datajoint_file.errors import DestinationExistsError, MetadataError, UnsafePathError
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.pipeline.fileref import FileRef, format_size
-from datajoint_file.pipeline.lookup import register
+from datajoint_file.pipeline.lookup import remember
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.storage.remote.readahead import FIRST, MOST, cache_of
 from datajoint_file.transfer.sources import as_source
@@ -50,7 +50,7 @@ def made(**changes: Any) -> FileRef:
 @pytest.fixture
 def ref(pipeline: Pipeline, stored: Callable[..., FileMetadata], tmp_path: Path) -> FileRef:
     """A reference that can be read in this process."""
-    register(str(tmp_path), pipeline)
+    remember(str(tmp_path), pipeline)
     return FileRef(stored(), str(tmp_path))
 
 

@@ -38,7 +38,7 @@ from datajoint_file.model.key_values import key_value
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import Cell
 from datajoint_file.pipeline.fileref import FileRef
-from datajoint_file.pipeline.lookup import pipeline_named, register
+from datajoint_file.pipeline.lookup import pipeline_named, remember
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.storage.backend import CHUNK_SIZE
 from datajoint_file.transfer.sources import File, as_source
@@ -563,7 +563,7 @@ def test_equal_file_that_may_not_be_read_is_an_error_of_the_destination(
 
 @pytest.fixture
 def ref(stored: Store, pipeline: Pipeline, tmp_path: Path) -> FileRef:
-    register(str(tmp_path), pipeline)
+    remember(str(tmp_path), pipeline)
     return FileRef(stored(File(content_of(SIZES[-1]), name="movie.gif", mime_type="image/gif")), str(tmp_path))
 
 
@@ -638,20 +638,20 @@ def toml(directory: Path, project: str, more: str = "") -> Path:
 
 
 def test_pipeline_is_found_by_the_name_it_was_registered_by(pipeline: Pipeline) -> None:
-    register("by hand", pipeline)
+    remember("by hand", pipeline)
     assert pipeline_named("by hand", "lab") is pipeline
 
 
 def test_registering_equal_settings_keeps_the_pipeline_that_is_open(settings: Settings, tmp_path: Path) -> None:
-    first = register(str(tmp_path), Pipeline(settings))
-    assert register(str(tmp_path), Pipeline(settings)) is first
+    first = remember(str(tmp_path), Pipeline(settings))
+    assert remember(str(tmp_path), Pipeline(settings)) is first
 
 
 def test_registering_other_settings_replaces_the_pipeline(
     settings: Settings, tmp_path: Path, make_settings: Callable[..., Settings]
 ) -> None:
-    first = register(str(tmp_path), Pipeline(settings))
-    second = register(str(tmp_path), Pipeline(make_settings(tmp_path / "elsewhere")))
+    first = remember(str(tmp_path), Pipeline(settings))
+    second = remember(str(tmp_path), Pipeline(make_settings(tmp_path / "elsewhere")))
     assert second is not first
     assert pipeline_named(str(tmp_path), "lab") is second
 

@@ -32,7 +32,7 @@ from datajoint_file.errors import (
 from datajoint_file.model.media_types import HEAD_SIZE
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.pipeline.fileref import FileRef
-from datajoint_file.pipeline.lookup import register
+from datajoint_file.pipeline.lookup import remember
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.transfer.sources import ACCEPTED, File, Source, as_source
 
@@ -816,7 +816,7 @@ def test_object_that_answers_to_every_name_is_no_stored_file() -> None:
 
 @pytest.fixture
 def ref(pipeline: Pipeline, stored: Callable[..., FileMetadata], tmp_path: Path) -> FileRef:
-    register(str(tmp_path), pipeline)
+    remember(str(tmp_path), pipeline)
     return FileRef(stored(File(LONG, name="movie.gif", mime_type="image/gif")), str(tmp_path))
 
 
