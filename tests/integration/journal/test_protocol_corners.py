@@ -15,7 +15,7 @@ import pytest
 from datajoint.errors import LostConnectionError
 
 import datajoint_file
-from datajoint_file import gc, sql
+from datajoint_file import gc
 from datajoint_file.errors import JournalWarning, LeaseLostError, RowVanishedError
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.insert import uploads
@@ -355,7 +355,7 @@ def test_a_lost_lease_doubles_no_intent(
     table: Any, counted: FaultyBackend, other: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Several statements claim, of which one finds that it has lost."""
-    monkeypatch.setattr(sql, "MAX_ROWS", 1)
+    monkeypatch.setattr(intents_module, "MAX_ROWS", 1)
     lose = lambda key: other.query(f"DELETE FROM {journal(table)} WHERE path = '{key}'")  # noqa: E731
     counted.faults.append(Fault("upload", call=2, action=lose))
     with table().connection.transaction, pytest.raises(LeaseLostError):
