@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 _Element = TypeVar("_Element")
 
@@ -97,7 +97,14 @@ class Evidence:
         self._database.close()
 
     def __del__(self) -> None:
-        self.close()
+        if "_database" in self.__dict__:  # else it could not be made
+            self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a plan of the collector holds in the process that made it, where its evidence is, and is neither pickled "
+            "nor copied: execute it there, or plan again in the other process; plan.to_dict() gives its numbers"
+        )
 
     def add_objects(self, found: Iterable[tuple[str, int, bool]]) -> None:
         """Add what was listed: keys, sizes, and whether it is an object that an insert has made."""
