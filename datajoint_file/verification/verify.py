@@ -16,6 +16,7 @@ from typing import Any
 
 from datajoint_file.concurrency.executors import check_executor
 from datajoint_file.concurrency.progress import progress_bar
+from datajoint_file.concurrency.threads import check_workers
 from datajoint_file.errors import DataJointError, brief, brief_traceback
 from datajoint_file.journal.row_listing import Key, key_from_json
 from datajoint_file.journal.worker_address import address_of
@@ -122,7 +123,7 @@ def verify_telling(
 ) -> VerifyReport:
     """Do what `verify` does, and give each finding to *tell* as soon as it is made."""
     checked_level, limit = check_level(level), Budget.parse(budget)
-    _check_workers(workers)
+    check_workers(workers)
     if executor is not None:
         check_executor(executor)
     subjects = subjects_of(query_or_schema)
@@ -141,11 +142,6 @@ def verify_telling(
         )
         verification.run(row for subject, key in remaining for row in subject.rows(key))
     return _report(verification, checked_level, subjects, after)
-
-
-def _check_workers(workers: object) -> None:
-    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
-        raise ValueError(f"workers = {brief(workers)}: give the number of objects to examine at a time, 1 or more")
 
 
 def _addresses(subjects: list[Subject]) -> Callable[[Pipeline], PipelineAddress]:
