@@ -54,7 +54,8 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, ParamSpec, TypeVar
 
-from datajoint.errors import DataJointError, LostConnectionError
+from datajoint.errors import DataJointError as DataJointError
+from datajoint.errors import LostConnectionError
 
 _Error = TypeVar("_Error", bound="DataJointFileError")
 _P = ParamSpec("_P")

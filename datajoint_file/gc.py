@@ -9,6 +9,8 @@ How it knows is in `datajoint_file.collector.make_plan`.
     plan = gc.plan(scan=True)         # nothing is changed
     print(plan)
     gc.execute(plan)                  # sets aside what is unused; deletes what was set aside a grace ago
+
+A plan holds for an hour, in the process that made it: it is not pickled.
 """
 
 from __future__ import annotations

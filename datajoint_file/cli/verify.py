@@ -64,7 +64,7 @@ def verify(
     the end.
 
     Exit code 0 if nothing is wrong with what was checked (also if the budget was used up), 1 if there are problems, 3
-    if the store could not be reached.
+    if the store or the database could not be reached.
     """
     with _wrong_usage(ValueError):  # before anything is connected to
         Budget.parse(budget)

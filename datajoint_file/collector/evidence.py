@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from datajoint_file.journal.intent_table import batches
 
@@ -96,7 +96,14 @@ class Evidence:
         self._database.close()
 
     def __del__(self) -> None:
-        self.close()
+        if "_database" in self.__dict__:  # else it could not be made
+            self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a plan of the collector holds in the process that made it, where its evidence is, and is neither pickled "
+            "nor copied: execute it there, or plan again in the other process; plan.to_dict() gives its numbers"
+        )
 
     def add_objects(self, found: Iterable[tuple[str, int, bool]]) -> None:
         """Add what was listed: keys, sizes, and whether it is an object that an insert has made."""

@@ -6,14 +6,14 @@ Everything that a plan rests on and that may have changed is looked at again; wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 from datajoint_file.collector import references, server_facts
 from datajoint_file.collector.collection import Collection
-from datajoint_file.collector.evidence import NOTHING, Amount, Evidence
+from datajoint_file.collector.evidence import NOTHING, Amount, Evidence, ObjectRecord
 from datajoint_file.collector.make_plan import MAX_SKEW, unfinished_uploads
 from datajoint_file.collector.plan import Collected, Plan, Refusal, refuse
 from datajoint_file.collector.preflight import Verdict
@@ -178,22 +178,27 @@ class _Execution:
 
     def _release(self) -> Amount:
         """Take what is referenced again out of quarantine, and forget what is not there any more."""
-        for name in ("gone", "release") if self.made.is_complete else ("release",):
-            for home, keys in self._by_home(name):
-                table = self._quarantine_in(home)
-                table.forget(table.numbers_of(keys))
-        return self.made.release
+        if self.made.is_complete:
+            self._take_out("gone")
+        return self._take_out("release")
+
+    def _take_out(self, name: str) -> Amount:
+        done = NOTHING
+        for home, items in self._by_home(name):
+            taken = set(self._quarantine_in(home).take_out([item.key for item in items]))
+            done += _amount(item for item in items if item.key in taken)
+        return done
 
     def _quarantine(self) -> Amount:
         """Set aside what nothing refers to."""
         if not self.made.quarantine:
             return NOTHING
-        table = self._home()
+        table, done = self._home(), NOTHING
         with progress_bar("setting aside", self.made.quarantine.count, self.collection.progress) as advance:
             for items in batches(self._evidence.items("quarantine"), BATCH):
-                table.add(items)
+                done += _amount(table.add(items))
                 advance(len(items))
-        return self.made.quarantine
+        return done
 
     def _home(self) -> QuarantineTable:
         """Return the table for what is set aside: the one there is, or one in the first schema that may have it."""
@@ -216,9 +221,9 @@ class _Execution:
         if not self.made.purge:
             return
         with progress_bar("deleting", self.made.purge.count, self.collection.progress) as advance:
-            for home, keys in self._by_home("purge"):
+            for home, items in self._by_home("purge"):
                 table = self._quarantine_in(home, max(self.collection.grace_seconds, self._oldest_transaction()))
-                reclaim(table, [table.numbers_of(keys)], self._referenced, tally, advance)
+                reclaim(table, [table.numbers_of([item.key for item in items])], self._referenced, tally, advance)
 
     def _oldest_transaction(self) -> float:
         """Return its age: a younger object in quarantine may have a reference that nobody else sees yet."""
@@ -227,10 +232,10 @@ class _Execution:
             self.notes.append(note)
         return seconds
 
-    def _by_home(self, name: str) -> Iterator[tuple[str, list[str]]]:
+    def _by_home(self, name: str) -> Iterator[tuple[str, list[ObjectRecord]]]:
         for items in batches(self._evidence.items(name), BATCH):
             for home in sorted({item.home for item in items}):
-                yield home, [item.key for item in items if item.home == home]
+                yield home, [item for item in items if item.home == home]
 
     def _quarantine_in(self, home: str, minimal_age_seconds: float = float("inf")) -> QuarantineTable:
         return QuarantineTable(self.collection.second, home, self.collection.project, minimal_age_seconds)
@@ -246,3 +251,7 @@ class _Execution:
             else:
                 done = done.plus(upload.size or 0)
         return done
+
+
+def _amount(items: Iterable[ObjectRecord]) -> Amount:
+    return sum((Amount(1, item.size) for item in items), NOTHING)

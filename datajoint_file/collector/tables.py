@@ -194,13 +194,19 @@ class QuarantineTable(_NumberedTable):
             for _, path, size, moment in rows:
                 yield path, size, moment
 
-    def add(self, records: Sequence[ObjectRecord]) -> None:
-        """Set objects aside, from now on. Those that are set aside already keep their time."""
+    def add(self, records: Sequence[ObjectRecord]) -> list[ObjectRecord]:
+        """Set objects aside, from now on, and return them; not those that are set aside already, which keep their time.
+
+        *records* are not none. Of two collectors in the same moment, both may return the same.
+        """
+        keys = tuple(record.key for record in records)
+        known = {row[0] for row in self.second.query(f"SELECT path FROM {self.table} WHERE path IN %s", (keys,))}
         values = ", ".join([f"(%s, %s, {self.dialect.now})"] * len(records))
         self.second.execute(
             self.dialect.insert_new(self.table, "path, size, first_seen", values),
             [value for record in records for value in (record.key, record.size)],
         )
+        return [record for record in records if record.key not in known]
 
     def numbers_of(self, keys: Sequence[str]) -> list[int]:
         """Return the numbers of the rows of *keys*."""

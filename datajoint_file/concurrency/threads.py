@@ -12,6 +12,7 @@ from contextlib import suppress
 
 from datajoint_file.concurrency.descriptors import affordable
 from datajoint_file.concurrency.progress import Advance
+from datajoint_file.errors import brief
 
 
 class Stopped(BaseException):
@@ -40,6 +41,18 @@ class Stop(threading.Event):
             advance(count)
 
         return watching
+
+
+def check_workers(workers: int | None) -> int | None:
+    """Return *workers*, as users give it, if it is a number of files to work on at a time, else raise `ValueError`."""
+    if workers is not None and not is_count(workers, at_least=1):
+        raise ValueError(f"workers = {brief(workers)}: give the number of files to work on at a time, 1 or more")
+    return workers
+
+
+def is_count(value: object, at_least: int) -> bool:
+    """Tell whether *value* is a whole number, of so many *at_least*."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= at_least
 
 
 FOREVER = threading.TIMEOUT_MAX / 2

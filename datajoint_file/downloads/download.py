@@ -23,7 +23,7 @@ from typing import Any
 from datajoint_file.concurrency.descriptors import affordable
 from datajoint_file.concurrency.executors import check_executor, delegated
 from datajoint_file.concurrency.progress import Advance, progress_bar
-from datajoint_file.concurrency.threads import FOREVER, Stop, run_all
+from datajoint_file.concurrency.threads import FOREVER, Stop, check_workers, is_count, run_all
 from datajoint_file.downloads.tasks import (
     Downloads,
     Layout,
@@ -39,6 +39,7 @@ from datajoint_file.errors import (
     DataJointFileError,
     DestinationError,
     MetadataError,
+    brief,
     brief_traceback,
     printable,
     reason_of,
@@ -116,6 +117,7 @@ def download(
     --------
     >>> paths = datajoint_file.download(Recording & "subject_id = 123", "recordings/", layout="key")  # doctest: +SKIP
     """
+    check_workers(workers)
     rows = _Rows(query, destination_path(destination).absolute(), check_layout(layout))
     paths: list[Path] = []
     found = rows.wanted(paths)
@@ -328,7 +330,7 @@ def prefetch(
     Raises
     ------
     ValueError, TypeError
-        If the query has no ``file`` attribute.
+        If the query has no ``file`` attribute, or an argument is none of the above.
     DestinationError
         If no temporary directory can be made.
     DataJointFileError
@@ -340,4 +342,6 @@ def prefetch(
     ...     for row in rows:
     ...         spikes = detect(numpy.fromfile(row["raw_data"], "int16"))
     """
-    return Prefetch(query, workers, ahead, directory)
+    if not is_count(ahead, at_least=0):
+        raise ValueError(f"ahead = {brief(ahead)}: give the number of rows to bring beyond the one in hand, 0 or more")
+    return Prefetch(query, check_workers(workers), ahead, directory)

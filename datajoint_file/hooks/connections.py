@@ -74,16 +74,16 @@ def pipeline_for(config: Any, schema: str = "") -> Pipeline:
     """Return the pipeline of connections configured by *config*, as `pipeline_of` does."""
     binding = binding_of(config)
     settings, stores = binding.settings(schema), config.stores or {}
-    pipeline, checked = _pipelines.known(binding) or (None, None)
-    if pipeline is None or pipeline.settings is not settings or checked != stores:  # a store may be added at any time
+    pipeline, of_settings, compared = _pipelines.of(binding)
+    if pipeline is None or of_settings is not settings or compared != stores:  # a store may be added at any time
         check_disjoint(settings, stores)
-        pipeline = remember(binding.name, Pipeline(settings))
-        _pipelines.keep(binding, (pipeline, deepcopy(stores)))
+        pipeline = remember(binding.name, Pipeline(settings))  # or another's, whose settings are equal
+        _pipelines.keep(binding, (pipeline, settings, deepcopy(stores)))
     return pipeline
 
 
-_pipelines: Attached[tuple[Pipeline | None, Any]] = Attached(lambda _: (None, None))
-"""Of each binding, and DataJoint's stores that its root was compared with."""
+_pipelines: Attached[tuple[Pipeline | None, Settings | None, Any]] = Attached(lambda _: (None, None, None))
+"""Of each binding, with its settings, and DataJoint's stores that its root was compared with."""
 
 
 def settings_for(adapter: Any) -> Settings:

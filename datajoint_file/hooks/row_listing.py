@@ -17,7 +17,7 @@ from typing import Any
 from datajoint.codecs import decode_attribute
 from datajoint.expression import QueryExpression
 
-from datajoint_file.errors import brief
+from datajoint_file.errors import DataJointError, brief, driver_message
 from datajoint_file.hooks.codec import file_attributes
 from datajoint_file.hooks.tables import query_name
 from datajoint_file.sql import dialect_of
@@ -69,7 +69,7 @@ class Listing:
         counts = " + ".join(f"count({self._quoted(name)})" for name in self.names)
         condition, values = self._behind(after)
         query = f"SELECT {counts} FROM {self._source} WHERE {condition}"
-        return int(self.connection.query(query, values).fetchone()[0])
+        return int(self._answer(query, values)[0][0])
 
     def named(self, key: Key) -> dict[str, Any]:
         """Return *key* by attribute, its values as DataJoint's fetch gives them."""
@@ -90,8 +90,16 @@ class Listing:
         columns = [*map(self._key_column, self._attributes), *map(self._dialect.as_text, map(self._quoted, self.names))]
         query = f"SELECT {', '.join(columns)} FROM {self._source} WHERE {condition} {ending}"
         count = len(self.primary_key)
-        rows = self.connection.query(query, values).fetchall()
+        rows = self._answer(query, values)
         return [RawRow(tuple(map(_as_parameter, row[:count])), tuple(row[count:])) for row in rows]
+
+    def _answer(self, query: str, values: list[Any]) -> Any:
+        try:
+            return self.connection.query(query, values).fetchall()
+        except DataJointError:
+            raise
+        except Exception as error:  # of the driver, also when DataJoint connects again in vain
+            raise DataJointError(f"the database does not answer: {driver_message(error)}") from error
 
     def _key_column(self, attribute: Any) -> str:
         """Return the column that gives a key's value so exactly that it is found again by it."""

@@ -10,6 +10,7 @@ from concurrent.futures import Executor
 from typing import Any, overload
 
 from datajoint_file.concurrency.executors import check_executor
+from datajoint_file.concurrency.threads import check_workers
 from datajoint_file.errors import UnsupportedValueError, brief, brief_traceback
 from datajoint_file.hooks.codec import file_attributes
 from datajoint_file.hooks.tables import Row, table_name
@@ -104,7 +105,7 @@ def stage(
     """
     table = table() if isinstance(table, type) else table
     _check_attribute(table, attribute)
-    _check_workers(workers)
+    check_workers(workers)
     if executor is not None:
         check_executor(executor)
     pairs = [(key, source)] if isinstance(key, Mapping) else _pairs(key, source)
@@ -128,11 +129,6 @@ def _check_attribute(table: Any, attribute: str) -> None:
             f"{attribute!r} is no `file` attribute of {table_name(table)}; it has "
             f"{', '.join(file_attributes(table.heading)) or 'none'}"
         )
-
-
-def _check_workers(workers: object) -> None:
-    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
-        raise ValueError(f"workers = {brief(workers)}: give the number of files to send at a time, 1 or more")
 
 
 def _pairs(keys: Any, sources: Any) -> list[tuple[Mapping[str, Any], Any]]:

@@ -48,7 +48,8 @@ class HashedReader(Reader, Protocol):
 
 def hashed(reader: Reader) -> HashedReader | None:
     """Return *reader* if it is one that hashes what passes."""
-    return cast("HashedReader", reader) if hasattr(type(reader), "copied") else None
+    promised = ("sha256", "descriptor", "copied")
+    return cast("HashedReader", reader) if all(hasattr(type(reader), name) for name in promised) else None
 
 
 @dataclass(frozen=True, slots=True)

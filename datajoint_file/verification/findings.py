@@ -97,7 +97,7 @@ class VerifyReport:
     """What a run of `verify` has found. **True if nothing was wrong**, as far as it came.
 
     A run that stopped because its budget was used up is true if what it checked is fine: `is_complete` tells whether
-    the end was reached. A run that had to stop because the store could not be reached is false.
+    the end was reached. A run that had to stop because the store or the database could not be reached is false.
 
     Parameters
     ----------
@@ -109,8 +109,8 @@ class VerifyReport:
         Bytes that were read.
     seconds : float
         How long it took.
-    remaining : int
-        Values not yet checked.
+    remaining : int or None
+        Values not yet checked; None if the database did not say.
     findings : tuple of Finding
         The problems, one each.
     position : str or None
@@ -123,7 +123,7 @@ class VerifyReport:
     checked: int
     bytes: int
     seconds: float
-    remaining: int
+    remaining: int | None
     findings: tuple[Finding, ...] = ()
     position: str | None = None
     interruption: str = ""
@@ -148,7 +148,8 @@ class VerifyReport:
         checked, took = counted(self.checked, "file"), _duration(self.seconds)
         text = f"{checked} checked ({self.level}{read}) in {took}: {self._outcome}"
         if not self.is_complete:
-            text += f"; {counted(self.remaining, 'file')} not checked yet"
+            rest = "the rest" if self.remaining is None else counted(self.remaining, "file")
+            text += f"; {rest} not checked yet"
         return f"{text}; stopped: {self.interruption}" if self.interruption else text
 
     @property

@@ -15,7 +15,7 @@ from operator import itemgetter
 from typing import Any, Protocol
 
 from datajoint_file.concurrency.progress import Advance
-from datajoint_file.errors import ConfigurationError, WorkerError
+from datajoint_file.errors import DataJointError, WorkerError
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.wording import counted
 from datajoint_file.pipeline.address import PipelineAddress
@@ -161,28 +161,29 @@ class Verification:
         return self._meter.bytes if self._level == "content" else 0
 
     def run(self, rows: Iterable[ListedRow]) -> None:
-        """Check the files of *rows* until they end, the budget is used up, or the store is gone.
+        """Check the files of *rows* until they end, the budget is used up, or the store or the database is gone.
 
         Rows are taken as they are needed. What was begun is finished, except when this is interrupted by an exception.
 
         Raises
         ------
-        ConfigurationError
-            If workers have no configuration of the pipeline, before one of them has examined anything.
+        DataJointError
+            If that is so before anything was checked: the database does not answer, or workers have no configuration
+            of the pipeline.
         """
         examination = self._examination()
         try:
             self._take(rows, examination)
-        except (WorkerError, ConfigurationError) as error:
-            if isinstance(error, ConfigurationError) and not self.checked:
+            if not self.interruption:
+                self._settle_suspects()
+        except DataJointError as error:
+            if not self.checked and not isinstance(error, WorkerError):
                 raise
             self.is_complete = False  # what was found so far must not be lost
             self.interruption = str(error)
         finally:
             examination.close()
             self.seconds = time.monotonic() - self._start
-        if not self.interruption:
-            self._settle_suspects()
         self._advance_position()
         self.position = None if self._last is None else self._last.position()
 
@@ -297,9 +298,10 @@ class Verification:
             self._settle(begun, value, problem)
 
     def _settle(self, begun: _Begun, value: FileValue, problem: Problem | None) -> None:
+        is_finding = problem is not None and (value.metadata is None or begun.row.still_names(value))
         begun.unsettled -= 1
         self.checked += 1
-        if problem is None or not (value.metadata is None or begun.row.still_names(value)):
+        if problem is None or not is_finding:
             return  # a row that is gone, or names another object by now, has no problem
         finding = Finding(
             problem.kind, value.table, value.attribute, begun.row.key(), value.path, problem.expected, problem.found

@@ -16,7 +16,8 @@ from typing import Any
 
 from datajoint_file.concurrency.executors import check_executor
 from datajoint_file.concurrency.progress import progress_bar
-from datajoint_file.errors import brief, brief_traceback
+from datajoint_file.concurrency.threads import check_workers
+from datajoint_file.errors import DataJointError, brief, brief_traceback
 from datajoint_file.hooks.row_listing import Key, key_from_json
 from datajoint_file.journal.worker_address import address_of
 from datajoint_file.pipeline.address import PipelineAddress
@@ -84,10 +85,10 @@ def verify(
     Notes
     -----
     A store that cannot be reached is not a store without the object: the finding is ``"unreadable"``, and after ten in
-    a row the run stops; the report is false and says why, in ``interruption``. So it does if a worker of the executor
-    dies: what was found is in the report, and ``after=report.position`` goes on. Inside a transaction the database
-    shows rows as they were when it began, so better verify outside of one. With an executor, a budget can be exceeded
-    by what has been handed to it already: at most 200 batches.
+    a row the run stops; the report is false and says why, in ``interruption``. So it does if the database is lost or a
+    worker of the executor dies: what was found is in the report, and ``after=report.position`` goes on. Inside a
+    transaction the database shows rows as they were when it began, so better verify outside of one. With an executor, a
+    budget can be exceeded by what has been handed to it already: at most 200 batches.
 
     Examples
     --------
@@ -122,7 +123,7 @@ def verify_telling(
 ) -> VerifyReport:
     """Do what `verify` does, and give each finding to *tell* as soon as it is made."""
     checked_level, limit = check_level(level), Budget.parse(budget)
-    _check_workers(workers)
+    check_workers(workers)
     if executor is not None:
         check_executor(executor)
     subjects = subjects_of(query_or_schema)
@@ -141,11 +142,6 @@ def verify_telling(
         )
         verification.run(row for subject, key in remaining for row in subject.rows(key))
     return _report(verification, checked_level, subjects, after)
-
-
-def _check_workers(workers: object) -> None:
-    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
-        raise ValueError(f"workers = {brief(workers)}: give the number of objects to examine at a time, 1 or more")
 
 
 def _addresses(subjects: list[Subject]) -> Callable[[Pipeline], PipelineAddress]:
@@ -207,11 +203,20 @@ def _read_position(after: str) -> tuple[int, str, Key | None]:
         ) from error
 
 
+def _count(remaining: list[tuple[Subject, Key | None]]) -> int | None:
+    """Return how many values are left, None if the database does not say."""
+    try:
+        return sum(subject.listing.count(key) for subject, key in remaining)
+    except DataJointError:
+        return None
+
+
 def _report(verification: Verification, level: Level, subjects: list[Subject], after: str | None) -> VerifyReport:
-    position, remaining = None, 0
+    position: str | None = None
+    remaining: int | None = 0
     if not verification.is_complete:
         position = verification.position or after or position_text(0, "", None)
-        remaining = sum(subject.listing.count(key) for subject, key in _after(subjects, position))
+        remaining = _count(_after(subjects, position))
     return VerifyReport(
         level=level,
         checked=verification.checked,

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,10 @@ import pytest
 
 from datajoint_file.config import parse_settings
 from datajoint_file.errors import ConfigurationError, StorageAccessError, StorageError
-from datajoint_file.storage import StorageBackend
+from datajoint_file.storage import Reader, StorageBackend
 from datajoint_file.storage.obstore import credentials, selection
 from datajoint_file.storage.obstore.selection import engine_of
-from datajoint_file.testing import GeneratedReader, generated
+from datajoint_file.testing import GeneratedReader, SlowReader, generated
 from tests.contract.conftest import PROJECT, S3_PART_SIZE, backend_of
 from tests.contract.stores import S3Store
 from tests.projects import unique
@@ -182,6 +183,53 @@ def test_a_panic_of_obstore_means_fsspec(
         run(lambda: VERBS[verb](backend_of(table, engine="obstore"), f"{key}2"))
 
 
+@pytest.fixture
+def panicking(s3_storage: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A bucket whose address, which is not looked at before, makes obstore panic at each request."""
+    monkeypatch.setattr(credentials, "_check_address", lambda *_: None)
+    return {**s3_storage, "options": VIRTUAL}
+
+
+def test_panic_before_a_short_upload_loses_nothing_of_what_was_read(
+    panicking: dict[str, Any], s3_store: S3Store, key: str
+) -> None:
+    backend = backend_of(panicking, exclusive_create=False)  # looks for an object when all is read
+    assert backend.upload(key, io.BytesIO(b"spikes"), 6) == 6
+    assert s3_store.get(key) == b"spikes"
+
+
+def _panicking_at_the_end(table: dict[str, Any], panicking: dict[str, Any]) -> tuple[StorageBackend, Reader]:
+    """Return a backend, and a source at whose end its obstore begins to panic."""
+    backend = backend_of(table, S3_PART_SIZE)
+    inner, other = getattr(backend, "inner"), getattr(backend_of(panicking), "inner")  # noqa: B009
+
+    reads = count()  # three of parts, then the end
+
+    def panic_at_the_end() -> None:
+        if next(reads) == 3:
+            inner._held = type(inner._held)(inner._filesystem(), other._store())
+
+    return backend, SlowReader(GeneratedReader(2 * S3_PART_SIZE + 1), panic_at_the_end)
+
+
+@pytest.mark.parametrize("panics", ["at the first part", "at the last part"])
+def test_panic_after_parts_were_read_leaves_no_object_and_the_next_upload_goes_through_fsspec(
+    s3_storage: dict[str, Any], panicking: dict[str, Any], s3_store: S3Store, key: str, panics: str
+) -> None:
+    size = 2 * S3_PART_SIZE + 1
+    if panics == "at the last part":
+        backend, reader = _panicking_at_the_end(s3_storage, panicking)
+    else:
+        backend, reader = backend_of(panicking, S3_PART_SIZE), GeneratedReader(size)
+    with pytest.raises(StorageError, match='engine = "fsspec"') as caught:
+        backend.upload(key, reader, size if panics == "at the last part" else None)
+    assert caught.value.key == key
+    assert not s3_store.exists(key)
+    assert not s3_store.unfinished(key.rpartition("/")[0])
+    assert backend.upload(key, GeneratedReader(size), size) == size
+    assert s3_store.get(key) == generated(size)
+
+
 @pytest.mark.parametrize(
     "endpoint",
     [
@@ -248,7 +296,7 @@ PROCESSES = """
 import io, json, multiprocessing, os, sys
 from datajoint_file.config import parse_settings
 from datajoint_file.storage import open_backend
-from datajoint_file.testing import GeneratedReader, generated
+from datajoint_file.testing import GeneratedReader, SlowReader, generated
 
 SIZE = 11 * 2**20
 table, prefix, how = json.loads(sys.argv[1]), sys.argv[2], sys.argv[3]

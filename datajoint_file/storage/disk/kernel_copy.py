@@ -79,6 +79,8 @@ class KernelCopy:
                 if position == 0 and self._error.errno in _CANNOT:
                     raise NotImplementedError from self._error
                 raise self._error
+            if self._copied == 0 and os.fstat(self._source).st_size:
+                raise NotImplementedError  # some say so instead of an error: old kernels, FUSE, overlays
             return self._copied
 
     def _run(self) -> None:

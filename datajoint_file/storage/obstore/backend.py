@@ -129,13 +129,16 @@ class ObstoreBackend(BucketBackend):
                 return self._upload_whole(key, head, reader, headers)
         return super().upload(key, Resumed(head, reader), headers=headers)
 
-    def _put(self, key: str, content: bytes, reader: Reader, headers: ContentHeaders) -> tuple[()]:
-        mode = "create" if self._exclusive else "overwrite"
+    def _upload_whole(self, key: str, content: bytes, reader: Reader, headers: ContentHeaders) -> int:
         try:
-            self._run("put", key, content, mode=mode, use_multipart=False, attributes=headers.fields())
+            return super()._upload_whole(key, content, reader, headers)
         except Unsuited as error:
             error.taken = content
             raise
+
+    def _put(self, key: str, content: bytes, reader: Reader, headers: ContentHeaders) -> tuple[()]:
+        mode = "create" if self._exclusive else "overwrite"
+        self._run("put", key, content, mode=mode, use_multipart=False, attributes=headers.fields())
         return ()
 
     def _upload_long(self, key: str, reader: Reader, size: int, part_size: int, headers: ContentHeaders) -> int:
@@ -247,6 +250,19 @@ class _Held:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a store of obstore holds credentials and is not pickled")
+
+
+class Counted:
+    """A reader that counts what has been read."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.count = 0
+        self._reader = reader
+
+    def read(self, size: int = -1, /) -> bytes:
+        content = self._reader.read(size)
+        self.count += len(content)
+        return content
 
 
 class Resumed:

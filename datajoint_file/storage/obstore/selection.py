@@ -11,8 +11,9 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any, BinaryIO, TypeVar
 
 from datajoint_file.config.settings import StorageSettings
+from datajoint_file.errors import StorageError
 from datajoint_file.storage.backend import NO_HEADERS, ContentHeaders, ObjectStat, Reader, StorageBackend
-from datajoint_file.storage.obstore.backend import OBSTORE, Resumed
+from datajoint_file.storage.obstore.backend import OBSTORE, Counted, Resumed
 from datajoint_file.storage.obstore.unsuited import Unsuited, unsuited
 from datajoint_file.storage.shared import DelegatingBackend
 
@@ -39,10 +40,16 @@ class EngineBackend(DelegatingBackend):
         _opened.add(self)
 
     def upload(self, key: str, reader: Reader, size: int | None = None, headers: ContentHeaders = NO_HEADERS) -> int:
+        if self.inner is self._fsspec:
+            return self._fsspec.upload(key, reader, size, headers)
+        counted = Counted(reader)
         try:
-            return self.inner.upload(key, reader, size, headers)
+            return self.inner.upload(key, counted, size, headers)
         except Unsuited as error:
-            return self._instead(error).upload(key, Resumed(error.taken, reader), size, headers)
+            fsspec = self._instead(error)
+            if counted.count > len(error.taken):
+                raise _too_late(key, error).of(key) from None
+            return fsspec.upload(key, Resumed(error.taken, reader), size, headers)
 
     def open(self, key: str, **options: Any) -> BinaryIO:
         return self._asked(lambda backend: backend.open(key, **options))
@@ -72,6 +79,13 @@ class EngineBackend(DelegatingBackend):
         logger.warning("through fsspec from now on: %s", error)
         self.inner = self._fsspec
         return self.inner
+
+
+def _too_late(key: str, error: Unsuited) -> StorageError:
+    return StorageError(
+        f"{key}: obstore gave up when part of the file was sent; nothing was stored. Store it again: fsspec is used "
+        f'from now on, and in other processes with engine = "fsspec" in datajoint.toml ({error})'
+    )
 
 
 def _leave_obstore() -> None:

@@ -10,9 +10,9 @@ from datajoint_file.storage.remote.client_errors import scrubbed
 
 
 class Unsuited(ConfigurationError):
-    """obstore cannot be used for this store. Nothing was sent."""
+    """obstore cannot be used for this store. Of an upload there is no object."""
 
-    taken = b""  # what has been read of an upload's source
+    taken = b""  # what was read of its source, if that was no more than can be given to another engine
 
 
 def is_panic(error: BaseException) -> bool:

@@ -244,6 +244,22 @@ def test_object_that_is_referenced_again_is_released(table: Any, connection: Any
     assert [one.key for one in gc.quarantined(connection)] == [next(iter(objects(store) - {row["path"]}))]
 
 
+def test_plan_that_another_has_carried_out_changes_nothing_and_says_so(
+    table: Any, connection: Any, store: Store
+) -> None:
+    insert(table, 1)
+    row = raw_json(table, 1)
+    table.delete()
+    collect(connection)
+    insert(table, 2)
+    set_raw_json(table, 2, row)
+    plan = scan(connection)
+    first, second = gc.execute(plan), gc.execute(plan)
+    assert (first.released, first.quarantined) == (plan.release, plan.quarantine) == (gc.Amount(1, 6), gc.Amount(1, 6))
+    assert (second.released, second.quarantined) == (gc.Amount(), gc.Amount())
+    assert len(list(gc.quarantined(connection))) == 1
+
+
 def test_row_that_comes_between_plan_and_deletion_saves_its_object(table: Any, connection: Any, store: Store) -> None:
     insert(table, 1)
     row = raw_json(table, 1)

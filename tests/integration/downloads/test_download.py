@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -212,6 +213,29 @@ def test_wrong_arguments_are_refused(filled: Any, here: Path) -> None:
         datajoint_file.download("not a table", here)
     with pytest.raises(ValueError, match="no `file` attribute"):
         datajoint_file.download(filled.proj(), here)
+
+
+@pytest.mark.parametrize("workers", [0, -1, "4", True, 2.0])
+def test_number_of_workers_is_one_or_more_for_each_verb(filled: Any, here: Path, workers: Any) -> None:
+    verbs: list[Callable[[], object]] = [
+        lambda: datajoint_file.download(filled, here, workers=workers),
+        lambda: datajoint_file.prefetch(filled, workers=workers, directory=here),
+        lambda: datajoint_file.verify(filled, workers=workers),
+        lambda: datajoint_file.stage(filled, [], "raw", [], workers=workers),
+    ]
+    for verb in verbs:
+        with pytest.raises(ValueError, match=f"workers = {workers!r}: give"):
+            verb()
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize("ahead", [-1, "8", True, None])
+def test_number_of_rows_to_bring_ahead_is_none_or_more(filled: Any, here: Path, ahead: Any) -> None:
+    with pytest.raises(ValueError, match=f"ahead = {ahead!r}: give"):
+        datajoint_file.prefetch(filled, ahead=ahead, directory=here)
+    assert list(here.iterdir()) == []
+    with datajoint_file.prefetch(filled, ahead=0, directory=here) as rows:
+        assert len(list(rows)) == len(CONTENTS)
 
 
 @over_local_and_s3

@@ -20,6 +20,7 @@ from datajoint_file.errors import (
     StorageAccessError,
     StorageUnavailableError,
 )
+from datajoint_file.hooks import connections
 from datajoint_file.hooks.connections import connection_of, pipeline_of
 from tests.projects import Store, connect, unique
 
@@ -75,6 +76,18 @@ def test_whatever_has_a_connection_leads_to_one_pipeline(
     for subject in subjects:
         assert connection_of(subject) is instance.connection
     assert len({id(pipeline_of(subject)) for subject in subjects}) == 1
+
+
+def test_root_is_compared_once_for_each_connection_that_shares_a_configuration(
+    database: Any, instance: dj.Instance, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    compared: list[object] = []
+    monkeypatch.setattr(connections, "check_disjoint", lambda settings, stores: compared.append(settings))
+    second = connect(database)
+    pipelines = {id(pipeline_of(each)) for _ in range(3) for each in (instance, second)}
+    second.connection.close()
+    assert (len(pipelines), len(compared)) == (1, 2)
 
 
 @pytest.mark.parametrize("subject", ["lab_ephys", 3, dj.Manual, dj.Schema], ids=str)

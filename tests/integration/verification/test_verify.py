@@ -553,12 +553,36 @@ def test_run_stops_when_the_store_is_gone_and_can_go_on_later(
     assert report.counts["missing"] == 1  # others at that moment may be unreadable, but are not missing
     assert report.counts.keys() <= {"missing", "unreadable"}
     assert report.position is not None
+    assert report.remaining is not None
     assert report.checked + report.remaining >= count + 40  # what was checked behind the first gap is checked again
 
     bring_back[0]()
     rest = verify(Many & f"k < {count + 40}", after=report.position)
     assert rest
     assert rest.checked == report.remaining
+
+
+def test_run_stops_when_the_database_is_gone_and_can_go_on_later(
+    schema: dj.Schema, recording: Any, store: Store, database: Any
+) -> None:
+    for path in recording.to_arrays("raw"):
+        store.remove(path.path)
+    connection, other = recording.connection, connect(database)
+    port, session = connection.conn_info["port"], connection.adapter.get_connection_id(connection._conn)
+    is_postgresql = connection.adapter.backend == "postgresql"
+
+    def lose(_: Finding) -> None:
+        connection.conn_info["port"] = 1  # where nobody listens
+        other.connection.query(f"SELECT pg_terminate_backend({session})" if is_postgresql else f"KILL {session}")
+
+    report = verify_telling(lose, recording, "exists", workers=1)
+    assert (report.checked, kinds(report), report.remaining) == (2, [("missing", "raw", 1, 1)], None)
+    assert report.interruption
+    assert "not checked yet" in str(report)
+    connection.conn_info["port"] = port
+    connection.connect()
+    rest = verify(recording, "exists", after=report.position)
+    assert (len(rest.findings), rest.checked, rest.interruption) == (5, 7, "")
 
 
 def test_store_that_is_gone_from_the_start_is_begun_again(schema: dj.Schema, store: Store, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from datajoint.errors import DataJointError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -189,6 +190,58 @@ def test_finding_on_the_row_itself_needs_no_second_look(pipeline: Pipeline) -> N
     value = FileValue("lab.Recording", "raw", "raw", "", None, "it is text")
     (finding,) = checked([QueryRow(7, pipeline, (value,), is_current=False)]).findings
     assert (finding.kind, finding.found) == ("row", "it is text")
+
+
+class AskedInVain(QueryRow):
+    """A row that the database cannot be asked for again."""
+
+    def still_names(self, value: FileValue) -> bool:
+        raise DataJointError("connection lost")
+
+
+def test_lost_database_stops_the_run_and_what_was_found_is_kept(
+    pipeline: Pipeline, stored: Stored, on_disk: OnDisk
+) -> None:
+    files = [stored() for _ in range(4)]
+    for file in files[1:]:
+        on_disk(file).unlink()
+    rows = rows_of(pipeline, *files)
+    rows[2] = AskedInVain(2, pipeline, rows[2].values)
+    verification = checked(rows, workers=1)
+    assert verification.interruption == "connection lost"
+    assert [finding.key["k"] for finding in verification.findings] == [1]
+    assert (verification.checked, verification.position, verification.is_complete) == (2, "1", False)
+
+
+def test_database_lost_between_two_pages_stops_the_run(pipeline: Pipeline, stored: Stored) -> None:
+    def rows() -> Iterator[QueryRow]:
+        yield from rows_of(pipeline, *(stored() for _ in range(200)))
+        raise DataJointError("connection lost")
+
+    verification = checked(rows())
+    assert verification.interruption == "connection lost"
+    assert not verification.is_complete
+    assert 0 < int(verification.position or 0) < verification.checked <= 200
+
+
+def test_database_lost_when_unreadable_objects_are_looked_up_again_stops_the_run(
+    pipeline: Pipeline, stored: Stored, faulty: FaultyBackend
+) -> None:
+    faulty.faults.append(Fault("open", call=2, action=raising(StorageAccessError("may not be read"))))
+    rows = rows_of(pipeline, stored(), stored())
+    rows[1] = AskedInVain(1, pipeline, rows[1].values)
+    verification = checked(rows, workers=1)
+    assert verification.interruption == "connection lost"
+    assert (verification.checked, verification.position, verification.is_complete) == (1, "0", False)
+
+
+def test_database_that_answers_nothing_is_an_error(pipeline: Pipeline) -> None:
+    def rows() -> Iterator[QueryRow]:
+        yield from ()
+        raise DataJointError("connection lost")
+
+    with pytest.raises(DataJointError, match="connection lost"):
+        checked(rows())
 
 
 def test_while_one_object_is_slow_others_go_on_and_the_position_waits(
