@@ -14,6 +14,7 @@ from datajoint.condition import AndList, Not
 from datajoint_file.errors import UnsupportedValueError
 from datajoint_file.hooks.codec import file_attributes
 from datajoint_file.hooks.tables import query_name
+from datajoint_file.model.object_keys import check_object_key
 from datajoint_file.pipeline.fileref import FileRef
 from datajoint_file.sql import dialect_of
 
@@ -38,10 +39,12 @@ def make_condition(
     row = _row_of(bare)
     if FileRef not in map(type, row.values()):
         return original(query, condition, columns, semantic_check)
-    named = [name for name, value in row.items() if isinstance(value, FileRef)]
-    others = {name: value for name, value in row.items() if name not in named}
-    paths = [_comparison(query, name, row[name]) for name in named if name in query.heading.names]
-    sql = original(query, AndList([others, *paths]), columns, semantic_check)
+    refs = {name: value for name, value in row.items() if isinstance(value, FileRef)}
+    others = {name: value for name, value in row.items() if name not in refs}
+    known = {name: ref for name, ref in refs.items() if name in query.heading.names}
+    comparisons = [_comparison(query, name, ref) for name, ref in known.items()]
+    sql = original(query, AndList([others, *comparisons]), columns, semantic_check)
+    columns.update(known)  # or a cascade would apply it to children, where the name means another attribute
     if not is_negated:
         return sql
     return not sql if isinstance(sql, bool) else f"NOT ({sql})"  # DataJoint would negate the first part only
@@ -64,4 +67,5 @@ def _comparison(query: Any, name: str, ref: FileRef) -> str:
     dialect = dialect_of(query.connection)
     path = dialect.path(dialect.quoted(name))
     # Of an object key's characters only % has a meaning: DataJoint doubles it whenever it passes a restriction on.
-    return f"REPLACE({path}, {dialect.percent}, '!') = '{ref.path.replace('%', '!')}'"
+    key = check_object_key(ref.path).replace("%", "!")
+    return f"REPLACE({path}, {dialect.percent}, '!') = '{key}'"

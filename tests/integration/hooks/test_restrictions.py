@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import datajoint as dj
 import pytest
 
 import datajoint_file
-from datajoint_file.errors import MetadataError, UnsupportedValueError
+from datajoint_file import FileRef
+from datajoint_file.errors import MetadataError, UnsafePathError, UnsupportedValueError
 
 
 @pytest.fixture
@@ -106,3 +108,30 @@ def test_reference_that_says_sql_is_refused(table: Any) -> None:
     hostile = datajoint_file.FileRef.from_row({**ref.to_dict(), "path": "lab/x' OR 'x'='x"}, ref.pipeline)
     with pytest.raises(MetadataError, match="path = "):
         table & {"raw": hostile}
+
+
+def test_reference_made_by_hand_that_says_sql_is_refused(table: Any) -> None:
+    ref = (table & "k = 1").fetch1("raw")
+    hostile = FileRef(replace(ref.metadata, path="x' OR '1'='1"), ref.pipeline)
+    with pytest.raises(UnsafePathError, match="path = "):
+        table & {"raw": hostile}
+
+
+@pytest.mark.parametrize("condition", [lambda row: row, dj.Not, lambda row: dj.Not(dj.Not(row))])
+def test_a_delete_by_a_row_takes_its_children_and_no_others(schema: dj.Schema, condition: Callable[[Any], Any]) -> None:
+    """The child has an attribute of the same name, which is another file."""
+
+    @schema
+    class Session(dj.Manual):
+        definition = "k : int32\n---\nraw : file"
+
+    @schema
+    class Scan(dj.Manual):
+        definition = "-> Session\n---\nraw : file"
+
+    Session.insert([{"k": k, "raw": ("a.dat", b"session")} for k in range(3)])
+    Scan.insert([{"k": k, "raw": ("a.dat", b"scan")} for k in range(3)])
+    chosen = Session & condition((Session & "k = 2").fetch1())
+    left = keys(Session - chosen.proj())
+    chosen.delete(prompt=False)
+    assert keys(Session()) == keys(Scan()) == left
