@@ -43,11 +43,6 @@ class Staged:
         return f"Staged({self.metadata.original_name!r}, {self.metadata.size} bytes, {self.metadata.path!r})"
 
     @property
-    def is_noted(self) -> bool:
-        """Whether an intent keeps it."""
-        return self.write.number != 0
-
-    @property
     def path(self) -> str:
         """The object key."""
         return self.metadata.path

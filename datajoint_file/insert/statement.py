@@ -79,14 +79,14 @@ class Statement:
         return {index: Ingested(metadata) for index, metadata in stored.items()}
 
     def _look_at_staged(self, row_count: int) -> None:
-        """See that what was staged where there is no journal is still there: no intent will tell."""
+        """See that what was staged is in this store: it may have been another's, and not all have an intent."""
 
         def look(index: CellIndex, staged: Staged, cell: Cell) -> None:
             with self._located(cell, index[0], row_count):
                 self.pipeline.require_stored(staged.metadata)
 
-        unnoted = [(index, staged, cell) for index, (staged, cell) in self._staged.items() if not staged.is_noted]
-        run_all([partial(look, *each) for each in unnoted], self.pipeline.workers, Stop())
+        looks = [partial(look, index, *value) for index, value in self._staged.items()]
+        run_all(looks, self.pipeline.workers, Stop())
 
     def stage(self, rows: list[Row], *, workers: int | None = None, executor: Executor | None = None) -> list[Staged]:
         """Store the files of *rows*, and leave their intents to whoever inserts the rows."""

@@ -186,10 +186,10 @@ class Pipeline:
         except ObjectNotFoundError:
             size = None
         if size != metadata.size:
-            found = "is not in the store any more" if size is None else f"has {size} bytes there, not {metadata.size}"
+            found = "is not there" if size is None else f"has {size} bytes there, expected {metadata.size}"
             raise LeaseLostError(
-                f"the staged file {metadata.path} {found}; no intent has kept it, for the schema has no journal that "
-                "this user may write to. Stage it again"
+                f"the staged file {self.backend.url(metadata.path)} {found}: it was given up, or staged into another "
+                "store (compare the datajoint.toml of both sides). Stage it again"
             )
 
     def adopted(self, upload: Upload, stored: FileMetadata, advance: Advance = lambda _: None) -> FileMetadata | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import threading
+from pathlib import Path
 from typing import Any
 
 import datajoint as dj
@@ -11,12 +12,12 @@ import pytest
 from deepdiff import DeepHash
 
 import datajoint_file
-from datajoint_file.errors import InvalidKeyError, UnsupportedValueError
+from datajoint_file.errors import InvalidKeyError, LeaseLostError, UnsupportedValueError
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.journal.schema_registry import ensure_marked
 from datajoint_file.testing import FaultyBackend, SlowReader
 from tests.integration.journal.test_journal import intents, paths
-from tests.projects import Store, over_all_stores
+from tests.projects import Store, connect, over_all_stores
 
 
 @over_all_stores
@@ -150,3 +151,19 @@ def test_a_session_outlives_an_upload_of_ten_times_its_timeout(table: Any, kind:
         table.insert1(row)
         assert connection.adapter.get_connection_id(connection._conn) == identity
     assert (table & {"id": 1}).fetch1("raw").size == 4 * 2**20
+
+
+def test_what_was_staged_into_another_store_is_not_inserted(
+    table: Any, store: Store, database: Any, tmp_path: Path
+) -> None:
+    """The project's name, the schema and the database are the same; the directory is not."""
+    staged = datajoint_file.stage(table, {"id": 1}, "raw", ("a.dat", b"recording"))
+    (tmp_path / "elsewhere").mkdir()
+    other = {**store.configuration(), "storage": {"backend": "file", "path": str(tmp_path / "elsewhere")}}
+    second = connect(database)
+    datajoint_file.configure(other, connection=second)
+    with pytest.raises(LeaseLostError, match=r"elsewhere.*is not there.*Stage it again"):
+        dj.FreeTable(second.connection, table().full_table_name).insert1({"id": 1, "raw": staged})
+    assert len(table()) == 0
+    second.connection.close()
+    table.insert1({"id": 1, "raw": staged})

@@ -511,7 +511,7 @@ def test_what_was_staged_without_a_journal_is_looked_for(restricted: Any, store:
     with pytest.warns(JournalWarning):
         staged = datajoint_file.stage(restricted, [{"id": 1}, {"id": 2}], "raw", [("a.dat", b"1"), ("a.dat", b"2")])
     store.remove(staged[1].path)
-    with pytest.raises(LeaseLostError, match=r"id=2\), row 1.*is not in the store any more"):
+    with pytest.raises(LeaseLostError, match=r"id=2\), row 1.*is not there"):
         restricted.insert([{"id": 1, "raw": staged[0]}, {"id": 2, "raw": staged[1]}])
     assert len(restricted) == 0
 
