@@ -29,6 +29,7 @@ from datajoint_file.model.key_values import is_missing
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import Cell, key_digest
 from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.transfer.source_readers import moved_by
 from datajoint_file.transfer.sources import Source, as_source
 
 CellIndex = tuple[int, str]
@@ -209,11 +210,11 @@ def _check_stream(source: Source, cell: Cell, streams: dict[int, Cell], executor
     """Refuse one stream for two values, each of which would get a part of its bytes; and one that cannot be sent."""
     if source.stream is None:
         return
-    other = streams.setdefault(id(source.stream), cell)
+    other = streams.setdefault(id(moved_by(source.stream)), cell)
     if other is not cell:
         raise UnsupportedValueError(
-            f"the same stream is given for {other}, and can be read only once; nothing was stored. "
-            "Give each value a stream of its own, or the path"
+            f"the same stream, or another that reads from it, is given for {other}, and can be read only once; nothing "
+            "was stored. Give each value a stream of its own, or the path"
         )
     if executor is not None and not runs_here(executor):
         raise UnsupportedValueError(

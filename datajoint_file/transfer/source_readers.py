@@ -9,6 +9,8 @@ import inspect
 import io
 import os
 import stat
+import tarfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +184,7 @@ class StreamReader:
     def __init__(self, stream: Any) -> None:
         self._stream = stream
         self._ahead = b""
+        self._count = 0  # bytes read since it stood at its start
         if inspect.iscoroutinefunction(stream.read):
             raise _asynchronous(stream)
         self._start = _position(stream)
@@ -228,7 +231,7 @@ class StreamReader:
             raise SourceError(f"the stream cannot be put back: {said}") from presentable(error)
         if found != self._start:
             raise SourceError(f"the stream cannot be put back: it stands at {found}, expected {self._start}")
-        self._ahead = b""
+        self._ahead, self._count = b"", 0
 
     def head(self) -> bytes:
         """Return the first bytes, which a later `read` gives again."""
@@ -246,6 +249,24 @@ class StreamReader:
         return chunk
 
     def _read(self, size: int) -> bytes:
+        if self._start is not None and not self._count:
+            self._check_unmoved(self._start)
+        chunk = self._read_chunk(size)
+        self._count += len(chunk)
+        if not chunk and self._count and _position(self._stream) == self._start:
+            self._start = None  # it says the same wherever it stands
+        return chunk
+
+    def _check_unmoved(self, start: int) -> None:
+        """Raise if the stream is not where it was when it was given: another stream over the same file moves it too."""
+        found = _position(self._stream)
+        if found != start:
+            raise SourceError(
+                f"the stream stands at {found}, and stood at {start} when it was given: something else has moved it. "
+                "Nothing was stored; give streams that are independent of each other, or paths"
+            )
+
+    def _read_chunk(self, size: int) -> bytes:
         try:
             chunk = self._stream.read(size)
         except DataJointFileError:
@@ -267,6 +288,25 @@ class StreamReader:
             return bytes(memoryview(chunk))
         except TypeError:
             raise UnsupportedValueError(f"the stream's read() gives {type(chunk).__name__}, not bytes") from None
+
+
+def moved_by(stream: Any) -> Any:
+    """Return what reading *stream* moves: the innermost of the streams that it wraps.
+
+    Members of an archive put it back before they read, and are their own.
+    """
+    seen = [stream]
+    while not isinstance(stream, tarfile.ExFileObject | zipfile.ZipExtFile):
+        inner = (getattr(stream, name, None) for name in _WRAPPED)
+        stream = next((found for found in inner if callable(getattr(found, "read", None))), None)
+        if stream is None or any(stream is known for known in seen):
+            break
+        seen.append(stream)
+    return seen[-1]
+
+
+_WRAPPED = ("raw", "stream", "fileobj", "_fp", "file")
+"""Where wrappers keep what they wrap: buffers; codecs and uploads; gzip; bz2 and lzma; temporary files."""
 
 
 def _asynchronous(stream: Any) -> UnsupportedValueError:

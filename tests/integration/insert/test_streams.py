@@ -5,14 +5,19 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import tarfile
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import datajoint as dj
 import pytest
+from datajoint.errors import DuplicateError
 
 from datajoint_file.errors import SourceError, SourceWarning, UnsupportedValueError
+from datajoint_file.transfer.source_readers import moved_by
 from tests.projects import Store
 from tests.tables import recording_of
 
@@ -89,3 +94,65 @@ def test_asynchronous_upload_leaves_neither_row_nor_object(table: Any, store: St
     with pytest.raises(UnsupportedValueError, match=r"read\(\) of UploadFile is asynchronous.*upload\.file"):
         table.insert1({"k": 1, "raw": UploadFile()})
     assert (rows(table), store.object_keys()) == ([], [])
+
+
+def _temporary_and_its_file(path: Path) -> tuple[Any, Any]:
+    file = tempfile.NamedTemporaryFile(dir=path.parent)  # noqa: SIM115 - closed with the test
+    file.write(CSV * 1000)
+    file.seek(0)
+    return file, file.file
+
+
+def _two_gzips(path: Path) -> tuple[Any, Any]:
+    path.write_bytes(gzip.compress(CSV))
+    file = path.open("rb")
+    return gzip.GzipFile(fileobj=file), gzip.GzipFile(fileobj=file)
+
+
+def _two_descriptors(path: Path) -> tuple[Any, Any]:
+    path.write_bytes(CSV * 1000)
+    file = path.open("rb")
+    return file, os.fdopen(os.dup(file.fileno()), "rb")
+
+
+@pytest.mark.parametrize("streams", [_temporary_and_its_file, _two_gzips, _two_descriptors])
+def test_streams_that_move_each_other_are_refused(
+    table: Any, store: Store, tmp_path: Path, streams: Callable[[Path], tuple[Any, Any]]
+) -> None:
+    first, second = streams(tmp_path / "shared")
+    with pytest.raises((SourceError, UnsupportedValueError), match=r"reads from it|something else has moved it"):
+        table.insert([{"k": 1, "raw": ("a", first)}, {"k": 2, "raw": ("b", second)}])
+    assert rows(table) == []
+    for stream in (first, second, moved_by(first), moved_by(second)):
+        stream.close()
+
+
+def test_a_stream_that_lies_about_where_it_stands_is_not_read_twice(table: Any) -> None:
+    class Lying(io.RawIOBase):
+        """Says that it is at its start, and that it can be put back."""
+
+        def __init__(self) -> None:
+            self._inner = io.BytesIO(CSV)
+
+        def readable(self) -> bool:
+            return True
+
+        def seekable(self) -> bool:
+            return True
+
+        def read(self, size: int = -1) -> bytes:
+            return self._inner.read(size)
+
+        def seek(self, *_: int) -> int:
+            return 0
+
+        def tell(self) -> int:
+            return 0
+
+    with pytest.raises(DuplicateError):  # what it has stored is left for a retry
+        table.insert([{"k": 1, "raw": ("a", b"")}, {"k": 1, "raw": ("x.csv", Lying())}])
+    table.insert1({"k": 2, "raw": ("x.csv", Lying())})
+    with pytest.raises(SourceError, match="cannot be put back"):
+        table.insert1({"k": 1, "raw": ("x.csv", Lying())})
+    (only,) = rows(table)
+    assert only["size"] == len(CSV)
