@@ -20,9 +20,10 @@ from datajoint_file.doctor.database import check_version
 from datajoint_file.errors import PartitionWarning
 from datajoint_file.journal.dialects import Dialect, MariaDB, MySQL, PostgreSQL
 from datajoint_file.journal.dialects.mysql import rights_in
+from tests.cli.conftest import Process, mysql_variables, postgresql_variables
 from tests.projects import connect, unique
 
-from .conftest import Process, Report, report
+from .conftest import Report, report
 
 PASSWORD = "CANARY-password"
 
@@ -49,16 +50,6 @@ def mysql_user(mysql: Any, mysql_cursor: Any) -> Iterator[MySQLUser]:
 
     yield grant
     mysql_cursor.execute(f"DROP USER {name}@'%'")
-
-
-def mysql_variables(mysql: Any, **others: str) -> dict[str, str]:
-    given = {"DJ_USER": mysql.user, "DJ_PASS": mysql.password}
-    return {"DJ_HOST": mysql.host, "DJ_PORT": str(mysql.port), "DJ_USE_TLS": "false", **given, **others}
-
-
-def postgresql_variables(postgresql: Any, **others: str) -> dict[str, str]:
-    given = {"DJ_USER": postgresql.user, "DJ_PASS": postgresql.password, "DJ_DATABASE_NAME": postgresql.database}
-    return {"DJ_BACKEND": "postgresql", "DJ_HOST": postgresql.host, "DJ_PORT": str(postgresql.port), **given, **others}
 
 
 def database_report(process: Process, variables: dict[str, str]) -> Report:
