@@ -67,11 +67,11 @@ def _checks(database: Any, settings: Settings | None) -> Generator[Check, None, 
 
 
 def check_schemas(settings: Settings, connection: Any) -> Check:
-    """Look whether the schemas with ``file`` attributes suit the configuration: their objects, and their keys."""
+    """Look whether the schemas that have stored files suit the configuration: their objects, and their keys."""
     found = dialect_of(connection).tables_named(_query(connection), (TABLE,))
     schemas = sorted(schema for schema, _ in found)
     if not schemas:
-        return Check("schemas", "ok", "none has `file` attributes yet")
+        return Check("schemas", "ok", "none has stored a file yet")
     known = set().union(*(primary_keys(connection, schema) for schema in schemas))
     if fault := unknown_placeholders(settings.object_storage.partition_pattern, known):
         return Check("schemas", "warning", fault, "correct partition_pattern; objects are stored without that part now")
@@ -79,7 +79,7 @@ def check_schemas(settings: Settings, connection: Any) -> Check:
     if using and _is_empty(settings):
         fix = "after a move, correct backend, bucket, prefix or path in [storage], or copy the objects there"
         return Check("schemas", "failed", f"{', '.join(using)}: {nothing_below(settings)}", fix)
-    return Check("schemas", "ok", f"{counted(len(schemas), 'schema')} with `file` attributes")
+    return Check("schemas", "ok", f"{counted(len(schemas), 'schema')} that stored files")
 
 
 def _uses(connection: Any, schema: str, project: str) -> bool:

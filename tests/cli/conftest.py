@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sysconfig
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,22 +52,6 @@ def process(directory: Path) -> Process:
     return start
 
 
-@dataclass(frozen=True)
-class Report:
-    """What ``doctor --json`` printed."""
-
-    status: str
-    checks: dict[tuple[str, str], dict[str, str]]
-
-    def statuses(self, part: str) -> dict[str, str]:
-        return {name: check["status"] for (of, name), check in self.checks.items() if of == part}
-
-
-def report(output: str) -> Report:
-    document = json.loads(output)
-    return Report(document["status"], {(check["part"], check["name"]): check for check in document["checks"]})
-
-
 def write_configuration(directory: Path, storage: Mapping[str, Any]) -> None:
     """Write a ``datajoint.toml``; the values of tests are texts and tables of texts."""
     tables = {name: value for name, value in storage.items() if isinstance(value, Mapping)}
@@ -77,3 +60,13 @@ def write_configuration(directory: Path, storage: Mapping[str, Any]) -> None:
     for name, table in tables.items():
         lines += [f"[storage.{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
     (directory / "datajoint.toml").write_text("\n".join(lines), encoding="utf-8")
+
+
+def mysql_variables(mysql: Any, **others: str) -> dict[str, str]:
+    given = {"DJ_USER": mysql.user, "DJ_PASS": mysql.password}
+    return {"DJ_HOST": mysql.host, "DJ_PORT": str(mysql.port), "DJ_USE_TLS": "false", **given, **others}
+
+
+def postgresql_variables(postgresql: Any, **others: str) -> dict[str, str]:
+    given = {"DJ_USER": postgresql.user, "DJ_PASS": postgresql.password, "DJ_DATABASE_NAME": postgresql.database}
+    return {"DJ_BACKEND": "postgresql", "DJ_HOST": postgresql.host, "DJ_PORT": str(postgresql.port), **given, **others}

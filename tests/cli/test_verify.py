@@ -13,8 +13,7 @@ import pytest
 
 from tests.projects import Store, over_local_and_s3
 
-from .conftest import Process, Run, write_configuration
-from .test_doctor_database import mysql_variables, postgresql_variables
+from .conftest import Process, Run, mysql_variables, postgresql_variables, write_configuration
 
 Verify = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -64,3 +64,4 @@ def test_tests_are_kept_by_the_names_of_rooms() -> None:
     for kind in ("unit", "integration"):
         folders = {Path(path).parent.name for path in (ROOT / "tests" / kind).glob("*/*.py")}
         assert folders <= _rooms_on_disk(), kind
+    assert not list((ROOT / "tests" / "integration").glob("test_*.py"))

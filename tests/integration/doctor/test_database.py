@@ -16,13 +16,17 @@ import pymysql
 import pytest
 
 import datajoint_file
-from datajoint_file.doctor.database import check_version
+from datajoint_file.config import parse_settings
+from datajoint_file.doctor.database import check_schemas, check_version
 from datajoint_file.errors import PartitionWarning
 from datajoint_file.sql import Dialect, MariaDB, MySQL, PostgreSQL
 from datajoint_file.sql.mysql import rights_in
-from tests.projects import connect, unique
+from tests.cli.conftest import Process, mysql_variables, postgresql_variables
+from tests.integration.collector.collecting import connect_to, declare, insert
+from tests.integration.collector.conftest import area_of
+from tests.projects import DATABASES, Store, connect, unique
 
-from .conftest import Process, Report, report
+from .conftest import Report, report
 
 PASSWORD = "CANARY-password"
 
@@ -49,16 +53,6 @@ def mysql_user(mysql: Any, mysql_cursor: Any) -> Iterator[MySQLUser]:
 
     yield grant
     mysql_cursor.execute(f"DROP USER {name}@'%'")
-
-
-def mysql_variables(mysql: Any, **others: str) -> dict[str, str]:
-    given = {"DJ_USER": mysql.user, "DJ_PASS": mysql.password}
-    return {"DJ_HOST": mysql.host, "DJ_PORT": str(mysql.port), "DJ_USE_TLS": "false", **given, **others}
-
-
-def postgresql_variables(postgresql: Any, **others: str) -> dict[str, str]:
-    given = {"DJ_USER": postgresql.user, "DJ_PASS": postgresql.password, "DJ_DATABASE_NAME": postgresql.database}
-    return {"DJ_BACKEND": "postgresql", "DJ_HOST": postgresql.host, "DJ_PORT": str(postgresql.port), **given, **others}
 
 
 def database_report(process: Process, variables: dict[str, str]) -> Report:
@@ -224,11 +218,23 @@ class Site:
         return schema
 
 
+@pytest.mark.parametrize("server", DATABASES)
+def test_schema_counts_when_it_has_stored_a_file(request: pytest.FixtureRequest, store: Store, server: str) -> None:
+    settings = parse_settings(store.configuration(), "the test")
+    for area in area_of(request.getfixturevalue(server)):
+        with closing(connect_to(area).connection) as connection:
+            datajoint_file.configure(store.configuration(), connection=connection)
+            table = declare(dj.Schema(area.schema(), connection=connection))
+            assert check_schemas(settings, connection).detail == "none has stored a file yet"
+            insert(table, 1)
+            assert check_schemas(settings, connection).detail == "1 schema that stored files"
+
+
 @pytest.mark.parametrize("server", ["mysql", "postgresql"])
 @pytest.mark.parametrize(
     ("pattern", "move", "status", "said"),
     [
-        ("x{doctored_id}", False, "ok", "with `file` attributes"),
+        ("x{doctored_id}", False, "ok", "that stored files"),
         ("x{doctord_id}", False, "warning", "did you mean doctored_id?"),
         ("x{doctored_id}", True, "failed", "lies below file: "),
     ],

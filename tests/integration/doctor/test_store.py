@@ -14,9 +14,10 @@ import pytest
 
 from datajoint_file.config import parse_settings
 from datajoint_file.doctor import check_store
+from tests.cli.conftest import Process, Run, write_configuration
 from tests.projects import bare_filesystem, unique
 
-from .conftest import Process, Report, Run, report, write_configuration
+from .conftest import Report, report
 
 CANARY = "CANARY/in+a/secret=="
 STORE = {"backend", "reachable", "write", "read", "ranged read", "list", "size", "exclusive create", "delete"}
