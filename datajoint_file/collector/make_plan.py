@@ -17,8 +17,7 @@ from datajoint_file.collector.collection import Collection
 from datajoint_file.collector.evidence import NOTHING, Amount, Evidence
 from datajoint_file.collector.plan import Missing, Plan, Refusal, brake, check_grace, refusals_of, refuse
 from datajoint_file.collector.server_facts import OwnTables
-from datajoint_file.collector.snapshot import Snapshot, steadily
-from datajoint_file.collector.snapshot import evidence as collecting_evidence
+from datajoint_file.collector.snapshot import Snapshot, refusing, steadily
 from datajoint_file.collector.workers import Found, look_for
 from datajoint_file.concurrency.progress import progress_bar
 from datajoint_file.errors import CollectionRefusedError
@@ -204,5 +203,5 @@ def unfinished_uploads(collection: Collection, snapshot: Snapshot, moment: datet
 
 def _in_flight(collection: Collection, snapshot: Snapshot) -> list[str]:
     tables = server_facts.own_tables(snapshot)  # anew at each attempt: schemas come and go
-    with collecting_evidence("the intents of a schema"):
+    with refusing("the intents of a schema"):
         return [key for table in collection.intent_tables(tables) for key in table.in_flight()]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from datajoint_file.collector.plan import Refusal, refuse
-from datajoint_file.collector.snapshot import CHANGED, Snapshot, evidence
+from datajoint_file.collector.snapshot import CHANGED, Snapshot, refusing
 from datajoint_file.errors import CollectionRefusedError, UnsafePathError, brief
 from datajoint_file.hooks.tables import class_name
 from datajoint_file.model.key_parsing import keys_in
@@ -59,7 +59,7 @@ def attributes(snapshot: Snapshot, schemas: Collection[str]) -> list[Attribute]:
     Of the others those that the user may see; whether that is all of them in *schemas* is asked in `server_facts`.
     """
     found = []
-    with evidence("the list of all attributes"):
+    with refusing("the list of all attributes"):
         for schema, table, name, comment, type_ in snapshot.dialect.attributes(snapshot.try_query, schemas):
             if name is None:
                 way_on = "Try again; mend the table if it stays"

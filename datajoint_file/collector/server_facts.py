@@ -13,7 +13,7 @@ from typing import Any
 
 from datajoint_file.collector.plan import refuse
 from datajoint_file.collector.preflight import SchemaState, unreadable
-from datajoint_file.collector.snapshot import Snapshot, evidence
+from datajoint_file.collector.snapshot import Snapshot, refusing
 from datajoint_file.collector.tables import QUARANTINE
 from datajoint_file.errors import driver_message
 from datajoint_file.journal.intent_table import TABLE as INTENTS
@@ -45,7 +45,7 @@ def is_replica(snapshot: Snapshot) -> bool:
 def own_tables(snapshot: Snapshot) -> OwnTables:
     """Find this package's tables in every schema."""
     names = (INTENTS, QUARANTINE, REGISTRY)
-    with evidence("the list of all tables"):
+    with refusing("the list of all tables"):
         found = snapshot.dialect.tables_named(snapshot.try_query, names)
     return OwnTables(*(tuple(sorted(schema for schema, table in found if table == name)) for name in names))
 
@@ -71,7 +71,7 @@ def _epochs(snapshot: Snapshot, schema: str, project: str) -> list[tuple[Any, ..
 
 
 def _presence(snapshot: Snapshot, schema: str) -> Presence:
-    with evidence(f"the schema {schema}"):
+    with refusing(f"the schema {schema}"):
         return snapshot.dialect.presence(snapshot.try_query, schema)
 
 

@@ -37,7 +37,7 @@ class Snapshot:
     def __init__(self, connection: Any) -> None:
         second = SecondConnection(connection)
         self.dialect = second.dialect
-        with evidence("the database"):
+        with refusing("the database"):
             self._driver = second.connect()
             self._execute(self.dialect.reading)
 
@@ -62,7 +62,7 @@ class Snapshot:
 
     def query(self, sql: str, args: Sequence[Any] = (), what: str = "the database") -> Rows:
         """Return the rows of one statement; *what* it reads is named if it fails."""
-        with evidence(what):
+        with refusing(what):
             return self.try_query(sql, args)
 
     def try_query(self, sql: str, args: Sequence[Any] = ()) -> Rows:
@@ -74,7 +74,7 @@ class Snapshot:
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         """Let all statements of the block see one moment, and change nothing."""
-        with evidence("a snapshot of the database"):
+        with refusing("a snapshot of the database"):
             for statement in self.dialect.snapshot:
                 self._execute(statement)
         try:
@@ -87,7 +87,7 @@ class Snapshot:
         """Give the rows of one statement without parameters as they come, within a `snapshot`."""
         pages = self.dialect.pages(self._driver, sql, _ROWS_AT_ONCE)
         while True:
-            with evidence(what):
+            with refusing(what):
                 page = next(pages, [])
             if not page:
                 return
@@ -114,7 +114,7 @@ def steadily(read: Callable[[], _Result]) -> _Result:
 
 
 @contextmanager
-def evidence(what: str) -> Iterator[None]:
+def refusing(what: str) -> Iterator[None]:
     """Make a refusal of whatever goes wrong while *what* is read: evidence that is not complete is none."""
     try:
         yield

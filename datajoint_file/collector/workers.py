@@ -21,10 +21,10 @@ from datajoint_file.pipeline.address import PipelineAddress
 from datajoint_file.storage.backend import StorageBackend
 
 LOOKED_AT = 50
-"""Objects of one order to look for."""
+"""Objects of one task to look for."""
 
 DELETED = 20
-"""Objects of one order to delete."""
+"""Objects of one task to delete."""
 
 NOT_OURS = "it is not the key of an object that an insert has made"
 
@@ -55,19 +55,19 @@ class Helpers:
             If one could not be asked for.
         """
         stop = Stop()
-        orders = (Look(self.address, tuple(some), stop) for some in batches(keys, LOOKED_AT))
-        for order, outcome in delegated(self.executor, look, orders, in_order=True, stop=stop):
-            yield from zip(order.keys, outcome.result(), strict=True)
+        tasks = (LookTask(self.address, tuple(some), stop) for some in batches(keys, LOOKED_AT))
+        for task, outcome in delegated(self.executor, look, tasks, in_order=True, stop=stop):
+            yield from zip(task.keys, outcome.result(), strict=True)
 
     def delete(self, keys: Sequence[str], *, with_remains: bool) -> Generator[Deleted, None, None]:
         """Delete objects, and give what became of each, as it is known. A worker's failure is that of its objects."""
         stop = Stop()
-        orders = (Deletion(self.address, tuple(some), with_remains, stop) for some in batches(keys, DELETED))
-        for order, outcome in delegated(self.executor, delete, orders, stop=stop):
+        tasks = (DeletionTask(self.address, tuple(some), with_remains, stop) for some in batches(keys, DELETED))
+        for task, outcome in delegated(self.executor, delete, tasks, stop=stop):
             try:
                 yield from outcome.result()
             except DataJointFileError as error:
-                yield from (Deleted(key, str(error)) for key in order.keys)
+                yield from (Deleted(key, str(error)) for key in task.keys)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +78,18 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """An order: say which of these objects are there."""
+class LookTask:
+    """A task: say which of these objects are there."""
 
     address: PipelineAddress
     keys: tuple[str, ...]
     stop: Stop
 
 
-def look(order: Look) -> list[Found | None]:
-    """Ask the store for each object of an order. It all fails if one cannot be asked for."""
-    backend = order.address.same_store().backend
-    return [look_for(backend, key) for key in order.keys if not order.stop.is_set()]
+def look(task: LookTask) -> list[Found | None]:
+    """Ask the store for each object of a task. It all fails if one cannot be asked for."""
+    backend = task.address.same_store().backend
+    return [look_for(backend, key) for key in task.keys if not task.stop.is_set()]
 
 
 def look_for(backend: StorageBackend, key: str) -> Found | None:
@@ -101,8 +101,8 @@ def look_for(backend: StorageBackend, key: str) -> Found | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Deletion:
-    """An order: delete these objects, and what unfinished uploads of them have left if *with_remains*."""
+class DeletionTask:
+    """A task: delete these objects, and what unfinished uploads of them have left if *with_remains*."""
 
     address: PipelineAddress
     keys: tuple[str, ...]
@@ -119,11 +119,11 @@ class Deleted:
     discarded: Amount = NOTHING  # remains of uploads that were removed
 
 
-def delete(order: Deletion) -> list[Deleted]:
-    """Delete the objects of an order."""
-    pipeline = order.address.same_store()
-    one = partial(delete_object, pipeline.backend, pipeline.project, with_remains=order.with_remains)
-    return [one(key) for key in order.keys if not order.stop.is_set()]
+def delete(task: DeletionTask) -> list[Deleted]:
+    """Delete the objects of a task."""
+    pipeline = task.address.same_store()
+    one = partial(delete_object, pipeline.backend, pipeline.project, with_remains=task.with_remains)
+    return [one(key) for key in task.keys if not task.stop.is_set()]
 
 
 def delete_object(backend: StorageBackend, project: str, key: str, *, with_remains: bool) -> Deleted:

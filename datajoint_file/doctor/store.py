@@ -40,12 +40,12 @@ def check_store(settings: Settings) -> Generator[Check, None, None]:
     checks hold no secrets.
     """
     censor = censor_of(secrets_of(settings))
-    with closing(_Examination(settings).checks()) as checks:
+    with closing(_StoreChecks(settings).checks()) as checks:
         for check in checks:
             yield censored(check, censor)
 
 
-class _Examination:
+class _StoreChecks:
     """The looks at one store, and the advice that fits it."""
 
     def __init__(self, settings: Settings) -> None:

@@ -21,18 +21,17 @@ from types import TracebackType
 from typing import Any
 
 from datajoint_file.concurrency.descriptors import affordable
-from datajoint_file.concurrency.executors import check_executor, delegated
+from datajoint_file.concurrency.executors import check_executor, delegated, grouped
 from datajoint_file.concurrency.progress import Advance, progress_bar
 from datajoint_file.concurrency.threads import FOREVER, Stop, check_workers, is_count, run_all
 from datajoint_file.downloads.tasks import (
-    Downloads,
+    DownloadTask,
     Layout,
     Targets,
     Wanted,
     bring,
     bring_all,
     check_layout,
-    orders_of,
     path_below,
 )
 from datajoint_file.errors import (
@@ -151,8 +150,9 @@ def _by_threads(
 
 def _by_executor(executor: Executor, rows: _Rows, todo: Iterator[Wanted], overwrite: bool, advance: Advance) -> None:
     address, stop = address_of(rows.pipeline, rows.connection), Stop()
-    orders = (Downloads(address, files, overwrite, stop) for files in orders_of(todo))
-    for _, outcome in delegated(executor, bring_all, orders, stop=stop):
+    some = grouped(todo, lambda wanted: wanted.metadata.size)
+    tasks = (DownloadTask(address, files, overwrite, stop) for files in some)
+    for _, outcome in delegated(executor, bring_all, tasks, stop=stop):
         advance(outcome.result())
 
 

@@ -5,7 +5,7 @@ Which rows name them is the caller's business; how one file is brought and verif
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -23,10 +23,6 @@ from datajoint_file.transfer.atomic_write import finish
 
 Layout = Literal["name", "key", "path"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
-
-ORDER_FILES = 50
-ORDER_BYTES = 64 * 2**20
-"""An order to a worker has so many files or bytes at most, unless one file has more."""
 
 
 def check_layout(layout: str) -> Layout:
@@ -95,8 +91,8 @@ class Targets:
 
 
 @dataclass(frozen=True, slots=True)
-class Downloads:
-    """An order to a worker."""
+class DownloadTask:
+    """A task to a worker."""
 
     address: PipelineAddress
     files: tuple[Wanted, ...]  # to paths that the caller sees as well
@@ -104,25 +100,13 @@ class Downloads:
     stop: Stop
 
 
-def orders_of(files: Iterable[Wanted]) -> Iterator[tuple[Wanted, ...]]:
-    """Cut *files* into what one order brings."""
-    some: list[Wanted] = []
-    for wanted in files:
-        some.append(wanted)
-        if len(some) >= ORDER_FILES or sum(one.metadata.size for one in some) >= ORDER_BYTES:
-            yield tuple(some)
-            some = []
-    if some:
-        yield tuple(some)
-
-
-def bring_all(order: Downloads) -> int:
-    """Carry out an order, wherever this is called. Returns the number of bytes."""
-    pipeline = order.address.same_store()
-    for wanted in order.files:
-        order.stop.check()
-        bring(pipeline, wanted, overwrite=order.overwrite)
-    return sum(wanted.metadata.size for wanted in order.files)
+def bring_all(task: DownloadTask) -> int:
+    """Carry out a task, wherever this is called. Returns the number of bytes."""
+    pipeline = task.address.same_store()
+    for wanted in task.files:
+        task.stop.check()
+        bring(pipeline, wanted, overwrite=task.overwrite)
+    return sum(wanted.metadata.size for wanted in task.files)
 
 
 def bring(

@@ -9,21 +9,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from datajoint_file.concurrency.executors import portable
+from datajoint_file.concurrency.executors import grouped, portable
 from datajoint_file.concurrency.threads import Stop
 from datajoint_file.errors import DataJointFileError, ObjectExistsError
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.pipeline.address import PipelineAddress, worker_name
 from datajoint_file.pipeline.pipeline import Pipeline, Upload
-
-TASK_FILES = 50
-"""Files of one task, at most."""
-
-TASK_BYTES = 64 * 2**20
-"""Bytes of one task, at most, unless one file has more."""
-
-_RAMP = 4
-"""Tasks of each size, beginning with one file: few files are spread over all workers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +45,19 @@ class Delivered:
 
 def tasks(address: PipelineAddress, stop: Stop, uploads: Iterable[Upload]) -> Iterator[UploadTask]:
     """Put uploads together to tasks that are worth sending; streams, which must be read in turn, all to one."""
-    some: list[Upload] = []
     streams: list[Upload] = []
-    size = sent = 0
-    for upload in uploads:
-        if upload.source.stream is not None:
-            streams.append(upload)
-            continue
-        some.append(upload)
-        size += upload.source.size or 0
-        if len(some) >= min(TASK_FILES, 1 + sent // _RAMP) or size >= TASK_BYTES:
-            yield UploadTask(address, stop, tuple(some))
-            some, size, sent = [], 0, sent + 1
-    for rest in (some, streams):
-        if rest:
-            yield UploadTask(address, stop, tuple(rest))
+
+    def others() -> Iterator[Upload]:
+        for upload in uploads:
+            if upload.source.stream is None:
+                yield upload
+            else:
+                streams.append(upload)
+
+    for some in grouped(others(), lambda upload: upload.source.size or 0):
+        yield UploadTask(address, stop, some)
+    if streams:
+        yield UploadTask(address, stop, tuple(streams))
 
 
 def carry_out(task: UploadTask) -> Delivered:

@@ -24,7 +24,7 @@ from datajoint_file.storage.backend import (
     UnfinishedUpload,
     UploadGroup,
 )
-from datajoint_file.storage.budget import transfers
+from datajoint_file.storage.memory_budget import transfers
 from datajoint_file.storage.tuning import RANGE_SIZE
 
 PARTIAL_PREFIX = "~partial-"

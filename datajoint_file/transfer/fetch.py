@@ -17,10 +17,10 @@ from datajoint_file.concurrency.threads import Stop, run_all
 from datajoint_file.errors import DataJointFileError
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.storage.backend import StorageBackend
-from datajoint_file.storage.budget import transfers
 from datajoint_file.storage.disk.drafts import Draft
 from datajoint_file.storage.disk.kernel_copy import COPY_ABOVE, can_copy
 from datajoint_file.storage.disk.posix import translation
+from datajoint_file.storage.memory_budget import transfers
 from datajoint_file.storage.tuning import RANGE_SIZE, STREAM_SIZE
 from datajoint_file.transfer.hashing import VerifyingReader, copy, require_hash, require_size
 

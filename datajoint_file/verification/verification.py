@@ -80,7 +80,7 @@ class _Begun:
 
 
 @dataclass(slots=True)
-class _Examined:
+class _PendingObject:
     """An object that is being examined, the bytes of it that will be read, and the values that name it."""
 
     identity: bytes
@@ -114,7 +114,7 @@ class Verification:
     def __init__(
         self,
         level: Level,
-        workers: int,  # objects at a time; by each order to an executor, if there is one that works in other processes
+        workers: int,  # objects at a time; by each task of an executor, if there is one that works in other processes
         budget: Budget,
         *,
         executor: Executor | None = None,  # whose workers examine the objects; threads of this process if there is none
@@ -142,10 +142,10 @@ class Verification:
         self._planned = 0
         self._start = time.monotonic()
         self._begun: deque[_Begun] = deque()
-        self._by_identity: dict[bytes, _Examined] = {}
+        self._by_identity: dict[bytes, _PendingObject] = {}
         self._fine = _Remembered()
         self._bad: dict[bytes, Problem] = {}
-        self._suspects: list[tuple[_Examined, Problem]] = []
+        self._suspects: list[tuple[_PendingObject, Problem]] = []
         self._found: list[tuple[int, Finding]] = []
         self._row_count = 0
         self._last: ListedRow | None = None
@@ -250,7 +250,7 @@ class Verification:
         elif identity in self._by_identity:
             self._by_identity[identity].values.append((begun, value))
         else:
-            check = self._by_identity[identity] = _Examined(identity, metadata.size, [(begun, value)])
+            check = self._by_identity[identity] = _PendingObject(identity, metadata.size, [(begun, value)])
             self._planned += check.size
             examination.begin(check, begun.row.pipeline, metadata)
 
@@ -268,7 +268,7 @@ class Verification:
             self._idle()
         self._advance_position()
 
-    def _conclude(self, check: _Examined, problem: Problem | None) -> None:
+    def _conclude(self, check: _PendingObject, problem: Problem | None) -> None:
         if problem is not None and problem.is_unreachable:
             self._suspect(check, problem)
             return
@@ -279,7 +279,7 @@ class Verification:
             self._bad[check.identity] = problem
         self._settle_all(check, problem)
 
-    def _suspect(self, check: _Examined, problem: Problem) -> None:
+    def _suspect(self, check: _PendingObject, problem: Problem) -> None:
         self._suspects.append((check, problem))
         if len(self._suspects) >= UNREACHABLE_LIMIT:
             self.interruption = (
@@ -293,7 +293,7 @@ class Verification:
             self._settle_all(check, problem)
         self._advance_position()
 
-    def _settle_all(self, check: _Examined, problem: Problem | None) -> None:
+    def _settle_all(self, check: _PendingObject, problem: Problem | None) -> None:
         for begun, value in check.values:
             self._settle(begun, value, problem)
 

@@ -1,4 +1,4 @@
-"""Verification workers: threads of this process, or batches for the workers of an executor.
+"""Verification workers: threads of this process, or tasks for the workers of an executor.
 
 What one object's examination is stands in `check_object`; which objects, and what follows, in `verification`.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from datajoint_file.concurrency.descriptors import affordable
-from datajoint_file.concurrency.executors import Delegation, runs_here
+from datajoint_file.concurrency.executors import RAMP, Delegation, runs_here
 from datajoint_file.concurrency.progress import Advance
 from datajoint_file.concurrency.threads import Stop
 from datajoint_file.errors import StorageError
@@ -24,14 +24,11 @@ from datajoint_file.verification.check_object import Level, Problem, examine
 UNREACHABLE_LIMIT = 10
 """After so many objects in a row about which the store could not be asked, a run stops: it is the store, not they."""
 
-BATCH_FILES = 100
-"""Objects of one order to a worker, at most: what is under way at a time must be remembered by the caller."""
+TASK_FILES = 100
+"""Objects of one task to a worker, at most: what is under way at a time must be remembered by the caller."""
 
-BATCH_BYTES = 256 * 2**20
-"""Bytes to read for one order, at most, unless one object has more: no worker is at one for long."""
-
-_RAMP = 4
-"""Orders of each size, beginning with one object: few files are spread over all workers, many come in full batches."""
+TASK_BYTES = 256 * 2**20
+"""Bytes to read for one task, at most, unless one object has more: no worker is at one for long."""
 
 
 class Meter:
@@ -111,8 +108,8 @@ class Threads:
 
 
 @dataclass(slots=True)
-class Batch:
-    """An order to a worker: objects of one pipeline."""
+class VerificationTask:
+    """A task to a worker: objects of one pipeline."""
 
     address: PipelineAddress
     level: Level
@@ -142,34 +139,35 @@ class Delegated:
         self._level: Level = level
         self._threads = 1 if runs_here(executor) else threads
         self._meter = meter
-        self._delegation: Delegation[Batch, list[tuple[Problem | None, int]]] = Delegation(executor, examine_batch)
-        self._open: dict[int, Batch] = {}
+        self._delegation: Delegation[VerificationTask, list[tuple[Problem | None, int]]]
+        self._delegation = Delegation(executor, examine_all)
+        self._open: dict[int, VerificationTask] = {}
         self._tickets: dict[int, list[Any]] = {}
         self._begun = 0
 
     @property
     def is_full(self) -> bool:
-        """Whether enough orders are under way."""
+        """Whether enough tasks are under way."""
         return self._delegation.is_full
 
     def begin(self, ticket: Any, pipeline: Pipeline, metadata: FileMetadata) -> None:
-        """Have an object examined, with others: an order is sent when it is worth it."""
-        batch = self._open.get(id(pipeline))
-        if batch is None:
-            batch = Batch(self._address_of(pipeline), self._level, self._threads, self._meter.stop)
-            self._open[id(pipeline)] = batch
-        batch.add(metadata)
-        self._tickets.setdefault(id(batch), []).append(ticket)
-        if len(batch.files) >= self._size or batch.size >= BATCH_BYTES:
+        """Have an object examined, with others: a task is sent when it is worth it."""
+        task = self._open.get(id(pipeline))
+        if task is None:
+            task = VerificationTask(self._address_of(pipeline), self._level, self._threads, self._meter.stop)
+            self._open[id(pipeline)] = task
+        task.add(metadata)
+        self._tickets.setdefault(id(task), []).append(ticket)
+        if len(task.files) >= self._size or task.size >= TASK_BYTES:
             self._send(self._open.pop(id(pipeline)))
 
     @property
     def _size(self) -> int:
-        return min(BATCH_FILES, 1 + self._begun // _RAMP)
+        return min(TASK_FILES, 1 + self._begun // RAMP)
 
-    def _send(self, batch: Batch) -> None:
+    def _send(self, task: VerificationTask) -> None:
         self._begun += 1
-        self._delegation.begin(batch)
+        self._delegation.begin(task)
 
     def flush(self) -> None:
         """Send what is left, however little it is."""
@@ -177,7 +175,7 @@ class Delegated:
             self._send(self._open.popitem()[1])
 
     def wait(self, timeout: float) -> Iterator[Examined]:
-        """Wait for the next batches. One that ends early, since its worker found no store, is given as far as it came.
+        """Wait for the next tasks. One that ends early, since its worker found no store, is given as far as it came.
 
         Raises
         ------
@@ -189,8 +187,8 @@ class Delegated:
         if not self._delegation:
             self.flush()
         failure: Exception | None = None
-        for batch, outcome in self._delegation.finished(timeout):
-            tickets = self._tickets.pop(id(batch))
+        for task, outcome in self._delegation.finished(timeout):
+            tickets = self._tickets.pop(id(task))
             if outcome.error is not None:
                 failure = failure or outcome.error
                 continue
@@ -206,8 +204,8 @@ class Delegated:
         self._delegation.cancel()
 
 
-def examine_batch(batch: Batch) -> list[tuple[Problem | None, int]]:
-    """Examine the objects of an order, wherever this is called; return what is wrong with each, and the bytes read.
+def examine_all(task: VerificationTask) -> list[tuple[Problem | None, int]]:
+    """Examine the objects of a task, wherever this is called; return what is wrong with each, and the bytes read.
 
     It ends after as many unreachable objects in a row as end a run.
 
@@ -216,32 +214,32 @@ def examine_batch(batch: Batch) -> list[tuple[Problem | None, int]]:
     ConfigurationError
         If this process has no configuration of the pipeline, or one with another store.
     """
-    pipeline = _pipeline_of(batch)
-    if batch.threads == 1:
-        return list(_reachable(_examined(pipeline, batch, metadata) for metadata in batch.files))
-    pool = ThreadPoolExecutor(min(batch.threads, len(batch.files)), thread_name_prefix="verify")
+    pipeline = _pipeline_of(task)
+    if task.threads == 1:
+        return list(_reachable(_examined(pipeline, task, metadata) for metadata in task.files))
+    pool = ThreadPoolExecutor(min(task.threads, len(task.files)), thread_name_prefix="verify")
     try:
-        return list(_reachable(pool.map(lambda metadata: _examined(pipeline, batch, metadata), batch.files)))
+        return list(_reachable(pool.map(lambda metadata: _examined(pipeline, task, metadata), task.files)))
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _pipeline_of(batch: Batch) -> Pipeline:
+def _pipeline_of(task: VerificationTask) -> Pipeline:
     try:
-        return batch.address.same_store()
+        return task.address.same_store()
     except StorageError:  # it does not answer: what its objects say of that is what is wanted
-        return batch.address.pipeline()
+        return task.address.pipeline()
 
 
-def _examined(pipeline: Pipeline, batch: Batch, metadata: FileMetadata) -> tuple[Problem | None, int]:
+def _examined(pipeline: Pipeline, task: VerificationTask, metadata: FileMetadata) -> tuple[Problem | None, int]:
     size = 0
 
     def advance(count: int) -> None:
         nonlocal size
-        batch.stop.check()
+        task.stop.check()
         size += count
 
-    return examine(pipeline, metadata, batch.level, advance), size
+    return examine(pipeline, metadata, task.level, advance), size
 
 
 def _reachable(results: Iterator[tuple[Problem | None, int]]) -> Iterator[tuple[Problem | None, int]]:

@@ -30,7 +30,7 @@ from datajoint_file.storage.backend import (
     UnfinishedUpload,
 )
 from datajoint_file.storage.bucket.part_sizes import PartPlan
-from datajoint_file.storage.budget import transfers
+from datajoint_file.storage.memory_budget import transfers
 from datajoint_file.storage.remote.backend import RemoteBackend, described, require_object
 from datajoint_file.storage.remote.client_errors import says_out_of_range
 from datajoint_file.storage.remote.readahead import ReadAheadFile, cache_of

@@ -21,7 +21,7 @@ from datajoint_file.storage.bucket.backend import BucketBackend
 from datajoint_file.storage.bucket.gcs import GCSBackend
 from datajoint_file.storage.bucket.part_sizes import smallest_part
 from datajoint_file.storage.bucket.s3 import S3Backend
-from datajoint_file.storage.budget import transfers
+from datajoint_file.storage.memory_budget import transfers
 from datajoint_file.storage.obstore.credentials import azure_store, gcs_store, s3_store
 from datajoint_file.storage.obstore.part_stream import PartStream
 from datajoint_file.storage.obstore.shutdown import awaited

@@ -14,7 +14,7 @@ import pytest
 from datajoint_file.errors import ObjectExistsError, UnsafePathError
 from datajoint_file.storage import Reader, StorageBackend
 from datajoint_file.storage.backend import CHUNK_SIZE, ContentHeaders
-from datajoint_file.storage.budget import transfers
+from datajoint_file.storage.memory_budget import transfers
 from datajoint_file.testing.conformance.fixtures import BackendFixtures, read, unsafe_keys
 from datajoint_file.testing.conformance.reading import NAMES
 from datajoint_file.testing.raw import RawStore

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import threading
 
-from datajoint_file.storage.budget import ByteBudget, transfers
+from datajoint_file.storage.memory_budget import ByteBudget, transfers
 from datajoint_file.storage.tuning import MEMORY_BYTES
 
 PATIENCE_SECONDS = 20
