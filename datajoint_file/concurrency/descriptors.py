@@ -6,8 +6,8 @@ Whoever opens one for each of many files, or starts a thread that does, asks her
 from __future__ import annotations
 
 import errno
+import os
 from contextlib import suppress
-from pathlib import Path
 
 with suppress(ImportError):
     import resource
@@ -29,6 +29,6 @@ def affordable(wanted: int) -> int:
 def _left() -> int:
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     try:
-        return limit - sum(1 for _ in Path("/dev/fd").iterdir())
+        return limit - len(os.listdir("/dev/fd"))  # noqa: PTH208 - it is asked often, and paths take ten times as long
     except OSError as error:  # there is none left to look with, or nowhere to look
         return 0 if error.errno in RAN_OUT else limit // 2

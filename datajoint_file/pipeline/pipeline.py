@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -377,13 +378,22 @@ def destination_path(given: str | os.PathLike[str]) -> Path:
 def _target(destination: str | os.PathLike[str], name: str) -> Path:
     """Return the file to write: *destination*, or *name* in it if it is, or looks like, a directory."""
     path = destination_path(destination)
-    text = os.fspath(destination)
-    if path.is_dir() or text.endswith((os.sep, os.altsep or os.sep)):
+    mode = _mode_of(path)
+    if stat.S_ISDIR(mode) or os.fspath(destination).endswith((os.sep, os.altsep or os.sep)):
         path = destination_path(path / check_name(name))
-    if path.exists() and not path.is_file():  # a device must not be replaced by a file, even if the user may
-        kind = "a directory" if path.is_dir() else "a FIFO, socket or device"
+        mode = _mode_of(path)
+    if mode and not stat.S_ISREG(mode):  # a device must not be replaced by a file, even if the user may
+        kind = "a directory" if stat.S_ISDIR(mode) else "a FIFO, socket or device"
         raise DestinationError(f"{printable(str(path))} is {kind}; give a file's path, or another directory")
     return path
+
+
+def _mode_of(path: Path) -> int:
+    """Return the mode of what *path* leads to; 0 if nothing is there, or it cannot be looked at."""
+    try:
+        return path.stat().st_mode
+    except (OSError, ValueError):
+        return 0
 
 
 def _is_there(target: Path, metadata: FileMetadata, *, overwrite: bool) -> bool:

@@ -166,10 +166,10 @@ def test_damaged_bytes_leave_no_file_under_the_name(filled: Any, store: Store, h
 
 @over_local_and_s3
 def test_a_large_object_that_is_damaged_cut_or_grown_is_refused(table: Any, store: Store, here: Path) -> None:
-    content = os.urandom(17 * 2**20)
+    content = b"." + os.urandom(17 * 2**20)
     table.insert1({"subject": "a", "session": 1, "raw": ("x.dat", content)})
     (key,) = store.object_keys()
-    for wrong in (content[:-1], content + b"x", content[:5_000_000] + b"?" + content[5_000_001:]):
+    for wrong in (content[:-1], content + b"x", b"?" + content[1:]):
         store.damage(key, wrong)
         with pytest.raises(DataJointFileError):
             datajoint_file.download(table, here)
