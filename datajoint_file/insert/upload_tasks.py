@@ -11,7 +11,7 @@ from typing import Any
 
 from datajoint_file.concurrency.executors import grouped, portable
 from datajoint_file.concurrency.threads import Stop
-from datajoint_file.errors import DataJointFileError, ObjectExistsError
+from datajoint_file.errors import DataJointFileError
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.pipeline.address import PipelineAddress, worker_name
 from datajoint_file.pipeline.pipeline import Pipeline, Upload
@@ -85,8 +85,4 @@ def _stored(pipeline: Pipeline, upload: Upload, task: UploadTask) -> FileMetadat
     advance(0)
     if task.is_here:
         return pipeline.ingest(upload, advance)
-    upload = replace(upload, source=upload.source.here())
-    try:
-        return pipeline.ingest(upload, advance)
-    except ObjectExistsError:  # executors may do work twice: Dask does, if a worker dies before its result was fetched
-        return pipeline.stored_before(upload, advance)
+    return pipeline.ingest(replace(upload, source=upload.source.here()), advance)

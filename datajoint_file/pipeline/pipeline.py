@@ -22,9 +22,11 @@ from datajoint_file.errors import (
     DestinationError,
     DestinationExistsError,
     LeaseLostError,
+    ObjectExistsError,
     ObjectNotFoundError,
     SizeMismatchError,
     StorageError,
+    StorageUnavailableError,
     UnknownProjectError,
     VerificationError,
     printable,
@@ -153,32 +155,33 @@ class Pipeline:
         with source.open() as bare:
             reader = _reader(source, bare, advance)
             headers = ContentHeaders(lambda: upload.mime_type or media_types.of_content(reader.head), upload.name)
-            stored = (group or self.backend).upload(upload.key, reader, source.size, headers)
+            try:
+                stored = (group or self.backend).upload(upload.key, reader, source.size, headers)
+            except StorageError as error:
+                if not self._is_stored_all_the_same(upload, reader, error):
+                    raise
+                stored = reader.size
         if stored != reader.size:
             message = f"{upload.key}: {reader.size} bytes were sent, and the store has {stored}"
             raise StorageError(message).of(upload.key)
         return _description(upload, reader)
 
-    def stored_before(self, upload: Upload, advance: Advance = lambda _: None) -> FileMetadata:
-        """Return what the row is to record of the object that an earlier attempt at the very same *upload* has made.
+    def _is_stored_all_the_same(self, upload: Upload, reader: HashingReader, error: StorageError) -> bool:
+        """Look whether the object is there, byte by byte as it was sent, although *error* says that it is not.
 
-        The source is read again and hashed, and the object is verified against it: no other write has its key.
-
-        Raises
-        ------
-        VerificationError
-            If the object is not what the source gives.
-        SourceError
-            If the source cannot be read.
-        StorageError
-            If the object is gone or the store fails.
+        The answer may have been lost, and what was sent again been refused; executors may do work twice. No other write
+        has the key: what is under it is this one's, or damaged.
         """
-        with upload.source.open() as bare:
-            reader = _reader(upload.source, bare, advance)
-            drain(reader)
-        metadata = _description(upload, reader)
-        self.verify(metadata, progress=False)
-        return metadata
+        exists = isinstance(error, ObjectExistsError)
+        if not exists and not (_is_doubtful(error) and (reader.is_at_end or reader.size == upload.source.size)):
+            return False
+        drain(reader)
+        try:
+            self.verify(_description(upload, reader), progress=False)
+        except (StorageError, VerificationError):
+            return False
+        logger.info("%s: is stored, though the store's answer was: %s", upload.key, error)
+        return True
 
     def require_stored(self, metadata: FileMetadata) -> None:
         """Raise `LeaseLostError` unless the store has an object as *metadata* says, of its size."""
@@ -340,6 +343,11 @@ class Pipeline:
             f"no object of the project {project} lies below {storage.location}: after a move, correct backend, bucket, "
             f"prefix or path in [{table}] of datajoint.toml"
         )
+
+
+def _is_doubtful(error: StorageError) -> bool:
+    """Tell whether the store may have done what it was asked for, though *error* came of it."""
+    return type(error) in (StorageError, StorageUnavailableError)
 
 
 def _description(upload: Upload, reader: HashingReader) -> FileMetadata:

@@ -29,6 +29,7 @@ class HashingReader:
         self._hashed: Future[None] | None = None
         self.head = b""  # the first bytes, by which a media type is known
         self.size = 0  # bytes so far
+        self.is_at_end = False  # the reader has given all that it has
 
     def read(self, size: int = -1, /) -> bytes:
         """Return at most *size* bytes; none at the end."""
@@ -45,6 +46,7 @@ class HashingReader:
         if self.size < HEAD_SIZE:
             self.head += bytes(chunk[: HEAD_SIZE - self.size])
         self.size += len(chunk)
+        self.is_at_end = not chunk
         self._advance(len(chunk))
 
     @property

@@ -67,10 +67,12 @@ class Piece:
 class PartedUpload(Protocol):
     """One object on its way, part by part: `complete` makes it, `abandon` makes sure that it is never made.
 
-    `sizes` gives how many bytes to send, one time after the other; `complete` returns what the store has not compared.
+    `sizes` gives how many bytes to send, one time after the other; `complete` returns what the store has not compared,
+    and sets `is_confirmed` if its answer says that there is an object now.
     """
 
     size: int
+    is_confirmed: bool
 
     def sizes(self) -> Iterator[int]: ...
     def send(self, content: bytes) -> None: ...
@@ -173,8 +175,19 @@ class BucketBackend(RemoteBackend):
         except BaseException:
             upload.abandon()
             raise
+        if not upload.is_confirmed:
+            self._require_stored(key, upload.size)
         self._compare(key, unchecked)
         return upload.size
+
+    def _require_stored(self, key: str, size: int) -> None:
+        """Look at the object, since the store has not said that it has it: no error is no success."""
+        try:
+            found = self.stat(key).size
+        except ObjectNotFoundError as error:
+            raise _not_stored(key) from error
+        if found != size:
+            raise StorageError(f"{key}: {size} bytes were sent, and the store has {found}").of(key)
 
     def _look_before_sending(self, key: str) -> None:
         """Refuse an existing key before the first part, not after the last, which is when stores look (or do not)."""
@@ -183,9 +196,12 @@ class BucketBackend(RemoteBackend):
 
     def _compare(self, key: str, pieces: Iterable[Piece]) -> None:
         """Read back what nobody has compared: the store does not know checksums, and there is no TLS."""
-        for piece in pieces:
-            if crc32(self.read(key, piece.start, piece.stop)) != piece.crc32:
-                raise changed_on_the_way(key)
+        try:
+            for piece in pieces:
+                if crc32(self.read(key, piece.start, piece.stop)) != piece.crc32:
+                    raise changed_on_the_way(key)
+        except ObjectNotFoundError as error:
+            raise _not_stored(key) from error
 
     def open(self, key: str, **options: Any) -> BinaryIO:
         size = self.stat(key).size
@@ -283,3 +299,10 @@ def _pieces(head: list[bytes], reader: Reader, sizes: Iterator[int]) -> Iterator
             return
         yield content
         del content
+
+
+def _not_stored(key: str) -> StorageError:
+    return StorageError(
+        f"{key}: the store has answered that all is well, and has no such object; nothing was stored. Something else "
+        "answers in its place (a proxy, a login page): check endpoint_url"
+    ).of(key)

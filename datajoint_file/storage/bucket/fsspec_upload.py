@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import repeat
 from typing import Any
 
 from datajoint_file.config.settings import StorageSettings
 from datajoint_file.storage.backend import CHUNK_SIZE, ContentHeaders, Reader
-from datajoint_file.storage.bucket.backend import BucketBackend
+from datajoint_file.storage.bucket.backend import BucketBackend, Piece
 from datajoint_file.storage.bucket.part_sizes import PartPlan, part_sizes, smallest_part
 from datajoint_file.storage.remote.requests import run
 from datajoint_file.storage.tuning import MEMORY_BYTES
@@ -54,6 +54,7 @@ class FileUpload:
         self._sizes = part_sizes(file.blocksize, expected)
         self._full = next(self._sizes)
         self.size = 0
+        self.is_confirmed = False  # what the store answers, fsspec keeps to itself
 
     def send(self, content: bytes) -> None:
         """Write the next bytes. The file collects them, and sends each part."""
@@ -97,7 +98,7 @@ class FileUploads(BucketBackend):
     def _told(headers: ContentHeaders) -> dict[str, Any]:
         """Return the filesystem's options that say this of a new object."""
 
-    def _put(self, key: str, content: bytes, reader: Reader, headers: ContentHeaders) -> tuple[()]:
+    def _put(self, key: str, content: bytes, reader: Reader, headers: ContentHeaders) -> Iterable[Piece]:
         filesystem, mode = self._filesystem(), "create" if self._exclusive else "overwrite"
         run(filesystem, filesystem._pipe_file(self._path(key), content, mode=mode, **self._told(headers)))
         return ()

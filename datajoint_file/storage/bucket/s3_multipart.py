@@ -61,7 +61,12 @@ class Destination:
         return await self._call(verb, arguments)
 
     def is_checked(self, answer: dict[str, Any], checksum: dict[str, str]) -> bool:
-        """Tell whether somebody has compared what was sent: TLS, or the store, whose *answer* has *checksum* then."""
+        """Tell whether somebody has compared what was sent: TLS, or the store, whose *answer* has *checksum* then.
+
+        An answer without an entity tag is not the store's.
+        """
+        if "ETag" not in answer:
+            return False
         return self._is_encrypted or all(answer.get(name) == value for name, value in checksum.items())
 
     async def _call(self, verb: str, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -103,6 +108,7 @@ class MultipartUpload:
         self._algorithm = {"ChecksumAlgorithm": "CRC32"} if destination.sends_checksums else {}
         self._number = 0
         self.size = 0
+        self.is_confirmed = False
 
     def begin(self) -> None:
         """Tell the store."""
@@ -134,7 +140,8 @@ class MultipartUpload:
         self._wait(at_most=0)
         parts = sorted(self._parts, key=lambda part: int(part["PartNumber"]))
         request = {**self._upload, "MultipartUpload": {"Parts": parts}, **self._destination.condition}
-        self._run(self._destination.call("complete_multipart_upload", **request))
+        answer = self._run(self._destination.call("complete_multipart_upload", **request))
+        self.is_confirmed = "ETag" in answer
         return self._unchecked
 
     def abandon(self) -> None:

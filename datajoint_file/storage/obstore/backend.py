@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import importlib
 import threading
+import time
 from abc import abstractmethod
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, NoReturn
+from zlib import crc32
 
 from datajoint_file.errors import ObjectExistsError
 from datajoint_file.storage.backend import NO_HEADERS, Capabilities, ContentHeaders, ObjectStat, Reader
 from datajoint_file.storage.bucket.azure import AzureBackend
-from datajoint_file.storage.bucket.backend import BucketBackend
+from datajoint_file.storage.bucket.backend import BucketBackend, Piece
 from datajoint_file.storage.bucket.gcs import GCSBackend
 from datajoint_file.storage.bucket.part_sizes import smallest_part
 from datajoint_file.storage.bucket.s3 import S3Backend
@@ -26,7 +28,7 @@ from datajoint_file.storage.obstore.credentials import azure_store, gcs_store, s
 from datajoint_file.storage.obstore.part_stream import PartStream
 from datajoint_file.storage.obstore.shutdown import awaited
 from datajoint_file.storage.obstore.unsuited import Unsuited, is_inexpressible, is_panic, suited
-from datajoint_file.storage.remote.client_errors import says_out_of_range
+from datajoint_file.storage.remote.client_errors import says_interrupted, says_out_of_range
 from datajoint_file.storage.remote.forks import keep_from_children
 from datajoint_file.storage.remote.requests import run
 from datajoint_file.storage.shared import moment, read_fully
@@ -40,6 +42,9 @@ _RANGE_CHUNK = 2**18
 
 _OUTSIDE = 3
 """Parts in memory besides those in flight: the one that is read, the one that waits, the one that is handed over."""
+
+_PAUSES = (0.1, 1.0)
+"""Seconds before a small object whose connection broke is sent again, which obstore does not: it may be stored."""
 
 Options = Mapping[str, Any]
 """Options of fsspec that obstore can express equally; an empty table stands for a value."""
@@ -136,10 +141,20 @@ class ObstoreBackend(BucketBackend):
             error.taken = content
             raise
 
-    def _put(self, key: str, content: bytes, reader: Reader, headers: ContentHeaders) -> tuple[()]:
+    def _put(self, key: str, content: bytes, reader: Reader, headers: ContentHeaders) -> Iterable[Piece]:
         mode = "create" if self._exclusive else "overwrite"
-        self._run("put", key, content, mode=mode, use_multipart=False, attributes=headers.fields())
-        return ()
+        options = {"mode": mode, "use_multipart": False, "attributes": headers.fields()}
+        for pause in _PAUSES:
+            try:
+                answer = self._run("put", key, content, **options)
+                break
+            except Exception as error:
+                if not says_interrupted(error):
+                    raise
+            time.sleep(pause)
+        else:
+            answer = self._run("put", key, content, **options)
+        return () if answer["e_tag"] else [Piece(0, len(content), crc32(content))]
 
     def _upload_long(self, key: str, reader: Reader, size: int, part_size: int, headers: ContentHeaders) -> int:
         with self._translated(key, writing=True):

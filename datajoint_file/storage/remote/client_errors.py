@@ -95,7 +95,7 @@ def translation(key: str, error: Exception, *, writing: bool = False) -> Storage
             f"{key}: the store cannot do what it was asked for ({text}). If it does not know checksums, let the client "
             "sign every byte instead: [storage.options.config_kwargs] s3 = { payload_signing_enabled = true }"
         )
-    if facts.names & _CONNECTION_ERRORS or facts.codes & _UNAVAILABLE:
+    if facts.names & _CONNECTION_ERRORS or facts.codes & _UNAVAILABLE or says_interrupted(error):
         return StorageUnavailableError(f"{key}: the store cannot be reached ({text}). Check endpoint_url and network")
     return StorageError(f"{key}: {text}")
 
@@ -117,6 +117,11 @@ def presentable(error: Exception) -> Exception | None:
 def says_changed(error: Exception) -> bool:
     """Tell whether the store refused bytes because they are not those that were sent."""
     return bool(_facts(error).codes & _CHANGED)
+
+
+def says_interrupted(error: Exception) -> bool:
+    """Tell whether obstore lost the connection while it sent a request, which may have been carried out."""
+    return "error sending request" in str(error)
 
 
 def says_out_of_range(error: Exception) -> bool:

@@ -1,0 +1,101 @@
+"""Answers that are lost, replaced or cut: what is stored is found out by looking, not by an error or its absence."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from datajoint_file.config import parse_settings
+from datajoint_file.errors import StorageError
+from datajoint_file.model.key_values import KeyValue
+from datajoint_file.model.metadata import FileMetadata
+from datajoint_file.model.object_keys import Cell
+from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.transfer.sources import as_source
+from tests.projects import Store, unique
+from tests.wire.answers import Fault, LyingProxy
+
+CELL = Cell("lab", "Recording", "raw", (KeyValue("id", "int", 1),))
+SMALL, LARGE = os.urandom(100_000), os.urandom(17 * 2**20)
+WHOLE, LAST = r"^PUT /[^?]*/objects/[^?]*(\?x-id=PutObject)?$", r"^POST .*uploadId="
+
+
+class Afar:
+    """A pipeline whose store is behind the proxy, and the store itself."""
+
+    def __init__(self, table: dict[str, Any], engine: str, proxy: LyingProxy) -> None:
+        port = urlsplit(table["endpoint_url"]).port
+        through = json.loads(json.dumps(table).replace(f"127.0.0.1:{port}", f"127.0.0.1:{proxy.port}"))
+        self.store = Store(table, unique("project"))
+        self.proxy = proxy
+        document = {**self.store.configuration(), "storage": {**through, "engine": engine}}
+        self.pipeline = Pipeline(parse_settings(document, "the test"))
+
+    def ingest(self, value: Any) -> FileMetadata:
+        return self.pipeline.ingest(self.pipeline.plan(as_source(value), CELL))
+
+
+@pytest.fixture
+def afar(s3_storage: dict[str, Any], engine: str) -> Iterator[Afar]:
+    proxy = LyingProxy(urlsplit(s3_storage["endpoint_url"]).port or 0)
+    made = Afar(s3_storage, engine, proxy)
+    made.ingest(("warm.dat", b"connections are made, clocks are compared"))
+    yield made
+    proxy.close()
+
+
+class Stream(io.RawIOBase):
+    """Of unknown length, to be read once."""
+
+    def __init__(self, content: bytes) -> None:
+        self._inner = io.BytesIO(content)
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        return self._inner.read(size)
+
+
+over_ways = pytest.mark.parametrize(
+    ("engine", "kind"), [("obstore", "bytes"), ("obstore", "stream"), ("fsspec", "bytes")]
+)
+
+
+@over_ways
+@pytest.mark.parametrize(("fault", "is_done"), [("lost", True), ("lost", False), ("500", True), ("503", False)])
+def test_a_small_object_whose_answer_is_lost_is_stored_once(afar: Afar, kind: str, fault: Fault, is_done: bool) -> None:
+    rule = afar.proxy.spoil(fault, WHOLE, is_done=is_done)
+    metadata = afar.ingest(("x.dat", SMALL if kind == "bytes" else Stream(SMALL)))
+    assert rule.hits == 1
+    assert afar.store.content(metadata.path) == SMALL
+    assert metadata.size == len(SMALL)
+    assert len(afar.store.object_keys()) == 2
+
+
+@over_ways
+@pytest.mark.parametrize("fault", ["lost", "500", "empty", "foreign", "error in 200"])
+def test_a_large_object_whose_last_answer_is_doubtful_is_looked_at(afar: Afar, kind: str, fault: Fault) -> None:
+    rule = afar.proxy.spoil(fault, LAST)
+    metadata = afar.ingest(("x.dat", LARGE if kind == "bytes" else Stream(LARGE)))
+    assert rule.hits == 1
+    assert afar.store.content(metadata.path) == LARGE
+
+
+@over_ways
+@pytest.mark.parametrize("fault", ["empty", "foreign", "error in 200"])
+@pytest.mark.parametrize(("content", "last"), [(SMALL, WHOLE), (LARGE, LAST)], ids=["small", "large"])
+def test_an_object_that_is_not_there_in_spite_of_an_answer_is_no_success(
+    afar: Afar, kind: str, fault: Fault, content: bytes, last: str
+) -> None:
+    rule = afar.proxy.spoil(fault, last, times=100, is_done=False)
+    with pytest.raises(StorageError):
+        afar.ingest(("x.dat", content if kind == "bytes" else Stream(content)))
+    assert rule.hits
+    assert len(afar.store.object_keys()) == 1
