@@ -1,13 +1,14 @@
 """Database diagnostics: DataJoint's own settings, the server, and what its user may do there.
 
-Nothing is created: rights are read from the grants. The store is checked in `datajoint_file.doctor`.
+Nothing is created: rights are read from the grants. The store is checked in `datajoint_file.doctor`, what rows name
+in `datajoint_file.doctor.schemas`.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator
-from contextlib import closing, suppress
+from contextlib import closing
 from typing import Any
 
 from datajoint import settings as dj_settings
@@ -15,14 +16,11 @@ from datajoint import settings as dj_settings
 from datajoint_file.config import Settings
 from datajoint_file.config.rules import check_disjoint
 from datajoint_file.doctor import Check, Status, censor_of, censored
-from datajoint_file.doctor.store import nothing_below
-from datajoint_file.errors import ConfigurationError, DataJointFileError, driver_message
-from datajoint_file.hooks.partitions import primary_keys, unknown_placeholders
+from datajoint_file.doctor.schemas import check_schemas
+from datajoint_file.errors import ConfigurationError, driver_message
 from datajoint_file.hooks.targets import open_connection
-from datajoint_file.journal.schema_registry import TABLE
-from datajoint_file.model.wording import counted, pip_install
+from datajoint_file.model.wording import pip_install
 from datajoint_file.sql import DIALECTS, Dialect, Query, dialect_of
-from datajoint_file.storage import open_backend
 
 
 def check_stores(settings: Settings) -> Check:
@@ -64,38 +62,6 @@ def _checks(database: Any, settings: Settings | None) -> Generator[Check, None, 
             yield _taken(name, look, connection)
         if settings is not None:
             yield _taken("schemas", lambda found: check_schemas(settings, found), connection)
-
-
-def check_schemas(settings: Settings, connection: Any) -> Check:
-    """Look whether the schemas with ``file`` attributes suit the configuration: their objects, and their keys."""
-    found = dialect_of(connection).tables_named(_query(connection), (TABLE,))
-    schemas = sorted(schema for schema, _ in found)
-    if not schemas:
-        return Check("schemas", "ok", "none has `file` attributes yet")
-    known = set().union(*(primary_keys(connection, schema) for schema in schemas))
-    if fault := unknown_placeholders(settings.object_storage.partition_pattern, known):
-        return Check("schemas", "warning", fault, "correct partition_pattern; objects are stored without that part now")
-    using = [schema for schema in schemas if _uses(connection, schema, settings.project.name)]
-    if using and _is_empty(settings):
-        fix = "after a move, correct backend, bucket, prefix or path in [storage], or copy the objects there"
-        return Check("schemas", "failed", f"{', '.join(using)}: {nothing_below(settings)}", fix)
-    return Check("schemas", "ok", f"{counted(len(schemas), 'schema')} with `file` attributes")
-
-
-def _uses(connection: Any, schema: str, project: str) -> bool:
-    table = connection.adapter.make_full_table_name(schema, TABLE)
-    with suppress(Exception):  # not for this user to read, or dropped meanwhile
-        return bool(connection.query(f"SELECT 1 FROM {table} WHERE project = %s LIMIT 1", (project,)).fetchone())
-    return False
-
-
-def _is_empty(settings: Settings) -> bool:
-    """Tell whether nothing of the project can be found. A store that does not answer is not empty."""
-    try:
-        backend = open_backend(settings.storage, settings.project.name, settings.directory, read_only=True)
-        return next(backend.list(settings.project.name), None) is None
-    except DataJointFileError:
-        return False
 
 
 def _check_settings() -> Check:
