@@ -20,17 +20,15 @@ from datajoint_file.hooks.partitions import primary_keys, unknown_placeholders
 from datajoint_file.hooks.tables import tables_of
 from datajoint_file.journal.schema_registry import TABLE
 from datajoint_file.journal.store_marks import MarkStore
-from datajoint_file.model.wording import counted
+from datajoint_file.model.wording import RIGHT_PLACE, counted
 from datajoint_file.sql import dialect_of
 from datajoint_file.storage import StorageBackend, open_backend
 
 _SAMPLE = 3
 """Objects of each schema that are looked for."""
 
-_RIGHT_PLACE = (
-    "is this the right bucket, prefix or path in [storage]? After a move, correct it, or copy the objects there"
-)
-_MARKS_TOO = f"{_RIGHT_PLACE}, and ~registry too; `datajoint-file gc` says more"
+_FIX = f"{RIGHT_PLACE} After a move correct it, or copy the objects there"
+_FIX_OF_MARKS = f"{_FIX}, and ~registry too; `datajoint-file gc` says more"
 
 
 def check_schemas(settings: Settings, connection: Any) -> Check:
@@ -72,7 +70,7 @@ class _Comparison:
         if not paths:
             return _fine(schemas)
         if next(self._backend.list(self._project), None) is None:
-            return Check("schemas", "failed", f"{', '.join(paths)}: {nothing_below(self._settings)}", _RIGHT_PLACE)
+            return Check("schemas", "failed", f"{', '.join(paths)}: {nothing_below(self._settings)}", _FIX)
         return self._missing(paths) or self._unmarked(list(paths)) or _fine(schemas)
 
     def _missing(self, paths: dict[str, list[str]]) -> Check | None:
@@ -80,7 +78,7 @@ class _Comparison:
         if gone := [schema for schema, sample in paths.items() if missing[schema] == sample]:
             looked = counted(sum(len(paths[schema]) for schema in gone), "object")
             detail = f"{', '.join(gone)}: of {looked} looked for not one is below {self._place}"
-            return Check("schemas", "failed", f"{detail}; there is no {paths[gone[0]][0]}", _RIGHT_PLACE)
+            return Check("schemas", "failed", f"{detail}; there is no {paths[gone[0]][0]}", _FIX)
         if some := [path for lacking in missing.values() for path in lacking]:
             fix = f"datajoint-file verify --level exists {' '.join(schema for schema in paths if missing[schema])}"
             return Check("schemas", "warning", f"there is no {some[0]}, which a row names", fix)
@@ -93,7 +91,7 @@ class _Comparison:
             unmarked = [schema for schema in schemas if marks.isdisjoint(self._epochs(schema))]
             if unmarked:
                 detail = f"{', '.join(unmarked)}: no mark of this database is in ~registry below {self._place}"
-                return Check("schemas", "failed", detail, _MARKS_TOO)
+                return Check("schemas", "failed", detail, _FIX_OF_MARKS)
         return None
 
     @property

@@ -56,7 +56,7 @@ def test_a_directory_one_level_too_high_fails(store: Store, recording: Any) -> N
     assert check.status == "failed"
     assert recording.database in check.detail
     assert "of 3 objects looked for not one" in check.detail
-    assert "is this the right bucket, prefix or path in [storage]?" in check.fix
+    assert "is this the right bucket, prefix or directory in datajoint.toml?" in check.fix
     assert "delete" not in check.fix
 
 
