@@ -6,7 +6,9 @@ in `datajoint_file.doctor.schemas`.
 
 from __future__ import annotations
 
+import errno
 import re
+import socket
 from collections.abc import Callable, Generator
 from contextlib import closing
 from typing import Any
@@ -17,6 +19,7 @@ from datajoint_file.config import Settings
 from datajoint_file.config.rules import check_disjoint
 from datajoint_file.doctor import Check, Status, censor_of, censored
 from datajoint_file.doctor.schemas import check_schemas
+from datajoint_file.doctor.store import CONNECT_SECONDS
 from datajoint_file.errors import ConfigurationError, driver_message
 from datajoint_file.hooks.targets import open_connection
 from datajoint_file.model.wording import pip_install
@@ -45,11 +48,14 @@ def check_database(settings: Settings | None = None) -> Generator[Check, None, N
 
 
 def _checks(database: Any, settings: Settings | None) -> Generator[Check, None, None]:
-    yield _check_settings()
+    yield _check_settings(f"{database.user}@{database.host}:{database.port}, {database.backend}")
     if database.user is None or database.password is None:
         missing = "user" if database.user is None else "password"
         fix = "export DJ_HOST=… DJ_USER=… DJ_PASS=…, or fill in what dj.config.save_template() writes"
         yield Check("credentials", "failed", f"no database {missing} is configured", fix)
+        return
+    if silent := check_answer(database.host, database.port, database.backend):
+        yield silent
         return
     try:
         connection = open_connection()
@@ -64,14 +70,35 @@ def _checks(database: Any, settings: Settings | None) -> Generator[Check, None, 
             yield _taken("schemas", lambda found: check_schemas(settings, found), connection)
 
 
-def _check_settings() -> Check:
+def _check_settings(address: str) -> Check:
+    """Look where DataJoint's settings come from, and tell which server they name before it is waited for."""
     config = dj_settings.config
     if config._config_path is not None:
-        return Check("settings", "ok", str(config._config_path))
+        return Check("settings", "ok", f"{config._config_path}: {address}")
     path = None if config.ignore_config_file else dj_settings.find_config_file()
     if path is not None:
         return Check("settings", "failed", f"{path} could not be loaded", "correct it; DataJoint's warning says why")
-    return Check("settings", "ok", "no datajoint.json: environment variables and defaults")
+    return Check("settings", "ok", f"no datajoint.json: environment variables and defaults: {address}")
+
+
+def check_answer(host: str, port: int, backend: str) -> Check | None:
+    """Return what is wrong if nobody listens there, or says nothing where MySQL greets: its driver waits for ever."""
+    name, _, number = host.partition(":")
+    try:
+        with socket.create_connection((name, int(number or port)), CONNECT_SECONDS) as connection:
+            if backend == "mysql" and not connection.recv(1):
+                raise ConnectionAbortedError(errno.ECONNABORTED, "the connection was closed at once")
+    except OSError as error:
+        detail = f"{name}:{number or port} does not answer: {error.strerror or error}"
+        fix = f"start the server, or correct {_now(host, port, backend)}"
+        if backend == "mysql" and isinstance(error, TimeoutError):
+            fix += ". A PostgreSQL server waits as this one does: for one, export DJ_BACKEND=postgresql"
+        return Check("connection", "failed", detail, fix)
+    return None
+
+
+def _now(host: str, port: int, backend: str) -> str:
+    return f"DJ_HOST, DJ_PORT and DJ_BACKEND (now {host}, {port}, {backend}), or their like in datajoint.json"
 
 
 def _taken(name: str, look: Callable[[Any], Check], connection: Any) -> Check:
@@ -89,10 +116,7 @@ def _advice_on_connection(error: Exception, database: Any) -> str:
         return "correct DJ_USER and DJ_PASS, or database.user and database.password"
     if re.search(r"(?i)database .* does not exist", text):
         return "create that database, or correct DJ_DATABASE_NAME or database.name"
-    return (
-        f"start the server, or correct DJ_HOST, DJ_PORT and DJ_BACKEND (now {database.host}, {database.port}, "
-        f"{database.backend}), or their like in datajoint.json"
-    )
+    return f"start the server, or correct {_now(database.host, database.port, database.backend)}"
 
 
 def check_server(connection: Any) -> Check:
