@@ -82,17 +82,19 @@ def _check_settings(address: str) -> Check:
 
 
 def check_answer(host: str, port: int, backend: str) -> Check | None:
-    """Return what is wrong if nobody listens there, or says nothing where MySQL greets: its driver waits for ever."""
+    """Return what is wrong if nobody listens there, or says nothing where a server has to greet."""
     name, _, number = host.partition(":")
+    greets = any(dialect.greets for dialect in DIALECTS if dialect.backend == backend)
     try:
         with socket.create_connection((name, int(number or port)), CONNECT_SECONDS) as connection:
-            if backend == "mysql" and not connection.recv(1):
+            if greets and not connection.recv(1):
                 raise ConnectionAbortedError(errno.ECONNABORTED, "the connection was closed at once")
     except OSError as error:
         detail = f"{name}:{number or port} does not answer: {error.strerror or error}"
         fix = f"start the server, or correct {_now(host, port, backend)}"
-        if backend == "mysql" and isinstance(error, TimeoutError):
-            fix += ". A PostgreSQL server waits as this one does: for one, export DJ_BACKEND=postgresql"
+        if greets and isinstance(error, TimeoutError):
+            silent = [dialect for dialect in DIALECTS if not dialect.greets]
+            fix += "".join(f". {d.title} waits as this one does: for it, export DJ_BACKEND={d.backend}" for d in silent)
         return Check("connection", "failed", detail, fix)
     return None
 
