@@ -7,7 +7,8 @@ PYTHON ?= python3
 help:
 	@echo "make demo          a tour on real images (DB=mysql: with the MySQL or MariaDB server of this machine)"
 	@echo "make demo-shell    a Python prompt with the tables of the tour"
-	@echo "make clean-demo    remove what the tour has left"
+	@echo "make database      a database to try things with, such as the tutorial: until Ctrl-C"
+	@echo "make clean-demo    remove what the tour, and the database, have left"
 	@echo "make test          all tests, against real servers that they start themselves (TESTS=path: only these)"
 	@echo "make release       tests with ten gigabytes, before a release"
 	@echo "make torture       every fault at every step, then N random schedules (CASE=… SEED=…: one again; PLANTED=1, BASELINE=1)"
@@ -36,6 +37,8 @@ endif
 .venv/python-$(PYTHON_VERSION):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
 	    echo "$(PYTHON) is $(PYTHON_VERSION); Python 3.10 or newer is needed. Name one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@test ! -e .venv || ls .venv/python-* >/dev/null 2>&1 || { \
+	    echo ".venv is not one that make has completed: rename it if it is yours, remove it if not"; exit 1; }
 	@$(PYTHON) -m venv --clear .venv
 	@touch '$@'
 
@@ -43,17 +46,22 @@ endif
 
 DB ?= postgresql
 
-.PHONY: demo demo-shell clean-demo
+.PHONY: demo demo-shell database clean-demo
 demo: .venv/installed-demo
 	@.venv/bin/python -m examples.demo tour --database '$(DB)'
 
 demo-shell: .venv/installed-demo
 	@.venv/bin/python -m examples.demo shell --database '$(DB)'
 
+# PostgreSQL, also where DB says otherwise: a database to try things with, until Ctrl-C.
+database: .venv/installed-demo
+	@.venv/bin/python -m examples.demo database --project demo-database
+
 clean-demo:
 	@test ! -e .venv/installed-demo || for database in postgresql mysql; do \
 	    .venv/bin/python -m examples.demo stop --database $$database || exit 1; done
-	rm -rf demo-project demo-project-mysql
+	@test ! -e .venv/installed-demo || .venv/bin/python -m examples.demo stop --project demo-database
+	rm -rf demo-project demo-project-mysql demo-database
 
 # ---- Tests, checks, documentation ----
 

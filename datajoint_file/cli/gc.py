@@ -16,12 +16,12 @@ from rich.console import Console
 from rich.table import Table
 
 from datajoint_file import gc as library
-from datajoint_file.cli.output import console, print_check, print_json
+from datajoint_file.cli.output import Abridged, console, print_check, print_json
 from datajoint_file.collector.plan import refusals_of
 from datajoint_file.doctor import Check
 from datajoint_file.errors import CollectionRefusedError
 from datajoint_file.hooks.targets import connect
-from datajoint_file.model.wording import counted, spoken
+from datajoint_file.model.wording import RIGHT_PLACE, counted, spoken
 from datajoint_file.pipeline.fileref import format_size
 
 _EXAMPLES = """\b
@@ -43,6 +43,7 @@ _ROWS = (
     ("release", "set aside, referenced again", "release"),
     ("unfinished", "remains of unfinished uploads", "delete"),
 )
+_ONLY_UPLOADS = "Only uploads that were given up were looked for; what was replaced or deleted is found with --scan."
 _DONE = (
     ("reclaimed", "uploads that were given up", "deleted"),
     ("quarantined", "objects that no row refers to", "set aside"),
@@ -100,7 +101,8 @@ def gc(
     What no row refers to is set aside by one run and deleted by a later one, when the grace is over and still no row
     does. Whatever makes it doubtful that all rows were seen is a reason to refuse.
 
-    Exit code 0 if all is fine, 1 if the collector refuses, 3 if some objects could not be deleted.
+    Exit code 0 if all is fine, 1 if the collector refuses or objects are missing that rows refer to, 3 if some objects
+    could not be deleted.
     """
     if quarantined or restore:
         if execute or scan or (quarantined and restore):
@@ -117,7 +119,7 @@ def gc(
         print_json(_document(plan, done, refusals, as_list=as_list))
     else:
         _print_end(to, plan, done, refusals, is_dry=not execute)
-    ctx.exit(1 if refusals else 3 if done is not None and not done else 0)
+    ctx.exit(1 if refusals else 3 if done is not None and not done else 1 if plan.missing_count else 0)
 
 
 def _carried_out(
@@ -150,11 +152,23 @@ def _print_plan(to: Console, plan: library.Plan, *, force: bool, as_list: bool) 
     if as_list:
         for entry in plan.entries():
             to.print(f"  {entry.action:<10} {entry.key}", soft_wrap=True)
-    for missing in plan.missing:
-        advice = "restore it from a backup, or delete the row; `datajoint-file verify` names the key"
-        print_check(to, Check("missing", "failed", f"{missing.attribute}: {missing.key}", advice))
+    _print_missing(to, plan)
     for note in plan.notes:
         to.print(f"Note: {note}", style="yellow", soft_wrap=True)
+
+
+def _print_missing(to: Console, plan: library.Plan) -> None:
+    if plan.are_most_missing:
+        detail = f"{plan.missing_count:,} of {counted(plan.references, 'object')} that rows refer to are not there"
+        if plan.missing_count == plan.references:
+            detail = f"not one of {counted(plan.references, 'object')} that rows refer to is there"
+        print_check(to, Check("missing", "failed", f"{detail}; the first is {plan.missing[0].key}", RIGHT_PLACE))
+        return
+    missing = Abridged(to, "`datajoint-file verify --json` names them all")
+    for one in plan.missing:
+        advice = "restore it from a backup, or delete the row; `datajoint-file verify` names the key"
+        missing.print(Check("missing", "failed", f"{one.attribute}: {one.key}", advice))
+    missing.end(missing=plan.missing_count)
 
 
 def _print_amounts(to: Console, rows: Sequence[tuple[str, str, library.Amount]]) -> None:
@@ -188,8 +202,10 @@ def _print_end(
     elif is_dry and plan:
         scan = " --scan" if plan.is_scan else ""
         to.print(f"Nothing was changed. Next: datajoint-file gc{scan} --execute", style="bold")
-    elif is_dry:
+    elif is_dry and not plan.missing_count:
         to.print("There is nothing to do.", style="bold")
+        if not plan.is_scan:
+            to.print(_ONLY_UPLOADS, soft_wrap=True)
 
 
 def _print_done(to: Console, done: library.Collected) -> None:

@@ -12,7 +12,14 @@ from pathlib import Path
 import click
 
 from datajoint_file.cli.output import console, print_json
-from datajoint_file.config.scaffold import DEFAULT_STORE, STORAGE_FORMS, NewConfiguration, plan_configuration, rivals
+from datajoint_file.config.scaffold import (
+    DEFAULT_STORE,
+    STORAGE_FORMS,
+    NewConfiguration,
+    is_url_without_slashes,
+    plan_configuration,
+    rivals,
+)
 from datajoint_file.errors import ConfigurationError
 from datajoint_file.transfer.atomic_write import destination_errors, write_text
 
@@ -79,7 +86,7 @@ def init(
 
 def _from_here(storage: str, directory: Path) -> str:
     """Return a path, given as seen from the working directory, as seen from *directory* if it lies below it."""
-    if "://" in storage:
+    if "://" in storage or is_url_without_slashes(storage):
         return storage
     path = Path(storage).expanduser()
     seen = os.path.relpath(path, directory)

@@ -6,6 +6,7 @@ for, and DataJoint with it, which takes a second: help and version are there at 
 
 from __future__ import annotations
 
+import sys
 from collections import UserDict
 from importlib import import_module
 from importlib.metadata import version
@@ -29,10 +30,25 @@ class _LoadedLater(UserDict[str, Any]):
     def __getitem__(self, name: str) -> click.Command:
         """Return a command, hooked into DataJoint as ``import datajoint_file`` does elsewhere."""
         if isinstance(self.data[name], str):
+            _import_datajoint()
             import_module("datajoint_file.hooks.installation").install()
             self.data[name] = getattr(import_module(f"datajoint_file.cli.{name}"), name)
         command: click.Command = self.data[name]
         return command
+
+
+def _import_datajoint() -> None:
+    """Import DataJoint, which reads its settings then; say what is wrong in them on one line."""
+    try:
+        import_module("datajoint")
+    except ValueError as error:
+        problems: list[Any] = getattr(
+            error, "errors", list
+        )()  # pydantic's; its own text shows values, which can be secrets
+        if not problems:
+            raise
+        told = "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in problems)
+        raise click.ClickException(f"DataJoint's settings cannot be used: {told}") from error
 
 
 class _Commands(click.Group):
@@ -54,7 +70,8 @@ class _Commands(click.Group):
 
 
 def _is_of_datajoint(error: Exception) -> bool:
-    return isinstance(error, import_module("datajoint.errors").DataJointError)
+    errors = sys.modules.get("datajoint.errors")  # not imported for this: that may be what has failed
+    return errors is not None and isinstance(error, errors.DataJointError)
 
 
 def _show_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:

@@ -6,6 +6,7 @@ Text is never read as markup, and lines are folded for terminals only, so that `
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 import click
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from datajoint_file.doctor import Check, Status
+from datajoint_file.model.wording import counted
 
 _MARKS: dict[Status, tuple[str, str, str]] = {
     "ok": ("✓", "+", "green"),
@@ -22,6 +24,7 @@ _MARKS: dict[Status, tuple[str, str, str]] = {
 _NAME_WIDTH = 17
 _INDENT = 4 + _NAME_WIDTH
 _UNFOLDED = 100_000
+_ALIKE = 20
 
 
 def console() -> Console:
@@ -40,10 +43,34 @@ def print_json(value: Any) -> None:
 def print_check(to: Console, check: Check) -> None:
     """Print a check on one line, and what to do about it on the next."""
     mark, plain_mark, style = _MARKS[check.status]
-    start = Text.assemble("  ", (plain_mark if to.options.ascii_only else mark, style), f" {check.name:<{_NAME_WIDTH}}")
+    start = Text.assemble(
+        "  ", (plain_mark if to.options.ascii_only else mark, style), f" {check.name:<{_NAME_WIDTH - 1}} "
+    )
     _print_folded(to, start, Text(check.detail))
     if check.fix:
         _print_folded(to, Text(" " * _INDENT), Text.assemble(("fix: ", style), check.fix))
+
+
+class Abridged:
+    """Printer of checks that shows the first twenty of a name, and says how many more there are."""
+
+    def __init__(self, to: Console, more: str) -> None:
+        self._to = to
+        self._more = more  # where the others are named
+        self._counts: Counter[str] = Counter()
+
+    def print(self, check: Check) -> None:
+        """Print a check, or only count it."""
+        self._counts[check.name] += 1
+        if self._counts[check.name] <= _ALIKE:
+            print_check(self._to, check)
+
+    def end(self, **counts: int) -> None:
+        """Say of each name how many were not shown; *counts* are those of names that were not all printed."""
+        for name, count in (self._counts | Counter(counts)).items():
+            if count > _ALIKE:
+                text = f"    and {counted(count - _ALIKE, 'more of them', 'more of them')} ({name}); {self._more}"
+                self._to.print(text, soft_wrap=True)
 
 
 def _print_folded(to: Console, start: Text, text: Text) -> None:

@@ -14,10 +14,11 @@ import datajoint as dj
 from rich.console import Console
 
 from datajoint_file.cli.memory import Memory
-from datajoint_file.cli.output import console, print_check, print_json
+from datajoint_file.cli.output import Abridged, console, print_json
 from datajoint_file.doctor import Check
 from datajoint_file.hooks.targets import connect, targets_named
-from datajoint_file.verification import EVERYTHING_MISSING, LEVELS, Budget, Finding, VerifyReport
+from datajoint_file.model.wording import RIGHT_PLACE
+from datajoint_file.verification import LEVELS, Budget, Finding, VerifyReport
 from datajoint_file.verification.verify import verify_telling
 
 _EXAMPLES = """\b
@@ -73,9 +74,10 @@ def verify(
     with _wrong_usage(LookupError):
         subjects = targets_named(names, connect())
     to = console()
+    findings = Abridged(to, "--json names them all")
     with _wrong_usage(ValueError):
         report = verify_telling(
-            (lambda _: None) if as_json else (lambda finding: _print_finding(to, finding)),
+            (lambda _: None) if as_json else (lambda finding: findings.print(_check(finding))),
             subjects,
             level,
             workers=workers,
@@ -84,6 +86,7 @@ def verify(
         )
     if memory is not None:
         memory.keep(report.position)
+    findings.end()
     _print_end(to, report, as_json=as_json)
     ctx.exit(3 if report.interruption else 1 if report.findings else 0)
 
@@ -98,8 +101,8 @@ def _wrong_usage(kind: type[Exception]) -> Iterator[None]:
         raise click.UsageError(str(error)) from error
 
 
-def _print_finding(to: Console, finding: Finding) -> None:
-    print_check(to, Check(finding.kind, "failed", finding.problem, finding.advice))
+def _check(finding: Finding) -> Check:
+    return Check(finding.kind, "failed", finding.problem, finding.advice)
 
 
 def _print_end(to: Console, report: VerifyReport, *, as_json: bool) -> None:
@@ -108,4 +111,4 @@ def _print_end(to: Console, report: VerifyReport, *, as_json: bool) -> None:
         return
     to.print(report.summary, style="bold", soft_wrap=True)
     if report.is_everything_missing:
-        to.print(f"Not one object is there: {EVERYTHING_MISSING}", soft_wrap=True)
+        to.print(f"Not one object is there: {RIGHT_PLACE}", soft_wrap=True)

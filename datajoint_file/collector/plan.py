@@ -184,6 +184,11 @@ class Plan:
             for item in self.evidence.items(name):
                 yield Entry(planned, item.key, item.size)
 
+    @property
+    def are_most_missing(self) -> bool:
+        """Whether most objects that rows refer to are not there, which speaks for the wrong store."""
+        return self.missing_count > 1 and 2 * self.missing_count > self.references
+
     def standing_refusals(self, *, force: bool = False) -> tuple[Refusal, ...]:
         """Return the refusals that hold: *force* releases the brake, and nothing else."""
         return tuple(refusal for refusal in self.refusals if not (force and refusal.kind == "brake"))

@@ -7,6 +7,7 @@ are opaque here.
 
 from __future__ import annotations
 
+import re
 import threading
 import weakref
 from collections.abc import Callable
@@ -28,6 +29,17 @@ from datajoint_file.errors import ConfigurationError, ConfigurationNotFoundError
 _Value = TypeVar("_Value")
 
 _lock = threading.RLock()
+
+
+def called(name: str) -> str:
+    """Return how messages call the pipeline of *name*: without what only tells two of one project apart.
+
+    Examples
+    --------
+    >>> called("configure('lab')#97d2ba2f"), called("/data/lab/datajoint.toml")
+    ("configure('lab')", '/data/lab/datajoint.toml')
+    """
+    return re.sub(r"^(configure\('.*'\))#[0-9a-f]{8}$", r"\1", name)
 
 
 class Binding:
@@ -79,8 +91,9 @@ class Binding:
         """
         if self._settings is not None and (self._settings != settings or self.name != name):
             raise ConfigurationError(
-                f"this connection already uses the pipeline {self._settings.project.name!r} of {self.name}, and cannot "
-                f"change to {settings.project.name!r} of {name}: make another connection with dj.Instance(…) for it"
+                f"this connection already uses the pipeline {self._settings.project.name!r} of {called(self.name)}, "
+                f"and cannot change to {settings.project.name!r} of {called(name)}: make another connection with "
+                "dj.Instance(…) for it"
             )
         self._settings, self.name, self._is_named = settings, name, True
         self._rivals.clear()
@@ -108,9 +121,9 @@ class Binding:
 
     def _two_pipelines(self, schema: str) -> ConfigurationError:
         return ConfigurationError(
-            f"schema {schema!r} was activated below {self._rivals[schema]}, but its connection uses {self.name}: a "
-            "connection has one pipeline. Activate it on a connection of its own (dj.Instance), set "
-            f"{FILE_VARIABLE}, or call datajoint_file.configure(…) before the first schema"
+            f"schema {schema!r} was activated below {self._rivals[schema]}, but its connection uses "
+            f"{called(self.name)}: a connection has one pipeline. Activate it on a connection of its own "
+            f"(dj.Instance), set {FILE_VARIABLE}, or call datajoint_file.configure(…) before the first schema"
         )
 
 

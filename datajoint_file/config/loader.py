@@ -38,6 +38,9 @@ FILE_NAME = "datajoint.toml"
 FILE_VARIABLE = "DATAJOINT_TOML"
 OVERRIDE_PREFIX = "DATAJOINT_FILE__"
 
+_SINGLE = re.compile(r"DATAJOINT_FILE_(?!_)(?:(OBJECT_STORAGE|STORAGE|PROJECTS?)_(?=\w))?(\w*)")
+"""What is meant as an override, and is none for want of underscores."""
+
 _Location = tuple[str, ...]
 
 _USER_OF_URL = re.compile(r"//\S*@")
@@ -48,6 +51,16 @@ _WHY = {
     "string_type": "it is no text",
     "dict_type": "it is no table",
     "model_type": "it is no table",
+    "string_pattern_mismatch": "it has another form",
+    "string_too_short": "it is empty",
+    "literal_error": "it is none of these",
+    "bool_type": "it is neither",
+    "bool_parsing": "it is neither",
+    "int_type": "it is no whole number",
+    "int_parsing": "it is no whole number",
+    "int_from_float": "it is no whole number",
+    "greater_than_equal": "it is too small",
+    "less_than_equal": "it is too large",
 }
 """What pydantic says of a program's types, said of a file."""
 
@@ -132,6 +145,7 @@ class _Reading:
         self.tables: dict[str, Any] = _copied(document)
         self.variables: dict[_Location, str] = {}
         self._expand_urls()
+        _refuse_single_underscores()
         variables = {name: self._location(name) for name in os.environ if name.startswith(OVERRIDE_PREFIX)}
         for variable, location in sorted(variables.items(), key=lambda item: item[1][-1] != "url"):
             self._override(variable, location, os.environ[variable])
@@ -144,7 +158,7 @@ class _Reading:
         try:
             settings = Settings.model_validate({**self.tables, "directory": self.directory})
         except ValidationError as error:
-            problem = error.errors()[0]
+            problem = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
         if problem is not None:  # raised here, pydantic's error is not its context: that shows values, and is pickled
             self._translate(problem)
         self._check(settings.storage, ("storage",))
@@ -224,7 +238,7 @@ class _Reading:
     def _unknown(self, location: _Location) -> ConfigurationError:
         """Name the nearest key that is known. The value is not shown: it can be a secret in the wrong table."""
         known = _known_keys(location[:-1])
-        near = difflib.get_close_matches(location[-1], known, 1, 0.5)
+        near = difflib.get_close_matches(location[-1].lower(), known, 1, 0.5)
         hint = f"unknown key; did you mean {near[0]}?" if near else "unknown key"
         if "credentials" in known and is_credential(location[-1]):
             hint = f"unknown key; it belongs in [{'.'.join((*location[:-1], 'credentials'))}]"
@@ -252,6 +266,17 @@ class _Reading:
         if isinstance(value, str):
             return f" = {json.dumps(without_secrets(value), ensure_ascii=False)}"
         return f" = {value!r}"
+
+
+def _refuse_single_underscores() -> None:
+    """Refuse variables that would be overrides if they had two underscores between table and key."""
+    for variable in sorted(os.environ):
+        if meant := _SINGLE.fullmatch(variable):
+            key = f"{meant[1]}__{meant[2].lstrip('_')}" if meant[1] else "TABLE__KEY"
+            raise ConfigurationError(
+                f"environment variable {variable}: it sets nothing; allowed: {OVERRIDE_PREFIX}{key}, with two "
+                "underscores each time"
+            )
 
 
 def _storages(tables: dict[str, Any]) -> list[tuple[_Location, dict[str, Any]]]:

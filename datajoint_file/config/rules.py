@@ -93,8 +93,11 @@ def is_credential(key: str) -> bool:
 
 
 def _check_other_protocol(storage: StorageSettings, complain: Complaint) -> None:
-    if storage.backend in _ALIASES:
-        raise complain("backend", f'it is called "{_ALIASES[storage.backend]}" here', _allowed("backend"))
+    lower = storage.backend.lower()
+    if lower in _KINDS:
+        raise complain("backend", f'did you mean "{lower}"?', _allowed("backend"))
+    if lower in _ALIASES:
+        raise complain("backend", f'it is called "{_ALIASES[lower]}" here', _allowed("backend"))
     _check_taken(storage, _said(storage), _ALWAYS | _ANY_PROTOCOL, complain)
     if storage.path and re.search(r"//\S*:\S*@", storage.path):
         raise complain("path", "it holds a user and a password", "a path; name them in credentials")

@@ -22,7 +22,7 @@ from datajoint_file.config.loader import (
 from datajoint_file.config.paths import anchored
 from datajoint_file.config.settings import Settings
 from datajoint_file.config.template import compose
-from datajoint_file.config.urls import table_of
+from datajoint_file.config.urls import SCHEMES, table_of
 from datajoint_file.errors import ConfigurationError
 
 if sys.version_info >= (3, 11):
@@ -96,11 +96,27 @@ def storage_table(location: str) -> dict[str, str]:
     ({'backend': 'gcs', 'bucket': 'recordings'}, {'backend': 'file', 'path': './store'})
     """
     if "://" not in location:
+        if is_url_without_slashes(location):
+            scheme, _, place = location.partition(":")
+            meant = f"{scheme}://{place.lstrip('/')}" if scheme != "file" else f"file:///{place.lstrip('/')}"
+            raise ConfigurationError(f"{location}: it is no URL; did you mean {meant}? allowed: {STORAGE_FORMS}")
         return {"backend": "file", "path": location}
     try:
         return table_of(location)
     except ValueError as error:
         raise ConfigurationError(f"{without_secrets(location)}: {error}; allowed: {STORAGE_FORMS}") from None
+
+
+def is_url_without_slashes(location: str) -> bool:
+    """Tell whether *location* begins as the URL of a known store does, and would be a directory of an odd name.
+
+    Examples
+    --------
+    >>> is_url_without_slashes("s3:recordings"), is_url_without_slashes("s3://recordings"), is_url_without_slashes("s3")
+    (True, False, False)
+    """
+    scheme, separator, rest = location.partition(":")
+    return bool(separator) and scheme.lower() in (*SCHEMES, "file") and not rest.startswith("//")
 
 
 def project_name(directory: Path) -> str:

@@ -29,7 +29,7 @@ def check_configuration(start: Path) -> tuple[list[Check], Settings | None]:
         detail = f"{FILE_VARIABLE} names {path}, which does not exist"
         return [Check("file", "failed", detail, f"correct or unset {FILE_VARIABLE}")], None
     except ConfigurationError as error:
-        fix = "correct it; datajoint.toml.example explains every key"
+        fix = "correct it; the file that `datajoint-file init` writes explains its keys"
         return [found, Check("contents", "failed", str(error), fix)], None
     return [found, _contents(settings), *_check_secrets(settings)], settings
 

@@ -1,13 +1,16 @@
 """Database diagnostics: DataJoint's own settings, the server, and what its user may do there.
 
-Nothing is created: rights are read from the grants. The store is checked in `datajoint_file.doctor`.
+Nothing is created: rights are read from the grants. The store is checked in `datajoint_file.doctor`, what rows name
+in `datajoint_file.doctor.schemas`.
 """
 
 from __future__ import annotations
 
+import errno
 import re
+import socket
 from collections.abc import Callable, Generator
-from contextlib import closing, suppress
+from contextlib import closing
 from typing import Any
 
 from datajoint import settings as dj_settings
@@ -15,14 +18,12 @@ from datajoint import settings as dj_settings
 from datajoint_file.config import Settings
 from datajoint_file.config.rules import check_disjoint
 from datajoint_file.doctor import Check, Status, censor_of, censored
-from datajoint_file.doctor.store import nothing_below
-from datajoint_file.errors import ConfigurationError, DataJointFileError, driver_message
-from datajoint_file.hooks.partitions import primary_keys, unknown_placeholders
+from datajoint_file.doctor.schemas import check_schemas
+from datajoint_file.doctor.store import CONNECT_SECONDS
+from datajoint_file.errors import ConfigurationError, driver_message
 from datajoint_file.hooks.targets import open_connection
-from datajoint_file.journal.schema_registry import TABLE
-from datajoint_file.model.wording import counted, pip_install
+from datajoint_file.model.wording import pip_install
 from datajoint_file.sql import DIALECTS, Dialect, Query, dialect_of
-from datajoint_file.storage import open_backend
 
 
 def check_stores(settings: Settings) -> Check:
@@ -47,11 +48,14 @@ def check_database(settings: Settings | None = None) -> Generator[Check, None, N
 
 
 def _checks(database: Any, settings: Settings | None) -> Generator[Check, None, None]:
-    yield _check_settings()
+    yield _check_settings(f"{database.user}@{database.host}:{database.port}, {database.backend}")
     if database.user is None or database.password is None:
         missing = "user" if database.user is None else "password"
         fix = "export DJ_HOST=… DJ_USER=… DJ_PASS=…, or fill in what dj.config.save_template() writes"
         yield Check("credentials", "failed", f"no database {missing} is configured", fix)
+        return
+    if silent := check_answer(database.host, database.port, database.backend):
+        yield silent
         return
     try:
         connection = open_connection()
@@ -66,46 +70,37 @@ def _checks(database: Any, settings: Settings | None) -> Generator[Check, None, 
             yield _taken("schemas", lambda found: check_schemas(settings, found), connection)
 
 
-def check_schemas(settings: Settings, connection: Any) -> Check:
-    """Look whether the schemas that have stored files suit the configuration: their objects, and their keys."""
-    found = dialect_of(connection).tables_named(_query(connection), (TABLE,))
-    schemas = sorted(schema for schema, _ in found)
-    if not schemas:
-        return Check("schemas", "ok", "none has stored a file yet")
-    known = set().union(*(primary_keys(connection, schema) for schema in schemas))
-    if fault := unknown_placeholders(settings.object_storage.partition_pattern, known):
-        return Check("schemas", "warning", fault, "correct partition_pattern; objects are stored without that part now")
-    using = [schema for schema in schemas if _uses(connection, schema, settings.project.name)]
-    if using and _is_empty(settings):
-        fix = "after a move, correct backend, bucket, prefix or path in [storage], or copy the objects there"
-        return Check("schemas", "failed", f"{', '.join(using)}: {nothing_below(settings)}", fix)
-    return Check("schemas", "ok", f"{counted(len(schemas), 'schema')} that stored files")
-
-
-def _uses(connection: Any, schema: str, project: str) -> bool:
-    table = connection.adapter.make_full_table_name(schema, TABLE)
-    with suppress(Exception):  # not for this user to read, or dropped meanwhile
-        return bool(connection.query(f"SELECT 1 FROM {table} WHERE project = %s LIMIT 1", (project,)).fetchone())
-    return False
-
-
-def _is_empty(settings: Settings) -> bool:
-    """Tell whether nothing of the project can be found. A store that does not answer is not empty."""
-    try:
-        backend = open_backend(settings.storage, settings.project.name, settings.directory, read_only=True)
-        return next(backend.list(settings.project.name), None) is None
-    except DataJointFileError:
-        return False
-
-
-def _check_settings() -> Check:
+def _check_settings(address: str) -> Check:
+    """Look where DataJoint's settings come from, and tell which server they name before it is waited for."""
     config = dj_settings.config
     if config._config_path is not None:
-        return Check("settings", "ok", str(config._config_path))
+        return Check("settings", "ok", f"{config._config_path}: {address}")
     path = None if config.ignore_config_file else dj_settings.find_config_file()
     if path is not None:
         return Check("settings", "failed", f"{path} could not be loaded", "correct it; DataJoint's warning says why")
-    return Check("settings", "ok", "no datajoint.json: environment variables and defaults")
+    return Check("settings", "ok", f"no datajoint.json: environment variables and defaults: {address}")
+
+
+def check_answer(host: str, port: int, backend: str) -> Check | None:
+    """Return what is wrong if nobody listens there, or says nothing where a server has to greet."""
+    name, _, number = host.partition(":")
+    greets = any(dialect.greets for dialect in DIALECTS if dialect.backend == backend)
+    try:
+        with socket.create_connection((name, int(number or port)), CONNECT_SECONDS) as connection:
+            if greets and not connection.recv(1):
+                raise ConnectionAbortedError(errno.ECONNABORTED, "the connection was closed at once")
+    except OSError as error:
+        detail = f"{name}:{number or port} does not answer: {error.strerror or error}"
+        fix = f"start the server, or correct {_now(host, port, backend)}"
+        if greets and isinstance(error, TimeoutError):
+            silent = [dialect for dialect in DIALECTS if not dialect.greets]
+            fix += "".join(f". {d.title} waits as this one does: for it, export DJ_BACKEND={d.backend}" for d in silent)
+        return Check("connection", "failed", detail, fix)
+    return None
+
+
+def _now(host: str, port: int, backend: str) -> str:
+    return f"DJ_HOST, DJ_PORT and DJ_BACKEND (now {host}, {port}, {backend}), or their like in datajoint.json"
 
 
 def _taken(name: str, look: Callable[[Any], Check], connection: Any) -> Check:
@@ -123,10 +118,7 @@ def _advice_on_connection(error: Exception, database: Any) -> str:
         return "correct DJ_USER and DJ_PASS, or database.user and database.password"
     if re.search(r"(?i)database .* does not exist", text):
         return "create that database, or correct DJ_DATABASE_NAME or database.name"
-    return (
-        f"start the server, or correct DJ_HOST, DJ_PORT and DJ_BACKEND (now {database.host}, {database.port}, "
-        f"{database.backend}), or their like in datajoint.json"
-    )
+    return f"start the server, or correct {_now(database.host, database.port, database.backend)}"
 
 
 def check_server(connection: Any) -> Check:

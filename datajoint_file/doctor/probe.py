@@ -37,8 +37,8 @@ MAX_SKEW = timedelta(minutes=5)
 
 PATIENCE_SECONDS = 10
 
-Advise = Callable[[DataJointFileError], str]
-"""Says what to do about an error."""
+Advise = Callable[[DataJointFileError, str], str]
+"""Says what to do about an error, which came of the look of this name."""
 
 
 def probe_key(project: str) -> str:
@@ -107,7 +107,7 @@ class Probe:
             return self._failed(name, translation(self.key, error))
 
     def _failed(self, name: str, error: DataJointFileError) -> Check:
-        return Check(name, "failed", reason(error), self._advise(error))
+        return Check(name, "failed", reason(error), self._advise(error, name))
 
     def _write(self) -> Check:
         start = datetime.now(timezone.utc)
@@ -199,7 +199,7 @@ class Probe:
         try:
             self.backend.delete(self.key)
         except DataJointFileError as error:
-            return Check("delete", "failed", f"{left}: {reason(error)}", self._advise(error))
+            return Check("delete", "failed", f"{left}: {reason(error)}", self._advise(error, "delete"))
         by_hand = f"delete it by hand, and {_UNSOUND}"
         if self.backend.exists(self.key):
             return Check("delete", "failed", f"{left} after its deletion", by_hand)

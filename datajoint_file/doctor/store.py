@@ -5,7 +5,9 @@ Nothing is left behind, and nothing that was there is touched.
 
 from __future__ import annotations
 
+import re
 import socket
+import ssl
 from collections.abc import Generator
 from contextlib import closing, suppress
 from importlib import metadata
@@ -70,8 +72,8 @@ class _StoreChecks:
         finally:
             self._remove_empty_directories()
 
-    def advice(self, error: DataJointFileError) -> str:
-        """Say what to do about *error*."""
+    def advice(self, error: DataJointFileError, look: str = "") -> str:
+        """Say what to do about *error*, which came of the probe's *look*: the store has answered before."""
         storage = self.storage
         if isinstance(error.__cause__, ImportError):
             return pip_install(storage.backend) if storage.backend in _CLIENTS else "install it"
@@ -79,6 +81,8 @@ class _StoreChecks:
             return "correct datajoint.toml, or the environment"
         if storage.backend == "file":
             return _advice_on_directory(error, storage)
+        if look and isinstance(error, StorageAccessError):
+            return _advice_on_rights(look, storage)
         return _advice_on_service(error, storage)
 
     def _approach(self, backend: StorageBackend) -> Generator[Check, None, None]:
@@ -133,14 +137,32 @@ def _check_endpoint(url: str) -> Check:
     parts = urlsplit(url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
-        socket.create_connection((parts.hostname or "", port), CONNECT_SECONDS).close()
+        with socket.create_connection((parts.hostname or "", port), CONNECT_SECONDS) as connection:
+            if parts.scheme == "https" and not _speaks_tls(connection):
+                fix = f'is it endpoint_url = "http://{parts.netloc}"?'
+                return Check("endpoint", "failed", f"{parts.hostname}:{port} answers, and not as https", fix)
     except OSError as error:
         detail = f"{parts.hostname}:{port} does not answer: {error.strerror or error}"
         return Check("endpoint", "failed", detail, "start the store's server, or correct endpoint_url in [storage]")
     return Check("endpoint", "ok", f"{parts.hostname}:{port} answers")
 
 
+def _speaks_tls(connection: socket.socket) -> bool:
+    """Tell whether a server answers in TLS. Whom its certificate is for is looked at later, by the store's client."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        context.wrap_socket(connection).close()
+    except ssl.SSLError as error:
+        return not re.search("WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|HTTP_REQUEST|PACKET_LENGTH", error.reason or "")
+    except OSError:
+        return True
+    return True
+
+
 def _advice_on_directory(error: DataJointFileError, storage: StorageSettings) -> str:
+    if Path(storage.path or "").is_file():
+        return ""  # the error says it
     if isinstance(error, StorageUnavailableError) and not Path(storage.path or "").is_dir():
         return f"mount its disk; or, for a new project, mkdir -p {storage.path}"
     if isinstance(error, StorageAccessError):
@@ -148,15 +170,42 @@ def _advice_on_directory(error: DataJointFileError, storage: StorageSettings) ->
     return f"look after the disk of {storage.path}: df -h {storage.path}"
 
 
+_RIGHTS = {
+    "write": ("write", "s3:PutObject"),
+    "exclusive create": ("write", "s3:PutObject"),
+    "list": ("list", "s3:ListBucket"),
+    "delete": ("delete", "s3:DeleteObject"),
+}
+
+
+def _named(storage: StorageSettings) -> str:
+    """Return the names of the credentials that are given."""
+    *others, last = sorted(storage.credentials)
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def _advice_on_rights(look: str, storage: StorageSettings) -> str:
+    verb, action = _RIGHTS.get(look, ("read", "s3:GetObject"))
+    named = f" ({action})" if storage.backend == "s3" else ""
+    bucket = "container" if storage.container else "bucket"
+    return f"grant this account the right to {verb} objects of the {bucket}{named}; the credentials were accepted"
+
+
 def _advice_on_service(error: DataJointFileError, storage: StorageSettings) -> str:
     bucket = "container" if storage.container else "bucket"
     if isinstance(error, BucketNotFoundError):
         return f"create the {bucket} {storage.container or storage.bucket}, or correct {bucket} in [storage]"
     if isinstance(error, StorageAccessError) and not storage.credentials:
-        return "name credentials in [storage.credentials], or give this machine its own"
+        return (
+            "the machine's own credentials were refused, or it has none: give it others, or name some in "
+            "[storage.credentials]"
+        )
     if isinstance(error, StorageAccessError):
         rights = "list, read, write and delete"
-        return f"correct [storage.credentials]; the account needs to {rights} objects of the {bucket}"
+        return (
+            f"correct [storage.credentials]: they were refused. Check {_named(storage)}; the account needs to {rights} "
+            f"objects of the {bucket}"
+        )
     if isinstance(error, StorageUnavailableError):
         return "look after the network and the store's server; endpoint_url and region in [storage] say where it is"
     return "the message is the store's. If it is about conditional writes, set exclusive_create = false in [storage]"

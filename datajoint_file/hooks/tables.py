@@ -48,6 +48,14 @@ def class_name(name: str) -> str:
     return ".".join(to_camel_case(part) for part in name.lstrip("#~_").split("__"))
 
 
+def tables_of(connection: Any, schema: str) -> Iterator[FreeTable]:
+    """Give the tables of a schema but DataJoint's and our own, whose names begin with a tilde."""
+    adapter = connection.adapter
+    for name, *_ in connection.query(adapter.list_tables_sql(schema)).fetchall():
+        if not name.startswith("~"):
+            yield FreeTable(connection, adapter.make_full_table_name(schema, name))
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One row: its values by attribute."""

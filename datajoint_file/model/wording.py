@@ -17,6 +17,9 @@ _PACKAGES = {
 }
 """What the extras of this package bring; the names are for wherever it was installed from."""
 
+RIGHT_PLACE = "is its disk mounted, and is this the right bucket, prefix or directory in datajoint.toml?"
+"""What to ask first where objects are missing that should be there."""
+
 _UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 
 

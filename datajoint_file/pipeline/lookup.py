@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from datajoint_file.config import find_configuration, load_settings
+from datajoint_file.config.bindings import called
 from datajoint_file.config.loader import is_named
 from datajoint_file.config.paths import is_readable, working_directory
 from datajoint_file.errors import ConfigurationNotFoundError, UnknownProjectError, brief
@@ -52,7 +53,7 @@ def pipeline_named(name: str, project: str) -> Pipeline:
     given = Path(name) if name and is_readable(Path(name)) else None
     path = given or find_configuration(working_directory())
     if path is None:
-        elsewhere = f" nor at {brief(name, 200)}" if name else ""
+        elsewhere = f" nor at {brief(called(name), 200)}" if name else ""
         raise ConfigurationNotFoundError(
             f"a file of the project {project!r} is to be read, and there is no datajoint.toml here "
             f"({working_directory()} or above){elsewhere}: set DATAJOINT_TOML, or call datajoint_file.configure(…)"

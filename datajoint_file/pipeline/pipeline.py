@@ -412,9 +412,10 @@ def _is_there(target: Path, metadata: FileMetadata, *, overwrite: bool) -> bool:
         return True
     if overwrite:
         return False
+    hint = "" if target.name == metadata.original_name else " (to mean a directory, end it in / or make it first)"
     raise DestinationExistsError(
         f"{printable(str(target))} exists and differs from {printable(metadata.original_name)} ({metadata.size} bytes, "
-        f"{metadata.hash}); it was left as it is. Pass overwrite=True to replace it, or give another destination"
+        f"{metadata.hash}); it was left as it is. Pass overwrite=True to replace it, or give another destination{hint}"
     )
 
 

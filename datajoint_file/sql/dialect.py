@@ -53,6 +53,9 @@ class Dialect(ABC):
     supported_from: ClassVar[Version] = ()
     """The first version that DataJoint supports; empty if none is."""
 
+    greets: ClassVar[bool]
+    """Whether the server speaks first. Its driver then waits, without an end, for one that does not."""
+
     @abstractmethod
     def is_spoken_by(self, driver: Any) -> bool:
         """Tell by what the driver knows whether its server is one of these."""

@@ -55,6 +55,7 @@ class MySQL(Dialect):
     backend: ClassVar[str] = "mysql"
     title: ClassVar[str] = "MySQL"
     usable_from: ClassVar[Version] = (8, 0, 13)
+    greets = True
     supported_from: ClassVar[Version] = (8, 0, 13)
 
     quote = "`"

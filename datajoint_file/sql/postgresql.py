@@ -51,6 +51,7 @@ class PostgreSQL(Dialect):
     backend = "postgresql"
     title = "PostgreSQL"
     usable_from = (12,)
+    greets = False
     supported_from = (15,)
 
     quote = '"'

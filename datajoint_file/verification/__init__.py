@@ -5,11 +5,10 @@ It mends and deletes nothing. Only `verify` and `subjects` know DataJoint.
 
 from datajoint_file.verification.budget import Budget
 from datajoint_file.verification.check_object import LEVELS, Level, check_level
-from datajoint_file.verification.findings import EVERYTHING_MISSING, Finding, VerifyReport
+from datajoint_file.verification.findings import Finding, VerifyReport
 from datajoint_file.verification.verification import FileValue, ListedRow, Verification
 
 __all__ = [
-    "EVERYTHING_MISSING",
     "LEVELS",
     "Budget",
     "FileValue",

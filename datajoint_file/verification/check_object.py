@@ -44,6 +44,7 @@ class Problem:
     expected: str
     found: str
     is_unreachable: bool = False  # this may be the store's state rather than the object's
+    is_configured: bool = True  # datajoint.toml says where the object is
 
 
 def check_level(level: str) -> Level:
@@ -71,7 +72,9 @@ def examine(pipeline: Pipeline, metadata: FileMetadata, level: Level, advance: A
         return Problem("row", "the key of an object", _one_line(error))
     except (StorageUnavailableError, StorageAccessError, BucketNotFoundError) as error:
         return _unreadable(metadata, error, is_unreachable=True)
-    except (OSError, UnknownProjectError) as error:
+    except UnknownProjectError as error:
+        return _unreadable(metadata, error, is_unreachable=True, is_configured=False)
+    except OSError as error:
         return _unreadable(metadata, error)
 
 
@@ -117,8 +120,8 @@ def _size_problem(metadata: FileMetadata, size: int) -> Problem | None:
     return None if size == metadata.size else Problem("size", f"{metadata.size} bytes", f"{size} bytes")
 
 
-def _unreadable(metadata: FileMetadata, error: Exception, *, is_unreachable: bool = False) -> Problem:
-    return Problem("unreadable", f"an object of {metadata.size} bytes", _one_line(error), is_unreachable)
+def _unreadable(metadata: FileMetadata, error: Exception, **whose: bool) -> Problem:
+    return Problem("unreadable", f"an object of {metadata.size} bytes", _one_line(error), **whose)
 
 
 def _one_line(error: Exception) -> str:

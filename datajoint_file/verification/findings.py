@@ -12,7 +12,7 @@ from html import escape
 from typing import Any, Literal
 
 from datajoint_file.errors import printable
-from datajoint_file.model.wording import counted
+from datajoint_file.model.wording import RIGHT_PLACE, counted
 from datajoint_file.pipeline.fileref import format_size
 
 Kind = Literal["missing", "size", "hash", "unreadable", "row"]
@@ -164,7 +164,7 @@ class VerifyReport:
         if len(self.findings) > _SHOWN:
             lines.append(f"  and {len(self.findings) - _SHOWN} more in .findings")
         if self.is_everything_missing:
-            lines.append(f"Not one object is there: {EVERYTHING_MISSING}")
+            lines.append(f"Not one object is there: {RIGHT_PLACE}")
         return "\n".join(lines)
 
     @property
@@ -200,9 +200,6 @@ class VerifyReport:
             "interruption": self.interruption,
             "findings": [finding.to_dict() for finding in self.findings],
         }
-
-
-EVERYTHING_MISSING = "is its disk mounted, and is this the right bucket or directory in datajoint.toml?"
 
 
 def _key_text(key: Mapping[str, Any]) -> str:

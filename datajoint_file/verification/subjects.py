@@ -17,7 +17,7 @@ from datajoint_file.errors import brief, printable
 from datajoint_file.hooks.codec import file_attributes
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.hooks.row_listing import Key, Listing, RawRow, key_to_json, query_of
-from datajoint_file.hooks.tables import table_name
+from datajoint_file.hooks.tables import table_name, tables_of
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.verification.verification import FileValue
@@ -132,19 +132,11 @@ def _subjects_in(index: int, given: Any) -> Iterator[Subject]:
     if isinstance(given, VirtualModule):
         given = given.schema
     if isinstance(given, _Schema):
-        for table in _tables(given):
+        for table in tables_of(given.connection, given.database):
             if file_attributes(table.heading):
                 yield _subject(index, table, is_table_of_schema=True)
     else:
         yield _subject(index, query_of(given))
-
-
-def _tables(schema: Any) -> Iterator[FreeTable]:
-    """Give the tables of a schema but DataJoint's and our own, whose names begin with a tilde."""
-    adapter = schema.connection.adapter
-    for name, *_ in schema.connection.query(adapter.list_tables_sql(schema.database)).fetchall():
-        if not name.startswith("~"):
-            yield FreeTable(schema.connection, adapter.make_full_table_name(schema.database, name))
 
 
 def _subject(index: int, query: Any, *, is_table_of_schema: bool = False) -> Subject:

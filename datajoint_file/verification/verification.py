@@ -282,10 +282,9 @@ class Verification:
     def _suspect(self, check: _PendingObject, problem: Problem) -> None:
         self._suspects.append((check, problem))
         if len(self._suspects) >= UNREACHABLE_LIMIT:
-            self.interruption = (
-                f"the store cannot be reached: {counted(len(self._suspects), 'object')} in a row could not be "
-                f"asked for, the last with: {problem.found}"
-            )
+            in_a_row = f"{counted(len(self._suspects), 'object')} in a row could not be asked for"
+            what = "the store cannot be reached" if problem.is_configured else "the store is not configured"
+            self.interruption = f"{what}: {in_a_row}, the last with: {problem.found}"
 
     def _settle_suspects(self) -> None:
         suspects, self._suspects = self._suspects, []

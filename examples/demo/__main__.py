@@ -1,4 +1,4 @@
-"""The demo's command line, `python -m examples.demo [tour | shell | stop]`; `make demo` calls it.
+"""The demo's command line, `python -m examples.demo [tour | shell | database | stop]`; `make demo` calls it.
 
 It puts the parts together: a project directory, its database server, and what is done while that runs.
 """
@@ -21,7 +21,7 @@ from rich.text import Text
 from .mysql import MySQL, find_program
 from .postgresql import PostgreSQL
 from .project import INIT, Project, ProjectError
-from .servers import Server, ServerError, choose_address, running, stop_left
+from .servers import HOST, USER, Address, Server, ServerError, choose_address, running, stop_left
 
 # A store belongs to one database: files of the other's rows would look like nobody's.
 DIRECTORIES = {"postgresql": "demo-project", "mysql": "demo-project-mysql"}
@@ -54,8 +54,9 @@ def _parser() -> argparse.ArgumentParser:
         "action",
         nargs="?",
         default="tour",
-        choices=("tour", "shell", "stop"),
-        help="show everything (default), open a Python prompt with the tables, or stop what a killed demo left running",
+        choices=("tour", "shell", "database", "stop"),
+        help="show everything (default), open a Python prompt with the tables, only run the database until Ctrl-C, or "
+        "stop what a killed demo left running",
     )
     parser.add_argument("--database", default="postgresql", choices=sorted(DIRECTORIES), help="default: postgresql")
     parser.add_argument("--project", help="the directory that the demo makes and uses")
@@ -78,12 +79,16 @@ def _work(action: str, console: Console, project: Project, server: Server) -> No
         project.enter()
         address = choose_address(server, project.recorded_address())
         project.record_address(server.backend, address)
-        _configure(console, project)
+        if action != "database":
+            _configure(console, project)
         with running(server, address):
             console.print(
                 f"{server.name} is running, for you alone, from {_shown(server.directory, project)}.", markup=False
             )
-            _shell() if action == "shell" else _tour(console, project, server)
+            if action == "database":
+                _lend(console, server.backend, address)
+            else:
+                _shell() if action == "shell" else _tour(console, project, server)
         console.print(f"{server.name} has been stopped.", style="dim")
 
 
@@ -117,6 +122,17 @@ def _shell() -> None:
     with suppress(ImportError):
         import readline  # noqa: F401 - gives the prompt a history and the arrow keys
     code.interact("Subject, Scan and Segmentation are here. End with Ctrl-D.", local=dict(vars(imaging)), exitmsg="")
+
+
+def _lend(console: Console, backend: str, address: Address) -> None:
+    """Say how DataJoint reaches the database, and wait for Ctrl-C."""
+    variables = {"DJ_BACKEND": backend, "DJ_HOST": HOST, "DJ_PORT": address.port, "DJ_USER": USER}
+    variables |= {"DJ_PASS": address.password, "DJ_USE_TLS": "false"}
+    console.print("In another terminal:\n", style="dim")
+    console.print(f"export {' '.join(f'{name}={value}' for name, value in variables.items())}", soft_wrap=True)
+    console.print("\nIt runs until Ctrl-C, and has the same tables the next time.", style="dim")
+    with suppress(KeyboardInterrupt):
+        signal.pause()
 
 
 def _exit(number: int, _frame: FrameType | None) -> None:

@@ -86,6 +86,8 @@ def test_dry_run_changes_nothing_and_says_how_to_go_on(gc: Gc, table: Any, store
     assert gc("--execute").returncode == 0
     assert objects(store) == {path_of(table, 1)}
     assert "There is nothing to do." in gc().stdout
+    assert "is found with --scan" in gc().stdout
+    assert "is found with --scan" not in gc("--scan").stdout
 
 
 def test_unused_object_is_set_aside_shown_restored_and_deleted(gc: Gc, table: Any, store: Store) -> None:
@@ -102,6 +104,7 @@ def test_unused_object_is_set_aside_shown_restored_and_deleted(gc: Gc, table: An
     assert "1 object set aside." in shown.stdout
     assert [one["key"] for one in json.loads(gc("--quarantined", "--json").stdout)] == [key]
     assert gc("--restore", key).returncode == 0
+    assert "not in quarantine nonsense" in gc("--restore", "nonsense").stdout
     assert "Nothing is set aside." in gc("--quarantined").stdout
     assert gc("--restore", key, "--json").returncode == 1
     gc("--scan", "--execute")
@@ -144,6 +147,30 @@ def test_unreadable_row_is_refused(gc: Gc, table: Any) -> None:
     result = gc("--scan", "--execute")
     assert result.returncode == 1
     assert f"{table.database}.Recording.raw" in result.stdout
+
+
+def test_missing_objects_end_with_1_and_are_counted(gc: Gc, table: Any, store: Store) -> None:
+    insert(table, *range(60))
+    for key in range(25):
+        store.remove(path_of(table, key))
+    result = gc("--scan")
+    assert result.returncode == 1
+    assert result.stdout.count("fix: ") == 20
+    assert "and 5 more of them (missing); `datajoint-file verify --json` names them all" in result.stdout
+    assert "nothing to do" not in result.stdout
+    assert gc("--scan", "--json").returncode == 1
+
+
+def test_nothing_there_at_all_points_at_the_configuration(gc: Gc, table: Any, store: Store) -> None:
+    insert(table, *range(30))
+    for key in range(30):
+        store.remove(path_of(table, key))
+    result = gc("--scan")
+    assert result.returncode == 1
+    assert "not one of 30 objects that rows refer to is there; the first is " in result.stdout
+    assert "is this the right bucket" in result.stdout
+    assert "delete the row" not in result.stdout
+    assert result.stdout.count("fix: ") == 1
 
 
 def test_object_that_cannot_be_deleted_ends_with_3(gc: Gc, table: Any, store: Store) -> None:

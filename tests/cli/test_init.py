@@ -144,3 +144,13 @@ def test_json_says_what_was_done(process: Process, directory: Path) -> None:
         "notes": [],
         "next": "datajoint-file doctor",
     }
+
+
+@pytest.mark.parametrize(
+    ("storage", "meant"), [("s3:lab", "s3://lab"), ("gs:/lab", "gs://lab"), ("file:/data/lab", "file:///data/lab")]
+)
+def test_url_without_its_slashes_is_no_directory(run: Run, directory: Path, storage: str, meant: str) -> None:
+    result = run("init", "--storage", storage)
+    assert result.exit_code == 2
+    assert f"did you mean {meant}?" in " ".join(result.output.split())
+    assert list(directory.iterdir()) == []

@@ -118,6 +118,16 @@ def test_problems_in_json_name_all_there_is_to_know(verify: Verify, recording: A
     }
 
 
+def test_many_problems_of_a_kind_are_counted(verify: Verify, recording: Any, store: Store) -> None:
+    recording.insert({"recording_id": n, "raw": ("raw.dat", b"%d" % n)} for n in range(100, 130))
+    for path in (recording & "recording_id >= 100").to_arrays("raw"):
+        store.remove(path.path)
+    done = verify(recording.database, "--level", "exists")
+    assert done.returncode == 1
+    assert done.stdout.count("fix: ") == 20
+    assert "and 10 more of them (missing); --json names them all" in done.stdout
+
+
 def test_cron_goes_round_with_a_budget_and_a_state(
     verify: Verify, recording: Any, store: Store, tmp_path: Path
 ) -> None:

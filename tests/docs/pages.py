@@ -7,7 +7,7 @@ A comment on the line before a fence says how a block is treated:
 ``<!-- skip: reason -->``
     Not run, only compiled: it would need an account in somebody's cloud.
 ``<!-- needs: module -->``
-    Run if the module is installed, else only compiled.
+    Run if the module is installed, else only compiled; so are commands.
 ``<!-- restart -->``
     A new process begins with this block, in the same directory.
 ``<!-- run -->``
@@ -87,7 +87,7 @@ class Block:
             return False
         if self.language == "python":
             return self.directive != "skip"
-        return self.directive == "run" or self.is_output or bool(self.file)
+        return self.directive in ("run", "needs") or self.is_output or bool(self.file)
 
     @property
     def commands(self) -> list[str]:

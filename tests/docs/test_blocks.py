@@ -5,6 +5,7 @@ How blocks are marked is told in `pages`.
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -67,6 +68,7 @@ for table in of_kind(dj.Computed):
     table.populate()
     assert len(by_four[0]) >= 16 and by_four == [hashes(t()) for t in filled], f"{table.__name__}: {by_four}"
 """
+STARTS_PROCESSES = re.compile(r"get_context|ProcessPoolExecutor|LocalCluster|num_workers|processes=")
 RUNNING = [page for page in documentation() if any(b.is_run and b.language == "python" for b in blocks(page))]
 
 COMPUTING = [page for page in RUNNING if any("(dj.Computed)" in block.content for block in blocks(page))]
@@ -102,7 +104,7 @@ class Reader:
         """Carry out blocks of a page; the schemas get names of their own and are dropped afterwards."""
         if not any(block.is_configuration for block in chosen):
             (self._directory / "datajoint.toml").write_text(CONFIGURATION)
-        names = sorted({name for b in chosen for name in re.findall(r'(?:Schema|Module)\([^)]*?"(\w+)"\)', b.content)})
+        names = sorted({name for block in chosen for name in _schemas(block)})
         renamed = [replace(b, content=self._renamed(b.content, names)) for b in chosen]
         try:
             for part in _parts(renamed):
@@ -208,6 +210,25 @@ def test_commands_and_their_options_exist(block: Block) -> None:
             _check_command(command[1:])
         elif command[0] == "make":
             assert {word for word in command[1:] if "=" not in word} <= _make_targets(), command
+
+
+@pytest.mark.parametrize("block", [b for b in blocks_of("python") if STARTS_PROCESSES.search(b.content)], ids=str)
+def test_what_starts_processes_is_a_script_that_they_can_import(block: Block) -> None:
+    assert block.file, "a program of its own, so that it is run as one"
+    for statement in ast.parse(block.content).body:
+        is_guarded = isinstance(statement, ast.If) and "__main__" in ast.unparse(statement.test)
+        assert is_guarded or isinstance(statement, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef)
+
+
+def test_each_page_has_schemas_of_its_own() -> None:
+    found = [(name, page) for page in documentation() for block in blocks(page) for name in _schemas(block)]
+    pages = {name: {page for each, page in found if each == name} for name, _ in found}
+    assert {name for name, where in pages.items() if len(where) > 1} == {"lab_ephys"}
+    assert {page.name for page in pages["lab_ephys"]} == {"README.md", "index.md"}  # one table, declared alike
+
+
+def _schemas(block: Block) -> list[str]:
+    return re.findall(r'(?:Schema|Module)\([^)]*?"(\w+)"\)', block.content)
 
 
 def test_commands_in_running_text_exist() -> None:

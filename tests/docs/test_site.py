@@ -47,6 +47,12 @@ def test_every_page_can_be_reached_from_the_navigation(site: Path) -> None:
         assert name in ("index.html", "404.html") or f'href="{name}"' in start, name
 
 
+def test_decisions_that_later_ones_replaced_say_so_in_the_navigation(site: Path) -> None:
+    start = " ".join((site / "index.html").read_text(encoding="utf-8").split())
+    assert "Rooms the plan did not have (superseded by 21)" in start
+    assert "(extended by 11)" in start
+
+
 def test_the_decisions_are_in_the_navigation(site: Path) -> None:
     start = (site / "index.html").read_text(encoding="utf-8")
     records = sorted((ROOT / "docs" / "adr").glob("*.md"))

@@ -17,7 +17,8 @@ import pytest
 
 import datajoint_file
 from datajoint_file.config import parse_settings
-from datajoint_file.doctor.database import check_schemas, check_version
+from datajoint_file.doctor.database import check_version
+from datajoint_file.doctor.schemas import check_schemas
 from datajoint_file.errors import PartitionWarning
 from datajoint_file.sql import Dialect, MariaDB, MySQL, PostgreSQL
 from datajoint_file.sql.mysql import rights_in

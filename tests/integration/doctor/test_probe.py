@@ -65,7 +65,7 @@ def local(tmp_path: Path) -> LocalBackend:
 
 
 def examined(backend: StorageBackend) -> dict[str, Check]:
-    return {check.name: check for check in Probe(backend, probe_key("lab"), lambda error: "ask").examine()}
+    return {check.name: check for check in Probe(backend, probe_key("lab"), lambda *_: "ask").examine()}
 
 
 def files(directory: Path) -> list[Path]:
@@ -206,7 +206,7 @@ def test_store_that_refuses_to_delete_is_told_with_what_is_left(local: LocalBack
 
 
 def test_examination_that_is_broken_off_removes_the_object(local: LocalBackend, tmp_path: Path) -> None:
-    checks = Probe(local, probe_key("lab"), lambda error: "ask").examine()
+    checks = Probe(local, probe_key("lab"), lambda *_: "ask").examine()
     assert next(checks).name == "write"
     assert len(files(tmp_path)) == 3
     checks.close()

@@ -316,6 +316,18 @@ def test_file_of_another_project_is_unreadable_where_that_is_not_configured(reco
     assert "[projects.elsewhere]" in report.findings[0].found
 
 
+def test_table_of_another_project_is_told_once(recording: Any) -> None:
+    described = (recording & {"subject_id": 1, "session_id": 1}).fetch1("raw").to_dict()
+    recording.insert({"subject_id": 3, "session_id": n, "raw": ("x.dat", b"x")} for n in range(12))
+    for n in range(12):
+        text = json.dumps({**described, "path": f"elsewhere/x/{n}.dat"})
+        set_json(recording, "raw", text, f"subject_id = 3 AND session_id = {n}")
+    report = verify(recording & "subject_id = 3")
+    assert report.findings == ()
+    assert report.interruption.startswith("the store is not configured: 10 objects in a row")
+    assert "[projects.elsewhere]" in report.interruption
+
+
 def test_row_deleted_or_updated_since_it_was_listed_is_no_problem(recording: Any, store: Store, database: Any) -> None:
     other = connect(database)
     found: list[Finding] = []

@@ -292,9 +292,9 @@ def test_file_that_may_not_be_read_is_an_error(public_directory: Path, as_nobody
 @pytest.mark.parametrize(
     ("tables", "message"),
     [
-        (document(project={"name": "a b"}), 'the file: [project] name = "a b": String should match pattern'),
-        (document(project={"name": "a/b"}), 'the file: [project] name = "a/b": String should match pattern'),
-        (document(project={"name": ".."}), 'the file: [project] name = "..": String should match pattern'),
+        (document(project={"name": "a b"}), 'the file: [project] name = "a b": it has another form'),
+        (document(project={"name": "a/b"}), 'the file: [project] name = "a/b": it has another form'),
+        (document(project={"name": ".."}), 'the file: [project] name = "..": it has another form'),
         (document(project={"name": "x" * 101}), "the file: [project] name = "),
         (document(project={"name": ""}), 'the file: [project] name = "": '),
         (document(project={"name": "lab\n"}), 'the file: [project] name = "lab\\n": '),
@@ -312,11 +312,11 @@ def test_file_that_may_not_be_read_is_an_error(public_directory: Path, as_nobody
             {**document(), "projects": {"a/b": document()["storage"]}},
             "the file: [projects] a/b: no project can be called",
         ),
-        (document(storage={"bucket": "a/b"}), 'the file: [storage] bucket = "a/b": String should match'),
-        (document(storage={"endpoint_url": "x"}), 'the file: [storage] endpoint_url = "x": String should match'),
+        (document(storage={"bucket": "a/b"}), 'the file: [storage] bucket = "a/b": it has another form'),
+        (document(storage={"endpoint_url": "x"}), 'the file: [storage] endpoint_url = "x": it has another form'),
         (
             document(storage={"exclusive_create": "maybe"}),
-            'the file: [storage] exclusive_create = "maybe": Input should',
+            'the file: [storage] exclusive_create = "maybe": it is neither; allowed: true or',
         ),
         (document(storage={"options": "x"}), "the file: [storage] options = ***: it is no table; allowed: a table of"),
         (
@@ -345,6 +345,10 @@ def test_message_names_file_table_key_value_reason_and_what_is_allowed(tables: d
     ("tables", "where", "near"),
     [
         ({**document(), "storge": {}}, "storge", "storage"),
+        ({"project": {"name": "lab"}, "storag": {"backend": "file"}}, "storag", "storage"),
+        ({"project": {"name": "lab"}, "storage": {"bakend": "file"}}, "[storage] bakend", "backend"),
+        ({"PROJECT": {"name": "lab"}, "storage": {}}, "PROJECT", "project"),
+        (document(storage={"BUCKET": "x"}), "[storage] BUCKET", "bucket"),
         ({**document(), "Project": {}}, "Project", "project"),
         (document(storage={"buckett": "x"}), "[storage] buckett", "bucket"),
         (document(storage={"endpoint": "x"}), "[storage] endpoint", "endpoint_url"),
@@ -463,7 +467,7 @@ def test_secret_of_digits_in_a_variable_stays_a_text(monkeypatch: pytest.MonkeyP
     [
         ("STORAGE__PATHH", "[storage] pathh: unknown key; did you mean path?"),
         ("STORAGE__REGION__X", "[storage] region: it is no text"),
-        ("STORAGE__ENDPOINT_URL", '[storage] endpoint_url = "value": String should match'),
+        ("STORAGE__ENDPOINT_URL", '[storage] endpoint_url = "value": it has another form'),
         ("STORAGE__CREDENTIALS__SECRETT", '[storage.credentials] secrett = ***: backend = "s3" does not take it'),
         ("STORAGE__BUCKET__X", "bucket is a value, not a table"),
         ("STORAGE", "it names no key; allowed: DATAJOINT_FILE__TABLE__KEY, such as DATAJOINT_FILE__STORAGE__PATH"),
@@ -480,6 +484,27 @@ def test_wrong_variable_is_named_by_its_own_name(monkeypatch: pytest.MonkeyPatch
     found = message_of(document())
     assert message in found
     assert variable in found or "it is no text" in message or "directory" in message
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("DATAJOINT_FILE_STORAGE_BUCKET", "DATAJOINT_FILE__STORAGE__BUCKET"),
+        ("DATAJOINT_FILE_STORAGE__BUCKET", "DATAJOINT_FILE__STORAGE__BUCKET"),
+        ("DATAJOINT_FILE_OBJECT_STORAGE_PARTITION_PATTERN", "DATAJOINT_FILE__OBJECT_STORAGE__PARTITION_PATTERN"),
+        ("DATAJOINT_FILE_BUCKET", "DATAJOINT_FILE__TABLE__KEY"),
+    ],
+)
+def test_variable_with_single_underscores_is_refused(
+    monkeypatch: pytest.MonkeyPatch, variable: str, meant: str
+) -> None:
+    monkeypatch.setenv(variable, "x")
+    assert f"environment variable {variable}: it sets nothing; allowed: {meant}, " in message_of(document())
+
+
+@pytest.mark.parametrize(("backend", "said"), [("S3", 'did you mean "s3"?'), ("GS", 'it is called "gcs" here')])
+def test_backend_in_capitals_is_told_its_name(backend: str, said: str) -> None:
+    assert said in message_of(document(storage={"backend": backend, "region": "eu-central-1"}))
 
 
 @pytest.mark.parametrize("projects", [3, "text", [1]])

@@ -418,6 +418,17 @@ def test_what_is_no_directory_and_ends_in_no_slash_is_the_file(
     assert (downloads / "a/b").read_bytes() == b"spikes"
 
 
+def test_file_in_the_place_of_a_directory_is_told_how_to_mean_one(
+    stored: Store, pipeline: Pipeline, downloads: Path
+) -> None:
+    (downloads / "all").write_bytes(b"mine")
+    with pytest.raises(DestinationExistsError, match="to mean a directory, end it in / or make it first"):
+        pipeline.download(stored(), downloads / "all")
+    (downloads / "recording.dat").write_bytes(b"mine")
+    with pytest.raises(DestinationExistsError, match=r"give another destination$"):
+        pipeline.download(stored(), downloads)
+
+
 @pytest.mark.parametrize("links", [True, False])
 def test_file_that_somebody_makes_while_another_comes_stays(
     stored: Store, pipeline: Pipeline, downloads: Path, monkeypatch: pytest.MonkeyPatch, links: bool

@@ -1,0 +1,115 @@
+"""Schema diagnostics: whether the rows of this database belong to the store of this configuration.
+
+Its objects are looked for, a few of each schema, and its marks; all of them are `datajoint_file.verification`'s, and
+who may delete any is decided in `datajoint_file.collector`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
+from typing import Any
+
+from datajoint_file.config import Settings
+from datajoint_file.doctor.check import Check
+from datajoint_file.doctor.store import nothing_below
+from datajoint_file.errors import DataJointFileError, StorageError
+from datajoint_file.hooks.codec import file_attributes
+from datajoint_file.hooks.partitions import primary_keys, unknown_placeholders
+from datajoint_file.hooks.tables import tables_of
+from datajoint_file.journal.schema_registry import TABLE
+from datajoint_file.journal.store_marks import MarkStore
+from datajoint_file.model.wording import RIGHT_PLACE, counted
+from datajoint_file.sql import dialect_of
+from datajoint_file.storage import StorageBackend, open_backend
+
+_SAMPLE = 3
+"""Objects of each schema that are looked for."""
+
+_FIX = f"{RIGHT_PLACE} After a move correct it, or copy the objects there"
+_FIX_OF_MARKS = f"{_FIX}, and ~registry too; `datajoint-file gc` says more"
+
+
+def check_schemas(settings: Settings, connection: Any) -> Check:
+    """Look whether the schemas that have stored files suit the configuration: their objects, marks and keys."""
+    found = dialect_of(connection).tables_named(lambda sql, args=(): _rows(connection, sql, args), (TABLE,))
+    schemas = sorted(schema for schema, _ in found)
+    if not schemas:
+        return Check("schemas", "ok", "none has stored a file yet")
+    known = set().union(*(primary_keys(connection, schema) for schema in schemas))
+    if fault := unknown_placeholders(settings.object_storage.partition_pattern, known):
+        return Check("schemas", "warning", fault, "correct partition_pattern; objects are stored without that part now")
+    with suppress(DataJointFileError):  # a store that does not answer, which other checks tell, holds what it holds
+        return _Comparison(settings, connection).of(schemas)
+    return _fine(schemas)
+
+
+def _fine(schemas: list[str]) -> Check:
+    return Check("schemas", "ok", f"{counted(len(schemas), 'schema')} that stored files")
+
+
+def _rows(connection: Any, sql: str, args: Any = ()) -> list[tuple[Any, ...]]:
+    return list(connection.query(sql, args).fetchall())
+
+
+class _Comparison:
+    """What rows of a database name, compared with what is in the project's store."""
+
+    def __init__(self, settings: Settings, connection: Any) -> None:
+        self._settings = settings
+        self._project = settings.project.name
+        self._connection = connection
+        self._dialect = dialect_of(connection)
+        self._backend: StorageBackend = open_backend(
+            settings.storage, self._project, settings.directory, read_only=True
+        )
+
+    def of(self, schemas: list[str]) -> Check:
+        paths = {schema: sample for schema in schemas if (sample := list(islice(self._paths(schema), _SAMPLE)))}
+        if not paths:
+            return _fine(schemas)
+        if next(self._backend.list(self._project), None) is None:
+            return Check("schemas", "failed", f"{', '.join(paths)}: {nothing_below(self._settings)}", _FIX)
+        return self._missing(paths) or self._unmarked(list(paths)) or _fine(schemas)
+
+    def _missing(self, paths: dict[str, list[str]]) -> Check | None:
+        missing = {schema: [p for p in sample if not self._backend.exists(p)] for schema, sample in paths.items()}
+        if gone := [schema for schema, sample in paths.items() if missing[schema] == sample]:
+            looked = counted(sum(len(paths[schema]) for schema in gone), "object")
+            detail = f"{', '.join(gone)}: of {looked} looked for not one is below {self._place}"
+            return Check("schemas", "failed", f"{detail}; there is no {paths[gone[0]][0]}", _FIX)
+        if some := [path for lacking in missing.values() for path in lacking]:
+            fix = f"datajoint-file verify --level exists {' '.join(schema for schema in paths if missing[schema])}"
+            return Check("schemas", "warning", f"there is no {some[0]}, which a row names", fix)
+        return None
+
+    def _unmarked(self, schemas: list[str]) -> Check | None:
+        """Compare what the schemas know of their marks with the marks that there are, if this user may list them."""
+        with suppress(StorageError):
+            marks = {(name.epoch, name.token) for name in MarkStore(self._backend, self._project).names()}
+            unmarked = [schema for schema in schemas if marks.isdisjoint(self._epochs(schema))]
+            if unmarked:
+                detail = f"{', '.join(unmarked)}: no mark of this database is in ~registry below {self._place}"
+                return Check("schemas", "failed", detail, _FIX_OF_MARKS)
+        return None
+
+    @property
+    def _place(self) -> str:
+        return self._settings.storage.location
+
+    def _epochs(self, schema: str) -> set[tuple[int, str]]:
+        table = self._dialect.quoted(schema, TABLE)
+        found = _rows(self._connection, f"SELECT epoch, token FROM {table} WHERE project = %s", (self._project,))
+        return {(int(epoch), token) for epoch, token in found}
+
+    def _paths(self, schema: str) -> Iterator[str]:
+        """Give some object keys of the project that rows of *schema* name; none where they may not be read."""
+        with suppress(Exception):  # dropped meanwhile, or not for this user
+            for table in tables_of(self._connection, schema):
+                for attribute in file_attributes(table.heading):
+                    path = self._dialect.path(self._dialect.quoted(attribute))
+                    condition = f"LEFT({path}, {len(self._project) + 1}) = %s LIMIT {_SAMPLE}"
+                    sql = f"SELECT {path} FROM {table.full_table_name} WHERE {condition}"
+                    for (found,) in _rows(self._connection, sql, (f"{self._project}/",)):
+                        yield str(found)

@@ -1,0 +1,84 @@
+"""What the doctor says of a store that is not the one that the rows of this database are about."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import datajoint as dj
+import pytest
+
+import datajoint_file
+from datajoint_file.config import Settings, parse_settings
+from datajoint_file.doctor import Check
+from datajoint_file.doctor.schemas import check_schemas
+from tests.projects import Store, connect, over_local_and_s3
+
+
+def settings_of(store: Store, **changes: Any) -> Settings:
+    document = store.configuration()
+    document["storage"] = {**document["storage"], **changes}
+    return parse_settings(document, "test")
+
+
+def look(store: Store, table: Any, **changes: Any) -> Check:
+    return check_schemas(settings_of(store, **changes), table.connection)
+
+
+@pytest.fixture
+def recording(table: Any) -> Any:
+    table.insert({"id": n, "raw": (f"{n}.dat", b"%d" % n)} for n in range(5))
+    return table()
+
+
+@over_local_and_s3
+def test_the_right_store_is_fine(store: Store, recording: Any) -> None:
+    assert look(store, recording).status == "ok"
+
+
+@pytest.mark.parametrize("store", ["s3"], indirect=True)
+def test_a_wrong_prefix_fails_also_after_an_insert_has_gone_astray(database: Any, store: Store, recording: Any) -> None:
+    astray = Store({**store.table, "prefix": "astray"}, store.project)
+    instance = connect(database)
+    datajoint_file.configure(astray.configuration(), connection=instance)
+    stray = dj.FreeTable(instance.connection, recording.full_table_name)
+    stray.insert1({"id": 99, "raw": ("99.dat", b"99")})
+    check = look(astray, recording)
+    assert check.status == "failed"
+    assert "of 3 objects looked for not one is below s3: " in check.detail
+    assert look(store, recording).status == "ok"
+    instance.connection.close()
+
+
+def test_a_directory_one_level_too_high_fails(store: Store, recording: Any) -> None:
+    check = look(store, recording, path=str(Path(store.table["path"]).parent))
+    assert check.status == "failed"
+    assert recording.database in check.detail
+    assert "of 3 objects looked for not one" in check.detail
+    assert "is this the right bucket, prefix or directory in datajoint.toml?" in check.fix
+    assert "delete" not in check.fix
+
+
+def test_a_copy_without_marks_fails(store: Store, recording: Any) -> None:
+    shutil.rmtree(Path(store.table["path"], "~registry"))
+    check = look(store, recording)
+    assert check.status == "failed"
+    assert "~registry" in check.detail
+    assert "~registry too" in check.fix
+
+
+def test_some_objects_missing_is_a_warning_that_names_one(store: Store, recording: Any) -> None:
+    path = (recording & "id = 0").fetch1("raw").path
+    store.remove(path)
+    check = look(store, recording)
+    assert check.status == "warning"
+    assert path in check.detail
+    assert f"verify --level exists {recording.database}" in check.fix
+
+
+def test_a_schema_without_files_has_nothing_to_miss(store: Store, table: Any) -> None:
+    table.insert1({"id": 1, "raw": ("1.dat", b"1")})
+    table.delete()
+    shutil.rmtree(Path(store.table["path"], "~registry"))
+    assert look(store, table()).status == "ok"
