@@ -207,3 +207,19 @@ def read_fully(reader: Reader, size: int) -> bytes:
             pieces.append(piece)
             missing -= len(piece)
     return b"".join(pieces)
+
+
+class Resumed:
+    """A reader whose first bytes have been read already."""
+
+    def __init__(self, head: bytes, reader: Reader) -> None:
+        self._head = memoryview(head)
+        self._reader = reader
+
+    def read(self, size: int = -1, /) -> bytes:
+        if not self._head:
+            return self._reader.read(size)
+        if size < 0:
+            return self.read(len(self._head)) + self._reader.read(size)
+        first, self._head = self._head[:size], self._head[size:]
+        return bytes(first)

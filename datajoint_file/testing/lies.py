@@ -1,7 +1,7 @@
 """Stores that lie: wrappers that answer wrongly where the contract allows no mistake, and raise nothing.
 
 What ``datajoint-file doctor`` has to find, and what must not lead a collector to delete. Faults that are reported are
-in `faults`.
+in `faults`. The first argument of each is the backend that does the work.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from itertools import islice
 
 from datajoint_file.errors import ObjectExistsError
 from datajoint_file.storage.backend import CHUNK_SIZE, NO_HEADERS, ContentHeaders, ObjectStat, Reader, StorageBackend
-from datajoint_file.storage.shared import DelegatingBackend
+from datajoint_file.storage.shared import DelegatingBackend, Resumed
 from datajoint_file.testing.readers import LimitedReader
 
 
@@ -23,8 +23,6 @@ class ShortListing(DelegatingBackend):
 
     Parameters
     ----------
-    inner : StorageBackend
-        The backend that does the work.
     most : int
         How many objects a listing gives.
     """
@@ -64,8 +62,6 @@ class WrongSize(DelegatingBackend):
 
     Parameters
     ----------
-    inner : StorageBackend
-        The backend that does the work.
     by : int
         How many bytes too many.
     """
@@ -85,8 +81,6 @@ class WrongClock(DelegatingBackend):
 
     Parameters
     ----------
-    inner : StorageBackend
-        The backend that does the work.
     skew : timedelta or None
         How far its clock is ahead; None if it does not tell the time.
     """
@@ -114,8 +108,6 @@ class CutShort(DelegatingBackend):
 
     Parameters
     ----------
-    inner : StorageBackend
-        The backend that does the work.
     most : int
         How many bytes it stores.
     """
@@ -184,19 +176,4 @@ class LooksOnlyBefore(DelegatingBackend):
         start = reader.read(CHUNK_SIZE)
         with self._lock:
             self.inner.delete(key)
-            return self.inner.upload(key, _Continued(start, reader), size, headers)
-
-
-class _Continued:
-    """A reader with what was read of it already in front."""
-
-    def __init__(self, start: bytes, rest: Reader) -> None:
-        self._start = start
-        self._rest = rest
-
-    def read(self, size: int = -1, /) -> bytes:
-        if not self._start:
-            return self._rest.read(size)
-        length = len(self._start) if size < 0 else size
-        chunk, self._start = self._start[:length], self._start[length:]
-        return chunk + (self._rest.read() if size < 0 else b"")
+            return self.inner.upload(key, Resumed(start, reader), size, headers)

@@ -31,7 +31,7 @@ from datajoint_file.storage.obstore.unsuited import Unsuited, is_inexpressible, 
 from datajoint_file.storage.remote.client_errors import says_interrupted, says_out_of_range
 from datajoint_file.storage.remote.forks import keep_from_children
 from datajoint_file.storage.remote.requests import run
-from datajoint_file.storage.shared import moment, read_fully
+from datajoint_file.storage.shared import Resumed, moment, read_fully
 from datajoint_file.storage.tuning import MEMORY_BYTES, OBSTORE_PART_SIZE, OBSTORE_WORKERS
 
 _HEAD = 2**18
@@ -278,19 +278,3 @@ class Counted:
         content = self._reader.read(size)
         self.count += len(content)
         return content
-
-
-class Resumed:
-    """A reader whose first bytes have been read already."""
-
-    def __init__(self, head: bytes, reader: Reader) -> None:
-        self._head = memoryview(head)
-        self._reader = reader
-
-    def read(self, size: int = -1, /) -> bytes:
-        if not self._head:
-            return self._reader.read(size)
-        if size < 0:
-            return self.read(len(self._head)) + self._reader.read(size)
-        first, self._head = self._head[:size], self._head[size:]
-        return bytes(first)

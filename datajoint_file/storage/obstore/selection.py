@@ -13,9 +13,9 @@ from typing import Any, BinaryIO, TypeVar
 from datajoint_file.config.settings import StorageSettings
 from datajoint_file.errors import StorageError
 from datajoint_file.storage.backend import NO_HEADERS, ContentHeaders, ObjectStat, Reader, StorageBackend
-from datajoint_file.storage.obstore.backend import OBSTORE, Counted, Resumed
+from datajoint_file.storage.obstore.backend import OBSTORE, Counted
 from datajoint_file.storage.obstore.unsuited import Unsuited, unsuited
-from datajoint_file.storage.shared import DelegatingBackend
+from datajoint_file.storage.shared import DelegatingBackend, Resumed
 
 logger = logging.getLogger(__name__)
 
