@@ -9,7 +9,7 @@ import io
 import os
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol, cast
 
 from fsspec.caching import caches
 
@@ -85,6 +85,12 @@ class AdaptiveCache:
         self._blocks[start] = block
         while len(self._blocks) > 1 and sum(map(len, self._blocks.values())) > KEPT:
             self._blocks.popitem(last=False)
+
+
+def opened(read: Callable[[int, int], bytes | memoryview], size: int, **options: Any) -> BinaryIO:
+    """Return a file of *size* bytes that *read* gives; the options are those of `cache_of`."""
+    cache = cache_of(lambda start, stop: bytes(read(start, stop)), size, **options)
+    return cast("BinaryIO", ReadAheadFile(cache, size))
 
 
 def cache_of(
