@@ -53,13 +53,13 @@ class AdaptiveCache:
 
     def _fetch(self, start: int, stop: int, /) -> bytes:
         self._given += stop - start
-        known = self._known(start, stop)
+        known = self.known(start, stop)
         if len(known) == stop - start:
             return known
         missing = self._missing(start + len(known), stop)
         return known + missing if known else missing
 
-    def _known(self, start: int, stop: int) -> bytes:
+    def known(self, start: int, stop: int) -> bytes:
         """Return what is kept of the range, from its start."""
         for begin, block in reversed(self._blocks.items()):
             if begin <= start < begin + len(block):
@@ -118,7 +118,8 @@ class ReadAheadFile(io.BufferedIOBase):
         self._position = 0
 
     def read(self, size: int | None = -1, /) -> bytes:
-        content = self.peek(self.size if size is None or size < 0 else size) if size != 0 else b""
+        self._require_open()
+        content = self._fetch(self.size if size is None or size < 0 else size)
         self._position += len(content)
         return content
 
@@ -135,9 +136,19 @@ class ReadAheadFile(io.BufferedIOBase):
         return self.readinto(buffer)
 
     def peek(self, size: int = 0, /) -> bytes:
-        """Return the next bytes and stay before them."""
+        """Return the next bytes and stay before them: those that are there, else what one request gives.
+
+        A buffer of them, whatever *size* says: whoever reads lines asks for one.
+        """
         self._require_open()
-        stop = min(self._position + (size or io.DEFAULT_BUFFER_SIZE), self.size)
+        size = max(size, io.DEFAULT_BUFFER_SIZE)
+        known = (
+            self.cache.known(self._position, self._position + size) if isinstance(self.cache, AdaptiveCache) else b""
+        )
+        return known or self._fetch(size)
+
+    def _fetch(self, size: int) -> bytes:
+        stop = min(self._position + size, self.size)
         return bytes(self.cache._fetch(self._position, stop)) if stop > self._position else b""
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
