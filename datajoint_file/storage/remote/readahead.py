@@ -153,7 +153,10 @@ class ReadAheadFile(io.BufferedIOBase):
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
         self._require_open()
-        position = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
+        starts = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}
+        if whence not in starts:
+            raise ValueError(f"whence = {whence} is not one of {', '.join(map(str, starts))}")
+        position = offset + starts[whence]
         if position < 0:
             raise ValueError(f"there is no position {position} in a file")
         self._position = position

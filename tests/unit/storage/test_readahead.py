@@ -167,6 +167,13 @@ def test_lines_at_random_places_fetch_at_most_twice_what_is_read_and_a_little() 
     assert ranges.fetched <= 2 * read + SPARE
 
 
+def test_unknown_whence_is_refused_as_by_other_files() -> None:
+    file, _ = _opened(CONTENT)
+    for whence in (9, -1):
+        with pytest.raises(ValueError, match="whence"):
+            file.seek(0, whence)
+
+
 def test_empty_object_is_asked_for_nothing() -> None:
     file, ranges = _opened(b"")
     assert file.read() == file.read(10) == b""
