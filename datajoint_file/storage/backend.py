@@ -246,6 +246,8 @@ class StorageBackend(Protocol):
         ------
         ObjectNotFoundError
             If there is no such object.
+        ValueError
+            If fsspec has no such caches, where they are not ignored.
         """
         ...
 

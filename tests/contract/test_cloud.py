@@ -74,6 +74,14 @@ def test_object_that_is_deleted_while_it_is_read_is_told(backend: StorageBackend
     assert caught.value.key == key
 
 
+def test_unknown_kind_of_cache_is_the_callers_mistake_and_not_the_stores(
+    backend: StorageBackend, raw: RawStore, key: str
+) -> None:
+    raw.put(key, b"spikes")
+    with pytest.raises(ValueError, match="cache_type = 'best' is not one of"):
+        backend.open(key, cache_type="best")
+
+
 def test_objects_of_other_programs_are_not_listed(backend: StorageBackend, raw: RawStore, key: str) -> None:
     prefix = key.rpartition("/")[0]
     for name in (f"{prefix}/my notes.txt", f"{prefix}/a#b", key):

@@ -189,9 +189,7 @@ class BucketBackend(RemoteBackend):
                 raise changed_on_the_way(key)
 
     def open(self, key: str, **options: Any) -> BinaryIO:
-        size = self.stat(key).size
-        with self._translated(key):
-            return opened(partial(self.read, key), size, **options)
+        return opened(partial(self.read, key), self.stat(key).size, **options)
 
     def read(self, key: str, start: int, stop: int) -> bytes | memoryview:
         path = self._path(key)

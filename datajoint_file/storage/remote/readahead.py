@@ -103,10 +103,15 @@ def cache_of(
     """Return the cache that these options of fsspec ask for: the adaptive one, unless a kind of its caches is named."""
     if cache_type in (None, "readahead") and not cache_options:
         return AdaptiveCache(read, size, block_size or FIRST, block_size or MOST)
-    if cache_type not in (None, *caches):
-        raise ValueError(f"cache_type = {cache_type!r} is not one of {', '.join(map(str, caches))}")
+    check_cache_type(cache_type)
     cache: Cache = caches[cache_type or "readahead"](block_size or MOST, read, size, **(cache_options or {}))
     return cache
+
+
+def check_cache_type(cache_type: str | None) -> None:
+    """Raise `ValueError` unless fsspec has such caches."""
+    if cache_type not in (None, *caches):
+        raise ValueError(f"cache_type = {cache_type!r} is not one of {', '.join(map(str, caches))}")
 
 
 class ReadAheadFile(io.BufferedIOBase):
