@@ -53,7 +53,7 @@ class HashingReader:
         return getattr(self._reader, "descriptor", None)
 
     def copied(self, chunk: bytes | memoryview) -> None:
-        """Take note of the next bytes, which the store has copied by itself, as it has them; of none at the end."""
+        """Take note of the next bytes, which the store has copied by itself, as it has them."""
         self._hash.update(chunk)
         self._count(chunk)
         cast("HashedReader", self._reader).copied(chunk)
@@ -99,10 +99,10 @@ class VerifyingReader(HashingReader):
         self._expected_hash = hash_
 
     def copied(self, chunk: bytes | memoryview) -> None:
-        """Take note of the next bytes, which the store has copied by itself; at the end, check."""
+        """Take note of the next bytes, which the store has copied by itself."""
         self._hash.update(chunk)
         self._count(chunk)
-        self._check(is_end=not chunk)
+        self._check(is_end=False)
 
     def read(self, size: int = -1, /) -> bytes:
         """Return at most *size* bytes; none at the end, if all were as expected."""
