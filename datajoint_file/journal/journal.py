@@ -15,7 +15,7 @@ import json
 import os
 import secrets
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -29,7 +29,7 @@ from datajoint_file.journal.second_connection import second_connection_of
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import is_made_for, key_digest
 from datajoint_file.pipeline.pipeline import Upload
-from datajoint_file.sql import Rows
+from datajoint_file.sql import Condition, Rows
 
 LEASE_SECONDS = 120.0
 """How long an intent is its writer's alone while bytes move; renewed meanwhile."""
@@ -200,7 +200,7 @@ class JournalEntries:
 
     def renew(self) -> None:
         """Keep the leases of all that is not yet claimed."""
-        numbers = [entry.number for entry in self.all if entry.number and entry.holder == self._holder]
+        numbers = [entry.number for entry in self.all if entry.number and not self._is_staged(entry)]
         self._intents.renew(numbers, self._holder, LEASE_SECONDS)
 
     def add(self, write: Write, metadata: FileMetadata, table_name: str, digest: str) -> None:
@@ -267,9 +267,7 @@ class JournalEntries:
         if claimed is None:
             gone = numbers - self._intents.present(sorted(numbers))
             claimed = gone if len(gone) == count else set()
-        back = [entry.intent for entry in self.all if entry.number in claimed]
-        if back:
-            sql, args = self._intents.insert_sql(back, self._holder, 0.0)
+        for sql, args in self._insertions([entry for entry in self.all if entry.number in claimed]):
             self._intents.second.execute(sql, args)
         raise LostConnectionError(
             "The server has rolled the transaction back, as it does at a deadlock: nothing of it was inserted. Begin "
@@ -295,10 +293,12 @@ class JournalEntries:
             "were inserted before. No row was inserted. Insert again: what is still stored is not sent again"
         )
 
-    def give_back(self, kept: Iterable[str]) -> None:
+    def give_back(self, kept: Iterable[str]) -> list[Write]:
         """Insert the claimed intents again, in the user's transaction, of all objects but *kept*: no row names them.
 
         Where the transaction is over, they are there already. Doing it again does nothing.
+
+        Returns what was staged: there after a commit as after a rollback, it does not tell them apart any more.
         """
         kept = set(kept)
         back = {entry.number: entry for entry in self.all if entry.is_claimed and entry.intent.path not in kept}
@@ -308,10 +308,23 @@ class JournalEntries:
         for numbers in batches(list(back)):
             sql, args = self._intents.visible_sql(numbers)
             visible = {int(row[0]) for row in query(sql, args, reconnect=False).fetchall()}
-            intents = [back[number].intent for number in numbers if number not in visible]
-            if intents:
-                sql, args = self._intents.insert_sql(intents, self._holder, 0.0)
+            for sql, args in self._insertions([back[number] for number in numbers if number not in visible]):
                 query(sql, args, reconnect=False)
+        return [self.write_of(entry) for entry in back.values() if self._is_staged(entry)]
+
+    def _insertions(self, entries: Sequence[JournalEntry]) -> Iterator[Condition]:
+        """Give the statements that insert claimed intents again, for whoever comes first.
+
+        Under new numbers: that the old one is gone tells that the transaction was committed. But what was staged is
+        inserted by who knows its number and holder, and no other.
+        """
+        if own := [entry.intent for entry in entries if not self._is_staged(entry)]:
+            yield self._intents.insert_sql(own, self._holder, 0.0)
+        if staged := [(entry.number, entry.intent, entry.holder) for entry in entries if self._is_staged(entry)]:
+            yield self._intents.restore_sql(staged)
+
+    def _is_staged(self, entry: JournalEntry) -> bool:
+        return entry.holder != self._holder
 
 
 def _intent_of(upload: Upload, table_name: str) -> Intent:
