@@ -16,9 +16,6 @@ from datajoint_file.pipeline.pipeline import Pipeline
 _pipelines: dict[str, Pipeline] = {}
 """All that were used: references may come back to any of them, long after its connection is closed."""
 
-MOST_OPEN = 8
-"""So many keep their stores open. One of a bucket costs some 13 MiB and five connections."""
-
 
 def remember(name: str, pipeline: Pipeline) -> Pipeline:
     """Make *pipeline* known in this process by *name*, so that a `FileRef` finds it. Returns the one that is known.
@@ -28,8 +25,6 @@ def remember(name: str, pipeline: Pipeline) -> Pipeline:
     known = _pipelines.get(name)
     if known is None or known.settings != pipeline.settings:
         _pipelines[name] = known = pipeline
-        for old in list(_pipelines.values())[:-MOST_OPEN]:
-            old.close()
     return known
 
 
