@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import cache
 from pathlib import Path
 from typing import cast
 
 from datajoint_file.concurrency.progress import Advance
+from datajoint_file.concurrency.threads import LastingPool
 from datajoint_file.errors import HashMismatchError, SizeMismatchError
 from datajoint_file.model.media_types import HEAD_SIZE
 from datajoint_file.storage.backend import CHUNK_SIZE, HashedReader, Reader
@@ -81,9 +82,9 @@ _HASH_HERE = 2**19
 
 
 @cache
-def _hashers(_process: int) -> ThreadPoolExecutor:
+def _hashers(_process: int) -> LastingPool:
     """Return the threads for hashing of a process; a child made by fork has none of its parent's."""
-    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="sha256")
+    return LastingPool(os.cpu_count(), thread_name_prefix="sha256")
 
 
 class VerifyingReader(HashingReader):
