@@ -140,7 +140,9 @@ def _read(source: Any) -> tuple[Settings, str]:
         path = Path(expanded(os.fspath(source))).absolute()
         try:
             return load_settings(path), str(path)
-        except UnicodeEncodeError as error:
+        except ConfigurationError:
+            raise
+        except ValueError as error:
             raise ConfigurationError(f"{printable(str(path))} cannot be read: {reason_of(error)}") from error
     raise ConfigurationError(
         f"datajoint_file.configure takes the path of a datajoint.toml or its tables as a dictionary, "

@@ -375,13 +375,15 @@ _CORRUPT = (
 def destination_path(given: str | os.PathLike[str]) -> Path:
     """Return the path that somebody means by *given*: a leading ``~`` is his home.
 
-    A `DestinationError` is raised if the file system's encoding lacks some of its characters.
+    A `DestinationError` is raised if no path can be like that, or the file system's encoding lacks its characters.
     """
     path = Path(expanded(os.fspath(given)))
     try:
-        os.fsencode(path)
+        encoded = os.fsencode(path)
     except UnicodeEncodeError as error:
         raise DestinationError(f"{printable(str(path))} cannot be written: {reason_of(error)}") from error
+    if b"\0" in encoded:
+        raise DestinationError(f"{printable(str(path))} cannot be written: a path has no null byte")
     return path
 
 

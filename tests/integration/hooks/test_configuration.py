@@ -278,6 +278,11 @@ def test_file_that_changes_between_two_connections_gives_each_its_own_store(
     b.connection.close()
 
 
+def test_path_that_none_can_be_is_an_error_of_the_configuration() -> None:
+    with pytest.raises(ConfigurationError, match="cannot be read: embedded null byte"):
+        datajoint_file.configure("x\0y")
+
+
 def test_a_root_inside_a_store_of_datajoint_is_refused(instance: dj.Instance, made: Any, tmp_path: Path) -> None:
     (tmp_path / "store" / "inside").mkdir(parents=True)
     instance.config.stores = {"main": {"protocol": "file", "location": str(tmp_path / "store")}}

@@ -517,6 +517,15 @@ def test_directory_of_the_files_name_is_in_the_way(stored: Store, pipeline: Pipe
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("name", ["x\0y", "x\0/", "~/x\0y"])
+def test_destination_that_no_path_can_be_is_refused(
+    stored: Store, pipeline: Pipeline, name: str, overwrite: bool
+) -> None:
+    with pytest.raises(DestinationError, match="cannot be written: a path has no null byte"):
+        pipeline.download(stored(), name, overwrite=overwrite)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
 def test_fifo_at_the_destination_is_left_alone(
     stored: Store, pipeline: Pipeline, downloads: Path, overwrite: bool
 ) -> None:
