@@ -16,7 +16,7 @@ import os
 import secrets
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -161,8 +161,9 @@ class JournalEntries:
         """Let the intent of *entry*, of which nothing has been stored, be about the object that is stored."""
         row = json.dumps(metadata.to_json())
         intent = replace(entry.intent, write_id=left.write_id, path=metadata.path, size=metadata.size, metadata=row)
-        if not self._intents.take_over(left.number, entry.number, intent, entry.holder, LEASE_SECONDS):
-            return False
+        with self._table_required():
+            if not self._intents.take_over(left.number, entry.number, intent, entry.holder, LEASE_SECONDS):
+                return False
         entry.intent = intent
         return True
 
@@ -189,9 +190,25 @@ class JournalEntries:
     def end_uploads(self) -> None:
         """Tell what is complete, now that no more bytes move; from here the leases cover the gap to the claim."""
         earlier = [entry.number for entry in self.all if entry.is_told and entry.number]
-        self.flush(STORED_LEASE_SECONDS)
-        if earlier:
-            self._intents.renew(earlier, self._holder, STORED_LEASE_SECONDS)
+        with self._table_required():
+            self.flush(STORED_LEASE_SECONDS)
+            if earlier:
+                self._intents.renew(earlier, self._holder, STORED_LEASE_SECONDS)
+
+    @contextmanager
+    def _table_required(self) -> Iterator[None]:
+        """Say which files are concerned, if the table is not there any more."""
+        try:
+            yield
+        except MissingTableError as error:
+            first, count = self.all[0].intent, len(self.all)
+            shown = f"{first.path}, …" if count > 1 else first.path
+            raise LeaseLostError(
+                f"the table `~file_intent` of schema {self._intents.schema} was dropped while it noted {count} "
+                f"file{'s' * (count > 1)} of {first.table_name} ({shown}) that had no rows yet. No row was inserted. "
+                "Insert, or stage again: the table is made anew, and all is sent again. `datajoint-file gc --scan` "
+                "finds what is left of this"
+            ) from error
 
     def try_to_end_uploads(self) -> None:
         """End them, if the database can be reached: for a retry. It is called when something has failed already."""
@@ -230,7 +247,8 @@ class JournalEntries:
         unseen: set[int] = set()
         for numbers in batches(list(noted)):
             holders = sorted({noted[number].holder for number in numbers})
-            missing, outside = self._claimed(numbers, holders, before, is_own=is_own)
+            with self._table_required():
+                missing, outside = self._claimed(numbers, holders, before, is_own=is_own)
             for number in set(numbers) - missing:
                 noted[number].is_claimed = True
             if missing:
