@@ -272,7 +272,10 @@ class DestinationExistsError(DestinationError, FileExistsError):
 
 
 class LeaseLostError(DataJointFileError, TimeoutError):
-    """An uploaded file was given up, or taken over by another insert, before its row was inserted. No row was."""
+    """An uploaded file was given up, taken over by another insert, or its journal dropped, before its row was inserted.
+
+    No row was.
+    """
 
 
 class RowVanishedError(DataJointFileError, LookupError):

@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextvars
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from typing import Any
 
 from datajoint_file.concurrency.descriptors import affordable
 from datajoint_file.concurrency.progress import Advance
@@ -88,6 +90,24 @@ def run_all(jobs: Sequence[Callable[[], object]], workers: int, stop: Stop) -> N
         raise
     if run.errors:
         raise next((error for error in run.errors if not isinstance(error, Stopped)), run.errors[0])
+
+
+class LastingPool(ThreadPoolExecutor):
+    """A thread pool that outlives the main thread: after that, where Python's own refuse, it works in the caller's."""
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **options: Any) -> Future[Any]:
+        """Have *function* called by a thread; by this one, if the main thread has ended."""
+        try:
+            return super().submit(function, *args, **options)
+        except RuntimeError:
+            if threading.main_thread().is_alive():
+                raise
+        future: Future[Any] = Future()
+        try:
+            future.set_result(function(*args, **options))
+        except BaseException as error:  # noqa: BLE001 - raised again by who asks for the result
+            future.set_exception(error)
+        return future
 
 
 class _WorkQueue:

@@ -46,7 +46,10 @@ class Binding:
     """The configuration of one connection: searched for now, from *start* upwards, and read later."""
 
     name: str
-    """The name by which another process can find the same configuration: the file's path, or the one given."""
+    """The name by which another process can find the same configuration: that given, or the file's path.
+
+    It gets longer if a pipeline of another configuration has it, once the file is read: see `pipeline.lookup.own_name`.
+    """
 
     def __init__(self, start: Path) -> None:
         self._settings: Settings | None = None

@@ -16,8 +16,9 @@ from datajoint_file.errors import ConfigurationError
 def check_trusted(path: Path) -> None:
     """Refuse a file that another user can have put there, or can change; and what is no regular file.
 
-    Its owner must be this user, root, or the owner of its directory, and neither may be writable by others. A symbolic
-    link is held to it as what it leads to is. Where files have no owners (Windows), all is trusted.
+    Its owner must be this user, root, or the owner of its directory, and neither may be writable by others. Symbolic
+    links on the way are held to it, all of them, as what they lead to. Where files have no owners (Windows), all is
+    trusted.
 
     Raises
     ------
@@ -32,13 +33,24 @@ def check_trusted(path: Path) -> None:
         raise ConfigurationError(f"{path} is {kind}, no file; remove it, or name another with DATAJOINT_TOML")
     if not hasattr(os, "getuid"):
         return
-    for found in dict.fromkeys((path, Path(os.path.realpath(path)))):
+    for found in dict.fromkeys((*_way(path), Path(os.path.realpath(path)))):
         for fault in _faults(found):
             raise ConfigurationError(
                 f"{path} was found by searching, and {fault}: somebody else could decide where your files go. Mend "
                 f"that, or name the file to use it as it is: export DATAJOINT_TOML={path}, or "
                 f'datajoint_file.configure("{path}")'
             )
+
+
+def _way(path: Path) -> Iterator[Path]:
+    """Give *path* and, if it is a link, the links that lead on from there, those to directories included."""
+    yield path
+    if path.is_symlink():
+        target = path.parent / path.readlink()
+        for directory in reversed(target.parents):
+            if directory.is_symlink():
+                yield from _way(directory)
+        yield from _way(target)
 
 
 def _faults(path: Path) -> Iterator[str]:

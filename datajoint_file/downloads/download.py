@@ -12,7 +12,7 @@ import tempfile
 import threading
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
@@ -23,7 +23,7 @@ from typing import Any
 from datajoint_file.concurrency.descriptors import affordable
 from datajoint_file.concurrency.executors import check_executor, delegated, grouped
 from datajoint_file.concurrency.progress import Advance, progress_bar
-from datajoint_file.concurrency.threads import FOREVER, Stop, check_workers, is_count, run_all
+from datajoint_file.concurrency.threads import FOREVER, LastingPool, Stop, check_workers, is_count, run_all
 from datajoint_file.downloads.tasks import (
     DownloadTask,
     Layout,
@@ -219,9 +219,7 @@ class Prefetch:
         self._directory = _temporary_directory(directory)
         try:
             self._rows = _Rows(query, self._directory, "key")
-            self._pool = ThreadPoolExecutor(
-                affordable(workers or self._rows.pipeline.workers), thread_name_prefix="prefetch"
-            )
+            self._pool = LastingPool(affordable(workers or self._rows.pipeline.workers), thread_name_prefix="prefetch")
         except BaseException:
             shutil.rmtree(self._directory, ignore_errors=True)
             raise

@@ -22,7 +22,7 @@ from datajoint_file.config.bindings import Attached
 from datajoint_file.config.paths import expanded, working_directory
 from datajoint_file.config.rules import check_disjoint
 from datajoint_file.errors import ConfigurationError, brief, brief_traceback, printable, reason_of
-from datajoint_file.pipeline.lookup import remember
+from datajoint_file.pipeline.lookup import own_name, remember
 from datajoint_file.pipeline.pipeline import Pipeline
 
 
@@ -77,6 +77,7 @@ def pipeline_for(config: Any, schema: str = "") -> Pipeline:
     pipeline, of_settings, compared = _pipelines.of(binding)
     if pipeline is None or of_settings is not settings or compared != stores:  # a store may be added at any time
         check_disjoint(settings, stores)
+        binding.name = own_name(binding.name, settings)
         pipeline = remember(binding.name, Pipeline(settings))  # or another's, whose settings are equal
         _pipelines.keep(binding, (pipeline, settings, deepcopy(stores)))
     return pipeline
@@ -124,6 +125,7 @@ def configure(source: Any, *, connection: Any = None) -> None:
     """
     owners, config = _owners(connection)
     settings, name = _read(source)
+    name = own_name(name, settings)
     binding = bind(*owners)
     check_disjoint(settings, config.stores or {})
     binding.configure(settings, name)
@@ -138,7 +140,9 @@ def _read(source: Any) -> tuple[Settings, str]:
         path = Path(expanded(os.fspath(source))).absolute()
         try:
             return load_settings(path), str(path)
-        except UnicodeEncodeError as error:
+        except ConfigurationError:
+            raise
+        except ValueError as error:
             raise ConfigurationError(f"{printable(str(path))} cannot be read: {reason_of(error)}") from error
     raise ConfigurationError(
         f"datajoint_file.configure takes the path of a datajoint.toml or its tables as a dictionary, "

@@ -66,7 +66,7 @@ def _plain(value: Any) -> Any:
 
 class _FileRefDtype(ExtensionDtype):
     name = "object"  # a Parquet file names it, and has to be read where this package is not
-    type = object
+    type = np.object_
     kind = "O"
     na_value = None
 
@@ -98,6 +98,16 @@ class _FileRefArray(ExtensionArray):
     @classmethod
     def _concat_same_type(cls, to_concat: Sequence[_FileRefArray]) -> _FileRefArray:
         return cls(value for array in to_concat for value in array._objects)
+
+    def map(self, mapper: Any, na_action: Any = None) -> Any:
+        """Map objects as pandas does: of no files it would make files again, whatever the mapper makes of them."""
+        return self._cast_pointwise_result(pd.Series(self._objects, dtype=object).map(mapper, na_action=na_action))
+
+    def _cast_pointwise_result(self, values: Any) -> Any:
+        """Return what was computed from files, each by itself: files again, or whatever pandas makes of it."""
+        if {type(value) for value in values} - {type(None)} == {FileRef}:
+            return type(self)(values)
+        return pd.Series(values, dtype=getattr(values, "dtype", object)).infer_objects().array
 
     def __arrow_array__(self, type: Any = None) -> Any:  # noqa: A002 - as Arrow calls it
         import pyarrow  # no dependency: who asks for this has it

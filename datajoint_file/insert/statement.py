@@ -115,7 +115,7 @@ class Statement:
     def give_back(self, kept: Iterable[str] = ()) -> None:
         """Note down again, in the transaction that is open, the files that no row names after all: all but *kept*."""
         if self._entries is not None:
-            self._entries.give_back(kept)
+            claims_of(self.table.connection).drop(self._entries.give_back(kept))
 
     @contextmanager
     def streams_put_back(self) -> Iterator[None]:

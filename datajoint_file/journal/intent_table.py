@@ -104,16 +104,20 @@ class Intents:
 
     def insert_sql(self, intents: Sequence[Intent], holder: str, lease_seconds: float) -> Condition:
         """Return the statement that inserts *intents*: for this connection, or for the user's."""
-        values = f"(%s, %s, %s, %s, %s, %s, %s, %s, %s, {self._from_now}, {self._now})"
+        return self._insertion(COLUMNS, [_row(intent, holder, lease_seconds) for intent in intents])
+
+    def restore_sql(self, staged: Sequence[tuple[int, Intent, str]]) -> Condition:
+        """Return the statement that inserts intents under the numbers, and for the holders, that they had before."""
+        rows = [[number, *_row(intent, holder, 0.0)] for number, intent, holder in staged]
+        return self._insertion(("number", *COLUMNS), rows)
+
+    def _insertion(self, columns: Sequence[str], rows: Sequence[list[Any]]) -> Condition:
+        values = f"({'%s, ' * len(columns)}{self._from_now}, {self._now})"
         sql = (
-            f"INSERT INTO {self.table} ({', '.join(COLUMNS)}, lease_until, begun_at) "
-            f"VALUES {', '.join([values] * len(intents))}"
+            f"INSERT INTO {self.table} ({', '.join(columns)}, lease_until, begun_at) "
+            f"VALUES {', '.join([values] * len(rows))}"
         )
-        args: list[Any] = []
-        for intent in intents:
-            args += (intent.write_id, intent.path, intent.table_name, intent.attribute, intent.key_digest)
-            args += (intent.size, intent.state, intent.metadata, holder, lease_seconds)
-        return sql, args
+        return sql, [value for row in rows for value in row]
 
     def store(self, metadata: dict[int, str], holder: str, lease_seconds: float) -> int:
         """Note what has been stored under which numbers, as JSON; return how many of them *holder* still held."""
@@ -205,6 +209,12 @@ class Intents:
 
     def _numbers(self, sql: str, args: Sequence[Any]) -> set[int]:
         return {int(row[0]) for row in self.second.query(sql, args)}
+
+
+def _row(intent: Intent, holder: str, lease_seconds: float) -> list[Any]:
+    """Return the values of `COLUMNS`, and how long the lease lasts."""
+    cell = intent.table_name, intent.attribute, intent.key_digest
+    return [intent.write_id, intent.path, *cell, intent.size, intent.state, intent.metadata, holder, lease_seconds]
 
 
 def _choice(texts: dict[int, str]) -> tuple[str, list[Any]]:

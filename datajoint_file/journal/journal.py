@@ -15,8 +15,8 @@ import json
 import os
 import secrets
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -29,7 +29,7 @@ from datajoint_file.journal.second_connection import second_connection_of
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import is_made_for, key_digest
 from datajoint_file.pipeline.pipeline import Upload
-from datajoint_file.sql import Rows
+from datajoint_file.sql import Condition, Rows
 
 LEASE_SECONDS = 120.0
 """How long an intent is its writer's alone while bytes move; renewed meanwhile."""
@@ -161,8 +161,9 @@ class JournalEntries:
         """Let the intent of *entry*, of which nothing has been stored, be about the object that is stored."""
         row = json.dumps(metadata.to_json())
         intent = replace(entry.intent, write_id=left.write_id, path=metadata.path, size=metadata.size, metadata=row)
-        if not self._intents.take_over(left.number, entry.number, intent, entry.holder, LEASE_SECONDS):
-            return False
+        with self._table_required():
+            if not self._intents.take_over(left.number, entry.number, intent, entry.holder, LEASE_SECONDS):
+                return False
         entry.intent = intent
         return True
 
@@ -189,9 +190,25 @@ class JournalEntries:
     def end_uploads(self) -> None:
         """Tell what is complete, now that no more bytes move; from here the leases cover the gap to the claim."""
         earlier = [entry.number for entry in self.all if entry.is_told and entry.number]
-        self.flush(STORED_LEASE_SECONDS)
-        if earlier:
-            self._intents.renew(earlier, self._holder, STORED_LEASE_SECONDS)
+        with self._table_required():
+            self.flush(STORED_LEASE_SECONDS)
+            if earlier:
+                self._intents.renew(earlier, self._holder, STORED_LEASE_SECONDS)
+
+    @contextmanager
+    def _table_required(self) -> Iterator[None]:
+        """Say which files are concerned, if the table is not there any more."""
+        try:
+            yield
+        except MissingTableError as error:
+            first, count = self.all[0].intent, len(self.all)
+            shown = f"{first.path}, …" if count > 1 else first.path
+            raise LeaseLostError(
+                f"the table `~file_intent` of schema {self._intents.schema} was dropped while it noted {count} "
+                f"file{'s' * (count > 1)} of {first.table_name} ({shown}) that had no rows yet. No row was inserted. "
+                "Insert, or stage again: the table is made anew, and all is sent again. `datajoint-file gc --scan` "
+                "finds what is left of this"
+            ) from error
 
     def try_to_end_uploads(self) -> None:
         """End them, if the database can be reached: for a retry. It is called when something has failed already."""
@@ -200,7 +217,7 @@ class JournalEntries:
 
     def renew(self) -> None:
         """Keep the leases of all that is not yet claimed."""
-        numbers = [entry.number for entry in self.all if entry.number and entry.holder == self._holder]
+        numbers = [entry.number for entry in self.all if entry.number and not self._is_staged(entry)]
         self._intents.renew(numbers, self._holder, LEASE_SECONDS)
 
     def add(self, write: Write, metadata: FileMetadata, table_name: str, digest: str) -> None:
@@ -230,7 +247,8 @@ class JournalEntries:
         unseen: set[int] = set()
         for numbers in batches(list(noted)):
             holders = sorted({noted[number].holder for number in numbers})
-            missing, outside = self._claimed(numbers, holders, before, is_own=is_own)
+            with self._table_required():
+                missing, outside = self._claimed(numbers, holders, before, is_own=is_own)
             for number in set(numbers) - missing:
                 noted[number].is_claimed = True
             if missing:
@@ -267,9 +285,7 @@ class JournalEntries:
         if claimed is None:
             gone = numbers - self._intents.present(sorted(numbers))
             claimed = gone if len(gone) == count else set()
-        back = [entry.intent for entry in self.all if entry.number in claimed]
-        if back:
-            sql, args = self._intents.insert_sql(back, self._holder, 0.0)
+        for sql, args in self._insertions([entry for entry in self.all if entry.number in claimed]):
             self._intents.second.execute(sql, args)
         raise LostConnectionError(
             "The server has rolled the transaction back, as it does at a deadlock: nothing of it was inserted. Begin "
@@ -295,10 +311,12 @@ class JournalEntries:
             "were inserted before. No row was inserted. Insert again: what is still stored is not sent again"
         )
 
-    def give_back(self, kept: Iterable[str]) -> None:
+    def give_back(self, kept: Iterable[str]) -> list[Write]:
         """Insert the claimed intents again, in the user's transaction, of all objects but *kept*: no row names them.
 
         Where the transaction is over, they are there already. Doing it again does nothing.
+
+        Returns what was staged: there after a commit as after a rollback, it does not tell them apart any more.
         """
         kept = set(kept)
         back = {entry.number: entry for entry in self.all if entry.is_claimed and entry.intent.path not in kept}
@@ -308,10 +326,23 @@ class JournalEntries:
         for numbers in batches(list(back)):
             sql, args = self._intents.visible_sql(numbers)
             visible = {int(row[0]) for row in query(sql, args, reconnect=False).fetchall()}
-            intents = [back[number].intent for number in numbers if number not in visible]
-            if intents:
-                sql, args = self._intents.insert_sql(intents, self._holder, 0.0)
+            for sql, args in self._insertions([back[number] for number in numbers if number not in visible]):
                 query(sql, args, reconnect=False)
+        return [self.write_of(entry) for entry in back.values() if self._is_staged(entry)]
+
+    def _insertions(self, entries: Sequence[JournalEntry]) -> Iterator[Condition]:
+        """Give the statements that insert claimed intents again, for whoever comes first.
+
+        Under new numbers: that the old one is gone tells that the transaction was committed. But what was staged is
+        inserted by who knows its number and holder, and no other.
+        """
+        if own := [entry.intent for entry in entries if not self._is_staged(entry)]:
+            yield self._intents.insert_sql(own, self._holder, 0.0)
+        if staged := [(entry.number, entry.intent, entry.holder) for entry in entries if self._is_staged(entry)]:
+            yield self._intents.restore_sql(staged)
+
+    def _is_staged(self, entry: JournalEntry) -> bool:
+        return entry.holder != self._holder
 
 
 def _intent_of(upload: Upload, table_name: str) -> Intent:

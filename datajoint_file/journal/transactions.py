@@ -6,7 +6,7 @@ PostgreSQL stays dead: it is mended here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -39,6 +39,11 @@ class Claims:
         another, which ended unnoticed.
         """
         self.writes = (*self.writes, *writes) if self._is_datajoints else writes
+
+    def drop(self, writes: Iterable[Write]) -> None:
+        """Take note that intents are there again, under their numbers: whether they are gone tells nothing."""
+        dropped = {(write.schema, write.write_id) for write in writes}
+        self.writes = tuple(write for write in self.writes if (write.schema, write.write_id) not in dropped)
 
 
 def claims_of(connection: Any) -> Claims:

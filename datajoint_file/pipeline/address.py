@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import socket
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 
+from datajoint_file.config.bindings import Attached
 from datajoint_file.errors import ConfigurationError, ConfigurationNotFoundError
 from datajoint_file.pipeline.lookup import pipeline_named
 from datajoint_file.pipeline.pipeline import Pipeline
@@ -93,27 +93,22 @@ def worker_name() -> str:
     return f"worker {os.getpid()} on {socket.gethostname()}"
 
 
-@lru_cache(maxsize=64)
-def _proven(pipeline: Pipeline, marks: tuple[str, ...]) -> None:
-    """Return if the store of *pipeline* has one of *marks* or its successor; only that is remembered."""
-    directory = marks[0].rpartition("/")[0]
-    for _ in range(_ATTEMPTS):
-        found = [stat.key for stat in pipeline.backend.list(directory)]
-        if any(_succeeds(key, mark) for key in found for mark in marks):
-            return
-    raise LookupError
-
+_proven: Attached[set[tuple[str, ...]]] = Attached(lambda _: set())
+"""Of each pipeline the marks for which its store was found to be the right one."""
 
 _ATTEMPTS = 3
 """A newer mark takes an older one's place: a listing at that moment can have neither."""
 
 
 def _has_marks(pipeline: Pipeline, marks: tuple[str, ...]) -> bool:
-    try:
-        _proven(pipeline, marks)
-    except LookupError:
-        return False
-    return True
+    """Tell whether the store of *pipeline* has one of *marks* or its successor; only that it has is remembered."""
+    proven, directory = _proven.of(pipeline), marks[0].rpartition("/")[0]
+    for _ in range(_ATTEMPTS if marks not in proven else 0):
+        found = [stat.key for stat in pipeline.backend.list(directory)]
+        if any(_succeeds(key, mark) for key in found for mark in marks):
+            proven.add(marks)
+            break
+    return marks in proven
 
 
 def _succeeds(key: str, mark: str) -> bool:

@@ -191,6 +191,8 @@ class FileRef(_Unread):
             If the object is not in the store.
         SizeMismatchError
             If it has not the recorded size.
+        ValueError
+            If the mode is another, or fsspec has no such caches.
         """
         if mode not in ("rb", "br"):
             raise ValueError(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from datajoint_file.config import find_configuration, load_settings
+from datajoint_file.config import Settings, find_configuration, load_settings
 from datajoint_file.config.bindings import called
 from datajoint_file.config.loader import is_named
 from datajoint_file.config.paths import is_readable, working_directory
@@ -16,9 +16,6 @@ from datajoint_file.pipeline.pipeline import Pipeline
 
 _pipelines: dict[str, Pipeline] = {}
 """All that were used: references may come back to any of them, long after its connection is closed."""
-
-MOST_OPEN = 8
-"""So many keep their stores open. One of a bucket costs some 13 MiB and five connections."""
 
 
 def remember(name: str, pipeline: Pipeline) -> Pipeline:
@@ -29,9 +26,13 @@ def remember(name: str, pipeline: Pipeline) -> Pipeline:
     known = _pipelines.get(name)
     if known is None or known.settings != pipeline.settings:
         _pipelines[name] = known = pipeline
-        for old in list(_pipelines.values())[:-MOST_OPEN]:
-            old.close()
     return known
+
+
+def own_name(name: str, settings: Settings) -> str:
+    """Return *name*, or a longer one if a pipeline of other places has it: that of a file which has changed since."""
+    known = _pipelines.get(name)
+    return name if known is None or known.digest == settings.digest else f"{name}#{settings.digest}"
 
 
 def pipeline_named(name: str, project: str) -> Pipeline:
@@ -50,7 +51,7 @@ def pipeline_named(name: str, project: str) -> Pipeline:
     known = _pipelines.get(name)
     if known is not None:
         return known
-    given = Path(name) if name and is_readable(Path(name)) else None
+    given = next((Path(path) for path in (name, name.rpartition("#")[0]) if path and is_readable(Path(path))), None)
     path = given or find_configuration(working_directory())
     if path is None:
         elsewhere = f" nor at {brief(called(name), 200)}" if name else ""
@@ -58,10 +59,12 @@ def pipeline_named(name: str, project: str) -> Pipeline:
             f"a file of the project {project!r} is to be read, and there is no datajoint.toml here "
             f"({working_directory()} or above){elsewhere}: set DATAJOINT_TOML, or call datajoint_file.configure(…)"
         )
-    known = _pipelines.get(str(path)) or Pipeline(load_settings(path, is_searched=not (given or is_named())))
+    known, changed = _pipelines.get(str(path)), f"{path}#"
+    if known is None or (name.startswith(changed) and name != f"{changed}{known.digest}"):
+        known = Pipeline(load_settings(path, is_searched=not (given or is_named())))
     if project not in (known.project, *known.settings.projects):
         raise UnknownProjectError(
             f"a file of the project {project!r} is to be read, and {path} is the configuration of {known.project!r} "
             f"and has no table [projects.{project}]"
         )
-    return remember(str(path), known)
+    return remember(name if name.startswith(changed) else str(path), known)

@@ -35,6 +35,11 @@ class _Reopening:
     origin: tuple[FileRef, dict[str, Any]]
     is_copy = False
 
+    @property
+    def original_name(self) -> str:
+        """That of the stored file, by which it is stored again; a store has names of its own."""
+        return self.origin[0].original_name
+
     def __reduce_ex__(self, _protocol: Any) -> tuple[Any, ...]:
         return _reopened, (*self.origin, cast("BinaryIO", self).tell())
 

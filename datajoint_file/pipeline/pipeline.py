@@ -36,6 +36,7 @@ from datajoint_file.model import media_types
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.names import check_name
 from datajoint_file.model.object_keys import Cell, new_write_id, object_key, prefix_of
+from datajoint_file.pipeline.open_stores import clock, note_opened
 from datajoint_file.storage import StorageBackend, open_backend
 from datajoint_file.storage.backend import CHUNK_SIZE, ContentHeaders, Reader, UploadGroup
 from datajoint_file.storage.disk.drafts import Draft
@@ -74,6 +75,7 @@ class Pipeline:
         self.settings = settings
         self.digest = settings.digest
         self._backends: dict[str, StorageBackend] = {}
+        self.last_used = 0  # by the clock of `open_stores`
 
     def __repr__(self) -> str:
         return f"Pipeline({self.project!r}, {self.settings.storage.location!r})"
@@ -100,6 +102,11 @@ class Pipeline:
         """
         mean = max(1, sum(sizes) // len(sizes))
         return min(self.workers, max(_LARGE_AT_ONCE, MEMORY_BYTES // mean))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has stores open."""
+        return bool(self._backends)
 
     def close(self) -> None:
         """Let go of the stores, once nobody is at work in them. The next verb opens them again."""
@@ -302,7 +309,11 @@ class Pipeline:
         UnknownProjectError
             If the configuration does not say where they are.
         """
-        backend = self._backends.get(project) or self._backends.setdefault(project, self._opened(project))
+        self.last_used = next(clock)
+        backend = self._backends.get(project)
+        if backend is None:
+            backend = self._backends.setdefault(project, self._opened(project))
+            note_opened(self)
         return LoggedBackend(backend) if logger.isEnabledFor(logging.DEBUG) else backend
 
     def _opened(self, project: str) -> StorageBackend:
@@ -373,13 +384,15 @@ _CORRUPT = (
 def destination_path(given: str | os.PathLike[str]) -> Path:
     """Return the path that somebody means by *given*: a leading ``~`` is his home.
 
-    A `DestinationError` is raised if the file system's encoding lacks some of its characters.
+    A `DestinationError` is raised if no path can be like that, or the file system's encoding lacks its characters.
     """
     path = Path(expanded(os.fspath(given)))
     try:
-        os.fsencode(path)
+        encoded = os.fsencode(path)
     except UnicodeEncodeError as error:
         raise DestinationError(f"{printable(str(path))} cannot be written: {reason_of(error)}") from error
+    if b"\0" in encoded:
+        raise DestinationError(f"{printable(str(path))} cannot be written: a path has no null byte")
     return path
 
 

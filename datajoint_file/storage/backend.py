@@ -38,11 +38,14 @@ class HashedReader(Reader, Protocol):
 
     @property
     def descriptor(self) -> int | None:
-        """The file that the bytes come from, at its beginning, or None: a store may copy it without reading it."""
+        """The file that the bytes come from, at its beginning, or None: a store may copy what it can without reading.
+
+        It puts the file behind what it has copied, and reads the rest: the end, at least.
+        """
         ...
 
     def copied(self, chunk: bytes | memoryview) -> None:
-        """Take note of the next bytes that the store has copied by itself, *as it has them*; of none at the end."""
+        """Take note of the next bytes that the store has copied by itself, *as it has them*."""
         ...
 
 
@@ -246,6 +249,8 @@ class StorageBackend(Protocol):
         ------
         ObjectNotFoundError
             If there is no such object.
+        ValueError
+            If fsspec has no such caches, where they are not ignored.
         """
         ...
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from functools import partial
 from typing import BinaryIO
 
@@ -76,18 +76,15 @@ def _take_whole(backend: StorageBackend, metadata: FileMetadata, write: Write, a
 def _take_from(file: BinaryIO, metadata: FileMetadata, write: Write, advance: Advance, target: Draft | None) -> None:
     reader = VerifyingReader(file, metadata.size, metadata.hash, advance)
     descriptor = _descriptor(file) if metadata.size > COPY_ABOVE and can_copy() else None
-    if target is not None and descriptor is not None:
-        with suppress(NotImplementedError), _translated(metadata):
-            target.copy(descriptor, reader)
-            return
-    position = 0
+    with _translated(metadata):
+        position = target.copy(descriptor, reader) if target is not None and descriptor is not None else 0
 
-    def write_on(chunk: bytes) -> None:
-        nonlocal position
-        write(position, chunk)
-        position += len(chunk)
+        def write_on(chunk: bytes) -> None:
+            nonlocal position
+            write(position, chunk)
+            position += len(chunk)
 
-    copy(reader, write_on)
+        copy(reader, write_on)
 
 
 @contextmanager

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import cache
 from pathlib import Path
 from typing import cast
 
 from datajoint_file.concurrency.progress import Advance
+from datajoint_file.concurrency.threads import LastingPool
 from datajoint_file.errors import HashMismatchError, SizeMismatchError
 from datajoint_file.model.media_types import HEAD_SIZE
 from datajoint_file.storage.backend import CHUNK_SIZE, HashedReader, Reader
@@ -55,7 +56,7 @@ class HashingReader:
         return getattr(self._reader, "descriptor", None)
 
     def copied(self, chunk: bytes | memoryview) -> None:
-        """Take note of the next bytes, which the store has copied by itself, as it has them; of none at the end."""
+        """Take note of the next bytes, which the store has copied by itself, as it has them."""
         self._hash.update(chunk)
         self._count(chunk)
         cast("HashedReader", self._reader).copied(chunk)
@@ -83,9 +84,9 @@ _HASH_HERE = 2**19
 
 
 @cache
-def _hashers(_process: int) -> ThreadPoolExecutor:
+def _hashers(_process: int) -> LastingPool:
     """Return the threads for hashing of a process; a child made by fork has none of its parent's."""
-    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="sha256")
+    return LastingPool(os.cpu_count(), thread_name_prefix="sha256")
 
 
 class VerifyingReader(HashingReader):
@@ -101,10 +102,10 @@ class VerifyingReader(HashingReader):
         self._expected_hash = hash_
 
     def copied(self, chunk: bytes | memoryview) -> None:
-        """Take note of the next bytes, which the store has copied by itself; at the end, check."""
+        """Take note of the next bytes, which the store has copied by itself."""
         self._hash.update(chunk)
         self._count(chunk)
-        self._check(is_end=not chunk)
+        self._check(is_end=False)
 
     def read(self, size: int = -1, /) -> bytes:
         """Return at most *size* bytes; none at the end, if all were as expected."""

@@ -137,7 +137,7 @@ class _UnchangingReader:
 
     def copied(self, chunk: bytes | memoryview) -> None:
         self._count += len(chunk)
-        if not chunk:
+        if self._count > self._before.st_size:
             self._check()
 
     def _check(self) -> None:

@@ -55,6 +55,8 @@ def _path_of(stream: Any) -> str:
         member: Any = stream.raw
         name = _own_name(member)
         return "" if name == _own_name(member.fileobj) else name  # before Python 3.12 it is the archive's
+    if name := _text(getattr(stream, "original_name", None)):  # of a stored file that is open
+        return name
     if isinstance(stream, io.BufferedReader | io.BufferedRandom):
         return _path_of(stream.raw)
     if isinstance(stream, codecs.StreamRecoder):

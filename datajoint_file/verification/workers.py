@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from datajoint_file.concurrency.descriptors import affordable
 from datajoint_file.concurrency.executors import RAMP, Delegation, runs_here
 from datajoint_file.concurrency.progress import Advance
-from datajoint_file.concurrency.threads import Stop
+from datajoint_file.concurrency.threads import LastingPool, Stop
 from datajoint_file.errors import StorageError
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.pipeline.address import PipelineAddress
@@ -79,7 +79,7 @@ class Threads:
         self._level = level
         self._workers = affordable(workers)
         self._meter = meter
-        self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="verify")
+        self._pool = LastingPool(self._workers, thread_name_prefix="verify")
         self._tickets: dict[Future[Problem | None], Any] = {}
 
     @property
@@ -217,7 +217,7 @@ def examine_all(task: VerificationTask) -> list[tuple[Problem | None, int]]:
     pipeline = _pipeline_of(task)
     if task.threads == 1:
         return list(_reachable(_examined(pipeline, task, metadata) for metadata in task.files))
-    pool = ThreadPoolExecutor(min(task.threads, len(task.files)), thread_name_prefix="verify")
+    pool = LastingPool(min(task.threads, len(task.files)), thread_name_prefix="verify")
     try:
         return list(_reachable(pool.map(lambda metadata: _examined(pipeline, task, metadata), task.files)))
     finally:

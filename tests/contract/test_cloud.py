@@ -18,6 +18,8 @@ from datajoint_file.config import parse_settings
 from datajoint_file.errors import ObjectExistsError, ObjectNotFoundError, StorageAccessError
 from datajoint_file.model.key_values import KeyValue
 from datajoint_file.model.object_keys import Cell
+from datajoint_file.pipeline.fileref import FileRef
+from datajoint_file.pipeline.lookup import remember
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.storage import StorageBackend, open_backend
 from datajoint_file.storage.factory import _connector
@@ -74,6 +76,14 @@ def test_object_that_is_deleted_while_it_is_read_is_told(backend: StorageBackend
     assert caught.value.key == key
 
 
+def test_unknown_kind_of_cache_is_the_callers_mistake_and_not_the_stores(
+    backend: StorageBackend, raw: RawStore, key: str
+) -> None:
+    raw.put(key, b"spikes")
+    with pytest.raises(ValueError, match="cache_type = 'best' is not one of"):
+        backend.open(key, cache_type="best")
+
+
 def test_objects_of_other_programs_are_not_listed(backend: StorageBackend, raw: RawStore, key: str) -> None:
     prefix = key.rpartition("/")[0]
     for name in (f"{prefix}/my notes.txt", f"{prefix}/a#b", key):
@@ -105,6 +115,18 @@ def test_stored_file_carries_what_its_row_says(
     assert metadata.mime_type == media_type
     disposition = f"inline; filename=\"{name}\"; filename*=UTF-8''{name}"
     assert raw.headers(metadata.path) == (media_type, disposition)
+
+
+def test_open_file_is_stored_under_its_own_name(table: dict[str, Any], raw: CloudStore) -> None:
+    pipeline = Pipeline(parse_settings({"project": {"name": PROJECT}, "storage": table}, "the test"))
+    name, known = "raw data ü.bin", unique("pipeline")
+    remember(known, pipeline)
+    cell = Cell("lab", "Scan", "file", (KeyValue("scan_id", "int", 1),))
+    ref = FileRef(pipeline.ingest(pipeline.plan(as_source((name, io.BytesIO(b"spikes"))), cell)), known)
+    with ref.open() as file:
+        assert pipeline.ingest(pipeline.plan(as_source(file), cell)).original_name == name
+    with ref.open() as file, io.BufferedReader(file) as buffered:  # type: ignore[type-var]
+        assert as_source(buffered).name == name
 
 
 FORK = """

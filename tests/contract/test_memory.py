@@ -39,6 +39,13 @@ class TestMemory(StorageBackendTests):
         assert set(raw.unfinished(prefix)) == {f"{prefix}/a/~partial-02", f"{prefix}/ab/~partial-01"}
         assert set(raw.keys(prefix)) == {f"{prefix}/a/object"}
 
+    def test_unknown_kind_of_cache_is_the_callers_mistake_and_not_the_stores(
+        self, backend: StorageBackend, raw: RawStore, key: str
+    ) -> None:
+        raw.put(key, b"spikes")
+        with pytest.raises(ValueError, match="cache_type = 'best' is not one of"):
+            backend.open(key, cache_type="best")
+
     def test_store_that_vanishes_while_it_is_listed_is_told(
         self, backend: StorageBackend, raw: RawStore, prefix: str
     ) -> None:

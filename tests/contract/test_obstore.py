@@ -230,6 +230,18 @@ def test_panic_after_parts_were_read_leaves_no_object_and_the_next_upload_goes_t
     assert s3_store.get(key) == generated(size)
 
 
+def test_open_file_reads_on_through_fsspec_when_obstore_begins_to_panic(
+    s3_storage: dict[str, Any], panicking: dict[str, Any], s3_store: S3Store, key: str
+) -> None:
+    s3_store.put(key, generated(1_000_000))
+    backend = backend_of(s3_storage)
+    inner, other = getattr(backend, "inner"), getattr(backend_of(panicking), "inner")  # noqa: B009
+    with backend.open(key) as file:
+        assert file.read(10) == generated(10)
+        inner._held = type(inner._held)(inner._filesystem(), other._store())
+        assert file.read() == generated(1_000_000)[10:]
+
+
 @pytest.mark.parametrize(
     "endpoint",
     [
@@ -348,6 +360,37 @@ def test_children_read_and_write_when_their_parent_has_used_obstore(
     assert set(raw.keys(prefix)) == expected | {f"{prefix}/parent"}
     assert all(raw.get(f"{prefix}/large{number}") == generated(11 * 2**20) for number in range(4))
     assert not raw.unfinished(prefix)
+
+
+OPEN_FILE = """
+import json, os, sys
+from datajoint_file.config import parse_settings
+from datajoint_file.storage import open_backend
+from datajoint_file.testing import GeneratedReader, generated
+
+SIZE = 5_000_000
+table, key = json.loads(sys.argv[1]), sys.argv[2]
+backend = open_backend(parse_settings({"project": {"name": "p"}, "storage": table}, "the test").storage, "p")
+backend.upload(key, GeneratedReader(SIZE), SIZE)
+file = backend.open(key)
+assert file.read(10) == generated(10)
+child = os.fork()
+if child == 0:
+    file.seek(4_000_000)
+    assert file.read() == generated(SIZE)[4_000_000:]
+    sys.exit(7)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+assert file.read() == generated(SIZE)[10:]
+print("read after the child's end")
+"""
+
+
+@pytest.mark.parametrize("store", ["s3", "azure"])
+def test_forked_child_reads_on_in_a_file_that_its_parent_has_open(store: str, request: pytest.FixtureRequest) -> None:
+    table = {**request.getfixturevalue(f"{store}_storage"), "engine": "obstore"}
+    command = [sys.executable, "-W", "ignore", "-c", OPEN_FILE, json.dumps(table), f"p/{unique('open')}/x"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=WATCHDOG_SECONDS, check=False)
+    assert (result.stdout, result.returncode) == ("read after the child's end\n", 0), result.stderr[-3000:]
 
 
 END = """

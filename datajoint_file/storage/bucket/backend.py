@@ -10,7 +10,8 @@ from abc import abstractmethod
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
-from typing import Any, BinaryIO, ClassVar, Protocol, TypeVar, cast
+from functools import partial
+from typing import Any, BinaryIO, ClassVar, Protocol, TypeVar
 from zlib import crc32
 
 from datajoint_file.config.settings import StorageSettings
@@ -33,7 +34,7 @@ from datajoint_file.storage.bucket.part_sizes import PartPlan
 from datajoint_file.storage.memory_budget import transfers
 from datajoint_file.storage.remote.backend import RemoteBackend, described, require_object
 from datajoint_file.storage.remote.client_errors import says_out_of_range
-from datajoint_file.storage.remote.readahead import ReadAheadFile, cache_of
+from datajoint_file.storage.remote.readahead import opened
 from datajoint_file.storage.remote.requests import run
 from datajoint_file.storage.shared import check_prefix, is_object_key, read_fully
 from datajoint_file.storage.tuning import PART_SIZE, RANGES, WORKERS
@@ -204,10 +205,7 @@ class BucketBackend(RemoteBackend):
             raise _not_stored(key) from error
 
     def open(self, key: str, **options: Any) -> BinaryIO:
-        size = self.stat(key).size
-        with self._translated(key):
-            cache = cache_of(lambda start, stop: bytes(self.read(key, start, stop)), size, **options)
-        return cast("BinaryIO", ReadAheadFile(cache, size))
+        return opened(partial(self.read, key), self.stat(key).size, **options)
 
     def read(self, key: str, start: int, stop: int) -> bytes | memoryview:
         path = self._path(key)

@@ -39,8 +39,6 @@ _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | ge
 _READ_BACK = 2**16
 """What the C library allocates anew each time, and the system clears, is larger."""
 
-_OF_THE_TARGET = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
-
 _order = itertools.count()
 
 
@@ -102,21 +100,19 @@ class Draft:
     def copy(self, source: int, reader: HashedReader) -> int:
         """Have the system copy another file into this one, which is empty; tell *reader* of the bytes as they are here.
 
-        What reading the other file meets comes through as an `OSError`.
+        Returns how many it has copied, which may be none: *source* stands behind them then, and the rest is to be read.
         """
+        copied = 0
         with closing(KernelCopy(source, self.descriptor, flushes=self._flushes).chunks()) as chunks:
-            written = 0
-            while True:
-                try:
-                    chunk = next(chunks, b"")
-                except OSError as error:
-                    if error.errno in _OF_THE_TARGET:
-                        self.fail(error)
-                    raise
+            while chunk := self._next(chunks):
                 reader.copied(chunk)
-                if not chunk:
-                    return written
-                written += len(chunk)
+                copied += len(chunk)
+        os.lseek(source, copied, os.SEEK_SET)
+        return copied
+
+    def _next(self, chunks: Iterator[memoryview]) -> memoryview | None:
+        with self.translated():
+            return next(chunks, None)
 
     def flush(self) -> None:
         """Wait until the disk has all that was written."""

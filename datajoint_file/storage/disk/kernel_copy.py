@@ -6,10 +6,10 @@ Where the file system can share blocks between files (reflink), none is copied. 
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
 import threading
 from collections.abc import Generator
+from contextlib import suppress
 from typing import Any
 
 from datajoint_file.concurrency.threads import FOREVER
@@ -18,9 +18,6 @@ COPY_ABOVE = 2**20
 """Smaller files are read and written faster by one thread."""
 
 _STEP = 2 * 2**20
-
-_CANNOT = {errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EBADF, errno.ETXTBSY, errno.EPERM}
-"""Said at the first call: this kernel, or these two file systems, do not copy for us."""
 
 _START_WRITING = 2
 """``SYNC_FILE_RANGE_WRITE``."""
@@ -32,7 +29,10 @@ def can_copy() -> bool:
 
 
 class KernelCopy:
-    """A copy of one open file, all of it wherever it stands, to an empty one, which a thread has under way.
+    """A copy of one open file, from its beginning wherever it stands, to an empty one, which a thread has under way.
+
+    The system need not copy all: some say that they cannot, or that nothing is left, at the first byte or a later one.
+    Whoever reads and writes the rest meets what hinders it, and knows in which of the files.
 
     If the copy is going to be flushed to the disk, that begins at once.
     """
@@ -44,7 +44,6 @@ class KernelCopy:
         self._copied = 0
         self._is_over = False
         self._is_stopped = False
-        self._error: OSError | None = None
         self._changed = threading.Condition()
 
     def chunks(self) -> Generator[memoryview, None, None]:
@@ -55,9 +54,7 @@ class KernelCopy:
         Raises
         ------
         OSError
-            What the copying or the reading met.
-        NotImplementedError
-            If it cannot be done here. Nothing has been written then.
+            If what has been written cannot be read back.
         """
         thread = threading.Thread(target=self._run, name="copy", daemon=True)
         thread.start()
@@ -65,6 +62,8 @@ class KernelCopy:
             buffer, position = memoryview(bytearray(_STEP)), 0
             while (available := self._beyond(position)) > position:
                 count = os.preadv(self._target, [buffer[: min(_STEP, available - position)]], position)
+                if not count:
+                    raise OSError("it was cut short by somebody else")
                 position += count
                 yield buffer[:count]
         finally:
@@ -72,25 +71,18 @@ class KernelCopy:
             thread.join()
 
     def _beyond(self, position: int) -> int:
-        """Wait until more than *position* bytes are written, or all are; return how many."""
+        """Wait until more than *position* bytes are written, or all that will be; return how many."""
         with self._changed:
             self._changed.wait_for(lambda: self._copied > position or self._is_over, FOREVER)
-            if self._copied == position and self._error is not None:
-                if position == 0 and self._error.errno in _CANNOT:
-                    raise NotImplementedError from self._error
-                raise self._error
-            if self._copied == 0 and os.fstat(self._source).st_size:
-                raise NotImplementedError  # some say so instead of an error: old kernels, FUSE, overlays
             return self._copied
 
     def _run(self) -> None:
         try:
-            while not self._is_stopped and (count := self._copy()):
-                with self._changed:
-                    self._copied += count
-                    self._changed.notify()
-        except OSError as error:
-            self._error = error
+            with suppress(OSError):
+                while not self._is_stopped and (count := self._copy()):
+                    with self._changed:
+                        self._copied += count
+                        self._changed.notify()
         finally:
             with self._changed:
                 self._is_over = True

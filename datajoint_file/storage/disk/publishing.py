@@ -106,10 +106,9 @@ class LocalGroup(Batch):
     def _write(self, draft: Draft, reader: Reader, size: int | None) -> int:
         """Write all of *reader*; its errors come through."""
         known = hashed(reader) if (size or 0) > COPY_ABOVE and can_copy() else None
-        if known is not None and known.descriptor is not None:
-            with suppress(NotImplementedError), draft.translated():
-                return draft.copy(known.descriptor, known)
         written = 0
+        if known is not None and known.descriptor is not None:
+            written = draft.copy(known.descriptor, known)
         while chunk := reader.read(CHUNK_SIZE):
             draft.write(written, chunk)
             written += len(chunk)

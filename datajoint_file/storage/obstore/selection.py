@@ -8,6 +8,7 @@ import os
 import sys
 import weakref
 from collections.abc import Callable, Generator, Iterator, Mapping
+from functools import partial
 from typing import Any, BinaryIO, TypeVar
 
 from datajoint_file.config.settings import StorageSettings
@@ -15,6 +16,7 @@ from datajoint_file.errors import StorageError
 from datajoint_file.storage.backend import NO_HEADERS, ContentHeaders, ObjectStat, Reader, StorageBackend
 from datajoint_file.storage.obstore.backend import OBSTORE, Counted
 from datajoint_file.storage.obstore.unsuited import Unsuited, unsuited
+from datajoint_file.storage.remote.readahead import opened
 from datajoint_file.storage.shared import DelegatingBackend, Resumed
 
 logger = logging.getLogger(__name__)
@@ -52,7 +54,8 @@ class EngineBackend(DelegatingBackend):
             return fsspec.upload(key, Resumed(error.taken, reader), size, headers)
 
     def open(self, key: str, **options: Any) -> BinaryIO:
-        return self._asked(lambda backend: backend.open(key, **options))
+        """Open an object as buckets do, but read it through whichever engine is used by then."""
+        return opened(partial(self.read, key), self.stat(key).size, **options)
 
     def stat(self, key: str) -> ObjectStat:
         return self._asked(lambda backend: backend.stat(key))

@@ -25,6 +25,7 @@ from datajoint_file.storage.backend import (
     UnfinishedUpload,
 )
 from datajoint_file.storage.remote.backend import RemoteBackend, described, require_object
+from datajoint_file.storage.remote.readahead import check_cache_type
 from datajoint_file.storage.shared import (
     PARTIAL_PREFIX,
     ForwardedFile,
@@ -74,6 +75,7 @@ class FilesystemBackend(RemoteBackend):
         return written
 
     def open(self, key: str, **options: Any) -> BinaryIO:
+        check_cache_type(options.get("cache_type"))
         given = {name: value for name, value in options.items() if value}
         path = self._path(key)
         with self._translated(key):

@@ -9,7 +9,7 @@ import io
 import os
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol, cast
 
 from fsspec.caching import caches
 
@@ -53,13 +53,13 @@ class AdaptiveCache:
 
     def _fetch(self, start: int, stop: int, /) -> bytes:
         self._given += stop - start
-        known = self._known(start, stop)
+        known = self.known(start, stop)
         if len(known) == stop - start:
             return known
         missing = self._missing(start + len(known), stop)
         return known + missing if known else missing
 
-    def _known(self, start: int, stop: int) -> bytes:
+    def known(self, start: int, stop: int) -> bytes:
         """Return what is kept of the range, from its start."""
         for begin, block in reversed(self._blocks.items()):
             if begin <= start < begin + len(block):
@@ -87,6 +87,12 @@ class AdaptiveCache:
             self._blocks.popitem(last=False)
 
 
+def opened(read: Callable[[int, int], bytes | memoryview], size: int, **options: Any) -> BinaryIO:
+    """Return a file of *size* bytes that *read* gives; the options are those of `cache_of`."""
+    cache = cache_of(lambda start, stop: bytes(read(start, stop)), size, **options)
+    return cast("BinaryIO", ReadAheadFile(cache, size))
+
+
 def cache_of(
     read: ReadRange,
     size: int,
@@ -97,10 +103,15 @@ def cache_of(
     """Return the cache that these options of fsspec ask for: the adaptive one, unless a kind of its caches is named."""
     if cache_type in (None, "readahead") and not cache_options:
         return AdaptiveCache(read, size, block_size or FIRST, block_size or MOST)
-    if cache_type not in (None, *caches):
-        raise ValueError(f"cache_type = {cache_type!r} is not one of {', '.join(map(str, caches))}")
+    check_cache_type(cache_type)
     cache: Cache = caches[cache_type or "readahead"](block_size or MOST, read, size, **(cache_options or {}))
     return cache
+
+
+def check_cache_type(cache_type: str | None) -> None:
+    """Raise `ValueError` unless fsspec has such caches."""
+    if cache_type not in (None, *caches):
+        raise ValueError(f"cache_type = {cache_type!r} is not one of {', '.join(map(str, caches))}")
 
 
 class ReadAheadFile(io.BufferedIOBase):
@@ -112,7 +123,8 @@ class ReadAheadFile(io.BufferedIOBase):
         self._position = 0
 
     def read(self, size: int | None = -1, /) -> bytes:
-        content = self.peek(self.size if size is None or size < 0 else size) if size != 0 else b""
+        self._require_open()
+        content = self._fetch(self.size if size is None or size < 0 else size)
         self._position += len(content)
         return content
 
@@ -129,14 +141,27 @@ class ReadAheadFile(io.BufferedIOBase):
         return self.readinto(buffer)
 
     def peek(self, size: int = 0, /) -> bytes:
-        """Return the next bytes and stay before them."""
+        """Return the next bytes and stay before them: those that are there, else what one request gives.
+
+        A buffer of them, whatever *size* says: whoever reads lines asks for one.
+        """
         self._require_open()
-        stop = min(self._position + (size or io.DEFAULT_BUFFER_SIZE), self.size)
+        size = max(size, io.DEFAULT_BUFFER_SIZE)
+        known = (
+            self.cache.known(self._position, self._position + size) if isinstance(self.cache, AdaptiveCache) else b""
+        )
+        return known or self._fetch(size)
+
+    def _fetch(self, size: int) -> bytes:
+        stop = min(self._position + size, self.size)
         return bytes(self.cache._fetch(self._position, stop)) if stop > self._position else b""
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
         self._require_open()
-        position = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
+        starts = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}
+        if whence not in starts:
+            raise ValueError(f"whence = {whence} is not one of {', '.join(map(str, starts))}")
+        position = offset + starts[whence]
         if position < 0:
             raise ValueError(f"there is no position {position} in a file")
         self._position = position

@@ -6,11 +6,12 @@ What is asked for, and what the errors mean, is for `bucket.backend` and `s3_mul
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
-from datajoint_file.concurrency.threads import FOREVER
+from datajoint_file.concurrency.threads import FOREVER, LastingPool
 
 Answer = TypeVar("Answer")
 
@@ -52,7 +53,10 @@ class Request(Generic[Answer]):
 
     def _begin(self) -> None:
         if not self._is_stopped:
-            self._task = asyncio.get_running_loop().create_task(self._request)
+            loop = asyncio.get_running_loop()
+            if not threading.main_thread().is_alive():
+                loop.set_default_executor(LastingPool())  # which the clients need, and asyncio's own refuses
+            self._task = loop.create_task(self._request)
             self._task.add_done_callback(self._end)
 
     def _cancel(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from datajoint_file.errors import (
 from datajoint_file.hooks import connections
 from datajoint_file.hooks.connections import connection_of, pipeline_of
 from tests.projects import Store, connect, unique
+from tests.tables import recording_of
 
 TOML = """
 [project]
@@ -237,6 +239,48 @@ def test_two_connections_have_two_pipelines(database: Any, tmp_path: Path) -> No
         assert table.fetch1("raw").read() == project.encode()
         schema.drop(prompt=False)
         instance.connection.close()
+
+
+@pytest.mark.parametrize("is_found", [True, False], ids=["found", "by hand"])
+def test_file_that_changes_between_two_connections_gives_each_its_own_store(
+    database: Any, project: Path, monkeypatch: pytest.MonkeyPatch, is_found: bool
+) -> None:
+    monkeypatch.chdir(project)
+    path, schema = project / "datajoint.toml", unique("schema")
+
+    def opened() -> Any:
+        instance = connect(database)
+        if not is_found:
+            datajoint_file.configure(path, connection=instance)
+        return instance, recording_of(instance.Schema(schema))
+
+    (a, before), changed = opened(), path.read_text().replace('"store"', '"elsewhere"')
+    before.insert1({"id": 1, "raw": ("a", b"one")})
+    (project / "elsewhere").mkdir()
+    path.write_text(changed)
+    b, after = opened()
+    after.insert1({"id": 2, "raw": ("a", b"two")})
+    before.insert1({"id": 3, "raw": ("a", b"three")})
+    stored = [(before, 1, b"one", "store"), (before, 3, b"three", "store"), (after, 2, b"two", "elsewhere")]
+    for table, number, content, place in stored:
+        ref = (table & {"id": number}).fetch1("raw")
+        assert ref.read() == content
+        assert ref.url == f"file://{project}/{place}/{ref.path.partition('/')[2]}"
+        assert bool(datajoint_file.verify(table & {"id": number}, progress=False))
+    code = "import pickle, sys; print(pickle.load(sys.stdin.buffer).read())"
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    assert subprocess.run(command, input=pickle.dumps(ref), capture_output=True, check=True).stdout == b"b'two'\n"
+    path.write_text(changed.replace('"file"', '"file"\ndurability = "none"'))
+    with pytest.raises(ConfigurationError, match="already uses the pipeline 'found'"):
+        datajoint_file.configure(path, connection=b)
+    a.connection.close()
+    b.Schema(schema).drop(prompt=False)
+    b.connection.close()
+
+
+def test_path_that_none_can_be_is_an_error_of_the_configuration() -> None:
+    with pytest.raises(ConfigurationError, match="cannot be read: embedded null byte"):
+        datajoint_file.configure("x\0y")
 
 
 def test_a_root_inside_a_store_of_datajoint_is_refused(instance: dj.Instance, made: Any, tmp_path: Path) -> None:

@@ -112,8 +112,36 @@ def test_frame_is_inserted_and_restricts(table: Any) -> None:
     ]
 
 
+def _sizes(frame: pd.DataFrame) -> Any:
+    return frame["raw"].map(lambda ref: 0 if ref is None else ref.size)
+
+
 USES: dict[str, Callable[[pd.DataFrame], Any]] = {
     "map": lambda frame: [float(size) for size in frame["raw"].map(lambda ref: ref and ref.size)],
+    "sum of a map": lambda frame: _sizes(frame).sum(),
+    "sum of a map of nothing": lambda frame: _sizes(frame.iloc[:0]).sum(),
+    "filter by a map": lambda frame: frame[_sizes(frame) > 1]["raw"].tolist(),
+    "map to numbers": lambda frame: _sizes(frame),
+    "map to truths": lambda frame: ~frame["raw"].map(lambda ref: ref is None),
+    "map to text": lambda frame: frame["raw"].map(lambda ref: str(ref and ref.size)).str.upper(),
+    "map to moments": lambda frame: frame["raw"].map(lambda ref: pd.Timestamp("2025-01-15", tz="UTC")).dt.year,
+    "map to days": lambda frame: frame["raw"].map(lambda ref: pd.Timestamp("2025-01-15")) - pd.Timestamp("2025-01-14"),
+    "map to lists": lambda frame: frame["raw"].map(lambda ref: [ref]),
+    "map to nothing": lambda frame: frame["raw"].map(lambda ref: None),
+    "map to itself": lambda frame: frame["raw"].map(lambda ref: ref).tolist(),
+    "map of a dictionary": lambda frame: frame["raw"].map({frame["raw"].iloc[0]: 3}).sum(),
+    "map without what is not there": lambda frame: frame["raw"].map(lambda ref: ref.size, na_action="ignore").mean(),
+    "map of the frame": lambda frame: frame.map(lambda value: 7).sum().tolist(),
+    "apply": lambda frame: frame["raw"].apply(lambda ref: 0 if ref is None else ref.size).max(),
+    "apply to rows": lambda frame: frame.apply(lambda row: row["rate"], axis=1).sum(),
+    "combine": lambda frame: frame["raw"].combine(frame["rate"], lambda ref, rate: rate).sum(),
+    "first of a group": lambda frame: frame.groupby("rate")["raw"].first().dropna().tolist(),
+    "aggregate of a group": lambda frame: frame.groupby("rate")["raw"].agg(len).sum(),
+    "where": lambda frame: frame["raw"].where(frame["rate"] > 2).isna().tolist(),
+    "select objects": lambda frame: list(frame.select_dtypes("object").columns),
+    "select numbers": lambda frame: list(frame.select_dtypes("number").columns),
+    "select others": lambda frame: list(frame.select_dtypes(exclude="object").columns),
+    "describe": lambda frame: frame.describe(),
     "isna": lambda frame: frame["raw"].isna().tolist(),
     "dropna": lambda frame: frame.dropna()["raw"].tolist(),
     "equal": lambda frame: (frame["raw"] == frame["raw"].iloc[0]).tolist(),

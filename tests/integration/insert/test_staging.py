@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pickle
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import datajoint as dj
 import pytest
+from datajoint.errors import DuplicateError
 from deepdiff import DeepHash
 
 import datajoint_file
@@ -18,6 +20,9 @@ from datajoint_file.journal.schema_registry import ensure_marked
 from datajoint_file.testing import FaultyBackend, SlowReader
 from tests.integration.journal.test_journal import intents, paths
 from tests.projects import Store, connect, over_all_stores
+
+over_mysql = pytest.mark.parametrize("database", ["mysql"], indirect=True)
+"""Where a transaction goes on after a statement of it has failed."""
 
 
 @over_all_stores
@@ -75,6 +80,49 @@ def test_a_staged_file_cannot_be_inserted_twice(table: Any) -> None:
     with pytest.raises(datajoint_file.errors.LeaseLostError):
         table.update1({"id": 1, "raw": staged})
     assert (table & {"id": 1}).fetch1("raw").read() == b"recording"
+
+
+@over_mysql
+def test_a_staged_file_outlives_an_insert_that_fails_in_a_transaction_that_goes_on(table: Any) -> None:
+    staged = datajoint_file.stage(table, {"id": 1}, "raw", ("a.dat", b"new"))
+    table.insert1({"id": 1, "raw": ("a.dat", b"old")})
+    with table.connection.transaction:
+        for _ in range(2):
+            with pytest.raises(DuplicateError):
+                table.insert([{"id": 1, "raw": staged, "extra": ("b.dat", b"b")}])
+        (table & {"id": 1}).delete_quick()
+        table.insert1({"id": 1, "raw": staged})
+    assert table.fetch1("raw").read() == b"new"
+    assert len(intents(table)) == 2  # of the files that were not staged
+
+
+@over_mysql
+@pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
+def test_a_staged_file_outlives_the_transaction_in_which_its_insert_failed(table: Any, end: str) -> None:
+    staged = datajoint_file.stage(table, {"id": 1}, "raw", ("a.dat", b"new"))
+    noted = intents(table, "number, write_id, state, holder")
+    table.insert1({"id": 1, "raw": ("a.dat", b"old")})
+    table.connection.query("START TRANSACTION")
+    with pytest.raises(DuplicateError):
+        table.insert1({"id": 1, "raw": staged})
+    table.connection.query(end)
+    assert intents(table, "number, write_id, state, holder") == noted
+    table.delete_quick()
+    table.insert1({"id": 1, "raw": pickle.loads(pickle.dumps(staged))})
+    assert table.fetch1("raw").read() == b"new"
+    assert intents(table) == []
+
+
+@pytest.mark.parametrize("is_open", [True, False], ids=["in a transaction", "by itself"])
+def test_a_staged_file_outlives_an_insert_in_which_another_row_replaces_its_own(table: Any, is_open: bool) -> None:
+    first, last = (datajoint_file.stage(table, {"id": 1}, "raw", ("a.dat", content)) for content in (b"1", b"last"))
+    with table.connection.transaction if is_open else nullcontext():
+        table.insert([{"id": 1, "raw": first}, {"id": 1, "raw": last}], replace=True)
+    assert table.fetch1("raw").read() == b"last"
+    assert intents(table, "number") == [(first.write.number,)]
+    table.update1({"id": 1, "raw": first})
+    assert table.fetch1("raw").read() == b"1"
+    assert intents(table) == []
 
 
 def test_what_cannot_be_staged_is_refused(table: Any) -> None:

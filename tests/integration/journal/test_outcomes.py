@@ -10,7 +10,7 @@ from typing import Any
 
 import datajoint as dj
 import pytest
-from datajoint.errors import DataJointError, LostConnectionError
+from datajoint.errors import DataJointError, DuplicateError, LostConnectionError
 
 import datajoint_file
 from datajoint_file import Outcome, OutcomeUnknownError
@@ -126,6 +126,27 @@ def test_the_users_own_commit_is_answered_too(table: Any, relay: Relay, truth: A
     assert not connection.in_transaction
     table.insert1({"id": 3, "raw": ("a.dat", b"3")})
     assert count(table, truth) == 3
+
+
+@pytest.mark.parametrize("database", ["mysql"], indirect=True)
+def test_what_was_staged_and_given_back_proves_nothing_of_the_transaction(table: Any, relay: Relay, truth: Any) -> None:
+    connection = table().connection
+    staged = datajoint_file.stage(table, {"id": 1}, "raw", ("a.dat", b"new"))
+    table.insert1({"id": 1, "raw": ("a.dat", b"old")})
+
+    def try_staged() -> None:
+        with pytest.raises(DuplicateError):
+            table.insert1({"id": 1, "raw": staged})
+        before_statement(connection, "COMMIT", lambda: relay.lose_reply(local_port(connection)))
+
+    with connection.transaction:
+        table.insert1({"id": 2, "raw": ("a.dat", b"2")})
+        try_staged()
+    with pytest.raises(LostConnectionError) as caught, connection.transaction:
+        try_staged()
+    assert "rolled back" not in str(caught.value)
+    assert count(table, truth) == 2
+    table.update1({"id": 1, "raw": staged})
 
 
 def test_when_nobody_can_be_asked_the_outcome_is_unknown_and_resolved_later(

@@ -8,9 +8,9 @@ from typing import Any
 
 import pymysql
 import pytest
-from datajoint.errors import MissingTableError
 
 import datajoint_file
+from datajoint_file.errors import LeaseLostError
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.journal.schema_registry import ensure_marked
 from datajoint_file.testing import Fault, FaultyBackend
@@ -99,9 +99,19 @@ def test_a_journal_dropped_during_the_upload_inserts_no_row(table: Any, other: A
     ensure_marked(pipeline, table().connection, table().database)
     drop = Fault("upload", action=lambda key: other.query(f"DROP TABLE {journal(table, other)}"))
     pipeline._backends[pipeline.project] = FaultyBackend(pipeline.backend, drop)
-    with pytest.raises(MissingTableError):
-        table.insert1({"id": 1, "raw": ("a.dat", b"1")})
+    path = rf"{pipeline.project}/\S+/a\.dat"
+    told = rf"`~file_intent` of schema {table().database} was dropped .* 2 files of {table().table_name} \({path}, …\)"
+    with pytest.raises(LeaseLostError, match=told):
+        table.insert([{"id": number, "raw": ("a.dat", b"1")} for number in (1, 2)])
     assert named(table, other) == set()
 
     table.insert1({"id": 1, "raw": ("a.dat", b"1")})
     assert len(named(table, other)) == 1
+
+
+def test_a_journal_dropped_after_staging_inserts_no_row(table: Any, other: Any) -> None:
+    staged = datajoint_file.stage(table, {"id": 1}, "raw", ("a.dat", b"1"))
+    other.query(f"DROP TABLE {journal(table, other)}")
+    with pytest.raises(LeaseLostError, match=r"1 file of .*a\.dat\).* stage again"):
+        table.insert1({"id": 1, "raw": staged})
+    assert named(table, other) == set()

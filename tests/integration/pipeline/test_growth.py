@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import gc
+import io
 import weakref
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import datajoint as dj
+import pytest
 
 import datajoint_file
 from datajoint_file.config import parse_settings
-from datajoint_file.pipeline.lookup import MOST_OPEN, pipeline_named, remember
+from datajoint_file.pipeline import address
+from datajoint_file.pipeline.lookup import remember
+from datajoint_file.pipeline.open_stores import MOST_OPEN
 from datajoint_file.pipeline.pipeline import Pipeline
 from tests.projects import Store, connect, over_local_and_s3, unique
 
@@ -52,14 +57,64 @@ def test_nothing_of_this_package_outlives_its_connection(database: Any, store: S
     assert alive() - before == Counter()
 
 
-def test_few_pipelines_of_many_keep_their_stores_open(tmp_path: Path) -> None:
-    names = [unique("pipeline") for _ in range(3 * MOST_OPEN)]
+@pytest.fixture
+def many(tmp_path: Path) -> list[Pipeline]:
+    """Pipelines that are known by name, none of which has opened its store."""
+    table = {"backend": "file", "path": str(tmp_path)}
+    settings = [parse_settings({"project": {"name": f"p{n}"}, "storage": table}, "test") for n in range(3 * MOST_OPEN)]
+    return [remember(unique("pipeline"), Pipeline(given)) for given in settings]
+
+
+def opened(pipelines: list[Pipeline]) -> list[str]:
+    return [pipeline.project for pipeline in pipelines if pipeline._backends]
+
+
+def test_few_pipelines_of_many_keep_their_stores_open(many: list[Pipeline]) -> None:
     stores: list[weakref.ref[Any]] = []
-    for name in names:
-        table = {"backend": "file", "path": str(tmp_path)}
-        pipeline = remember(name, Pipeline(parse_settings({"project": {"name": "lab"}, "storage": table}, "test")))
-        stores.append(weakref.ref(pipeline.backend))
+    for _ in range(2):
+        for pipeline in many:
+            assert list(pipeline.backend.list()) == []
+            stores.append(weakref.ref(pipeline.backend))
+    gc.collect()
+    assert sum(store() is not None for store in stores) == MOST_OPEN
+    assert opened(many) == [pipeline.project for pipeline in many[-MOST_OPEN:]]
+
+
+def test_store_that_is_used_again_stays_open(many: list[Pipeline]) -> None:
+    first, *others = many
+    store = first.backend
+    for pipeline in others:
+        assert pipeline.backend is not store
+        assert first.backend is store
+    assert len(opened(many)) == MOST_OPEN
+
+
+def test_store_that_is_closed_while_it_is_used_goes_on_and_is_opened_again(many: list[Pipeline]) -> None:
+    first, *others = many
+    store = first.backend
+    for pipeline in others:
+        assert not pipeline.backend.exists(f"{pipeline.project}/k/x")
+    assert opened(many)[0] != first.project
+    assert store.upload("p0/k/y", io.BytesIO(b"spikes"), 6) == 6
+    assert first.backend is not store
+    assert first.backend.exists("p0/k/y")
+
+
+def test_pipelines_that_open_stores_in_many_threads_close_others(many: list[Pipeline]) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        found = threads.map(lambda pipeline: list(pipeline.backend.list()), many * 20)
+    assert not any(found)
+    assert many[0].backend is many[0].backend
+    assert len(opened(many)) <= MOST_OPEN
+
+
+def test_pipeline_goes_when_nobody_has_it(tmp_path: Path) -> None:
+    table = {"backend": "file", "path": str(tmp_path)}
+    pipeline = Pipeline(parse_settings({"project": {"name": "lab"}, "storage": table}, "test"))
+    mark = "lab/~registry/a-1-x"
+    pipeline.backend.upload(mark, io.BytesIO(b""), 0)
+    assert address._has_marks(pipeline, (mark,))
+    seen = weakref.ref(pipeline)
     del pipeline
     gc.collect()
-    assert sum(store() is not None for store in stores) <= MOST_OPEN
-    assert list(pipeline_named(names[0], "lab").backend.list()) == []
+    assert seen() is None

@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from datajoint_file.concurrency.threads import Stop, Stopped, run_all
+from datajoint_file.concurrency.threads import LastingPool, Stop, Stopped, run_all
 
 PATIENCE_SECONDS = 20
 
@@ -95,3 +95,11 @@ def test_an_interrupt_stops_the_others_and_waits_for_them() -> None:
 
 def test_no_job_is_no_work() -> None:
     run_all([], 4, Stop())
+
+
+def test_a_pool_that_is_shut_down_takes_no_more_work_as_long_as_there_is_a_main_thread() -> None:
+    pool = LastingPool(1)
+    assert pool.submit(lambda: threading.current_thread()).result() is not threading.current_thread()
+    pool.shutdown()
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        pool.submit(print)

@@ -211,6 +211,28 @@ def test_file_that_a_link_leads_to_is_held_to_the_same(tmp_path: Path) -> None:
     assert "writable by others" in _fault_of(link)
 
 
+@pytest.mark.parametrize("kind", ["file", "directory", "relative", "one after the other"])
+@pytest.mark.parametrize(("owner", "mode"), [(NOBODY, 0o755), (0, 0o1777)], ids=["somebody's", "open to all"])
+def test_every_link_on_the_way_is_held_to_the_same(tmp_path: Path, kind: str, owner: int, mode: int) -> None:
+    real, link = written(tmp_path / "real"), tmp_path / "project/datajoint.toml"
+    between = tmp_path / "between"
+    for directory in (link.parent, between):
+        directory.mkdir()
+    somebodys = between / "link"
+    somebodys.symlink_to(real.parent if kind == "directory" else real)
+    target = somebodys / real.name if kind == "directory" else somebodys
+    if kind == "one after the other":
+        target = tmp_path / "another"
+        target.symlink_to(somebodys)
+    link.symlink_to(Path("../between/link") if kind == "relative" else target)
+    assert _fault_of(link) == ""
+    os.chown(somebodys, owner, -1, follow_symlinks=False)
+    between.chmod(mode)
+    told = "/between is writable by others" if mode & 0o002 else "/between/link belongs to the user nobody"
+    assert told in _fault_of(link)
+    assert load_settings(link).project.name == "lab"
+
+
 # reading it
 
 

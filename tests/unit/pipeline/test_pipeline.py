@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from datajoint_file.config import Settings
+from datajoint_file.config import Settings, load_settings
 from datajoint_file.errors import (
     ConfigurationError,
     ConfigurationNotFoundError,
@@ -38,7 +38,7 @@ from datajoint_file.model.key_values import key_value
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import Cell
 from datajoint_file.pipeline.fileref import FileRef
-from datajoint_file.pipeline.lookup import pipeline_named, remember
+from datajoint_file.pipeline.lookup import own_name, pipeline_named, remember
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.storage.backend import CHUNK_SIZE
 from datajoint_file.transfer.sources import File, as_source
@@ -528,6 +528,15 @@ def test_directory_of_the_files_name_is_in_the_way(stored: Store, pipeline: Pipe
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("name", ["x\0y", "x\0/", "~/x\0y"])
+def test_destination_that_no_path_can_be_is_refused(
+    stored: Store, pipeline: Pipeline, name: str, overwrite: bool
+) -> None:
+    with pytest.raises(DestinationError, match="cannot be written: a path has no null byte"):
+        pipeline.download(stored(), name, overwrite=overwrite)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
 def test_fifo_at_the_destination_is_left_alone(
     stored: Store, pipeline: Pipeline, downloads: Path, overwrite: bool
 ) -> None:
@@ -671,6 +680,28 @@ def test_pipeline_is_found_by_the_file_it_is_named_after(tmp_path: Path, monkeyp
     path = toml(tmp_path / "conf", "lab")
     monkeypatch.chdir("/")
     assert pipeline_named(str(path), "lab").settings.storage.path == str(tmp_path / "conf/objects")
+
+
+def test_pipeline_of_a_file_that_has_changed_has_a_name_of_its_own(tmp_path: Path) -> None:
+    path = str(toml(tmp_path / "conf", "lab"))
+    first = pipeline_named(path, "lab")
+    changed = Pipeline(load_settings(toml(tmp_path / "conf", "lab", 'durability = "none"\n')))
+    name = own_name(path, changed.settings)
+    assert name == f"{path}#{changed.digest}" == own_name(name, changed.settings)
+    assert own_name(path, first.settings) == path
+    found = pipeline_named(name, "lab")  # as in a process that has read the file before it was changed
+    assert found.settings == changed.settings
+    assert pipeline_named(name, "lab") is found
+    assert pipeline_named(path, "lab") is first
+
+
+def test_renewed_credentials_take_the_place_of_the_old_ones(
+    make_settings: Callable[..., Settings], tmp_path: Path
+) -> None:
+    old, new = (make_settings(tmp_path).model_copy(update={"directory": Path(where)}) for where in "ab")
+    first = remember(own_name(str(tmp_path), old), Pipeline(old))
+    assert remember(own_name(str(tmp_path), new), Pipeline(new)) is not first
+    assert pipeline_named(str(tmp_path), "lab").settings == new
 
 
 @pytest.mark.parametrize("name", ["", "/on/another/machine/datajoint.toml", "configure('lab')"])

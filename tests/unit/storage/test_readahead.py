@@ -119,6 +119,61 @@ def test_it_is_a_binary_file_as_others_are() -> None:
         file.read(1)
 
 
+def test_lines_do_not_come_byte_by_byte() -> None:
+    content = b"some spikes\n" * 10_000
+
+    class Counted(AdaptiveCache):
+        calls = 0
+
+        def _fetch(self, start: int, stop: int, /) -> bytes:
+            self.calls += 1
+            return super()._fetch(start, stop)
+
+    ranges = Ranges(content)
+    cache = Counted(ranges, len(content))
+    assert list(ReadAheadFile(cache, len(content))) == content.splitlines(keepends=True)
+    assert cache.calls < 11_000
+    assert ranges.fetched == len(content)
+
+
+@pytest.mark.parametrize("kind", ["readahead", "blockcache", "bytes", "none"])
+def test_lines_do_not_come_byte_by_byte_from_caches_of_fsspec(kind: str) -> None:
+    file, ranges = _opened(
+        b"some spikes\n" * 100, cache_type=kind, cache_options={"maxblocks": 4} if kind == "blockcache" else {}
+    )
+    assert file.readlines() == [b"some spikes\n"] * 100
+    assert len(ranges.asked) <= 200
+
+
+def test_peek_gives_what_is_there_without_a_request() -> None:
+    file, ranges = _opened(CONTENT)
+    assert file.peek(1)[: io.DEFAULT_BUFFER_SIZE] == CONTENT[: io.DEFAULT_BUFFER_SIZE]
+    (first,) = ranges.asked
+    file.seek(first[1] - 1)
+    assert file.peek(1) == file.peek() == CONTENT[first[1] - 1 : first[1]]
+    assert ranges.asked == [first]
+    assert file.read(1) == CONTENT[first[1] - 1 : first[1]]
+    assert len(file.peek()) >= io.DEFAULT_BUFFER_SIZE
+    assert file.tell() == first[1]
+
+
+def test_lines_at_random_places_fetch_at_most_twice_what_is_read_and_a_little() -> None:
+    file, ranges = _opened(b"some spikes\n" * 6 * 2**20)
+    read = 0
+    for position in random.Random(1).sample(range(file.size), 1000):
+        file.seek(position)
+        file.readline()
+        read += io.DEFAULT_BUFFER_SIZE
+    assert ranges.fetched <= 2 * read + SPARE
+
+
+def test_unknown_whence_is_refused_as_by_other_files() -> None:
+    file, _ = _opened(CONTENT)
+    for whence in (9, -1):
+        with pytest.raises(ValueError, match="whence"):
+            file.seek(0, whence)
+
+
 def test_empty_object_is_asked_for_nothing() -> None:
     file, ranges = _opened(b"")
     assert file.read() == file.read(10) == b""

@@ -6,6 +6,7 @@ import codecs
 import gzip
 import io
 import os
+import pickle
 import socket
 import tempfile
 import zipfile
@@ -829,6 +830,23 @@ def test_stored_file_is_a_source_with_all_that_is_known_of_it(ref: FileRef) -> N
 def test_stored_file_may_get_another_name(ref: FileRef) -> None:
     source = as_source(File(ref, name="other.gif"))
     assert (source.name, source.hash, read(source)) == ("other.gif", ref.hash, LONG)
+
+
+@pytest.mark.parametrize("name", ["raw data ü.bin", "movie.gif", "100%.csv"])
+def test_stored_file_that_is_open_has_its_own_name(
+    ref: FileRef, stored: Callable[..., FileMetadata], name: str
+) -> None:
+    with FileRef(stored(File(LONG, name=name)), ref.pipeline).open() as file:
+        assert as_source(file).name == name
+        assert as_source(pickle.loads(pickle.dumps(file))).name == name
+
+
+def test_stored_file_that_is_open_and_unpacked_is_named_after_what_is_in_it(
+    ref: FileRef, stored: Callable[..., FileMetadata]
+) -> None:
+    packed = FileRef(stored(File(gzip.compress(LONG), name="raw data ü.csv.gz")), ref.pipeline)
+    with packed.open() as file, gzip.open(file) as unpacked:
+        assert as_source(unpacked).name == "raw data ü.csv"
 
 
 def test_recognising_a_stored_file_needs_no_store(ref: FileRef) -> None:
