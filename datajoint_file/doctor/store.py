@@ -151,8 +151,8 @@ def _speaks_tls(connection: socket.socket) -> bool:
     try:
         context.wrap_socket(connection).close()
     except OSError as error:
-        reason = getattr(error, "reason", "") or ""  # of an `SSLError`
-        return not re.search("WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|HTTP_REQUEST|PACKET_LENGTH", reason)
+        fault = getattr(error, "reason", "") or ""  # of an `SSLError`
+        return not re.search("WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|HTTP_REQUEST|PACKET_LENGTH", fault)
     return True
 
 
