@@ -50,13 +50,9 @@ def _parts(start: Path, skip: tuple[str, ...]) -> Iterator[Part]:
         found.append(check_stores(settings))
     yield "configuration", (check for check in found)
     if "store" not in skip:
-        yield "store", check_store(settings) if settings is not None else _nothing()
+        yield "store", check_store(settings) if settings is not None else (check for check in list[Check]())
     if "database" not in skip:
         yield "database", check_database(settings)
-
-
-def _nothing() -> Generator[Check, None, None]:
-    yield from ()
 
 
 def _as_json(parts: Iterator[Part]) -> Counter[Status]:

@@ -36,21 +36,17 @@ _UNITS = {"w": "weeks", "d": "days", "h": "hours", "min": "minutes", "s": "secon
 _DURATION = re.compile(r"(\d{1,6}(?:\.\d+)?)\s*(w|d|h|min|s)")
 
 _ROWS = (
-    ("reclaim", "uploads that were given up", "delete"),
-    ("quarantine", "objects that no row refers to", "set aside"),
-    ("wait", "set aside, grace still running", "keep"),
-    ("purge", "set aside, grace over", "delete"),
-    ("release", "set aside, referenced again", "release"),
-    ("unfinished", "remains of unfinished uploads", "delete"),
+    ("reclaim", "reclaimed", "uploads that were given up", "delete"),
+    ("quarantine", "quarantined", "objects that no row refers to", "set aside"),
+    ("wait", "", "set aside, grace still running", "keep"),
+    ("purge", "purged", "set aside, grace over", "delete"),
+    ("release", "released", "set aside, referenced again", "release"),
+    ("unfinished", "discarded", "remains of unfinished uploads", "delete"),
 )
+"""Amounts of a plan and of what was done, and how they are shown."""
+
+_DONE = {"delete": "deleted", "release": "released"}
 _ONLY_UPLOADS = "Only uploads that were given up were looked for; what was replaced or deleted is found with --scan."
-_DONE = (
-    ("reclaimed", "uploads that were given up", "deleted"),
-    ("quarantined", "objects that no row refers to", "set aside"),
-    ("purged", "set aside, grace over", "deleted"),
-    ("released", "set aside, referenced again", "released"),
-    ("discarded", "remains of unfinished uploads", "deleted"),
-)
 
 
 def _duration(ctx: click.Context, param: click.Parameter, value: str) -> timedelta:
@@ -113,22 +109,17 @@ def gc(
     to = console()
     if not as_json:
         _print_plan(to, plan, force=force, as_list=as_list)
-    carried_out = _carried_out(plan, force=force, progress=shown) if execute else None
-    done, refusals = carried_out or (None, plan.standing_refusals(force=force))
+    done, refusals = None, plan.standing_refusals(force=force)
+    if execute:
+        try:
+            done, refusals = library.execute(plan, force=force, progress=shown), ()
+        except CollectionRefusedError as error:
+            refusals = refusals_of(error)
     if as_json:
         print_json(_document(plan, done, refusals, as_list=as_list))
     else:
         _print_end(to, plan, done, refusals, is_dry=not execute)
     ctx.exit(1 if refusals else 3 if done is not None and not done else 1 if plan.missing_count else 0)
-
-
-def _carried_out(
-    plan: library.Plan, *, force: bool, progress: bool | None
-) -> tuple[library.Collected | None, Sequence[library.Refusal]]:
-    try:
-        return library.execute(plan, force=force, progress=progress), ()
-    except CollectionRefusedError as error:
-        return None, refusals_of(error)
 
 
 def _document(
@@ -146,9 +137,9 @@ def _print_plan(to: Console, plan: library.Plan, *, force: bool, as_list: bool) 
         listed = f"{counted(plan.listed.count, 'object')} ({format_size(plan.listed.size)})"
         others = f"{counted(plan.foreign.count, 'other file')}, not touched"
         to.print(f"  {listed}, {plan.references} referenced; {others}")
-    rows = [row for row in _ROWS if plan.is_scan or row[0] == "reclaim"]
     if not plan.standing_refusals(force=True):
-        _print_amounts(to, [(what, verb, getattr(plan, name)) for name, what, verb in rows])
+        rows = _ROWS if plan.is_scan else _ROWS[:1]
+        _print_amounts(to, [(what, verb, getattr(plan, name)) for name, _, what, verb in rows])
     if as_list:
         for entry in plan.entries():
             to.print(f"  {entry.action:<10} {entry.key}", soft_wrap=True)
@@ -210,7 +201,8 @@ def _print_end(
 
 def _print_done(to: Console, done: library.Collected) -> None:
     to.print("Done", style="bold")
-    _print_amounts(to, [(what, verb, getattr(done, name)) for name, what, verb in _DONE])
+    rows = [(what, _DONE.get(verb, verb), getattr(done, name)) for _, name, what, verb in _ROWS if name]
+    _print_amounts(to, rows)
     for note in done.notes:
         to.print(f"Note: {note}", style="yellow", soft_wrap=True)
     for key, problem in done.failures:

@@ -42,9 +42,7 @@ def _import_datajoint() -> None:
     try:
         import_module("datajoint")
     except ValueError as error:
-        problems: list[Any] = getattr(
-            error, "errors", list
-        )()  # pydantic's; its own text shows values, which can be secrets
+        problems: list[Any] = getattr(error, "errors", list)()  # pydantic's, whose text shows values: also secrets
         if not problems:
             raise
         told = "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in problems)

@@ -11,14 +11,15 @@ from pathlib import Path
 
 import click
 import datajoint as dj
-from rich.console import Console
 
 from datajoint_file.cli.memory import Memory
 from datajoint_file.cli.output import Abridged, console, print_json
 from datajoint_file.doctor import Check
 from datajoint_file.hooks.targets import connect, targets_named
 from datajoint_file.model.wording import RIGHT_PLACE
-from datajoint_file.verification import LEVELS, Budget, Finding, VerifyReport
+from datajoint_file.verification import Finding
+from datajoint_file.verification.budget import Budget
+from datajoint_file.verification.check_object import LEVELS
 from datajoint_file.verification.verify import verify_telling
 
 _EXAMPLES = """\b
@@ -75,9 +76,13 @@ def verify(
         subjects = targets_named(names, connect())
     to = console()
     findings = Abridged(to, "--json names them all")
+
+    def show(finding: Finding) -> None:
+        findings.print(Check(finding.kind, "failed", finding.problem, finding.advice))
+
     with _wrong_usage(ValueError):
         report = verify_telling(
-            (lambda _: None) if as_json else (lambda finding: findings.print(_check(finding))),
+            (lambda _: None) if as_json else show,
             subjects,
             level,
             workers=workers,
@@ -87,7 +92,12 @@ def verify(
     if memory is not None:
         memory.keep(report.position)
     findings.end()
-    _print_end(to, report, as_json=as_json)
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        to.print(report.summary, style="bold", soft_wrap=True)
+    if report.is_everything_missing and not as_json:
+        to.print(f"Not one object is there: {RIGHT_PLACE}", soft_wrap=True)
     ctx.exit(3 if report.interruption else 1 if report.findings else 0)
 
 
@@ -99,16 +109,3 @@ def _wrong_usage(kind: type[Exception]) -> Iterator[None]:
         raise  # some are ValueErrors too, but not of usage
     except kind as error:
         raise click.UsageError(str(error)) from error
-
-
-def _check(finding: Finding) -> Check:
-    return Check(finding.kind, "failed", finding.problem, finding.advice)
-
-
-def _print_end(to: Console, report: VerifyReport, *, as_json: bool) -> None:
-    if as_json:
-        print_json(report.to_dict())
-        return
-    to.print(report.summary, style="bold", soft_wrap=True)
-    if report.is_everything_missing:
-        to.print(f"Not one object is there: {RIGHT_PLACE}", soft_wrap=True)

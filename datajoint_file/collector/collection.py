@@ -20,7 +20,6 @@ from datajoint_file.collector.tables import BATCH, AbandonedIntents, QuarantineT
 from datajoint_file.collector.workers import Helpers
 from datajoint_file.hooks.connections import connection_of, pipeline_of
 from datajoint_file.journal.intent_table import batches
-from datajoint_file.journal.schema_registry import identity_of
 from datajoint_file.journal.second_connection import SecondConnection
 from datajoint_file.journal.store_marks import Identity, MarkStore
 from datajoint_file.journal.transactions import has_transaction
@@ -61,15 +60,6 @@ class Collection:
         """The project's marks."""
         return MarkStore(self.backend, self.project)
 
-    @property
-    def grace_seconds(self) -> float:
-        """The grace as a number."""
-        return self.grace.total_seconds()
-
-    def identity(self) -> Identity:
-        """Ask the server which database this is."""
-        return identity_of(self.second)
-
     def helpers(self, marks: tuple[str, ...] = ()) -> Helpers | None:
         """Return the workers of the executor, who compare *marks*, by default those that there are."""
         if self.executor is None:
@@ -79,7 +69,8 @@ class Collection:
 
     def intent_tables(self, tables: OwnTables) -> list[AbandonedIntents]:
         """Return the tables of intents."""
-        return [AbandonedIntents(self.second, schema, self.project, self.grace_seconds) for schema in tables.intents]
+        grace = self.grace.total_seconds()
+        return [AbandonedIntents(self.second, schema, self.project, grace) for schema in tables.intents]
 
     def quarantine_tables(self, tables: OwnTables) -> list[QuarantineTable]:
         """Return the tables of objects in quarantine."""
@@ -114,8 +105,8 @@ class Collection:
     def quarantined(self) -> Iterator[Quarantined]:
         """Give what is set aside. See `datajoint_file.gc.quarantined`."""
         for table in self._all_quarantine_tables():
-            for key, size, moment in table.listing():
-                yield Quarantined(key, size, moment, moment + self.grace)
+            for record, _, moment in table.rows():
+                yield Quarantined(record.key, record.size, moment, moment + self.grace)
 
     def restore(self, keys: Sequence[str]) -> tuple[str, ...]:
         """Take objects out of quarantine. See `datajoint_file.gc.restore`."""

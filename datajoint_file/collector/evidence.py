@@ -26,6 +26,9 @@ CREATE TABLE abandoned (key TEXT PRIMARY KEY, size INTEGER NOT NULL, home TEXT N
 CREATE TABLE quarantined (key TEXT PRIMARY KEY, size INTEGER NOT NULL, home TEXT NOT NULL, due INTEGER NOT NULL)
     WITHOUT ROWID;
 
+CREATE VIEW listed AS SELECT key, size, '' AS home FROM object WHERE is_ours;
+CREATE VIEW "foreign" AS SELECT key, size, '' AS home FROM object WHERE NOT is_ours;
+CREATE VIEW referenced AS SELECT key, 0 AS size, origin AS home FROM reference;
 CREATE VIEW unused AS SELECT key, size FROM object
     WHERE is_ours AND key NOT IN (SELECT key FROM reference) AND key NOT IN (SELECT key FROM intent);
 CREATE VIEW quarantine AS SELECT key, size, '' AS home FROM unused WHERE key NOT IN (SELECT key FROM quarantined);
@@ -38,7 +41,7 @@ CREATE VIEW "release" AS SELECT key, size, home FROM quarantined
 CREATE VIEW gone AS SELECT key, size, home FROM quarantined
     WHERE key NOT IN (SELECT key FROM reference) AND key NOT IN (SELECT key FROM intent)
     AND key NOT IN (SELECT key FROM object);
-CREATE VIEW missing AS SELECT key, 0 AS size, origin AS home FROM reference WHERE key NOT IN (SELECT key FROM object);
+CREATE VIEW missing AS SELECT * FROM referenced WHERE key NOT IN (SELECT key FROM object);
 """
 
 _SET_ASIDE = "INSERT INTO quarantined VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET due = min(due, excluded.due)"
@@ -130,34 +133,20 @@ class Evidence:
 
         ``abandoned`` (intents to reclaim), ``quarantine`` (unreferenced, not yet set aside), ``waiting`` and ``purge``
         (set aside, the grace running or over), ``release`` (set aside and referenced again), ``gone`` (set aside, not
-        in the store), ``missing`` (referenced, not in the store).
+        in the store), ``missing`` (referenced, not in the store); ``listed`` (made by an insert), ``foreign`` (all else
+        that was listed), ``referenced``.
         """
         for row in self._database.execute(f'SELECT key, size, home FROM "{name}" ORDER BY key'):
             yield ObjectRecord(*row)
 
     def amount(self, name: str) -> Amount:
         """Count a set."""
-        return self._amount(f'"{name}"')
-
-    def listed(self) -> Amount:
-        """Count the listed objects that an insert has made."""
-        return self._amount("object WHERE is_ours")
-
-    def foreign(self) -> Amount:
-        """Count what else was listed."""
-        return self._amount("object WHERE NOT is_ours")
-
-    def references(self) -> int:
-        """Count the keys that are referenced."""
-        return int(self._database.execute("SELECT COUNT(*) FROM reference").fetchone()[0])
+        count, size = self._database.execute(f'SELECT COUNT(*), SUM(size) FROM "{name}"').fetchone()
+        return Amount(count, size or 0)
 
     def forget_reference(self, key: str) -> None:
         """Take a reference out: its object turned out to be newer than the listing."""
         self._database.execute("DELETE FROM reference WHERE key = ?", (key,))
-
-    def _amount(self, source: str) -> Amount:
-        count, size = self._database.execute(f"SELECT COUNT(*), SUM(size) FROM {source}").fetchone()
-        return Amount(count, size or 0)
 
     def _add(self, sql: str, rows: Iterable[tuple[Any, ...]]) -> None:
         for batch in batches(rows, _BATCH):

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta, timezone
 from datajoint_file.collector import references, server_facts
 from datajoint_file.collector.collection import Collection
 from datajoint_file.collector.evidence import NOTHING, Amount, Evidence, ObjectRecord
-from datajoint_file.collector.make_plan import MAX_SKEW, unfinished_uploads
+from datajoint_file.collector.make_plan import unfinished_uploads
 from datajoint_file.collector.plan import Collected, Plan, Refusal, refuse
 from datajoint_file.collector.preflight import Verdict
 from datajoint_file.collector.reclaim import Tally, reclaim
@@ -25,8 +25,9 @@ from datajoint_file.collector.workers import Helpers
 from datajoint_file.concurrency.progress import progress_bar
 from datajoint_file.errors import StorageError
 from datajoint_file.journal.intent_table import batches
-from datajoint_file.journal.schema_registry import RegistryTable, refresh
+from datajoint_file.journal.schema_registry import RegistryTable, identity_of, refresh
 from datajoint_file.journal.store_marks import Identity
+from datajoint_file.storage.tuning import MAX_SKEW
 
 MAX_PLAN_AGE = timedelta(hours=1)
 """An older plan is not carried out: too much may have changed."""
@@ -39,9 +40,8 @@ def execute_plan(made: Plan, collection: Collection, *, force: bool) -> Collecte
         raise refuse(*refusals)
     with Snapshot(collection.connection) as snapshot:
         try:
-            identity = collection.identity()
-            _check_database(made, collection, identity)
-            _check_age(made, server_facts.clock(snapshot))
+            identity = identity_of(collection.second)
+            _check_plan(made, collection, identity, server_facts.clock(snapshot))
             verdict, _ = collection.preflight(snapshot, identity)
             if verdict.refusals:
                 raise refuse(*verdict.refusals)
@@ -53,16 +53,14 @@ def execute_plan(made: Plan, collection: Collection, *, force: bool) -> Collecte
             collection.second.close()
 
 
-def _check_database(made: Plan, collection: Collection, identity: Identity) -> None:
+def _check_plan(made: Plan, collection: Collection, identity: Identity, moment: datetime) -> None:
+    """Refuse a plan that is another database's, or too old."""
     if (made.project, made.database) != (collection.project, str(identity)):
         reason = (
             f"the plan was made for the project {made.project!r} and the database {made.database}, and the "
             f"connection is for {collection.project!r} and {identity}"
         )
         raise refuse(Refusal("other-plan", reason, "Give the connection that the plan was made with"))
-
-
-def _check_age(made: Plan, moment: datetime) -> None:
     if not timedelta(0) <= moment - made.made_at <= MAX_PLAN_AGE:
         reason = f"the plan was made at {made.made_at} and it is {moment} now, by the database's clock"
         raise refuse(Refusal("old-plan", reason, "Make a new plan: it is carried out within an hour"))
@@ -114,14 +112,12 @@ def _bump(collection: Collection, snapshot: Snapshot, identity: Identity, schema
     marks.append(collection.mark_store.key_of(mark))
     stat = collection.backend.stat(marks[-1])
     if stat.modified is not None:
-        _check_clocks(stat.modified, server_facts.clock(snapshot).replace(tzinfo=timezone.utc))
+        database = server_facts.clock(snapshot).replace(tzinfo=timezone.utc)
+        if abs(stat.modified - database) > MAX_SKEW:
+            told = f"{stat.modified:%Y-%m-%d %H:%M:%S}, the database {database:%Y-%m-%d %H:%M:%S} (UTC)"
+            way_on = "Set the clock that is wrong; graces would be measured by it"
+            raise refuse(Refusal("clock", f"the store says that it is {told}", way_on))
     return ""
-
-
-def _check_clocks(store: datetime, database: datetime) -> None:
-    if abs(store - database) > MAX_SKEW:
-        times = f"the store says that it is {store:%Y-%m-%d %H:%M:%S}, the database {database:%Y-%m-%d %H:%M:%S} (UTC)"
-        raise refuse(Refusal("clock", times, "Set the clock that is wrong; graces would be measured by it"))
 
 
 @dataclass
@@ -222,7 +218,8 @@ class _Execution:
             return
         with progress_bar("deleting", self.made.purge.count, self.collection.progress) as advance:
             for home, items in self._by_home("purge"):
-                table = self._quarantine_in(home, max(self.collection.grace_seconds, self._oldest_transaction()))
+                age = max(self.collection.grace.total_seconds(), self._oldest_transaction())
+                table = self._quarantine_in(home, age)
                 reclaim(table, [table.numbers_of([item.key for item in items])], self._referenced, tally, advance)
 
     def _oldest_transaction(self) -> float:

@@ -6,10 +6,10 @@ an upload is about to give a row has an intent then, or its row, or it came afte
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from itertools import islice
 
 from datajoint_file.collector import references, server_facts
@@ -18,17 +18,16 @@ from datajoint_file.collector.evidence import NOTHING, Amount, Evidence
 from datajoint_file.collector.plan import Missing, Plan, Refusal, brake, check_grace, refusals_of, refuse
 from datajoint_file.collector.server_facts import OwnTables
 from datajoint_file.collector.snapshot import Snapshot, refusing, steadily
-from datajoint_file.collector.workers import Found, look_for
+from datajoint_file.collector.workers import look_for
 from datajoint_file.concurrency.progress import progress_bar
 from datajoint_file.errors import CollectionRefusedError
 from datajoint_file.journal.intent_table import RECLAIMED
 from datajoint_file.journal.intent_table import TABLE as INTENTS
+from datajoint_file.journal.schema_registry import identity_of
 from datajoint_file.model.key_parsing import REGISTRY, is_candidate
 from datajoint_file.model.wording import counted
 from datajoint_file.storage.backend import UnfinishedUpload
-
-MAX_SKEW = timedelta(minutes=5)
-"""Between the clocks of the store and the database."""
+from datajoint_file.storage.tuning import MAX_SKEW
 
 _MISSING_LOOKED_AT = 20_000
 _MISSING_NAMED = 100
@@ -48,7 +47,7 @@ def make_plan(collection: Collection, *, scan: bool, allow_short_grace: bool) ->
             evidence=Evidence(),
         )
         try:
-            made = replace(made, database=str(identity := collection.identity()))
+            made = replace(made, database=str(identity := identity_of(collection.second)))
             verdict, tables = collection.preflight(snapshot, identity)
             made = replace(made, notes=verdict.notes, schemas=verdict.schemas, refusals=verdict.refusals)
             return made if verdict.refusals else _looked(collection, snapshot, made, tables)
@@ -71,7 +70,7 @@ def _scanned(collection: Collection, snapshot: Snapshot, made: Plan, tables: Own
     _list(collection, evidence)
     schemas = steadily(lambda: _read_references(collection, snapshot, made.schemas, evidence))
     for table in collection.quarantine_tables(tables):
-        evidence.add_quarantined(table.rows(collection.grace_seconds))
+        evidence.add_quarantined((record, age > collection.grace) for record, age, _ in table.rows())
     left_out = _look_for_missing(collection, evidence, began)
     remains = unfinished_uploads(collection, snapshot, made.made_at)
     made = replace(
@@ -81,9 +80,9 @@ def _scanned(collection: Collection, snapshot: Snapshot, made: Plan, tables: Own
         wait=evidence.amount("waiting"),
         purge=evidence.amount("purge"),
         release=evidence.amount("release"),
-        listed=evidence.listed(),
-        foreign=evidence.foreign(),
-        references=evidence.references(),
+        listed=evidence.amount("listed"),
+        foreign=evidence.amount("foreign"),
+        references=evidence.amount("referenced").count,
         unfinished=Amount(len(remains), sum(upload.size or 0 for upload in remains)),
         missing_count=evidence.amount("missing").count,
         missing=tuple(Missing(item.key, item.home) for item in islice(evidence.items("missing"), _MISSING_NAMED)),
@@ -150,7 +149,9 @@ def _look_for_missing(collection: Collection, evidence: Evidence, began: datetim
     """
     left_out, missing = "", 0
     keys = [item.key for item in islice(evidence.items("missing"), _MISSING_LOOKED_AT)]
-    with closing(_looked_for(collection, keys)) as results:
+    helpers = collection.helpers() if keys else None
+    looks = helpers.look(keys) if helpers else ((key, look_for(collection.backend, key)) for key in keys)
+    with closing(looks) as results:
         for key, found in results:
             if found is None:
                 missing += 1
@@ -161,15 +162,6 @@ def _look_for_missing(collection: Collection, evidence: Evidence, began: datetim
             if found.modified is None or found.modified < began:
                 left_out = left_out or key
     return left_out
-
-
-def _looked_for(collection: Collection, keys: list[str]) -> Generator[tuple[str, Found | None], None, None]:
-    """Ask for objects; give each key, in order, with what there is. Any failure is the plan's."""
-    helpers = collection.helpers() if keys else None
-    if helpers is not None:
-        yield from helpers.look(keys)
-    else:
-        yield from ((key, look_for(collection.backend, key)) for key in keys)
 
 
 def _withheld(made: Plan, left_out: str) -> Plan:

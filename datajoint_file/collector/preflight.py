@@ -122,20 +122,13 @@ def _judge_others(case: _Case, others: Collection[Mark], *, is_alone: bool) -> N
         names = ", ".join(sorted({mark.registration.schema for mark in theirs}))
         written = f"{min(mark.written for mark in theirs)} to {max(mark.written for mark in theirs)}"
         what = f"the project is used by the database {identity} (schemas {names}; marks of {written})"
+        kind, reason = "other-database", f"{what}, whose references cannot be read from here ({case.identity})"
+        way_on = "Give that database a project of its own. If it is gone for good, or this one has taken its place"
         if is_alone:
-            refusal = Refusal(
-                "clone",
-                f"{what} and was never used by this one ({case.identity}): this looks like a copy of that database",
-                "Run the collector there. If this database has taken its place for good, use take_over=True "
-                "(--take-over)",
-            )
-        else:
-            refusal = Refusal(
-                "other-database",
-                f"{what}, whose references cannot be read from here ({case.identity})",
-                "Give that database a project of its own. If it is gone for good, or this one has taken its place, use "
-                "take_over=True (--take-over)",
-            )
+            kind, looks = "clone", "this looks like a copy of that database"
+            reason = f"{what} and was never used by this one ({case.identity}): {looks}"
+            way_on = "Run the collector there. If this database has taken its place for good"
+        refusal = Refusal(kind, reason, f"{way_on}, use take_over=True (--take-over)")
         case.object_to(refusal, [case.key_of(mark) for mark in theirs], waived=case.take_over)
 
 
@@ -156,9 +149,24 @@ def _judge_schema(case: _Case, name: str, marks: list[Mark]) -> None:
 def _judge_mark(case: _Case, name: str, state: SchemaState, mark: Mark) -> None:
     key = case.key_of(mark)
     if mark.registration.schema_id not in ("", state.schema_id):
-        case.object_to(_other_schema(name), [key], waived=case.take_over or name in case.dropped)
+        refusal = Refusal(
+            "recreated",
+            f"the schema {name} is not the one that was registered under this name: it was dropped and made again, or "
+            "restored without its table ~file_registry",
+            f"If it was dropped on purpose, use dropped={name!r} (--dropped {name}). If it was restored, look first "
+            "whether rows are missing",
+        )
+        case.object_to(refusal, [key], waived=case.take_over or name in case.dropped)
     elif mark.registration.schema_id and state.epochs.get(mark.epoch) != mark.token:
-        case.object_to(_other_history(name, state, mark), [key], waived=case.take_over)
+        refusal = Refusal(
+            "restored",
+            f"the store knows epoch {mark.epoch} of the schema {name} ({mark.written}), and the database, now at epoch "
+            f"{max(state.epochs, default=0)}, does not: it was restored from an older dump, or it is a copy. Files "
+            "that were stored after the dump would be taken for unused",
+            "If the lost rows are really given up, use take_over=True (--take-over); if not, restore a newer dump "
+            "first",
+        )
+        case.object_to(refusal, [key], waived=case.take_over)
 
 
 def unreadable(name: str) -> Refusal:
@@ -168,24 +176,4 @@ def unreadable(name: str) -> Refusal:
         f"the schema {name} uses the project, and this user may not read all of it, or it is gone: its references are "
         "not known",
         f"Grant this user SELECT on the whole schema; if it was dropped, use dropped={name!r} (--dropped {name})",
-    )
-
-
-def _other_schema(name: str) -> Refusal:
-    return Refusal(
-        "recreated",
-        f"the schema {name} is not the one that was registered under this name: it was dropped and made again, or "
-        "restored without its table ~file_registry",
-        f"If it was dropped on purpose, use dropped={name!r} (--dropped {name}). If it was restored, look first "
-        "whether rows are missing",
-    )
-
-
-def _other_history(name: str, state: SchemaState, mark: Mark) -> Refusal:
-    return Refusal(
-        "restored",
-        f"the store knows epoch {mark.epoch} of the schema {name} ({mark.written}), and the database, now at epoch "
-        f"{max(state.epochs, default=0)}, does not: it was restored from an older dump, or it is a copy. Files that "
-        "were stored after the dump would be taken for unused",
-        "If the lost rows are really given up, use take_over=True (--take-over); if not, restore a newer dump first",
     )

@@ -93,18 +93,13 @@ class Tally:
 
     def _deleted(self, keys: Sequence[str], *, is_locked: bool) -> Generator[Deleted, None, None]:
         helpers = self.helpers
-        if helpers is not None and helpers.may_delete and (helpers.may_help_under_lock or not is_locked):
+        if helpers is not None and helpers.may_delete(is_locked=is_locked):
             yield from helpers.delete(keys, with_remains=self.with_remains)
             return
         for key in keys:
             if self.is_hopeless:
                 return
             yield delete_object(self.backend, self.project, key, with_remains=self.with_remains)
-
-    def count(self, deleted: Iterable[Due]) -> None:
-        """Count what has been deleted by us and by nobody else."""
-        for one in deleted:
-            self.deleted = self.deleted.plus(one.size)
 
     def spare(self, due: Due, reason: str) -> None:
         """Leave an object and its row as they are, and say why."""
@@ -163,4 +158,6 @@ def _delete(table: DueTable, due: Sequence[Due], tally: Tally, *, is_locked: boo
     """Delete the objects of *due* and note that they are gone."""
     gone = list(tally.delete(due, is_locked=is_locked))
     noted = set(table.mark_reclaimed([one.number for one in gone]))
-    tally.count(one for one in gone if one.number in noted)
+    for one in gone:
+        if one.number in noted:  # by us and by nobody else
+            tally.deleted = tally.deleted.plus(one.size)

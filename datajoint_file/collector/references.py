@@ -17,7 +17,7 @@ from datajoint_file.collector.snapshot import CHANGED, Snapshot, refusing
 from datajoint_file.errors import CollectionRefusedError, UnsafePathError, brief
 from datajoint_file.hooks.tables import class_name
 from datajoint_file.model.key_parsing import keys_in
-from datajoint_file.model.metadata import FORMAT
+from datajoint_file.model.metadata import FORMAT, path_in
 from datajoint_file.model.object_keys import check_object_key
 from datajoint_file.model.wording import counted
 
@@ -114,22 +114,19 @@ def schemas_using(snapshot: Snapshot, project: str) -> set[str]:
 
 def _keys_of(snapshot: Snapshot, attribute: Attribute, project: str) -> Iterator[str]:
     """Give the keys that an attribute's rows refer to, within a snapshot."""
-    text, table, condition = _selected(snapshot, attribute, project)
+    name, table = snapshot.name(attribute.name), snapshot.name(attribute.schema, attribute.table)
+    condition = f"{name} IS NOT NULL"
+    if not attribute.is_declared:  # the project's name holds nothing that needs quoting
+        condition = f"{snapshot.dialect.as_searchable(name)} LIKE '%{project}%'"
     count = 0
-    for (value,) in snapshot.stream(f"SELECT {text} FROM {table} WHERE {condition}", str(attribute)):
+    sql = f"SELECT {snapshot.dialect.as_text(name)} FROM {table} WHERE {condition}"
+    for (value,) in snapshot.stream(sql, str(attribute)):
         count += 1
         yield from _keys_in(attribute, _text(value), project)
     sql = f"SELECT COUNT(*) FROM {table} WHERE {condition}"
     expected = snapshot.query(sql, what=str(attribute))[0][0]
     if count != expected:
         raise _incomplete(attribute, f"{counted(count, 'row')} came, of {expected}")
-
-
-def _selected(snapshot: Snapshot, attribute: Attribute, project: str) -> tuple[str, str, str]:
-    """Return the SQL of an attribute's text, of its table, and of the condition that a row may refer to *project*."""
-    name, table = snapshot.name(attribute.name), snapshot.name(attribute.schema, attribute.table)
-    like = f"{snapshot.dialect.as_searchable(name)} LIKE '%{project}%'"  # its name holds nothing that needs quoting
-    return snapshot.dialect.as_text(name), table, f"{name} IS NOT NULL" if attribute.is_declared else like
 
 
 def _keys_in(attribute: Attribute, text: str, project: str) -> set[str]:
@@ -147,17 +144,9 @@ def _path(attribute: Attribute, text: str) -> str:
         row = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise _incomplete(attribute, f"a row holds {brief(text)}, which is no JSON ({type(error).__name__})") from error
-    path = row.get("path") if isinstance(row, dict) else None
-    if not isinstance(path, str):
+    path = path_in(row)
+    if path is None:
         raise _incomplete(attribute, f"a row holds {brief(text)}, which names no path")
-    _check_format(attribute, row)
-    try:
-        return check_object_key(path)
-    except UnsafePathError as error:
-        raise _incomplete(attribute, f"a row's {error}") from error
-
-
-def _check_format(attribute: Attribute, row: dict[str, Any]) -> None:
     version = row.get("format", FORMAT)
     if isinstance(version, bool) or not isinstance(version, int) or not 1 <= version <= FORMAT:
         reason = (
@@ -165,6 +154,10 @@ def _check_format(attribute: Attribute, row: dict[str, Any]) -> None:
             "which objects it refers to"
         )
         raise refuse(Refusal("newer-format", reason, "Upgrade datajoint-file"))
+    try:
+        return check_object_key(path)
+    except UnsafePathError as error:
+        raise _incomplete(attribute, f"a row's {error}") from error
 
 
 def _named_by(snapshot: Snapshot, attribute: Attribute, project: str, keys: Sequence[str]) -> set[str]:

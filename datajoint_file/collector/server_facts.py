@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from datajoint_file.collector.plan import refuse
 from datajoint_file.collector.preflight import SchemaState, unreadable
@@ -57,17 +56,15 @@ def schema_states(
     states = {}
     for schema in sorted({*marked, *tables.registry}):
         presence = _presence(snapshot, schema)
-        epochs = _epochs(snapshot, schema, project) if presence == "there" and schema in tables.registry else []
+        epochs = []
+        if presence == "there" and schema in tables.registry:
+            table = snapshot.name(schema, REGISTRY, formatted=True)
+            sql = f"SELECT epoch, schema_id, token FROM {table} WHERE project = %s ORDER BY epoch DESC"
+            epochs = snapshot.query(sql, (project,), f"{schema}.{REGISTRY}")
         if epochs or schema in marked:
             schema_id = epochs[0][1] if epochs else ""
             states[schema] = SchemaState(presence, schema_id, {int(epoch): token for epoch, _, token in epochs})
     return states
-
-
-def _epochs(snapshot: Snapshot, schema: str, project: str) -> list[tuple[Any, ...]]:
-    table = snapshot.name(schema, REGISTRY, formatted=True)
-    sql = f"SELECT epoch, schema_id, token FROM {table} WHERE project = %s ORDER BY epoch DESC"
-    return snapshot.query(sql, (project,), f"{schema}.{REGISTRY}")
 
 
 def _presence(snapshot: Snapshot, schema: str) -> Presence:

@@ -26,7 +26,7 @@ CHANGED = "changed"
 
 
 class Snapshot:
-    """A connection for reading, beside the one of the user's code. Close it, or use it as a context.
+    """A connection for reading, beside the one of the user's code: a context, which closes it.
 
     Raises
     ------
@@ -45,10 +45,6 @@ class Snapshot:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connection."""
         with suppress(Exception):
             self._driver.close()
 

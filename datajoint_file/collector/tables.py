@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from datajoint.errors import MissingTableError
@@ -182,17 +182,12 @@ class QuarantineTable(_NumberedTable):
         comment = "objects that no row refers to"
         self.second.execute(self.dialect.create_table(self.table, _ATTRIBUTES, comment=comment))
 
-    def rows(self, grace_seconds: float) -> Iterator[tuple[ObjectRecord, bool]]:
-        """Give all that is set aside, and whether its grace is over."""
-        for rows in self._pages(f"path, size, {self.dialect.age('first_seen')}", self._ours, (), _PAGE):
-            for _, path, size, seconds in rows:
-                yield ObjectRecord(path, size, self.schema), float(seconds) > grace_seconds
-
-    def listing(self) -> Iterator[tuple[str, int, datetime]]:
-        """Give all that is set aside: key, size, and since when."""
-        for rows in self._pages(f"path, size, {self.dialect.utc('first_seen')}", self._ours, (), _PAGE):
-            for _, path, size, moment in rows:
-                yield path, size, moment
+    def rows(self) -> Iterator[tuple[ObjectRecord, timedelta, datetime]]:
+        """Give all that is set aside, for how long, and since when."""
+        times = f"{self.dialect.age('first_seen')}, {self.dialect.utc('first_seen')}"
+        for rows in self._pages(f"path, size, {times}", self._ours, (), _PAGE):
+            for _, path, size, seconds, moment in rows:
+                yield ObjectRecord(path, size, self.schema), timedelta(seconds=float(seconds)), moment
 
     def add(self, records: Sequence[ObjectRecord]) -> list[ObjectRecord]:
         """Set objects aside, from now on, and return them; not those that are set aside already, which keep their time.
@@ -226,15 +221,11 @@ class QuarantineTable(_NumberedTable):
                 f"WHERE number IN %s AND {self._ours} FOR UPDATE",
                 (numbers,),
             )
-            self.forget([row[0] for row in found])
+            self.mark_reclaimed([row[0] for row in found])
         return [row[1] for row in found]
 
     def mark_reclaimed(self, rows: Sequence[int]) -> list[int]:
         """Forget rows. Whoever calls it has them locked."""
-        self.forget(rows)
-        return list(rows)
-
-    def forget(self, rows: Sequence[int]) -> None:
-        """Delete rows, whatever becomes of the objects."""
         if rows:
             self.second.execute(f"DELETE FROM {self.table} WHERE number IN %s", (tuple(rows),))
+        return list(rows)

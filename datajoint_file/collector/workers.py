@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 
 from datajoint_file.collector.evidence import NOTHING, Amount
@@ -18,7 +17,7 @@ from datajoint_file.errors import DataJointFileError, ObjectNotFoundError
 from datajoint_file.journal.intent_table import batches
 from datajoint_file.model.key_parsing import is_candidate
 from datajoint_file.pipeline.address import PipelineAddress
-from datajoint_file.storage.backend import StorageBackend
+from datajoint_file.storage.backend import ObjectStat, StorageBackend
 
 LOOKED_AT = 50
 """Objects of one task to look for."""
@@ -36,17 +35,14 @@ class Helpers:
     executor: Executor
     address: PipelineAddress  # its marks are compared by each worker before it does anything
 
-    @property
-    def may_help_under_lock(self) -> bool:
-        """Whether what they do is over when the collector is: a lock that is gone would not protect from them else."""
-        return runs_here(self.executor)
+    def may_delete(self, *, is_locked: bool) -> bool:
+        """Tell whether they may: threads of ours, or who can make sure, by marks, that the store is the one meant.
 
-    @property
-    def may_delete(self) -> bool:
-        """Whether a worker can be sure that its store is the one that is meant."""
-        return self.may_help_under_lock or bool(self.address.marks)
+        The others can outlive the collector, and a lock that is gone does not protect from them.
+        """
+        return runs_here(self.executor) or (bool(self.address.marks) and not is_locked)
 
-    def look(self, keys: Iterable[str]) -> Generator[tuple[str, Found | None], None, None]:
+    def look(self, keys: Iterable[str]) -> Generator[tuple[str, ObjectStat | None], None, None]:
         """Ask for objects, and give each key, in order, with what there is; None for nothing.
 
         Raises
@@ -55,14 +51,14 @@ class Helpers:
             If one could not be asked for.
         """
         stop = Stop()
-        tasks = (LookTask(self.address, tuple(some), stop) for some in batches(keys, LOOKED_AT))
+        tasks = (Task(self.address, tuple(some), stop) for some in batches(keys, LOOKED_AT))
         for task, outcome in delegated(self.executor, look, tasks, in_order=True, stop=stop):
             yield from zip(task.keys, outcome.result(), strict=True)
 
     def delete(self, keys: Sequence[str], *, with_remains: bool) -> Generator[Deleted, None, None]:
         """Delete objects, and give what became of each, as it is known. A worker's failure is that of its objects."""
         stop = Stop()
-        tasks = (DeletionTask(self.address, tuple(some), with_remains, stop) for some in batches(keys, DELETED))
+        tasks = (Task(self.address, tuple(some), stop, with_remains) for some in batches(keys, DELETED))
         for task, outcome in delegated(self.executor, delete, tasks, stop=stop):
             try:
                 yield from outcome.result()
@@ -71,43 +67,27 @@ class Helpers:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """An object that is there."""
-
-    modified: datetime | None  # since when, by the store's clock, if it says so
-
-
-@dataclass(frozen=True, slots=True)
-class LookTask:
-    """A task: say which of these objects are there."""
+class Task:
+    """A task to a worker: look for these objects, or delete them, and what unfinished uploads of them have left."""
 
     address: PipelineAddress
     keys: tuple[str, ...]
     stop: Stop
+    with_remains: bool = False
 
 
-def look(task: LookTask) -> list[Found | None]:
+def look(task: Task) -> list[ObjectStat | None]:
     """Ask the store for each object of a task. It all fails if one cannot be asked for."""
     backend = task.address.same_store().backend
     return [look_for(backend, key) for key in task.keys if not task.stop.is_set()]
 
 
-def look_for(backend: StorageBackend, key: str) -> Found | None:
+def look_for(backend: StorageBackend, key: str) -> ObjectStat | None:
     """Ask for one object."""
     try:
-        return Found(backend.stat(key).modified)
+        return backend.stat(key)
     except ObjectNotFoundError:
         return None
-
-
-@dataclass(frozen=True, slots=True)
-class DeletionTask:
-    """A task: delete these objects, and what unfinished uploads of them have left if *with_remains*."""
-
-    address: PipelineAddress
-    keys: tuple[str, ...]
-    with_remains: bool
-    stop: Stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +99,7 @@ class Deleted:
     discarded: Amount = NOTHING  # remains of uploads that were removed
 
 
-def delete(task: DeletionTask) -> list[Deleted]:
+def delete(task: Task) -> list[Deleted]:
     """Delete the objects of a task."""
     pipeline = task.address.same_store()
     one = partial(delete_object, pipeline.backend, pipeline.project, with_remains=task.with_remains)

@@ -62,11 +62,6 @@ class Binding:
         self.start, self.path, self.name = start, path, str(path or "")
         self._is_searched = not is_named()
 
-    @property
-    def is_loaded(self) -> bool:
-        """Whether the settings have been read, after which they do not change."""
-        return self._settings is not None
-
     def settings(self, schema: str = "") -> Settings:
         """Return the settings that a database schema needs, reading the file at the first call.
 

@@ -101,7 +101,10 @@ def load_settings(path: Path, *, is_searched: bool = False) -> Settings:
             check_trusted(path)
         document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
-        raise _absent(path) from error
+        if path.is_symlink():
+            meant = f"{path} is a symbolic link to {path.readlink()}, which does not exist; mend the link"
+            raise ConfigurationError(meant) from error
+        raise ConfigurationNotFoundError(f"{path} does not exist; `datajoint-file init` writes one") from error
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
@@ -111,14 +114,6 @@ def load_settings(path: Path, *, is_searched: bool = False) -> Settings:
     if fault:  # raised here, it has no context: theirs is the whole file, and some programs pickle it
         raise ConfigurationError(f"{path} {fault}")
     return parse_settings(document, origin=str(path), directory=path.parent)
-
-
-def _absent(path: Path) -> ConfigurationError:
-    if path.is_symlink():
-        return ConfigurationError(
-            f"{path} is a symbolic link to {path.readlink()}, which does not exist; mend the link"
-        )
-    return ConfigurationNotFoundError(f"{path} does not exist; `datajoint-file init` writes one")
 
 
 def parse_settings(document: Mapping[str, Any], origin: str, directory: Path | None = None) -> Settings:
@@ -237,7 +232,8 @@ class _Reading:
 
     def _unknown(self, location: _Location) -> ConfigurationError:
         """Name the nearest key that is known. The value is not shown: it can be a secret in the wrong table."""
-        known = _known_keys(location[:-1])
+        model = _model_of(location[:-1])
+        known = [name for name in model.model_fields if name != "directory"] if model else []
         near = difflib.get_close_matches(location[-1].lower(), known, 1, 0.5)
         hint = f"unknown key; did you mean {near[0]}?" if near else "unknown key"
         if "credentials" in known and is_credential(location[-1]):
@@ -321,11 +317,6 @@ _MODELS: dict[_Location, type[BaseModel]] = {
 def _model_of(location: _Location) -> type[BaseModel] | None:
     is_project = location[:1] == ("projects",) and len(location) == 2
     return StorageSettings if is_project else _MODELS.get(location)
-
-
-def _known_keys(location: _Location) -> list[str]:
-    model = _model_of(location)
-    return [name for name in model.model_fields if name != "directory"] if model else []
 
 
 def _allowed(location: _Location) -> str:

@@ -1,14 +1,17 @@
-"""Scaffold of a new ``datajoint.toml``: decided, and checked as if it had been read.
+"""Scaffold of a new ``datajoint.toml``: decided, made of a commented template, and checked as if it had been read.
 
-The text around the values is `template`'s. No store is contacted, no secret is asked for or written.
+No store is contacted, no secret is asked for or written.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 from datajoint_file.config.loader import (
@@ -21,7 +24,6 @@ from datajoint_file.config.loader import (
 )
 from datajoint_file.config.paths import anchored
 from datajoint_file.config.settings import Settings
-from datajoint_file.config.template import compose
 from datajoint_file.config.urls import SCHEMES, table_of
 from datajoint_file.errors import ConfigurationError
 
@@ -34,6 +36,12 @@ DEFAULT_STORE = "./store"
 """Where objects go unless told otherwise: beside the file."""
 
 STORAGE_FORMS = "s3://bucket, gs://bucket, az://container (each with /prefix or without), file:///dir, or a directory"
+
+_IN_FORCE = ("everywhere", "example", "storage file")
+"""Blocks whose settings are in force in the example; those of the others are comments there."""
+
+_MARKER = re.compile(r"^#@ (.+)\n", re.MULTILINE)
+_SETTING = re.compile(r"^(?=[^#\n])", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,3 +147,41 @@ def rivals(new: NewConfiguration) -> list[str]:
     if is_named():
         return [f"{FILE_VARIABLE} is set, so {outer} is used instead of the new file"]
     return [f"in {new.path.parent} and below, the new file takes the place of {outer}"]
+
+
+def example() -> str:
+    """Return the text of ``datajoint.toml.example``: every key of every backend, explained."""
+    return "".join(text if name in _IN_FORCE else _SETTING.sub("#", text) for name, text in _blocks())
+
+
+def compose(project: str, storage: Mapping[str, str], partition_pattern: str = "") -> str:
+    """Return the text of a new ``datajoint.toml``.
+
+    *storage* has the ``backend``, and what else is known of ``[storage]``. Keys not given are there as comments, and so
+    is an empty *partition_pattern*.
+
+    Examples
+    --------
+    >>> text = compose("lab", {"backend": "s3", "bucket": "recordings"})
+    >>> 'bucket = "recordings"' in text, '#region = "eu-central-1"' in text
+    (True, True)
+    """
+    text = "".join(text for name, text in _blocks() if name in ("everywhere", f"storage {storage['backend']}"))
+    for key, value in {"name": project, **storage, "partition_pattern": partition_pattern}.items():
+        text = _with_value(text, key, value) if value else text
+    return text
+
+
+def _blocks() -> list[tuple[str, str]]:
+    """Return the template's blocks, each begun by ``#@ everywhere``, ``#@ example`` or ``#@ storage BACKEND``."""
+    template = resources.files(__package__).joinpath("template.toml").read_text(encoding="utf-8")
+    parts = _MARKER.split(template)[1:]
+    return list(zip(parts[::2], parts[1::2], strict=True))
+
+
+def _with_value(text: str, key: str, value: str) -> str:
+    """Give *key* a value where it first stands, on or off; a key that the table lacks goes to its beginning."""
+    quoted = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # TOML's, but for DEL
+    line = f"{key} = {quoted}"
+    changed, count = re.subn(rf"^#?{key} = .*$", lambda _: line, text, count=1, flags=re.MULTILINE)
+    return changed if count else text.replace("[storage]\n", f"[storage]\n{line}\n", 1)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +45,12 @@ def reveal(value: Any, directory: Path | None = None) -> Any:
 
 
 def _resolve(kind: str, name: str, directory: Path | None) -> str:
-    if kind not in _RESOLVERS:
+    if kind == "file":
+        return _from_file(name, directory)
+    if kind == "keyring":
+        return _from_keyring(name)
+    if kind != "env":
         raise _unresolved(kind, name, f"there is no kind {kind!r} of secret; allowed: env, file, keyring")
-    return _RESOLVERS[kind](name, directory)
-
-
-def _from_environment(name: str, directory: Path | None) -> str:
     if name not in os.environ:
         raise _unresolved("env", name, f"the environment variable {name} is not set")
     return os.environ[name]
@@ -65,7 +65,7 @@ def _from_file(name: str, directory: Path | None) -> str:
     raise _unresolved("file", name, f"{path} cannot be read ({fault})")
 
 
-def _from_keyring(name: str, directory: Path | None) -> str:
+def _from_keyring(name: str) -> str:
     service, _, user = name.rpartition("/")
     try:
         import keyring
@@ -84,10 +84,3 @@ def _from_keyring(name: str, directory: Path | None) -> str:
 
 def _unresolved(kind: str, name: str, why: str) -> ConfigurationError:
     return ConfigurationError(f"the secret ${{{kind}:{name}}} cannot be resolved: {why}")
-
-
-_RESOLVERS: dict[str, Callable[[str, Path | None], str]] = {
-    "env": _from_environment,
-    "file": _from_file,
-    "keyring": _from_keyring,
-}

@@ -6,7 +6,8 @@ Messages of clients and servers are passed on to people here, and nobody knows w
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 from urllib.parse import quote
@@ -20,9 +21,6 @@ from datajoint_file.errors import ConfigurationError
 Status = Literal["ok", "warning", "failed"]
 
 SEVERITY: tuple[Status, ...] = ("ok", "warning", "failed")
-
-Censor = Callable[[str], str]
-"""Returns a text without the secrets it may hold."""
 
 _SHORTEST_SECRET = 4
 _TELLING = 12
@@ -43,7 +41,7 @@ class Check:
     fix: str = ""  # what to do about it; empty if nothing
 
 
-def censor_of(secrets: Iterable[str]) -> Censor:
+def censor_of(secrets: Iterable[str]) -> Callable[[str], str]:
     """Return the function that puts ``***`` where a text holds one of *secrets*, as it is or percent-encoded.
 
     The beginning of a long secret is enough, since messages get cut.
@@ -64,9 +62,12 @@ def _beginning(secret: str) -> str:
     return rf"{re.escape(secret[:_TELLING])}\S*" if len(secret) > _TELLING else r"(?!)"
 
 
-def censored(check: Check, censor: Censor) -> Check:
-    """Return *check* without secrets."""
-    return replace(check, detail=censor(check.detail), fix=censor(check.fix))
+def censored(checks: Generator[Check, None, None], secrets: Iterable[str]) -> Generator[Check, None, None]:
+    """Give *checks* without *secrets*, and close them in the end."""
+    censor = censor_of(secrets)
+    with closing(checks):
+        for check in checks:
+            yield replace(check, detail=censor(check.detail), fix=censor(check.fix))
 
 
 def secrets_of(settings: Settings) -> Iterator[str]:

@@ -17,13 +17,13 @@ from datajoint import settings as dj_settings
 
 from datajoint_file.config import Settings
 from datajoint_file.config.rules import check_disjoint
-from datajoint_file.doctor import Check, Status, censor_of, censored
-from datajoint_file.doctor.schemas import check_schemas
+from datajoint_file.doctor.check import Check, Status, censored
+from datajoint_file.doctor.schemas import asking, check_schemas
 from datajoint_file.doctor.store import CONNECT_SECONDS
 from datajoint_file.errors import ConfigurationError, driver_message
 from datajoint_file.hooks.targets import open_connection
 from datajoint_file.model.wording import pip_install
-from datajoint_file.sql import DIALECTS, Dialect, Query, dialect_of
+from datajoint_file.sql import DIALECTS, Dialect, dialect_of
 
 
 def check_stores(settings: Settings) -> Check:
@@ -41,10 +41,7 @@ def check_database(settings: Settings | None = None) -> Generator[Check, None, N
     Its schemas are compared with *settings*, if there are valid ones. The checks hold no secrets.
     """
     database = dj_settings.config.database
-    censor = censor_of([database.password.get_secret_value() if database.password else ""])
-    with closing(_checks(database, settings)) as checks:
-        for check in checks:
-            yield censored(check, censor)
+    return censored(_checks(database, settings), [database.password.get_secret_value() if database.password else ""])
 
 
 def _checks(database: Any, settings: Settings | None) -> Generator[Check, None, None]:
@@ -124,7 +121,7 @@ def _advice_on_connection(error: Exception, database: Any) -> str:
 def check_server(connection: Any) -> Check:
     """Look which server it is, and whether DataJoint supports it."""
     dialect = dialect_of(connection)
-    return check_version(dialect, str(_query(connection)(dialect.version)[0][0]))
+    return check_version(dialect, str(asking(connection)(dialect.version)[0][0]))
 
 
 def check_version(dialect: Dialect, version: str) -> Check:
@@ -164,7 +161,7 @@ def _dotted(version: tuple[int, ...]) -> str:
 
 def _check_json(connection: Any) -> Check:
     dialect = dialect_of(connection)
-    found = _query(connection)(f"SELECT {dialect.path('file_json')} FROM ({dialect.json_row}) AS one")[0][0]
+    found = asking(connection)(f"SELECT {dialect.path('file_json')} FROM ({dialect.json_row}) AS one")[0][0]
     if found != "12":
         return Check("JSON", "failed", f"a JSON function gave {found}, expected 12", "upgrade the server")
     return Check("JSON", "ok", "functions work")
@@ -172,10 +169,6 @@ def _check_json(connection: Any) -> Check:
 
 def check_rights(connection: Any) -> Check:
     """Look what the user may do, without doing it."""
-    rights = dialect_of(connection).rights(_query(connection))
+    rights = dialect_of(connection).rights(asking(connection))
     status: Status = "ok" if rights.extent == "all" else "warning" if rights.extent == "some" else "failed"
     return Check("rights", status, rights.detail, rights.fix)
-
-
-def _query(connection: Any) -> Query:
-    return lambda sql, args=(): list(connection.query(sql, args).fetchall())

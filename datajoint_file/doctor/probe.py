@@ -12,7 +12,6 @@ import threading
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 from datajoint_file.doctor.check import Check
@@ -22,6 +21,7 @@ from datajoint_file.model.partition import PartitionPattern
 from datajoint_file.model.wording import spoken
 from datajoint_file.storage import StorageBackend
 from datajoint_file.storage.remote.client_errors import translation
+from datajoint_file.storage.tuning import MAX_SKEW
 
 CELL = Cell("datajoint-file-doctor", "Probe", "probe", ())
 """Where probes are: in the place of a schema that no database has."""
@@ -31,9 +31,6 @@ RANGE = slice(700_001, 704_097)
 
 PAGE_SIZE = 2
 """Objects of one page, for a backend that is to be probed: fewer than there are probes, so that there are two pages."""
-
-MAX_SKEW = timedelta(minutes=5)
-"""More than this between two clocks, and what goes by time goes wrong; S3 refuses requests at 15 minutes."""
 
 PATIENCE_SECONDS = 10
 
@@ -46,18 +43,6 @@ def probe_key(project: str) -> str:
     return new_object_key(project, PartitionPattern(), CELL, "probe.bin")
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    """The time that something took, by this machine's clock."""
-
-    start: datetime
-    end: datetime
-
-    def distance(self, moment: datetime) -> timedelta:
-        """Return how far *moment* is outside: positive if later, negative if earlier, zero if inside."""
-        return max(moment - self.end, timedelta()) - max(self.start - moment, timedelta())
-
-
 class Probe:
     """One object under *key*, with two small ones beside it, and the looks at them."""
 
@@ -68,7 +53,7 @@ class Probe:
         self._raced = f"{key.rpartition('/')[0]}/race.bin"
         self._advise = advise
         self._content = os.urandom(SIZE)
-        self._written: Span | None = None
+        self._written: tuple[datetime, datetime] | None = None  # from when to when, by this machine's clock
 
     def examine(self) -> Generator[Check, None, None]:
         """Store the objects, look at them in every way, remove them. A look that fails does not stop the others."""
@@ -101,18 +86,14 @@ class Probe:
     def _taken(self, name: str, look: Callable[[], Check]) -> Check:
         try:
             return look()
-        except DataJointFileError as error:
-            return self._failed(name, error)
         except Exception as error:  # noqa: BLE001 - in the middle of reading, whatever the client below raises
-            return self._failed(name, translation(self.key, error))
-
-    def _failed(self, name: str, error: DataJointFileError) -> Check:
-        return Check(name, "failed", reason(error), self._advise(error, name))
+            known = error if isinstance(error, DataJointFileError) else translation(self.key, error)
+            return Check(name, "failed", reason(known), self._advise(known, name))
 
     def _write(self) -> Check:
         start = datetime.now(timezone.utc)
         count = self.backend.upload(self.key, io.BytesIO(self._content), SIZE)
-        self._written = Span(start, datetime.now(timezone.utc))
+        self._written = start, datetime.now(timezone.utc)
         for neighbour in self._neighbours:
             self.backend.upload(neighbour, io.BytesIO(_SMALL), len(_SMALL))
         if count != SIZE:
@@ -156,7 +137,8 @@ class Probe:
         modified = self.backend.stat(self.key).modified
         if modified is None or self._written is None:
             return Check("clock", "ok", "the store does not tell its time")
-        skew = self._written.distance(modified)
+        start, end = self._written
+        skew = max(modified - end, timedelta()) - max(start - modified, timedelta())
         if abs(skew) <= MAX_SKEW:
             return Check("clock", "ok", f"within {max(1, round(abs(skew).total_seconds()))} s of this machine's")
         direction = "ahead of" if skew > timedelta() else "behind"

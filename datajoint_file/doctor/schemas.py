@@ -21,8 +21,8 @@ from datajoint_file.hooks.tables import tables_of
 from datajoint_file.journal.schema_registry import TABLE
 from datajoint_file.journal.store_marks import MarkStore
 from datajoint_file.model.wording import RIGHT_PLACE, counted
-from datajoint_file.sql import dialect_of
-from datajoint_file.storage import StorageBackend, open_backend
+from datajoint_file.sql import Query, dialect_of
+from datajoint_file.storage import open_backend
 
 _SAMPLE = 3
 """Objects of each schema that are looked for."""
@@ -33,7 +33,7 @@ _FIX_OF_MARKS = f"{_FIX}, and ~registry too; `datajoint-file gc` says more"
 
 def check_schemas(settings: Settings, connection: Any) -> Check:
     """Look whether the schemas that have stored files suit the configuration: their objects, marks and keys."""
-    found = dialect_of(connection).tables_named(lambda sql, args=(): _rows(connection, sql, args), (TABLE,))
+    found = dialect_of(connection).tables_named(asking(connection), (TABLE,))
     schemas = sorted(schema for schema, _ in found)
     if not schemas:
         return Check("schemas", "ok", "none has stored a file yet")
@@ -49,8 +49,9 @@ def _fine(schemas: list[str]) -> Check:
     return Check("schemas", "ok", f"{counted(len(schemas), 'schema')} that stored files")
 
 
-def _rows(connection: Any, sql: str, args: Any = ()) -> list[tuple[Any, ...]]:
-    return list(connection.query(sql, args).fetchall())
+def asking(connection: Any) -> Query:
+    """Return what asks a database, on a connection of DataJoint's."""
+    return lambda sql, args=(): list(connection.query(sql, args).fetchall())
 
 
 class _Comparison:
@@ -61,9 +62,9 @@ class _Comparison:
         self._project = settings.project.name
         self._connection = connection
         self._dialect = dialect_of(connection)
-        self._backend: StorageBackend = open_backend(
-            settings.storage, self._project, settings.directory, read_only=True
-        )
+        self._query = asking(connection)
+        self._place = settings.storage.location
+        self._backend = open_backend(settings.storage, self._project, settings.directory, read_only=True)
 
     def of(self, schemas: list[str]) -> Check:
         paths = {schema: sample for schema in schemas if (sample := list(islice(self._paths(schema), _SAMPLE)))}
@@ -94,13 +95,9 @@ class _Comparison:
                 return Check("schemas", "failed", detail, _FIX_OF_MARKS)
         return None
 
-    @property
-    def _place(self) -> str:
-        return self._settings.storage.location
-
     def _epochs(self, schema: str) -> set[tuple[int, str]]:
         table = self._dialect.quoted(schema, TABLE)
-        found = _rows(self._connection, f"SELECT epoch, token FROM {table} WHERE project = %s", (self._project,))
+        found = self._query(f"SELECT epoch, token FROM {table} WHERE project = %s", (self._project,))
         return {(int(epoch), token) for epoch, token in found}
 
     def _paths(self, schema: str) -> Iterator[str]:
@@ -111,5 +108,5 @@ class _Comparison:
                     path = self._dialect.path(self._dialect.quoted(attribute))
                     condition = f"LEFT({path}, {len(self._project) + 1}) = %s LIMIT {_SAMPLE}"
                     sql = f"SELECT {path} FROM {table.full_table_name} WHERE {condition}"
-                    for (found,) in _rows(self._connection, sql, (f"{self._project}/",)):
+                    for (found,) in self._query(sql, (f"{self._project}/",)):
                         yield str(found)

@@ -9,7 +9,7 @@ import re
 import socket
 import ssl
 from collections.abc import Generator
-from contextlib import closing, suppress
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -17,7 +17,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from datajoint_file.config import Settings, StorageSettings
 from datajoint_file.config.paths import anchored
-from datajoint_file.doctor.check import Check, censor_of, censored, secrets_of
+from datajoint_file.doctor.check import Check, censored, secrets_of
 from datajoint_file.doctor.probe import PAGE_SIZE, Probe, probe_key, reason
 from datajoint_file.errors import (
     BucketNotFoundError,
@@ -41,10 +41,7 @@ def check_store(settings: Settings) -> Generator[Check, None, None]:
     The probe objects are removed when the last check has been given, a check fails, or the iterator is closed. The
     checks hold no secrets.
     """
-    censor = censor_of(secrets_of(settings))
-    with closing(_StoreChecks(settings).checks()) as checks:
-        for check in checks:
-            yield censored(check, censor)
+    return censored(_StoreChecks(settings).checks(), secrets_of(settings))
 
 
 class _StoreChecks:
@@ -153,10 +150,9 @@ def _speaks_tls(connection: socket.socket) -> bool:
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
         context.wrap_socket(connection).close()
-    except ssl.SSLError as error:
-        return not re.search("WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|HTTP_REQUEST|PACKET_LENGTH", error.reason or "")
-    except OSError:
-        return True
+    except OSError as error:
+        fault = getattr(error, "reason", "") or ""  # of an `SSLError`
+        return not re.search("WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|HTTP_REQUEST|PACKET_LENGTH", fault)
     return True
 
 
@@ -178,12 +174,6 @@ _RIGHTS = {
 }
 
 
-def _named(storage: StorageSettings) -> str:
-    """Return the names of the credentials that are given."""
-    *others, last = sorted(storage.credentials)
-    return f"{', '.join(others)} and {last}" if others else last
-
-
 def _advice_on_rights(look: str, storage: StorageSettings) -> str:
     verb, action = _RIGHTS.get(look, ("read", "s3:GetObject"))
     named = f" ({action})" if storage.backend == "s3" else ""
@@ -201,10 +191,11 @@ def _advice_on_service(error: DataJointFileError, storage: StorageSettings) -> s
             "[storage.credentials]"
         )
     if isinstance(error, StorageAccessError):
-        rights = "list, read, write and delete"
+        *others, last = sorted(storage.credentials)
+        named = f"{', '.join(others)} and {last}" if others else last
         return (
-            f"correct [storage.credentials]: they were refused. Check {_named(storage)}; the account needs to {rights} "
-            f"objects of the {bucket}"
+            f"correct [storage.credentials]: they were refused. Check {named}; the account needs to list, read, write "
+            f"and delete objects of the {bucket}"
         )
     if isinstance(error, StorageUnavailableError):
         return "look after the network and the store's server; endpoint_url and region in [storage] say where it is"

@@ -25,6 +25,7 @@ from datajoint.utils import to_camel_case
 
 from datajoint_file.errors import InvalidKeyError
 from datajoint_file.model.key_values import KeyValue, is_missing, key_value
+from datajoint_file.model.metadata import path_in
 
 
 def table_name(table: Any) -> str:
@@ -193,7 +194,9 @@ class TableKeys:
         connection, paths = self._table.connection, set[str]()
         for sql in queries:
             found = connection.query(sql, reconnect=False).fetchall()
-            paths |= {_path(value) for row in found for value in row if value is not None}
+            values = (value for row in found for value in row if value is not None)
+            documents = (json.loads(value) if isinstance(value, str | bytes) else value for value in values)
+            paths |= {path_in(document) or "" for document in documents}
         return paths
 
     def _parts(self, rows: list[Row]) -> Iterator[Any]:
@@ -220,12 +223,6 @@ def _alike_value(value: KeyValue) -> Any:
     if isinstance(value.value, datetime):
         return (value.value + timedelta(seconds=0.5)).replace(microsecond=0, tzinfo=None)
     return "" if value.kind in ("float", "time") else value.text
-
-
-def _path(value: Any) -> str:
-    """Return the object key in a row's JSON, as the driver gives it."""
-    row = json.loads(value) if isinstance(value, str | bytes) else value
-    return str(row.get("path")) if isinstance(row, dict) else ""
 
 
 def _declared_type(attribute: Any) -> str:

@@ -111,6 +111,12 @@ class FileMetadata:
         )
 
 
+def path_in(document: object) -> str | None:
+    """Return the ``path`` of a row's JSON, whatever else is in it; None if it names none."""
+    path = document.get("path") if isinstance(document, Mapping) else None
+    return path if isinstance(path, str) else None
+
+
 def check_is_object(row: object) -> Mapping[str, Any]:
     """Return *row* if it is a JSON object, whatever is in it; raise a `MetadataError` if it is a list, text, number."""
     if not isinstance(row, Mapping):

@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -40,12 +41,14 @@ class Cell:
     key: tuple[KeyValue, ...]
 
     def __str__(self) -> str:
-        key = ", ".join(f"{value.name}={_clipped(printable(value.text))}" for value in self.key)
+        key = key_text((value.name, value.text) for value in self.key)
         return f"{self.schema}.{self.table}.{self.attribute} ({key})"
 
 
-def _clipped(text: str) -> str:
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def key_text(values: Iterable[tuple[str, str]]) -> str:
+    """Return a primary key as messages have it: attributes and their values on one line, long ones cut."""
+    shown = ((name, printable(text)) for name, text in values)
+    return ", ".join(f"{name}={text if len(text) <= 60 else f'{text[:57]}...'}" for name, text in shown)
 
 
 def check_object_key(key: str) -> str:

@@ -5,6 +5,8 @@ One place to change them; who reads them decides nothing else by them.
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 MIB = 2**20
 
 MEMORY_BYTES = 48 * MIB
@@ -36,3 +38,6 @@ PARTS_IN_FLIGHT = 4
 
 OBSTORE_PART_SIZE = 5 * MIB
 """Bytes of a part through obstore, the least that S3 takes: many in flight are faster than large ones."""
+
+MAX_SKEW = timedelta(minutes=5)
+"""More than this between two clocks, and what goes by time goes wrong; S3 refuses requests at 15 minutes."""

@@ -5,7 +5,6 @@ It reads and says what is wrong. Many objects at once, and which rows name them,
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -27,7 +26,6 @@ from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.storage.backend import StorageBackend
 from datajoint_file.storage.tuning import RANGE_SIZE
 from datajoint_file.transfer.fetch import fetch
-from datajoint_file.transfer.hashing import VerifyingReader, drain
 from datajoint_file.verification.findings import Kind
 
 Level = Literal["exists", "size", "content"]
@@ -79,17 +77,12 @@ def examine(pipeline: Pipeline, metadata: FileMetadata, level: Level, advance: A
 
 
 def _examine(backend: StorageBackend, metadata: FileMetadata, level: Level, advance: Advance) -> Problem | None:
-    if level == "content":
-        return _examine_content(backend, metadata, advance)
-    stored = backend.stat(metadata.path)
-    advance(metadata.size)
-    return _size_problem(metadata, stored.size) if level == "size" else None
-
-
-def _examine_content(backend: StorageBackend, metadata: FileMetadata, advance: Advance) -> Problem | None:
-    if backend.capabilities.ranges == 1:
-        return _examine_stream(backend, metadata, advance)
-    if metadata.size > RANGE_SIZE and (problem := _size_problem(metadata, backend.stat(metadata.path).size)):
+    if level != "content":
+        stored = backend.stat(metadata.path)
+        advance(metadata.size)
+        return _size_problem(metadata, stored.size) if level == "size" else None
+    is_asked = metadata.size > RANGE_SIZE or backend.capabilities.ranges == 1
+    if is_asked and (problem := _size_problem(metadata, backend.stat(metadata.path).size)):
         return problem  # no byte of it need be read
     try:
         fetch(backend, metadata, lambda *_: None, advance)
@@ -97,22 +90,6 @@ def _examine_content(backend: StorageBackend, metadata: FileMetadata, advance: A
         return _size_problem(metadata, backend.stat(metadata.path).size)
     except HashMismatchError as error:
         return Problem("hash", metadata.hash, error.found)
-    return None
-
-
-def _examine_stream(backend: StorageBackend, metadata: FileMetadata, advance: Advance) -> Problem | None:
-    with backend.open(metadata.path) as file:
-        size = file.seek(0, os.SEEK_END)
-        if size != metadata.size:  # no byte of it need be read
-            return _size_problem(metadata, size)
-        file.seek(0)
-        reader = VerifyingReader(file, metadata.size, metadata.hash, advance)
-        try:
-            drain(reader)
-        except SizeMismatchError:
-            return _size_problem(metadata, reader.size)
-        except HashMismatchError:
-            return Problem("hash", metadata.hash, reader.hash)
     return None
 
 

@@ -6,12 +6,11 @@ Values only. How they are found is the business of `verification`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from html import escape
 from typing import Any, Literal
 
-from datajoint_file.errors import printable
+from datajoint_file.model.object_keys import key_text
 from datajoint_file.model.wording import RIGHT_PLACE, counted
 from datajoint_file.pipeline.fileref import format_size
 
@@ -66,7 +65,8 @@ class Finding:
     @property
     def where(self) -> str:
         """Table, attribute and primary key, on one line."""
-        return f"{self.table}.{self.attribute} ({_key_text(self.key)})"
+        key = key_text((name, str(_plain(value))) for name, value in self.key.items())
+        return f"{self.table}.{self.attribute} ({key})"
 
     @property
     def problem(self) -> str:
@@ -200,14 +200,6 @@ class VerifyReport:
             "interruption": self.interruption,
             "findings": [finding.to_dict() for finding in self.findings],
         }
-
-
-def _key_text(key: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={_clipped(printable(str(_plain(value))))}" for name, value in key.items())
-
-
-def _clipped(text: str) -> str:
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _plain(value: Any) -> Any:

@@ -18,7 +18,7 @@ from datajoint_file.hooks.codec import file_attributes
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.hooks.row_listing import Key, Listing, RawRow, key_to_json, query_of
 from datajoint_file.hooks.tables import table_name, tables_of
-from datajoint_file.model.metadata import FileMetadata
+from datajoint_file.model.metadata import FileMetadata, path_in
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.verification.verification import FileValue
 
@@ -35,15 +35,11 @@ class Subject:
 
     index: int  # which of the given subjects it belongs to
     name: str  # with `index`, what a position names it by
+    title: str  # what people call it
     is_table_of_schema: bool  # which can come and go between runs
     listing: Listing
     origins: tuple[Origin, ...]  # of the attributes of the listing
     pipeline: Pipeline
-
-    @property
-    def title(self) -> str:
-        """What people call it."""
-        return ", ".join(sorted({table for table, _ in self.origins}))
 
     @property
     def order(self) -> tuple[int, str]:
@@ -97,18 +93,12 @@ def _value(origin: Origin, name: str, text: str) -> FileValue:
     metadata: FileMetadata | None = None
     try:
         document = json.loads(text)
-        path = _path_in(document)
+        named = path_in(document) or ""
+        path = named if len(named) <= 1024 and named.isprintable() else brief(named, 200)
         metadata = FileMetadata.from_json(document)
     except (ValueError, RecursionError) as error:
         fault = printable(str(error) or type(error).__name__)[:_FAULT_LENGTH]
     return FileValue(*origin, name, path, metadata, fault)
-
-
-def _path_in(document: object) -> str:
-    path = document.get("path") if isinstance(document, dict) else None
-    if not isinstance(path, str):
-        return ""
-    return path if len(path) <= 1024 and path.isprintable() else brief(path, 200)
 
 
 def subjects_of(subjects: Any) -> list[Subject]:
@@ -144,8 +134,7 @@ def _subject(index: int, query: Any, *, is_table_of_schema: bool = False) -> Sub
     origins = tuple(_origin(query, name) for name in names)
     title = ", ".join(sorted({table for table, _ in origins}))
     name = f"{query.database}.{query.table_name}" if is_table_of_schema else title
-    pipeline = pipeline_of(query)
-    return Subject(index, name, is_table_of_schema, Listing(query, names), origins, pipeline)
+    return Subject(index, name, title, is_table_of_schema, Listing(query, names), origins, pipeline_of(query))
 
 
 def _origin(query: Any, name: str) -> Origin:

@@ -121,9 +121,7 @@ class Verification:
         address_of: Callable[[Pipeline], PipelineAddress] = lambda pipeline: PipelineAddress("", pipeline.project),
         advance: Advance = lambda _: None,  # told how many bytes have been read, one call at a time
         tell: Callable[[Finding], object] = lambda _: None,  # given each finding as it is made, in the thread of `run`
-        idle: Callable[[], object] = lambda: (
-            None
-        ),  # called while nothing is asked of the database, which may forget who is silent
+        idle: Callable[[], object] = lambda: None,  # called while nothing is asked of a database, which may forget us
     ) -> None:
         self.checked = 0
         self.seconds = 0.0
@@ -171,7 +169,11 @@ class Verification:
             If that is so before anything was checked: the database does not answer, or workers have no configuration
             of the pipeline.
         """
-        examination = self._examination()
+        examination = (
+            Threads(self._level, self._workers, self._meter)
+            if self._executor is None
+            else Delegated(self._executor, self._address_of, self._level, self._workers, self._meter)
+        )
         try:
             self._take(rows, examination)
             if not self.interruption:
@@ -187,11 +189,6 @@ class Verification:
         self._advance_position()
         self.position = None if self._last is None else self._last.position()
 
-    def _examination(self) -> Examination:
-        if self._executor is None:
-            return Threads(self._level, self._workers, self._meter)
-        return Delegated(self._executor, self._address_of, self._level, self._workers, self._meter)
-
     def _take(self, rows: Iterable[ListedRow], examination: Examination) -> None:
         self.is_complete = True
         for row in rows:
@@ -199,21 +196,17 @@ class Verification:
                 self.is_complete = False
                 break
             self._begin(row, examination)
-            while self._is_full(examination) and not self.interruption:
+            while not self.interruption and (
+                examination.is_full or (self._by_identity and len(self._begun) >= self._window)
+            ):
                 self._wait(examination)
             if self.interruption:
                 break
-        self._wait_for_all(examination)
-        self.is_complete = self.is_complete and not self.interruption
-
-    def _is_full(self, examination: Examination) -> bool:
-        return examination.is_full or (bool(self._by_identity) and len(self._begun) >= self._window)
-
-    def _wait_for_all(self, examination: Examination) -> None:
         if not self.interruption:
             examination.flush()
         while self._by_identity and not self.interruption:
             self._wait(examination)
+        self.is_complete = self.is_complete and not self.interruption
 
     def _may_begin(self, examination: Examination) -> bool:
         """Tell whether there is budget for another row, waiting where what is being read decides it."""
@@ -270,7 +263,11 @@ class Verification:
 
     def _conclude(self, check: _PendingObject, problem: Problem | None) -> None:
         if problem is not None and problem.is_unreachable:
-            self._suspect(check, problem)
+            self._suspects.append((check, problem))
+            if len(self._suspects) >= UNREACHABLE_LIMIT:
+                in_a_row = f"{counted(len(self._suspects), 'object')} in a row could not be asked for"
+                what = "the store cannot be reached" if problem.is_configured else "the store is not configured"
+                self.interruption = f"{what}: {in_a_row}, the last with: {problem.found}"
             return
         self._settle_suspects()  # the store answers: what it would not say is about those objects
         if problem is None:
@@ -278,13 +275,6 @@ class Verification:
         else:
             self._bad[check.identity] = problem
         self._settle_all(check, problem)
-
-    def _suspect(self, check: _PendingObject, problem: Problem) -> None:
-        self._suspects.append((check, problem))
-        if len(self._suspects) >= UNREACHABLE_LIMIT:
-            in_a_row = f"{counted(len(self._suspects), 'object')} in a row could not be asked for"
-            what = "the store cannot be reached" if problem.is_configured else "the store is not configured"
-            self.interruption = f"{what}: {in_a_row}, the last with: {problem.found}"
 
     def _settle_suspects(self) -> None:
         suspects, self._suspects = self._suspects, []

@@ -22,8 +22,11 @@ from datajoint_file.hooks.row_listing import Key, key_from_json
 from datajoint_file.journal.worker_address import address_of
 from datajoint_file.pipeline.address import PipelineAddress
 from datajoint_file.pipeline.pipeline import Pipeline
-from datajoint_file.verification import Budget, Finding, Level, Verification, VerifyReport, check_level
+from datajoint_file.verification.budget import Budget
+from datajoint_file.verification.check_object import Level, check_level
+from datajoint_file.verification.findings import Finding, VerifyReport
 from datajoint_file.verification.subjects import Subject, position_text, subjects_of
+from datajoint_file.verification.verification import Verification
 
 _REMOTE_READERS = 8
 _REMOTE_ASKERS = 16
@@ -129,7 +132,8 @@ def verify_telling(
     subjects = subjects_of(query_or_schema)
     remaining = _after(subjects, after)
     count = workers or _default_workers(subjects, checked_level, executor)
-    with progress_bar(f"verifying {_title(subjects)}", None, progress) as advance:
+    title = subjects[0].title if len(subjects) == 1 else f"{len(subjects)} tables"
+    with progress_bar(f"verifying {title}", None, progress) as advance:
         verification = Verification(
             checked_level,
             count,
@@ -161,10 +165,6 @@ def _default_workers(subjects: list[Subject], level: Level, executor: Executor |
     if all(subject.pipeline.backend.capabilities.protocol == "file" for subject in subjects):
         return (os.cpu_count() or 1) if executor is None else 1
     return _REMOTE_READERS if level == "content" else _REMOTE_ASKERS
-
-
-def _title(subjects: list[Subject]) -> str:
-    return subjects[0].title if len(subjects) == 1 else f"{len(subjects)} tables"
 
 
 def _keep_awake(subjects: list[Subject]) -> None:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from datajoint_file.concurrency.descriptors import affordable
 from datajoint_file.concurrency.executors import RAMP, Delegation, runs_here
@@ -52,26 +52,6 @@ Examined = tuple[Any, Problem | None]
 """What `begin` was given to know an object by, and what is wrong with it."""
 
 
-class Examination(Protocol):
-    """Objects being examined."""
-
-    @property
-    def is_full(self) -> bool:
-        """Whether one should wait before another is begun."""
-
-    def begin(self, ticket: Any, pipeline: Pipeline, metadata: FileMetadata) -> None:
-        """Have an object examined."""
-
-    def flush(self) -> None:
-        """See to it that all that was begun is under way: no other comes for now."""
-
-    def wait(self, timeout: float) -> Iterator[Examined]:
-        """Wait for the next objects, at most *timeout* seconds; give them as they were begun."""
-
-    def close(self) -> None:
-        """Stop what is under way, and wait for it where it can be stopped."""
-
-
 class Threads:
     """Objects examined by threads of this process: so many *workers*, if there are file descriptors for them."""
 
@@ -84,7 +64,7 @@ class Threads:
 
     @property
     def is_full(self) -> bool:
-        """Whether each thread has one object and another to go on with."""
+        """Whether one should wait before another is begun: each thread has one object and another to go on with."""
         return len(self._tickets) >= 2 * self._workers
 
     def begin(self, ticket: Any, pipeline: Pipeline, metadata: FileMetadata) -> None:
@@ -93,10 +73,10 @@ class Threads:
         self._tickets[future] = ticket
 
     def flush(self) -> None:
-        """Do nothing: it is under way."""
+        """See to it that all that was begun is under way, as no other comes for now: it is."""
 
     def wait(self, timeout: float) -> Iterator[Examined]:
-        """Wait for the next objects."""
+        """Wait for the next objects, at most *timeout* seconds; give them as they were begun."""
         done, _ = wait(self._tickets, timeout=timeout, return_when=FIRST_COMPLETED)
         for future in [future for future in self._tickets if future in done]:
             yield self._tickets.pop(future), future.result()
@@ -117,11 +97,6 @@ class VerificationTask:
     stop: Stop
     files: list[FileMetadata] = field(default_factory=list)
     size: int = 0  # bytes to read
-
-    def add(self, metadata: FileMetadata) -> None:
-        """Add an object."""
-        self.files.append(metadata)
-        self.size += metadata.size if self.level == "content" else 0
 
 
 class Delegated:
@@ -156,14 +131,11 @@ class Delegated:
         if task is None:
             task = VerificationTask(self._address_of(pipeline), self._level, self._threads, self._meter.stop)
             self._open[id(pipeline)] = task
-        task.add(metadata)
+        task.files.append(metadata)
+        task.size += metadata.size if self._level == "content" else 0
         self._tickets.setdefault(id(task), []).append(ticket)
-        if len(task.files) >= self._size or task.size >= TASK_BYTES:
+        if len(task.files) >= min(TASK_FILES, 1 + self._begun // RAMP) or task.size >= TASK_BYTES:
             self._send(self._open.pop(id(pipeline)))
-
-    @property
-    def _size(self) -> int:
-        return min(TASK_FILES, 1 + self._begun // RAMP)
 
     def _send(self, task: VerificationTask) -> None:
         self._begun += 1
@@ -204,6 +176,10 @@ class Delegated:
         self._delegation.cancel()
 
 
+Examination = Threads | Delegated
+"""Objects being examined."""
+
+
 def examine_all(task: VerificationTask) -> list[tuple[Problem | None, int]]:
     """Examine the objects of a task, wherever this is called; return what is wrong with each, and the bytes read.
 
@@ -214,7 +190,10 @@ def examine_all(task: VerificationTask) -> list[tuple[Problem | None, int]]:
     ConfigurationError
         If this process has no configuration of the pipeline, or one with another store.
     """
-    pipeline = _pipeline_of(task)
+    try:
+        pipeline = task.address.same_store()
+    except StorageError:  # it does not answer: what its objects say of that is what is wanted
+        pipeline = task.address.pipeline()
     if task.threads == 1:
         return list(_reachable(_examined(pipeline, task, metadata) for metadata in task.files))
     pool = LastingPool(min(task.threads, len(task.files)), thread_name_prefix="verify")
@@ -222,13 +201,6 @@ def examine_all(task: VerificationTask) -> list[tuple[Problem | None, int]]:
         return list(_reachable(pool.map(lambda metadata: _examined(pipeline, task, metadata), task.files)))
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _pipeline_of(task: VerificationTask) -> Pipeline:
-    try:
-        return task.address.same_store()
-    except StorageError:  # it does not answer: what its objects say of that is what is wanted
-        return task.address.pipeline()
 
 
 def _examined(pipeline: Pipeline, task: VerificationTask, metadata: FileMetadata) -> tuple[Problem | None, int]:

@@ -10,8 +10,8 @@ import pytest
 
 from datajoint_file.config import ObjectStorageSettings, Settings, StorageSettings, parse_settings
 from datajoint_file.config.rules import _KINDS  # the credentials that each store takes
+from datajoint_file.config.scaffold import compose, example
 from datajoint_file.config.settings import ProjectSettings
-from datajoint_file.config.template import compose, example
 
 if sys.version_info >= (3, 11):
     import tomllib

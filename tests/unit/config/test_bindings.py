@@ -56,13 +56,13 @@ def test_configuration_is_that_of_the_working_directory_at_bind_time(
 
 def test_file_is_read_when_it_is_needed_and_once(one: Path) -> None:
     binding = Binding(one.parent)
-    assert not binding.is_loaded
+    assert binding._settings is None
     one.write_text(one.read_text().replace("project_one", "renamed"))
     first = binding.settings()
     one.write_text("broken [")
     assert first.project.name == "renamed"
     assert binding.settings() is first
-    assert binding.is_loaded
+    assert binding._settings is not None
 
 
 def test_broken_file_fails_nothing_before_it_is_needed(one: Path) -> None:

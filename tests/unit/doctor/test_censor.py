@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from datajoint_file.config import Settings, parse_settings
-from datajoint_file.doctor import censor_of
-from datajoint_file.doctor.check import references_of, secrets_of
+from datajoint_file.doctor.check import censor_of, references_of, secrets_of
 
 
 def settings(storage: dict[str, Any], directory: Path | None = None, **tables: Any) -> Settings:

@@ -25,9 +25,11 @@ from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.testing import Fault, FaultyBackend
 from datajoint_file.testing.faults import raising
-from datajoint_file.verification import Budget, FileValue, Finding, Verification, VerifyReport
+from datajoint_file.verification import Finding, VerifyReport
 from datajoint_file.verification import verification as module
+from datajoint_file.verification.budget import Budget
 from datajoint_file.verification.findings import Kind
+from datajoint_file.verification.verification import FileValue, Verification
 
 Stored = Callable[..., FileMetadata]
 OnDisk = Callable[[FileMetadata], Path]
@@ -248,7 +250,7 @@ def test_while_one_object_is_slow_others_go_on_and_the_position_waits(
     pipeline: Pipeline, stored: Stored, faulty: FaultyBackend
 ) -> None:
     gate, seen = threading.Event(), []
-    faulty.faults.append(Fault("open", action=lambda _: gate.wait(60)))
+    faulty.faults.append(Fault("stat", action=lambda _: gate.wait(60)))
 
     def rows() -> Iterator[QueryRow]:
         for row in rows_of(pipeline, *(stored() for _ in range(30))):
