@@ -272,10 +272,7 @@ class DestinationExistsError(DestinationError, FileExistsError):
 
 
 class LeaseLostError(DataJointFileError, TimeoutError):
-    """An uploaded file was given up, taken over by another insert, or its journal dropped, before its row was inserted.
-
-    No row was.
-    """
+    """An uploaded file was given up, taken over, or lost its journal, before its row was inserted. No row was."""
 
 
 class RowVanishedError(DataJointFileError, LookupError):

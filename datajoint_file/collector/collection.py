@@ -24,7 +24,7 @@ from datajoint_file.journal.second_connection import SecondConnection
 from datajoint_file.journal.store_marks import Identity, MarkStore
 from datajoint_file.journal.transactions import has_transaction
 from datajoint_file.journal.worker_address import address_of
-from datajoint_file.model.key_parsing import is_candidate
+from datajoint_file.model.object_keys import is_candidate
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.storage.backend import StorageBackend
 

@@ -24,7 +24,7 @@ from datajoint_file.errors import CollectionRefusedError
 from datajoint_file.journal.intent_table import RECLAIMED
 from datajoint_file.journal.intent_table import TABLE as INTENTS
 from datajoint_file.journal.schema_registry import identity_of
-from datajoint_file.model.key_parsing import REGISTRY, is_candidate
+from datajoint_file.model.object_keys import REGISTRY, is_candidate
 from datajoint_file.model.wording import counted
 from datajoint_file.storage.backend import UnfinishedUpload
 from datajoint_file.storage.tuning import MAX_SKEW

@@ -14,7 +14,7 @@ from typing import Protocol
 from datajoint_file.collector.evidence import NOTHING, Amount
 from datajoint_file.collector.workers import NOT_OURS, Deleted, Helpers, delete_object
 from datajoint_file.concurrency.progress import Advance
-from datajoint_file.model.key_parsing import is_candidate
+from datajoint_file.model.object_keys import is_candidate
 from datajoint_file.storage.backend import StorageBackend
 
 _HOPELESS = 20

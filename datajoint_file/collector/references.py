@@ -16,9 +16,8 @@ from datajoint_file.collector.plan import Refusal, refuse
 from datajoint_file.collector.snapshot import CHANGED, Snapshot, refusing
 from datajoint_file.errors import CollectionRefusedError, UnsafePathError, brief
 from datajoint_file.hooks.tables import class_name
-from datajoint_file.model.key_parsing import keys_in
 from datajoint_file.model.metadata import FORMAT, path_in
-from datajoint_file.model.object_keys import check_object_key
+from datajoint_file.model.object_keys import check_object_key, keys_in
 from datajoint_file.model.wording import counted
 
 _MARKER = re.compile(r":\s*<\s*file\s*(?:@[^>]*)?>", re.IGNORECASE)

@@ -18,7 +18,7 @@ from datajoint_file.collector.reclaim import Due
 from datajoint_file.journal import intent_table
 from datajoint_file.journal.intent_table import batches
 from datajoint_file.journal.second_connection import SecondConnection
-from datajoint_file.model.key_parsing import is_candidate, write_id_of
+from datajoint_file.model.object_keys import is_candidate, write_id_of
 from datajoint_file.sql import Rows
 
 QUARANTINE = "~file_quarantine"

@@ -15,7 +15,7 @@ from datajoint_file.concurrency.executors import delegated, runs_here
 from datajoint_file.concurrency.threads import Stop
 from datajoint_file.errors import DataJointFileError, ObjectNotFoundError
 from datajoint_file.journal.intent_table import batches
-from datajoint_file.model.key_parsing import is_candidate
+from datajoint_file.model.object_keys import is_candidate
 from datajoint_file.pipeline.address import PipelineAddress
 from datajoint_file.storage.backend import ObjectStat, StorageBackend
 

@@ -16,17 +16,8 @@ from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import Cell
 from datajoint_file.transfer.sources import as_source
 
-_TYPES = {
-    "bool": "bool",
-    "int": "int",
-    "float": "float64",
-    "Decimal": "decimal",
-    "UUID": "uuid",
-    "datetime": "datetime",
-    "Timestamp": "datetime",
-    "date": "date",
-    "bytes": "bytes",
-}
+_TYPES = {name: name for name in ("bool", "int", "datetime", "date", "bytes")}
+_TYPES |= {"float": "float64", "Decimal": "decimal", "UUID": "uuid", "Timestamp": "datetime"}
 """Types of attributes by types of Python, without the digits and underscores of NumPy's."""
 
 

@@ -86,7 +86,8 @@ def store_all(uploads: Uploads, connection: Any, table: str, workers: int | None
         try:
             run_beside(work, uploads.stop, Care(connection, uploads.entries), TICK_SECONDS)
         except BaseException:
-            uploads.entries.try_to_end_uploads()
+            with suppress(Exception):  # it is for a retry; what has failed is the error to tell
+                uploads.entries.end_uploads()
             raise
     uploads.entries.end_uploads()
 

@@ -16,7 +16,7 @@ import os
 import secrets
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -209,11 +209,6 @@ class JournalEntries:
                 "Insert, or stage again: the table is made anew, and all is sent again. `datajoint-file gc --scan` "
                 "finds what is left of this"
             ) from error
-
-    def try_to_end_uploads(self) -> None:
-        """End them, if the database can be reached: for a retry. It is called when something has failed already."""
-        with suppress(Exception):
-            self.end_uploads()
 
     def renew(self) -> None:
         """Keep the leases of all that is not yet claimed."""

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from datajoint_file.errors import MetadataError, ObjectNotFoundError, StorageError, brief
-from datajoint_file.model.key_parsing import REGISTRY
+from datajoint_file.model.object_keys import REGISTRY
 from datajoint_file.storage.backend import ContentHeaders, StorageBackend
 
 FORMAT = 1

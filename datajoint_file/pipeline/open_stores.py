@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from typing import Protocol
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datajoint_file.pipeline.pipeline import Pipeline
 
 MOST_OPEN = 8
 """So many keep their stores open. One of a bucket costs some 13 MiB and five connections."""
@@ -16,25 +19,10 @@ clock = itertools.count(1)
 """Tells which of two uses was later."""
 
 
-class Closable(Protocol):
-    """What may have stores open."""
-
-    last_used: int
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it has."""
-        ...
-
-    def close(self) -> None:
-        """Let go of them, once nobody is at work in them."""
-        ...
+_opened: dict[weakref.ref[Pipeline], None] = {}
 
 
-_opened: dict[weakref.ref[Closable], None] = {}
-
-
-def note_opened(opener: Closable) -> None:
+def note_opened(opener: Pipeline) -> None:
     """Take note of who has opened a store, and close the others that are too many.
 
     No lock, which a fork could copy locked: each step is a single one of a dictionary.

@@ -64,6 +64,9 @@ _ANY_WRITE_ID = new_write_id()
 
 _LARGE_AT_ONCE = 4
 
+_DOUBTFUL = (StorageError, StorageUnavailableError)
+"""What can come of an upload though the store has done it."""
+
 
 class Pipeline:
     """The storage of one project, as its settings say.
@@ -179,8 +182,8 @@ class Pipeline:
         The answer may have been lost, and what was sent again been refused; executors may do work twice. No other write
         has the key: what is under it is this one's, or damaged.
         """
-        exists = isinstance(error, ObjectExistsError)
-        if not exists and not (_is_doubtful(error) and (reader.is_at_end or reader.size == upload.source.size)):
+        may_be_whole = type(error) in _DOUBTFUL and (reader.is_at_end or reader.size == upload.source.size)
+        if not may_be_whole and not isinstance(error, ObjectExistsError):
             return False
         drain(reader)
         try:
@@ -354,11 +357,6 @@ class Pipeline:
             f"no object of the project {project} lies below {storage.location}: after a move, correct backend, bucket, "
             f"prefix or path in [{table}] of datajoint.toml"
         )
-
-
-def _is_doubtful(error: StorageError) -> bool:
-    """Tell whether the store may have done what it was asked for, though *error* came of it."""
-    return type(error) in (StorageError, StorageUnavailableError)
 
 
 def _description(upload: Upload, reader: HashingReader) -> FileMetadata:

@@ -43,7 +43,7 @@ _RANGE_CHUNK = 2**18
 _OUTSIDE = 3
 """Parts in memory besides those in flight: the one that is read, the one that waits, the one that is handed over."""
 
-_PAUSES = (0.1, 1.0)
+_PAUSES = (0.1, 1.0, None)
 """Seconds before a small object whose connection broke is sent again, which obstore does not: it may be stored."""
 
 Options = Mapping[str, Any]
@@ -149,11 +149,9 @@ class ObstoreBackend(BucketBackend):
                 answer = self._run("put", key, content, **options)
                 break
             except Exception as error:
-                if not says_interrupted(error):
+                if pause is None or not says_interrupted(error):
                     raise
-            time.sleep(pause)
-        else:
-            answer = self._run("put", key, content, **options)
+                time.sleep(pause)
         return () if answer["e_tag"] else [Piece(0, len(content), crc32(content))]
 
     def _upload_long(self, key: str, reader: Reader, size: int, part_size: int, headers: ContentHeaders) -> int:

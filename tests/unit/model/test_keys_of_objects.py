@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datajoint_file.model.key_parsing import is_candidate, keys_in, write_id_of
 from datajoint_file.model.key_values import key_value
-from datajoint_file.model.object_keys import Cell, new_object_key
+from datajoint_file.model.object_keys import Cell, is_candidate, keys_in, new_object_key, write_id_of
 from datajoint_file.model.partition import PartitionPattern
 
 UNIT = "a" * 16 + "-" + "b" * 26
