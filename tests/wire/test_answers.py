@@ -6,6 +6,7 @@ import io
 import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -99,3 +100,31 @@ def test_an_object_that_is_not_there_in_spite_of_an_answer_is_no_success(
         afar.ingest(("x.dat", content if kind == "bytes" else Stream(content)))
     assert rule.hits
     assert len(afar.store.object_keys()) == 1
+
+
+CACHES = [None, "readahead", "bytes", "blockcache", "background", "first", "all", "none"]
+
+
+@pytest.mark.parametrize("engine", ["obstore", "fsspec"])
+@pytest.mark.parametrize("fault", ["short", "416", "empty", "foreign"])
+def test_an_open_file_gives_all_of_its_bytes_or_an_error(afar: Afar, fault: Fault) -> None:
+    metadata = afar.ingest(("x.dat", SMALL))
+    rule = afar.proxy.spoil(fault, r"^GET /[^?]*/objects/")
+    with suppress(StorageError), afar.pipeline.open(metadata) as file:
+        assert file.read() == SMALL
+    assert rule.hits == 1
+    afar.proxy.spoil(fault, r"^GET /[^?]*/objects/", times=100)
+    with afar.pipeline.open(metadata) as file, pytest.raises(StorageError):
+        file.read()
+
+
+@pytest.mark.parametrize("engine", ["fsspec"])
+@pytest.mark.parametrize("cache_type", CACHES)
+def test_no_kind_of_cache_hides_that_bytes_are_missing(afar: Afar, cache_type: str | None) -> None:
+    metadata = afar.ingest(("x.dat", SMALL))
+    with afar.pipeline.open(metadata, cache_type=cache_type) as file:
+        assert file.read() == SMALL
+    afar.proxy.spoil("416", r"^GET /[^?]*/objects/", times=100)
+    with pytest.raises(StorageError), afar.pipeline.open(metadata, cache_type=cache_type) as file:
+        file.seek(50_000)
+        file.read(1000)

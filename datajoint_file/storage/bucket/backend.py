@@ -205,7 +205,7 @@ class BucketBackend(RemoteBackend):
             raise _not_stored(key) from error
 
     def open(self, key: str, **options: Any) -> BinaryIO:
-        return opened(partial(self.read, key), self.stat(key).size, **options)
+        return opened(key, partial(self.read, key), self.stat(key).size, **options)
 
     def read(self, key: str, start: int, stop: int) -> bytes | memoryview:
         path = self._path(key)

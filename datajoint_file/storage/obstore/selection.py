@@ -55,7 +55,7 @@ class EngineBackend(DelegatingBackend):
 
     def open(self, key: str, **options: Any) -> BinaryIO:
         """Open an object as buckets do, but read it through whichever engine is used by then."""
-        return opened(partial(self.read, key), self.stat(key).size, **options)
+        return opened(key, partial(self.read, key), self.stat(key).size, **options)
 
     def stat(self, key: str) -> ObjectStat:
         return self._asked(lambda backend: backend.stat(key))

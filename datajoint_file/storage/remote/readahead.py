@@ -1,6 +1,6 @@
 """Read-ahead file: which bytes to ask the store for, and which of them to keep.
 
-It knows neither stores nor errors: bytes come from a function that reads a range.
+It knows no store: bytes come from a function that reads a range.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections.abc import Callable
 from typing import Any, BinaryIO, Protocol, cast
 
 from fsspec.caching import caches
+
+from datajoint_file.errors import StorageError
 
 FIRST = 2**16
 """Bytes to ask for at a new place: what formats keep together about their contents (headers, trees, footers)."""
@@ -87,10 +89,24 @@ class AdaptiveCache:
             self._blocks.popitem(last=False)
 
 
-def opened(read: Callable[[int, int], bytes | memoryview], size: int, **options: Any) -> BinaryIO:
-    """Return a file of *size* bytes that *read* gives; the options are those of `cache_of`."""
-    cache = cache_of(lambda start, stop: bytes(read(start, stop)), size, **options)
-    return cast("BinaryIO", ReadAheadFile(cache, size))
+def opened(key: str, read: Callable[[int, int], bytes | memoryview], size: int, **options: Any) -> BinaryIO:
+    """Return the object *key*, whose *size* bytes *read* gives, as a file; the options are those of `cache_of`.
+
+    An answer that is not as long as it must be is asked for once more, and is a `StorageError` then.
+    """
+
+    def whole(start: int, stop: int) -> bytes:
+        wanted = max(0, min(stop, size) - start)
+        for _ in range(2):
+            content = bytes(read(start, start + wanted)) if wanted else b""
+            if len(content) == wanted:
+                return content
+        raise StorageError(
+            f"{key}: the store gave {len(content)} of the {wanted} bytes from {start} on, though it has {size}: the "
+            "object was replaced since it was opened, or something between here and the store cuts its answers"
+        ).of(key)
+
+    return cast("BinaryIO", ReadAheadFile(cache_of(whole, size, **options), size))
 
 
 def cache_of(
