@@ -54,11 +54,7 @@ def unknown_placeholders(pattern: PartitionPattern, known: Collection[str]) -> s
     unknown = sorted(pattern.placeholders - set(known))
     if not unknown or not known:
         return ""
-    hints = "".join(_nearest(name, known) for name in unknown)
+    near = [found[0] for name in unknown if (found := difflib.get_close_matches(name, known, 1, 0.6))]
+    hints = "".join(f" (did you mean {name}?)" for name in near)
     what = f'[object_storage] partition_pattern = "{pattern.text}"'
     return f"{what}: no table has {', '.join(unknown)} in its primary key{hints}"
-
-
-def _nearest(name: str, known: Collection[str]) -> str:
-    near = difflib.get_close_matches(name, known, 1, 0.6)
-    return f" (did you mean {near[0]}?)" if near else ""

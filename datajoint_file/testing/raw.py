@@ -9,7 +9,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Protocol
 
-from datajoint_file.storage.shared import PARTIAL_PREFIX
+from datajoint_file.storage.shared import is_partial
 
 
 class RawStore(Protocol):
@@ -80,16 +80,12 @@ class DirectoryStore:
 
     def keys(self, prefix: str) -> set[str]:
         """Return the keys of all complete files below *prefix*."""
-        return {key for key in self._files(prefix) if not _is_partial(key)}
+        return {key for key in self._files(prefix) if not is_partial(key)}
 
     def unfinished(self, prefix: str) -> set[str]:
         """Return the names of files that are still being written, or never will be, below *prefix*."""
-        return {key for key in self._files(prefix) if _is_partial(key)}
+        return {key for key in self._files(prefix) if is_partial(key)}
 
     def _files(self, prefix: str) -> set[str]:
         files = (path for path in self.path(prefix).rglob("*") if path.is_file())
         return {f"{self.project}/{file.relative_to(self.root).as_posix()}" for file in files}
-
-
-def _is_partial(key: str) -> bool:
-    return key.rpartition("/")[2].startswith(PARTIAL_PREFIX)
