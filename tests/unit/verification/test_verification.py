@@ -136,9 +136,9 @@ def test_disk_that_fails_while_it_is_read_makes_the_object_unreadable(
 ) -> None:
     faulty.faults.append(Fault("read", action=raising(OSError(errno.EIO, "Input/output error"))))
     verification = checked(rows_of(pipeline, stored(), stored()), workers=1)
-    assert [(f.kind, f.key["k"], f.found) for f in verification.findings] == [
-        ("unreadable", 0, "[Errno 5] Input/output error")
-    ]
+    (finding,) = verification.findings
+    assert (finding.kind, finding.key["k"]) == ("unreadable", 0)
+    assert "Input/output error" in finding.found
 
 
 def test_object_that_is_called_missing_once_is_asked_for_again(
