@@ -170,16 +170,16 @@ class JournalEntries:
     def flush(self, lease_seconds: float = LEASE_SECONDS) -> None:
         """Tell the database which objects are complete, so that they can be adopted should this process die.
 
-        What cannot be told is told the next time. Unless other files of the statement are still on their way, only the
-        gap to the claim is to be covered: see `end_uploads`.
+        What cannot be told is told the next time. `end_uploads` shortens the leases.
         """
         complete = [entry for entry in self.all if entry.metadata is not None and not entry.is_told]
         for some in batches(complete):
             rows = {entry: json.dumps(cast("FileMetadata", entry.metadata).to_json()) for entry in some}
             self._store({entry.number: row for entry, row in rows.items() if entry.number}, lease_seconds)
             for entry, row in rows.items():
-                size = cast("FileMetadata", entry.metadata).size
-                entry.intent, entry.is_told = replace(entry.intent, size=size, state=STORED, metadata=row), True
+                old, size = entry.intent, cast("FileMetadata", entry.metadata).size
+                cell = old.table_name, old.attribute, old.key_digest
+                entry.intent, entry.is_told = Intent(old.write_id, old.path, *cell, size, STORED, row), True
 
     def _store(self, rows: dict[int, str], lease_seconds: float) -> None:
         try:

@@ -116,6 +116,7 @@ def suffix_for(mime_type: str) -> str:
     return "" if mime_type == UNKNOWN else _TYPES.guess_extension(mime_type) or ""
 
 
+@lru_cache(maxsize=256)  # it is asked for the header and for the row
 def _by_content(head: bytes) -> str:
     known = next((mime_type for beginning, mime_type in _BEGINNINGS.items() if head.startswith(beginning)), "")
     if known or not any(head[place] in beginnings for place, beginnings in _beginnings()):

@@ -39,8 +39,6 @@ class Rights:
 class Dialect(ABC):
     """One kind of database server: its SQL, its driver, and what its answers mean."""
 
-    # ---- Which server ----
-
     backend: ClassVar[str]
     """What DataJoint calls the adapter for it."""
 
@@ -63,8 +61,6 @@ class Dialect(ABC):
     @abstractmethod
     def identity(self, query: Query) -> tuple[str, str]:
         """Return what a server and a database in it call themselves: it outlives restarts and differs for a copy."""
-
-    # ---- Names and expressions ----
 
     quote: ClassVar[str]
     """What stands around names."""
@@ -114,8 +110,6 @@ class Dialect(ABC):
         *columns* are the quoted attributes of the key, and their types.
         """
 
-    # ---- Our tables ----
-
     @abstractmethod
     def create_table(self, table: str, columns: str, *, comment: str, index: tuple[str, str] | None = None) -> str:
         """Return the statements that create a table (quoted) unless it is there; *index* is a name and attributes.
@@ -153,8 +147,6 @@ class Dialect(ABC):
     def claimed(self, cursor: Any) -> set[int] | None:
         """Return the numbers that `claim` has deleted; None where the server only counts them."""
 
-    # ---- Sessions ----
-
     @abstractmethod
     def prepare(self, driver: Any, lock_seconds: float) -> None:
         """Make a new connection ours: waiting *lock_seconds* for locks at most, and not closed for being idle."""
@@ -184,8 +176,6 @@ class Dialect(ABC):
     @abstractmethod
     def sever(self, driver: Any) -> None:
         """Close a connection that may be between a statement and its reply, without waiting for that."""
-
-    # ---- Transactions ----
 
     json_row: ClassVar[str]
     """Query for one row whose attribute ``file_json`` is JSON with a ``path`` of 12."""
@@ -219,8 +209,6 @@ class Dialect(ABC):
         """Ask whether the transaction of *connection* sees an older moment, so that a claim in it finds nothing."""
         return False
 
-    # ---- Errors ----
-
     @abstractmethod
     def is_lost(self, error: BaseException, driver: Any) -> bool:
         """Tell whether *error* is one of this driver, and means that the connection is gone."""
@@ -232,8 +220,6 @@ class Dialect(ABC):
     @abstractmethod
     def is_changed(self, error: BaseException) -> bool:
         """Tell whether *error* says that something was altered or dropped since it was listed."""
-
-    # ---- Catalog ----
 
     is_replica: ClassVar[str]
     """Query that is true on a server that only follows another one, or takes no changes."""
