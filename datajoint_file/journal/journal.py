@@ -16,7 +16,7 @@ import os
 import secrets
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -192,7 +192,7 @@ class JournalEntries:
         earlier = [entry.number for entry in self.all if entry.is_told and entry.number]
         with self._table_required():
             self.flush(STORED_LEASE_SECONDS)
-            if earlier:
+            with suppress(LostConnectionError):  # a lease that stays long harms nobody
                 self._intents.renew(earlier, self._holder, STORED_LEASE_SECONDS)
 
     @contextmanager

@@ -19,6 +19,7 @@ import datajoint_file
 from datajoint_file.errors import JournalWarning, LeaseLostError, RowVanishedError, StorageUnavailableError
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.insert import uploads
+from datajoint_file.journal.intent_table import Intents
 from datajoint_file.journal.schema_registry import ensure_marked
 from datajoint_file.sql import dialect_of
 from datajoint_file.testing import Fault, FaultyBackend, GeneratedReader, SlowReader
@@ -630,3 +631,17 @@ def test_a_second_connection_that_was_lost_while_idle_is_opened_again(table: Any
     monkeypatch.setattr(second_connection, "IDLE_SECONDS", -1.0)
     table.insert1({"id": 2, "raw": ("a.dat", b"2")})
     assert len(table()) == 2
+
+
+def test_a_connection_lost_while_leases_are_shortened_fails_no_insert(
+    table: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files are complete and told; that their leases stay long harms nobody."""
+
+    def lost(*_: Any) -> None:
+        raise LostConnectionError("injected")
+
+    monkeypatch.setattr(Intents, "renew", lost)
+    table.insert1({"id": 1, "raw": ("a.dat", b"recording")})
+    assert table.fetch1("raw").read() == b"recording"
+    assert intents(table) == []
