@@ -1,16 +1,18 @@
-"""Garbage collection, public face: plan, look, execute.
+"""Garbage collector, public face: plan, look, execute.
 
-Objects are never deleted by an insert, an update or a delete. This is what does, in a run of its own: uploads that were
-given up, and objects that no row of any schema on the server refers to, each when that has been so for a whole grace.
-How it knows is in `datajoint_file.collector.make_plan`.
+Objects are never deleted by an insert, an update or a delete. This is what does, in a run of its own, by what was
+noted: uploads that were given up, a whole grace ago; objects that were removed from their rows, when their retention is
+over. Both only if no row of any schema on the server refers to them, and no other upload. What it finds in a store and
+nothing tells of it calls *unknown*, and leaves alone until it is told otherwise.
 
 ::
 
-    plan = gc.plan(scan=True)         # nothing is changed
+    plan = gc.plan()                  # nothing is changed
     print(plan)
-    gc.execute(plan)                  # sets aside what is unused; deletes what was set aside a grace ago
+    gc.execute(plan)                  # deletes what an earlier run has found to be over
 
-A plan holds for an hour, in the process that made it: it is not pickled.
+A plan holds for an hour, in the process that made it: it is not pickled. How it knows is in
+`datajoint_file.collector.make_plan`.
 """
 
 from __future__ import annotations
@@ -24,13 +26,13 @@ from datajoint_file.collector.collection import collection_for
 from datajoint_file.collector.evidence import Amount
 from datajoint_file.collector.execute_plan import execute_plan
 from datajoint_file.collector.make_plan import make_plan
-from datajoint_file.collector.plan import Collected, Entry, Missing, Plan, Quarantined, Refusal
+from datajoint_file.collector.plan import Collected, Entry, Kept, Missing, Plan, Refusal
 from datajoint_file.concurrency.executors import check_executor
 from datajoint_file.config.bindings import Attached
 from datajoint_file.errors import CollectionRefusedError, brief_traceback
 
 DEFAULT_GRACE = timedelta(days=7)
-"""How long an object must have been unused: longer than the longest transaction, and than it takes to notice."""
+"""How long an upload must have been given up, and an unknown object be known: longer than the longest transaction."""
 
 __all__ = [
     "DEFAULT_GRACE",
@@ -38,14 +40,14 @@ __all__ = [
     "Collected",
     "CollectionRefusedError",
     "Entry",
+    "Kept",
     "Missing",
     "Plan",
-    "Quarantined",
     "Refusal",
     "execute",
+    "kept",
     "plan",
-    "quarantined",
-    "restore",
+    "spare",
 ]
 
 
@@ -54,6 +56,7 @@ def plan(
     connection: Any = None,
     *,
     scan: bool = False,
+    unknown: bool = False,
     grace: timedelta = DEFAULT_GRACE,
     allow_short_grace: bool = False,
     progress: bool | None = None,
@@ -63,9 +66,9 @@ def plan(
 ) -> Plan:
     """Say what the collector would do now. Nothing is changed.
 
-    Without *scan* only uploads that were given up are looked for, in the database. With it the whole project is listed,
-    the references of every schema on the server are read, and what is stored and not referenced is found. If something
-    makes that doubtful, the plan says so in ``refusals``, and cannot be executed.
+    What is noted in the database is looked at, and, if anything may be deleted, the references of every schema on the
+    server; with *scan* the whole project is listed as well. If something makes it doubtful that all was seen, the plan
+    says so in ``refusals``, and cannot be executed.
 
     Parameters
     ----------
@@ -73,9 +76,12 @@ def plan(
         Whose database and pipeline; DataJoint's default connection if not given. It must not be in a transaction. The
         reading is done on connections of the collector's own.
     scan : bool
-        List the store.
+        List the store: tells of objects that rows refer to and that are missing, and of those that are unknown.
+    unknown : bool
+        Note unknown objects for deletion: a later run deletes them, after *grace*, if still nothing refers to them.
     grace : timedelta
-        How long an object must have been unused, by the database's clock.
+        How long an upload must have been given up, by the database's clock, and an unknown object be noted. What was
+        removed from a row is kept for the ``retention`` of ``datajoint.toml``.
     allow_short_grace : bool
         Accept a grace of less than 24 hours: only where nobody is writing.
     progress : bool or None
@@ -103,12 +109,12 @@ def plan(
     --------
     >>> from datajoint_file import gc
     >>> plan = gc.plan(connection, scan=True)  # doctest: +SKIP
-    >>> plan.reclaim.count, plan.quarantine.count, plan.refusals  # doctest: +SKIP
-    (0, 2, ())
+    >>> plan.reclaim.count, plan.purge.count, plan.unknown.count, plan.refusals  # doctest: +SKIP
+    (0, 2, 0, ())
     """
     options = {"grace": grace, "take_over": take_over, "dropped": tuple(dropped), "progress": progress}
     collection = collection_for(connection, executor=_checked(executor), **options)
-    made = make_plan(collection, scan=scan, allow_short_grace=allow_short_grace)
+    made = make_plan(collection, scan=scan, unknown=unknown, allow_short_grace=allow_short_grace)
     _connections.keep(made.evidence, connection)
     return made
 
@@ -124,9 +130,9 @@ def execute(
 ) -> Collected:
     """Carry out a plan, looking again before anything is deleted.
 
-    Uploads that were given up are deleted. What is unreferenced is set aside; what was set aside a grace ago is
-    deleted; what is referenced again is released. The object goes first and the row that notes it second, so a run that
-    is cut short, wherever, is finished by the next; several runs at once do no harm.
+    Uploads that were given up are deleted. Of what was removed from rows a first run notes that its retention is over,
+    and a later one deletes it, when no transaction is open any more that could have seen it in a row. A run that is cut
+    short, wherever, is finished by the next; several runs at once do no harm.
 
     Parameters
     ----------
@@ -139,8 +145,7 @@ def execute(
     progress : bool or None
         Show progress bars: always, never, or (None) on a terminal.
     executor : concurrent.futures.Executor, optional
-        Whose workers delete. Threads delete everything; other processes only uploads that were given up, which are
-        condemned before, for good. What was set aside is deleted under a lock, and a worker elsewhere could outlive it.
+        Whose workers delete what is condemned, for good.
 
     Returns
     -------
@@ -180,28 +185,28 @@ def _checked(executor: Executor | None) -> Executor | None:
     return None if executor is None else check_executor(executor)
 
 
-def quarantined(connection: Any = None, *, grace: timedelta = DEFAULT_GRACE) -> Iterator[Quarantined]:
-    """Give the objects that are set aside, and when each may be deleted at the earliest.
+def kept(connection: Any = None, *, grace: timedelta = DEFAULT_GRACE) -> Iterator[Kept]:
+    """Give the objects that were removed from rows, or are unknown, and until when each is kept at least.
 
     Parameters
     ----------
     connection : datajoint.Connection, datajoint.Instance or datajoint.Schema, optional
         As for `plan`.
     grace : timedelta
-        The grace that will be used.
+        The grace that will be used for unknown ones.
 
     Examples
     --------
     >>> from datajoint_file import gc
-    >>> [found.key for found in gc.quarantined(connection)]  # doctest: +SKIP
+    >>> [found.key for found in gc.kept(connection)]  # doctest: +SKIP
     []
     """
-    return collection_for(connection, grace=grace).quarantined()
+    return collection_for(connection, grace=grace).kept()
 
 
 @brief_traceback
-def restore(keys: Iterable[str], connection: Any = None) -> tuple[str, ...]:
-    """Take objects out of quarantine; those that are still unused get a whole new grace at the next scan.
+def spare(keys: Iterable[str], connection: Any = None) -> tuple[str, ...]:
+    """Forget that unknown objects were noted for deletion. No row comes back by it: see `datajoint_file.undelete`.
 
     Parameters
     ----------
@@ -213,12 +218,12 @@ def restore(keys: Iterable[str], connection: Any = None) -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        Those of *keys* that were in quarantine. The others never were, or are deleted already.
+        Those of *keys* that were noted. The others never were, or are being deleted, or are deleted already.
 
     Examples
     --------
     >>> from datajoint_file import gc
-    >>> gc.restore(["lab/ephys/objects/Recording-raw/…/recording.dat"], connection)  # doctest: +SKIP
+    >>> gc.spare(["lab/ephys/objects/Recording-raw/…/recording.dat"], connection)  # doctest: +SKIP
     ()
     """
-    return collection_for(connection).restore(list(keys))
+    return collection_for(connection).spare(list(keys))

@@ -5,10 +5,10 @@ The finding and deleting is done by `datajoint_file.gc`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import timedelta
+from itertools import islice
 from typing import Any
 
 import click
@@ -21,44 +21,48 @@ from datajoint_file.collector.plan import refusals_of
 from datajoint_file.doctor import Check
 from datajoint_file.errors import CollectionRefusedError
 from datajoint_file.hooks.targets import connect
-from datajoint_file.model.wording import RIGHT_PLACE, counted, spoken
+from datajoint_file.model.wording import RIGHT_PLACE, counted, duration, spoken
 from datajoint_file.pipeline.fileref import format_size
 
 _EXAMPLES = """\b
 Examples:
-  datajoint-file gc                      what uploads that were given up have left
-  datajoint-file gc --scan               also objects that no row refers to
-  datajoint-file gc --scan --execute     from cron, once a day
-  datajoint-file gc --quarantined        what is set aside, and until when
+  datajoint-file gc                      what may be deleted: given up, or removed long ago
+  datajoint-file gc --execute            from cron, once a day
+  datajoint-file gc --scan               also what is missing, and what nobody knows of
+  datajoint-file gc --kept               what was removed, and until when it is kept
 """
-
-_UNITS = {"w": "weeks", "d": "days", "h": "hours", "min": "minutes", "s": "seconds"}
-_DURATION = re.compile(r"(\d{1,6}(?:\.\d+)?)\s*(w|d|h|min|s)")
 
 _ROWS = (
     ("reclaim", "reclaimed", "uploads that were given up", "delete"),
-    ("quarantine", "quarantined", "objects that no row refers to", "set aside"),
-    ("wait", "", "set aside, grace still running", "keep"),
-    ("purge", "purged", "set aside, grace over", "delete"),
-    ("release", "released", "set aside, referenced again", "release"),
+    ("purge", "purged", "removed from all rows, retention over", "delete"),
+    ("expire", "expired", "the same, since this run", "delete next time"),
+    ("wait", "", "removed from all rows", "keep"),
+    ("unknown", "noted", "unknown objects", "report"),
     ("unfinished", "discarded", "remains of unfinished uploads", "delete"),
 )
 """Amounts of a plan and of what was done, and how they are shown."""
 
-_DONE = {"delete": "deleted", "release": "released"}
-_ONLY_UPLOADS = "Only uploads that were given up were looked for; what was replaced or deleted is found with --scan."
+_DONE = {"delete": "deleted", "delete next time": "deleted next time", "report": "noted for deletion"}
+_SCANNED = frozenset({"unknown", "unfinished"})
+"""What only a listing of the store tells."""
+
+
+_UNKNOWN_SHOWN = 20
 
 
 def _duration(ctx: click.Context, param: click.Parameter, value: str) -> timedelta:
     """Return the amount of time that a text like ``36h`` stands for."""
-    match = _DURATION.fullmatch(value.strip())
-    if match is None:
-        raise click.BadParameter(f"{value!r} is not of the form 7d, 36h, 90min or 2w")
-    return timedelta(**{_UNITS[match[2]]: float(match[1])})
+    try:
+        return duration(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 @click.command(epilog=_EXAMPLES, short_help="Delete stored objects that nothing uses.")
-@click.option("--scan", is_flag=True, help="List the store, and find what no row of any schema refers to.")
+@click.option("--scan", is_flag=True, help="List the store: finds what is missing, and what nobody knows of.")
+@click.option(
+    "--unknown", is_flag=True, help="Delete unknown objects as well: noted now, deleted when the grace is over."
+)
 @click.option("--execute", is_flag=True, help="Do it. Without this, nothing is changed.")
 @click.option(
     "--grace",
@@ -66,7 +70,7 @@ def _duration(ctx: click.Context, param: click.Parameter, value: str) -> timedel
     default="7d",
     show_default=True,
     metavar="TIME",
-    help="How long objects must be unused.",
+    help="How long uploads must be given up, and unknown objects noted.",
 )
 @click.option(
     "--short-grace", "allow_short_grace", is_flag=True, help="Accept less than 24 hours: only where nobody is writing."
@@ -75,8 +79,8 @@ def _duration(ctx: click.Context, param: click.Parameter, value: str) -> timedel
 @click.option("--take-over", is_flag=True, help="This database is the one that counts: forget the marks of others.")
 @click.option("--dropped", multiple=True, metavar="SCHEMA", help="This schema is gone for good. May be repeated.")
 @click.option("--list", "as_list", is_flag=True, help="Name each object.")
-@click.option("--quarantined", is_flag=True, help="Only show what is set aside.")
-@click.option("--restore", multiple=True, metavar="KEY", help="Only take this object out again. May be repeated.")
+@click.option("--kept", is_flag=True, help="Only show what was removed, and until when it is kept.")
+@click.option("--spare", multiple=True, metavar="KEY", help="Only take back --unknown of this object. May be repeated.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.pass_context
 def gc(
@@ -87,23 +91,24 @@ def gc(
     grace: timedelta,
     force: bool,
     as_list: bool,
-    quarantined: bool,
-    restore: tuple[str, ...],
+    kept: bool,
+    spare: tuple[str, ...],
     as_json: bool,
     **options: Any,
 ) -> None:
     """Find stored objects that nothing uses any more, and delete them: a dry run unless told to --execute.
 
-    What no row refers to is set aside by one run and deleted by a later one, when the grace is over and still no row
-    does. Whatever makes it doubtful that all rows were seen is a reason to refuse.
+    Deleted is what somebody gave up, or removed from its row longer ago than the retention of datajoint.toml, and no
+    row refers to. Whatever makes it doubtful that all rows were seen is a reason to refuse. Rows are put back by
+    `datajoint-file restore`, not here.
 
     Exit code 0 if all is fine, 1 if the collector refuses or objects are missing that rows refer to, 3 if some objects
     could not be deleted.
     """
-    if quarantined or restore:
-        if execute or scan or (quarantined and restore):
-            raise click.UsageError("--quarantined and --restore stand alone")
-        ctx.exit(_restore(restore, as_json=as_json) if restore else _show_quarantine(grace, as_json=as_json))
+    if kept or spare:
+        if execute or scan or options["unknown"] or (kept and spare):
+            raise click.UsageError("--kept and --spare stand alone")
+        ctx.exit(_spare(spare, as_json=as_json) if spare else _show_kept(grace, as_json=as_json))
     shown = False if as_json else None
     plan = library.plan(connect(), scan=scan, grace=grace, progress=shown, **options)
     to = console()
@@ -127,7 +132,9 @@ def _document(
 ) -> dict[str, Any]:
     document = {**plan.to_dict(), "refusals": [asdict(refusal) for refusal in refusals]}
     if as_list:
-        document["entries"] = [asdict(entry) for entry in plan.entries()]
+        document["entries"] = [
+            {**asdict(entry), "stored": entry.stored and entry.stored.isoformat()} for entry in plan.entries()
+        ]
     return {"plan": document, "done": None if done is None else done.to_dict()}
 
 
@@ -138,14 +145,26 @@ def _print_plan(to: Console, plan: library.Plan, *, force: bool, as_list: bool) 
         others = f"{counted(plan.foreign.count, 'other file')}, not touched"
         to.print(f"  {listed}, {plan.references} referenced; {others}")
     if not plan.standing_refusals(force=True):
-        rows = _ROWS if plan.is_scan else _ROWS[:1]
-        _print_amounts(to, [(what, verb, getattr(plan, name)) for name, _, what, verb in rows])
+        rows = [row for row in _ROWS if plan.is_scan or row[0] not in _SCANNED]
+        verbs = {"unknown": "note for deletion"} if plan.with_unknown else {}
+        _print_amounts(to, [(what, verbs.get(name, verb), getattr(plan, name)) for name, _, what, verb in rows])
+        if not as_list:
+            _print_unknown(to, plan)
     if as_list:
         for entry in plan.entries():
             to.print(f"  {entry.action:<10} {entry.key}", soft_wrap=True)
     _print_missing(to, plan)
     for note in plan.notes:
         to.print(f"Note: {note}", style="yellow", soft_wrap=True)
+
+
+def _print_unknown(to: Console, plan: library.Plan) -> None:
+    """Show the first unknown objects, how large they are and since when they are there."""
+    for entry in islice((entry for entry in plan.entries() if entry.action == "unknown"), _UNKNOWN_SHOWN):
+        since = f"{entry.stored:%Y-%m-%d}" if entry.stored else "?"
+        to.print(f"  unknown  {since}  {format_size(entry.size):>9}  {entry.key}", soft_wrap=True)
+    if plan.unknown.count > _UNKNOWN_SHOWN:
+        to.print(f"  and {counted(plan.unknown.count - _UNKNOWN_SHOWN, 'more', 'more')}; --list names them all")
 
 
 def _print_missing(to: Console, plan: library.Plan) -> None:
@@ -191,12 +210,10 @@ def _print_end(
     elif refusals:
         to.print("Refused: nothing was deleted.", style="bold red")
     elif is_dry and plan:
-        scan = " --scan" if plan.is_scan else ""
-        to.print(f"Nothing was changed. Next: datajoint-file gc{scan} --execute", style="bold")
+        options = " --unknown" if plan.with_unknown else " --scan" if plan.is_scan else ""
+        to.print(f"Nothing was changed. Next: datajoint-file gc{options} --execute", style="bold")
     elif is_dry and not plan.missing_count:
         to.print("There is nothing to do.", style="bold")
-        if not plan.is_scan:
-            to.print(_ONLY_UPLOADS, soft_wrap=True)
 
 
 def _print_done(to: Console, done: library.Collected) -> None:
@@ -209,29 +226,29 @@ def _print_done(to: Console, done: library.Collected) -> None:
         print_check(to, Check("not deleted", "failed", problem, f"the next run tries {key} again"))
 
 
-def _show_quarantine(grace: timedelta, *, as_json: bool) -> int:
-    found = library.quarantined(connect(), grace=grace)
+def _show_kept(grace: timedelta, *, as_json: bool) -> int:
+    found = library.kept(connect(), grace=grace)
     if as_json:
-        times = ("first_seen", "due")
+        times = ("since", "until")
         print_json([{**asdict(f), **{name: f"{getattr(f, name).isoformat()}Z" for name in times}} for f in found])
         return 0
     to, count = console(), 0
     for count, one in enumerate(found, 1):  # noqa: B007 - counted
-        dates = f"{one.first_seen:%Y-%m-%d}  until {one.due:%Y-%m-%d}"
-        to.print(f"{dates}  {format_size(one.size):>9}  {one.key}", soft_wrap=True)
-    to.print(f"{counted(count, 'object')} set aside." if count else "Nothing is set aside.", style="bold")
+        dates = f"{one.since:%Y-%m-%d}  until {one.until:%Y-%m-%d}"
+        to.print(f"{dates}  {one.why:<8} {format_size(one.size):>9}  {one.key}", soft_wrap=True)
+    to.print(f"{counted(count, 'object')} kept." if count else "Nothing was removed.", style="bold")
     return 0
 
 
-def _restore(keys: Sequence[str], *, as_json: bool) -> int:
-    restored = library.restore(keys, connect())
-    unknown = sorted(set(keys) - set(restored))
+def _spare(keys: Sequence[str], *, as_json: bool) -> int:
+    spared = library.spare(keys, connect())
+    others = sorted(set(keys) - set(spared))
     if as_json:
-        print_json({"restored": list(restored), "not_in_quarantine": unknown})
+        print_json({"spared": list(spared), "not_noted": others})
     else:
-        for key in restored:
-            console().print(f"restored {key}", soft_wrap=True)
-        for key in unknown:
-            advice = "look with --quarantined; what was deleted is in the bucket's versions or a backup, if anywhere"
-            print_check(console(), Check("not in quarantine", "failed", key, advice))
-    return 1 if unknown else 0
+        for key in spared:
+            console().print(f"no longer noted for deletion: {key}", soft_wrap=True)
+        for key in others:
+            advice = "look with --kept; rows that were deleted are put back by `datajoint-file restore`"
+            print_check(console(), Check("not noted", "failed", key, advice))
+    return 1 if others else 0

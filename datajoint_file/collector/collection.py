@@ -1,4 +1,4 @@
-"""Collection context: whose database and store, whether they belong together, and what is set aside.
+"""Collection context: whose database and store, whether they belong together, and what is noted there.
 
 What a collection would do is found out in `make_plan`, and done in `execute_plan`.
 """
@@ -12,13 +12,14 @@ from datetime import timedelta
 from typing import Any
 
 from datajoint_file.collector import server_facts
-from datajoint_file.collector.plan import Quarantined, Refusal, refuse
+from datajoint_file.collector.books import BATCH, HistoryBook, IntentBook
+from datajoint_file.collector.plan import Kept, Refusal, refuse
 from datajoint_file.collector.preflight import Verdict, judge
 from datajoint_file.collector.server_facts import OwnTables
 from datajoint_file.collector.snapshot import Snapshot
-from datajoint_file.collector.tables import BATCH, AbandonedIntents, QuarantineTable
 from datajoint_file.collector.workers import Helpers
 from datajoint_file.hooks.connections import connection_of, pipeline_of
+from datajoint_file.journal.history_table import UNKNOWN
 from datajoint_file.journal.intent_table import batches
 from datajoint_file.journal.second_connection import SecondConnection
 from datajoint_file.journal.store_marks import Identity, MarkStore
@@ -67,14 +68,22 @@ class Collection:
         address = address_of(self.pipeline, self.connection)
         return Helpers(self.executor, replace(address, marks=marks) if marks else address)
 
-    def intent_tables(self, tables: OwnTables) -> list[AbandonedIntents]:
-        """Return the tables of intents."""
+    def intent_books(self, tables: OwnTables) -> list[IntentBook]:
+        """Return the intents of all schemas."""
         grace = self.grace.total_seconds()
-        return [AbandonedIntents(self.second, schema, self.project, grace) for schema in tables.intents]
+        return [IntentBook(self.second, schema, self.project, grace) for schema in tables.intents]
 
-    def quarantine_tables(self, tables: OwnTables) -> list[QuarantineTable]:
-        """Return the tables of objects in quarantine."""
-        return [QuarantineTable(self.second, schema, self.project) for schema in tables.quarantine]
+    def history_books(self, tables: OwnTables) -> list[HistoryBook]:
+        """Return the histories of all schemas."""
+        grace = self.grace.total_seconds()
+        return [HistoryBook(self.second, schema, self.project, grace) for schema in tables.history]
+
+    def oldest_transaction(self, snapshot: Snapshot) -> float:
+        """Return how old the oldest open transaction is, in seconds."""
+        seconds, note = server_facts.oldest_transaction(snapshot)
+        if note:
+            raise refuse(Refusal("hidden-transactions", note, _SIGHT))
+        return seconds
 
     def has_objects(self) -> bool:
         """Tell whether the project has any object; the listing is not read further than the first."""
@@ -102,20 +111,21 @@ class Collection:
         )
         return verdict, tables
 
-    def quarantined(self) -> Iterator[Quarantined]:
-        """Give what is set aside. See `datajoint_file.gc.quarantined`."""
-        for table in self._all_quarantine_tables():
-            for record, _, moment in table.rows():
-                yield Quarantined(record.key, record.size, moment, moment + self.grace)
+    def kept(self) -> Iterator[Kept]:
+        """Give what the history keeps. See `datajoint_file.gc.kept`."""
+        retention = self.pipeline.settings.object_storage.retention
+        for book in self._all_histories():
+            for key, size, why, since in book.kept():
+                yield Kept(key, size, why, since, since + (self.grace if why == UNKNOWN else retention))
 
-    def restore(self, keys: Sequence[str]) -> tuple[str, ...]:
-        """Take objects out of quarantine. See `datajoint_file.gc.restore`."""
-        tables = self._all_quarantine_tables()
-        return tuple(key for table in tables for some in batches(keys, BATCH) for key in table.take_out(some))
+    def spare(self, keys: Sequence[str]) -> tuple[str, ...]:
+        """Forget that unknown objects are to be deleted. See `datajoint_file.gc.spare`."""
+        books = self._all_histories()
+        return tuple(key for book in books for some in batches(keys, BATCH) for key in book.spare(some))
 
-    def _all_quarantine_tables(self) -> list[QuarantineTable]:
+    def _all_histories(self) -> list[HistoryBook]:
         with Snapshot(self.connection) as snapshot:
-            return self.quarantine_tables(server_facts.own_tables(snapshot))
+            return self.history_books(server_facts.own_tables(snapshot))
 
 
 def collection_for(subject: Any, **options: Any) -> Collection:
@@ -128,6 +138,10 @@ _IN_TRANSACTION = Refusal(
     "transaction",
     "the connection is in a transaction: it may see, and hold, what others do not",
     "Commit it or roll it back first, or use another connection",
+)
+_SIGHT = (
+    "Run the collector as a user who sees all transactions: with PROCESS on MySQL and MariaDB, with pg_read_all_stats "
+    "on PostgreSQL"
 )
 _REPLICA = Refusal(
     "replica",

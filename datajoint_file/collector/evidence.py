@@ -1,6 +1,7 @@
-"""Sets of evidence of a scan: listed objects, intents, references, quarantine, and what follows from them.
+"""Sets of evidence of a run: intents, history entries, references, listed objects, and what follows from them.
 
-Kept in a temporary SQLite file, so that a million objects need no more memory than a thousand. It judges nothing.
+Kept in a temporary SQLite file, so that a million objects need no more memory than a thousand. It judges nothing but by
+its views, which say in SQL what may be deleted.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Any, NoReturn
 
 from datajoint_file.journal.intent_table import batches
@@ -19,32 +21,33 @@ PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
 PRAGMA cache_size = -32768;  -- KiB
 
-CREATE TABLE object (key TEXT PRIMARY KEY, size INTEGER NOT NULL, is_ours INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE reference (key TEXT PRIMARY KEY, origin TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE intent (key TEXT PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE abandoned (key TEXT PRIMARY KEY, size INTEGER NOT NULL, home TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE quarantined (key TEXT PRIMARY KEY, size INTEGER NOT NULL, home TEXT NOT NULL, due INTEGER NOT NULL)
+CREATE TABLE object (key TEXT PRIMARY KEY, size INTEGER NOT NULL, is_ours INTEGER NOT NULL, stored REAL)
     WITHOUT ROWID;
+CREATE TABLE reference (key TEXT PRIMARY KEY, origin TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE intent (key TEXT, home TEXT, number INTEGER, size INTEGER NOT NULL, due INTEGER NOT NULL,
+    PRIMARY KEY (key, home, number)) WITHOUT ROWID;
+CREATE TABLE entry (key TEXT, home TEXT, number INTEGER, size INTEGER NOT NULL, expired INTEGER NOT NULL,
+    due INTEGER NOT NULL, PRIMARY KEY (key, home, number)) WITHOUT ROWID;
+
+CREATE VIEW claimed AS SELECT key FROM reference UNION ALL SELECT key FROM intent WHERE NOT due;
+CREATE VIEW removed AS SELECT key, MAX(size) AS size, MIN(home) AS home, MIN(expired) AS expired, MIN(due) AS due
+    FROM entry WHERE key NOT IN (SELECT key FROM reference) AND key NOT IN (SELECT key FROM intent WHERE NOT due)
+    GROUP BY key;
+
+CREATE VIEW reclaim AS SELECT key, MAX(size) AS size, MIN(home) AS home FROM intent
+    WHERE due AND key NOT IN (SELECT key FROM reference) AND key NOT IN (SELECT key FROM intent WHERE NOT due)
+    AND key NOT IN (SELECT key FROM entry WHERE NOT due) GROUP BY key;
+CREATE VIEW purge AS SELECT key, size, home FROM removed WHERE due;
+CREATE VIEW expire AS SELECT key, size, home FROM removed WHERE expired AND NOT due;
+CREATE VIEW wait AS SELECT key, size, home FROM removed WHERE NOT expired AND NOT due;
 
 CREATE VIEW listed AS SELECT key, size, '' AS home FROM object WHERE is_ours;
 CREATE VIEW "foreign" AS SELECT key, size, '' AS home FROM object WHERE NOT is_ours;
 CREATE VIEW referenced AS SELECT key, 0 AS size, origin AS home FROM reference;
-CREATE VIEW unused AS SELECT key, size FROM object
-    WHERE is_ours AND key NOT IN (SELECT key FROM reference) AND key NOT IN (SELECT key FROM intent);
-CREATE VIEW quarantine AS SELECT key, size, '' AS home FROM unused WHERE key NOT IN (SELECT key FROM quarantined);
-CREATE VIEW purge AS SELECT unused.key AS key, unused.size AS size, home
-    FROM quarantined JOIN unused ON unused.key = quarantined.key WHERE due;
-CREATE VIEW waiting AS SELECT unused.key AS key, unused.size AS size, home
-    FROM quarantined JOIN unused ON unused.key = quarantined.key WHERE NOT due;
-CREATE VIEW "release" AS SELECT key, size, home FROM quarantined
-    WHERE key IN (SELECT key FROM reference) OR key IN (SELECT key FROM intent);
-CREATE VIEW gone AS SELECT key, size, home FROM quarantined
-    WHERE key NOT IN (SELECT key FROM reference) AND key NOT IN (SELECT key FROM intent)
-    AND key NOT IN (SELECT key FROM object);
+CREATE VIEW unknown AS SELECT key, size, '' AS home FROM object WHERE is_ours AND key NOT IN (SELECT key FROM reference)
+    AND key NOT IN (SELECT key FROM intent) AND key NOT IN (SELECT key FROM entry);
 CREATE VIEW missing AS SELECT * FROM referenced WHERE key NOT IN (SELECT key FROM object);
 """
-
-_SET_ASIDE = "INSERT INTO quarantined VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET due = min(due, excluded.due)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,41 +111,51 @@ class Evidence:
             "nor copied: execute it there, or plan again in the other process; plan.to_dict() gives its numbers"
         )
 
-    def add_objects(self, found: Iterable[tuple[str, int, bool]]) -> None:
-        """Add what was listed: keys, sizes, and whether it is an object that an insert has made."""
-        self._add("INSERT OR REPLACE INTO object VALUES (?, ?, ?)", found)
+    def add_objects(self, found: Iterable[tuple[str, int, bool, float | None]]) -> None:
+        """Add what was listed: keys, sizes, whether it is an object that an insert has made, and when it was stored."""
+        self._add("INSERT OR REPLACE INTO object VALUES (?, ?, ?, ?)", found)
 
     def add_references(self, found: Iterable[tuple[str, str]]) -> None:
         """Add referenced keys, and which attribute refers to them."""
         self._add("INSERT OR IGNORE INTO reference VALUES (?, ?)", found)
 
-    def add_intents(self, keys: Iterable[str]) -> None:
-        """Add keys that an upload, or a transaction that has not committed, still owns."""
-        self._add("INSERT OR IGNORE INTO intent VALUES (?)", ((key,) for key in keys))
+    def add_intents(self, found: Iterable[tuple[str, str, int, int, bool]]) -> None:
+        """Add intents: key, schema, number, size, and whether its lease ended longer ago than the grace."""
+        self._add("INSERT OR IGNORE INTO intent VALUES (?, ?, ?, ?, ?)", found)
 
-    def add_abandoned(self, items: Iterable[ObjectRecord]) -> None:
-        """Add intents whose lease ended longer ago than the grace."""
-        self._add("INSERT OR IGNORE INTO abandoned VALUES (?, ?, ?)", ((i.key, i.size, i.home) for i in items))
-
-    def add_quarantined(self, items: Iterable[tuple[ObjectRecord, bool]]) -> None:
-        """Add objects in quarantine, and whether their grace is over. Known twice, the later one counts."""
-        self._add(_SET_ASIDE, ((item.key, item.size, item.home, due) for item, due in items))
+    def add_entries(self, found: Iterable[tuple[str, str, int, int, bool, bool]]) -> None:
+        """Add history entries: key, schema, number, size, whether its retention is over, and whether it may go now."""
+        self._add("INSERT OR IGNORE INTO entry VALUES (?, ?, ?, ?, ?, ?)", found)
 
     def items(self, name: str) -> Iterator[ObjectRecord]:
         """Give the members of a set, sorted by key.
 
-        ``abandoned`` (intents to reclaim), ``quarantine`` (unreferenced, not yet set aside), ``waiting`` and ``purge``
-        (set aside, the grace running or over), ``release`` (set aside and referenced again), ``gone`` (set aside, not
-        in the store), ``missing`` (referenced, not in the store); ``listed`` (made by an insert), ``foreign`` (all else
-        that was listed), ``referenced``.
+        ``reclaim`` (uploads that were given up), ``purge``, ``expire``, ``wait`` (removed from all rows: may go now,
+        its retention is over, is not over); ``unknown`` (listed, and nothing speaks of it), ``missing`` (referenced,
+        not in the store), ``listed`` (made by an insert), ``foreign`` (all else that was listed), ``referenced``. What
+        a row names, or a live intent, is in none of the first four.
         """
         for row in self._database.execute(f'SELECT key, size, home FROM "{name}" ORDER BY key'):
             yield ObjectRecord(*row)
+
+    def stored(self, key: str) -> datetime | None:
+        """Return when a listed object was stored, by the store's clock."""
+        found = self._database.execute("SELECT stored FROM object WHERE key = ?", (key,)).fetchone()
+        return datetime.fromtimestamp(found[0], timezone.utc) if found and found[0] is not None else None
 
     def amount(self, name: str) -> Amount:
         """Count a set."""
         count, size = self._database.execute(f'SELECT COUNT(*), SUM(size) FROM "{name}"').fetchone()
         return Amount(count, size or 0)
+
+    def numbers(self, table: str, keys: Iterable[str], condition: str = "due") -> dict[str, dict[int, str]]:
+        """Return the keys of the rows about *keys* in ``intent`` or ``entry``, by schema and number."""
+        found: dict[str, dict[int, str]] = {}
+        sql = f"SELECT home, number FROM {table} WHERE key = ? AND {condition}"
+        for key in keys:
+            for home, number in self._database.execute(sql, (key,)):
+                found.setdefault(home, {})[number] = key
+        return found
 
     def forget_reference(self, key: str) -> None:
         """Take a reference out: its object turned out to be newer than the listing."""

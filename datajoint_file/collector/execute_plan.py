@@ -1,33 +1,45 @@
-"""Execution of a plan: marks brought up to date, clocks compared, then objects deleted and set aside.
+"""Execution of a plan: marks brought up to date, clocks compared, then objects condemned and deleted.
 
-Everything that a plan rests on and that may have changed is looked at again; what is deleted is, under a lock, in
-`reclaim`.
+Nothing is deleted by the plan: its evidence is gathered anew, after everybody can see which objects are asked about.
+The order, of which each step is committed before the next::
+
+    stamp     entries whose retention is over; a later run deletes them
+    check     the entries that an earlier run has stamped: from now on nobody can share their objects
+    judge     in one snapshot: every row, every intent, every entry that names them
+    condemn   what nobody claims, for good
+    delete    the objects; then note that they are gone
+
+Wherever this is cut short, the next run goes on: what is condemned is deleted, what is only checked is asked about
+again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 
 from datajoint_file.collector import references, server_facts
+from datajoint_file.collector.books import BATCH, HistoryBook, IntentBook
 from datajoint_file.collector.collection import Collection
 from datajoint_file.collector.evidence import NOTHING, Amount, Evidence, ObjectRecord
-from datajoint_file.collector.make_plan import unfinished_uploads
+from datajoint_file.collector.make_plan import judged, read_books, unfinished_uploads
 from datajoint_file.collector.plan import Collected, Plan, Refusal, refuse
 from datajoint_file.collector.preflight import Verdict
-from datajoint_file.collector.reclaim import Tally, reclaim
-from datajoint_file.collector.server_facts import OwnTables
 from datajoint_file.collector.snapshot import Snapshot, steadily
-from datajoint_file.collector.tables import BATCH, QuarantineTable
-from datajoint_file.collector.workers import Helpers
+from datajoint_file.collector.workers import Deleted, Helpers, delete_object
 from datajoint_file.concurrency.progress import progress_bar
 from datajoint_file.errors import StorageError
+from datajoint_file.journal.history import ensure_history
 from datajoint_file.journal.intent_table import batches
 from datajoint_file.journal.schema_registry import RegistryTable, identity_of, refresh
 from datajoint_file.journal.store_marks import Identity
+from datajoint_file.model.object_keys import new_write_id
 from datajoint_file.storage.tuning import MAX_SKEW
+
+_HOPELESS = 20
+"""After so many failures in a row the store, or the right to delete, is what fails."""
 
 MAX_PLAN_AGE = timedelta(hours=1)
 """An older plan is not carried out: too much may have changed."""
@@ -47,8 +59,7 @@ def execute_plan(made: Plan, collection: Collection, *, force: bool) -> Collecte
                 raise refuse(*verdict.refusals)
             problems, marks = _registered(collection, snapshot, made, verdict, identity)
             helpers = collection.helpers(marks) if marks else None
-            tables = server_facts.own_tables(snapshot)
-            return _Execution(collection, snapshot, made, tables, problems, helpers).all()
+            return _Execution(collection, snapshot, made, problems, helpers).all()
         finally:
             collection.second.close()
 
@@ -92,7 +103,7 @@ def _registered(
 
 _NO_SCHEMA = Refusal(
     "no-schema",
-    "no schema of this database refers to the project's objects, so that there is no place to note what is set aside",
+    "no schema of this database refers to the project's objects, so that there is no place to note anything about them",
     "Store a file in one of its schemas first; to give up the whole project, delete its directory or prefix by hand",
 )
 
@@ -127,127 +138,142 @@ class _Execution:
     collection: Collection
     snapshot: Snapshot
     made: Plan
-    tables: OwnTables
     notes: list[str]
     helpers: Helpers | None
+    run: str = field(default_factory=new_write_id)
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    discarded: Amount = NOTHING
+    _failed_in_a_row: int = 0
+
+    def __post_init__(self) -> None:
+        tables = server_facts.own_tables(self.snapshot)
+        self.intents = {book.schema: book for book in self.collection.intent_books(tables)}
+        self.histories = {book.schema: book for book in self.collection.history_books(tables)}
 
     def all(self) -> Collected:
-        """Do everything, in the order that leaves least behind if it is cut short."""
-        swept, purged = self._sweep(), self._tally()
-        released, quarantined, discarded = NOTHING, NOTHING, swept.discarded
+        """Do everything."""
+        try:
+            expired, candidates = self._checked()
+            evidence = judged(self.collection, self.snapshot, self.run) if candidates else Evidence()
+            reclaimed, purged = self._deleted(evidence)
+        finally:
+            for book in self.histories.values():
+                with suppress(Exception):  # the next run asks about them again
+                    book.release(self.run)
+        noted = self._noted() if self.made.with_unknown and self.made.is_complete else NOTHING
         if self.made.is_scan:
-            released, quarantined = self._release(), self._quarantine()
-            self._purge(purged)
-            discarded += self._discard(purged)
-        for table in self.collection.intent_tables(self.tables):
-            with suppress(Exception):  # tidying
-                table.remove_tombstones()
+            self._discard()
+        self._tidy()
+        spared = candidates - reclaimed.count - purged.count - len(self.failures)
         return Collected(
-            reclaimed=swept.deleted,
-            quarantined=quarantined,
-            purged=purged.deleted,
-            released=released,
-            discarded=discarded,
-            spared=swept.spared + purged.spared,
-            failures=(*swept.failures, *purged.failures),
-            notes=(*swept.notes, *purged.notes, *dict.fromkeys(self.notes)),
+            reclaimed, purged, expired, noted, self.discarded, max(spared, 0), tuple(self.failures), tuple(self.notes)
         )
 
-    def _tally(self, *, with_remains: bool = False) -> Tally:
-        return Tally(self.collection.project, self.collection.backend, with_remains, self.helpers)
+    def _checked(self) -> tuple[Amount, int]:
+        """Stamp what has expired, check what was stamped before; return the former, and how many objects may go."""
+        evidence = steadily(self._books)
+        expired = NOTHING
+        for some in _batches(evidence, "expire"):
+            for home, numbers in evidence.numbers("entry", [one.key for one in some], "expired").items():
+                self.histories[home].stamp(numbers)
+            expired += _amount(some)
+        count = evidence.amount("reclaim").count
+        for some in _batches(evidence, "purge"):
+            for home, numbers in evidence.numbers("entry", [one.key for one in some]).items():
+                self.histories[home].check(numbers, self.run)
+            count += len(some)
+        return expired, count
 
-    def _referenced(self, keys: Sequence[str]) -> set[str]:
-        return steadily(lambda: references.referenced(self.snapshot, self.collection.project, self.made.schemas, keys))
+    def _books(self) -> Evidence:
+        evidence = Evidence()
+        with self.snapshot.snapshot():
+            read_books(self.collection, self.snapshot, evidence)
+        return evidence
 
-    def _sweep(self) -> Tally:
-        """Reclaim uploads that were given up: their intents prove that no row refers to them."""
-        tally = self._tally(with_remains=True)
-        total = self.made.reclaim.count
-        with progress_bar("reclaiming abandoned uploads", total, self.collection.progress) as advance:
-            for table in self.collection.intent_tables(self.tables):
-                reclaim(table, table.batches(), self._referenced, tally, advance)
-        return tally
+    def _deleted(self, evidence: Evidence) -> tuple[Amount, Amount]:
+        """Condemn and delete what nobody claims, a few objects at a time."""
+        return self._deleted_of("reclaim", evidence), self._deleted_of("purge", evidence)
 
-    @property
-    def _evidence(self) -> Evidence:
-        return self.made.evidence or Evidence()
-
-    def _release(self) -> Amount:
-        """Take what is referenced again out of quarantine, and forget what is not there any more."""
-        if self.made.is_complete:
-            self._take_out("gone")
-        return self._take_out("release")
-
-    def _take_out(self, name: str) -> Amount:
+    def _deleted_of(self, action: str, evidence: Evidence) -> Amount:
         done = NOTHING
-        for home, items in self._by_home(name):
-            taken = set(self._quarantine_in(home).take_out([item.key for item in items]))
-            done += _amount(item for item in items if item.key in taken)
+        with progress_bar(f"deleting ({action})", evidence.amount(action).count, self.collection.progress) as advance:
+            for some in _batches(evidence, action):
+                if self._failed_in_a_row >= _HOPELESS:
+                    self.notes.append(f"stopped after {_HOPELESS} failures in a row")
+                    break
+                done += self._delete({one.key: one.size for one in some}, evidence)
+                advance(len(some))
         return done
 
-    def _quarantine(self) -> Amount:
-        """Set aside what nothing refers to."""
-        if not self.made.quarantine:
-            return NOTHING
-        table, done = self._home(), NOTHING
-        with progress_bar("setting aside", self.made.quarantine.count, self.collection.progress) as advance:
-            for items in batches(self._evidence.items("quarantine"), BATCH):
-                done += _amount(table.add(items))
-                advance(len(items))
+    def _delete(self, sizes: dict[str, int], evidence: Evidence) -> Amount:
+        """Delete those of some objects of which every note could be condemned. Two collectors count each once."""
+        notes: list[tuple[IntentBook | HistoryBook, dict[int, str]]] = [
+            *((self.intents[home], some) for home, some in evidence.numbers("intent", sizes).items()),
+            *((self.histories[home], some) for home, some in evidence.numbers("entry", sizes).items()),
+        ]
+        free, counted = set(sizes), set[str]()
+        for book, some in notes:
+            free -= {some[number] for number in some.keys() - set(book.condemn(some, self.run))}
+        gone = {result.key for result in self._results(sorted(free)) if self._is_gone(result)}
+        for book, some in notes:
+            counted |= {some[number] for number in book.mark_deleted(n for n, key in some.items() if key in gone)}
+        return _amount(ObjectRecord(key, sizes[key], "") for key in counted)
+
+    def _results(self, keys: Sequence[str]) -> Iterator[Deleted]:
+        """Delete condemned objects by their exact keys."""
+        if self.helpers is not None and self.helpers.may_delete:
+            yield from self.helpers.delete(keys)
+            return
+        for key in keys:
+            if self._failed_in_a_row < _HOPELESS:
+                yield delete_object(self.collection.backend, self.collection.project, key)
+
+    def _is_gone(self, result: Deleted) -> bool:
+        self.discarded += result.discarded
+        self._failed_in_a_row = self._failed_in_a_row + 1 if result.problem else 0
+        if result.problem:
+            self.failures.append((result.key, result.problem))
+        return not result.problem
+
+    def _noted(self) -> Amount:
+        """Note the unknown objects of the plan's listing for deletion, in the first schema that may have a history."""
+        evidence, done = self.made.evidence or Evidence(), NOTHING
+        if not evidence.amount("unknown"):
+            return done
+        book = self._home()
+        for some in _batches(evidence, "unknown"):
+            book.add_unknown(some, self.run)
+            done += _amount(some)
         return done
 
-    def _home(self) -> QuarantineTable:
-        """Return the table for what is set aside: the one there is, or one in the first schema that may have it."""
-        error: Exception | None = None
-        there = [schema for schema in self.made.schemas if schema in self.tables.quarantine]
-        for schema in (*there, *self.made.schemas):
-            table = QuarantineTable(self.collection.second, schema, self.collection.project)
-            try:
-                table.create()
-            except Exception as failure:  # noqa: BLE001 - a right that this user has not got in that schema
-                error = error or failure
-            else:
-                return table
-        reason = f"there is no schema in which to note what is set aside: {error or 'none uses the project'}"
+    def _home(self) -> HistoryBook:
+        for schema in sorted(self.made.schemas, key=lambda schema: schema not in self.histories):
+            if ensure_history(self.collection.connection, schema):
+                return HistoryBook(self.collection.second, schema, self.collection.project, 0)
+        reason = "there is no schema in which to note what is to be deleted"
         way_on = "Run the collector as a user who may create a table in one of the schemas"
         raise refuse(Refusal("no-home", reason, way_on))
 
-    def _purge(self, tally: Tally) -> None:
-        """Delete what was set aside longer ago than the grace and is still unused."""
-        if not self.made.purge:
-            return
-        with progress_bar("deleting", self.made.purge.count, self.collection.progress) as advance:
-            for home, items in self._by_home("purge"):
-                age = max(self.collection.grace.total_seconds(), self._oldest_transaction())
-                table = self._quarantine_in(home, age)
-                reclaim(table, [table.numbers_of([item.key for item in items])], self._referenced, tally, advance)
-
-    def _oldest_transaction(self) -> float:
-        """Return its age: a younger object in quarantine may have a reference that nobody else sees yet."""
-        seconds, note = server_facts.oldest_transaction(self.snapshot)
-        if note:
-            self.notes.append(note)
-        return seconds
-
-    def _by_home(self, name: str) -> Iterator[tuple[str, list[ObjectRecord]]]:
-        for items in batches(self._evidence.items(name), BATCH):
-            for home in sorted({item.home for item in items}):
-                yield home, [item for item in items if item.home == home]
-
-    def _quarantine_in(self, home: str, minimal_age_seconds: float = float("inf")) -> QuarantineTable:
-        return QuarantineTable(self.collection.second, home, self.collection.project, minimal_age_seconds)
-
-    def _discard(self, tally: Tally) -> Amount:
+    def _discard(self) -> None:
         """Remove the remains of uploads."""
-        done = NOTHING
         for upload in unfinished_uploads(self.collection, self.snapshot, server_facts.clock(self.snapshot)):
             try:
                 self.collection.backend.discard(upload)
             except StorageError as error:
-                tally.failures.append((upload.key, str(error)))
+                self.failures.append((upload.key, str(error)))
             else:
-                done = done.plus(upload.size or 0)
-        return done
+                self.discarded = self.discarded.plus(upload.size or 0)
+
+    def _tidy(self) -> None:
+        retention = self.collection.pipeline.settings.object_storage.retention.total_seconds()
+        books: list[IntentBook | HistoryBook] = [*self.intents.values(), *self.histories.values()]
+        for book in books:
+            with suppress(Exception):  # the next run does it
+                book.tidy(retention)
+
+
+def _batches(evidence: Evidence, name: str) -> Iterator[list[ObjectRecord]]:
+    return batches(evidence.items(name), BATCH)
 
 
 def _amount(items: Iterable[ObjectRecord]) -> Amount:

@@ -1,28 +1,26 @@
-"""Planner of the collector: a database and a store are listed, read and judged. Nothing is changed.
+"""Planner of the collector: notes in a database, and perhaps a store's listing, read and judged. Nothing is changed.
 
-The order is the safety: objects are listed first; then intents and references are read in one snapshot. An object that
-an upload is about to give a row has an intent then, or its row, or it came after the listing.
+A candidate is what somebody noted: an upload that was given up, or an object that left its row and whose retention is
+over. Then all claims on it are looked at, in one snapshot: rows of every schema, intents, other entries.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timezone
 from itertools import islice
 
 from datajoint_file.collector import references, server_facts
+from datajoint_file.collector.books import HistoryBook
 from datajoint_file.collector.collection import Collection
-from datajoint_file.collector.evidence import NOTHING, Amount, Evidence
+from datajoint_file.collector.evidence import Amount, Evidence
 from datajoint_file.collector.plan import Missing, Plan, Refusal, brake, check_grace, refusals_of, refuse
-from datajoint_file.collector.server_facts import OwnTables
 from datajoint_file.collector.snapshot import Snapshot, refusing, steadily
 from datajoint_file.collector.workers import look_for
 from datajoint_file.concurrency.progress import progress_bar
 from datajoint_file.errors import CollectionRefusedError
-from datajoint_file.journal.intent_table import RECLAIMED
-from datajoint_file.journal.intent_table import TABLE as INTENTS
 from datajoint_file.journal.schema_registry import identity_of
 from datajoint_file.model.object_keys import REGISTRY, is_candidate
 from datajoint_file.model.wording import counted
@@ -33,14 +31,15 @@ _MISSING_LOOKED_AT = 20_000
 _MISSING_NAMED = 100
 
 
-def make_plan(collection: Collection, *, scan: bool, allow_short_grace: bool) -> Plan:
+def make_plan(collection: Collection, *, scan: bool, unknown: bool, allow_short_grace: bool) -> Plan:
     """Gather the evidence and say what `execute` would do. Nothing is changed. See `datajoint_file.gc.plan`."""
     check_grace(collection.grace, allow_short=allow_short_grace)
     with Snapshot(collection.connection) as snapshot:
         made = Plan(
             collection.project,
             collection.grace,
-            scan,
+            scan or unknown,
+            unknown,
             server_facts.clock(snapshot),
             take_over=collection.take_over,
             dropped=tuple(collection.dropped),
@@ -48,60 +47,128 @@ def make_plan(collection: Collection, *, scan: bool, allow_short_grace: bool) ->
         )
         try:
             made = replace(made, database=str(identity := identity_of(collection.second)))
-            verdict, tables = collection.preflight(snapshot, identity)
+            verdict, _ = collection.preflight(snapshot, identity)
             made = replace(made, notes=verdict.notes, schemas=verdict.schemas, refusals=verdict.refusals)
-            return made if verdict.refusals else _looked(collection, snapshot, made, tables)
+            return made if verdict.refusals else _looked(collection, snapshot, made)
         except CollectionRefusedError as error:
             return replace(made, refusals=(*made.refusals, *refusals_of(error)))
         finally:
             collection.second.close()
 
 
-def _looked(collection: Collection, snapshot: Snapshot, made: Plan, tables: OwnTables) -> Plan:
-    evidence = made.evidence or Evidence()
-    for table in collection.intent_tables(tables):
-        evidence.add_abandoned(table.abandoned())
-    made = replace(made, reclaim=evidence.amount("abandoned"))
-    return _scanned(collection, snapshot, made, tables, evidence) if made.is_scan else made
+def read_books(collection: Collection, snapshot: Snapshot, evidence: Evidence, run: str = "") -> None:
+    """Read what is noted of the project's objects. An entry may go now if *run* asks about it, or was stamped in time.
+
+    In time: before every transaction that is open now began. An older one may still copy a reference that nobody sees.
+    """
+    settings = collection.pipeline.settings.object_storage
+    oldest = 0.0 if run else collection.oldest_transaction(snapshot)
+    tables = server_facts.own_tables(snapshot)
+
+    def due(book: HistoryBook) -> str:
+        return book.checked_by(run) if run else book.stamped_before(oldest)
+
+    with refusing("what is noted of the project's objects"):
+        for intents in collection.intent_books(tables):
+            evidence.add_intents(intents.read(snapshot))
+        for book in collection.history_books(tables):
+            retention = settings.retention.total_seconds()
+            evidence.add_entries(book.read(snapshot, retention, settings.versions, due=due(book)))
 
 
-def _scanned(collection: Collection, snapshot: Snapshot, made: Plan, tables: OwnTables, evidence: Evidence) -> Plan:
+def read_references(collection: Collection, snapshot: Snapshot, evidence: Evidence) -> set[str]:
+    """Read the references of every row of every schema; return the schemas that have some."""
+    found = set()
+    with progress_bar("reading references", None, collection.progress) as advance:
+
+        def named() -> Iterator[tuple[str, str]]:
+            for key, attribute in references.references(snapshot, collection.project):
+                advance(1)
+                found.add(attribute.schema)
+                yield key, str(attribute)
+
+        evidence.add_references(named())
+    return found
+
+
+def judged(collection: Collection, snapshot: Snapshot, run: str = "") -> Evidence:
+    """Return the evidence of one moment. Rows are not read if nothing depends on them."""
+
+    def read() -> Evidence:
+        evidence = Evidence()
+        with snapshot.snapshot():
+            read_books(collection, snapshot, evidence, run)
+            if any(evidence.amount(name) for name in ("reclaim", "purge", "expire", "wait")):
+                read_references(collection, snapshot, evidence)
+        return evidence
+
+    return steadily(read)
+
+
+def _looked(collection: Collection, snapshot: Snapshot, made: Plan) -> Plan:
+    if made.is_scan:
+        return _scanned(collection, snapshot, made)
+    made = _counted(made, judged(collection, snapshot))
+    return _braked(made, made.purge.count, made.references + made.wait.count + made.expire.count + made.purge.count)
+
+
+def _counted(made: Plan, evidence: Evidence) -> Plan:
+    return replace(
+        made,
+        reclaim=evidence.amount("reclaim"),
+        purge=evidence.amount("purge"),
+        expire=evidence.amount("expire"),
+        wait=evidence.amount("wait"),
+        references=evidence.amount("referenced").count,
+        evidence=evidence,
+    )
+
+
+def _braked(made: Plan, count: int, known: int) -> Plan:
+    stop = brake(count, known)
+    return replace(made, refusals=(stop,)) if stop else made
+
+
+def _scanned(collection: Collection, snapshot: Snapshot, made: Plan) -> Plan:
+    """Look at what is stored as well. Listed first: what comes later has its intent or its row when they are read."""
     began = made.made_at.replace(tzinfo=timezone.utc) - MAX_SKEW  # at the earliest, by the store's clock
+    evidence = Evidence()
     _list(collection, evidence)
-    schemas = steadily(lambda: _read_references(collection, snapshot, made.schemas, evidence))
-    for table in collection.quarantine_tables(tables):
-        evidence.add_quarantined((record, age > collection.grace) for record, age, _ in table.rows())
+
+    def read() -> set[str]:
+        with snapshot.snapshot():
+            read_books(collection, snapshot, evidence)
+            return read_references(collection, snapshot, evidence)
+
+    schemas = steadily(read)
     left_out = _look_for_missing(collection, evidence, began)
     remains = unfinished_uploads(collection, snapshot, made.made_at)
     made = replace(
-        made,
+        _counted(made, evidence),
         schemas=tuple(sorted({*made.schemas, *schemas})),
-        quarantine=evidence.amount("quarantine"),
-        wait=evidence.amount("waiting"),
-        purge=evidence.amount("purge"),
-        release=evidence.amount("release"),
+        unknown=evidence.amount("unknown"),
         listed=evidence.amount("listed"),
         foreign=evidence.amount("foreign"),
-        references=evidence.amount("referenced").count,
         unfinished=Amount(len(remains), sum(upload.size or 0 for upload in remains)),
         missing_count=evidence.amount("missing").count,
         missing=tuple(Missing(item.key, item.home) for item in islice(evidence.items("missing"), _MISSING_NAMED)),
     )
     made = _withheld(made, left_out)
-    stop = brake(made.quarantine, made.purge, made.listed)
-    return replace(made, refusals=(stop,)) if stop else made
+    noted = made.unknown.count if made.with_unknown and made.is_complete else 0
+    return _braked(made, made.purge.count + noted, made.listed.count)
 
 
 def _list(collection: Collection, evidence: Evidence) -> None:
     marks = f"{collection.project}/{REGISTRY}/"
     with progress_bar("listing objects", None, collection.progress) as advance:
 
-        def found() -> Iterator[tuple[str, int, bool]]:
+        def found() -> Iterator[tuple[str, int, bool, float | None]]:
             for stat in collection.backend.list(collection.project):
                 advance(1)
                 if not stat.key.startswith(marks):
                     _refuse_inner_project(stat.key)
-                    yield stat.key, stat.size, is_candidate(collection.project, stat.key)
+                    stored = None if stat.modified is None else stat.modified.timestamp()
+                    yield stat.key, stat.size, is_candidate(collection.project, stat.key), stored
 
         evidence.add_objects(found())
 
@@ -110,36 +177,9 @@ def _refuse_inner_project(key: str) -> None:
     """Refuse if *key* is a mark further down: what is there is of a project whose rows do not begin with this one."""
     inner, is_mark, _ = key.partition(f"/{REGISTRY}/")
     if is_mark:
-        reason = f"another project has its objects inside this one's, in {inner}/: they would be taken for unused"
+        reason = f"another project has its objects inside this one's, in {inner}/: they would be taken for unknown"
         way_on = "Give each project a place of its own: path, or bucket and prefix, in [storage] of datajoint.toml"
         raise refuse(Refusal("nested", reason, way_on))
-
-
-def _read_references(
-    collection: Collection, snapshot: Snapshot, schemas: Sequence[str], evidence: Evidence
-) -> set[str]:
-    """Read intents and references in one snapshot; return the schemas that refer to the project."""
-    with snapshot.snapshot():
-        for schema in server_facts.own_tables(snapshot).intents:  # anew: there may be more of them since the listing
-            sql = f"SELECT path FROM {snapshot.name(schema, INTENTS)} WHERE state <> '{RECLAIMED}'"
-            evidence.add_intents(path for (path,) in snapshot.stream(sql, f"{schema}.{INTENTS}"))
-        found = _add_references(collection, snapshot, schemas, evidence)
-    server_facts.require_all(snapshot, found - set(schemas))
-    return found
-
-
-def _add_references(collection: Collection, snapshot: Snapshot, schemas: Sequence[str], evidence: Evidence) -> set[str]:
-    found = set()
-    with progress_bar("reading references", None, collection.progress) as advance:
-
-        def named() -> Iterator[tuple[str, str]]:
-            for key, attribute in references.references(snapshot, collection.project, schemas):
-                advance(1)
-                found.add(attribute.schema)
-                yield key, str(attribute)
-
-        evidence.add_references(named())
-    return found
 
 
 def _look_for_missing(collection: Collection, evidence: Evidence, began: datetime) -> str:
@@ -165,17 +205,17 @@ def _look_for_missing(collection: Collection, evidence: Evidence, began: datetim
 
 
 def _withheld(made: Plan, left_out: str) -> Plan:
-    """Return the plan without deletions if the listing cannot be trusted."""
+    """Return the plan, in which no unknown object is deleted if the listing cannot be trusted."""
     notes = []
     if left_out:
-        notes.append(f"the listing left out {left_out}, which is there: nothing is deleted in this run")
+        notes.append(f"the listing left out {left_out}, which is there: no unknown object is deleted")
     if made.missing_count:
         notes.append(
-            f"rows refer to {counted(made.missing_count, 'object')} not in the store: nothing is deleted in this run"
+            f"rows refer to {counted(made.missing_count, 'object')} not in the store: no unknown object is deleted"
         )
     if not notes:
         return made
-    return replace(made, is_complete=False, wait=made.wait + made.purge, purge=NOTHING, notes=(*made.notes, *notes))
+    return replace(made, is_complete=False, notes=(*made.notes, *notes))
 
 
 def unfinished_uploads(collection: Collection, snapshot: Snapshot, moment: datetime) -> list[UnfinishedUpload]:
@@ -194,6 +234,6 @@ def unfinished_uploads(collection: Collection, snapshot: Snapshot, moment: datet
 
 
 def _in_flight(collection: Collection, snapshot: Snapshot) -> list[str]:
-    tables = server_facts.own_tables(snapshot)  # anew at each attempt: schemas come and go
-    with refusing("the intents of a schema"):
-        return [key for table in collection.intent_tables(tables) for key in table.in_flight()]
+    with snapshot.snapshot(), refusing("the intents of a schema"):
+        tables = server_facts.own_tables(snapshot)  # anew at each attempt: schemas come and go
+        return [key for book in collection.intent_books(tables) for key in book.in_flight(snapshot)]

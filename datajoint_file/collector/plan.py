@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from datajoint_file.collector.evidence import NOTHING, Amount, Evidence
 from datajoint_file.errors import CollectionRefusedError
@@ -20,18 +20,12 @@ MINIMAL_GRACE = timedelta(hours=24)
 
 BRAKE_SHARE = 0.10
 BRAKE_COUNT = 20
-"""More than this share of all objects, and more than this many, are not set aside or deleted without being told to."""
+"""More than this share of all objects, and more than this many, are not deleted without being told to."""
 
-Action = Literal["reclaim", "quarantine", "wait", "purge", "release"]
+Action = Literal["reclaim", "purge", "expire", "wait", "unknown"]
 
-ACTIONS: dict[Action, str] = {
-    "reclaim": "abandoned",
-    "quarantine": "quarantine",
-    "wait": "waiting",
-    "purge": "purge",
-    "release": "release",
-}
-"""What can be planned for an object, and the set of the evidence that says for which."""
+ACTIONS: tuple[Action, ...] = get_args(Action)
+"""What can be planned for an object; the sets of the evidence that say for which have the same names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +57,21 @@ class Entry:
     Parameters
     ----------
     action : str
-        ``reclaim`` (an upload that was given up), ``quarantine``, ``wait`` (its grace is running), ``purge`` or
-        ``release`` (referenced again).
+        ``reclaim`` (an upload that was given up), ``purge`` (removed from all rows, its retention is over), ``expire``
+        (the same, since this run: a later one deletes it), ``wait`` (removed, and kept), ``unknown`` (found in the
+        store, and nothing tells how it came there).
     key : str
         The object key.
     size : int
         Bytes as stored, or as expected; 0 where nobody knows.
+    stored : datetime or None
+        When it was stored, by the store's clock, if the store was listed.
     """
 
     action: Action
     key: str
     size: int
+    stored: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,24 +102,26 @@ class Plan:
     project : str
         Whose objects.
     grace : timedelta
-        How long an object must have been unused.
+        How long uploads must have been given up, and unknown objects known.
     is_scan : bool
-        Whether the store was listed; if not, only uploads that were given up are known.
+        Whether the store was listed.
+    with_unknown : bool
+        Whether unknown objects are noted for deletion.
     made_at : datetime
         When, by the database's clock, in UTC.
-    reclaim, quarantine, wait, purge, release : Amount
-        Objects and bytes, by what is planned for them.
+    reclaim, purge, expire, wait, unknown : Amount
+        Objects and bytes, by what is planned for them; ``unknown`` only with ``is_scan``.
     listed : Amount
         Objects of this package in the store. Only with ``is_scan``.
     foreign : Amount
         Other files in the project's directory or prefix, which are never touched. Only with ``is_scan``.
     references : int
-        Different objects that rows refer to. Only with ``is_scan``.
+        Different objects that rows refer to; 0 where nobody had to ask.
     unfinished : Amount
         Remains of uploads that never became objects and began longer ago than the grace.
     is_complete : bool
-        The listing left nothing out, and no object that a row refers to is missing. If not, nothing is deleted that
-        only the listing speaks against.
+        The listing left nothing out, and no object that a row refers to is missing. If not, no unknown object is noted
+        for deletion.
     missing : tuple of Missing
         Rows whose objects are not in the store, the first hundred of them.
     missing_count : int
@@ -143,12 +143,13 @@ class Plan:
     project: str
     grace: timedelta
     is_scan: bool
+    with_unknown: bool
     made_at: datetime
     reclaim: Amount = NOTHING
-    quarantine: Amount = NOTHING
-    wait: Amount = NOTHING
     purge: Amount = NOTHING
-    release: Amount = NOTHING
+    expire: Amount = NOTHING
+    wait: Amount = NOTHING
+    unknown: Amount = NOTHING
     listed: Amount = NOTHING
     foreign: Amount = NOTHING
     references: int = 0
@@ -165,7 +166,7 @@ class Plan:
     evidence: Evidence | None = field(default=None, repr=False, compare=False)
 
     def __bool__(self) -> bool:
-        return any((self.reclaim, self.quarantine, self.purge, self.release, self.unfinished))
+        return any((self.reclaim, self.purge, self.expire, self.unfinished, self.with_unknown and self.unknown))
 
     def __str__(self) -> str:
         rows = {name: getattr(self, name) for name in (*ACTIONS, "unfinished")} | {
@@ -179,10 +180,9 @@ class Plan:
         """Give every object and what is planned for it, sorted by action and key. From disk, one at a time."""
         if self.evidence is None:
             return
-        for action, name in ACTIONS.items():
-            planned: Action = "wait" if action == "purge" and not self.is_complete else action
-            for item in self.evidence.items(name):
-                yield Entry(planned, item.key, item.size)
+        for action in ACTIONS:
+            for item in self.evidence.items(action):
+                yield Entry(action, item.key, item.size, self.evidence.stored(item.key))
 
     @property
     def are_most_missing(self) -> bool:
@@ -217,8 +217,9 @@ class Collected:
 
     Parameters
     ----------
-    reclaimed, quarantined, purged, released, discarded : Amount
-        Objects (and remains of uploads) by what was done.
+    reclaimed, purged, expired, noted, discarded : Amount
+        Objects (and remains of uploads) by what was done: ``expired`` ones are deleted by a later run; unknown ones
+        were ``noted`` for deletion.
     spared : int
         Objects that were due and turned out to be in use after all, or locked by somebody.
     failures : tuple of (str, str)
@@ -228,9 +229,9 @@ class Collected:
     """
 
     reclaimed: Amount = NOTHING
-    quarantined: Amount = NOTHING
     purged: Amount = NOTHING
-    released: Amount = NOTHING
+    expired: Amount = NOTHING
+    noted: Amount = NOTHING
     discarded: Amount = NOTHING
     spared: int = 0
     failures: tuple[tuple[str, str], ...] = ()
@@ -241,7 +242,7 @@ class Collected:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the same as plain values for JSON."""
-        done = ("reclaimed", "quarantined", "purged", "released", "discarded")
+        done = ("reclaimed", "purged", "expired", "noted", "discarded")
         return {
             **{name: asdict(getattr(self, name)) for name in done},
             "spared": self.spared,
@@ -251,25 +252,28 @@ class Collected:
 
 
 @dataclass(frozen=True, slots=True)
-class Quarantined:
-    """An object in quarantine.
+class Kept:
+    """An object that was removed from a row, or is unknown, and that the history keeps.
 
     Parameters
     ----------
     key : str
         The object key.
     size : int
-        Its bytes as stored.
-    first_seen : datetime
-        When it was set aside, by the database's clock, in UTC.
-    due : datetime
-        When it may be deleted, if nothing refers to it by then.
+        Its bytes.
+    why : str
+        What has removed it: ``update``, ``replace``, ``delete``, ``drop``, ``alter``; or ``unknown``.
+    since : datetime
+        When, by the database's clock, in UTC.
+    until : datetime
+        Until when it is kept at least; longer if a row refers to it, or as one of the last ``versions``.
     """
 
     key: str
     size: int
-    first_seen: datetime
-    due: datetime
+    why: str
+    since: datetime
+    until: datetime
 
 
 def refuse(*refusals: Refusal) -> CollectionRefusedError:
@@ -299,20 +303,18 @@ def check_grace(grace: timedelta, *, allow_short: bool) -> None:
         raise refuse(Refusal("grace", reason, way_on))
 
 
-def brake(plan_quarantine: Amount, plan_purge: Amount, listed: Amount) -> Refusal | None:
-    """Return the refusal for a run that would set aside or delete more than anybody expects, if this is one.
+def brake(count: int, known: int) -> Refusal | None:
+    """Return the refusal for a run that would delete more than anybody expects, if this is one.
 
     Examples
     --------
-    >>> brake(Amount(21), Amount(0), Amount(1000)) is None, brake(Amount(20), Amount(1), Amount(100)).kind
+    >>> brake(21, 1000) is None, brake(21, 100).kind
     (True, 'brake')
     """
-    count = plan_quarantine.count + plan_purge.count
-    if count <= BRAKE_COUNT or count <= BRAKE_SHARE * listed.count:
+    if count <= BRAKE_COUNT or count <= BRAKE_SHARE * known:
         return None
     return Refusal(
         "brake",
-        f"{counted(plan_quarantine.count, 'object')} would be set aside and {plan_purge.count} deleted, of "
-        f"{listed.count} in the store: more than {BRAKE_SHARE:.0%}",
+        f"{counted(count, 'object')} would be deleted, of {known} that are known: more than {BRAKE_SHARE:.0%}",
         "Look at the entries of the plan; if all is as it should be, use force=True (--force)",
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +19,7 @@ from datajoint_file.hooks.tables import class_name
 from datajoint_file.model.metadata import FORMAT, path_in
 from datajoint_file.model.object_keys import check_object_key, keys_in
 from datajoint_file.model.wording import counted
-
-_MARKER = re.compile(r":\s*<\s*file\s*(?:@[^>]*)?>", re.IGNORECASE)
-"""What DataJoint writes before the comment of a ``file`` attribute."""
+from datajoint_file.sql.columns import is_file_comment
 
 _JSON = frozenset({"json", "jsonb", "longtext"})
 """Types that hold JSON; in MariaDB it is text."""
@@ -34,8 +32,8 @@ _TABLE_NAME = re.compile(r"(?:#|_|__)?[a-z][a-z0-9]*(?:__?[a-z0-9]+)*")
 class Attribute:
     """One attribute that may refer to objects, as the database calls it.
 
-    If it is not a declared ``file`` attribute, it holds JSON in a schema that uses the project, and might refer to
-    objects as well: ``CREATE TABLE … AS SELECT`` loses the mark on PostgreSQL.
+    If it is not a declared ``file`` attribute, it holds JSON, and might refer to objects as well: ``CREATE TABLE … AS
+    SELECT`` loses the mark on PostgreSQL, and people note in JSON what they have used.
     """
 
     schema: str
@@ -52,24 +50,24 @@ def _called(table: str) -> str:
     return class_name(table) if _TABLE_NAME.fullmatch(table) else table
 
 
-def attributes(snapshot: Snapshot, schemas: Collection[str]) -> list[Attribute]:
-    """Return every ``file`` attribute on the server, and every other JSON attribute of *schemas*.
+def attributes(snapshot: Snapshot) -> list[Attribute]:
+    """Return every ``file`` attribute on the server, and every other JSON attribute, whoever declared it.
 
-    Of the others those that the user may see; whether that is all of them in *schemas* is asked in `server_facts`.
+    That the user may see all of them was asked before, in `preflight`.
     """
     found = []
     with refusing("the list of all attributes"):
-        for schema, table, name, comment, type_ in snapshot.dialect.attributes(snapshot.try_query, schemas):
+        for schema, table, name, comment, type_ in snapshot.dialect.attributes(snapshot.try_query):
             if name is None:
                 way_on = "Try again; mend the table if it stays"
                 raise refuse(Refusal(CHANGED, f"{schema}.{_called(table)} cannot be opened", way_on))
-            is_declared = _MARKER.match(comment) is not None
-            if is_declared or (type_ in _JSON and schema in schemas and not table.startswith(_OWN_TABLES)):
+            is_declared = is_file_comment(comment)
+            if is_declared or (type_ in _JSON and not table.startswith(_OWN_TABLES)):
                 found.append(Attribute(schema, table, name, is_declared))
     return sorted(found)
 
 
-def references(snapshot: Snapshot, project: str, schemas: Collection[str]) -> Iterator[tuple[str, Attribute]]:
+def references(snapshot: Snapshot, project: str) -> Iterator[tuple[str, Attribute]]:
     """Give every object key of *project* that a row refers to, and which attribute that is. Keys may come repeatedly.
 
     To be used within a snapshot: then it is what the rows say at one moment.
@@ -80,28 +78,16 @@ def references(snapshot: Snapshot, project: str, schemas: Collection[str]) -> It
         If an attribute cannot be read, if fewer rows came than there are, or if a row of a ``file`` attribute is not
         the metadata of a file. What was given so far is then not all.
     """
-    for attribute in attributes(snapshot, schemas):
+    for attribute in attributes(snapshot):
         for key in _keys_of(snapshot, attribute, project):
             yield key, attribute
-
-
-def referenced(snapshot: Snapshot, project: str, schemas: Collection[str], keys: Sequence[str]) -> set[str]:
-    """Return those of *keys*, a few hundred at most, that a row refers to now; refuse if that is not certain."""
-    found: set[str] = set()
-    for attribute in attributes(snapshot, schemas):
-        if attribute.is_declared:
-            found |= _named_by(snapshot, attribute, project, keys)
-        else:
-            with snapshot.snapshot():
-                found |= set(_keys_of(snapshot, attribute, project))
-    return found.intersection(keys)
 
 
 def schemas_using(snapshot: Snapshot, project: str) -> set[str]:
     """Return the schemas with a ``file`` attribute that refers to *project*."""
     using: set[str] = set()
-    for attribute in attributes(snapshot, ()):
-        if attribute.schema not in using:
+    for attribute in attributes(snapshot):
+        if attribute.is_declared and attribute.schema not in using:
             name, table = snapshot.name(attribute.name), snapshot.name(attribute.schema, attribute.table)
             path = snapshot.dialect.path(name)
             beginning = f"{project}/"
@@ -157,19 +143,6 @@ def _path(attribute: Attribute, text: str) -> str:
         return check_object_key(path)
     except UnsafePathError as error:
         raise _incomplete(attribute, f"a row's {error}") from error
-
-
-def _named_by(snapshot: Snapshot, attribute: Attribute, project: str, keys: Sequence[str]) -> set[str]:
-    """Return those of *keys* that a declared attribute names; rows that name no path at all are looked at closely."""
-    name = snapshot.name(attribute.name, formatted=True)
-    table = snapshot.name(attribute.schema, attribute.table, formatted=True)
-    path = snapshot.dialect.path(name)
-    text = snapshot.dialect.as_text(name)
-    sql = f"SELECT {text} FROM {table} WHERE {name} IS NOT NULL AND COALESCE({path}, '') IN %s"
-    found: set[str] = set()
-    for (value,) in snapshot.query(sql, (("", "null", *keys),), str(attribute)):
-        found |= _keys_in(attribute, _text(value), project)
-    return found
 
 
 def _text(value: Any) -> str:

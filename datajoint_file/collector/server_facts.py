@@ -13,8 +13,8 @@ from datetime import datetime
 from datajoint_file.collector.plan import refuse
 from datajoint_file.collector.preflight import SchemaState, unreadable
 from datajoint_file.collector.snapshot import Snapshot, refusing
-from datajoint_file.collector.tables import QUARANTINE
 from datajoint_file.errors import driver_message
+from datajoint_file.journal.history_table import TABLE as HISTORY
 from datajoint_file.journal.intent_table import TABLE as INTENTS
 from datajoint_file.journal.schema_registry import TABLE as REGISTRY
 from datajoint_file.model.wording import counted
@@ -26,7 +26,7 @@ class OwnTables:
     """Which schemas have which of this package's tables, sorted."""
 
     intents: tuple[str, ...]
-    quarantine: tuple[str, ...]
+    history: tuple[str, ...]
     registry: tuple[str, ...]
 
 
@@ -43,7 +43,7 @@ def is_replica(snapshot: Snapshot) -> bool:
 
 def own_tables(snapshot: Snapshot) -> OwnTables:
     """Find this package's tables in every schema."""
-    names = (INTENTS, QUARANTINE, REGISTRY)
+    names = (INTENTS, HISTORY, REGISTRY)
     with refusing("the list of all tables"):
         found = snapshot.dialect.tables_named(snapshot.try_query, names)
     return OwnTables(*(tuple(sorted(schema for schema, table in found if table == name)) for name in names))

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from functools import partial
 
 from datajoint_file.collector.evidence import NOTHING, Amount
 from datajoint_file.concurrency.executors import delegated, runs_here
@@ -35,12 +34,10 @@ class Helpers:
     executor: Executor
     address: PipelineAddress  # its marks are compared by each worker before it does anything
 
-    def may_delete(self, *, is_locked: bool) -> bool:
-        """Tell whether they may: threads of ours, or who can make sure, by marks, that the store is the one meant.
-
-        The others can outlive the collector, and a lock that is gone does not protect from them.
-        """
-        return runs_here(self.executor) or (bool(self.address.marks) and not is_locked)
+    @property
+    def may_delete(self) -> bool:
+        """Whether they may: threads of ours, or who can make sure, by marks, that the store is the one meant."""
+        return runs_here(self.executor) or bool(self.address.marks)
 
     def look(self, keys: Iterable[str]) -> Generator[tuple[str, ObjectStat | None], None, None]:
         """Ask for objects, and give each key, in order, with what there is; None for nothing.
@@ -55,10 +52,10 @@ class Helpers:
         for task, outcome in delegated(self.executor, look, tasks, in_order=True, stop=stop):
             yield from zip(task.keys, outcome.result(), strict=True)
 
-    def delete(self, keys: Sequence[str], *, with_remains: bool) -> Generator[Deleted, None, None]:
+    def delete(self, keys: Sequence[str]) -> Generator[Deleted, None, None]:
         """Delete objects, and give what became of each, as it is known. A worker's failure is that of its objects."""
         stop = Stop()
-        tasks = (Task(self.address, tuple(some), stop, with_remains) for some in batches(keys, DELETED))
+        tasks = (Task(self.address, tuple(some), stop) for some in batches(keys, DELETED))
         for task, outcome in delegated(self.executor, delete, tasks, stop=stop):
             try:
                 yield from outcome.result()
@@ -68,12 +65,11 @@ class Helpers:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A task to a worker: look for these objects, or delete them, and what unfinished uploads of them have left."""
+    """A task to a worker: look for these objects, or delete them."""
 
     address: PipelineAddress
     keys: tuple[str, ...]
     stop: Stop
-    with_remains: bool = False
 
 
 def look(task: Task) -> list[ObjectStat | None]:
@@ -102,17 +98,16 @@ class Deleted:
 def delete(task: Task) -> list[Deleted]:
     """Delete the objects of a task."""
     pipeline = task.address.same_store()
-    one = partial(delete_object, pipeline.backend, pipeline.project, with_remains=task.with_remains)
-    return [one(key) for key in task.keys if not task.stop.is_set()]
+    return [delete_object(pipeline.backend, pipeline.project, key) for key in task.keys if not task.stop.is_set()]
 
 
-def delete_object(backend: StorageBackend, project: str, key: str, *, with_remains: bool) -> Deleted:
-    """Delete one object by its exact key, after what unfinished uploads of it have left if *with_remains*."""
+def delete_object(backend: StorageBackend, project: str, key: str) -> Deleted:
+    """Delete one object by its exact key, after what unfinished uploads of it have left."""
     if not is_candidate(project, key):
         return Deleted(key, NOT_OURS)
     discarded = NOTHING
     try:
-        for upload in backend.unfinished(key) if with_remains else ():
+        for upload in backend.unfinished(key):
             if upload.may_become(key):
                 backend.discard(upload)
                 discarded = discarded.plus(upload.size or 0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, NoReturn
@@ -16,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidato
 
 from datajoint_file.config.urls import STORAGE_URLS, checked_prefix
 from datajoint_file.model.partition import PartitionPattern
+from datajoint_file.model.wording import duration
 
 PROJECT_NAME = r"^[A-Za-z0-9][A-Za-z0-9._=-]{0,99}$"
 
@@ -33,6 +35,12 @@ def _pattern(value: Any) -> PartitionPattern:
     if not isinstance(value, str):
         raise ValueError("it is no text")  # noqa: TRY004 - what pydantic translates
     return PartitionPattern(value)
+
+
+def _retention(value: Any) -> timedelta:
+    if not isinstance(value, str):
+        raise ValueError("it is no text")  # noqa: TRY004 - what pydantic translates
+    return duration(value)
 
 
 class _Section(BaseModel):
@@ -100,6 +108,17 @@ class ObjectStorageSettings(_Section):
         PlainValidator(_pattern),
         Field(description='a path such as "subject{subject_id}/session{session_id}"'),
     ] = PartitionPattern()
+    retention: Annotated[
+        timedelta,
+        PlainValidator(_retention),
+        Field(description='how long removed files are kept, such as "30 days", "12 weeks" or "0 days"'),
+    ] = timedelta(days=30)
+    versions: Annotated[
+        int,
+        Field(
+            ge=0, le=1_000_000, strict=True, description="how many earlier files of a row are kept, whatever their age"
+        ),
+    ] = 0
 
 
 class ProjectSettings(_Section):

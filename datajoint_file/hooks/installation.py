@@ -39,6 +39,7 @@ HOOKS = (
     _hook(QueryExpression, "to_arrow", _ORDERED, "hooks.frames:with_structs"),
     _hook(QueryExpression, "to_polars", _ORDERED, "hooks.frames:with_structs"),
     _hook(QueryExpression, "to_pandas", _ORDERED, "hooks.frames:to_pandas"),
+    _hook(Connection, "query", "self query args as_dict suppress_warnings reconnect", "hooks.ddl:query"),
     _hook(Connection, "start_transaction", "self", "journal.transactions:start_transaction"),
     _hook(Connection, "commit_transaction", "self", "journal.transactions:commit_transaction"),
     _hook(Connection, "cancel_transaction", "self", "journal.transactions:cancel_transaction"),
@@ -46,6 +47,9 @@ HOOKS = (
     _hook(Table, "insert", f"{_ROWS} allow_direct_insert chunk_size", "insert.table_hooks:insert"),
     _hook(Table, "_insert_rows", _ROWS, "insert.table_hooks:insert_rows"),
     _hook(Table, "update1", "self row", "insert.table_hooks:update1"),
+    _hook(Table, "delete", "self transaction prompt part_integrity", "insert.removal_hooks:delete"),
+    _hook(Table, "delete_quick", "self get_count", "insert.removal_hooks:delete_quick"),
+    _hook(Table, "drop", "self prompt part_integrity", "insert.removal_hooks:drop"),
     _hook(Table, "validate", "self rows ignore_extra_fields", "insert.table_hooks:validate"),
 )
 

@@ -31,8 +31,10 @@ from datajoint_file.hooks.declare import has_file_attributes
 from datajoint_file.hooks.partitions import warn_of_unknown_placeholders
 from datajoint_file.hooks.patching import original_of
 from datajoint_file.hooks.tables import Row, as_records, check_fields, read_rows
+from datajoint_file.insert.replaced import Replaced
 from datajoint_file.insert.staged import Staged
 from datajoint_file.insert.statement import CellIndex, Statement
+from datajoint_file.journal.history import ensure_history
 from datajoint_file.journal.journal import Journal
 from datajoint_file.journal.schema_registry import ensure_marked
 from datajoint_file.journal.transactions import claims_of, has_transaction, sever, transaction_for
@@ -76,7 +78,10 @@ def insert_rows(
         stored = statement.store(given)
         may_leave_some = stored and (skip_duplicates or (replace and len(_latest(statement, given)) < len(given)))
         queries = statement.keys.queries_for(given, attributes) if may_leave_some else []
+        replaced = Replaced(statement, "replace", given) if replace else None
         with _writing(statement, is_open=is_open) if stored or replace else nullcontext():
+            if replaced:
+                replaced.keep()
             if replace and not dialect_of(table.connection).has_replace:
                 _replace(original, statement, given, stored, ignore_extra_fields)
             else:
@@ -104,7 +109,9 @@ def update1(original: Callable[..., None], table: Any, row: Any) -> None:
     with statement.streams_put_back():
         stored = statement.store([given])
         queries = statement.keys.queries_for([given], statement.attributes) if stored else []
-        with _writing(statement, is_open=is_open) if stored else nullcontext():
+        replaced = Replaced(statement, "update", [given])
+        with _writing(statement, is_open=is_open):
+            replaced.keep()
             original(table, _ready(given, stored, attributes))
             if stored:
                 _require_named(statement, given, queries, stored)
@@ -125,6 +132,7 @@ def declare(original: Callable[..., None], table: Any, context: Any = None) -> N
     original(table, context)
     if has_file_attributes(table.definition):
         Journal(table.connection, table.database).ensure()
+        ensure_history(table.connection, table.database)
         warn_of_unknown_placeholders(table.connection, table.database)
 
 

@@ -24,12 +24,13 @@ _Item = TypeVar("_Item")
 
 COLUMNS = ("write_id", "path", "table_name", "attribute", "key_digest", "size", "state", "metadata", "holder")
 
-BEGUN, STORED, CONDEMNED, RECLAIMED = "begun", "stored", "condemned", "reclaimed"
-"""The states of an intent. Bytes may be moving; they are complete. The collector is about to delete the object: nobody
-can claim or adopt it any more. It is over, and was never committed: the object is deleted, or another insert has
-adopted it; such tombstones are kept for a while, so that *gone* has one meaning."""
+BEGUN, STORED, SHARING, CONDEMNED, RECLAIMED = "begun", "stored", "sharing", "condemned", "reclaimed"
+"""The states of an intent. Bytes may be moving; they are complete. A row is going to name an object that another has
+stored: who gives that up leaves the object alone. The collector is about to delete the object: nobody can claim or
+adopt it any more. It is over, and was never committed: the object is deleted, or another insert has adopted it; such
+tombstones are kept for a while, so that *gone* has one meaning."""
 
-_IS_LIVE = f"state IN ('{BEGUN}', '{STORED}')"
+_IS_LIVE = f"state IN ('{BEGUN}', '{STORED}', '{SHARING}')"
 
 MAX_ROWS = 5_000
 """Rows of one statement."""
@@ -80,9 +81,9 @@ class Intents:
 
     def create(self) -> None:
         """Create the table, unless it is there."""
-        index = ("~file_intent_cell", "table_name, attribute, key_digest")
+        indexes = {"~file_intent_cell": "table_name, attribute, key_digest"}
         comment = "files on their way into rows"
-        self.second.execute(self.dialect.create_table(self.table, _ATTRIBUTES, comment=comment, index=index))
+        self.second.execute(self.dialect.create_table(self.table, _ATTRIBUTES, comment=comment, indexes=indexes))
 
     def begin(self, intents: Sequence[Intent], holder: str, lease_seconds: float) -> tuple[list[int], Rows]:
         """Insert *intents* and return their numbers, and what has been stored for the same cells before.

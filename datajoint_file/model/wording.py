@@ -5,6 +5,7 @@ Nothing is decided here.
 
 from __future__ import annotations
 
+import re
 import sys
 from datetime import timedelta
 
@@ -21,6 +22,10 @@ RIGHT_PLACE = "is its disk mounted, and is this the right bucket, prefix or dire
 """What to ask first where objects are missing that should be there."""
 
 _UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
+
+
+_DURATION = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)\s*(w|weeks?|d|days?|h|hours?|min|minutes?|s|seconds?)")
+_SECONDS = {"w": 604_800, "d": 86_400, "h": 3_600, "min": 60, "s": 1}
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
@@ -49,6 +54,25 @@ def spoken(duration: timedelta) -> str:
         number, rest = divmod(rest, seconds)
         words += [counted(number, unit)] if number else []
     return " ".join(words) or f"{duration.total_seconds():g} seconds"
+
+
+def duration(text: str) -> timedelta:
+    """Return the amount of time that a text stands for.
+
+    Raises
+    ------
+    ValueError
+        If it is of another form.
+
+    Examples
+    --------
+    >>> duration("30 days") == duration("30d"), duration("1.5 h"), duration("2 weeks").days
+    (True, datetime.timedelta(seconds=5400), 14)
+    """
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is not of the form 30 days, 36h, 90min or 2w")
+    return timedelta(seconds=float(match[1]) * _SECONDS[match[2][: 3 if match[2].startswith("mi") else 1]])
 
 
 def pip_install(extra: str) -> str:

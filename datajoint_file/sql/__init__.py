@@ -9,6 +9,7 @@ from typing import Any
 
 from datajoint.errors import LostConnectionError, MissingTableError
 
+from datajoint_file.sql.columns import Column
 from datajoint_file.sql.dialect import Condition, Dialect, Presence, Query, Rights, Rows, Version
 from datajoint_file.sql.mariadb import MariaDB
 from datajoint_file.sql.mysql import MySQL
@@ -19,6 +20,7 @@ DIALECTS: tuple[Dialect, ...] = (MariaDB(), MySQL(), PostgreSQL())
 
 __all__ = [
     "DIALECTS",
+    "Column",
     "Condition",
     "Dialect",
     "MariaDB",

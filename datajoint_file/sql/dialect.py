@@ -7,10 +7,12 @@ expressions of the dialect in them. Docstrings in a dialect say what is peculiar
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, Literal
+
+from datajoint_file.sql.columns import Column, Kind
 
 Rows = list[tuple[Any, ...]]
 """The rows of a result."""
@@ -22,6 +24,8 @@ Condition = tuple[str, list[Any]]
 """The SQL of a condition and its parameters."""
 
 Version = tuple[int, ...]
+
+NO_INDEX: Mapping[str, str] = {}
 
 Presence = Literal["there", "gone", "unreadable"]
 """Of a schema: all of it may be read; there is none, for certain; it may be there."""
@@ -104,6 +108,97 @@ class Dialect(ABC):
         return self.as_text(name)
 
     @abstractmethod
+    def columns(self, query: Query, schema: str, tables: Sequence[str]) -> dict[str, list[Column]]:
+        """Return the columns of those of *tables* that there are, in their order."""
+
+    @abstractmethod
+    def replaced_by(self, query: Query, schema: str, table: str) -> list[list[str]]:
+        """Return the attributes of each unique key, but the primary one, by which ``REPLACE`` removes rows."""
+
+    def named(self, column: Column) -> str:
+        """Return a column's name, quoted, for a statement in which percent signs are doubled."""
+        return self.quoted(column.name).replace("%", "%%")
+
+    def literal(self, text: str) -> str:
+        """Return text as SQL, for a statement in which percent signs are doubled."""
+        return "'" + text.replace("\\", self.backslash).replace("'", "''").replace("%", "%%") + "'"
+
+    backslash: ClassVar[str]
+    """What stands for a backslash in text."""
+
+    user: ClassVar[str]
+    """The SQL of who is connected."""
+
+    large_text: ClassVar[str]
+    """Type of text of any length."""
+
+    path_attribute: ClassVar[str] = ""
+    path_index: ClassVar[str]
+    """Definition of a column to find paths by, if the server needs one, and what to make the index of: paths are long
+    and begin alike."""
+
+    @abstractmethod
+    def by_path(self, paths: Sequence[str]) -> Condition:
+        """Return the condition that ``path`` is one of *paths*, for which the server uses `path_index`."""
+
+    @abstractmethod
+    def bounded_path(self, name: str) -> str:
+        """Return the SQL of `path` as a column for paths takes it, also of a row that holds something else."""
+
+    @abstractmethod
+    def bounded_size(self, name: str) -> str:
+        """Return the SQL of the size in a ``file`` attribute, NULL if it is none."""
+
+    @abstractmethod
+    def written(self, column: Column, value: str = "") -> tuple[Kind, str, bool]:
+        """Return how a column, or *value* as SQL of its type, is written down.
+
+        The kind, the SQL of the text, and whether it may be large.
+        """
+
+    @abstractmethod
+    def typed(self, column: Column) -> str:
+        """Return the SQL of a parameter as a value of a column's type."""
+
+    @abstractmethod
+    def byte_length(self, column: Column) -> str:
+        """Return the SQL of the number of bytes of a large value, as it would be written down."""
+
+    @abstractmethod
+    def as_characters(self, value: str) -> str:
+        """Return the SQL of a number as text."""
+
+    @abstractmethod
+    def json_object(self, pairs: Sequence[tuple[str, str]]) -> str:
+        """Return the SQL of a JSON object, as text, of keys and texts."""
+
+    @abstractmethod
+    def digest(self, texts: Sequence[str]) -> str:
+        """Return the SQL of 16 characters that stand for *texts*."""
+
+    @abstractmethod
+    def delete_into(
+        self, run: Callable[[str], Any], table: str, where: str, insert: Callable[[str, str], str], *, is_plain: bool
+    ) -> int:
+        """Delete the rows of *table* that *where* selects and insert copies of exactly these elsewhere; count the rows.
+
+        *insert* returns the statement for a source of rows and what follows it; it inserts one row for each if it
+        *is_plain*. To be run in a transaction.
+
+        Raises
+        ------
+        DataJointError
+            If the rows changed between two statements. The transaction has to be rolled back.
+        """
+
+    has_transactional_ddl: ClassVar[bool]
+    """Whether a table that was dropped comes back by a rollback; if not, DROP commits the transaction."""
+
+    @abstractmethod
+    def lock_sql(self, table: str, history: str) -> str:
+        """Return what keeps others from *table* (quoted), while it is copied to *history* and dropped."""
+
+    @abstractmethod
     def after(self, columns: Sequence[tuple[str, str]], values: Sequence[Any]) -> Condition:
         """Return the condition that a row comes after a key, in a form for which the server has an index.
 
@@ -111,11 +206,11 @@ class Dialect(ABC):
         """
 
     @abstractmethod
-    def create_table(self, table: str, columns: str, *, comment: str, index: tuple[str, str] | None = None) -> str:
-        """Return the statements that create a table (quoted) unless it is there; *index* is a name and attributes.
+    def create_table(self, table: str, columns: str, *, comment: str, indexes: Mapping[str, str] = NO_INDEX) -> str:
+        """Return the statements that create a table (quoted) unless it is there; *indexes* are names and attributes.
 
         In *columns*, ``{number}`` is a primary key that counts up, ``{ascii}`` compares bytes, ``{moment}`` is a time
-        to the microsecond.
+        to the microsecond, ``{large_text}`` has no limit, ``{path_attribute}`` is what paths are found by.
         """
 
     @abstractmethod
@@ -233,8 +328,8 @@ class Dialect(ABC):
         """Return schema and name of all tables that have one of *names*."""
 
     @abstractmethod
-    def attributes(self, query: Query, schemas: Collection[str]) -> Iterator[tuple[Any, ...]]:
-        """Give all attributes that may hold metadata of files: those with a comment of a codec, and JSON of *schemas*.
+    def attributes(self, query: Query) -> Iterator[tuple[Any, ...]]:
+        """Give all attributes of all schemas that may hold metadata of files: with a comment of a codec, or JSON.
 
         As schema, table, attribute (None where the table cannot be opened), comment and type.
         """

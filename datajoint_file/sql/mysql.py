@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import pymysql.cursors
+from datajoint.errors import DataJointError
 from pymysql.constants import CLIENT, SERVER_STATUS
 
-from datajoint_file.sql.dialect import Condition, Dialect, Presence, Query, Rights, Rows, Version
+from datajoint_file.sql.columns import Column, Kind
+from datajoint_file.sql.dialect import NO_INDEX, Condition, Dialect, Presence, Query, Rights, Rows, Version
 
 NEEDED_RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "REFERENCES")
 """What it takes to declare tables, with foreign keys, and to use them."""
@@ -47,6 +50,27 @@ _ATTRIBUTES = """
     AND (ordinal_position = 1 OR column_comment LIKE ':%%<%%' OR data_type IN ('json', 'longtext'))
 """
 """The first attribute of each table is there to show that the table could be opened; MariaDB leaves out the others."""
+
+
+_COLUMNS = """
+    SELECT table_name, column_name, column_type, column_key = 'PRI', COALESCE(generation_expression, '') <> '',
+        column_comment
+    FROM information_schema.columns WHERE table_schema = %s AND table_name IN %s ORDER BY table_name, ordinal_position
+"""
+_UNIQUE_KEYS = """
+    SELECT index_name, column_name FROM information_schema.statistics
+    WHERE table_schema = %s AND table_name = %s AND non_unique = 0 AND index_name <> 'PRIMARY'
+    ORDER BY index_name, seq_in_index
+"""
+_BINARY = frozenset({"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"})
+_LARGE_TEXTS = frozenset({"tinytext", "text", "mediumtext", "longtext", "json"})
+_CASTS = {
+    "float": "{} + 0e0",
+    "double": "{} + 0e0",
+    "date": "CAST({} AS DATE)",
+    "binary": "CAST({} AS BINARY)",
+    "varbinary": "CAST({} AS BINARY)",
+}
 
 
 class MySQL(Dialect):
@@ -107,6 +131,94 @@ class MySQL(Dialect):
         """Return text: JSON does not take part in ``LIKE``."""
         return f"CAST({name} AS CHAR)"
 
+    backslash = "\\\\"
+    user = "CURRENT_USER()"
+    large_text = "LONGTEXT"
+    path_attribute = "path_crc INT UNSIGNED GENERATED ALWAYS AS (CRC32(path)) VIRTUAL,"
+    path_index = "path_crc"
+
+    def columns(self, query: Query, schema: str, tables: Sequence[str]) -> dict[str, list[Column]]:
+        found: dict[str, list[Column]] = {}
+        for table, name, type_, is_key, is_generated, comment in query(_COLUMNS, (schema, tuple(tables))):
+            found.setdefault(table, []).append(Column(name, type_, bool(is_key), bool(is_generated), comment))
+        return found
+
+    def replaced_by(self, query: Query, schema: str, table: str) -> list[list[str]]:
+        found: dict[str, list[str]] = {}
+        for index, name in query(_UNIQUE_KEYS, (schema, table)):
+            found.setdefault(index, []).append(name)
+        return list(found.values())
+
+    def by_path(self, paths: Sequence[str]) -> Condition:
+        crcs = tuple(zlib.crc32(path.encode()) for path in paths)
+        return "path_crc IN %s AND path IN %s", [crcs, tuple(paths)]
+
+    def bounded_path(self, name: str) -> str:
+        return f"LEFT(CONVERT({self.path(name)} USING ascii), 1024)"
+
+    def bounded_size(self, name: str) -> str:
+        size = self.path(name).replace("$.path", "$.size")
+        return f"CASE WHEN {size} REGEXP '^[0-9]{{1,18}}$' THEN CAST({size} AS UNSIGNED) END"
+
+    def written(self, column: Column, value: str = "") -> tuple[Kind, str, bool]:
+        """Return what loses nothing: a float is cut as text, bits are no text, a timestamp is in the session's zone."""
+        name, type_ = value or self.named(column), _base(column.type)
+        if type_ in _BINARY:
+            return "base64", f"TO_BASE64({name})", type_.endswith("blob")
+        if type_ in ("float", "double"):
+            return "text", f"CAST({name} + 0e0 AS CHAR)", False
+        if type_ == "bit":
+            return "bits", f"CAST({name} + 0 AS CHAR)", False
+        if type_ == "timestamp":
+            return "epoch", f"CAST(UNIX_TIMESTAMP({name}) AS CHAR)", False
+        return "text", f"CAST({name} AS CHAR)", type_ in _LARGE_TEXTS
+
+    def typed(self, column: Column) -> str:
+        """Return a cast to what its text is made of: numbers of the column's scale, times of its precision."""
+        type_ = _base(column.type)
+        if type_ == "decimal" or type_.endswith("int"):
+            return (
+                f"CAST(%s AS DECIMAL({column.type.partition('(')[2].partition(')')[0] if type_ == 'decimal' else 20}))"
+            )
+        if type_ in ("datetime", "timestamp", "time"):
+            precision = column.type.partition("(")[2].partition(")")[0] or "0"
+            return f"CAST(%s AS {'TIME' if type_ == 'time' else 'DATETIME'}({precision}))"
+        return _CASTS.get(type_, "CAST({} AS CHAR)").format("%s")
+
+    def byte_length(self, column: Column) -> str:
+        return f"LENGTH({self.named(column)})"
+
+    def as_characters(self, value: str) -> str:
+        return f"CAST({value} AS CHAR)"
+
+    def json_object(self, pairs: Sequence[tuple[str, str]]) -> str:
+        return f"JSON_OBJECT({', '.join(f'{key}, {text}' for key, text in pairs)})"
+
+    def digest(self, texts: Sequence[str]) -> str:
+        return f"LEFT(SHA2(JSON_ARRAY({', '.join(texts)}), 256), 16)"
+
+    def delete_into(
+        self, run: Callable[[str], Any], table: str, where: str, insert: Callable[[str, str], str], *, is_plain: bool
+    ) -> int:
+        """Copy what is locked by that, then delete: the two see the same rows, or the counts differ."""
+        if is_plain:
+            copied = run(insert(table, f"{where} FOR UPDATE")).rowcount
+        else:
+            copied = run(f"SELECT COUNT(*) FROM {table}{where} FOR UPDATE").fetchone()[0]
+            run(insert(table, f"{where} FOR UPDATE"))
+        deleted: int = run(f"DELETE FROM {table}{where}").rowcount
+        if deleted != copied:
+            raise DataJointError(
+                f"{table}: {deleted} rows would have been deleted and {copied} kept in history: others have "
+                "changed the table meanwhile. Nothing was deleted. Try again"
+            )
+        return deleted
+
+    has_transactional_ddl = False
+
+    def lock_sql(self, table: str, history: str) -> str:
+        return f"LOCK TABLES {table} WRITE, {history} WRITE"
+
     def after(self, columns: Sequence[tuple[str, str]], values: Sequence[Any]) -> Condition:
         """Return equality up to each attribute in turn: a comparison of rows would use no index."""
         steps = []
@@ -115,14 +227,16 @@ class MySQL(Dialect):
             steps.append(_joined(" AND ", [*equal, _greater(name, type_, values[index])]))
         return _joined(" OR ", steps)
 
-    def create_table(self, table: str, columns: str, *, comment: str, index: tuple[str, str] | None = None) -> str:
-        """Return one statement, with the index in it."""
+    def create_table(self, table: str, columns: str, *, comment: str, indexes: Mapping[str, str] = NO_INDEX) -> str:
+        """Return one statement, with the indexes in it."""
         columns = columns.format(
             number="BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY",
             ascii="CHARACTER SET ascii COLLATE ascii_bin",
             moment="DATETIME(6)",
+            large_text=self.large_text,
+            path_attribute=self.path_attribute,
         )
-        key = f", KEY ({index[1]})" if index else ""
+        key = "".join(f", KEY ({columns})" for columns in indexes.values())
         return (
             f"CREATE TABLE IF NOT EXISTS {table} ({columns}{key}) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 "
             f"COLLATE = utf8mb4_bin COMMENT = '{comment} (datajoint-file)'"
@@ -209,7 +323,7 @@ class MySQL(Dialect):
         sql = "SELECT table_name FROM information_schema.tables WHERE table_schema = %s AND table_name IN %s"
         return [(schema, table) for (schema,) in query(_SCHEMAS) for (table,) in query(sql, (schema, tuple(names)))]
 
-    def attributes(self, query: Query, schemas: Collection[str]) -> Iterator[tuple[Any, ...]]:
+    def attributes(self, query: Query) -> Iterator[tuple[Any, ...]]:
         """Ask for each schema; those that the user may see."""
         for (schema,) in query(_SCHEMAS):
             tables = {row[0] for row in query(_TABLES, (schema,))}
@@ -276,6 +390,11 @@ def _greater(name: str, type_: str, value: Any) -> Condition:
 
 def _joined(operator: str, conditions: Sequence[Condition]) -> Condition:
     return operator.join(f"({text})" for text, _ in conditions), [value for _, values in conditions for value in values]
+
+
+def _base(type_: str) -> str:
+    """Return a column's type without what follows its name: ``int`` of ``int(11) unsigned``."""
+    return type_.partition("(")[0].partition(" ")[0].lower()
 
 
 def _is_ours(error: BaseException) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from datajoint_file.sql.dialect import Condition, Dialect, Presence, Query, Rights, Rows
+from datajoint_file.sql.columns import Column, Kind
+from datajoint_file.sql.dialect import NO_INDEX, Condition, Dialect, Presence, Query, Rights, Rows
 
 _IDLE, _IN_ERROR = 0, 3
 """``PQTRANS_IDLE`` and ``PQTRANS_INERROR`` of libpq."""
@@ -27,7 +28,8 @@ _ATTRIBUTES = """
     LEFT JOIN pg_catalog.pg_description AS d
         ON d.objoid = c.oid AND d.objsubid = a.attnum AND d.classoid = 'pg_catalog.pg_class'::regclass
     WHERE c.relkind IN ('r', 'p', 'm', 'f') AND c.relpersistence <> 't' AND a.attnum > 0 AND NOT a.attisdropped
-    AND (d.description LIKE ':%%<%%' OR (t.typname IN ('json', 'jsonb') AND n.nspname IN %s))
+    AND (d.description LIKE ':%%<%%' OR t.typname IN ('json', 'jsonb'))
+    AND n.nspname NOT IN ('information_schema', 'pg_catalog', 'pg_toast')
 """
 _TABLES = """
     SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c
@@ -43,6 +45,19 @@ _READABLE_TABLES = """
     SELECT count(*) FROM information_schema.table_privileges WHERE privilege_type = 'SELECT'
     AND table_schema NOT IN ('pg_catalog', 'information_schema')
 """
+
+
+_COLUMNS = """
+    SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), COALESCE(a.attnum = ANY(i.indkey), FALSE),
+        a.attgenerated <> '', COALESCE(col_description(c.oid, a.attnum), '')
+    FROM pg_catalog.pg_attribute AS a
+    JOIN pg_catalog.pg_class AS c ON c.oid = a.attrelid
+    JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+    LEFT JOIN pg_catalog.pg_index AS i ON i.indrelid = c.oid AND i.indisprimary
+    WHERE n.nspname = %s AND c.relname IN %s AND c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped
+    ORDER BY c.relname, a.attnum
+"""
+_TIMES = ("date", "time", "timestamp", "interval")
 
 
 class PostgreSQL(Dialect):
@@ -93,17 +108,92 @@ class PostgreSQL(Dialect):
         """Return text: the driver would parse JSON."""
         return f"{name}::text"
 
+    backslash = "\\"
+    user = "session_user"
+    large_text = "TEXT"
+    path_index = "path"
+
+    def columns(self, query: Query, schema: str, tables: Sequence[str]) -> dict[str, list[Column]]:
+        found: dict[str, list[Column]] = {}
+        for table, *column in query(_COLUMNS, (schema, tuple(tables))):
+            found.setdefault(table, []).append(Column(*column))
+        return found
+
+    def replaced_by(self, query: Query, schema: str, table: str) -> list[list[str]]:
+        """Return none: rows are found by their primary key and updated."""
+        return []
+
+    def by_path(self, paths: Sequence[str]) -> Condition:
+        return "path = ANY(%s)", [list(paths)]
+
+    def bounded_path(self, name: str) -> str:
+        return f"left({self.path(name)}, 1024)"
+
+    def bounded_size(self, name: str) -> str:
+        size = f"({name} ->> 'size')"
+        return f"CASE WHEN {size} ~ '^[0-9]{{1,18}}$' THEN {size}::bigint END"
+
+    def written(self, column: Column, value: str = "") -> tuple[Kind, str, bool]:
+        """Return what no setting of the session changes: of floats, bytes, times."""
+        name, type_ = value or self.named(column), column.type
+        if type_ == "bytea":
+            return "base64", f"encode({name}, 'base64')", True
+        if type_ in ("real", "double precision"):
+            return "double", f"encode(float8send({name}::float8), 'hex')", False
+        if type_.startswith(_TIMES):
+            return "text", f"(to_json({name}) #>> '{{}}')", False
+        return "text", f"{name}::text", type_ in ("text", "json", "jsonb")
+
+    def typed(self, column: Column) -> str:
+        return f"CAST(%s AS {column.type})"
+
+    def byte_length(self, column: Column) -> str:
+        return f"octet_length({self.named(column)}{'' if column.type == 'bytea' else '::text'})"
+
+    def as_characters(self, value: str) -> str:
+        return f"{value}::text"
+
+    def json_object(self, pairs: Sequence[tuple[str, str]]) -> str:
+        """Return an object made of an array: functions take a hundred arguments at most."""
+        return f"json_object(ARRAY[{', '.join(f'{key}, {text}' for key, text in pairs)}])::text"
+
+    def digest(self, texts: Sequence[str]) -> str:
+        return f"left(md5(ARRAY[{', '.join(texts)}]::text), 16)"
+
+    def delete_into(
+        self, run: Callable[[str], Any], table: str, where: str, insert: Callable[[str, str], str], *, is_plain: bool
+    ) -> int:
+        """Run one statement: two would see different rows, whatever the first has locked."""
+        sql = (
+            f"WITH gone AS (DELETE FROM {table}{where} RETURNING *), kept AS ({insert('gone', '')}) "
+            "SELECT COUNT(*) FROM gone"
+        )
+        deleted: int = run(sql).fetchone()[0]
+        return deleted
+
+    has_transactional_ddl = True
+
+    def lock_sql(self, table: str, history: str) -> str:
+        return f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"
+
     def after(self, columns: Sequence[tuple[str, str]], values: Sequence[Any]) -> Condition:
         names = ", ".join(name for name, _ in columns)
         return f"({names}) > ({', '.join(['%s'] * len(values))})", list(values)
 
-    def create_table(self, table: str, columns: str, *, comment: str, index: tuple[str, str] | None = None) -> str:
-        """Return a statement for the table and one for the index. Comments would need the owner's right."""
+    def create_table(self, table: str, columns: str, *, comment: str, indexes: Mapping[str, str] = NO_INDEX) -> str:
+        """Return a statement for the table and one for each index. Comments would need the owner's right."""
         columns = columns.format(
-            number="BIGINT GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY", ascii='COLLATE "C"', moment="TIMESTAMPTZ"
+            number="BIGINT GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY",
+            ascii='COLLATE "C"',
+            moment="TIMESTAMPTZ",
+            large_text=self.large_text,
+            path_attribute=self.path_attribute,
         )
-        create = f"CREATE TABLE IF NOT EXISTS {table} ({columns})"
-        return f'{create}; CREATE INDEX IF NOT EXISTS "{index[0]}" ON {table} ({index[1]})' if index else create
+        made = [
+            f'CREATE INDEX IF NOT EXISTS "{name}" ON {table} {"USING hash " * (of == self.path_index)}({of})'
+            for name, of in indexes.items()
+        ]
+        return "; ".join([f"CREATE TABLE IF NOT EXISTS {table} ({columns})", *made])
 
     def insert_new(self, table: str, attributes: str, values: str) -> str:
         return f"INSERT INTO {table} ({attributes}) VALUES {values} ON CONFLICT DO NOTHING"
@@ -195,9 +285,9 @@ class PostgreSQL(Dialect):
     def tables_named(self, query: Query, names: Sequence[str]) -> list[tuple[str, str]]:
         return [(schema, table) for schema, table in query(_TABLES, (tuple(names),))]
 
-    def attributes(self, query: Query, schemas: Collection[str]) -> Iterator[tuple[Any, ...]]:
+    def attributes(self, query: Query) -> Iterator[tuple[Any, ...]]:
         """Ask the catalog, which everybody may read; ``CREATE TABLE … AS`` copies no comments."""
-        yield from query(_ATTRIBUTES, (tuple(schemas) or ("",),))
+        yield from query(_ATTRIBUTES, ())
 
     def presence(self, query: Query, schema: str) -> Presence:
         """Ask the catalog, which everybody may read; a table that the user may not read is an error later."""

@@ -1,0 +1,214 @@
+"""SQL of the collector on ``~file_intent`` and ``~file_history``: what is due, condemned and deleted.
+
+One statement a method, no decisions. Reading is done in a snapshot that the caller has begun, changes on a connection
+beside it, by number: a statement that searches would stop writers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from datajoint_file.collector.evidence import ObjectRecord
+from datajoint_file.collector.snapshot import Snapshot
+from datajoint_file.journal import history_table, intent_table
+from datajoint_file.journal.history_table import CHECKING, CONDEMNED, KEPT, PURGED, UNKNOWN, HistoryTable
+from datajoint_file.journal.intent_table import batches
+from datajoint_file.journal.second_connection import SecondConnection
+from datajoint_file.model.object_keys import is_candidate, is_of_schema
+
+BATCH = 400
+"""Rows that are locked at a time: little enough for a transaction of a few seconds."""
+
+TOMBSTONE_DAYS = 30
+"""How long it can be read in an intent, or in the history, that the collector has deleted an object."""
+
+
+class _Book:
+    """A table of one schema with numbered rows about objects, of which only those of one project are looked at."""
+
+    table_name = ""
+
+    def __init__(self, second: SecondConnection, schema: str, project: str) -> None:
+        self.second = second
+        self.schema = schema
+        self.project = project
+        self.dialect = second.dialect
+        self.table = self.dialect.quoted(schema, self.table_name)
+
+    @property
+    def _ours(self) -> str:
+        """The condition that a row is about this project; its name needs no quoting."""
+        beginning = f"{self.project}/"
+        return f"LEFT(path, {len(beginning)}) = '{beginning}'"
+
+    def _read(self, snapshot: Snapshot, columns: str, condition: str) -> Iterator[tuple[Any, ...]]:
+        sql = f"SELECT number, path, COALESCE(size, 0), {columns} FROM {self.table} WHERE {self._ours} AND {condition}"
+        return snapshot.stream(sql, f"{self.schema}.{self.table_name}")
+
+    def _lock_free(self, numbers: Sequence[int], condition: str) -> list[int]:
+        """Lock those of *numbers* for which *condition* holds and that nobody else is at."""
+        sql = (
+            f"SELECT number FROM {self.table} {self.dialect.by_number} WHERE number IN %s AND {condition} "
+            "FOR UPDATE SKIP LOCKED"
+        )
+        return [row[0] for row in self.second.query(sql, (tuple(numbers),))]
+
+    def _set(self, numbers: Sequence[int], values: str) -> None:
+        if numbers:
+            sql = f"UPDATE {self.table} {self.dialect.by_number} SET {values} WHERE number IN %s"
+            self.second.execute(sql, (tuple(numbers),))
+
+    def _change(self, numbers: Iterable[int], condition: str, values: str) -> list[int]:
+        """Set *values* in those of *numbers* for which *condition* still holds, and return them."""
+        changed = []
+        for some in batches(numbers, BATCH):
+            with self.second.transaction():
+                found = self._lock_free(some, condition)
+                self._set(found, values)
+            changed += found
+        return changed
+
+    def _delete(self, condition: str) -> None:
+        """Delete rows, by number."""
+        found = self.second.query(f"SELECT number FROM {self.table} WHERE {condition}")
+        for some in batches((row[0] for row in found), BATCH):
+            self.second.execute(f"DELETE FROM {self.table} WHERE {condition} AND number IN %s", (tuple(some),))
+
+
+class IntentBook(_Book):
+    """``~file_intent`` of one schema; a lease must be over for so many seconds."""
+
+    table_name = intent_table.TABLE
+
+    def __init__(self, second: SecondConnection, schema: str, project: str, grace_seconds: float) -> None:
+        super().__init__(second, schema, project)
+        self._is_old = f"{self.dialect.age('lease_until')} > {min(grace_seconds, 1e12):f}"
+        self._is_due = (
+            f"(state = '{intent_table.CONDEMNED}' OR (state IN ('{intent_table.BEGUN}', '{intent_table.STORED}') "
+            f"AND {self._is_old}))"
+        )
+
+    def read(self, snapshot: Snapshot) -> Iterator[tuple[str, str, int, int, bool]]:
+        """Give key, schema, number, size of all intents, and whether they are due.
+
+        Those that are not this schema's own (a dump has copied them, or somebody has made them up) never are; nor are
+        those that share an object: it is not theirs.
+        """
+        columns = f"write_id, CASE WHEN {self._is_due} THEN 1 ELSE 0 END"
+        for number, path, size, write_id, due in self._read(snapshot, columns, f"state <> '{intent_table.RECLAIMED}'"):
+            is_own = is_candidate(self.project, path) and is_of_schema(path, self.schema) and write_id in path
+            if is_own or not due:
+                yield path, self.schema, number, size, bool(due)
+
+    def in_flight(self, snapshot: Snapshot) -> list[str]:
+        """Return the keys of uploads that are not due."""
+        condition = f"state = '{intent_table.BEGUN}' AND NOT ({self._is_old})"
+        return [row[1] for row in self._read(snapshot, "0", condition)]
+
+    def condemn(self, numbers: Iterable[int], _run: str) -> list[int]:
+        """Keep writers from claiming and adopting what is going to be deleted, for good; return what was still due."""
+        return self._change(numbers, self._is_due, f"state = '{intent_table.CONDEMNED}'")
+
+    def mark_deleted(self, numbers: Iterable[int]) -> list[int]:
+        """Leave tombstones: an intent that is gone means that its row was committed. Two collectors count once."""
+        values = f"state = '{intent_table.RECLAIMED}', metadata = NULL, lease_until = {self.dialect.now}"
+        return self._change(numbers, f"state = '{intent_table.CONDEMNED}'", values)
+
+    def tidy(self, _retention_seconds: float) -> None:
+        """Remove old tombstones, and what was noted to share an object and never came to it."""
+        is_old = f"{self.dialect.age('lease_until')} > {TOMBSTONE_DAYS * 86_400}"
+        self._delete(f"state = '{intent_table.RECLAIMED}' AND {self._ours} AND {is_old}")
+        self._delete(f"state = '{intent_table.SHARING}' AND {self._ours} AND {self._is_old}")
+
+
+class HistoryBook(_Book):
+    """``~file_history`` of one schema, under rules of how long entries are kept."""
+
+    table_name = history_table.TABLE
+
+    def __init__(self, second: SecondConnection, schema: str, project: str, grace_seconds: float) -> None:
+        super().__init__(second, schema, project)
+        self._grace = f"{grace_seconds:f}"
+
+    def read(
+        self, snapshot: Snapshot, retention_seconds: float, versions: int, *, due: str
+    ) -> Iterator[tuple[str, str, int, int, bool, bool]]:
+        """Give key, schema, number, size of all entries, whether their retention is over, and *due*, as SQL."""
+        age, rank = self.dialect.age("at"), ""
+        if versions:
+            order = "PARTITION BY table_name, attribute, cell ORDER BY number DESC"
+            rank = f" AND ROW_NUMBER() OVER ({order}) > {versions}"
+        expired = (
+            f"CASE WHEN state = '{CONDEMNED}' OR (why = '{UNKNOWN}' AND {age} > {self._grace}) "
+            f"OR (why <> '{UNKNOWN}' AND {age} > {retention_seconds:f}{rank}) THEN 1 ELSE 0 END"
+        )
+        columns = f"{expired}, CASE WHEN state = '{CONDEMNED}' OR ({due}) THEN 1 ELSE 0 END"
+        for number, path, size, is_over, is_due in self._read(snapshot, columns, f"state <> '{PURGED}'"):
+            if is_candidate(self.project, path):
+                yield path, self.schema, number, size, bool(is_over), bool(is_over and is_due)
+
+    def stamped_before(self, seconds: float) -> str:
+        """Return the SQL of whether an entry was found to be over longer ago than *seconds*."""
+        return f"due_at IS NOT NULL AND {self.dialect.age('due_at')} > {min(seconds, 1e12):f}"
+
+    def checked_by(self, run: str) -> str:
+        """Return the SQL of whether *run* asks about an entry."""
+        return f"state = '{CHECKING}' AND run = '{run}'"
+
+    def stamp(self, numbers: Iterable[int]) -> list[int]:
+        """Note that the retention of entries is over, as everybody can see from now on."""
+        return self._change(numbers, "due_at IS NULL", f"due_at = {self.dialect.now}")
+
+    def check(self, numbers: Iterable[int], run: str) -> list[int]:
+        """Say that *run* asks who uses the objects: from now on nobody can share them."""
+        states = f"state IN ('{KEPT}', '{CHECKING}')"
+        return self._change(numbers, states, f"state = '{CHECKING}', run = '{run}'")
+
+    def condemn(self, numbers: Iterable[int], run: str) -> list[int]:
+        """Decide that the objects are deleted, for good; return those about which *run* still asked."""
+        states = f"(({self.checked_by(run)}) OR state = '{CONDEMNED}')"
+        return self._change(numbers, states, f"state = '{CONDEMNED}'")
+
+    def release(self, run: str) -> None:
+        """Let all go that *run* has asked about and not condemned."""
+        found = self.second.query(f"SELECT number FROM {self.table} WHERE {self.checked_by(run)}")
+        self._change((row[0] for row in found), self.checked_by(run), f"state = '{KEPT}', run = NULL")
+
+    def mark_deleted(self, numbers: Iterable[int]) -> list[int]:
+        """Note that the objects are deleted. Two collectors count once."""
+        values = f"state = '{PURGED}', row_text = NULL, due_at = {self.dialect.now}"
+        return self._change(numbers, f"state = '{CONDEMNED}'", values)
+
+    def tidy(self, retention_seconds: float) -> None:
+        """Remove what was purged a month ago, and rows without files whose retention is over."""
+        self._delete(
+            f"state = '{PURGED}' AND {self._ours} AND {self.dialect.age('due_at')} > {TOMBSTONE_DAYS * 86_400}"
+        )
+        self._delete(f"path IS NULL AND {self.dialect.age('at')} > {retention_seconds + TOMBSTONE_DAYS * 86_400:f}")
+
+    def add_unknown(self, records: Sequence[ObjectRecord], event: str) -> None:
+        """Note objects that nothing speaks of, for deletion after the grace. A run that finds them noted adds none."""
+        HistoryTable(self.second, self.schema).add_unknown([(record.key, record.size) for record in records], event)
+
+    def spare(self, keys: Sequence[str]) -> list[str]:
+        """Forget that unknown objects are to be deleted; return those of *keys* for which that was not too late."""
+        condition, args = self.dialect.by_path(keys)
+        sql = f"SELECT number, path FROM {self.table} WHERE {condition} AND why = '{UNKNOWN}'"
+        found: dict[int, str] = dict(self.second.query(sql, args))
+        with self.second.transaction():
+            free = self._lock_free([*found, -1], f"state IN ('{KEPT}', '{CHECKING}')")
+            self.second.execute(f"DELETE FROM {self.table} WHERE number IN %s", ((*free, -1),))
+        return [found[number] for number in free]
+
+    def kept(self) -> Iterator[tuple[str, int, str, datetime]]:
+        """Give key, size, why and since when of all entries that are open."""
+        sql = (
+            f"SELECT number, path, COALESCE(size, 0), why, {self.dialect.utc('at')} FROM {self.table} "
+            f"WHERE number > %s AND state <> '{PURGED}' AND {self._ours} ORDER BY number LIMIT 5000"
+        )
+        last = -1
+        while rows := self.second.query(sql, (last,)):
+            yield from (row[1:] for row in rows)
+            last = rows[-1][0]

@@ -1,0 +1,93 @@
+"""Removal hooks: delete and drop of tables with ``file`` attributes, and of those around them, keep a history.
+
+The objects stay as they are. Where no table of a cascade has files, all goes straight through.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
+from typing import Any
+
+import networkx as nx  # type: ignore[import-untyped]
+from datajoint.dependencies import extract_master
+
+from datajoint_file.journal.history import Event, Name
+
+_event: ContextVar[Event | None] = ContextVar("removal", default=None)
+"""The cascade that is under way."""
+
+_TABLE = re.compile(
+    r"(?P<what>DROP|ALTER) TABLE (?P<table>(?P<quote>[`\"])[^`\"]+(?P=quote)\.(?P=quote)[^`\"]+(?P=quote))"
+)
+
+
+def delete(original: Callable[..., int], table: Any, *args: Any, **options: Any) -> int:
+    """Let DataJoint delete rows and what depends on them: all of it is one event."""
+    with _cascade(table, "delete"):
+        return original(table, *args, **options)
+
+
+def drop(original: Callable[..., None], table: Any, *args: Any, **options: Any) -> None:
+    """Let DataJoint drop a table and what depends on it: all of it is one event."""
+    with _cascade(table, "drop"):
+        return original(table, *args, **options)
+
+
+def delete_quick(original: Callable[..., int | None], table: Any, get_count: bool = False) -> int | None:
+    """Delete the rows of one table, and keep them in its schema's history if there are files among what is deleted."""
+    if table._top is not None:
+        return original(table, get_count)  # which comes back here, with the rows that are meant
+    name = (table.database, table.table_name)
+    event = _event.get() or Event(table.connection, "delete", lambda: [name])
+    if name not in event.kept:
+        return original(table, get_count)
+    count = event.delete(*name, table.full_table_name, table.where_clause())
+    return count if get_count else None
+
+
+def execute_ddl(original: Callable[..., Any], connection: Any, sql: str, *args: Any, **options: Any) -> Any:
+    """Execute a statement that drops or alters; what a table loses by it is written down first."""
+    execute, found = partial(original, connection, sql, *args, **options), _TABLE.match(sql)
+    if found is None:
+        return execute()
+    quoted, what = found["table"], found["what"].lower()
+    name: Name = connection.adapter.split_full_table_name(quoted)
+    event = _event.get() or Event(connection, what, lambda: [name])
+    columns = event.kept.get(name, ())
+    files = [column.name for column in columns if column.is_file]
+    if what == "alter":
+        quote = connection.adapter.quote_identifier
+        files = [attribute for attribute in files if quote(attribute) in sql[found.end() :]]
+    if not columns or (what == "alter" and not files):
+        return execute()
+    return event.drop(*name, quoted, files, execute)
+
+
+@contextmanager
+def _cascade(table: Any, why: str) -> Iterator[None]:
+    """Make one event of all that is removed in the block, unless it is part of one."""
+    outer = _event.get()
+    token = _event.set(outer or Event(table.connection, why, partial(_reached, table)))
+    try:
+        yield
+    finally:
+        _event.reset(token)
+
+
+def _reached(table: Any) -> Sequence[Name]:
+    """Return the tables that a cascade from *table* may reach, by the dependencies that DataJoint has just loaded.
+
+    With the masters of part tables: a deletion may be told to take these as well.
+    """
+    graph, split = table.connection.dependencies, table.connection.adapter.split_full_table_name
+    reached, new = set[str](), {table.full_table_name}
+    while new:
+        found = {node for name in new if name in graph for node in nx.descendants(graph, name)} | new
+        reached |= found
+        masters = {extract_master(name) for name in found if not name.isdigit()}
+        new = {master for master in masters if master and master in graph} - reached
+    return [split(name) for name in reached if not name.isdigit()]

@@ -1,0 +1,180 @@
+"""History of references, writers' side: what a statement takes out of a table is written down in its transaction.
+
+Set-based, and of exactly the rows that go. Without the right to make the table nothing is written, and the statement
+does what it did before.
+"""
+
+from __future__ import annotations
+
+import secrets
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import cached_property, partial
+from typing import Any
+
+from datajoint.errors import AccessError, DataJointError, MissingTableError
+
+from datajoint_file.errors import JournalWarning
+from datajoint_file.journal.history_table import HistoryTable, Removal
+from datajoint_file.journal.second_connection import second_connection_of
+from datajoint_file.journal.transactions import has_transaction, transaction_for
+from datajoint_file.model.names import base32
+from datajoint_file.sql import Column, dialect_of, is_lost
+
+Name = tuple[str, str]
+"""Schema and table, as the database calls them."""
+
+
+class Event:
+    """One removal under way on a connection: of all *tables* that it may reach, those are kept that are worth it.
+
+    If one of them has files all are, so that what was removed together can be put back together.
+    """
+
+    def __init__(self, connection: Any, why: str, tables: Callable[[], Iterable[Name]]) -> None:
+        self.connection = connection
+        self.removal = Removal(base32(secrets.token_bytes(16)), why)
+        self.dialect = dialect_of(connection)
+        self._tables = tables
+
+    @cached_property
+    def kept(self) -> Mapping[Name, Sequence[Column]]:
+        """The columns of the tables of which rows are kept. Found out once, when the first is removed."""
+        by_schema: dict[str, list[str]] = {}
+        for schema, table in self._tables():
+            by_schema.setdefault(schema, []).append(table)
+        found = {
+            (schema, table): columns
+            for schema, tables in by_schema.items()
+            for table, columns in self.dialect.columns(self._query, schema, tables).items()
+        }
+        if not any(column.is_file for columns in found.values() for column in columns):
+            return {}
+        usable = {
+            schema for schema in sorted({schema for schema, _ in found}) if ensure_history(self.connection, schema)
+        }
+        return {name: columns for name, columns in found.items() if name[0] in usable}
+
+    def _query(self, sql: str, args: Sequence[Any] = ()) -> Any:
+        return self.connection.query(sql, args).fetchall()
+
+    def _table(self, schema: str) -> HistoryTable:
+        return HistoryTable(second_connection_of(self.connection), schema)
+
+    def unique_keys(self, schema: str, table: str) -> list[list[str]]:
+        """Return the unique keys by which a REPLACE removes rows, but the primary key: their attributes."""
+        return self.dialect.replaced_by(self._query, schema, table)
+
+    def delete(self, schema: str, table: str, full_name: str, where: str) -> int:
+        """Delete rows of a table of `kept`, and return how many: in the user's transaction, or one of its own."""
+        columns = self.kept[schema, table]
+        files = [column.name for column in columns if column.is_file]
+        insert = partial(self._table(schema).insertion, self.removal, table, columns, files)
+        with self._transaction():
+            return self.dialect.delete_into(self._run, full_name, where, insert, is_plain=len(files) < 2)
+
+    def keep_values(self, schema: str, table: str, full_name: str, where: str, attributes: Iterable[str]) -> None:
+        """Write down what *attributes* hold in rows that are about to change, in the transaction that is open."""
+        columns = self.kept.get((schema, table))
+        if columns:
+            source = f"(SELECT * FROM {full_name}{where} FOR UPDATE) AS gone"
+            names = [column.name for column in columns if column.is_file and column.name in set(attributes)]
+            self._run(self._table(schema).insertion(self.removal, table, columns, names, source, ""))
+
+    def drop(self, schema: str, table: str, full_name: str, attributes: Sequence[str], ddl: Callable[[], Any]) -> Any:
+        """Run *ddl*, which drops a table of `kept` or *attributes* of it, having written down what it has.
+
+        Raises
+        ------
+        DataJointError
+            If a transaction is open that *ddl* would commit.
+        """
+        history, columns = self._table(schema), self.kept[schema, table]
+        copy = history.insertion(self.removal, table, columns, attributes, full_name, "")
+        lock = self.dialect.lock_sql(full_name, history.table)
+        if self.dialect.has_transactional_ddl:
+            with self._transaction():
+                self._run(lock)
+                self._run(copy)
+                return self._done(ddl(), history, schema, table, attributes)
+        if has_transaction(self.connection):
+            raise DataJointError(
+                f"{full_name} has files, and cannot be changed by {self.removal.why} in a transaction: "
+                f"{self.dialect.title} would commit it. Commit it or roll it back first"
+            )
+        with self._locked(lock):
+            try:
+                self._run(copy)
+                return self._done(ddl(), history, schema, table, attributes)
+            except Exception:
+                with suppress(Exception):  # its rows are there, and spare what the entries name
+                    self._run(history.void(self.removal.event))
+                raise
+
+    def _done(self, result: Any, history: HistoryTable, schema: str, table: str, attributes: Sequence[str]) -> Any:
+        """Forget what an ALTER has only changed the comment or place of."""
+        if self.removal.why == "alter":
+            columns = self.dialect.columns(self._query, schema, [table]).get(table, [])
+            for column in columns:
+                if column.is_file and column.name in attributes:
+                    self._run(history.void(self.removal.event, column.name))
+        return result
+
+    @contextmanager
+    def _locked(self, sql: str) -> Iterator[None]:
+        """Lock tables, if this user may: else a row that comes in between goes without an entry, and its bytes stay."""
+        with suppress(AccessError):
+            self._run(sql)
+        try:
+            yield
+        finally:
+            with suppress(Exception):
+                self._run("UNLOCK TABLES")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Run the block in the user's transaction, to the beginning of the block if it fails, or in one of its own."""
+        is_open = has_transaction(self.connection)
+        with transaction_for(self.connection, is_open=is_open):
+            if not (is_open and self.dialect.keeps_transaction):
+                yield
+                return
+            driver = self.connection._conn
+            self._run("SAVEPOINT datajoint_file")
+            try:
+                yield
+            except Exception as error:
+                if not is_lost(error, driver):
+                    with suppress(Exception):  # a deadlock has ended the transaction, savepoints and all
+                        self._run("ROLLBACK TO SAVEPOINT datajoint_file")
+                raise
+            self._run("RELEASE SAVEPOINT datajoint_file")
+
+    def _run(self, sql: str) -> Any:
+        return self.connection.query(sql, reconnect=False)
+
+
+def ensure_history(connection: Any, schema: str) -> bool:
+    """Make the history of a schema, unless it is there. Tell whether it can be used; a `JournalWarning` says why not.
+
+    Asked on the second connection: a statement that fails would end the user's transaction.
+    """
+    table = HistoryTable(second_connection_of(connection), schema)
+    try:
+        try:
+            table.require_rights()
+        except MissingTableError:
+            table.create()
+    except (AccessError, PermissionError) as error:
+        reason = " ".join(str(part) for part in error.args[:2]).strip()
+        warnings.warn(_NO_HISTORY.format(schema=schema, reason=reason), JournalWarning, stacklevel=8)
+        return False
+    return True
+
+
+_NO_HISTORY = (
+    "the table `~file_history` of schema {schema} cannot be made or used ({reason}): what is removed from its tables "
+    "is not written down. It cannot be put back, and `datajoint-file gc` reports its files as unknown instead of "
+    "deleting them. Let the owner of the schema insert or delete one row with a file, or grant CREATE and INSERT there"
+)

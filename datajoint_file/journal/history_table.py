@@ -1,0 +1,140 @@
+"""SQL table ``~file_history`` of a schema: references that were, and the rows that had them.
+
+One statement a method, and no decisions. Entries are written where rows are removed (`history`), and are what the
+collector goes by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from datajoint_file.journal.second_connection import SecondConnection
+from datajoint_file.sql import Column, Dialect
+from datajoint_file.sql.columns import cell_sql, row_sql
+
+TABLE = "~file_history"
+
+KEPT, CHECKING, CONDEMNED, PURGED = "kept", "checking", "condemned", "purged"
+"""The states of an entry. Its bytes are kept; a run of the collector asks whether anybody uses them; nobody does, they
+are being deleted, which is never taken back; they are deleted."""
+
+UNKNOWN = "unknown"
+"""Why there is an entry for an object that no row was known to refer to: somebody told the collector to delete it."""
+
+_ATTRIBUTES = """
+    number {number},
+    event CHAR(26) {ascii} NOT NULL,
+    at {moment} NOT NULL,
+    who VARCHAR(128) NOT NULL,
+    why VARCHAR(10) {ascii} NOT NULL,
+    table_name VARCHAR(64) NOT NULL,
+    attribute VARCHAR(64) NOT NULL,
+    path VARCHAR(1024) {ascii} NULL,
+    {path_attribute}
+    size BIGINT NULL,
+    cell CHAR(16) {ascii} NOT NULL,
+    row_text {large_text} NULL,
+    state VARCHAR(10) {ascii} NOT NULL,
+    due_at {moment} NULL,
+    run CHAR(26) {ascii} NULL
+"""
+
+_LOCKING = " FOR UPDATE"
+
+_COLUMNS = "event, at, who, why, table_name, attribute, path, size, cell, row_text, state"
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """One statement, or one cascade, that takes references away."""
+
+    event: str  # 26 characters, the same in all tables of a cascade
+    why: str  # ``delete``, ``drop``, ``update``, ``replace``, ``alter``
+
+    @property
+    def takes_rows(self) -> bool:
+        """Whether rows go, not only values of rows that stay."""
+        return self.why in ("delete", "drop")
+
+
+class HistoryTable:
+    """The table of one schema; where methods return SQL, it is for whichever connection its caller runs it on."""
+
+    def __init__(self, second: SecondConnection, schema: str) -> None:
+        self.second = second
+        self.schema = schema
+        self.dialect: Dialect = second.dialect
+        self.table = self.dialect.quoted(schema, TABLE)
+
+    def create(self) -> None:
+        """Create the table, unless it is there."""
+        indexes = {"~file_history_path": self.dialect.path_index, "~file_history_cell": "table_name, cell"}
+        comment = "references that were"
+        self.second.execute(self.dialect.create_table(self.table, _ATTRIBUTES, comment=comment, indexes=indexes))
+
+    def require_rights(self) -> None:
+        """Raise `AccessError` unless this user may add entries. Nothing is changed."""
+        self.second.execute(
+            f"INSERT INTO {self.table} ({_COLUMNS}) "
+            f"SELECT '', {self.dialect.now}, '', '', '', '', NULL, NULL, '', NULL, '' "
+            "FROM (SELECT 1 AS one) AS nothing WHERE FALSE"
+        )
+
+    def insertion(
+        self,
+        removal: Removal,
+        table_name: str,
+        columns: Sequence[Column],
+        attributes: Sequence[str],
+        source: str,
+        condition: str,
+    ) -> str:
+        """Return the statement that writes the rows of *source* down, with what follows it, for each of *attributes*.
+
+        An entry for each of them that names a path. Where rows go, the first entry of each has the row, also if there
+        is no path; where values go, all have it. It has no parameters, and percent signs in it are doubled.
+        """
+        dialect = self.dialect
+        named = {column.name: dialect.named(column) for column in columns}
+        name = _choice([dialect.literal(attribute) for attribute in attributes] or ["''"])
+        path = _choice([dialect.bounded_path(named[attribute]) for attribute in attributes] or ["NULL"])
+        size = _choice([dialect.bounded_size(named[attribute]) for attribute in attributes] or ["NULL"])
+        row, chosen = row_sql(dialect, columns), "" if removal.takes_rows else f"{path} IS NOT NULL"
+        if len(attributes) > 1:
+            numbers = " UNION ALL ".join(f"SELECT {number} AS djf_n" for number in range(1, len(attributes) + 1))
+            source = f"{source} CROSS JOIN ({numbers}) AS djf_attributes"
+            if removal.takes_rows:
+                row, chosen = f"CASE djf_n WHEN 1 THEN {row} END", f"djf_n = 1 OR {path} IS NOT NULL"
+        where = condition.removesuffix(_LOCKING)
+        locking = condition[len(where) :]
+        if chosen:
+            where = f"{where} {'AND' if where else 'WHERE'} ({chosen})"
+        return (
+            f"INSERT INTO {self.table.replace('%', '%%')} ({_COLUMNS}) SELECT '{removal.event}', {dialect.now}, "
+            f"LEFT({dialect.user}, 128), '{removal.why}', {dialect.literal(table_name)}, {name}, {path}, {size}, "
+            f"{cell_sql(dialect, columns)}, {row}, '{KEPT}' FROM {source}{where}{locking}"
+        )
+
+    def add_unknown(self, objects: Sequence[tuple[str, int]], event: str) -> None:
+        """Insert entries for objects, by path and size, that somebody told the collector to delete."""
+        value = (
+            f"(%s, {self.dialect.now}, LEFT({self.dialect.user}, 128), '{UNKNOWN}', '', '', %s, %s, '', NULL, "
+            f"'{KEPT}', {self.dialect.now})"
+        )
+        self.second.execute(
+            f"INSERT INTO {self.table} ({_COLUMNS}, due_at) VALUES {', '.join([value] * len(objects))}",
+            [part for path, size in objects for part in (event, path, size)],
+        )
+
+    def void(self, event: str, attribute: str = "") -> str:
+        """Return the statement that forgets an event, or *attribute* of it, which has not happened after all."""
+        also = f" AND attribute = {self.dialect.literal(attribute)}" if attribute else ""
+        return f"DELETE FROM {self.table.replace('%', '%%')} WHERE event = '{event}'{also}"
+
+
+def _choice(values: Sequence[str]) -> str:
+    """Return the SQL of one of *values*: which, says the number of the attribute."""
+    if len(values) == 1:
+        return values[0]
+    return f"(CASE djf_n {' '.join(f'WHEN {number} THEN {value}' for number, value in enumerate(values, 1))} END)"

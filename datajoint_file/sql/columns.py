@@ -1,0 +1,72 @@
+"""Columns of tables, and whole rows as text: what the catalog tells, and the SQL that writes a row down losslessly.
+
+A row becomes a JSON object whose keys are the kind of a value and its column, and whose values are text or null, so
+that it is read back whatever the settings of a session are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from datajoint_file.sql.dialect import Dialect
+
+MAX_LARGE_BYTES = 2**20
+"""A larger value (binary, text, JSON) is not written down, only how long it is."""
+
+MAX_ROW_BYTES = 2**23
+"""Of a row whose large values are longer than this together, none is: a server refuses text above its packet size."""
+
+Kind = Literal["text", "base64", "double", "bits", "epoch", "bytes"]
+"""How a value is written: as itself, encoded, as the hexadecimal bytes of a double, as an integer, as seconds since
+1970. Of large values there is the number of bytes as well, and it alone if they are not kept."""
+
+_FILE_COMMENT = re.compile(r":\s*<\s*file\s*(?:@[^>]*)?>", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table, as the database's catalog tells it, in the table's order."""
+
+    name: str
+    type: str
+    is_key: bool  # part of the primary key
+    is_generated: bool
+    comment: str
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a ``file`` attribute."""
+        return is_file_comment(self.comment)
+
+
+def is_file_comment(comment: str) -> bool:
+    """Tell whether DataJoint has written this comment of a column for a ``file`` attribute."""
+    return _FILE_COMMENT.match(comment) is not None
+
+
+def row_sql(dialect: Dialect, columns: Sequence[Column]) -> str:
+    """Return the SQL of a whole row as text."""
+    written = [(column, *dialect.written(column)) for column in columns]
+    large = [dialect.byte_length(column) for column, _, _, is_large in written if is_large]
+    is_small = ""
+    if len(large) * MAX_LARGE_BYTES > MAX_ROW_BYTES:
+        is_small = f" AND {' + '.join(f'COALESCE({length}, 0)' for length in large)} <= {MAX_ROW_BYTES}"
+    pairs = []
+    for column, kind, text, is_large in written:
+        if is_large:
+            length = dialect.byte_length(column)
+            text = f"CASE WHEN {length} <= {MAX_LARGE_BYTES}{is_small} THEN {text} END"
+            pairs.append((f"bytes {column.name}", dialect.as_characters(length)))
+        pairs.append((f"{kind} {column.name}", text))
+    return dialect.json_object([(dialect.literal(key), text) for key, text in pairs])
+
+
+def cell_sql(dialect: Dialect, columns: Sequence[Column], values: Sequence[str] = ()) -> str:
+    """Return the SQL of 16 characters that stand for a row's primary key; of *values* instead, as SQL, if given."""
+    keys = [column for column in columns if column.is_key]
+    named = values or [dialect.named(column) for column in keys]
+    return dialect.digest([dialect.written(key, name)[1] for key, name in zip(keys, named, strict=True)])
