@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from datajoint_file.model.metadata import FileMetadata
     from datajoint_file.pipeline.fileref import FileRef
     from datajoint_file.transfer.sources import File
+    from datajoint_file.undo.restore import NotRestored, Undeleted, revert, undelete
+    from datajoint_file.undo.versions import Version, history
     from datajoint_file.verification import VerifyReport
     from datajoint_file.verification.verify import verify
 
@@ -29,16 +31,22 @@ __all__ = [
     "File",
     "FileMetadata",
     "FileRef",
+    "NotRestored",
     "Outcome",
     "OutcomeUnknownError",
     "Staged",
+    "Undeleted",
     "VerifyReport",
+    "Version",
     "configure",
     "download",
     "gc",
+    "history",
     "prefetch",
     "resolve",
+    "revert",
     "stage",
+    "undelete",
     "verify",
 ]
 
@@ -47,15 +55,21 @@ _HOMES = {
     "File": "transfer.sources",
     "FileMetadata": "model.metadata",
     "FileRef": "pipeline.fileref",
+    "NotRestored": "undo.restore",
     "Outcome": "journal.commit_outcome",
     "OutcomeUnknownError": "errors",
     "Staged": "insert.staged",
+    "Undeleted": "undo.restore",
     "VerifyReport": "verification",
+    "Version": "undo.versions",
     "configure": "hooks.connections",
     "download": "downloads.download",
+    "history": "undo.versions",
     "prefetch": "downloads.download",
     "resolve": "journal.commit_outcome",
+    "revert": "undo.restore",
     "stage": "insert.stage",
+    "undelete": "undo.restore",
     "verify": "verification.verify",
 }
 

@@ -19,7 +19,9 @@ import datajoint_file
 _SHORT_HELPS = {
     "doctor": "Check configuration, store and database.",
     "gc": "Delete stored objects that nothing uses.",
+    "history": "Show earlier and deleted files.",
     "init": "Write a commented datajoint.toml.",
+    "restore": "Put back an earlier file, or deleted rows.",
     "verify": "Check stored files against their rows.",
 }
 

@@ -5,13 +5,11 @@ The checking is done by `datajoint_file.verification.verify`; what ``--state`` r
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
-import datajoint as dj
 
+from datajoint_file.cli.arguments import wrong_usage
 from datajoint_file.cli.memory import Memory
 from datajoint_file.cli.output import Abridged, console, print_json
 from datajoint_file.doctor import Check
@@ -68,11 +66,11 @@ def verify(
     Exit code 0 if nothing is wrong with what was checked (also if the budget was used up), 1 if there are problems, 3
     if the store or the database could not be reached.
     """
-    with _wrong_usage(ValueError):  # before anything is connected to
+    with wrong_usage(ValueError):  # before anything is connected to
         Budget.parse(budget)
     memory = None if state is None else Memory(state, {"names": sorted(names), "level": level})
     after = None if memory is None else memory.recall()
-    with _wrong_usage(LookupError):
+    with wrong_usage():
         subjects = targets_named(names, connect())
     to = console()
     findings = Abridged(to, "--json names them all")
@@ -80,7 +78,7 @@ def verify(
     def show(finding: Finding) -> None:
         findings.print(Check(finding.kind, "failed", finding.problem, finding.advice))
 
-    with _wrong_usage(ValueError):
+    with wrong_usage(ValueError):
         report = verify_telling(
             (lambda _: None) if as_json else show,
             subjects,
@@ -99,13 +97,3 @@ def verify(
     if report.is_everything_missing and not as_json:
         to.print(f"Not one object is there: {RIGHT_PLACE}", soft_wrap=True)
     ctx.exit(3 if report.interruption else 1 if report.findings else 0)
-
-
-@contextmanager
-def _wrong_usage(kind: type[Exception]) -> Iterator[None]:
-    try:
-        yield
-    except dj.DataJointError:
-        raise  # some are ValueErrors too, but not of usage
-    except kind as error:
-        raise click.UsageError(str(error)) from error

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any, cast
 
@@ -22,12 +23,15 @@ from datajoint_file.hooks.declare import refuse_partition
 from datajoint_file.hooks.tables import Row, TableKeys, table_name
 from datajoint_file.insert.staged import Staged
 from datajoint_file.insert.uploads import UploadFailed, Uploads, store_all
-from datajoint_file.journal.journal import Journal, JournalEntries
+from datajoint_file.journal.journal import Journal, JournalEntries, JournalEntry
 from datajoint_file.journal.schema_registry import ensure_marked
+from datajoint_file.journal.sharing import share
 from datajoint_file.journal.transactions import claims_of
 from datajoint_file.model.key_values import is_missing
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import Cell, key_digest
+from datajoint_file.pipeline.fileref import FileRef
+from datajoint_file.pipeline.lookup import is_same_store
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.transfer.source_readers import moved_by
 from datajoint_file.transfer.sources import Source, as_source
@@ -46,7 +50,9 @@ class Statement:
         self.keys = TableKeys(table, self.name)
         self._sources: dict[CellIndex, tuple[Source, Cell]] = {}
         self._staged: dict[CellIndex, tuple[Staged, Cell]] = {}
+        self._stored_here: dict[CellIndex, tuple[Cell, FileMetadata]] = {}
         self._entries: JournalEntries | None = None
+        self._is_staging = False  # what is staged has an object of its own: it may wait for long
 
     @cached_property
     def pipeline(self) -> Pipeline:
@@ -71,13 +77,29 @@ class Statement:
             return {}
         with self._located(self.cell(rows[0], self.attributes[0]), rows[0].index, len(rows)):
             ensure_marked(self.pipeline, self.table.connection, self.table.database)
+        shared = self._shared()
+        prefixes = {index: prefix for index, prefix in prefixes.items() if index not in shared}
         stored = self._stored(prefixes, len(rows), workers, executor)
         self._look_at_staged(len(rows))
         for index, (value, _) in self._staged.items():
             stored[index] = value.metadata
             if self._entries is not None:
                 self._entries.add(value.write, value.metadata, self.table.table_name, value.key_digest)
+        for index, entry in shared.items():
+            stored[index] = cast("FileMetadata", entry.metadata)
+            cast("JournalEntries", self._entries).all.append(entry)
         return {index: Ingested(metadata) for index, metadata in stored.items()}
+
+    def _shared(self) -> dict[CellIndex, JournalEntry]:
+        """Claim the stored files among the values whose objects can be shared; the others are copied, in the store."""
+        if not self._stored_here:
+            return {}
+        journal = Journal(self.table.connection, self.table.database)
+        shared = {} if self._is_staging else share(journal, self.pipeline, self.table.table_name, self._stored_here)
+        for index in self._stored_here.keys() - shared.keys():
+            source, cell = self._sources[index]
+            self._sources[index] = (replace(source, copy_of=self._stored_here[index][1].path), cell)
+        return shared
 
     def _look_at_staged(self, row_count: int) -> None:
         """See that what was staged is in this store: it may have been another's, and not all have an intent."""
@@ -91,6 +113,7 @@ class Statement:
 
     def stage(self, rows: list[Row], *, workers: int | None = None, executor: Executor | None = None) -> list[Staged]:
         """Store the files of *rows*, and leave their intents to whoever inserts the rows."""
+        self._is_staging = True
         stored = self.store(rows, workers=workers, executor=executor)
         entries = cast("JournalEntries", self._entries)
         return [
@@ -150,7 +173,13 @@ class Statement:
                             self._sources[index] = (source, cell)
                             _check_stream(source, cell, streams, executor)
                             prefixes[index] = self.pipeline.check(source, cell)
+                            if isinstance(value, FileRef) and self._is_stored_here(value):
+                                self._stored_here[index] = (cell, value.metadata)
         return prefixes
+
+    def _is_stored_here(self, ref: FileRef) -> bool:
+        """Tell whether *ref* is a file of the store that this statement stores into."""
+        return ref.metadata.project == self.pipeline.project and is_same_store(ref.pipeline, self.pipeline)
 
     def _has_value(self, row: Row, name: str) -> bool:
         """Tell whether *row* gives a file for the attribute *name*; refuse a row that must and does not."""

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
 
+from datajoint_file.journal.intent_table import batches
 from datajoint_file.journal.second_connection import SecondConnection
-from datajoint_file.sql import Column, Dialect
+from datajoint_file.sql import Column, Dialect, Rows
 from datajoint_file.sql.columns import cell_sql, row_sql
 
 TABLE = "~file_history"
@@ -33,6 +36,7 @@ _ATTRIBUTES = """
     path VARCHAR(1024) {ascii} NULL,
     {path_attribute}
     size BIGINT NULL,
+    metadata {large_text} NULL,
     cell CHAR(16) {ascii} NOT NULL,
     row_text {large_text} NULL,
     state VARCHAR(10) {ascii} NOT NULL,
@@ -40,9 +44,11 @@ _ATTRIBUTES = """
     run CHAR(26) {ascii} NULL
 """
 
+_PATHS_PER_QUERY = 400
+_MAX_METADATA = 60_000
 _LOCKING = " FOR UPDATE"
 
-_COLUMNS = "event, at, who, why, table_name, attribute, path, size, cell, row_text, state"
+_COLUMNS = "event, at, who, why, table_name, attribute, path, size, metadata, cell, row_text, state"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,25 @@ class Removal:
     def takes_rows(self) -> bool:
         """Whether rows go, not only values of rows that stay."""
         return self.why in ("delete", "drop")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry, as it is read."""
+
+    schema: str
+    number: int
+    event: str
+    at: datetime  # aware
+    who: str
+    why: str
+    table_name: str  # as the database calls it
+    attribute: str  # empty for a row that was kept for the sake of others
+    path: str | None
+    metadata: str | None  # the row's JSON of the file
+    cell: str
+    state: str
+    row_text: str | None  # None once the object is purged
 
 
 class HistoryTable:
@@ -77,7 +102,7 @@ class HistoryTable:
         """Raise `AccessError` unless this user may add entries. Nothing is changed."""
         self.second.execute(
             f"INSERT INTO {self.table} ({_COLUMNS}) "
-            f"SELECT '', {self.dialect.now}, '', '', '', '', NULL, NULL, '', NULL, '' "
+            f"SELECT '', {self.dialect.now}, '', '', '', '', NULL, NULL, NULL, '', NULL, '' "
             "FROM (SELECT 1 AS one) AS nothing WHERE FALSE"
         )
 
@@ -99,6 +124,7 @@ class HistoryTable:
         named = {column.name: dialect.named(column) for column in columns}
         name = _choice([dialect.literal(attribute) for attribute in attributes] or ["''"])
         path = _choice([dialect.bounded_path(named[attribute]) for attribute in attributes] or ["NULL"])
+        metadata = _choice([_metadata(dialect, column) for column in columns if column.name in attributes] or ["NULL"])
         size = _choice([dialect.bounded_size(named[attribute]) for attribute in attributes] or ["NULL"])
         row, chosen = row_sql(dialect, columns), "" if removal.takes_rows else f"{path} IS NOT NULL"
         if len(attributes) > 1:
@@ -113,13 +139,39 @@ class HistoryTable:
         return (
             f"INSERT INTO {self.table.replace('%', '%%')} ({_COLUMNS}) SELECT '{removal.event}', {dialect.now}, "
             f"LEFT({dialect.user}, 128), '{removal.why}', {dialect.literal(table_name)}, {name}, {path}, {size}, "
+            f"{metadata}, "
             f"{cell_sql(dialect, columns)}, {row}, '{KEPT}' FROM {source}{where}{locking}"
         )
+
+    def by_path(self, paths: Sequence[str]) -> Rows:
+        """Return path, state and metadata of the entries of some objects."""
+        found: Rows = []
+        for some in batches(paths, _PATHS_PER_QUERY):
+            condition, args = self.dialect.by_path(some)
+            found += self.second.query(f"SELECT path, state, metadata FROM {self.table} WHERE {condition}", args)
+        return found
+
+    def entries(self, condition: str, args: Sequence[Any]) -> list[Entry]:
+        """Return the entries for which a condition holds, newest first, each with the row that it belongs to."""
+        row = (
+            f"COALESCE(one.row_text, (SELECT whole.row_text FROM {self.table} AS whole WHERE "
+            "whole.table_name = one.table_name AND whole.cell = one.cell AND whole.event = one.event "
+            "AND whole.row_text IS NOT NULL LIMIT 1))"
+        )
+        found = self.second.query(
+            f"SELECT number, event, {self.dialect.utc('at')}, who, why, table_name, attribute, path, metadata, cell, "
+            f"state, {row} FROM {self.table} AS one WHERE {condition} ORDER BY number DESC",
+            args,
+        )
+        return [
+            Entry(self.schema, number, event, at.replace(tzinfo=timezone.utc), *rest)
+            for number, event, at, *rest in found
+        ]
 
     def add_unknown(self, objects: Sequence[tuple[str, int]], event: str) -> None:
         """Insert entries for objects, by path and size, that somebody told the collector to delete."""
         value = (
-            f"(%s, {self.dialect.now}, LEFT({self.dialect.user}, 128), '{UNKNOWN}', '', '', %s, %s, '', NULL, "
+            f"(%s, {self.dialect.now}, LEFT({self.dialect.user}, 128), '{UNKNOWN}', '', '', %s, %s, NULL, '', NULL, "
             f"'{KEPT}', {self.dialect.now})"
         )
         self.second.execute(
@@ -131,6 +183,11 @@ class HistoryTable:
         """Return the statement that forgets an event, or *attribute* of it, which has not happened after all."""
         also = f" AND attribute = {self.dialect.literal(attribute)}" if attribute else ""
         return f"DELETE FROM {self.table.replace('%', '%%')} WHERE event = '{event}'{also}"
+
+
+def _metadata(dialect: Dialect, column: Column) -> str:
+    """Return the SQL of what a ``file`` attribute holds, unless that is too long to be the description of a file."""
+    return f"CASE WHEN {dialect.byte_length(column)} <= {_MAX_METADATA} THEN {dialect.written(column)[1]} END"
 
 
 def _choice(values: Sequence[str]) -> str:

@@ -24,10 +24,10 @@ from datajoint.errors import AccessError, LostConnectionError, MissingTableError
 
 from datajoint_file.config.bindings import Attached
 from datajoint_file.errors import DataJointFileError, JournalWarning, LeaseLostError
-from datajoint_file.journal.intent_table import STORED, Intent, Intents, batches
+from datajoint_file.journal.intent_table import SHARING, STORED, Intent, Intents, batches
 from datajoint_file.journal.second_connection import second_connection_of
 from datajoint_file.model.metadata import FileMetadata
-from datajoint_file.model.object_keys import is_made_for, key_digest
+from datajoint_file.model.object_keys import Cell, is_made_for, key_digest, new_write_id
 from datajoint_file.pipeline.pipeline import Upload
 from datajoint_file.sql import Condition, Rows
 
@@ -74,12 +74,27 @@ class Journal:
 
         One round trip for 5,000 files. Where the table cannot be made or used, a `JournalWarning` says what is lost.
         """
+        return self._begun([_intent_of(upload, table_name) for upload in uploads])
+
+    def share(self, table_name: str, wanted: Sequence[tuple[Cell, FileMetadata]]) -> list[JournalEntry]:
+        """Note that rows are going to name objects which others have stored, before it is looked whether they may."""
+        entries = self._begun([_sharing(cell, metadata, table_name) for cell, metadata in wanted]).all
+        for entry, (_, metadata) in zip(entries, wanted, strict=True):
+            entry.metadata, entry.is_told = metadata, True
+        return entries
+
+    def give_up(self, entries: Sequence[JournalEntry]) -> None:
+        """Forget what was going to be shared and is not. The objects are left alone."""
+        with suppress(Exception):  # the collector forgets it later
+            for some in batches(entries):
+                sql, args = self.intents.delete_sql([entry.number for entry in some], [some[0].holder])
+                self.intents.second.execute(sql, args)
+
+    def _begun(self, intents: Sequence[Intent]) -> JournalEntries:
         if self.owner.has_strict_snapshots is None:
             self.owner.has_strict_snapshots = self.intents.dialect.has_strict_snapshots(self.connection)
         holder = f"{self.owner.name()}-{next(self.owner.counter)}"  # no other statement has it
-        entries = JournalEntries(
-            self, holder, [JournalEntry(_intent_of(upload, table_name), 0, holder) for upload in uploads]
-        )
+        entries = JournalEntries(self, holder, [JournalEntry(intent, 0, holder) for intent in intents])
         for some in batches(entries.all):
             if not self._try(lambda some=some: entries.begin(some)):  # type: ignore[misc]
                 break
@@ -343,6 +358,12 @@ class JournalEntries:
 def _intent_of(upload: Upload, table_name: str) -> Intent:
     cell = table_name, upload.cell.attribute, key_digest(upload.cell.key)
     return Intent(upload.write_id, upload.key, *cell, upload.source.size)
+
+
+def _sharing(cell: Cell, metadata: FileMetadata, table_name: str) -> Intent:
+    """Return the intent of a row that shares an object: with a write id of its own, for the object has another's."""
+    where, text = (table_name, cell.attribute, key_digest(cell.key)), json.dumps(metadata.to_json())
+    return Intent(new_write_id(), metadata.path, *where, metadata.size, SHARING, text)
 
 
 class _Owner:

@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from urllib.parse import unquote
 
 from datajoint_file.errors import InvalidKeyError, UnsafePathError, brief, printable
 from datajoint_file.model.key_values import KeyValue
@@ -165,6 +166,17 @@ def write_id_of(key: str) -> str:
     """
     match = _parsed(key)
     return match["write_id"] if match else ""
+
+
+def schema_named_by(key: str) -> str:
+    """Return the schema that an object key which an insert has made names, as far as it can be read back: a hint."""
+    match = _parsed(key)
+    return unquote(match["schema"]) if match else ""
+
+
+def names_attribute(key: str, table: str, attribute: str) -> bool:
+    """Tell whether an object key is what an insert into *attribute* of *table*, as people call it, has made."""
+    return f"/objects/{encode_component(table)}-{encode_component(attribute)}/" in key
 
 
 def is_of_schema(key: str, schema: str) -> bool:

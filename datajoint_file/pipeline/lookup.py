@@ -35,6 +35,15 @@ def own_name(name: str, settings: Settings) -> str:
     return name if known is None or known.digest == settings.digest else f"{name}#{settings.digest}"
 
 
+def is_same_store(name: str, pipeline: Pipeline) -> bool:
+    """Tell whether the pipeline that a `FileRef` names has its objects where *pipeline* has; no, if it is not known."""
+    known = _pipelines.get(name)
+    if known is None or known is pipeline:
+        return known is not None
+    mine, theirs = pipeline.settings, known.settings
+    return (mine.storage, mine.directory) == (theirs.storage, theirs.directory)
+
+
 def pipeline_named(name: str, project: str) -> Pipeline:
     """Return the pipeline that a `FileRef` names, in whatever process it has come to.
 

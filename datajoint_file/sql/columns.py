@@ -6,7 +6,10 @@ that it is read back whatever the settings of a session are.
 
 from __future__ import annotations
 
+import base64
+import json
 import re
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -70,3 +73,49 @@ def cell_sql(dialect: Dialect, columns: Sequence[Column], values: Sequence[str] 
     keys = [column for column in columns if column.is_key]
     named = values or [dialect.named(column) for column in keys]
     return dialect.digest([dialect.written(key, name)[1] for key, name in zip(keys, named, strict=True)])
+
+
+@dataclass(frozen=True, slots=True)
+class NotKept:
+    """Stands for a value that was too large to be written down."""
+
+    size: int  # in bytes
+
+
+Value = str | bytes | float | int | None | NotKept
+"""What was written down: text for all that has no other form."""
+
+
+def read_row(text: str) -> dict[str, tuple[Kind, Value]]:
+    """Return the values of a row that `row_sql` has written, and how each was.
+
+    Raises
+    ------
+    ValueError
+        If it is no such text.
+    """
+    written = json.loads(text)
+    if not isinstance(written, dict):
+        raise ValueError("it is no JSON object")  # noqa: TRY004 - what json raises as well
+    sizes, row = dict[str, int](), dict[str, tuple[Kind, Value]]()
+    for key, value in written.items():
+        kind, _, name = key.partition(" ")
+        if kind == "bytes":
+            sizes[name] = int(value or 0)
+        else:
+            row[name] = (kind, _read_value(kind, value))
+    for name, size in sizes.items():
+        if row.get(name, ("text", ""))[1] is None and size:
+            row[name] = (row[name][0], NotKept(size))
+    return row
+
+
+def _read_value(kind: str, value: str | None) -> Value:
+    if value is None or kind in ("text", "epoch"):
+        return value
+    if kind == "base64":
+        return base64.b64decode(value)
+    if kind == "bits":
+        return int(value)
+    (number,) = struct.unpack(">d", bytes.fromhex(value))
+    return float(number)

@@ -160,6 +160,10 @@ class Dialect(ABC):
     def typed(self, column: Column) -> str:
         """Return the SQL of a parameter as a value of a column's type."""
 
+    def read_back(self, kind: Kind) -> str:
+        """Return the SQL of a parameter that was written down in this way, for a column of the type that it had."""
+        return "%s"
+
     @abstractmethod
     def byte_length(self, column: Column) -> str:
         """Return the SQL of the number of bytes of a large value, as it would be written down."""

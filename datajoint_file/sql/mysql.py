@@ -185,6 +185,9 @@ class MySQL(Dialect):
             return f"CAST(%s AS {'TIME' if type_ == 'time' else 'DATETIME'}({precision}))"
         return _CASTS.get(type_, "CAST({} AS CHAR)").format("%s")
 
+    def read_back(self, kind: Kind) -> str:
+        return "FROM_UNIXTIME(%s)" if kind == "epoch" else "%s"
+
     def byte_length(self, column: Column) -> str:
         return f"LENGTH({self.named(column)})"
 
@@ -195,7 +198,7 @@ class MySQL(Dialect):
         return f"JSON_OBJECT({', '.join(f'{key}, {text}' for key, text in pairs)})"
 
     def digest(self, texts: Sequence[str]) -> str:
-        return f"LEFT(SHA2(JSON_ARRAY({', '.join(texts)}), 256), 16)"
+        return f"CONVERT(LEFT(SHA2(JSON_ARRAY({', '.join(texts)}), 256), 16) USING ascii) COLLATE ascii_bin"
 
     def delete_into(
         self, run: Callable[[str], Any], table: str, where: str, insert: Callable[[str, str], str], *, is_plain: bool

@@ -176,6 +176,8 @@ class Capabilities:
         How many parts of one object to fetch at a time; one where there is no network between.
     group_below : int
         Objects of fewer bytes are sent faster one after the other, in a `StorageBackend.group`; 0 where none are.
+    copies : bool
+        Whether the store makes an object of another by itself: `StorageBackend.copy`.
     """
 
     protocol: str
@@ -184,6 +186,7 @@ class Capabilities:
     workers: int = 1
     ranges: int = 1
     group_below: int = 0
+    copies: bool = False
 
 
 class StorageBackend(Protocol):
@@ -223,6 +226,20 @@ class StorageBackend(Protocol):
             If there is an object under *key*.
         BucketNotFoundError, StorageAccessError, StorageUnavailableError
             If the store is not there, refuses, or cannot be reached.
+        """
+        ...
+
+    def copy(self, source: str, key: str) -> None:
+        """Make an object under *key* of the bytes of another, within the store: nothing is sent through this machine.
+
+        An existing object is never touched. If it fails there may be an object under *key*, complete or not.
+
+        Raises
+        ------
+        ObjectNotFoundError
+            If there is no object under *source*.
+        UnsupportedOperationError
+            If the store cannot; what ``capabilities.copies`` tells.
         """
         ...
 

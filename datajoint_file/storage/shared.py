@@ -32,7 +32,12 @@ PARTIAL_PREFIX = "~partial-"
 
 
 class DerivedVerbs(StorageBackend):
-    """The verbs that follow from others: ``exists``, ``read``, ``iter_range`` and ``group``."""
+    """The verbs that follow from others: ``exists``, ``read``, ``iter_range``, ``group``, and ``copy`` by sending."""
+
+    def copy(self, source: str, key: str) -> None:
+        size = self.stat(source).size
+        with self.open(source) as file:
+            self.upload(key, file, size)
 
     def group(self) -> UploadGroup:
         return _SingleUploads(self)
@@ -86,6 +91,9 @@ class DelegatingBackend(DerivedVerbs):
 
     def upload(self, key: str, reader: Reader, size: int | None = None, headers: ContentHeaders = NO_HEADERS) -> int:
         return self.inner.upload(key, reader, size, headers)
+
+    def copy(self, source: str, key: str) -> None:
+        self.inner.copy(source, key)
 
     def open(self, key: str, **options: Any) -> BinaryIO:
         return self.inner.open(key, **options)

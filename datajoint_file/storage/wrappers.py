@@ -42,6 +42,9 @@ class ReadOnlyBackend(DelegatingBackend):
     def iter_range(self, key: str, start: int, stop: int) -> Generator[bytes | memoryview, None, None]:
         return self.inner.iter_range(key, start, stop)
 
+    def copy(self, source: str, key: str) -> None:
+        raise _refusal(key)
+
     def delete(self, key: str) -> None:
         raise _refusal(key)
 
@@ -129,6 +132,10 @@ class LoggedBackend(DelegatingBackend):
 
     def group(self) -> UploadGroup:
         return _LoggedGroup(self.inner.group())
+
+    def copy(self, source: str, key: str) -> None:
+        with _logged("copy", key):
+            self.inner.copy(source, key)
 
     def open(self, key: str, **options: Any) -> BinaryIO:
         with _logged("open", key):

@@ -139,7 +139,13 @@ class BucketBackend(RemoteBackend):
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(self.protocol, atomic_create=self._exclusive, workers=WORKERS, ranges=RANGES)
+        return Capabilities(self.protocol, atomic_create=self._exclusive, workers=WORKERS, ranges=RANGES, copies=True)
+
+    def copy(self, source: str, key: str) -> None:
+        start, end = self._path(source), self._path(key)
+        with self._translated(source):
+            filesystem = self._filesystem()
+            run(filesystem, filesystem._cp_file(start, end))
 
     def upload(self, key: str, reader: Reader, size: int | None = None, headers: ContentHeaders = NO_HEADERS) -> int:
         self._path(key)

@@ -1,0 +1,47 @@
+"""Command-line arguments that several commands share: tables, keys, and what is a mistake of usage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+import datajoint as dj
+
+from datajoint_file.errors import UnsupportedValueError
+from datajoint_file.hooks.targets import connect, targets_named
+
+
+@contextmanager
+def wrong_usage(*kinds: type[Exception]) -> Iterator[None]:
+    """Make a mistake of usage of these errors, and of values that this package does not take."""
+    try:
+        yield
+    except UnsupportedValueError as error:
+        raise click.UsageError(str(error)) from error
+    except dj.DataJointError:
+        raise  # some are ValueErrors too, but not of usage
+    except (LookupError, *kinds) as error:
+        raise click.UsageError(str(error.args[0] if error.args else error)) from error
+
+
+def one_table(name: str) -> Any:
+    """Return the table of a name; refuse that of a schema."""
+    (target,) = targets_named([name], connect())
+    if not isinstance(target, dj.Table):
+        raise click.UsageError(f"{name} is a schema: name one of its tables, such as {name}.Recording")
+    return target
+
+
+def _key(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in value]
+    wrong = next((text for text, (name, sign, _) in zip(value, pairs, strict=True) if not (name and sign)), None)
+    if wrong is not None:
+        raise click.BadParameter(f"{wrong!r} is not of the form subject_id=1")
+    return {name: text for name, _, text in pairs}
+
+
+KEY_OPTION = click.option(
+    "--key", multiple=True, callback=_key, metavar="NAME=VALUE", help="Only rows with this value. May be repeated."
+)

@@ -1,0 +1,66 @@
+"""Command ``history``: the files that cells held before, and what was deleted.
+
+The reading is done by `datajoint_file.undo.versions`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from rich.console import Console
+
+from datajoint_file.cli.arguments import KEY_OPTION, one_table, wrong_usage
+from datajoint_file.cli.output import console, print_json
+from datajoint_file.model.object_keys import key_text
+from datajoint_file.model.wording import counted
+from datajoint_file.pipeline.fileref import format_size
+from datajoint_file.undo.versions import Version
+from datajoint_file.undo.versions import history as versions_of
+
+_EXAMPLES = """\b
+Examples:
+  datajoint-file history lab_ephys.Recording
+  datajoint-file history lab_ephys.Recording --key subject_id=1 --attribute raw_data
+"""
+
+
+@click.command(epilog=_EXAMPLES, short_help="Show earlier and deleted files.")
+@click.argument("name", metavar="SCHEMA.TABLE")
+@click.option("--attribute", metavar="NAME", help="Only of this attribute.")
+@KEY_OPTION
+@click.option("--json", "as_json", is_flag=True, help="Print the versions as JSON.")
+def history(name: str, attribute: str | None, key: dict[str, str], as_json: bool) -> None:
+    """Show the files that the rows of a table held before, newest first, also of rows that are gone.
+
+    Each can be put back with `datajoint-file restore`.
+    """
+    with wrong_usage():
+        found = versions_of(one_table(name), attribute, key=key or None)
+    if as_json:
+        print_json([_document(version) for version in found])
+        return
+    to = console()
+    for version in found:
+        _print(to, version)
+    to.print(f"{counted(len(found), 'earlier file')}." if found else "Nothing was replaced or deleted.", style="bold")
+
+
+def _print(to: Console, version: Version) -> None:
+    key = key_text((name, str(value)) for name, value in version.key.items())
+    size = "deleted" if version.is_purged else format_size(version.file.size)
+    what = f"{version.at:%Y-%m-%d %H:%M:%S}  {version.why:<7}  {version.who}  {version.attribute} ({key})"
+    to.print(f"{what}  {version.file.original_name}  {size}  event {version.event}", soft_wrap=True)
+
+
+def _document(version: Version) -> dict[str, Any]:
+    return {
+        "attribute": version.attribute,
+        "key": {name: str(value) for name, value in version.key.items()},
+        "at": version.at.isoformat(),
+        "who": version.who,
+        "why": version.why,
+        "event": version.event,
+        "purged": version.is_purged,
+        "file": version.file.to_dict(),
+    }

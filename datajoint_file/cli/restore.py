@@ -1,0 +1,98 @@
+"""Command ``restore``: an earlier file put back into its row, or deleted rows put back into their tables.
+
+The work is done by `datajoint_file.undo.restore`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime, timedelta
+
+import click
+
+from datajoint_file.cli.arguments import KEY_OPTION, one_table, wrong_usage
+from datajoint_file.cli.output import Abridged, console, print_json
+from datajoint_file.doctor import Check
+from datajoint_file.model.wording import counted, duration
+from datajoint_file.undo.restore import Undeleted, revert, undelete
+
+_EXAMPLES = """\b
+Examples:
+  datajoint-file restore lab_ephys.Session --since 2h
+  datajoint-file restore lab_ephys.Recording --event 2pexuch6tmzwzsa7bqfotw7q4u
+  datajoint-file restore lab_ephys.Recording --key subject_id=1 --attribute raw_data --version 1
+"""
+
+
+def _since(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime | timedelta | None:
+    """Return the moment, or how long ago, that a text stands for."""
+    if value is None:
+        return None
+    try:
+        return datetime.fromisoformat(value)
+    except ValueError:
+        pass
+    try:
+        return duration(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is neither like 2h or 30 days, nor like 2026-11-27 10:30") from error
+
+
+@click.command(epilog=_EXAMPLES, short_help="Put back an earlier file, or deleted rows.")
+@click.argument("name", metavar="SCHEMA.TABLE")
+@click.option("--since", callback=_since, metavar="TIME", help="What was deleted since: 2h, or 2026-11-27 10:30.")
+@click.option("--event", metavar="ID", help="What was deleted together, as `history` shows it.")
+@KEY_OPTION
+@click.option("--attribute", metavar="NAME", help="Put an earlier file back into this attribute.")
+@click.option("--version", type=click.IntRange(min=1), metavar="N", help="Which: 1 is the last one before.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
+@click.pass_context
+def restore(
+    ctx: click.Context,
+    name: str,
+    since: datetime | timedelta | None,
+    event: str | None,
+    key: dict[str, str],
+    attribute: str | None,
+    version: int | None,
+    as_json: bool,
+) -> None:
+    """Put back what was deleted from a table, with all that went with it; or, with --attribute, an earlier file.
+
+    No bytes are sent: rows name again what they named before. Exit code 0 if all was put back, 3 if only some was, 1
+    if nothing was.
+    """
+    if (attribute is None) != (version is None):
+        raise click.UsageError("--attribute and --version belong together")
+    if attribute is not None and version is not None:
+        if since is not None or event is not None or not key:
+            raise click.UsageError("--attribute and --version are for one row: give its --key, no --since or --event")
+        with wrong_usage():
+            file = revert(one_table(name) & key, attribute, version)
+        if as_json:
+            print_json(file.to_dict())
+        else:
+            console().print(f"{attribute} is {file!r} again", style="bold", soft_wrap=True)
+        return
+    with wrong_usage():
+        done = undelete(one_table(name), since=since, event=event, key=key or None)
+    if as_json:
+        problems = [{**asdict(one), "files": [file.to_dict() for file in one.files]} for one in done.problems]
+        print_json({"restored": dict(done.restored), "problems": problems, "notes": list(done.notes)})
+    else:
+        _print(done)
+    ctx.exit(0 if done else 3 if done.restored else 1)
+
+
+def _print(done: Undeleted) -> None:
+    to = console()
+    for table, count in done.restored.items():
+        to.print(f"  {counted(count, 'row')} of {table}", soft_wrap=True)
+    problems = Abridged(to, "--json names them all")
+    for problem in done.problems:
+        problems.print(Check("not restored", "failed", str(problem)))
+    problems.end()
+    for note in done.notes:
+        to.print(f"Note: {note}", style="yellow", soft_wrap=True)
+    if not done.restored and not done.problems:
+        to.print("Nothing was deleted from it since then.", style="bold")

@@ -1,0 +1,381 @@
+"""Undo of updates and deletions: an earlier file put back into its row, deleted rows put back into their tables.
+
+No bytes move: what is put back names the object that it had, which the history proves ours.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from datajoint.errors import DataJointError, DuplicateError, IntegrityError
+from datajoint.table import FreeTable
+
+from datajoint_file.errors import (
+    DataJointFileError,
+    ObjectNotFoundError,
+    UnsupportedValueError,
+    brief,
+    brief_traceback,
+    driver_message,
+)
+from datajoint_file.hooks.connections import pipeline_of
+from datajoint_file.hooks.tables import class_name, table_name
+from datajoint_file.journal.history_table import PURGED, Entry, HistoryTable
+from datajoint_file.journal.history_table import TABLE as HISTORY
+from datajoint_file.journal.intent_table import batches
+from datajoint_file.journal.journal import Journal
+from datajoint_file.journal.schema_registry import ensure_marked
+from datajoint_file.journal.second_connection import second_connection_of
+from datajoint_file.journal.sharing import share
+from datajoint_file.journal.transactions import claims_of, has_transaction, own_transaction
+from datajoint_file.model.key_values import KeyValue
+from datajoint_file.model.metadata import FileMetadata
+from datajoint_file.model.object_keys import Cell, key_text
+from datajoint_file.pipeline.fileref import FileRef
+from datajoint_file.sql import Column
+from datajoint_file.sql.columns import NotKept, Value, read_row
+from datajoint_file.undo.versions import Version, history, table_of, version_of
+
+_ROWS_AT_ONCE = 500
+
+
+@brief_traceback
+def revert(query: Any, attribute: str, version: Version | int = 1) -> FileRef:
+    """Put an earlier file back into a row, as an update. What it holds now becomes a version in its turn.
+
+    The row names the object that it had: no bytes are sent.
+
+    Parameters
+    ----------
+    query : datajoint.Table
+        One row of a table: ``Recording & key``.
+    attribute : str
+        Which ``file`` attribute.
+    version : Version or int
+        Which, from `history`; or how many versions back.
+
+    Returns
+    -------
+    FileRef
+        What the row holds now.
+
+    Raises
+    ------
+    UnsupportedValueError
+        If *query* is not one row, or *version* none of this attribute of it. Nothing was changed.
+    ObjectNotFoundError
+        If the collector has deleted the bytes of that version. Nothing was changed.
+
+    Examples
+    --------
+    >>> datajoint_file.revert(Recording & {"subject_id": 1}, "raw_data")  # doctest: +SKIP
+    """
+    table = table_of(query)
+    keys = table.keys()
+    if len(keys) != 1:
+        raise UnsupportedValueError(f"{table_name(table)}: {len(keys)} rows are selected; give the key of one")
+    versions = history(table, attribute)
+    where = f"{table_name(table)}.{attribute} ({key_text((name, str(value)) for name, value in keys[0].items())})"
+    if isinstance(version, int) and not isinstance(version, bool):
+        if not 1 <= version <= len(versions):
+            raise UnsupportedValueError(f"{where}: version {version} of {len(versions)}: there is none")
+        version = versions[version - 1]
+    if version not in versions:
+        raise UnsupportedValueError(f"{where}: {brief(version)} is no version of it; see datajoint_file.history")
+    if version.is_purged:
+        raise ObjectNotFoundError(
+            f"{where}: the bytes of the version of {version.at:%Y-%m-%d %H:%M} were deleted when their retention was "
+            "over; nothing was changed. Restore them from a backup, or raise [object_storage] retention for the future"
+        )
+    unrestricted = FreeTable(table.connection, table.full_table_name)
+    unrestricted.update1({**keys[0], attribute: version.file})
+    now: FileRef = (unrestricted & keys[0]).fetch1(attribute)
+    return now
+
+
+@dataclass(frozen=True, slots=True)
+class NotRestored:
+    """A row that was not put back.
+
+    Parameters
+    ----------
+    table : str
+        ``schema.Table``.
+    key : str
+        Its primary key, as text.
+    reason : str
+        Why.
+    files : tuple of FileRef
+        The files that it had, as far as their bytes are still kept.
+    """
+
+    table: str
+    key: str
+    reason: str
+    files: tuple[FileRef, ...] = ()
+
+    def __str__(self) -> str:
+        kept = f"; {len(self.files)} of its files can be read" if self.files else ""
+        return f"{self.table} ({self.key}): {self.reason}{kept}"
+
+
+@dataclass(frozen=True, slots=True)
+class Undeleted:
+    """What `undelete` has done. True if all rows were put back, and there were some.
+
+    Parameters
+    ----------
+    restored : mapping of str to int
+        How many rows of which table.
+    problems : tuple of NotRestored
+        The rows that were not put back, and why.
+    notes : tuple of str
+        What is not as it was in rows that were.
+    """
+
+    restored: Mapping[str, int]
+    problems: tuple[NotRestored, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.restored) and not self.problems
+
+    def __str__(self) -> str:
+        lines = [f"{count} rows of {table}" for table, count in self.restored.items()] or ["nothing was put back"]
+        return "\n".join([*lines, *map(str, self.problems), *self.notes])
+
+
+@brief_traceback
+def undelete(
+    table: Any,
+    *,
+    since: datetime | timedelta | None = None,
+    event: str | None = None,
+    key: Mapping[str, Any] | None = None,
+) -> Undeleted:
+    """Put back rows that were deleted from a table, with all that went with them; parents first.
+
+    Known are the rows of every deletion that took files with it. A row of which a value was not kept, or whose key is
+    taken, is left out and reported, with its files. No bytes move. Rows are put back in transactions of its own, some
+    hundred at a time: what is put back stays if a later row fails.
+
+    Parameters
+    ----------
+    table : datajoint.Table
+        From which rows were deleted, or that was dropped and is declared again.
+    since : datetime or timedelta, optional
+        Not what was deleted before: a moment (a naive one is in this machine's time zone), or how long ago.
+    event : str, optional
+        Only what was removed together, from `Version.event`.
+    key : mapping, optional
+        Only rows that have these values, of all tables.
+
+    Raises
+    ------
+    UnsupportedValueError
+        If neither *since* nor *event* is given.
+    DataJointError
+        If the connection is in a transaction.
+
+    Examples
+    --------
+    >>> print(datajoint_file.undelete(Session, since=timedelta(hours=1)))  # doctest: +SKIP
+    1 rows of lab.Session
+    12 rows of lab.Recording
+    """
+    table = table_of(table)
+    if since is None and event is None:
+        raise UnsupportedValueError("say which deletion is meant: since=… or event=…")
+    if has_transaction(table.connection):
+        raise DataJointError("undelete has transactions of its own: commit this one or roll it back first")
+    return _Restoration(table).all(_events(table, since, event), key or {})
+
+
+def _events(table: Any, since: datetime | timedelta | None, event: str | None) -> list[str]:
+    """Return the deletions from *table* that are meant."""
+    second = second_connection_of(table.connection)
+    history_table, dialect = HistoryTable(second, table.database), second.dialect
+    conditions, args = ["table_name = %s", "why IN ('delete', 'drop')"], [table.table_name]
+    if isinstance(since, timedelta):
+        conditions.append(f"{dialect.age('at')} <= %s")
+        args.append(since.total_seconds())
+    elif since is not None:
+        conditions.append(f"{dialect.utc('at')} >= %s")
+        args.append(since.astimezone(timezone.utc).replace(tzinfo=None))
+    if event is not None:
+        conditions.append("event = %s")
+        args.append(event)
+    sql = f"SELECT DISTINCT event FROM {history_table.table} WHERE {' AND '.join(conditions)}"
+    return [row[0] for row in second.query(sql, args)]
+
+
+@dataclass
+class _Deleted:
+    """One row that was deleted."""
+
+    entry: Entry  # the one that has the row
+    files: dict[str, Entry] = field(default_factory=dict)  # by attribute
+    values: dict[str, Value] = field(default_factory=dict)
+    kinds: dict[str, Any] = field(default_factory=dict)
+
+
+class _Restoration:
+    """Rows of several deletions, on their way back."""
+
+    def __init__(self, table: Any) -> None:
+        self._connection = table.connection
+        self._second = second_connection_of(table.connection)
+        self._dialect = self._second.dialect
+        self._restored: dict[str, int] = {}
+        self._problems: list[NotRestored] = []
+        self._notes: dict[str, None] = {}
+
+    def all(self, events: Sequence[str], key: Mapping[str, Any]) -> Undeleted:
+        """Put back what was removed in *events*, of rows that have the values of *key*."""
+        found = self._deleted(events) if events else {}
+        for (schema, table), rows in self._parents_first(found):
+            columns = self._dialect.columns(self._second.query, schema, [table]).get(table, [])
+            wanted = [row for row in rows if self._is_wanted(row, key)]
+            if not columns:
+                self._report(wanted, "there is no such table any more; declare it again first")
+                continue
+            sound = [row for row in wanted if self._is_whole(row, columns)]
+            for some in batches(sound, _ROWS_AT_ONCE):
+                self._restore(schema, table, columns, some)
+        return Undeleted(dict(self._restored), tuple(self._problems), tuple(self._notes))
+
+    def _deleted(self, events: Sequence[str]) -> dict[tuple[str, str], list[_Deleted]]:
+        """Return the rows by schema and table; of what was deleted repeatedly, the last."""
+        rows: dict[tuple[str, str, str], _Deleted] = {}
+        for schema, _ in self._dialect.tables_named(self._second.query, (HISTORY,)):
+            entries = HistoryTable(self._second, schema).entries("event IN %s", [tuple(events)])
+            for entry in entries:  # newest first
+                row = rows.setdefault((schema, entry.table_name, entry.cell), _Deleted(entry))
+                if entry.event == row.entry.event and entry.attribute and entry.path:
+                    row.files[entry.attribute] = entry
+                if row.entry.row_text is None and entry.event == row.entry.event:
+                    row.entry = entry
+        found: dict[tuple[str, str], list[_Deleted]] = {}
+        for (schema, table, _), row in rows.items():
+            with suppress(ValueError):
+                for name, (kind, value) in read_row(row.entry.row_text or "{}").items():
+                    row.values[name], row.kinds[name] = value, kind
+            found.setdefault((schema, table), []).append(row)
+        return found
+
+    def _parents_first(
+        self, found: Mapping[tuple[str, str], list[_Deleted]]
+    ) -> Iterator[tuple[tuple[str, str], list[_Deleted]]]:
+        dependencies, adapter = self._connection.dependencies, self._connection.adapter
+        dependencies.load_all_downstream()
+        order = {name: place for place, name in enumerate(dependencies.topo_sort())}
+        yield from sorted(found.items(), key=lambda item: order.get(adapter.make_full_table_name(*item[0]), -1))
+
+    def _is_wanted(self, row: _Deleted, key: Mapping[str, Any]) -> bool:
+        return all(str(row.values.get(name)) == str(value) for name, value in key.items())
+
+    def _is_whole(self, row: _Deleted, columns: Sequence[Column]) -> bool:
+        """Tell whether a row can be put back as it was; report it if not."""
+        lost = [name for name, value in row.values.items() if isinstance(value, NotKept)]
+        purged = [name for name, entry in row.files.items() if entry.state == PURGED]
+        if not row.values:
+            self._report([row], "its values are not kept any more")
+        elif lost:
+            self._report([row], f"{', '.join(lost)}: too large to be kept in the history")
+        elif purged:
+            self._report([row], f"{', '.join(purged)}: the bytes were deleted when their retention was over")
+        else:
+            gone = row.values.keys() - {column.name for column in columns}
+            if gone:
+                where = f"{row.entry.schema}.{class_name(row.entry.table_name)}"
+                self._notes[f"{where} has no attribute {', '.join(sorted(gone))} any more: it was left out"] = None
+            return True
+        return False
+
+    def _restore(self, schema: str, table: str, columns: Sequence[Column], rows: Sequence[_Deleted]) -> None:
+        """Put rows back, together; one by one if that fails, to find out which cannot be."""
+        try:
+            self._insert(schema, table, columns, rows)
+        except (DataJointError, DataJointFileError) as error:
+            if len(rows) > 1:
+                for row in rows:
+                    self._restore(schema, table, columns, [row])
+            else:
+                self._report(rows, _reason(error))
+        else:
+            name = f"{schema}.{class_name(table)}"
+            self._restored[name] = self._restored.get(name, 0) + len(rows)
+
+    def _insert(self, schema: str, table: str, columns: Sequence[Column], rows: Sequence[_Deleted]) -> None:
+        journal, files = Journal(self._connection, schema), dict(_files(rows))
+        entries = journal.begin(table, [])
+        if files:
+            pipeline = pipeline_of(self._connection, schema)
+            ensure_marked(pipeline, self._connection, schema)
+            shared = share(journal, pipeline, table, files)
+            if len(shared) < len(files):
+                journal.give_up(list(shared.values()))
+                missing = next(metadata for index, (_, metadata) in files.items() if index not in shared)
+                raise ObjectNotFoundError(f"{missing.path}: its bytes are not there, or are about to be deleted")
+            entries.all.extend(shared.values())
+        try:
+            with own_transaction(self._connection):
+                claims_of(self._connection).add(entries.claim(is_own=True))
+                for sql, args in self._statements(schema, table, columns, rows):
+                    self._connection.query(sql, args, reconnect=False)
+        except Exception:
+            journal.give_up([entry for entry in entries.all if entry.number])
+            raise
+
+    def _statements(
+        self, schema: str, table: str, columns: Sequence[Column], rows: Sequence[_Deleted]
+    ) -> Iterator[tuple[str, list[Any]]]:
+        """Give the INSERTs of rows, of those together that have the same attributes."""
+        writable = {column.name: column for column in columns if not column.is_generated}
+        groups: dict[tuple[tuple[str, Any], ...], list[_Deleted]] = {}
+        for row in rows:
+            names = tuple((name, row.kinds[name]) for name in row.values if name in writable)
+            groups.setdefault(names, []).append(row)
+        for names, some in groups.items():
+            value = f"({', '.join(self._dialect.read_back(kind) for _, kind in names)})"
+            target = self._dialect.quoted(schema, table).replace("%", "%%")
+            attributes = ", ".join(self._dialect.named(writable[name]) for name, _ in names)
+            sql = f"INSERT INTO {target} ({attributes}) VALUES {', '.join([value] * len(some))}"
+            yield sql, [row.values[name] for row in some for name, _ in names]
+
+    def _report(self, rows: Iterable[_Deleted], reason: str) -> None:
+        for row in rows:
+            files = [_ref(entry, self._connection) for entry in row.files.values() if entry.state != PURGED]
+            columns = self._dialect.columns(self._second.query, row.entry.schema, [row.entry.table_name])
+            keys = [column.name for column in columns.get(row.entry.table_name, []) if column.is_key] or list(
+                row.values
+            )
+            shown = key_text((name, str(row.values.get(name))) for name in keys[:8])
+            table = f"{row.entry.schema}.{class_name(row.entry.table_name)}"
+            self._problems.append(NotRestored(table, shown, reason, tuple(file for file in files if file)))
+
+
+def _files(rows: Sequence[_Deleted]) -> Iterator[tuple[tuple[int, str], tuple[Cell, FileMetadata]]]:
+    for index, row in enumerate(rows):
+        key = (KeyValue("cell", "str", row.entry.cell),)
+        for attribute, entry in row.files.items():
+            metadata = FileMetadata.from_json(json.loads(entry.metadata or "null"))
+            yield (index, attribute), (Cell(entry.schema, entry.table_name, attribute, key), metadata)
+
+
+def _ref(entry: Entry, connection: Any) -> FileRef | None:
+    version = version_of(entry, [], connection)
+    return version.file if version else None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, DuplicateError):
+        return "a row with this key, or with another unique value of it, is there"
+    if isinstance(error, IntegrityError):
+        return f"the row that it depends on is not there ({driver_message(error)})"
+    return driver_message(error)
