@@ -16,13 +16,14 @@ from datajoint_file.hooks.targets import connect, targets_named
 @contextmanager
 def wrong_usage(*kinds: type[Exception]) -> Iterator[None]:
     """Make a mistake of usage of these errors, and of values that this package does not take."""
+    mistakes: tuple[type[Exception], ...] = (LookupError, *kinds)
     try:
         yield
     except UnsupportedValueError as error:
         raise click.UsageError(str(error)) from error
     except dj.DataJointError:
         raise  # some are ValueErrors too, but not of usage
-    except (LookupError, *kinds) as error:
+    except mistakes as error:
         raise click.UsageError(str(error.args[0] if error.args else error)) from error
 
 

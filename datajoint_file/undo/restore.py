@@ -352,10 +352,8 @@ class _Restoration:
         for row in rows:
             files = [_ref(entry, self._connection) for entry in row.files.values() if entry.state != PURGED]
             columns = self._dialect.columns(self._second.query, row.entry.schema, [row.entry.table_name])
-            keys = [column.name for column in columns.get(row.entry.table_name, []) if column.is_key] or list(
-                row.values
-            )
-            shown = key_text((name, str(row.values.get(name))) for name in keys[:8])
+            key = key_in(row.entry, columns.get(row.entry.table_name, []))
+            shown = key_text((name, str(value)) for name, value in key.items())
             table = f"{row.entry.schema}.{class_name(row.entry.table_name)}"
             self._problems.append(NotRestored(table, shown, reason, tuple(file for file in files if file)))
 
