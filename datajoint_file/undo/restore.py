@@ -39,7 +39,7 @@ from datajoint_file.model.object_keys import Cell, key_text
 from datajoint_file.pipeline.fileref import FileRef
 from datajoint_file.sql import Column
 from datajoint_file.sql.columns import NotKept, Value, read_row
-from datajoint_file.undo.versions import Version, history, table_of, version_of
+from datajoint_file.undo.versions import Version, history, key_in, table_of, version_of
 
 _ROWS_AT_ONCE = 500
 

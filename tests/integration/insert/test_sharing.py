@@ -1,0 +1,113 @@
+"""Stored files inserted again: shared where this server proves them ours, else copied inside the store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import datajoint as dj
+import pytest
+
+import datajoint_file
+from datajoint_file.model.metadata import FileMetadata
+from datajoint_file.pipeline.fileref import FileRef
+from datajoint_file.storage.bucket.backend import BucketBackend
+from tests.projects import Store, over_local_and_s3
+from tests.tables import recording_of
+
+
+@pytest.fixture
+def table(schema: dj.Schema) -> Any:
+    made = recording_of(schema)
+    made.insert([{"id": n, "raw": ("a.dat", b"%d" % n)} for n in range(3)])
+    return made
+
+
+def own(table: Any, name: str) -> str:
+    return str(table().connection.adapter.make_full_table_name(table().database, name))
+
+
+def intents(table: Any) -> list[Any]:
+    return list(table().connection.query(f"SELECT state FROM {own(table, '~file_intent')}").fetchall())
+
+
+def ref_of(table: Any, key: int) -> FileRef:
+    ref: FileRef = (table & {"id": key}).fetch1("raw")
+    return ref
+
+
+@over_local_and_s3
+def test_file_of_another_row_is_shared_and_outlives_it(table: Any, store: Store) -> None:
+    objects = store.object_keys()
+    table.insert1({"id": 9, "raw": ref_of(table, 2)})
+    assert store.object_keys() == objects
+    assert ref_of(table, 9) == ref_of(table, 2)
+    (table & "id = 2").delete(prompt=False)
+    assert ref_of(table, 9).read() == b"2"
+    assert intents(table) == []
+
+
+def test_earlier_file_is_shared_by_an_update(table: Any, store: Store) -> None:
+    old = ref_of(table, 1)
+    table.update1({"id": 1, "raw": ("b.dat", b"new")})
+    objects = store.object_keys()
+    table.update1({"id": 1, "raw": old})
+    assert (ref_of(table, 1), store.object_keys()) == (old, objects)
+
+
+def test_file_is_shared_with_another_table(table: Any, schema: dj.Schema, store: Store) -> None:
+    other, objects = recording_of(schema, name="Other"), store.object_keys()
+    other.insert1({"id": 9, "raw": ref_of(table, 2), "extra": ("e.dat", b"e")})
+    assert ref_of(other, 9).path == ref_of(table, 2).path
+    assert len(store.object_keys()) == len(objects) + 1
+
+
+def test_insert_that_is_rolled_back_shares_nothing(table: Any) -> None:
+    with pytest.raises(RuntimeError), table().connection.transaction:
+        table.insert1({"id": 9, "raw": ref_of(table, 2)})
+        raise RuntimeError
+    assert intents(table) == [("sharing",)]
+    table.insert1({"id": 9, "raw": ("a.dat", b"2")})  # which adopts no object of another
+    assert ref_of(table, 9).path != ref_of(table, 2).path
+
+
+@pytest.mark.parametrize("state", ["checking", "condemned", "purged"])
+def test_what_may_be_deleted_is_copied(table: Any, store: Store, state: str) -> None:
+    ref = ref_of(table, 2)
+    (table & "id = 2").delete(prompt=False)
+    table().connection.query(f"UPDATE {own(table, '~file_history')} SET state = '{state}', run = 'x'")
+    table.insert1({"id": 2, "raw": ref})
+    assert ref_of(table, 2).path != ref.path
+    assert ref_of(table, 2).read() == b"2"
+    assert intents(table) == []
+
+
+def test_reference_that_nothing_proves_is_copied(table: Any, store: Store) -> None:
+    ref = ref_of(table, 2)
+    described = ref.metadata.to_json()
+    forged = FileRef(FileMetadata.from_json({**described, "original_name": "other.dat"}), ref.pipeline)
+    table.insert1({"id": 9, "raw": forged})
+    assert ref_of(table, 9).path != ref.path
+    assert ref_of(table, 9).read() == b"2"
+
+
+@pytest.mark.parametrize("store", ["s3"], indirect=True)
+def test_bucket_copies_by_itself(table: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: Any, **options: Any) -> Any:
+        raise AssertionError("bytes were moved through this machine")
+
+    ref = ref_of(table, 2)
+    forged = FileRef(FileMetadata.from_json({**ref.metadata.to_json(), "original_name": "other.dat"}), ref.pipeline)
+    monkeypatch.setattr(BucketBackend, "_put", refuse)
+    monkeypatch.setattr(BucketBackend, "open", refuse)
+    monkeypatch.setattr(BucketBackend, "upload", refuse)
+    table.insert1({"id": 9, "raw": forged})
+    monkeypatch.undo()
+    copy = ref_of(table, 9)
+    assert (copy.path != ref.path, copy.read(), copy.original_name) == (True, b"2", "other.dat")
+
+
+def test_staged_file_has_an_object_of_its_own(table: Any) -> None:
+    staged = datajoint_file.stage(table, {"id": 9}, "raw", ref_of(table, 2))
+    assert staged.path != ref_of(table, 2).path
+    table.insert1({"id": 9, "raw": staged})
+    assert ref_of(table, 9).read() == b"2"
