@@ -36,6 +36,7 @@ from datajoint_file.journal.transactions import claims_of, has_transaction, own_
 from datajoint_file.model.key_values import KeyValue
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import Cell, key_text
+from datajoint_file.model.wording import counted
 from datajoint_file.pipeline.fileref import FileRef
 from datajoint_file.sql import Column
 from datajoint_file.sql.columns import NotKept, Value, read_row
@@ -146,7 +147,7 @@ class Undeleted:
         return bool(self.restored) and not self.problems
 
     def __str__(self) -> str:
-        lines = [f"{count} rows of {table}" for table, count in self.restored.items()] or ["nothing was put back"]
+        lines = [f"{counted(count, 'row')} of {table}" for table, count in self.restored.items()] or ["nothing was put back"]
         return "\n".join([*lines, *map(str, self.problems), *self.notes])
 
 
@@ -185,7 +186,7 @@ def undelete(
     Examples
     --------
     >>> print(datajoint_file.undelete(Session, since=timedelta(hours=1)))  # doctest: +SKIP
-    1 rows of lab.Session
+    1 row of lab.Session
     12 rows of lab.Recording
     """
     table = table_of(table)
