@@ -230,16 +230,15 @@ class StorageBackend(Protocol):
         ...
 
     def copy(self, source: str, key: str) -> None:
-        """Make an object under *key* of the bytes of another, within the store: nothing is sent through this machine.
+        """Make an object under *key*, which is new, of the bytes of another.
 
-        An existing object is never touched. If it fails there may be an object under *key*, complete or not.
+        Within the store, where ``capabilities.copies``; else the bytes are read and sent. The store is not asked
+        whether there is an object under *key*. If it fails there may be one, complete or not.
 
         Raises
         ------
         ObjectNotFoundError
             If there is no object under *source*.
-        UnsupportedOperationError
-            If the store cannot; what ``capabilities.copies`` tells.
         """
         ...
 

@@ -30,7 +30,7 @@ from datajoint_file.storage.shared import DelegatingBackend, ForwardedFile
 from datajoint_file.testing.lies import CutShort
 from datajoint_file.testing.readers import LimitedReader
 
-Verb = Literal["upload", "open", "read", "stat", "delete", "list", "unfinished", "discard"]
+Verb = Literal["upload", "copy", "open", "read", "stat", "delete", "list", "unfinished", "discard"]
 Action = Callable[[str], object]
 Item = TypeVar("Item")
 
@@ -161,6 +161,11 @@ class FaultyBackend(DelegatingBackend):
                 if fault.moment == "during":
                     counted = _BreakingReader(counted, key, fault)
             return self.inner.upload(key, counted, size, headers)
+
+    def copy(self, source: str, key: str) -> None:
+        """Copy, unless a fault is due."""
+        with self._call("copy", key):
+            self.inner.copy(source, key)
 
     def open(self, key: str, **options: Any) -> BinaryIO:
         """Open, unless a fault is due; faults of ``read`` are met later."""

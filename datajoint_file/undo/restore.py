@@ -147,7 +147,9 @@ class Undeleted:
         return bool(self.restored) and not self.problems
 
     def __str__(self) -> str:
-        lines = [f"{counted(count, 'row')} of {table}" for table, count in self.restored.items()] or ["nothing was put back"]
+        lines = [f"{counted(count, 'row')} of {table}" for table, count in self.restored.items()] or [
+            "nothing was put back"
+        ]
         return "\n".join([*lines, *map(str, self.problems), *self.notes])
 
 

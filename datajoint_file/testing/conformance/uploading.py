@@ -11,7 +11,7 @@ import tracemalloc
 
 import pytest
 
-from datajoint_file.errors import ObjectExistsError, UnsafePathError
+from datajoint_file.errors import ObjectExistsError, ObjectNotFoundError, UnsafePathError
 from datajoint_file.storage import Reader, StorageBackend
 from datajoint_file.storage.backend import CHUNK_SIZE, ContentHeaders
 from datajoint_file.storage.memory_budget import transfers
@@ -37,6 +37,20 @@ _ERRORS = [
 
 class UploadingTests(BackendFixtures):
     """What an upload stores, and what it never does."""
+
+    def test_copy_has_the_bytes_and_leaves_the_original(
+        self, backend: StorageBackend, raw: RawStore, prefix: str
+    ) -> None:
+        raw.put(f"{prefix}/a", b"spikes")
+        backend.copy(f"{prefix}/a", f"{prefix}/copies/b%5B1%5D")
+        assert (raw.get(f"{prefix}/copies/b%5B1%5D"), raw.get(f"{prefix}/a")) == (b"spikes", b"spikes")
+        backend.delete(f"{prefix}/a")
+        assert raw.get(f"{prefix}/copies/b%5B1%5D") == b"spikes"
+
+    def test_copy_of_nothing_is_an_error(self, backend: StorageBackend, raw: RawStore, prefix: str) -> None:
+        with pytest.raises(ObjectNotFoundError):
+            backend.copy(f"{prefix}/a", f"{prefix}/b")
+        assert not raw.exists(f"{prefix}/b")
 
     @pytest.mark.parametrize(("parts", "more"), _PARTS)
     def test_bytes_arrive(self, backend: StorageBackend, raw: RawStore, key: str, parts: int, more: int) -> None:
