@@ -151,3 +151,23 @@ def test_settings_cannot_be_changed() -> None:
     for table in (settings.storage.credentials, settings.storage.options, settings.storage.options["x"]):
         with pytest.raises(TypeError, match="does not support item assignment"):
             table["key"] = "other"
+
+
+@pytest.mark.parametrize("value", ["soon", "", "-1 days", "30", 30, "1 month", "1e9 days"])
+def test_retention_that_cannot_be_read_is_refused_and_told(value: object) -> None:
+    with pytest.raises(ConfigurationError, match=r'retention.*such as "30 days"'):
+        parse_settings(
+            {
+                "project": {"name": "lab"},
+                "storage": {"backend": "memory", "path": "/lab"},
+                "object_storage": {"retention": value},
+            },
+            "here",
+        )
+
+
+def test_retention_and_versions_are_read_also_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATAJOINT_FILE__OBJECT_STORAGE__RETENTION", "12 weeks")
+    monkeypatch.setenv("DATAJOINT_FILE__OBJECT_STORAGE__VERSIONS", "3")
+    found = settings_with().object_storage
+    assert (found.retention.days, found.versions) == (84, 3)
