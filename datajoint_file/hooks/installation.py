@@ -22,11 +22,12 @@ from datajoint_file.hooks.patching import Hook
 
 _CONDITION = "query_expression condition columns semantic_check"
 _ORDERED = "self order_by limit offset squeeze"
+_QUERY = "self query args as_dict suppress_warnings reconnect"
 _ROWS = "self rows replace skip_duplicates ignore_extra_fields"
 
 
-def _hook(owner: Any, name: str, parameters: str, wrapper: str) -> Hook:
-    return Hook(owner, name, tuple(parameters.split()), f"datajoint_file.{wrapper}")
+def _hook(owner: Any, name: str, parameters: str, wrapper: str, beginnings: tuple[str, ...] = ("",)) -> Hook:
+    return Hook(owner, name, tuple(parameters.split()), f"datajoint_file.{wrapper}", beginnings)
 
 
 HOOKS = (
@@ -39,7 +40,7 @@ HOOKS = (
     _hook(QueryExpression, "to_arrow", _ORDERED, "hooks.frames:with_structs"),
     _hook(QueryExpression, "to_polars", _ORDERED, "hooks.frames:with_structs"),
     _hook(QueryExpression, "to_pandas", _ORDERED, "hooks.frames:to_pandas"),
-    _hook(Connection, "query", "self query args as_dict suppress_warnings reconnect", "hooks.ddl:query"),
+    _hook(Connection, "query", _QUERY, "insert.removal_hooks:execute_ddl", ("DROP ", "ALTER ")),
     _hook(Connection, "start_transaction", "self", "journal.transactions:start_transaction"),
     _hook(Connection, "commit_transaction", "self", "journal.transactions:commit_transaction"),
     _hook(Connection, "cancel_transaction", "self", "journal.transactions:cancel_transaction"),

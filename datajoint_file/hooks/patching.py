@@ -28,6 +28,7 @@ class Hook:
     name: str
     parameters: tuple[str, ...]  # that the function must have
     wrapper: str  # ``module:function``; takes the original function and then its arguments
+    beginnings: tuple[str, ...] = ("",)  # of the text that is its first argument, where only such concerns the wrapper
 
     def check(self, version: str) -> None:
         """Raise `HostVersionError` unless the function is there and has the parameters it is known to have."""
@@ -46,8 +47,12 @@ class Hook:
         if hasattr(original, _ORIGINAL):
             return
 
+        is_for_some = self.beginnings != ("",)
+
         @functools.wraps(original)
         def hooked(*args: Any, **kwargs: Any) -> Any:
+            if is_for_some and not args[1].startswith(self.beginnings):
+                return original(*args, **kwargs)
             try:
                 return loaded(self.wrapper)(original, *args, **kwargs)  # no frame of its own: warnings count them
             except MISTAKES as error:

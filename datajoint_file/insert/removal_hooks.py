@@ -50,7 +50,10 @@ def delete_quick(original: Callable[..., int | None], table: Any, get_count: boo
 
 
 def execute_ddl(original: Callable[..., Any], connection: Any, sql: str, *args: Any, **options: Any) -> Any:
-    """Execute a statement that drops or alters; what a table loses by it is written down first."""
+    """Execute a statement that drops or alters; what a table loses by it is written down first.
+
+    ``Table.alter`` itself cannot be wrapped, for it reads its caller's frame, and only what is executed counts.
+    """
     execute, found = partial(original, connection, sql, *args, **options), _TABLE.match(sql)
     if found is None:
         return execute()
