@@ -13,7 +13,7 @@ from typing import Any
 
 from datajoint_file.collector import server_facts
 from datajoint_file.collector.plan import Quarantined, Refusal, refuse
-from datajoint_file.collector.preflight import Verdict, judge
+from datajoint_file.collector.preflight import Verdict, judge, refuse_nested
 from datajoint_file.collector.server_facts import OwnTables
 from datajoint_file.collector.snapshot import Snapshot
 from datajoint_file.collector.tables import BATCH, AbandonedIntents, QuarantineTable
@@ -86,6 +86,8 @@ class Collection:
             raise refuse(_IN_TRANSACTION)
         if server_facts.is_replica(snapshot):
             raise refuse(_REPLICA)
+        server_facts.require_sight(snapshot)
+        refuse_nested(self.project, self.mark_store.above())
         marks, bad = self.mark_store.read()
         tables = server_facts.own_tables(snapshot)
         marked = {mark.registration.schema for mark in marks if mark.registration.identity == identity}

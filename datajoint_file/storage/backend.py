@@ -340,6 +340,13 @@ class StorageBackend(Protocol):
         """
         ...
 
+    def above(self, name: str) -> str:
+        """Return a place around the project's, up to the top of the store, that has something in a directory *name*.
+
+        The nearest one; empty if there is none. What one may not look at is not seen.
+        """
+        ...
+
     def url(self, key: str) -> str:
         """Return the object's address without credentials, such as ``s3://bucket/key``. No I/O."""
         ...

@@ -32,7 +32,7 @@ PARTIAL_PREFIX = "~partial-"
 
 
 class DerivedVerbs(StorageBackend):
-    """The verbs that follow from others: ``exists``, ``read``, ``iter_range`` and ``group``."""
+    """The verbs that follow from others: ``exists``, ``read``, ``iter_range`` and ``group``; nothing ``above``."""
 
     def group(self) -> UploadGroup:
         return _SingleUploads(self)
@@ -45,6 +45,9 @@ class DerivedVerbs(StorageBackend):
     def iter_range(self, key: str, start: int, stop: int) -> Generator[bytes | memoryview, None, None]:
         for begin in range(start, stop, RANGE_SIZE):
             yield self.read(key, begin, min(begin + RANGE_SIZE, stop))
+
+    def above(self, name: str) -> str:
+        return ""
 
     def exists(self, key: str) -> bool:
         try:
@@ -104,6 +107,9 @@ class DelegatingBackend(DerivedVerbs):
 
     def discard(self, upload: UnfinishedUpload) -> None:
         self.inner.discard(upload)
+
+    def above(self, name: str) -> str:
+        return self.inner.above(name)
 
     def url(self, key: str) -> str:
         return self.inner.url(key)
