@@ -32,6 +32,7 @@ from datajoint_file.journal.second_connection import SecondConnection, second_co
 from datajoint_file.journal.store_marks import NESTED, Identity, Mark, MarkName, MarkStore, Registration
 from datajoint_file.model.wording import RIGHT_PLACE
 from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.storage import StorageBackend
 
 TABLE = "~file_registry"
 
@@ -51,9 +52,9 @@ _ATTRIBUTES = """
     PRIMARY KEY (project, epoch)
 """
 
-_registered: dict[tuple[object, ...], float] = {}
-"""When each schema was last seen to be registered, by process, server, schema, pipeline and project. Those of a parent
-process do not count in its children; two threads that find nothing do the same thing twice, which does no harm."""
+_registered: dict[tuple[object, ...], tuple[float, str]] = {}
+"""Until when each schema counts as registered, and its mark, by process, server, schema, pipeline and project. Those of
+a parent process do not count in its children; two threads that find nothing do the same twice, which does no harm."""
 
 _looked_above: set[tuple[int, str]] = set()
 """The pipelines, by process, whose project was seen not to lie in another one."""
@@ -67,9 +68,10 @@ def identity_of(second: SecondConnection) -> Identity:
 def ensure_marked(pipeline: Pipeline, connection: Any, schema: str, project: str = "") -> None:
     """Make sure that the project's store knows that rows of *schema* may refer to its objects.
 
-    Called before bytes are stored for a schema. Within ten minutes of the last time it does nothing; else it takes a
-    statement and a listing of the marks, and, where the newest is older than ten minutes, a new one. The transaction of
-    *connection* is not touched. *project* is another one of the configuration, whose files rows are going to name.
+    Called before bytes are stored for a schema. Within ten minutes of the last time it does nothing, but for looking on
+    a disk, which may have been unmounted since, whether the mark is there. Else it takes a statement and a listing of
+    the marks, and, where the newest is older than ten minutes, a new one. The transaction of *connection* is not
+    touched. *project* is another one of the configuration, whose files rows are going to name.
 
     Raises
     ------
@@ -81,15 +83,23 @@ def ensure_marked(pipeline: Pipeline, connection: Any, schema: str, project: str
     """
     project = project or pipeline.project
     key = (*_place(connection, schema), pipeline.digest, project)
-    if time.monotonic() < _registered.get(key, 0.0):
+    until, mark = _registered.get(key, (0.0, ""))
+    if time.monotonic() < until and _is_still_there(pipeline.backend_of(project), mark):
         return
+    mark = ""
     try:
-        _register(pipeline, second_connection_of(connection), schema, project)
+        mark = _register(pipeline, second_connection_of(connection), schema, project)
     except (StorageError, ConfigurationError):
         raise
     except Exception as error:  # noqa: BLE001 - a right that is missing, a lost connection: the insert goes on
         _warn(f"{schema}: the schema could not be registered in the store ({_text(error)})")
-    _registered[key] = time.monotonic() + EPOCH_SECONDS
+    _registered[key] = time.monotonic() + EPOCH_SECONDS, mark
+
+
+def _is_still_there(backend: StorageBackend, mark: str) -> bool:
+    with suppress(StorageError):
+        return not mark or not backend.capabilities.is_mounted or backend.exists(mark)
+    return False
 
 
 def forget(connection: Any, schema: str) -> None:
@@ -104,7 +114,8 @@ def _place(connection: Any, schema: str) -> tuple[object, ...]:
     return os.getpid(), info["host"], info["port"], info.get("database_name"), schema
 
 
-def _register(pipeline: Pipeline, second: SecondConnection, schema: str, project: str) -> None:
+def _register(pipeline: Pipeline, second: SecondConnection, schema: str, project: str) -> str:
+    """Do it, and return the key of the mark; empty where there are others that contradict it."""
     schema = _as_spelled(second, schema)
     registry = RegistryTable(second, schema, project)
     mark_store = MarkStore(pipeline.backend_for_marks(project), project)
@@ -118,12 +129,14 @@ def _register(pipeline: Pipeline, second: SecondConnection, schema: str, project
     if project == pipeline.project:
         _refuse_nested(pipeline, mark_store)
     if problem:
-        _put(mark_store, Mark(Registration(identity, project, schema, ""), 0, "", registry.clock()))
+        mark: Mark | None = Mark(Registration(identity, project, schema, ""), 0, "", registry.clock())
+        _put(mark_store, mark)
         _warn(problem)
-    elif not refresh(registry, mark_store, identity, names):
+    elif not (mark := refresh(registry, mark_store, identity, names)):
         _warn(
             f"{schema}: the store knows epochs of this schema that the database does not: was it restored, or copied?"
         )
+    return mark_store.key_of(mark) if mark else ""
 
 
 def _checked_names(mark_store: MarkStore, project: str, schema: str, *, is_marked: bool) -> list[MarkName]:

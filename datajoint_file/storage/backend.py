@@ -176,6 +176,9 @@ class Capabilities:
         How many parts of one object to fetch at a time; one where there is no network between.
     group_below : int
         Objects of fewer bytes are sent faster one after the other, in a `StorageBackend.group`; 0 where none are.
+    is_mounted : bool
+        Another file system may be mounted at its place, or be so no more: what is there can change from one moment to
+        the next, and asking costs nothing.
     """
 
     protocol: str
@@ -184,6 +187,7 @@ class Capabilities:
     workers: int = 1
     ranges: int = 1
     group_below: int = 0
+    is_mounted: bool = False
 
 
 class StorageBackend(Protocol):

@@ -68,7 +68,9 @@ class LocalBackend(DerivedVerbs):
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities("file", True, lists_unfinished=True, workers=_WORKERS, group_below=COPY_ABOVE)
+        return Capabilities(
+            "file", True, lists_unfinished=True, workers=_WORKERS, group_below=COPY_ABOVE, is_mounted=True
+        )
 
     def upload(self, key: str, reader: Reader, size: int | None = None, headers: ContentHeaders = NO_HEADERS) -> int:
         group = self.group()
