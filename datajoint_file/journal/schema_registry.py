@@ -97,9 +97,12 @@ def ensure_marked(pipeline: Pipeline, connection: Any, schema: str, project: str
 
 
 def _is_still_there(backend: StorageBackend, mark: str) -> bool:
-    with suppress(StorageError):
-        return not mark or not backend.capabilities.is_mounted or backend.exists(mark)
-    return False
+    if mark and backend.capabilities.is_mounted:
+        try:
+            backend.open(mark).close()
+        except StorageError:
+            return False
+    return True
 
 
 def forget(connection: Any, schema: str) -> None:
