@@ -27,6 +27,7 @@ It holds no policy: the module that meets a problem decides which error it is.
     │   ├── BucketNotFoundError (FileNotFoundError)
     │   ├── StorageAccessError (PermissionError)
     │   ├── StorageUnavailableError (ConnectionError)
+    │   │   └── StorageMissingError                the directory of the project is not there
     │   ├── UploadCorruptedError                  the store got other bytes than were sent
     │   └── ReadOnlyStorageError (PermissionError)
     ├── VerificationError (ValueError)            bytes are not the bytes of the row
@@ -238,6 +239,17 @@ class StorageAccessError(StorageError, PermissionError):
 
 class StorageUnavailableError(StorageError, ConnectionError):
     """The store cannot be reached: network, endpoint, unmounted disk."""
+
+
+class StorageMissingError(StorageUnavailableError):
+    """The project's directory does not exist: more often its disk is not mounted than that the project is new."""
+
+    advice = ""
+    """What to do for a new project."""
+
+    def for_new(self) -> StorageMissingError:
+        """Return the error for a project of which nobody knows that it has been there."""
+        return type(self)(f"{self}. For a new project {self.advice}")
 
 
 class UploadCorruptedError(StorageError):

@@ -73,6 +73,12 @@ def mysql(servers: Servers) -> Any:
 
 
 @pytest.fixture(scope="session")
+def own_mysql(servers: Servers) -> Any:
+    """A server of this worker alone, for who sees everything that is there."""
+    return servers.mysql(only_for=os.environ.get("PYTEST_XDIST_WORKER", "main"))
+
+
+@pytest.fixture(scope="session")
 def postgresql(servers: Servers) -> Any:
     return servers.postgresql()
 

@@ -17,6 +17,8 @@ from datajoint_file.config import parse_settings
 from datajoint_file.storage.factory import _connector  # the door beside the backend: the same bucket, bare
 
 DATABASES = ("mysql", "postgresql")
+COLLECTED = ("own_mysql", "postgresql")
+"""The fixtures of the same where a collector is at work, which reads every schema that there is."""
 STORES = ["local", "s3", "gcs", "azure"]
 
 over_all_stores = pytest.mark.parametrize("store", STORES, indirect=True)

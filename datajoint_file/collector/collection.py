@@ -14,7 +14,7 @@ from typing import Any
 from datajoint_file.collector import server_facts
 from datajoint_file.collector.books import BATCH, HistoryBook, IntentBook
 from datajoint_file.collector.plan import Kept, Refusal, refuse
-from datajoint_file.collector.preflight import Verdict, judge
+from datajoint_file.collector.preflight import Verdict, judge, refuse_nested
 from datajoint_file.collector.server_facts import OwnTables
 from datajoint_file.collector.snapshot import Snapshot
 from datajoint_file.collector.workers import Helpers
@@ -80,10 +80,7 @@ class Collection:
 
     def oldest_transaction(self, snapshot: Snapshot) -> float:
         """Return how old the oldest open transaction is, in seconds."""
-        seconds, note = server_facts.oldest_transaction(snapshot)
-        if note:
-            raise refuse(Refusal("hidden-transactions", note, _SIGHT))
-        return seconds
+        return server_facts.oldest_transaction(snapshot)[0]
 
     def has_objects(self) -> bool:
         """Tell whether the project has any object; the listing is not read further than the first."""
@@ -95,6 +92,55 @@ class Collection:
             raise refuse(_IN_TRANSACTION)
         if server_facts.is_replica(snapshot):
             raise refuse(_REPLICA)
+        server_facts.require_sight(snapshot)
+        refuse_nested(self.project, self.mark_store.above())
+        marks, bad = self.mark_store.read()
+        tables = server_facts.own_tables(snapshot)
+        marked = {mark.registration.schema for mark in marks if mark.registration.identity == identity}
+        verdict = judge(
+            identity,
+            self.project,
+            marks,
+            bad,
+            server_facts.schema_states(snapshot, self.project, tables, marked),
+            key_of=self.mark_store.key_of,
+            has_objects=self.has_objects,
+            take_over=self.take_over,
+            dropped=self.dropped,
+        )
+        return verdict, tables
+
+    def kept(self) -> Iterator[Kept]:
+        """Give what the history keeps. See `datajoint_file.gc.kept`."""
+        retention = self.pipeline.settings.object_storage.retention
+        for book in self._all_histories():
+            for key, size, why, since in book.kept():
+                yield Kept(key, size, why, since, since + (self.grace if why == UNKNOWN else retention))
+
+    def spare(self, keys: Sequence[str]) -> tuple[str, ...]:
+        """Forget that unknown objects are to be deleted. See `datajoint_file.gc.spare`."""
+        books = self._all_histories()
+        return tuple(key for book in books for some in batches(keys, BATCH) for key in book.spare(some))
+
+    def _all_histories(self) -> list[HistoryBook]:
+        with Snapshot(self.connection) as snapshot:
+            return self.history_books(server_facts.own_tables(snapshot))
+
+
+def collection_for(subject: Any, **options: Any) -> Collection:
+    """Return the collection for a connection of DataJoint's, or what has one; for the default connection if None."""
+    connection = connection_of(subject)
+    return Collection(connection, pipeline_of(connection if subject is None else subject), **options)
+
+
+_IN_TRANSACTION = Refusal(
+    "transaction",
+    "the connection is in a transaction: it may see, and hold, what others do not",
+    "Commit it or roll it back first, or use another connection",
+)
+_REPLICA)
+        server_facts.require_sight(snapshot)
+        refuse_nested(self.project, self.mark_store.above())
         marks, bad = self.mark_store.read()
         tables = server_facts.own_tables(snapshot)
         marked = {mark.registration.schema for mark in marks if mark.registration.identity == identity}

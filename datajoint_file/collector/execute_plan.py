@@ -113,7 +113,7 @@ def _bump(collection: Collection, snapshot: Snapshot, identity: Identity, schema
     registry = RegistryTable(collection.second, schema, collection.project)
     try:
         registry.prepare()
-        mark = refresh(registry, collection.mark_store, identity, bump=True)
+        mark = refresh(registry, collection.mark_store, identity, collection.mark_store.names(), bump=True)
     except StorageError:
         raise
     except Exception as error:  # noqa: BLE001 - most often a right that this user has not got

@@ -106,6 +106,8 @@ def judged(collection: Collection, snapshot: Snapshot, run: str = "") -> Evidenc
 
 
 def _looked(collection: Collection, snapshot: Snapshot, made: Plan) -> Plan:
+    note = server_facts.oldest_transaction(snapshot)[1]
+    made = replace(made, notes=(*made.notes, *([note] if note else ())))
     if made.is_scan:
         return _scanned(collection, snapshot, made)
     made = _counted(made, judged(collection, snapshot))

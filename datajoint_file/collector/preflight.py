@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from datajoint_file.collector.plan import Refusal
-from datajoint_file.journal.store_marks import BadMark, Identity, Mark
+from datajoint_file.collector.plan import Refusal, refuse
+from datajoint_file.journal.store_marks import NESTED, BadMark, Identity, Mark
+from datajoint_file.model.wording import RIGHT_PLACE
 from datajoint_file.sql import Presence
 
 
@@ -17,12 +18,13 @@ from datajoint_file.sql import Presence
 class SchemaState:
     """What the database tells of one schema.
 
-    ``there``: it is, and all of it may be read. ``gone``: it is not, for certain. ``unreadable``: it may be there.
+    ``there``: it is, and all of it may be read. ``gone``: this server has none. ``unreadable``: it may be there.
     """
 
     presence: Presence
     schema_id: str = ""  # as its registry table has it; empty if it has none
     epochs: Mapping[int, str] = field(default_factory=dict)  # their tokens, as its registry table has them
+    was_marked: bool = False  # its registry table knows that the store has had a mark of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +78,15 @@ def judge(
     """
     case = _Case(identity, schemas, key_of, take_over, dropped)
     ours = [mark for mark in marks if mark.registration.identity == identity]
+    others = [mark for mark in marks if mark.registration.identity != identity]
     _judge_bad(case, bad)
     _judge_names(case, marks, project)
-    _judge_others(case, [mark for mark in marks if mark.registration.identity != identity], is_alone=not ours)
-    if not marks and not bad and not take_over and has_objects():
-        case.refusals.append(_EMPTY)
+    _judge_others(case, _in_use(others), is_alone=not ours)
+    if not marks and not bad and not take_over:
+        if has_objects():
+            case.refusals.append(_UNREGISTERED)
+        elif any(state.was_marked for state in schemas.values()):
+            case.refusals.append(_EMPTIED)
     for name in sorted({mark.registration.schema for mark in ours}):
         _judge_schema(case, name, [mark for mark in ours if mark.registration.schema == name])
     for name in sorted(set(dropped) - {mark.registration.schema for mark in ours}):
@@ -89,7 +95,21 @@ def judge(
     return Verdict(tuple(case.refusals), tuple(case.notes), there, tuple(case.forget))
 
 
-_EMPTY = Refusal(
+def refuse_nested(project: str, outer: str) -> None:
+    """Refuse a project whose place lies in another's, *outer*; nothing if that is empty."""
+    if outer:
+        raise refuse(Refusal("nested", NESTED.format(project=project, outer=outer), _PLACES))
+
+
+_PLACES = "Give each project a place of its own: path, or bucket and prefix, in [storage] of datajoint.toml"
+
+_EMPTIED = Refusal(
+    "emptied",
+    f"the store has nothing of the project, and the database knows that files were stored there: {RIGHT_PLACE}",
+    "If it was emptied on purpose, use take_over=True (--take-over)",
+)
+
+_UNREGISTERED = Refusal(
     "unregistered",
     "the project has objects and no mark says which databases use it: the marks were deleted, or all files were stored "
     "by a version that wrote none",
@@ -116,6 +136,20 @@ def _judge_names(case: _Case, marks: Collection[Mark], project: str) -> None:
         case.refusals.append(Refusal("renamed", reason, way_on))
 
 
+def _in_use(marks: Collection[Mark]) -> list[Mark]:
+    """Return *marks* without those of schemas that were dropped."""
+    groups = {
+        mark.registration: [other for other in marks if other.registration == mark.registration] for mark in marks
+    }
+    return [mark for group in groups.values() if not _was_dropped(group) for mark in group]
+
+
+def _was_dropped(marks: Collection[Mark]) -> bool:
+    """Tell whether *marks*, of one registration, say that the schema was dropped, and nobody has another history."""
+    dropped = {(mark.epoch, mark.token) for mark in marks if mark.is_dropped}
+    return bool(dropped) and {(mark.epoch, mark.token) for mark in marks} == dropped
+
+
 def _judge_others(case: _Case, others: Collection[Mark], *, is_alone: bool) -> None:
     for identity in sorted({mark.registration.identity for mark in others}, key=str):
         theirs = [mark for mark in others if mark.registration.identity == identity]
@@ -128,52 +162,87 @@ def _judge_others(case: _Case, others: Collection[Mark], *, is_alone: bool) -> N
             kind, looks = "clone", "this looks like a copy of that database"
             reason = f"{what} and was never used by this one ({case.identity}): {looks}"
             way_on = "Run the collector there. If this database has taken its place for good"
+        if identity.server == case.identity.server:
+            reason = f"{reason}. Here is {identity.differences(case.identity)}"
+            way_on = "If the server was moved, or its container has got another host name, and no copy of it is in use"
         refusal = Refusal(kind, reason, f"{way_on}, use take_over=True (--take-over)")
         case.object_to(refusal, [case.key_of(mark) for mark in theirs], waived=case.take_over)
 
 
 def _judge_schema(case: _Case, name: str, marks: list[Mark]) -> None:
-    keys = [case.key_of(mark) for mark in marks]
     state = case.schemas.get(name, SchemaState("unreadable"))
     if state.presence == "unreadable":
-        case.object_to(unreadable(name), keys, waived=name in case.dropped)
-    elif state.presence == "gone":
-        case.notes.append(f"the schema {name} was dropped; its files count as unused")
-        if name in case.dropped:
-            case.forget += keys
-    else:
+        case.refusals.append(unreadable(name))
+        return
+    for schema_id in sorted({mark.registration.schema_id for mark in marks}):
+        _judge_registration(case, name, state, [mark for mark in marks if mark.registration.schema_id == schema_id])
+
+
+def _judge_registration(case: _Case, name: str, state: SchemaState, marks: list[Mark]) -> None:
+    """Judge the marks of one schema id, which stands for one life of a schema."""
+    schema_id, keys = marks[0].registration.schema_id, [case.key_of(mark) for mark in marks]
+    if state.presence == "there" and schema_id in ("", state.schema_id):
         for mark in marks:
             _judge_mark(case, name, state, mark)
+    elif _was_dropped(marks):
+        case.notes.append(f"the schema {name} was dropped; --dropped {name} forgets its marks")
+        if name in case.dropped:
+            case.forget += keys
+    elif state.presence == "there":
+        case.object_to(_recreated(name), keys, waived=case.take_over or name in case.dropped)
+    else:
+        heirs = [other for other, known in case.schemas.items() if schema_id and known.schema_id == schema_id]
+        case.object_to(_gone(name, sorted(heirs)), keys, waived=name in case.dropped)
 
 
 def _judge_mark(case: _Case, name: str, state: SchemaState, mark: Mark) -> None:
-    key = case.key_of(mark)
-    if mark.registration.schema_id not in ("", state.schema_id):
-        refusal = Refusal(
-            "recreated",
-            f"the schema {name} is not the one that was registered under this name: it was dropped and made again, or "
-            "restored without its table ~file_registry",
-            f"If it was dropped on purpose, use dropped={name!r} (--dropped {name}). If it was restored, look first "
-            "whether rows are missing",
+    """Judge a mark of a schema that is there."""
+    if not mark.registration.schema_id:
+        return
+    if mark.is_dropped:
+        reason = (
+            f"the schema {name} was dropped ({mark.written}), and is here all the same: it was restored from a dump, "
+            "or a copy of this database has dropped it"
         )
-        case.object_to(refusal, [key], waived=case.take_over or name in case.dropped)
-    elif mark.registration.schema_id and state.epochs.get(mark.epoch) != mark.token:
-        refusal = Refusal(
-            "restored",
+        way_on = "If no copy of it is in use, and no row is missing here"
+    elif state.epochs.get(mark.epoch) != mark.token:
+        reason = (
             f"the store knows epoch {mark.epoch} of the schema {name} ({mark.written}), and the database, now at epoch "
-            f"{max(state.epochs, default=0)}, does not: it was restored from an older dump, or it is a copy. Files "
-            "that were stored after the dump would be taken for unused",
-            "If the lost rows are really given up, use take_over=True (--take-over); if not, restore a newer dump "
-            "first",
+            f"{max(state.epochs, default=0)}, does not: it was restored from an older dump, or one of two is a copy. "
+            "Files that were stored after the dump, or by the other one, would be taken for unused"
         )
-        case.object_to(refusal, [key], waived=case.take_over)
+        way_on = "Restore a newer dump first; or, if the lost rows are given up and no copy is in use"
+    else:
+        return
+    refusal = Refusal("restored", reason, f"{way_on}, use take_over=True (--take-over)")
+    case.object_to(refusal, [case.key_of(mark)], waived=case.take_over)
+
+
+def _recreated(name: str) -> Refusal:
+    return Refusal(
+        "recreated",
+        f"the schema {name} is not the one that was registered under this name: it was dropped and made again, or "
+        "restored without its table ~file_registry",
+        f"If it was dropped on purpose, use dropped={name!r} (--dropped {name}). If it was restored, look first "
+        "whether rows are missing",
+    )
+
+
+def _gone(name: str, heirs: list[str]) -> Refusal:
+    looks = f"{' and '.join(heirs)} has its id, so it was renamed or copied" if heirs else "it may have been dropped"
+    return Refusal(
+        "gone",
+        f"the schema {name} uses the project, and this server has none of that name ({looks}). That it is not here "
+        "does not prove that no row needs its files",
+        f"If it was dropped, or renamed, on purpose, use dropped={name!r} (--dropped {name}). If not, this may be the "
+        "wrong server, or a copy of the right one",
+    )
 
 
 def unreadable(name: str) -> Refusal:
     """Return the refusal for a schema of which some may be hidden."""
     return Refusal(
         "unreadable-schema",
-        f"the schema {name} uses the project, and this user may not read all of it, or it is gone: its references are "
-        "not known",
-        f"Grant this user SELECT on the whole schema; if it was dropped, use dropped={name!r} (--dropped {name})",
+        f"the schema {name} uses the project, and this user may not read all of it: its references are not known",
+        "Grant this user SELECT on the whole schema (and, on PostgreSQL, USAGE)",
     )

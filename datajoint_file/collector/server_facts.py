@@ -10,10 +10,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from datajoint_file.collector.plan import refuse
-from datajoint_file.collector.preflight import SchemaState, unreadable
+from datajoint_file.collector.plan import Refusal, refuse
+from datajoint_file.collector.preflight import SchemaState
 from datajoint_file.collector.snapshot import Snapshot, refusing
-from datajoint_file.errors import driver_message
 from datajoint_file.journal.history_table import TABLE as HISTORY
 from datajoint_file.journal.intent_table import TABLE as INTENTS
 from datajoint_file.journal.schema_registry import TABLE as REGISTRY
@@ -59,11 +58,12 @@ def schema_states(
         epochs = []
         if presence == "there" and schema in tables.registry:
             table = snapshot.name(schema, REGISTRY, formatted=True)
-            sql = f"SELECT epoch, schema_id, token FROM {table} WHERE project = %s ORDER BY epoch DESC"
+            sql = f"SELECT epoch, schema_id, token, is_marked FROM {table} WHERE project = %s ORDER BY epoch DESC"
             epochs = snapshot.query(sql, (project,), f"{schema}.{REGISTRY}")
         if epochs or schema in marked:
-            schema_id = epochs[0][1] if epochs else ""
-            states[schema] = SchemaState(presence, schema_id, {int(epoch): token for epoch, _, token in epochs})
+            tokens = {int(epoch): token for epoch, _, token, _ in epochs}
+            was_marked = any(is_marked for *_, is_marked in epochs)
+            states[schema] = SchemaState(presence, epochs[0][1] if epochs else "", tokens, was_marked)
     return states
 
 
@@ -72,24 +72,30 @@ def _presence(snapshot: Snapshot, schema: str) -> Presence:
         return snapshot.dialect.presence(snapshot.try_query, schema)
 
 
-def require_all(snapshot: Snapshot, schemas: Collection[str]) -> None:
-    """Refuse unless all of *schemas*, which refer to the project and are not registered, may be read completely."""
-    for schema in sorted(schemas):
-        if _presence(snapshot, schema) == "unreadable":
-            raise refuse(unreadable(schema))
+def require_sight(snapshot: Snapshot) -> None:
+    """Refuse unless this user sees every schema, and every open transaction, of the server.
+
+    What is hidden from it may refer to any object, and a row copied there before the original was deleted is seen by
+    nobody else.
+    """
+    with refusing("what this user may see"):
+        unseen = list(snapshot.dialect.unseen(snapshot.try_query))
+    if unseen:
+        raise refuse(*(Refusal(f"hidden-{found.what}", found.detail, f"{found.fix}{_OR_ANOTHER}") for found in unseen))
+
+
+_OR_ANOTHER = "; or run the collector as another user"
 
 
 def oldest_transaction(snapshot: Snapshot) -> tuple[float, str]:
-    """Return how old the oldest open transaction is, in seconds, and what of that could not be seen.
+    """Return how old the oldest open transaction is, in seconds, and a note if nobody can tell.
 
     An older one can still copy a reference that nobody else sees. Infinite if one is prepared, whose beginning nobody
-    tells.
+    tells. Refused if there are some that this user does not see.
     """
-    try:
-        seconds, hidden, prepared = snapshot.try_query(snapshot.dialect.oldest_transaction)[0]
-    except Exception as error:  # noqa: BLE001 - servers tell it only those with a right to know
-        return 0.0, f"how old open transactions are could not be seen: {driver_message(error)}"
+    require_sight(snapshot)
+    with refusing("how old open transactions are"):
+        seconds, prepared = snapshot.dialect.oldest_transaction(snapshot.try_query)
     if prepared:
         return float("inf"), f"{counted(prepared, 'prepared transaction')} not ended yet: nothing is deleted"
-    unseen = f"{counted(hidden, 'session')} of other users could not be seen; their transactions may be old"
-    return float(seconds), unseen if hidden else ""
+    return seconds, ""

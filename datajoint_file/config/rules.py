@@ -117,21 +117,50 @@ def _allowed(key: str) -> str:
 
 
 def check_disjoint(settings: Settings, stores: Mapping[str, Any]) -> None:
-    """Refuse a project root inside or around one of DataJoint's own stores, whose garbage collector would eat it.
+    """Refuse a project root inside or around one of DataJoint's own stores, or another project's, that is configured.
 
-    *stores* is ``dj.config["stores"]``; entries that are no store specification are passed over.
+    The garbage collector of either would eat it. *stores* is ``dj.config["stores"]``; entries that are no store
+    specification are passed over.
 
     Raises
     ------
     ConfigurationError
-        If the roots overlap; it names the store.
+        If the roots overlap; it names the store or project.
     """
+    for project, other in settings.projects.items():
+        if project != settings.project.name and _is_around(settings, project, other):
+            raise ConfigurationError(
+                f"{settings.storage.where} {settings.storage.location}: the project's root and that of {project!r} "
+                f"({other.where} {other.location}) lie inside one another; allowed: a place of its own for each project"
+            )
     for name, store in stores.items():
         if isinstance(store, Mapping) and _overlaps(settings, store):
             raise ConfigurationError(
                 f"{settings.storage.where} {settings.storage.location}: the project's root and DataJoint's store "
                 f"{name!r} ({store.get('location')}) lie inside one another; allowed: a root apart from every store"
             )
+
+
+def _is_around(settings: Settings, project: str, other: StorageSettings) -> bool:
+    """Tell whether the roots of two projects certainly lie inside one another."""
+    storage, directory = settings.storage, settings.directory
+    if storage.backend == other.backend == "file" and storage.path and other.path:
+        try:
+            return _nested(*(os.path.realpath(anchored(path, directory)) for path in (storage.path, other.path)))
+        except ConfigurationError:  # a reference that cannot be resolved here, and perhaps need not
+            return False
+    if _server(storage) != _server(other):
+        return False
+    roots = [f"/{place.root.strip('/')}" for place in (storage, other)]
+    if not storage.path:
+        roots = [f"{root}/{name}" for root, name in zip(roots, (settings.project.name, project), strict=True)]
+    return _nested(*roots)
+
+
+def _server(storage: StorageSettings) -> tuple[Any, ...]:
+    """Return what two places on one server have in common; Azure's containers belong to accounts."""
+    account = storage.credentials if storage.backend == "azure" or storage.path else None
+    return storage.backend, storage.endpoint_url, storage.path is None, account
 
 
 def _overlaps(settings: Settings, store: Mapping[str, Any]) -> bool:

@@ -88,7 +88,8 @@ class _Comparison:
     def _unmarked(self, schemas: list[str]) -> Check | None:
         """Compare what the schemas know of their marks with the marks that there are, if this user may list them."""
         with suppress(StorageError):
-            marks = {(name.epoch, name.token) for name in MarkStore(self._backend, self._project).names()}
+            names = MarkStore(self._backend, self._project).names()
+            marks = {(name.epoch, name.token) for name in names if not name.is_dropped}
             unmarked = [schema for schema in schemas if marks.isdisjoint(self._epochs(schema))]
             if unmarked:
                 detail = f"{', '.join(unmarked)}: no mark of this database is in ~registry below {self._place}"

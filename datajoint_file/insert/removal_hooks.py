@@ -16,6 +16,7 @@ import networkx as nx  # type: ignore[import-untyped]
 from datajoint.dependencies import extract_master
 
 from datajoint_file.journal.history import Event, Name
+from datajoint_file.journal.schema_registry import dropping
 
 _event: ContextVar[Event | None] = ContextVar("removal", default=None)
 """The cascade that is under way."""
@@ -23,6 +24,8 @@ _event: ContextVar[Event | None] = ContextVar("removal", default=None)
 _TABLE = re.compile(
     r"(?P<what>DROP|ALTER) TABLE (?P<table>(?P<quote>[`\"])[^`\"]+(?P=quote)\.(?P=quote)[^`\"]+(?P=quote))"
 )
+
+_SCHEMA = re.compile(r"DROP (?:DATABASE|SCHEMA) (?:IF EXISTS )?[`\"](?P<name>[^`\"]+)[`\"]")
 
 
 def delete(original: Callable[..., int], table: Any, *args: Any, **options: Any) -> int:
@@ -56,7 +59,7 @@ def execute_ddl(original: Callable[..., Any], connection: Any, sql: str, *args: 
     """
     execute, found = partial(original, connection, sql, *args, **options), _TABLE.match(sql)
     if found is None:
-        return execute()
+        return _drop_schema(execute, connection, sql)
     quoted, what = found["table"], found["what"].lower()
     name: Name = connection.adapter.split_full_table_name(quoted)
     event = _event.get() or Event(connection, what, lambda: [name])
@@ -68,6 +71,16 @@ def execute_ddl(original: Callable[..., Any], connection: Any, sql: str, *args: 
     if not columns or (what == "alter" and not files):
         return execute()
     return event.drop(*name, quoted, files, execute)
+
+
+def _drop_schema(execute: Callable[[], Any], connection: Any, sql: str) -> Any:
+    """Execute a statement; if it drops a schema, tell the stores of its projects, which know it by their marks."""
+    found = _SCHEMA.match(sql)
+    registered = dropping(connection, found["name"]) if found else None
+    result = execute()
+    if registered is not None:
+        registered.note()
+    return result
 
 
 @contextmanager

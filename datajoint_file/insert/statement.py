@@ -224,6 +224,7 @@ class Statement:
                 planned.append(self.pipeline.plan(source, cell, prefix))
         journal = Journal(self.table.connection, self.table.database)
         self._entries = journal.begin(self.table.table_name, planned)
+        ensure_marked(self.pipeline, self.table.connection, self.table.database)  # nothing, unless it was made anew
         return Uploads(self.pipeline, self._entries, list(zip(self._entries.all, planned, strict=True)))
 
     @contextmanager

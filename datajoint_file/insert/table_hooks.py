@@ -15,7 +15,6 @@ Their intents do.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -24,7 +23,14 @@ from datajoint.errors import LostConnectionError
 from datajoint.expression import QueryExpression
 from datajoint.table import Table
 
-from datajoint_file.errors import ConfigurationError, DataJointFileError, JournalWarning, RowVanishedError, StorageError
+from datajoint_file.errors import (
+    ConfigurationError,
+    DataJointFileError,
+    JournalWarning,
+    RowVanishedError,
+    StorageError,
+    warn,
+)
 from datajoint_file.hooks.codec import Checked, Ingested, file_attributes
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.hooks.declare import has_file_attributes
@@ -120,9 +126,10 @@ def update1(original: Callable[..., None], table: Any, row: Any) -> None:
 
 def insert(original: Callable[..., None], table: Any, rows: Any, *args: Any, **options: Any) -> None:
     """Let DataJoint insert. Rows of a query refer to objects too: the schema is registered, the statement sent once."""
-    if not _is_query(rows) or not file_attributes(table.heading):
+    attributes = file_attributes(table.heading)
+    if not _is_query(rows) or not attributes:
         return original(table, rows, *args, **options)
-    _register(table)
+    _register(table, rows() if isinstance(rows, type) else rows, attributes)
     with transaction_for(table.connection, is_open=_prepare_claims(table.connection)):
         return original(table, rows, *args, **options)
 
@@ -153,17 +160,29 @@ def validate(original: Callable[..., Any], table: Any, rows: Any, *, ignore_extr
     return result
 
 
-def _register(table: Any) -> None:
-    """Tell the project's store that this schema is going to refer to its objects, though none is uploaded for it."""
-    try:
-        ensure_marked(pipeline_of(table.connection, table.database), table.connection, table.database)
-    except (ConfigurationError, StorageError) as error:
-        warnings.warn(
-            f"schema {table.database} could not be registered in the project's store: {error}. The rows are copied; "
-            "until a file is inserted here, `datajoint-file gc` knows of them only if its user may read this schema",
-            JournalWarning,
-            stacklevel=6,
-        )
+def _register(table: Any, rows: Any, attributes: tuple[str, ...]) -> None:
+    """Tell the stores that this schema is going to refer to their objects, though none is uploaded for it."""
+    for project in ("", *_projects_of(rows, attributes)):
+        try:
+            pipeline = pipeline_of(table.connection, table.database)
+            ensure_marked(pipeline, table.connection, table.database, project)
+        except (ConfigurationError, StorageError) as error:
+            store = f"the store of the project {project!r}" if project else "the project's store"
+            warn(
+                f"schema {table.database} could not be registered in {store}: {error}. The rows are copied; "
+                "`datajoint-file gc` of that project knows of them only if its user may read this schema",
+                JournalWarning,
+            )
+
+
+def _projects_of(rows: Any, attributes: tuple[str, ...]) -> list[str]:
+    """Return the projects whose files the rows of a query name."""
+    dialect, projects = dialect_of(rows.connection), set[str]()
+    for name in set(attributes).intersection(rows.heading.names):
+        project = dialect.first_component(dialect.path(dialect.quoted(name)))
+        sql = f"SELECT DISTINCT {project} FROM ({rows.make_sql()}) AS copied WHERE {dialect.quoted(name)} IS NOT NULL"
+        projects.update(found for (found,) in rows.connection.query(sql).fetchall() if found)
+    return sorted(projects)
 
 
 def _prepare_claims(connection: Any) -> bool:

@@ -25,6 +25,7 @@ from datajoint.errors import AccessError, LostConnectionError, MissingTableError
 from datajoint_file.config.bindings import Attached
 from datajoint_file.errors import DataJointFileError, JournalWarning, LeaseLostError
 from datajoint_file.journal.intent_table import SHARING, STORED, Intent, Intents, batches
+from datajoint_file.journal.schema_registry import forget
 from datajoint_file.journal.second_connection import second_connection_of
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import Cell, is_made_for, key_digest, new_write_id
@@ -102,6 +103,7 @@ class Journal:
 
     def ensure(self) -> bool:
         """Make the table, unless it is there. Tell whether it is; a `JournalWarning` says why not."""
+        forget(self.connection, self.schema)
         return self._try(self.intents.create)
 
     def _try(self, action: Callable[[], object]) -> bool:
@@ -112,6 +114,7 @@ class Journal:
                     self.intents.require_rights()
                 action()
             except MissingTableError:
+                forget(self.connection, self.schema)  # the whole schema may have been made anew
                 self.intents.create()
                 action()
         except (AccessError, PermissionError) as error:

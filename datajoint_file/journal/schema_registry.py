@@ -12,12 +12,27 @@ import time
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from datajoint_file.errors import JournalWarning, ObjectExistsError, StorageAccessError, StorageError
+from datajoint_file.errors import (
+    BucketNotFoundError,
+    ConfigurationError,
+    DataJointFileError,
+    JournalWarning,
+    ObjectExistsError,
+    StorageAccessError,
+    StorageError,
+    StorageMissingError,
+    StorageUnavailableError,
+    warn,
+)
+from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.journal.second_connection import SecondConnection, second_connection_of
-from datajoint_file.journal.store_marks import Identity, Mark, MarkName, MarkStore, Registration
+from datajoint_file.journal.store_marks import NESTED, Identity, Mark, MarkName, MarkStore, Registration
+from datajoint_file.model.wording import RIGHT_PLACE
+from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.storage import StorageBackend
 
 TABLE = "~file_registry"
 
@@ -33,12 +48,16 @@ _ATTRIBUTES = """
     schema_id CHAR(32) {ascii} NOT NULL,
     token CHAR(32) {ascii} NOT NULL,
     bumped_at {moment} NOT NULL,
+    is_marked BOOLEAN DEFAULT FALSE NOT NULL,
     PRIMARY KEY (project, epoch)
 """
 
-_registered: dict[tuple[object, ...], float] = {}
-"""When each schema was last seen to be registered, by process, server, project and name. Entries of a parent process do
-not count in its children; two threads that find nothing do the same thing twice, which does no harm."""
+_registered: dict[tuple[object, ...], tuple[float, str]] = {}
+"""Until when each schema counts as registered, and its mark, by process, server, schema, pipeline and project. Those of
+a parent process do not count in its children; two threads that find nothing do the same twice, which does no harm."""
+
+_looked_above: set[tuple[int, str]] = set()
+"""The pipelines, by process, whose project was seen not to lie in another one."""
 
 
 def identity_of(second: SecondConnection) -> Identity:
@@ -46,44 +65,179 @@ def identity_of(second: SecondConnection) -> Identity:
     return Identity(*second.dialect.identity(second.query))
 
 
-def ensure_marked(pipeline: Any, connection: Any, schema: str) -> None:
+def ensure_marked(pipeline: Pipeline, connection: Any, schema: str, project: str = "") -> None:
     """Make sure that the project's store knows that rows of *schema* may refer to its objects.
 
-    Called before bytes are stored for a schema. Within ten minutes of the last time it does nothing; else it takes a
-    statement and a listing of the marks, and, where the newest is older than ten minutes, a new one. The transaction of
-    *connection* is not touched.
+    Called before bytes are stored for a schema. Within ten minutes of the last time it does nothing, but for looking on
+    a disk, which may have been unmounted since, whether the mark is there. Else it takes a statement and a listing of
+    the marks, and, where the newest is older than ten minutes, a new one. The transaction of *connection* is not
+    touched. *project* is another one of the configuration, whose files rows are going to name.
 
     Raises
     ------
+    ConfigurationError
+        If the project lies inside another one, or its place is another project's.
     StorageError
-        If the store fails: then nothing could be stored anyway. If the database does, there is a `JournalWarning`.
+        If the store fails, or is empty though the database knows that it was not: its disk may not be mounted. If the
+        database fails, there is a `JournalWarning`.
     """
-    info = connection.conn_info
-    key = (os.getpid(), info["host"], info["port"], info.get("database_name"), pipeline.digest, schema)
-    if time.monotonic() < _registered.get(key, 0.0):
+    project = project or pipeline.project
+    key = (*_place(connection, schema), pipeline.digest, project)
+    until, mark = _registered.get(key, (0.0, ""))
+    if time.monotonic() < until and _is_still_there(pipeline.backend_of(project), mark):
         return
+    mark = ""
     try:
-        _register(pipeline, second_connection_of(connection), schema)
-    except StorageError:
+        mark = _register(pipeline, second_connection_of(connection), schema, project)
+    except (StorageError, ConfigurationError):
         raise
     except Exception as error:  # noqa: BLE001 - a right that is missing, a lost connection: the insert goes on
         _warn(f"{schema}: the schema could not be registered in the store ({_text(error)})")
-    _registered[key] = time.monotonic() + EPOCH_SECONDS
+    _registered[key] = time.monotonic() + EPOCH_SECONDS, mark
 
 
-def _register(pipeline: Any, second: SecondConnection, schema: str) -> None:
+def _is_still_there(backend: StorageBackend, mark: str) -> bool:
+    if mark and backend.capabilities.is_mounted:
+        try:
+            backend.open(mark).close()
+        except StorageError:
+            return False
+    return True
+
+
+def forget(connection: Any, schema: str) -> None:
+    """Have *schema* registered again by the next insert: it was dropped, or made anew."""
+    place = _place(connection, schema)
+    for key in [key for key in list(_registered) if key[: len(place)] == place]:
+        _registered.pop(key, None)
+
+
+def _place(connection: Any, schema: str) -> tuple[object, ...]:
+    info = connection.conn_info
+    return os.getpid(), info["host"], info["port"], info.get("database_name"), schema
+
+
+def _register(pipeline: Pipeline, second: SecondConnection, schema: str, project: str) -> str:
+    """Do it, and return the key of the mark; empty where there are others that contradict it."""
     schema = _as_spelled(second, schema)
-    registry = RegistryTable(second, schema, pipeline.project)
-    mark_store = MarkStore(pipeline.backend, pipeline.project)
-    identity = identity_of(second)
+    registry = RegistryTable(second, schema, project)
+    mark_store = MarkStore(pipeline.backend_for_marks(project), project)
+    identity, problem, is_marked = identity_of(second), "", False
     try:
         registry.prepare()
+        is_marked = any(row.is_marked for row in registry.rows())
     except Exception as error:  # noqa: BLE001 - most often the right to create tables; the schema is marked anyway
-        _put(mark_store, Mark(Registration(identity, pipeline.project, schema, ""), 0, "", registry.clock()))
-        _warn(f"{schema}: the table {TABLE} could not be made or read ({_text(error)})")
+        problem = f"{schema}: the table {TABLE} could not be made or read ({_text(error)})"
+    names = _checked_names(mark_store, project, schema, is_marked=is_marked)
+    if project == pipeline.project:
+        _refuse_nested(pipeline, mark_store)
+    if problem:
+        unnumbered = Mark(Registration(identity, project, schema, ""), 0, "", registry.clock())
+        _put(mark_store, unnumbered)
+        _warn(problem)
+        return mark_store.key_of(unnumbered)
+    if not (mark := refresh(registry, mark_store, identity, names)):
+        _warn(
+            f"{schema}: the store knows epochs of this schema that the database does not: was it restored, or copied?"
+        )
+    return mark_store.key_of(mark) if mark else ""
+
+
+def _checked_names(mark_store: MarkStore, project: str, schema: str, *, is_marked: bool) -> list[MarkName]:
+    """List the marks, if this user may: a writer need not have the right. Refuse a store that is not the one meant."""
+    try:
+        names = mark_store.names()
+    except StorageAccessError:
+        return []
+    except StorageMissingError as error:
+        raise _emptied(mark_store, schema) if is_marked else error.for_new() from error
+    except BucketNotFoundError as error:
+        if not is_marked:
+            raise
+        raise _emptied(mark_store, schema) from error
+    for name in names:
+        if not name.is_of(project) and (theirs := mark_store.project_of(name)) not in ("", project):
+            raise ConfigurationError(
+                f"{mark_store.place} belongs to the project {theirs!r}, and is configured as {project!r}; nothing was "
+                f"stored. Give the project its name {theirs!r} back in datajoint.toml, or a place of its own"
+            )
+    if is_marked and not names:
+        raise _emptied(mark_store, schema)
+    return names
+
+
+def _emptied(mark_store: MarkStore, schema: str) -> StorageUnavailableError:
+    return StorageUnavailableError(
+        f"{mark_store.place} has no mark of any schema, and the database knows that there was one of {schema}: "
+        f"{RIGHT_PLACE} Nothing was stored. If it was emptied on purpose, `datajoint-file gc --take-over --execute` "
+        "begins it anew"
+    )
+
+
+def _refuse_nested(pipeline: Pipeline, mark_store: MarkStore) -> None:
+    seen = os.getpid(), pipeline.digest
+    if seen in _looked_above:
         return
-    if not refresh(registry, mark_store, identity):
-        _warn(f"{schema}: the store knows epochs of this schema that the database does not: was it restored?")
+    if outer := mark_store.above():
+        raise ConfigurationError(
+            f"{NESTED.format(project=pipeline.project, outer=outer)}; nothing was stored. Give it a place of its "
+            "own in [storage] of datajoint.toml"
+        )
+    _looked_above.add(seen)
+
+
+def dropping(connection: Any, schema: str) -> DroppedSchema:
+    """Read what the books of *schema* say about its marks, before it is dropped.
+
+    Only a look. ``dropping(connection, schema).note()`` is to be called when the schema is gone. Books that cannot be
+    read say nothing; the collector then asks for ``--dropped``.
+    """
+    second, marks = second_connection_of(connection), []
+    with suppress(Exception):  # a right that is missing, or no such table: the schema is dropped all the same
+        spelled = _as_spelled(second, schema)
+        identity = identity_of(second)
+        for project in RegistryTable.projects(second, spelled):
+            registry = RegistryTable(second, spelled, project)
+            moment = registry.clock()
+            for row in registry.rows():
+                registration = Registration(identity, project, spelled, row.schema_id)
+                marks.append(Mark(registration, row.epoch, row.token, moment))
+    return DroppedSchema(connection, schema, tuple(marks))
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedSchema:
+    """What the books of a schema said about its marks, before it was dropped."""
+
+    connection: Any
+    schema: str
+    marks: tuple[Mark, ...]  # of all epochs and projects, newest first
+
+    def note(self) -> None:
+        """Tell the stores that the schema was dropped: by a mark of its newest epoch, in place of its others.
+
+        Only after it is gone. It cannot fail: a `JournalWarning` says which store could not be told.
+        """
+        forget(self.connection, self.schema)
+        for project in dict.fromkeys(mark.registration.project for mark in self.marks):
+            try:
+                mark_store = MarkStore(pipeline_of(self.connection, self.schema).backend_for_marks(project), project)
+                _mark_dropped(mark_store, [mark for mark in self.marks if mark.registration.project == project])
+            except (DataJointFileError, OSError) as error:
+                warn(
+                    f"{self.schema} was dropped, and the store of the project {project!r} could not be told "
+                    f"({_text(error)}): `datajoint-file gc` will ask for --dropped {self.schema}",
+                    JournalWarning,
+                )
+
+
+def _mark_dropped(mark_store: MarkStore, marks: Sequence[Mark]) -> None:
+    _put(mark_store, replace(marks[0], is_dropped=True))
+    with suppress(StorageError):  # not everybody may delete objects
+        there = {name.key for name in mark_store.names()}
+        for mark in marks:
+            if (key := mark_store.key_of(mark)) in there:
+                mark_store.remove(key)
 
 
 def _as_spelled(second: SecondConnection, schema: str) -> str:
@@ -112,6 +266,7 @@ class Epoch:
     schema_id: str  # of the schema, the same in all rows
     token: str  # random
     age_seconds: float  # by the database's clock
+    is_marked: bool  # the store has had its mark, for certain
 
 
 class RegistryTable:
@@ -122,7 +277,7 @@ class RegistryTable:
         self.schema = schema
         self.project = project
         self._dialect = second.dialect
-        self._table = self._dialect.quoted(schema, TABLE)
+        self._table = self._named(second, schema)
 
     def prepare(self) -> None:
         """Create the table and its first row, unless they are there."""
@@ -148,10 +303,20 @@ class RegistryTable:
         """Return the epochs, newest first."""
         age = self._dialect.age("bumped_at")
         found = self.second.query(
-            f"SELECT epoch, schema_id, token, {age} FROM {self._table} WHERE project = %s ORDER BY epoch DESC",
+            f"SELECT epoch, schema_id, token, {age}, is_marked FROM {self._table} "
+            "WHERE project = %s ORDER BY epoch DESC",
             (self.project,),
         )
-        return [Epoch(int(epoch), schema_id, token, float(seconds)) for epoch, schema_id, token, seconds in found]
+        return [Epoch(int(epoch), id_, token, float(age), bool(marked)) for epoch, id_, token, age, marked in found]
+
+    @classmethod
+    def projects(cls, second: SecondConnection, schema: str) -> list[str]:
+        """Return the projects that rows of a schema refer to."""
+        return [project for (project,) in second.query(f"SELECT DISTINCT project FROM {cls._named(second, schema)}")]
+
+    @staticmethod
+    def _named(second: SecondConnection, schema: str) -> str:
+        return second.dialect.quoted(schema, TABLE)
 
     def clock(self) -> str:
         """Return the database's time as text: ISO 8601, UTC."""
@@ -161,6 +326,11 @@ class RegistryTable:
     def bump(self, last: Epoch) -> None:
         """Begin a new epoch after *last*, unless somebody else has."""
         self._insert(last.epoch + 1, last.schema_id)
+
+    def confirm(self, epoch: int) -> None:
+        """Note that the store has the mark of *epoch*."""
+        sql = f"UPDATE {self._table} SET is_marked = TRUE WHERE project = %s AND epoch = %s"
+        self.second.execute(sql, (self.project, epoch))
 
     def forget(self, kept: Sequence[int]) -> None:
         """Remove epochs that are a month old and have no mark any more."""
@@ -174,39 +344,33 @@ class RegistryTable:
         self.second.execute(sql, (self.project, epoch, schema_id, secrets.token_hex(16)))
 
 
-def refresh(registry: RegistryTable, mark_store: MarkStore, identity: Identity, *, bump: bool = False) -> Mark | None:
+def refresh(
+    registry: RegistryTable, mark_store: MarkStore, identity: Identity, names: Sequence[MarkName], *, bump: bool = False
+) -> Mark | None:
     """Bring the store up to the database: the newest epoch marked, a new one if it is time, older marks removed.
 
     The database first, then the new mark, then the older ones: wherever this is cut short, the store never knows an
-    epoch that the database does not. Returns the newest mark; None, and nothing is changed, if the store does know one.
-    *bump* begins a new epoch at any rate.
+    epoch that the database does not. *names* are the marks there are; *bump* begins a new epoch at any rate.
+
+    Returns the newest mark. None if the store knows another history of the schema, whose marks are left as they are:
+    then the newest of this one is unknown to the other, which so learns of it.
     """
     rows = registry.rows()
     registration = Registration(identity, registry.project, registry.schema, rows[0].schema_id)
-    marks = [name for name in _names(mark_store) if name.registration == registration.digest]
-    if not _is_history(marks, registry.rows()):
-        return None
-    if bump or rows[0].age_seconds > EPOCH_SECONDS:
+    marks = [name for name in names if name.registration == registration.digest]
+    known = {(row.epoch, row.token) for row in registry.rows()}  # anew: another process may just have begun one
+    foreign = [name for name in marks if name.is_dropped or (name.epoch, name.token) not in known]
+    first = min((name.epoch + name.is_dropped for name in foreign), default=0)
+    if bump or rows[0].age_seconds > EPOCH_SECONDS or rows[0].epoch < first:
         registry.bump(rows[0])
-        rows = registry.rows()
-    newest = Mark(registration, rows[0].epoch, rows[0].token, registry.clock())
-    if not any(name.token == newest.token for name in marks):
+    row = registry.rows()[0]
+    newest = Mark(registration, row.epoch, row.token, registry.clock())
+    if not any(name.token == newest.token and not name.is_dropped for name in marks):
         _put(mark_store, newest)
-    _remove_older(registry, mark_store, marks, newest)
-    return newest
-
-
-def _names(mark_store: MarkStore) -> list[MarkName]:
-    """List the marks, if this user may: a writer need not have the right, the collector has."""
-    try:
-        return mark_store.names()
-    except StorageAccessError:
-        return []
-
-
-def _is_history(marks: Sequence[MarkName], rows: Sequence[Epoch]) -> bool:
-    known = {(row.epoch, row.token) for row in rows}
-    return all((mark.epoch, mark.token) in known for mark in marks)
+    if not row.is_marked:
+        registry.confirm(row.epoch)
+    _remove_older(registry, mark_store, [name for name in marks if name not in foreign], newest)
+    return None if foreign else newest
 
 
 def _put(mark_store: MarkStore, mark: Mark) -> None:

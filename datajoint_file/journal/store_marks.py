@@ -22,23 +22,46 @@ from datajoint_file.storage.backend import ContentHeaders, StorageBackend
 FORMAT = 1
 """The newest form of a mark that this version understands."""
 
+NESTED = (
+    "the project {project!r} lies inside another one, whose marks are in {outer}: rows there name its objects "
+    "otherwise, and a collector there takes these files for unused"
+)
+
 _HEADERS = ContentHeaders("application/json")
 
 _MAX_BYTES = 64 * 1024
 _ATTEMPTS = 5
-_TEXTS = ("server", "database", "project", "schema", "schema_id", "token", "written")
-_NAME = re.compile(r"(?P<registration>[a-z2-7]{26})-(?P<epoch>\d{10})-(?P<token>[0-9a-f]{0,32})\.json")
+_PLACE = ("server", "database", "host", "port", "directory")
+_TEXTS = (*_PLACE, "project", "schema", "schema_id", "token", "written")
+_NAME = re.compile(
+    r"(?P<project>[a-z2-7]{8})(?P<rest>[a-z2-7]{18})-(?P<epoch>\d{10})-(?P<token>[0-9a-f]{0,32})(?P<dropped>-dropped)?\.json"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Which database a connection talks to."""
+    """Which database a connection talks to: what outlives restarts, and what every user of it is told alike."""
 
-    server: str  # what the server calls itself: kind and unique id
+    server: str  # what the server calls itself: kind and unique id, which a copy of its files has too
     database: str = ""  # within the server; empty for MySQL, which has one namespace
+    host: str = ""  # the rest is what a copy changes; empty where the server does not tell everybody
+    port: str = ""
+    directory: str = ""  # of its data
 
     def __str__(self) -> str:
-        return f"{self.server}, database {self.database}" if self.database else self.server
+        told = ("database", self.database), ("host", self.host), ("port", self.port), ("directory", self.directory)
+        return ", ".join([self.server, *(f"{name} {value}" for name, value in told if value)])
+
+    def differences(self, other: Identity) -> str:
+        """Say in words how *other* differs from this one, where both are told.
+
+        Examples
+        --------
+        >>> Identity("mysql a", host="lab1", port="3306").differences(Identity("mysql a", host="lab2", port="3306"))
+        'host lab2, not lab1'
+        """
+        pairs = [(name, getattr(self, name), getattr(other, name)) for name in _PLACE]
+        return "; ".join(f"{name} {theirs}, not {ours}" for name, ours, theirs in pairs if ours != theirs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +75,10 @@ class Registration:
 
     @property
     def digest(self) -> str:
-        """26 characters that stand for it in names of marks."""
-        parts = [self.identity.server, self.identity.database, self.project, self.schema, self.schema_id]
-        return b32encode(hashlib.sha256(json.dumps(parts).encode()).digest()).decode().lower()[:26]
+        """26 characters that stand for it in names of marks, the first eight of them for the project."""
+        identity = self.identity
+        parts = [getattr(identity, name) for name in _PLACE]
+        return _digest(self.project)[:8] + _digest(*parts, self.project, self.schema, self.schema_id)[:18]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +89,13 @@ class Mark:
     epoch: int  # counts the marks of a registration; a database restored from a dump knows only old ones
     token: str  # random, for each epoch; the database has it too, so that one history is told from another
     written: str  # by the database's clock: ISO 8601, UTC
+    is_dropped: bool = False  # the schema was dropped in this epoch, through DataJoint: no row of it is left
 
     @property
     def name(self) -> str:
         """The name of the mark's object: no two marks share one."""
-        return f"{self.registration.digest}-{self.epoch:010d}-{self.token}.json"
+        ending = "-dropped" if self.is_dropped else ""
+        return f"{self.registration.digest}-{self.epoch:010d}-{self.token}{ending}.json"
 
     def to_json(self) -> dict[str, Any]:
         """Return the mark's content. It holds no secret."""
@@ -83,6 +109,7 @@ class Mark:
             "epoch": self.epoch,
             "token": self.token,
             "written": self.written,
+            "dropped": self.is_dropped,
         }
 
     @classmethod
@@ -103,9 +130,9 @@ class Mark:
         epoch = row.get("epoch")
         if isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 0:
             raise MetadataError(f"its epoch is {brief(epoch)}")
-        identity = Identity(texts["server"], texts["database"])
+        identity = Identity(*(texts[name] for name in _PLACE))
         registration = Registration(identity, texts["project"], texts["schema"], texts["schema_id"])
-        mark = cls(registration, epoch, texts["token"], texts["written"])
+        mark = cls(registration, epoch, texts["token"], texts["written"], row.get("dropped") is True)
         if mark.name != name:
             raise MetadataError("its content is not what its name says: it was changed")
         return mark
@@ -128,6 +155,15 @@ class MarkName:
     registration: str  # its digest
     epoch: int
     token: str
+    is_dropped: bool = False
+
+    def is_of(self, project: str) -> bool:
+        """Tell whether the mark is of *project*: rows of another name their objects otherwise."""
+        return self.registration[:8] == _digest(project)[:8]
+
+
+def _digest(*parts: str) -> str:
+    return b32encode(hashlib.sha256(json.dumps(parts).encode()).digest()).decode().lower()
 
 
 def is_newer(row: dict[str, Any]) -> bool:
@@ -159,6 +195,20 @@ class MarkStore:
     def __init__(self, backend: StorageBackend, project: str) -> None:
         self._backend = backend
         self._prefix = f"{project}/{REGISTRY}"
+
+    @property
+    def place(self) -> str:
+        """Where the project is, for messages."""
+        return self._backend.url(f"{self._prefix}/any").rpartition(f"/{REGISTRY}")[0]
+
+    def above(self) -> str:
+        """Return a place around the project's that has marks of its own; empty if none is seen."""
+        return self._backend.above(REGISTRY)
+
+    def project_of(self, name: MarkName) -> str:
+        """Return the project of a mark, as its content tells; empty if that cannot be trusted, or is gone."""
+        found = self._read(name.key)
+        return found.registration.project if isinstance(found, Mark) else ""
 
     def names(self) -> list[MarkName]:
         """List the marks by name. One request for up to a thousand of them."""
@@ -225,4 +275,8 @@ def _seems_newer(text: bytes) -> bool:
 
 def _name_of(key: str) -> MarkName | None:
     match = _NAME.fullmatch(key.rpartition("/")[2])
-    return None if match is None else MarkName(key, match["registration"], int(match["epoch"]), match["token"])
+    if match is None:
+        return None
+    return MarkName(
+        key, match["project"] + match["rest"], int(match["epoch"]), match["token"], match["dropped"] is not None
+    )

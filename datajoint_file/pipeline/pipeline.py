@@ -331,7 +331,14 @@ class Pipeline:
             note_opened(self)
         return LoggedBackend(backend) if logger.isEnabledFor(logging.DEBUG) else backend
 
-    def _opened(self, project: str) -> StorageBackend:
+    def backend_for_marks(self, project: str) -> StorageBackend:
+        """Return the store of *project* for telling it which schemas name its objects, and for nothing else.
+
+        Of other projects it is opened anew, for reading only is how `backend_of` has theirs.
+        """
+        return self.backend if project == self.project else self._opened(project, read_only=False)
+
+    def _opened(self, project: str, *, read_only: bool = True) -> StorageBackend:
         directory = self.settings.directory
         if project == self.project:
             return open_backend(self.settings.storage, project, directory)
@@ -340,7 +347,7 @@ class Pipeline:
                 f"the file belongs to the project {project!r}, and this pipeline is {self.project!r}: say where the "
                 f"other one's objects are in a table [projects.{project}] of datajoint.toml, written like [storage]"
             )
-        return open_backend(self.settings.projects[project], project, directory, read_only=True)
+        return open_backend(self.settings.projects[project], project, directory, read_only=read_only)
 
     @contextmanager
     def _blamed(self, metadata: FileMetadata) -> Iterator[None]:

@@ -10,7 +10,7 @@ from typing import Any
 from datajoint.errors import LostConnectionError, MissingTableError
 
 from datajoint_file.sql.columns import Column
-from datajoint_file.sql.dialect import Condition, Dialect, Presence, Query, Rights, Rows, Version
+from datajoint_file.sql.dialect import Condition, Dialect, Presence, Query, Rights, Rows, Unseen, Version
 from datajoint_file.sql.mariadb import MariaDB
 from datajoint_file.sql.mysql import MySQL
 from datajoint_file.sql.postgresql import PostgreSQL
@@ -30,6 +30,7 @@ __all__ = [
     "Query",
     "Rights",
     "Rows",
+    "Unseen",
     "Version",
     "dialect_of",
     "is_changed",

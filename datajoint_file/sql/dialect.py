@@ -40,6 +40,15 @@ class Rights:
     fix: str = ""  # what an administrator can do about it
 
 
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """Something of a server that its user may not see."""
+
+    what: Literal["schemas", "transactions"]
+    detail: str
+    fix: str  # what an administrator can do about it
+
+
 class Dialect(ABC):
     """One kind of database server: its SQL, its driver, and what its answers mean."""
 
@@ -63,8 +72,12 @@ class Dialect(ABC):
         """Tell by what the driver knows whether its server is one of these."""
 
     @abstractmethod
-    def identity(self, query: Query) -> tuple[str, str]:
-        """Return what a server and a database in it call themselves: it outlives restarts and differs for a copy."""
+    def identity(self, query: Query) -> tuple[str, str, str, str, str]:
+        """Return what a server and a database in it call themselves, and host, port and data directory of the server.
+
+        Only what outlives restarts, and what every user is told alike; empty where he is not. A copy has the server's
+        own id too, and differs in the others.
+        """
 
     quote: ClassVar[str]
     """What stands around names."""
@@ -98,6 +111,10 @@ class Dialect(ABC):
     @abstractmethod
     def path(self, name: str) -> str:
         """Return the SQL of the object key in a quoted ``file`` attribute."""
+
+    @abstractmethod
+    def first_component(self, path: str) -> str:
+        """Return the SQL of what stands before the first slash of a path."""
 
     @abstractmethod
     def as_text(self, name: str) -> str:
@@ -323,9 +340,16 @@ class Dialect(ABC):
     is_replica: ClassVar[str]
     """Query that is true on a server that only follows another one, or takes no changes."""
 
-    oldest_transaction: ClassVar[str]
-    """Query: the age of the oldest open transaction of others in seconds, sessions whose beginning cannot be seen, and
-    transactions that are prepared."""
+    @abstractmethod
+    def oldest_transaction(self, query: Query) -> tuple[float, int]:
+        """Return the age of the oldest open transaction of others in seconds, and how many are prepared.
+
+        The beginning of those that are prepared nobody tells. What `unseen` says is not seen is not among them.
+        """
+
+    @abstractmethod
+    def unseen(self, query: Query) -> Iterator[Unseen]:
+        """Give what this user may not see: schemas with rows, or transactions of others. Found out by trying."""
 
     @abstractmethod
     def tables_named(self, query: Query, names: Sequence[str]) -> list[tuple[str, str]]:

@@ -13,7 +13,7 @@ from datajoint.errors import DataJointError
 from pymysql.constants import CLIENT, SERVER_STATUS
 
 from datajoint_file.sql.columns import Column, Kind
-from datajoint_file.sql.dialect import NO_INDEX, Condition, Dialect, Presence, Query, Rights, Rows, Version
+from datajoint_file.sql.dialect import NO_INDEX, Condition, Dialect, Presence, Query, Rights, Rows, Unseen, Version
 
 NEEDED_RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "REFERENCES")
 """What it takes to declare tables, with foreign keys, and to use them."""
@@ -28,6 +28,12 @@ _NOT_THERE = frozenset({1049, 1146})
 """Codes for a schema or table that is not there: told only to those who might read it."""
 
 _DENIED = frozenset({1044, 1142, 1143})
+
+_XA_DENIED = frozenset({1227, 1401})
+"""Codes for a right that is missing, and XA's own code for it."""
+
+_REVOKED = re.compile(r"REVOKE .*\b(SELECT|ALL PRIVILEGES)\b")
+"""What ``SHOW GRANTS`` tells of partial revokes."""
 
 _IN_LIST = 400
 """Numbers of one ``IN``: MariaDB makes a scan of longer ones."""
@@ -97,21 +103,17 @@ class MySQL(Dialect):
     has_replace = True
     keeps_transaction = True
     is_replica = "SELECT @@GLOBAL.read_only"
-    oldest_transaction = """
-        SELECT COALESCE(MAX(TIMESTAMPDIFF(SECOND, trx_started, NOW())) + 2, 0), 0, 0
-        FROM information_schema.innodb_trx WHERE trx_mysql_thread_id <> CONNECTION_ID()"""
 
     def is_spoken_by(self, driver: Any) -> bool:
         """Tell it from MariaDB by the version that the server greets with."""
         return "mariadb" not in driver.get_server_info().lower()
 
-    def identity(self, query: Query) -> tuple[str, str]:
-        """Return the id that MySQL, or a recent MariaDB, has given itself; of an older one, where it is."""
-        sql = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_uuid', 'server_uid') AND Value <> ''"
-        for _, value in query(sql):
-            return f"mysql {value}", ""
-        host, port, directory = query("SELECT @@hostname, @@port, @@datadir")[0]
-        return f"mysql {host}:{port}:{directory}", ""
+    own_id = "@@server_uuid"
+    """The SQL of the id that a server has given itself."""
+
+    def identity(self, query: Query) -> tuple[str, str, str, str, str]:
+        own_id, host, port, directory = query(f"SELECT {self.own_id}, @@hostname, @@port, @@datadir")[0]
+        return f"{self.title.lower()} {own_id}".strip(), "", str(host), str(port), str(directory)
 
     def age(self, moment: str) -> str:
         return f"TIMESTAMPDIFF(MICROSECOND, {moment}, UTC_TIMESTAMP(6)) / 1000000"
@@ -123,6 +125,9 @@ class MySQL(Dialect):
     def path(self, name: str) -> str:
         """Return it in two steps: ``JSON_VALUE`` is younger than the oldest version."""
         return f"JSON_UNQUOTE(JSON_EXTRACT({name}, '$.path'))"
+
+    def first_component(self, path: str) -> str:
+        return f"SUBSTRING_INDEX({path}, '/', 1)"
 
     def as_text(self, name: str) -> str:
         return name
@@ -338,16 +343,54 @@ class MySQL(Dialect):
                     yield schema, table, name, comment, type_
 
     def presence(self, query: Query, schema: str) -> Presence:
-        """Ask for a table that cannot be there: that it is not, the server tells only those who could have read it."""
         is_listed = bool(query("SELECT 1 FROM information_schema.schemata WHERE schema_name = %s", (schema,)))
+        if not self._is_readable(query, schema):
+            return "unreadable"
+        return "there" if is_listed else "gone"
+
+    def _is_readable(self, query: Query, schema: str) -> bool:
+        """Ask for a table that cannot be there: that it is not, the server tells only those who could have read it."""
         try:
             query(f"SELECT 1 FROM {self.quoted(schema, f'~file_probe_{secrets.token_hex(8)}')} LIMIT 0")
         except Exception as error:
             if _code(error) in _DENIED:
-                return "unreadable"
+                return False
             if _code(error) not in _NOT_THERE:
                 raise
-        return "there" if is_listed else "gone"
+        return True
+
+    def oldest_transaction(self, query: Query) -> tuple[float, int]:
+        """Ask InnoDB. What is prepared has no thread after a restart, and a wrong age; nor have some of its own."""
+        seconds, without_thread = query(
+            "SELECT COALESCE(MAX(TIMESTAMPDIFF(SECOND, trx_started, NOW())) + 2, 0), "
+            "COALESCE(SUM(trx_mysql_thread_id = 0), 0) "
+            "FROM information_schema.innodb_trx WHERE trx_mysql_thread_id <> CONNECTION_ID()"
+        )[0]
+        try:
+            return float(seconds), len(query("XA RECOVER"))
+        except Exception as error:
+            if _code(error) not in _XA_DENIED:
+                raise
+        return float(seconds), int(without_thread)
+
+    def unseen(self, query: Query) -> Iterator[Unseen]:
+        """Try a schema that cannot be there, and each that is: a grant on one of them takes the place of wider ones."""
+        user, _, host = query("SELECT CURRENT_USER()")[0][0].rpartition("@")
+        grantee = f"'{user}'@'{host}'"
+        fix = f"an administrator can GRANT SELECT ON *.* TO {grantee}"
+        revoked = [line for (line,) in query("SHOW GRANTS") if _REVOKED.match(line)]
+        if not self._is_readable(query, f"file_probe_{secrets.token_hex(8)}"):
+            yield Unseen("schemas", "this user has no SELECT on *.*: schemas may be hidden from it", fix)
+        elif revoked or not all(self._is_readable(query, schema) for (schema,) in query(_SCHEMAS)):
+            detail = "some schemas are taken from this user's SELECT on *.* by narrower grants or revokes"
+            yield Unseen("schemas", detail, f"an administrator can give them back, see SHOW GRANTS FOR {grantee}")
+        try:
+            query("SELECT 1 FROM information_schema.innodb_trx LIMIT 1")
+        except Exception as error:
+            if _code(error) not in _XA_DENIED:
+                raise
+            detail = "this user may not see open transactions of others"
+            yield Unseen("transactions", detail, f"an administrator can GRANT PROCESS ON *.* TO {grantee}")
 
     def rights(self, query: Query) -> Rights:
         rights = rights_in(row[0] for row in query("SHOW GRANTS"))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from datajoint_file.model.wording import counted
 from datajoint_file.sql.columns import Column, Kind
-from datajoint_file.sql.dialect import NO_INDEX, Condition, Dialect, Presence, Query, Rights, Rows
+from datajoint_file.sql.dialect import NO_INDEX, Condition, Dialect, Presence, Query, Rights, Rows, Unseen
 
 _IDLE, _IN_ERROR = 0, 3
 """``PQTRANS_IDLE`` and ``PQTRANS_INERROR`` of libpq."""
@@ -35,6 +36,26 @@ _TABLES = """
     SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c
     JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p') AND c.relname IN %s
+"""
+_UNREADABLE = """
+    SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c
+    JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p', 'm', 'f') AND c.relpersistence <> 't'
+    AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
+    AND (NOT has_schema_privilege(n.oid, 'USAGE') OR NOT has_table_privilege(c.oid, 'SELECT')
+        OR row_security_active(c.oid))
+    AND EXISTS (
+        SELECT 1 FROM pg_catalog.pg_attribute AS a
+        LEFT JOIN pg_catalog.pg_description AS d
+            ON d.objoid = c.oid AND d.objsubid = a.attnum AND d.classoid = 'pg_catalog.pg_class'::regclass
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+        AND (d.description LIKE ':%<%' OR a.atttypid IN ('json'::regtype, 'jsonb'::regtype)))
+    ORDER BY 1, 2
+"""
+"""Tables that may hold metadata of files, of which this user may not read all."""
+
+_OTHERS = """
+    datname = current_database() AND pid <> pg_backend_pid() AND backend_type IS DISTINCT FROM 'autovacuum worker'
 """
 _SCHEMAS_TO_CREATE_IN = """
     SELECT nspname FROM pg_namespace
@@ -80,20 +101,16 @@ class PostgreSQL(Dialect):
     has_replace = False
     keeps_transaction = False
     is_replica = "SELECT pg_is_in_recovery()"
-    oldest_transaction = """
-        SELECT COALESCE(EXTRACT(EPOCH FROM clock_timestamp() - MIN(xact_start)), 0),
-            COUNT(*) FILTER (WHERE query = '<insufficient privilege>'),
-            (SELECT COUNT(*) FROM pg_prepared_xacts WHERE database = current_database())
-        FROM pg_stat_activity
-        WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type <> 'autovacuum worker'"""
 
     def is_spoken_by(self, driver: Any) -> bool:
         return True
 
-    def identity(self, query: Query) -> tuple[str, str]:
-        sql = "SELECT system_identifier::text, current_database()::text FROM pg_control_system()"
-        server, database = query(sql)[0]
-        return f"postgresql {server}", database
+    def identity(self, query: Query) -> tuple[str, str, str, str, str]:
+        """Return no host and no directory: the server tells them only those with a right to know."""
+        own_id, database, port = query(
+            "SELECT system_identifier::text, current_database()::text, current_setting('port') FROM pg_control_system()"
+        )[0]
+        return f"postgresql {own_id}", database, "", port, ""
 
     def age(self, moment: str) -> str:
         return f"EXTRACT(EPOCH FROM clock_timestamp() - {moment})"
@@ -103,6 +120,9 @@ class PostgreSQL(Dialect):
 
     def path(self, name: str) -> str:
         return f"({name} ->> 'path')"
+
+    def first_component(self, path: str) -> str:
+        return f"split_part({path}, '/', 1)"
 
     def as_text(self, name: str) -> str:
         """Return text: the driver would parse JSON."""
@@ -291,7 +311,32 @@ class PostgreSQL(Dialect):
 
     def presence(self, query: Query, schema: str) -> Presence:
         """Ask the catalog, which everybody may read; a table that the user may not read is an error later."""
-        return "there" if query("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = %s", (schema,)) else "gone"
+        sql = "SELECT has_schema_privilege(oid, 'USAGE') FROM pg_catalog.pg_namespace WHERE nspname = %s"
+        found = query(sql, (schema,))
+        if not found:
+            return "gone"
+        return "there" if found[0][0] else "unreadable"
+
+    def oldest_transaction(self, query: Query) -> tuple[float, int]:
+        seconds, prepared = query(
+            "SELECT COALESCE(EXTRACT(EPOCH FROM clock_timestamp() - MIN(xact_start)), 0), "
+            "(SELECT COUNT(*) FROM pg_prepared_xacts WHERE database = current_database()) "
+            f"FROM pg_stat_activity WHERE {_OTHERS}"
+        )[0]
+        return float(seconds), int(prepared)
+
+    def unseen(self, query: Query) -> Iterator[Unseen]:
+        """Ask the catalog, which everybody may read, for tables; count sessions of which all but the user is hidden."""
+        (user,) = query("SELECT quote_ident(current_user)")[0]
+        tables = [".".join(names) for names in query(_UNREADABLE)]
+        if tables:
+            detail = f"{counted(len(tables), 'table')} cannot be read completely by this user: {', '.join(tables[:3])}"
+            fix = f"an administrator can GRANT pg_read_all_data TO {user}, and ALTER ROLE {user} BYPASSRLS"
+            yield Unseen("schemas", detail, fix)
+        hidden = query(f"SELECT COUNT(*) FROM pg_stat_activity WHERE {_OTHERS} AND backend_type IS NULL")[0][0]
+        if hidden:
+            detail = f"{counted(hidden, 'session')} of other users cannot be looked into by this one"
+            yield Unseen("transactions", detail, f"an administrator can GRANT pg_read_all_stats TO {user}")
 
     def rights(self, query: Query) -> Rights:
         if query("SELECT has_database_privilege(current_database(), 'CREATE')")[0][0]:

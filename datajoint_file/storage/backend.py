@@ -178,6 +178,9 @@ class Capabilities:
         Objects of fewer bytes are sent faster one after the other, in a `StorageBackend.group`; 0 where none are.
     copies : bool
         Whether the store makes an object of another by itself: `StorageBackend.copy`.
+    is_mounted : bool
+        Another file system may be mounted at its place, or be so no more: what is there can change from one moment to
+        the next, and asking costs nothing.
     """
 
     protocol: str
@@ -187,6 +190,7 @@ class Capabilities:
     ranges: int = 1
     group_below: int = 0
     copies: bool = False
+    is_mounted: bool = False
 
 
 class StorageBackend(Protocol):
@@ -353,6 +357,13 @@ class StorageBackend(Protocol):
         ------
         UnsafePathError
             If it is none of the project's, or names something that is no unfinished upload.
+        """
+        ...
+
+    def above(self, name: str) -> str:
+        """Return a place around the project's, up to the top of the store, that has something in a directory *name*.
+
+        The nearest one; empty if there is none. What one may not look at is not seen.
         """
         ...
 

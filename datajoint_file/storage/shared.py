@@ -32,7 +32,7 @@ PARTIAL_PREFIX = "~partial-"
 
 
 class DerivedVerbs(StorageBackend):
-    """The verbs that follow from others: ``exists``, ``read``, ``iter_range``, ``group``, and ``copy`` by sending."""
+    """The verbs that follow from others: ``exists``, ``read``, ``iter_range``, ``group``, ``copy``; nothing ``above``."""
 
     def copy(self, source: str, key: str) -> None:
         size = self.stat(source).size
@@ -50,6 +50,9 @@ class DerivedVerbs(StorageBackend):
     def iter_range(self, key: str, start: int, stop: int) -> Generator[bytes | memoryview, None, None]:
         for begin in range(start, stop, RANGE_SIZE):
             yield self.read(key, begin, min(begin + RANGE_SIZE, stop))
+
+    def above(self, name: str) -> str:
+        return ""
 
     def exists(self, key: str) -> bool:
         try:
@@ -112,6 +115,9 @@ class DelegatingBackend(DerivedVerbs):
 
     def discard(self, upload: UnfinishedUpload) -> None:
         self.inner.discard(upload)
+
+    def above(self, name: str) -> str:
+        return self.inner.above(name)
 
     def url(self, key: str) -> str:
         return self.inner.url(key)

@@ -24,16 +24,16 @@ from tests.integration.collector.collecting import (
     set_raw_json,
 )
 from tests.integration.collector.conftest import area_of
-from tests.projects import DATABASES, Store, over_local_and_s3
+from tests.projects import COLLECTED, DATABASES, Store, over_local_and_s3
 
 from .conftest import Process, Run, write_configuration
 
 Gc = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-@pytest.fixture(params=DATABASES)
+@pytest.fixture(params=COLLECTED, ids=DATABASES)
 def area(request: pytest.FixtureRequest) -> Iterator[Area]:
-    yield from area_of(request.getfixturevalue(request.param))
+    yield from area_of(request.getfixturevalue(request.param), sees_all=True)
 
 
 @pytest.fixture

@@ -546,3 +546,18 @@ def _raising(error: Exception) -> Callable[..., None]:
         raise error
 
     return function
+
+
+def test_what_lies_above_the_root_is_seen(tmp_path: Path) -> None:
+    root = tmp_path / "lab" / "data" / "students"
+    root.mkdir(parents=True)
+    backend = LocalBackend(root, PROJECT)
+    (root / "~registry").mkdir()
+    (root / "~registry" / "own.json").touch()
+    (tmp_path / "lab" / "~registry").mkdir()
+    assert backend.above("~registry") == ""
+    (tmp_path / "lab" / "~registry" / "x.json").touch()
+    assert backend.above("~registry") == str(tmp_path / "lab")
+    link = tmp_path / "link"
+    link.symlink_to(root)
+    assert LocalBackend(link, PROJECT).above("~registry") == str(tmp_path / "lab")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 
 from datajoint_file.errors import StorageUnavailableError
@@ -57,3 +59,9 @@ class TestMemory(StorageBackendTests):
             raw.delete(f"{prefix}/{name}")
         with pytest.raises(StorageUnavailableError, match="vanished"):
             list(listing)
+
+    def test_what_lies_above_the_root_is_seen(self, root: str) -> None:
+        inner = backend_of({"backend": "memory", "path": f"{root}/data/students"})
+        assert inner.above("~registry") == ""
+        backend_of({"backend": "memory", "path": root}).upload(f"{PROJECT}/~registry/x.json", io.BytesIO(b"{}"), 2)
+        assert inner.above("~registry") == f"memory://{root}"

@@ -88,3 +88,12 @@ def test_unfinished_upload_is_found_and_discarded_below_the_prefix(
     assert list(place.backend.unfinished()) == []
     left = place.bare.call_s3("list_multipart_uploads", Bucket=place.bucket, Prefix=directory)
     assert [upload["Key"] for upload in left["Uploads"]] == [elsewhere]
+
+
+def test_what_lies_above_the_prefix_is_seen(place: Place) -> None:
+    place.backend.upload(f"{PROJECT}/~registry/own.json", io.BytesIO(b"{}"), 2)
+    assert place.backend.above("~registry") == ""
+    outer = place.prefix.partition("/")[0]
+    for above in (outer, place.prefix):
+        place.bare.pipe_file(f"{place.bucket}/{above}/~registry/x.json", b"{}")
+        assert place.backend.above("~registry").endswith(f"://{place.bucket}/{above}/")

@@ -72,9 +72,13 @@ class Servers:
         directory.mkdir(parents=True, exist_ok=True)
         self._run = Run(directory.absolute(), owner_pid)
 
-    def mysql(self) -> MySQLAddress:
-        """Return the MySQL or MariaDB server that ``DJF_TEST_MYSQL`` names, else one started for this run."""
-        return self._shared("mysql", mysql.start, MySQLAddress)
+    def mysql(self, only_for: str = "") -> MySQLAddress:
+        """Return the MySQL or MariaDB server that ``DJF_TEST_MYSQL`` names, else one started for this run.
+
+        Started *only_for* somebody, it has no schemas of others, which a user who sees everything would see.
+        """
+        name = f"mysql-{only_for}" if only_for else "mysql"
+        return self._shared(name, lambda run: mysql.start(run, name), MySQLAddress)
 
     def postgresql(self) -> PostgreSQLAddress:
         """Return the PostgreSQL server of this run."""

@@ -59,12 +59,12 @@ class MySQLAddress:
     version: str
 
 
-def start(run: Run) -> MySQLAddress:
+def start(run: Run, name: str = "mysql") -> MySQLAddress:
     """Return the server that ``DJF_TEST_MYSQL`` names, else start one whose root needs no password."""
     if given := os.environ.get(GIVEN):
         return _connect_to_given(given)
     program, product = find_program()
-    port = run.start("mysql", lambda directory: _plan(directory, program, product))
+    port = run.start(name, lambda directory: _plan(directory, program, product))
     return _describe(HOST, port, "root", "")
 
 

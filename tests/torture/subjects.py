@@ -203,7 +203,8 @@ class FileSubject:
 
     def settled(self) -> None:
         """Let what this process has registered in a store stay so: steps must not depend on how long a run takes."""
-        schema_registry._registered.update(dict.fromkeys(schema_registry._registered, math.inf))
+        registered = schema_registry._registered
+        registered.update({key: (math.inf, mark) for key, (_, mark) in registered.items()})
 
 
 def is_lost_connection(error: BaseException) -> bool:

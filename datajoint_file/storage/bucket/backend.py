@@ -247,6 +247,16 @@ class BucketBackend(RemoteBackend):
             if found.key.startswith(below) and is_object_key(found.key):
                 yield found
 
+    def above(self, name: str) -> str:
+        places = self._prefix.split("/")
+        with suppress(StorageAccessError), self._translated(name):
+            filesystem = self._filesystem()
+            for place in ("/".join([*places[:depth], ""]) for depth in range(len(places) - 1, -1, -1)):
+                found, _ = run(filesystem, self._object_page(filesystem, f"{place}{name}/", None))
+                if found:
+                    return f"{self.scheme}://{self.bucket}/{place}"
+        return ""
+
     def unfinished(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
         self._confined(check_prefix(prefix))
         return iter(())

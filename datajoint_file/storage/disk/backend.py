@@ -12,7 +12,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
-from datajoint_file.errors import ObjectNotFoundError, StorageError, StorageUnavailableError, UnsafePathError
+from datajoint_file.errors import (
+    ObjectNotFoundError,
+    StorageError,
+    StorageMissingError,
+    StorageUnavailableError,
+    UnsafePathError,
+)
 from datajoint_file.model.object_keys import check_object_key
 from datajoint_file.storage.backend import (
     NO_HEADERS,
@@ -62,7 +68,9 @@ class LocalBackend(DerivedVerbs):
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities("file", True, lists_unfinished=True, workers=_WORKERS, group_below=COPY_ABOVE)
+        return Capabilities(
+            "file", True, lists_unfinished=True, workers=_WORKERS, group_below=COPY_ABOVE, is_mounted=True
+        )
 
     def upload(self, key: str, reader: Reader, size: int | None = None, headers: ContentHeaders = NO_HEADERS) -> int:
         group = self.group()
@@ -115,6 +123,13 @@ class LocalBackend(DerivedVerbs):
             self._require_root()
             if stat_module.S_ISREG(os.lstat(path).st_mode):
                 self._remove(path)
+
+    def above(self, name: str) -> str:
+        for directory in Path(os.path.realpath(self.root)).parents:
+            with suppress(OSError), os.scandir(directory / name) as entries:
+                if next(entries, None) is not None:
+                    return str(directory)
+        return ""
 
     def url(self, key: str) -> str:
         return Path(self._named(check_object_key(key))).absolute().as_uri()
@@ -177,10 +192,9 @@ class LocalBackend(DerivedVerbs):
                 f"the project's directory {self.root} is a file: correct path in [storage] of datajoint.toml"
             )
         if not self.root.is_dir():
-            raise StorageUnavailableError(
-                f"the project's directory {self.root} does not exist: is its disk mounted? "
-                f"For a new project create it with `mkdir -p {self.root}`"
-            )
+            error = StorageMissingError(f"the project's directory {self.root} does not exist: is its disk mounted?")
+            error.advice = f"create it with `mkdir -p {self.root}`"
+            raise error
 
     def _remove(self, path: Path) -> None:
         path.unlink()

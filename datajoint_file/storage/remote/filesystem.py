@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, cast
 
 from fsspec import AbstractFileSystem
 
-from datajoint_file.errors import ObjectNotFoundError, StorageUnavailableError, UnsafePathError
+from datajoint_file.errors import ObjectNotFoundError, StorageAccessError, StorageUnavailableError, UnsafePathError
 from datajoint_file.storage.backend import (
     CHUNK_SIZE,
     NO_HEADERS,
@@ -119,6 +119,16 @@ class FilesystemBackend(RemoteBackend):
             if self._look(directory):
                 files = self._files(self._below(directory), directory, is_partial, deep=deep)
                 yield from map(unfinished_file, files)
+
+    def above(self, name: str) -> str:
+        place = self.root if self._project else f"{self.root}/"
+        with suppress(StorageAccessError), self._translated(name):
+            while "/" in place:
+                place = place.rpartition("/")[0]
+                with suppress(FileNotFoundError, NotADirectoryError):
+                    if self._filesystem().ls(f"{place}/{name}", detail=True):
+                        return f"{self.scheme}://{place}"
+        return ""
 
     def discard(self, upload: UnfinishedUpload) -> None:
         key = check_partial(upload)

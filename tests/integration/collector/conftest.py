@@ -1,6 +1,7 @@
-"""Databases of which a test sees its own part only: the collector reads every schema that its user can see.
+"""Databases of which a test sees its own part only: the collector reads every schema of a server.
 
-On PostgreSQL a database of its own; on MySQL a user who knows nothing but schemas with a beginning of their own.
+On PostgreSQL a database of its own; on MySQL a server of each worker, and a user who may write to schemas that have a
+beginning of their own.
 """
 
 from __future__ import annotations
@@ -15,20 +16,20 @@ import pymysql
 import pytest
 
 import datajoint_file
-from tests.projects import DATABASES, Store, unique
+from tests.projects import COLLECTED, DATABASES, Store, unique
 
 from .collecting import Area, connect_to, declare, drop_all
 
 
-@pytest.fixture(params=DATABASES)
+@pytest.fixture(params=COLLECTED, ids=DATABASES)
 def database(request: pytest.FixtureRequest) -> Iterator[Area]:
     """A part of a real database server, MySQL-like and PostgreSQL in turn."""
-    yield from area_of(request.getfixturevalue(request.param))
+    yield from area_of(request.getfixturevalue(request.param), sees_all=True)
 
 
 @pytest.fixture
-def mysql_area(mysql: Any) -> Iterator[Area]:
-    yield from area_of(mysql)
+def mysql_area(own_mysql: Any) -> Iterator[Area]:
+    yield from area_of(own_mysql, sees_all=True)
 
 
 @pytest.fixture
@@ -36,8 +37,8 @@ def postgresql_area(postgresql: Any) -> Iterator[Area]:
     yield from area_of(postgresql)
 
 
-def area_of(server: Any) -> Iterator[Area]:
-    return _postgresql(server) if hasattr(server, "database") else _mysql(server)
+def area_of(server: Any, *, sees_all: bool = False) -> Iterator[Area]:
+    return _postgresql(server) if hasattr(server, "database") else _mysql(server, sees_all=sees_all)
 
 
 def _postgresql(server: Any) -> Iterator[Area]:
@@ -51,14 +52,15 @@ def _postgresql(server: Any) -> Iterator[Area]:
         cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-def _mysql(server: Any) -> Iterator[Area]:
+def _mysql(server: Any, *, sees_all: bool) -> Iterator[Area]:
     name = unique("area")
     address = {"host": server.host, "port": server.port}
     with closing(pymysql.connect(**address, user=server.user, password=server.password, autocommit=True)) as admin:
         cursor = admin.cursor()
         cursor.execute(f"CREATE USER {name}@'%' IDENTIFIED BY 'not-checked'")
         cursor.execute(f"GRANT ALL PRIVILEGES ON `{name}%`.* TO {name}@'%'")
-        cursor.execute(f"GRANT PROCESS ON *.* TO {name}@'%'")
+        if sees_all:
+            cursor.execute(f"GRANT SELECT, PROCESS ON *.* TO {name}@'%'")
         yield Area("mysql", **address, user=name, password="not-checked", database=name, admin=cursor)
         drop_all(cursor, name)
         cursor.execute(f"DROP USER {name}@'%'")

@@ -16,7 +16,7 @@ import pytest
 
 from datajoint_file import gc
 from datajoint_file.collector import server_facts
-from datajoint_file.errors import CollectionRefusedError
+from datajoint_file.errors import CollectionRefusedError, ConfigurationError, JournalWarning
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.journal import schema_registry
 from datajoint_file.journal.store_marks import Identity, Mark, Registration
@@ -36,6 +36,7 @@ from .collecting import (
     is_mysql,
     kinds,
     let_grace_pass,
+    make_older,
     marks,
     objects,
     own,
@@ -128,9 +129,8 @@ def test_row_level_security_does_not_hide_references(
     name = own(connection, table.database, "recording")
     execute_sql(connection, f"ALTER TABLE {name} ENABLE ROW LEVEL SECURITY")
     with user(table.database) as restricted:
-        plan = scan(restricted)
-        assert kinds(plan) == {"unreadable"}
-        assert "row-level security" in plan.refusals[0].reason
+        plan = refused(restricted, store, "hidden-schemas")
+        assert f"{table.database}.recording" in plan.refusals[0].reason
     assert len(objects(store)) == 2
 
 
@@ -142,13 +142,17 @@ def user(database: Area, connection: Any, store: Store) -> Iterator[Callable[...
     """Make a user who may use some schemas and knows of no others; a context with a connection of his."""
     name = unique("gcuser")
 
-    def make(*schemas: str) -> Any:
+    def make(*schemas: str, rights: str = "PROCESS") -> Any:
         if is_mysql(connection):
             database.admin.execute(f"CREATE USER {name}@'%' IDENTIFIED BY '{PASSWORD}'")
+            if rights:
+                database.admin.execute(f"GRANT {rights} ON *.* TO {name}@'%'")
             for schema in schemas:
                 database.admin.execute(f"GRANT ALL PRIVILEGES ON `{schema}`.* TO {name}@'%'")
         else:
             database.admin.execute(f"CREATE USER {name} PASSWORD '{PASSWORD}'")
+            if rights:
+                database.admin.execute(f"GRANT pg_read_all_stats TO {name}")
             for schema in schemas:
                 connection.query(f'GRANT ALL ON SCHEMA "{schema}" TO {name}')
                 connection.query(f'GRANT ALL ON ALL TABLES IN SCHEMA "{schema}" TO {name}')
@@ -172,9 +176,89 @@ def test_user_who_cannot_read_a_schema_is_refused(
     hidden = pipeline.Schema(database.schema())
     insert(declare(hidden, "Hidden"), 7)
     with user(table.database) as restricted:
-        refused(restricted, store, "unreadable-schema" if is_mysql(connection) else "unreadable")
-        assert hidden.database in gc.plan(restricted, scan=True).refusals[0].reason
+        plan = refused(restricted, store, "hidden-schemas")
+        assert ("GRANT SELECT ON *.* TO" if is_mysql(connection) else hidden.database) in str(plan.refusals[0])
     assert len(objects(store)) == 3
+
+
+def test_user_who_cannot_read_a_schema_that_nobody_registered_is_refused(
+    table: Any, connection: Any, schema: dj.Schema, database: Area, store: Store, user: Callable[..., Any]
+) -> None:
+    """Rows may have been copied there by other programs."""
+    make_due(table)
+    copied = database.schema()
+    execute_sql(connection, f"CREATE SCHEMA {connection.adapter.quote_identifier(copied)}")
+    name, source = own(connection, copied, "copied"), table().full_table_name
+    execute_sql(connection, f"CREATE TABLE {name} AS SELECT * FROM {source}")
+    if not is_mysql(connection):
+        execute_sql(connection, f"COMMENT ON COLUMN {name}.raw IS ':<file>:'")
+    with user(table.database) as restricted:
+        refused(restricted, store, "hidden-schemas")
+    execute_sql(connection, f"DROP TABLE {name}")
+
+
+def test_user_who_cannot_see_transactions_of_others_is_refused(
+    table: Any, connection: Any, database: Area, store: Store, user: Callable[..., Any]
+) -> None:
+    """One of them may have copied a reference to what was deleted since."""
+    make_due(table)
+    with user(table.database, rights="SELECT" if is_mysql(connection) else "") as restricted:
+        plan = refused(restricted, store, "hidden-transactions")
+        assert "GRANT PROCESS" in plan.refusals[0].way_on or "GRANT pg_read_all_stats" in plan.refusals[0].way_on
+
+
+def test_grant_that_takes_the_place_of_a_wider_one_is_noticed(
+    table: Any, connection: Any, database: Area, store: Store, user: Callable[..., Any]
+) -> None:
+    """MySQL looks at the narrowest grant on schemas alone: what a wider one allows does not hold there."""
+    if not is_mysql(connection):
+        return  # adds grants up
+    make_due(table)
+    hidden = database.schema()
+    database.admin.execute(f"CREATE DATABASE `{hidden}`")
+    with user(table.database) as restricted:
+        name = restricted.conn_info["user"]
+        database.admin.execute(f"GRANT SELECT ON `%`.* TO {name}@'%'")
+        assert scan(restricted).refusals == ()
+        database.admin.execute(f"GRANT INSERT ON `{hidden}`.* TO {name}@'%'")
+    with connected(database, store, name, PASSWORD) as restricted:
+        refused(restricted, store, "hidden-schemas")
+
+
+def test_schema_taken_from_a_user_is_noticed(
+    table: Any, connection: Any, database: Area, store: Store, user: Callable[..., Any]
+) -> None:
+    if not is_mysql(connection) or "MariaDB" in connection.query("SELECT VERSION()").fetchone()[0]:
+        return  # have no partial revokes
+    make_due(table)
+    hidden = database.schema()
+    database.admin.execute(f"CREATE DATABASE `{hidden}`")
+    with user(table.database, rights="SELECT, PROCESS") as restricted:
+        name = restricted.conn_info["user"]
+        database.admin.execute("SET GLOBAL partial_revokes = ON")
+        try:
+            database.admin.execute(f"REVOKE SELECT ON `{hidden}`.* FROM {name}@'%'")
+            refused(restricted, store, "hidden-schemas")
+        finally:
+            database.admin.execute(f"DROP USER {name}@'%'")
+            database.admin.execute("SET GLOBAL partial_revokes = OFF")
+
+
+def test_prepared_transaction_holds_back_deletion(table: Any, connection: Any, database: Area, store: Store) -> None:
+    if not is_mysql(connection):
+        return  # has to be configured for them
+    make_due(table)
+    database.admin.execute("XA START 'gc-test'")
+    database.admin.execute(f"INSERT INTO {table().full_table_name} (recording_id) VALUES (77)")
+    database.admin.execute("XA END 'gc-test'")
+    database.admin.execute("XA PREPARE 'gc-test'")
+    try:
+        done = collect(connection)
+    finally:
+        database.admin.execute("XA ROLLBACK 'gc-test'")
+    assert done.purged.count == 0
+    assert "1 prepared transaction not ended yet" in " ".join(done.notes)
+    assert collect(connection).purged.count == 1
 
 
 def test_user_of_one_table_is_refused(
@@ -191,29 +275,110 @@ def test_user_of_one_table_is_refused(
         for visible in ("recording", "~file_registry", "~file_intent", "~file_quarantine"):
             grant(f"GRANT ALL ON {own(connection, schema.database, visible)} TO {grantee}")
         plan = scan(restricted)
-        assert kinds(plan) == {"unreadable-schema" if is_mysql(connection) else "unreadable"}
+        assert kinds(plan) == {"hidden-schemas"}
     assert len(objects(store)) == 2
 
 
-def test_dropped_schema_is_told_from_a_hidden_one(
-    table: Any, connection: Any, pipeline: dj.Instance, database: Area, store: Store, user: Callable[..., Any]
+def drop_by_sql(connection: Any, schema: str) -> None:
+    """As other programs do, who note nothing anywhere."""
+    cascade = "" if is_mysql(connection) else " CASCADE"
+    execute_sql(connection, f"DROP SCHEMA {connection.adapter.quote_identifier(schema)}{cascade}")
+
+
+@over_local_and_s3
+def test_schema_that_is_not_there_is_refused_until_it_is_named(
+    table: Any, connection: Any, pipeline: dj.Instance, database: Area, store: Store
 ) -> None:
     make_due(table)
     gone = pipeline.Schema(database.schema())
     insert(declare(gone, "Gone"), 7)
-    gone.drop(prompt=False)
+    drop_by_sql(connection, gone.database)
+    plan = refused(connection, store, "gone")
+    assert f"--dropped {gone.database}" in plan.refusals[0].way_on
+    refused(connection, store, "gone", take_over=True)
+    assert collect(connection, dropped=[gone.database]).purged.count == 1
+    assert scan(connection).refusals == ()
+
+
+def test_schema_that_was_renamed_is_recognised(table: Any, connection: Any, database: Area, store: Store) -> None:
+    if is_mysql(connection):
+        return  # cannot rename schemas
+    make_due(table)
+    name, renamed = table.database, database.schema()
+    execute_sql(connection, f'ALTER SCHEMA "{name}" RENAME TO "{renamed}"')
+    plan = refused(connection, store, "gone")
+    assert f"{renamed} has its id" in plan.refusals[0].reason
+    execute_sql(connection, f'ALTER SCHEMA "{renamed}" RENAME TO "{name}"')
+
+
+@over_local_and_s3
+def test_schema_that_was_dropped_and_noted_is_no_reason_to_refuse(
+    table: Any, connection: Any, pipeline: dj.Instance, database: Area, store: Store
+) -> None:
+    make_due(table)
+    gone = pipeline.Schema(database.schema())
+    insert(declare(gone, "Gone"), 7)
+    dropped = schema_registry.dropping(connection, gone.database)
+    drop_by_sql(connection, gone.database)
+    dropped.note()
     plan = scan(connection)
-    assert (plan.refusals, plan.quarantine.count, plan.purge.count) == ((), 1, 1)
-    assert "was dropped" in " ".join(plan.notes)
-    with user(table.database) as restricted:
-        if is_mysql(connection):
-            refused(restricted, store, "unreadable-schema")
-        assert collect(restricted, dropped=[gone.database]).purged.count == 1
-        assert scan(restricted).refusals == ()
+    assert (plan.refusals, plan.purge.count) == ((), 1)
+    assert f"{gone.database} was dropped" in " ".join(plan.notes)
+    collect(connection, dropped=[gone.database])
     assert not any("was dropped" in note for note in scan(connection).notes)
 
 
+def test_schema_that_was_dropped_and_noted_may_be_made_again_at_once(
+    table: Any, connection: Any, pipeline: dj.Instance, database: Area, store: Store
+) -> None:
+    make_due(table)
+    again = pipeline.Schema(database.schema())
+    insert(declare(again, "Again"), 7)
+    dropped = schema_registry.dropping(connection, again.database)
+    drop_by_sql(connection, again.database)
+    dropped.note()
+    insert(declare(pipeline.Schema(again.database), "Again"), 8)
+    plan = scan(connection)
+    assert plan.refusals == ()
+    assert any(mark.registration.schema == again.database and not mark.is_dropped for mark in all_marks(connection))
+
+
+def test_schema_that_is_there_and_noted_as_dropped_is_refused(
+    table: Any, connection: Any, database: Area, store: Store
+) -> None:
+    """A copy of the database has dropped its own, or this one was restored afterwards."""
+    make_due(table)
+    schema_registry.dropping(connection, table.database).note()
+    plan = refused(connection, store, "restored")
+    assert "was dropped" in plan.refusals[0].reason
+    with pytest.warns(JournalWarning, match="was it restored, or copied"):
+        insert(table, 3)
+    gone = [mark for mark in all_marks(connection) if mark.is_dropped]
+    assert max(mark.epoch for mark in all_marks(connection)) > gone[0].epoch  # so the copy does not take it for dropped
+    collect(connection, take_over=True)
+    assert scan(connection).refusals == ()
+
+
+def test_schema_that_was_written_to_after_the_books_were_read_is_not_noted_as_dropped(
+    table: Any, connection: Any, pipeline: dj.Instance, database: Area, store: Store
+) -> None:
+    make_due(table)
+    gone = pipeline.Schema(database.schema())
+    insert(declare(gone, "Gone"), 7)
+    dropped = schema_registry.dropping(connection, gone.database)
+    make_older(connection, gone.database, "~file_registry", "bumped_at")
+    schema_registry.forget(connection, gone.database)
+    schema_registry.ensure_marked(pipeline_of(connection), connection, gone.database)
+    drop_by_sql(connection, gone.database)
+    dropped.note()
+    refused(connection, store, "gone")
+
+
 # ---- other databases ----
+
+
+def all_marks(connection: Any) -> list[Mark]:
+    return registry_of(connection).read()[0]
 
 
 def forge(connection: Any, **changes: Any) -> Mark:
@@ -295,7 +460,8 @@ def test_restored_dump_is_not_forgotten_when_epochs_catch_up(table: Any, connect
     for _ in range(3):
         epoch = connection.query(f"SELECT MAX(epoch) FROM {name}").fetchone()[0]
         connection.query(
-            f"INSERT INTO {name} SELECT project, epoch + 1, schema_id, %s, bumped_at FROM {name} WHERE epoch = {epoch}",
+            f"INSERT INTO {name} SELECT project, epoch + 1, schema_id, %s, bumped_at, is_marked FROM {name} "
+            f"WHERE epoch = {epoch}",
             (secrets.token_hex(16),),
         )
     refused(connection, store, "restored")
@@ -336,11 +502,11 @@ def test_project_that_was_renamed_is_refused(table: Any, connection: Any, databa
     renamed = Store(store.table, unique("renamed"))
     with connected(database, renamed) as other:
         refused(other, store, "renamed", take_over=True, dropped=[table.database])
-        schema_registry._registered.clear()
-        dj.FreeTable(other, table().full_table_name).insert1({"recording_id": 9, "raw": ("9.dat", b"9")})
-        plan = scan(other, take_over=True)
-        assert "renamed" in kinds(plan)
-    assert len(objects(store)) == 3
+        with pytest.raises(
+            ConfigurationError, match=f"belongs to the project '{store.project}'.* as '{renamed.project}'"
+        ):
+            dj.FreeTable(other, table().full_table_name).insert1({"recording_id": 9, "raw": ("9.dat", b"9")})
+    assert len(objects(store)) == 2
 
 
 def test_project_inside_another_one_is_refused_by_the_outer_one(
@@ -350,13 +516,36 @@ def test_project_inside_another_one_is_refused_by_the_outer_one(
     insert(table, 1)
     path = Path(store.table["path"]) / "subject1/inner"
     path.mkdir(parents=True)
-    with connected(database, Store({"backend": "file", "path": str(path)}, unique("inner"))) as other:
-        insert(declare(dj.Schema(database.schema(), connection=other)), 2)
+    insert_before_the_outer_one_is(store, path, database)
     plan = scan(connection)
     assert kinds(plan) == {"nested"}
     assert "subject1/inner/" in str(plan.refusals[0])
     with pytest.raises(CollectionRefusedError):
         gc.execute(plan, force=True)
+
+
+def insert_before_the_outer_one_is(store: Store, path: Path, database: Area) -> None:
+    """Insert into a project at *path*, as if the outer one began afterwards."""
+    outer = Path(store.table["path"]) / "~registry"
+    outer.rename(aside := outer.with_name("aside"))
+    with connected(database, Store({"backend": "file", "path": str(path)}, unique("inner"))) as other:
+        insert(declare(dj.Schema(database.schema(), connection=other)), 2)
+    aside.rename(outer)
+
+
+def test_project_inside_another_one_is_refused_at_its_first_insert_and_by_its_collector(
+    table: Any, connection: Any, database: Area, store: Store
+) -> None:
+    insert(table, 1)
+    path = Path(store.table["path"]) / "students/inner"
+    path.mkdir(parents=True)
+    inner = Store({"backend": "file", "path": str(path)}, unique("inner"))
+    with connected(database, inner) as other:
+        with pytest.raises(ConfigurationError, match="lies inside another one") as caught:
+            insert(declare(dj.Schema(database.schema(), connection=other)), 2)
+        assert store.table["path"] in str(caught.value)
+        assert kinds(gc.plan(other)) == {"nested"}
+    assert not list(path.iterdir())
 
 
 # ---- marks ----
@@ -454,5 +643,5 @@ def test_marks_hold_no_secret(table: Any, connection: Any, store: Store) -> None
     (key,) = marks(store)
     content = store.content(key)
     assert b"not-checked" not in content
-    identity = Identity(json.loads(content)["server"], json.loads(content)["database"])
+    identity = Identity(*(json.loads(content)[name] for name in ("server", "database", "host", "port", "directory")))
     assert Registration(identity, store.project, table.database, json.loads(content)["schema_id"]).digest in key

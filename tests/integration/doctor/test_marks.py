@@ -13,6 +13,7 @@ import datajoint_file
 from datajoint_file.config import Settings, parse_settings
 from datajoint_file.doctor import Check
 from datajoint_file.doctor.schemas import check_schemas
+from datajoint_file.errors import StorageUnavailableError
 from tests.projects import Store, connect, over_local_and_s3
 
 
@@ -38,12 +39,16 @@ def test_the_right_store_is_fine(store: Store, recording: Any) -> None:
 
 
 @pytest.mark.parametrize("store", ["s3"], indirect=True)
-def test_a_wrong_prefix_fails_also_after_an_insert_has_gone_astray(database: Any, store: Store, recording: Any) -> None:
+def test_a_wrong_prefix_takes_no_file_and_fails_also_where_something_is(
+    database: Any, store: Store, recording: Any
+) -> None:
     astray = Store({**store.table, "prefix": "astray"}, store.project)
     instance = connect(database)
     datajoint_file.configure(astray.configuration(), connection=instance)
     stray = dj.FreeTable(instance.connection, recording.full_table_name)
-    stray.insert1({"id": 99, "raw": ("99.dat", b"99")})
+    with pytest.raises(StorageUnavailableError, match="is this the right bucket"):
+        stray.insert1({"id": 99, "raw": ("99.dat", b"99")})
+    astray.damage(f"{store.project}/astray/99.dat", b"99")
     check = look(astray, recording)
     assert check.status == "failed"
     assert "of 3 objects looked for not one is below s3: " in check.detail

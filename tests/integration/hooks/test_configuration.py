@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -256,7 +257,7 @@ def test_file_that_changes_between_two_connections_gives_each_its_own_store(
 
     (a, before), changed = opened(), path.read_text().replace('"store"', '"elsewhere"')
     before.insert1({"id": 1, "raw": ("a", b"one")})
-    (project / "elsewhere").mkdir()
+    shutil.copytree(project / "store", project / "elsewhere")
     path.write_text(changed)
     b, after = opened()
     after.insert1({"id": 2, "raw": ("a", b"two")})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 import threading
 from contextlib import nullcontext
 from pathlib import Path
@@ -206,7 +207,8 @@ def test_what_was_staged_into_another_store_is_not_inserted(
 ) -> None:
     """The project's name, the schema and the database are the same; the directory is not."""
     staged = datajoint_file.stage(table, {"id": 1}, "raw", ("a.dat", b"recording"))
-    (tmp_path / "elsewhere").mkdir()
+    copied = shutil.ignore_patterns("objects", table().database)
+    shutil.copytree(store.table["path"], tmp_path / "elsewhere", ignore=copied)  # its marks
     other = {**store.configuration(), "storage": {"backend": "file", "path": str(tmp_path / "elsewhere")}}
     second = connect(database)
     datajoint_file.configure(other, connection=second)

@@ -35,11 +35,11 @@ from tests.integration.journal.test_journal import (
     wait_until_free,
 )
 from tests.integration.journal.test_outcomes import before_statement
-from tests.projects import DATABASES, Store, connect, unique
+from tests.projects import COLLECTED, DATABASES, Store, connect, unique
 
 mysql_only = pytest.mark.parametrize("database", ["mysql"], indirect=True)
 postgresql_only = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-over_areas = pytest.mark.parametrize("area", DATABASES, indirect=True)
+over_areas = pytest.mark.parametrize("area", COLLECTED, ids=DATABASES, indirect=True)
 
 PATIENCE_SECONDS = 10.0
 """What takes longer is not going to happen."""
@@ -86,7 +86,7 @@ def counted(table: Any) -> FaultyBackend:
 @pytest.fixture
 def area(request: pytest.FixtureRequest) -> Iterator[Area]:
     """A part of a server that the collector sees alone."""
-    yield from area_of(request.getfixturevalue(request.param))
+    yield from area_of(request.getfixturevalue(request.param), sees_all=True)
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import pytest
 from datajoint_file.collector.preflight import SchemaState, Verdict, judge
 from datajoint_file.journal.store_marks import BadMark, Identity, Mark, Registration
 
-HERE, THERE = Identity("mysql here"), Identity("postgresql there", "lab")
+HERE = Identity("mysql here", host="lab", port="3306", directory="/var/lib/mysql/")
+THERE = Identity("postgresql there", "lab", port="5432")
 ID, TOKEN = "0" * 32, "f" * 32
 
 
@@ -22,8 +23,10 @@ def mark(
     token: str = TOKEN,
     schema_id: str = ID,
     project: str = "lab",
+    is_dropped: bool = False,
 ) -> Mark:
-    return Mark(Registration(identity, project, schema, schema_id), epoch, token, "2025-01-15T10:30:00Z")
+    registration = Registration(identity, project, schema, schema_id)
+    return Mark(registration, epoch, token, "2025-01-15T10:30:00Z", is_dropped)
 
 
 def state(presence: Any = "there", schema_id: str = ID, **epochs: str) -> SchemaState:
@@ -99,18 +102,67 @@ def test_newer_mark_is_respected_even_when_taking_over() -> None:
     assert kinds(verdict([mark()], {"ephys": state()}, bad)) == ["mark", "mark"]
 
 
-def test_dropped_schema_is_noted_and_forgotten_when_told() -> None:
+def test_schema_that_is_gone_is_refused_until_it_is_named() -> None:
     marks, schemas = [mark(), mark("imaging")], {"ephys": state(), "imaging": state("gone")}
-    found = verdict(marks, schemas)
-    assert (kinds(found), found.forget, found.schemas) == ([], (), ("ephys",))
-    assert "imaging was dropped" in found.notes[0]
-    assert verdict(marks, schemas, dropped=["imaging"]).forget == (marks[1].name,)
+    assert kinds(verdict(marks, schemas)) == ["gone"]
+    assert kinds(verdict(marks, schemas, take_over=True)) == ["gone"]
+    found = verdict(marks, schemas, dropped=["imaging"])
+    assert (kinds(found), found.forget, found.schemas) == ([], (marks[1].name,), ("ephys",))
 
 
-def test_hidden_schema_is_forgotten_when_told_that_it_was_dropped() -> None:
-    marks = [mark(), mark("imaging")]
-    found = verdict(marks, {"ephys": state(), "imaging": state("unreadable")}, dropped=["imaging"])
-    assert (kinds(found), found.forget) == ([], (marks[1].name,))
+def test_mark_of_the_drop_makes_a_note_of_a_schema_that_is_gone() -> None:
+    drop = mark("imaging", is_dropped=True)
+    for marks in ([drop], [mark("imaging"), drop]):
+        found = verdict([mark(), *marks], {"ephys": state(), "imaging": state("gone")})
+        assert (kinds(found), found.forget) == ([], ())
+        assert "imaging was dropped" in found.notes[0]
+        named = verdict([mark(), *marks], {"ephys": state(), "imaging": state("gone")}, dropped=["imaging"])
+        assert set(named.forget) == {one.name for one in marks}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        mark("imaging", epoch=4),
+        mark("imaging", token="e" * 32),
+        mark("imaging", epoch=2),
+        mark("imaging", schema_id="1" * 32),
+    ],
+)
+def test_mark_of_the_drop_does_not_speak_for_another_history(other: Mark) -> None:
+    marks = [mark(), mark("imaging", is_dropped=True), other]
+    assert kinds(verdict(marks, {"ephys": state(), "imaging": state("gone")})) == ["gone"]
+
+
+def test_mark_of_the_drop_of_a_schema_that_is_there_is_refused() -> None:
+    marks = [mark(), mark(is_dropped=True)]
+    assert kinds(verdict(marks, {"ephys": state()})) == ["restored"]
+    assert verdict(marks, {"ephys": state()}, take_over=True).forget == (marks[1].name,)
+
+
+def test_schema_of_another_database_that_was_dropped_there_does_not_matter() -> None:
+    marks = [mark(), mark(identity=THERE), mark(identity=THERE, is_dropped=True)]
+    assert kinds(verdict(marks, {"ephys": state()})) == []
+    assert kinds(verdict(marks[:2], {"ephys": state()})) == ["other-database"]
+
+
+def test_hidden_schema_is_refused_though_it_is_said_to_be_dropped() -> None:
+    found = verdict([mark(), mark("imaging")], {"ephys": state(), "imaging": state("unreadable")}, dropped=["imaging"])
+    assert (kinds(found), found.forget) == (["unreadable-schema"], ())
+
+
+def test_server_of_another_place_is_told_by_what_differs() -> None:
+    moved = replace(HERE, host="lab2", port="3307")
+    (refusal,) = verdict([mark(identity=moved)], {"ephys": state()}).refusals
+    assert refusal.kind == "clone"
+    assert "Here is host lab, not lab2; port 3306, not 3307" in refusal.reason
+    assert "container" in refusal.way_on
+
+
+def test_empty_store_of_schemas_that_had_marks_is_refused() -> None:
+    schemas = {"ephys": replace(state(), was_marked=True)}
+    assert kinds(verdict([], schemas, has_objects=lambda: False)) == ["emptied"]
+    assert kinds(verdict([], schemas, has_objects=lambda: False, take_over=True)) == []
 
 
 def test_dropped_does_not_concern_a_schema_that_is_there() -> None:
@@ -130,7 +182,7 @@ def test_every_refusal_names_the_way_on() -> None:
         verdict([mark(identity=THERE)], {}),
         verdict([mark(), mark(identity=THERE)], {"ephys": state()}),
         verdict([mark(epoch=4)], {"ephys": state()}),
-        verdict([replace(mark(), epoch=4)], {"ephys": state("unreadable")}),
+        verdict([mark()], {"ephys": state("gone")}),
     ]
     for found in cases:
         assert "--" in found.refusals[0].way_on

@@ -208,3 +208,38 @@ def test_path_in_a_shells_or_a_browsers_words_is_refused_with_ours(key: str, tex
 @pytest.mark.parametrize("text", ["/data/$RECYCLE.BIN", "./$x$", "data$/x", "~/x", "${env:HOME}/x", "a://b"[1:]])
 def test_path_that_only_looks_like_it_is_taken(text: str) -> None:
     parse_settings({"project": {"name": "lab"}, "storage": {"backend": "file", "path": text}}, "the file")
+
+
+@pytest.mark.parametrize(
+    ("storage", "other", "expected"),
+    [
+        ({"backend": "file", "path": "/data/lab"}, {"backend": "file", "path": "/data/lab/rig"}, True),
+        ({"backend": "file", "path": "/data/lab"}, {"backend": "file", "path": "/data"}, True),
+        ({"backend": "file", "path": "/data/lab"}, {"backend": "file", "path": "/data/lab"}, True),
+        ({"backend": "file", "path": "/data/lab"}, {"backend": "file", "path": "/data/lab2"}, False),
+        ({"backend": "file", "path": "/data/lab"}, {"backend": "file", "path": "${env:NOT_SET_HERE}/lab"}, False),
+        ({"backend": "file", "path": "/data/lab"}, {"backend": "s3", "bucket": "b"}, False),
+        ({"backend": "s3", "bucket": "b"}, {"backend": "s3", "bucket": "b"}, False),
+        ({"backend": "s3", "bucket": "b"}, {"backend": "s3", "bucket": "b", "prefix": "lab"}, True),
+        ({"backend": "s3", "bucket": "b"}, {"backend": "s3", "bucket": "b", "prefix": "team"}, False),
+        ({"backend": "s3", "bucket": "b"}, {"backend": "s3", "bucket": "c", "prefix": "lab"}, False),
+        (
+            {"backend": "s3", "bucket": "b"},
+            {"backend": "s3", "bucket": "b", "prefix": "lab", "endpoint_url": "http://nas"},
+            False,
+        ),
+        ({"backend": "memory", "path": "/lab"}, {"backend": "memory", "path": "/lab/rig"}, True),
+    ],
+)
+def test_project_inside_or_around_another_one_that_is_read_is_refused(
+    storage: dict[str, Any], other: dict[str, Any], expected: bool
+) -> None:
+    tables = {"project": {"name": "lab"}, "storage": storage, "projects": {"rig": other}}
+    settings = parse_settings(tables, "the file")
+    if expected:
+        with pytest.raises(
+            ConfigurationError, match=r"that of 'rig' \(the file: \[projects\.rig\] .* inside one another"
+        ):
+            check_disjoint(settings, {})
+    else:
+        check_disjoint(settings, {})
