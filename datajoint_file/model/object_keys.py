@@ -23,7 +23,8 @@ MAX_KEY_BYTES = 1024
 """Longest object key of S3, GCS and Azure."""
 
 _COMPONENT = r"[A-Za-z0-9._=~%-]+"
-_BEGINNING = rf"/(?:{_COMPONENT}/)+objects/{_COMPONENT}-{_COMPONENT}/[a-z2-7]{{16}}-(?P<write_id>[a-z2-7]{{26}})/"
+_CELL = rf"objects/{_COMPONENT}-{_COMPONENT}/[a-z2-7]{{16}}-(?P<write_id>[a-z2-7]{{26}})"
+_BEGINNING = rf"/(?:{_COMPONENT}/)*(?P<schema>{_COMPONENT})/{_CELL}/"
 _KEY_OF_AN_INSERT = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._=-]*{_BEGINNING}{_COMPONENT}")
 _OBJECT_KEY = re.compile(rf"{_COMPONENT}(?:/(?!\.){_COMPONENT}(?<!\.))+")
 
@@ -162,10 +163,30 @@ def write_id_of(key: str) -> str:
     >>> write_id_of("lab/README.md"), write_id_of("lab/~registry/x.json")
     ('', '')
     """
+    match = _parsed(key)
+    return match["write_id"] if match else ""
+
+
+def is_of_schema(key: str, schema: str) -> bool:
+    """Tell whether *key* is what an insert into a table of *schema* has made.
+
+    Components are compared as they are written: of a long one only the beginning could be read back.
+
+    Examples
+    --------
+    >>> key = "lab/ephys/objects/Recording-raw/aaaabbbbccccdddd-aaaabbbbccccddddeeeeffffgg/a.dat"
+    >>> is_of_schema(key, "ephys"), is_of_schema(key, "ephys_copy")
+    (True, False)
+    """
+    match = _parsed(key)
+    return match is not None and match["schema"] == encode_component(schema)
+
+
+def _parsed(key: str) -> re.Match[str] | None:
     match = _KEY_OF_AN_INSERT.fullmatch(key)
     if match is None or any(part in (".", "..") or part.startswith("~partial-") for part in key.split("/")):
-        return ""
-    return match["write_id"]
+        return None
+    return match
 
 
 def is_candidate(project: str, key: str) -> bool:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datajoint_file.model.key_values import key_value
-from datajoint_file.model.object_keys import Cell, is_candidate, keys_in, new_object_key, write_id_of
+from datajoint_file.model.object_keys import Cell, is_candidate, is_of_schema, keys_in, new_object_key, write_id_of
 from datajoint_file.model.partition import PartitionPattern
 
 UNIT = "a" * 16 + "-" + "b" * 26
@@ -19,6 +19,8 @@ def test_every_key_of_an_insert_is_a_candidate(schema: str, table: str, name: st
     key = new_object_key("lab", PartitionPattern("subject{subject}"), cell, name, "c" * 26)
     assert is_candidate("lab", key)
     assert write_id_of(key) == "c" * 26
+    assert is_of_schema(key, schema)
+    assert not is_of_schema(key, f"{schema}_copy")
     assert keys_in(f'{{"path": "{key}"}}', "lab") == {key}
 
 
@@ -48,6 +50,7 @@ def test_every_key_of_an_insert_is_a_candidate(schema: str, table: str, name: st
 )
 def test_nothing_else_is(key: str) -> None:
     assert not is_candidate("lab", key)
+    assert key.startswith("laboratory") or not is_of_schema(key, "s")
 
 
 @pytest.mark.parametrize(
