@@ -27,7 +27,7 @@ from datajoint_file.errors import DataJointFileError, JournalWarning, LeaseLostE
 from datajoint_file.journal.intent_table import STORED, Intent, Intents, batches
 from datajoint_file.journal.second_connection import second_connection_of
 from datajoint_file.model.metadata import FileMetadata
-from datajoint_file.model.object_keys import is_made_for, key_digest
+from datajoint_file.model.object_keys import is_made_for, is_of_schema, key_digest
 from datajoint_file.pipeline.pipeline import Upload
 from datajoint_file.sql import Condition, Rows
 
@@ -142,17 +142,19 @@ class JournalEntries:
                 described = FileMetadata.from_json(json.loads(metadata))
             except (DataJointFileError, ValueError, TypeError):
                 continue  # not written by us, or by a newer version: nothing to build on
-            if is_made_for(described.path, described.project, digest, write_id):
+            is_ours = is_of_schema(described.path, self._intents.schema)  # else copied by a dump, or forged
+            if is_ours and is_made_for(described.path, described.project, digest, write_id):
                 self._left.setdefault((attribute, digest), []).append(LeftObject(int(number), write_id, described))
 
-    def adopt(self, entry: JournalEntry, accept: Callable[[FileMetadata], FileMetadata | None]) -> bool:
-        """Take over an object that an earlier insert left for the same cell, if *accept* finds it to be the same file.
+    def adopt(self, entry: JournalEntry, alike: Callable[[Sequence[FileMetadata]], Iterable[FileMetadata]]) -> bool:
+        """Take over an object that an earlier insert left for the same cell, if it is the same file.
 
-        *accept* is given what is stored, and returns what the row is to record, or None.
+        *alike* is given what is said to be stored, and gives, one after the other, what the row could record.
         """
-        for left in self._left.pop((entry.intent.attribute, entry.intent.key_digest), ()):
-            metadata = accept(left.metadata)
-            if metadata is not None and self._take_over(entry, left, metadata):
+        some = self._left.pop((entry.intent.attribute, entry.intent.key_digest), ())
+        left = {one.metadata.path: one for one in some}
+        for metadata in alike([one.metadata for one in left.values()]):
+            if self._take_over(entry, left[metadata.path], metadata):
                 entry.metadata = metadata
                 return True
         return False

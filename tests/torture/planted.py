@@ -365,7 +365,7 @@ def _adopt_without_lock() -> AbstractContextManager[None]:
 
 
 def _adopt_without_digest_check() -> AbstractContextManager[None]:
-    return _changed(pipeline.Pipeline, "adopted", lambda self, upload, stored, advance=None: stored)
+    return _changed(pipeline.Pipeline, "alike", lambda self, upload, left, advance=None: left)
 
 
 def _no_give_back() -> AbstractContextManager[None]:

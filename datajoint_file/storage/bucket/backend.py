@@ -29,6 +29,7 @@ from datajoint_file.storage.backend import (
     ObjectStat,
     Reader,
     UnfinishedUpload,
+    receipt_of,
 )
 from datajoint_file.storage.bucket.part_sizes import PartPlan
 from datajoint_file.storage.memory_budget import transfers
@@ -69,11 +70,11 @@ class PartedUpload(Protocol):
     """One object on its way, part by part: `complete` makes it, `abandon` makes sure that it is never made.
 
     `sizes` gives how many bytes to send, one time after the other; `complete` returns what the store has not compared,
-    and sets `is_confirmed` if its answer says that there is an object now.
+    and sets `tag`, the entity tag, if the store's answer says that there is an object now.
     """
 
     size: int
-    is_confirmed: bool
+    tag: str
 
     def sizes(self) -> Iterator[int]: ...
     def send(self, content: bytes) -> None: ...
@@ -176,19 +177,19 @@ class BucketBackend(RemoteBackend):
         except BaseException:
             upload.abandon()
             raise
-        if not upload.is_confirmed:
-            self._require_stored(key, upload.size)
+        receipt_of(reader).tag = upload.tag or self._require_stored(key, upload.size).tag
         self._compare(key, unchecked)
         return upload.size
 
-    def _require_stored(self, key: str, size: int) -> None:
+    def _require_stored(self, key: str, size: int) -> ObjectStat:
         """Look at the object, since the store has not said that it has it: no error is no success."""
         try:
-            found = self.stat(key).size
+            found = self.stat(key)
         except ObjectNotFoundError as error:
             raise _not_stored(key) from error
-        if found != size:
-            raise StorageError(f"{key}: {size} bytes were sent, and the store has {found}").of(key)
+        if found.size != size:
+            raise StorageError(f"{key}: {size} bytes were sent, and the store has {found.size}").of(key)
+        return found
 
     def _look_before_sending(self, key: str) -> None:
         """Refuse an existing key before the first part, not after the last, which is when stores look (or do not)."""
