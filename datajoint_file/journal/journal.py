@@ -2,7 +2,7 @@
 
 A file's intent is noted before its first byte is sent, and deleted in the transaction that inserts its row. So it is
 gone when the row can be seen; it is there and locked while that transaction is open, wherever that ends; and it is
-there and free when the transaction was rolled back, or its process died. No other proof is ever needed, or taken.
+there and free when the transaction was rolled back, or its process died. That it is not there proves nothing by itself.
 
 This is the writers' side. They delete no objects; what is left behind is adopted by a retry, or reclaimed by the
 collector.
