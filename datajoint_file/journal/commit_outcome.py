@@ -50,9 +50,9 @@ _GONE = (
 def resolve(error: OutcomeUnknownError, *, connection: Any = None) -> Outcome:
     """Tell what became of the transaction that *error* is about.
 
-    One look at the database, on a connection of its own. The answer ``OPEN`` is not final while the server has not noticed
-    that its client is gone, or is still busy. Ask again. If it stays, the server has lost its last moments, or somebody
-    has deleted the rows since and there is no history of it: look whether they are there before you insert them again.
+    One look at the database, on a connection of its own. The answer ``OPEN`` is not final while the server has not
+    noticed that its client is gone, or is still busy. Ask again. If it stays, the server has lost its last moments, or
+    somebody has deleted the rows since, without history: look whether they are there before you insert them again.
 
     Parameters
     ----------
