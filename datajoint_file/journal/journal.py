@@ -80,7 +80,7 @@ class Journal:
         entries = JournalEntries(
             self, holder, [JournalEntry(_intent_of(upload, table_name), 0, holder) for upload in uploads]
         )
-        for some in batches(entries.all):
+        for some in self.intents.statements(entries.all, lambda entry: entry.intent.weight):
             if not self._try(lambda some=some: entries.begin(some)):  # type: ignore[misc]
                 break
         return entries
@@ -175,10 +175,11 @@ class JournalEntries:
         What cannot be told is told the next time. `end_uploads` shortens the leases.
         """
         complete = [entry for entry in self.all if entry.metadata is not None and not entry.is_told]
-        for some in batches(complete):
-            rows = {entry: json.dumps(cast("FileMetadata", entry.metadata).to_json()) for entry in some}
-            self._store({entry.number: row for entry, row in rows.items() if entry.number}, lease_seconds)
-            for entry, row in rows.items():
+        rows = {entry: json.dumps(cast("FileMetadata", entry.metadata).to_json()) for entry in complete}
+        for some in self._intents.statements(complete, lambda entry: 100 + 2 * len(rows[entry])):
+            self._store({entry.number: rows[entry] for entry in some if entry.number}, lease_seconds)
+            for entry in some:
+                row = rows[entry]
                 old, size = entry.intent, cast("FileMetadata", entry.metadata).size
                 cell = old.table_name, old.attribute, old.key_digest
                 entry.intent, entry.is_told = Intent(old.write_id, old.path, *cell, size, STORED, row), True
@@ -333,10 +334,12 @@ class JournalEntries:
         Under new numbers: that the old one is gone tells that the transaction was committed. But what was staged is
         inserted by who knows its number and holder, and no other.
         """
-        if own := [entry.intent for entry in entries if not self._is_staged(entry)]:
-            yield self._intents.insert_sql(own, self._holder, 0.0)
-        if staged := [(entry.number, entry.intent, entry.holder) for entry in entries if self._is_staged(entry)]:
-            yield self._intents.restore_sql(staged)
+        own = [entry.intent for entry in entries if not self._is_staged(entry)]
+        for some in self._intents.statements(own, lambda intent: intent.weight):
+            yield self._intents.insert_sql(some, self._holder, 0.0)
+        staged = [(entry.number, entry.intent, entry.holder) for entry in entries if self._is_staged(entry)]
+        for numbered in self._intents.statements(staged, lambda item: item[1].weight):
+            yield self._intents.restore_sql(numbered)
 
     def _is_staged(self, entry: JournalEntry) -> bool:
         return entry.holder != self._holder
