@@ -20,6 +20,7 @@ from datajoint_file.errors import (
     ObjectNotFoundError,
     StorageAccessError,
     StorageError,
+    StorageUnavailableError,
     UnsafePathError,
 )
 from datajoint_file.storage.backend import (
@@ -43,6 +44,13 @@ from datajoint_file.storage.wrappers import changed_on_the_way
 
 PAGE_SIZE = 1000
 """Entries of one page of a listing, the most that S3 gives."""
+
+NO_CONTENT = 204
+
+_DOUBTFUL = (StorageError, StorageUnavailableError)
+"""What can come of a request though the store has done it."""
+
+_NOT_THE_STORE = "Something else answers in its place (a proxy, a login page): check endpoint_url"
 
 Listed = TypeVar("Listed", ObjectStat, UnfinishedUpload)
 Marker = Any
@@ -133,6 +141,10 @@ class BucketBackend(RemoteBackend):
     @abstractmethod
     def _begin(self, key: str, plan: PartPlan, expected: int, headers: ContentHeaders) -> PartedUpload:
         """Begin to send an object of about *expected* bytes, 0 if that is not known."""
+
+    @abstractmethod
+    async def _delete(self, filesystem: Any, bucket: str, name: str) -> bool:
+        """Delete an object; tell whether the answer says so as this store does."""
 
     @abstractmethod
     async def _object_page(self, filesystem: Any, below: str, marker: Marker) -> Page[ObjectStat]:
@@ -229,9 +241,28 @@ class BucketBackend(RemoteBackend):
 
     def delete(self, key: str) -> None:
         path = self._path(key)
-        with suppress(ObjectNotFoundError), self._translated(key):
-            filesystem = self._filesystem()
-            run(filesystem, filesystem._rm_file(path))
+        try:
+            with self._translated(key):
+                filesystem = self._filesystem()
+                is_done = run(filesystem, self._delete(filesystem, *path.split("/", 1)))
+                filesystem.invalidate_cache(path)
+        except ObjectNotFoundError:
+            return
+        except StorageError as error:
+            if type(error) in _DOUBTFUL and self._is_gone(key):
+                return
+            raise
+        if not is_done and self.exists(key):
+            raise StorageError(
+                f"{key}: the store has answered that all is well, and still has the object. {_NOT_THE_STORE}"
+            ).of(key)
+
+    def _is_gone(self, key: str) -> bool:
+        """Tell whether there is no object, for certain: the answer to its deletion may have been lost."""
+        try:
+            return not self.exists(key)
+        except StorageError:
+            return False
 
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
         below = f"{prefix}/" if check_prefix(prefix) else ""
@@ -260,17 +291,18 @@ class BucketBackend(RemoteBackend):
     def _entries(self, ask: AskForPage[Listed], prefix: str, below: str) -> Iterator[Listed]:
         """Give what has a name that begins with *below*, a page at a time. Errors are about *prefix*."""
         marker: Marker = None
+        before: list[Listed] = []
         while True:
             with self._translated(prefix):
                 filesystem = self._filesystem()
                 entries, following = run(filesystem, ask(filesystem, self._prefix + below, marker))
-                if following is not None and following == marker:
+                if (following is not None and following == marker) or (entries and entries == before):
                     raise StorageError("the listing is not complete: the store gives the same page again and again")
             for entry in entries:
                 yield replace(entry, key=entry.key.removeprefix(self._prefix)) if self._prefix else entry
             if following is None:
                 return
-            marker = following
+            marker, before = following, entries
 
     def _require_store(self) -> None:
         try:
@@ -302,6 +334,10 @@ def _pieces(head: list[bytes], reader: Reader, sizes: Iterator[int]) -> Iterator
 
 def _not_stored(key: str) -> StorageError:
     return StorageError(
-        f"{key}: the store has answered that all is well, and has no such object; nothing was stored. Something else "
-        "answers in its place (a proxy, a login page): check endpoint_url"
+        f"{key}: the store has answered that all is well, and has no such object; nothing was stored. {_NOT_THE_STORE}"
     ).of(key)
+
+
+def foreign_listing() -> StorageError:
+    """Return the error for an answer that is no listing of the store's: taken for one, it would be of no objects."""
+    return StorageError(f"the listing is not complete: one of its answers is not the store's. {_NOT_THE_STORE}")

@@ -23,7 +23,7 @@ from datajoint_file.storage.backend import (
     hashed,
     receipt_of,
 )
-from datajoint_file.storage.bucket.backend import BucketBackend, Marker, Page, Piece
+from datajoint_file.storage.bucket.backend import NO_CONTENT, BucketBackend, Marker, Page, Piece, foreign_listing
 from datajoint_file.storage.bucket.part_sizes import PartPlan, memory_for, plan_parts
 from datajoint_file.storage.bucket.s3_multipart import Destination, MultipartUpload, put
 from datajoint_file.storage.remote.requests import run
@@ -102,6 +102,10 @@ class S3Backend(BucketBackend):
     def _destination(self, key: str, headers: ContentHeaders) -> Destination:
         return Destination(self._filesystem(), self._path(key), headers, exclusive=self._exclusive)
 
+    async def _delete(self, filesystem: Any, bucket: str, name: str) -> bool:
+        answer = await filesystem._call_s3("delete_object", Bucket=bucket, Key=name)
+        return bool(answer["ResponseMetadata"]["HTTPStatusCode"] == NO_CONTENT)
+
     async def _object_page(self, filesystem: Any, below: str, marker: Marker) -> Page[ObjectStat]:
         query = {"Bucket": self.bucket, "Prefix": below, "MaxKeys": self.page_size}
         after = {"ContinuationToken": marker} if marker else {}
@@ -132,7 +136,9 @@ def _session_without_profile() -> Any:
 
 
 def _following(reply: dict[str, Any], marker: Marker) -> Marker:
-    """Return where S3's next page begins, None if there is none."""
+    """Return where S3's next page begins, None if there is none: the store says so, or it is not the store's answer."""
+    if "IsTruncated" not in reply:
+        raise foreign_listing()
     if not reply.get("IsTruncated"):
         return None
     if not marker:
