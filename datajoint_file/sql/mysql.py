@@ -208,7 +208,7 @@ class MySQL(Dialect):
         return _is_ours(error) and (_code(error) in _LOST or not getattr(driver, "open", True))
 
     def is_too_large(self, error: BaseException) -> bool:
-        return _code(error) == _TOO_LARGE
+        return bool(_code(error) == _TOO_LARGE)
 
     def is_gone(self, error: BaseException) -> bool:
         return _code(error) in _NOT_THERE

@@ -100,6 +100,9 @@ class LyingProxy:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: clients hang up in the middle."""
+
     def __init__(self, store: int, rule_for: Callable[[str], Rule | None]) -> None:
         self.store = store
         self.rule_for = rule_for
@@ -169,10 +172,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response_only(answer.status)
         for name, value in answer.headers:
             self.send_header(name, value)
-        if self.command != "HEAD":
+        if not any(name.lower() == "content-length" for name, _ in answer.headers):
             self.send_header("Content-Length", str(len(answer.content)))
         self.end_headers()
-        self.wfile.write(answer.content[: answer.stop])
+        if self.command != "HEAD":
+            self.wfile.write(answer.content[: answer.stop])
         self.wfile.flush()
 
     def _hang_up(self) -> None:
