@@ -37,6 +37,7 @@ It holds no policy: the module that meets a problem decides which error it is.
     │   └── DestinationExistsError (FileExistsError)
     ├── LeaseLostError (TimeoutError)             an upload was given up, or taken over, before its row was inserted
     ├── RowVanishedError (LookupError)            the row to update is not there any more
+    ├── StatementTooLargeError (ValueError)       the database takes no statement of this size
     ├── OutcomeUnknownError (LostConnectionError) nobody can say yet whether a commit happened
     ├── WorkerError (RuntimeError)                an executor lost a worker, or takes no work
     └── CollectionRefusedError (RuntimeError)     the collector cannot prove what is unused
@@ -289,6 +290,10 @@ class LeaseLostError(DataJointFileError, TimeoutError):
 
 class RowVanishedError(DataJointFileError, LookupError):
     """The row to update was deleted by somebody else meanwhile; nothing was changed."""
+
+
+class StatementTooLargeError(DataJointFileError, ValueError):
+    """The database takes no statement of this size, and has hung up; no row was inserted."""
 
 
 class OutcomeUnknownError(DataJointFileError, LostConnectionError):

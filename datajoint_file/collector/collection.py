@@ -138,57 +138,6 @@ _IN_TRANSACTION = Refusal(
     "the connection is in a transaction: it may see, and hold, what others do not",
     "Commit it or roll it back first, or use another connection",
 )
-_REPLICA)
-        server_facts.require_sight(snapshot)
-        refuse_nested(self.project, self.mark_store.above())
-        marks, bad = self.mark_store.read()
-        tables = server_facts.own_tables(snapshot)
-        marked = {mark.registration.schema for mark in marks if mark.registration.identity == identity}
-        verdict = judge(
-            identity,
-            self.project,
-            marks,
-            bad,
-            server_facts.schema_states(snapshot, self.project, tables, marked),
-            key_of=self.mark_store.key_of,
-            has_objects=self.has_objects,
-            take_over=self.take_over,
-            dropped=self.dropped,
-        )
-        return verdict, tables
-
-    def kept(self) -> Iterator[Kept]:
-        """Give what the history keeps. See `datajoint_file.gc.kept`."""
-        retention = self.pipeline.settings.object_storage.retention
-        for book in self._all_histories():
-            for key, size, why, since in book.kept():
-                yield Kept(key, size, why, since, since + (self.grace if why == UNKNOWN else retention))
-
-    def spare(self, keys: Sequence[str]) -> tuple[str, ...]:
-        """Forget that unknown objects are to be deleted. See `datajoint_file.gc.spare`."""
-        books = self._all_histories()
-        return tuple(key for book in books for some in batches(keys, BATCH) for key in book.spare(some))
-
-    def _all_histories(self) -> list[HistoryBook]:
-        with Snapshot(self.connection) as snapshot:
-            return self.history_books(server_facts.own_tables(snapshot))
-
-
-def collection_for(subject: Any, **options: Any) -> Collection:
-    """Return the collection for a connection of DataJoint's, or what has one; for the default connection if None."""
-    connection = connection_of(subject)
-    return Collection(connection, pipeline_of(connection if subject is None else subject), **options)
-
-
-_IN_TRANSACTION = Refusal(
-    "transaction",
-    "the connection is in a transaction: it may see, and hold, what others do not",
-    "Commit it or roll it back first, or use another connection",
-)
-_SIGHT = (
-    "Run the collector as a user who sees all transactions: with PROCESS on MySQL and MariaDB, with pg_read_all_stats "
-    "on PostgreSQL"
-)
 _REPLICA = Refusal(
     "replica",
     "this server is a replica, or read-only: what was written last may not have come here",

@@ -15,8 +15,8 @@ Their intents do.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 from datajoint.errors import LostConnectionError
@@ -27,7 +27,9 @@ from datajoint_file.errors import (
     ConfigurationError,
     DataJointFileError,
     JournalWarning,
+    OutcomeUnknownError,
     RowVanishedError,
+    StatementTooLargeError,
     StorageError,
     warn,
 )
@@ -43,6 +45,7 @@ from datajoint_file.insert.statement import CellIndex, Statement
 from datajoint_file.journal.history import ensure_history
 from datajoint_file.journal.journal import Journal
 from datajoint_file.journal.schema_registry import ensure_marked
+from datajoint_file.journal.second_connection import second_connection_of
 from datajoint_file.journal.transactions import claims_of, has_transaction, sever, transaction_for
 from datajoint_file.model.key_values import is_missing
 from datajoint_file.sql import dialect_of, is_lost
@@ -85,7 +88,7 @@ def insert_rows(
         may_leave_some = stored and (skip_duplicates or (replace and len(_latest(statement, given)) < len(given)))
         queries = statement.keys.queries_for(given, attributes) if may_leave_some else []
         replaced = Replaced(statement, "replace", given) if replace else None
-        with _writing(statement, is_open=is_open) if stored or replace else nullcontext():
+        with _writing(statement, given, is_open=is_open) if stored or replace else nullcontext():
             if replaced:
                 replaced.keep()
             if replace and not dialect_of(table.connection).has_replace:
@@ -116,7 +119,7 @@ def update1(original: Callable[..., None], table: Any, row: Any) -> None:
         stored = statement.store([given])
         queries = statement.keys.queries_for([given], statement.attributes) if stored else []
         replaced = Replaced(statement, "update", [given])
-        with _writing(statement, is_open=is_open):
+        with _writing(statement, [given], is_open=is_open):
             replaced.keep()
             original(table, _ready(given, stored, attributes))
             if stored:
@@ -195,8 +198,8 @@ def _prepare_claims(connection: Any) -> bool:
 
 
 @contextmanager
-def _writing(statement: Statement, *, is_open: bool) -> Iterator[None]:
-    """Claim the files and run the block, which inserts their rows, in one transaction.
+def _writing(statement: Statement, rows: Sequence[Row], *, is_open: bool) -> Iterator[None]:
+    """Claim the files and run the block, which inserts their *rows*, in one transaction.
 
     Where the transaction is the user's and goes on after a failure, the files are noted down again in it.
     """
@@ -215,12 +218,38 @@ def _writing(statement: Statement, *, is_open: bool) -> Iterator[None]:
     except BaseException as error:
         if is_open and not isinstance(error, Exception):
             sever(connection)  # interrupted, perhaps between a statement and its reply
-        if isinstance(error, LostConnectionError) or not is_lost(error, driver):
+        is_too_large = dialect_of(connection).is_too_large(error)
+        if not (is_lost(error, driver) or is_too_large) or isinstance(error, OutcomeUnknownError):
+            raise
+        _refuse_too_large(statement, rows, error)
+        if isinstance(error, LostConnectionError) or is_too_large:
             raise
         raise LostConnectionError(
             f"{statement.name}: the connection to the database was lost; no row was inserted. Try again: what is "
             f"stored is not sent again ({error})".replace("\n", " ")
         ) from error
+
+
+def _refuse_too_large(statement: Statement, rows: Sequence[Row], error: BaseException) -> None:
+    """Raise if the connection was lost because *rows* are more than the server takes: some hang up without a word."""
+    second = second_connection_of(statement.table.connection)
+    others = ((row, name) for row in rows for name in row.values if name not in statement.attributes)
+    size = sum(_size_of(row.values[name]) for row, name in others)
+    limit = None
+    with suppress(Exception):  # the server may be gone altogether
+        limit = second.size_limit
+    if limit is not None and size > limit * 0.9:
+        raise StatementTooLargeError(
+            f"{statement.name}: no row was inserted. The {len(rows)} rows have some {size} bytes, and the server takes "
+            f"no more at once than {second.dialect.size_limit} = {limit} and hangs up. Insert fewer rows at a time "
+            "(chunk_size=…), or have an administrator raise it. What is stored is not sent again"
+        ) from error
+
+
+def _size_of(value: Any) -> int:
+    """Return how many bytes *value* adds to a statement, at least."""
+    size = getattr(value, "nbytes", None)
+    return size if isinstance(size, int) else len(value) if isinstance(value, str | bytes | bytearray) else 0
 
 
 def _ready(row: Row, stored: Mapping[CellIndex, Ingested], attributes: tuple[str, ...]) -> Any:

@@ -140,7 +140,7 @@ class Uploads:
 
     def is_adopted(self, entry: JournalEntry, upload: Upload) -> bool:
         """Adopt what an earlier attempt has left of *upload*, if it has, and tell so."""
-        return self.entries.adopt(entry, lambda left: self.pipeline.adopted(upload, left, self.advance))
+        return self.entries.adopt(entry, lambda left: self.pipeline.alike(upload, left, self.advance))
 
     def _store(self, entry: JournalEntry, upload: Upload) -> None:
         with failing(entry):

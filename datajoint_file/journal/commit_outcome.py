@@ -1,20 +1,22 @@
-"""Outcome of a commit that was not answered: committed, rolled back, or still open.
+"""Outcome of a commit that was not answered: committed, rolled back, or open.
 
-The intents of its files tell it: they are gone when it was committed, free when it was rolled back, and locked as long
-as the server has not decided.
+The intents of its files are free when it was rolled back, and locked as long as the server has not decided. That they
+are gone proves nothing: a server that has lost its last moments has lost them too. Committed is what has a row.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from enum import Enum
 from typing import Any
 
-from datajoint.errors import LostConnectionError
+from datajoint.errors import LostConnectionError, MissingTableError
 
 from datajoint_file.errors import OutcomeUnknownError
 from datajoint_file.hooks.connections import connection_of
+from datajoint_file.journal.history_table import HistoryTable
 from datajoint_file.journal.intent_table import Intents
 from datajoint_file.journal.journal import Write
 from datajoint_file.journal.second_connection import SecondConnection, second_connection_of
@@ -32,11 +34,21 @@ class Outcome(Enum):
     OPEN = "open"
 
 
+_STILL_OPEN = "its transaction is still open"
+_NOT_NOTED = "it has no intents to ask, and its rows are not there yet"
+_GONE = (
+    "neither its intents nor its rows are there: the server may have lost its last moments, in a crash or as the "
+    "follower of another one, or somebody has deleted the rows since. Look whether they are there"
+)
+"""Why nobody knows."""
+
+
 def resolve(error: OutcomeUnknownError, *, connection: Any = None) -> Outcome:
     """Tell what became of the transaction that *error* is about.
 
-    One look at the database, on a connection of its own. The answer ``OPEN`` is not final: the server has not noticed
-    yet that its client is gone, or is still busy. Ask again.
+    One look at the database, on a connection of its own. The answer ``OPEN`` is not final while the server has not
+    noticed that its client is gone, or is still busy. Ask again. If it stays, the server has lost its last moments, or
+    somebody has deleted the rows since, without history: look whether they are there before you insert them again.
 
     Parameters
     ----------
@@ -62,35 +74,55 @@ def resolve(error: OutcomeUnknownError, *, connection: Any = None) -> Outcome:
 
 
 def outcome_of(writes: Sequence[Write], connection: Any) -> Outcome:
-    """Return what became of the transaction that claimed *writes*.
+    """Return what became of the transaction that claimed *writes*."""
+    return _look(writes, second_connection_of(connection))[0]
 
-    Where there are no intents to ask, a row that is there proves that it was committed, and nothing proves more.
+
+def _look(writes: Sequence[Write], second: SecondConnection) -> tuple[Outcome, str]:
+    """Return what became of the transaction, and why nobody knows.
+
+    All writes share its fate, but those before a savepoint that it went back to, whose intents are free.
     """
-    second = second_connection_of(connection)
     noted = [write for write in writes if write.number]
-    if not noted:
-        return Outcome.COMMITTED if _have_rows(writes, second) else Outcome.OPEN
-    found = {_outcome_in(Intents(second, schema), noted) for schema in {write.schema for write in noted}}
-    return next((outcome for outcome in (Outcome.COMMITTED, Outcome.OPEN) if outcome in found), Outcome.ROLLED_BACK)
+    looks = [_intents_of(Intents(second, schema), noted) for schema in sorted({write.schema for write in noted})]
+    if not noted or any(gone for gone, _ in looks):
+        is_committed = any(_was_committed(second, schema, writes) for schema in sorted({w.schema for w in writes}))
+        return (Outcome.COMMITTED, "") if is_committed else (Outcome.OPEN, _GONE if noted else _NOT_NOTED)
+    is_open = any(locked for _, locked in looks)
+    return (Outcome.OPEN, _STILL_OPEN) if is_open else (Outcome.ROLLED_BACK, "")
 
 
-def _outcome_in(intents: Intents, writes: Sequence[Write]) -> Outcome:
-    """Ask the intents of one schema. All share the transaction's fate, but those before a savepoint it went back to."""
-    numbers = {write.number for write in writes if write.schema == intents.schema}
-    unlocked = intents.unlocked(sorted(numbers))  # asked first: what is committed in between is then not there
-    if numbers - intents.present(sorted(numbers)):
-        return Outcome.COMMITTED
-    return Outcome.ROLLED_BACK if unlocked else Outcome.OPEN
+def _intents_of(intents: Intents, writes: Sequence[Write]) -> tuple[set[int], set[int]]:
+    """Return which intents of one schema are gone, and which are locked; the others are free."""
+    numbers = sorted(write.number for write in writes if write.schema == intents.schema)
+    free = intents.unlocked(numbers)  # asked first: what is committed in between is then not there
+    present = intents.present(numbers)
+    return set(numbers) - present, present - free
 
 
-def _have_rows(writes: Sequence[Write], second: SecondConnection) -> bool:
-    paths: dict[tuple[str, str, str], list[str]] = {}
+def _was_committed(second: SecondConnection, schema: str, writes: Sequence[Write]) -> bool:
+    """Tell whether rows of *schema* name the paths of *writes*, or have done so: what is not there proves nothing."""
+    paths: dict[tuple[str, str], list[str]] = {}
     for write in writes:
-        paths.setdefault((write.schema, write.table_name, write.attribute), []).append(write.path)
+        if write.schema == schema:
+            paths.setdefault((write.table_name, write.attribute), []).append(write.path)
     return any(
-        paths_among(second.query, second.dialect, second.dialect.quoted(schema, table), attribute, some)
-        for (schema, table, attribute), some in paths.items()
-    )
+        _have_rows(second, second.dialect.quoted(schema, table), attribute, some)
+        for (table, attribute), some in paths.items()
+    ) or _are_in_history(second, schema, [path for some in paths.values() for path in some])
+
+
+def _have_rows(second: SecondConnection, table: str, attribute: str, paths: Sequence[str]) -> bool:
+    with suppress(MissingTableError):
+        return bool(paths_among(second.query, second.dialect, table, attribute, paths))
+    return False
+
+
+def _are_in_history(second: SecondConnection, schema: str, paths: Sequence[str]) -> bool:
+    """Tell whether rows that are gone have named one of *paths*, by the database's own account."""
+    with suppress(MissingTableError):
+        return any(metadata is not None for _, _, metadata in HistoryTable(second, schema).by_path(paths))
+    return False
 
 
 def raise_unless_committed(writes: Sequence[Write], connection: Any, error: Exception) -> None:
@@ -122,12 +154,10 @@ def raise_unless_committed(writes: Sequence[Write], connection: Any, error: Exce
 
 def _found_outcome(writes: Sequence[Write], connection: Any) -> tuple[Outcome, str]:
     """Ask until the server has decided, or for `WAIT_SECONDS`; say why there is no answer."""
-    is_noted = any(write.number for write in writes)
-    reason = "its transaction is still open" if is_noted else "it has no intents to ask, and its rows are not there yet"
     deadline, pause = time.monotonic() + WAIT_SECONDS, 0.02
     while True:
         try:
-            outcome = outcome_of(writes, connection)
+            outcome, reason = _look(writes, second_connection_of(connection))
         except Exception as error:  # noqa: BLE001 - no answer, whatever the reason
             outcome, reason = Outcome.OPEN, f"the database cannot be asked: {error}"
         if outcome is not Outcome.OPEN or time.monotonic() > deadline:

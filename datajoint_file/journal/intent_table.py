@@ -9,10 +9,10 @@ splits leave locked.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, TypeVar
 
 from datajoint_file.journal.second_connection import SecondConnection
@@ -34,6 +34,9 @@ _IS_LIVE = f"state IN ('{BEGUN}', '{STORED}', '{SHARING}')"
 
 MAX_ROWS = 5_000
 """Rows of one statement."""
+
+_ALWAYS_TAKEN = 2**18
+"""Bytes of a statement for which no server is asked whether it takes them."""
 
 _CASES = 70
 """Numbers of one ``CASE``: about as many as there are groups of them in the largest statement."""
@@ -67,6 +70,11 @@ class Intent:
     state: str = BEGUN  # or `STORED`
     metadata: str | None = None  # the row's JSON, once stored
 
+    @property
+    def weight(self) -> int:
+        """Bytes of a statement that it takes at most, the quotes of its JSON escaped."""
+        return 400 + len(self.path) + 2 * len(self.metadata or "")
+
 
 class Intents:
     """The table of one schema, on the second connection; where methods return SQL, on whichever its caller runs it."""
@@ -78,6 +86,12 @@ class Intents:
         self.table = self.dialect.quoted(schema, TABLE)
         self._now, self._from_now, self._by_number = self.dialect.now, self.dialect.from_now, self.dialect.by_number
         self._free = f"state = '{STORED}' AND (lease_until < {self._now} OR LEFT(holder, 32) = %s)"
+
+    def statements(self, items: Sequence[_Item], weight: Callable[[_Item], int]) -> Iterator[list[_Item]]:
+        """Give *items*, of which each adds so many bytes, in lists of which the server takes each in one statement."""
+        is_small = sum(map(weight, items)) < _ALWAYS_TAKEN
+        limit = None if is_small else self.second.size_limit
+        yield from batches(items, weight=weight, most=math.inf if limit is None else limit // 2)
 
     def create(self) -> None:
         """Create the table, unless it is there."""
@@ -233,14 +247,22 @@ class _NotOurs(Exception):
     """The intent that was to be used has been given up meanwhile."""
 
 
-def batches(items: Iterable[_Item], size: int = 0) -> Iterator[list[_Item]]:
-    """Give *items* in lists that one statement can take, or of at most *size*.
+def batches(
+    items: Iterable[_Item], size: int = 0, weight: Callable[[_Item], int] = lambda _: 0, most: float = math.inf
+) -> Iterator[list[_Item]]:
+    """Give *items* in lists that one statement can take, or of at most *size*, and of no more *weight* than *most*.
 
     Examples
     --------
-    >>> list(batches(range(5), 2))
-    [[0, 1], [2, 3], [4]]
+    >>> list(batches(range(5), 2)), list(batches(["long", "a", "b"], weight=len, most=3))
+    ([[0, 1], [2, 3], [4]], [['long'], ['a', 'b']])
     """
-    remaining = iter(items)
-    while batch := list(islice(remaining, size or MAX_ROWS)):
+    batch, total = list[_Item](), 0
+    for item in items:
+        total += weight(item)
+        if batch and (len(batch) == (size or MAX_ROWS) or total > most):
+            yield batch
+            batch, total = [], weight(item)
+        batch.append(item)
+    if batch:
         yield batch

@@ -2,7 +2,7 @@
 
 A file's intent is noted before its first byte is sent, and deleted in the transaction that inserts its row. So it is
 gone when the row can be seen; it is there and locked while that transaction is open, wherever that ends; and it is
-there and free when the transaction was rolled back, or its process died. No other proof is ever needed, or taken.
+there and free when the transaction was rolled back, or its process died. That it is not there proves nothing by itself.
 
 This is the writers' side. They delete no objects; what is left behind is adopted by a retry, or reclaimed by the
 collector.
@@ -28,7 +28,7 @@ from datajoint_file.journal.intent_table import SHARING, STORED, Intent, Intents
 from datajoint_file.journal.schema_registry import forget
 from datajoint_file.journal.second_connection import second_connection_of
 from datajoint_file.model.metadata import FileMetadata
-from datajoint_file.model.object_keys import Cell, is_made_for, key_digest, new_write_id
+from datajoint_file.model.object_keys import Cell, is_made_for, is_of_schema, key_digest, new_write_id
 from datajoint_file.pipeline.pipeline import Upload
 from datajoint_file.sql import Condition, Rows
 
@@ -96,7 +96,7 @@ class Journal:
             self.owner.has_strict_snapshots = self.intents.dialect.has_strict_snapshots(self.connection)
         holder = f"{self.owner.name()}-{next(self.owner.counter)}"  # no other statement has it
         entries = JournalEntries(self, holder, [JournalEntry(intent, 0, holder) for intent in intents])
-        for some in batches(entries.all):
+        for some in self.intents.statements(entries.all, lambda entry: entry.intent.weight):
             if not self._try(lambda some=some: entries.begin(some)):  # type: ignore[misc]
                 break
         return entries
@@ -160,17 +160,19 @@ class JournalEntries:
                 described = FileMetadata.from_json(json.loads(metadata))
             except (DataJointFileError, ValueError, TypeError):
                 continue  # not written by us, or by a newer version: nothing to build on
-            if is_made_for(described.path, described.project, digest, write_id):
+            is_ours = is_of_schema(described.path, self._intents.schema)  # else copied by a dump, or forged
+            if is_ours and is_made_for(described.path, described.project, digest, write_id):
                 self._left.setdefault((attribute, digest), []).append(LeftObject(int(number), write_id, described))
 
-    def adopt(self, entry: JournalEntry, accept: Callable[[FileMetadata], FileMetadata | None]) -> bool:
-        """Take over an object that an earlier insert left for the same cell, if *accept* finds it to be the same file.
+    def adopt(self, entry: JournalEntry, alike: Callable[[Sequence[FileMetadata]], Iterable[FileMetadata]]) -> bool:
+        """Take over an object that an earlier insert left for the same cell, if it is the same file.
 
-        *accept* is given what is stored, and returns what the row is to record, or None.
+        *alike* is given what is said to be stored, and gives, one after the other, what the row could record.
         """
-        for left in self._left.pop((entry.intent.attribute, entry.intent.key_digest), ()):
-            metadata = accept(left.metadata)
-            if metadata is not None and self._take_over(entry, left, metadata):
+        some = self._left.pop((entry.intent.attribute, entry.intent.key_digest), ())
+        left = {one.metadata.path: one for one in some}
+        for metadata in alike([one.metadata for one in left.values()]):
+            if self._take_over(entry, left[metadata.path], metadata):
                 entry.metadata = metadata
                 return True
         return False
@@ -191,10 +193,11 @@ class JournalEntries:
         What cannot be told is told the next time. `end_uploads` shortens the leases.
         """
         complete = [entry for entry in self.all if entry.metadata is not None and not entry.is_told]
-        for some in batches(complete):
-            rows = {entry: json.dumps(cast("FileMetadata", entry.metadata).to_json()) for entry in some}
-            self._store({entry.number: row for entry, row in rows.items() if entry.number}, lease_seconds)
-            for entry, row in rows.items():
+        rows = {entry: json.dumps(cast("FileMetadata", entry.metadata).to_json()) for entry in complete}
+        for some in self._intents.statements(complete, lambda entry: 100 + 2 * len(rows[entry])):
+            self._store({entry.number: rows[entry] for entry in some if entry.number}, lease_seconds)
+            for entry in some:
+                row = rows[entry]
                 old, size = entry.intent, cast("FileMetadata", entry.metadata).size
                 cell = old.table_name, old.attribute, old.key_digest
                 entry.intent, entry.is_told = Intent(old.write_id, old.path, *cell, size, STORED, row), True
@@ -349,10 +352,12 @@ class JournalEntries:
         Under new numbers: that the old one is gone tells that the transaction was committed. But what was staged is
         inserted by who knows its number and holder, and no other.
         """
-        if own := [entry.intent for entry in entries if not self._is_staged(entry)]:
-            yield self._intents.insert_sql(own, self._holder, 0.0)
-        if staged := [(entry.number, entry.intent, entry.holder) for entry in entries if self._is_staged(entry)]:
-            yield self._intents.restore_sql(staged)
+        own = [entry.intent for entry in entries if not self._is_staged(entry)]
+        for some in self._intents.statements(own, lambda intent: intent.weight):
+            yield self._intents.insert_sql(some, self._holder, 0.0)
+        staged = [(entry.number, entry.intent, entry.holder) for entry in entries if self._is_staged(entry)]
+        for numbered in self._intents.statements(staged, lambda item: item[1].weight):
+            yield self._intents.restore_sql(numbered)
 
     def _is_staged(self, entry: JournalEntry) -> bool:
         return entry.holder != self._holder

@@ -11,12 +11,14 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from typing import Any, NoReturn
 
 from datajoint.connection import translate_query_error
 from datajoint.errors import LostConnectionError, MissingTableError
 
 from datajoint_file.config.bindings import Attached
+from datajoint_file.errors import StatementTooLargeError
 from datajoint_file.sql import Rows, dialect_of, is_lost
 
 IDLE_SECONDS = 5.0
@@ -77,6 +79,12 @@ class SecondConnection:
             finally:
                 session.has_transaction = False
 
+    @cached_property
+    def size_limit(self) -> int | None:
+        """How many bytes the server takes in one statement; None if there is no limit to speak of. Asked once."""
+        variable = self.dialect.size_limit
+        return int(self.query(f"SELECT @@{variable}")[0][0]) if variable else None
+
     def close(self) -> None:
         """Close this process's connection; the next statement opens another."""
         session = self._sessions.pop(os.getpid(), None)
@@ -94,8 +102,14 @@ class SecondConnection:
                 yield cursor
             except Exception as error:
                 translated = translate_query_error(error, sql, self.adapter)
-                if is_lost(error, session.driver) or is_lost(translated, session.driver):
+                is_too_large = self.dialect.is_too_large(error)
+                if is_too_large or is_lost(error, session.driver) or is_lost(translated, session.driver):
                     self._forget(session)
+                    if is_too_large or self._is_beyond_limit(sql, args):
+                        raise StatementTooLargeError(
+                            f"the server takes no statement as large as one that is needed here: {error}. Have an "
+                            f"administrator raise {self.dialect.size_limit}, to 1 MiB at least"
+                        ) from error
                     raise LostConnectionError(f"the second connection to the database was lost: {error}") from error
                 if self.dialect.is_gone(error):  # DataJoint knows tables that are gone, not schemas
                     raise MissingTableError(*map(str, error.args)) from error
@@ -107,6 +121,13 @@ class SecondConnection:
                 with suppress(Exception):
                     cursor.close()
             session.used = time.monotonic()
+
+    def _is_beyond_limit(self, sql: str, args: Sequence[Any]) -> bool:
+        """Tell whether the server has hung up for that: it seldom comes to saying why."""
+        size = len(sql) + sum(len(value) for value in args if isinstance(value, str))
+        with suppress(Exception):
+            return size > (self.size_limit or size)
+        return False
 
     def _session(self) -> _Session:
         """Return this process's session. Those of a parent stay where they are: closing them would say goodbye."""

@@ -37,6 +37,7 @@ from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.names import check_name
 from datajoint_file.model.object_keys import Cell, new_write_id, object_key, prefix_of
 from datajoint_file.pipeline.open_stores import clock, note_opened
+from datajoint_file.pipeline.receipts import Receipts
 from datajoint_file.storage import StorageBackend, open_backend
 from datajoint_file.storage.backend import CHUNK_SIZE, ContentHeaders, Reader, UploadGroup
 from datajoint_file.storage.disk.drafts import Draft
@@ -78,6 +79,7 @@ class Pipeline:
         self.settings = settings
         self.digest = settings.digest
         self._backends: dict[str, StorageBackend] = {}
+        self._receipts = Receipts()
         self.last_used = 0  # by the clock of `open_stores`
 
     def __repr__(self) -> str:
@@ -176,7 +178,9 @@ class Pipeline:
         if stored != reader.size:
             message = f"{upload.key}: {reader.size} bytes were sent, and the store has {stored}"
             raise StorageError(message).of(upload.key)
-        return _description(upload, reader)
+        described = _description(upload, reader)
+        self._receipts.keep(described, reader.receipt)
+        return described
 
     def _copied(self, upload: Upload, advance: Advance) -> FileMetadata:
         """Have the store make a copy, and look at it: no byte of it comes here."""
@@ -218,34 +222,48 @@ class Pipeline:
                 "store (compare the datajoint.toml of both sides). Stage it again"
             )
 
-    def adopted(self, upload: Upload, stored: FileMetadata, advance: Advance = lambda _: None) -> FileMetadata | None:
-        """Return what the row is to record if *stored*, an object that no row names, already is what *upload* would be.
+    def alike(
+        self, upload: Upload, left: Sequence[FileMetadata], advance: Advance = lambda _: None
+    ) -> Iterator[FileMetadata]:
+        """Give what the row could record instead of sending *upload*: those of *left* that have its very bytes.
 
-        The source is read and hashed, if its size and name are the same; the object is looked up. No payload is sent.
-        ``None`` if they differ, the object is not there, or the source could not be read again.
+        Nobody vouches for what is *left*, objects that no row names, nor for what is said of them. So each that claims
+        the hash of the source is compared: it is as this process has stored it, or is read back. The source is hashed
+        once, if one has its size and name. No payload is sent.
         """
-        same_size = upload.source.size in (stored.size, None)
-        is_like = same_size and stored.project == self.project and stored.original_name == upload.name
-        if not is_like or self._hash_of(upload.source, stored, advance) != stored.hash:
-            return None
-        try:
-            size = self.backend.stat(stored.path).size
-        except ObjectNotFoundError:
-            return None
-        return replace(stored, mime_type=upload.mime_type or stored.mime_type) if size == stored.size else None
+        same = [
+            stored
+            for stored in left
+            if (stored.project, stored.original_name) == (self.project, upload.name)
+            and upload.source.size in (stored.size, None)
+        ]
+        hash_ = self._hash_of(upload.source, max(stored.size for stored in same), advance) if same else ""
+        for stored in same:
+            if stored.hash == hash_ and self._has_bytes_of(stored, advance):
+                yield replace(stored, mime_type=upload.mime_type or stored.mime_type)
 
-    def _hash_of(self, source: Source, stored: FileMetadata, advance: Advance) -> str:
-        """Return the hash of a source that can be read again; what has no end is read no further than *stored*."""
+    def _has_bytes_of(self, stored: FileMetadata, advance: Advance) -> bool:
+        """Tell whether the object has the bytes that *stored* says; if the store cannot tell, it is sent again."""
+        try:
+            if not self._receipts.prove(stored, self.backend.stat(stored.path)):
+                fetch(self.backend, stored, lambda *_: None, lambda _: advance(0))
+        except (StorageError, VerificationError) as error:
+            logger.info("%s is not adopted: %s", stored.path, error)
+            return False
+        return True
+
+    def _hash_of(self, source: Source, most: int, advance: Advance) -> str:
+        """Return the hash of a source that can be read again; nothing of one that has more than *most* bytes."""
         if source.hash is not None:
             return source.hash
         if not source.can_reread:
             return ""
         with source.open() as bare:
             reader = HashingReader(bare, advance)
-            while reader.size <= stored.size and reader.read(CHUNK_SIZE):
+            while reader.size <= most and reader.read(CHUNK_SIZE):
                 pass
         source.rewind()
-        return reader.hash if reader.size == stored.size else ""
+        return reader.hash if reader.size <= most else ""
 
     def open(self, metadata: FileMetadata, **options: Any) -> BinaryIO:
         """Open a stored file: binary, seekable, fetching what is read. What is read is *not* verified.

@@ -329,6 +329,13 @@ class Dialect(ABC):
     def is_lost(self, error: BaseException, driver: Any) -> bool:
         """Tell whether *error* is one of this driver, and means that the connection is gone."""
 
+    size_limit: ClassVar[str] = ""
+    """The variable of how many bytes a statement may have; empty where there is no limit to speak of."""
+
+    def is_too_large(self, error: BaseException) -> bool:
+        """Tell whether *error* says that a statement has more bytes than the server takes."""
+        return False
+
     @abstractmethod
     def is_gone(self, error: BaseException) -> bool:
         """Tell whether *error* says that there is no such table, or no such schema."""

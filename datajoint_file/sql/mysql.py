@@ -34,6 +34,8 @@ _XA_DENIED = frozenset({1227, 1401})
 
 _REVOKED = re.compile(r"REVOKE .*\b(SELECT|ALL PRIVILEGES)\b")
 """What ``SHOW GRANTS`` tells of partial revokes."""
+_TOO_LARGE = 1153
+"""Code for a statement of more than ``max_allowed_packet`` bytes. Often the connection is gone before it arrives."""
 
 _IN_LIST = 400
 """Numbers of one ``IN``: MariaDB makes a scan of longer ones."""
@@ -101,6 +103,7 @@ class MySQL(Dialect):
     json_row = """SELECT '{"path": "12"}' AS file_json"""
     percent = "CHAR(37)"
     has_replace = True
+    size_limit = "max_allowed_packet"
     keeps_transaction = True
     is_replica = "SELECT @@GLOBAL.read_only"
 
@@ -274,14 +277,18 @@ class MySQL(Dialect):
         return None
 
     def prepare(self, driver: Any, lock_seconds: float) -> None:
-        """Connect again, saying that statements are sent together: DataJoint's adapter leaves no room for it."""
+        """Connect again, saying that statements are sent together: DataJoint's adapter leaves no room for it.
+
+        A server may have it that sessions begin without autocommit, which the driver does not notice.
+        """
         driver.close()
         driver.client_flag |= CLIENT.MULTI_STATEMENTS
         driver.connect()
         seconds = max(1, round(lock_seconds))
         with driver.cursor() as cursor:
             cursor.execute(
-                f"SET SESSION innodb_lock_wait_timeout = {seconds}, lock_wait_timeout = {seconds}, wait_timeout = 28800"
+                f"SET SESSION autocommit = 1, innodb_lock_wait_timeout = {seconds}, lock_wait_timeout = {seconds}, "
+                "wait_timeout = 28800"
             )
 
     def results(self, cursor: Any) -> list[Rows]:
@@ -320,6 +327,9 @@ class MySQL(Dialect):
 
     def is_lost(self, error: BaseException, driver: Any) -> bool:
         return _is_ours(error) and (_code(error) in _LOST or not getattr(driver, "open", True))
+
+    def is_too_large(self, error: BaseException) -> bool:
+        return bool(_code(error) == _TOO_LARGE)
 
     def is_gone(self, error: BaseException) -> bool:
         return _code(error) in _NOT_THERE

@@ -49,6 +49,19 @@ class HashedReader(Reader, Protocol):
         ...
 
 
+@dataclass(slots=True)
+class Receipt:
+    """What a store says of the object that it has just been given: `ObjectStat.tag`; empty where it says nothing."""
+
+    tag: str = ""
+
+
+def receipt_of(reader: Reader) -> Receipt:
+    """Return where a backend writes down what becomes of the bytes of *reader*: somebody may want to know."""
+    receipt = getattr(reader, "receipt", None)
+    return receipt if isinstance(receipt, Receipt) else Receipt()
+
+
 def hashed(reader: Reader) -> HashedReader | None:
     """Return *reader* if it is one that hashes what passes."""
     promised = ("sha256", "descriptor", "copied")
@@ -117,11 +130,15 @@ class ObjectStat:
         Bytes as stored.
     modified : datetime or None
         When it was stored, by the store's clock, aware; None where the store does not tell.
+    tag : str
+        What is another one as soon as the bytes are others: an entity tag; on a disk inode, size and times. Empty where
+        the store tells none, and in listings.
     """
 
     key: str
     size: int
     modified: datetime | None
+    tag: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from datajoint_file.storage.backend import (
     StorageBackend,
     UnfinishedUpload,
     UploadGroup,
+    receipt_of,
 )
 from datajoint_file.storage.memory_budget import transfers
 from datajoint_file.storage.tuning import RANGE_SIZE
@@ -32,7 +33,7 @@ PARTIAL_PREFIX = "~partial-"
 
 
 class DerivedVerbs(StorageBackend):
-    """The verbs that follow from others: ``exists``, ``read``, ``iter_range``, ``group``, ``copy``; nothing ``above``."""
+    """The verbs that follow from others: ``exists``, ``read``, ``iter_range``, ``group``, ``copy``; no ``above``."""
 
     def copy(self, source: str, key: str) -> None:
         size = self.stat(source).size
@@ -210,6 +211,11 @@ def moment(value: Any) -> datetime | None:
     return value.astimezone(timezone.utc) if value.tzinfo else value.replace(tzinfo=timezone.utc)
 
 
+def entity_tag(told: Any) -> str:
+    """Return an entity tag as stores and clients give it, with quotes or without; empty for none."""
+    return str(told or "").strip('"')
+
+
 def read_fully(reader: Reader, size: int) -> bytes:
     """Return *size* bytes of *reader*, which may give them in smaller pieces; fewer only at the end."""
     with transfers().reading():
@@ -227,6 +233,7 @@ class Resumed:
     """A reader whose first bytes have been read already."""
 
     def __init__(self, head: bytes, reader: Reader) -> None:
+        self.receipt = receipt_of(reader)
         self._head = memoryview(head)
         self._reader = reader
 

@@ -24,6 +24,7 @@ from datajoint_file.storage.backend import (
     UnfinishedUpload,
     UploadGroup,
     hashed,
+    receipt_of,
 )
 from datajoint_file.storage.shared import DelegatingBackend
 
@@ -96,6 +97,7 @@ class _Sent:
     """Passes a reader on, and knows the digest of what passed: by asking it, if it knows, or else by hashing."""
 
     def __init__(self, reader: Reader) -> None:
+        self.receipt = receipt_of(reader)
         self._reader = reader
         self._hashed = hashed(reader)
         self._digest = hashlib.sha256()

@@ -25,6 +25,7 @@ from datajoint_file.storage.backend import (
     Reader,
     StorageBackend,
     UnfinishedUpload,
+    receipt_of,
 )
 from datajoint_file.storage.shared import DelegatingBackend, ForwardedFile
 from datajoint_file.testing.lies import CutShort
@@ -238,6 +239,7 @@ def _breaking(items: Iterator[Item], key: str, due: Sequence[Fault]) -> Iterator
 
 class _CountingReader:
     def __init__(self, reader: Reader, count: Callable[[int], None]) -> None:
+        self.receipt = receipt_of(reader)
         self._reader = reader
         self._count = count
 

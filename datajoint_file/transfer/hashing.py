@@ -14,7 +14,7 @@ from datajoint_file.concurrency.progress import Advance
 from datajoint_file.concurrency.threads import LastingPool
 from datajoint_file.errors import HashMismatchError, SizeMismatchError
 from datajoint_file.model.media_types import HEAD_SIZE
-from datajoint_file.storage.backend import CHUNK_SIZE, HashedReader, Reader
+from datajoint_file.storage.backend import CHUNK_SIZE, HashedReader, Reader, Receipt
 
 
 class HashingReader:
@@ -30,6 +30,7 @@ class HashingReader:
         self._hashed: Future[None] | None = None
         self.head = b""  # the first bytes, by which a media type is known
         self.size = 0  # bytes so far
+        self.receipt = Receipt()  # what becomes of them, if it is a store that reads
         self.is_at_end = False  # the reader has given all that it has
 
     def read(self, size: int = -1, /) -> bytes:

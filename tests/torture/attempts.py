@@ -34,6 +34,7 @@ def attempt(world: World, operation: Operation, fault: Fault | None, actor: Call
         outcome = perform(world.user, operation)
     finally:
         world.steps.stop()
+        world.be_honest()
     return Outcome(outcome.ending, outcome.error, world.steps.fired, tuple(world.steps.trace), outcome.result)
 
 

@@ -31,7 +31,7 @@ from tests.torture.operations import (
 )
 from tests.torture.overheard import Overheard
 from tests.torture.subjects import GRACE_SECONDS
-from tests.torture.values import INTERLEAVINGS, KINDS, Case, Fault, Kind, Outcome, State, Violation
+from tests.torture.values import ANSWERS, INTERLEAVINGS, KINDS, Case, Fault, Kind, Outcome, State, Violation
 from tests.torture.world import World
 
 KEYS: tuple[Key, ...] = ((1, 1), (1, 2), (2, 1))
@@ -54,20 +54,21 @@ class Move:
         return f"{who}: {self.operation}" + (f"; {self.fault}{meanwhile}" if self.fault else "")
 
 
-def draw(case: Case, *, collects: bool, replaces: bool, moves: int = 0) -> list[Move]:
+def draw(case: Case, *, collects: bool, replaces: bool, lies: bool = False, moves: int = 0) -> list[Move]:
     """Return the schedule of a case: ten to twenty moves, a third of them with a fault."""
     generator = case.randomness()
-    dealer = _Dealer(generator, collects=collects, replaces=replaces)
+    dealer = _Dealer(generator, collects=collects, replaces=replaces, lies=lies)
     return [dealer.move(f"m{index}") for index in range(moves or generator.randint(10, 20))]
 
 
 class _Dealer:
     """Draws moves."""
 
-    def __init__(self, generator: random.Random, *, collects: bool, replaces: bool) -> None:
+    def __init__(self, generator: random.Random, *, collects: bool, replaces: bool, lies: bool) -> None:
         self._generator = generator
         self._collects = collects
         self._replaces = replaces
+        self._kinds = [kind for kind in KINDS if kind != "interleave-copy" and (lies or kind not in ANSWERS)]
 
     def move(self, token: str) -> Move:
         chance = self._generator.random()
@@ -76,7 +77,7 @@ class _Dealer:
             return Move(operation, by_other=True)
         if chance < 0.55:
             return Move(operation)
-        kind: Kind = self._generator.choice([kind for kind in KINDS if kind != "interleave-copy"])
+        kind: Kind = self._generator.choice(self._kinds)
         others = (self.operation(f"{token}o"),) if kind in INTERLEAVINGS else ()
         if kind.startswith("interleave-gc"):
             others = (self._collect(),) if self._collects else others
@@ -131,7 +132,7 @@ class Schedules:
         case = Case("T2", self.world.cell, (str(number),), self.seed)
         subject = self.world.subject
         replaces = subject.can_replace(self.world.cell.database)
-        moves = draw(case, collects=subject.collects, replaces=replaces)
+        moves = draw(case, collects=subject.collects, replaces=replaces, lies=self.world.lies)
         violations = self.play(case, moves)
         if not violations:
             return []

@@ -33,6 +33,7 @@ from tests.torture.operations import (
 from tests.torture.overheard import Overheard
 from tests.torture.subjects import GRACE_SECONDS
 from tests.torture.values import (
+    ANSWERS,
     CRASHES,
     DROPS,
     INTERLEAVINGS,
@@ -158,7 +159,9 @@ class Singles:
         return [case for row in zip_longest(*groups) for case in row if case is not None][:count]
 
     def _kinds(self) -> list[Kind]:
-        return [kind for kind in KINDS if not kind.startswith("interleave-gc") or self.world.subject.collects]
+        unable = {*ANSWERS} - ({"answer-lost", "answer-instead"} if self.world.lies else set())  # schedules draw all
+        unable |= set() if self.world.subject.collects else {"interleave-gc", "interleave-gc-now"}
+        return [kind for kind in KINDS if kind not in unable]
 
     def rehearse(self, scene: str) -> list[Violation]:
         """Run a scene twice without a fault, the second time for its steps, and check it; and once in a child."""

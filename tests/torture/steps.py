@@ -25,12 +25,15 @@ class Steps:
         What was done so far, one line a step.
     fired : bool
         Whether the fault has happened.
+    lie : callable
+        Has a proxy before the store do something to the next answer.
     elapsed : int
         Seconds by which clocks have been moved on since the world was cleared.
     """
 
     def __init__(self) -> None:
         self.elapsed = 0
+        self.lie: Callable[[Kind], object] = lambda _: None
         self._lock = threading.RLock()
         self.start(None)
 

@@ -24,7 +24,7 @@ from datajoint_file.storage.backend import NO_HEADERS, ContentHeaders, Reader, S
 from datajoint_file.testing.faults import Fault, FaultyBackend, Verb, fail
 from tests.torture.bare import REGISTRY
 from tests.torture.steps import Steps, kill
-from tests.torture.values import Kind
+from tests.torture.values import ANSWERS, Kind
 
 PART_SIZE = 5 * 2**20
 """Bytes of one part of a large object: the least that S3 allows, so that a payload of some megabytes has several."""
@@ -80,6 +80,8 @@ class NumberedBackend(FaultyBackend):
             return [Fault(verb, moment=moment, after_bytes=self._sizes.get(key, 0) * 9 // 10, action=action)]
         if kind.startswith("interleave"):
             return [Fault(verb, action=lambda _: self._steps.act())]
+        if kind in ANSWERS:
+            return [Fault(verb, action=lambda _: self._steps.lie(kind))]
         action = _kill if kind.startswith("crash") else fail
         return [Fault(verb, moment="after" if kind.endswith("after") else "before", action=action)]
 

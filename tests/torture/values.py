@@ -10,6 +10,8 @@ import random
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from tests.wire.answers import Fault as Lie
+
 Area = Literal["sql", "store"]
 """Where a step happens."""
 
@@ -31,6 +33,12 @@ Kind = Literal[
     "interleave-writer",
     "interleave-twin",
     "interleave-copy",
+    "answer-lost",
+    "answer-error",
+    "answer-empty",
+    "answer-foreign",
+    "answer-short",
+    "answer-instead",
 ]
 
 KINDS: dict[Kind, frozenset[Area]] = {
@@ -51,6 +59,12 @@ KINDS: dict[Kind, frozenset[Area]] = {
     "interleave-writer": frozenset({"sql", "store"}),
     "interleave-twin": frozenset({"sql", "store"}),
     "interleave-copy": frozenset({"sql", "store"}),
+    "answer-lost": frozenset({"store"}),
+    "answer-error": frozenset({"store"}),
+    "answer-empty": frozenset({"store"}),
+    "answer-foreign": frozenset({"store"}),
+    "answer-short": frozenset({"store"}),
+    "answer-instead": frozenset({"store"}),
 }
 """Every kind of fault, and at which steps it can happen.
 
@@ -60,8 +74,20 @@ back. ``crash``: ``kill -9`` of a forked child. ``torn``: a part of the bytes, t
 ``drop-request``: the connection breaks before the statement reaches the server; ``drop-reply``: after it was done;
 ``…-lasting``: and nobody can connect again. ``interleave``: at this step another actor runs to its end: the collector
 with a clock far on, or with the right one, a writer of the same key, one who does the same, one who
-copies the row to another schema and deletes the original.
+copies the row to another schema and deletes the original. ``answer``: a proxy before the store does to one answer of
+this step what `tests.wire.answers` has words for; the store has done what it was asked for, but for ``answer-instead``:
+then it has never heard of it, and somebody else says that all is well.
 """
+
+ANSWERS: dict[Kind, Lie] = {
+    "answer-lost": "lost",
+    "answer-error": "503",
+    "answer-empty": "empty",
+    "answer-foreign": "foreign",
+    "answer-short": "short",
+    "answer-instead": "foreign",
+}
+"""What becomes of an answer."""
 
 CRASHES: frozenset[Kind] = frozenset({"crash-before", "crash-after", "torn-crash"})
 DROPS: frozenset[Kind] = frozenset({"drop-request", "drop-reply", "drop-lasting", "drop-reply-lasting"})

@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import datajoint as dj
 import fsspec.asyn
@@ -28,7 +29,8 @@ from tests.torture.sql import be_quick, is_idle, is_open, watch
 from tests.torture.steps import Steps
 from tests.torture.subjects import FileSubject, ObjectSubject, Subject
 from tests.torture.tables import RawTables, declare
-from tests.torture.values import Cell
+from tests.torture.values import ANSWERS, Cell
+from tests.wire.answers import LyingProxy
 
 SUBJECTS: dict[str, type[Subject]] = {"file": FileSubject, "object": ObjectSubject}
 SETTLE_SECONDS = 15.0
@@ -48,6 +50,7 @@ class Place:
     objects: Objects
     directory: Path
     secrets: tuple[str, ...]
+    proxy: LyingProxy | None = None  # before the store, where it speaks HTTP
 
 
 def make_place(servers: Servers, store: str) -> Place:
@@ -67,7 +70,9 @@ def make_place(servers: Servers, store: str) -> Place:
         "region": s3.region,
         "credentials": {"key": s3.key, "secret": s3.secret},
     }
-    return Place(storage, project, BucketObjects(storage, project), directory, (s3.secret,))
+    proxy = LyingProxy(urlsplit(s3.endpoint_url).port or 0)
+    through = {**storage, "endpoint_url": f"http://127.0.0.1:{proxy.port}"}
+    return Place(through, project, BucketObjects(storage, project), directory, (s3.secret,), proxy)
 
 
 class World:
@@ -98,6 +103,8 @@ class World:
         self.steps = Steps()
         self.steps.stop()
         self.place = make_place(servers, cell.store)
+        if (proxy := self.place.proxy) is not None:
+            self.steps.lie = lambda kind: proxy.spoil(ANSWERS[kind], ".", is_done=kind != "answer-instead")
         self._address = servers.mysql() if cell.database == "mysql" else servers.postgresql()
         self.database = Database(self._address)
         self.relay = Relay(self._address.host, self._address.port)
@@ -214,6 +221,16 @@ class World:
             for file in actor.directory.iterdir():
                 file.unlink()
 
+    @property
+    def lies(self) -> bool:
+        """Whether something can become of the answers of the store, and the subject is one that looks at them."""
+        return self.place.proxy is not None and self.subject.name == "file"
+
+    def be_honest(self) -> None:
+        """Let all further answers of the store through."""
+        if self.place.proxy is not None:
+            self.place.proxy.rules = []
+
     def reconnect(self, *, relayed: bool = False) -> None:
         """Give the user under test new connections, as a new process has them; through the relay if *relayed*."""
         connection = self.user.connection
@@ -279,6 +296,8 @@ class World:
             self.database.run(f"DROP SCHEMA IF EXISTS {self.database.quoted(name)}{cascade}")
         self.place.objects.clear()
         self.relay.close()
+        if self.place.proxy is not None:
+            self.place.proxy.close()
         self.database.close()
         self._watching.__exit__(None, None, None)
         shutil.rmtree(self.place.directory, ignore_errors=True)

@@ -12,15 +12,25 @@ import struct
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 
-Fault = Literal["lost", "500", "503", "416", "empty", "foreign", "error in 200", "short"]
-"""What becomes of an answer: it is lost, is an error, is empty or somebody else's with status 200, or is cut short."""
+Fault = Literal[
+    "lost", "500", "503", "416", "empty", "foreign", "foreign xml", "foreign json", "error in 200", "short", "cut",
+    "again",
+]  # fmt: skip
+"""What becomes of an answer: it is lost, is an error, is empty or somebody else's with status 200, ends in its middle
+(and says so or not), or is that to the request before."""
 
 _ERROR = b"<?xml version='1.0' encoding='UTF-8'?><Error><Code>%s</Code><Message>try again</Message></Error>"
-_BODIES = {"empty": b"", "foreign": b"<html>welcome</html>", "error in 200": _ERROR % b"InternalError"}
+_BODIES = {
+    "empty": b"",
+    "foreign": b"<html>welcome</html>",
+    "foreign xml": b"<?xml version='1.0' encoding='UTF-8'?><Greeting><Name>welcome</Name></Greeting>",
+    "foreign json": b'{"greeting": "welcome"}',
+    "error in 200": _ERROR % b"InternalError",
+}
 _STATUS = {"500": (500, b"InternalError"), "503": (503, b"SlowDown"), "416": (416, b"InvalidRange")}
 _OF_ONE_CONNECTION = {"connection", "transfer-encoding", "content-length", "keep-alive"}
 
@@ -33,6 +43,7 @@ class Rule:
     matches: re.Pattern[str]
     times: int = 1
     is_done: bool = True  # else the store never hears of it
+    after: int = 0  # so many pass before
     hits: int = 0
 
 
@@ -46,6 +57,7 @@ class LyingProxy:
     """
 
     def __init__(self, port: int) -> None:
+        self.store = port
         self.requests: list[str] = []
         self.rules: list[Rule] = []
         self._lock = threading.Lock()
@@ -53,12 +65,19 @@ class LyingProxy:
         self.port = int(self._server.server_address[1])
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
-    def spoil(self, fault: Fault, matches: str, *, times: int = 1, is_done: bool = True) -> Rule:
-        """Do this to the next requests whose line matches; return what counts them."""
-        rule = Rule(fault, re.compile(matches), times, is_done)
+    def spoil(self, fault: Fault, matches: str, *, times: int = 1, is_done: bool = True, after: int = 0) -> Rule:
+        """Do this to the next requests whose line matches, but the first *after*; return what counts them."""
+        rule = Rule(fault, re.compile(matches), times, is_done, after)
         with self._lock:
             self.rules = [rule]
             self.requests = []
+        return rule
+
+    def then(self, fault: Fault, matches: str, *, times: int = 1) -> Rule:
+        """Do this when the rules before are used up."""
+        rule = Rule(fault, re.compile(matches), times)
+        with self._lock:
+            self.rules.append(rule)
         return rule
 
     def close(self) -> None:
@@ -70,6 +89,9 @@ class LyingProxy:
             self.requests.append(request)
             for rule in self.rules:
                 if rule.hits < rule.times and rule.matches.search(request):
+                    if rule.after > 0:
+                        rule.after -= 1
+                        return None
                     rule.hits += 1
                     return rule
         return None
@@ -78,9 +100,13 @@ class LyingProxy:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: clients hang up in the middle."""
+
     def __init__(self, store: int, rule_for: Callable[[str], Rule | None]) -> None:
         self.store = store
         self.rule_for = rule_for
+        self.said: _Answer | None = None
         super().__init__(("127.0.0.1", 0), _Handler)
 
 
@@ -103,6 +129,7 @@ class _Handler(BaseHTTPRequestHandler):
         rule = self.server.rule_for(f"{self.command} {self.path}")
         answer = self._asked(body) if rule is None or rule.is_done else _Answer(200, [], b"")
         if rule is None:
+            self.server.said = answer
             self._say(answer)
         else:
             self._say_instead(rule.fault, answer)
@@ -115,6 +142,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._say(_Answer(status, [], b"" if self.command == "HEAD" else _ERROR % code))
         elif fault in _BODIES:
             self._say(_Answer(200, [], _BODIES[fault]))
+        elif fault == "cut":
+            self._say(replace(answer, content=answer.content[: len(answer.content) // 2]))
+        elif fault == "again":
+            self._say(self.server.said or answer)
         else:
             if fault == "short":
                 self._say(_Answer(answer.status, answer.headers, answer.content, len(answer.content) // 2))
@@ -141,10 +172,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response_only(answer.status)
         for name, value in answer.headers:
             self.send_header(name, value)
-        if self.command != "HEAD":
+        if not any(name.lower() == "content-length" for name, _ in answer.headers):
             self.send_header("Content-Length", str(len(answer.content)))
         self.end_headers()
-        self.wfile.write(answer.content[: answer.stop])
+        if self.command != "HEAD":
+            self.wfile.write(answer.content[: answer.stop])
         self.wfile.flush()
 
     def _hang_up(self) -> None:

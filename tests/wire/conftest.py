@@ -17,6 +17,8 @@ import pytest
 
 import datajoint_file
 from tests.projects import Store, connect, unique
+from tests.wire.afar import Afar
+from tests.wire.answers import LyingProxy
 from tests.wire.proxy import CorruptingProxy, TLSRelay
 
 PATIENCE_SECONDS = 120
@@ -78,6 +80,24 @@ class Wire:
         """Drop the schema, and hang up."""
         dj.Schema(self._schema, connection=self.instance.connection).drop(prompt=False)
         self.instance.connection.close()
+
+
+@pytest.fixture
+def where() -> str:
+    """Which store is afar."""
+    return "s3"
+
+
+@pytest.fixture
+def afar(where: str, engine: str, request: pytest.FixtureRequest) -> Iterator[Afar]:
+    """A store behind a proxy that lies when it is told to."""
+    table = request.getfixturevalue(f"{where}_storage")
+    address = table.get("endpoint_url") or request.getfixturevalue("servers").azure().endpoint
+    proxy = LyingProxy(urlsplit(address).port or 0)
+    made = Afar(table, engine, proxy)
+    made.ingest(("warm.dat", b"connections are made, clocks are compared"))
+    yield made
+    proxy.close()
 
 
 @pytest.fixture

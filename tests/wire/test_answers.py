@@ -3,52 +3,17 @@
 from __future__ import annotations
 
 import io
-import json
 import os
-from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
-from datajoint_file.config import parse_settings
 from datajoint_file.errors import StorageError
-from datajoint_file.model.key_values import KeyValue
-from datajoint_file.model.metadata import FileMetadata
-from datajoint_file.model.object_keys import Cell
-from datajoint_file.pipeline.pipeline import Pipeline
-from datajoint_file.transfer.sources import as_source
-from tests.projects import Store, unique
-from tests.wire.answers import Fault, LyingProxy
+from tests.wire.afar import Afar
+from tests.wire.answers import Fault
 
-CELL = Cell("lab", "Recording", "raw", (KeyValue("id", "int", 1),))
 SMALL, LARGE = os.urandom(100_000), os.urandom(17 * 2**20)
 WHOLE, LAST = r"^PUT /[^?]*/objects/[^?]*(\?x-id=PutObject)?$", r"^POST .*uploadId="
-
-
-class Afar:
-    """A pipeline whose store is behind the proxy, and the store itself."""
-
-    def __init__(self, table: dict[str, Any], engine: str, proxy: LyingProxy) -> None:
-        port = urlsplit(table["endpoint_url"]).port
-        through = json.loads(json.dumps(table).replace(f"127.0.0.1:{port}", f"127.0.0.1:{proxy.port}"))
-        self.store = Store(table, unique("project"))
-        self.proxy = proxy
-        document = {**self.store.configuration(), "storage": {**through, "engine": engine}}
-        self.pipeline = Pipeline(parse_settings(document, "the test"))
-
-    def ingest(self, value: Any) -> FileMetadata:
-        return self.pipeline.ingest(self.pipeline.plan(as_source(value), CELL))
-
-
-@pytest.fixture
-def afar(s3_storage: dict[str, Any], engine: str) -> Iterator[Afar]:
-    proxy = LyingProxy(urlsplit(s3_storage["endpoint_url"]).port or 0)
-    made = Afar(s3_storage, engine, proxy)
-    made.ingest(("warm.dat", b"connections are made, clocks are compared"))
-    yield made
-    proxy.close()
 
 
 class Stream(io.RawIOBase):
@@ -118,13 +83,17 @@ def test_an_open_file_gives_all_of_its_bytes_or_an_error(afar: Afar, fault: Faul
         file.read()
 
 
-@pytest.mark.parametrize("engine", ["fsspec"])
+@pytest.mark.parametrize("engine", ["obstore", "fsspec"])
 @pytest.mark.parametrize("cache_type", CACHES)
 def test_no_kind_of_cache_hides_that_bytes_are_missing(afar: Afar, cache_type: str | None) -> None:
     metadata = afar.ingest(("x.dat", SMALL))
     with afar.pipeline.open(metadata, cache_type=cache_type) as file:
         assert file.read() == SMALL
-    afar.proxy.spoil("416", r"^GET /[^?]*/objects/", times=100)
-    with pytest.raises(StorageError), afar.pipeline.open(metadata, cache_type=cache_type) as file:
-        file.seek(50_000)
-        file.read(1000)
+    for first in ("416", "short"):
+        rule = afar.proxy.spoil(first, r"^GET /[^?]*/objects/")
+        again = afar.proxy.then("416", r"^GET /[^?]*/objects/", times=100)
+        with pytest.raises(StorageError), afar.pipeline.open(metadata, cache_type=cache_type) as file:
+            file.seek(50_000)
+            file.read(1000)
+        assert rule.hits == 1
+        assert again.hits

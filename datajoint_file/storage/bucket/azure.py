@@ -15,6 +15,8 @@ from datajoint_file.storage.remote.client_errors import translation
 from datajoint_file.storage.remote.requests import run
 from datajoint_file.storage.shared import moment
 
+_ACCEPTED = 202
+
 
 class AzureBackend(FileUploads):
     """Blobs of a container of Azure."""
@@ -60,6 +62,14 @@ class AzureBackend(FileUploads):
             if isinstance(translation(self.bucket, error), BucketNotFoundError):
                 raise FileNotFoundError(self.bucket) from error
             raise
+
+    async def _delete(self, filesystem: Any, bucket: str, name: str) -> bool:
+        answers: list[int] = []
+        async with filesystem.service_client.get_container_client(container=bucket) as client:
+            await client.delete_blob(
+                name, raw_response_hook=lambda answer: answers.append(answer.http_response.status_code)
+            )
+        return answers == [_ACCEPTED]
 
     async def _object_page(self, filesystem: Any, below: str, marker: Marker) -> Page[ObjectStat]:
         query = {"name_starts_with": below or None, "include": ["metadata"], "results_per_page": self.page_size}

@@ -20,6 +20,7 @@ from datajoint_file.errors import (
     ObjectNotFoundError,
     StorageAccessError,
     StorageError,
+    StorageUnavailableError,
     UnsafePathError,
 )
 from datajoint_file.storage.backend import (
@@ -29,6 +30,7 @@ from datajoint_file.storage.backend import (
     ObjectStat,
     Reader,
     UnfinishedUpload,
+    receipt_of,
 )
 from datajoint_file.storage.bucket.part_sizes import PartPlan
 from datajoint_file.storage.memory_budget import transfers
@@ -42,6 +44,13 @@ from datajoint_file.storage.wrappers import changed_on_the_way
 
 PAGE_SIZE = 1000
 """Entries of one page of a listing, the most that S3 gives."""
+
+NO_CONTENT = 204
+
+_DOUBTFUL = (StorageError, StorageUnavailableError)
+"""What can come of a request though the store has done it."""
+
+_NOT_THE_STORE = "Something else answers in its place (a proxy, a login page): check endpoint_url"
 
 Listed = TypeVar("Listed", ObjectStat, UnfinishedUpload)
 Marker = Any
@@ -69,11 +78,11 @@ class PartedUpload(Protocol):
     """One object on its way, part by part: `complete` makes it, `abandon` makes sure that it is never made.
 
     `sizes` gives how many bytes to send, one time after the other; `complete` returns what the store has not compared,
-    and sets `is_confirmed` if its answer says that there is an object now.
+    and sets `tag`, the entity tag, if the store's answer says that there is an object now.
     """
 
     size: int
-    is_confirmed: bool
+    tag: str
 
     def sizes(self) -> Iterator[int]: ...
     def send(self, content: bytes) -> None: ...
@@ -134,6 +143,10 @@ class BucketBackend(RemoteBackend):
         """Begin to send an object of about *expected* bytes, 0 if that is not known."""
 
     @abstractmethod
+    async def _delete(self, filesystem: Any, bucket: str, name: str) -> bool:
+        """Delete an object; tell whether the answer says so as this store does."""
+
+    @abstractmethod
     async def _object_page(self, filesystem: Any, below: str, marker: Marker) -> Page[ObjectStat]:
         """Ask for a page of objects."""
 
@@ -182,19 +195,19 @@ class BucketBackend(RemoteBackend):
         except BaseException:
             upload.abandon()
             raise
-        if not upload.is_confirmed:
-            self._require_stored(key, upload.size)
+        receipt_of(reader).tag = upload.tag or self._require_stored(key, upload.size).tag
         self._compare(key, unchecked)
         return upload.size
 
-    def _require_stored(self, key: str, size: int) -> None:
+    def _require_stored(self, key: str, size: int) -> ObjectStat:
         """Look at the object, since the store has not said that it has it: no error is no success."""
         try:
-            found = self.stat(key).size
+            found = self.stat(key)
         except ObjectNotFoundError as error:
             raise _not_stored(key) from error
-        if found != size:
-            raise StorageError(f"{key}: {size} bytes were sent, and the store has {found}").of(key)
+        if found.size != size:
+            raise StorageError(f"{key}: {size} bytes were sent, and the store has {found.size}").of(key)
+        return found
 
     def _look_before_sending(self, key: str) -> None:
         """Refuse an existing key before the first part, not after the last, which is when stores look (or do not)."""
@@ -234,9 +247,28 @@ class BucketBackend(RemoteBackend):
 
     def delete(self, key: str) -> None:
         path = self._path(key)
-        with suppress(ObjectNotFoundError), self._translated(key):
-            filesystem = self._filesystem()
-            run(filesystem, filesystem._rm_file(path))
+        try:
+            with self._translated(key):
+                filesystem = self._filesystem()
+                is_done = run(filesystem, self._delete(filesystem, *path.split("/", 1)))
+                filesystem.invalidate_cache(path)
+        except ObjectNotFoundError:
+            return
+        except StorageError as error:
+            if type(error) in _DOUBTFUL and self._is_gone(key):
+                return
+            raise
+        if not is_done and self.exists(key):
+            raise StorageError(
+                f"{key}: the store has answered that all is well, and still has the object. {_NOT_THE_STORE}"
+            ).of(key)
+
+    def _is_gone(self, key: str) -> bool:
+        """Tell whether there is no object, for certain: the answer to its deletion may have been lost."""
+        try:
+            return not self.exists(key)
+        except StorageError:
+            return False
 
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
         below = f"{prefix}/" if check_prefix(prefix) else ""
@@ -275,17 +307,18 @@ class BucketBackend(RemoteBackend):
     def _entries(self, ask: AskForPage[Listed], prefix: str, below: str) -> Iterator[Listed]:
         """Give what has a name that begins with *below*, a page at a time. Errors are about *prefix*."""
         marker: Marker = None
+        before: list[Listed] = []
         while True:
             with self._translated(prefix):
                 filesystem = self._filesystem()
                 entries, following = run(filesystem, ask(filesystem, self._prefix + below, marker))
-                if following is not None and following == marker:
+                if (following is not None and following == marker) or (entries and entries == before):
                     raise StorageError("the listing is not complete: the store gives the same page again and again")
             for entry in entries:
                 yield replace(entry, key=entry.key.removeprefix(self._prefix)) if self._prefix else entry
             if following is None:
                 return
-            marker = following
+            marker, before = following, entries
 
     def _require_store(self) -> None:
         try:
@@ -317,6 +350,10 @@ def _pieces(head: list[bytes], reader: Reader, sizes: Iterator[int]) -> Iterator
 
 def _not_stored(key: str) -> StorageError:
     return StorageError(
-        f"{key}: the store has answered that all is well, and has no such object; nothing was stored. Something else "
-        "answers in its place (a proxy, a login page): check endpoint_url"
+        f"{key}: the store has answered that all is well, and has no such object; nothing was stored. {_NOT_THE_STORE}"
     ).of(key)
+
+
+def foreign_listing() -> StorageError:
+    """Return the error for an answer that is no listing of the store's: taken for one, it would be of no objects."""
+    return StorageError(f"the listing is not complete: one of its answers is not the store's. {_NOT_THE_STORE}")

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import repeat
 from typing import Any
 
 from datajoint_file.config.settings import StorageSettings
-from datajoint_file.storage.backend import CHUNK_SIZE, ContentHeaders, Reader
+from datajoint_file.storage.backend import CHUNK_SIZE, ContentHeaders, Reader, receipt_of
 from datajoint_file.storage.bucket.backend import BucketBackend, Piece
 from datajoint_file.storage.bucket.part_sizes import PartPlan, part_sizes, smallest_part
 from datajoint_file.storage.remote.requests import run
+from datajoint_file.storage.shared import entity_tag
 from datajoint_file.storage.tuning import MEMORY_BYTES
 
 logger = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ class FileUpload:
         self._sizes = part_sizes(file.blocksize, expected)
         self._full = next(self._sizes)
         self.size = 0
-        self.is_confirmed = False  # what the store answers, fsspec keeps to itself
+        self.tag = ""  # what the store answers, fsspec keeps to itself
 
     def send(self, content: bytes) -> None:
         """Write the next bytes. The file collects them, and sends each part."""
@@ -99,8 +100,12 @@ class FileUploads(BucketBackend):
         """Return the filesystem's options that say this of a new object."""
 
     def _put(self, key: str, content: bytes, reader: Reader, headers: ContentHeaders) -> Iterable[Piece]:
+        """Look at the object where the client does not tell what the store has answered, as gcsfs."""
         filesystem, mode = self._filesystem(), "create" if self._exclusive else "overwrite"
-        run(filesystem, filesystem._pipe_file(self._path(key), content, mode=mode, **self._told(headers)))
+        request = filesystem._pipe_file(self._path(key), content, mode=mode, **self._told(headers))
+        answer = run(filesystem, request)
+        tag = entity_tag(answer.get("etag")) if isinstance(answer, Mapping) else ""
+        receipt_of(reader).tag = tag or self._require_stored(key, len(content)).tag
         return ()
 
     def _begin(self, key: str, plan: PartPlan, expected: int, headers: ContentHeaders) -> FileUpload:

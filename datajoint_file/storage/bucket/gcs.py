@@ -13,7 +13,7 @@ from typing import Any
 from datajoint_file.config.settings import StorageSettings
 from datajoint_file.errors import ConfigurationError
 from datajoint_file.storage.backend import ContentHeaders, ObjectStat
-from datajoint_file.storage.bucket.backend import Marker, Page
+from datajoint_file.storage.bucket.backend import NO_CONTENT, Marker, Page, foreign_listing
 from datajoint_file.storage.bucket.fsspec_upload import FileUploads
 from datajoint_file.storage.shared import moment
 
@@ -60,10 +60,16 @@ class GCSBackend(FileUploads):
         media_type = {"content_type": fields["Content-Type"]} if "Content-Type" in fields else {}
         return {**media_type, "fixed_key_metadata": {"content_disposition": fields.get("Content-Disposition")}}
 
+    async def _delete(self, filesystem: Any, bucket: str, name: str) -> bool:
+        status, *_ = await filesystem._request("DELETE", "b/{}/o/{}", bucket, name)
+        return bool(status == NO_CONTENT)
+
     async def _object_page(self, filesystem: Any, below: str, marker: Marker) -> Page[ObjectStat]:
-        fields = "nextPageToken,items(name,size,updated)"
+        fields = "kind,nextPageToken,items(name,size,updated)"
         query = {"prefix": below or None, "maxResults": self.page_size, "pageToken": marker, "fields": fields}
         reply = await filesystem._call("GET", "b/{}/o", self.bucket, json_out=True, **query)
+        if not isinstance(reply, dict) or reply.get("kind") != "storage#objects":
+            raise foreign_listing()
         objects = [ObjectStat(o["name"], int(o["size"]), moment(o.get("updated"))) for o in reply.get("items", ())]
         return objects, reply.get("nextPageToken") or None
 

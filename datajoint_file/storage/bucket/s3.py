@@ -14,12 +14,20 @@ from typing import Any
 
 from datajoint_file.config.settings import StorageSettings
 from datajoint_file.errors import ObjectNotFoundError, StorageError
-from datajoint_file.storage.backend import Capabilities, ContentHeaders, ObjectStat, Reader, UnfinishedUpload, hashed
-from datajoint_file.storage.bucket.backend import BucketBackend, Marker, Page, Piece
+from datajoint_file.storage.backend import (
+    Capabilities,
+    ContentHeaders,
+    ObjectStat,
+    Reader,
+    UnfinishedUpload,
+    hashed,
+    receipt_of,
+)
+from datajoint_file.storage.bucket.backend import NO_CONTENT, BucketBackend, Marker, Page, Piece, foreign_listing
 from datajoint_file.storage.bucket.part_sizes import PartPlan, memory_for, plan_parts
 from datajoint_file.storage.bucket.s3_multipart import Destination, MultipartUpload, put
 from datajoint_file.storage.remote.requests import run
-from datajoint_file.storage.shared import check_prefix, is_object_key, moment
+from datajoint_file.storage.shared import check_prefix, entity_tag, is_object_key, moment
 from datajoint_file.storage.tuning import CONNECTIONS
 
 _CONFIG = {
@@ -60,7 +68,9 @@ class S3Backend(BucketBackend):
         with self._translated(key):
             filesystem = self._filesystem()
             found = run(filesystem, filesystem._call_s3("head_object", Bucket=bucket, Key=name))
-        return ObjectStat(key, int(found["ContentLength"]), moment(found.get("LastModified")))
+        return ObjectStat(
+            key, int(found["ContentLength"]), moment(found.get("LastModified")), entity_tag(found.get("ETag"))
+        )
 
     def unfinished(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
         prefix = self._confined(check_prefix(prefix))
@@ -80,7 +90,9 @@ class S3Backend(BucketBackend):
     def _put(self, key: str, content: bytes, reader: Reader, headers: ContentHeaders) -> Iterable[Piece]:
         digests = hashed(reader)
         destination = self._destination(key, headers)
-        return run(self._filesystem(), put(destination, content, digests.sha256 if digests else None))
+        request = put(destination, content, digests.sha256 if digests else None)
+        receipt_of(reader).tag, unchecked = run(self._filesystem(), request)
+        return unchecked
 
     def _begin(self, key: str, plan: PartPlan, expected: int, headers: ContentHeaders) -> MultipartUpload:
         upload = MultipartUpload(self._destination(key, headers), plan, expected)
@@ -89,6 +101,10 @@ class S3Backend(BucketBackend):
 
     def _destination(self, key: str, headers: ContentHeaders) -> Destination:
         return Destination(self._filesystem(), self._path(key), headers, exclusive=self._exclusive)
+
+    async def _delete(self, filesystem: Any, bucket: str, name: str) -> bool:
+        answer = await filesystem._call_s3("delete_object", Bucket=bucket, Key=name)
+        return bool(answer["ResponseMetadata"]["HTTPStatusCode"] == NO_CONTENT)
 
     async def _object_page(self, filesystem: Any, below: str, marker: Marker) -> Page[ObjectStat]:
         query = {"Bucket": self.bucket, "Prefix": below, "MaxKeys": self.page_size}
@@ -120,7 +136,9 @@ def _session_without_profile() -> Any:
 
 
 def _following(reply: dict[str, Any], marker: Marker) -> Marker:
-    """Return where S3's next page begins, None if there is none."""
+    """Return where S3's next page begins, None if there is none: the store says so, or it is not the store's answer."""
+    if "IsTruncated" not in reply:
+        raise foreign_listing()
     if not reply.get("IsTruncated"):
         return None
     if not marker:

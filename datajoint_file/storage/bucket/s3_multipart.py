@@ -21,6 +21,7 @@ from datajoint_file.storage.bucket.backend import Piece
 from datajoint_file.storage.bucket.part_sizes import PartPlan, part_sizes
 from datajoint_file.storage.remote.client_errors import says_changed
 from datajoint_file.storage.remote.requests import Request, run
+from datajoint_file.storage.shared import entity_tag
 
 logger = logging.getLogger(__name__)
 
@@ -80,8 +81,8 @@ class Destination:
         self._is_encrypted = not client.meta.endpoint_url.startswith("http://")
 
 
-async def put(destination: Destination, content: bytes, sha256: bytes | None) -> list[Piece]:
-    """Send a small object in one request, and return it as a piece if nobody has compared it.
+async def put(destination: Destination, content: bytes, sha256: bytes | None) -> tuple[str, list[Piece]]:
+    """Send a small object in one request; return its entity tag, and itself as a piece if nobody has compared it.
 
     *sha256* is its digest, if somebody has computed it already.
     """
@@ -91,7 +92,8 @@ async def put(destination: Destination, content: bytes, sha256: bytes | None) ->
         checksum = {"ChecksumSHA256": b64encode(digest).decode()}
     options = {**checksum, **destination.headers, **destination.condition}
     answer = await destination.call("put_object", Body=content, **options)
-    return [] if destination.is_checked(answer, checksum) else [Piece(0, len(content), zlib.crc32(content))]
+    is_checked = destination.is_checked(answer, checksum)
+    return entity_tag(answer.get("ETag")), [] if is_checked else [Piece(0, len(content), zlib.crc32(content))]
 
 
 class MultipartUpload:
@@ -108,7 +110,7 @@ class MultipartUpload:
         self._algorithm = {"ChecksumAlgorithm": "CRC32"} if destination.sends_checksums else {}
         self._number = 0
         self.size = 0
-        self.is_confirmed = False
+        self.tag = ""
 
     def begin(self) -> None:
         """Tell the store."""
@@ -141,7 +143,7 @@ class MultipartUpload:
         parts = sorted(self._parts, key=lambda part: int(part["PartNumber"]))
         request = {**self._upload, "MultipartUpload": {"Parts": parts}, **self._destination.condition}
         answer = self._run(self._destination.call("complete_multipart_upload", **request))
-        self.is_confirmed = "ETag" in answer
+        self.tag = entity_tag(answer.get("ETag"))
         return self._unchecked
 
     def abandon(self) -> None:

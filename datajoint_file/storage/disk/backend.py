@@ -30,7 +30,7 @@ from datajoint_file.storage.backend import (
 )
 from datajoint_file.storage.disk.drafts import flush_directory
 from datajoint_file.storage.disk.kernel_copy import COPY_ABOVE
-from datajoint_file.storage.disk.posix import mode_of, translation
+from datajoint_file.storage.disk.posix import mode_of, tag_of, translation
 from datajoint_file.storage.disk.publishing import LocalGroup, remove_if_empty
 from datajoint_file.storage.shared import (
     PARTIAL_PREFIX,
@@ -266,4 +266,4 @@ def _is_inside(directory: str, root: str) -> bool:
 
 
 def _described(key: str, status: os.stat_result) -> ObjectStat:
-    return ObjectStat(key, status.st_size, moment(status.st_mtime))
+    return ObjectStat(key, status.st_size, moment(status.st_mtime), tag_of(status))

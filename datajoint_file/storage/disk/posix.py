@@ -24,6 +24,11 @@ def mode_of(path: Path) -> int:
         return 0
 
 
+def tag_of(status: os.stat_result) -> str:
+    """Return what is another one when a file was written to, or another put in its place: `ObjectStat.tag`."""
+    return f"{status.st_ino}-{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
+
+
 def translation(key: str, error: OSError) -> StorageError:
     """Return the error of this package that says what *error* says, about the object *key*."""
     reason = f"{key}: {error.strerror or error}"

@@ -14,9 +14,10 @@ from functools import partial
 from typing import Any
 
 from datajoint_file.errors import StorageError
-from datajoint_file.storage.backend import CHUNK_SIZE, NO_HEADERS, ContentHeaders, Reader, hashed
+from datajoint_file.storage.backend import CHUNK_SIZE, NO_HEADERS, ContentHeaders, Reader, Receipt, hashed, receipt_of
 from datajoint_file.storage.disk.drafts import Batch, Draft, flush_directory
 from datajoint_file.storage.disk.kernel_copy import COPY_ABOVE, can_copy
+from datajoint_file.storage.disk.posix import tag_of
 from datajoint_file.storage.shared import PARTIAL_PREFIX
 
 _ATTEMPTS = 10
@@ -48,7 +49,7 @@ class LocalGroup(Batch):
         """Write one object under another name, beside its own. It appears with `publish`, or when enough wait."""
         path = self._path_of(key, self._plain)
         with self._translated(key):
-            draft = self._create(path, partial(self._translated, key))
+            draft = self._create(path, partial(self._translated, key), receipt_of(reader))
         try:
             written = self._write(draft, reader, size)
         except BaseException:
@@ -57,7 +58,7 @@ class LocalGroup(Batch):
         self.add(draft)
         return written
 
-    def _create(self, path: str, translated: Callable[[], AbstractContextManager[None]]) -> Draft:
+    def _create(self, path: str, translated: Callable[[], AbstractContextManager[None]], receipt: Receipt) -> Draft:
         """Return a new file in the directory of *path*, which is made if need be.
 
         Whoever deletes the last object of a directory removes it too, also at this moment: then it is made again.
@@ -73,6 +74,7 @@ class LocalGroup(Batch):
                     flushes=self._flushes,
                     directories=(directory, *self._make(directory)),
                     root=self._root,
+                    receipt=receipt,
                 )
         self._require_root()
         raise StorageError(f"{directory} cannot be made: a file is in its place, or another process keeps removing it")
@@ -118,9 +120,16 @@ class LocalGroup(Batch):
 class _ObjectDraft(Draft):
     """An object that has not its own name yet. Its own directory goes with it."""
 
-    def __init__(self, *args: Any, root: str, **options: Any) -> None:
+    def __init__(self, *args: Any, root: str, receipt: Receipt, **options: Any) -> None:
         super().__init__(*args, **options)
         self._root = root
+        self._receipt = receipt
+
+    def close(self) -> None:
+        """Let go of the file. Naming it has been the last thing to change its times."""
+        with suppress(OSError):
+            self._receipt.tag = tag_of(os.fstat(self.descriptor))
+        super().close()
 
     def remove(self) -> None:
         """Remove what an upload left, and nothing else."""

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, NoReturn
 from zlib import crc32
 
 from datajoint_file.errors import ObjectExistsError
-from datajoint_file.storage.backend import NO_HEADERS, Capabilities, ContentHeaders, ObjectStat, Reader
+from datajoint_file.storage.backend import NO_HEADERS, Capabilities, ContentHeaders, ObjectStat, Reader, receipt_of
 from datajoint_file.storage.bucket.azure import AzureBackend
 from datajoint_file.storage.bucket.backend import BucketBackend, Piece
 from datajoint_file.storage.bucket.gcs import GCSBackend
@@ -31,7 +31,7 @@ from datajoint_file.storage.obstore.unsuited import Unsuited, is_inexpressible, 
 from datajoint_file.storage.remote.client_errors import says_interrupted, says_out_of_range
 from datajoint_file.storage.remote.forks import keep_from_children
 from datajoint_file.storage.remote.requests import run
-from datajoint_file.storage.shared import Resumed, moment, read_fully
+from datajoint_file.storage.shared import Resumed, entity_tag, moment, read_fully
 from datajoint_file.storage.tuning import MEMORY_BYTES, OBSTORE_PART_SIZE, OBSTORE_WORKERS
 
 _HEAD = 2**18
@@ -89,7 +89,7 @@ class ObstoreBackend(BucketBackend):
         self._path(key)
         with self._translated(key):
             found = self._run("head", key)
-        return ObjectStat(key, int(found["size"]), moment(found["last_modified"]))
+        return ObjectStat(key, int(found["size"]), moment(found["last_modified"]), entity_tag(found["e_tag"]))
 
     def read(self, key: str, start: int, stop: int) -> bytes | memoryview:
         if start >= stop:
@@ -152,6 +152,7 @@ class ObstoreBackend(BucketBackend):
                 if pause is None or not says_interrupted(error):
                     raise
                 time.sleep(pause)
+        receipt_of(reader).tag = entity_tag(answer["e_tag"])
         return () if answer["e_tag"] else [Piece(0, len(content), crc32(content))]
 
     def _upload_long(self, key: str, reader: Reader, size: int, part_size: int, headers: ContentHeaders) -> int:
@@ -173,7 +174,10 @@ class ObstoreBackend(BucketBackend):
             filesystem, store, obstore = self._filesystem(), self._store(), importlib.import_module("obstore")
 
         async def put(parts: PartStream) -> None:
-            await awaited(obstore.put_async(store, key, parts, use_multipart=True, **options))
+            answer = await awaited(obstore.put_async(store, key, parts, use_multipart=True, **options))
+            receipt.tag = entity_tag(answer["e_tag"])
+
+        receipt = receipt_of(reader)
 
         stream, written, part = PartStream(filesystem.loop), 0, head.pop()
         try:
@@ -270,6 +274,7 @@ class Counted:
 
     def __init__(self, reader: Reader) -> None:
         self.count = 0
+        self.receipt = receipt_of(reader)
         self._reader = reader
 
     def read(self, size: int = -1, /) -> bytes:

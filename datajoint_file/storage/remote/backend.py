@@ -26,7 +26,7 @@ from datajoint_file.model.object_keys import check_object_key
 from datajoint_file.storage.backend import ObjectStat
 from datajoint_file.storage.remote.client_errors import presentable, scrubbed, translation
 from datajoint_file.storage.remote.forks import keep_from_children
-from datajoint_file.storage.shared import DerivedVerbs, moment, refuse_partial
+from datajoint_file.storage.shared import DerivedVerbs, entity_tag, moment, refuse_partial
 
 _TIME_FIELDS = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")
 
@@ -121,4 +121,5 @@ def require_object(path: str, details: dict[str, Any]) -> dict[str, Any]:
 def described(key: str, details: dict[str, Any]) -> ObjectStat:
     """Return what fsspec says of an object, in the contract's words."""
     modified = next((details[field] for field in _TIME_FIELDS if details.get(field)), None)
-    return ObjectStat(key, int(details["size"]), moment(modified))
+    tag = entity_tag(details.get("ETag") or details.get("etag"))
+    return ObjectStat(key, int(details["size"]), moment(modified), tag)

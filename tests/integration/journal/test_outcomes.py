@@ -251,6 +251,48 @@ def test_a_commit_that_postgresql_turns_into_a_rollback_is_an_error(table: Any, 
     assert not connection.in_transaction
 
 
+def journal(table: Any, name: str = "~file_intent") -> str:
+    return str(table().connection.adapter.make_full_table_name(table().database, name))
+
+
+def test_intents_that_are_gone_without_their_rows_prove_no_commit(
+    table: Any, relay: Relay, truth: Any, monkeypatch: Any
+) -> None:
+    """As after a crash of a server that had answered before the disk had it all, or a failover."""
+    monkeypatch.setattr(commit_outcome, "WAIT_SECONDS", 0.1)
+    connection = table().connection
+    table.insert1({"id": 0, "raw": ("a.dat", b"0")})
+
+    def lose() -> None:
+        cut(connection)
+        truth.query(f"DELETE FROM {journal(table)}")  # waits until the server has rolled back
+
+    before_statement(connection, "COMMIT", lose)
+    with pytest.raises(OutcomeUnknownError, match="the server may have lost its last moments") as caught:
+        table.insert1({"id": 1, "raw": ("a.dat", b"1")})
+    assert count(table, truth) == 1
+    assert datajoint_file.resolve(caught.value, connection=truth) is Outcome.OPEN
+
+
+def test_what_was_committed_and_deleted_since_is_known_by_its_history(table: Any, truth: Any) -> None:
+    connection = table().connection
+    with connection.transaction:
+        table.insert1({"id": 1, "raw": ("a.dat", b"1")})
+        error = OutcomeUnknownError("as if")
+        error.writes = transactions.claims_of(connection).writes
+    assert datajoint_file.resolve(error, connection=truth) is Outcome.COMMITTED
+    truth.query(f"DELETE FROM {table().full_table_name}")
+    assert datajoint_file.resolve(error, connection=truth) is Outcome.OPEN
+    history = journal(table, "~file_history")
+    truth.query(f"CREATE TABLE {history} (path VARCHAR(1024), why VARCHAR(10))")
+    note = f"INSERT INTO {history} VALUES ('{error.writes[0].path}', %s)"
+    truth.query(note, ("unknown",))
+    assert datajoint_file.resolve(error, connection=truth) is Outcome.OPEN
+    truth.query(note, ("delete",))
+    assert datajoint_file.resolve(error, connection=truth) is Outcome.COMMITTED
+    truth.query(f"DROP TABLE {history}")
+
+
 def test_a_savepoint_that_was_gone_back_to_does_not_hide_the_commit(table: Any, relay: Relay, truth: Any) -> None:
     connection = table().connection
     with connection.transaction:
