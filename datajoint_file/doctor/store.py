@@ -102,7 +102,7 @@ class _StoreChecks:
     def _remove_empty_directories(self) -> None:
         """Remove the directories that the probe had on a disk, which hold nothing else; buckets have none."""
         if self.storage.backend == "file" and self.storage.path:
-            root = anchored(self.storage.path, self.settings.directory)
+            root = anchored(self.storage.path, self.settings.directory, self.storage.answers)
             directory = root.joinpath(*self.key.split("/")[1:]).parent
             while directory != root:
                 with suppress(OSError):
