@@ -9,8 +9,12 @@ from __future__ import annotations
 import io
 import logging
 import sys
+import traceback
 import warnings
 from pathlib import Path
+from types import TracebackType
+
+from datajoint_file.escaping import escaped
 
 COMMAND = "datajoint-file"
 
@@ -34,6 +38,18 @@ def be_printable() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def be_harmless() -> None:
+    """Escape what a terminal would run in warnings and tracebacks, also in those that others make."""
+    original = warnings.formatwarning
+    warnings.formatwarning = lambda *args, **kwargs: escaped(original(*args, **kwargs))
+    sys.excepthook = _show_error
+
+
+def _show_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    sys.stderr.write(escaped("".join(traceback.format_exception(kind, error, trace))))
+
+
 if is_command():
     be_silent()
     be_printable()
+    be_harmless()
