@@ -63,7 +63,7 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except click.ClickException as error:
-            error.message = escaped(error.message)
+            error.message = escaped(error.message)  # type: ignore[misc]  # final, and shown by several subclasses
             raise
         except Exception as error:
             if ctx.params["debug"] or not _is_of_datajoint(error):

@@ -137,8 +137,8 @@ def check_disjoint(settings: Settings, stores: Mapping[str, Any]) -> None:
 def _overlaps(settings: Settings, store: Mapping[str, Any]) -> bool:
     storage, location = settings.storage, str(store.get("location") or "")
     if storage.backend == "file" and store.get("protocol", "file") == "file" and location and storage.path:
-        root = anchored(storage.path, settings.directory, storage.answers)
-        return _nested(os.path.realpath(root), os.path.realpath(location))
+        directory = anchored(storage.path, settings.directory, storage.answers)
+        return _nested(os.path.realpath(directory), os.path.realpath(location))
     bucket = storage.bucket or storage.container
     if bucket is None or store.get("protocol") != storage.backend:
         return False

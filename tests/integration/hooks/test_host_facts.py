@@ -45,7 +45,7 @@ def test_declare_and_alter_both_parse_through_prepare_declare() -> None:
 
 
 def test_table_that_is_altered_is_found_where_we_look_for_it() -> None:
-    assert table.alter.__wrapped__ is declare.alter  # type: ignore[attr-defined]
+    assert table.alter.__wrapped__ is declare.alter
     assert source_of(table.Table.alter).count(" = alter(\n") == 1
     assert next(iter(inspect.signature(table.Table.alter).parameters)) == "self"
 
