@@ -204,7 +204,10 @@ class SourceNotRegularError(SourceError):
 
 
 class SourceChangedError(SourceError):
-    """The source changed while it was being read; nothing was stored."""
+    """The source changed while it was being read, as its size, time or inode tell; nothing was stored.
+
+    What a program stores through a mapping of the file (``mmap``) can go unnoticed.
+    """
 
 
 class MetadataError(DataJointFileError, ValueError):

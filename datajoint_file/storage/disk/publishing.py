@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from datajoint_file.errors import StorageError
 from datajoint_file.storage.backend import CHUNK_SIZE, NO_HEADERS, ContentHeaders, Reader, hashed
 from datajoint_file.storage.disk.drafts import Batch, Draft, flush_within
 from datajoint_file.storage.disk.kernel_copy import COPY_ABOVE, can_copy
-from datajoint_file.storage.disk.walk import KeptDirectory, Walker, enter
+from datajoint_file.storage.disk.walk import Directory, KeptDirectory, Within
 from datajoint_file.storage.shared import PARTIAL_PREFIX
 
 _ATTEMPTS = 10
@@ -77,8 +77,10 @@ class LocalGroup(Batch):
         Whoever deletes the last object of a directory removes it too, also at this moment: then it is made again.
         """
         directory = os.path.dirname(path)
+        shared, own = self._places.split(directory)
         for _ in range(_ATTEMPTS):
             with suppress(FileNotFoundError, FileExistsError, NotADirectoryError):
+                parent = self._places.shared.get(shared, self._make_shared)
                 return _ObjectDraft(
                     path,
                     f"{directory}/{PARTIAL_PREFIX}{secrets.token_hex(8)}",
@@ -86,23 +88,11 @@ class LocalGroup(Batch):
                     places=self._places,
                     mode=0o444,  # nobody may write but who has it open
                     flushes=self._flushes,
-                    directories=(directory, *self._make(directory)),
+                    directories=(directory, os.path.dirname(directory)) if _make(parent, own) else (directory,),
                 )
             self._places.shared.close()
         self._require_root()
         raise StorageError(f"{directory} cannot be made: a file is in its place, or another process keeps removing it")
-
-    def _make(self, directory: str) -> list[str]:
-        """Create an object's own directory below directories that others may use. Return where, if it was not there."""
-        shared, own = self._places.split(directory)
-        if not own:
-            return []
-        parent = self._places.shared.get(shared, self._make_shared)
-        try:
-            os.mkdir(own, dir_fd=parent.descriptor)
-        except FileExistsError:
-            return []
-        return [os.path.dirname(directory)]
 
     def _make_shared(self, parent: int, name: str) -> None:
         """Create a directory and flush its entry at once: others count on it from now on."""
@@ -121,6 +111,16 @@ class LocalGroup(Batch):
             draft.write(written, chunk)
             written += len(chunk)
         return written
+
+
+def _make(parent: Directory, own: str) -> bool:
+    """Create an object's own directory; tell whether it was not there."""
+    try:
+        if own:
+            os.mkdir(own, dir_fd=parent.descriptor)
+    except FileExistsError:
+        return False
+    return bool(own)
 
 
 class _ObjectDraft(Draft):
@@ -142,23 +142,18 @@ class _Places:
 
     def __init__(self, root: str) -> None:
         self._root = root
-        self.shared = KeptDirectory(Walker(root), root)
+        self.shared = KeptDirectory(root)
 
     def split(self, directory: str) -> tuple[str, str]:
         """Return the shared directory that *directory* is in, below the root, and its own name; none of the root's."""
         shared, _, own = directory[len(self._root) :].strip("/").rpartition("/")
         return shared, own
 
-    @contextmanager
-    def within(self, directory: str) -> Iterator[int]:
-        """Give a descriptor of an object's own directory."""
+    def within(self, directory: str) -> Within:
+        """Open an object's own directory."""
         shared, own = self.split(directory)
         parent = self.shared.get(shared)
-        descriptor = enter(parent.descriptor, own or ".")
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
+        return Within(parent.descriptor, own or ".")
 
     def remove_if_empty(self, directory: str) -> None:
         """Remove an object's own directory, which no other write shares. Parents stay: others may be adding to them."""

@@ -95,16 +95,17 @@ class KeptDirectory:
     From any thread; each holds what it was given until it is done with it.
     """
 
-    def __init__(self, walker: Walker, root: str) -> None:
-        self._walker = walker
+    def __init__(self, root: str) -> None:
+        self._walker = Walker(root)
         self._root = root
-        self._last: _Open | None = None
+        self._last: Directory | None = None
 
-    def get(self, below: str, missing: Callable[[int, str], None] | None = None) -> _Open:
+    def get(self, below: str, missing: Callable[[int, str], None] | None = None) -> Directory:
         """Return the directory *below* the root; see `Walker.open`."""
         last = self._last
-        if last is None or last.below != below or not last.is_at(os.path.join(self._root, below)):
-            self._last = last = _Open(self._walker.open(below, missing), below)
+        path = f"{self._root}/{below}"
+        if last is None or last.path != path or not last.is_there():
+            self._last = last = Directory(self._walker.open(below, missing), path)
         return last
 
     def close(self) -> None:
@@ -112,22 +113,41 @@ class KeptDirectory:
         self._last = None
 
 
-class _Open:
-    """A descriptor that is closed when nobody has it any more."""
+class Directory:
+    """An open directory, which is closed when nobody has it any more, or at the end of a block."""
 
-    __slots__ = ("below", "descriptor", "identity")
+    __slots__ = ("_identity", "descriptor", "path")
 
-    def __init__(self, descriptor: int, below: str) -> None:
+    def __init__(self, descriptor: int, path: str) -> None:
         self.descriptor = descriptor
-        self.below = below
-        self.identity = os.fstat(descriptor)
+        self.path = path
+        self._identity = _identity(os.fstat(descriptor))
 
-    def is_at(self, path: str) -> bool:
-        """Tell whether *path* still leads to it: it may have been removed, or moved away."""
+    def is_there(self) -> bool:
+        """Tell whether its path still leads to it: it may have been removed, or moved away."""
         try:
-            return os.path.samestat(os.lstat(path), self.identity)
+            return _identity(os.lstat(self.path)) == self._identity
         except OSError:
             return False
 
     def __del__(self) -> None:
         os.close(self.descriptor)
+
+
+class Within:
+    """A directory that is open for as long as a block lasts; its descriptor is what the block is given."""
+
+    __slots__ = ("_descriptor",)
+
+    def __init__(self, directory: int, name: str) -> None:
+        self._descriptor = enter(directory, name)
+
+    def __enter__(self) -> int:
+        return self._descriptor
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
