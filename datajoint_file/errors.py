@@ -57,7 +57,7 @@ from typing import Any, ParamSpec, TypeVar
 from datajoint.errors import DataJointError as DataJointError
 from datajoint.errors import LostConnectionError
 
-from datajoint_file.escaping import escaped
+from datajoint_file.startup import escaped
 
 _Error = TypeVar("_Error", bound="DataJointFileError")
 _P = ParamSpec("_P")

@@ -2,6 +2,7 @@
 
 DataJoint speaks while it is imported: a warning where there is no ``datajoint.json``, and a line on standard output,
 where a command's results go, where there is one. So this is imported before DataJoint. Other programs are left alone.
+What a terminal would obey is escaped here, as warnings and tracebacks need it from the start.
 """
 
 from __future__ import annotations
@@ -13,8 +14,6 @@ import traceback
 import warnings
 from pathlib import Path
 from types import TracebackType
-
-from datajoint_file.escaping import escaped
 
 COMMAND = "datajoint-file"
 
@@ -47,6 +46,26 @@ def be_harmless() -> None:
 
 def _show_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     sys.stderr.write(escaped("".join(traceback.format_exception(kind, error, trace))))
+
+
+def escaped(text: str) -> str:
+    r"""Return *text* with escapes for what a terminal would run, or what hides what it says. Line feeds stay.
+
+    Unlike `datajoint_file.errors.printable`, it is for whole messages: only such characters change.
+
+    Examples
+    --------
+    >>> escaped("Größe of t\x1b[2J")
+    'Größe of t\\x1b[2J'
+    """
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text)
+
+
+def on_one_line(text: str) -> str:
+    """Return *text* as `escaped` does, line feeds escaped as well: none of its lines looks like one of ours."""
+    return escaped(text).replace("\n", "\\n")
 
 
 if is_command():

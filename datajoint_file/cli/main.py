@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 import datajoint_file
-from datajoint_file.escaping import escaped
+from datajoint_file.startup import escaped
 
 _SHORT_HELPS = {
     "doctor": "Check configuration, store and database.",

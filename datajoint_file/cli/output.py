@@ -17,8 +17,8 @@ from rich.segment import Segment
 from rich.text import Text
 
 from datajoint_file.doctor import Check, Status
-from datajoint_file.escaping import escaped, on_one_line
 from datajoint_file.model.wording import counted
+from datajoint_file.startup import escaped, on_one_line
 
 _MARKS: dict[Status, tuple[str, str, str]] = {
     "ok": ("✓", "+", "green"),
