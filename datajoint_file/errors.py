@@ -59,6 +59,8 @@ from typing import Any, ParamSpec, TypeVar
 from datajoint.errors import DataJointError as DataJointError
 from datajoint.errors import LostConnectionError
 
+from datajoint_file.startup import escaped
+
 _Error = TypeVar("_Error", bound="DataJointFileError")
 _P = ParamSpec("_P")
 _Result = TypeVar("_Result")
@@ -108,7 +110,14 @@ def driver_message(error: Exception) -> str:
 _CONTEXT: Any = BaseException.__dict__["__context__"]
 
 
-class DataJointFileError(DataJointError):
+class _Told(BaseException):
+    """What is said on terminals and in logs, whatever names of a database are in it."""
+
+    def __str__(self) -> str:
+        return escaped(super().__str__())
+
+
+class DataJointFileError(_Told, DataJointError):
     """Base of every error this package raises."""
 
     def within(self: _Error, context: str) -> _Error:
@@ -197,7 +206,10 @@ class SourceNotRegularError(SourceError):
 
 
 class SourceChangedError(SourceError):
-    """The source changed while it was being read; nothing was stored."""
+    """The source changed while it was being read, as its size, time or inode tell; nothing was stored.
+
+    What a program stores through a mapping of the file (``mmap``) can go unnoticed.
+    """
 
 
 class MetadataError(DataJointFileError, ValueError):
@@ -351,15 +363,15 @@ def hide_frames(error: BaseException) -> None:
         cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
 
 
-class PartitionWarning(UserWarning):
+class PartitionWarning(_Told, UserWarning):
     """The partition pattern names an attribute that no table has in its primary key."""
 
 
-class JournalWarning(UserWarning):
+class JournalWarning(_Told, UserWarning):
     """Uploads go on without being noted down first: what is lost by that, the message says."""
 
 
-class SourceWarning(UserWarning):
+class SourceWarning(_Told, UserWarning):
     """Not all of a stream is stored: it does not stand at its start."""
 
 

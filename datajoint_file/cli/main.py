@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 import datajoint_file
+from datajoint_file.startup import escaped
 
 _SHORT_HELPS = {
     "doctor": "Check configuration, store and database.",
@@ -63,10 +64,13 @@ class _Commands(click.Group):
         """Run a command; an error of this package, or of DataJoint, ends it with exit code 1."""
         try:
             return super().invoke(ctx)
+        except click.ClickException as error:
+            error.message = escaped(error.message)  # type: ignore[misc]  # final, and shown by several subclasses
+            raise
         except Exception as error:
             if ctx.params["debug"] or not _is_of_datajoint(error):
                 raise
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(escaped(str(error))) from error
 
 
 def _is_of_datajoint(error: Exception) -> bool:

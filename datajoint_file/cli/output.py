@@ -1,20 +1,24 @@
 """Terminal and JSON output of commands: lines with marks for people, JSON for programs.
 
-Text is never read as markup, and lines are folded for terminals only, so that ``grep`` finds them whole.
+Text is never read as markup, what a terminal would run is escaped, whatever is printed, and lines are folded for
+terminals only, so that ``grep`` finds them whole.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import click
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.text import Text
 
 from datajoint_file.doctor import Check, Status
 from datajoint_file.model.wording import counted
+from datajoint_file.startup import escaped, on_one_line
 
 _MARKS: dict[Status, tuple[str, str, str]] = {
     "ok": ("✓", "+", "green"),
@@ -27,9 +31,17 @@ _UNFOLDED = 100_000
 _ALIKE = 20
 
 
+class _EscapingConsole(Console):
+    """A console that sends a terminal no control characters but its own: names in a database can hold any."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else escaped(text), style, control)
+
+
 def console() -> Console:
     """Return the console of standard output, as it is now."""
-    made = Console(highlight=False, emoji=False, markup=False)
+    made = _EscapingConsole(highlight=False, emoji=False, markup=False)
     if not made.is_terminal:
         made.width = _UNFOLDED
     return made
@@ -46,9 +58,9 @@ def print_check(to: Console, check: Check) -> None:
     start = Text.assemble(
         "  ", (plain_mark if to.options.ascii_only else mark, style), f" {check.name:<{_NAME_WIDTH - 1}} "
     )
-    _print_folded(to, start, Text(check.detail))
+    _print_folded(to, start, Text(on_one_line(check.detail)))
     if check.fix:
-        _print_folded(to, Text(" " * _INDENT), Text.assemble(("fix: ", style), check.fix))
+        _print_folded(to, Text(" " * _INDENT), Text.assemble(("fix: ", style), on_one_line(check.fix)))
 
 
 class Abridged:

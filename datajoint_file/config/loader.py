@@ -11,6 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping
+from io import StringIO
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,7 +26,7 @@ from datajoint_file.config.settings import (
     Settings,
     StorageSettings,
 )
-from datajoint_file.config.trust import check_trusted
+from datajoint_file.config.trust import read_trusted
 from datajoint_file.config.urls import STANDS_FOR, STORAGE_URLS, table_of
 from datajoint_file.errors import ConfigurationError, ConfigurationNotFoundError
 
@@ -85,7 +86,7 @@ def is_named() -> bool:
 def load_settings(path: Path, *, is_searched: bool = False) -> Settings:
     """Read and check the file at *path*, overlaid by ``DATAJOINT_FILE__TABLE__KEY`` variables.
 
-    One that nobody named, but that was found by searching (*is_searched*), must be one that `check_trusted` lets pass.
+    One that nobody named, but that was found by searching (*is_searched*), must be one that `read_trusted` lets pass.
 
     Raises
     ------
@@ -97,9 +98,8 @@ def load_settings(path: Path, *, is_searched: bool = False) -> Settings:
     """
     fault = ""
     try:
-        if is_searched:
-            check_trusted(path)
-        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        content = read_trusted(path) if is_searched else path.read_bytes()
+        document = tomllib.loads(StringIO(content.decode().removeprefix("\ufeff"), newline=None).read())
     except FileNotFoundError as error:
         if path.is_symlink():
             meant = f"{path} is a symbolic link to {path.readlink()}, which does not exist; mend the link"

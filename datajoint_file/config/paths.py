@@ -9,11 +9,11 @@ import errno
 import os
 from pathlib import Path
 
-from datajoint_file.config.secrets import reveal
+from datajoint_file.config.secrets import Answers, reveal
 from datajoint_file.errors import ConfigurationError, printable, reason_of
 
 
-def anchored(text: str, directory: Path | None) -> Path:
+def anchored(text: str, directory: Path | None, answers: Answers | None = None) -> Path:
     """Return the absolute path that a configuration in *directory* means by *text*.
 
     Raises
@@ -28,7 +28,7 @@ def anchored(text: str, directory: Path | None) -> Path:
     '/data/objects'
     """
     start = (directory or working_directory()).absolute()
-    path = Path(os.path.normpath(start / expanded(reveal(text, directory))))
+    path = Path(os.path.normpath(start / expanded(reveal(text, directory, answers))))
     try:
         os.fsencode(path)
     except UnicodeEncodeError as error:

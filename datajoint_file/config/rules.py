@@ -80,7 +80,7 @@ def _check_texts(storage: StorageSettings, complain: Complaint) -> None:
         found = _SHELL_VARIABLE.search(getattr(storage, key) or "")
         if found:
             wanted = f"{'~ or ' if 'HOME' in found.groups() else ''}${{env:{found[1] or found[2]}}}"
-            allowed = f"{wanted}, ${{file:PATH}}, ${{keyring:service/user}}"
+            allowed = f"{wanted}, ${{file:PATH}}, ${{keyring:service/user}}, ${{cmd:program arguments}}"
             raise complain(key, f"{found[0]} is no reference here", allowed)
 
 
@@ -166,7 +166,8 @@ def _server(storage: StorageSettings) -> tuple[Any, ...]:
 def _overlaps(settings: Settings, store: Mapping[str, Any]) -> bool:
     storage, location = settings.storage, str(store.get("location") or "")
     if storage.backend == "file" and store.get("protocol", "file") == "file" and location and storage.path:
-        return _nested(os.path.realpath(anchored(storage.path, settings.directory)), os.path.realpath(location))
+        directory = anchored(storage.path, settings.directory, storage.answers)
+        return _nested(os.path.realpath(directory), os.path.realpath(location))
     bucket = storage.bucket or storage.container
     if bucket is None or store.get("protocol") != storage.backend:
         return False

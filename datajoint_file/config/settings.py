@@ -15,9 +15,13 @@ from typing import Annotated, Any, Literal, NoReturn
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, PrivateAttr, SecretStr
 
+from datajoint_file.config.secrets import Answers
 from datajoint_file.config.urls import STORAGE_URLS, checked_prefix
 from datajoint_file.model.partition import PartitionPattern
 from datajoint_file.model.wording import duration
+
+_NAME = r"^(\$\{[^}]*\}|[^/\s])+$"
+"""Of a bucket: without slashes and spaces, but in references."""
 
 PROJECT_NAME = r"^[A-Za-z0-9][A-Za-z0-9._=-]{0,99}$"
 
@@ -52,10 +56,8 @@ class StorageSettings(_Section):
 
     backend: Annotated[str, Field(min_length=1, description="file, s3, gcs, azure, or another fsspec protocol")]
     path: Annotated[str | None, Field(pattern=r"^[^\x00-\x1f]+$", description="the project's directory")] = None
-    bucket: Annotated[str | None, Field(pattern=r"^[^/\s]+$", description="the name of a bucket, without slashes")] = (
-        None
-    )
-    container: Annotated[str | None, Field(pattern=r"^[^/\s]+$", description="the name of a container of azure")] = None
+    bucket: Annotated[str | None, Field(pattern=_NAME, description="the name of a bucket, without slashes")] = None
+    container: Annotated[str | None, Field(pattern=_NAME, description="the name of a container of azure")] = None
     prefix: Annotated[
         str | None,
         AfterValidator(lambda text: text and checked_prefix(text)),
@@ -79,11 +81,17 @@ class StorageSettings(_Section):
     ] = {}
 
     _where: str = PrivateAttr(default="[storage]")
+    _answers: Answers = PrivateAttr(default_factory=Answers)
 
     @property
     def where(self) -> str:
         """What messages call this table: ``file: [storage]``, and its key next."""
         return self._where
+
+    @property
+    def answers(self) -> Answers:
+        """What programs that are asked for secrets have said, since the configuration was loaded."""
+        return self._answers
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("settings can hold credentials and are not pickled: send the path of datajoint.toml instead")

@@ -75,7 +75,7 @@ def secrets_of(settings: Settings) -> Iterator[str]:
     for storage in (settings.storage, *settings.projects.values()):
         for name, text in texts_of(storage):
             try:
-                secret = str(reveal(text, settings.directory))
+                secret = str(reveal(text, settings.directory, storage.answers))
             except ConfigurationError:
                 continue
             if _is_secret(name, text, secret):

@@ -47,7 +47,7 @@ def _check_secrets(settings: Settings) -> list[Check]:
     failures = []
     for table, reference in references:
         try:
-            reveal(reference, settings.directory)
+            reveal(reference, settings.directory, storages[table].answers)
         except ConfigurationError as error:
             failures.append(Check("secrets", "failed", f"[{table}] {error}", _fix(reference)))
     return failures or [Check("secrets", "ok", _resolved([reference for _, reference in references], settings.storage))]
@@ -68,4 +68,5 @@ def _fix(reference: str) -> str:
         "file": f"write the secret to {name}, readable by you alone, or correct the path",
         "keyring": f"{pip_install('keyring')} and keyring set {service} {user}",
     }
-    return fixes.get(kind, "write ${env:NAME}, ${file:PATH} or ${keyring:service/user}")
+    fixes["cmd"] = f"run it by hand in the directory of the file, until it prints the secret and nothing else: {name}"
+    return fixes.get(kind, "write ${env:NAME}, ${file:PATH}, ${keyring:service/user} or ${cmd:program arguments}")

@@ -5,6 +5,7 @@ Nothing is left behind, and nothing that was there is touched.
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import ssl
@@ -28,6 +29,7 @@ from datajoint_file.errors import (
 )
 from datajoint_file.model.wording import pip_install
 from datajoint_file.storage import StorageBackend, open_backend
+from datajoint_file.storage.disk.walk import Walker
 from datajoint_file.storage.obstore.selection import engine_of
 
 CONNECT_SECONDS = 10
@@ -102,12 +104,12 @@ class _StoreChecks:
     def _remove_empty_directories(self) -> None:
         """Remove the directories that the probe had on a disk, which hold nothing else; buckets have none."""
         if self.storage.backend == "file" and self.storage.path:
-            root = anchored(self.storage.path, self.settings.directory)
-            directory = root.joinpath(*self.key.split("/")[1:]).parent
-            while directory != root:
-                with suppress(OSError):
-                    directory.rmdir()
-                directory = directory.parent
+            walker = Walker(str(anchored(self.storage.path, self.settings.directory, self.storage.answers)))
+            below = self.key.split("/")[1:-1]
+            while below:
+                with suppress(OSError), walker.within("/".join(below[:-1])) as parent:
+                    os.rmdir(below[-1], dir_fd=parent)
+                below.pop()
 
 
 def nothing_below(settings: Settings) -> str:

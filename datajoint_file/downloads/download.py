@@ -38,6 +38,7 @@ from datajoint_file.errors import (
     DataJointFileError,
     DestinationError,
     MetadataError,
+    UnsafeNameError,
     brief,
     brief_traceback,
     printable,
@@ -50,6 +51,7 @@ from datajoint_file.hooks.tables import query_name
 from datajoint_file.journal.worker_address import address_of
 from datajoint_file.model.key_values import KeyValue, key_value
 from datajoint_file.model.metadata import FileMetadata
+from datajoint_file.model.wording import counted
 from datajoint_file.pipeline.pipeline import Pipeline, destination_path
 from datajoint_file.storage.disk.drafts import Batch
 
@@ -105,6 +107,9 @@ def download(
         If a different file is there, or two files of the query would have one path. Neither is touched.
     DestinationError
         If the destination cannot be written.
+    UnsafeNameError
+        If files would get names that a shell or DataJoint reads (``.bashrc``, ``datajoint.toml``). They are left out,
+        and this is raised when all others are here.
     VerificationError
         If stored bytes are not those that were inserted. Nothing is left under that name.
     MetadataError
@@ -128,6 +133,10 @@ def download(
             _by_threads(rows.pipeline, todo, workers, overwrite, advance)
         else:
             _by_executor(check_executor(executor), rows, todo, overwrite, advance)
+    if rows.refused:
+        others = f"The other files are complete ({len(paths)})"
+        more = f" So would {counted(rows.refused_count - 1, 'other file')}." if rows.refused_count > 1 else ""
+        raise UnsafeNameError(f"{rows.refused}.{more} {others}") from rows.refused
     return paths
 
 
@@ -170,20 +179,30 @@ class _Rows:
         self._destination = destination
         self._layout: Layout = layout
         self._targets = Targets()
+        self.refused: UnsafeNameError | None = None  # the first of those that `wanted` has left out
+        self.refused_count = 0
 
     def wanted(self, paths: list[Path]) -> Iterator[Wanted]:
-        """Give what to bring, row by row, and add its path to *paths*."""
+        """Give what to bring, row by row, and add its path to *paths*. What may not be called so is left out."""
         for raw in self.listing.rows():
-            for name, wanted in self.of(raw).items():
-                self._targets.take(wanted, self._where(name, self._key(raw)))
+            key = self._key(raw)
+            for name, text in self._texts(raw):
+                try:
+                    wanted = self._one(key, name, text)
+                except UnsafeNameError as error:
+                    self.refused, self.refused_count = self.refused or error, self.refused_count + 1
+                    continue
+                self._targets.take(wanted, self._where(name, key))
                 paths.append(Path(wanted.target))
                 yield wanted
 
     def of(self, raw: RawRow) -> dict[str, Wanted]:
         """Return the files of one row by attribute."""
         key = self._key(raw)
-        texts = zip(self.names, raw.texts, strict=True)
-        return {name: self._one(key, name, text) for name, text in texts if text is not None}
+        return {name: self._one(key, name, text) for name, text in self._texts(raw)}
+
+    def _texts(self, raw: RawRow) -> list[tuple[str, str]]:
+        return [(name, text) for name, text in zip(self.names, raw.texts, strict=True) if text is not None]
 
     def _key(self, raw: RawRow) -> list[KeyValue]:
         values = self.listing.named(raw.key)
@@ -199,7 +218,10 @@ class _Rows:
             raise error.within(self._where(name, key)) from error
         except (ValueError, RecursionError) as error:  # nested deeper than a parser goes, for one
             raise MetadataError(f"{self._where(name, key)}: the row's JSON cannot be read: {error}") from error
-        below = path_below(self._layout, key, name, metadata, is_alone=len(self.names) == 1)
+        try:
+            below = path_below(self._layout, key, name, metadata, is_alone=len(self.names) == 1)
+        except UnsafeNameError as error:
+            raise error.within(self._where(name, key)) from error
         return Wanted(metadata, str(self._destination / below))
 
 

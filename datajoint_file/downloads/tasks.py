@@ -15,7 +15,7 @@ from datajoint_file.concurrency.threads import Stop
 from datajoint_file.errors import DestinationExistsError, brief, printable
 from datajoint_file.model.key_values import KeyValue
 from datajoint_file.model.metadata import FileMetadata
-from datajoint_file.model.names import check_name, encode_component
+from datajoint_file.model.names import check_derived_name, encode_component
 from datajoint_file.pipeline.address import PipelineAddress
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.storage.disk.drafts import Draft
@@ -45,6 +45,8 @@ def path_below(
 ) -> Path:
     """Return where a file goes below the destination. The components of what rows say are made safe.
 
+    Raises `UnsafeNameError` if it would bear a name that rows may not decide on.
+
     Examples
     --------
     >>> row = {
@@ -63,8 +65,8 @@ def path_below(
     ['recording.dat', 'subject_id=123/recording.dat', 'lab/ephys/objects/Recording-raw_data/k7/recording.dat']
     """
     if layout == "path":
-        return Path(metadata.path)
-    name = Path(check_name(metadata.original_name))
+        return Path(*map(check_derived_name, metadata.path.split("/")))
+    name = Path(check_derived_name(metadata.original_name))
     if layout == "name":
         return name
     components = [encode_component(f"{value.name}={value.text}") for value in key]

@@ -1,18 +1,24 @@
 """Declaration rewriting: ``raw_data : file`` becomes ``raw_data : <file>``, what cannot work is refused before any DDL.
 
-One hook on the function that turns a definition into SQL, for ``declare`` and ``alter`` alike.
+One hook on the function that turns a definition into SQL, for ``declare`` and ``alter`` alike; another on the one that
+compares two definitions, where an attribute that has values may not become a ``file``.
 """
 
 from __future__ import annotations
 
+import inspect
 import re
+import sys
 from collections.abc import Callable
 from typing import Any
 
 from datajoint.declare import is_foreign_key
+from datajoint.table import Table
 
 from datajoint_file.errors import ConfigurationNotFoundError, DeclarationError
+from datajoint_file.hooks.codec import file_attributes
 from datajoint_file.hooks.connections import settings_for
+from datajoint_file.hooks.tables import table_name
 
 _FILE_LINE = re.compile(
     r"""
@@ -24,6 +30,8 @@ _FILE_LINE = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 _SEPARATOR = re.compile(r"\s*\n\s*")
+_RENAMED = re.compile(r"\s*#\s*(?::[^:]*:)?\s*{\s*(\w+)\s*}.*")
+"""A comment that begins with the name that an attribute had before, as ``alter`` wants it."""
 
 
 def prepare_declare(
@@ -44,9 +52,57 @@ def prepare_declare(
     return parsed
 
 
+def alter(original: Callable[..., Any], definition: str, *args: Any, **kwargs: Any) -> Any:
+    """Let DataJoint compare two definitions, unless what has values of another type is to become a ``file``.
+
+    DataJoint would accept that, and its own collector then take the only copy of an attachment for waste.
+
+    Raises
+    ------
+    DeclarationError
+        If such an attribute has a value in any row. No statement has changed anything.
+    """
+    table = _altered()
+    if table is not None:
+        for name, former in _file_attributes(definition).items():
+            _check_not_filled(table, name, former)
+    return original(definition, *args, **kwargs)
+
+
+def _altered() -> Any:
+    """Return the table whose ``alter`` is at work: it says to nobody which one that is."""
+    frame, code = sys._getframe(), inspect.unwrap(Table.alter).__code__
+    while frame.f_code is not code and frame.f_back is not None:
+        frame = frame.f_back
+    return frame.f_locals.get("self") if frame.f_code is code else None
+
+
+def _check_not_filled(table: Any, name: str, former: str) -> None:
+    heading = table.heading
+    if former not in heading.names or former in file_attributes(heading):
+        return
+    where = f"{table_name(table)}.{former}"
+    column = table.adapter.quote_identifier(former)
+    query = f"SELECT 1 FROM {table.full_table_name} WHERE {column} IS NOT NULL LIMIT 1"
+    if table.connection.query(query).fetchall():
+        raise DeclarationError(
+            f"{where} has values of the type {heading[former].original_type or heading[former].type}, which are no "
+            f"stored files: as a `file` attribute it would lose them. Nothing was altered. Add a new attribute "
+            f'("new_{name} = null : file"), put the files in with update1, row by row, and drop {former} then'
+        )
+
+
 def has_file_attributes(definition: str) -> bool:
     """Tell whether *definition* declares a ``file`` attribute."""
     return bool(rewrite(definition)[1])
+
+
+def _file_attributes(definition: str) -> dict[str, str]:
+    """Return the ``file`` attributes of *definition*, each with the name it had before, which is mostly the same."""
+    found = (_FILE_LINE.fullmatch(line) for line in _SEPARATOR.split(rewrite(definition)[0]))
+    matches = [match for match in found if match]
+    renamed = {match["name"]: _RENAMED.fullmatch(match["tail"]) for match in matches}
+    return {name: former[1] if former else name for name, former in renamed.items()}
 
 
 def rewrite(definition: str) -> tuple[str, list[str]]:

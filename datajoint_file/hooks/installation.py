@@ -13,6 +13,7 @@ import datajoint as dj
 from datajoint import condition as dj_condition
 from datajoint import declare as dj_declare
 from datajoint import expression as dj_expression
+from datajoint import table as dj_table
 from datajoint.connection import Connection
 from datajoint.expression import QueryExpression
 from datajoint.table import Table
@@ -35,6 +36,7 @@ HOOKS = (
     _hook(
         dj_declare, "prepare_declare", "definition context adapter table_name config", "hooks.declare:prepare_declare"
     ),
+    _hook(dj_table, "alter", "definition old_definition context adapter schema_name", "hooks.declare:alter"),
     _hook(dj_condition, "make_condition", _CONDITION, "hooks.restrictions:make_condition"),
     _hook(dj_expression, "make_condition", _CONDITION, "hooks.restrictions:make_condition"),
     _hook(QueryExpression, "to_arrow", _ORDERED, "hooks.frames:with_structs"),

@@ -16,7 +16,7 @@ from datajoint.errors import DataJointError
 from datajoint.schemas import _Schema, list_schemas
 from datajoint.table import FreeTable
 
-from datajoint_file.errors import driver_message
+from datajoint_file.errors import driver_message, printable
 from datajoint_file.hooks.tables import class_name
 
 
@@ -82,4 +82,8 @@ def _nearest(name: str, known: list[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
     if near:
         return f"; did you mean {near[0]!r}?"
-    return f"; there are {', '.join(sorted(known)[:10])}" if known else "; there are none that this user may see"
+    return (
+        f"; there are {', '.join(map(printable, sorted(known)[:10]))}"
+        if known
+        else "; there are none that this user may see"
+    )

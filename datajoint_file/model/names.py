@@ -17,6 +17,9 @@ MAX_NAME_BYTES = 255
 MAX_COMPONENT_BYTES = 200
 """Longest component of an object key; longer ones are cut and given a digest (file systems end at 255)."""
 
+_READ_UNASKED = frozenset({"datajoint.toml", "datajoint.json"})
+"""Files that DataJoint and this package look for, from the working directory upwards."""
+
 _PLAIN_COMPONENT = re.compile(r"(?!\.)[A-Za-z0-9._=-]+(?<!\.)")
 _CONTROLS = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -43,6 +46,34 @@ def check_name(name: str) -> str:
     reason = _why_unsafe(name)
     if reason:
         raise UnsafeNameError(f"{brief(name)} is not a file name: {reason}")
+    return name
+
+
+def check_derived_name(name: str) -> str:
+    """Return *name* if a file that nobody looked at may be called so on this machine, else say why not.
+
+    It is a file name, and none that a shell or DataJoint would read or run where it lies: no row decides on that.
+    Case, a stream of NTFS, trailing dots and spaces, and characters that file systems ignore make no difference.
+
+    Raises
+    ------
+    UnsafeNameError
+        If it is no file name, begins with a dot, or is ``datajoint.toml`` or ``datajoint.json``.
+
+    Examples
+    --------
+    >>> check_derived_name("Datajoint.TOML")
+    Traceback (most recent call last):
+        ...
+    datajoint_file.errors.UnsafeNameError: a shell or DataJoint would read or run a file called 'Datajoint.TOML'; \
+choose its name: ref.download("chosen-name")
+    """
+    seen = "".join(letter for letter in check_name(name) if unicodedata.category(letter) != "Cf")
+    if seen.startswith(".") or seen.partition(":")[0].rstrip(" .").casefold() in _READ_UNASKED:
+        raise UnsafeNameError(
+            f"a shell or DataJoint would read or run a file called {brief(name)}; choose its name: "
+            'ref.download("chosen-name")'
+        )
     return name
 
 

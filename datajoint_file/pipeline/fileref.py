@@ -228,6 +228,9 @@ class FileRef(_Unread):
             If a different file is there.
         DestinationError
             If the target cannot be written.
+        UnsafeNameError
+            If *destination* is a directory, and a shell or DataJoint would read a file of the original name in it: one
+            that begins with a dot, ``datajoint.toml``, ``datajoint.json``. As a file's path any is taken.
         VerificationError
             If the stored bytes are not those that were inserted. Nothing is left at the target.
         ObjectNotFoundError, StorageError

@@ -34,7 +34,7 @@ from datajoint_file.errors import (
 )
 from datajoint_file.model import media_types
 from datajoint_file.model.metadata import FileMetadata
-from datajoint_file.model.names import check_name
+from datajoint_file.model.names import check_derived_name
 from datajoint_file.model.object_keys import Cell, new_write_id, object_key, prefix_of
 from datajoint_file.pipeline.open_stores import clock, note_opened
 from datajoint_file.pipeline.receipts import Receipts
@@ -439,7 +439,7 @@ def _target(destination: str | os.PathLike[str], name: str) -> Path:
     path = destination_path(destination)
     mode = _mode_of(path)
     if stat.S_ISDIR(mode) or os.fspath(destination).endswith((os.sep, os.altsep or os.sep)):
-        path = destination_path(path / check_name(name))
+        path = destination_path(path / check_derived_name(name))
         mode = _mode_of(path)
     if mode and not stat.S_ISREG(mode):  # a device must not be replaced by a file, even if the user may
         kind = "a directory" if stat.S_ISDIR(mode) else "a FIFO, socket or device"

@@ -146,7 +146,7 @@ def _require_protocol(storage: StorageSettings, protocol: str) -> None:
 def _revealed(storage: StorageSettings, value: Any, directory: Path | None) -> Any:
     """Return *value* with its references resolved; an error says whose they are."""
     try:
-        return reveal(value, directory)
+        return reveal(value, directory, storage.answers)
     except ConfigurationError as error:
         raise error.within(storage.where) from error
 

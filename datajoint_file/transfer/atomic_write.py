@@ -6,9 +6,11 @@ How it is flushed and named, alone or with others, is told in `storage.disk.draf
 from __future__ import annotations
 
 import filecmp
+import os
 import secrets
+import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +27,9 @@ def finish(new: Draft) -> None:
 def atomic_write(target: Path, finish: Callable[[Draft], object] = finish, *, replaces: bool = True) -> Iterator[Draft]:
     """Give a file that becomes *target* if the block ends well, else vanishes. Missing directories are made.
 
-    At every moment *target* is absent, what it was, or complete. A symbolic link is replaced, not written through.
+    At every moment *target* is absent, what it was, or complete. A symbolic link is replaced, not written through. What
+    takes the place of a file is for the same people: its permissions, and its group and owner as far as this user may
+    give them.
     *finish* flushes the file to the disk and publishes it then, or sees to it that both is done later.
 
     If it does not replace what is there, and somebody makes a file of that name meanwhile, his stays; where a file
@@ -69,12 +73,41 @@ class _LocalFile(Draft):
 
 def _created(target: Path, *, replaces: bool) -> Draft:
     name = str(target.with_name(f".datajoint-file-{secrets.token_hex(8)}.partial"))  # short, whatever the target's name
-    create = partial(_LocalFile, str(target), name, partial(destination_errors, target), replaces=replaces)
+    old = _file_at(target) if replaces else None
+    mode = 0o666 if old is None else stat.S_IMODE(old.st_mode) & _PERMISSIONS
+    create = partial(_LocalFile, str(target), name, partial(destination_errors, target), mode=mode, replaces=replaces)
     try:
-        return create()
+        new = create()
     except FileNotFoundError:
         target.parent.mkdir(parents=True, exist_ok=True)
-        return create()
+        new = create()
+    if old is not None and hasattr(os, "fchown"):
+        _give(new.descriptor, old)
+    return new
+
+
+_PERMISSIONS = 0o777
+
+
+def _file_at(path: Path) -> os.stat_result | None:
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return status if stat.S_ISREG(status.st_mode) else None
+
+
+def _give(descriptor: int, old: os.stat_result) -> None:
+    """Make an empty file one for those who may use *old*, and nobody else: another group has what all have, at most."""
+    for uid in (old.st_uid, -1):
+        with suppress(OSError):
+            os.fchown(descriptor, uid, old.st_gid)
+            break
+    mode = stat.S_IMODE(old.st_mode) & _PERMISSIONS
+    if os.fstat(descriptor).st_gid != old.st_gid:
+        mode &= ~0o070 | (mode & 0o007) << 3
+    with suppress(OSError):  # a file system without permissions
+        os.fchmod(descriptor, mode)
 
 
 @contextmanager

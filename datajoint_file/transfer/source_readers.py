@@ -72,8 +72,10 @@ def _require_regular(path: str, status: os.stat_result) -> None:
 def open_file(path: str | Path) -> _UnchangingReader:
     """Open *path* and look at what was opened, not at what is called so: the two can differ.
 
-    The reader raises `SourceChangedError` at the end if the file is not the one it was at the start. It is also the
-    context manager that closes it.
+    The reader raises `SourceChangedError` at the end if the file is not the one it was at the start, by size, time and
+    inode. That says nothing of stores through a mapping: of those the system notes no time but the first of a page
+    (mmap(2)); a lease would tell of a writer, but not whether he writes, and keep him waiting. It is also the context
+    manager that closes it.
     """
     path = str(path)
     try:

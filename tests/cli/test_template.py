@@ -80,7 +80,7 @@ def test_example_names_every_credential(backend: str) -> None:
     assert set(_KINDS[backend].credentials or ()) <= set(re.findall(r"^#(\w+) = ", text, re.MULTILINE))
 
 
-@pytest.mark.parametrize("kind", ["${env:", "${file:", "${keyring:", "DATAJOINT_FILE__", "DATAJOINT_TOML"])
+@pytest.mark.parametrize("kind", ["${env:", "${file:", "${keyring:", "${cmd:", "DATAJOINT_FILE__", "DATAJOINT_TOML"])
 def test_example_explains_secrets_and_the_environment(kind: str) -> None:
     assert kind in sections()[""]
 

@@ -15,6 +15,7 @@ import tracemalloc
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -276,13 +277,13 @@ class TestFlushing:
             steps.append("flush everything")
             syncfs(descriptor)
 
-        def noted_link(source: str, target: str, *, follow_symlinks: bool) -> None:
+        def noted_link(source: str, target: str, **options: Any) -> None:
             steps.append(f"link {Path(target).name}")
-            link(source, target, follow_symlinks=follow_symlinks)
+            link(source, target, **options)
 
-        def noted_rename(source: str, target: str) -> None:
+        def noted_rename(source: str, target: str, **options: Any) -> None:
             steps.append(f"rename {Path(target).name}")
-            rename(source, target)
+            rename(source, target, **options)
 
         monkeypatch.setattr(os, "fsync", noted_fsync)
         monkeypatch.setattr(os, "link", noted_link)
@@ -332,7 +333,7 @@ class TestFlushing:
     ) -> None:
         link = os.link
 
-        def link_and_forget(source: str, target: str, **options: bool) -> None:
+        def link_and_forget(source: str, target: str, **options: Any) -> None:
             link(source, target, **options)
             link(source, target, **options)  # as NFS repeats a request: there it is
 

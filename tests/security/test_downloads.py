@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+import datajoint_file
 from datajoint_file.errors import DestinationError, DestinationExistsError, UnsafeNameError
 from datajoint_file.transfer.atomic_write import atomic_write
-from tests.security.attacks import attacks
-from tests.security.conftest import BYSTANDER, OUTSIDE, Arena, by_store, on_disk
+from tests.security.attacks import attack, attacks
+from tests.security.conftest import BYSTANDER, OUTSIDE, Arena, by_database, by_store, on_disk
 
 
 @by_store
@@ -96,6 +97,57 @@ def test_forged_name_never_leaves_the_directory_it_is_downloaded_to(arena: Arena
         arena.forged(original_name=name).download(directory)
     assert [path.name for path in tmp_path.rglob("*")] == ["inner"]
     assert arena.outside.read_bytes() == OUTSIDE
+
+
+READ_UNASKED = [
+    attack(51, ".bashrc"),
+    attack(51, ".secrets"),
+    attack(51, "datajoint.toml"),
+    attack(51, "DataJoint.JSON"),
+    attack(51, "datajoint.toml. ", name="trailing dot and space"),
+    attack(51, "datajoint.toml::$DATA", name="stream"),
+    attack(51, "\u200c.profile", name="ignored before a dot"),
+    attack(51, "data\u200djoint.toml", name="ignored inside"),
+]
+
+
+@on_disk
+@pytest.mark.parametrize("name", READ_UNASKED)
+def test_name_that_a_program_looks_for_is_given_by_no_row(arena: Arena, name: str, tmp_path: Path) -> None:
+    ref = arena.fetch(arena.insert((name, b"evil")))
+    with pytest.raises(UnsafeNameError, match=r'ref.download\("chosen-name"\)'):
+        ref.download(tmp_path)
+    query = arena.table & {"k": max(arena.row_keys())}
+    for layout in ("name", "key"):
+        with pytest.raises(UnsafeNameError, match=r"Recording.raw \(k=\d+\): "):
+            datajoint_file.download(query, tmp_path, layout=layout)
+    with datajoint_file.prefetch(query, directory=tmp_path) as rows, pytest.raises(UnsafeNameError):
+        next(rows)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert ref.download(tmp_path / "chosen").read_bytes() == b"evil"
+    assert ref.download(tmp_path / "datajoint.toml").read_bytes() == b"evil"  # by the user's own word
+
+
+@on_disk
+@attacks(51)
+def test_path_of_a_row_gives_no_hidden_name_either(arena: Arena, tmp_path: Path) -> None:
+    for path in (".ssh/x/y", f"{arena.store.project}/x/datajoint.toml"):
+        k = arena.plant(arena.sound_row(path=path))
+        with pytest.raises(UnsafeNameError):
+            datajoint_file.download(arena.table & {"k": k}, tmp_path, layout="path")
+    assert list(tmp_path.iterdir()) == []
+
+
+@by_database
+@attacks(51)
+def test_other_files_of_a_query_come_all_the_same(arena: Arena, tmp_path: Path) -> None:
+    keys = [arena.insert((name, name.encode())) for name in (".profile", "a.bin", "datajoint.toml", "b.bin")]
+    with pytest.raises(UnsafeNameError) as caught:
+        datajoint_file.download(arena.table & f"k >= {keys[0]}", tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.bin", "b.bin"]
+    message = str(caught.value)
+    assert f"Recording.raw (k={keys[0]}): " in message
+    assert "So would 1 other file. The other files are complete (2)" in message
 
 
 @on_disk

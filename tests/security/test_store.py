@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
+import io
 import os
 import shutil
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +29,8 @@ from datajoint_file.errors import (
 from datajoint_file.model.key_values import key_value
 from datajoint_file.model.object_keys import Cell
 from datajoint_file.pipeline.lookup import pipeline_named
+from datajoint_file.storage.backend import UnfinishedUpload
+from datajoint_file.storage.disk.backend import LocalBackend
 from datajoint_file.transfer.sources import as_source
 from tests.security.attacks import attack, attacks
 from tests.security.conftest import OUTSIDE, Arena, on_disk
@@ -180,3 +188,112 @@ def test_row_may_share_an_object_but_not_change_what_it_is(arena: Arena, tmp_pat
         arena.insert(guess)
     assert list(tmp_path.iterdir()) == []
     arena.check_unharmed()
+
+
+# a directory that somebody exchanges for a link, at whatever moment
+
+
+_KEY = "lab/s/objects/T-raw/{}/rec.dat"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> tuple[LocalBackend, Path, Path]:
+    """A store, the directory in it that a table's objects share, and a directory outside."""
+    (tmp_path / "store").mkdir()
+    (tmp_path / "outside").mkdir()
+    return LocalBackend(tmp_path / "store", "lab", "none"), tmp_path / "store/s/objects/T-raw", tmp_path / "outside"
+
+
+@attacks(52)
+@pytest.mark.parametrize("durability", ["none", "full"])
+def test_directory_exchanged_between_uploads_of_a_group_redirects_none(
+    place: tuple[LocalBackend, Path, Path], durability: Any
+) -> None:
+    backend, shared, outside = place
+    group = LocalBackend(backend.root, "lab", durability).group()
+    for own in ("k1", "k3"):
+        group.upload(_KEY.format(own), io.BytesIO(b"one"), 3)
+    shared.rename(shared.with_name("gone"))
+    shared.symlink_to(outside)
+    with pytest.raises(UnsafePathError, match="symbolic link"):
+        group.upload(_KEY.format("k2"), io.BytesIO(b"two"), 3)
+    with suppress(DataJointFileError):
+        group.publish()
+    assert list(outside.iterdir()) == []
+
+
+@attacks(52)
+def test_directory_exchanged_before_the_name_is_given_redirects_nothing(
+    place: tuple[LocalBackend, Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend, shared, outside = place
+    (outside / "k1").mkdir()
+    group = backend.group()
+    monkeypatch.setattr(group, "_flushes", True)
+    monkeypatch.setattr("datajoint_file.storage.disk.syncfs.has_journal", lambda _: True)
+    group.upload(_KEY.format("k1"), io.BytesIO(b"one"), 3)
+    partial = next((shared / "k1").iterdir()).name
+    (outside / "k1" / partial).write_bytes(b"bait")
+    shared.rename(shared.with_name("gone"))
+    shared.symlink_to(outside)
+    with pytest.raises(DataJointFileError):
+        group.publish()
+    assert [path.name for path in outside.rglob("*") if path.is_file()] == [partial]
+    assert (outside / "k1" / partial).read_bytes() == b"bait"
+
+
+@attacks(52)
+@pytest.mark.parametrize("verb", ["upload", "delete", "discard", "open", "stat", "list", "unfinished"])
+@pytest.mark.parametrize("up", [0, 1, 3], ids=["own directory", "table", "schema"])
+def test_directory_that_is_exchanged_all_the_time_leads_nowhere_else(
+    place: tuple[LocalBackend, Path, Path], verb: str, up: int
+) -> None:
+    backend, shared, outside = place
+    real = shared / "k1"
+    real.mkdir(parents=True)
+    target = (real, *real.parents)[up]
+    bait = outside / real.relative_to(target)
+    bait.mkdir(parents=True, exist_ok=True)
+    link = target.with_name("aside")
+    link.symlink_to(outside)
+    unfinished = UnfinishedUpload("lab/s/objects/T-raw/k1", "~partial-0123", None, 3)
+    verbs: dict[str, Callable[[], object]] = {
+        "upload": lambda: backend.upload(_KEY.format("k1"), io.BytesIO(b"new"), 3),
+        "delete": lambda: backend.delete(_KEY.format("k1")),
+        "discard": lambda: backend.discard(unfinished),
+        "open": lambda: _read(backend),
+        "stat": lambda: backend.stat(_KEY.format("k1")).size,
+        "list": lambda: [found.size for found in backend.list()],
+        "unfinished": lambda: [found.size for found in backend.unfinished()],
+    }
+    theirs = b"theirs, which nobody may read or remove"
+    (bait / "rec.dat").write_bytes(theirs)
+    (bait / "~partial-0123").write_bytes(theirs)
+    if verb == "upload":
+        (bait / "rec.dat").unlink()
+    before = {path.relative_to(outside) for path in outside.rglob("*")}
+    exchange, stop = ctypes.CDLL(None).renameat2, threading.Event()
+
+    def exchange_all_the_time() -> None:
+        while not stop.is_set():
+            exchange(-100, os.fsencode(target), -100, os.fsencode(link), 2)  # RENAME_EXCHANGE
+
+    thread = threading.Thread(target=exchange_all_the_time)
+    thread.start()
+    try:
+        end = time.monotonic() + 0.25
+        while time.monotonic() < end:
+            with suppress(DataJointFileError):
+                given = verbs[verb]()
+                assert given not in (len(theirs), theirs)
+                assert not (isinstance(given, list) and len(theirs) in given)
+            if verb in ("delete", "discard", "upload"):
+                assert {path.relative_to(outside) for path in outside.rglob("*")} == before
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _read(backend: LocalBackend) -> bytes:
+    with backend.open(_KEY.format("k1")) as file:
+        return file.read()

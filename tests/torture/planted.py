@@ -124,7 +124,10 @@ def _downloads_named_before_bytes() -> AbstractContextManager[None]:
 
 
 def _rename_instead_of_link() -> AbstractContextManager[None]:
-    return _changed(drafts, "_link", os.rename)
+    def rename(partial: str, name: str, directory: int | None) -> None:
+        os.rename(partial, name, src_dir_fd=directory, dst_dir_fd=directory)
+
+    return _changed(drafts, "_link", rename)
 
 
 def _fixed_temporary_name() -> AbstractContextManager[None]:
@@ -250,7 +253,7 @@ def _path_unchecked() -> AbstractContextManager[None]:
     def changed() -> Iterator[None]:
         with (
             _changed(metadata, "check_object_key", lambda key: key),
-            _changed(local.LocalBackend, "_path", lambda self, key: self.root / key.partition("/")[2]),
+            _changed(local, "check_object_key", lambda key: key),
         ):
             yield
 

@@ -28,10 +28,11 @@ from datajoint_file.storage.backend import (
     Reader,
     UnfinishedUpload,
 )
-from datajoint_file.storage.disk.drafts import flush_directory
+from datajoint_file.storage.disk.drafts import flush_within
 from datajoint_file.storage.disk.kernel_copy import COPY_ABOVE
-from datajoint_file.storage.disk.posix import mode_of, tag_of, translation
-from datajoint_file.storage.disk.publishing import LocalGroup, remove_if_empty
+from datajoint_file.storage.disk.posix import tag_of, translation
+from datajoint_file.storage.disk.publishing import LocalGroup
+from datajoint_file.storage.disk.walk import LinkOnTheWayError, Walker, enter, mode_in
 from datajoint_file.storage.shared import (
     PARTIAL_PREFIX,
     DerivedVerbs,
@@ -63,13 +64,14 @@ class LocalBackend(DerivedVerbs):
     def __init__(self, root: Path, project: str, durability: Literal["full", "none"] = "full") -> None:
         self.root = Path(root)
         self._root = str(self.root)
+        self._walker = Walker(self._root)
         self.project = project
         self._flushes = durability == "full"
 
     @property
     def capabilities(self) -> Capabilities:
         return Capabilities(
-            "file", True, lists_unfinished=True, workers=_WORKERS, group_below=COPY_ABOVE, is_mounted=True
+            "file", True, lists_unfinished=True, workers=_WORKERS, group_below=COPY_ABOVE, is_mounted=True, copies=True
         )
 
     def upload(self, key: str, reader: Reader, size: int | None = None, headers: ContentHeaders = NO_HEADERS) -> int:
@@ -82,47 +84,50 @@ class LocalBackend(DerivedVerbs):
             raise
         return written
 
+    def copy(self, source: str, key: str) -> None:
+        """Give the file a second name, which costs nothing: its bytes never change. Where that cannot be, copy them."""
+        path = self._path(source)
+        with self._translated(source), self._directory_of(path) as (directory, name):
+            _regular(source, path, directory, name)
+            is_linked = self.group().link(directory, name, key)
+        if not is_linked:
+            super().copy(source, key)
+
     def group(self) -> LocalGroup:
-        return LocalGroup(self._root, self._flushes, self._path_of, _translated, self._require_root)
+        return LocalGroup(self._root, self._flushes, self._path, _translated, self._require_root)
 
     def open(self, key: str, **options: Any) -> BinaryIO:
-        with _translated(key):
-            return open(self._regular(key), "rb", opener=_open_no_link)
+        path = self._path(key)
+        with self._translated(key), self._directory_of(path) as (directory, name):
+            _regular(key, path, directory, name)
+            # `open` gives the file its path as a name: tifffile and others look at it.
+            return open(path, "rb", opener=lambda _, flags: os.open(name, flags | _AS_LOOKED_AT, dir_fd=directory))
 
     def stat(self, key: str) -> ObjectStat:
-        with _translated(key):
-            return _described(key, os.lstat(self._regular(key)))
+        path = self._path(key)
+        with self._translated(key), self._directory_of(path) as (directory, name):
+            return _described(key, _regular(key, path, directory, name))
 
     def delete(self, key: str) -> None:
-        with _translated(key), suppress(ObjectNotFoundError, FileNotFoundError, NotADirectoryError):
-            path = self._regular(key)
-            self._remove(path)
+        self._remove(key, self._path(key))
 
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
-        path, prefix = self._place(prefix)
-        with _translated(prefix):
-            mode = mode_of(path)
-            if stat_module.S_ISREG(mode):
-                with suppress(ObjectNotFoundError):  # deleted since
-                    yield self.stat(prefix)
-            elif stat_module.S_ISDIR(mode) or path == self.root:
-                yield from _Walk(self.root, is_object_key).files(path, prefix)
+        prefix = check_prefix(prefix) or self.project
+        yield from self._found(self._named(prefix), prefix, is_object_key)
 
     def unfinished(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
-        path, prefix = self._place(prefix)
+        prefix = check_prefix(prefix) or self.project
+        path = self._named(prefix)
         with _translated(prefix):
-            deep = stat_module.S_ISDIR(mode_of(path)) or path == self.root
-            if not deep:
-                path, prefix = path.parent, prefix.rpartition("/")[0]
-            yield from map(unfinished_file, _Walk(self.root, is_partial).files(path, prefix, deep=deep))
+            self._require_root()
+            deep = path == self._root or self._is_directory(path)
+        if not deep:
+            path, prefix = os.path.dirname(path), prefix.rpartition("/")[0]
+        yield from map(unfinished_file, self._found(path, prefix, is_partial, deep=deep))
 
     def discard(self, upload: UnfinishedUpload) -> None:
         key = check_partial(upload)
-        with _translated(key), suppress(FileNotFoundError, NotADirectoryError):
-            path = self._path(f"{upload.key}/any").with_name(upload.id)
-            self._require_root()
-            if stat_module.S_ISREG(os.lstat(path).st_mode):
-                self._remove(path)
+        self._remove(key, os.path.join(self._named(upload.key), upload.id))
 
     def above(self, name: str) -> str:
         for directory in Path(os.path.realpath(self.root)).parents:
@@ -134,14 +139,6 @@ class LocalBackend(DerivedVerbs):
     def url(self, key: str) -> str:
         return Path(self._named(check_object_key(key))).absolute().as_uri()
 
-    def _place(self, prefix: str) -> tuple[Path, str]:
-        """Return the path of *prefix*, and its key: the project if it is empty. The root must be there."""
-        prefix = check_prefix(prefix) or self.project
-        path = self._path(prefix) if "/" in prefix else Path(self._named(prefix))
-        with _translated(prefix):
-            self._require_root()
-        return path, prefix
-
     def _named(self, key: str) -> str:
         """Return what *key* is called below the root."""
         project, _, rest = key.partition("/")
@@ -149,42 +146,91 @@ class LocalBackend(DerivedVerbs):
             raise UnsafePathError(f"path = {key!r} is not of the project {self.project!r}")
         if PARTIAL_PREFIX in rest:
             refuse_partial(key)
-        return os.path.join(self._root, rest)
+        return os.path.join(self._root, rest) if rest else self._root
 
-    def _path(self, key: str) -> Path:
-        """Return the file of *key*, refusing what would leave the root, by name or through a planted link."""
-        return Path(self._path_of(key, set()))
+    def _path(self, key: str) -> str:
+        """Return the path of an object, refusing what would leave the root."""
+        return self._named(check_object_key(key))
 
-    def _path_of(self, key: str, plain: set[str]) -> str:
-        """Return the path of *key*, as `_path` does; *plain* are directories that are known to be no links."""
-        path = self._named(check_object_key(key))
-        directory = os.path.dirname(path)
-        if self._has_link(directory, plain) and not _is_inside(directory, self._root):
-            raise UnsafePathError(f"path = {key!r} leaves the project's directory through a symbolic link")
-        return path
+    def _below(self, path: str) -> str:
+        return path[len(self._root) :].strip("/")
 
-    def _has_link(self, directory: str, plain: set[str]) -> bool:
-        """Tell whether a directory below the root, on the way to *directory*, is a symbolic link."""
-        end = len(self._root)
-        while end < len(directory):
-            end = f"{directory}/".index("/", end + 1)
-            below = directory[:end]
-            if below in plain:
-                continue
+    @contextmanager
+    def _directory_of(self, path: str) -> Iterator[tuple[int, str]]:
+        """Give the directory of a file below the root, open, and the file's name in it."""
+        below, _, name = self._below(path).rpartition("/")
+        with self._walker.within(below) as directory:
+            yield directory, name
+
+    def _remove(self, key: str, path: str) -> None:
+        """Remove a file, if it is there, and its directory, if that is an object's own and empty."""
+        below, _, name = self._below(path).rpartition("/")
+        shared, _, own = below.rpartition("/")
+        with _translated(key):
             try:
-                if stat_module.S_ISLNK(os.lstat(below).st_mode):
-                    return True
-            except OSError:
-                return False  # it is not there, and nothing is below it
-            plain.add(below)
-        return False
+                with self._walker.within(shared) as parent:
+                    self._remove_from(parent, own, name)
+            except (FileNotFoundError, NotADirectoryError):
+                self._require_root()
 
-    def _regular(self, key: str) -> Path:
-        path = self._path(key)
-        self._require_root()
-        if not stat_module.S_ISREG(os.lstat(path).st_mode):
-            raise ObjectNotFoundError(f"{key}: {path} is not a regular file").of(key)
-        return path
+    def _remove_from(self, parent: int, own: str, name: str) -> None:
+        directory = enter(parent, own or ".")
+        try:
+            if not stat_module.S_ISREG(mode_in(directory, name)):
+                return
+            os.unlink(name, dir_fd=directory)
+            if self._flushes:
+                flush_within(directory)
+        finally:
+            os.close(directory)
+        with suppress(OSError):
+            if own:  # parents stay: others may be adding to them
+                os.rmdir(own, dir_fd=parent)
+
+    def _found(
+        self, path: str, prefix: str, wanted: Callable[[str], bool], *, deep: bool = True
+    ) -> Iterator[ObjectStat]:
+        """Give the files with a wanted key in or below a directory of the key *prefix*, or that file itself."""
+        with self._translated(prefix):
+            self._require_root()
+            if path != self._root and not self._is_directory(path):
+                with suppress(ObjectNotFoundError):
+                    if wanted(prefix):
+                        yield self.stat(prefix)
+                return
+            walk = _Walk(self.root, wanted)
+            try:
+                directory = self._opened(path)
+            except (FileNotFoundError, NotADirectoryError):
+                walk.require_root()
+                return
+            yield from walk.files(directory, prefix, deep=deep)
+            walk.require_root()  # what was listed may be a disk that is not mounted any more
+
+    def _is_directory(self, path: str) -> bool:
+        try:
+            with self._directory_of(path) as (directory, name):
+                return stat_module.S_ISDIR(mode_in(directory, name))
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
+    def _opened(self, path: str) -> int:
+        """Open a directory for listing."""
+        if path == self._root:
+            return os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        with self._directory_of(path) as (directory, name):
+            return enter(directory, name, os.O_RDONLY)
+
+    @contextmanager
+    def _translated(self, key: str) -> Iterator[None]:
+        """Turn errors of the system into this package's; nothing is said to be absent if the root is."""
+        try:
+            with _translated(key):
+                yield
+        except ObjectNotFoundError:
+            with _translated(key):
+                self._require_root()
+            raise
 
     def _require_root(self) -> None:
         if self.root.is_file():
@@ -195,12 +241,6 @@ class LocalBackend(DerivedVerbs):
             error = StorageMissingError(f"the project's directory {self.root} does not exist: is its disk mounted?")
             error.advice = f"create it with `mkdir -p {self.root}`"
             raise error
-
-    def _remove(self, path: Path) -> None:
-        path.unlink()
-        if self._flushes:
-            flush_directory(str(path.parent))
-        remove_if_empty(str(path.parent), self._root)
 
 
 class _Walk:
@@ -214,30 +254,45 @@ class _Walk:
         self._identity = root.stat()
         self._wanted = wanted
 
-    def files(self, directory: str | Path, prefix: str, *, deep: bool = True) -> Iterator[ObjectStat]:
-        """Give the files with a wanted key below *directory*, which has the key *prefix*; or only those in it."""
+    def files(self, directory: int, prefix: str, *, deep: bool = True) -> Iterator[ObjectStat]:
+        """Give the files with a wanted key below *directory*, which has the key *prefix*; or only those in it.
+
+        The descriptor is closed by this, as soon as it can be.
+        """
         try:
-            entries = os.scandir(directory)
-        except (FileNotFoundError, NotADirectoryError):
-            self._require_root()
-            return
+            entries = os.scandir(directory)  # has a descriptor of its own
+        except BaseException:
+            os.close(directory)
+            raise
         with entries:
-            for entry in entries:
-                key = f"{prefix}/{entry.name}"
-                if entry.is_dir(follow_symlinks=False):
-                    if deep and is_object_key(key):
-                        yield from self.files(entry.path, key)
-                elif self._wanted(key) and (status := self._status(entry)):
-                    yield _described(key, status)
+            try:
+                for entry in entries:
+                    key = f"{prefix}/{entry.name}"
+                    if entry.is_dir(follow_symlinks=False):
+                        inner = self._entered(directory, entry.name) if deep and is_object_key(key) else None
+                        if inner is not None:
+                            yield from self.files(inner, key)
+                    elif self._wanted(key) and (status := self._status(entry)):
+                        yield _described(key, status)
+            finally:
+                os.close(directory)
+
+    def _entered(self, directory: int, name: str) -> int | None:
+        try:
+            return enter(directory, name, os.O_RDONLY)
+        except (FileNotFoundError, NotADirectoryError, LinkOnTheWayError):  # removed since, or exchanged
+            self.require_root()
+            return None
 
     def _status(self, entry: os.DirEntry[str]) -> os.stat_result | None:
         try:
             return entry.stat(follow_symlinks=False) if entry.is_file(follow_symlinks=False) else None
         except FileNotFoundError:
-            self._require_root()
+            self.require_root()
             return None
 
-    def _require_root(self) -> None:
+    def require_root(self) -> None:
+        """Raise unless the root is there, and the same as before: what is missing below has not vanished with it."""
         with suppress(FileNotFoundError):
             if os.path.samestat(self._root.stat(), self._identity):
                 return
@@ -252,17 +307,22 @@ def _translated(key: str) -> Iterator[None]:
     except StorageError as error:
         error.key = error.key or key
         raise
+    except LinkOnTheWayError as error:
+        raise UnsafePathError(f"path = {key!r} leaves the project's directory through a symbolic link") from error
     except OSError as error:
         raise translation(key, error).of(key) from error
 
 
-def _open_no_link(path: str, flags: int) -> int:
-    """Open for `open`, which gives the file its path as a name: tifffile and others look at it."""
-    return os.open(path, flags | os.O_NOFOLLOW)
+_AS_LOOKED_AT = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+"""A link or a FIFO that has come into a file's place meanwhile is neither followed nor waited for."""
 
 
-def _is_inside(directory: str, root: str) -> bool:
-    return Path(os.path.realpath(directory)).is_relative_to(os.path.realpath(root))
+def _regular(key: str, path: str, directory: int, name: str) -> os.stat_result:
+    """Describe a regular file; what is none is no object."""
+    status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    if not stat_module.S_ISREG(status.st_mode):
+        raise ObjectNotFoundError(f"{key}: {path} is not a regular file").of(key)
+    return status
 
 
 def _described(key: str, status: os.stat_result) -> ObjectStat:

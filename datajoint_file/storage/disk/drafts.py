@@ -12,7 +12,7 @@ import itertools
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, suppress
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from operator import methodcaller
 
 from datajoint_file.concurrency.descriptors import affordable
@@ -54,6 +54,8 @@ class Draft:
         partial: str,  # what it is called meanwhile: a new file in the same directory
         translated: Callable[[], AbstractContextManager[None]],  # turns errors of the system into this package's
         *,
+        within: Callable[[], AbstractContextManager[int | None]] = nullcontext,  # opens that directory, if it must not
+        # be found by its path: then only the last part of either name is used
         mode: int = 0o666,  # less those of the umask
         replaces: bool = False,  # take the place of what has the name then; if not, that is an error
         flushes: bool = True,  # it is going to be flushed: then the disk can begin while it is written
@@ -65,8 +67,14 @@ class Draft:
         self.replaces = replaces
         self.directories = directories
         self._flushes = flushes
-        # Unbuffered: a buffer would fail a second time when it is closed.
-        self._file = io.FileIO(partial, "r+", opener=lambda name, _: os.open(name, _CREATE, mode))
+        self._within = within
+        with within() as directory:
+            names = (partial, path) if directory is None else (os.path.basename(partial), os.path.basename(path))
+            self._partial, self._name = names
+            # Unbuffered: a buffer would fail a second time when it is closed.
+            self._file = io.FileIO(
+                partial, "r+", opener=lambda *_: os.open(self._partial, _CREATE, mode, dir_fd=directory)
+            )
         self.order = next(_order)  # those with a higher one were written to only after this one was opened
         self.status = os.fstat(self.descriptor)
 
@@ -121,8 +129,8 @@ class Draft:
 
     def publish(self) -> None:
         """Give the file its name."""
-        with self.translated():
-            (os.replace if self.replaces else _link)(self.partial, self.path)
+        with self.translated(), self._within() as directory:
+            (_replace if self.replaces else _link)(self._partial, self._name, directory)
 
     def fail(self, error: OSError) -> None:
         """Raise what the system has said, in this package's words."""
@@ -138,11 +146,11 @@ class Draft:
         if self._file.closed:
             return
         self._file.close()
-        with suppress(OSError):
-            os.unlink(self.partial)
-        with suppress(OSError):
-            if not self.replaces and os.path.samestat(os.lstat(self.path), self.status):
-                os.unlink(self.path)
+        with suppress(OSError), self._within() as directory:
+            with suppress(OSError):
+                os.unlink(self._partial, dir_fd=directory)
+            if not self.replaces and os.path.samestat(_status(self._name, directory), self.status):
+                os.unlink(self._name, dir_fd=directory)
 
 
 class Batch:
@@ -275,13 +283,21 @@ def _succeeded(step: Callable[[Draft], None], drafts: Sequence[Draft], errors: l
     return good
 
 
-_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
+NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
 _NO_DIRECTORY_FLUSH = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
 def flush_directory(directory: str) -> None:
     """Flush the names in *directory* to the disk, where the file system can."""
-    descriptor = os.open(directory, os.O_RDONLY)
+    _flush_and_close(os.open(directory, os.O_RDONLY))
+
+
+def flush_within(directory: int) -> None:
+    """Flush the names in a directory that is open, for whatever, as `flush_directory` does."""
+    _flush_and_close(os.open(".", os.O_RDONLY, dir_fd=directory))
+
+
+def _flush_and_close(descriptor: int) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
@@ -291,20 +307,36 @@ def flush_directory(directory: str) -> None:
         os.close(descriptor)
 
 
-def _link(partial: str, path: str) -> None:
+def _replace(partial: str, name: str, directory: int | None) -> None:
+    os.replace(partial, name, src_dir_fd=directory, dst_dir_fd=directory)
+
+
+def _link(partial: str, name: str, directory: int | None) -> None:
     """Give *partial* its final name, unless that is taken."""
     try:
-        os.link(partial, path, follow_symlinks=False)
+        os.link(partial, name, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=False)
     except FileExistsError:
         # Over NFS the reply to a link that was made can be lost, and the repetition finds it.
-        if not os.path.samestat(os.lstat(partial), os.lstat(path)):
+        if not os.path.samestat(_status(partial, directory), _status(name, directory)):
             raise
     except OSError as error:
-        if error.errno not in _NO_LINKS:
+        if error.errno not in NO_LINKS:
             raise
         # Here are no hard links. The check leaves a gap, but 128 random bits keep names apart.
-        if os.path.lexists(path):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path) from error
-        os.rename(partial, path)
+        if _is_taken(name, directory):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name) from error
+        os.rename(partial, name, src_dir_fd=directory, dst_dir_fd=directory)
         return
-    os.unlink(partial)
+    os.unlink(partial, dir_fd=directory)
+
+
+def _status(name: str, directory: int | None) -> os.stat_result:
+    return os.stat(name, dir_fd=directory, follow_symlinks=False)
+
+
+def _is_taken(name: str, directory: int | None) -> bool:
+    try:
+        _status(name, directory)
+    except OSError:
+        return False
+    return True

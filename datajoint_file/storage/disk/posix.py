@@ -1,10 +1,9 @@
-"""POSIX errors of a store in this package's words, and kinds of files."""
+"""POSIX errors of a store in this package's words."""
 
 from __future__ import annotations
 
 import errno
 import os
-from pathlib import Path
 
 from datajoint_file.concurrency.descriptors import RAN_OUT
 from datajoint_file.errors import (
@@ -14,14 +13,6 @@ from datajoint_file.errors import (
     StorageError,
     StorageUnavailableError,
 )
-
-
-def mode_of(path: Path) -> int:
-    """Return what kind of file *path* is, links not followed; 0 if there is none."""
-    try:
-        return os.lstat(path).st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        return 0
 
 
 def tag_of(status: os.stat_result) -> str:

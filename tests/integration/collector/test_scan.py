@@ -13,11 +13,11 @@ from typing import Any
 
 import datajoint as dj
 import pytest
+from datajoint_file.collector.tables import AbandonedIntents
 
 import datajoint_file
 from datajoint_file import gc
 from datajoint_file.collector import snapshot
-from datajoint_file.collector.tables import AbandonedIntents
 from datajoint_file.errors import CollectionRefusedError
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.testing import Fault, FaultyBackend

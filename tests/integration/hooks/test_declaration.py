@@ -14,6 +14,7 @@ import pytest
 import datajoint_file
 from datajoint_file.errors import DeclarationError, PartitionWarning
 from tests.projects import Store, unique
+from tests.tables import recording_of
 
 
 def columns(table: Any) -> list[tuple[Any, ...]]:
@@ -104,6 +105,53 @@ def test_a_file_attribute_is_added_to_a_filled_table(schema: dj.Schema, store: S
     assert Recording.fetch1("extra").read() == b"b"
     assert Recording.fetch1("raw").read() == b"a"
     assert re.search(r"extra=null +: <file>", Recording.describe())
+
+
+on_mysql = pytest.mark.parametrize("database", ["mysql"], indirect=True)  # DataJoint modifies no column of PostgreSQL
+
+
+@pytest.mark.parametrize(
+    "type_", ["<attach@main>", "<filepath@main>", "<object@main>", "<blob>", "<attach>", "json", "varchar(40)"]
+)
+def test_filled_attribute_of_another_type_does_not_become_a_file(schema: dj.Schema, type_: str, tmp_path: Path) -> None:
+    schema.connection._config.stores = {"main": {"protocol": "file", "location": str(tmp_path / "main")}}
+    (tmp_path / "a.bin").write_bytes(b"the only copy")
+    Old = recording_of(schema, f"k : int32\n---\nold = null : {type_}")
+    Old.insert([{"k": 1, "old": None}, {"k": 2, "old": None}])
+    schema.connection.query(f"UPDATE {Old().full_table_name} SET old = %s WHERE k = 2", ('{"path": "a.bin"}',))
+    before = columns(Old)
+    for line in ("old = null : file", "old = null : <file>  # a comment", "new = null : file  # {old} renamed"):
+        Old.definition = f"k : int32\n---\n{line}"
+        with pytest.raises(DeclarationError, match=r"Recording.old has values of the type .*Add a new attribute"):
+            Old().alter(prompt=False)
+    assert columns(Old) == before
+
+    Old.definition = f"k : int32\n---\nold = null : {type_}\nnew_old = null : file"  # as the message says
+    Old().alter(prompt=False)
+    Old.update1({"k": 2, "new_old": tmp_path / "a.bin"})
+    Old.definition = "k : int32\n---\nnew_old = null : file"
+    Old().alter(prompt=False)
+    assert (Old & {"k": 2}).fetch1("new_old").read() == b"the only copy"
+
+
+@on_mysql
+@pytest.mark.parametrize("rows", [[], [{"k": 1, "old": None}]], ids=["no rows", "null"])
+def test_attribute_without_values_may_become_a_file(schema: dj.Schema, rows: list[dict[str, Any]]) -> None:
+    Old = recording_of(schema, "k : int32\n---\nold = null : json")
+    Old.insert(rows)
+    Old.definition = "k : int32\n---\nold = null : file"
+    Old().alter(prompt=False)
+    Old.insert1({"k": 2, "old": ("a.bin", b"a")})
+    assert (Old & {"k": 2}).fetch1("old").read() == b"a"
+
+
+@on_mysql
+def test_filled_file_attribute_is_renamed_and_made_nullable(schema: dj.Schema) -> None:
+    Old = recording_of(schema, "k : int32\n---\nold : file")
+    Old.insert1({"k": 1, "old": ("a.bin", b"a")})
+    Old.definition = "k : int32\n---\nnew = null : file  # {old} is what it was"
+    Old().alter(prompt=False)
+    assert Old.fetch1("new").read() == b"a"
 
 
 REFUSED = {

@@ -44,6 +44,12 @@ def test_declare_and_alter_both_parse_through_prepare_declare() -> None:
     assert source_of(declare.alter).count("prepare_declare(") == 2
 
 
+def test_table_that_is_altered_is_found_where_we_look_for_it() -> None:
+    assert table.alter.__wrapped__ is declare.alter
+    assert source_of(table.Table.alter).count(" = alter(\n") == 1
+    assert next(iter(inspect.signature(table.Table.alter).parameters)) == "self"
+
+
 def test_definitions_are_split_as_we_split_them() -> None:
     assert r"""re.split(r"\s*\n\s*", definition.strip())""" in source_of(declare.prepare_declare)
 

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from datajoint_file.collector.reclaim import Due, Tally, reclaim
 
 from datajoint_file.collector.plan import Refusal, refuse
-from datajoint_file.collector.reclaim import Due, Tally, reclaim
 from datajoint_file.errors import CollectionRefusedError
 from datajoint_file.storage.disk.backend import LocalBackend
 from datajoint_file.testing import Fault, FaultyBackend

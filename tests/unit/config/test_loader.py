@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import os
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +233,56 @@ def test_every_link_on_the_way_is_held_to_the_same(tmp_path: Path, kind: str, ow
     told = "/between is writable by others" if mode & 0o002 else "/between/link belongs to the user nobody"
     assert told in _fault_of(link)
     assert load_settings(link).project.name == "lab"
+
+
+@pytest.mark.parametrize("directory_mode", [0o755, 0o775, 0o2775])
+def test_group_of_the_owners_choice_is_trusted_as_he_is(tmp_path: Path, directory_mode: int) -> None:
+    path = written(tmp_path / "project")
+    path.chmod(0o664)
+    path.parent.chmod(directory_mode)
+    assert _fault_of(path) == ""
+
+
+def test_sticky_directory_is_open_to_others_all_the_same(tmp_path: Path) -> None:
+    path = written(tmp_path / "scratch")
+    path.parent.chmod(0o1777)
+    assert "writable by others" in _fault_of(path)
+
+
+def test_file_that_is_read_is_the_one_that_was_looked_at(tmp_path: Path) -> None:
+    """Somebody exchanges, over and over, his own file and a link to a sound one: his is never read."""
+    sound, theirs = written(tmp_path / "sound"), written(tmp_path / "theirs", S3.replace("lab", "theirs"))
+    os.chown(theirs, OTHER, -1)
+    path, spare = tmp_path / "project/datajoint.toml", tmp_path / "project/spare"
+    path.parent.mkdir()
+    swaps = threading.Event()
+
+    def swap() -> None:
+        while not swaps.is_set():
+            for target in (sound, theirs):
+                spare.unlink(missing_ok=True)
+                os.link(target, spare)
+                spare.replace(path)
+
+    os.link(sound, path)
+    thread = threading.Thread(target=swap)
+    thread.start()
+    try:
+        for _ in range(400):
+            with suppress(ConfigurationError):
+                assert load_settings(path, is_searched=True).project.name == "lab"
+    finally:
+        swaps.set()
+        thread.join()
+
+
+def test_name_of_a_directory_is_shown_harmless_and_as_a_shell_takes_it(tmp_path: Path) -> None:
+    path = written(tmp_path / "a b\x1b[2J")
+    path.parent.chmod(0o777)
+    assert _fault_of(path).isprintable()
+    spaced = written(tmp_path / "a b")
+    spaced.parent.chmod(0o777)
+    assert f"export DATAJOINT_TOML='{spaced}'" in _fault_of(spaced)
 
 
 # reading it

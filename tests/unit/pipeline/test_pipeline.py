@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
+import mmap
 import os
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,7 @@ from datajoint_file.errors import (
     ObjectNotFoundError,
     ReadOnlyStorageError,
     SizeMismatchError,
+    SourceChangedError,
     SourceError,
     StorageUnavailableError,
     UnknownProjectError,
@@ -751,3 +755,30 @@ def test_missing_object_of_a_project_that_is_not_there_at_all_says_what_to_corre
     with pytest.raises(ObjectNotFoundError, match=r"no object of the project lab lies below file: .*prefix") as caught:
         pipeline.read(lost)
     assert caught.value.key == lost.path
+
+
+@pytest.mark.parametrize("size", [2**16, 3 * 2**20], ids=["read", "copied by the system"])
+def test_hash_is_of_the_stored_bytes_whatever_a_mapping_of_the_source_does(
+    tmp_path: Path, stored: Callable[..., FileMetadata], on_disk: Callable[[FileMetadata], Path], size: int
+) -> None:
+    path, stop = tmp_path / "mapped.bin", threading.Event()
+    path.write_bytes(bytes(size))
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), size) as mapped:
+
+        def keep_writing() -> None:
+            number = 0
+            while not stop.is_set():
+                number += 1
+                mapped[number * 4097 % size] = number % 256
+
+        writer = threading.Thread(target=keep_writing)
+        writer.start()
+        try:
+            for _ in range(20):
+                with suppress(SourceChangedError):  # noticed, which is not promised
+                    metadata = stored(path)
+                    content = on_disk(metadata).read_bytes()
+                    assert metadata.hash == f"sha256:{hashlib.sha256(content).hexdigest()}"
+        finally:
+            stop.set()
+            writer.join()

@@ -1,0 +1,153 @@
+"""Directory descriptors below a store's root: opened one component at a time, never through a link (``openat``).
+
+Whoever may write to a directory of the store can put a link in a directory's place at any moment. What was looked at is
+what is used here, so that nothing is read, written or removed elsewhere. The root itself may be a link: it is named in
+the configuration.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+_DIRECTORY = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
+_NO_LINK = _DIRECTORY | getattr(os, "O_NOFOLLOW", 0)
+_TO_PASS = getattr(os, "O_PATH", os.O_RDONLY)
+"""To look up names in a directory the right to list it is not needed, where the system can be told."""
+
+
+class LinkOnTheWayError(OSError):
+    """A directory below the root is a symbolic link."""
+
+
+class Walker:
+    """Opens directories below *root*, named as text: ``schema/objects``, or nothing for the root."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+
+    @contextmanager
+    def within(self, below: str) -> Iterator[int]:
+        """Give a descriptor in which names can be looked up and changed, for as long as the block lasts.
+
+        Raises
+        ------
+        LinkOnTheWayError
+            If a link is on the way.
+        OSError
+            If a directory is not there, or may not be passed.
+        """
+        descriptor = self.open(below)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def open(self, below: str, missing: Callable[[int, str], None] | None = None) -> int:
+        """Return such a descriptor, which the caller closes. *missing* makes a directory that is not there."""
+        descriptor = os.open(self._root, _TO_PASS | _DIRECTORY)
+        for name in below.split("/") if below else ():
+            try:
+                inner = _entered(descriptor, name, missing)
+            except OSError as error:
+                error.filename = os.path.join(self._root, below)
+                raise
+            finally:
+                os.close(descriptor)
+            descriptor = inner
+        return descriptor
+
+
+def _entered(directory: int, name: str, missing: Callable[[int, str], None] | None) -> int:
+    try:
+        return enter(directory, name)
+    except FileNotFoundError:
+        if missing is None:
+            raise
+    missing(directory, name)
+    return enter(directory, name)
+
+
+def enter(directory: int, name: str, flags: int = _TO_PASS) -> int:
+    """Open the directory *name* of another one; *flags* say what for. The caller closes it."""
+    try:
+        return os.open(name, flags | _NO_LINK, dir_fd=directory)
+    except OSError as error:
+        if error.errno in (errno.ENOTDIR, errno.ELOOP) and stat.S_ISLNK(mode_in(directory, name)):
+            raise LinkOnTheWayError(errno.ELOOP, "a directory is a symbolic link", name) from error
+        raise
+
+
+def mode_in(directory: int, name: str) -> int:
+    """Return what kind of file *name* is in a directory, links not followed; 0 if there is none."""
+    try:
+        return os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+
+
+class KeptDirectory:
+    """The directory that was opened last, kept open for whoever asks for it next, while it is where it was.
+
+    From any thread; each holds what it was given until it is done with it.
+    """
+
+    def __init__(self, root: str) -> None:
+        self._walker = Walker(root)
+        self._root = root
+        self._last: Directory | None = None
+
+    def get(self, below: str, missing: Callable[[int, str], None] | None = None) -> Directory:
+        """Return the directory *below* the root; see `Walker.open`."""
+        last = self._last
+        path = f"{self._root}/{below}"
+        if last is None or last.path != path or not last.is_there():
+            self._last = last = Directory(self._walker.open(below, missing), path)
+        return last
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._last = None
+
+
+class Directory:
+    """An open directory, which is closed when nobody has it any more, or at the end of a block."""
+
+    __slots__ = ("_identity", "descriptor", "path")
+
+    def __init__(self, descriptor: int, path: str) -> None:
+        self.descriptor = descriptor
+        self.path = path
+        self._identity = _identity(os.fstat(descriptor))
+
+    def is_there(self) -> bool:
+        """Tell whether its path still leads to it: it may have been removed, or moved away."""
+        try:
+            return _identity(os.lstat(self.path)) == self._identity
+        except OSError:
+            return False
+
+    def __del__(self) -> None:
+        os.close(self.descriptor)
+
+
+class Within:
+    """A directory that is open for as long as a block lasts; its descriptor is what the block is given."""
+
+    __slots__ = ("_descriptor",)
+
+    def __init__(self, directory: int, name: str) -> None:
+        self._descriptor = enter(directory, name)
+
+    def __enter__(self) -> int:
+        return self._descriptor
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
