@@ -188,9 +188,15 @@ class HistoryBook(_Book):
         )
         self._delete(f"path IS NULL AND {self.dialect.age('at')} > {retention_seconds + TOMBSTONE_DAYS * 86_400:f}")
 
-    def add_unknown(self, records: Sequence[ObjectRecord], event: str) -> None:
-        """Note objects that nothing speaks of, for deletion after the grace. A run that finds them noted adds none."""
-        HistoryTable(self.second, self.schema).add_unknown([(record.key, record.size) for record in records], event)
+    def add_unknown(self, records: Sequence[ObjectRecord], event: str) -> list[ObjectRecord]:
+        """Note objects that nothing speaks of, for deletion after the grace; return those that were not noted yet."""
+        condition, args = self.dialect.by_path([record.key for record in records])
+        sql = f"SELECT path FROM {self.table} WHERE {condition} AND state <> '{PURGED}'"
+        noted = {path for (path,) in self.second.query(sql, args)}
+        new = [record for record in records if record.key not in noted]
+        if new:
+            HistoryTable(self.second, self.schema).add_unknown([(record.key, record.size) for record in new], event)
+        return new
 
     def spare(self, keys: Sequence[str]) -> list[str]:
         """Forget that unknown objects are to be deleted; return those of *keys* for which that was not too late."""

@@ -14,9 +14,9 @@ from typing import Any
 import datajoint as dj
 import pytest
 from datajoint.errors import MissingTableError
+from datajoint_file.collector.tables import AbandonedIntents
 
 from datajoint_file import gc
-from datajoint_file.collector.tables import AbandonedIntents
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.journal.second_connection import SecondConnection, second_connection_of
 from datajoint_file.testing import Fault, FaultyBackend, GeneratedReader, kill
