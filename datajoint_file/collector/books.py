@@ -43,8 +43,9 @@ class _Book:
         beginning = f"{self.project}/"
         return f"LEFT(path, {len(beginning)}) = '{beginning}'"
 
-    def _read(self, snapshot: Snapshot, columns: str, condition: str) -> Iterator[tuple[Any, ...]]:
-        sql = f"SELECT number, path, COALESCE(size, 0), {columns} FROM {self.table} WHERE {self._ours} AND {condition}"
+    def _read(self, snapshot: Snapshot, columns: str, condition: str, source: str = "") -> Iterator[tuple[Any, ...]]:
+        source = source or self.table
+        sql = f"SELECT number, path, COALESCE(size, 0), {columns} FROM {source} WHERE {self._ours} AND {condition}"
         return snapshot.stream(sql, f"{self.schema}.{self.table_name}")
 
     def _lock_free(self, numbers: Sequence[int], condition: str) -> list[int]:
@@ -136,16 +137,20 @@ class HistoryBook(_Book):
         self, snapshot: Snapshot, retention_seconds: float, versions: int, *, due: str
     ) -> Iterator[tuple[str, str, int, int, bool, bool]]:
         """Give key, schema, number, size of all entries, whether their retention is over, and *due*, as SQL."""
-        age, rank = self.dialect.age("at"), ""
-        if versions:
+        age, rank, source, is_open = self.dialect.age("at"), "", "", f"state <> '{PURGED}'"
+        if versions:  # ranked in a query of its own: MariaDB takes the number for 0 in a condition
             order = "PARTITION BY table_name, attribute, cell ORDER BY number DESC"
-            rank = f" AND ROW_NUMBER() OVER ({order}) > {versions}"
+            rank = f" AND newness > {versions}"
+            source = (
+                f"(SELECT number, path, size, at, why, state, due_at, run, ROW_NUMBER() OVER ({order}) AS newness "
+                f"FROM {self.table} WHERE {self._ours} AND {is_open}) AS ranked"
+            )
         expired = (
             f"CASE WHEN state = '{CONDEMNED}' OR (why = '{UNKNOWN}' AND {age} > {self._grace}) "
             f"OR (why <> '{UNKNOWN}' AND {age} > {retention_seconds:f}{rank}) THEN 1 ELSE 0 END"
         )
         columns = f"{expired}, CASE WHEN state = '{CONDEMNED}' OR ({due}) THEN 1 ELSE 0 END"
-        for number, path, size, is_over, is_due in self._read(snapshot, columns, f"state <> '{PURGED}'"):
+        for number, path, size, is_over, is_due in self._read(snapshot, columns, is_open, source):
             if is_candidate(self.project, path):
                 yield path, self.schema, number, size, bool(is_over), bool(is_over and is_due)
 

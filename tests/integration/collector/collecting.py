@@ -70,10 +70,10 @@ def connect_to(area: Area, user: str = "", password: str = "") -> dj.Instance:
     return instance
 
 
-def connected(area: Area, store: Store, user: str = "", password: str = "") -> Any:
-    """Another connection with the same pipeline, closed at the end of a block."""
+def connected(area: Area, store: Store, user: str = "", password: str = "", **tables: Any) -> Any:
+    """Another connection with the same pipeline, and other settings in *tables*, closed at the end of a block."""
     instance = connect_to(area, user, password)
-    datajoint_file.configure(store.configuration(), connection=instance)
+    datajoint_file.configure(store.configuration(**tables), connection=instance)
     return closing(instance.connection)
 
 
@@ -187,17 +187,13 @@ def faulty(connection: Any, *faults: Fault) -> FaultyBackend:
 
 
 def kill_at_statement(step: int) -> None:
-    """End this process before (even *step*) or after its n-th writing statement."""
+    """End this process before its n-th writing statement."""
     execute, count = SecondConnection.execute, iter(range(10_000))
 
     def counted(self: SecondConnection, sql: str, args: Any = ()) -> int:
-        number = next(count)
-        if number == step // 2 and step % 2 == 0:
+        if next(count) == step:
             kill("")
-        result = execute(self, sql, args)
-        if number == step // 2:
-            kill("")
-        return result
+        return execute(self, sql, args)
 
     SecondConnection.execute = counted  # type: ignore[method-assign] # of a child process that ends here
 
