@@ -31,6 +31,7 @@ Kind = Literal[
     "interleave-writer",
     "interleave-twin",
     "interleave-copy",
+    "interleave-revert",
 ]
 
 KINDS: dict[Kind, frozenset[Area]] = {
@@ -51,6 +52,7 @@ KINDS: dict[Kind, frozenset[Area]] = {
     "interleave-writer": frozenset({"sql", "store"}),
     "interleave-twin": frozenset({"sql", "store"}),
     "interleave-copy": frozenset({"sql", "store"}),
+    "interleave-revert": frozenset({"sql", "store"}),
 }
 """Every kind of fault, and at which steps it can happen.
 
@@ -60,7 +62,7 @@ back. ``crash``: ``kill -9`` of a forked child. ``torn``: a part of the bytes, t
 ``drop-request``: the connection breaks before the statement reaches the server; ``drop-reply``: after it was done;
 ``…-lasting``: and nobody can connect again. ``interleave``: at this step another actor runs to its end: the collector
 with a clock far on, or with the right one, a writer of the same key, one who does the same, one who
-copies the row to another schema and deletes the original.
+copies the row to another schema and deletes the original, one who inserts a file again that was deleted.
 """
 
 CRASHES: frozenset[Kind] = frozenset({"crash-before", "crash-after", "torn-crash"})
