@@ -166,18 +166,15 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class Revert:
-    """Insert a file again that the row of a key held once, by its history: no byte moves, if nobody deletes it."""
+    """Insert again the file that the row of a key held last, which *token* had stored; by its history no byte moves."""
 
     token: str
     key: Key
     writes_files: ClassVar[bool] = True
 
     def run(self, actor: Actor) -> None:
-        size = len(payload(self.token, "Recording", self.key, "data"))
         table, key = actor.tables["Recording"], _as_dict("Recording", self.key)
-        versions = datajoint_file.history(table, "data", key=key)
-        [file] = [version.file for version in versions if version.file.size == size][:1]
-        table.insert1({**key, "data": file})
+        table.insert1({**key, "data": datajoint_file.history(table, "data", key=key)[0].file})
 
     def effect(self, state: State) -> State:
         if ("Recording", self.key) in state:

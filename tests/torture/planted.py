@@ -39,7 +39,7 @@ from tests.torture import power
 from tests.torture.bare import Database
 from tests.torture.baseline import path_out_of_the_store
 from tests.torture.damage import Damages
-from tests.torture.operations import Copy, RolledBack
+from tests.torture.operations import Copy, Revert, RolledBack
 from tests.torture.singles import Singles
 from tests.torture.subjects import GRACE_SECONDS
 from tests.torture.values import Case, Cell, Kind, Violation
@@ -543,6 +543,24 @@ def _seen_by_an_older_transaction(world: World, seed: int) -> list[Violation]:
     return _problems("old transaction", seed, ["a row has lost its object"] * _is_gone(world, metadata))
 
 
+def _reverted(world: World, seed: int) -> list[Violation]:
+    """A deleted file is inserted again just before the collector says that it asks about it: it must be spared."""
+    metadata = _inserted(world)
+    _deleted(world)
+    world.other.collect(2 * GRACE_SECONDS)
+    world.age(60)
+    check: Any = books.HistoryBook.check
+
+    def revert_first(self: Any, *args: Any) -> Any:
+        Revert("", (1, 1)).run(world.user)
+        return check(self, *args)
+
+    with _changed(books.HistoryBook, "check", revert_first):
+        gc.execute(gc.plan(world.other.connection, progress=False), force=True, progress=False)
+    problems = ["the object of a row that shares it was deleted"] if _is_gone(world, metadata) else []
+    return _problems("judgement", seed, problems if len(list(world.raw.rows())) == 1 else ["nothing was reverted"])
+
+
 def _shared(world: World, seed: int) -> list[Violation]:
     """An intent that shares an object is given up: the object is not its own to delete."""
     world.clear()
@@ -593,7 +611,7 @@ BUGS: dict[str, Bug] = {
     "swallow scan error": Bug(_swallowed_scan_error, scenes("gc-purge", kinds=("error-before",))),
     "ignore lease": Bug(_ignored_lease, scenes("insert1", kinds=("interleave-gc-now",))),
     "skip second look": Bug(_no_second_look, _restored),
-    "judge before check": Bug(_judged_before_checked, scenes("gc-purge", kinds=("interleave-revert",))),
+    "judge before check": Bug(_judged_before_checked, _reverted),
     "open transactions ignored": Bug(_transactions_ignored, _seen_by_an_older_transaction),
     "entries of one schema only": Bug(_one_schemas_entries, _deleted_twice),
     "unexpired entries ignored": Bug(_unexpired_ignored, _deleted_twice),

@@ -128,6 +128,7 @@ SWIFT = [
     "entries of one schema only",
     "unexpired entries ignored",
     "shares taken for uploads",
+    "judge before check",
 ]
 """Planted bugs that are found within a second or two; ``make torture PLANTED=1`` plants all."""
 
