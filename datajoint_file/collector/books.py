@@ -43,8 +43,9 @@ class _Book:
         beginning = f"{self.project}/"
         return f"LEFT(path, {len(beginning)}) = '{beginning}'"
 
-    def _read(self, snapshot: Snapshot, columns: str, condition: str) -> Iterator[tuple[Any, ...]]:
-        sql = f"SELECT number, path, COALESCE(size, 0), {columns} FROM {self.table} WHERE {self._ours} AND {condition}"
+    def _read(self, snapshot: Snapshot, columns: str, condition: str, source: str = "") -> Iterator[tuple[Any, ...]]:
+        source = source or self.table
+        sql = f"SELECT number, path, COALESCE(size, 0), {columns} FROM {source} WHERE {self._ours} AND {condition}"
         return snapshot.stream(sql, f"{self.schema}.{self.table_name}")
 
     def _lock_free(self, numbers: Sequence[int], condition: str) -> list[int]:
@@ -136,16 +137,20 @@ class HistoryBook(_Book):
         self, snapshot: Snapshot, retention_seconds: float, versions: int, *, due: str
     ) -> Iterator[tuple[str, str, int, int, bool, bool]]:
         """Give key, schema, number, size of all entries, whether their retention is over, and *due*, as SQL."""
-        age, rank = self.dialect.age("at"), ""
-        if versions:
+        age, rank, source, is_open = self.dialect.age("at"), "", "", f"state <> '{PURGED}'"
+        if versions:  # ranked in a query of its own: MariaDB takes the number for 0 in a condition
             order = "PARTITION BY table_name, attribute, cell ORDER BY number DESC"
-            rank = f" AND ROW_NUMBER() OVER ({order}) > {versions}"
+            rank = f" AND newness > {versions}"
+            source = (
+                f"(SELECT number, path, size, at, why, state, due_at, run, ROW_NUMBER() OVER ({order}) AS newness "
+                f"FROM {self.table} WHERE {self._ours} AND {is_open}) AS ranked"
+            )
         expired = (
             f"CASE WHEN state = '{CONDEMNED}' OR (why = '{UNKNOWN}' AND {age} > {self._grace}) "
             f"OR (why <> '{UNKNOWN}' AND {age} > {retention_seconds:f}{rank}) THEN 1 ELSE 0 END"
         )
         columns = f"{expired}, CASE WHEN state = '{CONDEMNED}' OR ({due}) THEN 1 ELSE 0 END"
-        for number, path, size, is_over, is_due in self._read(snapshot, columns, f"state <> '{PURGED}'"):
+        for number, path, size, is_over, is_due in self._read(snapshot, columns, is_open, source):
             if is_candidate(self.project, path):
                 yield path, self.schema, number, size, bool(is_over), bool(is_over and is_due)
 
@@ -188,9 +193,15 @@ class HistoryBook(_Book):
         )
         self._delete(f"path IS NULL AND {self.dialect.age('at')} > {retention_seconds + TOMBSTONE_DAYS * 86_400:f}")
 
-    def add_unknown(self, records: Sequence[ObjectRecord], event: str) -> None:
-        """Note objects that nothing speaks of, for deletion after the grace. A run that finds them noted adds none."""
-        HistoryTable(self.second, self.schema).add_unknown([(record.key, record.size) for record in records], event)
+    def add_unknown(self, records: Sequence[ObjectRecord], event: str) -> list[ObjectRecord]:
+        """Note objects that nothing speaks of, for deletion after the grace; return those that were not noted yet."""
+        condition, args = self.dialect.by_path([record.key for record in records])
+        sql = f"SELECT path FROM {self.table} WHERE {condition} AND state <> '{PURGED}'"
+        noted = {path for (path,) in self.second.query(sql, args)}
+        new = [record for record in records if record.key not in noted]
+        if new:
+            HistoryTable(self.second, self.schema).add_unknown([(record.key, record.size) for record in new], event)
+        return new
 
     def spare(self, keys: Sequence[str]) -> list[str]:
         """Forget that unknown objects are to be deleted; return those of *keys* for which that was not too late."""

@@ -242,8 +242,7 @@ class _Execution:
             return done
         book = self._home()
         for some in _batches(evidence, "unknown"):
-            book.add_unknown(some, self.run)
-            done += _amount(some)
+            done += _amount(book.add_unknown(some, self.run))
         return done
 
     def _home(self) -> HistoryBook:

@@ -15,9 +15,10 @@ from tests.integration.collector.collecting import (
     Area,
     connect_to,
     declare,
+    execute_sql,
+    give_up,
     insert,
     let_grace_pass,
-    make_older,
     objects,
     path_of,
     registry_of,
@@ -61,13 +62,6 @@ def gc(process: Process, directory: Path, area: Area, store: Store) -> Gc:
     return start
 
 
-def give_up(table: Any, key: int) -> None:
-    with pytest.raises(RuntimeError), table().connection.transaction:
-        insert(table, key)
-        raise RuntimeError
-    make_older(table().connection, table.database, "~file_intent", "lease_until")
-
-
 def document(result: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     assert result.stderr == ""
     found: dict[str, Any] = json.loads(result.stdout)
@@ -86,37 +80,53 @@ def test_dry_run_changes_nothing_and_says_how_to_go_on(gc: Gc, table: Any, store
     assert gc("--execute").returncode == 0
     assert objects(store) == {path_of(table, 1)}
     assert "There is nothing to do." in gc().stdout
-    assert "is found with --scan" in gc().stdout
-    assert "is found with --scan" not in gc("--scan").stdout
+    assert "unknown objects" not in gc().stdout
+    assert "unknown objects" in gc("--scan").stdout
 
 
-def test_unused_object_is_set_aside_shown_restored_and_deleted(gc: Gc, table: Any, store: Store) -> None:
+def test_removed_object_is_shown_kept_and_deleted(gc: Gc, table: Any, store: Store) -> None:
     insert(table, 1)
     key = path_of(table, 1)
     table.delete()
     listed = gc("--scan", "--list")
-    assert f"quarantine {key}" in listed.stdout
+    assert f"wait       {key}" in listed.stdout
     assert ", grace 7 days\n" in listed.stdout
     assert "  1 object (6 B), 0 referenced; 0 other files, not touched\n" in listed.stdout
-    assert gc("--scan", "--execute").returncode == 0
-    shown = gc("--quarantined")
-    assert key in shown.stdout
-    assert "1 object set aside." in shown.stdout
-    assert [one["key"] for one in json.loads(gc("--quarantined", "--json").stdout)] == [key]
-    assert gc("--restore", key).returncode == 0
-    assert "not in quarantine nonsense" in gc("--restore", "nonsense").stdout
-    assert "Nothing is set aside." in gc("--quarantined").stdout
-    assert gc("--restore", key, "--json").returncode == 1
-    gc("--scan", "--execute")
+    assert "There is nothing to do." in listed.stdout
+    shown = gc("--kept")
+    assert f"delete         6 B  {key}" in shown.stdout
+    assert "1 object kept." in shown.stdout
+    (kept,) = json.loads(gc("--kept", "--json").stdout)
+    assert (kept["key"], kept["why"], kept["until"] > kept["since"]) == (key, "delete", True)
     let_grace_pass(table().connection, table.database)
-    done = document(gc("--scan", "--execute", "--json"))
+    done = document(gc("--execute", "--json"))
     assert done["done"]["purged"] == {"count": 1, "size": 6}
     assert objects(store) == set()
+    assert "Nothing was removed." in gc("--kept").stdout
+
+
+def test_unknown_object_is_shown_noted_and_spared(gc: Gc, table: Any, store: Store) -> None:
+    insert(table, 1)
+    key = path_of(table, 1)
+    execute_sql(table().connection, f"DELETE FROM {table().full_table_name}")
+    scanned = gc("--scan")
+    assert (scanned.returncode, "6 B  " + key in scanned.stdout) == (0, True)
+    assert "There is nothing to do." in scanned.stdout
+    planned = gc("--unknown")
+    assert planned.stdout.endswith("Nothing was changed. Next: datajoint-file gc --unknown --execute\n")
+    assert document(gc("--unknown", "--execute", "--json"))["done"]["noted"] == {"count": 1, "size": 6}
+    assert "unknown        6 B  " + key in gc("--kept").stdout
+    assert gc("--spare", key).returncode == 0
+    assert "not noted" in gc("--spare", "nonsense").stdout
+    as_json = gc("--spare", key, "--json")
+    assert (as_json.returncode, json.loads(as_json.stdout)) == (1, {"spared": [], "not_noted": [key]})
+    assert objects(store) == {key}
 
 
 def test_refusal_ends_with_1_and_names_the_way_on(gc: Gc, table: Any, store: Store) -> None:
     insert(table, 1, 2)
     (table & "recording_id = 2").delete()
+    let_grace_pass(table().connection, table.database)
     registry = registry_of(table().connection)
     for mark in registry.read()[0]:
         registry.remove(registry.key_of(mark))
@@ -129,16 +139,16 @@ def test_refusal_ends_with_1_and_names_the_way_on(gc: Gc, table: Any, store: Sto
     assert as_json.returncode == 1
     assert [refusal["kind"] for refusal in document(as_json)["plan"]["refusals"]] == ["unregistered"]
     taken = gc("--scan", "--execute", "--take-over", "--json")
-    assert (taken.returncode, document(taken)["done"]["quarantined"]["count"]) == (0, 1)
+    assert (taken.returncode, document(taken)["done"]["purged"]["count"]) == (0, 1)
 
 
 def test_brake_is_released_by_force(gc: Gc, table: Any) -> None:
     insert(table, *range(21))
     table.delete()
-    assert gc("--scan").returncode == 1
-    assert "--force" in gc("--scan").stdout
-    assert gc("--scan", "--execute").returncode == 1
-    assert gc("--scan", "--execute", "--force").returncode == 0
+    let_grace_pass(table().connection, table.database)
+    assert "--force" in gc().stdout
+    assert gc("--execute").returncode == 1
+    assert gc("--execute", "--force").returncode == 0
 
 
 def test_unreadable_row_is_refused(gc: Gc, table: Any) -> None:
@@ -196,7 +206,7 @@ def test_short_grace_must_be_asked_for(gc: Gc, table: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--grace", "soon"), ("--grace", "7"), ("--quarantined", "--execute"), ("--restore", "x", "--scan")]
+    "arguments", [("--grace", "soon"), ("--grace", "7"), ("--kept", "--execute"), ("--spare", "x", "--scan")]
 )
 def test_wrong_usage_ends_with_2(run: Run, arguments: tuple[str, ...]) -> None:
     assert run("gc", *arguments).exit_code == 2

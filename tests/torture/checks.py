@@ -135,33 +135,61 @@ def _value(world: World, slot: str, key: str, expected: bytes | None) -> Iterato
 
 
 def leftovers(world: World, observed: Observed, before: Observed, once: Set[str] = frozenset()) -> Iterator[Finding]:
-    """Yield what is stored, referred to by no row now, before, or *once* in between, and noted nowhere (I3)."""
-    known = noted(world)
+    """Yield what is stored, and neither a row nor anything noted knows of it (I3).
+
+    What a row referred to *before*, or *once* in between, must stand in a history.
+    """
+    known, removed = noted(world), before.references | once
     places = {path.rpartition("/")[0] for path in known}
-    for key in sorted(observed.keys - observed.references - before.references - once - known):
-        if key not in before.keys and key.rpartition("/")[0] not in places:
+    for key in sorted(observed.keys - observed.references - known):
+        is_new = key not in before.keys and key.rpartition("/")[0] not in places
+        if world.subject.journals and key in removed:
+            yield "I3", f"{key} was taken out of its row, and no history knows of it"
+        elif is_new and key not in removed:
             yield "I3", f"{key} is stored, and neither a row nor an intent knows of it"
 
 
 def noted(world: World) -> set[str]:
     """Return the object keys that the journal knows."""
-    return {path for path, _, _ in intents(world)}
+    return {path for path, _, _ in intents(world)} | {path for path, *_ in entries(world)}
 
 
-def wrongly_set_aside(world: World, observed: Observed) -> Iterator[Finding]:
-    """Yield what the collector has set aside although a row refers to it (I8): it did not see all rows."""
-    for schema, table in world.hidden:
-        if table == "~file_quarantine":
-            for (path,) in world.database.run(f"SELECT path FROM {world.database.quoted(schema, table)}"):
-                if path in observed.references:
-                    yield "I8", f"{path} is in quarantine, and a row refers to it"
+def wrongly_condemned(world: World, observed: Observed) -> Iterator[Finding]:
+    """Yield what the collector has decided to delete although a row refers to it (I8): it did not see all rows."""
+    for path, state, *_ in entries(world):
+        if state in ("condemned", "purged") and path in observed.references:
+            yield "I8", f"{path} is {state}, and a row refers to it"
 
 
-def wrongly_noted(world: World, observed: Observed) -> Iterator[Finding]:
-    """Yield each intent of an object that a committed row refers to (I2): it would be taken for given up."""
+def wrongly_noted(world: World, observed: Observed, *, has_reverted: bool = False) -> Iterator[Finding]:
+    """Yield each note of an object that contradicts a committed row (I2).
+
+    An intent would be taken for given up; the history says that the very row does not have it any more, unless it was
+    put there again.
+    """
     for path, state, _ in intents(world):
         if state != "reclaimed" and path in observed.references:
             yield "I2", f"an intent says that {path} is {state}, and a committed row refers to it"
+    there = {
+        (world.raw.name(row.table), world.subject.object_key(value, world.place.project))
+        for row in observed.rows
+        for value in row.values.values()
+        if value is not None
+    }
+    for path, _, table, why in entries(world) if not has_reverted else ():
+        if (table, path) in there:
+            yield "I2", f"the history says that {path} left {table} by {why}, and a committed row of it has it"
+
+
+def entries(world: World) -> list[tuple[str, str, str, str]]:
+    """Return path, state, table (quoted) and why of every entry of a history that names an object."""
+    found: list[tuple[str, str, str, str]] = []
+    for schema, table in world.hidden:
+        if table == "~file_history":
+            query = f"SELECT path, state, table_name, why FROM {world.database.quoted(schema, table)}"
+            rows = world.database.run(f"{query} WHERE path IS NOT NULL")
+            found += [(path, state, world.database.quoted(schema, name), why) for path, state, name, why in rows]
+    return found
 
 
 def intents(world: World) -> list[tuple[str, str, Any]]:
@@ -209,8 +237,9 @@ def _situation(world: World) -> str:
     rows = sorted((row.table, row.key, tuple(value is None for value in row.values.values())) for row in observed.rows)
     free = sorted(("~partial-" in key, states.get(key, "")) for key in observed.keys - observed.references)
     noted_ = sorted((state, path in observed.keys, path in observed.references) for path, state, _ in known)
+    removed = sorted((state, path in observed.keys, path in observed.references) for path, state, *_ in entries(world))
     remains = len(world.place.objects.unfinished()) if world.has_parts else 0
-    return str((rows, len(observed.references - observed.keys), free, noted_, _hidden_rows(world), remains))
+    return str((rows, len(observed.references - observed.keys), free, noted_, removed, _hidden_rows(world), remains))
 
 
 def _hidden_rows(world: World) -> list[int]:

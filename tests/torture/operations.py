@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Protocol
 
 from datajoint.errors import DuplicateError
 
+import datajoint_file
 from tests.torture.subjects import Subject
 from tests.torture.tables import ATTRIBUTES, KEYS, Tables
 from tests.torture.values import State
@@ -161,6 +162,24 @@ class Copy:
         if (self.target, self.key) in state:
             raise Refused(f"{self.target} has {self.key}")
         return {**state, (self.target, self.key): row}
+
+
+@dataclass(frozen=True, slots=True)
+class Revert:
+    """Insert again the file that the row of a key held last, which *token* had stored; by its history no byte moves."""
+
+    token: str
+    key: Key
+    writes_files: ClassVar[bool] = True
+
+    def run(self, actor: Actor) -> None:
+        table, key = actor.tables["Recording"], _as_dict("Recording", self.key)
+        table.insert1({**key, "data": datajoint_file.history(table, "data", key=key)[0].file})
+
+    def effect(self, state: State) -> State:
+        if ("Recording", self.key) in state:
+            raise Refused("the row is there")
+        return Insert(self.token, (self.key,)).effect(state)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,12 +19,13 @@ from types import SimpleNamespace
 from typing import Any
 
 from datajoint_file import gc
-from datajoint_file.collector import execute_plan, make_plan, references, tables
+from datajoint_file.collector import books, collection, evidence, execute_plan, make_plan, references
 from datajoint_file.config.secrets import reveal
 from datajoint_file.errors import MetadataError, StorageError
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.insert import table_hooks
-from datajoint_file.journal import intent_table, journal
+from datajoint_file.journal import history, intent_table, journal
+from datajoint_file.journal.second_connection import second_connection_of
 from datajoint_file.journal.transactions import transaction_for
 from datajoint_file.model import metadata
 from datajoint_file.pipeline import fileref, pipeline
@@ -35,8 +36,10 @@ from datajoint_file.storage.disk import drafts, publishing
 from datajoint_file.transfer import fetch, hashing
 from tests.servers import Servers
 from tests.torture import power
+from tests.torture.bare import Database
 from tests.torture.baseline import path_out_of_the_store
 from tests.torture.damage import Damages
+from tests.torture.operations import Copy, Revert, RolledBack
 from tests.torture.singles import Singles
 from tests.torture.subjects import GRACE_SECONDS
 from tests.torture.values import Case, Cell, Kind, Violation
@@ -380,29 +383,25 @@ def _no_give_back() -> AbstractContextManager[None]:
     return _changed(journal.JournalEntries, "give_back", lambda self, kept: None)
 
 
+# ---- History ----
+
+
+def _delete_unwritten() -> AbstractContextManager[None]:
+    return _changed(history.Event, "kept", {})
+
+
+def _entries_outside_the_transaction() -> AbstractContextManager[None]:
+    original = history.Event._run
+
+    def run(self: Any, sql: str) -> Any:
+        if not sql.startswith("INSERT"):
+            return original(self, sql)
+        return SimpleNamespace(rowcount=second_connection_of(self.connection).execute(sql.replace("%%", "%")))
+
+    return _changed(history.Event, "_run", run)
+
+
 # ---- The collector ----
-
-
-def _references_before_listing() -> AbstractContextManager[None]:
-    listing, kept = make_plan._list, {}
-
-    def read_first(run: Any, evidence: Any) -> None:
-        kept["run"] = run
-
-    original = make_plan._read_references
-
-    def read_then_list(run: Any, *args: Any) -> Any:
-        found = original(run, *args)
-        listing(run, args[-1])
-        return found
-
-    @contextmanager
-    def changed() -> Iterator[None]:
-        with _changed(make_plan, "_list", read_first), _changed(make_plan, "_read_references", read_then_list):
-            with _no_second_look():
-                yield
-
-    return changed()
 
 
 def _swallowed_scan_error() -> AbstractContextManager[None]:
@@ -414,29 +413,79 @@ def _swallowed_scan_error() -> AbstractContextManager[None]:
         except Exception:
             return
 
-    @contextmanager
-    def changed() -> Iterator[None]:
-        with _changed(references, "_keys_of", keys_of), _no_second_look():
-            yield
-
-    return changed()
+    return _changed(references, "_keys_of", keys_of)
 
 
 def _ignored_lease() -> AbstractContextManager[None]:
-    due = f"state <> '{intent_table.RECLAIMED}' AND %s >= 0"
-    return _changed(tables.AbandonedIntents, "_is_due", property(lambda self: f"{due} AND {self._ours}"))
+    return _intents_that_are_due(f"state <> '{intent_table.RECLAIMED}'")
 
 
-def _no_second_look() -> AbstractContextManager[None]:
-    return _changed(execute_plan._Execution, "_referenced", lambda self, keys: set())
+def _shares_taken_for_uploads() -> AbstractContextManager[None]:
+    return _intents_that_are_due(f"state IN ('{intent_table.STORED}', '{intent_table.SHARING}')")
+
+
+def _intents_that_are_due(condition: str) -> AbstractContextManager[None]:
+    original: Any = books.IntentBook.__init__
+
+    def init(self: Any, *args: Any) -> None:
+        original(self, *args)
+        self._is_due = condition
+
+    return _changed(books.IntentBook, "__init__", init)
+
+
+@contextmanager
+def _no_second_look() -> Iterator[None]:
+    """Go by the evidence of the plan, however old."""
+    original, seen = make_plan.judged, {}
+
+    def judged(*args: Any) -> Any:
+        seen["evidence"] = original(*args)
+        return seen["evidence"]
+
+    with (
+        _changed(make_plan, "judged", judged),
+        _changed(execute_plan, "judged", lambda *_: seen["evidence"]),
+    ):
+        yield
+
+
+@contextmanager
+def _judged_before_checked() -> Iterator[None]:
+    """Look who claims the objects, and then say that one is going to ask."""
+    original, seen = execute_plan._Execution._checked, {}
+
+    def checked(self: Any) -> Any:
+        seen["evidence"] = make_plan.judged(self.collection, self.snapshot)
+        return original(self)
+
+    with (
+        _changed(execute_plan._Execution, "_checked", checked),
+        _changed(execute_plan, "judged", lambda *_: seen["evidence"]),
+    ):
+        yield
+
+
+def _transactions_ignored() -> AbstractContextManager[None]:
+    return _changed(collection.Collection, "oldest_transaction", lambda self, snapshot: 0.0)
+
+
+def _one_schemas_entries() -> AbstractContextManager[None]:
+    original: Any = collection.Collection.history_books
+    return _changed(collection.Collection, "history_books", lambda self, tables: original(self, tables)[:1])
+
+
+def _unexpired_ignored() -> AbstractContextManager[None]:
+    lenient = evidence._TABLES.replace("MIN(expired)", "MAX(expired)").replace("MIN(due)", "MAX(due)")
+    return _changed(evidence, "_TABLES", lenient)
 
 
 def _copies_ignored() -> AbstractContextManager[None]:
     """Read references of no schema but the first."""
     original = references.attributes
 
-    def attributes(reading: Any, schemas: Any) -> list[Any]:
-        return [attribute for attribute in original(reading, schemas) if not attribute.schema.endswith("_other")]
+    def attributes(snapshot: Any) -> list[Any]:
+        return [attribute for attribute in original(snapshot) if not attribute.schema.endswith("_other")]
 
     return _changed(references, "attributes", attributes)
 
@@ -445,20 +494,93 @@ def _remains_kept() -> AbstractContextManager[None]:
     return _changed(wrappers.LoggedBackend, "discard", lambda self, upload: None)
 
 
-def _restored(world: World, seed: int) -> list[Violation]:
-    """A row that is restored between plan and execution, from a dump: its object must be spared."""
+def _inserted(world: World) -> dict[str, Any]:
+    """Insert one row, and return what it holds."""
     world.clear()
     world.user.tables["Recording"].insert1({"subject": 1, "session": 1, "data": ("a.dat", b"x" * 1000)})
     [row] = world.raw.rows()
-    (world.user.tables["Recording"]() & "subject = 1").delete(prompt=False)
+    found: dict[str, Any] = row.values["data"]
+    return found
+
+
+def _deleted(world: World, table: str = "Recording") -> None:
+    (world.user.tables[table]() & "subject = 1").delete(prompt=False)
+
+
+def _is_gone(world: World, metadata: dict[str, Any]) -> bool:
+    return world.place.objects.get(metadata["path"]) is None
+
+
+def _restored(world: World, seed: int) -> list[Violation]:
+    """A row that is restored between plan and execution, from a dump: its object must be spared."""
+    metadata = _inserted(world)
+    _deleted(world)
     world.other.collect(2 * GRACE_SECONDS)
     world.age(2 * GRACE_SECONDS)
-    plan = gc.plan(world.other.connection, scan=True, progress=False)
+    plan = gc.plan(world.other.connection, progress=False)
     insert = f"INSERT INTO {world.raw.name('Recording')} (subject, session, data) VALUES (1, 1, %s)"
-    world.database.run(insert, (json.dumps(row.values["data"]),))
+    world.database.run(insert, (json.dumps(metadata),))
     gc.execute(plan, force=True, progress=False)
-    is_gone = world.place.objects.get(row.values["data"]["path"]) is None
-    return _problems("second scan", seed, ["the object of a restored row was deleted"] if is_gone else [])
+    return _problems("second look", seed, ["the object of a restored row was deleted"] * _is_gone(world, metadata))
+
+
+def _deleted_twice(world: World, seed: int) -> list[Violation]:
+    """A row that was deleted long ago, and one of another schema with the same object, just now: it must be kept."""
+    metadata = _inserted(world)
+    Copy((1, 1), "Archive").run(world.user)
+    _deleted(world)
+    world.age(2 * GRACE_SECONDS)
+    _deleted(world, "Archive")
+    world.other.collect(0)
+    world.other.collect(60)
+    return _problems("retention", seed, ["it was deleted within its retention"] * _is_gone(world, metadata))
+
+
+def _seen_by_an_older_transaction(world: World, seed: int) -> list[Violation]:
+    """A transaction that began before a row was deleted inserts its file again: it must be there."""
+    metadata = _inserted(world)
+    old = Database(world._address)
+    old.run("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pg_class")
+    _deleted(world)
+    world.other.collect(2 * GRACE_SECONDS)
+    world.other.collect(0)
+    insert = f"INSERT INTO {world.raw.name('Backup')} (subject, session, data) VALUES (1, 1, %s)"
+    old.run(insert, (json.dumps(metadata),))
+    old.run("COMMIT")
+    old.close()
+    return _problems("old transaction", seed, ["a row has lost its object"] * _is_gone(world, metadata))
+
+
+def _reverted(world: World, seed: int) -> list[Violation]:
+    """A deleted file is inserted again just before the collector says that it asks about it: it must be spared."""
+    metadata = _inserted(world)
+    _deleted(world)
+    world.other.collect(2 * GRACE_SECONDS)
+    world.age(60)
+    check: Any = books.HistoryBook.check
+
+    def revert_first(self: Any, *args: Any) -> Any:
+        Revert("", (1, 1)).run(world.user)
+        return check(self, *args)
+
+    with _changed(books.HistoryBook, "check", revert_first):
+        gc.execute(gc.plan(world.other.connection, progress=False), force=True, progress=False)
+    problems = ["the object of a row that shares it was deleted"] if _is_gone(world, metadata) else []
+    return _problems("judgement", seed, problems if len(list(world.raw.rows())) == 1 else ["nothing was reverted"])
+
+
+def _shared(world: World, seed: int) -> list[Violation]:
+    """An intent that shares an object is given up: the object is not its own to delete."""
+    world.clear()
+    with suppress(RolledBack), world.user.connection.transaction:
+        world.user.tables["Recording"].insert1({"subject": 1, "session": 1, "data": ("a.dat", b"x" * 1000)})
+        raise RolledBack
+    intents = world.database.quoted(world.schema_names[0], "~file_intent")
+    world.database.run(f"UPDATE {intents} SET state = 'sharing'")
+    before = world.place.objects.keys()
+    world.other.collect(2 * GRACE_SECONDS)
+    is_gone = world.place.objects.keys() != before
+    return _problems("sharing", seed, ["an object was deleted with an intent that only shared it"] * is_gone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -491,10 +613,18 @@ _DROPS: tuple[Kind, ...] = ("drop-reply", "drop-reply-lasting", "drop-request")
 BUGS: dict[str, Bug] = {
     "delete on any exception": Bug(_delete_on_any_exception, scenes("insert1", kinds=_DROPS)),
     "doubt is success": Bug(_doubt_is_success, scenes("insert1", kinds=("answer-instead",)), store="s3"),
-    "refs before listing": Bug(_references_before_listing, scenes("gc-mark", kinds=("interleave-writer",))),
-    "swallow scan error": Bug(_swallowed_scan_error, scenes("gc-mark", kinds=("error-before",))),
+    "history not written by delete": Bug(_delete_unwritten, scenes("delete", kinds=())),
+    "entry outside the transaction": Bug(
+        _entries_outside_the_transaction, scenes("delete", kinds=("error-before",)), database="mysql"
+    ),
+    "swallow scan error": Bug(_swallowed_scan_error, scenes("gc-purge", kinds=("error-before",))),
     "ignore lease": Bug(_ignored_lease, scenes("insert1", kinds=("interleave-gc-now",))),
-    "skip second scan": Bug(_no_second_look, _restored),
+    "skip second look": Bug(_no_second_look, _restored),
+    "judge before check": Bug(_judged_before_checked, _reverted),
+    "open transactions ignored": Bug(_transactions_ignored, _seen_by_an_older_transaction),
+    "entries of one schema only": Bug(_one_schemas_entries, _deleted_twice),
+    "unexpired entries ignored": Bug(_unexpired_ignored, _deleted_twice),
+    "shares taken for uploads": Bug(_shares_taken_for_uploads, _shared),
     "no directory fsync": Bug(_no_directory_flush, _power_cut),
     "no common flush": Bug(_no_common_flush, _power_cut_together),
     "names before bytes": Bug(_names_before_bytes, _power_cut_together),

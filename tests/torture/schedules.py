@@ -36,6 +36,7 @@ from tests.torture.world import World
 
 KEYS: tuple[Key, ...] = ((1, 1), (1, 2), (2, 1))
 MOST_STEPS = 14
+_NOT_DRAWN = ("interleave-copy", "interleave-revert")
 MOST_SHRINKING_RUNS = 80
 
 
@@ -68,7 +69,7 @@ class _Dealer:
         self._generator = generator
         self._collects = collects
         self._replaces = replaces
-        self._kinds = [kind for kind in KINDS if kind != "interleave-copy" and (lies or kind not in ANSWERS)]
+        self._kinds = [kind for kind in KINDS if kind not in _NOT_DRAWN and (lies or kind not in ANSWERS)]
 
     def move(self, token: str) -> Move:
         chance = self._generator.random()
@@ -250,7 +251,7 @@ class Game:
         for key in sorted(observed.references - observed.keys):
             yield "I1", f"{move}: a committed row, and its object {key} is gone"
         yield from self._collected_early(before, observed)
-        yield from checks.wrongly_set_aside(self.world, observed)
+        yield from checks.wrongly_condemned(self.world, observed)
         yield from checks.wrongly_noted(self.world, observed)
 
     def _is_refused_for_nothing(self, move: Move, outcome: Outcome) -> bool:

@@ -184,6 +184,7 @@ _BEFORE: dict[Kind, Callable[[Cursor], object]] = {
     "interleave-writer": Cursor.act,
     "interleave-twin": Cursor.act,
     "interleave-copy": Cursor.act,
+    "interleave-revert": Cursor.act,
 }
 
 

@@ -23,7 +23,7 @@ from tests.torture.steps import Steps
 from tests.torture.stores import NumberedBackend, watching_file, watching_object
 
 GRACE_SECONDS = 7 * 24 * 3600
-"""The default grace period of the collector."""
+"""The default grace period of the collector, here also the retention of what was removed from rows."""
 
 
 class Subject(Protocol):
@@ -157,7 +157,8 @@ class FileSubject:
         return watching_file(steps, self.opened)
 
     def attach(self, instance: Any, storage: dict[str, Any], project: str) -> None:
-        document = {"project": {"name": project}, "storage": storage}
+        retention = f"{GRACE_SECONDS} seconds"
+        document = {"project": {"name": project}, "storage": storage, "object_storage": {"retention": retention}}
         datajoint_file.configure(document, connection=instance)
 
     def value(self, name: str, content: bytes) -> Any:

@@ -122,7 +122,13 @@ SWIFT = [
     "fixed temp name",
     "rename instead of link",
     "path taken from row unchecked",
-    "skip second scan",
+    "skip second look",
+    "history not written by delete",
+    "open transactions ignored",
+    "entries of one schema only",
+    "unexpired entries ignored",
+    "shares taken for uploads",
+    "judge before check",
 ]
 """Planted bugs that are found within a second or two; ``make torture PLANTED=1`` plants all."""
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
+import warnings
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import datajoint as dj
+import pytest
 
 import datajoint_file
 from datajoint_file import gc
 from datajoint_file.hooks.connections import pipeline_of
+from datajoint_file.journal.second_connection import SecondConnection
 from datajoint_file.journal.store_marks import MarkStore
+from datajoint_file.testing import Fault, FaultyBackend, kill
 from tests.projects import Store, unique
 
 PASSWORD = "CANARY-password"
@@ -64,10 +70,10 @@ def connect_to(area: Area, user: str = "", password: str = "") -> dj.Instance:
     return instance
 
 
-def connected(area: Area, store: Store, user: str = "", password: str = "") -> Any:
-    """Another connection with the same pipeline, closed at the end of a block."""
+def connected(area: Area, store: Store, user: str = "", password: str = "", **tables: Any) -> Any:
+    """Another connection with the same pipeline, and other settings in *tables*, closed at the end of a block."""
     instance = connect_to(area, user, password)
-    datajoint_file.configure(store.configuration(), connection=instance)
+    datajoint_file.configure(store.configuration(**tables), connection=instance)
     return closing(instance.connection)
 
 
@@ -131,8 +137,78 @@ def make_older(
     connection.query(f"UPDATE {own(connection, schema, table)} SET {attribute} = {attribute} - {interval}")
 
 
-def let_grace_pass(connection: Any, schema: str) -> None:
-    make_older(connection, schema, "~file_quarantine", "first_seen")
+RETENTION = timedelta(days=30)
+
+
+def let_grace_pass(connection: Any, schema: str, by: timedelta = RETENTION + timedelta(days=1)) -> None:
+    """Let what was removed from rows have been removed long ago, and a run have seen that, long ago as well."""
+    make_older(connection, schema, "~file_history", "at", by)
+    sql = f"UPDATE {own(connection, schema, '~file_history')} SET due_at = at WHERE state <> 'purged'"
+    connection.query(sql)
+
+
+class Interruption(Exception):
+    """Ends a transaction."""
+
+
+def give_up(table: Any, *keys: int, by: timedelta = LATER) -> None:
+    """Upload in a transaction that is rolled back, long ago."""
+    with pytest.raises(Interruption), table().connection.transaction:
+        insert(table, *keys)
+        raise Interruption
+    make_older(table().connection, table.database, "~file_intent", "lease_until", by)
+
+
+def intents(table: Any, attributes: str = "state") -> list[Any]:
+    return _noted(table, "~file_intent", attributes)
+
+
+def history(table: Any, attributes: str = "state") -> list[Any]:
+    return _noted(table, "~file_history", attributes)
+
+
+def _noted(table: Any, name: str, attributes: str) -> list[Any]:
+    connection = table().connection
+    sql = f"SELECT {attributes} FROM {own(connection, table.database, name)} ORDER BY number"
+    return list(connection.query(sql).fetchall())
+
+
+def sweep(connection: Any, *, force: bool = False, **options: Any) -> gc.Collected:
+    """Run the collector without a listing."""
+    return gc.execute(gc.plan(connection, **options), force=force)
+
+
+def faulty(connection: Any, *faults: Fault) -> FaultyBackend:
+    """Put a store that fails on purpose, and keeps account of what is asked of it, in the place of the pipeline's."""
+    pipeline = pipeline_of(connection)
+    backend = FaultyBackend(pipeline.backend, *faults)
+    pipeline._backends[pipeline.project] = backend
+    return backend
+
+
+def kill_at_statement(step: int) -> None:
+    """End this process before its n-th writing statement."""
+    execute, count = SecondConnection.execute, iter(range(10_000))
+
+    def counted(self: SecondConnection, sql: str, args: Any = ()) -> int:
+        if next(count) == step:
+            kill("")
+        return execute(self, sql, args)
+
+    SecondConnection.execute = counted  # type: ignore[method-assign] # of a child process that ends here
+
+
+def in_child(act: Callable[[], object]) -> int:
+    """Run *act* in a forked child; return the signal that ended it, or 0."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child:
+        return os.WTERMSIG(os.waitpid(child, 0)[1])
+    try:
+        act()
+    finally:
+        os._exit(0)
 
 
 def scan(connection: Any, **options: Any) -> gc.Plan:

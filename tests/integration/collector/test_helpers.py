@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,12 @@ import pytest
 import datajoint_file
 from datajoint_file import gc
 from datajoint_file.errors import WorkerError
-from tests.integration.executors import Disturbed, Killed, executor_of, write_toml
+from tests.integration.executors import Killed, executor_of, write_toml
 from tests.projects import Store, over_local_and_s3
 
-from .collecting import insert, let_grace_pass, make_older, objects, own, path_of, scan
+from .collecting import give_up, history, insert, intents, let_grace_pass, objects, path_of, scan
 
 KINDS = pytest.mark.parametrize("kind", ["threads", "spawned"])
-
-
-class Interruption(Exception):
-    """Ends a transaction."""
 
 
 @pytest.fixture
@@ -40,19 +36,6 @@ def executor(kind: str) -> Iterator[Executor]:
         yield made
 
 
-def give_up(table: Any, *keys: int) -> None:
-    """Upload in a transaction that is rolled back, long ago."""
-    with pytest.raises(Interruption), table().connection.transaction:
-        insert(table, *keys)
-        raise Interruption
-    make_older(table().connection, table.database, "~file_intent", "lease_until")
-
-
-def states(table: Any) -> list[str]:
-    name = own(table().connection, table.database, "~file_intent")
-    return [state for (state,) in table().connection.query(f"SELECT state FROM {name} ORDER BY number").fetchall()]
-
-
 @over_local_and_s3
 @KINDS
 def test_workers_delete_what_was_given_up_and_nothing_else(
@@ -64,49 +47,30 @@ def test_workers_delete_what_was_given_up_and_nothing_else(
     assert done
     assert done.reclaimed.count == 48
     assert objects(store) == {path_of(table, 1)}
-    assert set(states(table)) == {"reclaimed"}
+    assert set(intents(table)) == {("reclaimed",)}
 
 
-class Counting(ThreadPoolExecutor):
-    """Threads that count what they are given."""
-
-    count = 0
-
-    def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> Any:
-        self.count += 1
-        return super().submit(function, *args, **kwargs)
-
-
-def due_in_quarantine(table: Any) -> str:
-    """Set an object aside, a grace ago; return the key of the one that is kept."""
-    insert(table, 1, 2)
-    (table & "recording_id = 2").delete()
-    gc.execute(scan(table().connection))
-    let_grace_pass(table().connection, table.database)
-    return path_of(table, 1)
-
-
-def test_what_is_set_aside_is_deleted_by_no_other_process(table: Any, connection: Any, store: Store) -> None:
-    kept = due_in_quarantine(table)
-    with executor_of("spawned") as executor:
-        watched = Disturbed(executor, 0)
-        assert gc.execute(scan(connection), executor=watched).purged.count == 1
-    assert watched.futures == []
-    assert objects(store) == {kept}
-
-
-def test_what_is_set_aside_is_deleted_by_threads(table: Any, connection: Any, store: Store) -> None:
-    kept = due_in_quarantine(table)
-    with Counting(2) as executor:
-        assert gc.execute(scan(connection), executor=executor).purged.count == 1
-    assert executor.count == 1
-    assert objects(store) == {kept}
+@over_local_and_s3
+@KINDS
+def test_workers_delete_what_was_removed_from_rows_long_ago(
+    table: Any, connection: Any, store: Store, executor: Executor, kind: str
+) -> None:
+    insert(table, 1, 2, 3)
+    (table & "recording_id > 1").delete()
+    let_grace_pass(connection, table.database)
+    done = gc.execute(gc.plan(connection), executor=executor)
+    assert (done.purged, done.failures) == (gc.Amount(2, 12), ())
+    assert objects(store) == {path_of(table, 1)}
+    assert history(table) == [("purged",), ("purged",)]
 
 
 def test_worker_whose_store_is_a_copy_deletes_nothing_there(
     table: Any, connection: Any, store: Store, tmp_path: Path
 ) -> None:
-    give_up(table, 1, 2)
+    give_up(table, 1)
+    insert(table, 2)
+    table.delete()
+    let_grace_pass(connection, table.database)
     before = objects(store)
     shutil.copytree(store.table["path"], tmp_path / "copy")
     copy = Store({**store.table, "path": str(tmp_path / "copy")}, store.project)
@@ -118,8 +82,9 @@ def test_worker_whose_store_is_a_copy_deletes_nothing_there(
     assert len(done.failures) == 2
     assert "is not the one of the project" in done.failures[0][1]
     assert objects(store) == objects(copy) == before
-    assert set(states(table)) == {"condemned"}
-    assert gc.execute(gc.plan(connection)).reclaimed.count == 2
+    assert intents(table) == history(table) == [("condemned",)]
+    done = gc.execute(gc.plan(connection))
+    assert (done.reclaimed.count, done.purged.count) == (1, 1)
     assert (objects(store), objects(copy)) == (set(), before)
 
 

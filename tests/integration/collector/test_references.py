@@ -17,9 +17,9 @@ from tests.projects import Store
 from .collecting import Area, connect_to, insert, is_mysql, own, path_of
 
 
-def referenced_everywhere(connection: Any, project: str, *schemas: str) -> dict[str, str]:
+def referenced_everywhere(connection: Any, project: str) -> dict[str, str]:
     with Snapshot(connection) as snapshot, snapshot.snapshot():
-        return {key: str(attribute) for key, attribute in references.references(snapshot, project, schemas)}
+        return {key: str(attribute) for key, attribute in references.references(snapshot, project)}
 
 
 def fill_by_sql(connection: Any, table: Any, project: str, count: int) -> None:
@@ -75,16 +75,16 @@ def test_rows_of_other_projects_are_left_out(table: Any, connection: Any, store:
 def test_rows_of_one_moment_are_read(table: Any, connection: Any, store: Store) -> None:
     insert(table, 1)
     with Snapshot(connection) as snapshot, snapshot.snapshot():
-        list(references.references(snapshot, store.project, ()))
+        list(references.references(snapshot, store.project))
         insert(table, 2)
-        assert len(list(references.references(snapshot, store.project, ()))) == 1
+        assert len(list(references.references(snapshot, store.project))) == 1
     assert len(referenced_everywhere(connection, store.project)) == 2
 
 
 def test_connection_lost_in_the_middle_is_refused(table: Any, connection: Any, database: Area, store: Store) -> None:
     fill_by_sql(connection, table, store.project, 12_001)
     with Snapshot(connection) as snapshot, snapshot.snapshot():
-        found = references.references(snapshot, store.project, ())
+        found = references.references(snapshot, store.project)
         next(found)
         end_session(database, snapshot)
         with pytest.raises(CollectionRefusedError, match=r"Recording\.raw cannot be read completely"):
@@ -115,31 +115,23 @@ def test_names_with_odd_characters_are_read(table: Any, connection: Any, databas
     table.delete()
     assert list(referenced_everywhere(connection, store.project)) == [path]
     with Snapshot(connection) as snapshot:
-        assert references.referenced(snapshot, store.project, (), [path, f"{store.project}/x"]) == {path}
         assert references.schemas_using(snapshot, store.project) == {table.database}
 
 
-def test_small_batch_is_looked_up(table: Any, connection: Any, store: Store) -> None:
-    fill_by_sql(connection, table, store.project, 1000)
-    keys = [f"{store.project}/s/objects/T-raw/{n}/x" for n in range(900, 1100)]
-    with Snapshot(connection) as snapshot:
-        assert references.referenced(snapshot, store.project, (), keys) == set(keys[:100])
-
-
-def test_undeclared_attribute_is_looked_up_as_well(table: Any, connection: Any, store: Store) -> None:
-    name = own(connection, table.database, "notes")
+def test_json_of_a_schema_that_is_not_registered_is_read_as_well(
+    connection: Any, pipeline: dj.Instance, database: Area, store: Store
+) -> None:
+    other = pipeline.Schema(database.schema())
+    name = own(connection, other.database, "notes")
     connection.query(f"CREATE TABLE {name} (id INT PRIMARY KEY, note JSON)")
     key = f"{store.project}/s/objects/T-raw/1/x"
     connection.query(f"INSERT INTO {name} VALUES (1, %s)", (json.dumps([{"url": f"s3://bucket/{key}"}]),))
-    with Snapshot(connection) as snapshot:
-        assert references.referenced(snapshot, store.project, [table.database], [key]) == {key}
-        assert references.referenced(snapshot, store.project, [], [key]) == set()
-    assert referenced_everywhere(connection, store.project, table.database) == {key: f"{table.database}.Notes.note"}
+    assert referenced_everywhere(connection, store.project) == {key: f"{other.database}.Notes.note"}
 
 
 def test_views_are_no_rows_of_their_own(table: Any, connection: Any, store: Store) -> None:
     insert(table, 1)
     name = own(connection, table.database, "seen")
     connection.query(f"CREATE VIEW {name} AS SELECT * FROM {own(connection, table.database, 'recording')}")
-    assert len(referenced_everywhere(connection, store.project, table.database)) == 1
+    assert len(referenced_everywhere(connection, store.project)) == 1
     connection.query(f"DROP VIEW {name}")

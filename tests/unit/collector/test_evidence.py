@@ -5,54 +5,76 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datajoint_file.collector.evidence import Amount, Evidence, ObjectRecord
+from datajoint_file.collector.evidence import Amount, Evidence
 
 KEYS = st.sets(st.sampled_from("abcdefgh"))
+NOTES = st.lists(st.tuples(st.sampled_from("abcdefgh"), st.sampled_from("st"), st.booleans(), st.booleans()))
 
 
-@given(KEYS, KEYS, KEYS, KEYS, KEYS, KEYS)
+@given(KEYS, KEYS, KEYS, NOTES, NOTES)
 def test_sets_follow_from_the_evidence(
-    ours: set[str], foreign: set[str], references: set[str], intents: set[str], aside: set[str], due: set[str]
+    ours: set[str],
+    foreign: set[str],
+    references: set[str],
+    intents: list[tuple[str, str, bool, bool]],
+    entries: list[tuple[str, str, bool, bool]],
 ) -> None:
     evidence = Evidence()
     foreign -= ours
-    evidence.add_objects((key, 1, key in ours) for key in ours | foreign)
+    evidence.add_objects((key, 1, key in ours, None) for key in ours | foreign)
     evidence.add_references((key, "s.t.a") for key in references)
-    evidence.add_intents(intents)
-    evidence.add_quarantined((ObjectRecord(key, 1, "s"), key in due) for key in aside)
+    evidence.add_intents((key, home, number, 1, due) for number, (key, home, due, _) in enumerate(intents))
+    evidence.add_entries(
+        (key, home, number, 1, expired, expired and due) for number, (key, home, expired, due) in enumerate(entries)
+    )
 
     def keys(name: str) -> set[str]:
         assert evidence.amount(name).count == len(list(evidence.items(name)))
         return {item.key for item in evidence.items(name)}
 
-    unused = ours - references - intents
-    assert keys("quarantine") == unused - aside
-    assert keys("purge") == unused & aside & due
-    assert keys("waiting") == (unused & aside) - due
-    assert keys("release") == aside & (references | intents)
-    assert keys("gone") == aside - ours - foreign - references - intents
+    given_up, live = ({key for key, _, due, _ in intents if due is wanted} for wanted in (True, False))
+    noted = {key for key, *_ in entries}
+    kept = {key for key, _, expired, _ in entries if not expired}
+    not_due = {key for key, _, expired, due in entries if not (expired and due)}
+    free = noted - references - live
+    assert keys("reclaim") == given_up - references - live - not_due
+    assert keys("purge") == free - not_due
+    assert keys("expire") == (free & not_due) - kept
+    assert keys("wait") == free & kept
+    assert keys("unknown") == ours - references - given_up - live - noted
     assert keys("missing") == references - ours - foreign
     assert (evidence.amount("listed").count, evidence.amount("foreign").count) == (len(ours), len(foreign))
     evidence.close()
 
 
-def test_object_that_stands_in_two_books_is_due_when_both_say_so() -> None:
+def test_object_that_stands_in_two_books_may_go_when_both_say_so() -> None:
     evidence = Evidence()
-    evidence.add_objects([("a", 5, True)])
-    evidence.add_quarantined([(ObjectRecord("a", 5, "s"), True), (ObjectRecord("a", 5, "t"), False)])
+    evidence.add_entries([("a", "s", 1, 5, True, True), ("a", "t", 1, 5, False, False)])
     assert evidence.amount("purge") == Amount(0, 0)
-    assert evidence.amount("waiting") == Amount(1, 5)
+    assert evidence.amount("wait") == Amount(1, 5)
+    evidence = Evidence()
+    evidence.add_intents([("a", "s", 1, 5, True)])
+    evidence.add_entries([("a", "t", 1, 5, True, False)])
+    assert (evidence.amount("reclaim"), evidence.amount("expire")) == (Amount(0, 0), Amount(1, 5))
 
 
 def test_what_is_read_twice_counts_once() -> None:
     evidence = Evidence()
     for _ in range(2):
-        evidence.add_objects([("a", 5, True)])
+        evidence.add_objects([("a", 5, True, None)])
         evidence.add_references([("b", "s.t.a")])
-        evidence.add_intents(["c"])
-        evidence.add_abandoned([ObjectRecord("d", 7, "s")])
-    assert [evidence.amount(name) for name in ("listed", "referenced", "abandoned")] == [
+        evidence.add_intents([("d", "s", 1, 7, True)])
+        evidence.add_entries([("e", "s", 1, 8, True, True)])
+    assert [evidence.amount(name) for name in ("listed", "referenced", "reclaim", "purge")] == [
         Amount(1, 5),
         Amount(1),
         Amount(1, 7),
+        Amount(1, 8),
     ]
+
+
+def test_notes_are_found_by_key_and_grouped_by_schema() -> None:
+    evidence = Evidence()
+    evidence.add_entries([("a", "s", 1, 5, True, True), ("a", "t", 2, 5, True, False), ("b", "s", 3, 5, True, True)])
+    assert evidence.numbers("entry", ["a", "b", "c"]) == {"s": {1: "a", 3: "b"}}
+    assert evidence.numbers("entry", ["a"], "expired") == {"s": {1: "a"}, "t": {2: "a"}}

@@ -18,7 +18,7 @@ from datajoint_file.collector.plan import Plan
 
 @pytest.fixture
 def plan() -> Plan:
-    return Plan("lab", timedelta(days=7), True, datetime(2025, 1, 15), evidence=Evidence())
+    return Plan("lab", timedelta(days=7), True, False, datetime(2025, 1, 15), evidence=Evidence())
 
 
 @pytest.mark.parametrize("take", [pickle.dumps, copy.deepcopy, asdict], ids=["pickle", "deepcopy", "asdict"])
