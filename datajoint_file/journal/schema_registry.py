@@ -132,10 +132,11 @@ def _register(pipeline: Pipeline, second: SecondConnection, schema: str, project
     if project == pipeline.project:
         _refuse_nested(pipeline, mark_store)
     if problem:
-        mark: Mark | None = Mark(Registration(identity, project, schema, ""), 0, "", registry.clock())
-        _put(mark_store, mark)
+        bare = Mark(Registration(identity, project, schema, ""), 0, "", registry.clock())
+        _put(mark_store, bare)
         _warn(problem)
-    elif not (mark := refresh(registry, mark_store, identity, names)):
+        return mark_store.key_of(bare)
+    if not (mark := refresh(registry, mark_store, identity, names)):
         _warn(
             f"{schema}: the store knows epochs of this schema that the database does not: was it restored, or copied?"
         )
