@@ -132,10 +132,10 @@ def _register(pipeline: Pipeline, second: SecondConnection, schema: str, project
     if project == pipeline.project:
         _refuse_nested(pipeline, mark_store)
     if problem:
-        unnumbered = Mark(Registration(identity, project, schema, ""), 0, "", registry.clock())
-        _put(mark_store, unnumbered)
+        bare = Mark(Registration(identity, project, schema, ""), 0, "", registry.clock())
+        _put(mark_store, bare)
         _warn(problem)
-        return mark_store.key_of(unnumbered)
+        return mark_store.key_of(bare)
     if not (mark := refresh(registry, mark_store, identity, names)):
         _warn(
             f"{schema}: the store knows epochs of this schema that the database does not: was it restored, or copied?"

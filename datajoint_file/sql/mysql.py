@@ -387,20 +387,20 @@ class MySQL(Dialect):
         """Try a schema that cannot be there, and each that is: a grant on one of them takes the place of wider ones."""
         user, _, host = query("SELECT CURRENT_USER()")[0][0].rpartition("@")
         grantee = f"'{user}'@'{host}'"
-        fix = f"an administrator can GRANT SELECT ON *.* TO {grantee}"
+        fix = f"An administrator can GRANT SELECT ON *.* TO {grantee}"
         revoked = [line for (line,) in query("SHOW GRANTS") if _REVOKED.match(line)]
         if not self._is_readable(query, f"file_probe_{secrets.token_hex(8)}"):
             yield Unseen("schemas", "this user has no SELECT on *.*: schemas may be hidden from it", fix)
         elif revoked or not all(self._is_readable(query, schema) for (schema,) in query(_SCHEMAS)):
             detail = "some schemas are taken from this user's SELECT on *.* by narrower grants or revokes"
-            yield Unseen("schemas", detail, f"an administrator can give them back, see SHOW GRANTS FOR {grantee}")
+            yield Unseen("schemas", detail, f"An administrator can give them back, see SHOW GRANTS FOR {grantee}")
         try:
             query("SELECT 1 FROM information_schema.innodb_trx LIMIT 1")
         except Exception as error:
             if _code(error) not in _XA_DENIED:
                 raise
             detail = "this user may not see open transactions of others"
-            yield Unseen("transactions", detail, f"an administrator can GRANT PROCESS ON *.* TO {grantee}")
+            yield Unseen("transactions", detail, f"An administrator can GRANT PROCESS ON *.* TO {grantee}")
 
     def rights(self, query: Query) -> Rights:
         rights = rights_in(row[0] for row in query("SHOW GRANTS"))

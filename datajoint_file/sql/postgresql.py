@@ -331,12 +331,12 @@ class PostgreSQL(Dialect):
         tables = [".".join(names) for names in query(_UNREADABLE)]
         if tables:
             detail = f"{counted(len(tables), 'table')} cannot be read completely by this user: {', '.join(tables[:3])}"
-            fix = f"an administrator can GRANT pg_read_all_data TO {user}, and ALTER ROLE {user} BYPASSRLS"
+            fix = f"An administrator can GRANT pg_read_all_data TO {user}, and ALTER ROLE {user} BYPASSRLS"
             yield Unseen("schemas", detail, fix)
         hidden = query(f"SELECT COUNT(*) FROM pg_stat_activity WHERE {_OTHERS} AND backend_type IS NULL")[0][0]
         if hidden:
             detail = f"{counted(hidden, 'session')} of other users cannot be looked into by this one"
-            yield Unseen("transactions", detail, f"an administrator can GRANT pg_read_all_stats TO {user}")
+            yield Unseen("transactions", detail, f"An administrator can GRANT pg_read_all_stats TO {user}")
 
     def rights(self, query: Query) -> Rights:
         if query("SELECT has_database_privilege(current_database(), 'CREATE')")[0][0]:
