@@ -54,7 +54,9 @@ def test_nothing_of_this_package_outlives_its_connection(database: Any, store: S
     before = alive()
     for _ in range(3):
         work(database, store.configuration(), tmp_path / "here")
-    assert alive() - before == Counter()
+    grown = alive() - before
+    grown.pop("datajoint_file.storage.backend.Receipt")  # of what was stored: the pipeline keeps some, see `Receipts`
+    assert grown == Counter()
 
 
 @pytest.fixture
