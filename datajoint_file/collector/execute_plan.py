@@ -57,9 +57,10 @@ def execute_plan(made: Plan, collection: Collection, *, force: bool) -> Collecte
             verdict, _ = collection.preflight(snapshot, identity)
             if verdict.refusals:
                 raise refuse(*verdict.refusals)
+            note = server_facts.oldest_transaction(snapshot)[1]
             problems, marks = _registered(collection, snapshot, made, verdict, identity)
             helpers = collection.helpers(marks) if marks else None
-            return _Execution(collection, snapshot, made, problems, helpers).all()
+            return _Execution(collection, snapshot, made, [*problems, *([note] if note else ())], helpers).all()
         finally:
             collection.second.close()
 

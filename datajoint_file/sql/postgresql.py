@@ -178,7 +178,7 @@ class PostgreSQL(Dialect):
         return f"json_object(ARRAY[{', '.join(f'{key}, {text}' for key, text in pairs)}])::text"
 
     def digest(self, texts: Sequence[str]) -> str:
-        return f"left(md5(ARRAY[{', '.join(texts)}]::text), 16)"
+        return f"left(md5((ARRAY[{', '.join(texts)}]::text[])::text), 16)"
 
     def delete_into(
         self, run: Callable[[str], Any], table: str, where: str, insert: Callable[[str, str], str], *, is_plain: bool

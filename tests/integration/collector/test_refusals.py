@@ -19,6 +19,7 @@ from datajoint_file.collector import server_facts
 from datajoint_file.errors import CollectionRefusedError, ConfigurationError, JournalWarning
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.journal import schema_registry
+from datajoint_file.journal.second_connection import second_connection_of
 from datajoint_file.journal.store_marks import Identity, Mark, Registration
 from datajoint_file.sql import MySQL
 from datajoint_file.storage.backend import ObjectStat
@@ -272,7 +273,7 @@ def test_user_of_one_table_is_refused(
         grantee, grant = (f"{name}@'%'", database.admin.execute) if is_mysql(connection) else (name, connection.query)
         if not is_mysql(connection):
             connection.query(f'GRANT USAGE ON SCHEMA "{schema.database}" TO {name}')
-        for visible in ("recording", "~file_registry", "~file_intent", "~file_quarantine"):
+        for visible in ("recording", "~file_registry", "~file_intent", "~file_history"):
             grant(f"GRANT ALL ON {own(connection, schema.database, visible)} TO {grantee}")
         plan = scan(restricted)
         assert kinds(plan) == {"hidden-schemas"}
@@ -282,7 +283,8 @@ def test_user_of_one_table_is_refused(
 def drop_by_sql(connection: Any, schema: str) -> None:
     """As other programs do, who note nothing anywhere."""
     cascade = "" if is_mysql(connection) else " CASCADE"
-    execute_sql(connection, f"DROP SCHEMA {connection.adapter.quote_identifier(schema)}{cascade}")
+    second = second_connection_of(connection)
+    second.execute(f"DROP SCHEMA {connection.adapter.quote_identifier(schema)}{cascade}")
 
 
 @over_local_and_s3

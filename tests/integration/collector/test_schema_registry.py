@@ -294,7 +294,9 @@ def test_schema_dropped_and_declared_again_in_one_process_is_registered_again(
     insert(table, 1)
     before = marks(store)
     cascade = "" if is_mysql(connection) else " CASCADE"
-    connection.query(f"DROP SCHEMA {connection.adapter.quote_identifier(table.database)}{cascade}")
+    second_connection_of(connection).execute(
+        f"DROP SCHEMA {connection.adapter.quote_identifier(table.database)}{cascade}"
+    )
     again = declare(pipeline.Schema(table.database))
     insert(again, 1)
     assert set(marks(store)) > set(before)
