@@ -274,23 +274,20 @@ def test_intents_that_are_gone_without_their_rows_prove_no_commit(
     assert datajoint_file.resolve(caught.value, connection=truth) is Outcome.OPEN
 
 
-def test_what_was_committed_and_deleted_since_is_known_by_its_history(table: Any, truth: Any) -> None:
+@pytest.mark.parametrize("by", ["DataJoint", "SQL"])
+def test_what_was_committed_and_deleted_since_is_known_by_its_history(table: Any, truth: Any, by: str) -> None:
     connection = table().connection
     with connection.transaction:
         table.insert1({"id": 1, "raw": ("a.dat", b"1")})
         error = OutcomeUnknownError("as if")
         error.writes = transactions.claims_of(connection).writes
     assert datajoint_file.resolve(error, connection=truth) is Outcome.COMMITTED
-    truth.query(f"DELETE FROM {table().full_table_name}")
-    assert datajoint_file.resolve(error, connection=truth) is Outcome.OPEN
-    history = journal(table, "~file_history")
-    truth.query(f"CREATE TABLE {history} (path VARCHAR(1024), why VARCHAR(10))")
-    note = f"INSERT INTO {history} VALUES ('{error.writes[0].path}', %s)"
-    truth.query(note, ("unknown",))
-    assert datajoint_file.resolve(error, connection=truth) is Outcome.OPEN
-    truth.query(note, ("delete",))
-    assert datajoint_file.resolve(error, connection=truth) is Outcome.COMMITTED
-    truth.query(f"DROP TABLE {history}")
+    if by == "SQL":
+        truth.query(f"DELETE FROM {table().full_table_name}")
+    else:
+        table.delete_quick()
+    expected = Outcome.OPEN if by == "SQL" else Outcome.COMMITTED
+    assert datajoint_file.resolve(error, connection=truth) is expected
 
 
 def test_a_savepoint_that_was_gone_back_to_does_not_hide_the_commit(table: Any, relay: Relay, truth: Any) -> None:

@@ -345,7 +345,7 @@ def wait_until_waiting(server: Any) -> None:
 def test_a_replaced_row_that_vanishes_is_inserted(table: Any, other: Any) -> None:
     table.insert1({"id": 1, "raw": ("a.dat", b"old")})
     own = table().connection
-    before_statement(own, "UPDATE", lambda: other.query(f"DELETE FROM {table().full_table_name}"))
+    before_statement(own, "INSERT INTO", lambda: other.query(f"DELETE FROM {table().full_table_name}"))
     table.insert1({"id": 1, "raw": ("a.dat", b"new")}, replace=True)
     assert table.fetch1("raw").read() == b"new"
     assert intents(table) == []
