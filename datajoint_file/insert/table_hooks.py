@@ -32,6 +32,7 @@ from datajoint_file.hooks.partitions import warn_of_unknown_placeholders
 from datajoint_file.hooks.patching import original_of
 from datajoint_file.hooks.tables import Row, as_records, check_fields, read_rows
 from datajoint_file.insert.replaced import Replaced
+from datajoint_file.insert.rights import require_right
 from datajoint_file.insert.staged import Staged
 from datajoint_file.insert.statement import CellIndex, Statement
 from datajoint_file.journal.history import ensure_history
@@ -103,7 +104,7 @@ def update1(original: Callable[..., None], table: Any, row: Any) -> None:
     attributes = file_attributes(table.heading)
     if not attributes or not _is_updatable(table, row) or not any(name in row for name in attributes):
         return original(table, row)
-    statement = Statement(table, tuple(name for name in attributes if name in row))
+    statement = Statement(table, tuple(name for name in attributes if name in row), "update")
     is_open = _prepare_claims(table.connection)
     given = Row(0, dict(row))
     with statement.streams_put_back():
@@ -122,6 +123,7 @@ def insert(original: Callable[..., None], table: Any, rows: Any, *args: Any, **o
     """Let DataJoint insert. Rows of a query refer to objects too: the schema is registered, the statement sent once."""
     if not _is_query(rows) or not file_attributes(table.heading):
         return original(table, rows, *args, **options)
+    require_right(table, "insert", table.heading.names)
     _register(table)
     with transaction_for(table.connection, is_open=_prepare_claims(table.connection)):
         return original(table, rows, *args, **options)
