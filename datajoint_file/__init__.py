@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from datajoint_file.undo.restore import NotRestored, Undeleted, revert, undelete
     from datajoint_file.undo.versions import Version, history
     from datajoint_file.verification import VerifyReport
+    from datajoint_file.verification.unverified import unverified
     from datajoint_file.verification.verify import verify
 
 __version__ = "0.1.0"
@@ -47,6 +48,7 @@ __all__ = [
     "revert",
     "stage",
     "undelete",
+    "unverified",
     "verify",
 ]
 
@@ -70,6 +72,7 @@ _HOMES = {
     "revert": "undo.restore",
     "stage": "insert.stage",
     "undelete": "undo.restore",
+    "unverified": "verification.unverified",
     "verify": "verification.verify",
 }
 

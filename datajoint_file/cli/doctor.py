@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from datajoint_file.cli.exit_codes import FINE, PROBLEMS
 from datajoint_file.cli.output import console, print_check, print_json
 from datajoint_file.doctor import SEVERITY, Check, Status, check_configuration, check_store
 from datajoint_file.doctor.database import check_database, check_stores
@@ -29,30 +30,35 @@ Part = tuple[str, Generator[Check, None, None]]
     multiple=True,
     help="Leave out the checks of the store, or of the database. May be given twice.",
 )
+@click.option(
+    "--read-only", is_flag=True, help="Only what a reader needs: no probe is written, no right to write asked."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
 @click.pass_context
-def doctor(ctx: click.Context, skip: tuple[str, ...], as_json: bool) -> None:
+def doctor(ctx: click.Context, skip: tuple[str, ...], read_only: bool, as_json: bool) -> None:
     """Check configuration, store and database, and say how to mend what is wrong.
 
-    The store is tried with one object of 1 MiB, which is removed again. In the database nothing is created.
+    The store is tried with one object of 1 MiB, which is removed again. In the database nothing is created. With
+    --read-only nothing is written at all.
 
     Exit code 0 if all is fine (warnings included), 1 if a check failed.
     """
-    parts = _parts(Path.cwd(), skip)
+    parts = _parts(Path.cwd(), skip, read_only=read_only)
     statuses = _as_json(parts) if as_json else _as_lines(parts, console())
-    ctx.exit(1 if statuses["failed"] else 0)
+    ctx.exit(PROBLEMS if statuses["failed"] else FINE)
 
 
-def _parts(start: Path, skip: tuple[str, ...]) -> Iterator[Part]:
+def _parts(start: Path, skip: tuple[str, ...], *, read_only: bool) -> Iterator[Part]:
     """Give the parts of the examination, each with its checks, which are made as they are asked for."""
     found, settings = check_configuration(start)
     if settings is not None:
         found.append(check_stores(settings))
     yield "configuration", (check for check in found)
     if "store" not in skip:
-        yield "store", check_store(settings) if settings is not None else (check for check in list[Check]())
+        nothing = (check for check in list[Check]())
+        yield "store", check_store(settings, read_only=read_only) if settings is not None else nothing
     if "database" not in skip:
-        yield "database", check_database(settings)
+        yield "database", check_database(settings, read_only=read_only)
 
 
 def _as_json(parts: Iterator[Part]) -> Counter[Status]:

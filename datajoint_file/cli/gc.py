@@ -16,10 +16,13 @@ from rich.console import Console
 from rich.table import Table
 
 from datajoint_file import gc as library
+from datajoint_file.cli.exit_codes import FINE, PARTLY, PROBLEMS
+from datajoint_file.cli.one_at_a_time import lock_of_project, one_at_a_time
 from datajoint_file.cli.output import Abridged, console, print_check, print_json
 from datajoint_file.collector.plan import refusals_of
 from datajoint_file.doctor import Check
 from datajoint_file.errors import CollectionRefusedError
+from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.hooks.targets import connect
 from datajoint_file.model.wording import RIGHT_PLACE, counted, duration, spoken
 from datajoint_file.pipeline.fileref import format_size
@@ -81,6 +84,7 @@ def _duration(ctx: click.Context, param: click.Parameter, value: str) -> timedel
 @click.option("--list", "as_list", is_flag=True, help="Name each object.")
 @click.option("--kept", is_flag=True, help="Only show what was removed, and until when it is kept.")
 @click.option("--spare", multiple=True, metavar="KEY", help="Only take back --unknown of this object. May be repeated.")
+@click.option("--quiet", is_flag=True, help="Print only what a person must see: nothing, if all is fine.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.pass_context
 def gc(
@@ -93,6 +97,7 @@ def gc(
     as_list: bool,
     kept: bool,
     spare: tuple[str, ...],
+    quiet: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -103,28 +108,44 @@ def gc(
     `datajoint-file restore`, not here.
 
     Exit code 0 if all is fine, 1 if the collector refuses or objects are missing that rows refer to, 3 if some objects
-    could not be deleted.
+    could not be deleted or another run is at it, 4 if database or store could not be reached.
     """
     if kept or spare:
         if execute or scan or options["unknown"] or (kept and spare):
             raise click.UsageError("--kept and --spare stand alone")
         ctx.exit(_spare(spare, as_json=as_json) if spare else _show_kept(grace, as_json=as_json))
-    shown = False if as_json else None
-    plan = library.plan(connect(), scan=scan, grace=grace, progress=shown, **options)
-    to = console()
-    if not as_json:
-        _print_plan(to, plan, force=force, as_list=as_list)
-    done, refusals = None, plan.standing_refusals(force=force)
-    if execute:
-        try:
-            done, refusals = library.execute(plan, force=force, progress=shown), ()
-        except CollectionRefusedError as error:
-            refusals = refusals_of(error)
-    if as_json:
+    connection = connect()
+    lock = lock_of_project(_lock_name(connection)) if execute else None
+    with one_at_a_time(lock, "datajoint-file gc --execute", quiet=quiet):
+        shown = False if as_json or quiet else None
+        plan = library.plan(connection, scan=scan, grace=grace, progress=shown, **options)
+        to = console()
+        if not as_json and not quiet:
+            _print_plan(to, plan, force=force, as_list=as_list)
+        done, refusals = None, plan.standing_refusals(force=force)
+        if execute:
+            done, refusals = _executed(plan, force=force, progress=shown)
+    code = PROBLEMS if refusals or plan.missing_count else PARTLY if done is not None and not done else FINE
+    if as_json and (code or not quiet):
         print_json(_document(plan, done, refusals, as_list=as_list))
-    else:
-        _print_end(to, plan, done, refusals, is_dry=not execute)
-    ctx.exit(1 if refusals else 3 if done is not None and not done else 1 if plan.missing_count else 0)
+    elif not as_json:
+        _print_end(to, plan, done, refusals, is_dry=not execute, quiet=quiet)
+    ctx.exit(code)
+
+
+def _executed(
+    plan: library.Plan, *, force: bool, progress: bool | None
+) -> tuple[library.Collected | None, tuple[library.Refusal, ...]]:
+    try:
+        return library.execute(plan, force=force, progress=progress), ()
+    except CollectionRefusedError as error:
+        return None, refusals_of(error)
+
+
+def _lock_name(connection: Any) -> str:
+    """Return a name for what is collected: the project in its store, as this configuration has it."""
+    pipeline = pipeline_of(connection)
+    return f"gc-{pipeline.project}-{pipeline.digest}"
 
 
 def _document(
@@ -154,8 +175,34 @@ def _print_plan(to: Console, plan: library.Plan, *, force: bool, as_list: bool) 
         for entry in plan.entries():
             to.print(f"  {entry.action:<10} {entry.key}", soft_wrap=True)
     _print_missing(to, plan)
-    for note in plan.notes:
+    _print_notes(to, plan.notes)
+
+
+def _print_notes(to: Console, notes: Sequence[str]) -> None:
+    for note in notes:
         to.print(f"Note: {note}", style="yellow", soft_wrap=True)
+
+
+def _print_what_matters(
+    to: Console, plan: library.Plan, done: library.Collected | None, refusals: Sequence[library.Refusal]
+) -> None:
+    """Print what `--quiet` leaves: what is missing, why nothing was done, what failed."""
+    _print_missing(to, plan)
+    _print_refusals(to, refusals)
+    _print_notes(to, plan.notes)
+    if done is not None:
+        _print_trouble(to, done)
+
+
+def _print_refusals(to: Console, refusals: Sequence[library.Refusal]) -> None:
+    for refusal in refusals:
+        print_check(to, Check("refused", "failed", refusal.reason, refusal.way_on))
+
+
+def _print_trouble(to: Console, done: library.Collected) -> None:
+    _print_notes(to, done.notes)
+    for key, problem in done.failures:
+        print_check(to, Check("not deleted", "failed", problem, f"the next run tries {key} again"))
 
 
 def _print_unknown(to: Console, plan: library.Plan) -> None:
@@ -202,9 +249,12 @@ def _print_end(
     refusals: Sequence[library.Refusal],
     *,
     is_dry: bool,
+    quiet: bool,
 ) -> None:
-    for refusal in refusals:
-        print_check(to, Check("refused", "failed", refusal.reason, refusal.way_on))
+    if quiet:
+        _print_what_matters(to, plan, done, refusals)
+        return
+    _print_refusals(to, refusals)
     if done is not None:
         _print_done(to, done)
     elif refusals:
@@ -220,10 +270,7 @@ def _print_done(to: Console, done: library.Collected) -> None:
     to.print("Done", style="bold")
     rows = [(what, _DONE.get(verb, verb), getattr(done, name)) for _, name, what, verb in _ROWS if name]
     _print_amounts(to, rows)
-    for note in done.notes:
-        to.print(f"Note: {note}", style="yellow", soft_wrap=True)
-    for key, problem in done.failures:
-        print_check(to, Check("not deleted", "failed", problem, f"the next run tries {key} again"))
+    _print_trouble(to, done)
 
 
 def _show_kept(grace: timedelta, *, as_json: bool) -> int:
@@ -251,4 +298,4 @@ def _spare(keys: Sequence[str], *, as_json: bool) -> int:
         for key in others:
             advice = "look with --kept; rows that were deleted are put back by `datajoint-file restore`"
             print_check(console(), Check("not noted", "failed", key, advice))
-    return 1 if others else 0
+    return PROBLEMS if others else FINE

@@ -1,12 +1,14 @@
 """Click group of all commands: version, help, and how errors end the process.
 
-Exit codes: 0 fine, 1 problems found or an error, 2 wrong usage, 3 partly done. A command is loaded when it is called
-for, and DataJoint with it, which takes a second: help and version are there at once.
+Exit codes: 0 fine, 1 problems found, 2 wrong usage, 3 partly done, 4 could not look; `exit_codes` says which is when.
+A command is loaded when it is called for, and DataJoint with it, which takes a second: help and version are there at
+once.
 """
 
 from __future__ import annotations
 
 import sys
+import traceback
 from collections import UserDict
 from importlib import import_module
 from importlib.metadata import version
@@ -15,7 +17,10 @@ from typing import Any
 import click
 
 import datajoint_file
+from datajoint_file.cli.exit_codes import BLIND, PROBLEMS
 from datajoint_file.startup import escaped
+
+_DRIVERS = ("pymysql", "psycopg2")
 
 _SHORT_HELPS = {
     "doctor": "Check configuration, store and database.",
@@ -49,7 +54,7 @@ def _import_datajoint() -> None:
         if not problems:
             raise
         told = "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in problems)
-        raise click.ClickException(f"DataJoint's settings cannot be used: {told}") from error
+        raise _Blind(f"DataJoint's settings cannot be used: {told}") from error
 
 
 class _Commands(click.Group):
@@ -61,21 +66,41 @@ class _Commands(click.Group):
             formatter.write_dl(sorted(_SHORT_HELPS.items()))
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; an error of this package, or of DataJoint, ends it with exit code 1."""
+        """Run a command. An error ends it with a code of its own: it is not what was found, wherever it comes from."""
         try:
             return super().invoke(ctx)
         except click.ClickException as error:
             error.message = escaped(error.message)  # type: ignore[misc]  # final, and shown by several subclasses
             raise
+        except (click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
         except Exception as error:
-            if ctx.params["debug"] or not _is_of_datajoint(error):
-                raise
-            raise click.ClickException(escaped(str(error))) from error
+            is_verdict = _is_one_of(error, "datajoint_file.errors", *_VERDICTS)
+            is_foreseen = _is_one_of(error, "datajoint.errors", "DataJointError") or _is_of_driver(error)
+            if is_foreseen and not ctx.params["debug"]:
+                raise (click.ClickException if is_verdict else _Blind)(escaped(str(error))) from error
+            traceback.print_exc()
+            ctx.exit(PROBLEMS if is_verdict else BLIND)
 
 
-def _is_of_datajoint(error: Exception) -> bool:
-    errors = sys.modules.get("datajoint.errors")  # not imported for this: that may be what has failed
-    return errors is not None and isinstance(error, errors.DataJointError)
+_VERDICTS = ("CollectionRefusedError", "ObjectNotFoundError")
+"""Errors that are what a command has to say after it has looked."""
+
+
+def _is_one_of(error: Exception, module: str, *names: str) -> bool:
+    """Tell without importing *module*: that may be what has failed."""
+    loaded = sys.modules.get(module)
+    return loaded is not None and isinstance(error, tuple(getattr(loaded, name) for name in names))
+
+
+def _is_of_driver(error: Exception) -> bool:
+    return type(error).__module__.partition(".")[0] in _DRIVERS
+
+
+class _Blind(click.ClickException):
+    """One message for a command that could not do what it is for."""
+
+    exit_code = BLIND
 
 
 def _show_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:

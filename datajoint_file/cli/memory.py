@@ -1,6 +1,6 @@
-"""State file ``--state FILE`` of a command: the task, and how far it came.
+"""State file ``--state FILE`` of a command: the task, how far it came, and what it has found that is not mended.
 
-What a position means is the business of who made it.
+What a position or a finding means is the business of who made it.
 """
 
 from __future__ import annotations
@@ -25,12 +25,22 @@ class Memory:
     path: Path
     task: dict[str, Any]  # what is verified: the position of another task is none of this one
 
-    def recall(self) -> str | None:
-        """Return where to go on; None for the beginning. Refuse a file that is another one's, or cannot be written."""
+    @property
+    def lock(self) -> Path:
+        """The file beside it that a run holds a lock on: it itself is another file after each run."""
+        return self.path.with_name(f"{self.path.name}.lock")
+
+    def check(self) -> None:
+        """Refuse a file that is another one's, or cannot be written."""
         if not self.path.parent.is_dir() or not os.access(self.path.parent, os.W_OK):
             raise click.UsageError(f"--state {self.path}: {self.path.absolute().parent} is no directory to write in")
+        self._read()
+
+    def recall(self) -> tuple[str | None, list[dict[str, Any]]]:
+        """Return where to go on, None for the beginning, and the findings that are open, of whichever task."""
         document = self._read()
-        return document.get("position") if document.get("task") == self.task else None
+        position = document.get("position") if document.get("task") == self.task else None
+        return position, document.get("open", [])
 
     def _read(self) -> dict[str, Any]:
         try:
@@ -49,7 +59,7 @@ class Memory:
             "or remove it"
         )
 
-    def keep(self, position: str | None) -> None:
-        """Write where the next run goes on. The file is the old one or the new one, never a part of it."""
-        document = {"state of": _STATE_OF, "task": self.task, "position": position}
+    def keep(self, position: str | None, open_: list[dict[str, Any]]) -> None:
+        """Write what the next run needs. The file is the old one or the new one, never a part of it."""
+        document = {"state of": _STATE_OF, "task": self.task, "position": position, "open": open_}
         write_text(self.path, f"{json.dumps(document, indent=2)}\n")

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 import click
 
 from datajoint_file.cli.arguments import KEY_OPTION, one_table, wrong_usage
+from datajoint_file.cli.exit_codes import FINE, PARTLY, PROBLEMS
 from datajoint_file.cli.output import Abridged, console, print_json
 from datajoint_file.doctor import Check
 from datajoint_file.model.wording import counted, duration
@@ -81,7 +82,7 @@ def restore(
         print_json({"restored": dict(done.restored), "problems": problems, "notes": list(done.notes)})
     else:
         _print(done)
-    ctx.exit(0 if done else 3 if done.restored else 1)
+    ctx.exit(FINE if done else PARTLY if done.restored else PROBLEMS)
 
 
 def _print(done: Undeleted) -> None:

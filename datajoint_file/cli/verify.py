@@ -5,19 +5,28 @@ The checking is done by `datajoint_file.verification.verify`; what ``--state`` r
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
 from datajoint_file.cli.arguments import wrong_usage
+from datajoint_file.cli.exit_codes import BLIND, FINE, PROBLEMS
 from datajoint_file.cli.memory import Memory
+from datajoint_file.cli.one_at_a_time import one_at_a_time
 from datajoint_file.cli.output import Abridged, console, print_json
 from datajoint_file.doctor import Check
+from datajoint_file.errors import JournalWarning
 from datajoint_file.hooks.targets import connect, targets_named
 from datajoint_file.model.wording import RIGHT_PLACE
-from datajoint_file.verification import Finding
+from datajoint_file.verification import Finding, VerifyReport
 from datajoint_file.verification.budget import Budget
-from datajoint_file.verification.check_object import LEVELS
+from datajoint_file.verification.check_object import LEVELS, Level
+from datajoint_file.verification.open_findings import OpenFindings
+from datajoint_file.verification.subjects import QueryRow
+from datajoint_file.verification.verification import FileValue
 from datajoint_file.verification.verify import verify_telling
 
 _EXAMPLES = """\b
@@ -45,55 +54,98 @@ Examples:
     metavar="FILE",
     help="Go on where the last run with this file stopped, and remember where this one does.",
 )
+@click.option("--quiet", is_flag=True, help="Print only what a person must see: nothing, if all is fine.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.pass_context
 def verify(
     ctx: click.Context,
     names: tuple[str, ...],
-    level: str,
+    level: Level,
     workers: int | None,
     budget: str | None,
     state: Path | None,
+    quiet: bool,
     as_json: bool,
 ) -> None:
-    """Compare the files that rows name with what is in the store. Nothing is changed.
+    """Compare the files that rows name with what is in the store. Neither rows nor files are changed.
 
     SCHEMA stands for all its tables with `file` attributes, SCHEMA.Table for one, SCHEMA.Table.Part for a part table.
 
     With --budget and --state a run from cron does a piece of the work each time and begins again when it has come to
-    the end.
+    the end; what it has found it looks at, and says, again each time until it is mended.
 
-    Exit code 0 if nothing is wrong with what was checked (also if the budget was used up), 1 if there are problems, 3
-    if the store or the database could not be reached.
+    Exit code 0 if nothing is wrong with what was checked (also if the budget was used up) and nothing that was found
+    earlier is still open, 1 if there are problems, 3 if another run with this state is at it, 4 if store or database
+    could not be reached or read.
     """
+    task = {"names": sorted(names), "level": level}
     with wrong_usage(ValueError):  # before anything is connected to
         Budget.parse(budget)
-    memory = None if state is None else Memory(state, {"names": sorted(names), "level": level})
-    after = None if memory is None else memory.recall()
-    with wrong_usage():
-        subjects = targets_named(names, connect())
-    to = console()
-    findings = Abridged(to, "--json names them all")
-
-    def show(finding: Finding) -> None:
-        findings.print(Check(finding.kind, "failed", finding.problem, finding.advice))
-
-    with wrong_usage(ValueError):
-        report = verify_telling(
-            (lambda _: None) if as_json else show,
-            subjects,
-            level,
-            workers=workers,
-            budget=budget,
-            after=after,
-        )
+    memory = None if state is None else Memory(state, task)
     if memory is not None:
-        memory.keep(report.position)
-    findings.end()
-    if as_json:
-        print_json(report.to_dict())
-    else:
-        to.print(report.summary, style="bold", soft_wrap=True)
-    if report.is_everything_missing and not as_json:
-        to.print(f"Not one object is there: {RIGHT_PLACE}", soft_wrap=True)
-    ctx.exit(3 if report.interruption else 1 if report.findings else 0)
+        memory.check()
+    if quiet:
+        warnings.filterwarnings("ignore", ".*`~file_check`", JournalWarning)
+    run = _Run(sorted(names), level, {"workers": workers, "budget": budget, "progress": False if quiet else None})
+    with one_at_a_time(memory.lock if memory else None, "datajoint-file verify", quiet=quiet):
+        report, findings = run.examine(memory, None if as_json else Abridged(console(), "--json names them all"))
+    code = _exit_code(report, findings)
+    if as_json and (code or not quiet):
+        remembered = [{**one.finding, "since": one.since} for one in findings.not_seen()]
+        print_json(report.to_dict() | ({"ok": code == FINE, "remembered": remembered} if memory else {}))
+    elif not as_json and (code or not quiet):
+        _print_end(report)
+    ctx.exit(code)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One run: what was found earlier is looked at first."""
+
+    names: list[str]
+    level: Level
+    options: dict[str, Any]
+
+    def examine(self, memory: Memory | None, to: Abridged | None) -> tuple[VerifyReport, OpenFindings]:
+        """Examine, print each problem *to* where people see it as it is found, and remember how far it came."""
+        after, documents = memory.recall() if memory else (None, [])
+        with wrong_usage():
+            connection = connect()
+            subjects = targets_named(self.names, connection)
+        findings = OpenFindings(documents)
+        findings.look_again(connection, Budget.parse(self.options["budget"]))
+        if to is not None:
+            for one in findings:
+                to.print(_check(one.finding, f"since {one.since[:10]}: "))
+
+        def settled(row: QueryRow, value: FileValue, finding: Finding | None) -> None:
+            is_new = findings.settle(row, value, finding, self.level)
+            if finding is not None and is_new and to is not None:
+                to.print(Check(finding.kind, "failed", finding.problem, finding.advice))
+
+        with wrong_usage(ValueError):
+            report = verify_telling(lambda _: None, subjects, self.level, after=after, settled=settled, **self.options)
+        if memory is not None:
+            memory.keep(report.position, findings.to_json())
+        if to is not None:
+            to.end()
+        return report, findings
+
+
+def _print_end(report: VerifyReport) -> None:
+    console().print(report.summary, style="bold", soft_wrap=True)
+    if report.is_everything_missing:
+        console().print(f"Not one object is there: {RIGHT_PLACE}", soft_wrap=True)
+
+
+def _check(finding: dict[str, Any], beginning: str) -> Check:
+    where = Finding(**{name: value for name, value in finding.items() if name != "advice"}).problem
+    return Check(finding["kind"], "failed", beginning + where, finding["advice"])
+
+
+def _exit_code(report: VerifyReport, findings: OpenFindings) -> int:
+    """Return what is most important: damage, or that nobody knows."""
+    kinds = {one.finding["kind"] for one in findings}
+    if kinds - {"unreadable"}:
+        return PROBLEMS
+    return BLIND if kinds or report.interruption else FINE

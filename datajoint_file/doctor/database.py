@@ -11,6 +11,7 @@ import re
 import socket
 from collections.abc import Callable, Generator
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 from datajoint import settings as dj_settings
@@ -20,9 +21,9 @@ from datajoint_file.config.rules import check_disjoint
 from datajoint_file.doctor.check import Check, Status, censored
 from datajoint_file.doctor.schemas import asking, check_schemas
 from datajoint_file.doctor.store import CONNECT_SECONDS
-from datajoint_file.errors import ConfigurationError, driver_message
+from datajoint_file.errors import ConfigurationError, driver_message, printable
 from datajoint_file.hooks.targets import open_connection
-from datajoint_file.model.wording import pip_install
+from datajoint_file.model.wording import counted, pip_install
 from datajoint_file.sql import DIALECTS, Dialect, dialect_of
 
 
@@ -35,16 +36,19 @@ def check_stores(settings: Settings) -> Check:
     return Check("other stores", "ok", "apart from those of DataJoint")
 
 
-def check_database(settings: Settings | None = None) -> Generator[Check, None, None]:
+def check_database(settings: Settings | None = None, *, read_only: bool = False) -> Generator[Check, None, None]:
     """Look at the database that DataJoint is configured for, with a connection of its own, which is closed again.
 
-    Its schemas are compared with *settings*, if there are valid ones. The checks hold no secrets.
+    Its schemas are compared with *settings*, if there are valid ones; who only reads (*read_only*) needs no other
+    right. The checks hold no secrets.
     """
     database = dj_settings.config.database
-    return censored(_checks(database, settings), [database.password.get_secret_value() if database.password else ""])
+    return censored(
+        _checks(database, settings, read_only), [database.password.get_secret_value() if database.password else ""]
+    )
 
 
-def _checks(database: Any, settings: Settings | None) -> Generator[Check, None, None]:
+def _checks(database: Any, settings: Settings | None, read_only: bool) -> Generator[Check, None, None]:
     yield _check_settings(f"{database.user}@{database.host}:{database.port}, {database.backend}")
     if database.user is None or database.password is None:
         missing = "user" if database.user is None else "password"
@@ -61,7 +65,13 @@ def _checks(database: Any, settings: Settings | None) -> Generator[Check, None, 
         return
     with closing(connection):
         yield Check("connection", "ok", f"{database.user}@{database.host}:{database.port}, {database.backend}")
-        for name, look in (("server", check_server), ("JSON", _check_json), ("rights", check_rights)):
+        looks: dict[str, Callable[[Any], Check]] = {
+            "server": check_server,
+            "JSON": _check_json,
+            "rights": partial(check_rights, read_only=read_only),
+            "readable": _check_readable,
+        }
+        for name, look in looks.items():
             yield _taken(name, look, connection)
         if settings is not None:
             yield _taken("schemas", lambda found: check_schemas(settings, found), connection)
@@ -167,8 +177,18 @@ def _check_json(connection: Any) -> Check:
     return Check("JSON", "ok", "functions work")
 
 
-def check_rights(connection: Any) -> Check:
+def check_rights(connection: Any, *, read_only: bool = False) -> Check:
     """Look what the user may do, without doing it."""
     rights = dialect_of(connection).rights(asking(connection))
+    if read_only and rights.extent == "some":
+        return Check("rights", "ok", rights.detail)
     status: Status = "ok" if rights.extent == "all" else "warning" if rights.extent == "some" else "failed"
     return Check("rights", status, rights.detail, rights.fix)
+
+
+def _check_readable(connection: Any) -> Check:
+    """Name all schemas of which the user may read something."""
+    found = dialect_of(connection).readable_schemas(asking(connection))
+    if not found:
+        return Check("readable", "ok", "no schema yet")
+    return Check("readable", "ok", f"{counted(len(found), 'schema')}: {', '.join(map(printable, found))}")

@@ -37,27 +37,28 @@ CONNECT_SECONDS = 10
 _CLIENTS = {"s3": "s3fs", "gcs": "gcsfs", "azure": "adlfs"}
 
 
-def check_store(settings: Settings) -> Generator[Check, None, None]:
+def check_store(settings: Settings, *, read_only: bool = False) -> Generator[Check, None, None]:
     """Look whether the store of a configuration does what it is needed for, one look after the other.
 
-    The probe objects are removed when the last check has been given, a check fails, or the iterator is closed. The
-    checks hold no secrets.
+    The probe objects are removed when the last check has been given, a check fails, or the iterator is closed. With
+    *read_only* there are none: what is there is listed and read. The checks hold no secrets.
     """
-    return censored(_StoreChecks(settings).checks(), secrets_of(settings))
+    return censored(_StoreChecks(settings, read_only).checks(), secrets_of(settings))
 
 
 class _StoreChecks:
     """The looks at one store, and the advice that fits it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, read_only: bool = False) -> None:
         self.settings = settings
+        self.read_only = read_only
         self.storage = settings.storage
         self.key = probe_key(settings.project.name)
 
     def checks(self) -> Generator[Check, None, None]:
         try:
             name, directory = self.settings.project.name, self.settings.directory
-            backend = open_backend(self.storage, name, directory, page_size=PAGE_SIZE)
+            backend = open_backend(self.storage, name, directory, read_only=self.read_only, page_size=PAGE_SIZE)
         except ConfigurationError as error:
             yield Check("backend", "failed", str(error), self.advice(error))
             return
@@ -66,10 +67,27 @@ class _StoreChecks:
             yield check
             if check.status == "failed":
                 return
+        if self.read_only:
+            yield self._look_at_one(backend)
+            return
         try:
             yield from Probe(backend, self.key, self.advice).examine()
         finally:
             self._remove_empty_directories()
+
+    def _look_at_one(self, backend: StorageBackend) -> Check:
+        """List the project's objects as far as the first that can be read, and read of it."""
+        look = "list"
+        try:
+            found = next((one for one in backend.list(self.settings.project.name) if one.size), None)
+            if found is None:
+                return Check("read", "ok", "nothing is there yet to be read")
+            look = "read"
+            with backend.open(found.key) as file:
+                file.read(1)
+        except DataJointFileError as error:
+            return Check(look, "failed", reason(error), self.advice(error, look))
+        return Check("read", "ok", "an object was listed and opened; nothing was written")
 
     def advice(self, error: DataJointFileError, look: str = "") -> str:
         """Say what to do about *error*, which came of the probe's *look*: the store has answered before."""

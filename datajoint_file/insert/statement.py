@@ -21,6 +21,7 @@ from datajoint_file.hooks.codec import Ingested
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.hooks.declare import refuse_partition
 from datajoint_file.hooks.tables import Row, TableKeys, table_name
+from datajoint_file.insert.rights import Right, require_right
 from datajoint_file.insert.staged import Staged
 from datajoint_file.insert.uploads import UploadFailed, Uploads, store_all
 from datajoint_file.journal.journal import Journal, JournalEntries, JournalEntry
@@ -43,8 +44,9 @@ CellIndex = tuple[int, str]
 class Statement:
     """One INSERT or UPDATE of a table with ``file`` attributes, or files that are staged for one."""
 
-    def __init__(self, table: Any, attributes: tuple[str, ...]) -> None:
+    def __init__(self, table: Any, attributes: tuple[str, ...], right: Right = "insert") -> None:
         self.table = table
+        self._right: Right = right  # which it takes
         self.attributes = attributes
         self.name = table_name(table)
         self.keys = TableKeys(table, self.name)
@@ -75,6 +77,7 @@ class Statement:
         prefixes = self._checked(rows, executor)
         if not prefixes and not self._staged:
             return {}
+        require_right(self.table, self._right, self._written(rows[0]))
         with self._located(self.cell(rows[0], self.attributes[0]), rows[0].index, len(rows)):
             ensure_marked(self.pipeline, self.table.connection, self.table.database)
         shared = self._shared()
@@ -89,6 +92,11 @@ class Statement:
             stored[index] = cast("FileMetadata", entry.metadata)
             cast("JournalEntries", self._entries).all.append(entry)
         return {index: Ingested(metadata) for index, metadata in stored.items()}
+
+    def _written(self, row: Row) -> list[str]:
+        """Return the attributes that the statement gives values to."""
+        key = self.table.primary_key if self._right == "update" else ()
+        return [name for name in self.table.heading.names if name in row.values and name not in key]
 
     def _shared(self) -> dict[CellIndex, JournalEntry]:
         """Claim the stored files among the values whose objects can be shared; the others are copied, in the store."""

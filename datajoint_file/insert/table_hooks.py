@@ -40,6 +40,7 @@ from datajoint_file.hooks.partitions import warn_of_unknown_placeholders
 from datajoint_file.hooks.patching import original_of
 from datajoint_file.hooks.tables import Row, as_records, check_fields, read_rows
 from datajoint_file.insert.replaced import Replaced
+from datajoint_file.insert.rights import require_right
 from datajoint_file.insert.staged import Staged
 from datajoint_file.insert.statement import CellIndex, Statement
 from datajoint_file.journal.history import ensure_history
@@ -112,7 +113,7 @@ def update1(original: Callable[..., None], table: Any, row: Any) -> None:
     attributes = file_attributes(table.heading)
     if not attributes or not _is_updatable(table, row) or not any(name in row for name in attributes):
         return original(table, row)
-    statement = Statement(table, tuple(name for name in attributes if name in row))
+    statement = Statement(table, tuple(name for name in attributes if name in row), "update")
     is_open = _prepare_claims(table.connection)
     given = Row(0, dict(row))
     with statement.streams_put_back():
@@ -132,6 +133,7 @@ def insert(original: Callable[..., None], table: Any, rows: Any, *args: Any, **o
     attributes = file_attributes(table.heading)
     if not _is_query(rows) or not attributes:
         return original(table, rows, *args, **options)
+    require_right(table, "insert", table.heading.names)
     _register(table, rows() if isinstance(rows, type) else rows, attributes)
     with transaction_for(table.connection, is_open=_prepare_claims(table.connection)):
         return original(table, rows, *args, **options)

@@ -104,7 +104,7 @@ class Journal:
     def ensure(self) -> bool:
         """Make the table, unless it is there. Tell whether it is; a `JournalWarning` says why not."""
         forget(self.connection, self.schema)
-        return self._try(self.intents.create)
+        return self._try(self.intents.require_rights)  # to make it again, PostgreSQL takes its owner
 
     def _try(self, action: Callable[[], object]) -> bool:
         """Do *action*, having looked once whether this user may; the table is made if it is not there."""

@@ -239,6 +239,17 @@ class Dialect(ABC):
         """Return the statement that inserts rows and leaves out those that are there."""
 
     @abstractmethod
+    def upsert(self, table: str, attributes: str, values: str, key: str, updates: Mapping[str, str]) -> str:
+        """Return the statement that inserts rows, and updates those of a *key* that are there.
+
+        *updates* are the attributes that get their new value, each with the SQL of what it keeps if that is NULL.
+        """
+
+    @abstractmethod
+    def readable_schemas(self, query: Query) -> list[str]:
+        """Return the schemas of which the user may read something, sorted."""
+
+    @abstractmethod
     def numbered(self, numbers: Sequence[int]) -> Condition:
         """Return the condition that a row is one of *numbers*, for which the server uses the index."""
 
@@ -343,6 +354,10 @@ class Dialect(ABC):
     @abstractmethod
     def is_changed(self, error: BaseException) -> bool:
         """Tell whether *error* says that something was altered or dropped since it was listed."""
+
+    @abstractmethod
+    def is_denied(self, error: BaseException) -> bool:
+        """Tell whether *error* says that the user lacks a right, or that the server takes no changes."""
 
     is_replica: ClassVar[str]
     """Query that is true on a server that only follows another one, or takes no changes."""

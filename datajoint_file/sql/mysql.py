@@ -36,6 +36,7 @@ _REVOKED = re.compile(r"REVOKE .*\b(SELECT|ALL PRIVILEGES)\b")
 """What ``SHOW GRANTS`` tells of partial revokes."""
 _TOO_LARGE = 1153
 """Code for a statement of more than ``max_allowed_packet`` bytes. Often the connection is gone before it arrives."""
+_READ_ONLY = frozenset({1290, 1792, 1836})
 
 _IN_LIST = 400
 """Numbers of one ``IN``: MariaDB makes a scan of longer ones."""
@@ -162,7 +163,7 @@ class MySQL(Dialect):
         return "path_crc IN %s AND path IN %s", [crcs, tuple(paths)]
 
     def bounded_path(self, name: str) -> str:
-        return f"LEFT(CONVERT({self.path(name)} USING ascii), 1024)"
+        return f"LEFT(CONVERT({self.path(name)} USING ASCII), 1024)"
 
     def bounded_size(self, name: str) -> str:
         size = self.path(name).replace("$.path", "$.size")
@@ -256,6 +257,16 @@ class MySQL(Dialect):
     def insert_new(self, table: str, attributes: str, values: str) -> str:
         return f"INSERT IGNORE INTO {table} ({attributes}) VALUES {values}"
 
+    def upsert(self, table: str, attributes: str, values: str, key: str, updates: Mapping[str, str]) -> str:
+        """Return a statement in the form that MariaDB has too."""
+        new = {name: f"VALUES({name})" for name in updates}
+        chosen = [f"{name} = {_kept(new[name], kept)}" for name, kept in updates.items()]
+        return f"INSERT INTO {table} ({attributes}) VALUES {values} ON DUPLICATE KEY UPDATE {', '.join(chosen)}"
+
+    def readable_schemas(self, query: Query) -> list[str]:
+        """Ask for those that the server lists: the ones on which, or on a table of which, the user has any right."""
+        return sorted(str(row[0]) for row in query(_SCHEMAS))
+
     def numbered(self, numbers: Sequence[int]) -> Condition:
         groups = [tuple(numbers[start : start + _IN_LIST]) for start in range(0, len(numbers), _IN_LIST)]
         return f"({' OR '.join(['number IN %s'] * len(groups))})", list(groups)
@@ -336,6 +347,9 @@ class MySQL(Dialect):
 
     def is_changed(self, error: BaseException) -> bool:
         return _code(error) in _CHANGED
+
+    def is_denied(self, error: BaseException) -> bool:
+        return _code(error) in _DENIED | _READ_ONLY
 
     def tables_named(self, query: Query, names: Sequence[str]) -> list[tuple[str, str]]:
         sql = "SELECT table_name FROM information_schema.tables WHERE table_schema = %s AND table_name IN %s"
@@ -446,6 +460,10 @@ def _greater(name: str, type_: str, value: Any) -> Condition:
 
 def _joined(operator: str, conditions: Sequence[Condition]) -> Condition:
     return operator.join(f"({text})" for text, _ in conditions), [value for _, values in conditions for value in values]
+
+
+def _kept(new: str, kept: str) -> str:
+    return f"COALESCE({new}, {kept})" if kept else new
 
 
 def _base(type_: str) -> str:

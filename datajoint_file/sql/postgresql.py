@@ -20,6 +20,8 @@ _CHANGED = frozenset({"42P01", "42703", "3F000"})
 
 _NOT_THERE = frozenset({"42P01", "3F000"})
 
+_DENIED = frozenset({"42501", "25006"})
+
 _ATTRIBUTES = """
     SELECT n.nspname, c.relname, a.attname, COALESCE(d.description, ''), t.typname
     FROM pg_catalog.pg_attribute AS a
@@ -62,9 +64,11 @@ _SCHEMAS_TO_CREATE_IN = """
     WHERE has_schema_privilege(oid, 'CREATE') AND nspname NOT IN ('public', 'information_schema')
     AND left(nspname, 3) <> 'pg_' ORDER BY nspname
 """
-_READABLE_TABLES = """
-    SELECT count(*) FROM information_schema.table_privileges WHERE privilege_type = 'SELECT'
-    AND table_schema NOT IN ('pg_catalog', 'information_schema')
+_READABLE_SCHEMAS = """
+    SELECT DISTINCT n.nspname FROM pg_catalog.pg_class AS c
+    JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p') AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+    AND n.nspname <> 'information_schema' AND left(n.nspname, 3) <> 'pg_' ORDER BY n.nspname
 """
 
 
@@ -218,6 +222,19 @@ class PostgreSQL(Dialect):
     def insert_new(self, table: str, attributes: str, values: str) -> str:
         return f"INSERT INTO {table} ({attributes}) VALUES {values} ON CONFLICT DO NOTHING"
 
+    def upsert(self, table: str, attributes: str, values: str, key: str, updates: Mapping[str, str]) -> str:
+        new = {name: f"EXCLUDED.{name}" for name in updates}
+        chosen = [
+            f"{name} = {f'COALESCE({new[name]}, {kept})' if kept else new[name]}" for name, kept in updates.items()
+        ]
+        return (
+            f"INSERT INTO {table} ({attributes}) VALUES {values} ON CONFLICT ({key}) DO UPDATE SET {', '.join(chosen)}"
+        )
+
+    def readable_schemas(self, query: Query) -> list[str]:
+        """Ask the catalog: ``information_schema`` leaves out what a role like ``pg_read_all_data`` may read."""
+        return [str(row[0]) for row in query(_READABLE_SCHEMAS)]
+
     def numbered(self, numbers: Sequence[int]) -> Condition:
         return "number = ANY(%s)", [list(numbers)]
 
@@ -302,6 +319,9 @@ class PostgreSQL(Dialect):
     def is_changed(self, error: BaseException) -> bool:
         return getattr(error, "pgcode", "") in _CHANGED
 
+    def is_denied(self, error: BaseException) -> bool:
+        return getattr(error, "pgcode", "") in _DENIED
+
     def tables_named(self, query: Query, names: Sequence[str]) -> list[tuple[str, str]]:
         return [(schema, table) for schema, table in query(_TABLES, (tuple(names),))]
 
@@ -346,6 +366,7 @@ class PostgreSQL(Dialect):
         writable = [row[0] for row in query(_SCHEMAS_TO_CREATE_IN)]
         if writable:
             return Rights("some", f"may create tables in {', '.join(writable)}, but no schemas", fix)
-        if query(_READABLE_TABLES)[0][0]:
-            return Rights("some", "may read tables, but create neither tables nor schemas", fix)
+        if readable := self.readable_schemas(query):
+            detail = f"may read tables of {', '.join(readable)}, but create neither tables nor schemas"
+            return Rights("some", detail, fix)
         return Rights("none", "may neither create schemas nor read tables", fix)

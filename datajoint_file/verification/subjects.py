@@ -25,8 +25,8 @@ from datajoint_file.verification.verification import FileValue
 _FAULT_LENGTH = 500
 
 
-Origin = tuple[str, str]
-"""The table that an attribute of a query comes from, and what the table calls it, as people write them."""
+Origin = tuple[str, str, str]
+"""The table that an attribute of a query comes from, what the table calls it, as people write them, and its schema."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,8 @@ class Subject:
     listing: Listing
     origins: tuple[Origin, ...]  # of the attributes of the listing
     pipeline: Pipeline
+    query: Any
+    schema: str = ""  # whose table it is; empty if it is none, but a join or the like
 
     @property
     def order(self) -> tuple[int, str]:
@@ -50,15 +52,27 @@ class Subject:
         """Give the rows behind *after* that have files."""
         return (QueryRow(self, raw) for raw in self.listing.rows(after))
 
+    def rows_where(self, condition: str, after: Key | None = None) -> Iterator[QueryRow]:
+        """Give those for which an SQL condition holds."""
+        return (QueryRow(self, raw) for raw in self._where(condition).rows(after))
+
+    def count_where(self, condition: str, after: Key | None = None) -> int:
+        """Return how many values the ``file`` attributes have in these."""
+        return self._where(condition).count(after)
+
+    def _where(self, condition: str) -> Listing:
+        return Listing(self.query & condition, self.listing.names)
+
 
 class QueryRow:
     """One row: a `ListedRow`."""
 
-    __slots__ = ("_raw_key", "_subject", "values")
+    __slots__ = ("raw_key", "round", "subject", "values")
 
     def __init__(self, subject: Subject, raw: RawRow) -> None:
-        self._subject = subject
-        self._raw_key = raw.key
+        self.subject = subject
+        self.raw_key = raw.key
+        self.round: dict[str, Any] = {}  # what tells in a position to which round of several runs it belongs
         self.values = tuple(
             _value(origin, name, text)
             for origin, name, text in zip(subject.origins, subject.listing.names, raw.texts, strict=True)
@@ -68,23 +82,31 @@ class QueryRow:
     @property
     def pipeline(self) -> Pipeline:
         """Where its objects are."""
-        return self._subject.pipeline
+        return self.subject.pipeline
+
+    @property
+    def connection(self) -> Any:
+        """Where the row is."""
+        return self.subject.listing.connection
 
     def key(self) -> dict[str, Any]:
         """Return its primary key."""
-        return self._subject.listing.named(self._raw_key)
+        return self.subject.listing.named(self.raw_key)
 
     def position(self) -> str:
         """Return where a later run goes on after this row."""
-        return position_text(self._subject.index, self._subject.name, self._raw_key)
+        return position_text(self.subject.index, self.subject.name, self.raw_key, **self.round)
 
     def still_names(self, value: FileValue) -> bool:
         """Ask the database whether the row is there yet and still names the object of *value*."""
-        raw = self._subject.listing.again(self._raw_key)
+        raw = self.subject.listing.again(self.raw_key)
         if raw is None:
             return False
-        text = raw.texts[self._subject.listing.names.index(value.name)]
-        return text is not None and _value((value.table, value.attribute), value.name, text).path == value.path
+        text = raw.texts[self.subject.listing.names.index(value.name)]
+        return (
+            text is not None
+            and _value((value.table, value.attribute, value.schema), value.name, text).path == value.path
+        )
 
 
 def _value(origin: Origin, name: str, text: str) -> FileValue:
@@ -98,7 +120,8 @@ def _value(origin: Origin, name: str, text: str) -> FileValue:
         metadata = FileMetadata.from_json(document)
     except (ValueError, RecursionError) as error:
         fault = printable(str(error) or type(error).__name__)[:_FAULT_LENGTH]
-    return FileValue(*origin, name, path, metadata, fault)
+    table, attribute, schema = origin
+    return FileValue(table, attribute, name, path, metadata, fault, schema)
 
 
 def subjects_of(subjects: Any) -> list[Subject]:
@@ -131,24 +154,26 @@ def _subjects_in(index: int, given: Any) -> Iterator[Subject]:
 
 def _subject(index: int, query: Any, *, is_table_of_schema: bool = False) -> Subject:
     names = file_attributes(query.heading)
-    origins = tuple(_origin(query, name) for name in names)
-    title = ", ".join(sorted({table for table, _ in origins}))
+    origins = tuple(origin_of(query, name) for name in names)
+    title = ", ".join(sorted({table for table, *_ in origins}))
     name = f"{query.database}.{query.table_name}" if is_table_of_schema else title
-    return Subject(index, name, title, is_table_of_schema, Listing(query, names), origins, pipeline_of(query))
+    schema = query.database if isinstance(query, Table) else ""
+    listing = Listing(query, names)
+    return Subject(index, name, title, is_table_of_schema, listing, origins, pipeline_of(query), query, schema)
 
 
-def _origin(query: Any, name: str) -> Origin:
-    """Look through joins and projections for the table that has the attribute."""
+def origin_of(query: Any, name: str) -> Origin:
+    """Look through joins and projections for the table that has the attribute; its schema is empty if there is none."""
     original = query.heading[name].original_name
     if isinstance(query, Table):
-        return table_name(query), original
+        return table_name(query), original, query.database
     for support in query.support:
         inner = FreeTable(query.connection, support) if isinstance(support, str) else support
         if original in file_attributes(inner.heading):
-            return _origin(inner, original)
-    return "query", name
+            return origin_of(inner, original)
+    return "query", name, ""
 
 
-def position_text(index: int, name: str, key: Key | None) -> str:
+def position_text(index: int, name: str, key: Key | None, **round_: Any) -> str:
     """Return the text that says: go on in this subject behind *key*, or at its beginning."""
-    return json.dumps({"part": index, "table": name, "key": None if key is None else key_to_json(key)})
+    return json.dumps({"part": index, "table": name, "key": None if key is None else key_to_json(key), **round_})

@@ -47,6 +47,7 @@ class FileValue:
     path: str  # the object key; for what cannot be used, whatever stands there, shortened
     metadata: FileMetadata | None  # None if it cannot be used
     fault: str = ""  # why it cannot be used
+    schema: str = ""  # whose table it is; empty if that is not known
 
 
 class ListedRow(Protocol):
@@ -121,6 +122,7 @@ class Verification:
         address_of: Callable[[Pipeline], PipelineAddress] = lambda pipeline: PipelineAddress("", pipeline.project),
         advance: Advance = lambda _: None,  # told how many bytes have been read, one call at a time
         tell: Callable[[Finding], object] = lambda _: None,  # given each finding as it is made, in the thread of `run`
+        settled: Callable[[Any, FileValue, Finding | None], object] = lambda *_: None,  # told of each value, likewise
         idle: Callable[[], object] = lambda: None,  # called while nothing is asked of a database, which may forget us
     ) -> None:
         self.checked = 0
@@ -132,6 +134,7 @@ class Verification:
         self._workers = workers
         self._budget = budget
         self._tell = tell
+        self._told_of = settled
         self._idle = idle
         self._executor = executor
         self._address_of = address_of
@@ -287,16 +290,19 @@ class Verification:
             self._settle(begun, value, problem)
 
     def _settle(self, begun: _Begun, value: FileValue, problem: Problem | None) -> None:
-        is_finding = problem is not None and (value.metadata is None or begun.row.still_names(value))
+        is_there = problem is None or value.metadata is None or begun.row.still_names(value)
         begun.unsettled -= 1
         self.checked += 1
-        if problem is None or not is_finding:
+        if problem is None or not is_there:
+            if is_there:
+                self._told_of(begun.row, value, None)
             return  # a row that is gone, or names another object by now, has no problem
         finding = Finding(
             problem.kind, value.table, value.attribute, begun.row.key(), value.path, problem.expected, problem.found
         )
         self._found.append((begun.number, finding))
         self._tell(finding)
+        self._told_of(begun.row, value, finding)
 
     def _advance_position(self) -> None:
         """Move on to the last row before which, and with which, all is settled."""

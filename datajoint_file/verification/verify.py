@@ -11,7 +11,8 @@ import os
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from datajoint_file.concurrency.executors import check_executor
@@ -19,14 +20,16 @@ from datajoint_file.concurrency.progress import progress_bar
 from datajoint_file.concurrency.threads import check_workers
 from datajoint_file.errors import DataJointError, brief, brief_traceback
 from datajoint_file.hooks.row_listing import Key, key_from_json
+from datajoint_file.journal.check_table import CheckTable
 from datajoint_file.journal.worker_address import address_of
 from datajoint_file.pipeline.address import PipelineAddress
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.verification.budget import Budget
 from datajoint_file.verification.check_object import Level, check_level
 from datajoint_file.verification.findings import Finding, VerifyReport
-from datajoint_file.verification.subjects import Subject, position_text, subjects_of
-from datajoint_file.verification.verification import Verification
+from datajoint_file.verification.records import ByAge, CheckRecorder, round_in
+from datajoint_file.verification.subjects import QueryRow, Subject, position_text, subjects_of
+from datajoint_file.verification.verification import FileValue, Verification
 
 _REMOTE_READERS = 8
 _REMOTE_ASKERS = 16
@@ -44,9 +47,11 @@ def verify(
     progress: bool | None = None,
     executor: Executor | None = None,
 ) -> VerifyReport:
-    """Compare stored files with what their rows say of them, and return a report. Nothing is changed.
+    """Compare stored files with what their rows say of them, and return a report. Neither rows nor files are changed.
 
-    Rows are read a page at a time in the order of the primary key, their objects are examined in parallel. A problem
+    Rows are read a page at a time in the order of the primary key, or, within a budget, the longest unverified first;
+    their objects are examined in parallel. When, how and with what result is noted in the hidden table ``~file_check``
+    of the schema, if this user may write it (`unverified` asks for it). A problem
     does not stop it: each is a `Finding` of the report. An object that several rows name is examined once. Before a
     finding is made its row is looked up again, so that a row deleted or updated meanwhile is none.
 
@@ -113,6 +118,9 @@ def verify(
     )
 
 
+Settled = Callable[[QueryRow, FileValue, Finding | None], object]
+
+
 def verify_telling(
     tell: Callable[[Finding], object],
     query_or_schema: Any,
@@ -123,15 +131,25 @@ def verify_telling(
     after: str | None = None,
     progress: bool | None = None,
     executor: Executor | None = None,
+    settled: Settled = lambda *_: None,
 ) -> VerifyReport:
-    """Do what `verify` does, and give each finding to *tell* as soon as it is made."""
+    """Do what `verify` does, give each finding to *tell* as soon as it is made, and each value to *settled*."""
     checked_level, limit = check_level(level), Budget.parse(budget)
     check_workers(workers)
     if executor is not None:
         check_executor(executor)
     subjects = subjects_of(query_or_schema)
-    remaining = _after(subjects, after)
+    remaining, recorder = _after(subjects, after), CheckRecorder(checked_level)
+    by_age = _by_age(subjects, remaining, checked_level, recorder, after, is_bounded=limit != Budget())
+    if by_age is None and round_in(after)[0]:  # nothing can be noted any more: begin again
+        after, remaining = None, _after(subjects, None)
+    notes = [] if after and not by_age else _notes_of_schemas(subjects, recorder, by_age)
     count = workers or _default_workers(subjects, checked_level, executor)
+
+    def note(row: QueryRow, value: FileValue, finding: Finding | None) -> None:
+        recorder.settled(row, value, finding)
+        settled(row, value, finding)
+
     title = subjects[0].title if len(subjects) == 1 else f"{len(subjects)} tables"
     with progress_bar(f"verifying {title}", None, progress) as advance:
         verification = Verification(
@@ -142,10 +160,52 @@ def verify_telling(
             address_of=_addresses(subjects),
             advance=advance,
             tell=tell,
+            settled=note,
             idle=lambda: _keep_awake(subjects),
         )
-        verification.run(row for subject, key in remaining for row in subject.rows(key))
-    return _report(verification, checked_level, subjects, after)
+        rows = by_age.rows() if by_age else (row for subject, key in remaining for row in subject.rows(key))
+        try:
+            verification.run(rows)
+        finally:
+            recorder.flush()
+    if verification.is_complete:
+        _tidy([] if by_age and _counted(by_age.count_all) else notes)
+    return _report(verification, checked_level, subjects, after, by_age)
+
+
+def _by_age(
+    subjects: list[Subject],
+    remaining: list[tuple[Subject, Key | None]],
+    level: Level,
+    recorder: CheckRecorder,
+    after: str | None,
+    *,
+    is_bounded: bool,
+) -> ByAge | None:
+    """Return the order of a run that may not come to the end, or goes on with such a round; None if keys order it."""
+    since, is_again = round_in(after)
+    if (since is None and (after is not None or not is_bounded)) or not ByAge.suits(subjects, recorder):
+        return None
+    order = ByAge(subjects, remaining, level, recorder)
+    if since is not None:
+        order.go_on(since, is_again=is_again)
+    return order
+
+
+def _notes_of_schemas(
+    subjects: list[Subject], recorder: CheckRecorder, by_age: ByAge | None
+) -> list[tuple[CheckTable, datetime]]:
+    """Return the notes of schemas that are verified as a whole, and since when each file that a row names has been."""
+    whole = {(id(s.listing.connection), s.schema): s for s in subjects if s.is_table_of_schema}
+    tables = [recorder.table_of(subject.listing.connection, subject.schema) for subject in whole.values()]
+    return [(table, by_age.since if by_age else table.clock()) for table in tables if table is not None]
+
+
+def _tidy(notes: list[tuple[CheckTable, datetime]]) -> None:
+    """Forget files that no row of a schema names any more: all that there are have been verified since."""
+    for table, moment in notes:
+        with suppress(Exception):  # the next run does it
+            table.tidy(moment)
 
 
 def _addresses(subjects: list[Subject]) -> Callable[[Pipeline], PipelineAddress]:
@@ -203,20 +263,27 @@ def _read_position(after: str) -> tuple[int, str, Key | None]:
         ) from error
 
 
-def _count(remaining: list[tuple[Subject, Key | None]]) -> int | None:
+def _counted(count: Callable[[], int]) -> int | None:
     """Return how many values are left, None if the database does not say."""
     try:
-        return sum(subject.listing.count(key) for subject, key in remaining)
+        return count()
     except DataJointError:
         return None
 
 
-def _report(verification: Verification, level: Level, subjects: list[Subject], after: str | None) -> VerifyReport:
+def _report(
+    verification: Verification, level: Level, subjects: list[Subject], after: str | None, by_age: ByAge | None
+) -> VerifyReport:
     position: str | None = None
     remaining: int | None = 0
     if not verification.is_complete:
-        position = verification.position or after or position_text(0, "", None)
-        remaining = _count(_after(subjects, position))
+        beginning = {"since": by_age.since.isoformat()} if by_age else {}
+        position = verification.position or after or position_text(0, "", None, **beginning)
+        rest = _after(subjects, position)
+        if by_age:
+            remaining = _counted(partial(by_age.count, rest, is_again=round_in(position)[1]))
+        else:
+            remaining = _counted(lambda: sum(subject.listing.count(key) for subject, key in rest))
     return VerifyReport(
         level=level,
         checked=verification.checked,

@@ -29,10 +29,10 @@ def test_unknown_command_is_wrong_usage(run: Run) -> None:
     assert run("heal").exit_code == 2
 
 
-def test_error_of_the_package_is_one_message_and_exit_code_1(process: Process, directory: Path) -> None:
+def test_error_of_the_package_is_one_message_and_exit_code_4(process: Process, directory: Path) -> None:
     (directory / "occupied").write_text("not a directory")
     result = process("init", "--directory", "occupied/project")
-    assert result.returncode == 1
+    assert result.returncode == 4
     assert result.stdout == ""
     assert result.stderr.startswith("Error: ")
     assert "occupied" in result.stderr
@@ -42,7 +42,7 @@ def test_error_of_the_package_is_one_message_and_exit_code_1(process: Process, d
 def test_debug_shows_where_an_error_comes_from(process: Process, directory: Path) -> None:
     (directory / "occupied").write_text("not a directory")
     result = process("--debug", "init", "--directory", "occupied/project")
-    assert result.returncode == 1
+    assert result.returncode == 4
     assert "Traceback" in result.stderr
     assert "DestinationError" in result.stderr
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import subprocess
 from collections.abc import Callable
@@ -14,6 +15,8 @@ import pytest
 from tests.projects import Store, over_local_and_s3
 
 from .conftest import Process, Run, mysql_variables, postgresql_variables, write_configuration
+
+on_mysql = pytest.mark.parametrize("database", ["mysql"], indirect=True)
 
 Verify = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -138,22 +141,92 @@ def test_cron_goes_round_with_a_budget_and_a_state(
     for _ in range(4):
         done = verify(*arguments)
         reports.append(json.loads(done.stdout))
-        assert done.returncode == (0 if reports[-1]["ok"] else 1)
+        assert (done.returncode, reports[-1]["ok"]) == (1, False)  # it is missing all the time
         assert json.loads(state.read_text())["position"] == reports[-1]["position"]
-    assert [(report["checked"], report["remaining"]) for report in reports] == [(3, 3), (2, 1), (1, 0), (3, 3)]
-    assert [len(report["findings"]) for report in reports] == [1, 0, 0, 1]
-    assert [entry.name for entry in tmp_path.iterdir() if "verify" in entry.name] == ["verify.json"]
+    assert [(report["checked"], report["remaining"]) for report in reports] == [(3, 3), (2, 1), (1, 0), (2, 4)]
+    assert [len(report["findings"]) for report in reports] == [1, 0, 0, 0]  # it is looked at first, so is its turn last
+    assert [len(report["remembered"]) for report in reports] == [0, 1, 1, 1]
+    names = sorted(entry.name for entry in tmp_path.iterdir() if "verify" in entry.name)
+    assert names == ["verify.json", "verify.json.lock"]
 
     other_task = json.loads(verify(f"{recording.database}.Recording", *arguments[1:]).stdout)
-    assert other_task["checked"] == 3  # a position in another task is none in this one
-    assert verify(*arguments[:-1]).stdout.splitlines()[-1].endswith("3 files not checked yet")
+    assert other_task["checked"] == 2  # a position in another task is none in this one: it begins with the oldest
+    assert verify(*arguments[:-1]).stdout.splitlines()[-1].endswith(" files not checked yet")
 
 
-def test_store_that_is_gone_ends_with_3(verify: Verify, recording: Any, store: Store, tmp_path: Path) -> None:
+def test_finding_is_said_again_until_it_is_mended_or_its_row_is_gone(
+    verify: Verify, recording: Any, store: Store, tmp_path: Path
+) -> None:
+    state = ("--state", str(tmp_path / "state"), "--quiet")
+    paths = [path_of(recording, "raw", f"recording_id = {n}") for n in range(3)]
+    contents = [store.content(path) for path in paths]
+    for path in paths:
+        store.damage(path, b"damaged!")
+    first = verify(f"{recording.database}.Recording", *state)
+    assert first.returncode == 1
+    assert first.stdout.count(" hash ") == 3
+    rest = (f"{recording.database}.Recording.Trace", "--level", "exists", *state)  # another task, less closely
+    again = verify(*rest)
+    assert again.returncode == 1
+    assert again.stdout.count(" since 20") == 3
+    assert again.stdout.count("fix: ") == 3
+    store.damage(paths[0], contents[0])
+    (recording & "recording_id = 1").delete(prompt=False)
+    recording.update1({"recording_id": 2, "raw": ("new.dat", b"new")})
+    mended = verify(*rest)
+    assert (mended.returncode, mended.stdout, mended.stderr) == (0, "", "")
+    assert json.loads((tmp_path / "state").read_text())["open"] == []
+
+
+@on_mysql
+def test_finding_of_a_table_that_is_gone_is_forgotten(
+    verify: Verify, recording: Any, store: Store, tmp_path: Path
+) -> None:
+    state = ("--state", str(tmp_path / "state"), "--quiet")
+    store.remove(path_of(recording.Trace, "samples", "trace = 1"))
+    assert verify(recording.database, *state).returncode == 1
+    recording.Trace().drop_quick()
+    assert verify(recording.database, *state).returncode == 0
+
+
+@on_mysql
+def test_quiet_run_prints_findings_only(verify: Verify, recording: Any, store: Store) -> None:
+    sound = verify(recording.database, "--quiet")
+    assert (sound.returncode, sound.stdout, sound.stderr) == (0, "", "")
+    as_json = verify(recording.database, "--quiet", "--json")
+    assert (as_json.returncode, as_json.stdout, as_json.stderr) == (0, "", "")
+    store.remove(path_of(recording, "raw", "recording_id = 0"))
+    damaged = verify(recording.database, "--quiet")
+    assert damaged.returncode == 1
+    assert "missing" in damaged.stdout
+
+
+@on_mysql
+def test_second_run_with_a_state_leaves_it_to_the_first(verify: Verify, recording: Any, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    with (tmp_path / "state.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write(json.dumps({"pid": 17, "host": "abc", "since": "1999-01-01T00:00:00Z", "command": "x"}))
+        lock.flush()
+        done = verify(recording.database, "--state", str(state), "--quiet")  # said all the same: it is perhaps stuck
+        assert (done.returncode, done.stdout) == (3, "")
+        assert "Another `x` is at it (process 17 on abc, since 1999-01-01T00:00:00Z): nothing was done." in done.stderr
+    assert not state.exists()
+
+
+@on_mysql
+def test_few_files_of_a_store_that_is_gone_are_no_damage(
+    verify: Verify, recording: Any, store: Store, tmp_path: Path
+) -> None:
+    Path(store.table["path"]).rename(tmp_path / "unmounted")
+    assert verify(recording.database).returncode == 4
+
+
+def test_store_that_is_gone_ends_with_4(verify: Verify, recording: Any, store: Store, tmp_path: Path) -> None:
     recording.insert({"recording_id": n, "raw": ("raw.dat", b"x")} for n in range(10, 25))
     Path(store.table["path"]).rename(tmp_path / "unmounted")
     done = verify(recording.database, "--state", str(tmp_path / "state"))
-    assert done.returncode == 3
+    assert done.returncode == 4
     assert "21 files not checked yet; stopped: the store cannot be reached: 10 objects in a row" in done.stdout
     assert "is its disk mounted?" in done.stdout
     (tmp_path / "unmounted").rename(store.table["path"])
@@ -180,7 +253,7 @@ def test_wrong_names_are_answered_with_the_nearest(verify: Verify, recording: An
 def test_missing_configuration_is_an_error_not_usage(verify: Verify, recording: Any, directory: Path) -> None:
     (directory / "datajoint.toml").unlink()
     done = verify(recording.database)
-    assert done.returncode == 1
+    assert done.returncode == 4
     assert "no datajoint.toml" in done.stderr
 
 
@@ -190,14 +263,14 @@ def test_thread_safe_mode_is_respected(verify: Verify, recording: Any) -> None:
 
 def test_missing_database_settings_are_an_error(process: Process) -> None:
     done = process("verify", "lab", DJ_USER="", DJ_HOST="127.0.0.1", DJ_PORT="1")
-    assert done.returncode == 1
+    assert done.returncode == 4
     assert "no database password is configured" in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_server_that_does_not_answer_is_an_error(process: Process) -> None:
     done = process("verify", "lab", DJ_USER="u", DJ_PASS="CANARY", DJ_HOST="127.0.0.1", DJ_PORT="1")
-    assert done.returncode == 1
+    assert done.returncode == 4
     assert "u@127.0.0.1:1: " in done.stderr
     assert "Traceback" not in done.stderr
     assert "CANARY" not in done.stdout + done.stderr

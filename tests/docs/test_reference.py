@@ -80,7 +80,7 @@ def test_every_field_of_a_row_is_listed() -> None:
     assert first_cells(section("rows-and-keys.md", "The row")) == set(FileMetadata.__slots__)
 
 
-@pytest.mark.parametrize("block", blocks_of("json"), ids=str)
+@pytest.mark.parametrize("block", [block for block in blocks_of("json") if not block.title], ids=str)
 def test_a_row_that_is_shown_could_be_one(block: Block) -> None:
     row = json.loads(block.content)
     assert FileMetadata.from_json(row).to_json() == row

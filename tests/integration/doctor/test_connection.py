@@ -49,6 +49,6 @@ def test_what_hangs_up_at_once_does_not_answer() -> None:
 @pytest.mark.parametrize("arguments", [("doctor",), ("gc",), ("verify", "lab"), ("doctor", "--help")])
 def test_unknown_backend_of_datajoint_is_one_line(arguments: tuple[str, ...]) -> None:
     done = command(*arguments, DJ_BACKEND="postgres")
-    assert done.returncode == 1
+    assert done.returncode == 4
     (line,) = done.stderr.splitlines()
     assert "DJ_BACKEND: Input should be 'mysql' or 'postgresql'" in line

@@ -71,7 +71,7 @@ def test_mysql_passes_and_nothing_is_created(process: Process, mysql: Any, mysql
     before = schemas()
     found = database_report(process, mysql_variables(mysql)).statuses("database")
     assert found.pop("server") == ("warning" if mysql.product == "mariadb" else "ok")
-    assert found == {"settings": "ok", "connection": "ok", "JSON": "ok", "rights": "ok"}
+    assert found == {"settings": "ok", "connection": "ok", "JSON": "ok", "rights": "ok", "readable": "ok"}
     assert schemas() == before
 
 
