@@ -94,7 +94,7 @@ def test_root_is_compared_once_for_each_connection_that_shares_a_configuration(
 
 @pytest.mark.parametrize("subject", ["lab_ephys", 3, dj.Manual, dj.Schema], ids=str)
 def test_what_has_no_connection_is_refused_by_every_function_alike(subject: Any) -> None:
-    for function in (datajoint_file.gc.plan, datajoint_file.gc.quarantined, connection_of):
+    for function in (datajoint_file.gc.plan, datajoint_file.gc.kept, connection_of):
         with pytest.raises(TypeError, match="has no connection to a database: give a connection"):
             function(subject)
     with pytest.raises(TypeError, match="has no connection to a database"):
