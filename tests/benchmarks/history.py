@@ -72,12 +72,14 @@ def seconds(act: Callable[[], Any]) -> float:
 
 
 def removals(schema: dj.Schema, project: str, rows: int) -> None:
-    for name, act in {
+    deeds: dict[str, Callable[[Any], Any]] = {
         "delete": lambda table: table.delete_quick(),
         "drop": lambda table: table().drop_quick(),
         "update1": lambda table: [table.update1({"id": n, "raw": ("a.dat", b"a")}) for n in range(UPDATES)],
-    }.items():
-        count, spent = UPDATES if name == "update1" else rows, {}
+    }
+    for name, act in deeds.items():
+        count = UPDATES if name == "update1" else rows
+        spent: dict[bool, float] = {}
         for kept in (False, True):
             table = recording_of(schema, "id : int64\n---\nraw : file")
             fill(table, schema, project, rows)

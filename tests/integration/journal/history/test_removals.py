@@ -101,7 +101,12 @@ def test_cascade_costs_the_same_statements_however_many_rows(lab: dict[str, Any]
     def deleted(restriction: str) -> int:
         seen: list[str] = []
         original = schema.connection.query
-        schema.connection.query = lambda sql, *args, **options: seen.append(sql) or original(sql, *args, **options)
+
+        def query(sql: str, *args: Any, **options: Any) -> Any:
+            seen.append(sql)
+            return original(sql, *args, **options)
+
+        schema.connection.query = query
         try:
             (lab["Session"] & restriction).delete(prompt=False)
         finally:
