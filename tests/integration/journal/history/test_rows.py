@@ -8,8 +8,10 @@ from typing import Any
 
 import datajoint as dj
 import numpy as np
+import pytest
 
 import datajoint_file
+from datajoint_file.sql import MySQL
 from datajoint_file.sql.columns import NotKept, read_row
 from tests.tables import recording_of
 
@@ -168,3 +170,16 @@ def test_float_in_a_key_keeps_all_its_digits(schema: dj.Schema) -> None:
     table.delete_quick()
     keys = {np.float32(version.key["f32"]) for version in datajoint_file.history(table, "raw")}
     assert keys == set(map(np.float32, values))
+
+
+def test_row_that_is_more_than_the_server_takes_as_one_value_is_deleted_all_the_same(
+    schema: dj.Schema, entries: Entries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if schema.connection.adapter.backend == "postgresql":
+        pytest.skip("the server knows no such limit")
+    monkeypatch.setattr(MySQL, "max_result", "1000000")  # @@max_allowed_packet is the same for all who test here
+    table = recording_of(schema, "id : int32\n---\nraw : file\ndata : bytes")
+    table.insert({"id": n, "raw": ("a.dat", b"a"), "data": b"d" * 400_000 * n} for n in (1, 2))
+    table.delete_quick()
+    first, second = (read_row(text)["data"][1] for (text,) in entries("row_text"))
+    assert {first, second} == {b"d" * 400_000, NotKept(800_000)}
