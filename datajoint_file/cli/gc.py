@@ -1,4 +1,4 @@
-"""Command ``gc``: stored objects that nothing uses any more, found, set aside and deleted.
+"""Command ``gc``: stored objects that nothing uses any more, found and deleted.
 
 The finding and deleting is done by `datajoint_file.gc`.
 """

@@ -45,7 +45,7 @@ def delete_quick(original: Callable[..., int | None], table: Any, get_count: boo
     if table._top is not None:
         return original(table, get_count)  # which comes back here, with the rows that are meant
     name = (table.database, table.table_name)
-    event = _event.get() or Event(table.connection, "delete", lambda: [name])
+    event = _under_way(table.connection) or Event(table.connection, "delete", lambda: [name])
     if name not in event.kept:
         return original(table, get_count)
     count = event.delete(*name, table.full_table_name, table.where_clause())
@@ -62,7 +62,7 @@ def execute_ddl(original: Callable[..., Any], connection: Any, sql: str, *args: 
         return _drop_schema(execute, connection, sql)
     quoted, what = found["table"], found["what"].lower()
     name: Name = connection.adapter.split_full_table_name(quoted)
-    event = _event.get() or Event(connection, what, lambda: [name])
+    event = _under_way(connection) or Event(connection, what, lambda: [name])
     columns = event.kept.get(name, ())
     files = [column.name for column in columns if column.is_file]
     if what == "alter":
@@ -83,11 +83,16 @@ def _drop_schema(execute: Callable[[], Any], connection: Any, sql: str) -> Any:
     return result
 
 
+def _under_way(connection: Any) -> Event | None:
+    """Return the cascade of this connection; there may be one of another, of whoever has called."""
+    event = _event.get()
+    return event if event is not None and event.connection is connection else None
+
+
 @contextmanager
 def _cascade(table: Any, why: str) -> Iterator[None]:
     """Make one event of all that is removed in the block, unless it is part of one."""
-    outer = _event.get()
-    token = _event.set(outer or Event(table.connection, why, partial(_reached, table)))
+    token = _event.set(_under_way(table.connection) or Event(table.connection, why, partial(_reached, table)))
     try:
         yield
     finally:

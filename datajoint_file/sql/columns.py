@@ -58,6 +58,13 @@ def row_sql(dialect: Dialect, columns: Sequence[Column]) -> str:
     is_small = ""
     if len(large) * MAX_LARGE_BYTES > MAX_ROW_BYTES:
         is_small = f" AND {' + '.join(f'COALESCE({length}, 0)' for length in large)} <= {MAX_ROW_BYTES}"
+    if dialect.max_result and large:  # text may grow sixfold as JSON, binary by a third
+        grown = [
+            f"COALESCE({dialect.byte_length(column)}, 0) * {1 if kind == 'base64' else 4}"
+            for column, kind, _, is_large in written
+            if is_large
+        ]
+        is_small += f" AND {' + '.join(grown)} <= {dialect.max_result} DIV 2"
     pairs = []
     for column, kind, text, is_large in written:
         if is_large:

@@ -149,6 +149,9 @@ class Dialect(ABC):
     large_text: ClassVar[str]
     """Type of text of any length."""
 
+    max_result: ClassVar[str] = ""
+    """The SQL of how many bytes an expression may have, where a server refuses more."""
+
     path_attribute: ClassVar[str] = ""
     path_index: ClassVar[str]
     """Definition of a column to find paths by, if the server needs one, and what to make the index of: paths are long

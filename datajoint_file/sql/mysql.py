@@ -143,6 +143,7 @@ class MySQL(Dialect):
     backslash = "\\\\"
     user = "CURRENT_USER()"
     large_text = "LONGTEXT"
+    max_result = "@@max_allowed_packet"
     path_attribute = "path_crc INT UNSIGNED GENERATED ALWAYS AS (CRC32(path)) VIRTUAL,"
     path_index = "path_crc"
 

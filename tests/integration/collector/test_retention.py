@@ -12,7 +12,7 @@ import datajoint as dj
 import pytest
 
 from datajoint_file import gc
-from datajoint_file.collector import execute_plan
+from datajoint_file.collector import execute_plan, make_plan
 from datajoint_file.errors import CollectionRefusedError
 from datajoint_file.testing import Fault
 from tests.projects import Store, over_local_and_s3
@@ -186,7 +186,7 @@ def between(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]],
     """Let something happen after a run has said what it asks about, and before it looks who claims that."""
 
     def act(action: Callable[[], object]) -> None:
-        judged = execute_plan.judged  # type: ignore[attr-defined]
+        judged = make_plan.judged
 
         def then_judged(*args: Any, **options: Any) -> Any:
             action()

@@ -345,7 +345,7 @@ def wait_until_waiting(server: Any) -> None:
 def test_a_replaced_row_that_vanishes_is_inserted(table: Any, other: Any) -> None:
     table.insert1({"id": 1, "raw": ("a.dat", b"old")})
     own = table().connection
-    before_statement(own, "INSERT INTO", lambda: other.query(f"DELETE FROM {table().full_table_name}"))
+    before_statement(own, "INSERT", lambda: other.query(f"DELETE FROM {table().full_table_name}"))
     table.insert1({"id": 1, "raw": ("a.dat", b"new")}, replace=True)
     assert table.fetch1("raw").read() == b"new"
     assert intents(table) == []
@@ -609,7 +609,7 @@ def test_a_file_whose_row_vanished_has_one_intent_and_is_not_reclaimed_once_adop
     swept.insert1({"id": 1, "raw": ("1.dat", b"spikes")})
     connection, other = swept().connection, sweeper().connection
     with connection.transaction:
-        before_statement(connection, "UPDATE", lambda: other.query(f"DELETE FROM {swept().full_table_name}"))
+        before_statement(connection, "INSERT", lambda: other.query(f"DELETE FROM {swept().full_table_name}"))
         with pytest.raises(RowVanishedError):
             swept.update1({"id": 1, "raw": ("1.dat", b"spikes, sorted")})
     assert len(noted_objects(swept, other)) == 1
