@@ -177,9 +177,12 @@ class HistoryBook(_Book):
         return self._change(numbers, states, f"state = '{CONDEMNED}'")
 
     def release(self, run: str) -> None:
-        """Let all go that *run* has asked about and not condemned."""
+        """Let all go that *run* has asked about and not condemned: somebody uses them, so they are to be stamped anew.
+
+        A transaction that is older than the new stamp, and not than the old one, may see what uses them now.
+        """
         found = self.second.query(f"SELECT number FROM {self.table} WHERE {self.checked_by(run)}")
-        self._change((row[0] for row in found), self.checked_by(run), f"state = '{KEPT}', run = NULL")
+        self._change((row[0] for row in found), self.checked_by(run), f"state = '{KEPT}', run = NULL, due_at = NULL")
 
     def mark_deleted(self, numbers: Iterable[int]) -> list[int]:
         """Note that the objects are deleted. Two collectors count once."""

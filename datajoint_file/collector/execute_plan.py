@@ -3,11 +3,11 @@
 Nothing is deleted by the plan: its evidence is gathered anew, after everybody can see which objects are asked about.
 The order, of which each step is committed before the next::
 
-    stamp     entries whose retention is over; a later run deletes them
     check     the entries that an earlier run has stamped: from now on nobody can share their objects
     judge     in one snapshot: every row, every intent, every entry that names them
     condemn   what nobody claims, for good
     delete    the objects; then note that they are gone
+    stamp     entries whose retention is over, of what nobody claims: a later run begins with them
 
 Wherever this is cut short, the next run goes on: what is condemned is deleted, what is only checked is asked about
 again.
@@ -154,9 +154,10 @@ class _Execution:
     def all(self) -> Collected:
         """Do everything."""
         try:
-            expired, candidates = self._checked()
-            evidence = judged(self.collection, self.snapshot, self.run) if candidates else Evidence()
+            candidates, has_work = self._checked()
+            evidence = judged(self.collection, self.snapshot, self.run) if has_work else Evidence()
             reclaimed, purged = self._deleted(evidence)
+            expired = self._stamped(evidence)
         finally:
             for book in self.histories.values():
                 with suppress(Exception):  # the next run asks about them again
@@ -170,20 +171,24 @@ class _Execution:
             reclaimed, purged, expired, noted, self.discarded, max(spared, 0), tuple(self.failures), tuple(self.notes)
         )
 
-    def _checked(self) -> tuple[Amount, int]:
-        """Stamp what has expired, check what was stamped before; return the former, and how many objects may go."""
+    def _checked(self) -> tuple[int, bool]:
+        """Say which entries this run asks about; return how many objects may go, and whether rows have to be read."""
         evidence = steadily(self._books)
-        expired = NOTHING
-        for some in _batches(evidence, "expire"):
-            for home, numbers in evidence.numbers("entry", [one.key for one in some], "expired").items():
-                self.histories[home].stamp(numbers)
-            expired += _amount(some)
         count = evidence.amount("reclaim").count
         for some in _batches(evidence, "purge"):
             for home, numbers in evidence.numbers("entry", [one.key for one in some]).items():
                 self.histories[home].check(numbers, self.run)
             count += len(some)
-        return expired, count
+        return count, count > 0 or bool(evidence.amount("expire"))
+
+    def _stamped(self, evidence: Evidence) -> Amount:
+        """Note of which objects the retention is over and nobody claims them: a later run deletes them."""
+        expired = NOTHING
+        for some in _batches(evidence, "expire"):
+            for home, numbers in evidence.numbers("entry", [one.key for one in some], "expired").items():
+                self.histories[home].stamp(numbers)
+            expired += _amount(some)
+        return expired
 
     def _books(self) -> Evidence:
         evidence = Evidence()
