@@ -13,7 +13,7 @@ from itertools import permutations
 from typing import Any
 
 from tests.torture.bare import as_json
-from tests.torture.operations import Operation, Refused
+from tests.torture.operations import GONE, Operation, Refused
 from tests.torture.subjects import GRACE_SECONDS
 from tests.torture.tables import StoredRow
 from tests.torture.values import Outcome, State
@@ -92,7 +92,7 @@ def matching(world: World, observed: Observed, states: Iterable[State]) -> State
 
 def _matches(world: World, observed: Observed, state: State) -> bool:
     rows = {(row.table, row.key): row.values for row in observed.rows}
-    return rows.keys() == state.keys() and all(
+    return rows.keys() == {slot for slot in state if not slot[0].startswith(GONE)} and all(
         _describes(world, values.get(name), content)
         for slot, values in rows.items()
         for name, content in state[slot].items()
@@ -168,7 +168,7 @@ def wrongly_noted(world: World, observed: Observed, *, has_reverted: bool = Fals
     put there again.
     """
     for path, state, _ in intents(world):
-        if state != "reclaimed" and path in observed.references:
+        if state not in ("reclaimed", "sharing") and path in observed.references:
             yield "I2", f"an intent says that {path} is {state}, and a committed row refers to it"
     there = {
         (world.raw.name(row.table), world.subject.object_key(value, world.place.project))
@@ -207,6 +207,8 @@ def bytes_to_send(world: World, before: State, after: State) -> int:
     stored = Counter(described["hash"] for _, state, described in intents(world) if state == "stored" and described)
     total = 0
     for slot, row in after.items():
+        if slot[0].startswith(GONE):
+            continue
         for name, content in row.items():
             if content is not None and before.get(slot, {}).get(name) is not content:
                 digest = f"sha256:{hashlib.sha256(content).hexdigest()}"

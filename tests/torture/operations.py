@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -20,6 +21,12 @@ from tests.torture.tables import ATTRIBUTES, KEYS, Tables
 from tests.torture.values import State
 
 Key = tuple[int, ...]
+
+GONE = "gone "
+"""Begins the slots of a state that stand for rows which were deleted last, and are in no table."""
+
+_DEPENDENT = ("Recording", "Trace", "Spectrum", "Summary")
+"""The tables that a deletion reaches."""
 
 
 class Refused(Exception):
@@ -193,8 +200,39 @@ class Delete:
         (actor.tables["Recording"]() & _as_dict("Recording", self.key)).delete(prompt=False)
 
     def effect(self, state: State) -> State:
-        kept = ("Backup", "Archive")
-        return {(table, key): row for (table, key), row in state.items() if table in kept or key[:2] != self.key}
+        after = dict(state)
+        for (table, key), row in state.items():
+            if table in _DEPENDENT and key[:2] == self.key:
+                del after[table, key]
+                after[f"{GONE}{table}", key] = row
+        return after
+
+
+@dataclass(frozen=True, slots=True)
+class Undelete:
+    """``undelete`` of what went with the rows of a key: what comes back is what the model remembers of it."""
+
+    key: Key
+    restored: set[tuple[str, Key]] = field(default_factory=set, compare=False)
+    writes_files: ClassVar[bool] = False
+
+    def run(self, actor: Actor) -> None:
+        before = self._rows(actor)
+        key = _as_dict("Recording", self.key)
+        datajoint_file.undelete(actor.tables["Recording"], since=timedelta(days=3650), key=key)
+        self.restored.clear()
+        self.restored.update(self._rows(actor) - before)
+
+    def _rows(self, actor: Actor) -> set[tuple[str, Key]]:
+        return {(name, tuple(row.values())) for name in _DEPENDENT for row in actor.tables[name]().keys()}  # noqa: SIM118 - of a table
+
+    def effect(self, state: State) -> State:
+        after = dict(state)
+        for table, key in self.restored:
+            if (f"{GONE}{table}", key) not in state:
+                raise Refused(f"{table}{key} was never deleted")
+            after[table, key] = state[f"{GONE}{table}", key]
+        return after
 
 
 @dataclass(frozen=True, slots=True)

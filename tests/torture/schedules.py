@@ -27,6 +27,7 @@ from tests.torture.operations import (
     Refused,
     Stage,
     Transaction,
+    Undelete,
     Update,
 )
 from tests.torture.overheard import Overheard
@@ -55,20 +56,23 @@ class Move:
         return f"{who}: {self.operation}" + (f"; {self.fault}{meanwhile}" if self.fault else "")
 
 
-def draw(case: Case, *, collects: bool, replaces: bool, lies: bool = False, moves: int = 0) -> list[Move]:
+def draw(
+    case: Case, *, collects: bool, replaces: bool, lies: bool = False, undoes: bool = False, moves: int = 0
+) -> list[Move]:
     """Return the schedule of a case: ten to twenty moves, a third of them with a fault."""
     generator = case.randomness()
-    dealer = _Dealer(generator, collects=collects, replaces=replaces, lies=lies)
+    dealer = _Dealer(generator, collects=collects, replaces=replaces, lies=lies, undoes=undoes)
     return [dealer.move(f"m{index}") for index in range(moves or generator.randint(10, 20))]
 
 
 class _Dealer:
     """Draws moves."""
 
-    def __init__(self, generator: random.Random, *, collects: bool, replaces: bool, lies: bool) -> None:
+    def __init__(self, generator: random.Random, *, collects: bool, replaces: bool, lies: bool, undoes: bool) -> None:
         self._generator = generator
         self._collects = collects
         self._replaces = replaces
+        self._undoes = undoes
         self._kinds = [kind for kind in KINDS if kind not in _NOT_DRAWN and (lies or kind not in ANSWERS)]
 
     def move(self, token: str) -> Move:
@@ -76,7 +80,7 @@ class _Dealer:
         operation = self.operation(token)
         if chance < 0.15:
             return Move(operation, by_other=True)
-        if chance < 0.55:
+        if chance < 0.55 or isinstance(operation, Undelete):  # of which nobody could say how far it came
             return Move(operation)
         kind: Kind = self._generator.choice(self._kinds)
         others = (self.operation(f"{token}o"),) if kind in INTERLEAVINGS else ()
@@ -95,6 +99,7 @@ class _Dealer:
             (1, lambda: Copy(key, "Backup")),
             (1, lambda: Copy(key, "Archive")),
             (3, lambda: Delete(key)),
+            (2 * self._undoes, lambda: Undelete(key)),
             (2, lambda: self._transaction(token)),
             (1, lambda: Populate(token, key, "Spectrum")),
             (1, lambda: Populate(token, key, "Summary")),
@@ -133,7 +138,8 @@ class Schedules:
         case = Case("T2", self.world.cell, (str(number),), self.seed)
         subject = self.world.subject
         replaces = subject.can_replace(self.world.cell.database)
-        moves = draw(case, collects=subject.collects, replaces=replaces, lies=self.world.lies)
+        options = {"collects": subject.collects, "lies": self.world.lies, "undoes": subject.journals}
+        moves = draw(case, replaces=replaces, **options)
         violations = self.play(case, moves)
         if not violations:
             return []
@@ -252,7 +258,12 @@ class Game:
             yield "I1", f"{move}: a committed row, and its object {key} is gone"
         yield from self._collected_early(before, observed)
         yield from checks.wrongly_condemned(self.world, observed)
-        yield from checks.wrongly_noted(self.world, observed)
+        yield from checks.wrongly_noted(self.world, observed, has_reverted=self._has_undone())
+
+    def _has_undone(self) -> bool:
+        """Tell whether a row may have again what the history says that it has lost."""
+        played = [operation for move in self.moves for operation in (move.operation, *move.others)]
+        return any(isinstance(operation, Undelete) for operation in played)
 
     def _is_refused_for_nothing(self, move: Move, outcome: Outcome) -> bool:
         if outcome.ending == "success" or move.fault is not None:
