@@ -125,6 +125,26 @@ def _are_in_history(second: SecondConnection, schema: str, paths: Sequence[str])
     return False
 
 
+def raise_unless_removed(removals: Sequence[tuple[str, str]], connection: Any, error: Exception) -> None:
+    """Find out whether a transaction was committed that took rows away, as the histories of their schemas say.
+
+    Raises
+    ------
+    OutcomeUnknownError
+        If they do not say so in time: that proves nothing.
+    """
+    second, deadline = second_connection_of(connection), time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < deadline:
+        with suppress(Exception):  # no answer, whatever the reason
+            if any(HistoryTable(second, schema).has_event(event) for schema, event in removals):
+                return
+        time.sleep(0.1)
+    raise OutcomeUnknownError(
+        "The connection was lost during a commit, and no history tells that it happened: rows were to be deleted or "
+        "changed. Look whether they are there before you do it again"
+    ) from error
+
+
 def raise_unless_committed(writes: Sequence[Write], connection: Any, error: Exception) -> None:
     """Find out whether the transaction that claimed *writes* was committed, in whose commit *error* was met.
 

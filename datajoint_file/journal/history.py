@@ -18,7 +18,7 @@ from datajoint.errors import AccessError, DataJointError, MissingTableError
 from datajoint_file.errors import JournalWarning
 from datajoint_file.journal.history_table import HistoryTable, Removal
 from datajoint_file.journal.second_connection import second_connection_of
-from datajoint_file.journal.transactions import has_transaction, transaction_for
+from datajoint_file.journal.transactions import claims_of, has_transaction, transaction_for
 from datajoint_file.model.names import base32
 from datajoint_file.sql import Column, dialect_of, is_lost
 
@@ -72,6 +72,7 @@ class Event:
         files = [column.name for column in columns if column.is_file]
         insert = partial(self._table(schema).insertion, self.removal, table, columns, files)
         with self._transaction():
+            claims_of(self.connection).add_removal(schema, self.removal.event)
             return self.dialect.delete_into(self._run, full_name, where, insert, is_plain=len(files) < 2)
 
     def keep_values(self, schema: str, table: str, full_name: str, where: str, attributes: Iterable[str]) -> None:
@@ -80,6 +81,7 @@ class Event:
         if columns:
             source = f"(SELECT * FROM {full_name}{where} FOR UPDATE) AS gone"
             names = [column.name for column in columns if column.is_file and column.name in set(attributes)]
+            claims_of(self.connection).add_removal(schema, self.removal.event)
             self._run(self._table(schema).insertion(self.removal, table, columns, names, source, ""))
 
     def drop(self, schema: str, table: str, full_name: str, attributes: Sequence[str], ddl: Callable[[], Any]) -> Any:

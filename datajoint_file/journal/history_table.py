@@ -168,6 +168,10 @@ class HistoryTable:
             for number, event, at, *rest in found
         ]
 
+    def has_event(self, event: str) -> bool:
+        """Tell whether there are entries of an event, for everybody to see."""
+        return bool(self.second.query(f"SELECT 1 FROM {self.table} WHERE event = %s LIMIT 1", (event,)))
+
     def add_unknown(self, objects: Sequence[tuple[str, int]], event: str) -> None:
         """Insert entries for objects, by path and size, that somebody told the collector to delete."""
         value = (

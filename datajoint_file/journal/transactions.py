@@ -14,7 +14,7 @@ from datajoint.errors import DataJointError, LostConnectionError
 
 from datajoint_file.config.bindings import Attached
 from datajoint_file.errors import OutcomeUnknownError
-from datajoint_file.journal.commit_outcome import raise_unless_committed
+from datajoint_file.journal.commit_outcome import raise_unless_committed, raise_unless_removed
 from datajoint_file.journal.journal import Write
 from datajoint_file.journal.second_connection import second_connection_of
 from datajoint_file.sql import Dialect, is_lost
@@ -25,12 +25,13 @@ class Claims:
 
     def __init__(self, connection: Any) -> None:
         self.writes: tuple[Write, ...] = ()
+        self.removals: tuple[tuple[str, str], ...] = ()  # schemas in whose history an event is written
         self.is_used = False  # whether files have ever been inserted through it; if not, nothing of it concerns us
         self._is_datajoints = False
 
     def forget(self, *, is_datajoints: bool = False) -> None:
         """Take note that nothing is claimed: DataJoint has begun a transaction, or there is none, or another one."""
-        self.writes, self._is_datajoints = (), is_datajoints
+        self.writes, self.removals, self._is_datajoints = (), (), is_datajoints
 
     def add(self, writes: tuple[Write, ...]) -> None:
         """Take note of what has been claimed.
@@ -39,6 +40,11 @@ class Claims:
         another, which ended unnoticed.
         """
         self.writes = (*self.writes, *writes) if self._is_datajoints else writes
+
+    def add_removal(self, schema: str, event: str) -> None:
+        """Take note of an event that the history of a schema has if the transaction is committed."""
+        self.is_used = True
+        self.removals = (*self.removals, (schema, event)) if self._is_datajoints else ((schema, event),)
 
     def drop(self, writes: Iterable[Write]) -> None:
         """Take note that intents are there again, under their numbers: whether they are gone tells nothing."""
@@ -71,8 +77,8 @@ def commit_transaction(original: Callable[[Any], None], connection: Any) -> None
         If nothing was committed.
     """
     claims = _claims.known(connection)
-    writes = claims.writes if claims else ()
-    if not writes:
+    writes, removals = (claims.writes, claims.removals) if claims else ((), ())
+    if not writes and not removals:
         return original(connection)
     driver, dialect = connection._conn, _dialect_of(connection)
     has_failed = dialect.has_failed(driver)
@@ -84,9 +90,12 @@ def commit_transaction(original: Callable[[Any], None], connection: Any) -> None
             raise
         _recover(connection)
         claims_of(connection).forget()
-        raise_unless_committed(writes, connection, error)
+        if writes:
+            raise_unless_committed(writes, connection, error)
+        else:
+            raise_unless_removed(removals, connection, error)
     claims_of(connection).forget()
-    if has_failed:
+    if has_failed and writes:
         raise DataJointError(
             f"A statement of this transaction had failed, so {dialect.title} has rolled it back: none of its "
             f"{len(writes)} files was inserted. Insert again; what is stored is not sent again"
@@ -199,7 +208,7 @@ def _commit(connection: Any) -> None:
     try:
         connection.commit_transaction()
     except Exception as error:
-        if writes or not is_lost(error, driver):
+        if writes or isinstance(error, OutcomeUnknownError) or not is_lost(error, driver):
             raise
         raise OutcomeUnknownError(
             "The connection was lost during a commit: the rows may have been inserted or not; look whether they are "

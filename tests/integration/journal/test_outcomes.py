@@ -17,7 +17,7 @@ from datajoint_file import Outcome, OutcomeUnknownError
 from datajoint_file.journal import commit_outcome, transactions
 from datajoint_file.journal.second_connection import second_connection_of
 from tests.projects import Store, connect, over_local_and_s3, unique
-from tests.tables import recording_of
+from tests.tables import drop_schema, recording_of
 from tests.torture.relay import Relay
 
 
@@ -49,7 +49,7 @@ def schema(pipeline: dj.Instance, truth: Any) -> Iterator[dj.Schema]:
     name = unique("schema")
     made = pipeline.Schema(name)
     yield made
-    dj.Schema(name, connection=truth).drop(prompt=False)
+    drop_schema(truth, name)
 
 
 @pytest.fixture
@@ -106,6 +106,34 @@ def test_a_commit_that_never_arrived_is_a_definite_failure(table: Any, relay: Re
     assert count(table, truth) == 0
     table.insert1({"id": 1, "raw": ("a.dat", b"recording")})
     assert len(store.object_keys()) == 1
+
+
+def delete(table: Any) -> Any:
+    return table.delete(prompt=False)
+
+
+@pytest.mark.parametrize("how", [delete, lambda table: table.delete_quick()], ids=["delete", "delete_quick"])
+def test_a_deletion_whose_commit_is_not_answered_is_known_by_its_history(
+    table: Any, relay: Relay, truth: Any, how: Any
+) -> None:
+    table.insert1({"id": 1, "raw": ("a.dat", b"recording")})
+    connection = table().connection
+    before_statement(connection, "COMMIT", lambda: relay.lose_reply(local_port(connection)))
+    how(table)
+    assert count(table, truth) == 0
+    assert not connection.in_transaction
+
+
+def test_a_deletion_whose_commit_never_arrived_is_not_called_done(
+    table: Any, truth: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commit_outcome, "WAIT_SECONDS", 0.3)
+    table.insert1({"id": 1, "raw": ("a.dat", b"recording")})
+    connection = table().connection
+    before_statement(connection, "COMMIT", lambda: cut(connection))
+    with pytest.raises(OutcomeUnknownError, match="no history tells that it happened"):
+        table.delete(prompt=False)
+    assert count(table, truth) == 1
 
 
 def cut(connection: Any) -> None:
