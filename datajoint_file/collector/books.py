@@ -71,9 +71,9 @@ class _Book:
             changed += found
         return changed
 
-    def _delete(self, condition: str) -> None:
-        """Delete rows, by number."""
-        found = self.second.query(f"SELECT number FROM {self.table} WHERE {condition}")
+    def _delete(self, condition: str, besides: str = "") -> None:
+        """Delete rows, by number; *besides* is asked only to find them."""
+        found = self.second.query(f"SELECT number FROM {self.table} WHERE {condition}{besides}")
         for some in batches((row[0] for row in found), BATCH):
             self.second.execute(f"DELETE FROM {self.table} WHERE {condition} AND number IN %s", (tuple(some),))
 
@@ -194,7 +194,9 @@ class HistoryBook(_Book):
         self._delete(
             f"state = '{PURGED}' AND {self._ours} AND {self.dialect.age('due_at')} > {TOMBSTONE_DAYS * 86_400}"
         )
-        self._delete(f"path IS NULL AND {self.dialect.age('at')} > {retention_seconds + TOMBSTONE_DAYS * 86_400:f}")
+        is_old = f"{self.dialect.age('at')} > {retention_seconds + TOMBSTONE_DAYS * 86_400:f}"
+        kept = f"SELECT event FROM {self.table} WHERE path IS NOT NULL AND state <> '{PURGED}'"
+        self._delete(f"path IS NULL AND {is_old}", f" AND event NOT IN ({kept})")
 
     def add_unknown(self, records: Sequence[ObjectRecord], event: str) -> list[ObjectRecord]:
         """Note objects that nothing speaks of, for deletion after the grace; return those that were not noted yet."""

@@ -29,7 +29,6 @@ CREATE TABLE intent (key TEXT, home TEXT, number INTEGER, size INTEGER NOT NULL,
 CREATE TABLE entry (key TEXT, home TEXT, number INTEGER, size INTEGER NOT NULL, expired INTEGER NOT NULL,
     due INTEGER NOT NULL, PRIMARY KEY (key, home, number)) WITHOUT ROWID;
 
-CREATE VIEW claimed AS SELECT key FROM reference UNION ALL SELECT key FROM intent WHERE NOT due;
 CREATE VIEW removed AS SELECT key, MAX(size) AS size, MIN(home) AS home, MIN(expired) AS expired, MIN(due) AS due
     FROM entry WHERE key NOT IN (SELECT key FROM reference) AND key NOT IN (SELECT key FROM intent WHERE NOT due)
     GROUP BY key;
@@ -156,6 +155,11 @@ class Evidence:
             for home, number in self._database.execute(sql, (key,)):
                 found.setdefault(home, {})[number] = key
         return found
+
+    def forget_notes(self) -> None:
+        """Forget all but what was listed: it is read anew."""
+        for table in ("reference", "intent", "entry"):
+            self._database.execute(f"DELETE FROM {table}")
 
     def forget_reference(self, key: str) -> None:
         """Take a reference out: its object turned out to be newer than the listing."""

@@ -30,7 +30,7 @@ from datajoint_file.collector.preflight import Verdict
 from datajoint_file.collector.snapshot import Snapshot, steadily
 from datajoint_file.collector.workers import Deleted, Helpers, delete_object
 from datajoint_file.concurrency.progress import progress_bar
-from datajoint_file.errors import StorageError
+from datajoint_file.errors import CollectionRefusedError, StorageError
 from datajoint_file.journal.history import ensure_history
 from datajoint_file.journal.intent_table import batches
 from datajoint_file.journal.schema_registry import RegistryTable, identity_of, refresh
@@ -145,6 +145,7 @@ class _Execution:
     failures: list[tuple[str, str]] = field(default_factory=list)
     discarded: Amount = NOTHING
     _failed_in_a_row: int = 0
+    _untried: int = 0
 
     def __post_init__(self) -> None:
         tables = server_facts.own_tables(self.snapshot)
@@ -152,21 +153,28 @@ class _Execution:
         self.histories = {book.schema: book for book in self.collection.history_books(tables)}
 
     def all(self) -> Collected:
-        """Do everything."""
+        """Do everything. What may refuse comes before anything is deleted."""
+        is_noting = self.made.with_unknown and self.made.is_complete and bool(self.made.unknown)
+        home = self._home() if is_noting else None
         try:
             candidates, has_work = self._checked()
             evidence = judged(self.collection, self.snapshot, self.run) if has_work else Evidence()
             reclaimed, purged = self._deleted(evidence)
+            if self._untried:
+                self.notes.append(f"stopped after {_HOPELESS} failures in a row")
             expired = self._stamped(evidence)
         finally:
             for book in self.histories.values():
                 with suppress(Exception):  # the next run asks about them again
                     book.release(self.run)
-        noted = self._noted() if self.made.with_unknown and self.made.is_complete else NOTHING
+        noted = self._noted(home) if home is not None else NOTHING
         if self.made.is_scan:
-            self._discard()
+            try:
+                self._discard()
+            except CollectionRefusedError as error:
+                self.notes.append(f"the remains of uploads were left: {error}")
         self._tidy()
-        spared = candidates - reclaimed.count - purged.count - len(self.failures)
+        spared = candidates - reclaimed.count - purged.count - len(self.failures) - self._untried
         return Collected(
             reclaimed, purged, expired, noted, self.discarded, max(spared, 0), tuple(self.failures), tuple(self.notes)
         )
@@ -185,9 +193,10 @@ class _Execution:
         """Note of which objects the retention is over and nobody claims them: a later run deletes them."""
         expired = NOTHING
         for some in _batches(evidence, "expire"):
+            stamped = set()
             for home, numbers in evidence.numbers("entry", [one.key for one in some], "expired").items():
-                self.histories[home].stamp(numbers)
-            expired += _amount(some)
+                stamped |= {numbers[number] for number in self.histories[home].stamp(numbers)}
+            expired += _amount(one for one in some if one.key in stamped)
         return expired
 
     def _books(self) -> Evidence:
@@ -205,8 +214,8 @@ class _Execution:
         with progress_bar(f"deleting ({action})", evidence.amount(action).count, self.collection.progress) as advance:
             for some in _batches(evidence, action):
                 if self._failed_in_a_row >= _HOPELESS:
-                    self.notes.append(f"stopped after {_HOPELESS} failures in a row")
-                    break
+                    self._untried += len(some)
+                    continue
                 done += self._delete({one.key: one.size for one in some}, evidence)
                 advance(len(some))
         return done
@@ -241,17 +250,15 @@ class _Execution:
             self.failures.append((result.key, result.problem))
         return not result.problem
 
-    def _noted(self) -> Amount:
-        """Note the unknown objects of the plan's listing for deletion, in the first schema that may have a history."""
+    def _noted(self, book: HistoryBook) -> Amount:
+        """Note the unknown objects of the plan's listing for deletion."""
         evidence, done = self.made.evidence or Evidence(), NOTHING
-        if not evidence.amount("unknown"):
-            return done
-        book = self._home()
         for some in _batches(evidence, "unknown"):
             done += _amount(book.add_unknown(some, self.run))
         return done
 
     def _home(self) -> HistoryBook:
+        """Return the history of the first schema that may have one."""
         for schema in sorted(self.made.schemas, key=lambda schema: schema not in self.histories):
             if ensure_history(self.collection.connection, schema):
                 return HistoryBook(self.collection.second, schema, self.collection.project, 0)

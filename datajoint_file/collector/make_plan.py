@@ -138,6 +138,7 @@ def _scanned(collection: Collection, snapshot: Snapshot, made: Plan) -> Plan:
     _list(collection, evidence)
 
     def read() -> set[str]:
+        evidence.forget_notes()  # of an attempt before
         with snapshot.snapshot():
             read_books(collection, snapshot, evidence)
             return read_references(collection, snapshot, evidence)

@@ -19,7 +19,8 @@ _OPEN = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 def read_trusted(path: Path) -> bytes:
     """Return the bytes of a file; refuse one that another user can have put there or can change, and what is none.
 
-    Its owner must be this user, root, or the owner of its directory, and neither may be writable by others. Symbolic
+    Its owner must be this user, root, or the owner of its directory (not that one if it names a program to run), and
+    neither may be writable by others. Symbolic
     links on the way are held to it, all of them, as what they lead to. What is looked at is the file that was opened,
     whatever bears its name by then. Members of a group that may write are whom the owner chose: they are trusted as he
     is. Where files have no owners (Windows), all is trusted.
@@ -37,14 +38,15 @@ def read_trusted(path: Path) -> bytes:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise _no_file(path, "a FIFO, socket or device")
-        for fault in _faults(path, status) if hasattr(os, "getuid") else ():
+        content = file.read()
+        for fault in _faults(path, status, content) if hasattr(os, "getuid") else ():
             name, quoted = printable(str(path)), printable(shlex.quote(str(path)))
             raise ConfigurationError(
                 f"{name} was found by searching, and {fault}: somebody else could decide where your files go. Mend "
                 f"that, or name the file to use it as it is: export DATAJOINT_TOML={quoted}, or "
                 f'datajoint_file.configure("{name}")'
             )
-        return file.read()
+        return content
 
 
 def _no_file(path: Path, kind: str) -> ConfigurationError:
@@ -53,7 +55,7 @@ def _no_file(path: Path, kind: str) -> ConfigurationError:
     )
 
 
-def _faults(path: Path, opened: os.stat_result) -> Iterator[str]:
+def _faults(path: Path, opened: os.stat_result, content: bytes) -> Iterator[str]:
     """Say what is wrong with the way to the file that was opened, and with that file."""
     real = Path(os.path.realpath(path))
     for found in dict.fromkeys(_way(path)):
@@ -61,6 +63,8 @@ def _faults(path: Path, opened: os.stat_result) -> Iterator[str]:
     yield from _faults_at(real, opened)
     if not os.path.samestat(real.lstat(), opened):
         yield "another file was put in its place while it was looked at"
+    if b"${cmd:" in content and opened.st_uid not in (os.geteuid(), 0):
+        yield f"it names a program to run, and belongs to the user {_name_of(opened.st_uid)}, neither you nor root"
 
 
 def _way(path: Path) -> Iterator[Path]:

@@ -17,6 +17,7 @@ from datajoint.dependencies import extract_master
 
 from datajoint_file.journal.history import Event, Name
 from datajoint_file.journal.schema_registry import dropping
+from datajoint_file.journal.transactions import has_transaction
 
 _event: ContextVar[Event | None] = ContextVar("removal", default=None)
 """The cascade that is under way."""
@@ -78,7 +79,7 @@ def _drop_schema(execute: Callable[[], Any], connection: Any, sql: str) -> Any:
     found = _SCHEMA.match(sql)
     registered = dropping(connection, found["name"]) if found else None
     result = execute()
-    if registered is not None:
+    if registered is not None and not has_transaction(connection):  # else it may come back; then --dropped settles it
         registered.note()
     return result
 

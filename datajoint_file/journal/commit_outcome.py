@@ -104,7 +104,7 @@ def _was_committed(second: SecondConnection, schema: str, writes: Sequence[Write
     """Tell whether rows of *schema* name the paths of *writes*, or have done so: what is not there proves nothing."""
     paths: dict[tuple[str, str], list[str]] = {}
     for write in writes:
-        if write.schema == schema:
+        if write.schema == schema and not write.is_shared:
             paths.setdefault((write.table_name, write.attribute), []).append(write.path)
     return any(
         _have_rows(second, second.dialect.quoted(schema, table), attribute, some)
@@ -125,6 +125,14 @@ def _are_in_history(second: SecondConnection, schema: str, paths: Sequence[str])
     return False
 
 
+def was_removed(removals: Sequence[tuple[str, str]], connection: Any) -> bool:
+    """Tell whether a history has one of these events, for everybody to see: then its transaction is committed."""
+    second = second_connection_of(connection)
+    with suppress(Exception):  # no answer, whatever the reason
+        return any(HistoryTable(second, schema).has_event(event) for schema, event in removals)
+    return False
+
+
 def raise_unless_removed(removals: Sequence[tuple[str, str]], connection: Any, error: Exception) -> None:
     """Find out whether a transaction was committed that took rows away, as the histories of their schemas say.
 
@@ -133,11 +141,10 @@ def raise_unless_removed(removals: Sequence[tuple[str, str]], connection: Any, e
     OutcomeUnknownError
         If they do not say so in time: that proves nothing.
     """
-    second, deadline = second_connection_of(connection), time.monotonic() + WAIT_SECONDS
+    deadline = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < deadline:
-        with suppress(Exception):  # no answer, whatever the reason
-            if any(HistoryTable(second, schema).has_event(event) for schema, event in removals):
-                return
+        if was_removed(removals, connection):
+            return
         time.sleep(0.1)
     raise OutcomeUnknownError(
         "The connection was lost during a commit, and no history tells that it happened: rows were to be deleted or "

@@ -124,7 +124,8 @@ class HistoryTable:
         named = {column.name: dialect.named(column) for column in columns}
         name = _choice([dialect.literal(attribute) for attribute in attributes] or ["''"])
         path = _choice([dialect.bounded_path(named[attribute]) for attribute in attributes] or ["NULL"])
-        metadata = _choice([_metadata(dialect, column) for column in columns if column.name in attributes] or ["NULL"])
+        by_name = {column.name: column for column in columns}
+        metadata = _choice([_metadata(dialect, by_name[attribute]) for attribute in attributes] or ["NULL"])
         size = _choice([dialect.bounded_size(named[attribute]) for attribute in attributes] or ["NULL"])
         row, chosen = row_sql(dialect, columns), "" if removal.takes_rows else f"{path} IS NOT NULL"
         if len(attributes) > 1:

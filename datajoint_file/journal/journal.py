@@ -59,6 +59,7 @@ class Write:
     table_name: str  # as the database calls it
     attribute: str
     path: str
+    is_shared: bool = False  # others name the object as well: that rows do proves nothing
 
 
 class Journal:
@@ -246,7 +247,9 @@ class JournalEntries:
         """Return what the intent of *entry* is found by; without a number if it is not to tell what became of it."""
         intent = entry.intent
         table, number = intent.table_name, entry.number if is_known else 0
-        return Write(self._intents.schema, number, intent.write_id, entry.holder, table, intent.attribute, intent.path)
+        is_shared = intent.state == SHARING
+        where = table, intent.attribute, intent.path
+        return Write(self._intents.schema, number, intent.write_id, entry.holder, *where, is_shared=is_shared)
 
     def claim(self, *, is_own: bool, claimed: Iterable[Write] = ()) -> tuple[Write, ...]:
         """Delete the intents in the transaction that is open, and which inserts their rows next.

@@ -36,6 +36,9 @@ from datajoint_file.storage import StorageBackend
 
 TABLE = "~file_registry"
 
+_RETRY_SECONDS = 10
+"""How long after a failure it is not tried, and warned of, again."""
+
 EPOCH_SECONDS = 600
 """A schema that is written to gets a new epoch after so long: what a restored dump can lack and nobody notices."""
 
@@ -86,14 +89,15 @@ def ensure_marked(pipeline: Pipeline, connection: Any, schema: str, project: str
     until, mark = _registered.get(key, (0.0, ""))
     if time.monotonic() < until and _is_still_there(pipeline.backend_of(project), mark):
         return
-    mark = ""
+    mark, seconds = "", EPOCH_SECONDS
     try:
         mark = _register(pipeline, second_connection_of(connection), schema, project)
     except (StorageError, ConfigurationError):
         raise
     except Exception as error:  # noqa: BLE001 - a right that is missing, a lost connection: the insert goes on
         _warn(f"{schema}: the schema could not be registered in the store ({_text(error)})")
-    _registered[key] = time.monotonic() + EPOCH_SECONDS, mark
+        seconds = _RETRY_SECONDS
+    _registered[key] = time.monotonic() + seconds, mark
 
 
 def _is_still_there(backend: StorageBackend, mark: str) -> bool:

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from datajoint.errors import AccessError, MissingTableError
+
 from datajoint_file.errors import DataJointFileError, StorageError
 from datajoint_file.hooks.tables import class_name
 from datajoint_file.journal.history_table import KEPT, HistoryTable
@@ -21,6 +23,7 @@ from datajoint_file.journal.second_connection import SecondConnection
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import Cell, is_candidate, names_attribute, schema_named_by
 from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.sql import Column
 from datajoint_file.sql.path_lookup import documents_among
 
 _Index = TypeVar("_Index")
@@ -35,11 +38,14 @@ def share(
         return {}
     entries = dict(zip(asked, journal.share(table_name, list(asked.values())), strict=True))
     noted = {index: entry for index, entry in entries.items() if entry.number}
-    proven = _proven(journal, table_name, {index: asked[index] for index in noted})
-    shared = {
-        index: entry for index, entry in noted.items() if index in proven and _is_whole(pipeline, asked[index][1])
-    }
-    journal.give_up([entry for index, entry in noted.items() if index not in shared])
+    shared: dict[_Index, JournalEntry] = {}
+    try:
+        proven = _proven(journal, table_name, {index: asked[index] for index in noted})
+        for index, entry in noted.items():
+            if index in proven and _is_whole(pipeline, asked[index][1]):
+                shared[index] = entry
+    finally:
+        journal.give_up([entry for index, entry in noted.items() if index not in shared])
     return shared
 
 
@@ -56,7 +62,8 @@ def _proven(journal: Journal, table_name: str, asked: Mapping[_Index, tuple[Cell
     described, barred = _in_histories(second, paths)
     unproven = [(cell, metadata) for cell, metadata in asked.values() if metadata not in described]
     for name, attribute, some in _homes(second, journal.schema, table_name, unproven):
-        described |= set(_described(documents_among(second.query, second.dialect, name, attribute, some)))
+        with suppress(AccessError, MissingTableError):
+            described |= set(_described(documents_among(second.query, second.dialect, name, attribute, some)))
     return {index for index, (_, metadata) in asked.items() if metadata in described and metadata.path not in barred}
 
 
@@ -64,9 +71,10 @@ def _in_histories(second: SecondConnection, paths: Sequence[str]) -> tuple[set[F
     """Return how entries of all schemas describe the objects, and the paths of those that must be left alone."""
     described, barred = set[FileMetadata](), set[str]()
     for schema, _ in second.dialect.tables_named(second.query, (HISTORY,)):
-        found = HistoryTable(second, schema).by_path(paths)
-        barred |= {path for path, state, _ in found if state != KEPT}
-        described |= set(_described(text for _, _, text in found if text))
+        with suppress(AccessError, MissingTableError):  # the collector says in all of them what it asks about
+            found = HistoryTable(second, schema).by_path(paths)
+            barred |= {path for path, state, _ in found if state != KEPT}
+            described |= set(_described(text for _, _, text in found if text))
     return described, barred
 
 
@@ -84,8 +92,10 @@ def _homes(
     for _, metadata in unproven:
         by_schema.setdefault(schema_named_by(metadata.path), []).append(metadata.path)
     for home, paths in by_schema.items():
-        tables = [name for name, *_ in second.query(second.adapter.list_tables_sql(home))]
-        columns = second.dialect.columns(second.query, home, tables) if tables else {}
+        columns: dict[str, list[Column]] = {}
+        with suppress(AccessError, MissingTableError):  # dropped, or not this user's: it proves nothing
+            tables = [name for name, *_ in second.query(second.adapter.list_tables_sql(home))]
+            columns = second.dialect.columns(second.query, home, tables) if tables else {}
         for table, some in columns.items():
             for column in some:
                 named = [

@@ -14,7 +14,7 @@ from datajoint.errors import DataJointError, LostConnectionError
 
 from datajoint_file.config.bindings import Attached
 from datajoint_file.errors import OutcomeUnknownError
-from datajoint_file.journal.commit_outcome import raise_unless_committed, raise_unless_removed
+from datajoint_file.journal.commit_outcome import raise_unless_committed, raise_unless_removed, was_removed
 from datajoint_file.journal.journal import Write
 from datajoint_file.journal.second_connection import second_connection_of
 from datajoint_file.sql import Dialect, is_lost
@@ -90,10 +90,10 @@ def commit_transaction(original: Callable[[Any], None], connection: Any) -> None
             raise
         _recover(connection)
         claims_of(connection).forget()
-        if writes:
-            raise_unless_committed(writes, connection, error)
-        else:
+        if not writes:
             raise_unless_removed(removals, connection, error)
+        elif not was_removed(removals, connection):
+            raise_unless_committed(writes, connection, error)
     claims_of(connection).forget()
     if has_failed and writes:
         raise DataJointError(

@@ -78,20 +78,19 @@ class LocalGroup(Batch):
         shared, own = self._places.split(os.path.dirname(path))
         with self._translated(key):
             parent = self._places.shared.get(shared, self._make_shared)
-            _make(parent, own)
+            if _make(parent, own) and self._flushes:
+                flush_within(parent.descriptor)
             try:
                 with self._places.within(os.path.dirname(path)) as target:
                     os.link(
                         name, os.path.basename(path), src_dir_fd=directory, dst_dir_fd=target, follow_symlinks=False
                     )
-                    if self._flushes and target is not None:
+                    if self._flushes:
                         flush_within(target)
             except OSError as error:
                 if error.errno not in NO_LINKS:
                     raise
                 return False
-            if self._flushes:
-                flush_within(parent.descriptor)
         return True
 
     def _create(self, path: str, translated: Callable[[], AbstractContextManager[None]], receipt: Receipt) -> Draft:
