@@ -22,7 +22,7 @@ import datajoint_file
 from tests.projects import DATABASES, Store, bare_filesystem, connect, unique
 from tests.servers import Servers
 from tests.servers.environment import ambient_variables, isolated_environment
-from tests.tables import recording_of
+from tests.tables import drop_schema, recording_of
 
 DIRECTORY_VARIABLE = "DJF_TEST_SERVERS"
 OWNER_VARIABLE = "DJF_TEST_SERVERS_OWNER"
@@ -165,7 +165,7 @@ def schema(pipeline: dj.Instance) -> Iterator[dj.Schema]:
     yield made
     if pipeline.connection.in_transaction:
         pipeline.connection.cancel_transaction()
-    made.drop(prompt=False)
+    drop_schema(made.connection, made.database)
 
 
 @pytest.fixture

@@ -14,7 +14,9 @@ RECORDING = "id : int32\n---\nraw : file\nextra = null : file"
 def drop_schema(connection: Any, name: str) -> None:
     """Drop a schema as other programs do, who know nothing of stores."""
     cascade = " CASCADE" if connection.adapter.backend == "postgresql" else ""
-    second_connection_of(connection).execute(f"DROP SCHEMA {connection.adapter.quote_identifier(name)}{cascade}")
+    second_connection_of(connection).execute(
+        f"DROP SCHEMA IF EXISTS {connection.adapter.quote_identifier(name)}{cascade}"
+    )
 
 
 def recording_of(schema: Any, definition: str = RECORDING, name: str = "Recording") -> Any:

@@ -103,11 +103,12 @@ class Statement:
         if not self._stored_here:
             return {}
         journal = Journal(self.table.connection, self.table.database)
-        shared = {} if self._is_staging else share(journal, self.pipeline, self.table.table_name, self._stored_here)
-        for index in self._stored_here.keys() - shared.keys():
+        found = share(journal, self.pipeline, self.table.table_name, {} if self._is_staging else self._stored_here)
+        for index in self._stored_here.keys() - found.claims.keys():
             source, cell = self._sources[index]
-            self._sources[index] = (replace(source, copy_of=self._stored_here[index][1].path), cell)
-        return shared
+            path, is_known = self._stored_here[index][1].path, index in found.known
+            self._sources[index] = (replace(source, copy_of=path, is_known=is_known), cell)
+        return dict(found.claims)
 
     def _look_at_staged(self, row_count: int) -> None:
         """See that what was staged is in this store: it may have been another's, and not all have an intent."""

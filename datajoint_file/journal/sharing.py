@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from datajoint.errors import AccessError, MissingTableError
@@ -29,24 +30,32 @@ from datajoint_file.sql.path_lookup import documents_among
 _Index = TypeVar("_Index")
 
 
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What became of stored files that are to be inserted again, by whatever they were asked under."""
+
+    claims: Mapping[Any, JournalEntry]  # on objects that are shared: rows may name them once these are claimed
+    known: frozenset[Any]  # what is not shared, and is as it is described all the same
+
+
 def share(
     journal: Journal, pipeline: Pipeline, table_name: str, wanted: Mapping[_Index, tuple[Cell, FileMetadata]]
-) -> dict[_Index, JournalEntry]:
-    """Return the claims on those objects that can be shared: their rows name them once these are claimed."""
+) -> Shared:
+    """Claim those objects that can be shared."""
     asked = {index: value for index, value in wanted.items() if is_candidate(pipeline.project, value[1].path)}
     if not asked:
-        return {}
+        return Shared({}, frozenset())
     entries = dict(zip(asked, journal.share(table_name, list(asked.values())), strict=True))
     noted = {index: entry for index, entry in entries.items() if entry.number}
-    shared: dict[_Index, JournalEntry] = {}
+    claims: dict[_Index, JournalEntry] = {}
     try:
-        proven = _proven(journal, table_name, {index: asked[index] for index in noted})
-        for index, entry in noted.items():
-            if index in proven and _is_whole(pipeline, asked[index][1]):
-                shared[index] = entry
+        proven, barred = _proven(journal, table_name, asked)
+        for index in proven & noted.keys():
+            if asked[index][1].path not in barred and _is_whole(pipeline, asked[index][1]):
+                claims[index] = noted[index]
     finally:
-        journal.give_up([entry for index, entry in noted.items() if index not in shared])
-    return shared
+        journal.give_up([entry for index, entry in noted.items() if index not in claims])
+    return Shared(claims, frozenset(proven - claims.keys()))
 
 
 def _is_whole(pipeline: Pipeline, metadata: FileMetadata) -> bool:
@@ -55,16 +64,26 @@ def _is_whole(pipeline: Pipeline, metadata: FileMetadata) -> bool:
     return False
 
 
-def _proven(journal: Journal, table_name: str, asked: Mapping[_Index, tuple[Cell, FileMetadata]]) -> set[_Index]:
-    """Return which of the objects somebody has, or had, as they are described, and nobody is about to delete."""
+def _proven(
+    journal: Journal, table_name: str, asked: Mapping[_Index, tuple[Cell, FileMetadata]]
+) -> tuple[set[_Index], set[str]]:
+    """Return which of the objects somebody has, or had, as they are described, and the paths that must be left alone.
+
+    Not if others describe the same object otherwise.
+    """
     second = journal.intents.second
-    paths = sorted({metadata.path for _, metadata in asked.values()})
-    described, barred = _in_histories(second, paths)
+    described, barred = _in_histories(second, sorted({metadata.path for _, metadata in asked.values()}))
     unproven = [(cell, metadata) for cell, metadata in asked.values() if metadata not in described]
     for name, attribute, some in _homes(second, journal.schema, table_name, unproven):
         with suppress(AccessError, MissingTableError):
             described |= set(_described(documents_among(second.query, second.dialect, name, attribute, some)))
-    return {index for index, (_, metadata) in asked.items() if metadata in described and metadata.path not in barred}
+    contents: dict[str, set[tuple[int, str]]] = {}
+    for found in described:
+        contents.setdefault(found.path, set()).add((found.size, found.hash))
+    proven = {
+        index for index, (_, metadata) in asked.items() if metadata in described and len(contents[metadata.path]) == 1
+    }
+    return proven, barred
 
 
 def _in_histories(second: SecondConnection, paths: Sequence[str]) -> tuple[set[FileMetadata], set[str]]:

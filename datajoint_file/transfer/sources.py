@@ -74,6 +74,7 @@ class Source:
     mime_type: str | None = None  # if the caller gave it
     hash: str | None = None  # if they are a stored file's
     copy_of: str = ""  # its key, if it is in the store that this goes to
+    is_known: bool = False  # the database proves that it is what it is said to be; else it is read before it is copied
     stream: object | None = None  # the user's, if they are read from one: two values cannot share it
     rewind: Callable[[], None] = lambda: None  # puts that stream back to where it stood, if it can be
     can_reread: bool = True  # after `rewind`

@@ -320,7 +320,7 @@ class _Restoration:
         if files:
             pipeline = pipeline_of(self._connection, schema)
             ensure_marked(pipeline, self._connection, schema)
-            shared = share(journal, pipeline, table, files)
+            shared = share(journal, pipeline, table, files).claims
             if len(shared) < len(files):
                 journal.give_up(list(shared.values()))
                 missing = next(metadata for index, (_, metadata) in files.items() if index not in shared)

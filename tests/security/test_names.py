@@ -146,9 +146,12 @@ def test_row_of_a_project_nobody_named_is_not_read(arena: Arena, path: str, tmp_
 
 @by_database
 @attacks(9, 49)
-def test_partition_by_hostile_keys_stays_inside_or_is_refused_before_anything_is_sent(arena: Arena) -> None:
+def test_partition_by_hostile_keys_stays_inside_or_is_refused_before_anything_is_sent(
+    arena: Arena, tmp_path: Path
+) -> None:
     instance = connect(arena.database)
-    store = Store(arena.store.table, unique("project"))
+    (tmp_path / "second").mkdir()
+    store = Store({**arena.store.table, "path": str(tmp_path / "second")}, unique("project"))
     configure(store.configuration("{label}/" * 5 + "{label}"), connection=instance)
     schema = instance.Schema(unique("schema"))
     definition = "label : varchar(250)\n---\nraw : file"

@@ -63,10 +63,10 @@ def test_bytes_that_are_not_those_of_the_row_are_never_handed_out(
     assert [path.name for path in tmp_path.iterdir()] == ["kept.bin"]
     assert kept.read_bytes() == b"what was here before"
     rows = arena.row_keys()
-    with pytest.raises(VerificationError):
-        arena.insert(ref)
-    assert arena.row_keys() == rows
     if error is SizeMismatchError:
+        with pytest.raises(VerificationError):
+            arena.insert(ref)
+        assert arena.row_keys() == rows
         with pytest.raises(error):
             ref.open()
     arena.check_unharmed()

@@ -96,6 +96,7 @@ def test_help_and_version_of_the_command_need_no_datajoint(arguments: str) -> No
         among(loaded, ("datajoint", "numpy", "pandas", "rich", *CLOUD, *LATER))
         - {
             "datajoint_file.cli",
+            "datajoint_file.cli.exit_codes",
             "datajoint_file.cli.main",
         }
         == set()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.projects import Store, connect, over_local_and_s3, unique
+from tests.tables import drop_schema
 
 LIMIT = 64
 CHILD = """
@@ -61,5 +62,5 @@ def test_any_number_of_files_goes_through_few_descriptors(postgresql: Any, store
         assert (result.returncode, result.stdout.split()[-1:]) == (0, [str(len(sizes))]), result.stderr[-3000:]
     finally:
         instance = connect(postgresql)
-        instance.Schema(name, create_tables=False).drop(prompt=False)
+        drop_schema(instance.connection, name)
         instance.connection.close()

@@ -319,8 +319,7 @@ def test_every_kind_of_table_holds_files(schema: dj.Schema, store: Store) -> Non
         "Recording-raw",
         "Recording.Trace-data",
         "Filtered-result",
-        "Imported-copy",
-    }
+    }  # what was imported shares the object of its recording
     if schema.connection.adapter.backend == "mysql":
         schema(Method)  # contents are there already: nothing is stored again
         assert len(store.object_keys()) == 8

@@ -1,4 +1,7 @@
-"""DataJoint's own behaviour for tables without ``file`` attributes: the same SQL, with the hooks and without."""
+"""DataJoint's own behaviour for tables without ``file`` attributes: the same SQL, with the hooks and without.
+
+But for a deletion, which asks the catalog once what it is going to reach.
+"""
 
 from __future__ import annotations
 
@@ -101,7 +104,13 @@ def test_the_same_statements_are_sent_with_the_hooks_and_without(database: Any) 
     with hooks_removed():
         without = statements_of_a_session(database, name)
     assert len(with_hooks) > 40
-    assert with_hooks == without
+    asked = [entry for entry in with_hooks if _asks_for_files(entry)]
+    assert 1 <= len(asked) <= 2  # a deletion, and an ALTER, ask once whether any table that they reach has files
+    assert [entry for entry in with_hooks if entry not in asked] == without
+
+
+def _asks_for_files(entry: Any) -> bool:
+    return "generation_expression" in str(entry) or "attgenerated" in str(entry)
 
 
 def test_installing_twice_hooks_once() -> None:

@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from datajoint_file.config import load_settings, parse_settings
 from datajoint_file.config.secrets import Answers, reveal
 from datajoint_file.errors import ConfigurationError
+from datajoint_file.startup import escaped
 
 CANARY = "canary-5f1c"
 
@@ -119,7 +120,7 @@ def test_file_that_cannot_be_read_is_an_error_that_names_it(tmp_path: Path, name
     (tmp_path / "directory").mkdir()
     (tmp_path / "not-text").write_bytes(CANARY.encode() + b"\xff")
     message = unresolved(f"${{file:{name}}}", tmp_path)
-    assert message.startswith(f"the secret ${{file:{name}}} cannot be resolved: ")
+    assert message.startswith(f"the secret ${{file:{escaped(name)}}} cannot be resolved: ")
     assert "cannot be read (" in message
 
 
