@@ -25,7 +25,7 @@ from typing import Any
 from datajoint_file.collector.collection import collection_for
 from datajoint_file.collector.evidence import Amount
 from datajoint_file.collector.execute_plan import execute_plan
-from datajoint_file.collector.make_plan import make_plan
+from datajoint_file.collector.make_plan import kept_objects, make_plan
 from datajoint_file.collector.plan import Collected, Entry, Kept, Missing, Plan, Refusal
 from datajoint_file.concurrency.executors import check_executor
 from datajoint_file.config.bindings import Attached
@@ -186,7 +186,7 @@ def _checked(executor: Executor | None) -> Executor | None:
 
 
 def kept(connection: Any = None, *, grace: timedelta = DEFAULT_GRACE) -> Iterator[Kept]:
-    """Give the objects that were removed from rows, or are unknown, and until when each is kept at least.
+    """Give the objects that were removed from all rows, or are noted as unknown, and until when each is kept at least.
 
     Parameters
     ----------
@@ -201,7 +201,7 @@ def kept(connection: Any = None, *, grace: timedelta = DEFAULT_GRACE) -> Iterato
     >>> [found.key for found in gc.kept(connection)]  # doctest: +SKIP
     []
     """
-    return collection_for(connection, grace=grace).kept()
+    return kept_objects(collection_for(connection, grace=grace))
 
 
 @brief_traceback

@@ -21,6 +21,9 @@ from datajoint_file.model.object_keys import is_candidate, is_of_schema
 BATCH = 400
 """Rows that are locked at a time: little enough for a transaction of a few seconds."""
 
+_ROW_DAYS = 365
+"""Rows without files are kept so long at least: what was removed with them may be another project's."""
+
 TOMBSTONE_DAYS = 30
 """How long it can be read in an intent, or in the history, that the collector has deleted an object."""
 
@@ -43,9 +46,8 @@ class _Book:
         beginning = f"{self.project}/"
         return f"LEFT(path, {len(beginning)}) = '{beginning}'"
 
-    def _read(self, snapshot: Snapshot, columns: str, condition: str, source: str = "") -> Iterator[tuple[Any, ...]]:
-        source = source or self.table
-        sql = f"SELECT number, path, COALESCE(size, 0), {columns} FROM {source} WHERE {self._ours} AND {condition}"
+    def _read(self, snapshot: Snapshot, columns: str, condition: str) -> Iterator[tuple[Any, ...]]:
+        sql = f"SELECT number, path, COALESCE(size, 0), {columns} FROM {self.table} WHERE {self._ours} AND {condition}"
         return snapshot.stream(sql, f"{self.schema}.{self.table_name}")
 
     def _lock_free(self, numbers: Sequence[int], condition: str) -> list[int]:
@@ -134,25 +136,22 @@ class HistoryBook(_Book):
         self._grace = f"{grace_seconds:f}"
 
     def read(
-        self, snapshot: Snapshot, retention_seconds: float, versions: int, *, due: str
-    ) -> Iterator[tuple[str, str, int, int, bool, bool]]:
-        """Give key, schema, number, size of all entries, whether their retention is over, and *due*, as SQL."""
-        age, rank, source, is_open = self.dialect.age("at"), "", "", f"state <> '{PURGED}'"
-        if versions:  # ranked in a query of its own: MariaDB takes the number for 0 in a condition
-            order = "PARTITION BY table_name, attribute, cell ORDER BY number DESC"
-            rank = f" AND newness > {versions}"
-            source = (
-                f"(SELECT number, path, size, at, why, state, due_at, run, ROW_NUMBER() OVER ({order}) AS newness "
-                f"FROM {self.table} WHERE {self._ours} AND {is_open}) AS ranked"
-            )
+        self, snapshot: Snapshot, retention_seconds: float, *, due: str
+    ) -> Iterator[tuple[str, str, int, int, bool, bool, str, bool]]:
+        """Give what `Evidence.add_entries` takes of all entries; which of them are *due*, as SQL."""
+        age, is_final = self.dialect.age("at"), f"state = '{CONDEMNED}' OR why = '{UNKNOWN}'"
         expired = (
             f"CASE WHEN state = '{CONDEMNED}' OR (why = '{UNKNOWN}' AND {age} > {self._grace}) "
-            f"OR (why <> '{UNKNOWN}' AND {age} > {retention_seconds:f}{rank}) THEN 1 ELSE 0 END"
+            f"OR (why <> '{UNKNOWN}' AND {age} > {retention_seconds:f}) THEN 1 ELSE 0 END"
         )
-        columns = f"{expired}, CASE WHEN state = '{CONDEMNED}' OR ({due}) THEN 1 ELSE 0 END"
-        for number, path, size, is_over, is_due in self._read(snapshot, columns, is_open, source):
+        columns = (
+            f"{expired}, CASE WHEN state = '{CONDEMNED}' OR ({due}) THEN 1 ELSE 0 END, table_name, attribute, cell, "
+            f"CASE WHEN {is_final} THEN 1 ELSE 0 END"
+        )
+        for number, path, size, is_over, is_due, *cell, final in self._read(snapshot, columns, f"state <> '{PURGED}'"):
             if is_candidate(self.project, path):
-                yield path, self.schema, number, size, bool(is_over), bool(is_over and is_due)
+                over = bool(is_over), bool(is_over and is_due)
+                yield path, self.schema, number, size, *over, ".".join(cell), bool(final)
 
     def stamped_before(self, seconds: float) -> str:
         """Return the SQL of whether an entry was found to be over longer ago than *seconds*."""
@@ -170,6 +169,12 @@ class HistoryBook(_Book):
         """Say that *run* asks who uses the objects: from now on nobody can share them."""
         states = f"state IN ('{KEPT}', '{CHECKING}')"
         return self._change(numbers, states, f"state = '{CHECKING}', run = '{run}'")
+
+    def release_others(self, run: str) -> None:
+        """Let all go about which another run has asked that came to no end: what is due, *run* has asked about anew."""
+        others = f"state = '{CHECKING}' AND run <> '{run}'"
+        found = self.second.query(f"SELECT number FROM {self.table} WHERE {others}")
+        self._change((row[0] for row in found), others, f"state = '{KEPT}', run = NULL, due_at = NULL")
 
     def condemn(self, numbers: Iterable[int], run: str) -> list[int]:
         """Decide that the objects are deleted, for good; return those about which *run* still asked."""
@@ -194,7 +199,8 @@ class HistoryBook(_Book):
         self._delete(
             f"state = '{PURGED}' AND {self._ours} AND {self.dialect.age('due_at')} > {TOMBSTONE_DAYS * 86_400}"
         )
-        is_old = f"{self.dialect.age('at')} > {retention_seconds + TOMBSTONE_DAYS * 86_400:f}"
+        seconds = max(retention_seconds, _ROW_DAYS * 86_400) + TOMBSTONE_DAYS * 86_400  # of other projects, too
+        is_old = f"{self.dialect.age('at')} > {seconds:f}"
         kept = f"SELECT event FROM {self.table} WHERE path IS NOT NULL AND state <> '{PURGED}'"
         self._delete(f"path IS NULL AND {is_old}", f" AND event NOT IN ({kept})")
 
@@ -219,12 +225,12 @@ class HistoryBook(_Book):
         return [found[number] for number in free]
 
     def kept(self) -> Iterator[tuple[str, int, str, datetime]]:
-        """Give key, size, why and since when of all entries that are open."""
+        """Give key, size, why and since when of all entries that are open, newest first."""
         sql = (
             f"SELECT number, path, COALESCE(size, 0), why, {self.dialect.utc('at')} FROM {self.table} "
-            f"WHERE number > %s AND state <> '{PURGED}' AND {self._ours} ORDER BY number LIMIT 5000"
+            f"WHERE number < %s AND state <> '{PURGED}' AND {self._ours} ORDER BY number DESC LIMIT 5000"
         )
-        last = -1
+        last = 2**62
         while rows := self.second.query(sql, (last,)):
             yield from (row[1:] for row in rows)
             last = rows[-1][0]

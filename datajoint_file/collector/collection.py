@@ -5,7 +5,7 @@ What a collection would do is found out in `make_plan`, and done in `execute_pla
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -13,13 +13,12 @@ from typing import Any
 
 from datajoint_file.collector import server_facts
 from datajoint_file.collector.books import BATCH, HistoryBook, IntentBook
-from datajoint_file.collector.plan import Kept, Refusal, refuse
+from datajoint_file.collector.plan import Refusal, refuse
 from datajoint_file.collector.preflight import Verdict, judge, refuse_nested
 from datajoint_file.collector.server_facts import OwnTables
 from datajoint_file.collector.snapshot import Snapshot
 from datajoint_file.collector.workers import Helpers
 from datajoint_file.hooks.connections import connection_of, pipeline_of
-from datajoint_file.journal.history_table import UNKNOWN
 from datajoint_file.journal.intent_table import batches
 from datajoint_file.journal.second_connection import SecondConnection
 from datajoint_file.journal.store_marks import Identity, MarkStore
@@ -109,13 +108,6 @@ class Collection:
             dropped=self.dropped,
         )
         return verdict, tables
-
-    def kept(self) -> Iterator[Kept]:
-        """Give what the history keeps. See `datajoint_file.gc.kept`."""
-        retention = self.pipeline.settings.object_storage.retention
-        for book in self._all_histories():
-            for key, size, why, since in book.kept():
-                yield Kept(key, size, why, since, since + (self.grace if why == UNKNOWN else retention))
 
     def spare(self, keys: Sequence[str]) -> tuple[str, ...]:
         """Forget that unknown objects are to be deleted. See `datajoint_file.gc.spare`."""

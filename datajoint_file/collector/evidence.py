@@ -27,7 +27,7 @@ CREATE TABLE reference (key TEXT PRIMARY KEY, origin TEXT NOT NULL) WITHOUT ROWI
 CREATE TABLE intent (key TEXT, home TEXT, number INTEGER, size INTEGER NOT NULL, due INTEGER NOT NULL,
     PRIMARY KEY (key, home, number)) WITHOUT ROWID;
 CREATE TABLE entry (key TEXT, home TEXT, number INTEGER, size INTEGER NOT NULL, expired INTEGER NOT NULL,
-    due INTEGER NOT NULL, PRIMARY KEY (key, home, number)) WITHOUT ROWID;
+    due INTEGER NOT NULL, cell TEXT NOT NULL, is_final INTEGER NOT NULL, PRIMARY KEY (key, home, number)) WITHOUT ROWID;
 
 CREATE VIEW removed AS SELECT key, MAX(size) AS size, MIN(home) AS home, MIN(expired) AS expired, MIN(due) AS due
     FROM entry WHERE key NOT IN (SELECT key FROM reference) AND key NOT IN (SELECT key FROM intent WHERE NOT due)
@@ -46,6 +46,13 @@ CREATE VIEW referenced AS SELECT key, 0 AS size, origin AS home FROM reference;
 CREATE VIEW unknown AS SELECT key, size, '' AS home FROM object WHERE is_ours AND key NOT IN (SELECT key FROM reference)
     AND key NOT IN (SELECT key FROM intent) AND key NOT IN (SELECT key FROM entry);
 CREATE VIEW missing AS SELECT * FROM referenced WHERE key NOT IN (SELECT key FROM object);
+"""
+
+_KEEP_VERSIONS = """
+WITH latest AS (SELECT home, cell, key, MAX(number) AS number FROM entry
+    WHERE key NOT IN (SELECT key FROM reference) GROUP BY home, cell, key),
+ranked AS (SELECT key, ROW_NUMBER() OVER (PARTITION BY home, cell ORDER BY number DESC) AS place FROM latest)
+UPDATE entry SET expired = 0, due = 0 WHERE NOT is_final AND key IN (SELECT key FROM ranked WHERE place <= ?)
 """
 
 
@@ -122,9 +129,17 @@ class Evidence:
         """Add intents: key, schema, number, size, and whether its lease ended longer ago than the grace."""
         self._add("INSERT OR IGNORE INTO intent VALUES (?, ?, ?, ?, ?)", found)
 
-    def add_entries(self, found: Iterable[tuple[str, str, int, int, bool, bool]]) -> None:
-        """Add history entries: key, schema, number, size, whether its retention is over, and whether it may go now."""
-        self._add("INSERT OR IGNORE INTO entry VALUES (?, ?, ?, ?, ?, ?)", found)
+    def add_entries(self, found: Iterable[tuple[str, str, int, int, bool, bool, str, bool]]) -> None:
+        """Add history entries.
+
+        Key, schema, number, size, whether its retention is over, whether it may go now, which cell had it, and whether
+        that it goes is decided already.
+        """
+        self._add("INSERT OR IGNORE INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?)", found)
+
+    def keep_versions(self, count: int) -> None:
+        """Keep the last *count* objects of each cell but what rows refer to. To be called when references are known."""
+        self._database.execute(_KEEP_VERSIONS, (count,))
 
     def items(self, name: str) -> Iterator[ObjectRecord]:
         """Give the members of a set, sorted by key.
@@ -141,6 +156,14 @@ class Evidence:
         """Return when a listed object was stored, by the store's clock."""
         found = self._database.execute("SELECT stored FROM object WHERE key = ?", (key,)).fetchone()
         return datetime.fromtimestamp(found[0], timezone.utc) if found and found[0] is not None else None
+
+    def is_removed(self, key: str) -> bool:
+        """Tell whether no row refers to an object that an entry is about, and no upload."""
+        return self._database.execute("SELECT 1 FROM removed WHERE key = ?", (key,)).fetchone() is not None
+
+    def is_waiting(self, key: str) -> bool:
+        """Tell whether such an object is kept still, for its retention or as one of the last of its cell."""
+        return self._database.execute("SELECT 1 FROM wait WHERE key = ?", (key,)).fetchone() is not None
 
     def amount(self, name: str) -> Amount:
         """Count a set."""

@@ -187,6 +187,9 @@ class _Execution:
             for home, numbers in evidence.numbers("entry", [one.key for one in some]).items():
                 self.histories[home].check(numbers, self.run)
             count += len(some)
+        for book in self.histories.values():
+            with suppress(Exception):  # a right that this user has not got there: they stay as they are
+                book.release_others(self.run)
         return count, count > 0 or bool(evidence.amount("expire"))
 
     def _stamped(self, evidence: Evidence) -> Amount:

@@ -16,11 +16,12 @@ from datajoint_file.collector import references, server_facts
 from datajoint_file.collector.books import HistoryBook
 from datajoint_file.collector.collection import Collection
 from datajoint_file.collector.evidence import Amount, Evidence
-from datajoint_file.collector.plan import Missing, Plan, Refusal, brake, check_grace, refusals_of, refuse
+from datajoint_file.collector.plan import Kept, Missing, Plan, Refusal, brake, check_grace, refusals_of, refuse
 from datajoint_file.collector.snapshot import Snapshot, refusing, steadily
 from datajoint_file.collector.workers import look_for
 from datajoint_file.concurrency.progress import progress_bar
 from datajoint_file.errors import CollectionRefusedError
+from datajoint_file.journal.history_table import UNKNOWN
 from datajoint_file.journal.schema_registry import identity_of
 from datajoint_file.model.object_keys import REGISTRY, is_candidate
 from datajoint_file.model.wording import counted
@@ -73,7 +74,7 @@ def read_books(collection: Collection, snapshot: Snapshot, evidence: Evidence, r
             evidence.add_intents(intents.read(snapshot))
         for book in collection.history_books(tables):
             retention = settings.retention.total_seconds()
-            evidence.add_entries(book.read(snapshot, retention, settings.versions, due=due(book)))
+            evidence.add_entries(book.read(snapshot, retention, due=due(book)))
 
 
 def read_references(collection: Collection, snapshot: Snapshot, evidence: Evidence) -> set[str]:
@@ -88,6 +89,7 @@ def read_references(collection: Collection, snapshot: Snapshot, evidence: Eviden
                 yield key, str(attribute)
 
         evidence.add_references(named())
+    evidence.keep_versions(collection.pipeline.settings.object_storage.versions)
     return found
 
 
@@ -103,6 +105,21 @@ def judged(collection: Collection, snapshot: Snapshot, run: str = "") -> Evidenc
         return evidence
 
     return steadily(read)
+
+
+def kept_objects(collection: Collection) -> Iterator[Kept]:
+    """Give what the history keeps, and no row has. See `datajoint_file.gc.kept`."""
+    retention, seen = collection.pipeline.settings.object_storage.retention, set[str]()
+    with Snapshot(collection.connection) as snapshot:
+        evidence, moment = judged(collection, snapshot), server_facts.clock(snapshot)
+        books = collection.history_books(server_facts.own_tables(snapshot))
+    for book in books:
+        for key, size, why, since in book.kept():
+            if key not in seen and evidence.is_removed(key):
+                seen.add(key)
+                until = since + (collection.grace if why == UNKNOWN else retention)
+                is_version = until < moment and evidence.is_waiting(key)
+                yield Kept(key, size, why, since, None if is_version else until)
 
 
 def _looked(collection: Collection, snapshot: Snapshot, made: Plan) -> Plan:

@@ -265,15 +265,15 @@ class Kept:
         What has removed it: ``update``, ``replace``, ``delete``, ``drop``, ``alter``; or ``unknown``.
     since : datetime
         When, by the database's clock, in UTC.
-    until : datetime
-        Until when it is kept at least; longer if a row refers to it, or as one of the last ``versions``.
+    until : datetime or None
+        Until when it is kept at least; None as long as it is one of the last ``versions``.
     """
 
     key: str
     size: int
     why: str
     since: datetime
-    until: datetime
+    until: datetime | None
 
 
 def refuse(*refusals: Refusal) -> CollectionRefusedError:

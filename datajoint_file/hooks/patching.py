@@ -47,12 +47,14 @@ class Hook:
         if hasattr(original, _ORIGINAL):
             return
 
-        is_for_some = self.beginnings != ("",)
+        is_for_some, first = self.beginnings != ("",), "".join(self.parameters[1:2])
 
         @functools.wraps(original)
         def hooked(*args: Any, **kwargs: Any) -> Any:
-            if is_for_some and not args[1].startswith(self.beginnings):
-                return original(*args, **kwargs)
+            if is_for_some:
+                text = args[1] if len(args) > 1 else kwargs.get(first)
+                if not (isinstance(text, str) and text.startswith(self.beginnings)):
+                    return original(*args, **kwargs)
             try:
                 return loaded(self.wrapper)(original, *args, **kwargs)  # no frame of its own: warnings count them
             except MISTAKES as error:

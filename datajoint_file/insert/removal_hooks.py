@@ -46,24 +46,25 @@ def delete_quick(original: Callable[..., int | None], table: Any, get_count: boo
     if table._top is not None:
         return original(table, get_count)  # which comes back here, with the rows that are meant
     name = (table.database, table.table_name)
-    event = _under_way(table.connection) or Event(table.connection, "delete", lambda: [name])
+    event = _event_of(table.connection, "delete", name)
     if name not in event.kept:
         return original(table, get_count)
     count = event.delete(*name, table.full_table_name, table.where_clause())
     return count if get_count else None
 
 
-def execute_ddl(original: Callable[..., Any], connection: Any, sql: str, *args: Any, **options: Any) -> Any:
+def execute_ddl(original: Callable[..., Any], connection: Any, query: Any, *args: Any, **options: Any) -> Any:
     """Execute a statement that drops or alters; what a table loses by it is written down first.
 
     ``Table.alter`` itself cannot be wrapped, for it reads its caller's frame, and only what is executed counts.
     """
-    execute, found = partial(original, connection, sql, *args, **options), _TABLE.match(sql)
+    sql = str(query)
+    execute, found = partial(original, connection, query, *args, **options), _TABLE.match(sql)
     if found is None:
         return _drop_schema(execute, connection, sql)
     quoted, what = found["table"], found["what"].lower()
     name: Name = connection.adapter.split_full_table_name(quoted)
-    event = _under_way(connection) or Event(connection, what, lambda: [name])
+    event = _event_of(connection, what, name)
     columns = event.kept.get(name, ())
     files = [column.name for column in columns if column.is_file]
     if what == "alter":
@@ -82,6 +83,12 @@ def _drop_schema(execute: Callable[[], Any], connection: Any, sql: str) -> Any:
     if registered is not None and not has_transaction(connection):  # else it may come back; then --dropped settles it
         registered.note()
     return result
+
+
+def _event_of(connection: Any, why: str, name: Name) -> Event:
+    """Return the cascade that is under way, if it reaches a table; else an event of that table alone."""
+    event = _under_way(connection)
+    return event if event is not None and name in event.reached else Event(connection, why, lambda: [name])
 
 
 def _under_way(connection: Any) -> Event | None:

@@ -27,7 +27,7 @@ from datajoint_file.insert.uploads import UploadFailed, Uploads, store_all
 from datajoint_file.journal.journal import Journal, JournalEntries, JournalEntry
 from datajoint_file.journal.schema_registry import ensure_marked
 from datajoint_file.journal.sharing import share
-from datajoint_file.journal.transactions import claims_of
+from datajoint_file.journal.transactions import claims_of, claims_outside
 from datajoint_file.model.key_values import is_missing
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import Cell, key_digest
@@ -103,7 +103,8 @@ class Statement:
         if not self._stored_here:
             return {}
         journal = Journal(self.table.connection, self.table.database)
-        found = share(journal, self.pipeline, self.table.table_name, {} if self._is_staging else self._stored_here)
+        may_share = not (self._is_staging or claims_outside(self.table.connection))
+        found = share(journal, self.pipeline, self.table.table_name, self._stored_here if may_share else {})
         for index in self._stored_here.keys() - found.claims.keys():
             source, cell = self._sources[index]
             path, is_known = self._stored_here[index][1].path, index in found.known

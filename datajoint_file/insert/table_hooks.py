@@ -31,6 +31,7 @@ from datajoint_file.errors import (
     RowVanishedError,
     StatementTooLargeError,
     StorageError,
+    UnsupportedValueError,
     warn,
 )
 from datajoint_file.hooks.codec import Checked, Ingested, file_attributes
@@ -38,7 +39,7 @@ from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.hooks.declare import has_file_attributes
 from datajoint_file.hooks.partitions import warn_of_unknown_placeholders
 from datajoint_file.hooks.patching import original_of
-from datajoint_file.hooks.tables import Row, as_records, check_fields, read_rows
+from datajoint_file.hooks.tables import Row, as_records, check_fields, read_rows, table_name
 from datajoint_file.insert.replaced import Replaced
 from datajoint_file.insert.rights import require_right
 from datajoint_file.insert.staged import Staged
@@ -133,6 +134,11 @@ def insert(original: Callable[..., None], table: Any, rows: Any, *args: Any, **o
     attributes = file_attributes(table.heading)
     if not _is_query(rows) or not attributes:
         return original(table, rows, *args, **options)
+    if options.get("replace") or args[:1] == (True,):
+        raise UnsupportedValueError(
+            f"{table_name(table)}: rows of a query cannot replace others where there are files, which would leave no "
+            "history; nothing was changed. Fetch the rows, and insert these with replace=True"
+        )
     require_right(table, "insert", table.heading.names)
     _register(table, rows() if isinstance(rows, type) else rows, attributes)
     with transaction_for(table.connection, is_open=_prepare_claims(table.connection)):

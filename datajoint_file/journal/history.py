@@ -39,10 +39,15 @@ class Event:
         self._tables = tables
 
     @cached_property
+    def reached(self) -> frozenset[Name]:
+        """The tables that were looked at."""
+        return frozenset(self._tables())
+
+    @cached_property
     def kept(self) -> Mapping[Name, Sequence[Column]]:
         """The columns of the tables of which rows are kept. Found out once, when the first is removed."""
         by_schema: dict[str, list[str]] = {}
-        for schema, table in self._tables():
+        for schema, table in self.reached:
             by_schema.setdefault(schema, []).append(table)
         found = {
             (schema, table): columns

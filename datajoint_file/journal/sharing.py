@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from datajoint.errors import AccessError, MissingTableError
+from datajoint.errors import AccessError, DataJointError, MissingTableError
 
 from datajoint_file.errors import DataJointFileError, StorageError
 from datajoint_file.hooks.tables import class_name
@@ -90,7 +90,7 @@ def _in_histories(second: SecondConnection, paths: Sequence[str]) -> tuple[set[F
     """Return how entries of all schemas describe the objects, and the paths of those that must be left alone."""
     described, barred = set[FileMetadata](), set[str]()
     for schema, _ in second.dialect.tables_named(second.query, (HISTORY,)):
-        with suppress(AccessError, MissingTableError):  # the collector says in all of them what it asks about
+        with suppress(DataJointError):  # whose it is not to read, or another thing; all of them say what is asked about
             found = HistoryTable(second, schema).by_path(paths)
             barred |= {path for path, state, _ in found if state != KEPT}
             described |= set(_described(text for _, _, text in found if text))

@@ -142,6 +142,18 @@ def has_transaction(connection: Any) -> bool:
     return not _dialect_of(connection).has_autocommit(connection._conn) or _is_in_transaction(connection)
 
 
+def claims_outside(connection: Any) -> bool:
+    """Tell whether a transaction is open that cannot claim what is noted now: it looks at an older moment.
+
+    Such claims are made outside it, for good. An upload is unknown then until its row is there; an object that others
+    have had could be deleted meanwhile, and is not to be shared.
+    """
+    if not has_transaction(connection):
+        return False
+    dialect = _dialect_of(connection)
+    return dialect.has_strict_snapshots(connection) or dialect.is_behind(connection)
+
+
 def _is_in_transaction(connection: Any) -> bool:
     return _dialect_of(connection).is_in_transaction(connection._conn)
 

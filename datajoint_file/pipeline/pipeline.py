@@ -183,7 +183,7 @@ class Pipeline:
         return described
 
     def _copied(self, upload: Upload, advance: Advance) -> FileMetadata:
-        """Have the store make a copy, and look at it. Nothing is sent from here; what nobody vouches for is read once."""
+        """Have the store make a copy, and look at it. Nothing is sent; what nobody vouches for is read once."""
         source, size = upload.source, self.backend.stat(upload.source.copy_of).size
         if size == source.size:
             if not source.is_known:

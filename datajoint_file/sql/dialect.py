@@ -378,7 +378,7 @@ class Dialect(ABC):
 
     @abstractmethod
     def tables_named(self, query: Query, names: Sequence[str]) -> list[tuple[str, str]]:
-        """Return schema and name of all tables that have one of *names*."""
+        """Return schema and name of all tables that have one of *names*, and that run nothing of their owner's."""
 
     @abstractmethod
     def attributes(self, query: Query) -> Iterator[tuple[Any, ...]]:

@@ -353,7 +353,10 @@ class MySQL(Dialect):
         return _code(error) in _DENIED | _READ_ONLY
 
     def tables_named(self, query: Query, names: Sequence[str]) -> list[tuple[str, str]]:
-        sql = "SELECT table_name FROM information_schema.tables WHERE table_schema = %s AND table_name IN %s"
+        sql = (
+            "SELECT table_name FROM information_schema.tables "
+            "WHERE table_schema = %s AND table_name IN %s AND table_type = 'BASE TABLE'"
+        )
         return [(schema, table) for (schema,) in query(_SCHEMAS) for (table,) in query(sql, (schema, tuple(names)))]
 
     def attributes(self, query: Query) -> Iterator[tuple[Any, ...]]:
