@@ -112,8 +112,9 @@ def test_unknown_object_is_shown_noted_and_spared(gc: Gc, table: Any, store: Sto
     scanned = gc("--scan")
     assert (scanned.returncode, "6 B  " + key in scanned.stdout) == (0, True)
     assert "There is nothing to do." in scanned.stdout
-    planned = gc("--unknown")
-    assert planned.stdout.endswith("Nothing was changed. Next: datajoint-file gc --unknown --execute\n")
+    options = ("--unknown", "--grace", "36 h", "--force", "--take-over", "--dropped", "a b", "--dropped", "c")
+    told = "--unknown --grace '36 h' --force --take-over --dropped 'a b' --dropped c --execute\n"
+    assert gc(*options, "--list").stdout.endswith(f"Nothing was changed. Next: datajoint-file gc {told}")
     assert document(gc("--unknown", "--execute", "--json"))["done"]["noted"] == {"count": 1, "size": 6}
     assert "unknown        6 B  " + key in gc("--kept").stdout
     assert gc("--spare", key).returncode == 0
@@ -166,7 +167,8 @@ def test_missing_objects_end_with_1_and_are_counted(gc: Gc, table: Any, store: S
     result = gc("--scan")
     assert result.returncode == 1
     assert result.stdout.count("fix: ") == 20
-    assert "and 5 more of them (missing); `datajoint-file verify --json` names them all" in result.stdout
+    named = f"`datajoint-file verify {table.database} --level exists --json` names them all"
+    assert f"and 5 more of them (missing); {named}" in result.stdout
     assert "nothing to do" not in result.stdout
     assert gc("--scan", "--json").returncode == 1
 
@@ -206,7 +208,17 @@ def test_short_grace_must_be_asked_for(gc: Gc, table: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--grace", "soon"), ("--grace", "7"), ("--kept", "--execute"), ("--spare", "x", "--scan")]
+    "arguments",
+    [
+        ("--grace", "soon"),
+        ("--grace", "7"),
+        ("--kept", "--execute"),
+        ("--kept", "--force"),
+        ("--kept", "--spare", "x"),
+        ("--spare", "x", "--scan"),
+        ("--spare", "x", "--dropped", "lab"),
+        ("--spare", "x", "--quiet"),
+    ],
 )
 def test_wrong_usage_ends_with_2(run: Run, arguments: tuple[str, ...]) -> None:
     assert run("gc", *arguments).exit_code == 2
