@@ -160,7 +160,7 @@ def _next_command(ctx: click.Context) -> str:
         if option.name in given:
             value = ctx.meta[_GIVEN_GRACE] if option.name == "grace" else ctx.params[option.name]
             flag = option.opts[0]
-            for one in value if option.multiple else [value]:  # type: ignore[attr-defined]
+            for one in value if option.multiple else [value]:
                 words += [flag] if one is True else [flag, one]
     return shlex.join([*words, "--execute"])
 
