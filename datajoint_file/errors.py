@@ -368,7 +368,7 @@ class PartitionWarning(_Told, UserWarning):
 
 
 class JournalWarning(_Told, UserWarning):
-    """Uploads go on without being noted down first: what is lost by that, the message says."""
+    """Uploads, history, checks or marks are not noted down, and work goes on: what is lost, the message says."""
 
 
 class SourceWarning(_Told, UserWarning):

@@ -5,6 +5,7 @@ The finding and deleting is done by `datajoint_file.gc`.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import timedelta
@@ -12,6 +13,7 @@ from itertools import islice
 from typing import Any
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 from rich.table import Table
 
@@ -51,10 +53,12 @@ _SCANNED = frozenset({"unknown", "unfinished"})
 
 
 _UNKNOWN_SHOWN = 20
+_GIVEN_GRACE = f"{__name__}.grace"
 
 
 def _duration(ctx: click.Context, param: click.Parameter, value: str) -> timedelta:
     """Return the amount of time that a text like ``36h`` stands for."""
+    ctx.meta[_GIVEN_GRACE] = value
     try:
         return duration(value)
     except ValueError as error:
@@ -111,8 +115,9 @@ def gc(
     could not be deleted or another run is at it, 4 if database or store could not be reached.
     """
     if kept or spare:
-        if execute or scan or options["unknown"] or (kept and spare):
-            raise click.UsageError("--kept and --spare stand alone")
+        others = _given(ctx) - {"as_json", *(("kept", "grace") if kept else ("spare",))}
+        if others:
+            raise click.UsageError("--kept and --spare stand alone: leave the other options out")
         ctx.exit(_spare(spare, as_json=as_json) if spare else _show_kept(grace, as_json=as_json))
     connection = connect()
     lock = lock_of_project(_lock_name(connection)) if execute else None
@@ -129,17 +134,35 @@ def gc(
     if as_json and (code or not quiet):
         print_json(_document(plan, done, refusals, as_list=as_list))
     elif not as_json:
-        _print_end(to, plan, done, refusals, is_dry=not execute, quiet=quiet)
+        _print_end(to, plan, done, refusals, following=None if execute else _next_command(ctx), quiet=quiet)
     ctx.exit(code)
 
 
 def _executed(
     plan: library.Plan, *, force: bool, progress: bool | None
 ) -> tuple[library.Collected | None, tuple[library.Refusal, ...]]:
+    """Return what was done, also if it was refused in the middle, and why it was refused."""
     try:
         return library.execute(plan, force=force, progress=progress), ()
     except CollectionRefusedError as error:
-        return None, refusals_of(error)
+        return error.__dict__.get("done"), refusals_of(error)
+
+
+def _given(ctx: click.Context) -> set[str]:
+    """Return the names of the parameters that were given."""
+    return {name for name in ctx.params if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT}
+
+
+def _next_command(ctx: click.Context) -> str:
+    """Return the command line that does what this one has planned."""
+    words, given = ["datajoint-file", "gc"], _given(ctx) - {"as_list"}
+    for option in ctx.command.params:
+        if option.name in given:
+            value = ctx.meta[_GIVEN_GRACE] if option.name == "grace" else ctx.params[option.name]
+            flag = option.opts[0]
+            for one in value if option.multiple else [value]:
+                words += [flag] if one is True else [flag, one]
+    return shlex.join([*words, "--execute"])
 
 
 def _lock_name(connection: Any) -> str:
@@ -221,11 +244,20 @@ def _print_missing(to: Console, plan: library.Plan) -> None:
             detail = f"not one of {counted(plan.references, 'object')} that rows refer to is there"
         print_check(to, Check("missing", "failed", f"{detail}; the first is {plan.missing[0].key}", RIGHT_PLACE))
         return
-    missing = Abridged(to, "`datajoint-file verify --json` names them all")
+    names = {_schema(one) for one in plan.missing} if len(plan.missing) == plan.missing_count else plan.schemas
+    missing = Abridged(to, f"`{_verify(*sorted(names))} --json` names them all")
     for one in plan.missing:
-        advice = "restore it from a backup, or delete the row; `datajoint-file verify` names the key"
+        advice = f"restore it from a backup, or delete the row; `{_verify(_schema(one))}` names the key"
         missing.print(Check("missing", "failed", f"{one.attribute}: {one.key}", advice))
     missing.end(missing=plan.missing_count)
+
+
+def _schema(missing: library.Missing) -> str:
+    return missing.attribute.partition(".")[0]
+
+
+def _verify(*schemas: str) -> str:
+    return f"datajoint-file verify {shlex.join(schemas)} --level exists"
 
 
 def _print_amounts(to: Console, rows: Sequence[tuple[str, str, library.Amount]]) -> None:
@@ -248,21 +280,23 @@ def _print_end(
     done: library.Collected | None,
     refusals: Sequence[library.Refusal],
     *,
-    is_dry: bool,
+    following: str | None,  # the command that does what this dry run has planned
     quiet: bool,
 ) -> None:
     if quiet:
         _print_what_matters(to, plan, done, refusals)
         return
     _print_refusals(to, refusals)
+    if refusals:
+        said = "nothing was deleted." if done is None else "it stopped in the middle. What was done before:"
+        to.print(f"Refused: {said}", style="bold red")
     if done is not None:
         _print_done(to, done)
     elif refusals:
-        to.print("Refused: nothing was deleted.", style="bold red")
-    elif is_dry and plan:
-        options = " --unknown" if plan.with_unknown else " --scan" if plan.is_scan else ""
-        to.print(f"Nothing was changed. Next: datajoint-file gc{options} --execute", style="bold")
-    elif is_dry and not plan.missing_count:
+        return
+    elif following and plan:
+        to.print(f"Nothing was changed. Next: {following}", style="bold", soft_wrap=True)
+    elif following and not plan.missing_count:
         to.print("There is nothing to do.", style="bold")
 
 

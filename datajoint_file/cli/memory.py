@@ -40,20 +40,26 @@ class Memory:
         """Return where to go on, None for the beginning, and the findings that are open, of whichever task."""
         document = self._read()
         position = document.get("position") if document.get("task") == self.task else None
-        return position, document.get("open", [])
+        open_ = document.get("open", [])
+        if not isinstance(open_, list):
+            raise self.not_ours()
+        return position, open_
 
     def _read(self) -> dict[str, Any]:
         try:
             document = json.loads(self.path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError) as error:
-            raise self._not_ours() from error
+        except OSError as error:
+            raise click.UsageError(f"--state {self.path} cannot be read: {error.strerror or error}") from error
+        except ValueError as error:
+            raise self.not_ours() from error
         if not isinstance(document, dict) or document.get("state of") != _STATE_OF:
-            raise self._not_ours()
+            raise self.not_ours()
         return document
 
-    def _not_ours(self) -> click.UsageError:
+    def not_ours(self) -> click.UsageError:
+        """Return the error of a file that cannot be used, whose content is not what `keep` writes."""
         return click.UsageError(
             f"--state {self.path} is not a file that `{_STATE_OF}` has written, and was left as it is; name another, "
             "or remove it"

@@ -5,7 +5,11 @@ The checking is done by `datajoint_file.verification.verify`; what ``--state`` r
 
 from __future__ import annotations
 
+import signal
+import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,8 +90,11 @@ def verify(
         memory.check()
     if quiet:
         warnings.filterwarnings("ignore", ".*`~file_check`", JournalWarning)
-    run = _Run(sorted(names), level, {"workers": workers, "budget": budget, "progress": False if quiet else None})
-    with one_at_a_time(memory.lock if memory else None, "datajoint-file verify", quiet=quiet):
+    run = _Run(
+        sorted(names), level, {"workers": workers, "budget": budget, "progress": False if quiet or as_json else None}
+    )
+    lock = memory.lock if memory else None
+    with one_at_a_time(lock, "datajoint-file verify", quiet=quiet), _ended_by_sigterm():
         report, findings = run.examine(memory, None if as_json else Abridged(console(), "--json names them all"))
     code = _exit_code(report, findings)
     if as_json and (code or not quiet):
@@ -108,28 +115,55 @@ class _Run:
 
     def examine(self, memory: Memory | None, to: Abridged | None) -> tuple[VerifyReport, OpenFindings]:
         """Examine, print each problem *to* where people see it as it is found, and remember how far it came."""
-        after, documents = memory.recall() if memory else (None, [])
+        after, findings = _recalled(memory)
         with wrong_usage():
             connection = connect()
             subjects = targets_named(self.names, connection)
-        findings = OpenFindings(documents)
-        findings.look_again(connection, Budget.parse(self.options["budget"]))
-        if to is not None:
-            for one in findings:
-                to.print(_check(one.finding, f"since {one.since[:10]}: "))
+        position = after
+
+        def stopped(reached: str | None) -> None:
+            nonlocal position
+            position = reached
 
         def settled(row: QueryRow, value: FileValue, finding: Finding | None) -> None:
             is_new = findings.settle(row, value, finding, self.level)
             if finding is not None and is_new and to is not None:
                 to.print(Check(finding.kind, "failed", finding.problem, finding.advice))
 
-        with wrong_usage(ValueError):
-            report = verify_telling(lambda _: None, subjects, self.level, after=after, settled=settled, **self.options)
-        if memory is not None:
-            memory.keep(report.position, findings.to_json())
+        try:
+            left = findings.look_again(connection, Budget.parse(self.options["budget"]), self.options["workers"])
+            if to is not None:
+                for one in findings:
+                    to.print(_check(one.finding, f"since {one.since[:10]}: "))
+            options = {**self.options, "budget": left, "after": after}
+            with wrong_usage(ValueError):
+                report = verify_telling(subjects, self.level, settled=settled, stopped=stopped, **options)
+            position = report.position
+        finally:  # what has been printed is remembered, whatever ends this
+            if memory is not None:
+                memory.keep(position, findings.to_json())
         if to is not None:
             to.end()
         return report, findings
+
+
+def _recalled(memory: Memory | None) -> tuple[str | None, OpenFindings]:
+    """Return where to go on, and what is open."""
+    position, documents = memory.recall() if memory else (None, [])
+    try:
+        return position, OpenFindings(documents)
+    except ValueError as error:
+        raise (memory.not_ours() if memory else error) from error
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the block as an exception does, with the exit code that the shell has for it."""
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _print_end(report: VerifyReport) -> None:

@@ -1,6 +1,6 @@
 """Plan values: what the collector would do, what it has done, and why it refuses.
 
-They are made by `make_plan`, which has the evidence, and carried out by `execute_plan` and `reclaim`.
+They are made by `make_plan`, which has the evidence, and carried out by `execute_plan`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Facts of a database server that the collector must know before it trusts what it reads there.
 
 Its clock, whether it is a replica, which schemas there are and may be read, and how old the oldest transaction is.
-What follows is decided in `preflight`.
+What follows is decided in `preflight`; only a user who does not see all of it is refused here.
 """
 
 from __future__ import annotations

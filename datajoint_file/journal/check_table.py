@@ -117,9 +117,14 @@ class CheckTable:
         return f"({checked} AND {self._condition(attribute, levels, 'NOT EXISTS', newer)})"
 
     def unsound_sql(self, attribute: str, levels: Sequence[str], seconds: float) -> str:
-        """Return the condition that it was not found sound in so many seconds."""
+        """Return the condition that it was not found sound in so many seconds, or damaged since, however closely."""
         young = f" AND {self.dialect.age('SOUND_AT')} < {seconds:f}"
-        return self._condition(attribute, levels, "NOT EXISTS", young)
+        damaged = (
+            f" AND NOT EXISTS (SELECT 1 FROM /*'*/ {self.table} /*'*/ AS DJF_LATER WHERE DJF_LATER.PATH = "
+            f"DJF_NOTE.PATH AND DJF_LATER.RESULT NOT IN ('{SOUND}', 'unreadable') "
+            "AND DJF_LATER.CHECKED_AT > DJF_NOTE.SOUND_AT)"
+        )
+        return self._condition(attribute, levels, "NOT EXISTS", young + damaged)
 
     def _condition(self, attribute: str, levels: Sequence[str], exists: str, condition: str = "") -> str:
         """Return SQL in which DataJoint finds one attribute, whatever the quotes, and takes no other name for one.
@@ -131,7 +136,7 @@ class CheckTable:
         quoted = self.dialect.quoted(attribute)
         return (
             f"/* {attribute} */ ({quoted} IS NOT NULL AND {exists} (SELECT 1 FROM (SELECT PATH AS DJF_PATH FROM "
-            f"/*'*/ {self.table} /*'*/ WHERE LEVEL IN ({named}){condition}) AS DJF_CHECK "
+            f"/*'*/ {self.table} /*'*/ AS DJF_NOTE WHERE LEVEL IN ({named}){condition}) AS DJF_CHECK "
             f"WHERE DJF_PATH = {self.dialect.bounded_path(quoted)}))"
         )
 

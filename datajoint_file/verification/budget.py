@@ -31,7 +31,7 @@ class Budget:
     seconds: float | None = None
 
     @classmethod
-    def parse(cls, value: int | str | timedelta | None) -> Budget:
+    def parse(cls, value: Budget | int | str | timedelta | None) -> Budget:
         """Read a budget: a number of bytes, ``"10 GB"``, ``"30 min"``, a `timedelta`, or None for none.
 
         Raises
@@ -39,6 +39,8 @@ class Budget:
         ValueError
             If it is none of these, or nothing could be done within it.
         """
+        if isinstance(value, Budget):  # what is left of one: perhaps nothing
+            return value
         budget = _parsed(value)
         if budget is None or (budget.bytes is not None and budget.bytes < 1) or (budget.seconds or 1) <= 0:
             raise ValueError(
@@ -50,6 +52,13 @@ class Budget:
     def allows(self, bytes_: int, seconds: float) -> bool:
         """Tell whether something may be begun after so many bytes and seconds."""
         return (self.bytes is None or bytes_ < self.bytes) and (self.seconds is None or seconds < self.seconds)
+
+    def less(self, bytes_: int, seconds: float) -> Budget:
+        """Return what is left after so many bytes and seconds."""
+        return Budget(
+            None if self.bytes is None else max(self.bytes - bytes_, 0),
+            None if self.seconds is None else max(self.seconds - seconds, 0.0),
+        )
 
 
 def _parsed(value: object) -> Budget | None:

@@ -7,6 +7,7 @@ A table that cannot be seen proves nothing.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -15,11 +16,12 @@ from typing import Any
 
 from datajoint.table import FreeTable
 
+from datajoint_file.errors import brief
 from datajoint_file.hooks.codec import file_attributes
 from datajoint_file.hooks.row_listing import key_from_json, key_to_json
 from datajoint_file.sql import dialect_of
 from datajoint_file.verification.budget import Budget
-from datajoint_file.verification.check_object import Level
+from datajoint_file.verification.check_object import Level, check_level
 from datajoint_file.verification.findings import Finding
 from datajoint_file.verification.records import CheckRecorder, levels_from
 from datajoint_file.verification.subjects import QueryRow, Subject, subjects_of
@@ -49,10 +51,16 @@ class OpenFinding:
 
 
 class OpenFindings:
-    """All of them, by what they are about."""
+    """All of them, by what they are about; those that were looked at last are last.
+
+    Raises
+    ------
+    ValueError
+        If the documents are not what `to_json` has given.
+    """
 
     def __init__(self, documents: Sequence[dict[str, Any]] = ()) -> None:
-        found = [OpenFinding(**document) for document in documents]
+        found = [_read(document) for document in documents]
         self._open = {one.identity: one for one in found}
         self._seen: set[Identity] = set()
 
@@ -73,6 +81,7 @@ class OpenFindings:
         known = self._open.get(identity)
         if finding is not None:
             self._seen.add(identity)
+            self._open.pop(identity, None)
             since = known.since if known else f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
             key = key_to_json(row.raw_key)
             self._open[identity] = OpenFinding(schema, table, key, level, since, finding.to_dict())
@@ -84,28 +93,38 @@ class OpenFindings:
         """Return those that the run has not come across after it has looked at the open ones again."""
         return [one for one in self if one.identity not in self._seen]
 
-    def look_again(self, connection: Any, budget: Budget) -> None:
-        """Examine what is open once more, as closely as it was, within a budget; forget what is mended."""
+    def look_again(self, connection: Any, budget: Budget, workers: int | None = None) -> Budget:
+        """Examine what is open once more, as closely as it was, and forget what is mended; return the budget left.
+
+        What the budget does not suffice for comes first next time.
+        """
         groups: dict[tuple[str, str, Level], list[OpenFinding]] = {}
         for one in self:
             groups.setdefault((one.schema, one.table, one.level), []).append(one)
         for (schema, table, level), some in groups.items():
+            if not budget.allows(0, 0):
+                break
+            start = time.monotonic()
             subject = self._subject(connection, schema, table, some)
-            if subject is not None:
-                self._examine(self._rows(subject, some), level, budget)
+            read = 0 if subject is None else self._examine(self._rows(subject, some), level, budget, workers)
+            budget = budget.less(read, time.monotonic() - start)
         self._seen.clear()
+        return budget
 
-    def _examine(self, rows: Iterator[QueryRow], level: Level, budget: Budget) -> None:
+    def _examine(self, rows: Iterator[QueryRow], level: Level, budget: Budget, workers: int | None) -> int:
+        """Examine, and return how many bytes were read."""
         recorder = CheckRecorder(level)
 
         def settled(row: QueryRow, value: FileValue, finding: Finding | None) -> None:
             recorder.settled(row, value, finding)
             self.settle(row, value, finding, level)
 
+        verification = Verification(level, workers or _WORKERS, budget, settled=settled)
         try:
-            Verification(level, _WORKERS, budget, settled=settled).run(rows)
+            verification.run(rows)
         finally:
             recorder.flush()
+        return verification.bytes
 
     def _subject(self, connection: Any, schema: str, table: str, some: list[OpenFinding]) -> Subject | None:
         """Return the table; None if there is none, or if that is not known."""
@@ -140,3 +159,13 @@ class OpenFindings:
                 yield row
             else:
                 del self._open[one.identity]
+
+
+def _read(document: Any) -> OpenFinding:
+    try:
+        one = OpenFinding(**document)
+        Finding(**{name: value for name, value in one.finding.items() if name != "advice"})
+        hash((one.identity, one.since[:10], one.finding["advice"], check_level(one.level), key_from_json(one.key)))
+    except (TypeError, LookupError, ValueError, AttributeError) as error:
+        raise ValueError(f"not a finding: {brief(document)}") from error
+    return one

@@ -23,7 +23,8 @@ def unverified(query: Any, attribute: str, days: float = 90, *, level: str = "co
     """Return the condition that the file of a row was not found sound in the last days, to restrict a query with.
 
     Found sound by `verify` or ``datajoint-file verify``, by the clock of the database. What has never been verified,
-    was found damaged, or could not be read since, is unverified; an attribute that is NULL is not.
+    or was found missing or damaged since, is unverified; an attribute that is NULL, or a file that merely could not be
+    read since, is not.
 
     Parameters
     ----------

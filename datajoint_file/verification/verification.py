@@ -121,19 +121,18 @@ class Verification:
         executor: Executor | None = None,  # whose workers examine the objects; threads of this process if there is none
         address_of: Callable[[Pipeline], PipelineAddress] = lambda pipeline: PipelineAddress("", pipeline.project),
         advance: Advance = lambda _: None,  # told how many bytes have been read, one call at a time
-        tell: Callable[[Finding], object] = lambda _: None,  # given each finding as it is made, in the thread of `run`
-        settled: Callable[[Any, FileValue, Finding | None], object] = lambda *_: None,  # told of each value, likewise
+        settled: Callable[[Any, FileValue, Finding | None], object] = lambda *_: (
+            None
+        ),  # told of each value, in the thread of `run`
         idle: Callable[[], object] = lambda: None,  # called while nothing is asked of a database, which may forget us
     ) -> None:
         self.checked = 0
         self.seconds = 0.0
-        self.position: str | None = None
         self.is_complete = False
         self.interruption = ""
         self._level = level
         self._workers = workers
         self._budget = budget
-        self._tell = tell
         self._told_of = settled
         self._idle = idle
         self._executor = executor
@@ -155,6 +154,11 @@ class Verification:
     def findings(self) -> tuple[Finding, ...]:
         """The problems, in the order of the rows."""
         return tuple(finding for _, finding in sorted(self._found, key=itemgetter(0)))
+
+    @property
+    def position(self) -> str | None:
+        """Where a later run goes on, also if an exception has ended this one; None if it has not come to a row."""
+        return None if self._last is None else self._last.position()
 
     @property
     def bytes(self) -> int:
@@ -190,7 +194,6 @@ class Verification:
             examination.close()
             self.seconds = time.monotonic() - self._start
         self._advance_position()
-        self.position = None if self._last is None else self._last.position()
 
     def _take(self, rows: Iterable[ListedRow], examination: Examination) -> None:
         self.is_complete = True
@@ -301,7 +304,6 @@ class Verification:
             problem.kind, value.table, value.attribute, begun.row.key(), value.path, problem.expected, problem.found
         )
         self._found.append((begun.number, finding))
-        self._tell(finding)
         self._told_of(begun.row, value, finding)
 
     def _advance_position(self) -> None:

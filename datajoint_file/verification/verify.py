@@ -107,7 +107,6 @@ def verify(
     >>> report = datajoint_file.verify(schema, budget="30min", after=report.position)  # doctest: +SKIP
     """
     return verify_telling(
-        lambda _: None,
         query_or_schema,
         level,
         workers=workers,
@@ -122,18 +121,21 @@ Settled = Callable[[QueryRow, FileValue, Finding | None], object]
 
 
 def verify_telling(
-    tell: Callable[[Finding], object],
     query_or_schema: Any,
     level: str,
     *,
     workers: int | None = None,
-    budget: int | str | timedelta | None = None,
+    budget: Budget | int | str | timedelta | None = None,
     after: str | None = None,
     progress: bool | None = None,
     executor: Executor | None = None,
     settled: Settled = lambda *_: None,
+    stopped: Callable[[str | None], object] = lambda _: None,
 ) -> VerifyReport:
-    """Do what `verify` does, give each finding to *tell* as soon as it is made, and each value to *settled*."""
+    """Do what `verify` does, and tell of each value when it is *settled*.
+
+    If an exception ends it, *stopped* is told first where a later run goes on.
+    """
     checked_level, limit = check_level(level), Budget.parse(budget)
     check_workers(workers)
     if executor is not None:
@@ -159,17 +161,19 @@ def verify_telling(
             executor=executor,
             address_of=_addresses(subjects),
             advance=advance,
-            tell=tell,
             settled=note,
             idle=lambda: _keep_awake(subjects),
         )
         rows = by_age.rows() if by_age else (row for subject, key in remaining for row in subject.rows(key))
         try:
             verification.run(rows)
+        except BaseException:
+            stopped(verification.position or after)
+            raise
         finally:
             recorder.flush()
     if verification.is_complete:
-        _tidy([] if by_age and _counted(by_age.count_all) else notes)
+        _tidy(notes if by_age is None or _counted(by_age.count_all) == 0 else [])
     return _report(verification, checked_level, subjects, after, by_age)
 
 

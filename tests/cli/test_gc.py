@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import datajoint_file
+from datajoint_file import gc as library
+from datajoint_file.collector.plan import refuse
 from tests.integration.collector.collecting import (
     Area,
     connect_to,
@@ -112,8 +115,9 @@ def test_unknown_object_is_shown_noted_and_spared(gc: Gc, table: Any, store: Sto
     scanned = gc("--scan")
     assert (scanned.returncode, "6 B  " + key in scanned.stdout) == (0, True)
     assert "There is nothing to do." in scanned.stdout
-    planned = gc("--unknown")
-    assert planned.stdout.endswith("Nothing was changed. Next: datajoint-file gc --unknown --execute\n")
+    options = ("--unknown", "--grace", "36 h", "--force", "--take-over", "--dropped", "a b", "--dropped", "c")
+    told = "--unknown --grace '36 h' --force --take-over --dropped 'a b' --dropped c --execute\n"
+    assert gc(*options, "--list").stdout.endswith(f"Nothing was changed. Next: datajoint-file gc {told}")
     assert document(gc("--unknown", "--execute", "--json"))["done"]["noted"] == {"count": 1, "size": 6}
     assert "unknown        6 B  " + key in gc("--kept").stdout
     assert gc("--spare", key).returncode == 0
@@ -166,7 +170,8 @@ def test_missing_objects_end_with_1_and_are_counted(gc: Gc, table: Any, store: S
     result = gc("--scan")
     assert result.returncode == 1
     assert result.stdout.count("fix: ") == 20
-    assert "and 5 more of them (missing); `datajoint-file verify --json` names them all" in result.stdout
+    named = f"`datajoint-file verify {table.database} --level exists --json` names them all"
+    assert f"and 5 more of them (missing); {named}" in result.stdout
     assert "nothing to do" not in result.stdout
     assert gc("--scan", "--json").returncode == 1
 
@@ -206,10 +211,38 @@ def test_short_grace_must_be_asked_for(gc: Gc, table: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--grace", "soon"), ("--grace", "7"), ("--kept", "--execute"), ("--spare", "x", "--scan")]
+    "arguments",
+    [
+        ("--grace", "soon"),
+        ("--grace", "7"),
+        ("--kept", "--execute"),
+        ("--kept", "--force"),
+        ("--kept", "--spare", "x"),
+        ("--spare", "x", "--scan"),
+        ("--spare", "x", "--dropped", "lab"),
+        ("--spare", "x", "--quiet"),
+    ],
 )
 def test_wrong_usage_ends_with_2(run: Run, arguments: tuple[str, ...]) -> None:
     assert run("gc", *arguments).exit_code == 2
+
+
+def test_refusal_in_the_middle_tells_what_was_done(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    command = import_module("datajoint_file.cli.gc")
+    done = library.Collected(purged=library.Amount(7, 42))
+
+    def refused(*_: Any, **__: Any) -> None:
+        error = refuse(library.Refusal("clone", "another database is in use", "Look."))
+        error.__dict__["done"] = done
+        raise error
+
+    monkeypatch.setattr(library, "execute", refused)
+    found, refusals = command._executed(None, force=False, progress=False)
+    command._print_end(command.console(), None, found, refusals, following=None, quiet=False)
+    said = capsys.readouterr().out
+    assert "another database is in use" in said
+    assert "nothing was deleted" not in said
+    assert "7   42 B   deleted" in said
 
 
 def test_help_says_that_it_is_a_dry_run(run: Run) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 import datajoint as dj
 import pytest
 
+from datajoint_file.verification.open_findings import OpenFindings
 from tests.projects import Store, over_local_and_s3
 
 from .conftest import Process, Run, mysql_variables, postgresql_variables, write_configuration
@@ -179,6 +182,56 @@ def test_finding_is_said_again_until_it_is_mended_or_its_row_is_gone(
 
 
 @on_mysql
+@pytest.mark.parametrize(("kind", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 1)])
+def test_what_was_found_is_remembered_though_a_signal_ends_the_run(
+    run: Run,
+    verify: Verify,
+    recording: Any,
+    store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: int,
+    code: int,
+) -> None:
+    state = ("--state", str(tmp_path / "state"))
+    store.remove(path_of(recording, "raw", "recording_id = 2"))
+    settle = OpenFindings.settle
+
+    def interrupted(findings: OpenFindings, *given: Any) -> bool:
+        is_new = settle(findings, *given)
+        if given[2] is not None:
+            os.kill(os.getpid(), kind)
+        return is_new
+
+    with monkeypatch.context() as patch:
+        patch.setattr("datajoint_file.cli.verify.connect", lambda: recording.connection)
+        patch.setattr(OpenFindings, "settle", interrupted)
+        assert run("verify", f"{recording.database}.Recording", "--workers", "1", *state).exit_code == code
+    remembered = json.loads((tmp_path / "state").read_text())
+    assert len(remembered["open"]) == 1
+    rest = json.loads(verify(f"{recording.database}.Recording", "--json", *state).stdout)
+    assert json.loads(remembered["position"])["key"]
+    assert 3 <= rest["checked"] < 5
+
+
+@on_mysql
+def test_a_budget_is_one_for_open_findings_and_all_others(
+    verify: Verify, recording: Any, store: Store, tmp_path: Path
+) -> None:
+    state = ("--state", str(tmp_path / "state"), "--json")
+    store.damage(path_of(recording, "raw", "recording_id = 0"), b"damaged!")
+    store.damage(path_of(recording.Trace, "samples", "trace = 1"), b"tracf")
+    assert verify(recording.database, *state).returncode == 1
+    seen = []
+    for _ in range(2):  # what does not fit today is first tomorrow
+        verify(recording.database, "--budget", "1B", *state)
+        seen.append(json.loads((tmp_path / "state").read_text())["open"][0]["table"])
+    assert len(set(seen)) == 2
+    report = json.loads(verify(recording.database, "--budget", "14B", *state).stdout)
+    assert report["checked"] == 1  # 13 bytes were read of the open ones
+
+
+@on_mysql
 def test_finding_of_a_table_that_is_gone_is_forgotten(
     verify: Verify, recording: Any, store: Store, tmp_path: Path
 ) -> None:
@@ -301,3 +354,18 @@ def test_file_of_somebody_else_is_not_taken_for_a_state(run: Run, directory: Pat
     assert done.exit_code == 2
     assert "is not a file that `datajoint-file verify` has written, and was left as it is" in done.output
     assert (directory / "results.json").read_text() == content
+
+
+@pytest.mark.parametrize("open_", ["{}", "[1]", '[{"no": 1}]', '[{"schema": "a", "finding": {}}]'])
+def test_state_with_findings_of_another_form_is_not_used(run: Run, directory: Path, open_: str) -> None:
+    (directory / "state").write_text(f'{{"state of": "datajoint-file verify", "open": {open_}}}')
+    done = run("verify", "lab", "--state", "state")
+    assert done.exit_code == 2
+    assert "is not a file that `datajoint-file verify` has written" in done.output
+
+
+def test_state_that_cannot_be_read_is_told_as_such(run: Run, directory: Path) -> None:
+    (directory / "state").symlink_to("state")
+    done = run("verify", "lab", "--state", "state")
+    assert done.exit_code == 2
+    assert "--state state cannot be read: " in done.output

@@ -114,7 +114,7 @@ class KeptDirectory:
 
 
 class Directory:
-    """An open directory, which is closed when nobody has it any more, or at the end of a block."""
+    """An open directory, which is closed when nobody has it any more."""
 
     __slots__ = ("_identity", "descriptor", "path")
 

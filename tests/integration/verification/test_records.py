@@ -10,7 +10,10 @@ import pytest
 
 import datajoint_file
 from datajoint_file.errors import UnsupportedValueError
+from datajoint_file.journal.check_table import CheckTable
+from datajoint_file.journal.second_connection import second_connection_of
 from datajoint_file.sql import dialect_of
+from datajoint_file.verification.records import ByAge
 from datajoint_file.verification.verify import verify
 from tests.projects import Store
 
@@ -78,13 +81,35 @@ def test_results_are_noted_and_what_was_long_ago_or_is_damaged_is_unverified(rec
     assert numbers(recording & datajoint_file.unverified(recording, "path", days=92, level="exists")) == []
 
 
-def test_sound_is_what_was_found_sound_though_it_could_not_be_read_since(recording: Any, store: Store) -> None:
+def test_sound_is_what_was_found_sound_though_it_could_not_be_read_since_unless_damaged(
+    recording: Any, store: Store
+) -> None:
     verify(recording)
+    table = CheckTable(second_connection_of(recording.connection), recording.database)
+    table.record("content", {path_of(recording, 1): "unreadable"})
+    assert numbers(recording & datajoint_file.unverified(recording, "path")) == []  # it was sound, today
     path = path_of(recording, 2)
-    store.remove(path)
+    content = store.content(path)
+    store.damage(path, b"longer")
+    verify(recording & "n = 2", "size")  # less closely tells it too
+    assert numbers(recording & datajoint_file.unverified(recording, "path")) == [2]
+    store.damage(path, content)
     verify(recording & "n = 2")
-    assert checks(recording)[path] == ("content", "missing")
-    assert numbers(recording & datajoint_file.unverified(recording, "path")) == []  # it was, today
+    assert numbers(recording & datajoint_file.unverified(recording, "path")) == []
+
+
+def test_nothing_is_forgotten_if_nobody_can_tell_whether_all_was_met(
+    schema: dj.Schema, recording: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verify(schema)
+    (recording & "n = 1").delete_quick()
+
+    def lost(_: ByAge) -> int:
+        raise dj.DataJointError("the server does not say")
+
+    monkeypatch.setattr(ByAge, "count_all", lost)
+    assert verify(schema, budget="1h").is_complete
+    assert len(checks(recording)) == 5
 
 
 def test_attribute_without_files_is_refused(recording: Any) -> None:

@@ -332,8 +332,10 @@ def test_row_deleted_or_updated_since_it_was_listed_is_no_problem(recording: Any
     other = connect(database)
     found: list[Finding] = []
 
-    def meanwhile(finding: Finding) -> None:
+    def meanwhile(_row: Any, _value: Any, finding: Finding | None) -> None:
         """At the first finding, another connection deletes one row whose object is gone, and updates another."""
+        if finding is None:
+            return
         found.append(finding)
         table = dj.FreeTable(other.connection, recording.full_table_name)
         if len(found) == 1:
@@ -345,7 +347,7 @@ def test_row_deleted_or_updated_since_it_was_listed_is_no_problem(recording: Any
     sound = described["path"]
     for session in (1, 2, 3):
         store.remove(path_of(recording, subject_id=1, session_id=session))
-    report = verify_telling(meanwhile, recording.proj("raw"), "exists", workers=1)
+    report = verify_telling(recording.proj("raw"), "exists", workers=1, settled=meanwhile)
     other.connection.close()
     assert kinds(report) == [("missing", "raw", 1, 1)]
     assert report.checked == 6
@@ -554,11 +556,11 @@ def test_run_stops_when_the_store_is_gone_and_can_go_on_later(
     store.remove(path_of(Many, "data", k=0))
     bring_back: list[Callable[[], None]] = []
 
-    def take_away(finding: Finding) -> None:
-        if finding.kind == "missing":
+    def take_away(_row: Any, _value: Any, finding: Finding | None) -> None:
+        if finding is not None and finding.kind == "missing":
             bring_back.append(break_store(store, tmp_path))
 
-    report = verify_telling(take_away, Many & f"k < {count + 40}", "content", workers=workers)
+    report = verify_telling(Many & f"k < {count + 40}", "content", workers=workers, settled=take_away)
     assert not report
     assert "the store cannot be reached: 10 objects in a row" in report.interruption
     assert "is its disk mounted?" in str(report)
@@ -583,11 +585,13 @@ def test_run_stops_when_the_database_is_gone_and_can_go_on_later(
     port, session = connection.conn_info["port"], connection.adapter.get_connection_id(connection._conn)
     is_postgresql = connection.adapter.backend == "postgresql"
 
-    def lose(_: Finding) -> None:
+    def lose(_row: Any, _value: Any, finding: Finding | None) -> None:
+        if finding is None:
+            return
         connection.conn_info["port"] = 1  # where nobody listens
         other.connection.query(f"SELECT pg_terminate_backend({session})" if is_postgresql else f"KILL {session}")
 
-    report = verify_telling(lose, recording, "exists", workers=1)
+    report = verify_telling(recording, "exists", workers=1, settled=lose)
     assert (report.checked, kinds(report), report.remaining) == (2, [("missing", "raw", 1, 1)], None)
     assert report.interruption
     assert "not checked yet" in str(report)

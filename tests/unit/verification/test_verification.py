@@ -333,7 +333,7 @@ def test_objects_known_to_be_fine_are_forgotten_by_halves(monkeypatch: pytest.Mo
     assert len(remembered._newer) + len(remembered._older) <= 20
 
 
-@pytest.mark.parametrize("where", ["tell", "rows", "advance"])
+@pytest.mark.parametrize("where", ["settled", "rows", "advance"])
 def test_interrupt_comes_through_and_stops_the_workers(
     pipeline: Pipeline, stored: Stored, on_disk: OnDisk, where: str
 ) -> None:
