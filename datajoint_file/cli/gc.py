@@ -310,12 +310,13 @@ def _print_done(to: Console, done: library.Collected) -> None:
 def _show_kept(grace: timedelta, *, as_json: bool) -> int:
     found = library.kept(connect(), grace=grace)
     if as_json:
-        times = ("since", "until")
-        print_json([{**asdict(f), **{name: f"{getattr(f, name).isoformat()}Z" for name in times}} for f in found])
+        times = [(one, f"{one.since.isoformat()}Z", one.until and f"{one.until.isoformat()}Z") for one in found]
+        print_json([{**asdict(one), "since": since, "until": until} for one, since, until in times])
         return 0
     to, count = console(), 0
     for count, one in enumerate(found, 1):  # noqa: B007 - counted
-        dates = f"{one.since:%Y-%m-%d}  until {one.until:%Y-%m-%d}"
+        until = f"until {one.until:%Y-%m-%d}" if one.until else "one of the last versions"
+        dates = f"{one.since:%Y-%m-%d}  {until}"
         to.print(f"{dates}  {one.why:<8} {format_size(one.size):>9}  {one.key}", soft_wrap=True)
     to.print(f"{counted(count, 'object')} kept." if count else "Nothing was removed.", style="bold")
     return 0
