@@ -15,7 +15,7 @@ from datajoint_file.cli.output import console, print_json
 from datajoint_file.model.object_keys import key_text
 from datajoint_file.model.wording import counted
 from datajoint_file.pipeline.fileref import format_size
-from datajoint_file.undo.versions import Version
+from datajoint_file.undo.versions import Version, local_time
 from datajoint_file.undo.versions import history as versions_of
 
 _EXAMPLES = """\b
@@ -49,7 +49,7 @@ def history(name: str, attribute: str | None, key: dict[str, str], as_json: bool
 def _print(to: Console, version: Version) -> None:
     key = key_text((name, str(value)) for name, value in version.key.items())
     size = "deleted" if version.is_purged else format_size(version.file.size)
-    what = f"{version.at:%Y-%m-%d %H:%M:%S}  {version.why:<7}  {version.who}  {version.attribute} ({key})"
+    what = f"{local_time(version.at)}  {version.why:<7}  {version.who}  {version.attribute} ({key})"
     to.print(f"{what}  {version.file.original_name}  {size}  event {version.event}", soft_wrap=True)
 
 
@@ -57,7 +57,7 @@ def _document(version: Version) -> dict[str, Any]:
     return {
         "attribute": version.attribute,
         "key": {name: str(value) for name, value in version.key.items()},
-        "at": version.at.isoformat(),
+        "at": version.at.astimezone().isoformat(),
         "who": version.who,
         "why": version.why,
         "event": version.event,

@@ -95,5 +95,5 @@ def _print(done: Undeleted) -> None:
     problems.end()
     for note in done.notes:
         to.print(f"Note: {note}", style="yellow", soft_wrap=True)
-    if not done.restored and not done.problems:
+    if not done.restored and not done.problems and not done.notes:
         to.print("Nothing was deleted from it since then.", style="bold")

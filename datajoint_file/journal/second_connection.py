@@ -113,6 +113,8 @@ class SecondConnection:
                     raise LostConnectionError(f"the second connection to the database was lost: {error}") from error
                 if self.dialect.is_gone(error):  # DataJoint knows tables that are gone, not schemas
                     raise MissingTableError(*map(str, error.args)) from error
+                if translated is error:
+                    raise  # an error that were its own cause would have no end for who walks along them
                 raise translated from error
             except BaseException:
                 self._forget(session)  # interrupted between a question and its answer: the next would get this one

@@ -110,14 +110,15 @@ def read_row(text: str) -> dict[str, tuple[Kind, Value]]:
         if kind == "bytes":
             sizes[name] = int(value or 0)
         else:
-            row[name] = (kind, _read_value(kind, value))
+            row[name] = (kind, read_value(kind, value))
     for name, size in sizes.items():
         if row.get(name, ("text", ""))[1] is None and size:
             row[name] = (row[name][0], NotKept(size))
     return row
 
 
-def _read_value(kind: str, value: str | None) -> Value:
+def read_value(kind: str, value: str | None) -> Value:
+    """Return a value from the text that it was written as."""
     if value is None or kind in ("text", "epoch"):
         return value
     if kind == "base64":

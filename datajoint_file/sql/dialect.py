@@ -359,6 +359,10 @@ class Dialect(ABC):
         """Tell whether *error* says that something was altered or dropped since it was listed."""
 
     @abstractmethod
+    def is_about_value(self, error: BaseException) -> bool:
+        """Tell whether *error*, which DataJoint does not translate, says that a column does not take a value."""
+
+    @abstractmethod
     def is_denied(self, error: BaseException) -> bool:
         """Tell whether *error* says that the user lacks a right, or that the server takes no changes."""
 

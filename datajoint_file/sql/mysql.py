@@ -28,6 +28,8 @@ _NOT_THERE = frozenset({1049, 1146})
 """Codes for a schema or table that is not there: told only to those who might read it."""
 
 _DENIED = frozenset({1044, 1142, 1143})
+_ABOUT_VALUE = frozenset({1048, 1264, 1265, 1292, 1366, 1406, 1690, 3140, 3819, 4025})
+"""Codes for a value that a column does not take: of another type, too long, out of range, refused by a CHECK."""
 
 _XA_DENIED = frozenset({1227, 1401})
 """Codes for a right that is missing, and XA's own code for it."""
@@ -348,6 +350,9 @@ class MySQL(Dialect):
 
     def is_changed(self, error: BaseException) -> bool:
         return _code(error) in _CHANGED
+
+    def is_about_value(self, error: BaseException) -> bool:
+        return _code(error) in _ABOUT_VALUE
 
     def is_denied(self, error: BaseException) -> bool:
         return _code(error) in _DENIED | _READ_ONLY

@@ -330,6 +330,10 @@ class PostgreSQL(Dialect):
     def is_changed(self, error: BaseException) -> bool:
         return getattr(error, "pgcode", "") in _CHANGED
 
+    def is_about_value(self, error: BaseException) -> bool:
+        code = str(getattr(error, "pgcode", None) or "")
+        return code.startswith("22") or code == "23514"
+
     def is_denied(self, error: BaseException) -> bool:
         return getattr(error, "pgcode", "") in _DENIED
 

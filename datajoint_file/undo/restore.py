@@ -10,14 +10,23 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from itertools import islice
 from typing import Any
 
-from datajoint.errors import DataJointError, DuplicateError, IntegrityError
+from datajoint.errors import (
+    AccessError,
+    DataJointError,
+    DuplicateError,
+    IntegrityError,
+    LostConnectionError,
+    MissingAttributeError,
+    MissingTableError,
+)
 from datajoint.table import FreeTable
 
 from datajoint_file.errors import (
-    DataJointFileError,
     ObjectNotFoundError,
+    OutcomeUnknownError,
     UnsupportedValueError,
     brief,
     brief_traceback,
@@ -38,11 +47,24 @@ from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import Cell, key_text
 from datajoint_file.model.wording import counted
 from datajoint_file.pipeline.fileref import FileRef
-from datajoint_file.sql import Column
+from datajoint_file.sql import Column, is_lost
 from datajoint_file.sql.columns import NotKept, Value, read_row
-from datajoint_file.undo.versions import Version, history, key_in, table_of, version_of
+from datajoint_file.undo.versions import (
+    Version,
+    has_values,
+    history,
+    key_in,
+    local_time,
+    table_of,
+    values_in_database,
+    version_of,
+)
 
-_ROWS_AT_ONCE = 500
+_ROWS_AT_ONCE, _BYTES_AT_ONCE = 500, 2**20
+_MAX_SHOWN = 60
+
+_OF_SOME_ROWS = (DuplicateError, IntegrityError, MissingAttributeError, ObjectNotFoundError)
+"""Errors of a batch that others of its rows may do without."""
 
 
 @brief_traceback
@@ -90,7 +112,7 @@ def revert(query: Any, attribute: str, version: Version | int = 1) -> FileRef:
         raise UnsupportedValueError(f"{where}: {brief(version)} is no version of it; see datajoint_file.history")
     if version.is_purged:
         raise ObjectNotFoundError(
-            f"{where}: the bytes of the version of {version.at:%Y-%m-%d %H:%M} were deleted when their retention was "
+            f"{where}: the bytes of the version of {local_time(version.at)} were deleted when their retention was "
             "over; nothing was changed. Restore them from a backup, or raise [object_storage] retention for the future"
         )
     unrestricted = FreeTable(table.connection, table.full_table_name)
@@ -181,9 +203,12 @@ def undelete(
     Raises
     ------
     UnsupportedValueError
-        If neither *since* nor *event* is given.
+        If neither *since* nor *event* is given, or *key* names what no table has, or has a value that an
+        attribute cannot have. Nothing was put back.
     DataJointError
         If the connection is in a transaction.
+    LostConnectionError, OutcomeUnknownError
+        If the connection was lost on the way. The message says what was put back before.
 
     Examples
     --------
@@ -196,7 +221,11 @@ def undelete(
         raise UnsupportedValueError("say which deletion is meant: since=… or event=…")
     if has_transaction(table.connection):
         raise DataJointError("undelete has transactions of its own: commit this one or roll it back first")
-    return _Restoration(table).all(_events(table, since, event), key or {})
+    try:
+        events = _events(table, since, event)
+    except MissingTableError:
+        return Undeleted({}, notes=(f"nothing is noted for schema {table.database}: it has no `{HISTORY}`",))
+    return _Restoration(table).all(events, key or {})
 
 
 def _events(table: Any, since: datetime | timedelta | None, event: str | None) -> list[str]:
@@ -241,23 +270,45 @@ class _Restoration:
     def all(self, events: Sequence[str], key: Mapping[str, Any]) -> Undeleted:
         """Put back what was removed in *events*, of rows that have the values of *key*."""
         found = self._deleted(events) if events else {}
-        for (schema, table), rows in self._parents_first(found):
-            columns = self._dialect.columns(self._second.query, schema, [table]).get(table, [])
-            wanted = [row for row in rows if self._is_wanted(row, key)]
+        all_columns = {
+            (schema, table): self._dialect.columns(self._second.query, schema, [table]).get(table, [])
+            for schema, table in found
+        }
+        wanted = self._wanted(found, all_columns, key) if key and found else found
+        for (schema, table), rows in self._parents_first(wanted):
+            columns = all_columns[schema, table]
             if not columns:
-                self._report(wanted, "there is no such table any more; declare it again first")
+                self._report(rows, columns, "there is no such table any more; declare it again first")
                 continue
-            sound = [row for row in wanted if self._is_whole(row, columns)]
-            for some in batches(sound, _ROWS_AT_ONCE):
+            sound = [row for row in rows if self._is_whole(row, columns)]
+            for some in batches(sound, _ROWS_AT_ONCE, _size, _BYTES_AT_ONCE):
                 self._restore(schema, table, columns, some)
         return Undeleted(dict(self._restored), tuple(self._problems), tuple(self._notes))
+
+    def _wanted(
+        self,
+        found: Mapping[tuple[str, str], list[_Deleted]],
+        all_columns: Mapping[tuple[str, str], Sequence[Column]],
+        key: Mapping[str, Any],
+    ) -> dict[tuple[str, str], list[_Deleted]]:
+        """Return the rows that have the values of *key*; refuse it if no table has an attribute that it names."""
+        known = {column.name for columns in all_columns.values() for column in columns}
+        known.update(name for rows in found.values() for row in rows for name in row.values)
+        if unknown := sorted(key.keys() - known):
+            raise UnsupportedValueError(
+                f"key: no table of this deletion has an attribute {', '.join(unknown)}; nothing was put back"
+            )
+        wanted = {}
+        for table, rows in found.items():
+            written = dict(key) | values_in_database(self._second, all_columns[table], key)
+            wanted[table] = [row for row in rows if has_values(row.values, written)]
+        return wanted
 
     def _deleted(self, events: Sequence[str]) -> dict[tuple[str, str], list[_Deleted]]:
         """Return the rows by schema and table; of what was deleted repeatedly, the last."""
         rows: dict[tuple[str, str, str], _Deleted] = {}
         for schema, _ in self._dialect.tables_named(self._second.query, (HISTORY,)):
-            entries = HistoryTable(self._second, schema).entries("event IN %s", [tuple(events)])
-            for entry in entries:  # newest first
+            for entry in self._entries(schema, events):  # newest first
                 row = rows.setdefault((schema, entry.table_name, entry.cell), _Deleted(entry))
                 if entry.event == row.entry.event and entry.attribute and entry.path:
                     row.files[entry.attribute] = entry
@@ -271,6 +322,15 @@ class _Restoration:
             found.setdefault((schema, table), []).append(row)
         return found
 
+    def _entries(self, schema: str, events: Sequence[str]) -> list[Entry]:
+        try:
+            return HistoryTable(self._second, schema).entries("event IN %s", [tuple(events)])
+        except AccessError:
+            self._notes[f"the history of schema {schema} could not be read: this user has no right to"] = None
+        except MissingTableError:
+            pass  # dropped since it was listed
+        return []
+
     def _parents_first(
         self, found: Mapping[tuple[str, str], list[_Deleted]]
     ) -> Iterator[tuple[tuple[str, str], list[_Deleted]]]:
@@ -279,19 +339,16 @@ class _Restoration:
         order = {name: place for place, name in enumerate(dependencies.topo_sort())}
         yield from sorted(found.items(), key=lambda item: order.get(adapter.make_full_table_name(*item[0]), -1))
 
-    def _is_wanted(self, row: _Deleted, key: Mapping[str, Any]) -> bool:
-        return all(str(row.values.get(name)) == str(value) for name, value in key.items())
-
     def _is_whole(self, row: _Deleted, columns: Sequence[Column]) -> bool:
         """Tell whether a row can be put back as it was; report it if not."""
         lost = [name for name, value in row.values.items() if isinstance(value, NotKept)]
         purged = [name for name, entry in row.files.items() if entry.state == PURGED]
         if not row.values:
-            self._report([row], "its values are not kept any more")
+            self._report([row], columns, "its values are not kept any more")
         elif lost:
-            self._report([row], f"{', '.join(lost)}: too large to be kept in the history")
+            self._report([row], columns, f"{', '.join(lost)}: too large to be kept in the history")
         elif purged:
-            self._report([row], f"{', '.join(purged)}: the bytes were deleted when their retention was over")
+            self._report([row], columns, f"{', '.join(purged)}: the bytes were deleted when their retention was over")
         else:
             gone = row.values.keys() - {column.name for column in columns}
             if gone:
@@ -301,18 +358,30 @@ class _Restoration:
         return False
 
     def _restore(self, schema: str, table: str, columns: Sequence[Column], rows: Sequence[_Deleted]) -> None:
-        """Put rows back, together; one by one if that fails, to find out which cannot be."""
+        """Put rows back, together; one by one if some cannot be, to find out which."""
+        driver = self._connection._conn
         try:
             self._insert(schema, table, columns, rows)
-        except (DataJointError, DataJointFileError) as error:
-            if len(rows) > 1:
+        except OutcomeUnknownError as error:  # nobody knows whether they are there: a second try would say "taken"
+            raise error.within(f"{self._so_far()}; then {counted(len(rows), 'row')} of {schema}.{table}") from error
+        except Exception as error:
+            if is_lost(error, driver):
+                raise LostConnectionError(f"{self._so_far()}; then: {driver_message(error)}") from error
+            is_of_some = isinstance(error, _OF_SOME_ROWS) or self._dialect.is_about_value(error)
+            if is_of_some and len(rows) > 1:
                 for row in rows:
                     self._restore(schema, table, columns, [row])
+            elif is_of_some or isinstance(error, DataJointError):
+                self._report(rows, columns, _reason(error))
             else:
-                self._report(rows, _reason(error))
+                raise
         else:
             name = f"{schema}.{class_name(table)}"
             self._restored[name] = self._restored.get(name, 0) + len(rows)
+
+    def _so_far(self) -> str:
+        done = ", ".join(f"{counted(count, 'row')} of {table}" for table, count in self._restored.items())
+        return f"undelete has put back {done or 'nothing'} before the connection was lost"
 
     def _insert(self, schema: str, table: str, columns: Sequence[Column], rows: Sequence[_Deleted]) -> None:
         journal, files = Journal(self._connection, schema), dict(_files(rows))
@@ -351,14 +420,23 @@ class _Restoration:
             sql = f"INSERT INTO {target} ({attributes}) VALUES {', '.join([value] * len(some))}"
             yield sql, [row.values[name] for row in some for name, _ in names]
 
-    def _report(self, rows: Iterable[_Deleted], reason: str) -> None:
+    def _report(self, rows: Iterable[_Deleted], columns: Sequence[Column], reason: str) -> None:
         for row in rows:
             files = [_ref(entry, self._connection) for entry in row.files.values() if entry.state != PURGED]
-            columns = self._dialect.columns(self._second.query, row.entry.schema, [row.entry.table_name])
-            key = key_in(row.entry, columns.get(row.entry.table_name, []))
+            key = key_in(row.entry, list(columns)) if columns else _first_values(row)
             shown = key_text((name, str(value)) for name, value in key.items())
             table = f"{row.entry.schema}.{class_name(row.entry.table_name)}"
             self._problems.append(NotRestored(table, shown, reason, tuple(file for file in files if file)))
+
+
+def _size(row: _Deleted) -> int:
+    return sum(len(value) if isinstance(value, (str, bytes)) else 8 for value in row.values.values())
+
+
+def _first_values(row: _Deleted) -> dict[str, str]:
+    """Return what tells people which row it was, where nobody knows its primary key any more."""
+    short = ((name, str(value)) for name, value in row.values.items() if isinstance(value, (str, int, float)))
+    return dict(islice(((name, text) for name, text in short if len(text) <= _MAX_SHOWN), 3))
 
 
 def _files(rows: Sequence[_Deleted]) -> Iterator[tuple[tuple[int, str], tuple[Cell, FileMetadata]]]:
@@ -379,4 +457,6 @@ def _reason(error: Exception) -> str:
         return "a row with this key, or with another unique value of it, is there"
     if isinstance(error, IntegrityError):
         return f"the row that it depends on is not there ({driver_message(error)})"
+    if isinstance(error, AccessError):  # of which the last argument is the statement, if that
+        return " ".join(str(part) for part in error.args[:2])
     return driver_message(error)

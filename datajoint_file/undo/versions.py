@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+import struct
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from datajoint.errors import MissingTableError
 from datajoint.table import Table
 
 from datajoint_file.errors import DataJointFileError, UnsupportedValueError, brief, brief_traceback
@@ -17,11 +21,11 @@ from datajoint_file.hooks.codec import file_attributes
 from datajoint_file.hooks.connections import name_of
 from datajoint_file.hooks.tables import table_name
 from datajoint_file.journal.history_table import PURGED, UNKNOWN, Entry, HistoryTable
-from datajoint_file.journal.second_connection import second_connection_of
+from datajoint_file.journal.second_connection import SecondConnection, second_connection_of
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.pipeline.fileref import FileRef
 from datajoint_file.sql import Column, Condition
-from datajoint_file.sql.columns import NotKept, Value, cell_sql, read_row
+from datajoint_file.sql.columns import NotKept, Value, cell_sql, read_row, read_value
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +64,14 @@ class Version:
     def __str__(self) -> str:
         key = ", ".join(f"{name}={value}" for name, value in self.key.items())
         gone = ", deleted since" if self.is_purged else ""
-        return f"{self.at:%Y-%m-%d %H:%M:%S} {self.why} by {self.who}: {self.attribute} ({key}) {self.file!r}{gone}"
+        return f"{local_time(self.at)} {self.why} by {self.who}: {self.attribute} ({key}) {self.file!r}{gone}"
 
 
 @brief_traceback
 def history(query: Any, attribute: str | None = None, *, key: Mapping[str, Any] | None = None) -> list[Version]:
     """Return what cells held before, newest first. What they hold now is not among it.
 
-    One query; no file is read, and the store is not asked. Known is what DataJoint took away through this package: by
+    No file is read, and the store is not asked. Known is what DataJoint took away through this package: by
     ``update1``, ``insert(…, replace=True)``, ``delete``, ``drop`` and ``alter``, with cascades; not by SQL of others.
 
     Parameters
@@ -83,7 +87,8 @@ def history(query: Any, attribute: str | None = None, *, key: Mapping[str, Any] 
     Raises
     ------
     UnsupportedValueError
-        If *query* is no table, *attribute* none of its ``file`` attributes, or *key* names others than the primary key.
+        If *query* is no table, *attribute* none of its ``file`` attributes, or *key* names others than the primary key
+        or has a value that its attribute cannot have.
 
     Examples
     --------
@@ -100,14 +105,18 @@ def history(query: Any, attribute: str | None = None, *, key: Mapping[str, Any] 
     columns = second.dialect.columns(second.query, table.database, [table.table_name]).get(table.table_name, [])
     condition, args = "table_name = %s AND attribute <> '' AND why <> %s", [table.table_name, UNKNOWN]
     conditions = _conditions(table, columns, attribute, key)
+    wanted = values_in_database(second, columns, key or {})
+    if any(value is NO_SUCH for value in wanted.values()):
+        return []
     for text, values in conditions:
         condition, args = f"{condition} AND {text}", [*args, *values]
-    entries = HistoryTable(second, table.database).entries(condition, args)
-    versions = [version for entry in entries if (version := version_of(entry, columns, table.connection))]
-    if any(text.startswith("cell") for text, _ in conditions):
-        return versions  # the database has compared the key
-    wanted = {name: str(value) for name, value in (key or {}).items()}
-    return [one for one in versions if all(str(one.key.get(name)) == value for name, value in wanted.items())]
+    try:
+        entries = HistoryTable(second, table.database).entries(condition, args)
+    except MissingTableError:  # nothing was ever removed from this schema
+        return []
+    if not any(text.startswith("cell") for text, _ in conditions):  # else the database has compared the key
+        entries = [entry for entry in entries if has_values(values_of(entry), wanted)]
+    return [version for entry in entries if (version := version_of(entry, columns, table.connection))]
 
 
 def table_of(query: Any) -> Any:
@@ -148,17 +157,86 @@ def version_of(entry: Entry, columns: list[Column], connection: Any) -> Version 
 
 def key_in(entry: Entry, columns: list[Column]) -> dict[str, Any]:
     """Return the primary key of an entry's row; empty once the row is forgotten."""
+    row = values_of(entry)
+    return {column.name: _plain(column, row[column.name]) for column in columns if column.is_key and column.name in row}
+
+
+def values_of(entry: Entry) -> dict[str, Value]:
+    """Return what an entry's row held; nothing once the row is forgotten."""
     row = read_row(entry.row_text) if entry.row_text else {}
-    return {
-        column.name: _plain(column, row[column.name][1]) for column in columns if column.is_key and column.name in row
-    }
+    return {name: value for name, (_, value) in row.items()}
+
+
+def has_values(row: Mapping[str, Value], wanted: Mapping[str, Any]) -> bool:
+    """Tell whether a row has all values of *wanted*, which are as `values_in_database` gives them."""
+    return all(name in row and row[name] == value for name, value in wanted.items())
+
+
+NO_SUCH = object()
+"""Stands for a value that its column would round or cut: no row has it."""
+
+
+def values_in_database(second: SecondConnection, columns: Sequence[Column], key: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of *key* as the history has them, for those of its attributes that *columns* has.
+
+    Raises
+    ------
+    UnsupportedValueError
+        If a column cannot have a value of this kind.
+    """
+    found: dict[str, Any] = {}
+    for column in columns:
+        if column.name in key:
+            found[column.name] = _value_in_database(second, column, _given(column, key[column.name]))
+    return found
+
+
+def _value_in_database(second: SecondConnection, column: Column, given: Any) -> Any:
+    kind, sql, _ = second.dialect.written(column, second.dialect.typed(column))
+    try:
+        written = read_value(kind, second.query(f"SELECT {sql}", [given])[0][0])
+    except Exception as error:
+        if not second.dialect.is_about_value(error):
+            raise
+        raise _is_none(column, given) from error
+    if (written is None) != (given is None):  # MySQL makes NULL of what is no time
+        raise _is_none(column, given)
+    is_cut = column.type.startswith("character varying") and written != str(given)
+    is_rounded = _EXACT.match(column.type) and given is not None and Decimal(str(written)) != Decimal(str(given))
+    return NO_SUCH if is_cut or is_rounded else written
+
+
+_EXACT = re.compile(r"(tiny|small|medium|big)?int(eger)?\b|decimal|numeric", re.IGNORECASE)
+_INEXACT = re.compile("float|double|real", re.IGNORECASE)
+_SINGLE = re.compile("float|real", re.IGNORECASE)
 
 
 def _given(column: Column, value: Any) -> Any:
     """Return a key's value as the driver takes it for its column."""
-    if isinstance(value, UUID):
-        return value.bytes if column.type.startswith("binary") else str(value)
-    return value.item() if hasattr(value, "item") else value
+    value = value.item() if hasattr(value, "item") else value
+    word = str(value).lower()
+    try:
+        if column.comment.startswith(":uuid:") and column.type.startswith("binary") and isinstance(value, (str, UUID)):
+            return UUID(str(value)).bytes
+        if column.comment.startswith(":bool:") and word in ("true", "false") and _EXACT.match(column.type):
+            return int(word == "true")
+        if value is not None and _EXACT.match(column.type):
+            return Decimal(int(value) if isinstance(value, bool) else str(value))
+        if value is not None and _INEXACT.match(column.type):
+            is_single = _SINGLE.match(column.type)
+            return struct.unpack(">f", struct.pack(">f", float(value)))[0] if is_single else float(value)
+    except (ValueError, TypeError, ArithmeticError) as error:
+        raise _is_none(column, value) from error
+    return str(value) if isinstance(value, UUID) else value
+
+
+def _is_none(column: Column, value: Any) -> UnsupportedValueError:
+    return UnsupportedValueError(f"key: {column.name} is {column.type}, and cannot be {brief(value)}")
+
+
+def local_time(moment: datetime) -> str:
+    """Return a moment as people read it here, with the offset, so that it can be given to ``--since`` as it is."""
+    return moment.astimezone().isoformat(sep=" ", timespec="seconds")
 
 
 def _plain(column: Column, value: Value) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -9,7 +10,10 @@ import datajoint as dj
 import pytest
 
 import datajoint_file
-from datajoint_file.errors import ObjectNotFoundError, UnsupportedValueError
+from datajoint_file.errors import ObjectNotFoundError, OutcomeUnknownError, UnsupportedValueError
+from datajoint_file.journal.history_table import HistoryTable
+from datajoint_file.journal.second_connection import second_connection_of
+from datajoint_file.undo.restore import Undeleted, _Restoration
 from tests.projects import Store
 
 from .conftest import KEY, rows
@@ -89,8 +93,9 @@ def test_undelete_of_some_rows_only(lab: Any) -> None:
 def test_rows_of_a_dropped_table_come_back_when_it_is_declared_again(lab: Any, schema: dj.Schema) -> None:
     before = rows(lab.Recording)
     lab.Recording.drop(prompt=False)
-    gone = datajoint_file.undelete(lab.Session, since=NOW)
+    gone = datajoint_file.undelete(lab.Recording, since=NOW)
     assert not gone
+    assert "number=" in gone.problems[0].key
     definitions = {
         "definition": lab.Recording.definition,
         "Trace": type("Trace", (dj.Part,), {"definition": lab.Recording.Trace.definition}),
@@ -178,3 +183,162 @@ def test_object_that_the_collector_asks_about_is_not_shared(lab: Any, schema: dj
     done = datajoint_file.undelete(lab.Recording, since=NOW)
     assert done.restored == {}
     assert any("about to be deleted" in problem.reason for problem in done.problems)
+
+
+def test_values_that_an_attribute_does_not_take_any_more_are_reported(schema: dj.Schema) -> None:
+    @schema
+    class Movie(dj.Manual):
+        definition = "movie : int32\n---\nraw : file\nnote : varchar(20)\nrating : int32"
+
+    for movie, note, rating in ((1, "short", 1), (2, "much longer", 1), (3, "short", 70_000)):
+        Movie.insert1({"movie": movie, "raw": ("a.dat", b"a"), "note": note, "rating": rating})
+    Movie.delete(prompt=False)
+    for change in ("note varchar(6)", "rating smallint"):
+        is_mysql = schema.connection.adapter.backend == "mysql"
+        changed = f"MODIFY {change}" if is_mysql else f"ALTER {change.replace(' ', ' TYPE ')}"
+        schema.connection.query(f"ALTER TABLE {Movie().full_table_name} {changed}")
+    done = datajoint_file.undelete(Movie, since=NOW)
+    assert done.restored == {f"{schema.database}.Movie": 1}
+    assert {problem.key: bool(problem.reason) for problem in done.problems} == {"movie=2": True, "movie=3": True}
+
+
+@pytest.mark.parametrize("is_unknown", [True, False])
+def test_connection_lost_on_the_way_is_told_with_what_was_put_back(
+    lab: Any, monkeypatch: pytest.MonkeyPatch, is_unknown: bool
+) -> None:
+    kind = OutcomeUnknownError if is_unknown else dj.errors.LostConnectionError
+    insert, tries = _Restoration._insert, list[str]()
+
+    def lose(self: Any, schema: str, table: str, *args: Any) -> None:
+        tries.append(table)
+        if len(tries) > 1:
+            raise kind("lost")
+        insert(self, schema, table, *args)
+
+    lab.Session.delete(prompt=False)
+    monkeypatch.setattr(_Restoration, "_insert", lose)
+    with pytest.raises(kind, match=r"put back 1 row of \w+.Session before"):
+        datajoint_file.undelete(lab.Session, since=NOW)
+    assert len(tries) == 2
+    assert len(lab.Session()) == 1
+
+
+KEYS = {
+    "ident": uuid.UUID(int=5),
+    "began": datetime(2020, 1, 2, 3, 4, 5, 120000),
+    "cost": "12.3",
+    "is_good": True,
+    "single": 1.1,
+    "day": "2021-02-03",
+}
+
+
+@pytest.fixture
+def keyed(schema: dj.Schema) -> Any:
+    ident = "uuid" if schema.connection.adapter.backend == "mysql" else "varchar(36)"  # DataJoint cannot insert it
+
+    @schema
+    class Movie(dj.Manual):
+        definition = f"""
+        number : int32
+        ident : {ident}
+        began : datetime(6)
+        cost : decimal(6,2)
+        is_good : bool
+        day : date
+        ---
+        single : float32
+        raw : file
+        """
+
+    convert = uuid.UUID if ident == "uuid" else str
+    row = {"number": 1, **KEYS, "ident": convert(str(KEYS["ident"])), "raw": ("a.dat", b"a")}
+    other = {
+        "ident": convert(str(uuid.UUID(int=6))),
+        "began": "2020-01-02",
+        "cost": 1,
+        "is_good": False,
+        "day": "2021-02-04",
+    }
+    Movie.insert([row, {**row, **other, "number": 0, "single": 2}])
+    Movie.delete(prompt=False)
+    return Movie
+
+
+@pytest.mark.parametrize("as_text", [str, lambda value: value])
+def test_keys_are_compared_by_value(keyed: Any, as_text: Any) -> None:
+    for name, value in KEYS.items():
+        key = {name: as_text(value)}
+        if name != "single":
+            assert {version.key["number"] for version in datajoint_file.history(keyed, key=key)} == {1}, name
+        done = datajoint_file.undelete(keyed, since=NOW, key=key)
+        assert (list(done.restored.values()), done.problems) == ([1], ()), name
+        assert keyed().fetch1("number") == 1
+        keyed().delete_quick()
+    whole = {"number": 1, **{name: as_text(value) for name, value in KEYS.items() if name != "single"}}
+    assert {version.key["number"] for version in datajoint_file.history(keyed, "raw", key=whole)} == {1}
+
+
+@pytest.mark.parametrize("key", [{"number": 1.4}, {"cost": "12.301"}, {"single": 7}])
+def test_values_that_no_row_has_match_none(keyed: Any, key: dict[str, Any]) -> None:
+    assert "single" in key or datajoint_file.history(keyed, key=key) == []
+    assert datajoint_file.undelete(keyed, since=NOW, key=key) == Undeleted({})
+
+
+@pytest.mark.parametrize("key", [{"number": "abc"}, {"began": "never"}, {"is_good": "maybe"}])
+def test_values_that_an_attribute_cannot_have_are_refused(keyed: Any, key: dict[str, Any]) -> None:
+    with pytest.raises(UnsupportedValueError, match=next(iter(key))):
+        datajoint_file.history(keyed, key=key)
+    with pytest.raises(UnsupportedValueError, match=next(iter(key))):
+        datajoint_file.undelete(keyed, since=NOW, key=key)
+
+
+def test_key_that_names_what_no_table_has_is_refused(lab: Any) -> None:
+    lab.Recording.delete(prompt=False)
+    with pytest.raises(UnsupportedValueError, match="attribute nunber"):
+        datajoint_file.undelete(lab.Recording, since=NOW, key={"nunber": 1})
+    assert len(lab.Recording()) == 0
+
+
+def test_schema_without_a_history_has_none(schema: dj.Schema) -> None:
+    @schema
+    class Plain(dj.Manual):
+        definition = "number : int32"
+
+    assert datajoint_file.history(Plain) == []
+    done = datajoint_file.undelete(Plain, since=NOW)
+    assert (done.restored, done.problems) == ({}, ())
+    assert "nothing is noted" in done.notes[0]
+
+
+def test_history_of_another_schema_that_may_not_be_read_is_noted(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    entries, by_path = HistoryTable.entries, HistoryTable.by_path
+    dialect = type(second_connection_of(lab.Recording().connection).dialect)
+    named = dialect.tables_named
+    lab.Recording.delete(prompt=False)
+
+    def all_named(self: Any, query: Any, names: Any) -> Any:
+        return [("secret", names[0]), *named(self, query, names)]
+
+    def refuse(self: HistoryTable, *args: Any) -> Any:
+        if self.schema == "secret":
+            raise dj.errors.AccessError("Insufficient privileges.")
+        return entries(self, *args)
+
+    def none(self: HistoryTable, *args: Any) -> Any:
+        return [] if self.schema == "secret" else by_path(self, *args)
+
+    monkeypatch.setattr(dialect, "tables_named", all_named)
+    monkeypatch.setattr(HistoryTable, "entries", refuse)
+    monkeypatch.setattr(HistoryTable, "by_path", none)
+    done = datajoint_file.undelete(lab.Recording, since=NOW)
+    assert done
+    assert "history of schema secret could not be read" in done.notes[0]
+
+
+def test_times_are_shown_with_their_offset_and_select_what_they_show(lab: Any) -> None:
+    lab.Recording.delete(prompt=False)
+    version = datajoint_file.history(lab.Recording)[0]
+    shown = datetime.fromisoformat(" ".join(str(version).split(" ")[:2]))
+    assert timedelta(0) <= version.at - shown < timedelta(seconds=1)
+    assert datajoint_file.undelete(lab.Recording, since=shown)
