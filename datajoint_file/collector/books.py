@@ -170,9 +170,9 @@ class HistoryBook(_Book):
         states = f"state IN ('{KEPT}', '{CHECKING}')"
         return self._change(numbers, states, f"state = '{CHECKING}', run = '{run}'")
 
-    def release_others(self, run: str) -> None:
-        """Let all go about which another run has asked that came to no end: what is due, *run* has asked about anew."""
-        others = f"state = '{CHECKING}' AND run <> '{run}'"
+    def release_young(self, retention_seconds: float) -> None:
+        """Let go what a run has asked about that came to no end, if the retention was raised since then."""
+        others = f"state = '{CHECKING}' AND why <> '{UNKNOWN}' AND {self.dialect.age('at')} <= {retention_seconds:f}"
         found = self.second.query(f"SELECT number FROM {self.table} WHERE {others}")
         self._change((row[0] for row in found), others, f"state = '{KEPT}', run = NULL, due_at = NULL")
 

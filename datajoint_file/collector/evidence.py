@@ -50,7 +50,7 @@ CREATE VIEW missing AS SELECT * FROM referenced WHERE key NOT IN (SELECT key FRO
 
 _KEEP_VERSIONS = """
 WITH latest AS (SELECT home, cell, key, MAX(number) AS number FROM entry
-    WHERE key NOT IN (SELECT key FROM reference) GROUP BY home, cell, key),
+    WHERE NOT is_final AND key NOT IN (SELECT key FROM reference) GROUP BY home, cell, key),
 ranked AS (SELECT key, ROW_NUMBER() OVER (PARTITION BY home, cell ORDER BY number DESC) AS place FROM latest)
 UPDATE entry SET expired = 0, due = 0 WHERE NOT is_final AND key IN (SELECT key FROM ranked WHERE place <= ?)
 """

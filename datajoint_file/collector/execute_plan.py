@@ -187,9 +187,10 @@ class _Execution:
             for home, numbers in evidence.numbers("entry", [one.key for one in some]).items():
                 self.histories[home].check(numbers, self.run)
             count += len(some)
+        retention = self.collection.pipeline.settings.object_storage.retention.total_seconds()
         for book in self.histories.values():
             with suppress(Exception):  # a right that this user has not got there: they stay as they are
-                book.release_others(self.run)
+                book.release_young(retention)
         return count, count > 0 or bool(evidence.amount("expire"))
 
     def _stamped(self, evidence: Evidence) -> Amount:

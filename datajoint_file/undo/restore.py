@@ -102,11 +102,12 @@ def revert(query: Any, attribute: str, version: Version | int = 1) -> FileRef:
     keys = table.keys()
     if len(keys) != 1:
         raise UnsupportedValueError(f"{table_name(table)}: {len(keys)} rows are selected; give the key of one")
-    versions = history(table, attribute)
+    versions = history(FreeTable(table.connection, table.full_table_name), attribute, key=keys[0])
     where = f"{table_name(table)}.{attribute} ({key_text((name, str(value)) for name, value in keys[0].items())})"
     if isinstance(version, int) and not isinstance(version, bool):
         if not 1 <= version <= len(versions):
-            raise UnsupportedValueError(f"{where}: version {version} of {len(versions)}: there is none")
+            count = counted(len(versions), "earlier file")
+            raise UnsupportedValueError(f"{where}: there is no version {version}, but {count}; 1 is the newest")
         version = versions[version - 1]
     if version not in versions:
         raise UnsupportedValueError(f"{where}: {brief(version)} is no version of it; see datajoint_file.history")
@@ -217,8 +218,12 @@ def undelete(
     12 rows of lab.Recording
     """
     table = table_of(table)
+    if table.restriction or table._top is not None:
+        raise UnsupportedValueError(f"{table_name(table)}: what is gone is in no query; give key=… to say which rows")
     if since is None and event is None:
         raise UnsupportedValueError("say which deletion is meant: since=… or event=…")
+    if since is not None and not isinstance(since, datetime | timedelta):
+        raise UnsupportedValueError(f"since = {brief(since)}: give a datetime, or a timedelta for how long ago")
     if has_transaction(table.connection):
         raise DataJointError("undelete has transactions of its own: commit this one or roll it back first")
     try:

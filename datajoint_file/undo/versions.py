@@ -26,6 +26,7 @@ from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.pipeline.fileref import FileRef
 from datajoint_file.sql import Column, Condition
 from datajoint_file.sql.columns import NotKept, Value, cell_sql, read_row, read_value
+from datajoint_file.sql.path_lookup import paths_among
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class Version:
 
 @brief_traceback
 def history(query: Any, attribute: str | None = None, *, key: Mapping[str, Any] | None = None) -> list[Version]:
-    """Return what cells held before, newest first. What they hold now is not among it.
+    """Return what cells held before, newest first: each file once, and not what they hold now.
 
     No file is read, and the store is not asked. Known is what DataJoint took away through this package: by
     ``update1``, ``insert(…, replace=True)``, ``delete``, ``drop`` and ``alter``, with cascades; not by SQL of others.
@@ -116,7 +117,26 @@ def history(query: Any, attribute: str | None = None, *, key: Mapping[str, Any] 
         return []
     if not any(text.startswith("cell") for text, _ in conditions):  # else the database has compared the key
         entries = [entry for entry in entries if has_values(values_of(entry), wanted)]
-    return [version for entry in entries if (version := version_of(entry, columns, table.connection))]
+    versions = {
+        (entry.cell, entry.attribute, version.file.path): version
+        for entry in reversed(entries)
+        if (version := version_of(entry, columns, table.connection))
+    }
+    held = _held(table, list(versions.values()))
+    return [one for one in reversed(versions.values()) if (one.attribute, one.file.path) not in held]
+
+
+def _held(table: Any, versions: list[Version]) -> set[tuple[str, str]]:
+    """Return the attributes and paths of those files that rows of the table have now."""
+    second, paths = second_connection_of(table.connection), dict[str, list[str]]()
+    for version in versions:
+        paths.setdefault(version.attribute, []).append(version.file.path)
+    name, there = second.dialect.quoted(table.database, table.table_name), set(file_attributes(table.heading))
+    return {
+        (attribute, path)
+        for attribute in paths.keys() & there
+        for path in paths_among(second.query, second.dialect, name, attribute, paths[attribute])
+    }
 
 
 def table_of(query: Any) -> Any:

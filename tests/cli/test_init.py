@@ -120,7 +120,7 @@ def test_credentials_are_explained_and_not_written(
 def test_failure_leaves_no_unfinished_file(run: Run, directory: Path) -> None:
     (directory / "store").write_text("a file where the store's directory is to be")
     result = run("init")
-    assert result.exit_code == 1
+    assert result.exit_code == 4
     assert [path.name for path in directory.iterdir()] == ["store"]
 
 

@@ -489,7 +489,7 @@ def test_schema_made_again_is_refused_until_its_predecessor_is_declared_dropped(
     again = pipeline.Schema(database.schema())
     insert(declare(again, "Again"), 7)
     name = again.database
-    again.drop(prompt=False)
+    drop_by_sql(connection, name)
     again = pipeline.Schema(name)
     schema_registry._registered.clear()  # as in another process, or ten minutes later
     insert(declare(again, "Again"), 8)

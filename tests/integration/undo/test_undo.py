@@ -10,7 +10,7 @@ import datajoint as dj
 import pytest
 
 import datajoint_file
-from datajoint_file.errors import ObjectNotFoundError, OutcomeUnknownError, UnsupportedValueError
+from datajoint_file.errors import JournalWarning, ObjectNotFoundError, OutcomeUnknownError, UnsupportedValueError
 from datajoint_file.journal.history_table import HistoryTable
 from datajoint_file.journal.second_connection import second_connection_of
 from datajoint_file.undo.restore import Undeleted, _Restoration
@@ -342,3 +342,42 @@ def test_times_are_shown_with_their_offset_and_select_what_they_show(lab: Any) -
     shown = datetime.fromisoformat(" ".join(str(version).split(" ")[:2]))
     assert timedelta(0) <= version.at - shown < timedelta(seconds=1)
     assert datajoint_file.undelete(lab.Recording, since=shown)
+
+
+def test_revert_after_an_undelete_goes_to_another_file(lab: Any) -> None:
+    where = lab.Recording & KEY & "number = 1"
+    lab.Recording.update1({**KEY, "number": 1, "raw": ("r.dat", b"wrong")})
+    lab.Session.delete(prompt=False)
+    assert datajoint_file.undelete(lab.Session, since=NOW)
+    assert [version.file.read() for version in datajoint_file.history(where, "raw")] == [b"1"]
+    assert datajoint_file.revert(where, "raw").read() == b"1"
+
+
+def test_revert_of_the_only_row_takes_no_file_of_another(lab: Any) -> None:
+    (lab.Recording & "number > 0").delete(prompt=False)
+    with pytest.raises(UnsupportedValueError, match="no version 1, but 0 earlier files"):
+        datajoint_file.revert(lab.Recording, "raw")
+    assert lab.Recording().fetch1("raw").read() == b"0"
+
+
+@pytest.mark.parametrize("query", [lambda lab: lab.Session & KEY, lambda lab: lab.Session & dj.Top(1)])
+def test_undelete_of_a_query_is_refused(lab: Any, query: Any) -> None:
+    lab.Session.delete(prompt=False)
+    with pytest.raises(UnsupportedValueError, match="give key="):
+        datajoint_file.undelete(query(lab), since=NOW)
+
+
+def test_object_is_not_shared_with_a_transaction_that_looks_at_an_older_moment(lab: Any, store: Store) -> None:
+    """It claims outside, for good: nothing would hold the object then."""
+    connection = lab.Recording().connection
+    if connection.adapter.backend == "mysql":
+        return  # MariaDB's innodb_snapshot_isolation came later than the one here
+    lab.Recording.update1({**KEY, "number": 1, "raw": ("r.dat", b"new")})
+    objects = len(store.object_keys())
+    connection.query("BEGIN ISOLATION LEVEL REPEATABLE READ")
+    connection.query("SELECT 1")
+    with pytest.warns(JournalWarning, match="looks at a snapshot"):
+        datajoint_file.revert(lab.Recording & KEY & "number = 1", "raw")
+    connection.query("COMMIT")
+    assert (lab.Recording & "number = 1").fetch1("raw").read() == b"1"
+    assert len(store.object_keys()) == objects + 1

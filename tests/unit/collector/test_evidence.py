@@ -25,7 +25,8 @@ def test_sets_follow_from_the_evidence(
     evidence.add_references((key, "s.t.a") for key in references)
     evidence.add_intents((key, home, number, 1, due) for number, (key, home, due, _) in enumerate(intents))
     evidence.add_entries(
-        (key, home, number, 1, expired, expired and due) for number, (key, home, expired, due) in enumerate(entries)
+        (key, home, number, 1, expired, expired and due, key, False)
+        for number, (key, home, expired, due) in enumerate(entries)
     )
 
     def keys(name: str) -> set[str]:
@@ -49,12 +50,12 @@ def test_sets_follow_from_the_evidence(
 
 def test_object_that_stands_in_two_books_may_go_when_both_say_so() -> None:
     evidence = Evidence()
-    evidence.add_entries([("a", "s", 1, 5, True, True), ("a", "t", 1, 5, False, False)])
+    evidence.add_entries([("a", "s", 1, 5, True, True, "t.a.c", False), ("a", "t", 1, 5, False, False, "t.a.c", False)])
     assert evidence.amount("purge") == Amount(0, 0)
     assert evidence.amount("wait") == Amount(1, 5)
     evidence = Evidence()
     evidence.add_intents([("a", "s", 1, 5, True)])
-    evidence.add_entries([("a", "t", 1, 5, True, False)])
+    evidence.add_entries([("a", "t", 1, 5, True, False, "t.a.c", False)])
     assert (evidence.amount("reclaim"), evidence.amount("expire")) == (Amount(0, 0), Amount(1, 5))
 
 
@@ -64,7 +65,7 @@ def test_what_is_read_twice_counts_once() -> None:
         evidence.add_objects([("a", 5, True, None)])
         evidence.add_references([("b", "s.t.a")])
         evidence.add_intents([("d", "s", 1, 7, True)])
-        evidence.add_entries([("e", "s", 1, 8, True, True)])
+        evidence.add_entries([("e", "s", 1, 8, True, True, "t.a.c", False)])
     assert [evidence.amount(name) for name in ("listed", "referenced", "reclaim", "purge")] == [
         Amount(1, 5),
         Amount(1),
@@ -75,6 +76,22 @@ def test_what_is_read_twice_counts_once() -> None:
 
 def test_notes_are_found_by_key_and_grouped_by_schema() -> None:
     evidence = Evidence()
-    evidence.add_entries([("a", "s", 1, 5, True, True), ("a", "t", 2, 5, True, False), ("b", "s", 3, 5, True, True)])
+    evidence.add_entries(
+        [
+            ("a", "s", 1, 5, True, True, "t.a.c", False),
+            ("a", "t", 2, 5, True, False, "t.a.c", False),
+            ("b", "s", 3, 5, True, True, "t.a.c", False),
+        ]
+    )
     assert evidence.numbers("entry", ["a", "b", "c"]) == {"s": {1: "a", 3: "b"}}
     assert evidence.numbers("entry", ["a"], "expired") == {"s": {1: "a"}, "t": {2: "a"}}
+
+
+def test_last_objects_of_a_cell_are_kept_but_those_that_rows_have() -> None:
+    evidence = Evidence()
+    entries = [(key, "s", number, 1, True, True, "t.a.c", False) for number, key in enumerate("abcbc")]
+    evidence.add_entries([*entries, ("z", "s", 9, 1, True, True, "t.a.c", True)])
+    evidence.add_references([("c", "s.t.a")])
+    evidence.keep_versions(1)
+    assert {item.key for item in evidence.items("purge")} == {"a", "z"}  # z is condemned; c is not an earlier one
+    assert {item.key for item in evidence.items("wait")} == {"b"}
