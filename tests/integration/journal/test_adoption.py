@@ -115,6 +115,7 @@ def test_a_retry_in_the_same_process_reads_nothing_back(
     with caplog.at_level(logging.DEBUG, "datajoint_file.storage"):
         table.insert1(row)
     said = [record.getMessage() for record in caplog.records if record.name == "datajoint_file.storage"]
+    said = [line for line in said if "~registry" not in line]  # a disk is asked for its mark before each insert
     assert [verb for verb in (line.split()[0] for line in said) if verb != "publish"] == ["stat", "stat"]
     assert len(store.object_keys()) == 2
 
