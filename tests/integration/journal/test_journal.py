@@ -410,7 +410,7 @@ def test_a_row_deleted_by_another_meanwhile_is_not_updated(table: Any, other: An
 
     own.query = deleting
     try:
-        with pytest.raises(dj.DataJointError, match="deleted by somebody else|one existing entry"):
+        with pytest.raises(dj.DataJointError, match=r"deleted by somebody else|one existing entry"):
             table.update1({"id": 1, "raw": ("a.dat", b"new")})
     finally:
         del own.query
