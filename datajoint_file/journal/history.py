@@ -76,15 +76,17 @@ class Event:
         columns = self.kept[schema, table]
         files = [column.name for column in columns if column.is_file]
         insert = partial(self._table(schema).insertion, self.removal, table, columns, files)
+        noted = self._table(schema).noted(self.removal, table, columns)
         with self._transaction():
             claims_of(self.connection).add_removal(schema, self.removal.event)
-            return self.dialect.delete_into(self._run, full_name, where, insert, is_plain=len(files) < 2)
+            return self.dialect.delete_into(self._run, full_name, where, insert, noted=noted, is_plain=len(files) < 2)
 
     def keep_values(self, schema: str, table: str, full_name: str, where: str, attributes: Iterable[str]) -> None:
         """Write down what *attributes* hold in rows that are about to change, in the transaction that is open."""
         columns = self.kept.get((schema, table))
         if columns:
-            source = f"(SELECT * FROM {full_name}{where} FOR UPDATE) AS gone"
+            everything = ", ".join(self.dialect.named(column) for column in columns)  # of some, * has not all
+            source = f"(SELECT {everything} FROM {full_name}{where} FOR UPDATE) AS gone"
             names = [column.name for column in columns if column.is_file and column.name in set(attributes)]
             claims_of(self.connection).add_removal(schema, self.removal.event)
             self._run(self._table(schema).insertion(self.removal, table, columns, names, source, ""))

@@ -184,6 +184,12 @@ class HistoryTable:
             [part for path, size in objects for part in (event, path, size)],
         )
 
+    def noted(self, removal: Removal, table_name: str, columns: Sequence[Column]) -> str:
+        """Return the SQL of whether a row of a table is written down in an event."""
+        found = f"table_name = {self.dialect.literal(table_name)} AND event = '{removal.event}'"
+        history = self.table.replace("%", "%%")
+        return f"({cell_sql(self.dialect, columns)} IN (SELECT cell FROM {history} WHERE {found}))"
+
     def void(self, event: str, attribute: str = "") -> str:
         """Return the statement that forgets an event, or *attribute* of it, which has not happened after all."""
         also = f" AND attribute = {self.dialect.literal(attribute)}" if attribute else ""

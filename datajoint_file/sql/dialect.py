@@ -202,12 +202,19 @@ class Dialect(ABC):
 
     @abstractmethod
     def delete_into(
-        self, run: Callable[[str], Any], table: str, where: str, insert: Callable[[str, str], str], *, is_plain: bool
+        self,
+        run: Callable[[str], Any],
+        table: str,
+        where: str,
+        insert: Callable[[str, str], str],
+        *,
+        noted: str,
+        is_plain: bool,
     ) -> int:
         """Delete the rows of *table* that *where* selects and insert copies of exactly these elsewhere; count the rows.
 
         *insert* returns the statement for a source of rows and what follows it; it inserts one row for each if it
-        *is_plain*. To be run in a transaction.
+        *is_plain*. *noted* is the SQL of whether a row has a copy. To be run in a transaction.
 
         Raises
         ------

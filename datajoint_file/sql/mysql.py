@@ -173,17 +173,20 @@ class MySQL(Dialect):
         return f"CASE WHEN {size} REGEXP '^[0-9]{{1,18}}$' THEN CAST({size} AS UNSIGNED) END"
 
     def written(self, column: Column, value: str = "") -> tuple[Kind, str, bool]:
-        """Return what loses nothing: a float is cut as text, bits are no text, a timestamp is in the session's zone."""
+        """Return what loses nothing: a float is cut as text, bits are no text, a timestamp is in the session's zone.
+
+        Text is never in the session's character set, which may lack what it has.
+        """
         name, type_ = value or self.named(column), _base(column.type)
         if type_ in _BINARY:
             return "base64", f"TO_BASE64({name})", type_.endswith("blob")
         if type_ in ("float", "double"):
-            return "text", f"CAST({name} + 0e0 AS CHAR)", False
+            return "text", f"CONVERT({name} + 0e0 USING utf8mb4)", False
         if type_ == "bit":
-            return "bits", f"CAST({name} + 0 AS CHAR)", False
+            return "bits", f"CONVERT({name} + 0 USING utf8mb4)", False
         if type_ == "timestamp":
-            return "epoch", f"CAST(UNIX_TIMESTAMP({name}) AS CHAR)", False
-        return "text", f"CAST({name} AS CHAR)", type_ in _LARGE_TEXTS
+            return "epoch", f"CONVERT(UNIX_TIMESTAMP({name}) USING utf8mb4)", False
+        return "text", f"CONVERT({name} USING utf8mb4)", type_ in _LARGE_TEXTS
 
     def typed(self, column: Column) -> str:
         """Return a cast to what its text is made of: numbers of the column's scale, times of its precision."""
@@ -204,7 +207,7 @@ class MySQL(Dialect):
         return f"LENGTH({self.named(column)})"
 
     def as_characters(self, value: str) -> str:
-        return f"CAST({value} AS CHAR)"
+        return f"CONVERT({value} USING utf8mb4)"
 
     def json_object(self, pairs: Sequence[tuple[str, str]]) -> str:
         return f"JSON_OBJECT({', '.join(f'{key}, {text}' for key, text in pairs)})"
@@ -213,19 +216,26 @@ class MySQL(Dialect):
         return f"CONVERT(LEFT(SHA2(JSON_ARRAY({', '.join(texts)}), 256), 16) USING ascii) COLLATE ascii_bin"
 
     def delete_into(
-        self, run: Callable[[str], Any], table: str, where: str, insert: Callable[[str, str], str], *, is_plain: bool
+        self,
+        run: Callable[[str], Any],
+        table: str,
+        where: str,
+        insert: Callable[[str, str], str],
+        *,
+        noted: str,
+        is_plain: bool,
     ) -> int:
-        """Copy what is locked by that, then delete: the two see the same rows, or the counts differ."""
+        """Copy what is locked by that, then delete of the same rows what has a copy: others may have come, or chance."""
         if is_plain:
             copied = run(insert(table, f"{where} FOR UPDATE")).rowcount
         else:
             copied = run(f"SELECT COUNT(*) FROM {table}{where} FOR UPDATE").fetchone()[0]
             run(insert(table, f"{where} FOR UPDATE"))
-        deleted: int = run(f"DELETE FROM {table}{where}").rowcount
+        deleted: int = run(f"DELETE FROM {table}{where} {'AND' if where else 'WHERE'} {noted}").rowcount
         if deleted != copied:
             raise DataJointError(
-                f"{table}: {deleted} rows would have been deleted and {copied} kept in history: others have "
-                "changed the table meanwhile. Nothing was deleted. Try again"
+                f"{table}: {copied} rows were written to the history, and {deleted} of these could be deleted: others "
+                "have changed what decides it, or it is decided by chance. Nothing was deleted. Try again"
             )
         return deleted
 

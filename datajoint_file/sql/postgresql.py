@@ -196,7 +196,14 @@ class PostgreSQL(Dialect):
         return f"left(md5((ARRAY[{', '.join(texts)}]::text[])::text), 16)"
 
     def delete_into(
-        self, run: Callable[[str], Any], table: str, where: str, insert: Callable[[str, str], str], *, is_plain: bool
+        self,
+        run: Callable[[str], Any],
+        table: str,
+        where: str,
+        insert: Callable[[str, str], str],
+        *,
+        noted: str,
+        is_plain: bool,
     ) -> int:
         """Run one statement: two would see different rows, whatever the first has locked."""
         sql = (
