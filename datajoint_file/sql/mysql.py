@@ -225,7 +225,7 @@ class MySQL(Dialect):
         noted: str,
         is_plain: bool,
     ) -> int:
-        """Copy what is locked by that, then delete what has a copy of the same rows: others may have come, or chance."""
+        """Copy what is locked by that, then delete of the same rows what has a copy: some may have come since."""
         if is_plain:
             copied = run(insert(table, f"{where} FOR UPDATE")).rowcount
         else:
