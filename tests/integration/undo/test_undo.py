@@ -381,3 +381,17 @@ def test_object_is_not_shared_with_a_transaction_that_looks_at_an_older_moment(l
     connection.query("COMMIT")
     assert (lab.Recording & "number = 1").fetch1("raw").read() == b"1"
     assert len(store.object_keys()) == objects + 1
+
+
+def test_character_set_of_a_session_changes_nothing(lab: Any, schema: dj.Schema) -> None:
+    connection = schema.connection
+    if connection.adapter.backend != "mysql":
+        return  # whose text is converted on its way only
+    row = lab.Session().fetch1()
+    lab.Session.insert([{**row, "session": name} for name in ("☃", "☄")])
+    before = rows(lab.Session)
+    connection.query("SET NAMES latin1")
+    (lab.Session & "session <> 'ab'").delete(prompt=False)
+    connection.query("SET NAMES utf8mb4")
+    assert datajoint_file.undelete(lab.Session, since=NOW)
+    assert rows(lab.Session) == before
