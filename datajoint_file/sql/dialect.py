@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, Literal
@@ -183,6 +184,13 @@ class Dialect(ABC):
     def read_back(self, kind: Kind) -> str:
         """Return the SQL of a parameter that was written down in this way, for a column of the type that it had."""
         return "%s"
+
+    def in_utc(self, query: Query) -> AbstractContextManager[None]:
+        """Let `read_back` mean in the block what it says, whatever the zone of the session: hours come twice in some.
+
+        *query* is the session's.
+        """
+        return nullcontext()
 
     @abstractmethod
     def byte_length(self, column: Column) -> str:

@@ -6,6 +6,7 @@ import re
 import secrets
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, ClassVar
 
 import pymysql.cursors
@@ -202,6 +203,16 @@ class MySQL(Dialect):
 
     def read_back(self, kind: Kind) -> str:
         return "FROM_UNIXTIME(%s)" if kind == "epoch" else "%s"
+
+    @contextmanager
+    def in_utc(self, query: Query) -> Iterator[None]:
+        ((zone,),) = query("SELECT @@SESSION.time_zone")
+        query("SET SESSION time_zone = '+00:00'")
+        try:
+            yield
+        finally:
+            with suppress(Exception):  # a connection that is lost, and its settings with it
+                query("SET SESSION time_zone = %s", (zone,))
 
     def byte_length(self, column: Column) -> str:
         return f"LENGTH({self.named(column)})"

@@ -401,13 +401,16 @@ class _Restoration:
                 raise ObjectNotFoundError(f"{missing.path}: its bytes are not there, or are about to be deleted")
             entries.all.extend(shared.values())
         try:
-            with own_transaction(self._connection):
+            with own_transaction(self._connection), self._dialect.in_utc(self._query):
                 claims_of(self._connection).add(entries.claim(is_own=True))
                 for sql, args in self._statements(schema, table, columns, rows):
                     self._connection.query(sql, args, reconnect=False)
         except Exception:
             journal.give_up([entry for entry in entries.all if entry.number])
             raise
+
+    def _query(self, sql: str, args: Sequence[Any] = ()) -> Any:
+        return self._connection.query(sql, args, reconnect=False).fetchall()
 
     def _statements(
         self, schema: str, table: str, columns: Sequence[Column], rows: Sequence[_Deleted]
