@@ -67,8 +67,8 @@ class Event:
     def _table(self, schema: str) -> HistoryTable:
         return HistoryTable(second_connection_of(self.connection), schema)
 
-    def unique_keys(self, schema: str, table: str) -> list[list[str]]:
-        """Return the unique keys by which a REPLACE removes rows, but the primary key: their attributes."""
+    def unique_keys(self, schema: str, table: str) -> list[dict[str, bool]]:
+        """Return the unique keys by which a REPLACE removes rows, but the primary key: see `Dialect.replaced_by`."""
         return self.dialect.replaced_by(self._query, schema, table)
 
     def delete(self, schema: str, table: str, full_name: str, where: str) -> int:

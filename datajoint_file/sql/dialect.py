@@ -130,8 +130,18 @@ class Dialect(ABC):
         """Return the columns of those of *tables* that there are, in their order."""
 
     @abstractmethod
-    def replaced_by(self, query: Query, schema: str, table: str) -> list[list[str]]:
-        """Return the attributes of each unique key, but the primary one, by which ``REPLACE`` removes rows."""
+    def replaced_by(self, query: Query, schema: str, table: str) -> list[dict[str, bool]]:
+        """Return the attributes of each unique key, but the primary one, by which ``REPLACE`` removes rows.
+
+        With whether the server computes what a row does not give; the name is empty if it always does.
+        """
+
+    def may_hold(self, column: Column, text: str) -> str:
+        """Return the condition that a column holds what it makes of *text* when it is given that; empty if it is equal.
+
+        For a restriction of DataJoint's, which doubles percent signs.
+        """
+        return ""
 
     def named(self, column: Column) -> str:
         """Return a column's name, quoted, for a statement in which percent signs are doubled."""

@@ -70,12 +70,17 @@ _COLUMNS = """
     FROM information_schema.columns WHERE table_schema = %s AND table_name IN %s ORDER BY table_name, ordinal_position
 """
 _UNIQUE_KEYS = """
-    SELECT index_name, column_name FROM information_schema.statistics
-    WHERE table_schema = %s AND table_name = %s AND non_unique = 0 AND index_name <> 'PRIMARY'
-    ORDER BY index_name, seq_in_index
+    SELECT s.index_name, s.column_name, c.extra LIKE '%%GENERATED%%'
+        OR (c.column_default LIKE '%%)' AND c.column_default NOT LIKE '\\'%%')
+    FROM information_schema.statistics AS s LEFT JOIN information_schema.columns AS c
+        ON c.table_schema = s.table_schema AND c.table_name = s.table_name AND c.column_name = s.column_name
+    WHERE s.table_schema = %s AND s.table_name = %s AND s.non_unique = 0 AND s.index_name <> 'PRIMARY'
+    ORDER BY s.index_name, s.seq_in_index
 """
+"""The third tells whether the server computes what a row does not give."""
 _BINARY = frozenset({"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"})
 _LARGE_TEXTS = frozenset({"tinytext", "text", "mediumtext", "longtext", "json"})
+_ROUNDED = frozenset({"decimal", "datetime", "timestamp", "time", "date"})
 _CASTS = {
     "float": "{} + 0e0",
     "double": "{} + 0e0",
@@ -156,11 +161,22 @@ class MySQL(Dialect):
             found.setdefault(table, []).append(Column(name, type_, bool(is_key), bool(is_generated), comment))
         return found
 
-    def replaced_by(self, query: Query, schema: str, table: str) -> list[list[str]]:
-        found: dict[str, list[str]] = {}
-        for index, name in query(_UNIQUE_KEYS, (schema, table)):
-            found.setdefault(index, []).append(name)
+    def replaced_by(self, query: Query, schema: str, table: str) -> list[dict[str, bool]]:
+        found: dict[str, dict[str, bool]] = {}
+        for index, name, is_computed in query(_UNIQUE_KEYS, (schema, table)):
+            found.setdefault(index, {})[name or ""] = bool(is_computed) or not name
         return list(found.values())
+
+    def may_hold(self, column: Column, text: str) -> str:
+        """Return a condition that is true of more than that for a float, of which text has not all digits."""
+        name, type_, literal = self.quoted(column.name), _base(column.type), self.literal(text)
+        if type_ == "float":
+            return f"ABS({name} - {literal}) <= ABS({literal}) * 1e-6 + 1e-44"
+        if type_ == "double":
+            return f"{name} = {literal} + 0e0"
+        if type_ in _ROUNDED or type_.endswith("int"):
+            return f"{name} = {self.typed(column) % literal}"
+        return ""
 
     def by_path(self, paths: Sequence[str]) -> Condition:
         crcs = tuple(zlib.crc32(path.encode()) for path in paths)

@@ -154,7 +154,7 @@ class PostgreSQL(Dialect):
             found.setdefault(table, []).append(Column(*column))
         return found
 
-    def replaced_by(self, query: Query, schema: str, table: str) -> list[list[str]]:
+    def replaced_by(self, query: Query, schema: str, table: str) -> list[dict[str, bool]]:
         """Return none: rows are found by their primary key and updated."""
         return []
 
