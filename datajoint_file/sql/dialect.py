@@ -187,6 +187,10 @@ class Dialect(ABC):
         The kind, the SQL of the text, and whether it may be large.
         """
 
+    def compared(self, column: Column, value: str) -> str:
+        """Return the SQL of a text that is the same for all of *value* (SQL) that the column's key takes for equal."""
+        return self.written(column, value)[1]
+
     @abstractmethod
     def typed(self, column: Column) -> str:
         """Return the SQL of a parameter as a value of a column's type."""

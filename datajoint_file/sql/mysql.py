@@ -66,7 +66,7 @@ _ATTRIBUTES = """
 
 _COLUMNS = """
     SELECT table_name, column_name, column_type, column_key = 'PRI', COALESCE(generation_expression, '') <> '',
-        column_comment
+        column_comment, COALESCE(collation_name, '')
     FROM information_schema.columns WHERE table_schema = %s AND table_name IN %s ORDER BY table_name, ordinal_position
 """
 _UNIQUE_KEYS = """
@@ -79,6 +79,9 @@ _UNIQUE_KEYS = """
 """
 """The third tells whether the server computes what a row does not give."""
 _BINARY = frozenset({"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"})
+_TEXTS = frozenset(
+    {"char", "varchar", "enum", "set", "decimal", "date", "datetime", "time", "year", "inet4", "inet6", "uuid"}
+)
 _LARGE_TEXTS = frozenset({"tinytext", "text", "mediumtext", "longtext", "json"})
 _ROUNDED = frozenset({"decimal", "datetime", "timestamp", "time", "date"})
 _CASTS = {
@@ -157,8 +160,8 @@ class MySQL(Dialect):
 
     def columns(self, query: Query, schema: str, tables: Sequence[str]) -> dict[str, list[Column]]:
         found: dict[str, list[Column]] = {}
-        for table, name, type_, is_key, is_generated, comment in query(_COLUMNS, (schema, tuple(tables))):
-            found.setdefault(table, []).append(Column(name, type_, bool(is_key), bool(is_generated), comment))
+        for table, name, type_, is_key, is_generated, *rest in query(_COLUMNS, (schema, tuple(tables))):
+            found.setdefault(table, []).append(Column(name, type_, bool(is_key), bool(is_generated), *rest))
         return found
 
     def replaced_by(self, query: Query, schema: str, table: str) -> list[dict[str, bool]]:
@@ -198,12 +201,25 @@ class MySQL(Dialect):
         if type_ in _BINARY:
             return "base64", f"TO_BASE64({name})", type_.endswith("blob")
         if type_ in ("float", "double"):
-            return "text", f"CONVERT({name} + 0e0 USING utf8mb4)", False
+            return "text", f"CONVERT({name} * 1e0 USING utf8mb4)", False  # a sum would lose the sign of zero
         if type_ == "bit":
             return "bits", f"CONVERT({name} + 0 USING utf8mb4)", False
         if type_ == "timestamp":
             return "epoch", f"CONVERT(UNIX_TIMESTAMP({name}) USING utf8mb4)", False
+        if not (type_ in _TEXTS or type_ in _LARGE_TEXTS or type_.endswith("int")):
+            return "base64", f"TO_BASE64({name})", True  # also a geometry or a vector, as the server has it
         return "text", f"CONVERT({name} USING utf8mb4)", type_ in _LARGE_TEXTS
+
+    def compared(self, column: Column, value: str) -> str:
+        """Return one text for both zeros, and the weights of text, by which its collation compares it."""
+        if _base(column.type) in ("float", "double"):
+            return self.written(column, f"({value} + 0e0)")[1]
+        collation = column.collation
+        if not collation or collation == "binary":
+            return self.written(column, value)[1]
+        text = f"CONVERT({value} USING {collation.partition('_')[0]}) COLLATE {collation}"
+        is_padded = "_0900_" not in collation and "nopad" not in collation
+        return f"HEX(WEIGHT_STRING({f'TRIM(TRAILING FROM {text})' if is_padded else text}))"
 
     def typed(self, column: Column) -> str:
         """Return a cast to what its text is made of: numbers of the column's scale, times of its precision."""

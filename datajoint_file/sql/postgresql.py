@@ -175,9 +175,17 @@ class PostgreSQL(Dialect):
             return "base64", f"encode({name}, 'base64')", True
         if type_ in ("real", "double precision"):
             return "double", f"encode(float8send({name}::float8), 'hex')", False
+        if type_.startswith(_TIMES) and type_.endswith("[]"):
+            return "text", f"translate(to_json({name})::text, '[]', '{{}}')", False
         if type_.startswith(_TIMES):
             return "text", f"(to_json({name}) #>> '{{}}')", False
         return "text", f"{name}::text", type_ in ("text", "json", "jsonb")
+
+    def compared(self, column: Column, value: str) -> str:
+        """Return one text for both zeros, and for what ``citext`` does not tell apart."""
+        is_float = column.type in ("real", "double precision")
+        value = f"({value} + 0)" if is_float else f"lower({value})" if column.type == "citext" else value
+        return self.written(column, value)[1]
 
     def typed(self, column: Column) -> str:
         return f"CAST(%s AS {column.type})"

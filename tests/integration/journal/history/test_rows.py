@@ -92,11 +92,16 @@ def test_rows_of_every_type_come_back_as_they_were_whatever_the_session_is_set_t
     backend = schema.connection.adapter.backend
     if backend == "mysql":
         query(f"ALTER TABLE {table.full_table_name} ADD bits BIT(12), ADD stamp TIMESTAMP(3) NULL, ADD took TIME(6)")
-        more = "UPDATE {} SET bits = 0b101010101010, stamp = '2021-03-28 02:30:00.125', took = '-12:34:56.000007'"
+        query(f"ALTER TABLE {table.full_table_name} ADD shape GEOMETRY")
+        more = "UPDATE {} SET bits = 0b101010101010, stamp = '2021-03-28 02:30:00.125', took = '-12:34:56.000007', "
+        more += "shape = ST_GeomFromText('POINT(1 2)')"
     else:
         query(f"ALTER TABLE {table.full_table_name} ADD stamp TIMESTAMPTZ, ADD took INTERVAL, ADD list INTEGER[]")
+        query(f"ALTER TABLE {table.full_table_name} ADD moments TIMESTAMPTZ[], ADD shape PATH")
         more = "UPDATE {} SET stamp = '2021-03-28 02:30:00.125+00', took = '-1 mon 2 days 03:04:05.000006', "
-        more += "list = ARRAY[1, NULL, 3], who = '12345678-1234-5678-1234-567812345678'"
+        more += "list = ARRAY[1, NULL, 3], moments = "
+        more += "ARRAY['2021-03-28 02:30:00.125+00'::timestamptz, NULL], shape = '((1,2),(3,4))', "
+        more += "who = '12345678-1234-5678-1234-567812345678'"
     table.insert(row if backend == "mysql" else {**row, "who": None} for row in ROWS)  # DataJoint sends bytes for it
     query(more.format(table.full_table_name))
     before = raw_rows(table)
