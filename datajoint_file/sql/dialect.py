@@ -248,8 +248,11 @@ class Dialect(ABC):
     """Whether a table that was dropped comes back by a rollback; if not, DROP commits the transaction."""
 
     @abstractmethod
-    def lock_sql(self, table: str, history: str) -> str:
-        """Return what keeps others from *table* (quoted), while it is copied to *history* and dropped."""
+    def lock(self, run: Callable[[str], Any], table: str, history: str) -> None:
+        """Keep others from *table* (quoted), while it is copied to *history* and dropped; wait for those who use it.
+
+        Nobody waits for *history* meanwhile longer than a second: it is that of other tables as well.
+        """
 
     @abstractmethod
     def after(self, columns: Sequence[tuple[str, str]], values: Sequence[Any]) -> Condition:
@@ -374,6 +377,10 @@ class Dialect(ABC):
 
     size_limit: ClassVar[str] = ""
     """The variable of how many bytes a statement may have; empty where there is no limit to speak of."""
+
+    @abstractmethod
+    def is_timeout(self, error: BaseException) -> bool:
+        """Tell whether *error* says that others have held a lock for too long."""
 
     def is_too_large(self, error: BaseException) -> bool:
         """Tell whether *error* says that a statement has more bytes than the server takes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -39,6 +40,9 @@ _REVOKED = re.compile(r"REVOKE .*\b(SELECT|ALL PRIVILEGES)\b")
 """What ``SHOW GRANTS`` tells of partial revokes."""
 _TOO_LARGE = 1153
 """Code for a statement of more than ``max_allowed_packet`` bytes. Often the connection is gone before it arrives."""
+_LOCK_TIMEOUT = 1205
+_PAUSE_SECONDS = 0.5
+"""In which those go on who have waited for a history."""
 _READ_ONLY = frozenset({1290, 1792, 1836})
 
 _IN_LIST = 400
@@ -284,8 +288,27 @@ class MySQL(Dialect):
 
     has_transactional_ddl = False
 
-    def lock_sql(self, table: str, history: str) -> str:
-        return f"LOCK TABLES {table} WRITE, {history} WRITE"
+    def lock(self, run: Callable[[str], Any], table: str, history: str) -> None:
+        """Lock both at once, as there is no other way, for a second; then wait for the table alone, and try again."""
+        limit = run("SELECT @@SESSION.lock_wait_timeout").fetchone()[0]
+        deadline = time.monotonic() + limit
+        try:
+            while True:
+                run("SET SESSION lock_wait_timeout = 1")
+                try:
+                    run(f"LOCK TABLES {table} WRITE, {history} WRITE")
+                except Exception as error:
+                    if not self.is_timeout(error) or time.monotonic() > deadline:
+                        raise
+                else:
+                    return
+                run(f"SET SESSION lock_wait_timeout = {limit}")
+                run(f"LOCK TABLES {table} WRITE")
+                run("UNLOCK TABLES")
+                time.sleep(_PAUSE_SECONDS)
+        finally:
+            with suppress(Exception):  # a connection that is lost
+                run(f"SET SESSION lock_wait_timeout = {limit}")
 
     def after(self, columns: Sequence[tuple[str, str]], values: Sequence[Any]) -> Condition:
         """Return equality up to each attribute in turn: a comparison of rows would use no index."""
@@ -397,6 +420,9 @@ class MySQL(Dialect):
 
     def is_too_large(self, error: BaseException) -> bool:
         return bool(_code(error) == _TOO_LARGE)
+
+    def is_timeout(self, error: BaseException) -> bool:
+        return bool(_code(error) == _LOCK_TIMEOUT)
 
     def is_gone(self, error: BaseException) -> bool:
         return _code(error) in _NOT_THERE

@@ -223,8 +223,8 @@ class PostgreSQL(Dialect):
 
     has_transactional_ddl = True
 
-    def lock_sql(self, table: str, history: str) -> str:
-        return f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"
+    def lock(self, run: Callable[[str], Any], table: str, history: str) -> None:
+        run(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
 
     def after(self, columns: Sequence[tuple[str, str]], values: Sequence[Any]) -> Condition:
         names = ", ".join(name for name, _ in columns)
@@ -338,6 +338,9 @@ class PostgreSQL(Dialect):
             return False
         code = error.pgcode
         return bool(getattr(driver, "closed", 0)) or (code is not None and code.startswith(_LOST))
+
+    def is_timeout(self, error: BaseException) -> bool:
+        return getattr(error, "pgcode", "") == "55P03"
 
     def is_gone(self, error: BaseException) -> bool:
         return getattr(error, "pgcode", "") in _NOT_THERE

@@ -405,8 +405,8 @@ class _Restoration:
                 missing = next(metadata for index, (_, metadata) in files.items() if index not in shared)
                 if missing.project != pipeline.project:
                     raise ObjectNotFoundError(
-                        f"{missing.path} is of the project {missing.project}, and no row that is put back can name it "
-                        f"in {pipeline.project}: insert the row again with the file, which is copied then"
+                        f"{missing.path} is of the project {missing.project}, and rows are put back with files of "
+                        f"{pipeline.project} only: insert the row again with the file, which is copied then"
                     )
                 raise ObjectNotFoundError(f"{missing.path}: its bytes are not there, or are about to be deleted")
             entries.all.extend(shared.values())
