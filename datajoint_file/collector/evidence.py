@@ -37,7 +37,7 @@ CREATE VIEW removed AS SELECT key, MAX(size) AS size, MIN(home) AS home, MIN(exp
 
 CREATE VIEW reclaim AS SELECT key, MAX(size) AS size, MIN(home) AS home FROM intent
     WHERE due AND key NOT IN (SELECT key FROM reference) AND key NOT IN (SELECT key FROM intent WHERE NOT due)
-    AND key NOT IN (SELECT key FROM entry WHERE NOT due) GROUP BY key;
+    AND key NOT IN (SELECT key FROM entry WHERE NOT due) AND key NOT IN (SELECT key FROM purge) GROUP BY key;
 CREATE VIEW purge AS SELECT key, size, home FROM removed WHERE due AND is_own;
 CREATE VIEW expire AS SELECT key, size, home FROM removed WHERE expired AND NOT due AND is_own;
 CREATE VIEW wait AS SELECT key, size, home FROM removed WHERE NOT expired AND NOT due;

@@ -352,6 +352,21 @@ def test_many_objects_at_once_need_force(table: Any, connection: Any, store: Sto
     assert objects(store) == set()
 
 
+def test_object_that_two_books_give_up_is_counted_once(table: Any, connection: Any) -> None:
+    insert(table, 1)
+    table.delete()
+    let_grace_pass(connection, table.database)
+    (path,) = history(table, "path")[0]
+    give_up(table, 2)
+    connection.query(
+        f"UPDATE {own(connection, table.database, '~file_intent')} SET path = %s, write_id = %s",
+        (path, path.split("/")[-2].partition("-")[2]),
+    )
+    plan = gc.plan(connection)
+    done = gc.execute(plan)
+    assert (plan.reclaim.count + plan.purge.count, done.purged.count + done.reclaimed.count, done.spared) == (1, 1, 0)
+
+
 def test_failing_deletion_leaves_the_object_and_its_entry(table: Any, connection: Any, store: Store) -> None:
     insert(table, 1, 2)
     table.delete()
