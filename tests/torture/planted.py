@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import cycle
 from pathlib import Path
 from random import Random
@@ -467,7 +468,7 @@ def _judged_before_checked() -> Iterator[None]:
 
 
 def _transactions_ignored() -> AbstractContextManager[None]:
-    return _changed(collection.Collection, "oldest_transaction", lambda self, snapshot: 0.0)
+    return _changed(collection.Collection, "oldest_transaction", lambda self, snapshot: datetime(9000, 1, 1))
 
 
 def _one_schemas_entries() -> AbstractContextManager[None]:
