@@ -47,7 +47,7 @@ CREATE VIEW "foreign" AS SELECT key, size, '' AS home FROM object WHERE NOT is_o
 CREATE VIEW referenced AS SELECT key, 0 AS size, origin AS home FROM reference;
 CREATE VIEW unknown AS SELECT key, size, '' AS home FROM object WHERE is_ours AND key NOT IN (SELECT key FROM reference)
     AND key NOT IN (SELECT key FROM intent) AND key NOT IN (SELECT key FROM entry WHERE is_own OR NOT expired);
-CREATE VIEW missing AS SELECT * FROM referenced WHERE key NOT IN (SELECT key FROM object);
+CREATE VIEW missing AS SELECT * FROM referenced WHERE home <> '' AND key NOT IN (SELECT key FROM object);
 """
 
 _KEEP_VERSIONS = """
@@ -124,8 +124,9 @@ class Evidence:
         self._add("INSERT OR REPLACE INTO object VALUES (?, ?, ?, ?)", found)
 
     def add_references(self, found: Iterable[tuple[str, str]]) -> None:
-        """Add referenced keys, and which attribute refers to them."""
-        self._add("INSERT OR IGNORE INTO reference VALUES (?, ?)", found)
+        """Add referenced keys, and which attribute refers to them; empty where a key is only noted: it may be wrong."""
+        known = "ON CONFLICT (key) DO UPDATE SET origin = MAX(origin, excluded.origin)"
+        self._add(f"INSERT INTO reference VALUES (?, ?) {known}", found)
 
     def add_intents(self, found: Iterable[tuple[str, str, int, int, bool]]) -> None:
         """Add intents: key, schema, number, size, and whether its lease ended longer ago than the grace."""

@@ -86,7 +86,7 @@ def read_references(collection: Collection, snapshot: Snapshot, evidence: Eviden
             for key, attribute in references.references(snapshot, collection.project):
                 advance(1)
                 found.add(attribute.schema)
-                yield key, str(attribute)
+                yield key, str(attribute) if attribute.is_declared else ""
 
         evidence.add_references(named())
     evidence.keep_versions(collection.pipeline.settings.object_storage.versions)

@@ -422,7 +422,7 @@ class Dialect(ABC):
 
     @abstractmethod
     def attributes(self, query: Query) -> Iterator[tuple[Any, ...]]:
-        """Give all attributes of all schemas that may hold metadata of files: with a comment of a codec, or JSON.
+        """Give all attributes of all schemas that may hold metadata of files: with a comment of a codec, JSON, or text.
 
         As schema, table, attribute (None where the table cannot be opened), comment and type.
         """

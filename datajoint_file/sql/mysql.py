@@ -63,7 +63,8 @@ _TABLES = """
 _ATTRIBUTES = """
     SELECT table_name, column_name, column_comment, data_type FROM information_schema.columns
     WHERE table_schema = %s
-    AND (ordinal_position = 1 OR column_comment LIKE ':%%<%%' OR data_type IN ('json', 'longtext'))
+    AND (ordinal_position = 1 OR column_comment LIKE ':%%<%%'
+        OR data_type IN ('json', 'text', 'mediumtext', 'longtext'))
 """
 """The first attribute of each table is there to show that the table could be opened; MariaDB leaves out the others."""
 

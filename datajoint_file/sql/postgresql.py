@@ -22,16 +22,22 @@ _NOT_THERE = frozenset({"42P01", "3F000"})
 
 _DENIED = frozenset({"42501", "25006"})
 
-_ATTRIBUTES = """
-    SELECT n.nspname, c.relname, a.attname, COALESCE(d.description, ''), t.typname
+_HOLDS_JSON = """(
+    SELECT e.typname IN ('json', 'jsonb', 'text') OR e.typtype IN ('c', 'd') FROM pg_catalog.pg_type AS t
+    JOIN pg_catalog.pg_type AS e ON e.oid = COALESCE(NULLIF(t.typbasetype, 0), NULLIF(t.typelem, 0), t.oid)
+    WHERE t.oid = a.atttypid
+)"""
+"""Whether an attribute may hold JSON: also as text, or within an array, a domain or a whole row."""
+
+_ATTRIBUTES = f"""
+    SELECT n.nspname, c.relname, a.attname, COALESCE(d.description, ''), CASE WHEN {_HOLDS_JSON} THEN 'json' ELSE '' END
     FROM pg_catalog.pg_attribute AS a
     JOIN pg_catalog.pg_class AS c ON c.oid = a.attrelid
     JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-    JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
     LEFT JOIN pg_catalog.pg_description AS d
         ON d.objoid = c.oid AND d.objsubid = a.attnum AND d.classoid = 'pg_catalog.pg_class'::regclass
     WHERE c.relkind IN ('r', 'p', 'm', 'f') AND c.relpersistence <> 't' AND a.attnum > 0 AND NOT a.attisdropped
-    AND (d.description LIKE ':%%<%%' OR t.typname IN ('json', 'jsonb'))
+    AND (d.description LIKE ':%%<%%' OR {_HOLDS_JSON})
     AND n.nspname NOT IN ('information_schema', 'pg_catalog', 'pg_toast')
 """
 # Who collects has more rights than who owns a schema: nothing of an owner's runs when one of these tables is changed.
@@ -54,7 +60,7 @@ _TABLES = """
         WHERE a.attrelid = c.oid AND a.attnum > 0 AND t.typnamespace <> 'pg_catalog'::regnamespace
     )
 """
-_UNREADABLE = """
+_UNREADABLE = f"""
     SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c
     JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'm', 'f') AND c.relpersistence <> 't'
@@ -66,7 +72,7 @@ _UNREADABLE = """
         LEFT JOIN pg_catalog.pg_description AS d
             ON d.objoid = c.oid AND d.objsubid = a.attnum AND d.classoid = 'pg_catalog.pg_class'::regclass
         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-        AND (d.description LIKE ':%<%' OR a.atttypid IN ('json'::regtype, 'jsonb'::regtype)))
+        AND (d.description LIKE ':%<%' OR {_HOLDS_JSON}))
     ORDER BY 1, 2
 """
 """Tables that may hold metadata of files, of which this user may not read all."""

@@ -13,6 +13,7 @@ from typing import Any
 import datajoint as dj
 import pytest
 
+import datajoint_file
 from datajoint_file import gc
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.sql import PostgreSQL
@@ -24,6 +25,7 @@ from .collecting import (
     collect,
     connect_to,
     connected,
+    declare,
     execute_sql,
     faulty,
     give_up,
@@ -117,6 +119,21 @@ def test_forged_intent_deletes_nothing(table: Any, connection: Any, store: Store
     connection.query(f"UPDATE {name} SET path = %s", (forged,))
     assert sweep(connection).reclaimed.count == 0
     assert objects(store) == before
+
+
+def test_stale_copy_of_an_intent_in_another_schema_gives_up_nothing(
+    table: Any, connection: Any, pipeline: dj.Instance, database: Area, store: Store
+) -> None:
+    staged = datajoint_file.stage(table, {"recording_id": 1}, "raw", ("1.dat", b"spikes"))
+    copy = pipeline.Schema(database.schema()).database
+    declare(dj.Schema(copy, connection=connection), "Copy")
+    name = own(connection, copy, "~file_intent")
+    connection.query(f"INSERT INTO {name} SELECT * FROM {own(connection, table.database, '~file_intent')}")
+    make_older(connection, copy, "~file_intent", "lease_until")
+    assert sweep(connection).reclaimed.count == 0
+    table.insert1({"recording_id": 1, "raw": staged})
+    assert sweep(connection).reclaimed.count == 0
+    assert (table & {"recording_id": 1}).fetch1("raw").read() == b"spikes"
 
 
 def test_retry_takes_an_upload_back_before_it_is_reclaimed(table: Any, connection: Any, store: Store) -> None:

@@ -61,6 +61,14 @@ def test_object_that_stands_in_two_books_may_go_when_both_say_so() -> None:
     assert (evidence.amount("reclaim"), evidence.amount("expire")) == (Amount(0, 0), Amount(1, 5))
 
 
+def test_what_only_a_note_names_is_in_use_and_cannot_be_missing() -> None:
+    evidence = Evidence()
+    evidence.add_objects([("a", 5, True, None)])
+    evidence.add_references([("a", ""), ("b", ""), ("c", ""), ("c", "s.t.raw"), ("d", "s.t.raw"), ("d", "")])
+    assert evidence.amount("unknown") == Amount(0)
+    assert [(item.key, item.home) for item in evidence.items("missing")] == [("c", "s.t.raw"), ("d", "s.t.raw")]
+
+
 def test_what_is_read_twice_counts_once() -> None:
     evidence = Evidence()
     for _ in range(2):
