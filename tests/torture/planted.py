@@ -539,7 +539,7 @@ def _deleted_twice(world: World, seed: int) -> list[Violation]:
 def _seen_by_an_older_transaction(world: World, seed: int) -> list[Violation]:
     """A transaction that began before a row was deleted inserts its file again: it must be there."""
     metadata = _inserted(world)
-    old = Database(world._address)
+    old = Database(world.address)
     old.run("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pg_class")
     _deleted(world)
     world.other.collect(2 * GRACE_SECONDS)

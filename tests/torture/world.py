@@ -28,6 +28,7 @@ from tests.torture.relay import Relay
 from tests.torture.sql import be_quick, is_idle, is_open, watch
 from tests.torture.steps import Steps
 from tests.torture.subjects import FileSubject, ObjectSubject, Subject
+from tests.torture.surroundings import Surroundings
 from tests.torture.tables import RawTables, declare
 from tests.torture.values import ANSWERS, Cell
 from tests.wire.answers import LyingProxy
@@ -105,9 +106,10 @@ class World:
         self.place = make_place(servers, cell.store)
         if (proxy := self.place.proxy) is not None:
             self.steps.lie = lambda kind: proxy.spoil(ANSWERS[kind], ".", is_done=kind != "answer-instead")
-        self._address = servers.mysql() if cell.database == "mysql" else servers.postgresql()
-        self.database = Database(self._address)
-        self.relay = Relay(self._address.host, self._address.port)
+        self.servers = servers
+        self.address = servers.mysql() if cell.database == "mysql" else servers.postgresql()
+        self.database = Database(self.address)
+        self.relay = Relay(self.address.host, self.address.port)
         mark = secrets.token_hex(5)
         self.password = canary()
         self.secrets = (self.password, *self.place.secrets)
@@ -129,6 +131,7 @@ class World:
         be_quick(self.other.connection)
         self.raw = RawTables(self.database, *self.schema_names)
         self.hidden = self.raw.hidden_tables()
+        self.surroundings = self.other.surroundings = Surroundings(self)
         for relayed in (True, False):
             self.reconnect(relayed=relayed)
             self._warm_up()
@@ -144,7 +147,7 @@ class World:
 
     def connect(self, name: str, password: str) -> dj.Instance:
         """Connect as a user, with the subject's store."""
-        address, backend = self._address, self.cell.database
+        address, backend = self.address, self.cell.database
         instance = dj.Instance(address.host, name, password, port=address.port, use_tls=False, backend=backend)
         instance.config.safemode = False
         instance.connection.conn_info["ssl"] = False  # PyMySQL takes 20 ms to prepare for TLS
@@ -195,7 +198,7 @@ class World:
             return
         self.steps.elapsed += seconds
         self.hidden = self.raw.hidden_tables()
-        for schema, table in self.hidden:
+        for schema, table in (*self.hidden, *self.surroundings.hidden_tables()):
             if columns := self._moments(schema, table):
                 self.database.age(self.database.quoted(schema, table), columns, seconds)
 
@@ -213,6 +216,7 @@ class World:
     def clear(self) -> None:
         """Make everything as it was at the beginning: no rows, no objects, no downloads, everybody connected."""
         self.relay.refuse(refuse=False)
+        self.surroundings.clear()
         self.steps.elapsed = 0
         self.hidden = self.raw.hidden_tables()
         self.raw.clear([pair for pair in self.hidden if pair[1] != "~file_registry"])
@@ -234,7 +238,7 @@ class World:
     def reconnect(self, *, relayed: bool = False) -> None:
         """Give the user under test new connections, as a new process has them; through the relay if *relayed*."""
         connection = self.user.connection
-        connection.conn_info["port"] = self.relay.port if relayed else self._address.port
+        connection.conn_info["port"] = self.relay.port if relayed else self.address.port
         with self.steps.unwatched():
             self._hang_up()
             connection.connect()
@@ -265,7 +269,7 @@ class World:
             time.sleep(0.001)
 
     def _is_untouched(self, connection: Any) -> bool:
-        is_direct = connection.conn_info["port"] == self._address.port
+        is_direct = connection.conn_info["port"] == self.address.port
         return is_direct and not connection._in_transaction and is_idle(connection._conn)
 
     def _has_only_open_sessions(self) -> bool:
@@ -280,7 +284,7 @@ class World:
     def be_child(self, actor: Actor) -> None:
         """Prepare a forked process that *actor* works in: a connection of its own, no event loop of its parent's."""
         self._inherited = self.database  # its destructor must not say goodbye in the parent's name
-        self.database = self.raw.database = Database(self._address)
+        self.database = self.raw.database = Database(self.address)
         fsspec.asyn.reset_lock()
         fsspec.asyn.iothread[0] = None
         fsspec.asyn.loop[0] = None
@@ -291,9 +295,9 @@ class World:
         for actor in (self.user, self.other):
             with suppress(Exception):
                 actor.connection.close()
+        self.surroundings.close()
         for name in self.schema_names:
-            cascade = " CASCADE" if self.database.is_postgresql else ""
-            self.database.run(f"DROP SCHEMA IF EXISTS {self.database.quoted(name)}{cascade}")
+            self.database.drop(name)
         self.place.objects.clear()
         self.relay.close()
         if self.place.proxy is not None:
