@@ -115,8 +115,8 @@ class Surroundings:
         keys = set(self.world.place.objects.keys())
         self.there.add(what)
         yield from getattr(self, f"_begin_{what}")()
-        if self.refused:
-            yield from self._must_refuse(what, before)
+        if self.refused:  # what is inside is seen by a listing, which is not made again for a plan that was made before
+            yield from self._must_refuse(what, None if what == "inner" else before)
             for key in sorted(keys - set(self.world.place.objects.keys())):
                 yield "I3", f"{what}: {key} was deleted by a collector that must refuse"
         if what not in LASTING:
@@ -131,7 +131,7 @@ class Surroundings:
         kinds, expected = {refusal.kind for refusal in plan.refusals}, self.refused | ({kind} if kind else set())
         if not kinds or not kinds <= expected:
             yield "I8", f"{what}: the collector refuses for {sorted(kinds) or 'nothing'}, not for {sorted(expected)}"
-        for some in (before, plan) if before else ():
+        for some in filter(None, (before, plan)):
             with suppress(CollectionRefusedError):
                 gc.execute(some, force=True, progress=False)
                 yield "I8", f"{what}: the collector has carried out a plan"
@@ -172,6 +172,7 @@ class Surroundings:
     def _begin_copy(self) -> Iterator[Finding]:
         database, schema = self.world.database, self.world.schema_names[0]
         copy = f"{schema}_copy_{secrets.token_hex(3)}"
+        self._copy = RawTables(database, copy, self.world.schema_names[1])
         statements = [f"CREATE SCHEMA {database.quoted(copy)}"]
         for table in database.tables(schema):
             old, new = database.quoted(schema, table), database.quoted(copy, table)
@@ -179,7 +180,6 @@ class Surroundings:
             overriding = "OVERRIDING SYSTEM VALUE" if database.is_postgresql else ""
             statements += [f"CREATE TABLE {new} {like}", f"INSERT INTO {new} {overriding} SELECT * FROM {old}"]
         database.run("; ".join(statements))
-        self._copy = RawTables(database, copy, self.world.schema_names[1])
         yield from ()
 
     def _end_copy(self) -> Iterator[Finding]:
