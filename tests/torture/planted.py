@@ -20,7 +20,7 @@ from typing import Any
 from datajoint_file import gc
 from datajoint_file.collector import books, collection, evidence, execute_plan, make_plan, references
 from datajoint_file.config.secrets import reveal
-from datajoint_file.errors import MetadataError, StorageError
+from datajoint_file.errors import CollectionRefusedError, MetadataError, StorageError
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.insert import table_hooks
 from datajoint_file.journal import history, intent_table, journal
@@ -473,6 +473,19 @@ def _restored(world: World, seed: int) -> list[Violation]:
     return problems_of("second look", seed, ["the object of a restored row was deleted"] * is_gone(world, metadata))
 
 
+def _unreadable(world: World, seed: int) -> list[Violation]:
+    """A table of which not all can be read may name any object: nothing is deleted."""
+    metadata = inserted(world)
+    insert = f"INSERT INTO {world.raw.name('Archive')} (subject, session, data) VALUES (0, 0, %s)"
+    world.database.run(insert, (json.dumps({"no": "path"}),))
+    Copy((1, 1), "Archive").run(world.user)
+    deleted(world)
+    for seconds in (2 * GRACE_SECONDS, 60, 60):
+        with suppress(CollectionRefusedError):
+            world.other.collect(seconds)
+    return problems_of("scan", seed, ["the object of a row that was not read was deleted"] * is_gone(world, metadata))
+
+
 def _deleted_twice(world: World, seed: int) -> list[Violation]:
     """A row that was deleted long ago, and one of another schema with the same object, just now: it must be kept."""
     metadata = inserted(world)
@@ -556,7 +569,7 @@ BUGS: dict[str, Bug] = {
     "entry outside the transaction": Bug(
         _entries_outside_the_transaction, scenes("delete", kinds=("error-before",)), database="mysql"
     ),
-    "swallow scan error": Bug(_swallowed_scan_error, scenes("gc-purge", kinds=("error-before",)), database="mysql"),
+    "swallow scan error": Bug(_swallowed_scan_error, _unreadable),
     "ignore lease": Bug(_ignored_lease, scenes("insert1", kinds=("interleave-gc-now",))),
     "skip second look": Bug(_no_second_look, _restored),
     "judge before check": Bug(_judged_before_checked, _reverted),
