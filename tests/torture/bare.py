@@ -169,6 +169,15 @@ class Database:
         found = self.run("SELECT table_name FROM information_schema.tables WHERE table_schema = %s", (schema,))
         return sorted(name for (name,) in found)
 
+    def columns(self, schema: str) -> dict[str, list[str]]:
+        """Return the tables of a schema and their columns, quoted, but those that are computed from others."""
+        is_given = "is_generated = 'NEVER'" if self.is_postgresql else "COALESCE(generation_expression, '') = ''"
+        found: dict[str, list[str]] = {}
+        query = f"SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = %s AND {is_given}"
+        for table, column in self.run(query, (schema,)):
+            found.setdefault(table, []).append(self.quoted(column))
+        return found
+
     def drop(self, schema: str) -> None:
         """Drop a schema with all that is in it, as SQL of anybody's own does."""
         self.run(f"DROP SCHEMA IF EXISTS {self.quoted(schema)}{' CASCADE' if self.is_postgresql else ''}")

@@ -56,6 +56,9 @@ place, or around it."""
 LASTING: tuple[Change, ...] = ("copy", "rival", "inner", "outer")
 """What stays while others work; the rest comes and goes in one step."""
 
+_SEEN_LATER: tuple[Change, ...] = ("rename", "rival")
+"""What is tried on a plan that was made before as well. A project inside is seen by a listing, which is made once."""
+
 _CONTENT = b"somebody else's spikes" * 40
 
 
@@ -111,12 +114,12 @@ class Surroundings:
             return list(self._begin(what))
 
     def _begin(self, what: Change) -> Iterator[Finding]:
-        before = gc.plan(self.world.other.connection, unknown=True, progress=False)
+        before = self._plan() if what in _SEEN_LATER else None
         keys = set(self.world.place.objects.keys())
         self.there.add(what)
         yield from getattr(self, f"_begin_{what}")()
-        if self.refused:  # what is inside is seen by a listing, which is not made again for a plan that was made before
-            yield from self._must_refuse(what, None if what == "inner" else before)
+        if self.refused:
+            yield from self._must_refuse(what, before)
             for key in sorted(keys - set(self.world.place.objects.keys())):
                 yield "I3", f"{what}: {key} was deleted by a collector that must refuse"
         if what not in LASTING:
@@ -127,7 +130,7 @@ class Surroundings:
         self, what: Change, before: gc.Plan | None = None, connection: Any = None, kind: str = ""
     ) -> Iterator[Finding]:
         """Yield if a collector does not refuse, for *kind* or what is so, also to carry out a plan made *before*."""
-        plan = gc.plan(connection or self.world.other.connection, unknown=True, progress=False)
+        plan = self._plan(connection)
         kinds, expected = {refusal.kind for refusal in plan.refusals}, self.refused | ({kind} if kind else set())
         if not kinds or not kinds <= expected:
             yield "I8", f"{what}: the collector refuses for {sorted(kinds) or 'nothing'}, not for {sorted(expected)}"
@@ -135,6 +138,9 @@ class Surroundings:
             with suppress(CollectionRefusedError):
                 gc.execute(some, force=True, progress=False)
                 yield "I8", f"{what}: the collector has carried out a plan"
+
+    def _plan(self, connection: Any = None) -> gc.Plan:
+        return gc.plan(connection or self.world.other.connection, unknown=True, progress=False)
 
     def findings(self, keys: frozenset[str], references: frozenset[str]) -> Iterator[Finding]:
         """Yield what others have lost whose rows name objects of this place, seen that *keys* are there."""
@@ -174,11 +180,12 @@ class Surroundings:
         copy = f"{schema}_copy_{secrets.token_hex(3)}"
         self._copy = RawTables(database, copy, self.world.schema_names[1])
         statements = [f"CREATE SCHEMA {database.quoted(copy)}"]
-        for table in database.tables(schema):
-            old, new = database.quoted(schema, table), database.quoted(copy, table)
+        for table, columns in database.columns(schema).items():
+            old, new, names = database.quoted(schema, table), database.quoted(copy, table), ", ".join(columns)
             like = f"(LIKE {old} INCLUDING ALL)" if database.is_postgresql else f"LIKE {old}"
             overriding = "OVERRIDING SYSTEM VALUE" if database.is_postgresql else ""
-            statements += [f"CREATE TABLE {new} {like}", f"INSERT INTO {new} {overriding} SELECT * FROM {old}"]
+            statements.append(f"CREATE TABLE {new} {like}")
+            statements.append(f"INSERT INTO {new} ({names}) {overriding} SELECT {names} FROM {old}")
         database.run("; ".join(statements))
         yield from ()
 
