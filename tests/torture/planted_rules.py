@@ -28,7 +28,7 @@ from datajoint_file.storage.obstore import selection
 from datajoint_file.storage.remote import readahead
 from datajoint_file.transfer.sources import as_source
 from tests.torture.operations import Insert, RolledBack
-from tests.torture.planting import Bug, Hunt, changed, deleted, inserted, is_gone, problems_of
+from tests.torture.planting import HOUR, Bug, Hunt, changed, deleted, inserted, is_gone, problems_of
 from tests.torture.singles import ADOPTION_SECONDS
 from tests.torture.subjects import GRACE_SECONDS
 from tests.torture.surroundings import Change, Neighbour
@@ -112,7 +112,7 @@ def _retention_ignored() -> Iterator[None]:
 def _deleted_just_now(world: World, seed: int) -> list[Violation]:
     metadata = inserted(world)
     deleted(world)
-    for seconds in (60, 60, 60):
+    for seconds in (HOUR, HOUR, HOUR):
         world.other.collect(seconds)
     return problems_of("retention", seed, ["it was deleted within its retention"] * is_gone(world, metadata))
 
@@ -137,7 +137,7 @@ def _claimed_elsewhere(world: World, seed: int) -> list[Violation]:
     _rolled_back(world, b"other", "Archive")
     table = world.database.quoted(world.schema_names[1], "~file_intent")
     world.database.run(f"UPDATE {table} SET path = %s, state = 'sharing'", (metadata["path"],))
-    for seconds in (0, 60):
+    for seconds in (0, HOUR):
         world.other.collect(seconds)
     return problems_of("claim", seed, ["an object that an intent names was deleted"] * is_gone(world, metadata))
 

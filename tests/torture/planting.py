@@ -16,6 +16,9 @@ from tests.torture.world import World
 
 Hunt = Callable[[World, int], list[Violation]]
 
+HOUR = 3600
+"""Seconds between two runs of the collector: longer than any transaction that a hunt has left open."""
+
 
 @dataclass(frozen=True, slots=True)
 class Bug:

@@ -262,7 +262,7 @@ class Surroundings:
     def _neighbour(self, what: Change) -> Neighbour:
         if what not in self._neighbours:
             world, place = self.world, self.world.place
-            address, storage, project = world.address, place.storage, f"{what}-{secrets.token_hex(3)}"
+            address, storage, project = world.address, place.direct, f"{what}-{secrets.token_hex(3)}"
             if what == "rival":
                 is_mysql = world.cell.database == "mysql"
                 address, project = world.servers.postgresql() if is_mysql else world.servers.mysql(), place.project

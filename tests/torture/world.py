@@ -44,13 +44,14 @@ def canary() -> str:
 
 @dataclass
 class Place:
-    """A project in a store: the table ``[storage]``, and the other door to it."""
+    """A project in a store: the table ``[storage]``, also past the proxy that lies, and the other door to it."""
 
     storage: dict[str, Any]
     project: str
     objects: Objects
     directory: Path
     secrets: tuple[str, ...]
+    direct: dict[str, Any]  # for those who are not lied to
     proxy: LyingProxy | None = None  # before the store, where it speaks HTTP
 
 
@@ -62,7 +63,8 @@ def make_place(servers: Servers, store: str) -> Place:
     if store == "local":
         root = directory / "store"
         root.mkdir()
-        return Place({"backend": "file", "path": str(root)}, project, DiskObjects(root, project), directory, ())
+        storage = {"backend": "file", "path": str(root)}
+        return Place(storage, project, DiskObjects(root, project), directory, (), storage)
     s3 = servers.s3()
     storage = {
         "backend": "s3",
@@ -73,7 +75,7 @@ def make_place(servers: Servers, store: str) -> Place:
     }
     proxy = LyingProxy(urlsplit(s3.endpoint_url).port or 0)
     through = {**storage, "endpoint_url": f"http://127.0.0.1:{proxy.port}"}
-    return Place(through, project, BucketObjects(storage, project), directory, (s3.secret,), proxy)
+    return Place(through, project, BucketObjects(storage, project), directory, (s3.secret,), storage, proxy)
 
 
 class World:
@@ -151,7 +153,8 @@ class World:
         instance = dj.Instance(address.host, name, password, port=address.port, use_tls=False, backend=backend)
         instance.config.safemode = False
         instance.connection.conn_info["ssl"] = False  # PyMySQL takes 20 ms to prepare for TLS
-        self.subject.attach(instance, self.place.storage, self.place.project)
+        storage = self.place.direct if name == self.other_name else self.place.storage
+        self.subject.attach(instance, storage, self.place.project)
         return instance
 
     def _actor(self, name: str) -> Actor:
