@@ -66,7 +66,7 @@ def make_place(servers: Servers, store: str) -> Place:
         storage = {"backend": "file", "path": str(root)}
         return Place(storage, project, DiskObjects(root, project), directory, (), storage)
     s3 = servers.s3()
-    storage: dict[str, object] = {
+    storage = {
         "backend": "s3",
         "bucket": s3.bucket,
         "endpoint_url": s3.endpoint_url,
