@@ -63,10 +63,10 @@ def make_place(servers: Servers, store: str) -> Place:
     if store == "local":
         root = directory / "store"
         root.mkdir()
-        storage = {"backend": "file", "path": str(root)}
-        return Place(storage, project, DiskObjects(root, project), directory, (), storage)
+        on_disk = {"backend": "file", "path": str(root)}
+        return Place(on_disk, project, DiskObjects(root, project), directory, (), on_disk)
     s3 = servers.s3()
-    storage = {
+    storage: dict[str, object] = {
         "backend": "s3",
         "bucket": s3.bucket,
         "endpoint_url": s3.endpoint_url,
