@@ -160,13 +160,9 @@ class Evidence:
         found = self._database.execute("SELECT stored FROM object WHERE key = ?", (key,)).fetchone()
         return datetime.fromtimestamp(found[0], timezone.utc) if found and found[0] is not None else None
 
-    def is_removed(self, key: str) -> bool:
-        """Tell whether no row refers to an object that an entry is about, and no upload."""
-        return self._database.execute("SELECT 1 FROM removed WHERE key = ?", (key,)).fetchone() is not None
-
-    def is_waiting(self, key: str) -> bool:
-        """Tell whether such an object is kept still, for its retention or as one of the last of its cell."""
-        return self._database.execute("SELECT 1 FROM wait WHERE key = ?", (key,)).fetchone() is not None
+    def has(self, name: str, key: str) -> bool:
+        """Tell whether an object is in a set; ``removed`` is what entries are about, and no row or upload names."""
+        return self._database.execute(f"SELECT 1 FROM {name} WHERE key = ?", (key,)).fetchone() is not None
 
     def amount(self, name: str) -> Amount:
         """Count a set."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from datajoint_file.collector.plan import Refusal, refuse
 from datajoint_file.collector.preflight import SchemaState
@@ -87,15 +87,18 @@ def require_sight(snapshot: Snapshot) -> None:
 _OR_ANOTHER = "; or run the collector as another user"
 
 
-def oldest_transaction(snapshot: Snapshot) -> tuple[float, str]:
-    """Return how old the oldest open transaction is, in seconds, and a note if nobody can tell.
+_LONG_AGO = 1e9
 
-    An older one can still copy a reference that nobody else sees. Infinite if one is prepared, whose beginning nobody
-    tells. Refused if there are some that this user does not see.
+
+def oldest_transaction(snapshot: Snapshot) -> tuple[datetime, str]:
+    """Return a moment, by the database's clock, before which nothing began that is open now, and a note on it.
+
+    An older one can still copy a reference that nobody else sees. When one began that is prepared, nobody tells: then
+    it is long ago. Refused if there are some that this user does not see.
     """
     require_sight(snapshot)
+    moment = clock(snapshot)  # asked before the ages, which grow
     with refusing("how old open transactions are"):
         seconds, prepared = snapshot.dialect.oldest_transaction(snapshot.try_query)
-    if prepared:
-        return float("inf"), f"{counted(prepared, 'prepared transaction')} not ended yet: nothing is deleted"
-    return seconds, ""
+    note = f"{counted(prepared, 'prepared transaction')} not ended yet: nothing is deleted" if prepared else ""
+    return moment - timedelta(seconds=_LONG_AGO if prepared else min(seconds, _LONG_AGO)), note
