@@ -63,18 +63,15 @@ class _Book:
         )
         return [row[0] for row in self.second.query(sql, (tuple(numbers),))]
 
-    def _set(self, numbers: Sequence[int], values: str) -> None:
-        if numbers:
-            sql = f"UPDATE {self.table} {self.dialect.by_number} SET {values} WHERE number IN %s"
-            self.second.execute(sql, (tuple(numbers),))
-
     def _change(self, numbers: Iterable[int], condition: str, values: str) -> list[int]:
         """Set *values* in those of *numbers* for which *condition* still holds, and return them."""
-        changed = []
+        changed: list[int] = []
+        update = f"UPDATE {self.table} {self.dialect.by_number} SET {values} WHERE number IN %s"
         for some in batches(numbers, BATCH):
             with self.second.transaction():
                 found = self._lock_free(some, condition)
-                self._set(found, values)
+                if found:
+                    self.second.execute(update, (tuple(found),))
             changed += found
         return changed
 
