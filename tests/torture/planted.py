@@ -45,9 +45,8 @@ from tests.torture.subjects import GRACE_SECONDS
 from tests.torture.values import Cell, Kind, Violation
 from tests.torture.world import World
 
-LATER = ("cache entry without digest", "fs.rm instead of exact delete", "grace from client clock")
-"""Bugs of what does not exist yet, or cannot be expressed: there is no cache; object keys hold no globs; `Steps` move
-the clock of the database and of the client together."""
+LATER = ("cache entry without digest", "fs.rm instead of exact delete")
+"""Bugs of what does not exist yet, or cannot be expressed: there is no cache; object keys hold no globs."""
 
 
 # ---- Writing: bytes ----

@@ -6,6 +6,7 @@ Each is found by one case of its own. What is changed here are the places that e
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import replace
@@ -13,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from datajoint_file import gc
-from datajoint_file.collector import books, collection, make_plan, preflight, server_facts
+from datajoint_file.collector import collection, make_plan, preflight, server_facts
 from datajoint_file.config import parse_settings
 from datajoint_file.errors import ConfigurationError, LeaseLostError, StorageError
 from datajoint_file.journal import commit_outcome, store_marks
@@ -23,6 +24,7 @@ from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import Cell
 from datajoint_file.pipeline import pipeline
 from datajoint_file.sql.mysql import MySQL
+from datajoint_file.sql.postgresql import PostgreSQL
 from datajoint_file.storage.bucket import backend as bucket
 from datajoint_file.storage.obstore import selection
 from datajoint_file.storage.remote import readahead
@@ -99,14 +101,10 @@ def _restored_books(world: World, seed: int) -> list[Violation]:
     return problems_of("restored", seed, [] if plan.refusals else ["the collector works with an older dump"])
 
 
-@contextmanager
-def _retention_ignored() -> Iterator[None]:
-    original: Any = books.HistoryBook.read
-    with (
-        changed(books.HistoryBook, "read", lambda self, snapshot, _, **rest: original(self, snapshot, 0.0, **rest)),
-        changed(books.HistoryBook, "release_young", lambda *_: None),
-    ):
-        yield
+def _retention_ignored() -> AbstractContextManager[None]:
+    original: Any = collection.Collection.graces
+    none = property(lambda self: original.fget(self)._replace(retention=0.0))
+    return changed(collection.Collection, "graces", none)
 
 
 def _deleted_just_now(world: World, seed: int) -> list[Violation]:
@@ -115,6 +113,24 @@ def _deleted_just_now(world: World, seed: int) -> list[Violation]:
     for seconds in (HOUR, HOUR, HOUR):
         world.other.collect(seconds)
     return problems_of("retention", seed, ["it was deleted within its retention"] * is_gone(world, metadata))
+
+
+def _client_clock() -> AbstractContextManager[None]:
+    return changed(PostgreSQL, "age", lambda self, moment: f"({time.time()} - EXTRACT(EPOCH FROM {moment}))")
+
+
+def _clock_ahead(world: World, seed: int) -> list[Violation]:
+    """An upload was given up just now, by the database's clock; this machine's is a month ahead."""
+    world.clear()
+    before, true = set(world.place.objects.keys()), time.time
+    _rolled_back(world, b"a recording")
+    stored = set(world.place.objects.keys()) - before
+    assert stored
+    with changed(time, "time", lambda: true() + 30 * 86_400):
+        world.other.collect(0)
+    return problems_of(
+        "clock", seed, ["it was deleted within its grace"] * (not stored <= set(world.place.objects.keys()))
+    )
 
 
 # ---- All claims, and the object itself ----
@@ -373,6 +389,7 @@ BUGS: dict[str, Bug] = {
     "gone schema taken for dropped": Bug(_gone_is_dropped, _surrounded("rename")),
     "commit believed without its row": Bug(_gone_is_committed, _lost_moments),
     "older dump believed": Bug(_older_dump_believed, _restored_books),
+    "grace from client clock": Bug(_client_clock, _clock_ahead),
     "retention ignored": Bug(_retention_ignored, _deleted_just_now),
     "intents of other schemas ignored": Bug(_others_intents_ignored, _claimed_elsewhere),
     "claim without a look at the object": Bug(_object_not_looked_at, _staged_and_gone),

@@ -132,6 +132,7 @@ SWIFT = [
     "gone schema taken for dropped",
     "commit believed without its row",
     "older dump believed",
+    "grace from client clock",
     "retention ignored",
     "claim without a look at the object",
     "adopted unread",
