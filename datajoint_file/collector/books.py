@@ -107,11 +107,6 @@ class IntentBook(_Book):
             if is_own or not due:
                 yield path, self.schema, number, size, bool(due)
 
-    def in_flight(self, snapshot: Snapshot) -> list[str]:
-        """Return the keys of uploads that are not due."""
-        condition = f"state = '{intent_table.BEGUN}' AND NOT ({self._is_old})"
-        return [row[1] for row in self._read(snapshot, "0", condition)]
-
     def condemn(self, numbers: Iterable[int], _run: str) -> list[int]:
         """Keep writers from claiming and adopting what is going to be deleted, for good; return what was still due."""
         return self._change(numbers, self._is_due, f"state = '{intent_table.CONDEMNED}'")

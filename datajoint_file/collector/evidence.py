@@ -30,13 +30,14 @@ CREATE TABLE entry (key TEXT, home TEXT, number INTEGER, size INTEGER NOT NULL, 
     due INTEGER NOT NULL, cell TEXT NOT NULL, is_final INTEGER NOT NULL, is_own INTEGER NOT NULL,
     PRIMARY KEY (key, home, number)) WITHOUT ROWID;
 
+CREATE VIEW live AS SELECT key, size, home FROM intent WHERE NOT due;
 CREATE VIEW removed AS SELECT key, MAX(size) AS size, MIN(home) AS home, MIN(expired) AS expired, MIN(due) AS due,
     MAX(is_own) AS is_own FROM entry
-    WHERE key NOT IN (SELECT key FROM reference) AND key NOT IN (SELECT key FROM intent WHERE NOT due)
+    WHERE key NOT IN (SELECT key FROM reference) AND key NOT IN (SELECT key FROM live)
     GROUP BY key;
 
 CREATE VIEW reclaim AS SELECT key, MAX(size) AS size, MIN(home) AS home FROM intent
-    WHERE due AND key NOT IN (SELECT key FROM reference) AND key NOT IN (SELECT key FROM intent WHERE NOT due)
+    WHERE due AND key NOT IN (SELECT key FROM reference) AND key NOT IN (SELECT key FROM live)
     AND key NOT IN (SELECT key FROM entry WHERE NOT due) AND key NOT IN (SELECT key FROM purge) GROUP BY key;
 CREATE VIEW purge AS SELECT key, size, home FROM removed WHERE due AND is_own;
 CREATE VIEW expire AS SELECT key, size, home FROM removed WHERE expired AND NOT due AND is_own;
@@ -150,8 +151,8 @@ class Evidence:
 
         ``reclaim`` (uploads that were given up), ``purge``, ``expire``, ``wait`` (removed from all rows: may go now,
         its retention is over, is not over); ``unknown`` (listed, and nothing speaks of it), ``missing`` (referenced,
-        not in the store), ``listed`` (made by an insert), ``foreign`` (all else that was listed), ``referenced``. What
-        a row names, or a live intent, is in none of the first four.
+        not in the store), ``listed`` (made by an insert), ``foreign`` (all else that was listed), ``referenced``,
+        ``live`` (an intent that is not due). What a row names, or a live intent, is in none of the first four.
         """
         sql = f'SELECT some.*, stored FROM "{name}" AS some LEFT JOIN object USING (key) ORDER BY key'
         for key, size, home, stored in self._database.execute(sql):

@@ -273,7 +273,8 @@ class _Execution:
 
     def _discard(self) -> None:
         """Remove the remains of uploads."""
-        for upload in unfinished_uploads(self.collection, self.snapshot, server_facts.clock(self.snapshot)):
+        evidence, moment = judged(self.collection, self.snapshot, with_rows=False), server_facts.clock(self.snapshot)
+        for upload in unfinished_uploads(self.collection, evidence, moment):
             try:
                 self.collection.backend.discard(upload)
             except StorageError as error:

@@ -153,7 +153,7 @@ def _scanned(collection: Collection, snapshot: Snapshot, made: Plan) -> Plan:
 
     schemas = steadily(read)
     left_out = _look_for_missing(collection, evidence, began)
-    remains = unfinished_uploads(collection, snapshot, made.made_at)
+    remains = unfinished_uploads(collection, evidence, made.made_at)
     made = replace(
         _counted(made, evidence),
         schemas=tuple(sorted({*made.schemas, *schemas})),
@@ -226,11 +226,11 @@ def _withheld(made: Plan, left_out: str) -> Plan:
     return replace(made, is_complete=not found, notes=(*made.notes, *notes))
 
 
-def unfinished_uploads(collection: Collection, snapshot: Snapshot, moment: datetime) -> list[UnfinishedUpload]:
+def unfinished_uploads(collection: Collection, evidence: Evidence, moment: datetime) -> list[UnfinishedUpload]:
     """Return the remains of uploads that began longer ago than the grace, and that no intent speaks for."""
     if not collection.backend.capabilities.lists_unfinished:
         return []
-    in_flight = steadily(lambda: _in_flight(collection, snapshot))
+    in_flight = [item.key for item in evidence.items("live")]
     limit = moment.replace(tzinfo=timezone.utc) - collection.grace
     return [
         upload
@@ -239,9 +239,3 @@ def unfinished_uploads(collection: Collection, snapshot: Snapshot, moment: datet
         and upload.started < limit
         and not any(upload.may_become(key) for key in in_flight)
     ]
-
-
-def _in_flight(collection: Collection, snapshot: Snapshot) -> list[str]:
-    with snapshot.snapshot(), refusing("the intents of a schema"):
-        tables = server_facts.own_tables(snapshot)  # anew at each attempt: schemas come and go
-        return [key for book in collection.intent_books(tables) for key in book.in_flight(snapshot)]

@@ -299,14 +299,14 @@ def test_intents_that_are_gone_say_nothing_of_uploads_in_flight(
     """A schema is dropped between the list of all tables and the look at its intents: once, or every time."""
     insert(table, 1)
     dropped = iter(range(times))
-    original = IntentBook.in_flight
+    original = IntentBook.read
 
-    def in_flight(self: Any, snapshot: Any) -> list[str]:
+    def read(self: Any, snapshot: Any) -> Iterator[tuple[str, str, int, int, bool]]:
         if next(dropped, None) is not None:
             snapshot.query(f"SELECT path FROM {self.dialect.quoted(self.schema, '~gone')}")
         return original(self, snapshot)
 
-    monkeypatch.setattr(IntentBook, "in_flight", in_flight)
+    monkeypatch.setattr(IntentBook, "read", read)
     monkeypatch.setattr(snapshot, "_PAUSES", (0.0,) * 3)
     plan = gc.plan(connection, scan=True)
     assert [refusal.kind for refusal in plan.refusals] == ([] if times == 1 else [snapshot.CHANGED])
