@@ -52,11 +52,15 @@ def test_deleted_rows_are_shown_and_put_back(command: Command, table: Any) -> No
     done = command("restore", "--event", one["event"], "--key", "id=1")
     assert (done.returncode, done.stdout) == (0, f"  1 row of {table().database}.Recording\n")
     assert (table & "id = 1").fetch1("raw").read() == b"1"
-    partly = command("restore", "--since", "1h", "--json")
-    assert partly.returncode == 3
-    document = json.loads(partly.stdout)
-    assert list(document["restored"].values()) == [1]
-    assert "is there" in document["problems"][0]["reason"]
+    rest = command("restore", "--since", "1h", "--json")
+    document = json.loads(rest.stdout)
+    assert [list(document[name].values()) for name in ("restored", "present")] == [[1], [1]]
+    assert (rest.returncode, document["problems"]) == (0, [])
+    again = command("restore", "--since", "1h")
+    assert (again.returncode, again.stdout) == (0, f"  2 rows of {table().database}.Recording: there already\n")
+    table.update1({"id": 1, "raw": ("a.dat", b"new")})
+    differing = command("restore", "--since", "1h")
+    assert (differing.returncode, "has another raw; the history keeps 1 file of it" in differing.stdout) == (3, True)
 
 
 def test_wrong_file_is_taken_back(command: Command, table: Any) -> None:

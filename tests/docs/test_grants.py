@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,8 @@ def test_reader_reads_and_cannot_leave_a_byte_in_the_store(as_user: As, owned: A
     ):
         with pytest.raises(dj.errors.AccessError, match=r"this user may not (insert|update) rows .*nothing was stored"):
             write()
+    with pytest.raises(dj.errors.AccessError, match="this user may not insert rows"):
+        datajoint_file.undelete(recording, since=timedelta(hours=1))
     assert store.all_keys() == before
     with pytest.warns(JournalWarning, match="`~file_check` .* cannot be made or written"):
         assert datajoint_file.verify(recording).checked == 3
