@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable
@@ -289,6 +290,12 @@ def test_store_that_is_gone_ends_with_4(verify: Verify, recording: Any, store: S
 def test_empty_mount_point_is_pointed_at(verify: Verify, recording: Any, store: Store, tmp_path: Path) -> None:
     Path(store.table["path"]).rename(tmp_path / "unmounted")
     Path(store.table["path"]).mkdir()
+    Path(store.table["path"], "README").write_text("not mounted")
+    done = verify(recording.database)
+    assert done.returncode == 4
+    assert "no mark of any schema, and a row names" in done.stdout
+    assert "is its disk mounted, and is this the right bucket" in done.stdout
+    shutil.copytree(tmp_path / "unmounted" / "~registry", Path(store.table["path"], "~registry"))
     done = verify(recording.database)
     assert done.returncode == 1
     assert "Not one object is there: is its disk mounted" in done.stdout
