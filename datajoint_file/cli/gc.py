@@ -198,6 +198,8 @@ def _print_plan(to: Console, plan: library.Plan, *, force: bool, as_list: bool) 
         for entry in plan.entries():
             to.print(f"  {entry.action:<10} {entry.key}", soft_wrap=True)
     _print_missing(to, plan)
+    for reason in plan.overruled:
+        print_check(to, Check("overruled", "warning", reason, "look whether that is so: --execute forgets the marks"))
     _print_notes(to, plan.notes)
 
 
@@ -219,7 +221,7 @@ def _print_what_matters(
 
 def _print_refusals(to: Console, refusals: Sequence[library.Refusal]) -> None:
     for refusal in refusals:
-        print_check(to, Check("refused", "failed", refusal.reason, refusal.way_on))
+        print_check(to, Check("refused", "failed", f"[{refusal.kind}] {refusal.reason}", refusal.way_on))
 
 
 def _print_trouble(to: Console, done: library.Collected) -> None:

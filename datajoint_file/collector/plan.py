@@ -130,6 +130,8 @@ class Plan:
         Why ``execute`` would refuse. Empty if it would not.
     notes : tuple of str
         What else is worth knowing.
+    overruled : tuple of str
+        What speaks against it, and *take_over* or *dropped* have settled; ``execute`` forgets the marks that say so.
     schemas : tuple of str
         The registered schemas of this database whose rows were looked at, with all others that hold files.
     database : str
@@ -159,6 +161,7 @@ class Plan:
     missing_count: int = 0
     refusals: tuple[Refusal, ...] = ()
     notes: tuple[str, ...] = ()
+    overruled: tuple[str, ...] = ()
     schemas: tuple[str, ...] = ()
     database: str = ""
     take_over: bool = False
@@ -166,14 +169,15 @@ class Plan:
     evidence: Evidence | None = field(default=None, repr=False, compare=False)
 
     def __bool__(self) -> bool:
-        return any((self.reclaim, self.purge, self.expire, self.unfinished, self.with_unknown and self.unknown))
+        unknown = self.with_unknown and self.unknown
+        return any((self.reclaim, self.purge, self.expire, self.unfinished, unknown, self.overruled))
 
     def __str__(self) -> str:
         rows = {name: getattr(self, name) for name in (*ACTIONS, "unfinished")} | {
             "missing": Amount(self.missing_count)
         }
         lines = [f"{verb:<12} {amount.count:>9} {format_size(amount.size):>10}" for verb, amount in rows.items()]
-        refused = [f"refused: {refusal}" for refusal in self.refusals]
+        refused = [f"refused [{refusal.kind}]: {refusal}" for refusal in self.refusals]
         return "\n".join([f"project {self.project}", *lines, *refused, *(f"note: {note}" for note in self.notes)])
 
     def entries(self) -> Iterator[Entry]:
@@ -207,6 +211,7 @@ class Plan:
             "missing_examples": [asdict(one) for one in self.missing],
             "refusals": [asdict(refusal) for refusal in self.refusals],
             "notes": list(self.notes),
+            "overruled": list(self.overruled),
             "schemas": list(self.schemas),
         }
 
@@ -278,8 +283,7 @@ class Kept:
 
 def refuse(*refusals: Refusal) -> CollectionRefusedError:
     """Return the error that says why nothing was done."""
-    reasons = "\n".join(f"- {refusal}" for refusal in refusals)
-    error = CollectionRefusedError(f"refused:\n{reasons}" if len(refusals) > 1 else f"refused: {refusals[0]}")
+    error = CollectionRefusedError("\n".join(f"refused [{refusal.kind}]: {refusal}" for refusal in refusals))
     error.__dict__["refusals"] = refusals
     return error
 

@@ -5,12 +5,12 @@ Marks and the state of schemas in, refusals with the way on out. It changes noth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from datajoint_file.collector.plan import Refusal, refuse
-from datajoint_file.journal.store_marks import NESTED, BadMark, Identity, Mark
-from datajoint_file.model.wording import RIGHT_PLACE
+from datajoint_file.journal.store_marks import NESTED, PLACES, BadMark, Identity, Mark
+from datajoint_file.model.wording import RIGHT_PLACE, nearest
 from datajoint_file.sql import Presence
 
 
@@ -35,6 +35,7 @@ class Verdict:
     notes: tuple[str, ...]
     schemas: tuple[str, ...]  # those of this database that use the project, sorted
     forget: tuple[str, ...]  # keys of the marks that are to be removed when the plan is carried out
+    overruled: tuple[str, ...] = ()  # what was found against it, and the caller has settled
 
 
 @dataclass
@@ -49,11 +50,13 @@ class _Case:
     refusals: list[Refusal] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     forget: list[str] = field(default_factory=list)
+    overruled: list[str] = field(default_factory=list)
 
     def object_to(self, refusal: Refusal, keys: Collection[str], *, waived: bool) -> None:
         """Refuse, unless the caller has said that he knows; then the marks are to be forgotten."""
         if waived:
             self.forget += keys
+            self.overruled.append(refusal.reason)
         else:
             self.refusals.append(refusal)
 
@@ -82,26 +85,40 @@ def judge(
     _judge_bad(case, bad)
     _judge_names(case, marks, project)
     _judge_others(case, _in_use(others), is_alone=not ours)
-    if not marks and not bad and not take_over:
+    if not marks and not bad:
         if has_objects():
-            case.refusals.append(_UNREGISTERED)
+            case.object_to(_UNREGISTERED, (), waived=take_over)
         elif any(state.was_marked for state in schemas.values()):
-            case.refusals.append(_EMPTIED)
+            case.object_to(_EMPTIED, (), waived=take_over)
     for name in sorted({mark.registration.schema for mark in ours}):
         _judge_schema(case, name, [mark for mark in ours if mark.registration.schema == name])
-    for name in sorted(set(dropped) - {mark.registration.schema for mark in ours}):
-        case.notes.append(f"no mark of this database names a schema {name}: there is nothing to forget")
+    case.refusals += _not_dropped(case, ours)
+    if take_over and not case.overruled:
+        case.notes.append("there is nothing to take over: all marks are those of this database")
     there = tuple(sorted(name for name, state in schemas.items() if state.presence == "there"))
-    return Verdict(tuple(case.refusals), tuple(case.notes), there, tuple(case.forget))
+    return Verdict(tuple(case.refusals), tuple(case.notes), there, tuple(case.forget), tuple(case.overruled))
+
+
+def _not_dropped(case: _Case, ours: Collection[Mark]) -> Iterator[Refusal]:
+    """Give the refusals of what is said to be dropped and has no mark of an earlier life: it is there, or unknown."""
+    names = sorted({mark.registration.schema for mark in ours})
+    for name in sorted(case.dropped):
+        state = case.schemas.get(name, SchemaState("gone"))
+        ids = {mark.registration.schema_id for mark in ours if mark.registration.schema == name}
+        if name not in names:
+            reason = f"no mark of this database names a schema {name}{nearest(name, names)}"
+        elif state.presence == "there" and ids <= {"", state.schema_id}:
+            reason = f"the schema {name} is there, and its rows need their files: it was not dropped"
+        else:
+            continue
+        yield Refusal("not-dropped", reason, f"Leave dropped={name!r} (--dropped {name}) out, or correct the name")
 
 
 def refuse_nested(project: str, outer: str) -> None:
     """Refuse a project whose place lies in another's, *outer*; nothing if that is empty."""
     if outer:
-        raise refuse(Refusal("nested", NESTED.format(project=project, outer=outer), _PLACES))
+        raise refuse(Refusal("nested", NESTED.format(project=project, outer=outer), PLACES))
 
-
-_PLACES = "Give each project a place of its own: path, or bucket and prefix, in [storage] of datajoint.toml"
 
 _EMPTIED = Refusal(
     "emptied",

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from itertools import islice
 from typing import Any
 
 from datajoint.errors import (
@@ -64,7 +63,6 @@ from datajoint_file.undo.versions import (
 )
 
 _ROWS_AT_ONCE, _BYTES_AT_ONCE = 500, 2**20
-_MAX_SHOWN = 60
 
 _OF_SOME_ROWS = (DuplicateError, IntegrityError, MissingAttributeError, ObjectNotFoundError)
 """Errors of a batch that others of its rows may do without."""
@@ -490,7 +488,7 @@ class _Restoration:
     def _report(self, rows: Iterable[_Deleted], columns: Sequence[Column], reason: str) -> None:
         for row in rows:
             files = [_ref(entry, self._connection) for entry in row.files.values() if entry.state != PURGED]
-            key = key_in(row.entry, list(columns)) if columns else _first_values(row)
+            key = key_in(row.entry, list(columns))
             shown = key_text((name, str(value)) for name, value in key.items())
             table = f"{row.entry.schema}.{class_name(row.entry.table_name)}"
             self._problems.append(NotRestored(table, shown, reason, tuple(file for file in files if file)))
@@ -498,12 +496,6 @@ class _Restoration:
 
 def _size(row: _Deleted) -> int:
     return sum(len(value) if isinstance(value, (str, bytes)) else 8 for value in row.values.values())
-
-
-def _first_values(row: _Deleted) -> dict[str, str]:
-    """Return what tells people which row it was, where nobody knows its primary key any more."""
-    short = ((name, str(value)) for name, value in row.values.items() if isinstance(value, (str, int, float)))
-    return dict(islice(((name, text) for name, text in short if len(text) <= _MAX_SHOWN), 3))
 
 
 def _files(rows: Sequence[_Deleted]) -> Iterator[tuple[tuple[int, str], tuple[Cell, FileMetadata]]]:

@@ -165,9 +165,21 @@ def test_empty_store_of_schemas_that_had_marks_is_refused() -> None:
     assert kinds(verdict([], schemas, has_objects=lambda: False, take_over=True)) == []
 
 
-def test_dropped_does_not_concern_a_schema_that_is_there() -> None:
+def test_schema_that_is_there_or_unknown_is_not_dropped() -> None:
     found = verdict([mark()], {"ephys": state()}, dropped=["ephys"])
-    assert (kinds(found), found.forget) == ([], ())
+    assert (kinds(found), found.forget) == (["not-dropped"], ())
+    assert "ephys is there" in found.refusals[0].reason
+    (unknown,) = verdict([mark()], {"ephys": state()}, dropped=["ephy"]).refusals
+    assert (unknown.kind, "did you mean 'ephys'?" in unknown.reason) == ("not-dropped", True)
+
+
+def test_what_is_overruled_is_told() -> None:
+    refused = verdict([mark(identity=THERE)], {})
+    overruled = verdict([mark(identity=THERE)], {}, take_over=True)
+    assert overruled.overruled == tuple(refusal.reason for refusal in refused.refusals)
+    assert verdict([], {}, take_over=True).overruled
+    idle = verdict([mark()], {"ephys": state()}, take_over=True)
+    assert (idle.overruled, "nothing to take over" in idle.notes[0]) == ((), True)
 
 
 def test_schema_without_a_registry_table_is_taken_as_it_is() -> None:
