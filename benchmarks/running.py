@@ -141,5 +141,5 @@ def _in_process(task: Task, *arguments: str) -> Any:
         timeout=TIMEOUT_SECONDS,
     )
     if done.returncode:
-        raise CaseError(done.stderr[-4000:])
+        raise CaseError(done.stderr[-4000:] or f"the process ended with {done.returncode}")
     return json.loads(done.stdout.splitlines()[-1])

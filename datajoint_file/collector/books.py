@@ -6,7 +6,7 @@ beside it, by number: a statement that searches would stop writers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +16,7 @@ from datajoint_file.journal import history_table, intent_table
 from datajoint_file.journal.history_table import CHECKING, CONDEMNED, KEPT, PURGED, UNKNOWN, HistoryTable
 from datajoint_file.journal.intent_table import batches
 from datajoint_file.journal.second_connection import SecondConnection
-from datajoint_file.model.object_keys import is_candidate, is_of_schema
+from datajoint_file.model.object_keys import is_candidate, is_of_schema, schema_named_by
 
 BATCH = 400
 """Rows that are locked at a time: little enough for a transaction of a few seconds."""
@@ -136,26 +136,32 @@ class HistoryBook(_Book):
         self._grace = f"{grace_seconds:f}"
 
     def read(
-        self, snapshot: Snapshot, retention_seconds: float, *, due: str
-    ) -> Iterator[tuple[str, str, int, int, bool, bool, str, bool]]:
-        """Give what `Evidence.add_entries` takes of all entries; which of them are *due*, as SQL."""
+        self, snapshot: Snapshot, retention_seconds: float, *, due: str, oldest: datetime, schemas: Collection[str]
+    ) -> Iterator[tuple[str, str, int, int, bool, bool, str, bool, bool]]:
+        """Give what `Evidence.add_entries` takes of all entries; which of them are *due*, as SQL.
+
+        What is condemned has a run, and a stamp from before the *oldest* transaction. An entry is of its own schema's
+        objects, or of those of a schema that is none of *schemas*: whoever writes to a history has a say on no others.
+        """
         age, is_final = self.dialect.age("at"), f"state = '{CONDEMNED}' OR why = '{UNKNOWN}'"
         expired = (
             f"CASE WHEN state = '{CONDEMNED}' OR (why = '{UNKNOWN}' AND {age} > {self._grace}) "
             f"OR (why <> '{UNKNOWN}' AND {age} > {retention_seconds:f}) THEN 1 ELSE 0 END"
         )
         columns = (
-            f"{expired}, CASE WHEN state = '{CONDEMNED}' OR ({due}) THEN 1 ELSE 0 END, table_name, attribute, cell, "
+            f"{expired}, CASE WHEN (state = '{CONDEMNED}' AND run IS NOT NULL AND {self.stamped_before(oldest)}) "
+            f"OR (state <> '{CONDEMNED}' AND {due}) THEN 1 ELSE 0 END, table_name, attribute, cell, "
             f"CASE WHEN {is_final} THEN 1 ELSE 0 END"
         )
         for number, path, size, is_over, is_due, *cell, final in self._read(snapshot, columns, f"state <> '{PURGED}'"):
             if is_candidate(self.project, path):
                 over = bool(is_over), bool(is_over and is_due)
-                yield path, self.schema, number, size, *over, ".".join(cell), bool(final)
+                is_own = is_of_schema(path, self.schema) or schema_named_by(path) not in schemas
+                yield path, self.schema, number, size, *over, ".".join(cell), bool(final), is_own
 
-    def stamped_before(self, seconds: float) -> str:
-        """Return the SQL of whether an entry was found to be over longer ago than *seconds*."""
-        return f"due_at IS NOT NULL AND {self.dialect.age('due_at')} > {min(seconds, 1e12):f}"
+    def stamped_before(self, moment: datetime) -> str:
+        """Return the SQL of whether an entry was found to be over before a *moment*."""
+        return f"due_at IS NOT NULL AND {self.dialect.utc('due_at')} < TIMESTAMP '{moment.isoformat(' ')}'"
 
     def checked_by(self, run: str) -> str:
         """Return the SQL of whether *run* asks about an entry."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from datajoint_file.collector import server_facts
@@ -77,9 +77,10 @@ class Collection:
         grace = self.grace.total_seconds()
         return [HistoryBook(self.second, schema, self.project, grace) for schema in tables.history]
 
-    def oldest_transaction(self, snapshot: Snapshot) -> float:
-        """Return how old the oldest open transaction is, in seconds."""
-        return server_facts.oldest_transaction(snapshot)[0]
+    def oldest_transaction(self, snapshot: Snapshot) -> datetime:
+        """Return a moment, by the database's clock, before which nothing began that is open now."""
+        moment = server_facts.clock(snapshot)  # asked before the ages, which grow
+        return moment - timedelta(seconds=min(server_facts.oldest_transaction(snapshot)[0], 1e9))
 
     def has_objects(self) -> bool:
         """Tell whether the project has any object; the listing is not read further than the first."""

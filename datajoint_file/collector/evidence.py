@@ -27,25 +27,27 @@ CREATE TABLE reference (key TEXT PRIMARY KEY, origin TEXT NOT NULL) WITHOUT ROWI
 CREATE TABLE intent (key TEXT, home TEXT, number INTEGER, size INTEGER NOT NULL, due INTEGER NOT NULL,
     PRIMARY KEY (key, home, number)) WITHOUT ROWID;
 CREATE TABLE entry (key TEXT, home TEXT, number INTEGER, size INTEGER NOT NULL, expired INTEGER NOT NULL,
-    due INTEGER NOT NULL, cell TEXT NOT NULL, is_final INTEGER NOT NULL, PRIMARY KEY (key, home, number)) WITHOUT ROWID;
+    due INTEGER NOT NULL, cell TEXT NOT NULL, is_final INTEGER NOT NULL, is_own INTEGER NOT NULL,
+    PRIMARY KEY (key, home, number)) WITHOUT ROWID;
 
-CREATE VIEW removed AS SELECT key, MAX(size) AS size, MIN(home) AS home, MIN(expired) AS expired, MIN(due) AS due
-    FROM entry WHERE key NOT IN (SELECT key FROM reference) AND key NOT IN (SELECT key FROM intent WHERE NOT due)
+CREATE VIEW removed AS SELECT key, MAX(size) AS size, MIN(home) AS home, MIN(expired) AS expired, MIN(due) AS due,
+    MAX(is_own) AS is_own FROM entry
+    WHERE key NOT IN (SELECT key FROM reference) AND key NOT IN (SELECT key FROM intent WHERE NOT due)
     GROUP BY key;
 
 CREATE VIEW reclaim AS SELECT key, MAX(size) AS size, MIN(home) AS home FROM intent
     WHERE due AND key NOT IN (SELECT key FROM reference) AND key NOT IN (SELECT key FROM intent WHERE NOT due)
-    AND key NOT IN (SELECT key FROM entry WHERE NOT due) GROUP BY key;
-CREATE VIEW purge AS SELECT key, size, home FROM removed WHERE due;
-CREATE VIEW expire AS SELECT key, size, home FROM removed WHERE expired AND NOT due;
+    AND key NOT IN (SELECT key FROM entry WHERE NOT due) AND key NOT IN (SELECT key FROM purge) GROUP BY key;
+CREATE VIEW purge AS SELECT key, size, home FROM removed WHERE due AND is_own;
+CREATE VIEW expire AS SELECT key, size, home FROM removed WHERE expired AND NOT due AND is_own;
 CREATE VIEW wait AS SELECT key, size, home FROM removed WHERE NOT expired AND NOT due;
 
 CREATE VIEW listed AS SELECT key, size, '' AS home FROM object WHERE is_ours;
 CREATE VIEW "foreign" AS SELECT key, size, '' AS home FROM object WHERE NOT is_ours;
 CREATE VIEW referenced AS SELECT key, 0 AS size, origin AS home FROM reference;
 CREATE VIEW unknown AS SELECT key, size, '' AS home FROM object WHERE is_ours AND key NOT IN (SELECT key FROM reference)
-    AND key NOT IN (SELECT key FROM intent) AND key NOT IN (SELECT key FROM entry);
-CREATE VIEW missing AS SELECT * FROM referenced WHERE key NOT IN (SELECT key FROM object);
+    AND key NOT IN (SELECT key FROM intent) AND key NOT IN (SELECT key FROM entry WHERE is_own OR NOT expired);
+CREATE VIEW missing AS SELECT * FROM referenced WHERE home <> '' AND key NOT IN (SELECT key FROM object);
 """
 
 _KEEP_VERSIONS = """
@@ -122,20 +124,21 @@ class Evidence:
         self._add("INSERT OR REPLACE INTO object VALUES (?, ?, ?, ?)", found)
 
     def add_references(self, found: Iterable[tuple[str, str]]) -> None:
-        """Add referenced keys, and which attribute refers to them."""
-        self._add("INSERT OR IGNORE INTO reference VALUES (?, ?)", found)
+        """Add referenced keys, and which attribute refers to them; empty where a key is only noted: it may be wrong."""
+        known = "ON CONFLICT (key) DO UPDATE SET origin = MAX(origin, excluded.origin)"
+        self._add(f"INSERT INTO reference VALUES (?, ?) {known}", found)
 
     def add_intents(self, found: Iterable[tuple[str, str, int, int, bool]]) -> None:
         """Add intents: key, schema, number, size, and whether its lease ended longer ago than the grace."""
         self._add("INSERT OR IGNORE INTO intent VALUES (?, ?, ?, ?, ?)", found)
 
-    def add_entries(self, found: Iterable[tuple[str, str, int, int, bool, bool, str, bool]]) -> None:
+    def add_entries(self, found: Iterable[tuple[str, str, int, int, bool, bool, str, bool, bool]]) -> None:
         """Add history entries.
 
-        Key, schema, number, size, whether its retention is over, whether it may go now, which cell had it, and whether
-        that it goes is decided already.
+        Key, schema, number, size, whether its retention is over, whether it may go now, which cell had it, whether
+        that it goes is decided already, and whether it stands where it makes a candidate: elsewhere it only keeps.
         """
-        self._add("INSERT OR IGNORE INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?)", found)
+        self._add("INSERT OR IGNORE INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", found)
 
     def keep_versions(self, count: int) -> None:
         """Keep the last *count* objects of each cell but what rows refer to. To be called when references are known."""

@@ -15,7 +15,7 @@ again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -27,7 +27,7 @@ from datajoint_file.collector.evidence import NOTHING, Amount, Evidence, ObjectR
 from datajoint_file.collector.make_plan import judged, read_books, unfinished_uploads
 from datajoint_file.collector.plan import Collected, Plan, Refusal, refuse
 from datajoint_file.collector.preflight import Verdict
-from datajoint_file.collector.snapshot import Snapshot, steadily
+from datajoint_file.collector.snapshot import Snapshot, refusing, steadily
 from datajoint_file.collector.workers import Deleted, Helpers, delete_object
 from datajoint_file.concurrency.progress import progress_bar
 from datajoint_file.errors import CollectionRefusedError, StorageError
@@ -35,7 +35,7 @@ from datajoint_file.journal.history import ensure_history
 from datajoint_file.journal.intent_table import batches
 from datajoint_file.journal.schema_registry import RegistryTable, identity_of, refresh
 from datajoint_file.journal.store_marks import Identity
-from datajoint_file.model.object_keys import new_write_id
+from datajoint_file.model.object_keys import new_write_id, schema_named_by
 from datajoint_file.storage.tuning import MAX_SKEW
 
 _HOPELESS = 20
@@ -155,7 +155,7 @@ class _Execution:
     def all(self) -> Collected:
         """Do everything. What may refuse comes before anything is deleted."""
         is_noting = self.made.with_unknown and self.made.is_complete and bool(self.made.unknown)
-        home = self._home() if is_noting else None
+        homes = self._homes() if is_noting else {}
         try:
             candidates, has_work = self._checked()
             evidence = judged(self.collection, self.snapshot, self.run) if has_work else Evidence()
@@ -167,7 +167,7 @@ class _Execution:
             for book in self.histories.values():
                 with suppress(Exception):  # the next run asks about them again
                     book.release(self.run)
-        noted = self._noted(home) if home is not None else NOTHING
+        noted = self._noted(homes) if homes else NOTHING
         if self.made.is_scan:
             try:
                 self._discard()
@@ -254,20 +254,31 @@ class _Execution:
             self.failures.append((result.key, result.problem))
         return not result.problem
 
-    def _noted(self, book: HistoryBook) -> Amount:
+    def _noted(self, homes: Mapping[str, HistoryBook]) -> Amount:
         """Note the unknown objects of the plan's listing for deletion."""
         evidence, done = self.made.evidence or Evidence(), NOTHING
         for some in _batches(evidence, "unknown"):
-            done += _amount(book.add_unknown(some, self.run))
+            for schema, book in homes.items():
+                here = [one for one in some if schema_named_by(one.key) == schema]
+                done += _amount(book.add_unknown(here, self.run) if here else ())
         return done
 
-    def _home(self) -> HistoryBook:
-        """Return the history of the first schema that may have one."""
-        for schema in sorted(self.made.schemas, key=lambda schema: schema not in self.histories):
+    def _homes(self) -> dict[str, HistoryBook]:
+        """Return the history of each schema that unknown objects name; of one that is gone, the first there may be."""
+        with refusing("the list of all schemas"):
+            there = self.snapshot.dialect.readable_schemas(self.snapshot.try_query)
+        evidence = self.made.evidence or Evidence()
+        named = sorted({schema_named_by(one.key) for one in evidence.items("unknown")})
+        return {schema: self._home([schema] if schema in there else self.made.schemas) for schema in named}
+
+    def _home(self, schemas: Sequence[str]) -> HistoryBook:
+        """Return the history of the first of *schemas* that may have one."""
+        for schema in sorted(schemas, key=lambda schema: schema not in self.histories):
             if ensure_history(self.collection.connection, schema):
                 return HistoryBook(self.collection.second, schema, self.collection.project, 0)
-        reason = "there is no schema in which to note what is to be deleted"
-        way_on = "Run the collector as a user who may create a table in one of the schemas"
+        where = f"schema {schemas[0]}" if len(schemas) == 1 else "any schema"
+        reason = f"what is to be deleted cannot be noted in a history of {where}"
+        way_on = "Run the collector as a user who may create a table there"
         raise refuse(Refusal("no-home", reason, way_on))
 
     def _discard(self) -> None:

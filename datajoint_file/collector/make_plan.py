@@ -65,18 +65,18 @@ def read_books(collection: Collection, snapshot: Snapshot, evidence: Evidence, r
     In time: before every transaction that is open now began. An older one may still copy a reference that nobody sees.
     """
     settings = collection.pipeline.settings.object_storage
-    oldest = 0.0 if run else collection.oldest_transaction(snapshot)
-    tables = server_facts.own_tables(snapshot)
+    oldest, tables = collection.oldest_transaction(snapshot), server_facts.own_tables(snapshot)
 
     def due(book: HistoryBook) -> str:
         return book.checked_by(run) if run else book.stamped_before(oldest)
 
     with refusing("what is noted of the project's objects"):
+        schemas = set(snapshot.dialect.readable_schemas(snapshot.try_query))
         for intents in collection.intent_books(tables):
             evidence.add_intents(intents.read(snapshot))
         for book in collection.history_books(tables):
             retention = settings.retention.total_seconds()
-            evidence.add_entries(book.read(snapshot, retention, due=due(book)))
+            evidence.add_entries(book.read(snapshot, retention, due=due(book), oldest=oldest, schemas=schemas))
 
 
 def read_references(collection: Collection, snapshot: Snapshot, evidence: Evidence) -> set[str]:
@@ -88,7 +88,7 @@ def read_references(collection: Collection, snapshot: Snapshot, evidence: Eviden
             for key, attribute in references.references(snapshot, collection.project):
                 advance(1)
                 found.add(attribute.schema)
-                yield key, str(attribute)
+                yield key, str(attribute) if attribute.is_declared else ""
 
         evidence.add_references(named())
     evidence.keep_versions(collection.pipeline.settings.object_storage.versions)

@@ -17,12 +17,12 @@ from datajoint_file.collector.snapshot import CHANGED, Snapshot, refusing
 from datajoint_file.errors import CollectionRefusedError, UnsafePathError, brief
 from datajoint_file.hooks.tables import class_name
 from datajoint_file.model.metadata import FORMAT, path_in
-from datajoint_file.model.object_keys import check_object_key, keys_in
+from datajoint_file.model.object_keys import check_object_key, is_candidate, keys_in
 from datajoint_file.model.wording import counted
 from datajoint_file.sql.columns import is_file_comment
 
-_JSON = frozenset({"json", "jsonb", "longtext"})
-"""Types that hold JSON; in MariaDB it is text."""
+_JSON = frozenset({"json", "text", "mediumtext", "longtext"})
+"""Types that hold JSON, which people copy to text as well; in MariaDB it is text."""
 
 _OWN_TABLES = "~file_"
 _TABLE_NAME = re.compile(r"(?:#|_|__)?[a-z][a-z0-9]*(?:__?[a-z0-9]+)*")
@@ -32,8 +32,8 @@ _TABLE_NAME = re.compile(r"(?:#|_|__)?[a-z][a-z0-9]*(?:__?[a-z0-9]+)*")
 class Attribute:
     """One attribute that may refer to objects, as the database calls it.
 
-    If it is not a declared ``file`` attribute, it holds JSON, and might refer to objects as well: ``CREATE TABLE … AS
-    SELECT`` loses the mark on PostgreSQL, and people note in JSON what they have used.
+    If it is not a declared ``file`` attribute, it can hold JSON, and might refer to objects as well: ``CREATE TABLE …
+    AS SELECT`` loses the mark on PostgreSQL, and people note in JSON what they have used.
     """
 
     schema: str
@@ -51,7 +51,7 @@ def _called(table: str) -> str:
 
 
 def attributes(snapshot: Snapshot) -> list[Attribute]:
-    """Return every ``file`` attribute on the server, and every other JSON attribute, whoever declared it.
+    """Return every ``file`` attribute on the server, and every other of JSON or text, whoever declared it.
 
     That the user may see all of them was asked before, in `preflight`.
     """
@@ -115,8 +115,8 @@ def _keys_of(snapshot: Snapshot, attribute: Attribute, project: str) -> Iterator
 
 
 def _keys_in(attribute: Attribute, text: str, project: str) -> set[str]:
-    """Return the keys of *project* in one row's JSON: its path, and whatever else in it reads like a key."""
-    keys = keys_in(text, project)
+    """Return the keys of *project* in one row: its path, and whatever else reads like what an insert makes."""
+    keys = {key for key in keys_in(text, project) if is_candidate(project, key)}
     if attribute.is_declared:
         path = _path(attribute, text)
         if path.startswith(f"{project}/"):

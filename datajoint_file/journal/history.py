@@ -67,8 +67,8 @@ class Event:
     def _table(self, schema: str) -> HistoryTable:
         return HistoryTable(second_connection_of(self.connection), schema)
 
-    def unique_keys(self, schema: str, table: str) -> list[list[str]]:
-        """Return the unique keys by which a REPLACE removes rows, but the primary key: their attributes."""
+    def unique_keys(self, schema: str, table: str) -> list[dict[str, bool]]:
+        """Return the unique keys by which a REPLACE removes rows, but the primary key: see `Dialect.replaced_by`."""
         return self.dialect.replaced_by(self._query, schema, table)
 
     def delete(self, schema: str, table: str, full_name: str, where: str) -> int:
@@ -101,10 +101,10 @@ class Event:
         """
         history, columns = self._table(schema), self.kept[schema, table]
         copy = history.insertion(self.removal, table, columns, attributes, full_name, "")
-        lock = self.dialect.lock_sql(full_name, history.table)
+        lock = partial(self.dialect.lock, self._run, full_name, history.table)
         if self.dialect.has_transactional_ddl:
             with self._transaction():
-                self._run(lock)
+                lock()
                 self._run(copy)
                 return self._done(ddl(), history, schema, table, attributes)
         if has_transaction(self.connection):
@@ -131,10 +131,10 @@ class Event:
         return result
 
     @contextmanager
-    def _locked(self, sql: str) -> Iterator[None]:
+    def _locked(self, lock: Callable[[], None]) -> Iterator[None]:
         """Lock tables, if this user may: else a row that comes in between goes without an entry, and its bytes stay."""
         with suppress(AccessError):
-            self._run(sql)
+            lock()
         try:
             yield
         finally:
@@ -179,6 +179,9 @@ def ensure_history(connection: Any, schema: str) -> bool:
         reason = " ".join(str(part) for part in error.args[:2]).strip()
         warnings.warn(_NO_HISTORY.format(schema=schema, reason=reason), JournalWarning, stacklevel=8)
         return False
+    except Exception as error:
+        if not table.dialect.is_timeout(error):  # somebody has it locked, so that it is there
+            raise
     return True
 
 

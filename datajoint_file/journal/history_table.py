@@ -117,8 +117,8 @@ class HistoryTable:
     ) -> str:
         """Return the statement that writes the rows of *source* down, with what follows it, for each of *attributes*.
 
-        An entry for each of them that names a path. Where rows go, the first entry of each has the row, also if there
-        is no path; where values go, all have it. It has no parameters, and percent signs in it are doubled.
+        An entry for each of them that names a path. Where rows go, the first entry of each has the row, and there is
+        one also if there is no path; where values go, all have it. No parameters, and percent signs in it are doubled.
         """
         dialect = self.dialect
         named = {column.name: dialect.named(column) for column in columns}
@@ -132,7 +132,11 @@ class HistoryTable:
             numbers = " UNION ALL ".join(f"SELECT {number} AS djf_n" for number in range(1, len(attributes) + 1))
             source = f"{source} CROSS JOIN ({numbers}) AS djf_attributes"
             if removal.takes_rows:
-                row, chosen = f"CASE djf_n WHEN 1 THEN {row} END", f"djf_n = 1 OR {path} IS NOT NULL"
+                has_path = enumerate((dialect.bounded_path(named[attribute]) for attribute in attributes), 1)
+                first = (
+                    f"CASE {' '.join(f'WHEN {one} IS NOT NULL THEN {number}' for number, one in has_path)} ELSE 1 END"
+                )
+                row, chosen = f"CASE djf_n WHEN {first} THEN {row} END", f"djf_n = {first} OR {path} IS NOT NULL"
         where = condition.removesuffix(_LOCKING)
         locking = condition[len(where) :]
         if chosen:

@@ -213,6 +213,8 @@ def keys_in(text: str, project: str) -> set[str]:
     --------
     >>> keys_in('{"a": ["lab\\/ephys\\/x.dat"]}', "lab")
     {'lab/ephys/x.dat'}
+    >>> sorted(keys_in("s3://lab/lab/ephys/x.dat", "lab"))
+    ['lab/ephys/x.dat', 'lab/lab/ephys/x.dat']
     """
     if project not in text:
         return set()
@@ -221,5 +223,5 @@ def keys_in(text: str, project: str) -> set[str]:
 
 @lru_cache
 def _keys_of(project: str) -> re.Pattern[str]:
-    """Return what keys of *project* look like in a text, also within a URL or the path of a file."""
-    return re.compile(rf"(?<![A-Za-z0-9._=~%-]){re.escape(project)}/{_COMPONENT}(?:/{_COMPONENT})*")
+    """Return what keys of *project* look like in a text, also within a URL whose bucket has the project's name."""
+    return re.compile(rf"(?<![A-Za-z0-9._=~%-])(?=({re.escape(project)}/{_COMPONENT}(?:/{_COMPONENT})*))")

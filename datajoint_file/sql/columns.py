@@ -39,6 +39,7 @@ class Column:
     is_key: bool  # part of the primary key
     is_generated: bool
     comment: str
+    collation: str = ""  # by which its text is compared, where the dialect has to know
 
     @property
     def is_file(self) -> bool:
@@ -76,10 +77,13 @@ def row_sql(dialect: Dialect, columns: Sequence[Column]) -> str:
 
 
 def cell_sql(dialect: Dialect, columns: Sequence[Column], values: Sequence[str] = ()) -> str:
-    """Return the SQL of 16 characters that stand for a row's primary key; of *values* instead, as SQL, if given."""
+    """Return the SQL of 16 characters that stand for a row's primary key; of *values* instead, as SQL, if given.
+
+    The same for keys that the database takes for equal, however they are spelled.
+    """
     keys = [column for column in columns if column.is_key]
     named = values or [dialect.named(column) for column in keys]
-    return dialect.digest([dialect.written(key, name)[1] for key, name in zip(keys, named, strict=True)])
+    return dialect.digest([dialect.compared(key, name) for key, name in zip(keys, named, strict=True)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +113,13 @@ def read_row(text: str) -> dict[str, tuple[Kind, Value]]:
         kind, _, name = key.partition(" ")
         if kind == "bytes":
             sizes[name] = int(value or 0)
+        elif not isinstance(value, str | None):
+            raise ValueError(f"{name} is no text")
         else:
-            row[name] = (kind, read_value(kind, value))
+            try:
+                row[name] = (kind, read_value(kind, value))
+            except (struct.error, TypeError) as error:
+                raise ValueError(f"{name} is nothing that was written down as {kind}") from error
     for name, size in sizes.items():
         if row.get(name, ("text", ""))[1] is None and size:
             row[name] = (row[name][0], NotKept(size))

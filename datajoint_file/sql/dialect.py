@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, Literal
@@ -129,8 +130,18 @@ class Dialect(ABC):
         """Return the columns of those of *tables* that there are, in their order."""
 
     @abstractmethod
-    def replaced_by(self, query: Query, schema: str, table: str) -> list[list[str]]:
-        """Return the attributes of each unique key, but the primary one, by which ``REPLACE`` removes rows."""
+    def replaced_by(self, query: Query, schema: str, table: str) -> list[dict[str, bool]]:
+        """Return the attributes of each unique key, but the primary one, by which ``REPLACE`` removes rows.
+
+        With whether the server computes what a row does not give; the name is empty if it always does.
+        """
+
+    def may_hold(self, column: Column, text: str) -> str:
+        """Return the condition that a column holds what it makes of *text* when it is given that; empty if it is equal.
+
+        For a restriction of DataJoint's, which doubles percent signs.
+        """
+        return ""
 
     def named(self, column: Column) -> str:
         """Return a column's name, quoted, for a statement in which percent signs are doubled."""
@@ -176,6 +187,10 @@ class Dialect(ABC):
         The kind, the SQL of the text, and whether it may be large.
         """
 
+    def compared(self, column: Column, value: str) -> str:
+        """Return the SQL of a text that is the same for all of *value* (SQL) that the column's key takes for equal."""
+        return self.written(column, value)[1]
+
     @abstractmethod
     def typed(self, column: Column) -> str:
         """Return the SQL of a parameter as a value of a column's type."""
@@ -183,6 +198,13 @@ class Dialect(ABC):
     def read_back(self, kind: Kind) -> str:
         """Return the SQL of a parameter that was written down in this way, for a column of the type that it had."""
         return "%s"
+
+    def in_utc(self, query: Query) -> AbstractContextManager[None]:
+        """Let `read_back` mean in the block what it says, whatever the zone of the session: hours come twice in some.
+
+        *query* is the session's.
+        """
+        return nullcontext()
 
     @abstractmethod
     def byte_length(self, column: Column) -> str:
@@ -226,8 +248,11 @@ class Dialect(ABC):
     """Whether a table that was dropped comes back by a rollback; if not, DROP commits the transaction."""
 
     @abstractmethod
-    def lock_sql(self, table: str, history: str) -> str:
-        """Return what keeps others from *table* (quoted), while it is copied to *history* and dropped."""
+    def lock(self, run: Callable[[str], Any], table: str, history: str) -> None:
+        """Keep others from *table* (quoted), while it is copied to *history* and dropped; wait for those who use it.
+
+        Nobody waits for *history* meanwhile longer than a second: it is that of other tables as well.
+        """
 
     @abstractmethod
     def after(self, columns: Sequence[tuple[str, str]], values: Sequence[Any]) -> Condition:
@@ -353,6 +378,10 @@ class Dialect(ABC):
     size_limit: ClassVar[str] = ""
     """The variable of how many bytes a statement may have; empty where there is no limit to speak of."""
 
+    @abstractmethod
+    def is_timeout(self, error: BaseException) -> bool:
+        """Tell whether *error* says that others have held a lock for too long."""
+
     def is_too_large(self, error: BaseException) -> bool:
         """Tell whether *error* says that a statement has more bytes than the server takes."""
         return False
@@ -393,7 +422,7 @@ class Dialect(ABC):
 
     @abstractmethod
     def attributes(self, query: Query) -> Iterator[tuple[Any, ...]]:
-        """Give all attributes of all schemas that may hold metadata of files: with a comment of a codec, or JSON.
+        """Give all attributes of all schemas that may hold metadata of files: with a comment of a codec, JSON, or text.
 
         As schema, table, attribute (None where the table cannot be opened), comment and type.
         """

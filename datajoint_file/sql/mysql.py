@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import secrets
+import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, ClassVar
 
 import pymysql.cursors
@@ -38,6 +40,9 @@ _REVOKED = re.compile(r"REVOKE .*\b(SELECT|ALL PRIVILEGES)\b")
 """What ``SHOW GRANTS`` tells of partial revokes."""
 _TOO_LARGE = 1153
 """Code for a statement of more than ``max_allowed_packet`` bytes. Often the connection is gone before it arrives."""
+_LOCK_TIMEOUT = 1205
+_PAUSE_SECONDS = 0.5
+"""In which those go on who have waited for a history."""
 _READ_ONLY = frozenset({1290, 1792, 1836})
 
 _IN_LIST = 400
@@ -58,23 +63,32 @@ _TABLES = """
 _ATTRIBUTES = """
     SELECT table_name, column_name, column_comment, data_type FROM information_schema.columns
     WHERE table_schema = %s
-    AND (ordinal_position = 1 OR column_comment LIKE ':%%<%%' OR data_type IN ('json', 'longtext'))
+    AND (ordinal_position = 1 OR column_comment LIKE ':%%<%%'
+        OR data_type IN ('json', 'text', 'mediumtext', 'longtext'))
 """
 """The first attribute of each table is there to show that the table could be opened; MariaDB leaves out the others."""
 
 
 _COLUMNS = """
     SELECT table_name, column_name, column_type, column_key = 'PRI', COALESCE(generation_expression, '') <> '',
-        column_comment
+        column_comment, COALESCE(collation_name, '')
     FROM information_schema.columns WHERE table_schema = %s AND table_name IN %s ORDER BY table_name, ordinal_position
 """
 _UNIQUE_KEYS = """
-    SELECT index_name, column_name FROM information_schema.statistics
-    WHERE table_schema = %s AND table_name = %s AND non_unique = 0 AND index_name <> 'PRIMARY'
-    ORDER BY index_name, seq_in_index
+    SELECT s.index_name, s.column_name, c.extra LIKE '%%GENERATED%%'
+        OR (c.column_default LIKE '%%)' AND c.column_default NOT LIKE '\\'%%')
+    FROM information_schema.statistics AS s LEFT JOIN information_schema.columns AS c
+        ON c.table_schema = s.table_schema AND c.table_name = s.table_name AND c.column_name = s.column_name
+    WHERE s.table_schema = %s AND s.table_name = %s AND s.non_unique = 0 AND s.index_name <> 'PRIMARY'
+    ORDER BY s.index_name, s.seq_in_index
 """
+"""The third tells whether the server computes what a row does not give."""
 _BINARY = frozenset({"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"})
+_TEXTS = frozenset(
+    {"char", "varchar", "enum", "set", "decimal", "date", "datetime", "time", "year", "inet4", "inet6", "uuid"}
+)
 _LARGE_TEXTS = frozenset({"tinytext", "text", "mediumtext", "longtext", "json"})
+_ROUNDED = frozenset({"decimal", "datetime", "timestamp", "time", "date"})
 _CASTS = {
     "float": "{} + 0e0",
     "double": "{} + 0e0",
@@ -151,15 +165,26 @@ class MySQL(Dialect):
 
     def columns(self, query: Query, schema: str, tables: Sequence[str]) -> dict[str, list[Column]]:
         found: dict[str, list[Column]] = {}
-        for table, name, type_, is_key, is_generated, comment in query(_COLUMNS, (schema, tuple(tables))):
-            found.setdefault(table, []).append(Column(name, type_, bool(is_key), bool(is_generated), comment))
+        for table, name, type_, is_key, is_generated, *rest in query(_COLUMNS, (schema, tuple(tables))):
+            found.setdefault(table, []).append(Column(name, type_, bool(is_key), bool(is_generated), *rest))
         return found
 
-    def replaced_by(self, query: Query, schema: str, table: str) -> list[list[str]]:
-        found: dict[str, list[str]] = {}
-        for index, name in query(_UNIQUE_KEYS, (schema, table)):
-            found.setdefault(index, []).append(name)
+    def replaced_by(self, query: Query, schema: str, table: str) -> list[dict[str, bool]]:
+        found: dict[str, dict[str, bool]] = {}
+        for index, name, is_computed in query(_UNIQUE_KEYS, (schema, table)):
+            found.setdefault(index, {})[name or ""] = bool(is_computed) or not name
         return list(found.values())
+
+    def may_hold(self, column: Column, text: str) -> str:
+        """Return a condition that is true of more than that for a float, of which text has not all digits."""
+        name, type_, literal = self.quoted(column.name), _base(column.type), self.literal(text)
+        if type_ == "float":
+            return f"ABS({name} - {literal}) <= ABS({literal}) * 1e-6 + 1e-44"
+        if type_ == "double":
+            return f"{name} = {literal} + 0e0"
+        if type_ in _ROUNDED or type_.endswith("int"):
+            return f"{name} = {self.typed(column) % literal}"
+        return ""
 
     def by_path(self, paths: Sequence[str]) -> Condition:
         crcs = tuple(zlib.crc32(path.encode()) for path in paths)
@@ -181,12 +206,25 @@ class MySQL(Dialect):
         if type_ in _BINARY:
             return "base64", f"TO_BASE64({name})", type_.endswith("blob")
         if type_ in ("float", "double"):
-            return "text", f"CONVERT({name} + 0e0 USING utf8mb4)", False
+            return "text", f"CONVERT({name} * 1e0 USING utf8mb4)", False  # a sum would lose the sign of zero
         if type_ == "bit":
             return "bits", f"CONVERT({name} + 0 USING utf8mb4)", False
         if type_ == "timestamp":
             return "epoch", f"CONVERT(UNIX_TIMESTAMP({name}) USING utf8mb4)", False
+        if not (type_ in _TEXTS or type_ in _LARGE_TEXTS or type_.endswith("int")):
+            return "base64", f"TO_BASE64({name})", True  # also a geometry or a vector, as the server has it
         return "text", f"CONVERT({name} USING utf8mb4)", type_ in _LARGE_TEXTS
+
+    def compared(self, column: Column, value: str) -> str:
+        """Return one text for both zeros, and the weights of text, by which its collation compares it."""
+        if _base(column.type) in ("float", "double"):
+            return self.written(column, f"({value} + 0e0)")[1]
+        collation = column.collation
+        if not collation or collation == "binary":
+            return self.written(column, value)[1]
+        text = f"CONVERT({value} USING {collation.partition('_')[0]}) COLLATE {collation}"
+        is_padded = "_0900_" not in collation and "nopad" not in collation
+        return f"HEX(WEIGHT_STRING({f'TRIM(TRAILING FROM {text})' if is_padded else text}))"
 
     def typed(self, column: Column) -> str:
         """Return a cast to what its text is made of: numbers of the column's scale, times of its precision."""
@@ -202,6 +240,16 @@ class MySQL(Dialect):
 
     def read_back(self, kind: Kind) -> str:
         return "FROM_UNIXTIME(%s)" if kind == "epoch" else "%s"
+
+    @contextmanager
+    def in_utc(self, query: Query) -> Iterator[None]:
+        ((zone,),) = query("SELECT @@SESSION.time_zone")
+        query("SET SESSION time_zone = '+00:00'")
+        try:
+            yield
+        finally:
+            with suppress(Exception):  # a connection that is lost, and its settings with it
+                query("SET SESSION time_zone = %s", (zone,))
 
     def byte_length(self, column: Column) -> str:
         return f"LENGTH({self.named(column)})"
@@ -241,8 +289,27 @@ class MySQL(Dialect):
 
     has_transactional_ddl = False
 
-    def lock_sql(self, table: str, history: str) -> str:
-        return f"LOCK TABLES {table} WRITE, {history} WRITE"
+    def lock(self, run: Callable[[str], Any], table: str, history: str) -> None:
+        """Lock both at once, as there is no other way, for a second; then wait for the table alone, and try again."""
+        limit = run("SELECT @@SESSION.lock_wait_timeout").fetchone()[0]
+        deadline = time.monotonic() + limit
+        try:
+            while True:
+                run("SET SESSION lock_wait_timeout = 1")
+                try:
+                    run(f"LOCK TABLES {table} WRITE, {history} WRITE")
+                except Exception as error:
+                    if not self.is_timeout(error) or time.monotonic() > deadline:
+                        raise
+                else:
+                    return
+                run(f"SET SESSION lock_wait_timeout = {limit}")
+                run(f"LOCK TABLES {table} WRITE")
+                run("UNLOCK TABLES")
+                time.sleep(_PAUSE_SECONDS)
+        finally:
+            with suppress(Exception):  # a connection that is lost
+                run(f"SET SESSION lock_wait_timeout = {limit}")
 
     def after(self, columns: Sequence[tuple[str, str]], values: Sequence[Any]) -> Condition:
         """Return equality up to each attribute in turn: a comparison of rows would use no index."""
@@ -354,6 +421,9 @@ class MySQL(Dialect):
 
     def is_too_large(self, error: BaseException) -> bool:
         return bool(_code(error) == _TOO_LARGE)
+
+    def is_timeout(self, error: BaseException) -> bool:
+        return bool(_code(error) == _LOCK_TIMEOUT)
 
     def is_gone(self, error: BaseException) -> bool:
         return _code(error) in _NOT_THERE

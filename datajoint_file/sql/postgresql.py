@@ -22,16 +22,22 @@ _NOT_THERE = frozenset({"42P01", "3F000"})
 
 _DENIED = frozenset({"42501", "25006"})
 
-_ATTRIBUTES = """
-    SELECT n.nspname, c.relname, a.attname, COALESCE(d.description, ''), t.typname
+_HOLDS_JSON = """(
+    SELECT e.typname IN ('json', 'jsonb', 'text') OR e.typtype IN ('c', 'd') FROM pg_catalog.pg_type AS t
+    JOIN pg_catalog.pg_type AS e ON e.oid = COALESCE(NULLIF(t.typbasetype, 0), NULLIF(t.typelem, 0), t.oid)
+    WHERE t.oid = a.atttypid
+)"""
+"""Whether an attribute may hold JSON: also as text, or within an array, a domain or a whole row."""
+
+_ATTRIBUTES = f"""
+    SELECT n.nspname, c.relname, a.attname, COALESCE(d.description, ''), CASE WHEN {_HOLDS_JSON} THEN 'json' ELSE '' END
     FROM pg_catalog.pg_attribute AS a
     JOIN pg_catalog.pg_class AS c ON c.oid = a.attrelid
     JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-    JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
     LEFT JOIN pg_catalog.pg_description AS d
         ON d.objoid = c.oid AND d.objsubid = a.attnum AND d.classoid = 'pg_catalog.pg_class'::regclass
     WHERE c.relkind IN ('r', 'p', 'm', 'f') AND c.relpersistence <> 't' AND a.attnum > 0 AND NOT a.attisdropped
-    AND (d.description LIKE ':%%<%%' OR t.typname IN ('json', 'jsonb'))
+    AND (d.description LIKE ':%%<%%' OR {_HOLDS_JSON})
     AND n.nspname NOT IN ('information_schema', 'pg_catalog', 'pg_toast')
 """
 # Who collects has more rights than who owns a schema: nothing of an owner's runs when one of these tables is changed.
@@ -49,8 +55,12 @@ _TABLES = """
         WHERE i.indrelid = c.oid AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL)
     )
     AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_constraint AS k WHERE k.conrelid = c.oid AND k.contype = 'c')
+    AND NOT EXISTS (
+        SELECT 1 FROM pg_catalog.pg_attribute AS a JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND t.typnamespace <> 'pg_catalog'::regnamespace
+    )
 """
-_UNREADABLE = """
+_UNREADABLE = f"""
     SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c
     JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'm', 'f') AND c.relpersistence <> 't'
@@ -62,7 +72,7 @@ _UNREADABLE = """
         LEFT JOIN pg_catalog.pg_description AS d
             ON d.objoid = c.oid AND d.objsubid = a.attnum AND d.classoid = 'pg_catalog.pg_class'::regclass
         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-        AND (d.description LIKE ':%<%' OR a.atttypid IN ('json'::regtype, 'jsonb'::regtype)))
+        AND (d.description LIKE ':%<%' OR {_HOLDS_JSON}))
     ORDER BY 1, 2
 """
 """Tables that may hold metadata of files, of which this user may not read all."""
@@ -154,7 +164,7 @@ class PostgreSQL(Dialect):
             found.setdefault(table, []).append(Column(*column))
         return found
 
-    def replaced_by(self, query: Query, schema: str, table: str) -> list[list[str]]:
+    def replaced_by(self, query: Query, schema: str, table: str) -> list[dict[str, bool]]:
         """Return none: rows are found by their primary key and updated."""
         return []
 
@@ -175,9 +185,17 @@ class PostgreSQL(Dialect):
             return "base64", f"encode({name}, 'base64')", True
         if type_ in ("real", "double precision"):
             return "double", f"encode(float8send({name}::float8), 'hex')", False
+        if type_.startswith(_TIMES) and type_.endswith("[]"):
+            return "text", f"translate(to_json({name})::text, '[]', '{{}}')", False
         if type_.startswith(_TIMES):
             return "text", f"(to_json({name}) #>> '{{}}')", False
         return "text", f"{name}::text", type_ in ("text", "json", "jsonb")
+
+    def compared(self, column: Column, value: str) -> str:
+        """Return one text for both zeros, and for what ``citext`` does not tell apart."""
+        is_float = column.type in ("real", "double precision")
+        value = f"({value} + 0)" if is_float else f"lower({value})" if column.type == "citext" else value
+        return self.written(column, value)[1]
 
     def typed(self, column: Column) -> str:
         return f"CAST(%s AS {column.type})"
@@ -215,8 +233,8 @@ class PostgreSQL(Dialect):
 
     has_transactional_ddl = True
 
-    def lock_sql(self, table: str, history: str) -> str:
-        return f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"
+    def lock(self, run: Callable[[str], Any], table: str, history: str) -> None:
+        run(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
 
     def after(self, columns: Sequence[tuple[str, str]], values: Sequence[Any]) -> Condition:
         names = ", ".join(name for name, _ in columns)
@@ -330,6 +348,9 @@ class PostgreSQL(Dialect):
             return False
         code = error.pgcode
         return bool(getattr(driver, "closed", 0)) or (code is not None and code.startswith(_LOST))
+
+    def is_timeout(self, error: BaseException) -> bool:
+        return getattr(error, "pgcode", "") == "55P03"
 
     def is_gone(self, error: BaseException) -> bool:
         return getattr(error, "pgcode", "") in _NOT_THERE

@@ -6,7 +6,7 @@ No bytes move: what is put back names the object that it had, which the history 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -24,6 +24,7 @@ from datajoint.errors import (
 from datajoint.table import FreeTable
 
 from datajoint_file.errors import (
+    DataJointFileError,
     ObjectNotFoundError,
     OutcomeUnknownError,
     UnsupportedValueError,
@@ -355,7 +356,9 @@ class _Restoration:
             )
         wanted = {}
         for table, rows in found.items():
-            written = dict(key) | values_in_database(self._second, all_columns[table], key)
+            values = [row.values for row in rows]
+            written: dict[str, Collection[Any]] = {name: (value,) for name, value in key.items()}
+            written |= values_in_database(self._second, all_columns[table], key, values)
             wanted[table] = [row for row in rows if has_values(row.values, written)]
         for table in reversed(order):
             for parent, names in self._rows.parents(table):
@@ -380,7 +383,7 @@ class _Restoration:
                     row.entry = entry
         found: dict[tuple[str, str], list[_Deleted]] = {}
         for (schema, table, _), row in rows.items():
-            with suppress(ValueError):
+            with suppress(ValueError, RecursionError):
                 for name, (kind, value) in read_row(row.entry.row_text or "{}").items():
                     row.values[name], row.kinds[name] = value, kind
             found.setdefault((schema, table), []).append(row)
@@ -411,6 +414,8 @@ class _Restoration:
             self._report([row], columns, f"{', '.join(lost)}: too large to be kept in the history")
         elif purged:
             self._report([row], columns, f"{', '.join(purged)}: the bytes were deleted when their retention was over")
+        elif damaged := [name for name, entry in row.files.items() if _metadata(entry) is None]:
+            self._report([row], columns, f"{', '.join(damaged)}: what the history has of it describes no file")
         else:
             gone = row.values.keys() - {column.name for column in columns}
             if gone:
@@ -458,16 +463,24 @@ class _Restoration:
             if len(shared) < len(files):
                 journal.give_up(list(shared.values()))
                 missing = next(metadata for index, (_, metadata) in files.items() if index not in shared)
+                if missing.project != pipeline.project:
+                    raise ObjectNotFoundError(
+                        f"{missing.path} is of the project {missing.project}, and rows are put back with files of "
+                        f"{pipeline.project} only: insert the row again with the file, which is copied then"
+                    )
                 raise ObjectNotFoundError(f"{missing.path}: its bytes are not there, or are about to be deleted")
             entries.all.extend(shared.values())
         try:
-            with own_transaction(self._connection):
+            with own_transaction(self._connection), self._dialect.in_utc(self._query):
                 claims_of(self._connection).add(entries.claim(is_own=True))
                 for sql, args in self._statements(schema, table, columns, rows):
                     self._connection.query(sql, args, reconnect=False)
         except Exception:
             journal.give_up([entry for entry in entries.all if entry.number])
             raise
+
+    def _query(self, sql: str, args: Sequence[Any] = ()) -> Any:
+        return self._connection.query(sql, args, reconnect=False).fetchall()
 
     def _statements(
         self, schema: str, table: str, columns: Sequence[Column], rows: Sequence[_Deleted]
@@ -502,8 +515,15 @@ def _files(rows: Sequence[_Deleted]) -> Iterator[tuple[tuple[int, str], tuple[Ce
     for index, row in enumerate(rows):
         key = (KeyValue("cell", "str", row.entry.cell),)
         for attribute, entry in row.files.items():
-            metadata = FileMetadata.from_json(json.loads(entry.metadata or "null"))
-            yield (index, attribute), (Cell(entry.schema, entry.table_name, attribute, key), metadata)
+            if metadata := _metadata(entry):
+                yield (index, attribute), (Cell(entry.schema, entry.table_name, attribute, key), metadata)
+
+
+def _metadata(entry: Entry) -> FileMetadata | None:
+    """Return what an entry has of its file; None if that is damaged."""
+    with suppress(DataJointFileError, ValueError, TypeError, RecursionError):
+        return FileMetadata.from_json(json.loads(entry.metadata or ""))
+    return None
 
 
 def _ref(entry: Entry, connection: Any) -> FileRef | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -22,6 +22,7 @@ from datajoint_file.hooks.codec import file_attributes
 from datajoint_file.hooks.connections import name_of
 from datajoint_file.hooks.tables import class_name, table_name
 from datajoint_file.journal.history_table import PURGED, UNKNOWN, Entry, HistoryTable
+from datajoint_file.journal.intent_table import batches
 from datajoint_file.journal.second_connection import SecondConnection, second_connection_of
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.pipeline.fileref import FileRef
@@ -110,19 +111,19 @@ def history(query: Any, attribute: str | None = None, *, key: Mapping[str, Any] 
         )
     condition, args = "table_name = %s AND attribute <> '' AND why <> %s", [table.table_name, UNKNOWN]
     conditions = _conditions(table, columns, attribute, key)
-    wanted = values_in_database(second, columns, key or {}) if columns else dict(key or {})
-    if any(value is NO_SUCH for value in wanted.values()):
-        return []
     for text, values in conditions:
         condition, args = f"{condition} AND {text}", [*args, *values]
     try:
         entries = HistoryTable(second, table.database).entries(condition, args)
     except MissingTableError:  # nothing was ever removed from this schema
         return []
-    rows = {entry.cell: entry.row_text for entry in entries if entry.row_text}  # what is purged has no row any more
-    entries = [replace(entry, row_text=entry.row_text or rows.get(entry.cell)) for entry in entries]
+    texts = {entry.cell: entry.row_text for entry in entries if entry.row_text}  # what is purged has no row any more
+    entries = [replace(entry, row_text=entry.row_text or texts.get(entry.cell)) for entry in entries]
     if not any(text.startswith("cell") for text, _ in conditions):  # else the database has compared the key
-        entries = [entry for entry in entries if has_values(values_of(entry), wanted)]
+        rows = [values_of(entry) for entry in entries]
+        wanted: dict[str, Collection[Any]] = {name: (value, str(value)) for name, value in (key or {}).items()}
+        wanted |= values_in_database(second, columns, key or {}, rows)  # none, if the table is gone
+        entries = [entry for entry, row in zip(entries, rows, strict=True) if has_values(row, wanted)]
     versions = {
         (entry.cell, entry.attribute, version.file.path): version
         for entry in reversed(entries)
@@ -206,7 +207,7 @@ def _conditions(
 
 def version_of(entry: Entry, columns: list[Column], connection: Any) -> Version | None:
     """Return the version that an entry is about; None if what it has is no file."""
-    with suppress(DataJointFileError, ValueError, TypeError):
+    with suppress(DataJointFileError, ValueError, TypeError, RecursionError):
         metadata = FileMetadata.from_json(json.loads(entry.metadata or ""))
         file, key = FileRef(metadata, name_of(connection._config)), key_in(entry, columns)
         return Version(file, entry.attribute, key, entry.at, entry.who, entry.why, entry.event, entry.state == PURGED)
@@ -226,36 +227,48 @@ def key_in(entry: Entry, columns: list[Column]) -> dict[str, Any]:
 
 
 def values_of(entry: Entry) -> dict[str, Value]:
-    """Return what an entry's row held; nothing once the row is forgotten."""
-    row = read_row(entry.row_text) if entry.row_text else {}
-    return {name: value for name, (_, value) in row.items()}
+    """Return what an entry's row held; nothing once the row is forgotten, or if it is damaged."""
+    with suppress(ValueError, RecursionError):
+        return {name: value for name, (_, value) in read_row(entry.row_text or "{}").items()}
+    return {}
 
 
-def has_values(row: Mapping[str, Value], wanted: Mapping[str, Any]) -> bool:
-    """Tell whether a row has all values of *wanted*, which are as `values_in_database` gives them."""
-    return all(name in row and row[name] == value for name, value in wanted.items())
+def has_values(row: Mapping[str, Value], wanted: Mapping[str, Collection[Any]]) -> bool:
+    """Tell whether a row has one of the values of *wanted* each, which are as `values_in_database` gives them."""
+    return all(name in row and row[name] in values for name, values in wanted.items())
 
 
-NO_SUCH = object()
-"""Stands for a value that its column would round or cut: no row has it."""
+def values_in_database(
+    second: SecondConnection, columns: Sequence[Column], key: Mapping[str, Any], rows: Sequence[Mapping[str, Value]]
+) -> dict[str, Collection[Any]]:
+    """Return the values of *key* as *rows* of the history have them, for those of its attributes that *columns* has.
 
-
-def values_in_database(second: SecondConnection, columns: Sequence[Column], key: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of *key* as the history has them, for those of its attributes that *columns* has.
+    Several where the database takes spellings for equal, none where its column would round or cut the value.
 
     Raises
     ------
     UnsupportedValueError
         If a column cannot have a value of this kind.
     """
-    found: dict[str, Any] = {}
+    found: dict[str, Collection[Any]] = {}
     for column in columns:
         if column.name in key:
-            found[column.name] = _value_in_database(second, column, _given(column, key[column.name]))
+            value = _value_in_database(second, column, _given(column, key[column.name]))
+            held = {row[column.name] for row in rows if isinstance(row.get(column.name), str)}
+            found[column.name] = [*value, *(text for one in value for text in _equal(second, column, one, list(held)))]
     return found
 
 
-def _value_in_database(second: SecondConnection, column: Column, given: Any) -> Any:
+def _equal(second: SecondConnection, column: Column, value: Any, others: Sequence[Value]) -> Iterator[Value]:
+    """Give those of *others* that the database takes for equal to a value, all as they are written down."""
+    one = second.dialect.compared(column, "%s")
+    if one != second.dialect.written(column, "%s")[1]:
+        for some in batches(others, _VALUES_PER_QUERY):
+            first, *rest = second.query(f"SELECT {', '.join([one] * (1 + len(some)))}", [value, *some])[0]
+            yield from (other for other, text in zip(some, rest, strict=True) if text == first)
+
+
+def _value_in_database(second: SecondConnection, column: Column, given: Any) -> list[Value]:
     kind, sql, _ = second.dialect.written(column, second.dialect.typed(column))
     try:
         written = read_value(kind, second.query(f"SELECT {sql}", [given])[0][0])
@@ -267,9 +280,10 @@ def _value_in_database(second: SecondConnection, column: Column, given: Any) -> 
         raise _is_none(column, given)
     is_cut = column.type.startswith("character varying") and written != str(given)
     is_rounded = _EXACT.match(column.type) and given is not None and Decimal(str(written)) != Decimal(str(given))
-    return NO_SUCH if is_cut or is_rounded else written
+    return [] if is_cut or is_rounded else [written]
 
 
+_VALUES_PER_QUERY = 400
 _EXACT = re.compile(r"(tiny|small|medium|big)?int(eger)?\b|decimal|numeric", re.IGNORECASE)
 _INEXACT = re.compile("float|double|real", re.IGNORECASE)
 _SINGLE = re.compile("float|real", re.IGNORECASE)

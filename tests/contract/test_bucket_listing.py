@@ -145,7 +145,7 @@ def test_directories_of_a_hierarchical_namespace_are_no_objects() -> None:
 
 
 def test_listing_that_is_left_early_asks_for_no_more(cloud: str, page: Page) -> None:
-    replies = [page(KEYS, f"token{number}") for number in range(200)]
+    replies = [page([f"{key}-{number}" for key in KEYS], f"token{number}") for number in range(200)]
     with scripted_server(*replies) as script:
         found = backend_at(cloud, script.address).list(PROJECT)
         assert len(list(itertools.islice(found, 100))) == 100

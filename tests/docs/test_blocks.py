@@ -23,6 +23,7 @@ from datajoint_file.cli import main as datajoint_file_command
 from datajoint_file.config import parse_settings
 from tests.docs.pages import ROOT, Block, arguments, blocks, blocks_of, documentation
 from tests.projects import connect, unique
+from tests.tables import drop_schema
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -148,10 +149,8 @@ class Reader:
 
     def _drop(self, names: list[str]) -> None:
         connection = connect(self._database).connection
-        cascade = " CASCADE" if connection.adapter.backend == "postgresql" else ""
         for name in names:
-            quoted = connection.adapter.quote_identifier(name + self._suffix)
-            connection.query(f"DROP SCHEMA IF EXISTS {quoted}{cascade}")
+            drop_schema(connection, name + self._suffix)
         connection.close()
 
 

@@ -62,6 +62,7 @@ class DiskObjects:
 
     def put(self, key: str, content: bytes) -> None:
         path = self.path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
         path.write_bytes(content)
 
@@ -167,6 +168,28 @@ class Database:
     def tables(self, schema: str) -> list[str]:
         found = self.run("SELECT table_name FROM information_schema.tables WHERE table_schema = %s", (schema,))
         return sorted(name for (name,) in found)
+
+    def columns(self, schema: str) -> dict[str, list[str]]:
+        """Return the tables of a schema and their columns, quoted, but those that are computed from others."""
+        is_given = "is_generated = 'NEVER'" if self.is_postgresql else "COALESCE(generation_expression, '') = ''"
+        found: dict[str, list[str]] = {}
+        query = f"SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = %s AND {is_given}"
+        for table, column in self.run(query, (schema,)):
+            found.setdefault(table, []).append(self.quoted(column))
+        return found
+
+    def drop(self, schema: str) -> None:
+        """Drop a schema with all that is in it, as SQL of anybody's own does."""
+        self.run(f"DROP SCHEMA IF EXISTS {self.quoted(schema)}{' CASCADE' if self.is_postgresql else ''}")
+
+    def rename(self, schema: str, name: str) -> None:
+        """Rename a schema; in MySQL, which cannot, as people do it there."""
+        old, new = self.quoted(schema), self.quoted(name)
+        if self.is_postgresql:
+            self.run(f"ALTER SCHEMA {old} RENAME TO {new}")
+            return
+        moved = ", ".join(f"{old}.{table} TO {new}.{table}" for table in map(self.quoted, self.tables(schema)))
+        self.run(f"CREATE SCHEMA {new}; RENAME TABLE {moved}; DROP SCHEMA {old}")
 
     def sessions(self, user: str) -> int:
         """Count the sessions of *user*: one is gone only after its transaction has been rolled back."""

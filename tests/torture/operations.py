@@ -47,6 +47,7 @@ class Actor:
     tables: Tables
     directory: Path
     collect: Callable[[int], Any]
+    surroundings: Any = None  # of the project, who can change them
 
 
 class Operation(Protocol):

@@ -11,7 +11,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from datetime import datetime
 from itertools import cycle
 from pathlib import Path
 from random import Random
@@ -21,7 +21,7 @@ from typing import Any
 from datajoint_file import gc
 from datajoint_file.collector import books, collection, evidence, execute_plan, make_plan, references
 from datajoint_file.config.secrets import reveal
-from datajoint_file.errors import MetadataError, StorageError
+from datajoint_file.errors import CollectionRefusedError, MetadataError, StorageError
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.insert import table_hooks
 from datajoint_file.journal import history, intent_table, journal
@@ -35,52 +35,19 @@ from datajoint_file.storage.disk import backend as local
 from datajoint_file.storage.disk import drafts, publishing
 from datajoint_file.transfer import fetch, hashing
 from tests.servers import Servers
-from tests.torture import power
+from tests.torture import planted_rules, power
 from tests.torture.bare import Database
 from tests.torture.baseline import path_out_of_the_store
 from tests.torture.damage import Damages
 from tests.torture.operations import Copy, Revert, RolledBack
-from tests.torture.singles import Singles
+from tests.torture.planting import HOUR, Bug, changed, deleted, inserted, is_gone, problems_of, scenes
 from tests.torture.subjects import GRACE_SECONDS
-from tests.torture.values import Case, Cell, Kind, Violation
+from tests.torture.values import Cell, Kind, Violation
 from tests.torture.world import World
-
-Hunt = Callable[[World, int], list[Violation]]
 
 LATER = ("cache entry without digest", "fs.rm instead of exact delete", "grace from client clock")
 """Bugs of what does not exist yet, or cannot be expressed: there is no cache; object keys hold no globs; `Steps` move
 the clock of the database and of the client together."""
-
-
-@contextmanager
-def _changed(owner: Any, name: str, value: Any) -> Iterator[None]:
-    original = vars(owner)[name] if isinstance(owner, type) else getattr(owner, name)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        setattr(owner, name, original)
-
-
-def scenes(*names: str, kinds: tuple[Kind, ...]) -> Hunt:
-    """Hunt in tier 1: these operations with these faults, at every step, until something is found."""
-
-    def hunt(world: World, seed: int) -> list[Violation]:
-        singles = Singles(world, seed)
-        for scene in names:
-            if found := singles.rehearse(scene):
-                return found
-            for case in singles.cases(scene):
-                if case[1] in kinds and (found := singles.run(*case)):
-                    return found
-        return []
-
-    return hunt
-
-
-def _problems(name: str, seed: int, problems: list[str]) -> list[Violation]:
-    case = Case("P", Cell("file", "none", "local"), (name,), seed)
-    return [Violation("planted", f"planted:{name}", case.name, problem, seed) for problem in problems]
 
 
 # ---- Writing: bytes ----
@@ -96,53 +63,53 @@ def _delete_on_any_exception() -> AbstractContextManager[None]:
                 yield
         except Exception:
             backend = pipeline_of(statement.table.connection, statement.table.database).backend
-            for path in list(statement._entries._ready):
-                backend.delete(path)
+            for entry in statement._entries.all:
+                backend.delete(entry.intent.path)
             raise
 
-    return _changed(table_hooks, "_writing", writing)
+    return changed(table_hooks, "_writing", writing)
 
 
 def _doubt_is_success() -> AbstractContextManager[None]:
     """Count what was sent to its end as stored, whatever the answer, without looking."""
-    return _changed(pipeline.Pipeline, "_is_stored_all_the_same", lambda self, upload, reader, error: True)
+    return changed(pipeline.Pipeline, "_is_stored_all_the_same", lambda self, upload, reader, error: True)
 
 
 def _no_directory_flush() -> AbstractContextManager[None]:
-    return _changed(drafts, "flush_directory", lambda directory: None)
+    return changed(drafts, "flush_directory", lambda directory: None)
 
 
 def _no_common_flush() -> AbstractContextManager[None]:
-    return _changed(drafts, "_flush_together", lambda *_: True)
+    return changed(drafts, "_flush_together", lambda *_: True)
 
 
 def _names_before_bytes() -> AbstractContextManager[None]:
     """Flush a group by one call only when its files have their names."""
     original, is_too_early = drafts._flush_together, cycle((True, False))
-    return _changed(drafts, "_flush_together", lambda *args: next(is_too_early) or original(*args))
+    return changed(drafts, "_flush_together", lambda *args: next(is_too_early) or original(*args))
 
 
 def _downloads_named_before_bytes() -> AbstractContextManager[None]:
-    return _changed(drafts, "_flush_together", lambda *_: True)
+    return changed(drafts, "_flush_together", lambda *_: True)
 
 
 def _rename_instead_of_link() -> AbstractContextManager[None]:
     def rename(partial: str, name: str, directory: int | None) -> None:
         os.rename(partial, name, src_dir_fd=directory, dst_dir_fd=directory)
 
-    return _changed(drafts, "_link", rename)
+    return changed(drafts, "_link", rename)
 
 
 def _fixed_temporary_name() -> AbstractContextManager[None]:
     @contextmanager
-    def changed() -> Iterator[None]:
+    def change() -> Iterator[None]:
         with (
-            _changed(drafts, "_CREATE", os.O_RDWR | os.O_CREAT | os.O_TRUNC),
-            _changed(publishing, "secrets", SimpleNamespace(token_hex="{:016}".format)),
+            changed(drafts, "_CREATE", os.O_RDWR | os.O_CREAT | os.O_TRUNC),
+            changed(publishing, "secrets", SimpleNamespace(token_hex="{:016}".format)),
         ):
             yield
 
-    return changed()
+    return change()
 
 
 def _hash_before_sending() -> AbstractContextManager[None]:
@@ -158,7 +125,7 @@ def _hash_before_sending() -> AbstractContextManager[None]:
             made.path, reader.size, reader.hash, made.original_name, made.timestamp, made.mime_type
         )
 
-    return _changed(pipeline.Pipeline, "ingest", ingest)
+    return changed(pipeline.Pipeline, "ingest", ingest)
 
 
 def _overwriting(world: World, seed: int) -> list[Violation]:
@@ -166,7 +133,7 @@ def _overwriting(world: World, seed: int) -> list[Violation]:
     with tempfile.TemporaryDirectory() as directory:
         backend = local.LocalBackend(Path(directory), "lab")
         problems = _twice(backend) + _at_once(backend)
-    return _problems("overwriting", seed, problems)
+    return problems_of("overwriting", seed, problems)
 
 
 def _twice(backend: Any) -> list[str]:
@@ -215,7 +182,7 @@ def _changing_source(world: World, seed: int) -> list[Violation]:
     [row] = world.raw.rows()
     content = world.place.objects.get(row.values["data"]["path"]) or b""
     same = world.subject.describes(row.values["data"], content)
-    return _problems("changing source", seed, [] if same else ["the recorded hash is not that of the stored bytes"])
+    return problems_of("changing source", seed, [] if same else ["the recorded hash is not that of the stored bytes"])
 
 
 # ---- Reading ----
@@ -223,15 +190,15 @@ def _changing_source(world: World, seed: int) -> list[Violation]:
 
 def _no_digest_check() -> AbstractContextManager[None]:
     @contextmanager
-    def changed() -> Iterator[None]:
+    def change() -> Iterator[None]:
         with (
-            _changed(hashing.VerifyingReader, "_check", lambda self, **_: None),
-            _changed(fetch, "require_hash", lambda *_: None),
-            _changed(fetch, "require_size", lambda *_: None),
+            changed(hashing.VerifyingReader, "_check", lambda self, **_: None),
+            changed(fetch, "require_hash", lambda *_: None),
+            changed(fetch, "require_size", lambda *_: None),
         ):
             yield
 
-    return changed()
+    return change()
 
 
 def _damaged(world: World, seed: int) -> list[Violation]:
@@ -248,19 +215,19 @@ def _download_to_final_name() -> AbstractContextManager[None]:
         yield draft
         draft.close()
 
-    return _changed(pipeline, "atomic_write", atomic_write)
+    return changed(pipeline, "atomic_write", atomic_write)
 
 
 def _path_unchecked() -> AbstractContextManager[None]:
     @contextmanager
-    def changed() -> Iterator[None]:
+    def change() -> Iterator[None]:
         with (
-            _changed(metadata, "check_object_key", lambda key: key),
-            _changed(local, "check_object_key", lambda key: key),
+            changed(metadata, "check_object_key", lambda key: key),
+            changed(local, "check_object_key", lambda key: key),
         ):
             yield
 
-    return changed()
+    return change()
 
 
 def _outside(world: World, seed: int) -> list[Violation]:
@@ -269,7 +236,7 @@ def _outside(world: World, seed: int) -> list[Violation]:
     problems: list[str] = []
     with suppress(MetadataError):
         problems += path_out_of_the_store(world, f"{world.place.project}/../secret.txt")
-    return _problems("path from the row", seed, problems)
+    return problems_of("path from the row", seed, problems)
 
 
 def _pickled_filesystem() -> AbstractContextManager[None]:
@@ -278,7 +245,7 @@ def _pickled_filesystem() -> AbstractContextManager[None]:
         secrets = reveal(settings.storage.credentials, settings.directory)
         return fileref.FileRef, (self.metadata, f"{self.pipeline}{secrets}")
 
-    return _changed(fileref.FileRef, "__reduce__", reduce)
+    return changed(fileref.FileRef, "__reduce__", reduce)
 
 
 # ---- The protocol ----
@@ -298,11 +265,11 @@ def _intent_after_upload() -> AbstractContextManager[None]:
         after(self, *lease)
 
     @contextmanager
-    def changed() -> Iterator[None]:
-        with _changed(journal.JournalEntries, "begin", begin), _changed(journal.JournalEntries, "flush", flush):
+    def change() -> Iterator[None]:
+        with changed(journal.JournalEntries, "begin", begin), changed(journal.JournalEntries, "flush", flush):
             yield
 
-    return changed()
+    return change()
 
 
 class _UsersConnection:
@@ -326,7 +293,7 @@ class _UsersConnection:
 
 
 def _intent_in_the_users_transaction() -> AbstractContextManager[None]:
-    return _changed(journal, "second_connection_of", _UsersConnection)
+    return changed(journal, "second_connection_of", _UsersConnection)
 
 
 def _claim_outside_the_transaction() -> AbstractContextManager[None]:
@@ -335,7 +302,7 @@ def _claim_outside_the_transaction() -> AbstractContextManager[None]:
         self._intents.second.execute(sql, args)
         return set(), set()
 
-    return _changed(journal.JournalEntries, "_claimed", claimed)
+    return changed(journal.JournalEntries, "_claimed", claimed)
 
 
 def _no_fencing_count() -> AbstractContextManager[None]:
@@ -345,17 +312,17 @@ def _no_fencing_count() -> AbstractContextManager[None]:
         original(*args, **kwargs)
         return set(), set()
 
-    return _changed(journal.JournalEntries, "_claimed", claimed)
+    return changed(journal.JournalEntries, "_claimed", claimed)
 
 
 def _autocommit_insert() -> AbstractContextManager[None]:
-    return _changed(table_hooks, "transaction_for", lambda connection, *, is_open: nullcontext())
+    return changed(table_hooks, "transaction_for", lambda connection, *, is_open: nullcontext())
 
 
 def _reconnecting() -> AbstractContextManager[None]:
     """Let DataJoint send an INSERT again in a transaction that the user opened with SQL of his own."""
     original = transaction_for
-    return _changed(
+    return changed(
         table_hooks,
         "transaction_for",
         lambda connection, *, is_open: nullcontext() if is_open else original(connection, is_open=False),
@@ -372,22 +339,22 @@ def _adopt_without_lock() -> AbstractContextManager[None]:
         self.second.execute(f"UPDATE {self.table} SET {assignments} WHERE number = %s", values)
         return True
 
-    return _changed(intent_table.Intents, "take_over", take_over)
+    return changed(intent_table.Intents, "take_over", take_over)
 
 
 def _adopt_without_digest_check() -> AbstractContextManager[None]:
-    return _changed(pipeline.Pipeline, "alike", lambda self, upload, left, advance=None: left)
+    return changed(pipeline.Pipeline, "alike", lambda self, upload, left, advance=None: left)
 
 
 def _no_give_back() -> AbstractContextManager[None]:
-    return _changed(journal.JournalEntries, "give_back", lambda self, kept: None)
+    return changed(journal.JournalEntries, "give_back", lambda self, kept: None)
 
 
 # ---- History ----
 
 
 def _delete_unwritten() -> AbstractContextManager[None]:
-    return _changed(history.Event, "kept", {})
+    return changed(history.Event, "kept", {})
 
 
 def _entries_outside_the_transaction() -> AbstractContextManager[None]:
@@ -398,7 +365,7 @@ def _entries_outside_the_transaction() -> AbstractContextManager[None]:
             return original(self, sql)
         return SimpleNamespace(rowcount=second_connection_of(self.connection).execute(sql.replace("%%", "%")))
 
-    return _changed(history.Event, "_run", run)
+    return changed(history.Event, "_run", run)
 
 
 # ---- The collector ----
@@ -413,7 +380,7 @@ def _swallowed_scan_error() -> AbstractContextManager[None]:
         except Exception:
             return
 
-    return _changed(references, "_keys_of", keys_of)
+    return changed(references, "_keys_of", keys_of)
 
 
 def _ignored_lease() -> AbstractContextManager[None]:
@@ -431,7 +398,7 @@ def _intents_that_are_due(condition: str) -> AbstractContextManager[None]:
         original(self, *args)
         self._is_due = condition
 
-    return _changed(books.IntentBook, "__init__", init)
+    return changed(books.IntentBook, "__init__", init)
 
 
 @contextmanager
@@ -444,8 +411,8 @@ def _no_second_look() -> Iterator[None]:
         return seen["evidence"]
 
     with (
-        _changed(make_plan, "judged", judged),
-        _changed(execute_plan, "judged", lambda *_: seen["evidence"]),
+        changed(make_plan, "judged", judged),
+        changed(execute_plan, "judged", lambda *args: seen.get("evidence") or original(*args)),
     ):
         yield
 
@@ -460,24 +427,28 @@ def _judged_before_checked() -> Iterator[None]:
         return original(self)
 
     with (
-        _changed(execute_plan._Execution, "_checked", checked),
-        _changed(execute_plan, "judged", lambda *_: seen["evidence"]),
+        changed(execute_plan._Execution, "_checked", checked),
+        changed(execute_plan, "judged", lambda *_: seen["evidence"]),
     ):
         yield
 
 
 def _transactions_ignored() -> AbstractContextManager[None]:
-    return _changed(collection.Collection, "oldest_transaction", lambda self, snapshot: 0.0)
+    return changed(collection.Collection, "oldest_transaction", lambda self, snapshot: datetime(9000, 1, 1))
 
 
 def _one_schemas_entries() -> AbstractContextManager[None]:
     original: Any = collection.Collection.history_books
-    return _changed(collection.Collection, "history_books", lambda self, tables: original(self, tables)[:1])
+    return changed(
+        collection.Collection,
+        "history_books",
+        lambda self, tables: [book for book in original(self, tables) if not book.schema.endswith("_other")],
+    )
 
 
 def _unexpired_ignored() -> AbstractContextManager[None]:
     lenient = evidence._TABLES.replace("MIN(expired)", "MAX(expired)").replace("MIN(due)", "MAX(due)")
-    return _changed(evidence, "_TABLES", lenient)
+    return changed(evidence, "_TABLES", lenient)
 
 
 def _copies_ignored() -> AbstractContextManager[None]:
@@ -487,86 +458,82 @@ def _copies_ignored() -> AbstractContextManager[None]:
     def attributes(snapshot: Any) -> list[Any]:
         return [attribute for attribute in original(snapshot) if not attribute.schema.endswith("_other")]
 
-    return _changed(references, "attributes", attributes)
+    return changed(references, "attributes", attributes)
 
 
 def _remains_kept() -> AbstractContextManager[None]:
-    return _changed(wrappers.LoggedBackend, "discard", lambda self, upload: None)
-
-
-def _inserted(world: World) -> dict[str, Any]:
-    """Insert one row, and return what it holds."""
-    world.clear()
-    world.user.tables["Recording"].insert1({"subject": 1, "session": 1, "data": ("a.dat", b"x" * 1000)})
-    [row] = world.raw.rows()
-    found: dict[str, Any] = row.values["data"]
-    return found
-
-
-def _deleted(world: World, table: str = "Recording") -> None:
-    (world.user.tables[table]() & "subject = 1").delete(prompt=False)
-
-
-def _is_gone(world: World, metadata: dict[str, Any]) -> bool:
-    return world.place.objects.get(metadata["path"]) is None
+    return changed(wrappers.LoggedBackend, "discard", lambda self, upload: None)
 
 
 def _restored(world: World, seed: int) -> list[Violation]:
     """A row that is restored between plan and execution, from a dump: its object must be spared."""
-    metadata = _inserted(world)
-    _deleted(world)
+    metadata = inserted(world)
+    deleted(world)
     world.other.collect(2 * GRACE_SECONDS)
     world.age(2 * GRACE_SECONDS)
     plan = gc.plan(world.other.connection, progress=False)
     insert = f"INSERT INTO {world.raw.name('Recording')} (subject, session, data) VALUES (1, 1, %s)"
     world.database.run(insert, (json.dumps(metadata),))
     gc.execute(plan, force=True, progress=False)
-    return _problems("second look", seed, ["the object of a restored row was deleted"] * _is_gone(world, metadata))
+    return problems_of("second look", seed, ["the object of a restored row was deleted"] * is_gone(world, metadata))
+
+
+def _unreadable(world: World, seed: int) -> list[Violation]:
+    """A table of which not all can be read may name any object: nothing is deleted."""
+    metadata = inserted(world)
+    insert = f"INSERT INTO {world.raw.name('Archive')} (subject, session, data) VALUES (0, 0, %s)"
+    world.database.run(insert, (json.dumps({"no": "path"}),))
+    Copy((1, 1), "Archive").run(world.user)
+    deleted(world)
+    for seconds in (2 * GRACE_SECONDS, HOUR, HOUR):
+        with suppress(CollectionRefusedError):
+            world.other.collect(seconds)
+    return problems_of("scan", seed, ["the object of a row that was not read was deleted"] * is_gone(world, metadata))
 
 
 def _deleted_twice(world: World, seed: int) -> list[Violation]:
     """A row that was deleted long ago, and one of another schema with the same object, just now: it must be kept."""
-    metadata = _inserted(world)
+    metadata = inserted(world)
     Copy((1, 1), "Archive").run(world.user)
-    _deleted(world)
+    deleted(world)
     world.age(2 * GRACE_SECONDS)
-    _deleted(world, "Archive")
+    deleted(world, "Archive")
     world.other.collect(0)
-    world.other.collect(60)
-    return _problems("retention", seed, ["it was deleted within its retention"] * _is_gone(world, metadata))
+    world.other.collect(HOUR)
+    return problems_of("retention", seed, ["it was deleted within its retention"] * is_gone(world, metadata))
 
 
 def _seen_by_an_older_transaction(world: World, seed: int) -> list[Violation]:
     """A transaction that began before a row was deleted inserts its file again: it must be there."""
-    metadata = _inserted(world)
-    old = Database(world._address)
+    metadata = inserted(world)
+    old = Database(world.address)
     old.run("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pg_class")
-    _deleted(world)
+    deleted(world)
     world.other.collect(2 * GRACE_SECONDS)
     world.other.collect(0)
     insert = f"INSERT INTO {world.raw.name('Backup')} (subject, session, data) VALUES (1, 1, %s)"
     old.run(insert, (json.dumps(metadata),))
     old.run("COMMIT")
     old.close()
-    return _problems("old transaction", seed, ["a row has lost its object"] * _is_gone(world, metadata))
+    return problems_of("old transaction", seed, ["a row has lost its object"] * is_gone(world, metadata))
 
 
 def _reverted(world: World, seed: int) -> list[Violation]:
     """A deleted file is inserted again just before the collector says that it asks about it: it must be spared."""
-    metadata = _inserted(world)
-    _deleted(world)
+    metadata = inserted(world)
+    deleted(world)
     world.other.collect(2 * GRACE_SECONDS)
-    world.age(60)
+    world.age(HOUR)
     check: Any = books.HistoryBook.check
 
     def revert_first(self: Any, *args: Any) -> Any:
         Revert("", (1, 1)).run(world.user)
         return check(self, *args)
 
-    with _changed(books.HistoryBook, "check", revert_first):
+    with changed(books.HistoryBook, "check", revert_first):
         gc.execute(gc.plan(world.other.connection, progress=False), force=True, progress=False)
-    problems = ["the object of a row that shares it was deleted"] if _is_gone(world, metadata) else []
-    return _problems("judgement", seed, problems if len(list(world.raw.rows())) == 1 else ["nothing was reverted"])
+    problems = ["the object of a row that shares it was deleted"] if is_gone(world, metadata) else []
+    return problems_of("judgement", seed, problems if len(list(world.raw.rows())) == 1 else ["nothing was reverted"])
 
 
 def _shared(world: World, seed: int) -> list[Violation]:
@@ -580,31 +547,21 @@ def _shared(world: World, seed: int) -> list[Violation]:
     before = world.place.objects.keys()
     world.other.collect(2 * GRACE_SECONDS)
     is_gone = world.place.objects.keys() != before
-    return _problems("sharing", seed, ["an object was deleted with an intent that only shared it"] * is_gone)
-
-
-@dataclass(frozen=True, slots=True)
-class Bug:
-    """One planted bug: the change, where it is looked for, and over which database and store."""
-
-    plant: Callable[[], AbstractContextManager[None]]
-    hunt: Hunt
-    database: str = "postgresql"
-    store: str = "local"
+    return problems_of("sharing", seed, ["an object was deleted with an intent that only shared it"] * is_gone)
 
 
 def _power_cut(world: World, seed: int) -> list[Violation]:
-    return _problems("power", seed, power.check(seed, 2, power.WAYS[:3]))
+    return problems_of("power", seed, power.check(seed, 2, power.WAYS[:3]))
 
 
 def _power_cut_together(world: World, seed: int) -> list[Violation]:
-    return _problems("power", seed, power.check(seed, 2, power.WAYS[3:]))
+    return problems_of("power", seed, power.check(seed, 2, power.WAYS[3:]))
 
 
 def _downloads_cut(world: World, seed: int) -> list[Violation]:
     with tempfile.TemporaryDirectory(prefix="torture-power-") as directory:
         problems = power.check_download(Path(directory), b"spikes" * 500, Random(seed), 0, together=True)
-    return _problems("power", seed, problems)
+    return problems_of("power", seed, problems)
 
 
 _CRASHES: tuple[Kind, ...] = ("crash-before", "crash-after")
@@ -617,7 +574,7 @@ BUGS: dict[str, Bug] = {
     "entry outside the transaction": Bug(
         _entries_outside_the_transaction, scenes("delete", kinds=("error-before",)), database="mysql"
     ),
-    "swallow scan error": Bug(_swallowed_scan_error, scenes("gc-purge", kinds=("error-before",))),
+    "swallow scan error": Bug(_swallowed_scan_error, _unreadable),
     "ignore lease": Bug(_ignored_lease, scenes("insert1", kinds=("interleave-gc-now",))),
     "skip second look": Bug(_no_second_look, _restored),
     "judge before check": Bug(_judged_before_checked, _reverted),
@@ -649,6 +606,7 @@ BUGS: dict[str, Bug] = {
     "FileRef pickles the fs": Bug(_pickled_filesystem, scenes("download", kinds=()), store="s3"),
     "INSERT…SELECT ignored by gc": Bug(_copies_ignored, scenes("copy-schema", kinds=("interleave-copy",))),
     "skipped rows keep no intent": Bug(_no_give_back, scenes("skip", kinds=("interleave-writer",)), database="mysql"),
+    **planted_rules.BUGS,
 }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
@@ -32,6 +32,7 @@ from tests.torture.operations import (
 )
 from tests.torture.overheard import Overheard
 from tests.torture.subjects import GRACE_SECONDS
+from tests.torture.surroundings import LASTING, Change, Surround
 from tests.torture.values import ANSWERS, INTERLEAVINGS, KINDS, Case, Fault, Kind, Outcome, State, Violation
 from tests.torture.world import World
 
@@ -57,25 +58,61 @@ class Move:
 
 
 def draw(
-    case: Case, *, collects: bool, replaces: bool, lies: bool = False, undoes: bool = False, moves: int = 0
+    case: Case,
+    *,
+    collects: bool,
+    replaces: bool,
+    lies: bool = False,
+    undoes: bool = False,
+    changes: Sequence[Change] = (),
+    moves: int = 0,
 ) -> list[Move]:
-    """Return the schedule of a case: ten to twenty moves, a third of them with a fault."""
+    """Return the schedule of a case: ten to twenty moves, a third of them with a fault, and some of the surroundings.
+
+    *changes* are those of the surroundings that can be.
+    """
     generator = case.randomness()
-    dealer = _Dealer(generator, collects=collects, replaces=replaces, lies=lies, undoes=undoes)
+    dealer = _Dealer(generator, collects=collects, replaces=replaces, lies=lies, undoes=undoes, changes=changes)
     return [dealer.move(f"m{index}") for index in range(moves or generator.randint(10, 20))]
 
 
 class _Dealer:
     """Draws moves."""
 
-    def __init__(self, generator: random.Random, *, collects: bool, replaces: bool, lies: bool, undoes: bool) -> None:
+    def __init__(
+        self,
+        generator: random.Random,
+        *,
+        collects: bool,
+        replaces: bool,
+        lies: bool,
+        undoes: bool,
+        changes: Sequence[Change],
+    ) -> None:
         self._generator = generator
         self._collects = collects
         self._replaces = replaces
         self._undoes = undoes
         self._kinds = [kind for kind in KINDS if kind not in _NOT_DRAWN and (lies or kind not in ANSWERS)]
+        self._changes = changes
+        self._there: list[Change] = []
 
     def move(self, token: str) -> Move:
+        change = self._change()
+        return Move(change, by_other=True) if change else self._usual_move(token)
+
+    def _change(self) -> Surround | None:
+        """Draw a change of the surroundings, or none; what is so stays for three moves or so."""
+        if self._there and self._generator.random() < 0.3:
+            return Surround(self._there.pop(self._generator.randrange(len(self._there))), ends=True)
+        if not self._changes or self._generator.random() > 0.08:
+            return None
+        what = self._generator.choice(self._changes)
+        if what in LASTING and what not in self._there:
+            self._there.append(what)
+        return Surround(what)
+
+    def _usual_move(self, token: str) -> Move:
         chance = self._generator.random()
         operation = self.operation(token)
         if chance < 0.15:
@@ -139,7 +176,8 @@ class Schedules:
         subject = self.world.subject
         replaces = subject.can_replace(self.world.cell.database)
         options = {"collects": subject.collects, "lies": self.world.lies, "undoes": subject.journals}
-        moves = draw(case, replaces=replaces, **options)
+        changes = self.world.surroundings.possible() if subject.journals else ()
+        moves = draw(case, replaces=replaces, changes=changes, **options)
         violations = self.play(case, moves)
         if not violations:
             return []
@@ -198,6 +236,7 @@ class Game:
     clock: int = 0
     free_since: dict[str, int] = field(default_factory=dict)
     once: set[str] = field(default_factory=set)
+    must_refuse: bool = False
 
     def play(self, moves: list[Move]) -> Iterator[Finding]:
         """Play all moves and check after each; stop at the first that breaks something."""
@@ -209,6 +248,8 @@ class Game:
                 yield from findings
                 return
             before = checks.observe(self.world)
+        yield from self.world.surroundings.clear()
+        before = checks.observe(self.world)
         yield from checks.integrity(self.world, before, self.state)
         nothing = Observed((), frozenset(), frozenset())
         yield from checks.leftovers(self.world, before, nothing, self.once)
@@ -217,6 +258,7 @@ class Game:
     def _play(self, move: Move, before: Observed) -> Iterator[Finding]:
         self.moves.append(move)
         self.deeds = []
+        self.must_refuse = bool(self.world.surroundings.refused)
         is_faulty = move.fault is not None
         outcome = self._performed(move)
         self.deeds.append((move.operation, outcome))
@@ -254,11 +296,19 @@ class Game:
         yield from checks.answer(self.world, outcome, was_done=state != self.state) if not move.others else ()
         self.state = state
         self.once |= observed.references
+        yield from self._surroundings_findings(outcome, observed)
         for key in sorted(observed.references - observed.keys):
             yield "I1", f"{move}: a committed row, and its object {key} is gone"
         yield from self._collected_early(before, observed)
         yield from checks.wrongly_condemned(self.world, observed)
         yield from checks.wrongly_noted(self.world, observed, has_reverted=self._has_undone())
+
+    def _surroundings_findings(self, outcome: Outcome, observed: Observed) -> Iterator[Finding]:
+        if isinstance(self.deeds[-1][0], Surround):
+            yield from outcome.result or ()
+        if self.must_refuse and any(isinstance(deed, Collect) and end.ending == "success" for deed, end in self.deeds):
+            yield "I8", f"the collector has not refused, and there is {sorted(self.world.surroundings.there)}"
+        yield from self.world.surroundings.findings(observed.keys, observed.references)
 
     def _has_undone(self) -> bool:
         """Tell whether a row may have again what the history says that it has lost."""
@@ -269,6 +319,8 @@ class Game:
         if outcome.ending == "success" or move.fault is not None:
             return False
         operation = move.operation
+        if isinstance(operation, Collect) and self.must_refuse:
+            return False
         if isinstance(operation, Insert) and operation.replace:
             return False  # MySQL's REPLACE deletes first, and what refers to the row forbids it
         try:

@@ -129,6 +129,18 @@ SWIFT = [
     "unexpired entries ignored",
     "shares taken for uploads",
     "judge before check",
+    "gone schema taken for dropped",
+    "commit believed without its row",
+    "older dump believed",
+    "retention ignored",
+    "claim without a look at the object",
+    "adopted unread",
+    "source hashed for each leftover",
+    "hidden transactions not missed",
+    "nested projects accepted",
+    "mark of another project accepted",
+    "conflict told to one side",
+    "stored, and told as failed",
 ]
 """Planted bugs that are found within a second or two; ``make torture PLANTED=1`` plants all."""
 

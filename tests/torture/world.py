@@ -28,6 +28,7 @@ from tests.torture.relay import Relay
 from tests.torture.sql import be_quick, is_idle, is_open, watch
 from tests.torture.steps import Steps
 from tests.torture.subjects import FileSubject, ObjectSubject, Subject
+from tests.torture.surroundings import Surroundings
 from tests.torture.tables import RawTables, declare
 from tests.torture.values import ANSWERS, Cell
 from tests.wire.answers import LyingProxy
@@ -43,13 +44,14 @@ def canary() -> str:
 
 @dataclass
 class Place:
-    """A project in a store: the table ``[storage]``, and the other door to it."""
+    """A project in a store: the table ``[storage]``, also past the proxy that lies, and the other door to it."""
 
     storage: dict[str, Any]
     project: str
     objects: Objects
     directory: Path
     secrets: tuple[str, ...]
+    direct: dict[str, Any]  # for those who are not lied to
     proxy: LyingProxy | None = None  # before the store, where it speaks HTTP
 
 
@@ -61,9 +63,10 @@ def make_place(servers: Servers, store: str) -> Place:
     if store == "local":
         root = directory / "store"
         root.mkdir()
-        return Place({"backend": "file", "path": str(root)}, project, DiskObjects(root, project), directory, ())
+        on_disk = {"backend": "file", "path": str(root)}
+        return Place(on_disk, project, DiskObjects(root, project), directory, (), on_disk)
     s3 = servers.s3()
-    storage = {
+    storage: dict[str, object] = {
         "backend": "s3",
         "bucket": s3.bucket,
         "endpoint_url": s3.endpoint_url,
@@ -72,7 +75,7 @@ def make_place(servers: Servers, store: str) -> Place:
     }
     proxy = LyingProxy(urlsplit(s3.endpoint_url).port or 0)
     through = {**storage, "endpoint_url": f"http://127.0.0.1:{proxy.port}"}
-    return Place(through, project, BucketObjects(storage, project), directory, (s3.secret,), proxy)
+    return Place(through, project, BucketObjects(storage, project), directory, (s3.secret,), storage, proxy)
 
 
 class World:
@@ -105,9 +108,10 @@ class World:
         self.place = make_place(servers, cell.store)
         if (proxy := self.place.proxy) is not None:
             self.steps.lie = lambda kind: proxy.spoil(ANSWERS[kind], ".", is_done=kind != "answer-instead")
-        self._address = servers.mysql() if cell.database == "mysql" else servers.postgresql()
-        self.database = Database(self._address)
-        self.relay = Relay(self._address.host, self._address.port)
+        self.servers = servers
+        self.address = servers.mysql() if cell.database == "mysql" else servers.postgresql()
+        self.database = Database(self.address)
+        self.relay = Relay(self.address.host, self.address.port)
         mark = secrets.token_hex(5)
         self.password = canary()
         self.secrets = (self.password, *self.place.secrets)
@@ -129,6 +133,7 @@ class World:
         be_quick(self.other.connection)
         self.raw = RawTables(self.database, *self.schema_names)
         self.hidden = self.raw.hidden_tables()
+        self.surroundings = self.other.surroundings = Surroundings(self)
         for relayed in (True, False):
             self.reconnect(relayed=relayed)
             self._warm_up()
@@ -144,11 +149,12 @@ class World:
 
     def connect(self, name: str, password: str) -> dj.Instance:
         """Connect as a user, with the subject's store."""
-        address, backend = self._address, self.cell.database
+        address, backend = self.address, self.cell.database
         instance = dj.Instance(address.host, name, password, port=address.port, use_tls=False, backend=backend)
         instance.config.safemode = False
         instance.connection.conn_info["ssl"] = False  # PyMySQL takes 20 ms to prepare for TLS
-        self.subject.attach(instance, self.place.storage, self.place.project)
+        storage = self.place.direct if name == self.other_name else self.place.storage
+        self.subject.attach(instance, storage, self.place.project)
         return instance
 
     def _actor(self, name: str) -> Actor:
@@ -195,7 +201,7 @@ class World:
             return
         self.steps.elapsed += seconds
         self.hidden = self.raw.hidden_tables()
-        for schema, table in self.hidden:
+        for schema, table in (*self.hidden, *self.surroundings.hidden_tables()):
             if columns := self._moments(schema, table):
                 self.database.age(self.database.quoted(schema, table), columns, seconds)
 
@@ -213,6 +219,7 @@ class World:
     def clear(self) -> None:
         """Make everything as it was at the beginning: no rows, no objects, no downloads, everybody connected."""
         self.relay.refuse(refuse=False)
+        self.surroundings.clear()
         self.steps.elapsed = 0
         self.hidden = self.raw.hidden_tables()
         self.raw.clear([pair for pair in self.hidden if pair[1] != "~file_registry"])
@@ -234,7 +241,7 @@ class World:
     def reconnect(self, *, relayed: bool = False) -> None:
         """Give the user under test new connections, as a new process has them; through the relay if *relayed*."""
         connection = self.user.connection
-        connection.conn_info["port"] = self.relay.port if relayed else self._address.port
+        connection.conn_info["port"] = self.relay.port if relayed else self.address.port
         with self.steps.unwatched():
             self._hang_up()
             connection.connect()
@@ -265,7 +272,7 @@ class World:
             time.sleep(0.001)
 
     def _is_untouched(self, connection: Any) -> bool:
-        is_direct = connection.conn_info["port"] == self._address.port
+        is_direct = connection.conn_info["port"] == self.address.port
         return is_direct and not connection._in_transaction and is_idle(connection._conn)
 
     def _has_only_open_sessions(self) -> bool:
@@ -280,7 +287,7 @@ class World:
     def be_child(self, actor: Actor) -> None:
         """Prepare a forked process that *actor* works in: a connection of its own, no event loop of its parent's."""
         self._inherited = self.database  # its destructor must not say goodbye in the parent's name
-        self.database = self.raw.database = Database(self._address)
+        self.database = self.raw.database = Database(self.address)
         fsspec.asyn.reset_lock()
         fsspec.asyn.iothread[0] = None
         fsspec.asyn.loop[0] = None
@@ -291,9 +298,9 @@ class World:
         for actor in (self.user, self.other):
             with suppress(Exception):
                 actor.connection.close()
+        self.surroundings.close()
         for name in self.schema_names:
-            cascade = " CASCADE" if self.database.is_postgresql else ""
-            self.database.run(f"DROP SCHEMA IF EXISTS {self.database.quoted(name)}{cascade}")
+            self.database.drop(name)
         self.place.objects.clear()
         self.relay.close()
         if self.place.proxy is not None:

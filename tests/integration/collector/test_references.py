@@ -14,7 +14,7 @@ from datajoint_file.errors import CollectionRefusedError
 from datajoint_file.hooks.tables import table_name
 from tests.projects import Store
 
-from .collecting import Area, connect_to, insert, is_mysql, own, path_of
+from .collecting import Area, connect_to, insert, is_mysql, own, path_of, scan
 
 
 def referenced_everywhere(connection: Any, project: str) -> dict[str, str]:
@@ -124,9 +124,33 @@ def test_json_of_a_schema_that_is_not_registered_is_read_as_well(
     other = pipeline.Schema(database.schema())
     name = own(connection, other.database, "notes")
     connection.query(f"CREATE TABLE {name} (id INT PRIMARY KEY, note JSON)")
-    key = f"{store.project}/s/objects/T-raw/1/x"
-    connection.query(f"INSERT INTO {name} VALUES (1, %s)", (json.dumps([{"url": f"s3://bucket/{key}"}]),))
-    assert referenced_everywhere(connection, store.project) == {key: f"{other.database}.Notes.note"}
+    key = f"{store.project}/s/objects/T-raw/{'a' * 16}-{'a' * 26}/x"
+    note = [{"url": f"s3://{store.project}/{key}"}, f"more in {store.project}/notes/today"]  # which is no object's key
+    connection.query(f"INSERT INTO {name} VALUES (1, %s)", (json.dumps(note),))
+    found = referenced_everywhere(connection, store.project)
+    assert found == dict.fromkeys((key, f"{store.project}/{key}"), f"{other.database}.Notes.note")
+    plan = scan(connection)
+    assert (plan.missing_count, plan.refusals) == (0, ())  # a note does not say that there was such an object
+
+
+COPIES = {
+    "mysql": ("(copied TEXT) AS SELECT raw", "(copied MEDIUMTEXT) AS SELECT raw", "AS SELECT JSON_ARRAYAGG(raw)"),
+    "postgresql": ("AS SELECT raw::text", "AS SELECT array_agg(raw)", "AS SELECT (array_agg(recording))[1]"),
+}
+"""Tables whose attribute holds a file's row as text, in an array, or as part of a whole row."""
+
+
+def test_copies_of_any_type_that_can_hold_a_file_are_read(
+    table: Any, connection: Any, database: Area, store: Store
+) -> None:
+    insert(table, 1)
+    recording = own(connection, table.database, "recording")
+    for number, copy in enumerate(COPIES[database.backend]):
+        name = own(connection, table.database, f"copy{number}")
+        connection.query(f"CREATE TABLE {name} {copy} AS copied FROM {recording}")
+    with Snapshot(connection) as snapshot, snapshot.snapshot():
+        found = {str(attribute) for key, attribute in references.references(snapshot, store.project)}
+    assert found == {f"{table.database}.{name}" for name in ("Recording.raw", *(f"Copy{n}.copied" for n in range(3)))}
 
 
 def test_views_are_no_rows_of_their_own(table: Any, connection: Any, store: Store) -> None:

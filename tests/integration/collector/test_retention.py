@@ -35,6 +35,7 @@ from .collecting import (
     own,
     path_of,
     raw_json,
+    scan,
     set_raw_json,
     sweep,
 )
@@ -281,7 +282,9 @@ def test_what_is_condemned_stays_so_and_is_not_deleted_while_a_row_names_it(
     insert(table, 1)
     row = raw_json(table, 1)
     table.delete()
-    execute_sql(connection, f"UPDATE {own(connection, table.database, '~file_history')} SET state = 'condemned'")
+    let_grace_pass(connection, table.database)
+    values = f"state = 'condemned', run = '{'a' * 26}'"
+    execute_sql(connection, f"UPDATE {own(connection, table.database, '~file_history')} SET {values}")
     table.insert1({"recording_id": 2, "raw": None})
     set_raw_json(table, 2, row)
     assert (sweep(connection).purged.count, history(table)) == (0, [("condemned",)])
@@ -349,6 +352,21 @@ def test_many_objects_at_once_need_force(table: Any, connection: Any, store: Sto
     assert objects(store) == set()
 
 
+def test_object_that_two_books_give_up_is_counted_once(table: Any, connection: Any) -> None:
+    insert(table, 1)
+    table.delete()
+    let_grace_pass(connection, table.database)
+    (path,) = history(table, "path")[0]
+    give_up(table, 2)
+    connection.query(
+        f"UPDATE {own(connection, table.database, '~file_intent')} SET path = %s, write_id = %s",
+        (path, path.split("/")[-2].partition("-")[2]),
+    )
+    plan = gc.plan(connection)
+    done = gc.execute(plan)
+    assert (plan.reclaim.count + plan.purge.count, done.purged.count + done.reclaimed.count, done.spared) == (1, 1, 0)
+
+
 def test_failing_deletion_leaves_the_object_and_its_entry(table: Any, connection: Any, store: Store) -> None:
     insert(table, 1, 2)
     table.delete()
@@ -392,6 +410,70 @@ def test_forged_entry_deletes_nothing(table: Any, connection: Any, store: Store,
     assert [key for key in store.all_keys() if "~registry" not in key] == [
         key for key in before if "~registry" not in key
     ]
+
+
+def remove_unseen(table: Any, key: int) -> str:
+    """Take a row away past this package: an upload of which nobody sees a row or an intent looks like that."""
+    path = path_of(table, key)
+    execute_sql(table().connection, f"DELETE FROM {table().full_table_name} WHERE recording_id = {key}")
+    return path
+
+
+def test_history_of_another_schema_makes_no_candidate_of_an_object(
+    table: Any, connection: Any, store: Store, other_schema: dj.Schema
+) -> None:
+    copies = declare(other_schema, "Copy")
+    insert(table, 1)
+    insert(copies, 2)
+    copies.delete()
+    path = remove_unseen(table, 1)
+    let_grace_pass(connection, other_schema.database)
+    values = f"path = '{path}', state = 'condemned', run = '{'a' * 26}'"
+    execute_sql(connection, f"UPDATE {own(connection, other_schema.database, '~file_history')} SET {values}")
+    plan = scan(connection, unknown=True)
+    assert [entry.action for entry in plan.entries() if entry.key == path] == ["unknown"]
+    assert gc.execute(plan, force=True).purged.count == 0
+    assert path in objects(store)
+    assert history(table, "path, why") == [(path, "unknown")]  # in its own schema's
+    let_grace_pass(connection, table.database)
+    assert sweep(connection, force=True).purged.count == 1
+
+
+def test_object_of_a_schema_that_is_gone_may_be_noted_anywhere(
+    table: Any, connection: Any, store: Store, other_schema: dj.Schema
+) -> None:
+    insert(table, 1)
+    copies = copy(table, other_schema)
+    execute_sql(connection, f"DROP SCHEMA {table.database}" + ("" if is_mysql(connection) else " CASCADE"))
+    copies.delete()
+    let_grace_pass(connection, other_schema.database)
+    assert sweep(connection, dropped=[table.database]).purged.count == 1
+    assert objects(store) == set()
+
+
+@pytest.mark.parametrize("forged", ["due_at = NULL", "run = NULL"])
+def test_what_no_run_has_condemned_is_not_deleted(table: Any, connection: Any, store: Store, forged: str) -> None:
+    insert(table, 1)
+    table.delete()
+    let_grace_pass(connection, table.database)
+    values = f"state = 'condemned', run = '{'a' * 26}'"
+    history_table = own(connection, table.database, "~file_history")
+    execute_sql(connection, f"UPDATE {history_table} SET {values}")
+    execute_sql(connection, f"UPDATE {history_table} SET {forged}")
+    assert (sweep(connection).purged.count, len(objects(store))) == (0, 1)
+
+
+def test_what_is_condemned_waits_for_transactions_that_are_older(
+    table: Any, connection: Any, database: Area, store: Store
+) -> None:
+    insert(table, 1)
+    table.delete()
+    let_grace_pass(connection, table.database)
+    with open_transaction(database, table().full_table_name):
+        now = "UTC_TIMESTAMP(6)" if is_mysql(connection) else "clock_timestamp()"
+        values = f"state = 'condemned', run = '{'a' * 26}', due_at = {now}"
+        execute_sql(connection, f"UPDATE {own(connection, table.database, '~file_history')} SET {values}")
+        assert (sweep(connection).purged.count, len(objects(store))) == (0, 1)
 
 
 def test_entries_of_purged_objects_lose_their_rows_and_are_buried_after_a_month(table: Any, connection: Any) -> None:

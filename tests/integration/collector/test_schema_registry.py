@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import warnings
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,15 @@ def test_first_insert_marks_the_schema_in_the_store(table: Any, connection: Any,
     assert (mark["schema"], mark["epoch"], mark["schema_id"], mark["token"]) == (table.database, 1, schema_id, token)
     assert epoch == 1
     assert mark["server"].startswith(("mysql ", "mariadb", "postgresql "))
+
+
+def test_servers_identity_has_what_a_copy_changes_and_no_id_that_two_servers_share(mysql_area: Area) -> None:
+    with closing(connect_to(mysql_area).connection) as connection:
+        place = connection.query("SELECT @@hostname, CAST(@@port AS CHAR), @@datadir").fetchone()
+        uids = connection.query("SHOW VARIABLES LIKE 'server_uid'").fetchall()  # MariaDB's: of hardware and port
+        identity = schema_registry.identity_of(second_connection_of(connection))
+    assert (identity.host, identity.port, identity.directory) == place
+    assert not any(uid in str(identity) for _, uid in uids)
 
 
 @pytest.mark.parametrize("store", ["s3"], indirect=True)

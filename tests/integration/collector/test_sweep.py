@@ -13,8 +13,10 @@ from typing import Any
 import datajoint as dj
 import pytest
 
+import datajoint_file
 from datajoint_file import gc
 from datajoint_file.hooks.connections import pipeline_of
+from datajoint_file.sql import PostgreSQL
 from datajoint_file.testing import Fault, GeneratedReader, kill
 from tests.projects import Store, over_local_and_s3
 
@@ -23,6 +25,7 @@ from .collecting import (
     collect,
     connect_to,
     connected,
+    declare,
     execute_sql,
     faulty,
     give_up,
@@ -116,6 +119,21 @@ def test_forged_intent_deletes_nothing(table: Any, connection: Any, store: Store
     connection.query(f"UPDATE {name} SET path = %s", (forged,))
     assert sweep(connection).reclaimed.count == 0
     assert objects(store) == before
+
+
+def test_stale_copy_of_an_intent_in_another_schema_gives_up_nothing(
+    table: Any, connection: Any, pipeline: dj.Instance, database: Area, store: Store
+) -> None:
+    staged = datajoint_file.stage(table, {"recording_id": 1}, "raw", ("1.dat", b"spikes"))
+    copy = pipeline.Schema(database.schema()).database
+    declare(dj.Schema(copy, connection=connection), "Copy")
+    name = own(connection, copy, "~file_intent")
+    connection.query(f"INSERT INTO {name} SELECT * FROM {own(connection, table.database, '~file_intent')}")
+    make_older(connection, copy, "~file_intent", "lease_until")
+    assert sweep(connection).reclaimed.count == 0
+    table.insert1({"recording_id": 1, "raw": staged})
+    assert sweep(connection).reclaimed.count == 0
+    assert (table & {"recording_id": 1}).fetch1("raw").read() == b"spikes"
 
 
 def test_retry_takes_an_upload_back_before_it_is_reclaimed(table: Any, connection: Any, store: Store) -> None:
@@ -273,3 +291,38 @@ def test_remains_of_an_abandoned_upload_are_discarded_without_a_scan(
     done = sweep(connection)
     assert (done.reclaimed.count, done.discarded.count) == (1, 1)
     assert list(backend.unfinished(store.project)) == []
+
+
+OWNERS_CODE = {
+    "trigger": "CREATE TRIGGER t BEFORE UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION {schema}.fired()",
+    "rule": "CREATE RULE r AS ON UPDATE TO {table} DO ALSO SELECT {schema}.ran()",
+    "policy": "ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
+    "check": "ALTER TABLE {table} ADD CHECK ({schema}.ran())",
+    "index of an expression": "CREATE INDEX ON {table} (({schema}.ran()))",
+    "index of some rows": "CREATE INDEX ON {table} (number) WHERE {schema}.ran()",
+    "default": "ALTER TABLE {table} ALTER number SET DEFAULT {schema}.counted()",
+    "computed": "ALTER TABLE {table} ADD made BOOLEAN GENERATED ALWAYS AS ({schema}.ran()) STORED",
+    "domain": "ALTER TABLE {table} ALTER state TYPE {schema}.checked",
+    "child": "CREATE TABLE {schema}.child () INHERITS ({table})",
+    "view": "DROP TABLE {table}; CREATE VIEW {table} AS SELECT 1 AS number",
+}
+
+
+@pytest.mark.parametrize("name", ["nothing", *OWNERS_CODE])
+def test_own_table_that_runs_its_owners_code_is_left_out(postgresql_area: Area, name: str) -> None:
+    schema = postgresql_area.schema()
+    table = f'{schema}."~file_history"'
+    dialect = PostgreSQL()
+    with closing(connect_to(postgresql_area).connection) as connection:
+        for statement in (
+            f"CREATE SCHEMA {schema}",
+            f"CREATE FUNCTION {schema}.ran() RETURNS BOOLEAN IMMUTABLE LANGUAGE SQL AS 'SELECT TRUE'",
+            f"CREATE FUNCTION {schema}.counted() RETURNS BIGINT LANGUAGE SQL AS 'SELECT 1::BIGINT'",
+            f"CREATE FUNCTION {schema}.fired() RETURNS TRIGGER LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
+            f"CREATE DOMAIN {schema}.checked AS TEXT CHECK ({schema}.ran())",
+            f"CREATE TABLE {table} (number BIGINT, state TEXT)",
+            *OWNERS_CODE.get(name, "SELECT 1").format(table=table, schema=schema).split("; "),
+        ):
+            connection.query(statement)
+        found = dialect.tables_named(lambda sql, args: connection.query(sql, args).fetchall(), ["~file_history"])
+    assert found == ([(schema, "~file_history")] if name == "nothing" else [])

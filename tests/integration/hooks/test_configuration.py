@@ -25,7 +25,7 @@ from datajoint_file.errors import (
 from datajoint_file.hooks import connections
 from datajoint_file.hooks.connections import connection_of, pipeline_of
 from tests.projects import Store, connect, unique
-from tests.tables import recording_of
+from tests.tables import drop_schema, recording_of
 
 TOML = """
 [project]
@@ -65,7 +65,7 @@ def made(instance: dj.Instance) -> Iterator[Any]:
 
     yield make
     for schema in schemas:
-        schema.drop(prompt=False)
+        drop_schema(instance.connection, schema.database)
 
 
 def test_whatever_has_a_connection_leads_to_one_pipeline(

@@ -426,3 +426,69 @@ def test_character_set_of_a_session_changes_nothing(lab: Any, schema: dj.Schema)
     connection.query("SET NAMES utf8mb4")
     assert datajoint_file.undelete(lab.Session, since=NOW)
     assert rows(lab.Session) == before
+
+
+def test_spellings_of_a_key_that_the_database_takes_for_equal_are_one_cell(schema: dj.Schema) -> None:
+    @schema
+    class Movie(dj.Manual):
+        definition = "name : varchar(20)\nlevel : float64\nsingle : float32\n---\nraw : file"
+
+    is_mysql = schema.connection.adapter.backend == "mysql"
+    names = ("Müller", "MULLER ", "muller") if is_mysql else ("Müller",) * 3
+    for name, level in zip(names, (0.0, -0.0, 0.0), strict=True):
+        Movie.insert1({"name": name, "level": level, "single": 0.1, "raw": ("a.dat", b"a")})
+        Movie.delete(prompt=False)
+    Movie.insert1({"name": "muller 2", "level": 0, "single": 0.1, "raw": ("a.dat", b"a")})
+    Movie.delete(prompt=False)
+    cells = schema.connection.query(f"SELECT cell FROM {history_of(schema)} ORDER BY number").fetchall()
+    assert [cells.count(cell) for cell in cells] == [3, 3, 3, 1]
+    one = {"name": names[1], "level": -0.0, "single": 0.1}
+    for key in (one, {"name": names[2]}, {"name": names[1], "level": 0}):
+        assert len(datajoint_file.history(Movie, key=key)) == 3, key
+    assert len(datajoint_file.history(Movie, key={"single": 0.1})) == 4
+    assert datajoint_file.undelete(Movie, since=NOW, key=one).restored == {f"{schema.database}.Movie": 1}
+
+
+def test_row_of_several_files_stands_with_the_first_that_it_has(schema: dj.Schema) -> None:
+    @schema
+    class Movie(dj.Manual):
+        definition = "movie : int32\n---\na = null : file\nb = null : file\nc = null : file"
+
+    Movie.insert([{"movie": 1, "b": ("b.dat", b"b"), "c": ("c.dat", b"c")}, {"movie": 2, "b": None, "c": None}])
+    Movie.delete(prompt=False)
+    sql = f"SELECT attribute, path IS NULL FROM {history_of(schema)} WHERE row_text IS NOT NULL ORDER BY attribute"
+    assert [(name, bool(is_null)) for name, is_null in schema.connection.query(sql).fetchall()] == [
+        ("a", True),
+        ("b", False),
+    ]
+    assert datajoint_file.undelete(Movie, since=NOW).restored == {f"{schema.database}.Movie": 2}
+
+
+@pytest.mark.parametrize(
+    ("column", "damage"),
+    [("metadata", "{}"), ("metadata", "not JSON"), ("row_text", "x"), ("row_text", '{"double f": "00", "text m": 5}')],
+)
+def test_damaged_entry_bars_no_other(lab: Any, schema: dj.Schema, column: str, damage: str) -> None:
+    lab.Recording.delete(prompt=False)
+    (one,) = datajoint_file.history(lab.Recording, "raw", key={**KEY, "number": 1})
+    sql = f"UPDATE {history_of(schema)} SET {column} = %s WHERE path = %s"
+    schema.connection.query(sql, (damage, one.file.path))
+    left = 2 if column == "metadata" else 3
+    assert len(datajoint_file.history(lab.Recording, "raw")) == left
+    assert len(datajoint_file.history(lab.Recording, "raw", key={"number": 2})) == 1
+    done = datajoint_file.undelete(lab.Recording, since=NOW)
+    assert done.restored[f"{schema.database}.Recording"] == 2
+    assert "describes no file" in done.problems[0].reason or "not kept any more" in done.problems[0].reason
+
+
+def test_row_with_a_file_of_another_project_is_reported_with_the_reason(schema: dj.Schema, lab: Any) -> None:
+    query, recording = schema.connection.query, lab.Recording().full_table_name
+    is_mysql = schema.connection.adapter.backend == "mysql"
+    path = "JSON_SET(raw, '$.path', " if is_mysql else "jsonb_set(raw::jsonb, '{path}', to_jsonb("
+    old = "JSON_VALUE(raw, '$.path')" if is_mysql else "raw ->> 'path'"
+    renamed = f"CONCAT('elsewhere', SUBSTR({old}, 21))"
+    query(f"UPDATE {recording} SET raw = {path}{renamed}){'' if is_mysql else ')'} WHERE number = 1")
+    lab.Recording.delete(prompt=False)
+    done = datajoint_file.undelete(lab.Recording, since=NOW)
+    assert done.restored[f"{schema.database}.Recording"] == 2
+    assert "is of the project elsewhere" in done.problems[0].reason

@@ -25,7 +25,7 @@ def test_sets_follow_from_the_evidence(
     evidence.add_references((key, "s.t.a") for key in references)
     evidence.add_intents((key, home, number, 1, due) for number, (key, home, due, _) in enumerate(intents))
     evidence.add_entries(
-        (key, home, number, 1, expired, expired and due, key, False)
+        (key, home, number, 1, expired, expired and due, key, False, home == "s")
         for number, (key, home, expired, due) in enumerate(entries)
     )
 
@@ -34,15 +34,15 @@ def test_sets_follow_from_the_evidence(
         return {item.key for item in evidence.items(name)}
 
     given_up, live = ({key for key, _, due, _ in intents if due is wanted} for wanted in (True, False))
-    noted = {key for key, *_ in entries}
+    noted, own = {key for key, *_ in entries}, {key for key, home, *_ in entries if home == "s"}
     kept = {key for key, _, expired, _ in entries if not expired}
     not_due = {key for key, _, expired, due in entries if not (expired and due)}
     free = noted - references - live
-    assert keys("reclaim") == given_up - references - live - not_due
-    assert keys("purge") == free - not_due
-    assert keys("expire") == (free & not_due) - kept
+    assert keys("reclaim") == given_up - references - live - not_due - keys("purge")  # each object once
+    assert keys("purge") == (free & own) - not_due
+    assert keys("expire") == (free & own & not_due) - kept
     assert keys("wait") == free & kept
-    assert keys("unknown") == ours - references - given_up - live - noted
+    assert keys("unknown") == ours - references - given_up - live - own - kept
     assert keys("missing") == references - ours - foreign
     assert (evidence.amount("listed").count, evidence.amount("foreign").count) == (len(ours), len(foreign))
     evidence.close()
@@ -50,13 +50,23 @@ def test_sets_follow_from_the_evidence(
 
 def test_object_that_stands_in_two_books_may_go_when_both_say_so() -> None:
     evidence = Evidence()
-    evidence.add_entries([("a", "s", 1, 5, True, True, "t.a.c", False), ("a", "t", 1, 5, False, False, "t.a.c", False)])
+    evidence.add_entries(
+        [("a", "s", 1, 5, True, True, "t.a.c", False, True), ("a", "t", 1, 5, False, False, "t.a.c", False, True)]
+    )
     assert evidence.amount("purge") == Amount(0, 0)
     assert evidence.amount("wait") == Amount(1, 5)
     evidence = Evidence()
     evidence.add_intents([("a", "s", 1, 5, True)])
-    evidence.add_entries([("a", "t", 1, 5, True, False, "t.a.c", False)])
+    evidence.add_entries([("a", "t", 1, 5, True, False, "t.a.c", False, True)])
     assert (evidence.amount("reclaim"), evidence.amount("expire")) == (Amount(0, 0), Amount(1, 5))
+
+
+def test_what_only_a_note_names_is_in_use_and_cannot_be_missing() -> None:
+    evidence = Evidence()
+    evidence.add_objects([("a", 5, True, None)])
+    evidence.add_references([("a", ""), ("b", ""), ("c", ""), ("c", "s.t.raw"), ("d", "s.t.raw"), ("d", "")])
+    assert evidence.amount("unknown") == Amount(0)
+    assert [(item.key, item.home) for item in evidence.items("missing")] == [("c", "s.t.raw"), ("d", "s.t.raw")]
 
 
 def test_what_is_read_twice_counts_once() -> None:
@@ -65,7 +75,7 @@ def test_what_is_read_twice_counts_once() -> None:
         evidence.add_objects([("a", 5, True, None)])
         evidence.add_references([("b", "s.t.a")])
         evidence.add_intents([("d", "s", 1, 7, True)])
-        evidence.add_entries([("e", "s", 1, 8, True, True, "t.a.c", False)])
+        evidence.add_entries([("e", "s", 1, 8, True, True, "t.a.c", False, True)])
     assert [evidence.amount(name) for name in ("listed", "referenced", "reclaim", "purge")] == [
         Amount(1, 5),
         Amount(1),
@@ -78,9 +88,9 @@ def test_notes_are_found_by_key_and_grouped_by_schema() -> None:
     evidence = Evidence()
     evidence.add_entries(
         [
-            ("a", "s", 1, 5, True, True, "t.a.c", False),
-            ("a", "t", 2, 5, True, False, "t.a.c", False),
-            ("b", "s", 3, 5, True, True, "t.a.c", False),
+            ("a", "s", 1, 5, True, True, "t.a.c", False, True),
+            ("a", "t", 2, 5, True, False, "t.a.c", False, True),
+            ("b", "s", 3, 5, True, True, "t.a.c", False, True),
         ]
     )
     assert evidence.numbers("entry", ["a", "b", "c"]) == {"s": {1: "a", 3: "b"}}
@@ -89,8 +99,8 @@ def test_notes_are_found_by_key_and_grouped_by_schema() -> None:
 
 def test_last_objects_of_a_cell_are_kept_but_those_that_rows_have() -> None:
     evidence = Evidence()
-    entries = [(key, "s", number, 1, True, True, "t.a.c", False) for number, key in enumerate("abcbc")]
-    evidence.add_entries([*entries, ("z", "s", 9, 1, True, True, "t.a.c", True)])
+    entries = [(key, "s", number, 1, True, True, "t.a.c", False, True) for number, key in enumerate("abcbc")]
+    evidence.add_entries([*entries, ("z", "s", 9, 1, True, True, "t.a.c", True, True)])
     evidence.add_references([("c", "s.t.a")])
     evidence.keep_versions(1)
     assert {item.key for item in evidence.items("purge")} == {"a", "z"}  # z is condemned; c is not an earlier one

@@ -133,3 +133,26 @@ def test_rows_that_chance_selects_go_with_an_entry_or_not_at_all(table: Any, ent
     with suppress(DataJointError):
         (table & "RAND() < 0.5" if is_mysql(table) else table & "RANDOM() < 0.5").delete_quick()
     assert sorted([*entries(), *held(table)]) == before
+
+
+def test_drop_that_waits_for_the_history_keeps_nobody_from_deleting(
+    table: Any, other: Any, watcher: Any, schema: dj.Schema, entries: Entries
+) -> None:
+    if not is_mysql(table):
+        pytest.skip("the history is not locked there")
+    dropped = schema(type("Dropped", (dj.Manual,), {"definition": "id : int32\n---\nraw : file"}))
+    dropped.insert1({"id": 1, "raw": ("a.dat", b"a")})
+    (table & "id = 0").delete_quick()  # which makes the history
+    watcher.query("START TRANSACTION")
+    watcher.query(f"SELECT COUNT(*) FROM `{schema.database}`.`~file_history`")
+    thread = threading.Thread(target=lambda: dropped.drop(prompt=False))
+    thread.start()
+    waiting = "SELECT COUNT(*) FROM information_schema.processlist WHERE state LIKE 'Waiting for table%%'"
+    while thread.is_alive() and not watcher.query(waiting).fetchone()[0]:
+        time.sleep(0.05)
+    assert (other & "id = 1").delete_quick(get_count=True) == 1
+    assert thread.is_alive()
+    watcher.query("COMMIT")
+    thread.join(20)
+    assert ("drop",) in entries("why")
+    assert schema.connection.query("SELECT @@lock_wait_timeout").fetchone()[0] > 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +14,7 @@ import psycopg2
 import pytest
 from datajoint.errors import DataJointError
 
-from datajoint_file.errors import JournalWarning
+from datajoint_file.errors import JournalWarning, UnsupportedValueError
 from tests.projects import connect
 from tests.tables import recording_of
 
@@ -209,6 +210,44 @@ def test_replace_by_another_unique_key_writes_down_what_it_removes(schema: dj.Sc
     gone = held(table, "id in (0, 1)")
     table.insert1({"id": 0, "raw": ("r.dat", b"r"), "u": 1}, replace=True)  # d has its default
     assert (entries(), len(table())) == (gone, 2)
+
+
+INEXACT = {
+    "f32": ("f32 : float32", 1.2345678, 1.2345678),
+    "zero": ("f64 : float64", 0.0, -0.0),
+    "cost": ("cost : decimal(6,2)", "12.35", "12.3456"),
+    "moment": ("moment : datetime", "2024-01-01 00:00:01", "2024-01-01 00:00:01.2"),
+    "missing": ("n = 3 : int32", 3, math.nan),
+    "nothing": ("n = 3 : int32", 3, ""),
+    "flag": ("flag : bool", True, True),
+}
+
+
+@pytest.mark.parametrize("name", INEXACT)
+def test_replace_writes_down_rows_whose_key_the_database_makes_of_another_value(
+    schema: dj.Schema, entries: Entries, name: str
+) -> None:
+    if schema.connection.adapter.backend == "postgresql":
+        pytest.skip("rows that are there are updated, by their primary key")
+    definition, before, after = INEXACT[name]
+    attribute = definition.split(" ")[0]
+    table = recording_of(schema, f"id : int32\n---\n{definition}\nraw : file\nunique index ({attribute})")
+    table.insert1({"id": 1, attribute: before, "raw": ("a.dat", b"a")})
+    table.insert1({"id": 2, attribute: after, "raw": ("b.dat", b"b")}, replace=True)
+    assert len(table()) == 1
+    assert entries("why, attribute") == [("replace", "raw")]
+
+
+def test_replace_by_a_key_that_the_database_computes_is_refused(schema: dj.Schema, entries: Entries) -> None:
+    if schema.connection.adapter.backend == "postgresql":
+        pytest.skip("rows that are there are updated, by their primary key")
+    table = recording_of(schema, "id : int32\n---\nat = CURRENT_TIMESTAMP : datetime\nraw : file\nunique index (at)")
+    table.insert1({"id": 1, "raw": ("a.dat", b"a")})
+    with pytest.raises(UnsupportedValueError, match="Give that value"):
+        table.insert1({"id": 1, "raw": ("b.dat", b"b")}, replace=True)
+    assert table().fetch1("raw").read() == b"a"
+    table.insert1({"id": 1, "at": "2024-01-01", "raw": ("b.dat", b"b")}, replace=True)
+    assert entries("why") == [("replace",)]
 
 
 def test_dropped_tables_are_written_down(lab: dict[str, Any], entries: Entries) -> None:

@@ -92,11 +92,16 @@ def test_rows_of_every_type_come_back_as_they_were_whatever_the_session_is_set_t
     backend = schema.connection.adapter.backend
     if backend == "mysql":
         query(f"ALTER TABLE {table.full_table_name} ADD bits BIT(12), ADD stamp TIMESTAMP(3) NULL, ADD took TIME(6)")
-        more = "UPDATE {} SET bits = 0b101010101010, stamp = '2021-03-28 02:30:00.125', took = '-12:34:56.000007'"
+        query(f"ALTER TABLE {table.full_table_name} ADD shape GEOMETRY")
+        more = "UPDATE {} SET bits = 0b101010101010, stamp = '2021-03-28 02:30:00.125', took = '-12:34:56.000007', "
+        more += "shape = ST_GeomFromText('POINT(1 2)')"
     else:
         query(f"ALTER TABLE {table.full_table_name} ADD stamp TIMESTAMPTZ, ADD took INTERVAL, ADD list INTEGER[]")
+        query(f"ALTER TABLE {table.full_table_name} ADD moments TIMESTAMPTZ[], ADD shape PATH")
         more = "UPDATE {} SET stamp = '2021-03-28 02:30:00.125+00', took = '-1 mon 2 days 03:04:05.000006', "
-        more += "list = ARRAY[1, NULL, 3], who = '12345678-1234-5678-1234-567812345678'"
+        more += "list = ARRAY[1, NULL, 3], moments = "
+        more += "ARRAY['2021-03-28 02:30:00.125+00'::timestamptz, NULL], shape = '((1,2),(3,4))', "
+        more += "who = '12345678-1234-5678-1234-567812345678'"
     table.insert(row if backend == "mysql" else {**row, "who": None} for row in ROWS)  # DataJoint sends bytes for it
     query(more.format(table.full_table_name))
     before = raw_rows(table)
@@ -183,3 +188,33 @@ def test_row_that_is_more_than_the_server_takes_as_one_value_is_deleted_all_the_
     table.delete_quick()
     first, second = (read_row(text)["data"][1] for (text,) in entries("row_text"))
     assert {first, second} == {b"d" * 400_000, NotKept(800_000)}
+
+
+CLOCKS_GO_BACK = """
+REPLACE INTO mysql.time_zone (Time_zone_id, Use_leap_seconds) VALUES (77, 'N');
+REPLACE INTO mysql.time_zone_transition_type VALUES (77, 0, 7200, 1, 'CEST'), (77, 1, 3600, 0, 'CET');
+REPLACE INTO mysql.time_zone_transition VALUES (77, 1679792400, 0), (77, 1698541200, 1);
+REPLACE INTO mysql.time_zone_name VALUES ('Test/Berlin', 77)
+"""
+
+
+def test_moments_of_the_hour_that_comes_twice_come_back_as_they_were(schema: dj.Schema) -> None:
+    query = schema.connection.query
+    if schema.connection.adapter.backend == "postgresql":
+        pytest.skip("moments are written with their offset there")
+    for statement in CLOCKS_GO_BACK.split(";"):
+        query(statement)
+    table = recording_of(schema, "id : int32\n---\nstamp : timestamp\nraw : file")
+    query("SET time_zone = '+00:00'")
+    table.insert({"id": n, "stamp": f"2023-10-29 0{n}:30:00", "raw": ("a.dat", b"a")} for n in range(3))
+    before = raw_rows_in_order(table)
+    query("SET time_zone = 'Test/Berlin'")
+    table.delete_quick()
+    assert datajoint_file.undelete(table, since=NOW)
+    assert query("SELECT @@time_zone").fetchone()[0] == "Test/Berlin"
+    query("SET time_zone = '+00:00'")
+    assert raw_rows_in_order(table) == before
+
+
+def raw_rows_in_order(table: Any) -> list[Any]:
+    return list(table().connection.query(f"SELECT * FROM {table.full_table_name} ORDER BY id").fetchall())
