@@ -198,8 +198,6 @@ def _print_plan(to: Console, plan: library.Plan, *, force: bool, as_list: bool) 
         for entry in plan.entries():
             to.print(f"  {entry.action:<10} {entry.key}", soft_wrap=True)
     _print_missing(to, plan)
-    for reason in plan.overruled:
-        print_check(to, Check("overruled", "warning", reason, "look whether that is so: --execute forgets the marks"))
     _print_notes(to, plan.notes)
 
 

@@ -50,8 +50,7 @@ def make_plan(collection: Collection, *, scan: bool, unknown: bool, allow_short_
         try:
             made = replace(made, database=str(identity := identity_of(collection.second)))
             verdict, _ = collection.preflight(snapshot, identity)
-            made = replace(made, notes=verdict.notes, overruled=verdict.overruled, schemas=verdict.schemas)
-            made = replace(made, refusals=verdict.refusals)
+            made = replace(made, notes=verdict.notes, schemas=verdict.schemas, refusals=verdict.refusals)
             return made if verdict.refusals else _looked(collection, snapshot, made)
         except CollectionRefusedError as error:
             return replace(made, refusals=(*made.refusals, *refusals_of(error)))

@@ -130,8 +130,6 @@ class Plan:
         Why ``execute`` would refuse. Empty if it would not.
     notes : tuple of str
         What else is worth knowing.
-    overruled : tuple of str
-        What speaks against it, and *take_over* or *dropped* have settled; ``execute`` forgets the marks that say so.
     schemas : tuple of str
         The registered schemas of this database whose rows were looked at, with all others that hold files.
     database : str
@@ -161,7 +159,6 @@ class Plan:
     missing_count: int = 0
     refusals: tuple[Refusal, ...] = ()
     notes: tuple[str, ...] = ()
-    overruled: tuple[str, ...] = ()
     schemas: tuple[str, ...] = ()
     database: str = ""
     take_over: bool = False
@@ -169,8 +166,8 @@ class Plan:
     evidence: Evidence | None = field(default=None, repr=False, compare=False)
 
     def __bool__(self) -> bool:
-        unknown = self.with_unknown and self.unknown
-        return any((self.reclaim, self.purge, self.expire, self.unfinished, unknown, self.overruled))
+        deletes = (self.reclaim, self.purge, self.expire, self.unfinished, self.with_unknown and self.unknown)
+        return any((*deletes, self.take_over, self.dropped))
 
     def __str__(self) -> str:
         rows = {name: getattr(self, name) for name in (*ACTIONS, "unfinished")} | {
@@ -211,7 +208,6 @@ class Plan:
             "missing_examples": [asdict(one) for one in self.missing],
             "refusals": [asdict(refusal) for refusal in self.refusals],
             "notes": list(self.notes),
-            "overruled": list(self.overruled),
             "schemas": list(self.schemas),
         }
 

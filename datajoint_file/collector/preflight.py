@@ -5,13 +5,15 @@ Marks and the state of schemas in, refusals with the way on out. It changes noth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from datajoint_file.collector.plan import Refusal, refuse
 from datajoint_file.journal.store_marks import NESTED, PLACES, BadMark, Identity, Mark
-from datajoint_file.model.wording import RIGHT_PLACE, nearest
+from datajoint_file.model.wording import RIGHT_PLACE, as_dropped, not_dropped
 from datajoint_file.sql import Presence
+
+_OVERRULED = "overruled: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,6 @@ class Verdict:
     notes: tuple[str, ...]
     schemas: tuple[str, ...]  # those of this database that use the project, sorted
     forget: tuple[str, ...]  # keys of the marks that are to be removed when the plan is carried out
-    overruled: tuple[str, ...] = ()  # what was found against it, and the caller has settled
 
 
 @dataclass
@@ -50,13 +51,12 @@ class _Case:
     refusals: list[Refusal] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     forget: list[str] = field(default_factory=list)
-    overruled: list[str] = field(default_factory=list)
 
     def object_to(self, refusal: Refusal, keys: Collection[str], *, waived: bool) -> None:
         """Refuse, unless the caller has said that he knows; then the marks are to be forgotten."""
         if waived:
             self.forget += keys
-            self.overruled.append(refusal.reason)
+            self.notes.append(f"{_OVERRULED}{refusal.reason}")
         else:
             self.refusals.append(refusal)
 
@@ -90,28 +90,15 @@ def judge(
             case.object_to(_UNREGISTERED, (), waived=take_over)
         elif any(state.was_marked for state in schemas.values()):
             case.object_to(_EMPTIED, (), waived=take_over)
-    for name in sorted({mark.registration.schema for mark in ours}):
+    known = {mark.registration.schema for mark in ours}
+    for name in sorted(known):
         _judge_schema(case, name, [mark for mark in ours if mark.registration.schema == name])
-    case.refusals += _not_dropped(case, ours)
-    if take_over and not case.overruled:
+    idle = sorted(set(dropped) - {mark.registration.schema for mark in ours if key_of(mark) in case.forget})
+    case.refusals += [Refusal("not-dropped", not_dropped(name, known), "Leave it out, or correct it") for name in idle]
+    if take_over and not any(note.startswith(_OVERRULED) for note in case.notes):
         case.notes.append("there is nothing to take over: all marks are those of this database")
     there = tuple(sorted(name for name, state in schemas.items() if state.presence == "there"))
-    return Verdict(tuple(case.refusals), tuple(case.notes), there, tuple(case.forget), tuple(case.overruled))
-
-
-def _not_dropped(case: _Case, ours: Collection[Mark]) -> Iterator[Refusal]:
-    """Give the refusals of what is said to be dropped and has no mark of an earlier life: it is there, or unknown."""
-    names = sorted({mark.registration.schema for mark in ours})
-    for name in sorted(case.dropped):
-        state = case.schemas.get(name, SchemaState("gone"))
-        ids = {mark.registration.schema_id for mark in ours if mark.registration.schema == name}
-        if name not in names:
-            reason = f"no mark of this database names a schema {name}{nearest(name, names)}"
-        elif state.presence == "there" and ids <= {"", state.schema_id}:
-            reason = f"the schema {name} is there, and its rows need their files: it was not dropped"
-        else:
-            continue
-        yield Refusal("not-dropped", reason, f"Leave dropped={name!r} (--dropped {name}) out, or correct the name")
+    return Verdict(tuple(case.refusals), tuple(case.notes), there, tuple(case.forget))
 
 
 def refuse_nested(project: str, outer: str) -> None:
@@ -202,7 +189,7 @@ def _judge_registration(case: _Case, name: str, state: SchemaState, marks: list[
         for mark in marks:
             _judge_mark(case, name, state, mark)
     elif _was_dropped(marks):
-        case.notes.append(f"the schema {name} was dropped; --dropped {name} forgets its marks")
+        case.notes.append(f"the schema {name} was dropped; {as_dropped(name)} forgets its marks")
         if name in case.dropped:
             case.forget += keys
     elif state.presence == "there":
@@ -240,7 +227,7 @@ def _recreated(name: str) -> Refusal:
         "recreated",
         f"the schema {name} is not the one that was registered under this name: it was dropped and made again, or "
         "restored without its table ~file_registry",
-        f"If it was dropped on purpose, use dropped={name!r} (--dropped {name}). If it was restored, look first "
+        f"If it was dropped on purpose, use {as_dropped(name)}. If it was restored, look first "
         "whether rows are missing",
     )
 
@@ -251,7 +238,7 @@ def _gone(name: str, heirs: list[str]) -> Refusal:
         "gone",
         f"the schema {name} uses the project, and this server has none of that name ({looks}). That it is not here "
         "does not prove that no row needs its files",
-        f"If it was dropped, or renamed, on purpose, use dropped={name!r} (--dropped {name}). If not, this may be the "
+        f"If it was dropped, or renamed, on purpose, use {as_dropped(name)}. If not, this may be the "
         "wrong server, or a copy of the right one",
     )
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 
 from datajoint_file.errors import printable
@@ -95,6 +96,24 @@ def nearest(name: str, known: Sequence[str]) -> str:
         if known
         else "; there are none that this user may see"
     )
+
+
+def as_dropped(schema: str) -> str:
+    """Return how the collector is told that a schema is gone for good, in Python and on a command line.
+
+    Examples
+    --------
+    >>> as_dropped("my lab")
+    "dropped=['my lab'] (--dropped 'my lab')"
+    """
+    return f"dropped={[schema]} (--dropped {shlex.quote(schema)})"
+
+
+def not_dropped(schema: str, known: Collection[str]) -> str:
+    """Return why a schema that is said to be gone is not; *known* are those that a store's marks name."""
+    if schema in known:
+        return f"the schema {schema} is there, or hidden from this user: its rows need their files"
+    return f"no mark of this database names a schema {schema}{nearest(schema, sorted(known))}"
 
 
 def pip_install(extra: str) -> str:

@@ -146,7 +146,8 @@ class NotRestored:
     files: tuple[FileRef, ...] = ()
 
     def __str__(self) -> str:
-        kept = f"; the history keeps {counted(len(self.files), 'file')} of it" if self.files else ""
+        files = f"{counted(len(self.files), 'file')} of it, to be read through datajoint_file.history"
+        kept = f"; the history keeps {files} until the retention is over" if self.files else ""
         return f"{self.table} ({self.key}): {self.reason}{kept}"
 
 

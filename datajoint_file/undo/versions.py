@@ -45,7 +45,8 @@ class Version:
         Of which attribute.
     key : dict
         The primary key of its row, as it was written down: text for all but numbers and bytes. Empty if the collector
-        has deleted the bytes of all versions of the row, with which its values went.
+        has deleted the bytes of all versions of the row, with which its values went. Of a table that is dropped nobody
+        knows the key: then some short values.
     at : datetime
         When it was taken away, by the database's clock, aware, in UTC.
     who : str
@@ -68,7 +69,7 @@ class Version:
     is_purged: bool = False
 
     def __str__(self) -> str:
-        key = ", ".join(f"{name}={value}" for name, value in self.key.items())
+        key = ", ".join(f"{name}={value}" for name, value in self.key.items()) or "key not kept"
         gone = ", deleted since" if self.is_purged else ""
         return f"{local_time(self.at)} {self.why} by {self.who}: {self.attribute} ({key}) {self.file!r}{gone}"
 
@@ -150,8 +151,8 @@ def tables_in_history(connection: Any, schema: str) -> list[TableHistory]:
     second = second_connection_of(connection)
     history_table = HistoryTable(second, schema).table
     moment = second.dialect.utc("at")
-    of_files = f"attribute <> '' AND path IS NOT NULL AND why <> '{UNKNOWN}'"
-    sql = f"SELECT table_name, COUNT(DISTINCT path), MAX(number) FROM {history_table} WHERE {of_files} GROUP BY table_name"
+    of_files = f"attribute <> '' AND path IS NOT NULL AND why <> '{UNKNOWN}' GROUP BY table_name"
+    sql = f"SELECT table_name, COUNT(DISTINCT path), MAX(number) FROM {history_table} WHERE {of_files}"
     try:
         found = second.query(sql)
     except MissingTableError:  # nothing was ever removed from this schema

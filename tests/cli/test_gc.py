@@ -147,7 +147,7 @@ def test_refusal_ends_with_1_and_names_the_way_on(gc: Gc, table: Any, store: Sto
     assert [refusal["kind"] for refusal in document(as_json)["plan"]["refusals"]] == ["unregistered"]
     overruled = gc("--take-over")
     assert overruled.returncode == 0
-    assert "overruled        the project has objects and no mark says which databases use it" in overruled.stdout
+    assert "Note: overruled: the project has objects and no mark says which databases use it" in overruled.stdout
     assert overruled.stdout.endswith("Nothing was changed. Next: datajoint-file gc --take-over --execute\n")
     taken = gc("--scan", "--execute", "--take-over", "--json")
     assert (taken.returncode, document(taken)["done"]["purged"]["count"]) == (0, 1)

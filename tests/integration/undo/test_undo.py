@@ -72,7 +72,8 @@ def test_undelete_again_finds_rows_there_already_and_reports_those_that_differ(l
     (problem,) = third.problems
     assert (bool(third), third.restored, sum(third.present.values())) == (False, {}, 6)
     assert problem.reason == "a row with this key is there, and has another raw, settings"
-    assert str(problem).endswith("; the history keeps 2 files of it")
+    told = "; the history keeps 2 files of it, to be read through datajoint_file.history until the retention is over"
+    assert str(problem).endswith(told)
     assert {file.read() for file in problem.files} == {b"1", b"x"}
 
 
@@ -127,6 +128,12 @@ def test_rows_of_a_dropped_table_come_back_when_it_is_declared_again(lab: Any, s
     gone = datajoint_file.undelete(lab.Recording, since=NOW)
     assert not gone
     assert "number=" in gone.problems[0].key
+    dropped = dj.FreeTable(schema.connection, lab.Recording.full_table_name)
+    assert {version.file.read() for version in datajoint_file.history(dropped)} == {b"0", b"1", b"2", b"x"}
+    (one,) = datajoint_file.history(dropped, "raw", key={"number": 1})
+    assert (one.file.read(), one.why) == (b"1", "drop")
+    assert {**KEY, "number": "1"}.items() <= one.key.items()  # which values are the key nobody knows any more
+    assert datajoint_file.history(dropped, key={"nothing": 1}) == []
     definitions = {
         "definition": lab.Recording.definition,
         "Trace": type("Trace", (dj.Part,), {"definition": lab.Recording.Trace.definition}),
@@ -185,8 +192,9 @@ def test_revert_to_what_there_is_not_is_refused(lab: Any, attribute: str, versio
 
 def test_revert_to_a_purged_version_is_refused(lab: Any, schema: dj.Schema) -> None:
     lab.Recording.update1({**KEY, "number": 1, "raw": ("r.dat", b"new")})
-    schema.connection.query(f"UPDATE {history_of(schema)} SET state = 'purged'")
+    schema.connection.query(f"UPDATE {history_of(schema)} SET state = 'purged', row_text = NULL")
     where = lab.Recording & KEY & "number = 1"
+    assert "raw (key not kept)" in str(datajoint_file.history(where, "raw")[0])
     assert datajoint_file.history(where, "raw")[0].is_purged
     with pytest.raises(ObjectNotFoundError, match="retention was over; nothing was changed"):
         datajoint_file.revert(where, "raw")
