@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from datajoint_file.collector.evidence import ObjectRecord
 from datajoint_file.collector.snapshot import Snapshot
@@ -28,17 +28,22 @@ TOMBSTONE_DAYS = 30
 """How long it can be read in an intent, or in the history, that the collector has deleted an object."""
 
 
+class Graces(NamedTuple):
+    """How long what nobody needs is kept, in seconds."""
+
+    grace: float  # given-up uploads, and unknown objects
+    retention: float  # what was removed from rows
+
+
 class _Book:
     """A table of one schema with numbered rows about objects, of which only those of one project are looked at."""
 
     table_name = ""
 
-    def __init__(self, second: SecondConnection, schema: str, project: str) -> None:
-        self.second = second
-        self.schema = schema
-        self.project = project
-        self.dialect = second.dialect
+    def __init__(self, second: SecondConnection, schema: str, project: str, graces: Graces) -> None:
+        self.second, self.schema, self.project, self.dialect = second, schema, project, second.dialect
         self.table = self.dialect.quoted(schema, self.table_name)
+        self.graces = graces
 
     @property
     def _ours(self) -> str:
@@ -58,18 +63,15 @@ class _Book:
         )
         return [row[0] for row in self.second.query(sql, (tuple(numbers),))]
 
-    def _set(self, numbers: Sequence[int], values: str) -> None:
-        if numbers:
-            sql = f"UPDATE {self.table} {self.dialect.by_number} SET {values} WHERE number IN %s"
-            self.second.execute(sql, (tuple(numbers),))
-
     def _change(self, numbers: Iterable[int], condition: str, values: str) -> list[int]:
         """Set *values* in those of *numbers* for which *condition* still holds, and return them."""
-        changed = []
+        changed: list[int] = []
+        update = f"UPDATE {self.table} {self.dialect.by_number} SET {values} WHERE number IN %s"
         for some in batches(numbers, BATCH):
             with self.second.transaction():
                 found = self._lock_free(some, condition)
-                self._set(found, values)
+                if found:
+                    self.second.execute(update, (tuple(found),))
             changed += found
         return changed
 
@@ -85,9 +87,9 @@ class IntentBook(_Book):
 
     table_name = intent_table.TABLE
 
-    def __init__(self, second: SecondConnection, schema: str, project: str, grace_seconds: float) -> None:
-        super().__init__(second, schema, project)
-        self._is_old = f"{self.dialect.age('lease_until')} > {min(grace_seconds, 1e12):f}"
+    def __init__(self, second: SecondConnection, schema: str, project: str, graces: Graces) -> None:
+        super().__init__(second, schema, project, graces)
+        self._is_old = f"{self.dialect.age('lease_until')} > {min(graces.grace, 1e12):f}"
         self._is_due = (
             f"(state = '{intent_table.CONDEMNED}' OR (state IN ('{intent_table.BEGUN}', '{intent_table.STORED}') "
             f"AND {self._is_old}))"
@@ -119,7 +121,7 @@ class IntentBook(_Book):
         values = f"state = '{intent_table.RECLAIMED}', metadata = NULL, lease_until = {self.dialect.now}"
         return self._change(numbers, f"state = '{intent_table.CONDEMNED}'", values)
 
-    def tidy(self, _retention_seconds: float) -> None:
+    def tidy(self) -> None:
         """Remove old tombstones, and what was noted to share an object and never came to it."""
         is_old = f"{self.dialect.age('lease_until')} > {TOMBSTONE_DAYS * 86_400}"
         self._delete(f"state = '{intent_table.RECLAIMED}' AND {self._ours} AND {is_old}")
@@ -131,12 +133,8 @@ class HistoryBook(_Book):
 
     table_name = history_table.TABLE
 
-    def __init__(self, second: SecondConnection, schema: str, project: str, grace_seconds: float) -> None:
-        super().__init__(second, schema, project)
-        self._grace = f"{grace_seconds:f}"
-
     def read(
-        self, snapshot: Snapshot, retention_seconds: float, *, due: str, oldest: datetime, schemas: Collection[str]
+        self, snapshot: Snapshot, *, due: str, oldest: datetime, schemas: Collection[str]
     ) -> Iterator[tuple[str, str, int, int, bool, bool, str, bool, bool]]:
         """Give what `Evidence.add_entries` takes of all entries; which of them are *due*, as SQL.
 
@@ -145,8 +143,8 @@ class HistoryBook(_Book):
         """
         age, is_final = self.dialect.age("at"), f"state = '{CONDEMNED}' OR why = '{UNKNOWN}'"
         expired = (
-            f"CASE WHEN state = '{CONDEMNED}' OR (why = '{UNKNOWN}' AND {age} > {self._grace}) "
-            f"OR (why <> '{UNKNOWN}' AND {age} > {retention_seconds:f}) THEN 1 ELSE 0 END"
+            f"CASE WHEN state = '{CONDEMNED}' OR (why = '{UNKNOWN}' AND {age} > {self.graces.grace:f}) "
+            f"OR (why <> '{UNKNOWN}' AND {age} > {self.graces.retention:f}) THEN 1 ELSE 0 END"
         )
         columns = (
             f"{expired}, CASE WHEN (state = '{CONDEMNED}' AND run IS NOT NULL AND {self.stamped_before(oldest)}) "
@@ -176,11 +174,10 @@ class HistoryBook(_Book):
         states = f"state IN ('{KEPT}', '{CHECKING}')"
         return self._change(numbers, states, f"state = '{CHECKING}', run = '{run}'")
 
-    def release_young(self, retention_seconds: float) -> None:
+    def release_young(self) -> None:
         """Let go what a run has asked about that came to no end, if the retention was raised since then."""
-        others = f"state = '{CHECKING}' AND why <> '{UNKNOWN}' AND {self.dialect.age('at')} <= {retention_seconds:f}"
-        found = self.second.query(f"SELECT number FROM {self.table} WHERE {others}")
-        self._change((row[0] for row in found), others, f"state = '{KEPT}', run = NULL, due_at = NULL")
+        is_young = f"{self.dialect.age('at')} <= {self.graces.retention:f}"
+        self._release(f"state = '{CHECKING}' AND why <> '{UNKNOWN}' AND {is_young}")
 
     def condemn(self, numbers: Iterable[int], run: str) -> list[int]:
         """Decide that the objects are deleted, for good; return those about which *run* still asked."""
@@ -192,20 +189,23 @@ class HistoryBook(_Book):
 
         A transaction that is older than the new stamp, and not than the old one, may see what uses them now.
         """
-        found = self.second.query(f"SELECT number FROM {self.table} WHERE {self.checked_by(run)}")
-        self._change((row[0] for row in found), self.checked_by(run), f"state = '{KEPT}', run = NULL, due_at = NULL")
+        self._release(self.checked_by(run))
+
+    def _release(self, condition: str) -> None:
+        found = self.second.query(f"SELECT number FROM {self.table} WHERE {condition}")
+        self._change((row[0] for row in found), condition, f"state = '{KEPT}', run = NULL, due_at = NULL")
 
     def mark_deleted(self, numbers: Iterable[int]) -> list[int]:
         """Note that the objects are deleted. Two collectors count once."""
         values = f"state = '{PURGED}', row_text = NULL, due_at = {self.dialect.now}"
         return self._change(numbers, f"state = '{CONDEMNED}'", values)
 
-    def tidy(self, retention_seconds: float) -> None:
+    def tidy(self) -> None:
         """Remove what was purged a month ago, and rows without files whose retention is over."""
         self._delete(
             f"state = '{PURGED}' AND {self._ours} AND {self.dialect.age('due_at')} > {TOMBSTONE_DAYS * 86_400}"
         )
-        seconds = max(retention_seconds, _ROW_DAYS * 86_400) + TOMBSTONE_DAYS * 86_400  # of other projects, too
+        seconds = max(self.graces.retention, _ROW_DAYS * 86_400) + TOMBSTONE_DAYS * 86_400  # of other projects, too
         is_old = f"{self.dialect.age('at')} > {seconds:f}"
         kept = f"SELECT event FROM {self.table} WHERE path IS NOT NULL AND state <> '{PURGED}'"
         self._delete(f"path IS NULL AND {is_old}", f" AND event NOT IN ({kept})")

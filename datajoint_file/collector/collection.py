@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from datajoint_file.collector import server_facts
-from datajoint_file.collector.books import BATCH, HistoryBook, IntentBook
+from datajoint_file.collector.books import BATCH, Graces, HistoryBook, IntentBook
 from datajoint_file.collector.plan import Refusal, refuse
 from datajoint_file.collector.preflight import Verdict, judge, refuse_nested
 from datajoint_file.collector.server_facts import OwnTables
@@ -51,6 +51,11 @@ class Collection:
         return self.pipeline.project
 
     @property
+    def graces(self) -> Graces:
+        """How long what nobody needs is kept."""
+        return Graces(self.grace.total_seconds(), self.pipeline.settings.object_storage.retention.total_seconds())
+
+    @property
     def backend(self) -> StorageBackend:
         """The project's store."""
         return self.pipeline.backend
@@ -69,24 +74,17 @@ class Collection:
 
     def intent_books(self, tables: OwnTables) -> list[IntentBook]:
         """Return the intents of all schemas."""
-        grace = self.grace.total_seconds()
-        return [IntentBook(self.second, schema, self.project, grace) for schema in tables.intents]
+        return [IntentBook(self.second, schema, self.project, self.graces) for schema in tables.intents]
 
     def history_books(self, tables: OwnTables) -> list[HistoryBook]:
         """Return the histories of all schemas."""
-        grace = self.grace.total_seconds()
-        return [HistoryBook(self.second, schema, self.project, grace) for schema in tables.history]
-
-    def oldest_transaction(self, snapshot: Snapshot) -> datetime:
-        """Return a moment, by the database's clock, before which nothing began that is open now."""
-        moment = server_facts.clock(snapshot)  # asked before the ages, which grow
-        return moment - timedelta(seconds=min(server_facts.oldest_transaction(snapshot)[0], 1e9))
+        return [HistoryBook(self.second, schema, self.project, self.graces) for schema in tables.history]
 
     def has_objects(self) -> bool:
         """Tell whether the project has any object; the listing is not read further than the first."""
         return any(is_candidate(self.project, found.key) for found in self.backend.list(self.project))
 
-    def preflight(self, snapshot: Snapshot, identity: Identity) -> tuple[Verdict, OwnTables]:
+    def preflight(self, snapshot: Snapshot, identity: Identity) -> Verdict:
         """Decide whether this database may judge about the project's objects. Marks are read before the database."""
         if has_transaction(self.connection):
             raise refuse(_IN_TRANSACTION)
@@ -97,7 +95,7 @@ class Collection:
         marks, bad = self.mark_store.read()
         tables = server_facts.own_tables(snapshot)
         marked = {mark.registration.schema for mark in marks if mark.registration.identity == identity}
-        verdict = judge(
+        return judge(
             identity,
             self.project,
             marks,
@@ -108,16 +106,12 @@ class Collection:
             take_over=self.take_over,
             dropped=self.dropped,
         )
-        return verdict, tables
 
     def spare(self, keys: Sequence[str]) -> tuple[str, ...]:
         """Forget that unknown objects are to be deleted. See `datajoint_file.gc.spare`."""
-        books = self._all_histories()
-        return tuple(key for book in books for some in batches(keys, BATCH) for key in book.spare(some))
-
-    def _all_histories(self) -> list[HistoryBook]:
         with Snapshot(self.connection) as snapshot:
-            return self.history_books(server_facts.own_tables(snapshot))
+            books = self.history_books(server_facts.own_tables(snapshot))
+        return tuple(key for book in books for some in batches(keys, BATCH) for key in book.spare(some))
 
 
 def collection_for(subject: Any, **options: Any) -> Collection:

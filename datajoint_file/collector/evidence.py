@@ -94,6 +94,7 @@ class ObjectRecord:
     key: str
     size: int  # bytes as stored, or as expected; 0 where unknown
     home: str  # the schema in whose table it is noted; of a missing object, the attribute that refers to it
+    stored: datetime | None = None  # when, by the store's clock, if the store was listed
 
 
 class Evidence:
@@ -152,21 +153,14 @@ class Evidence:
         not in the store), ``listed`` (made by an insert), ``foreign`` (all else that was listed), ``referenced``. What
         a row names, or a live intent, is in none of the first four.
         """
-        for row in self._database.execute(f'SELECT key, size, home FROM "{name}" ORDER BY key'):
-            yield ObjectRecord(*row)
+        sql = f'SELECT some.*, stored FROM "{name}" AS some LEFT JOIN object USING (key) ORDER BY key'
+        for key, size, home, stored in self._database.execute(sql):
+            moment = None if stored is None else datetime.fromtimestamp(stored, timezone.utc)
+            yield ObjectRecord(key, size, home, moment)
 
-    def stored(self, key: str) -> datetime | None:
-        """Return when a listed object was stored, by the store's clock."""
-        found = self._database.execute("SELECT stored FROM object WHERE key = ?", (key,)).fetchone()
-        return datetime.fromtimestamp(found[0], timezone.utc) if found and found[0] is not None else None
-
-    def is_removed(self, key: str) -> bool:
-        """Tell whether no row refers to an object that an entry is about, and no upload."""
-        return self._database.execute("SELECT 1 FROM removed WHERE key = ?", (key,)).fetchone() is not None
-
-    def is_waiting(self, key: str) -> bool:
-        """Tell whether such an object is kept still, for its retention or as one of the last of its cell."""
-        return self._database.execute("SELECT 1 FROM wait WHERE key = ?", (key,)).fetchone() is not None
+    def has(self, name: str, key: str) -> bool:
+        """Tell whether an object is in a set; ``removed`` is what entries are about, and no row or upload names."""
+        return self._database.execute(f"SELECT 1 FROM {name} WHERE key = ?", (key,)).fetchone() is not None
 
     def amount(self, name: str) -> Amount:
         """Count a set."""

@@ -24,7 +24,7 @@ from datajoint_file.collector import references, server_facts
 from datajoint_file.collector.books import BATCH, HistoryBook, IntentBook
 from datajoint_file.collector.collection import Collection
 from datajoint_file.collector.evidence import NOTHING, Amount, Evidence, ObjectRecord
-from datajoint_file.collector.make_plan import judged, read_books, unfinished_uploads
+from datajoint_file.collector.make_plan import judged, unfinished_uploads
 from datajoint_file.collector.plan import Collected, Plan, Refusal, refuse
 from datajoint_file.collector.preflight import Verdict
 from datajoint_file.collector.snapshot import Snapshot, refusing, steadily
@@ -54,7 +54,7 @@ def execute_plan(made: Plan, collection: Collection, *, force: bool) -> Collecte
         try:
             identity = identity_of(collection.second)
             _check_plan(made, collection, identity, server_facts.clock(snapshot))
-            verdict, _ = collection.preflight(snapshot, identity)
+            verdict = collection.preflight(snapshot, identity)
             if verdict.refusals:
                 raise refuse(*verdict.refusals)
             note = server_facts.oldest_transaction(snapshot)[1]
@@ -159,7 +159,7 @@ class _Execution:
         try:
             candidates, has_work = self._checked()
             evidence = judged(self.collection, self.snapshot, self.run) if has_work else Evidence()
-            reclaimed, purged = self._deleted(evidence)
+            reclaimed, purged = self._deleted("reclaim", evidence), self._deleted("purge", evidence)
             if self._untried:
                 self.notes.append(f"stopped after {_HOPELESS} failures in a row")
             expired = self._stamped(evidence)
@@ -181,16 +181,15 @@ class _Execution:
 
     def _checked(self) -> tuple[int, bool]:
         """Say which entries this run asks about; return how many objects may go, and whether rows have to be read."""
-        evidence = steadily(self._books)
+        evidence = judged(self.collection, self.snapshot, with_rows=False)
         count = evidence.amount("reclaim").count
         for some in _batches(evidence, "purge"):
             for home, numbers in evidence.numbers("entry", [one.key for one in some]).items():
                 self.histories[home].check(numbers, self.run)
             count += len(some)
-        retention = self.collection.pipeline.settings.object_storage.retention.total_seconds()
         for book in self.histories.values():
             with suppress(Exception):  # a right that this user has not got there: they stay as they are
-                book.release_young(retention)
+                book.release_young()
         return count, count > 0 or bool(evidence.amount("expire"))
 
     def _stamped(self, evidence: Evidence) -> Amount:
@@ -203,17 +202,8 @@ class _Execution:
             expired += _amount(one for one in some if one.key in stamped)
         return expired
 
-    def _books(self) -> Evidence:
-        evidence = Evidence()
-        with self.snapshot.snapshot():
-            read_books(self.collection, self.snapshot, evidence)
-        return evidence
-
-    def _deleted(self, evidence: Evidence) -> tuple[Amount, Amount]:
+    def _deleted(self, action: str, evidence: Evidence) -> Amount:
         """Condemn and delete what nobody claims, a few objects at a time."""
-        return self._deleted_of("reclaim", evidence), self._deleted_of("purge", evidence)
-
-    def _deleted_of(self, action: str, evidence: Evidence) -> Amount:
         done = NOTHING
         with progress_bar(f"deleting ({action})", evidence.amount(action).count, self.collection.progress) as advance:
             for some in _batches(evidence, action):
@@ -275,7 +265,7 @@ class _Execution:
         """Return the history of the first of *schemas* that may have one."""
         for schema in sorted(schemas, key=lambda schema: schema not in self.histories):
             if ensure_history(self.collection.connection, schema):
-                return HistoryBook(self.collection.second, schema, self.collection.project, 0)
+                return HistoryBook(self.collection.second, schema, self.collection.project, self.collection.graces)
         where = f"schema {schemas[0]}" if len(schemas) == 1 else "any schema"
         reason = f"what is to be deleted cannot be noted in a history of {where}"
         way_on = "Run the collector as a user who may create a table there"
@@ -292,11 +282,10 @@ class _Execution:
                 self.discarded = self.discarded.plus(upload.size or 0)
 
     def _tidy(self) -> None:
-        retention = self.collection.pipeline.settings.object_storage.retention.total_seconds()
         books: list[IntentBook | HistoryBook] = [*self.intents.values(), *self.histories.values()]
         for book in books:
             with suppress(Exception):  # the next run does it
-                book.tidy(retention)
+                book.tidy()
 
 
 def _batches(evidence: Evidence, name: str) -> Iterator[list[ObjectRecord]]:

@@ -11,9 +11,9 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timezone
 from itertools import islice
+from typing import Any
 
 from datajoint_file.collector import references, server_facts
-from datajoint_file.collector.books import HistoryBook
 from datajoint_file.collector.collection import Collection
 from datajoint_file.collector.evidence import Amount, Evidence
 from datajoint_file.collector.plan import Kept, Missing, Plan, Refusal, brake, check_grace, refusals_of, refuse
@@ -32,6 +32,9 @@ from datajoint_file.storage.tuning import MAX_SKEW
 _MISSING_LOOKED_AT = 20_000
 _MISSING_NAMED = 100
 
+_OF_BOOKS = ("reclaim", "purge", "expire", "wait")
+"""The sets of evidence that what is noted in the database makes."""
+
 
 def make_plan(collection: Collection, *, scan: bool, unknown: bool, allow_short_grace: bool) -> Plan:
     """Gather the evidence and say what `execute` would do. Nothing is changed. See `datajoint_file.gc.plan`."""
@@ -49,7 +52,7 @@ def make_plan(collection: Collection, *, scan: bool, unknown: bool, allow_short_
         )
         try:
             made = replace(made, database=str(identity := identity_of(collection.second)))
-            verdict, _ = collection.preflight(snapshot, identity)
+            verdict = collection.preflight(snapshot, identity)
             made = replace(made, notes=verdict.notes, schemas=verdict.schemas, refusals=verdict.refusals)
             return made if verdict.refusals else _looked(collection, snapshot, made)
         except CollectionRefusedError as error:
@@ -63,19 +66,14 @@ def read_books(collection: Collection, snapshot: Snapshot, evidence: Evidence, r
 
     In time: before every transaction that is open now began. An older one may still copy a reference that nobody sees.
     """
-    settings = collection.pipeline.settings.object_storage
-    oldest, tables = collection.oldest_transaction(snapshot), server_facts.own_tables(snapshot)
-
-    def due(book: HistoryBook) -> str:
-        return book.checked_by(run) if run else book.stamped_before(oldest)
-
+    (oldest, _), tables = server_facts.oldest_transaction(snapshot), server_facts.own_tables(snapshot)
     with refusing("what is noted of the project's objects"):
         schemas = set(snapshot.dialect.readable_schemas(snapshot.try_query))
         for intents in collection.intent_books(tables):
             evidence.add_intents(intents.read(snapshot))
         for book in collection.history_books(tables):
-            retention = settings.retention.total_seconds()
-            evidence.add_entries(book.read(snapshot, retention, due=due(book), oldest=oldest, schemas=schemas))
+            due = book.checked_by(run) if run else book.stamped_before(oldest)
+            evidence.add_entries(book.read(snapshot, due=due, oldest=oldest, schemas=schemas))
 
 
 def read_references(collection: Collection, snapshot: Snapshot, evidence: Evidence) -> set[str]:
@@ -94,14 +92,14 @@ def read_references(collection: Collection, snapshot: Snapshot, evidence: Eviden
     return found
 
 
-def judged(collection: Collection, snapshot: Snapshot, run: str = "") -> Evidence:
+def judged(collection: Collection, snapshot: Snapshot, run: str = "", *, with_rows: bool = True) -> Evidence:
     """Return the evidence of one moment. Rows are not read if nothing depends on them."""
 
     def read() -> Evidence:
         evidence = Evidence()
         with snapshot.snapshot():
             read_books(collection, snapshot, evidence, run)
-            if any(evidence.amount(name) for name in ("reclaim", "purge", "expire", "wait")):
+            if with_rows and any(evidence.amount(name) for name in _OF_BOOKS):
                 read_references(collection, snapshot, evidence)
         return evidence
 
@@ -116,10 +114,10 @@ def kept_objects(collection: Collection) -> Iterator[Kept]:
         books = collection.history_books(server_facts.own_tables(snapshot))
     for book in books:
         for key, size, why, since in book.kept():
-            if key not in seen and evidence.is_removed(key):
+            if key not in seen and evidence.has("removed", key):
                 seen.add(key)
                 until = since + (collection.grace if why == UNKNOWN else retention)
-                is_version = until < moment and evidence.is_waiting(key)
+                is_version = until < moment and evidence.has("wait", key)
                 yield Kept(key, size, why, since, None if is_version else until)
 
 
@@ -133,15 +131,8 @@ def _looked(collection: Collection, snapshot: Snapshot, made: Plan) -> Plan:
 
 
 def _counted(made: Plan, evidence: Evidence) -> Plan:
-    return replace(
-        made,
-        reclaim=evidence.amount("reclaim"),
-        purge=evidence.amount("purge"),
-        expire=evidence.amount("expire"),
-        wait=evidence.amount("wait"),
-        references=evidence.amount("referenced").count,
-        evidence=evidence,
-    )
+    amounts: dict[str, Any] = {name: evidence.amount(name) for name in _OF_BOOKS}
+    return replace(made, **amounts, references=evidence.amount("referenced").count, evidence=evidence)
 
 
 def _braked(made: Plan, count: int, known: int) -> Plan:
@@ -225,16 +216,13 @@ def _look_for_missing(collection: Collection, evidence: Evidence, began: datetim
 
 def _withheld(made: Plan, left_out: str) -> Plan:
     """Return the plan, in which no unknown object is deleted if the listing cannot be trusted."""
-    notes = []
+    found = []
     if left_out:
-        notes.append(f"the listing left out {left_out}, which is there: no unknown object is deleted")
+        found.append(f"the listing left out {left_out}, which is there")
     if made.missing_count:
-        notes.append(
-            f"rows refer to {counted(made.missing_count, 'object')} not in the store: no unknown object is deleted"
-        )
-    if not notes:
-        return made
-    return replace(made, is_complete=False, notes=(*made.notes, *notes))
+        found.append(f"rows refer to {counted(made.missing_count, 'object')} not in the store")
+    notes = (f"{one}: no unknown object is deleted" for one in found)
+    return replace(made, is_complete=not found, notes=(*made.notes, *notes))
 
 
 def unfinished_uploads(collection: Collection, snapshot: Snapshot, moment: datetime) -> list[UnfinishedUpload]:

@@ -183,7 +183,7 @@ class Plan:
             return
         for action in ACTIONS:
             for item in self.evidence.items(action):
-                yield Entry(action, item.key, item.size, self.evidence.stored(item.key))
+                yield Entry(action, item.key, item.size, item.stored)
 
     @property
     def are_most_missing(self) -> bool:

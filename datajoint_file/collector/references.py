@@ -92,7 +92,7 @@ def schemas_using(snapshot: Snapshot, project: str) -> set[str]:
             path = snapshot.dialect.path(name)
             beginning = f"{project}/"
             sql = f"SELECT 1 FROM {table} WHERE LEFT({path}, {len(beginning)}) = '{beginning}' LIMIT 1"
-            if snapshot.query(sql, what=str(attribute)):
+            if snapshot.query(sql, str(attribute)):
                 using.add(attribute.schema)
     return using
 
@@ -109,7 +109,7 @@ def _keys_of(snapshot: Snapshot, attribute: Attribute, project: str) -> Iterator
         count += 1
         yield from _keys_in(attribute, _text(value), project)
     sql = f"SELECT COUNT(*) FROM {table} WHERE {condition}"
-    expected = snapshot.query(sql, what=str(attribute))[0][0]
+    expected = snapshot.query(sql, str(attribute))[0][0]
     if count != expected:
         raise _incomplete(attribute, f"{counted(count, 'row')} came, of {expected}")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from datajoint_file.collector.plan import Refusal, refuse
 from datajoint_file.collector.preflight import SchemaState
@@ -17,7 +17,6 @@ from datajoint_file.journal.history_table import TABLE as HISTORY
 from datajoint_file.journal.intent_table import TABLE as INTENTS
 from datajoint_file.journal.schema_registry import TABLE as REGISTRY
 from datajoint_file.model.wording import counted
-from datajoint_file.sql import Presence
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,22 +53,18 @@ def schema_states(
     """Return what the database tells of the *marked* schemas and of those whose registry names the project."""
     states = {}
     for schema in sorted({*marked, *tables.registry}):
-        presence = _presence(snapshot, schema)
+        with refusing(f"the schema {schema}"):
+            presence = snapshot.dialect.presence(snapshot.try_query, schema)
         epochs = []
         if presence == "there" and schema in tables.registry:
-            table = snapshot.name(schema, REGISTRY, formatted=True)
-            sql = f"SELECT epoch, schema_id, token, is_marked FROM {table} WHERE project = %s ORDER BY epoch DESC"
-            epochs = snapshot.query(sql, (project,), f"{schema}.{REGISTRY}")
+            where = f"{snapshot.name(schema, REGISTRY)} WHERE project = '{project}'"  # which needs no quoting
+            sql = f"SELECT epoch, schema_id, token, is_marked FROM {where} ORDER BY epoch DESC"
+            epochs = snapshot.query(sql, f"{schema}.{REGISTRY}")
         if epochs or schema in marked:
             tokens = {int(epoch): token for epoch, _, token, _ in epochs}
             was_marked = any(is_marked for *_, is_marked in epochs)
             states[schema] = SchemaState(presence, epochs[0][1] if epochs else "", tokens, was_marked)
     return states
-
-
-def _presence(snapshot: Snapshot, schema: str) -> Presence:
-    with refusing(f"the schema {schema}"):
-        return snapshot.dialect.presence(snapshot.try_query, schema)
 
 
 def require_sight(snapshot: Snapshot) -> None:
@@ -81,21 +76,22 @@ def require_sight(snapshot: Snapshot) -> None:
     with refusing("what this user may see"):
         unseen = list(snapshot.dialect.unseen(snapshot.try_query))
     if unseen:
-        raise refuse(*(Refusal(f"hidden-{found.what}", found.detail, f"{found.fix}{_OR_ANOTHER}") for found in unseen))
+        other = "; or run the collector as another user"
+        raise refuse(*(Refusal(f"hidden-{found.what}", found.detail, f"{found.fix}{other}") for found in unseen))
 
 
-_OR_ANOTHER = "; or run the collector as another user"
+_LONG_AGO = 1e9
 
 
-def oldest_transaction(snapshot: Snapshot) -> tuple[float, str]:
-    """Return how old the oldest open transaction is, in seconds, and a note if nobody can tell.
+def oldest_transaction(snapshot: Snapshot) -> tuple[datetime, str]:
+    """Return a moment, by the database's clock, before which nothing began that is open now, and a note on it.
 
-    An older one can still copy a reference that nobody else sees. Infinite if one is prepared, whose beginning nobody
-    tells. Refused if there are some that this user does not see.
+    An older one can still copy a reference that nobody else sees. When one began that is prepared, nobody tells: then
+    it is long ago. Refused if there are some that this user does not see.
     """
     require_sight(snapshot)
+    moment = clock(snapshot)  # asked before the ages, which grow
     with refusing("how old open transactions are"):
         seconds, prepared = snapshot.dialect.oldest_transaction(snapshot.try_query)
-    if prepared:
-        return float("inf"), f"{counted(prepared, 'prepared transaction')} not ended yet: nothing is deleted"
-    return seconds, ""
+    note = f"{counted(prepared, 'prepared transaction')} not ended yet: nothing is deleted" if prepared else ""
+    return moment - timedelta(seconds=_LONG_AGO if prepared else min(seconds, _LONG_AGO)), note

@@ -48,18 +48,14 @@ class Snapshot:
         with suppress(Exception):
             self._driver.close()
 
-    def name(self, *parts: str, formatted: bool = False) -> str:
-        """Return a quoted name, of a schema and table or an attribute. They come from the server and may hold anything.
+    def name(self, *parts: str) -> str:
+        """Return a quoted name, of a schema and table or an attribute: from the server, it may hold anything."""
+        return self.dialect.quoted(*parts)
 
-        *formatted* is for a statement with parameters, where a percent sign is written twice.
-        """
-        quoted = self.dialect.quoted(*parts)
-        return quoted.replace("%", "%%") if formatted else quoted
-
-    def query(self, sql: str, args: Sequence[Any] = (), what: str = "the database") -> Rows:
-        """Return the rows of one statement; *what* it reads is named if it fails."""
+    def query(self, sql: str, what: str = "the database") -> Rows:
+        """Return the rows of one statement without parameters; *what* it reads is named if it fails."""
         with refusing(what):
-            return self.try_query(sql, args)
+            return self.try_query(sql)
 
     def try_query(self, sql: str, args: Sequence[Any] = ()) -> Rows:
         """Return the rows of one statement; errors are those of the driver."""

@@ -6,11 +6,10 @@ A part that one table's key lacks and another's has is left out on purpose.
 from __future__ import annotations
 
 import difflib
-import warnings
 from collections.abc import Collection
 from typing import Any
 
-from datajoint_file.errors import ConfigurationError, PartitionWarning
+from datajoint_file.errors import ConfigurationError, PartitionWarning, warn
 from datajoint_file.hooks.connections import settings_for
 from datajoint_file.model.partition import PartitionPattern
 
@@ -29,12 +28,8 @@ def warn_of_unknown_placeholders(connection: Any, schema: str) -> None:
     except ConfigurationError:
         return  # whoever stores a file is told
     if fault := unknown_placeholders(pattern, primary_keys(connection, schema)):
-        warnings.warn(
-            f"schema {schema}: {fault}; objects are stored without that part, and stay where they are when the pattern "
-            "is corrected",
-            PartitionWarning,
-            stacklevel=2,
-        )
+        told = "objects are stored without that part, and stay where they are when the pattern is corrected"
+        warn(f"schema {schema}: {fault}; {told}", PartitionWarning)
 
 
 def primary_keys(connection: Any, schema: str) -> set[str]:

@@ -5,14 +5,13 @@ One row for each object and level of looking. Nothing depends on it: without it 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from datajoint.errors import MissingTableError
 
-from datajoint_file.errors import JournalWarning, driver_message
+from datajoint_file.errors import JournalWarning, driver_message, warn
 from datajoint_file.journal.intent_table import batches
 from datajoint_file.journal.second_connection import SecondConnection
 from datajoint_file.sql import Rows
@@ -67,7 +66,7 @@ class CheckTable:
     def warn(self, error: Exception) -> None:
         """Say that results are not noted."""
         reason = driver_message(error) if len(error.args) < 2 else " ".join(str(error.args[1]).split())
-        warnings.warn(_NO_TABLE.format(schema=self.schema, reason=reason), JournalWarning, stacklevel=8)
+        warn(_NO_TABLE.format(schema=self.schema, reason=reason), JournalWarning)
 
     def is_there(self) -> bool:
         """Tell whether the table can be seen."""

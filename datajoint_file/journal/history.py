@@ -7,7 +7,6 @@ does what it did before.
 from __future__ import annotations
 
 import secrets
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property, partial
@@ -15,7 +14,7 @@ from typing import Any
 
 from datajoint.errors import AccessError, DataJointError, MissingTableError
 
-from datajoint_file.errors import JournalWarning
+from datajoint_file.errors import JournalWarning, warn
 from datajoint_file.journal.history_table import HistoryTable, Removal
 from datajoint_file.journal.second_connection import second_connection_of
 from datajoint_file.journal.transactions import claims_of, has_transaction, transaction_for
@@ -177,7 +176,7 @@ def ensure_history(connection: Any, schema: str) -> bool:
             table.create()
     except (AccessError, PermissionError) as error:
         reason = " ".join(str(part) for part in error.args[:2]).strip()
-        warnings.warn(_NO_HISTORY.format(schema=schema, reason=reason), JournalWarning, stacklevel=8)
+        warn(_NO_HISTORY.format(schema=schema, reason=reason), JournalWarning)
         return False
     except Exception as error:
         if not table.dialect.is_timeout(error):  # somebody has it locked, so that it is there

@@ -65,7 +65,7 @@ class Removal:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class HistoryEntry:
     """One entry, as it is read."""
 
     schema: str
@@ -156,7 +156,7 @@ class HistoryTable:
             found += self.second.query(f"SELECT path, state, metadata FROM {self.table} WHERE {condition}", args)
         return found
 
-    def entries(self, condition: str, args: Sequence[Any]) -> list[Entry]:
+    def entries(self, condition: str, args: Sequence[Any]) -> list[HistoryEntry]:
         """Return the entries for which a condition holds, newest first, each with the row that it belongs to."""
         row = (
             f"COALESCE(one.row_text, (SELECT whole.row_text FROM {self.table} AS whole WHERE "
@@ -169,7 +169,7 @@ class HistoryTable:
             args,
         )
         return [
-            Entry(self.schema, number, event, at.replace(tzinfo=timezone.utc), *rest)
+            HistoryEntry(self.schema, number, event, at.replace(tzinfo=timezone.utc), *rest)
             for number, event, at, *rest in found
         ]
 

@@ -14,7 +14,6 @@ import itertools
 import json
 import os
 import secrets
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -23,7 +22,7 @@ from typing import Any, cast
 from datajoint.errors import AccessError, LostConnectionError, MissingTableError
 
 from datajoint_file.config.bindings import Attached
-from datajoint_file.errors import DataJointFileError, JournalWarning, LeaseLostError
+from datajoint_file.errors import DataJointFileError, JournalWarning, LeaseLostError, warn
 from datajoint_file.journal.intent_table import SHARING, STORED, Intent, Intents, batches
 from datajoint_file.journal.schema_registry import forget
 from datajoint_file.journal.second_connection import second_connection_of
@@ -120,7 +119,7 @@ class Journal:
                 action()
         except (AccessError, PermissionError) as error:
             reason = " ".join(str(part) for part in error.args[:2]).strip()
-            warnings.warn(_NO_JOURNAL.format(schema=self.schema, reason=reason), JournalWarning, stacklevel=8)
+            warn(_NO_JOURNAL.format(schema=self.schema, reason=reason), JournalWarning)
             return False
         self.owner.usable.add(self.schema)
         return True
@@ -313,7 +312,7 @@ class JournalEntries:
 
     def _claimed_outside(self, numbers: set[int], holders: Sequence[str]) -> tuple[set[int], set[int]]:
         """Delete intents for good that the user's transaction cannot: it looks at a time before they were made."""
-        warnings.warn(_SNAPSHOT.format(schema=self._journal.schema), JournalWarning, stacklevel=8)
+        warn(_SNAPSHOT.format(schema=self._journal.schema), JournalWarning)
         held = self._intents.held(sorted(numbers), holders)
         if held:
             sql, args = self._intents.delete_sql(sorted(held), holders)

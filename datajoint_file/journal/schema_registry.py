@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import secrets
 import time
-import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -257,11 +256,7 @@ def _as_spelled(second: SecondConnection, schema: str) -> str:
 
 
 def _warn(problem: str) -> None:
-    warnings.warn(
-        f"{problem}. Files are stored as ever; `datajoint-file gc` will refuse until this is settled",
-        JournalWarning,
-        stacklevel=2,
-    )
+    warn(f"{problem}. Files are stored as ever; `datajoint-file gc` will refuse until this is settled", JournalWarning)
 
 
 def _text(error: Exception) -> str:

@@ -35,7 +35,7 @@ from datajoint_file.errors import (
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.hooks.tables import class_name, table_name
 from datajoint_file.insert.rights import require_right
-from datajoint_file.journal.history_table import PURGED, Entry, HistoryTable
+from datajoint_file.journal.history_table import PURGED, HistoryEntry, HistoryTable
 from datajoint_file.journal.history_table import TABLE as HISTORY
 from datajoint_file.journal.intent_table import TABLE as INTENTS
 from datajoint_file.journal.intent_table import batches
@@ -266,8 +266,8 @@ def _events(table: Any, since: datetime | timedelta | None, event: str | None) -
 class _Deleted:
     """One row that was deleted."""
 
-    entry: Entry  # the one that has the row
-    files: dict[str, Entry] = field(default_factory=dict)  # by attribute
+    entry: HistoryEntry  # the one that has the row
+    files: dict[str, HistoryEntry] = field(default_factory=dict)  # by attribute
     values: dict[str, Value] = field(default_factory=dict)
     kinds: dict[str, Any] = field(default_factory=dict)
 
@@ -390,7 +390,7 @@ class _Restoration:
             found.setdefault((schema, table), []).append(row)
         return found
 
-    def _entries(self, schema: str, events: Sequence[str]) -> list[Entry]:
+    def _entries(self, schema: str, events: Sequence[str]) -> list[HistoryEntry]:
         try:
             return HistoryTable(self._second, schema).entries("event IN %s", [tuple(events)])
         except AccessError:
@@ -520,14 +520,14 @@ def _files(rows: Sequence[_Deleted]) -> Iterator[tuple[tuple[int, str], tuple[Ce
                 yield (index, attribute), (Cell(entry.schema, entry.table_name, attribute, key), metadata)
 
 
-def _metadata(entry: Entry) -> FileMetadata | None:
+def _metadata(entry: HistoryEntry) -> FileMetadata | None:
     """Return what an entry has of its file; None if that is damaged."""
     with suppress(DataJointFileError, ValueError, TypeError, RecursionError):
         return FileMetadata.from_json(json.loads(entry.metadata or ""))
     return None
 
 
-def _ref(entry: Entry, connection: Any) -> FileRef | None:
+def _ref(entry: HistoryEntry, connection: Any) -> FileRef | None:
     version = version_of(entry, [], connection)
     return version.file if version else None
 

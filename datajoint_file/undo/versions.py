@@ -21,7 +21,7 @@ from datajoint_file.errors import DataJointFileError, UnsupportedValueError, bri
 from datajoint_file.hooks.codec import file_attributes
 from datajoint_file.hooks.connections import name_of
 from datajoint_file.hooks.tables import class_name, table_name
-from datajoint_file.journal.history_table import PURGED, UNKNOWN, Entry, HistoryTable
+from datajoint_file.journal.history_table import PURGED, UNKNOWN, HistoryEntry, HistoryTable
 from datajoint_file.journal.intent_table import batches
 from datajoint_file.journal.second_connection import SecondConnection, second_connection_of
 from datajoint_file.model.metadata import FileMetadata
@@ -206,7 +206,7 @@ def _conditions(
     return found
 
 
-def version_of(entry: Entry, columns: list[Column], connection: Any) -> Version | None:
+def version_of(entry: HistoryEntry, columns: list[Column], connection: Any) -> Version | None:
     """Return the version that an entry is about; None if what it has is no file."""
     with suppress(DataJointFileError, ValueError, TypeError, RecursionError):
         metadata = FileMetadata.from_json(json.loads(entry.metadata or ""))
@@ -215,7 +215,7 @@ def version_of(entry: Entry, columns: list[Column], connection: Any) -> Version 
     return None
 
 
-def key_in(entry: Entry, columns: list[Column]) -> dict[str, Any]:
+def key_in(entry: HistoryEntry, columns: list[Column]) -> dict[str, Any]:
     """Return the primary key of an entry's row; empty once the row is forgotten.
 
     Of a table that is gone nobody knows the key: then some short values, which tell people which row it was.
@@ -227,7 +227,7 @@ def key_in(entry: Entry, columns: list[Column]) -> dict[str, Any]:
     return {column.name: _plain(column, row[column.name]) for column in columns if column.is_key and column.name in row}
 
 
-def values_of(entry: Entry) -> dict[str, Value]:
+def values_of(entry: HistoryEntry) -> dict[str, Value]:
     """Return what an entry's row held; nothing once the row is forgotten, or if it is damaged."""
     with suppress(ValueError, RecursionError):
         return {name: value for name, (_, value) in read_row(entry.row_text or "{}").items()}

@@ -19,7 +19,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from datajoint_file import gc
-from datajoint_file.collector import books, collection, evidence, execute_plan, make_plan, references
+from datajoint_file.collector import books, collection, evidence, execute_plan, make_plan, references, server_facts
 from datajoint_file.config.secrets import reveal
 from datajoint_file.errors import CollectionRefusedError, MetadataError, StorageError
 from datajoint_file.hooks.connections import pipeline_of
@@ -406,13 +406,13 @@ def _no_second_look() -> Iterator[None]:
     """Go by the evidence of the plan, however old."""
     original, seen = make_plan.judged, {}
 
-    def judged(*args: Any) -> Any:
-        seen["evidence"] = original(*args)
+    def judged(*args: Any, **options: Any) -> Any:
+        seen["evidence"] = original(*args, **options)
         return seen["evidence"]
 
     with (
         changed(make_plan, "judged", judged),
-        changed(execute_plan, "judged", lambda *args: seen.get("evidence") or original(*args)),
+        changed(execute_plan, "judged", lambda *args, **_: seen.get("evidence") or original(*args)),
     ):
         yield
 
@@ -428,13 +428,13 @@ def _judged_before_checked() -> Iterator[None]:
 
     with (
         changed(execute_plan._Execution, "_checked", checked),
-        changed(execute_plan, "judged", lambda *_: seen["evidence"]),
+        changed(execute_plan, "judged", lambda *_, **__: seen["evidence"]),
     ):
         yield
 
 
 def _transactions_ignored() -> AbstractContextManager[None]:
-    return changed(collection.Collection, "oldest_transaction", lambda self, snapshot: datetime(9000, 1, 1))
+    return changed(server_facts, "oldest_transaction", lambda snapshot: (datetime(9000, 1, 1), ""))
 
 
 def _one_schemas_entries() -> AbstractContextManager[None]:

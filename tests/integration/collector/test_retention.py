@@ -191,9 +191,10 @@ def between(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]],
     def act(action: Callable[[], object]) -> None:
         judged = make_plan.judged
 
-        def then_judged(*args: Any, **options: Any) -> Any:
-            action()
-            return judged(*args, **options)
+        def then_judged(*args: Any, with_rows: bool = True) -> Any:
+            if with_rows:
+                action()
+            return judged(*args, with_rows=with_rows)
 
         monkeypatch.setattr(execute_plan, "judged", then_judged)
 
