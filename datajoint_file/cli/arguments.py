@@ -11,6 +11,7 @@ import datajoint as dj
 
 from datajoint_file.errors import UnsupportedValueError
 from datajoint_file.hooks.targets import connect, targets_named
+from datajoint_file.undo.versions import tables_in_history
 
 
 @contextmanager
@@ -28,8 +29,16 @@ def wrong_usage(*kinds: type[Exception]) -> Iterator[None]:
 
 
 def one_table(name: str) -> Any:
-    """Return the table of a name; refuse that of a schema."""
-    (target,) = targets_named([name], connect())
+    """Return the table of a name, also of one that was dropped and that the history knows; refuse that of a schema."""
+    connection, (schema, _, wanted) = connect(), name.partition(".")
+    try:
+        (target,) = targets_named([name], connection)
+    except LookupError:
+        known = tables_in_history(connection, schema) if wanted else []
+        found = [one for one in known if wanted in (one.name.partition(".")[2], one.table_name)]
+        if not found:
+            raise
+        target = dj.FreeTable(connection, connection.adapter.make_full_table_name(schema, found[0].table_name))
     if not isinstance(target, dj.Table):
         raise click.UsageError(f"{name} is a schema: name one of its tables, such as {name}.Recording")
     return target

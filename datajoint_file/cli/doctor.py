@@ -38,8 +38,8 @@ Part = tuple[str, Generator[Check, None, None]]
 def doctor(ctx: click.Context, skip: tuple[str, ...], read_only: bool, as_json: bool) -> None:
     """Check configuration, store and database, and say how to mend what is wrong.
 
-    The store is tried with one object of 1 MiB, which is removed again. In the database nothing is created. With
-    --read-only nothing is written at all.
+    The store is tried with one object of 1 MiB, which is removed again, unless its place is another project's. In the
+    database nothing is created. With --read-only nothing is written at all.
 
     Exit code 0 if all is fine (warnings included), 1 if a check failed.
     """

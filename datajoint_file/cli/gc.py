@@ -219,7 +219,7 @@ def _print_what_matters(
 
 def _print_refusals(to: Console, refusals: Sequence[library.Refusal]) -> None:
     for refusal in refusals:
-        print_check(to, Check("refused", "failed", refusal.reason, refusal.way_on))
+        print_check(to, Check("refused", "failed", f"[{refusal.kind}] {refusal.reason}", refusal.way_on))
 
 
 def _print_trouble(to: Console, done: library.Collected) -> None:

@@ -5,6 +5,8 @@ The reading is done by `datajoint_file.undo.versions`.
 
 from __future__ import annotations
 
+import shlex
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -12,44 +14,75 @@ from rich.console import Console
 
 from datajoint_file.cli.arguments import KEY_OPTION, one_table, wrong_usage
 from datajoint_file.cli.output import console, print_json
+from datajoint_file.hooks.tables import table_name
+from datajoint_file.hooks.targets import connect, targets_named
 from datajoint_file.model.object_keys import key_text
 from datajoint_file.model.wording import counted
 from datajoint_file.pipeline.fileref import format_size
-from datajoint_file.undo.versions import Version, local_time
+from datajoint_file.undo.versions import Version, local_time, tables_in_history
 from datajoint_file.undo.versions import history as versions_of
 
 _EXAMPLES = """\b
 Examples:
+  datajoint-file history lab_ephys
   datajoint-file history lab_ephys.Recording
   datajoint-file history lab_ephys.Recording --key subject_id=1 --attribute raw_data
 """
 
 
 @click.command(epilog=_EXAMPLES, short_help="Show earlier and deleted files.")
-@click.argument("name", metavar="SCHEMA.TABLE")
+@click.argument("name", metavar="SCHEMA[.TABLE]")
 @click.option("--attribute", metavar="NAME", help="Only of this attribute.")
 @KEY_OPTION
 @click.option("--json", "as_json", is_flag=True, help="Print the versions as JSON.")
 def history(name: str, attribute: str | None, key: dict[str, str], as_json: bool) -> None:
     """Show the files that the rows of a table held before, newest first, also of rows that are gone.
 
-    Each can be put back with `datajoint-file restore`.
+    Each can be put back with `datajoint-file restore`. Of a schema, the tables that have such files are shown, also
+    those that are dropped.
     """
+    if "." not in name:
+        if attribute or key:
+            raise click.UsageError(f"{name} is a schema: --attribute and --key are for one of its tables")
+        _show_tables(name, as_json=as_json)
+        return
     with wrong_usage():
-        found = versions_of(one_table(name), attribute, key=key or None)
+        table = one_table(name)
+        found = versions_of(table, attribute, key=key or None)
     if as_json:
-        print_json([_document(version) for version in found])
+        print_json([{"table": table_name(table), **_document(version)} for version in found])
         return
     to = console()
     for version in found:
-        _print(to, version)
+        _print(to, table_name(table), version)
     to.print(f"{counted(len(found), 'earlier file')}." if found else "Nothing was replaced or deleted.", style="bold")
 
 
-def _print(to: Console, version: Version) -> None:
-    key = key_text((name, str(value)) for name, value in version.key.items())
-    size = "deleted" if version.is_purged else format_size(version.file.size)
-    what = f"{local_time(version.at)}  {version.why:<7}  {version.who}  {version.attribute} ({key})"
+def _show_tables(schema: str, *, as_json: bool) -> None:
+    connection = connect()
+    with wrong_usage():
+        targets_named([schema], connection)
+    found = tables_in_history(connection, schema)
+    if as_json:
+        documents = [{**asdict(one), "newest": one.newest.astimezone().isoformat()} for one in found]
+        print_json(documents)
+        return
+    to = console()
+    for one in found:
+        files = f"{counted(one.files, 'earlier file')}, the last of {local_time(one.newest)}"
+        restore = f"datajoint-file restore {shlex.quote(one.name)} --event {one.event}"
+        gone = f"; dropped: declare it again, then `{restore}`" if one.is_dropped else ""
+        to.print(f"  {one.name}  {files}{gone}", soft_wrap=True)
+    more = (
+        f"`datajoint-file history {shlex.quote(schema)}.TABLE` shows them; datajoint_file.history reads them in Python."
+    )
+    to.print(more if found else "Nothing was replaced or deleted.", style="bold", soft_wrap=True)
+
+
+def _print(to: Console, table: str, version: Version) -> None:
+    key = key_text((name, str(value)) for name, value in version.key.items()) or "key not kept"
+    size = "deleted since" if version.is_purged else format_size(version.file.size)
+    what = f"{local_time(version.at)}  {version.why:<7}  {version.who}  {table}.{version.attribute} ({key})"
     to.print(f"{what}  {version.file.original_name}  {size}  event {version.event}", soft_wrap=True)
 
 

@@ -20,7 +20,9 @@ from datajoint_file.config.scaffold import (
     plan_configuration,
     rivals,
 )
+from datajoint_file.doctor.store import check_place
 from datajoint_file.errors import ConfigurationError
+from datajoint_file.storage import open_backend
 from datajoint_file.transfer.atomic_write import destination_errors, write_text
 
 _EXAMPLES = """\b
@@ -58,7 +60,7 @@ def init(
     """Write a commented datajoint.toml, which says where the files of a pipeline are.
 
     No credentials are asked for or written: the file explains how to name them. For a store on a disk its directory is
-    made.
+    made, unless its place is another project's.
     """
     try:
         new = plan_configuration(
@@ -75,6 +77,7 @@ def init(
         raise click.UsageError(f"{new.path} exists and was left as it is; --force replaces it")
     notes = rivals(new)
     if new.store is not None:
+        _refuse_place_of_others(new)
         with destination_errors(new.store):
             new.store.mkdir(parents=True, exist_ok=True)
     write_text(new.path, new.text, replaces=force)
@@ -82,6 +85,13 @@ def init(
         print_json(_report(new, notes))
     else:
         _tell(new, notes, directory)
+
+
+def _refuse_place_of_others(new: NewConfiguration) -> None:
+    name = new.settings.project.name
+    place = check_place(open_backend(new.settings.storage, name, new.path.parent, read_only=True), name)
+    if place.status == "failed":
+        raise click.UsageError(". ".join(filter(None, (place.detail, place.fix))))
 
 
 def _from_here(storage: str, directory: Path) -> str:

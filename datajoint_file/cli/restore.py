@@ -14,7 +14,7 @@ from datajoint_file.cli.arguments import KEY_OPTION, one_table, wrong_usage
 from datajoint_file.cli.exit_codes import FINE, PARTLY, PROBLEMS
 from datajoint_file.cli.output import Abridged, console, print_json
 from datajoint_file.doctor import Check
-from datajoint_file.model.wording import counted, duration
+from datajoint_file.model.wording import duration
 from datajoint_file.undo.restore import Undeleted, revert, undelete
 
 _EXAMPLES = """\b
@@ -60,8 +60,8 @@ def restore(
 ) -> None:
     """Put back what was deleted from a table, with all that went with it; or, with --attribute, an earlier file.
 
-    No bytes are sent: rows name again what they named before. Exit code 0 if all was put back, 3 if only some was, 1
-    if nothing was.
+    No bytes are sent: rows name again what they named before. Exit code 0 if all is back, also if it was already; 3 if
+    only some rows are; 1 if none is.
     """
     if (attribute is None) != (version is None):
         raise click.UsageError("--attribute and --version belong together")
@@ -79,21 +79,22 @@ def restore(
         done = undelete(one_table(name), since=since, event=event, key=key or None)
     if as_json:
         problems = [{**asdict(one), "files": [file.to_dict() for file in one.files]} for one in done.problems]
-        print_json({"restored": dict(done.restored), "problems": problems, "notes": list(done.notes)})
+        counts = {"restored": dict(done.restored), "present": dict(done.present)}
+        print_json({**counts, "problems": problems, "notes": list(done.notes)})
     else:
         _print(done)
-    ctx.exit(FINE if done else PARTLY if done.restored else PROBLEMS)
+    ctx.exit(FINE if done else PARTLY if done.restored or done.present else PROBLEMS)
 
 
 def _print(done: Undeleted) -> None:
     to = console()
-    for table, count in done.restored.items():
-        to.print(f"  {counted(count, 'row')} of {table}", soft_wrap=True)
+    for line in done.lines():
+        to.print(f"  {line}", soft_wrap=True)
     problems = Abridged(to, "--json names them all")
     for problem in done.problems:
         problems.print(Check("not restored", "failed", str(problem)))
     problems.end()
     for note in done.notes:
         to.print(f"Note: {note}", style="yellow", soft_wrap=True)
-    if not done.restored and not done.problems and not done.notes:
+    if not done and not done.problems and not done.notes:
         to.print("Nothing was deleted from it since then.", style="bold")

@@ -99,9 +99,12 @@ def verify(
     code = _exit_code(report, findings)
     if as_json and (code or not quiet):
         remembered = [{**one.finding, "since": one.since} for one in findings.not_seen()]
-        print_json(report.to_dict() | ({"ok": code == FINE, "remembered": remembered} if memory else {}))
+        print_json(
+            report.to_dict()
+            | ({"ok": code == FINE, "remembered": remembered, "mended": findings.mended} if memory else {})
+        )
     elif not as_json and (code or not quiet):
-        _print_end(report)
+        _print_end(report, findings)
     ctx.exit(code)
 
 
@@ -166,8 +169,9 @@ def _ended_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _print_end(report: VerifyReport) -> None:
-    console().print(report.summary, style="bold", soft_wrap=True)
+def _print_end(report: VerifyReport, findings: OpenFindings) -> None:
+    for line in filter(None, (report.summary, findings.summary)):
+        console().print(line, style="bold", soft_wrap=True)
     if report.is_everything_missing:
         console().print(f"Not one object is there: {RIGHT_PLACE}", soft_wrap=True)
 

@@ -23,6 +23,7 @@ from datajoint_file.concurrency.progress import progress_bar
 from datajoint_file.errors import CollectionRefusedError
 from datajoint_file.journal.history_table import UNKNOWN
 from datajoint_file.journal.schema_registry import identity_of
+from datajoint_file.journal.store_marks import INSIDE, PLACES
 from datajoint_file.model.object_keys import REGISTRY, is_candidate
 from datajoint_file.model.wording import counted
 from datajoint_file.storage.backend import UnfinishedUpload
@@ -188,9 +189,7 @@ def _refuse_inner_project(key: str) -> None:
     """Refuse if *key* is a mark further down: what is there is of a project whose rows do not begin with this one."""
     inner, is_mark, _ = key.partition(f"/{REGISTRY}/")
     if is_mark:
-        reason = f"another project has its objects inside this one's, in {inner}/: they would be taken for unknown"
-        way_on = "Give each project a place of its own: path, or bucket and prefix, in [storage] of datajoint.toml"
-        raise refuse(Refusal("nested", reason, way_on))
+        raise refuse(Refusal("nested", INSIDE.format(inner=inner), PLACES))
 
 
 def _look_for_missing(collection: Collection, evidence: Evidence, began: datetime) -> str:

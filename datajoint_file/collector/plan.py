@@ -166,14 +166,15 @@ class Plan:
     evidence: Evidence | None = field(default=None, repr=False, compare=False)
 
     def __bool__(self) -> bool:
-        return any((self.reclaim, self.purge, self.expire, self.unfinished, self.with_unknown and self.unknown))
+        deletes = (self.reclaim, self.purge, self.expire, self.unfinished, self.with_unknown and self.unknown)
+        return any((*deletes, self.take_over, self.dropped))
 
     def __str__(self) -> str:
         rows = {name: getattr(self, name) for name in (*ACTIONS, "unfinished")} | {
             "missing": Amount(self.missing_count)
         }
         lines = [f"{verb:<12} {amount.count:>9} {format_size(amount.size):>10}" for verb, amount in rows.items()]
-        refused = [f"refused: {refusal}" for refusal in self.refusals]
+        refused = [f"refused [{refusal.kind}]: {refusal}" for refusal in self.refusals]
         return "\n".join([f"project {self.project}", *lines, *refused, *(f"note: {note}" for note in self.notes)])
 
     def entries(self) -> Iterator[Entry]:
@@ -278,8 +279,7 @@ class Kept:
 
 def refuse(*refusals: Refusal) -> CollectionRefusedError:
     """Return the error that says why nothing was done."""
-    reasons = "\n".join(f"- {refusal}" for refusal in refusals)
-    error = CollectionRefusedError(f"refused:\n{reasons}" if len(refusals) > 1 else f"refused: {refusals[0]}")
+    error = CollectionRefusedError("\n".join(f"refused [{refusal.kind}]: {refusal}" for refusal in refusals))
     error.__dict__["refusals"] = refusals
     return error
 

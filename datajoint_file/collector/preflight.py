@@ -9,9 +9,11 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from datajoint_file.collector.plan import Refusal, refuse
-from datajoint_file.journal.store_marks import NESTED, BadMark, Identity, Mark
-from datajoint_file.model.wording import RIGHT_PLACE
+from datajoint_file.journal.store_marks import NESTED, PLACES, BadMark, Identity, Mark
+from datajoint_file.model.wording import RIGHT_PLACE, as_dropped, not_dropped
 from datajoint_file.sql import Presence
+
+_OVERRULED = "overruled: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class _Case:
         """Refuse, unless the caller has said that he knows; then the marks are to be forgotten."""
         if waived:
             self.forget += keys
+            self.notes.append(f"{_OVERRULED}{refusal.reason}")
         else:
             self.refusals.append(refusal)
 
@@ -82,15 +85,18 @@ def judge(
     _judge_bad(case, bad)
     _judge_names(case, marks, project)
     _judge_others(case, _in_use(others), is_alone=not ours)
-    if not marks and not bad and not take_over:
+    if not marks and not bad:
         if has_objects():
-            case.refusals.append(_UNREGISTERED)
+            case.object_to(_UNREGISTERED, (), waived=take_over)
         elif any(state.was_marked for state in schemas.values()):
-            case.refusals.append(_EMPTIED)
-    for name in sorted({mark.registration.schema for mark in ours}):
+            case.object_to(_EMPTIED, (), waived=take_over)
+    known = {mark.registration.schema for mark in ours}
+    for name in sorted(known):
         _judge_schema(case, name, [mark for mark in ours if mark.registration.schema == name])
-    for name in sorted(set(dropped) - {mark.registration.schema for mark in ours}):
-        case.notes.append(f"no mark of this database names a schema {name}: there is nothing to forget")
+    idle = sorted(set(dropped) - {mark.registration.schema for mark in ours if key_of(mark) in case.forget})
+    case.refusals += [Refusal("not-dropped", not_dropped(name, known), "Leave it out, or correct it") for name in idle]
+    if take_over and not any(note.startswith(_OVERRULED) for note in case.notes):
+        case.notes.append("there is nothing to take over: all marks are those of this database")
     there = tuple(sorted(name for name, state in schemas.items() if state.presence == "there"))
     return Verdict(tuple(case.refusals), tuple(case.notes), there, tuple(case.forget))
 
@@ -98,10 +104,8 @@ def judge(
 def refuse_nested(project: str, outer: str) -> None:
     """Refuse a project whose place lies in another's, *outer*; nothing if that is empty."""
     if outer:
-        raise refuse(Refusal("nested", NESTED.format(project=project, outer=outer), _PLACES))
+        raise refuse(Refusal("nested", NESTED.format(project=project, outer=outer), PLACES))
 
-
-_PLACES = "Give each project a place of its own: path, or bucket and prefix, in [storage] of datajoint.toml"
 
 _EMPTIED = Refusal(
     "emptied",
@@ -185,7 +189,7 @@ def _judge_registration(case: _Case, name: str, state: SchemaState, marks: list[
         for mark in marks:
             _judge_mark(case, name, state, mark)
     elif _was_dropped(marks):
-        case.notes.append(f"the schema {name} was dropped; --dropped {name} forgets its marks")
+        case.notes.append(f"the schema {name} was dropped; {as_dropped(name)} forgets its marks")
         if name in case.dropped:
             case.forget += keys
     elif state.presence == "there":
@@ -223,7 +227,7 @@ def _recreated(name: str) -> Refusal:
         "recreated",
         f"the schema {name} is not the one that was registered under this name: it was dropped and made again, or "
         "restored without its table ~file_registry",
-        f"If it was dropped on purpose, use dropped={name!r} (--dropped {name}). If it was restored, look first "
+        f"If it was dropped on purpose, use {as_dropped(name)}. If it was restored, look first "
         "whether rows are missing",
     )
 
@@ -234,7 +238,7 @@ def _gone(name: str, heirs: list[str]) -> Refusal:
         "gone",
         f"the schema {name} uses the project, and this server has none of that name ({looks}). That it is not here "
         "does not prove that no row needs its files",
-        f"If it was dropped, or renamed, on purpose, use dropped={name!r} (--dropped {name}). If not, this may be the "
+        f"If it was dropped, or renamed, on purpose, use {as_dropped(name)}. If not, this may be the "
         "wrong server, or a copy of the right one",
     )
 

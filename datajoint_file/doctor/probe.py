@@ -15,7 +15,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 
 from datajoint_file.doctor.check import Check
-from datajoint_file.errors import DataJointFileError, ObjectExistsError, StorageError
+from datajoint_file.errors import DataJointFileError, ObjectExistsError, StorageAccessError, StorageError
 from datajoint_file.model.object_keys import Cell, new_object_key
 from datajoint_file.model.partition import PartitionPattern
 from datajoint_file.model.wording import spoken
@@ -181,7 +181,10 @@ class Probe:
         try:
             self.backend.delete(self.key)
         except DataJointFileError as error:
-            return Check("delete", "failed", f"{left}: {reason(error)}", self._advise(error, "delete"))
+            detail, advice = f"{left}: {reason(error)}", self._advise(error, "delete")
+            if isinstance(error, StorageAccessError):
+                return Check("delete", "warning", detail, f"who only writes needs no more; to collect, {advice}")
+            return Check("delete", "failed", detail, advice)
         by_hand = f"delete it by hand, and {_UNSOUND}"
         if self.backend.exists(self.key):
             return Check("delete", "failed", f"{left} after its deletion", by_hand)

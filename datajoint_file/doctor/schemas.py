@@ -13,12 +13,11 @@ from typing import Any
 
 from datajoint_file.config import Settings
 from datajoint_file.doctor.check import Check
-from datajoint_file.doctor.store import nothing_below
-from datajoint_file.errors import DataJointFileError, StorageError
+from datajoint_file.errors import DataJointFileError, StorageAccessError, StorageError, StorageMissingError
 from datajoint_file.hooks.codec import file_attributes
 from datajoint_file.hooks.partitions import primary_keys, unknown_placeholders
 from datajoint_file.hooks.tables import tables_of
-from datajoint_file.journal.schema_registry import TABLE
+from datajoint_file.journal.schema_registry import TABLE, emptied
 from datajoint_file.journal.store_marks import MarkStore
 from datajoint_file.model.wording import RIGHT_PLACE, counted
 from datajoint_file.sql import Query, dialect_of
@@ -28,7 +27,7 @@ _SAMPLE = 3
 """Objects of each schema that are looked for."""
 
 _FIX = f"{RIGHT_PLACE} After a move correct it, or copy the objects there"
-_FIX_OF_MARKS = f"{_FIX}, and ~registry too; `datajoint-file gc` says more"
+_FIX_OF_MARKS = "mount the disk, or correct datajoint.toml; after a move copy the objects there, and ~registry too"
 
 
 def check_schemas(settings: Settings, connection: Any) -> Check:
@@ -67,12 +66,22 @@ class _Comparison:
         self._backend = open_backend(settings.storage, self._project, settings.directory, read_only=True)
 
     def of(self, schemas: list[str]) -> Check:
+        if emptied := self._emptied(schemas):
+            return emptied
         paths = {schema: sample for schema in schemas if (sample := list(islice(self._paths(schema), _SAMPLE)))}
-        if not paths:
-            return _fine(schemas)
-        if next(self._backend.list(self._project), None) is None:
-            return Check("schemas", "failed", f"{', '.join(paths)}: {nothing_below(self._settings)}", _FIX)
-        return self._missing(paths) or self._unmarked(list(paths)) or _fine(schemas)
+        return (self._missing(paths) or self._unmarked(list(paths)) if paths else None) or _fine(schemas)
+
+    def _emptied(self, schemas: list[str]) -> Check | None:
+        """Say what an insert says where the database knows marks and the store has none."""
+        marks = MarkStore(self._backend, self._project)
+        try:
+            is_empty = not marks.names()
+        except StorageAccessError:
+            return None
+        except StorageMissingError:
+            is_empty = True
+        known = [schema for schema in schemas if any(is_marked for *_, is_marked in self._epochs(schema))]
+        return Check("schemas", "failed", str(emptied(marks, known[0])), _FIX_OF_MARKS) if is_empty and known else None
 
     def _missing(self, paths: dict[str, list[str]]) -> Check | None:
         missing = {schema: [p for p in sample if not self._backend.exists(p)] for schema, sample in paths.items()}
@@ -90,16 +99,16 @@ class _Comparison:
         with suppress(StorageError):
             names = MarkStore(self._backend, self._project).names()
             marks = {(name.epoch, name.token) for name in names if not name.is_dropped}
-            unmarked = [schema for schema in schemas if marks.isdisjoint(self._epochs(schema))]
+            unmarked = [s for s in schemas if marks.isdisjoint((number, token) for number, token, _ in self._epochs(s))]
             if unmarked:
                 detail = f"{', '.join(unmarked)}: no mark of this database is in ~registry below {self._place}"
                 return Check("schemas", "failed", detail, _FIX_OF_MARKS)
         return None
 
-    def _epochs(self, schema: str) -> set[tuple[int, str]]:
+    def _epochs(self, schema: str) -> list[tuple[int, str, bool]]:
         table = self._dialect.quoted(schema, TABLE)
-        found = self._query(f"SELECT epoch, token FROM {table} WHERE project = %s", (self._project,))
-        return {(int(epoch), token) for epoch, token in found}
+        found = self._query(f"SELECT epoch, token, is_marked FROM {table} WHERE project = %s", (self._project,))
+        return [(int(epoch), token, bool(is_marked)) for epoch, token, is_marked in found]
 
     def _paths(self, schema: str) -> Iterator[str]:
         """Give some object keys of the project that rows of *schema* name; none where they may not be read."""

@@ -25,14 +25,20 @@ from datajoint_file.errors import (
     ConfigurationError,
     DataJointFileError,
     StorageAccessError,
+    StorageError,
     StorageUnavailableError,
 )
+from datajoint_file.journal.schema_registry import refuse_foreign, refuse_nested
+from datajoint_file.journal.store_marks import INSIDE, PLACES, MarkStore
 from datajoint_file.model.wording import pip_install
 from datajoint_file.storage import StorageBackend, open_backend
 from datajoint_file.storage.disk.walk import Walker
 from datajoint_file.storage.obstore.selection import engine_of
 
 CONNECT_SECONDS = 10
+
+_LOOKED_AT = 10_000
+"""Objects among which the marks of another project are looked for."""
 
 _CLIENTS = {"s3": "s3fs", "gcs": "gcsfs", "azure": "adlfs"}
 
@@ -67,6 +73,9 @@ class _StoreChecks:
             yield check
             if check.status == "failed":
                 return
+        yield (place := check_place(backend, self.settings.project.name))
+        if place.status == "failed":
+            return
         if self.read_only:
             yield self._look_at_one(backend)
             return
@@ -128,6 +137,19 @@ class _StoreChecks:
                 with suppress(OSError), walker.within("/".join(below[:-1])) as parent:
                     os.rmdir(below[-1], dir_fd=parent)
                 below.pop()
+
+
+def check_place(backend: StorageBackend, project: str) -> Check:
+    """Look whether the project's place is its own, as an insert does, and whether another one's lies inside."""
+    mark_store, inner = MarkStore(backend, project), ""
+    with suppress(StorageError):  # not there yet, or not to be listed by this user: other checks tell
+        try:
+            refuse_nested(mark_store)
+            refuse_foreign(mark_store, mark_store.names())
+        except ConfigurationError as error:
+            return Check("place", "failed", str(error))
+        inner = mark_store.inside(_LOOKED_AT)
+    return Check("place", "failed", INSIDE.format(inner=inner), PLACES) if inner else Check("place", "ok", "its own")
 
 
 def nothing_below(settings: Settings) -> str:

@@ -5,7 +5,6 @@ No code of theirs is imported: the database knows enough.
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from collections.abc import Iterable
 from typing import Any
@@ -16,8 +15,9 @@ from datajoint.errors import DataJointError
 from datajoint.schemas import _Schema, list_schemas
 from datajoint.table import FreeTable
 
-from datajoint_file.errors import driver_message, printable
+from datajoint_file.errors import driver_message
 from datajoint_file.hooks.tables import class_name
+from datajoint_file.model.wording import nearest
 
 
 def connect() -> Any:
@@ -63,7 +63,7 @@ def targets_named(names: Iterable[str], connection: Any) -> list[Any]:
 def _target(name: str, connection: Any, known: list[str]) -> Any:
     schema_name, _, wanted = name.partition(".")
     if schema_name not in known:
-        raise LookupError(f"there is no schema {schema_name!r} on this server{_nearest(schema_name, known)}")
+        raise LookupError(f"there is no schema {schema_name!r} on this server{nearest(schema_name, known)}")
     schema = _Schema(schema_name, connection=connection, create_schema=False, create_tables=False)
     return _table(schema, wanted) if wanted else schema
 
@@ -75,15 +75,4 @@ def _table(schema: Any, wanted: str) -> FreeTable:
     for name, called in found.items():
         if wanted in (called, name):
             return FreeTable(schema.connection, adapter.make_full_table_name(schema.database, name))
-    raise LookupError(f"there is no table {wanted!r} in {schema.database}{_nearest(wanted, list(found.values()))}")
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    if near:
-        return f"; did you mean {near[0]!r}?"
-    return (
-        f"; there are {', '.join(map(printable, sorted(known)[:10]))}"
-        if known
-        else "; there are none that this user may see"
-    )
+    raise LookupError(f"there is no table {wanted!r} in {schema.database}{nearest(wanted, list(found.values()))}")

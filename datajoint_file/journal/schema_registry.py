@@ -131,9 +131,11 @@ def _register(pipeline: Pipeline, second: SecondConnection, schema: str, project
         is_marked = any(row.is_marked for row in registry.rows())
     except Exception as error:  # noqa: BLE001 - most often the right to create tables; the schema is marked anyway
         problem = f"{schema}: the table {TABLE} could not be made or read ({_text(error)})"
-    names = _checked_names(mark_store, project, schema, is_marked=is_marked)
-    if project == pipeline.project:
-        _refuse_nested(pipeline, mark_store)
+    names = _checked_names(mark_store, schema, is_marked=is_marked)
+    seen = os.getpid(), pipeline.digest
+    if project == pipeline.project and seen not in _looked_above:
+        refuse_nested(mark_store)
+        _looked_above.add(seen)
     if problem:
         bare = Mark(Registration(identity, project, schema, ""), 0, "", registry.clock())
         _put(mark_store, bare)
@@ -146,30 +148,37 @@ def _register(pipeline: Pipeline, second: SecondConnection, schema: str, project
     return mark_store.key_of(mark) if mark else ""
 
 
-def _checked_names(mark_store: MarkStore, project: str, schema: str, *, is_marked: bool) -> list[MarkName]:
+def _checked_names(mark_store: MarkStore, schema: str, *, is_marked: bool) -> list[MarkName]:
     """List the marks, if this user may: a writer need not have the right. Refuse a store that is not the one meant."""
     try:
         names = mark_store.names()
     except StorageAccessError:
         return []
     except StorageMissingError as error:
-        raise _emptied(mark_store, schema) if is_marked else error.for_new() from error
+        raise emptied(mark_store, schema) if is_marked else error.for_new() from error
     except BucketNotFoundError as error:
         if not is_marked:
             raise
-        raise _emptied(mark_store, schema) from error
+        raise emptied(mark_store, schema) from error
+    refuse_foreign(mark_store, names)
+    if is_marked and not names:
+        raise emptied(mark_store, schema)
+    return names
+
+
+def refuse_foreign(mark_store: MarkStore, names: Sequence[MarkName]) -> None:
+    """Raise `ConfigurationError` if the marks with these *names* are another project's."""
+    project = mark_store.project
     for name in names:
         if not name.is_of(project) and (theirs := mark_store.project_of(name)) not in ("", project):
             raise ConfigurationError(
                 f"{mark_store.place} belongs to the project {theirs!r}, and is configured as {project!r}; nothing was "
                 f"stored. Give the project its name {theirs!r} back in datajoint.toml, or a place of its own"
             )
-    if is_marked and not names:
-        raise _emptied(mark_store, schema)
-    return names
 
 
-def _emptied(mark_store: MarkStore, schema: str) -> StorageUnavailableError:
+def emptied(mark_store: MarkStore, schema: str) -> StorageUnavailableError:
+    """Return the error for a store without marks, which the database knows to have had one of *schema*."""
     return StorageUnavailableError(
         f"{mark_store.place} has no mark of any schema, and the database knows that there was one of {schema}: "
         f"{RIGHT_PLACE} Nothing was stored. If it was emptied on purpose, `datajoint-file gc --take-over --execute` "
@@ -177,16 +186,13 @@ def _emptied(mark_store: MarkStore, schema: str) -> StorageUnavailableError:
     )
 
 
-def _refuse_nested(pipeline: Pipeline, mark_store: MarkStore) -> None:
-    seen = os.getpid(), pipeline.digest
-    if seen in _looked_above:
-        return
+def refuse_nested(mark_store: MarkStore) -> None:
+    """Raise `ConfigurationError` if the project's place lies inside another's."""
     if outer := mark_store.above():
         raise ConfigurationError(
-            f"{NESTED.format(project=pipeline.project, outer=outer)}; nothing was stored. Give it a place of its "
+            f"{NESTED.format(project=mark_store.project, outer=outer)}; nothing was stored. Give it a place of its "
             "own in [storage] of datajoint.toml"
         )
-    _looked_above.add(seen)
 
 
 def dropping(connection: Any, schema: str) -> DroppedSchema:

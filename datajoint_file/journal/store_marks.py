@@ -13,6 +13,7 @@ import re
 from base64 import b32encode
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
 from datajoint_file.errors import MetadataError, ObjectNotFoundError, StorageError, brief
@@ -21,6 +22,10 @@ from datajoint_file.storage.backend import ContentHeaders, StorageBackend
 
 FORMAT = 1
 """The newest form of a mark that this version understands."""
+
+PLACES = "Give each project a place of its own: path, or bucket and prefix, in [storage] of datajoint.toml"
+
+INSIDE = "another project has its objects inside this one's, in {inner}/: they would be taken for unknown"
 
 NESTED = (
     "the project {project!r} lies inside another one, whose marks are in {outer}: rows there name its objects "
@@ -194,6 +199,7 @@ class MarkStore:
 
     def __init__(self, backend: StorageBackend, project: str) -> None:
         self._backend = backend
+        self.project = project
         self._prefix = f"{project}/{REGISTRY}"
 
     @property
@@ -204,6 +210,14 @@ class MarkStore:
     def above(self) -> str:
         """Return a place around the project's that has marks of its own; empty if none is seen."""
         return self._backend.above(REGISTRY)
+
+    def inside(self, among: int) -> str:
+        """Return a place inside the project's that has marks of its own; empty if none is *among* so many objects."""
+        for found in islice(self._backend.list(self.project), among):
+            inner, is_mark, _ = found.key.partition(f"/{REGISTRY}/")
+            if is_mark and inner != self.project:
+                return inner
+        return ""
 
     def project_of(self, name: MarkName) -> str:
         """Return the project of a mark, as its content tells; empty if that cannot be trusted, or is gone."""

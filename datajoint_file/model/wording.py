@@ -5,9 +5,14 @@ Nothing is decided here.
 
 from __future__ import annotations
 
+import difflib
 import re
+import shlex
 import sys
+from collections.abc import Collection, Sequence
 from datetime import timedelta
+
+from datajoint_file.errors import printable
 
 _PACKAGES = {
     "s3": ("s3fs", "obstore"),
@@ -73,6 +78,42 @@ def duration(text: str) -> timedelta:
     if match is None:
         raise ValueError(f"{text!r} is not of the form 30 days, 36h, 90min or 2w")
     return timedelta(seconds=float(match[1]) * _SECONDS[match[2][: 3 if match[2].startswith("mi") else 1]])
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """Return what to add to "there is no such name": the nearest that is known, or which there are.
+
+    Examples
+    --------
+    >>> nearest("lab_ephy", ["lab_ephys", "other"]), nearest("x", ["lab_ephys"])
+    ("; did you mean 'lab_ephys'?", '; there are lab_ephys')
+    """
+    near = difflib.get_close_matches(name, known, n=1)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return (
+        f"; there are {', '.join(map(printable, sorted(known)[:10]))}"
+        if known
+        else "; there are none that this user may see"
+    )
+
+
+def as_dropped(schema: str) -> str:
+    """Return how the collector is told that a schema is gone for good, in Python and on a command line.
+
+    Examples
+    --------
+    >>> as_dropped("my lab")
+    "dropped=['my lab'] (--dropped 'my lab')"
+    """
+    return f"dropped={[schema]} (--dropped {shlex.quote(schema)})"
+
+
+def not_dropped(schema: str, known: Collection[str]) -> str:
+    """Return why a schema that is said to be gone is not; *known* are those that a store's marks name."""
+    if schema in known:
+        return f"the schema {schema} is there, or hidden from this user: its rows need their files"
+    return f"no mark of this database names a schema {schema}{nearest(schema, sorted(known))}"
 
 
 def pip_install(extra: str) -> str:

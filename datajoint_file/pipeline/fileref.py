@@ -245,7 +245,8 @@ class FileRef(_Unread):
         Raises
         ------
         StorageError
-            If the store cannot be asked: no network, no permission, disk not mounted. That is not "no".
+            If the store cannot be asked (no network, no permission, disk not mounted), or has nothing of the project at
+            all. That is not "no".
         """
         return self._pipeline().exists(self.metadata)
 

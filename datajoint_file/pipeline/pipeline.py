@@ -25,6 +25,7 @@ from datajoint_file.errors import (
     ObjectExistsError,
     ObjectNotFoundError,
     SizeMismatchError,
+    StorageAccessError,
     StorageError,
     StorageUnavailableError,
     UnknownProjectError,
@@ -35,7 +36,8 @@ from datajoint_file.errors import (
 from datajoint_file.model import media_types
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.names import check_derived_name
-from datajoint_file.model.object_keys import Cell, new_write_id, object_key, prefix_of
+from datajoint_file.model.object_keys import REGISTRY, Cell, is_candidate, new_write_id, object_key, prefix_of
+from datajoint_file.model.wording import RIGHT_PLACE
 from datajoint_file.pipeline.open_stores import clock, note_opened
 from datajoint_file.pipeline.receipts import Receipts
 from datajoint_file.storage import StorageBackend, open_backend
@@ -285,7 +287,8 @@ class Pipeline:
         SizeMismatchError
             If it has not the recorded size.
         """
-        file = self.backend_of(metadata.project).open(metadata.path, **options)
+        with self._blamed(metadata):
+            file = self.backend_of(metadata.project).open(metadata.path, **options)
         found = file.seek(0, os.SEEK_END)
         if found != metadata.size:
             file.close()
@@ -335,8 +338,11 @@ class Pipeline:
         return target
 
     def exists(self, metadata: FileMetadata) -> bool:
-        """Tell whether the object is in the store; raise if the store cannot be asked."""
-        return self.backend_of(metadata.project).exists(metadata.path)
+        """Tell whether the object is in the store; raise if the store cannot be asked, or is not the one of the row."""
+        if self.backend_of(metadata.project).exists(metadata.path):
+            return True
+        self.require_present(metadata)
+        return False
 
     def url(self, metadata: FileMetadata) -> str:
         """Return the object's address without credentials."""
@@ -382,26 +388,27 @@ class Pipeline:
             yield
         except VerificationError as error:
             raise type(error)(f"{metadata.path}: {error}. {_CORRUPT}") from error
-        except ObjectNotFoundError as error:
-            if not self._is_empty(metadata.project):
-                raise
-            raise ObjectNotFoundError(f"{error}; {self._nothing_below(metadata.project)}").of(error.key) from error
+        except ObjectNotFoundError:
+            self.require_present(metadata)
+            raise
 
-    def _is_empty(self, project: str) -> bool:
-        """Tell whether the store has nothing at all of *project*. One that cannot be listed is not empty."""
+    def require_present(self, metadata: FileMetadata) -> None:
+        """Raise `StorageUnavailableError` if the store has nothing of the project: then it is not the one of the row.
+
+        To be asked where an object is not there. A store that may not be listed counts as the right one.
+        """
+        project = metadata.project
         try:
-            return next(iter(self.backend_of(project).list(project)), None) is None
-        except StorageError:
-            return False
-
-    def _nothing_below(self, project: str) -> str:
-        storage, table = self.settings.storage, "storage"
-        if project != self.project:
-            storage, table = self.settings.projects[project], f"projects.{project}"
-        return (
-            f"no object of the project {project} lies below {storage.location}: after a move, correct backend, bucket, "
-            f"prefix or path in [{table}] of datajoint.toml"
-        )
+            listed = self.backend_of(project).list(project)
+            if any(is_candidate(project, found.key) or f"/{REGISTRY}/" in found.key for found in listed):
+                return
+        except StorageAccessError:
+            return
+        storage = self.settings.storage if project == self.project else self.settings.projects[project]
+        raise StorageUnavailableError(
+            f"{storage.location} has no object of the project {project} and no mark of any schema, and a row names "
+            f"{metadata.path}: {RIGHT_PLACE}"
+        ).of(metadata.path)
 
 
 def _description(upload: Upload, reader: HashingReader) -> FileMetadata:

@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from itertools import islice
 from typing import Any
 
 from datajoint.errors import (
@@ -35,8 +34,10 @@ from datajoint_file.errors import (
 )
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.hooks.tables import class_name, table_name
+from datajoint_file.insert.rights import require_right
 from datajoint_file.journal.history_table import PURGED, HistoryEntry, HistoryTable
 from datajoint_file.journal.history_table import TABLE as HISTORY
+from datajoint_file.journal.intent_table import TABLE as INTENTS
 from datajoint_file.journal.intent_table import batches
 from datajoint_file.journal.journal import Journal
 from datajoint_file.journal.schema_registry import ensure_marked
@@ -50,6 +51,7 @@ from datajoint_file.model.wording import counted
 from datajoint_file.pipeline.fileref import FileRef
 from datajoint_file.sql import Column, is_lost
 from datajoint_file.sql.columns import NotKept, Value, read_row
+from datajoint_file.undo.present_rows import PresentRows, TableId, Written
 from datajoint_file.undo.versions import (
     Version,
     has_values,
@@ -62,7 +64,6 @@ from datajoint_file.undo.versions import (
 )
 
 _ROWS_AT_ONCE, _BYTES_AT_ONCE = 500, 2**20
-_MAX_SHOWN = 60
 
 _OF_SOME_ROWS = (DuplicateError, IntegrityError, MissingAttributeError, ObjectNotFoundError)
 """Errors of a batch that others of its rows may do without."""
@@ -136,7 +137,7 @@ class NotRestored:
     reason : str
         Why.
     files : tuple of FileRef
-        The files that it had, as far as their bytes are still kept.
+        The files that it had, as far as the history keeps them. The store has not been asked.
     """
 
     table: str
@@ -145,13 +146,14 @@ class NotRestored:
     files: tuple[FileRef, ...] = ()
 
     def __str__(self) -> str:
-        kept = f"; {len(self.files)} of its files can be read" if self.files else ""
+        files = f"{counted(len(self.files), 'file')} of it, to be read through datajoint_file.history"
+        kept = f"; the history keeps {files} until the retention is over" if self.files else ""
         return f"{self.table} ({self.key}): {self.reason}{kept}"
 
 
 @dataclass(frozen=True, slots=True)
 class Undeleted:
-    """What `undelete` has done. True if all rows were put back, and there were some.
+    """What `undelete` has done. True if all rows are back, and there were some.
 
     Parameters
     ----------
@@ -161,20 +163,25 @@ class Undeleted:
         The rows that were not put back, and why.
     notes : tuple of str
         What is not as it was in rows that were.
+    present : mapping of str to int
+        How many rows of which table were there already, as they were: nothing was to be done for them.
     """
 
     restored: Mapping[str, int]
     problems: tuple[NotRestored, ...] = ()
     notes: tuple[str, ...] = ()
+    present: Mapping[str, int] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.restored) and not self.problems
+        return bool(self.restored or self.present) and not self.problems
 
     def __str__(self) -> str:
-        lines = [f"{counted(count, 'row')} of {table}" for table, count in self.restored.items()] or [
-            "nothing was put back"
-        ]
-        return "\n".join([*lines, *map(str, self.problems), *self.notes])
+        return "\n".join([*(self.lines() or ["nothing was put back"]), *map(str, self.problems), *self.notes])
+
+    def lines(self) -> list[str]:
+        """Say how many rows of which table were put back, and how many were there already."""
+        done = [f"{counted(count, 'row')} of {table}" for table, count in self.restored.items()]
+        return [*done, *(f"{counted(n, 'row')} of {table}: there already" for table, n in self.present.items())]
 
 
 @brief_traceback
@@ -188,8 +195,9 @@ def undelete(
     """Put back rows that were deleted from a table, with all that went with them; parents first.
 
     Known are the rows of every deletion that took files with it. A row of which a value was not kept, or whose key is
-    taken, is left out and reported, with its files. No bytes move. Rows are put back in transactions of its own, some
-    hundred at a time: what is put back stays if a later row fails.
+    taken by another one, is left out and reported, with its files; one that is back already is counted, so that it may
+    be run again. No bytes move. Rows are put back in transactions of its own, some hundred at a time: what is put back
+    stays if a later row fails.
 
     Parameters
     ----------
@@ -200,10 +208,12 @@ def undelete(
     event : str, optional
         Only what was removed together, from `Version.event`.
     key : mapping, optional
-        Only rows that have these values, of all tables.
+        Only rows that have these values, of all tables; and those of the same deletion that they depend on.
 
     Raises
     ------
+    AccessError
+        If this user may not insert into one of the tables. Nothing was put back.
     UnsupportedValueError
         If neither *since* nor *event* is given, or *key* names what no table has, or has a value that an
         attribute cannot have. Nothing was put back.
@@ -261,6 +271,11 @@ class _Deleted:
     values: dict[str, Value] = field(default_factory=dict)
     kinds: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def written(self) -> Written:
+        """Its values with their kinds."""
+        return {name: (self.kinds[name], value) for name, value in self.values.items()}
+
 
 class _Restoration:
     """Rows of several deletions, on their way back."""
@@ -269,7 +284,9 @@ class _Restoration:
         self._connection = table.connection
         self._second = second_connection_of(table.connection)
         self._dialect = self._second.dialect
+        self._rows = PresentRows(table.connection)
         self._restored: dict[str, int] = {}
+        self._present: dict[str, int] = {}
         self._problems: list[NotRestored] = []
         self._notes: dict[str, None] = {}
 
@@ -280,24 +297,58 @@ class _Restoration:
             (schema, table): self._dialect.columns(self._second.query, schema, [table]).get(table, [])
             for schema, table in found
         }
-        wanted = self._wanted(found, all_columns, key) if key and found else found
-        for (schema, table), rows in self._parents_first(wanted):
-            columns = all_columns[schema, table]
+        order = self._parents_first(found)
+        wanted = self._wanted(found, all_columns, key, order) if key and found else found
+        for name in order:
+            self._require_rights(name, all_columns[name], wanted[name])
+        for schema, table in order:
+            rows, columns = wanted[schema, table], all_columns[schema, table]
             if not columns:
                 self._report(rows, columns, "there is no such table any more; declare it again first")
                 continue
-            sound = [row for row in rows if self._is_whole(row, columns)]
-            for some in batches(sound, _ROWS_AT_ONCE, _size, _BYTES_AT_ONCE):
-                self._restore(schema, table, columns, some)
-        return Undeleted(dict(self._restored), tuple(self._problems), tuple(self._notes))
+            for some in batches(rows, _ROWS_AT_ONCE, _size, _BYTES_AT_ONCE):
+                absent = self._absent((schema, table), columns, some)
+                if sound := [row for row in absent if self._is_whole(row, columns)]:
+                    self._restore(schema, table, columns, sound)
+        return Undeleted(dict(self._restored), tuple(self._problems), tuple(self._notes), dict(self._present))
+
+    def _require_rights(self, name: TableId, columns: Sequence[Column], rows: Sequence[_Deleted]) -> None:
+        """Raise unless this user may insert these rows, and note that they are going to name their files."""
+        free = [
+            FreeTable(self._connection, self._connection.adapter.make_full_table_name(name[0], table))
+            for table in (name[1], INTENTS)
+        ]
+        if rows and columns:
+            require_right(free[0], "insert", [column.name for column in columns if not column.is_generated])
+            if any(row.files for row in rows):
+                require_right(free[1], "insert", ["write_id"])
+
+    def _absent(self, name: TableId, columns: Sequence[Column], rows: Sequence[_Deleted]) -> Iterator[_Deleted]:
+        """Give the rows of which there is none with this key; count those that are there, report what has their key."""
+        there = self._rows.under_keys(name, columns, [row.written for row in rows])
+        for row, now in zip(rows, there, strict=True):
+            if now is None:
+                yield row
+            elif others := sorted(of for of, value in row.written.items() if value != now.get(of, value)):
+                self._report([row], columns, f"a row with this key is there, and has another {', '.join(others)}")
+            else:
+                self._count(self._present, name, 1)
+
+    def _count(self, of: dict[str, int], name: TableId, number: int) -> None:
+        shown = f"{name[0]}.{class_name(name[1])}"
+        of[shown] = of.get(shown, 0) + number
 
     def _wanted(
         self,
         found: Mapping[tuple[str, str], list[_Deleted]],
         all_columns: Mapping[tuple[str, str], Sequence[Column]],
         key: Mapping[str, Any],
-    ) -> dict[tuple[str, str], list[_Deleted]]:
-        """Return the rows that have the values of *key*; refuse it if no table has an attribute that it names."""
+        order: Sequence[TableId],
+    ) -> dict[TableId, list[_Deleted]]:
+        """Return the rows that have the values of *key*, and those that they depend on.
+
+        Refuse *key* if no table has an attribute that it names.
+        """
         known = {column.name for columns in all_columns.values() for column in columns}
         known.update(name for rows in found.values() for row in rows for name in row.values)
         if unknown := sorted(key.keys() - known):
@@ -310,6 +361,15 @@ class _Restoration:
             written: dict[str, Collection[Any]] = {name: (value,) for name, value in key.items()}
             written |= values_in_database(self._second, all_columns[table], key, values)
             wanted[table] = [row for row in rows if has_values(row.values, written)]
+        for table in reversed(order):
+            for parent, names in self._rows.parents(table):
+                needed = {tuple(row.values.get(ours) for ours in names) for row in wanted[table]}
+                chosen = set(map(id, wanted.get(parent, [])))
+                wanted[parent] = [
+                    row
+                    for row in found.get(parent, [])
+                    if id(row) in chosen or tuple(row.values.get(theirs) for theirs in names.values()) in needed
+                ]
         return wanted
 
     def _deleted(self, events: Sequence[str]) -> dict[tuple[str, str], list[_Deleted]]:
@@ -339,13 +399,11 @@ class _Restoration:
             pass  # dropped since it was listed
         return []
 
-    def _parents_first(
-        self, found: Mapping[tuple[str, str], list[_Deleted]]
-    ) -> Iterator[tuple[tuple[str, str], list[_Deleted]]]:
+    def _parents_first(self, found: Iterable[TableId]) -> list[TableId]:
         dependencies, adapter = self._connection.dependencies, self._connection.adapter
         dependencies.load_all_downstream()
         order = {name: place for place, name in enumerate(dependencies.topo_sort())}
-        yield from sorted(found.items(), key=lambda item: order.get(adapter.make_full_table_name(*item[0]), -1))
+        return sorted(found, key=lambda name: order.get(adapter.make_full_table_name(*name), -1))
 
     def _is_whole(self, row: _Deleted, columns: Sequence[Column]) -> bool:
         """Tell whether a row can be put back as it was; report it if not."""
@@ -382,12 +440,15 @@ class _Restoration:
                 for row in rows:
                     self._restore(schema, table, columns, [row])
             elif is_of_some or isinstance(error, DataJointError):
-                self._report(rows, columns, _reason(error))
+                self._report(rows, columns, self._reason(error, (schema, table), rows[0]))
             else:
                 raise
         else:
-            name = f"{schema}.{class_name(table)}"
-            self._restored[name] = self._restored.get(name, 0) + len(rows)
+            self._count(self._restored, (schema, table), len(rows))
+
+    def _reason(self, error: Exception, name: TableId, row: _Deleted) -> str:
+        lacking = self._rows.lacking(name, row.written) if isinstance(error, IntegrityError) else ""
+        return lacking or _reason(error)
 
     def _so_far(self) -> str:
         done = ", ".join(f"{counted(count, 'row')} of {table}" for table, count in self._restored.items())
@@ -441,7 +502,7 @@ class _Restoration:
     def _report(self, rows: Iterable[_Deleted], columns: Sequence[Column], reason: str) -> None:
         for row in rows:
             files = [_ref(entry, self._connection) for entry in row.files.values() if entry.state != PURGED]
-            key = key_in(row.entry, list(columns)) if columns else _first_values(row)
+            key = key_in(row.entry, list(columns))
             shown = key_text((name, str(value)) for name, value in key.items())
             table = f"{row.entry.schema}.{class_name(row.entry.table_name)}"
             self._problems.append(NotRestored(table, shown, reason, tuple(file for file in files if file)))
@@ -449,12 +510,6 @@ class _Restoration:
 
 def _size(row: _Deleted) -> int:
     return sum(len(value) if isinstance(value, (str, bytes)) else 8 for value in row.values.values())
-
-
-def _first_values(row: _Deleted) -> dict[str, str]:
-    """Return what tells people which row it was, where nobody knows its primary key any more."""
-    short = ((name, str(value)) for name, value in row.values.items() if isinstance(value, (str, int, float)))
-    return dict(islice(((name, text) for name, text in short if len(text) <= _MAX_SHOWN), 3))
 
 
 def _files(rows: Sequence[_Deleted]) -> Iterator[tuple[tuple[int, str], tuple[Cell, FileMetadata]]]:

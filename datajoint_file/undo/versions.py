@@ -7,9 +7,10 @@ import re
 import struct
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from decimal import Decimal
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -19,7 +20,7 @@ from datajoint.table import Table
 from datajoint_file.errors import DataJointFileError, UnsupportedValueError, brief, brief_traceback
 from datajoint_file.hooks.codec import file_attributes
 from datajoint_file.hooks.connections import name_of
-from datajoint_file.hooks.tables import table_name
+from datajoint_file.hooks.tables import class_name, table_name
 from datajoint_file.journal.history_table import PURGED, UNKNOWN, HistoryEntry, HistoryTable
 from datajoint_file.journal.intent_table import batches
 from datajoint_file.journal.second_connection import SecondConnection, second_connection_of
@@ -28,6 +29,8 @@ from datajoint_file.pipeline.fileref import FileRef
 from datajoint_file.sql import Column, Condition
 from datajoint_file.sql.columns import NotKept, Value, cell_sql, read_row, read_value
 from datajoint_file.sql.path_lookup import paths_among
+
+_MAX_SHOWN = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,9 @@ class Version:
     attribute : str
         Of which attribute.
     key : dict
-        The primary key of its row, as it was written down: text for all but numbers and bytes.
+        The primary key of its row, as it was written down: text for all but numbers and bytes. Empty if the collector
+        has deleted the bytes of all versions of the row, with which its values went. Of a table that is dropped nobody
+        knows the key: then some short values.
     at : datetime
         When it was taken away, by the database's clock, aware, in UTC.
     who : str
@@ -64,7 +69,7 @@ class Version:
     is_purged: bool = False
 
     def __str__(self) -> str:
-        key = ", ".join(f"{name}={value}" for name, value in self.key.items())
+        key = ", ".join(f"{name}={value}" for name, value in self.key.items()) or "key not kept"
         gone = ", deleted since" if self.is_purged else ""
         return f"{local_time(self.at)} {self.why} by {self.who}: {self.attribute} ({key}) {self.file!r}{gone}"
 
@@ -80,7 +85,7 @@ def history(query: Any, attribute: str | None = None, *, key: Mapping[str, Any] 
     ----------
     query : datajoint.Table
         A table, or rows of it: ``Recording & key``. A table without a restriction gives all of its history, also of
-        rows that are gone.
+        rows that are gone; one that is dropped is a `datajoint.FreeTable`.
     attribute : str, optional
         Of which ``file`` attribute; of all, if not given.
     key : mapping, optional
@@ -98,13 +103,13 @@ def history(query: Any, attribute: str | None = None, *, key: Mapping[str, Any] 
     ...     print(version.at, version.who, version.why, version.file.size)
     """
     table = table_of(query)
-    if attribute is not None and attribute not in file_attributes(table.heading):
+    second = second_connection_of(table.connection)
+    columns = second.dialect.columns(second.query, table.database, [table.table_name]).get(table.table_name, [])
+    if attribute is not None and columns and attribute not in file_attributes(table.heading):
         raise UnsupportedValueError(
             f"{attribute!r} is no `file` attribute of {table_name(table)}; it has "
             f"{', '.join(file_attributes(table.heading)) or 'none'}"
         )
-    second = second_connection_of(table.connection)
-    columns = second.dialect.columns(second.query, table.database, [table.table_name]).get(table.table_name, [])
     condition, args = "table_name = %s AND attribute <> '' AND why <> %s", [table.table_name, UNKNOWN]
     conditions = _conditions(table, columns, attribute, key)
     for text, values in conditions:
@@ -113,17 +118,52 @@ def history(query: Any, attribute: str | None = None, *, key: Mapping[str, Any] 
         entries = HistoryTable(second, table.database).entries(condition, args)
     except MissingTableError:  # nothing was ever removed from this schema
         return []
+    texts = {entry.cell: entry.row_text for entry in entries if entry.row_text}  # what is purged has no row any more
+    entries = [replace(entry, row_text=entry.row_text or texts.get(entry.cell)) for entry in entries]
     if not any(text.startswith("cell") for text, _ in conditions):  # else the database has compared the key
         rows = [values_of(entry) for entry in entries]
-        wanted = values_in_database(second, columns, key or {}, rows)
+        wanted: dict[str, Collection[Any]] = {name: (value, str(value)) for name, value in (key or {}).items()}
+        wanted |= values_in_database(second, columns, key or {}, rows)  # none, if the table is gone
         entries = [entry for entry, row in zip(entries, rows, strict=True) if has_values(row, wanted)]
     versions = {
         (entry.cell, entry.attribute, version.file.path): version
         for entry in reversed(entries)
         if (version := version_of(entry, columns, table.connection))
     }
-    held = _held(table, list(versions.values()))
+    held = _held(table, list(versions.values())) if columns else set[tuple[str, str]]()
     return [one for one in reversed(versions.values()) if (one.attribute, one.file.path) not in held]
+
+
+@dataclass(frozen=True, slots=True)
+class TableHistory:
+    """What the history of a schema has of one table."""
+
+    name: str  # as people write it
+    table_name: str  # as the database calls it
+    files: int
+    newest: datetime  # when the last of them was taken away
+    is_dropped: bool
+    event: str  # of what was taken away last
+
+
+def tables_in_history(connection: Any, schema: str) -> list[TableHistory]:
+    """Return the tables that files were taken out of, also those that are dropped, by name."""
+    second = second_connection_of(connection)
+    history_table = HistoryTable(second, schema).table
+    moment = second.dialect.utc("at")
+    of_files = f"attribute <> '' AND path IS NOT NULL AND why <> '{UNKNOWN}' GROUP BY table_name"
+    sql = f"SELECT table_name, COUNT(DISTINCT path), MAX(number) FROM {history_table} WHERE {of_files}"
+    try:
+        found = second.query(sql)
+    except MissingTableError:  # nothing was ever removed from this schema
+        return []
+    there = second.dialect.columns(second.query, schema, [name for name, *_ in found]) if found else {}
+    histories = []
+    for name, files, number in found:
+        ((at, event),) = second.query(f"SELECT {moment}, event FROM {history_table} WHERE number = %s", [number])
+        newest, shown = at.replace(tzinfo=timezone.utc), f"{schema}.{class_name(name)}"
+        histories.append(TableHistory(shown, name, int(files), newest, name not in there, event))
+    return sorted(histories, key=lambda one: one.name)
 
 
 def _held(table: Any, versions: list[Version]) -> set[tuple[str, str]]:
@@ -155,9 +195,9 @@ def _conditions(
     keys = [column for column in columns if column.is_key]
     if key is not None:
         others = sorted(set(key) - {column.name for column in keys})
-        if others:
+        if others and columns:
             raise UnsupportedValueError(f"{table_name(table)}: {', '.join(others)} not in the primary key")
-        if len(key) == len(keys):
+        if keys and len(key) == len(keys):
             cell = cell_sql(dialect, columns, [dialect.typed(column) for column in keys])
             found.append((f"cell = {cell}", [_given(column, key[column.name]) for column in keys]))
     elif table.restriction:
@@ -176,8 +216,14 @@ def version_of(entry: HistoryEntry, columns: list[Column], connection: Any) -> V
 
 
 def key_in(entry: HistoryEntry, columns: list[Column]) -> dict[str, Any]:
-    """Return the primary key of an entry's row; empty once the row is forgotten."""
+    """Return the primary key of an entry's row; empty once the row is forgotten.
+
+    Of a table that is gone nobody knows the key: then some short values, which tell people which row it was.
+    """
     row = values_of(entry)
+    if not columns:
+        numbers = ((name, value) for name, value in row.items() if isinstance(value, str | int | float))
+        return dict(islice(((name, value) for name, value in numbers if len(str(value)) <= _MAX_SHOWN), 3))
     return {column.name: _plain(column, row[column.name]) for column in columns if column.is_key and column.name in row}
 
 

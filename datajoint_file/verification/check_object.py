@@ -62,6 +62,7 @@ def examine(pipeline: Pipeline, metadata: FileMetadata, level: Level, advance: A
         try:
             return _examine(backend, metadata, level, advance)
         except ObjectNotFoundError:
+            pipeline.require_present(metadata)
             backend.stat(metadata.path)  # asked again: a disk that is being unmounted may have said so
             return _examine(backend, metadata, level, advance)
     except ObjectNotFoundError:

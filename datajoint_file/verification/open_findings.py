@@ -19,6 +19,7 @@ from datajoint.table import FreeTable
 from datajoint_file.errors import brief
 from datajoint_file.hooks.codec import file_attributes
 from datajoint_file.hooks.row_listing import key_from_json, key_to_json
+from datajoint_file.model.wording import counted
 from datajoint_file.sql import dialect_of
 from datajoint_file.verification.budget import Budget
 from datajoint_file.verification.check_object import Level, check_level
@@ -62,6 +63,7 @@ class OpenFindings:
     def __init__(self, documents: Sequence[dict[str, Any]] = ()) -> None:
         found = [_read(document) for document in documents]
         self._open = {one.identity: one for one in found}
+        self._earlier = frozenset(self._open)
         self._seen: set[Identity] = set()
 
     def __iter__(self) -> Iterator[OpenFinding]:
@@ -69,6 +71,17 @@ class OpenFindings:
 
     def __len__(self) -> int:
         return len(self._open)
+
+    @property
+    def mended(self) -> int:
+        """How many of those that were open at the beginning are so no more."""
+        return len(self._earlier - self._open.keys())
+
+    @property
+    def summary(self) -> str:
+        """What has become of those that were open at the beginning; empty if none was."""
+        left = counted(len(self._earlier) - self.mended, "earlier problem")
+        return f"{left} still not mended, {self.mended:,} mended since the last run" if self._earlier else ""
 
     def to_json(self) -> list[dict[str, Any]]:
         """Return plain values, of which they can be made again."""

@@ -115,9 +115,12 @@ def test_unknown_object_is_shown_noted_and_spared(gc: Gc, table: Any, store: Sto
     scanned = gc("--scan")
     assert (scanned.returncode, "6 B  " + key in scanned.stdout) == (0, True)
     assert "There is nothing to do." in scanned.stdout
-    options = ("--unknown", "--grace", "36 h", "--force", "--take-over", "--dropped", "a b", "--dropped", "c")
-    told = "--unknown --grace '36 h' --force --take-over --dropped 'a b' --dropped c --execute\n"
-    assert gc(*options, "--list").stdout.endswith(f"Nothing was changed. Next: datajoint-file gc {told}")
+    options = ("--unknown", "--grace", "36 h", "--force", "--take-over")
+    told = "--unknown --grace '36 h' --force --take-over --execute\n"
+    shown = gc(*options, "--list").stdout
+    assert shown.endswith(f"Nothing was changed. Next: datajoint-file gc {told}")
+    assert "there is nothing to take over" in shown
+    assert "refused          [not-dropped] no mark of this database names a schema x" in gc("--dropped", "x").stdout
     assert document(gc("--unknown", "--execute", "--json"))["done"]["noted"] == {"count": 1, "size": 6}
     assert "unknown        6 B  " + key in gc("--kept").stdout
     assert gc("--spare", key).returncode == 0
@@ -136,12 +139,16 @@ def test_refusal_ends_with_1_and_names_the_way_on(gc: Gc, table: Any, store: Sto
         registry.remove(registry.key_of(mark))
     result = gc("--scan", "--execute")
     assert result.returncode == 1
-    assert "no mark says which databases use it" in result.stdout
+    assert "refused          [unregistered] the project has objects and no mark says which databases" in result.stdout
     assert "fix: " in result.stdout
     assert result.stdout.endswith("Refused: nothing was deleted.\n")
     as_json = gc("--scan", "--json")
     assert as_json.returncode == 1
     assert [refusal["kind"] for refusal in document(as_json)["plan"]["refusals"]] == ["unregistered"]
+    overruled = gc("--take-over")
+    assert overruled.returncode == 0
+    assert "Note: overruled: the project has objects and no mark says which databases use it" in overruled.stdout
+    assert overruled.stdout.endswith("Nothing was changed. Next: datajoint-file gc --take-over --execute\n")
     taken = gc("--scan", "--execute", "--take-over", "--json")
     assert (taken.returncode, document(taken)["done"]["purged"]["count"]) == (0, 1)
 

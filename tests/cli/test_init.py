@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from datajoint_file.config import load_settings
+from datajoint_file.journal.store_marks import Identity, Mark, MarkStore, Registration
+from datajoint_file.storage.disk.backend import LocalBackend
 
 from .conftest import Process, Run
 
@@ -154,3 +156,23 @@ def test_url_without_its_slashes_is_no_directory(run: Run, directory: Path, stor
     assert result.exit_code == 2
     assert f"did you mean {meant}?" in " ".join(result.output.split())
     assert list(directory.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("storage", "said"),
+    [
+        ("lab/store", "belongs to the project 'lab'"),
+        ("lab/store/deeper", "lies inside another one"),
+        ("lab", "another project has its objects inside this one's, in place_cells/store/"),
+    ],
+)
+def test_place_of_another_project_is_not_taken(run: Run, directory: Path, storage: str, said: str) -> None:
+    store = directory / "lab" / "store"
+    store.mkdir(parents=True)
+    identity = Identity("mysql a")
+    marks = MarkStore(LocalBackend(store, "lab"), "lab")
+    marks.write(Mark(Registration(identity, "lab", "ephys", "1" * 32), 1, "2" * 32, "2026-01-01T00:00:00Z"))
+    before = sorted(directory.rglob("*"))
+    done = run("init", "--storage", storage)
+    assert (done.exit_code, said in done.output) == (2, True), done.output
+    assert sorted(directory.rglob("*")) == before

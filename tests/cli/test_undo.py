@@ -35,8 +35,8 @@ def command(process: Process, directory: Path, database: Any, table: Any, store:
     variables = postgresql_variables(database) if is_postgresql else mysql_variables(database)
     name = f"{table().database}.Recording"
 
-    def start(verb: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return process(verb, name, *arguments, **{**variables, "DJ_LOG_LEVEL": "ERROR"})
+    def start(verb: str, *arguments: str, of: str = name) -> subprocess.CompletedProcess[str]:
+        return process(verb, of, *arguments, **{**variables, "DJ_LOG_LEVEL": "ERROR"})
 
     return start
 
@@ -52,11 +52,25 @@ def test_deleted_rows_are_shown_and_put_back(command: Command, table: Any) -> No
     done = command("restore", "--event", one["event"], "--key", "id=1")
     assert (done.returncode, done.stdout) == (0, f"  1 row of {table().database}.Recording\n")
     assert (table & "id = 1").fetch1("raw").read() == b"1"
-    partly = command("restore", "--since", "1h", "--json")
-    assert partly.returncode == 3
-    document = json.loads(partly.stdout)
-    assert list(document["restored"].values()) == [1]
-    assert "is there" in document["problems"][0]["reason"]
+    rest = command("restore", "--since", "1h", "--json")
+    document = json.loads(rest.stdout)
+    assert [list(document[name].values()) for name in ("restored", "present")] == [[1], [1]]
+    assert (rest.returncode, document["problems"]) == (0, [])
+    again = command("restore", "--since", "1h")
+    assert (again.returncode, again.stdout) == (0, f"  2 rows of {table().database}.Recording: there already\n")
+    table.update1({"id": 1, "raw": ("a.dat", b"new")})
+    differing = command("restore", "--since", "1h")
+    assert (differing.returncode, "has another raw; the history keeps 1 file of it" in differing.stdout) == (3, True)
+    (table & "id = 1").delete(prompt=False)
+    history = table().connection.adapter.make_full_table_name(table.database, "~file_history")
+    purged = "state = 'purged', row_text = NULL"
+    table().connection.query(
+        f"UPDATE {history} SET {purged} WHERE number = (SELECT m FROM (SELECT MAX(number) AS m FROM {history}) AS x)"
+    )
+    newest = command("history").stdout.splitlines()[0]
+    assert all(word in newest for word in ("Recording.raw (id=1)", "deleted since"))  # as its older files tell
+    table().connection.query(f"UPDATE {history} SET {purged}")
+    assert "(key not kept)  a.dat  deleted since" in command("history").stdout.splitlines()[0]
 
 
 def test_wrong_file_is_taken_back(command: Command, table: Any) -> None:
@@ -66,6 +80,29 @@ def test_wrong_file_is_taken_back(command: Command, table: Any) -> None:
     assert (table & "id = 1").fetch1("raw").read() == b"1"
     refused = command("restore", "--key", "id=1", "--attribute", "raw", "--version", "7")
     assert (refused.returncode, "no version 7, but 1 earlier file" in refused.stderr) == (2, True)
+
+
+def test_dropped_table_is_shown_read_and_restored_once_it_is_declared_again(
+    command: Command, table: Any, schema: dj.Schema
+) -> None:
+    name = f"{table.database}.Recording"
+    table.drop(prompt=False)
+    shown = command("history", of=table.database)
+    assert f"{name}  3 earlier files, the last of 20" in shown.stdout
+    (one,) = json.loads(command("history", "--json", of=table.database).stdout)
+    told = f"; dropped: declare it again, then `datajoint-file restore {name} --event {one['event']}`"
+    assert (shown.returncode, told in shown.stdout, one["is_dropped"]) == (0, True, True)
+    versions = command("history")
+    assert (versions.returncode, versions.stdout.count("  drop ")) == (0, 3)
+    assert [row["key"]["id"] for row in json.loads(command("history", "--key", "id=1", "--json").stdout)] == ["1"]
+    early = command("restore", "--event", one["event"])
+    assert (early.returncode, early.stdout.count("there is no such table any more; declare it again")) == (1, 3)
+    again = recording_of(schema)
+    done = command("restore", "--event", one["event"])
+    assert (done.returncode, len(again())) == (0, 3)
+    assert "dropped" not in command("history", of=table.database).stdout
+    wrong = command("history", of=f"{table.database}.Recordng")
+    assert (wrong.returncode, "did you mean 'Recording'?" in wrong.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("arguments", [("--since", "yesterday"), ("--key", "id"), ("--attribute", "raw")])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable
@@ -148,13 +149,15 @@ def test_cron_goes_round_with_a_budget_and_a_state(
         assert json.loads(state.read_text())["position"] == reports[-1]["position"]
     assert [(report["checked"], report["remaining"]) for report in reports] == [(3, 3), (2, 1), (1, 0), (2, 4)]
     assert [len(report["findings"]) for report in reports] == [1, 0, 0, 0]  # it is looked at first, so is its turn last
-    assert [len(report["remembered"]) for report in reports] == [0, 1, 1, 1]
+    assert [(len(report["remembered"]), report["mended"]) for report in reports] == [(0, 0), (1, 0), (1, 0), (1, 0)]
     names = sorted(entry.name for entry in tmp_path.iterdir() if "verify" in entry.name)
     assert names == ["verify.json", "verify.json.lock"]
 
     other_task = json.loads(verify(f"{recording.database}.Recording", *arguments[1:]).stdout)
     assert other_task["checked"] == 2  # a position in another task is none in this one: it begins with the oldest
-    assert verify(*arguments[:-1]).stdout.splitlines()[-1].endswith(" files not checked yet")
+    *_, last, earlier = verify(*arguments[:-1]).stdout.splitlines()
+    assert last.endswith(" files not checked yet")
+    assert earlier == "1 earlier problem still not mended, 0 mended since the last run"
 
 
 def test_finding_is_said_again_until_it_is_mended_or_its_row_is_gone(
@@ -174,6 +177,8 @@ def test_finding_is_said_again_until_it_is_mended_or_its_row_is_gone(
     assert again.stdout.count(" since 20") == 3
     assert again.stdout.count("fix: ") == 3
     store.damage(paths[0], contents[0])
+    summary = verify(*rest[:-1]).stdout.splitlines()[-1]
+    assert summary == "2 earlier problems still not mended, 1 mended since the last run"
     (recording & "recording_id = 1").delete(prompt=False)
     recording.update1({"recording_id": 2, "raw": ("new.dat", b"new")})
     mended = verify(*rest)
@@ -289,6 +294,12 @@ def test_store_that_is_gone_ends_with_4(verify: Verify, recording: Any, store: S
 def test_empty_mount_point_is_pointed_at(verify: Verify, recording: Any, store: Store, tmp_path: Path) -> None:
     Path(store.table["path"]).rename(tmp_path / "unmounted")
     Path(store.table["path"]).mkdir()
+    Path(store.table["path"], "README").write_text("not mounted")
+    done = verify(recording.database)
+    assert done.returncode == 4
+    assert "no mark of any schema, and a row names" in done.stdout
+    assert "is its disk mounted, and is this the right bucket" in done.stdout
+    shutil.copytree(tmp_path / "unmounted" / "~registry", Path(store.table["path"], "~registry"))
     done = verify(recording.database)
     assert done.returncode == 1
     assert "Not one object is there: is its disk mounted" in done.stdout

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,8 @@ def test_reader_reads_and_cannot_leave_a_byte_in_the_store(as_user: As, owned: A
     ):
         with pytest.raises(dj.errors.AccessError, match=r"this user may not (insert|update) rows .*nothing was stored"):
             write()
+    with pytest.raises(dj.errors.AccessError, match="this user may not insert rows"):
+        datajoint_file.undelete(recording, since=timedelta(hours=1))
     assert store.all_keys() == before
     with pytest.warns(JournalWarning, match="`~file_check` .* cannot be made or written"):
         assert datajoint_file.verify(recording).checked == 3
@@ -124,22 +127,38 @@ def test_doctor_is_content_with_a_reader(as_user: As, owned: Any, store: Store, 
     before = store.all_keys()
     settings = pipeline_of(reader.connection).settings
     found = [check for check in check_store(settings, read_only=True) if check.name not in ("backend", "reachable")]
-    assert [(check.name, check.status) for check in found] == [("read", "ok")]
+    assert [(check.name, check.status) for check in found] == [("place", "ok"), ("read", "ok")]
+    checks = doctor_as(reader, store, tmp_path, "--read-only")
+    assert [check for check in checks.values() if check["status"] == "failed"] == []
+    assert owned.database in checks["readable"]["detail"]
+    assert store.all_keys() == before
 
+
+@pytest.mark.parametrize("who", ["writer", "collector"])
+def test_doctor_finds_nothing_that_fails_for_who_writes_or_collects(
+    as_user: As, owned: Any, store: Store, tmp_path: Path, who: str
+) -> None:
+    before = store.all_keys()
+    checks = doctor_as(as_user(who), store, tmp_path)
+    assert [check for check in checks.values() if check["status"] == "failed"] == []
+    assert checks["schemas"]["status"] == "ok"
+    assert store.all_keys() == before
+
+
+def doctor_as(user: dj.Instance, store: Store, tmp_path: Path, *options: str) -> dict[str, Any]:
+    """Return the checks of the command as this user runs it, by name; it says with its exit code that none failed."""
     (tmp_path / "datajoint.toml").write_text(
         f'[project]\nname = "{store.project}"\n[storage]\nbackend = "file"\npath = {json.dumps(store.table["path"])}\n'
     )
-    info = reader.connection.conn_info
+    info = user.connection.conn_info
     variables = {"DJ_HOST": info["host"], "DJ_PORT": str(info["port"]), "DJ_USER": info["user"], "DJ_PASS": PASSWORD}
-    variables |= {"DJ_BACKEND": reader.connection.adapter.backend, "DJ_USE_TLS": "false"}
-    command = [str(Path(sys.executable).with_name("datajoint-file")), "doctor", "--read-only", "--json"]
+    variables |= {"DJ_BACKEND": user.connection.adapter.backend, "DJ_USE_TLS": "false"}
+    command = [str(Path(sys.executable).with_name("datajoint-file")), "doctor", *options, "--json"]
     environment = {**os.environ, **variables}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
-    assert [check for check in checks.values() if check["status"] == "failed"] == []
-    assert owned.database in checks["readable"]["detail"]
-    assert done.returncode == 0
-    assert store.all_keys() == before
+    assert done.returncode == (1 if "failed" in {check["status"] for check in checks.values()} else 0)
+    return checks
 
 
 def test_writer_inserts_updates_deletes_and_declares(as_user: As, owned: Any, store: Store) -> None:

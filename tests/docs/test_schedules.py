@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import configparser
+import os
 import re
 import shutil
 import subprocess
 import sys
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import pytest
 
 import datajoint_file
 from tests.docs.pages import ROOT, Block, blocks
-from tests.docs.test_blocks import CONFIGURATION, Reader, _check_command
+from tests.docs.test_blocks import CONFIGURATION, _check_command
 from tests.projects import connect, unique
 from tests.tables import drop_schema
 
@@ -26,17 +28,22 @@ UNITS = [block for block in ALL if block.language == "ini"]
 ENTRY = re.compile(r"(?:\S+\s+){5}(.+)")
 
 
-def commands() -> list[tuple[str, str]]:
-    """Return each command of a crontab and of a unit, with the directory in which it runs."""
+PROGRAM = "/usr/local/bin/datajoint-file"
+DIRECTORY = "/data/my_project"
+(VARIABLES,) = (block.content for block in ALL if block.title == "datajoint.env")
+
+
+def commands() -> list[str]:
+    """Return each command as the shell of cron gets it, and as systemd would have to be imitated in one."""
     found = []
     for block in CRONTABS:
         (line,) = [line for line in block.content.splitlines() if re.match(r"\d", line)]
-        directory, _, command = ENTRY.fullmatch(line)[1].partition(" && ")  # type: ignore[index]
-        found.append((directory.removeprefix("cd "), command))
+        found.append(ENTRY.fullmatch(line)[1])  # type: ignore[index]
     for block in UNITS:
-        section = unit(block)
-        if "Service" in section:
-            found.append((section["Service"]["WorkingDirectory"], section["Service"]["ExecStart"]))
+        if "Service" in unit(block):
+            service = unit(block)["Service"]
+            enter = f"cd {service['WorkingDirectory']} && set -a && . {service['EnvironmentFile']}"
+            found.append(f"{enter} && {service['ExecStart']}")
     return found
 
 
@@ -47,19 +54,19 @@ def unit(block: Block) -> configparser.ConfigParser:
     return parser
 
 
-def test_crontabs_mail_and_find_the_command() -> None:
+def test_crontabs_mail() -> None:
     assert len(CRONTABS) == 2
     for block in CRONTABS:
         variables = dict(line.split("=", 1) for line in block.content.splitlines() if not re.match(r"\d", line))
-        assert set(variables) == {"MAILTO", "PATH"}
+        assert set(variables) == {"MAILTO"}
         assert "%" not in block.content  # which cron takes for the end of a line
 
 
 def test_commands_exist_and_are_quiet() -> None:
     assert len(commands()) == 4
-    for _, command in commands():
-        words = command.split()
-        assert words[0] == "datajoint-file"
+    for command in commands():
+        words = command.rpartition(" && ")[2].split()
+        assert words[0] == PROGRAM  # systemd looks for no program in the PATH that a unit sets
         assert "--quiet" in words
         _check_command(words[1:])
 
@@ -68,7 +75,7 @@ def test_commands_exist_and_are_quiet() -> None:
 def test_units_are_accepted_by_systemd(tmp_path: Path) -> None:
     program = Path(sys.executable).with_name("datajoint-file")
     for block in UNITS:
-        text = block.content.replace("ExecStart=datajoint-file", f"ExecStart={program}").replace("User=lab\n", "")
+        text = block.content.replace(PROGRAM, str(program)).replace("User=lab\n", "")
         (tmp_path / block.title).write_text(text)
     paths = [str(tmp_path / block.title) for block in UNITS]
     done = subprocess.run(["systemd-analyze", "verify", *paths], capture_output=True, text=True, check=False)
@@ -83,7 +90,7 @@ def test_each_timer_has_a_service() -> None:
 
 
 def test_commands_run_as_printed_and_say_nothing_where_all_is_fine(mysql: Any, tmp_path: Path) -> None:
-    """As cron and systemd run them: by a bare shell, in the directory, with the variables of the database."""
+    """As cron and systemd run them: by a bare shell, with no variable but those of the printed file."""
     instance = connect(mysql)
     (tmp_path / "store").mkdir()
     (tmp_path / "datajoint.toml").write_text(CONFIGURATION.replace("my_project", unique("project")))
@@ -91,23 +98,31 @@ def test_commands_run_as_printed_and_say_nothing_where_all_is_fine(mysql: Any, t
     schema = instance.Schema(unique("schema"))
     table = schema(type("Recording", (dj.Manual,), {"definition": "n : int32\n---\nraw : file"}), context={})
     table.insert1({"n": 1, "raw": ("raw.dat", b"1")})
-    environment = Reader(mysql, tmp_path)._environment() | {"DJ_LOG_LEVEL": "ERROR", "HOME": str(tmp_path)}
+    own = {"db.example.org": mysql.host, "collector": mysql.user, "choose a password": mysql.password}
+    variables = reduce(lambda text, pair: text.replace(*pair), own.items(), VARIABLES)
+    (tmp_path / "datajoint.env").write_text(f"{variables}\nDJ_PORT={mysql.port}\nDJ_USE_TLS=false\n")
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+    program = str(Path(sys.executable).with_name("datajoint-file"))
+
+    def run(command: str) -> subprocess.CompletedProcess[str]:
+        line = command.replace("lab_checks", schema.database).replace(DIRECTORY, str(tmp_path))
+        line = line.replace(PROGRAM, program)
+        return subprocess.run(["sh", "-c", line], cwd="/", env=environment, capture_output=True, text=True, check=False)
+
     try:
-        for _, command in commands():
-            own = command.replace("lab_checks", schema.database)
-            done = subprocess.run(["sh", "-c", own], cwd=tmp_path, env=environment, capture_output=True, text=True)
-            assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), own
+        for command in commands():
+            done = run(command)
+            assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), command
         assert (tmp_path / "verify.json").exists()
         store_of = table().fetch1("raw")
         next((tmp_path / "store").rglob("raw.dat")).unlink()
-        for own in {c.replace("lab_checks", schema.database) for _, c in commands() if " verify" in c}:
-            done = subprocess.run(["sh", "-c", own], cwd=tmp_path, env=environment, capture_output=True, text=True)
-            assert done.returncode == 1, own
+        for command in (c for c in commands() if " verify" in c):
+            done = run(command)
+            assert done.returncode == 1, command
             assert store_of.path in done.stdout
         (tmp_path / "store").rename(tmp_path / "unmounted")
-        (own,) = {command for _, command in commands() if " gc " in command}
-        done = subprocess.run(["sh", "-c", own], cwd=tmp_path, env=environment, capture_output=True, text=True)
-        assert (done.returncode, done.stdout) == (4, ""), own
+        done = run(next(command for command in commands() if " gc " in command))
+        assert (done.returncode, done.stdout) == (4, "")
         assert "is its disk mounted?" in done.stderr
     finally:
         drop_schema(instance.connection, schema.database)

@@ -626,16 +626,17 @@ def test_replica_is_refused() -> None:
     assert (server_facts.is_replica(replica), server_facts.is_replica(primary)) == (True, False)
 
 
-def test_unknown_schema_named_as_dropped_is_noted(table: Any, connection: Any) -> None:
+def test_unknown_schema_named_as_dropped_is_refused(table: Any, connection: Any) -> None:
     insert(table, 1)
-    assert "nothing to forget" in " ".join(scan(connection, dropped=["nowhere"]).notes)
+    plan = scan(connection, dropped=[f"{table.database}x"])
+    assert kinds(plan) == {"not-dropped"}
+    assert f"did you mean '{table.database}'?" in plan.refusals[0].reason
 
 
 def test_present_schema_named_as_dropped_is_not_forgotten(table: Any, connection: Any, store: Store) -> None:
     make_due(table)
     before = set(marks(store))
-    collect(connection, dropped=[table.database])
-    assert len(objects(store)) == 1
+    refused(connection, store, "not-dropped", dropped=[table.database])
     assert len(marks(store)) == len(before)
     assert scan(connection).refusals == ()
 

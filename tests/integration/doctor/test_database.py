@@ -237,7 +237,7 @@ def test_schema_counts_when_it_has_stored_a_file(request: pytest.FixtureRequest,
     [
         ("x{doctored_id}", False, "ok", "that stored files"),
         ("x{doctord_id}", False, "warning", "did you mean doctored_id?"),
-        ("x{doctored_id}", True, "failed", "lies below file: "),
+        ("x{doctored_id}", True, "failed", "has no mark of any schema"),
     ],
 )
 def test_schemas_are_compared_with_the_configuration(
@@ -263,7 +263,7 @@ def test_schemas_are_compared_with_the_configuration(
         assert said in check["detail"]
         if move:
             assert schema.database in check["detail"]
-            assert "prefix" in check["fix"]
+            assert "prefix" in check["detail"]
     finally:
         schema.drop(prompt=False)
         schema.connection.close()

@@ -13,6 +13,7 @@ import datajoint_file
 from datajoint_file.config import Settings, parse_settings
 from datajoint_file.doctor import Check
 from datajoint_file.doctor.schemas import check_schemas
+from datajoint_file.doctor.store import check_store
 from datajoint_file.errors import StorageUnavailableError
 from tests.projects import Store, connect, over_local_and_s3
 
@@ -51,7 +52,7 @@ def test_a_wrong_prefix_takes_no_file_and_fails_also_where_something_is(
     astray.damage(f"{store.project}/astray/99.dat", b"99")
     check = look(astray, recording)
     assert check.status == "failed"
-    assert "of 3 objects looked for not one is below s3: " in check.detail
+    assert f"astray/{store.project} has no mark of any schema, and the database knows" in check.detail
     assert look(store, recording).status == "ok"
     instance.connection.close()
 
@@ -60,16 +61,24 @@ def test_a_directory_one_level_too_high_fails(store: Store, recording: Any) -> N
     check = look(store, recording, path=str(Path(store.table["path"]).parent))
     assert check.status == "failed"
     assert recording.database in check.detail
-    assert "of 3 objects looked for not one" in check.detail
-    assert "is this the right bucket, prefix or directory in datajoint.toml?" in check.fix
+    assert "has no mark of any schema, and the database knows" in check.detail
+    assert "is this the right bucket, prefix or directory in datajoint.toml?" in check.detail
     assert "delete" not in check.fix
+
+
+def test_marks_without_their_objects_fail(store: Store, recording: Any) -> None:
+    for key in store.object_keys():
+        store.remove(key)
+    check = look(store, recording)
+    assert check.status == "failed"
+    assert "of 3 objects looked for not one" in check.detail
 
 
 def test_a_copy_without_marks_fails(store: Store, recording: Any) -> None:
     shutil.rmtree(Path(store.table["path"], "~registry"))
     check = look(store, recording)
     assert check.status == "failed"
-    assert "~registry" in check.detail
+    assert "has no mark of any schema, and the database knows that there was one of" in check.detail
     assert "~registry too" in check.fix
 
 
@@ -82,8 +91,29 @@ def test_some_objects_missing_is_a_warning_that_names_one(store: Store, recordin
     assert f"verify --level exists {recording.database}" in check.fix
 
 
-def test_a_schema_without_files_has_nothing_to_miss(store: Store, table: Any) -> None:
+def test_an_emptied_store_fails_in_the_words_of_the_insert_also_without_files(store: Store, table: Any) -> None:
     table.insert1({"id": 1, "raw": ("1.dat", b"1")})
     table.delete()
-    shutil.rmtree(Path(store.table["path"], "~registry"))
-    assert look(store, table()).status == "ok"
+    Path(store.table["path"]).rename(Path(store.table["path"]).with_name("unmounted"))
+    assert look(store, table()).status == "failed"
+    Path(store.table["path"]).mkdir()
+    check = look(store, table())
+    with pytest.raises(StorageUnavailableError) as refused:
+        table.insert1({"id": 2, "raw": ("1.dat", b"1")})
+    assert check.detail in str(refused.value)
+    assert (check.status, "mkdir" in check.fix) == ("failed", False)
+
+
+def test_a_place_of_another_project_fails_in_the_words_of_the_insert(store: Store, table: Any) -> None:
+    table.insert1({"id": 1, "raw": ("1.dat", b"1")})
+    path = Path(store.table["path"])
+    (path / "inner").mkdir()
+    before = store.all_keys()
+    for settings, found in (
+        (parse_settings(Store(store.table, "other").configuration(), "test"), "belongs to the project"),
+        (settings_of(store, path=str(path / "inner")), "lies inside another one, whose marks are in"),
+        (settings_of(store, path=str(path.parent)), "another project has its objects inside this one's, in"),
+    ):
+        *_, last = check_store(settings)
+        assert (last.name, last.status, found in last.detail) == ("place", "failed", True)
+    assert store.all_keys() == before

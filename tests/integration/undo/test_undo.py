@@ -60,15 +60,47 @@ def test_deleted_session_comes_back_with_all_that_went_with_it(lab: Any, store: 
     assert (lab.Recording & "number = 2").fetch1("extra").read() == b"x"
 
 
-def test_undelete_reports_rows_whose_key_is_taken_with_their_files(lab: Any) -> None:
+def test_undelete_again_finds_rows_there_already_and_reports_those_that_differ(lab: Any) -> None:
     lab.Session.delete(prompt=False)
     assert datajoint_file.undelete(lab.Session, since=NOW)
     again = datajoint_file.undelete(lab.Session, since=NOW)
-    assert not again
-    assert again.restored == {}
-    assert len(again.problems) == 7
-    assert {len(problem.files) for problem in again.problems} == {0, 1, 2}
-    assert "a row with this key" in again.problems[0].reason
+    assert again
+    assert (again.restored, again.problems, sum(again.present.values())) == ({}, (), 7)
+    assert "Recording: there already" in str(again)
+    lab.Recording.update1({**KEY, "number": 1, "raw": ("r.dat", b"new"), "settings": None})
+    third = datajoint_file.undelete(lab.Session, since=NOW)
+    (problem,) = third.problems
+    assert (bool(third), third.restored, sum(third.present.values())) == (False, {}, 6)
+    assert problem.reason == "a row with this key is there, and has another raw, settings"
+    told = "; the history keeps 2 files of it, to be read through datajoint_file.history until the retention is over"
+    assert str(problem).endswith(told)
+    assert {file.read() for file in problem.files} == {b"1", b"x"}
+
+
+def test_undelete_says_which_parent_is_gone_and_what_puts_it_back(lab: Any) -> None:
+    (lab.Recording & "number = 1").delete(prompt=False)
+    event = datajoint_file.history(lab.Recording, key={**KEY, "number": 1})[0].event
+    lab.Session.delete(prompt=False)
+    done = datajoint_file.undelete(lab.Recording, event=event)
+    assert done.restored == {}
+    reasons = {problem.table.partition(".")[2]: problem.reason for problem in done.problems}
+    later = datajoint_file.history(lab.Recording, key={**KEY, "number": 2})[0].event
+    name = f"{lab.Session().database}.Session"
+    gone = f"{name} (session=ab'c), on which it depends, is not there; put it back first:"
+    assert reasons["Recording"].startswith(gone)
+    assert f"`datajoint-file restore {name} --event {later} " in reasons["Recording"]
+    assert f"{lab.Session().database}.Recording (session=ab'c, number=1)" in reasons["Recording.Trace"]
+    assert datajoint_file.undelete(lab.Session, event=later, key=KEY)
+    assert datajoint_file.undelete(lab.Recording, event=event)
+
+
+def test_undelete_of_a_row_brings_the_parents_that_went_with_it(lab: Any) -> None:
+    before = rows(lab.Session)
+    lab.Session.delete(prompt=False)
+    done = datajoint_file.undelete(lab.Recording, since=NOW, key={"number": 1})
+    assert (done.problems, sorted(done.restored.values())) == ((), [1, 1, 1])
+    assert rows(lab.Session) == before
+    assert lab.Recording().to_arrays("number").tolist() == [1]
 
 
 def test_undelete_reports_rows_whose_parents_are_gone(lab: Any, schema: dj.Schema) -> None:
@@ -79,7 +111,7 @@ def test_undelete_reports_rows_whose_parents_are_gone(lab: Any, schema: dj.Schem
     done = datajoint_file.undelete(lab.Recording, since=NOW)
     assert done.restored == {}
     reasons = {problem.table.partition(".")[2]: problem.reason for problem in done.problems}
-    assert "depends on is not there" in reasons["Recording"]
+    assert reasons["Recording"].endswith("on which it depends, is not there; nothing is noted of it: insert it first")
     assert [file.read() for file in done.problems[0].files]
 
 
@@ -96,6 +128,12 @@ def test_rows_of_a_dropped_table_come_back_when_it_is_declared_again(lab: Any, s
     gone = datajoint_file.undelete(lab.Recording, since=NOW)
     assert not gone
     assert "number=" in gone.problems[0].key
+    dropped = dj.FreeTable(schema.connection, lab.Recording.full_table_name)
+    assert {version.file.read() for version in datajoint_file.history(dropped)} == {b"0", b"1", b"2", b"x"}
+    (one,) = datajoint_file.history(dropped, "raw", key={"number": 1})
+    assert (one.file.read(), one.why) == (b"1", "drop")
+    assert {**KEY, "number": "1"}.items() <= one.key.items()  # which values are the key nobody knows any more
+    assert datajoint_file.history(dropped, key={"nothing": 1}) == []
     definitions = {
         "definition": lab.Recording.definition,
         "Trace": type("Trace", (dj.Part,), {"definition": lab.Recording.Trace.definition}),
@@ -154,8 +192,9 @@ def test_revert_to_what_there_is_not_is_refused(lab: Any, attribute: str, versio
 
 def test_revert_to_a_purged_version_is_refused(lab: Any, schema: dj.Schema) -> None:
     lab.Recording.update1({**KEY, "number": 1, "raw": ("r.dat", b"new")})
-    schema.connection.query(f"UPDATE {history_of(schema)} SET state = 'purged'")
+    schema.connection.query(f"UPDATE {history_of(schema)} SET state = 'purged', row_text = NULL")
     where = lab.Recording & KEY & "number = 1"
+    assert "raw (key not kept)" in str(datajoint_file.history(where, "raw")[0])
     assert datajoint_file.history(where, "raw")[0].is_purged
     with pytest.raises(ObjectNotFoundError, match="retention was over; nothing was changed"):
         datajoint_file.revert(where, "raw")

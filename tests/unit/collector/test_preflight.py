@@ -148,7 +148,8 @@ def test_schema_of_another_database_that_was_dropped_there_does_not_matter() -> 
 
 def test_hidden_schema_is_refused_though_it_is_said_to_be_dropped() -> None:
     found = verdict([mark(), mark("imaging")], {"ephys": state(), "imaging": state("unreadable")}, dropped=["imaging"])
-    assert (kinds(found), found.forget) == (["unreadable-schema"], ())
+    assert (kinds(found), found.forget) == (["unreadable-schema", "not-dropped"], ())
+    assert "hidden from this user" in found.refusals[1].reason
 
 
 def test_server_of_another_place_is_told_by_what_differs() -> None:
@@ -165,9 +166,26 @@ def test_empty_store_of_schemas_that_had_marks_is_refused() -> None:
     assert kinds(verdict([], schemas, has_objects=lambda: False, take_over=True)) == []
 
 
-def test_dropped_does_not_concern_a_schema_that_is_there() -> None:
+def test_schema_that_is_there_or_unknown_is_not_dropped() -> None:
     found = verdict([mark()], {"ephys": state()}, dropped=["ephys"])
-    assert (kinds(found), found.forget) == ([], ())
+    assert (kinds(found), found.forget) == (["not-dropped"], ())
+    assert "ephys is there" in found.refusals[0].reason
+    (unknown,) = verdict([mark()], {"ephys": state()}, dropped=["ephy"]).refusals
+    assert (unknown.kind, "did you mean 'ephys'?" in unknown.reason) == ("not-dropped", True)
+
+
+def test_what_is_overruled_is_told() -> None:
+    refused = verdict([mark(identity=THERE)], {})
+    overruled = verdict([mark(identity=THERE)], {}, take_over=True)
+    assert overruled.notes == tuple(f"overruled: {refusal.reason}" for refusal in refused.refusals)
+    assert verdict([], {}, take_over=True).notes[0].startswith("overruled: the project has objects and no mark")
+    (note,) = verdict([mark()], {"ephys": state()}, take_over=True).notes
+    assert "nothing to take over" in note
+    gone = {"my lab": state("gone")}
+    (refusal,) = verdict([mark("my lab")], gone).refusals
+    assert (refusal.kind, "use dropped=['my lab'] (--dropped 'my lab')" in refusal.way_on) == ("gone", True)
+    (note,) = verdict([mark("my lab")], gone, dropped=["my lab"]).notes
+    assert note == f"overruled: {refusal.reason}"
 
 
 def test_schema_without_a_registry_table_is_taken_as_it_is() -> None:

@@ -125,7 +125,7 @@ def test_cheap_levels_open_nothing(pipeline: Pipeline, stored: Stored, faulty: F
 
 
 def test_directory_in_the_place_of_an_object_is_no_object(pipeline: Pipeline, stored: Stored, on_disk: OnDisk) -> None:
-    file = stored()
+    file, _ = stored(), stored()
     on_disk(file).unlink()
     on_disk(file).mkdir()
     assert [finding.kind for finding in checked(rows_of(pipeline, file)).findings] == ["missing"]
