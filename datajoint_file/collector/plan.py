@@ -170,9 +170,8 @@ class Plan:
         return any((*deletes, self.take_over, self.dropped))
 
     def __str__(self) -> str:
-        rows = {name: getattr(self, name) for name in (*ACTIONS, "unfinished")} | {
-            "missing": Amount(self.missing_count)
-        }
+        rows = {name: getattr(self, name) for name in (*ACTIONS, "unfinished")}
+        rows["missing"] = Amount(self.missing_count)
         lines = [f"{verb:<12} {amount.count:>9} {format_size(amount.size):>10}" for verb, amount in rows.items()]
         refused = [f"refused [{refusal.kind}]: {refusal}" for refusal in self.refusals]
         return "\n".join([f"project {self.project}", *lines, *refused, *(f"note: {note}" for note in self.notes)])

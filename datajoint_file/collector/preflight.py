@@ -176,7 +176,7 @@ def _judge_others(case: _Case, others: Collection[Mark], *, is_alone: bool) -> N
 def _judge_schema(case: _Case, name: str, marks: list[Mark]) -> None:
     state = case.schemas.get(name, SchemaState("unreadable"))
     if state.presence == "unreadable":
-        case.refusals.append(unreadable(name))
+        case.refusals.append(_unreadable(name))
         return
     for schema_id in sorted({mark.registration.schema_id for mark in marks}):
         _judge_registration(case, name, state, [mark for mark in marks if mark.registration.schema_id == schema_id])
@@ -243,8 +243,7 @@ def _gone(name: str, heirs: list[str]) -> Refusal:
     )
 
 
-def unreadable(name: str) -> Refusal:
-    """Return the refusal for a schema of which some may be hidden."""
+def _unreadable(name: str) -> Refusal:
     return Refusal(
         "unreadable-schema",
         f"the schema {name} uses the project, and this user may not read all of it: its references are not known",

@@ -80,9 +80,6 @@ def require_sight(snapshot: Snapshot) -> None:
         raise refuse(*(Refusal(f"hidden-{found.what}", found.detail, f"{found.fix}{other}") for found in unseen))
 
 
-_LONG_AGO = 1e9
-
-
 def oldest_transaction(snapshot: Snapshot) -> tuple[datetime, str]:
     """Return a moment, by the database's clock, before which nothing began that is open now, and a note on it.
 
@@ -94,4 +91,4 @@ def oldest_transaction(snapshot: Snapshot) -> tuple[datetime, str]:
     with refusing("how old open transactions are"):
         seconds, prepared = snapshot.dialect.oldest_transaction(snapshot.try_query)
     note = f"{counted(prepared, 'prepared transaction')} not ended yet: nothing is deleted" if prepared else ""
-    return moment - timedelta(seconds=_LONG_AGO if prepared else min(seconds, _LONG_AGO)), note
+    return moment - timedelta(seconds=1e9 if prepared else min(seconds, 1e9)), note
