@@ -20,7 +20,7 @@ from tests.projects import bare_filesystem, unique
 from .conftest import Report, report
 
 CANARY = "CANARY/in+a/secret=="
-STORE = {"backend", "reachable", "write", "read", "ranged read", "list", "size", "exclusive create", "delete"}
+STORE = {"backend", "reachable", "place", "write", "read", "ranged read", "list", "size", "exclusive create", "delete"}
 
 
 @pytest.fixture
@@ -229,7 +229,7 @@ def test_secret_in_the_wrong_table_does_not_appear(run: Run, directory: Path, se
 def test_checks_that_are_broken_off_leave_nothing(tmp_path: Path) -> None:
     document = {"project": {"name": "lab"}, "storage": {"backend": "file", "path": str(tmp_path)}}
     checks = check_store(parse_settings(document, "test"))
-    assert "write" in [next(checks).name for _ in range(3)]
+    assert "write" in [next(checks).name for _ in range(4)]
     assert list(tmp_path.iterdir())
     checks.close()
     assert list(tmp_path.iterdir()) == []
