@@ -26,10 +26,11 @@ from datajoint_file.collector.collection import collection_for
 from datajoint_file.collector.evidence import Amount
 from datajoint_file.collector.execute_plan import execute_plan
 from datajoint_file.collector.make_plan import kept_objects, make_plan
-from datajoint_file.collector.plan import Collected, Entry, Kept, Missing, Plan, Refusal
+from datajoint_file.collector.plan import Collected, Entry, Kept, Missing, Plan, Refusal, refusals_of
 from datajoint_file.concurrency.executors import check_executor
 from datajoint_file.config.bindings import Attached
 from datajoint_file.errors import CollectionRefusedError, brief_traceback
+from datajoint_file.journal.schema_registry import record_conflict
 
 DEFAULT_GRACE = timedelta(days=7)
 """How long an upload must have been given up, and an unknown object be known: longer than the longest transaction."""
@@ -156,7 +157,8 @@ def execute(
     ------
     CollectionRefusedError
         If the plan has refusals, is too old or was made for another database, or if something makes it doubtful now. If
-        that is met in the middle, what was deleted before was safe to delete.
+        that is met in the middle, what was deleted before was safe to delete. If the reason is that the store knows
+        another history of a schema, a mark is left of this one: the other, which may be a copy's, then refuses too.
     StorageError
         If the store fails altogether.
 
@@ -174,7 +176,12 @@ def execute(
         progress=progress,
         executor=_checked(executor),
     )
-    return execute_plan(plan, collection, force=force)
+    try:
+        return execute_plan(plan, collection, force=force)
+    except CollectionRefusedError as error:
+        if any(refusal.kind == "restored" for refusal in refusals_of(error)):
+            record_conflict(collection.pipeline, collection.connection, plan.schemas)
+        raise
 
 
 _connections: Attached[Any] = Attached(lambda evidence: None)

@@ -240,6 +240,21 @@ class DroppedSchema:
                 )
 
 
+def record_conflict(pipeline: Pipeline, connection: Any, schemas: Sequence[str]) -> None:
+    """Have the store know the history that this database has of *schemas*, where it knows another one too.
+
+    The other one may be a copy's, which learns of this one only so, and refuses as well. It cannot fail: what cannot be
+    recorded is left to the next insert.
+    """
+    project, second = pipeline.project, second_connection_of(connection)
+    mark_store = MarkStore(pipeline.backend_for_marks(project), project)
+    for schema in schemas:
+        with suppress(Exception):  # a right that is missing: who calls has refused already
+            registry = RegistryTable(second, schema, project)
+            if registry.is_there() and registry.rows():
+                refresh(registry, mark_store, identity_of(second), mark_store.names())
+
+
 def _mark_dropped(mark_store: MarkStore, marks: Sequence[Mark]) -> None:
     _put(mark_store, replace(marks[0], is_dropped=True))
     with suppress(StorageError):  # not everybody may delete objects

@@ -471,6 +471,24 @@ def test_restored_dump_is_not_forgotten_when_epochs_catch_up(table: Any, connect
     assert scan(connection).refusals == ()
 
 
+def test_run_that_is_refused_leaves_a_mark_by_which_the_other_history_refuses_too(
+    table: Any, connection: Any, store: Store
+) -> None:
+    """A copy of the server's files collects, and the original, which stores nothing meanwhile, is only collected."""
+    insert(table, 1)
+    original = rows_of(connection, table.database, "~file_registry")
+    collect(connection)
+    copy = rows_of(connection, table.database, "~file_registry")
+    replace_rows(connection, table.database, "~file_registry", original)
+    refused(connection, store, "restored")
+    refused(connection, store, "restored")
+    assert len(marks(store)) == 2
+    replace_rows(connection, table.database, "~file_registry", copy)
+    refused(connection, store, "restored")
+    assert collect(connection, take_over=True)
+    assert scan(connection).refusals == ()
+
+
 def rows_of(connection: Any, schema: str, table: str) -> list[Any]:
     return list(connection.query(f"SELECT * FROM {own(connection, schema, table)}").fetchall())
 
