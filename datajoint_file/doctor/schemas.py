@@ -80,8 +80,10 @@ class _Comparison:
             return None
         except StorageMissingError:
             is_empty = True
+        if not is_empty:
+            return None
         known = [schema for schema in schemas if any(is_marked for *_, is_marked in self._epochs(schema))]
-        return Check("schemas", "failed", str(emptied(marks, known[0])), _FIX_OF_MARKS) if is_empty and known else None
+        return Check("schemas", "failed", str(emptied(marks, known[0])), _FIX_OF_MARKS) if known else None
 
     def _missing(self, paths: dict[str, list[str]]) -> Check | None:
         missing = {schema: [p for p in sample if not self._backend.exists(p)] for schema, sample in paths.items()}
@@ -99,16 +101,19 @@ class _Comparison:
         with suppress(StorageError):
             names = MarkStore(self._backend, self._project).names()
             marks = {(name.epoch, name.token) for name in names if not name.is_dropped}
-            unmarked = [s for s in schemas if marks.isdisjoint((number, token) for number, token, _ in self._epochs(s))]
-            if unmarked:
+            epochs = {schema: [(number, token) for number, token, _ in self._epochs(schema)] for schema in schemas}
+            if unmarked := [schema for schema in schemas if epochs[schema] and marks.isdisjoint(epochs[schema])]:
                 detail = f"{', '.join(unmarked)}: no mark of this database is in ~registry below {self._place}"
                 return Check("schemas", "failed", detail, _FIX_OF_MARKS)
         return None
 
     def _epochs(self, schema: str) -> list[tuple[int, str, bool]]:
         table = self._dialect.quoted(schema, TABLE)
-        found = self._query(f"SELECT epoch, token, is_marked FROM {table} WHERE project = %s", (self._project,))
-        return [(int(epoch), token, bool(is_marked)) for epoch, token, is_marked in found]
+        sql = f"SELECT epoch, token, is_marked FROM {table} WHERE project = %s"
+        with suppress(Exception):  # dropped meanwhile, or not for this user
+            found = self._query(sql, (self._project,))
+            return [(int(epoch), token, bool(is_marked)) for epoch, token, is_marked in found]
+        return []
 
     def _paths(self, schema: str) -> Iterator[str]:
         """Give some object keys of the project that rows of *schema* name; none where they may not be read."""

@@ -15,6 +15,8 @@ from datajoint_file.doctor import Check
 from datajoint_file.doctor.schemas import check_schemas
 from datajoint_file.doctor.store import check_store
 from datajoint_file.errors import StorageUnavailableError
+from datajoint_file.journal.schema_registry import TABLE
+from datajoint_file.sql import dialect_of
 from tests.projects import Store, connect, over_local_and_s3
 
 
@@ -80,6 +82,19 @@ def test_a_copy_without_marks_fails(store: Store, recording: Any) -> None:
     assert check.status == "failed"
     assert "has no mark of any schema, and the database knows that there was one of" in check.detail
     assert "~registry too" in check.fix
+
+
+def test_a_schema_that_is_dropped_meanwhile_says_nothing(
+    store: Store, recording: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dialect = type(dialect_of(recording.connection))
+    original = dialect.tables_named
+
+    def tables_named(self: Any, *args: Any) -> list[tuple[str, str]]:
+        return [*original(self, *args), ("dropped_meanwhile", TABLE)]
+
+    monkeypatch.setattr(dialect, "tables_named", tables_named)
+    assert look(store, recording).status == "ok"
 
 
 def test_some_objects_missing_is_a_warning_that_names_one(store: Store, recording: Any) -> None:
