@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import struct
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -28,7 +28,7 @@ from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.pipeline.fileref import FileRef
 from datajoint_file.sql import Column, Condition
 from datajoint_file.sql.columns import NotKept, Value, cell_sql, read_row, read_value
-from datajoint_file.sql.path_lookup import paths_among
+from datajoint_file.sql.path_lookup import cells_among
 
 _MAX_SHOWN = 60
 
@@ -125,13 +125,16 @@ def history(query: Any, attribute: str | None = None, *, key: Mapping[str, Any] 
         wanted: dict[str, Collection[Any]] = {name: (value, str(value)) for name, value in (key or {}).items()}
         wanted |= values_in_database(second, columns, key or {}, rows)  # none, if the table is gone
         entries = [entry for entry, row in zip(entries, rows, strict=True) if has_values(row, wanted)]
-    versions = {
-        (entry.cell, entry.attribute, version.file.path): version
-        for entry in reversed(entries)
-        if (version := version_of(entry, columns, table.connection))
-    }
-    held = _held(table, list(versions.values())) if columns else set[tuple[str, str]]()
-    return [one for one in reversed(versions.values()) if (one.attribute, one.file.path) not in held]
+    versions = dict[_Held, Version]()
+    for entry in entries:  # newest first: what was held twice stands where it went last
+        if version := version_of(entry, columns, table.connection):
+            versions.setdefault((entry.cell, entry.attribute, version.file.path), version)
+    held = _held(table, columns, versions) if columns else set[_Held]()
+    return [version for of, version in versions.items() if of not in held]
+
+
+_Held = tuple[str, str, str]
+"""Cell, attribute, path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,16 +169,16 @@ def tables_in_history(connection: Any, schema: str) -> list[TableHistory]:
     return sorted(histories, key=lambda one: one.name)
 
 
-def _held(table: Any, versions: list[Version]) -> set[tuple[str, str]]:
-    """Return the attributes and paths of those files that rows of the table have now."""
+def _held(table: Any, columns: Sequence[Column], versions: Iterable[_Held]) -> set[_Held]:
+    """Return what rows of the table have now of some files, each with the cell that has it."""
     second, paths = second_connection_of(table.connection), dict[str, list[str]]()
-    for version in versions:
-        paths.setdefault(version.attribute, []).append(version.file.path)
+    for _, attribute, path in versions:
+        paths.setdefault(attribute, []).append(path)
     name, there = second.dialect.quoted(table.database, table.table_name), set(file_attributes(table.heading))
     return {
-        (attribute, path)
+        (cell, attribute, path)
         for attribute in paths.keys() & there
-        for path in paths_among(second.query, second.dialect, name, attribute, paths[attribute])
+        for cell, path in cells_among(second.query, second.dialect, name, columns, attribute, paths[attribute])
     }
 
 
