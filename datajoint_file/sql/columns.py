@@ -23,9 +23,10 @@ MAX_LARGE_BYTES = 2**20
 MAX_ROW_BYTES = 2**23
 """Of a row whose large values are longer than this together, none is: a server refuses text above its packet size."""
 
-Kind = Literal["text", "base64", "double", "bits", "epoch", "bytes"]
+Kind = Literal["text", "base64", "double", "bits", "epoch", "moment", "bytes"]
 """How a value is written: as itself, encoded, as the hexadecimal bytes of a double, as an integer, as seconds since
-1970. Of large values there is the number of bytes as well, and it alone if they are not kept."""
+1970, as a time with its zone. Of large values there is the number of bytes as well, and it alone if they are not
+kept."""
 
 _FILE_COMMENT = re.compile(r":\s*<\s*file\s*(?:@[^>]*)?>", re.IGNORECASE)
 
@@ -40,6 +41,7 @@ class Column:
     is_generated: bool
     comment: str
     collation: str = ""  # by which its text is compared, where the dialect has to know
+    has_format: bool = False  # whether settings of the session decide what its text is
 
     @property
     def is_file(self) -> bool:
@@ -128,7 +130,7 @@ def read_row(text: str) -> dict[str, tuple[Kind, Value]]:
 
 def read_value(kind: str, value: str | None) -> Value:
     """Return a value from the text that it was written as."""
-    if value is None or kind in ("text", "epoch"):
+    if value is None or kind in ("text", "epoch", "moment"):
         return value
     if kind == "base64":
         return base64.b64decode(value)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, Literal
@@ -199,12 +199,15 @@ class Dialect(ABC):
         """Return the SQL of a parameter that was written down in this way, for a column of the type that it had."""
         return "%s"
 
-    def in_utc(self, query: Query) -> AbstractContextManager[None]:
-        """Let `read_back` mean in the block what it says, whatever the zone of the session: hours come twice in some.
+    @abstractmethod
+    def reading_back(self, query: Query, values: Sequence[tuple[Column, Kind]]) -> AbstractContextManager[None]:
+        """Let *values* mean in the block what was written down, and be refused where a column would change them.
 
-        *query* is the session's.
+        Whatever the settings of the session are, of which *query* is. In a transaction of its own.
         """
-        return nullcontext()
+
+    overriding: ClassVar[str] = ""
+    """What an INSERT says to give values also to what the server always numbers itself."""
 
     @abstractmethod
     def byte_length(self, column: Column) -> str:

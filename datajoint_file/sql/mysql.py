@@ -98,6 +98,10 @@ _CASTS = {
 }
 
 
+_AS_WRITTEN = "STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES"
+"""The mode in which a value is stored as it is given, or refused."""
+
+
 class MySQL(Dialect):
     """MySQL 8."""
 
@@ -242,14 +246,21 @@ class MySQL(Dialect):
         return "FROM_UNIXTIME(%s)" if kind == "epoch" else "%s"
 
     @contextmanager
-    def in_utc(self, query: Query) -> Iterator[None]:
-        ((zone,),) = query("SELECT @@SESSION.time_zone")
-        query("SET SESSION time_zone = '+00:00'")
+    def reading_back(self, query: Query, values: Sequence[tuple[Column, Kind]]) -> Iterator[None]:
+        """Be strict, but for dates that some session has allowed. Moments are in UTC: hours come twice in some zones.
+
+        But not into what is no ``timestamp`` any more, nor text into what has become one: that is in the user's zone,
+        as if the rows had been there when it was altered.
+        """
+        ((zone, mode),) = query("SELECT @@SESSION.time_zone, @@SESSION.sql_mode")
+        has_moment = any(kind == "epoch" and _base(column.type) == "timestamp" for column, kind in values)
+        settings = "SET SESSION time_zone = %s, sql_mode = %s"
+        query(settings, ("+00:00" if has_moment else zone, _AS_WRITTEN))
         try:
             yield
         finally:
             with suppress(Exception):  # a connection that is lost, and its settings with it
-                query("SET SESSION time_zone = %s", (zone,))
+                query(settings, (zone, mode))
 
     def byte_length(self, column: Column) -> str:
         return f"LENGTH({self.named(column)})"

@@ -15,7 +15,9 @@ _PATHS_PER_QUERY = 400
 
 def paths_among(query: Query, dialect: Dialect, table: str, attribute: str, paths: Sequence[str]) -> set[str]:
     """Return those of *paths* that rows of *table* (quoted) name, as the connection of *query* sees it."""
-    return {path for (path,) in _among(query, dialect, table, attribute, paths, dialect.path(dialect.quoted(attribute)))}
+    return {
+        path for (path,) in _among(query, dialect, table, attribute, paths, dialect.path(dialect.quoted(attribute)))
+    }
 
 
 def documents_among(query: Query, dialect: Dialect, table: str, attribute: str, paths: Sequence[str]) -> list[str]:

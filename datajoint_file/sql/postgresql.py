@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from datajoint_file.model.wording import counted
@@ -95,15 +97,21 @@ _READABLE_SCHEMAS = """
 
 _COLUMNS = """
     SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), COALESCE(a.attnum = ANY(i.indkey), FALSE),
-        a.attgenerated <> '', COALESCE(col_description(c.oid, a.attnum), '')
+        a.attgenerated <> '', COALESCE(col_description(c.oid, a.attnum), ''), '',
+        t.typtype <> 'e' AND COALESCE(NULLIF(t.typelem, 0), t.oid) <> ALL (
+            '{bool,int2,int4,int8,numeric,text,varchar,bpchar,json,jsonb,uuid,bytea,inet,cidr,bit,varbit}'::regtype[])
     FROM pg_catalog.pg_attribute AS a
+    JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
     JOIN pg_catalog.pg_class AS c ON c.oid = a.attrelid
     JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
     LEFT JOIN pg_catalog.pg_index AS i ON i.indrelid = c.oid AND i.indisprimary
     WHERE n.nspname = %s AND c.relname IN %s AND c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped
     ORDER BY c.relname, a.attnum
 """
-_TIMES = ("date", "time", "timestamp", "interval")
+"""The last tells of types which are not known to be written alike in all sessions."""
+_TIME = re.compile(r"(date|time|timestamp)(\(\d\))?( with(out)? time zone)?")
+_WRITING = {"DateStyle": "ISO, YMD", "IntervalStyle": "postgres", "lc_monetary": "C", "extra_float_digits": "1"}
+"""The settings under which text loses nothing, and is read back."""
 
 
 class PostgreSQL(Dialect):
@@ -185,10 +193,12 @@ class PostgreSQL(Dialect):
             return "base64", f"encode({name}, 'base64')", True
         if type_ in ("real", "double precision"):
             return "double", f"encode(float8send({name}::float8), 'hex')", False
-        if type_.startswith(_TIMES) and type_.endswith("[]"):
-            return "text", f"translate(to_json({name})::text, '[]', '{{}}')", False
-        if type_.startswith(_TIMES):
+        if type_.startswith("timestamp") and type_.endswith("with time zone"):
+            return "moment", _settled(f"{name}::text"), False
+        if _TIME.fullmatch(type_):
             return "text", f"(to_json({name}) #>> '{{}}')", False
+        if column.has_format:
+            return "text", _settled(f"{name}::text"), False
         return "text", f"{name}::text", type_ in ("text", "json", "jsonb")
 
     def compared(self, column: Column, value: str) -> str:
@@ -199,6 +209,18 @@ class PostgreSQL(Dialect):
 
     def typed(self, column: Column) -> str:
         return f"CAST(%s AS {column.type})"
+
+    def read_back(self, kind: Kind) -> str:
+        return "CAST(%s AS timestamptz)" if kind == "moment" else "%s"
+
+    @contextmanager
+    def reading_back(self, query: Query, values: Sequence[tuple[Column, Kind]]) -> Iterator[None]:
+        """Set it for the transaction; not the zone, for all moments have theirs."""
+        for name, value in {**_WRITING, "xmloption": "content"}.items():
+            query("SELECT set_config(%s, %s, true)", (name, value))
+        yield
+
+    overriding = "OVERRIDING SYSTEM VALUE "
 
     def byte_length(self, column: Column) -> str:
         return f"octet_length({self.named(column)}{'' if column.type == 'bytea' else '::text'})"
@@ -223,7 +245,16 @@ class PostgreSQL(Dialect):
         noted: str,
         is_plain: bool,
     ) -> int:
-        """Run one statement: two would see different rows, whatever the first has locked."""
+        """Run one statement: two would see different rows, whatever the first has locked.
+
+        But where a rule says what else is done, which is refused in such a statement: there, what has been locked and
+        written down is deleted. A rule may keep rows as well, of which an entry is of no account.
+        """
+        if run(f"SELECT relhasrules FROM pg_catalog.pg_class WHERE oid = {self.literal(table)}::regclass").fetchone()[
+            0
+        ]:
+            run(insert(f"(SELECT * FROM {table}{where} FOR UPDATE) AS gone", ""))
+            return int(run(f"DELETE FROM {table}{where} {'AND' if where else 'WHERE'} {noted}").rowcount)
         sql = (
             f"WITH gone AS (DELETE FROM {table}{where} RETURNING *), kept AS ({insert('gone', '')}) "
             "SELECT COUNT(*) FROM gone"
@@ -413,3 +444,18 @@ class PostgreSQL(Dialect):
             detail = f"may read tables of {', '.join(readable)}, but create neither tables nor schemas"
             return Rights("some", detail, fix)
         return Rights("none", "may neither create schemas nor read tables", fix)
+
+
+def _settled(text: str) -> str:
+    """Return the SQL of *text* as it is under settings of ours, which are the user's again after it, row by row.
+
+    A condition of the same statement may depend on his. Operands are evaluated from left to right, also if one is NULL.
+    """
+    settings = {**_WRITING, "TimeZone": "UTC"}
+    kept = ", ".join(f"current_setting('{name}') AS {name}" for name in settings)
+    ours = " || ".join(f"set_config('{name}', '{value}', true)" for name, value in settings.items())
+    theirs = " || ".join(f"set_config('{name}', {name}, true)" for name in settings)
+    return (
+        f"(SELECT CASE WHEN length({ours}) > 0 THEN {text} END || left({theirs}, 0) "
+        f"FROM (SELECT {kept} OFFSET 0) AS datajoint_file_settings)"
+    )

@@ -50,7 +50,8 @@ from datajoint_file.model.object_keys import Cell, key_text
 from datajoint_file.model.wording import counted
 from datajoint_file.pipeline.fileref import FileRef
 from datajoint_file.sql import Column, is_lost
-from datajoint_file.sql.columns import NotKept, Value, read_row
+from datajoint_file.sql.columns import Kind, NotKept, Value, read_row
+from datajoint_file.undo.own_session import OwnSession
 from datajoint_file.undo.present_rows import PresentRows, TableId, Written
 from datajoint_file.undo.versions import (
     Version,
@@ -284,6 +285,7 @@ class _Restoration:
         self._connection = table.connection
         self._second = second_connection_of(table.connection)
         self._dialect = self._second.dialect
+        self._own = OwnSession(table.connection)
         self._rows = PresentRows(table.connection)
         self._restored: dict[str, int] = {}
         self._present: dict[str, int] = {}
@@ -359,7 +361,7 @@ class _Restoration:
         for table, rows in found.items():
             values = [row.values for row in rows]
             written: dict[str, Collection[Any]] = {name: (value,) for name, value in key.items()}
-            written |= values_in_database(self._second, all_columns[table], key, values)
+            written |= values_in_database(self._own, all_columns[table], key, values)
             wanted[table] = [row for row in rows if has_values(row.values, written)]
         for table in reversed(order):
             for parent, names in self._rows.parents(table):
@@ -435,11 +437,12 @@ class _Restoration:
         except Exception as error:
             if is_lost(error, driver):
                 raise LostConnectionError(f"{self._so_far()}; then: {driver_message(error)}") from error
-            is_of_some = isinstance(error, _OF_SOME_ROWS) or self._dialect.is_about_value(error)
+            is_drivers = type(error).__module__.partition(".")[0] == type(driver).__module__.partition(".")[0]
+            is_of_some = isinstance(error, _OF_SOME_ROWS) or (is_drivers and not self._dialect.is_timeout(error))
             if is_of_some and len(rows) > 1:
                 for row in rows:
                     self._restore(schema, table, columns, [row])
-            elif is_of_some or isinstance(error, DataJointError):
+            elif is_drivers or isinstance(error, DataJointError):
                 self._report(rows, columns, self._reason(error, (schema, table), rows[0]))
             else:
                 raise
@@ -472,10 +475,11 @@ class _Restoration:
                 raise ObjectNotFoundError(f"{missing.path}: its bytes are not there, or are about to be deleted")
             entries.all.extend(shared.values())
         try:
-            with own_transaction(self._connection), self._dialect.in_utc(self._query):
+            with own_transaction(self._connection):
                 claims_of(self._connection).add(entries.claim(is_own=True))
-                for sql, args in self._statements(schema, table, columns, rows):
-                    self._connection.query(sql, args, reconnect=False)
+                for values, sql, args in self._statements(schema, table, columns, rows):
+                    with self._dialect.reading_back(self._query, values):
+                        self._connection.query(sql, args, reconnect=False)
         except Exception:
             journal.give_up([entry for entry in entries.all if entry.number])
             raise
@@ -485,8 +489,8 @@ class _Restoration:
 
     def _statements(
         self, schema: str, table: str, columns: Sequence[Column], rows: Sequence[_Deleted]
-    ) -> Iterator[tuple[str, list[Any]]]:
-        """Give the INSERTs of rows, of those together that have the same attributes."""
+    ) -> Iterator[tuple[list[tuple[Column, Kind]], str, list[Any]]]:
+        """Give the INSERTs of rows, of those together that have the same attributes, and what these are."""
         writable = {column.name: column for column in columns if not column.is_generated}
         groups: dict[tuple[tuple[str, Any], ...], list[_Deleted]] = {}
         for row in rows:
@@ -496,8 +500,10 @@ class _Restoration:
             value = f"({', '.join(self._dialect.read_back(kind) for _, kind in names)})"
             target = self._dialect.quoted(schema, table).replace("%", "%%")
             attributes = ", ".join(self._dialect.named(writable[name]) for name, _ in names)
-            sql = f"INSERT INTO {target} ({attributes}) VALUES {', '.join([value] * len(some))}"
-            yield sql, [row.values[name] for row in some for name, _ in names]
+            what = f"{target} ({attributes}) {self._dialect.overriding}"
+            sql = f"INSERT INTO {what}VALUES {', '.join([value] * len(some))}"
+            kinds = [(writable[name], kind) for name, kind in names]
+            yield kinds, sql, [row.values[name] for row in some for name, _ in names]
 
     def _report(self, rows: Iterable[_Deleted], columns: Sequence[Column], reason: str) -> None:
         for row in rows:

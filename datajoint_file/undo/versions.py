@@ -23,12 +23,14 @@ from datajoint_file.hooks.connections import name_of
 from datajoint_file.hooks.tables import class_name, table_name
 from datajoint_file.journal.history_table import PURGED, UNKNOWN, HistoryEntry, HistoryTable
 from datajoint_file.journal.intent_table import batches
-from datajoint_file.journal.second_connection import SecondConnection, second_connection_of
+from datajoint_file.journal.second_connection import second_connection_of
 from datajoint_file.model.metadata import FileMetadata
+from datajoint_file.model.object_keys import key_text
 from datajoint_file.pipeline.fileref import FileRef
-from datajoint_file.sql import Column, Condition
+from datajoint_file.sql import Column
 from datajoint_file.sql.columns import NotKept, Value, cell_sql, read_row, read_value
 from datajoint_file.sql.path_lookup import cells_among
+from datajoint_file.undo.own_session import OwnSession
 
 _MAX_SHOWN = 60
 
@@ -103,7 +105,7 @@ def history(query: Any, attribute: str | None = None, *, key: Mapping[str, Any] 
     ...     print(version.at, version.who, version.why, version.file.size)
     """
     table = table_of(query)
-    second = second_connection_of(table.connection)
+    second, own = second_connection_of(table.connection), OwnSession(table.connection)
     columns = second.dialect.columns(second.query, table.database, [table.table_name]).get(table.table_name, [])
     if attribute is not None and columns and attribute not in file_attributes(table.heading):
         raise UnsupportedValueError(
@@ -111,19 +113,19 @@ def history(query: Any, attribute: str | None = None, *, key: Mapping[str, Any] 
             f"{', '.join(file_attributes(table.heading)) or 'none'}"
         )
     condition, args = "table_name = %s AND attribute <> '' AND why <> %s", [table.table_name, UNKNOWN]
-    conditions = _conditions(table, columns, attribute, key)
-    for text, values in conditions:
-        condition, args = f"{condition} AND {text}", [*args, *values]
+    if attribute is not None:
+        condition, args = f"{condition} AND attribute = %s", [*args, attribute]
+    cells = _cells(own, table, columns, key)
     try:
-        entries = HistoryTable(second, table.database).entries(condition, args)
+        entries = _entries(HistoryTable(second, table.database), condition, args, cells)
     except MissingTableError:  # nothing was ever removed from this schema
         return []
     texts = {entry.cell: entry.row_text for entry in entries if entry.row_text}  # what is purged has no row any more
     entries = [replace(entry, row_text=entry.row_text or texts.get(entry.cell)) for entry in entries]
-    if not any(text.startswith("cell") for text, _ in conditions):  # else the database has compared the key
+    if cells is None:  # else the database has compared the key
         rows = [values_of(entry) for entry in entries]
         wanted: dict[str, Collection[Any]] = {name: (value, str(value)) for name, value in (key or {}).items()}
-        wanted |= values_in_database(second, columns, key or {}, rows)  # none, if the table is gone
+        wanted |= values_in_database(own, columns, key or {}, rows)  # none, if the table is gone
         entries = [entry for entry, row in zip(entries, rows, strict=True) if has_values(row, wanted)]
     versions = dict[_Held, Version]()
     for entry in entries:  # newest first: what was held twice stands where it went last
@@ -190,11 +192,9 @@ def table_of(query: Any) -> Any:
     return table
 
 
-def _conditions(
-    table: Any, columns: list[Column], attribute: str | None, key: Mapping[str, Any] | None
-) -> list[Condition]:
-    found: list[Condition] = [] if attribute is None else [("attribute = %s", [attribute])]
-    dialect = second_connection_of(table.connection).dialect
+def _cells(own: OwnSession, table: Any, columns: list[Column], key: Mapping[str, Any] | None) -> list[str] | None:
+    """Return the cells that a whole *key*, or a restriction, selects; None if it is neither."""
+    dialect = own.dialect
     keys = [column for column in columns if column.is_key]
     if key is not None:
         others = sorted(set(key) - {column.name for column in keys})
@@ -202,11 +202,31 @@ def _conditions(
             raise UnsupportedValueError(f"{table_name(table)}: {', '.join(others)} not in the primary key")
         if keys and len(key) == len(keys):
             cell = cell_sql(dialect, columns, [dialect.typed(column) for column in keys])
-            found.append((f"cell = {cell}", [_given(column, key[column.name]) for column in keys]))
+            args = [_given(column, key[column.name]) for column in keys]
+            try:
+                return [cell for (cell,) in own.query(f"SELECT {cell}", args)]
+            except Exception as error:
+                if not dialect.is_about_value(error):
+                    raise
+                shown = key_text((name, str(value)) for name, value in key.items())
+                raise UnsupportedValueError(f"{table_name(table)}: no row can have the key {shown}") from error
     elif table.restriction:
-        cells = f"SELECT {cell_sql(dialect, columns)} FROM {table.full_table_name}{table.where_clause()}"
-        found.append((f"cell IN ({cells})", []))
-    return found
+        sql = f"SELECT {cell_sql(dialect, columns)} FROM {table.full_table_name}{table.where_clause()}"
+        return [cell for (cell,) in own.query(sql)]
+    return None
+
+
+def _entries(
+    history_table: HistoryTable, condition: str, args: list[Any], cells: list[str] | None
+) -> list[HistoryEntry]:
+    if cells is None:
+        return history_table.entries(condition, args)
+    found = [
+        entry
+        for some in batches(cells, _VALUES_PER_QUERY)
+        for entry in history_table.entries(f"{condition} AND cell IN %s", [*args, tuple(some)])
+    ]
+    return sorted(found, key=lambda entry: entry.number, reverse=True)
 
 
 def version_of(entry: HistoryEntry, columns: list[Column], connection: Any) -> Version | None:
@@ -243,7 +263,7 @@ def has_values(row: Mapping[str, Value], wanted: Mapping[str, Collection[Any]]) 
 
 
 def values_in_database(
-    second: SecondConnection, columns: Sequence[Column], key: Mapping[str, Any], rows: Sequence[Mapping[str, Value]]
+    own: OwnSession, columns: Sequence[Column], key: Mapping[str, Any], rows: Sequence[Mapping[str, Value]]
 ) -> dict[str, Collection[Any]]:
     """Return the values of *key* as *rows* of the history have them, for those of its attributes that *columns* has.
 
@@ -257,27 +277,27 @@ def values_in_database(
     found: dict[str, Collection[Any]] = {}
     for column in columns:
         if column.name in key:
-            value = _value_in_database(second, column, _given(column, key[column.name]))
+            value = _value_in_database(own, column, _given(column, key[column.name]))
             held = {row[column.name] for row in rows if isinstance(row.get(column.name), str)}
-            found[column.name] = [*value, *(text for one in value for text in _equal(second, column, one, list(held)))]
+            found[column.name] = [*value, *(text for one in value for text in _equal(own, column, one, list(held)))]
     return found
 
 
-def _equal(second: SecondConnection, column: Column, value: Any, others: Sequence[Value]) -> Iterator[Value]:
+def _equal(own: OwnSession, column: Column, value: Any, others: Sequence[Value]) -> Iterator[Value]:
     """Give those of *others* that the database takes for equal to a value, all as they are written down."""
-    one = second.dialect.compared(column, "%s")
-    if one != second.dialect.written(column, "%s")[1]:
+    one = own.dialect.compared(column, "%s")
+    if one != own.dialect.written(column, "%s")[1]:
         for some in batches(others, _VALUES_PER_QUERY):
-            first, *rest = second.query(f"SELECT {', '.join([one] * (1 + len(some)))}", [value, *some])[0]
+            first, *rest = own.query(f"SELECT {', '.join([one] * (1 + len(some)))}", [value, *some])[0]
             yield from (other for other, text in zip(some, rest, strict=True) if text == first)
 
 
-def _value_in_database(second: SecondConnection, column: Column, given: Any) -> list[Value]:
-    kind, sql, _ = second.dialect.written(column, second.dialect.typed(column))
+def _value_in_database(own: OwnSession, column: Column, given: Any) -> list[Value]:
+    kind, sql, _ = own.dialect.written(column, own.dialect.typed(column))
     try:
-        written = read_value(kind, second.query(f"SELECT {sql}", [given])[0][0])
+        written = read_value(kind, own.query(f"SELECT {sql}", [given])[0][0])
     except Exception as error:
-        if not second.dialect.is_about_value(error):
+        if not own.dialect.is_about_value(error):
             raise
         raise _is_none(column, given) from error
     if (written is None) != (given is None):  # MySQL makes NULL of what is no time

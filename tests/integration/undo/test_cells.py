@@ -16,7 +16,7 @@ def table(schema: dj.Schema) -> Any:
     return recording_of(schema, "id : int32\n---\nraw : file")
 
 
-def put(table: Any, key: int, content: bytes, **options: Any) -> None:
+def put(table: Any, key: int, content: bytes) -> None:
     row = {"id": key, "raw": ("a.dat", content)}
     table.update1(row) if table & {"id": key} else table.insert1(row)
 
@@ -47,21 +47,21 @@ def test_file_that_another_row_has_is_still_a_version(table: Any) -> None:
 
 @pytest.fixture
 def by_moment(schema: dj.Schema) -> Any:
-    is_mysql = schema.connection.adapter.backend == "mysql"
-    made = recording_of(schema, f"at : {'timestamp' if is_mysql else 'timestamptz'}\n---\nraw : file", "Moment")
-    in_zone(schema, "+00:00")
+    made = recording_of(schema, "at : timestamp\n---\nraw : file", "Moment")
+    if schema.connection.adapter.backend == "postgresql":  # where DataJoint has no name for it
+        schema.connection.query(f"ALTER TABLE {made().full_table_name} ALTER at TYPE timestamptz")
+    in_zone(schema, 0)
     for hour in ("00", "05"):
         row = {"at": f"2024-01-01 {hour}:00:00"}
         made.insert1({**row, "raw": ("a.dat", b"old of " + hour.encode())})
         made.update1({**row, "raw": ("a.dat", b"new of " + hour.encode())})
-    in_zone(schema, "+05:00")  # in which the second is 10:00, and the first what the second was called
+    in_zone(schema, 5)  # in which the second is 10:00, and the first what the second was called
     return made
 
 
-def in_zone(schema: dj.Schema, offset: str) -> None:
+def in_zone(schema: dj.Schema, hours: int) -> None:
     is_mysql = schema.connection.adapter.backend == "mysql"
-    sql = f"SET time_zone = '{offset}'" if is_mysql else f"SET TIME ZONE INTERVAL '{offset}' HOUR TO MINUTE"
-    schema.connection.query(sql)
+    schema.connection.query(f"SET time_zone = '+0{hours}:00'" if is_mysql else f"SET TIME ZONE {hours}")
 
 
 def test_moments_are_those_of_the_users_session(by_moment: Any) -> None:
@@ -79,10 +79,11 @@ def test_rows_are_undeleted_by_moments_of_the_users_session(by_moment: Any, sche
     event = datajoint_file.history(by_moment)[0].event
     assert datajoint_file.undelete(by_moment, event=event, key={"at": "2024-01-01 05:00:00"})
     assert by_moment().fetch1("raw").read() == b"new of 00"
-    in_zone(schema, "+00:00")
+    in_zone(schema, 0)
     assert len(by_moment & {"at": "2024-01-01 00:00:00"}) == 1
 
 
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_value_that_a_key_cannot_have_leaves_the_users_transaction_open(table: Any) -> None:
     with table().connection.transaction:
         put(table, 1, b"A")
