@@ -57,6 +57,7 @@ class Removal:
 
     event: str  # 26 characters, the same in all tables of a cascade
     why: str  # ``delete``, ``drop``, ``update``, ``replace``, ``alter``
+    schemas: tuple[str, ...] = ()  # whose histories may have entries of it, if there are several
 
     @property
     def takes_rows(self) -> bool:
@@ -127,7 +128,7 @@ class HistoryTable:
         by_name = {column.name: column for column in columns}
         metadata = _choice([_metadata(dialect, by_name[attribute]) for attribute in attributes] or ["NULL"])
         size = _choice([dialect.bounded_size(named[attribute]) for attribute in attributes] or ["NULL"])
-        row, chosen = row_sql(dialect, columns), "" if removal.takes_rows else f"{path} IS NOT NULL"
+        row, chosen = row_sql(dialect, columns, removal.schemas), "" if removal.takes_rows else f"{path} IS NOT NULL"
         if len(attributes) > 1:
             numbers = " UNION ALL ".join(f"SELECT {number} AS djf_n" for number in range(1, len(attributes) + 1))
             source = f"{source} CROSS JOIN ({numbers}) AS djf_attributes"
@@ -155,6 +156,21 @@ class HistoryTable:
             condition, args = self.dialect.by_path(some)
             found += self.second.query(f"SELECT path, state, metadata FROM {self.table} WHERE {condition}", args)
         return found
+
+    def hold(self, paths: Sequence[str]) -> None:
+        """Take back that the collector asks about some objects: what it does not ask about any more it cannot condemn.
+
+        As when it lets go itself, a later run begins anew.
+        """
+        for some in batches(paths, _PATHS_PER_QUERY):
+            condition, args = self.dialect.by_path(some)
+            sql = f"SELECT number FROM {self.table} WHERE state = '{CHECKING}' AND {condition}"
+            for numbers in batches((number for (number,) in self.second.query(sql, args)), _PATHS_PER_QUERY):
+                self.second.execute(
+                    f"UPDATE {self.table} {self.dialect.by_number} SET state = '{KEPT}', run = NULL, due_at = NULL "
+                    f"WHERE number IN %s AND state = '{CHECKING}'",
+                    (tuple(numbers),),
+                )
 
     def entries(self, condition: str, args: Sequence[Any]) -> list[HistoryEntry]:
         """Return the entries for which a condition holds, newest first, each with the row that it belongs to."""

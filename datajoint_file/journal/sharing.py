@@ -2,7 +2,14 @@
 
 Only what this server proves to be ours is shared: an entry of a history or a row, committed, describes the very object.
 The intent is noted first, so that a collector at work sees it; then the histories are read, and whoever finds that the
-collector asks about the object, or has decided, leaves it alone; then the object itself is looked at.
+collector has decided about the object leaves it alone; then the object itself is looked at.
+
+That a collector only asks is taken back. Its run condemns what still is as it was when it said that it asks, and all
+entries of an object or none of it is deleted: taken back before, that fails; after, this finds that it is condemned.
+A run that asks again, or only now, reads the intents after that, and among them this one, or the row.
+
+An entry counts for the objects of its own schema, and for those of a schema that is gone, as for the collector; and for
+who shares, the entries of the schema that the row is in. In this order: what a schema says outweighs the others.
 """
 
 from __future__ import annotations
@@ -17,14 +24,14 @@ from datajoint.errors import AccessError, DataJointError, MissingTableError
 
 from datajoint_file.errors import DataJointFileError, StorageError
 from datajoint_file.hooks.tables import class_name
-from datajoint_file.journal.history_table import KEPT, HistoryTable
+from datajoint_file.journal.history_table import CHECKING, KEPT, HistoryTable
 from datajoint_file.journal.history_table import TABLE as HISTORY
 from datajoint_file.journal.journal import Journal, JournalEntry
 from datajoint_file.journal.second_connection import SecondConnection
 from datajoint_file.model.metadata import FileMetadata
-from datajoint_file.model.object_keys import Cell, is_candidate, names_attribute, schema_named_by
+from datajoint_file.model.object_keys import Cell, is_candidate, is_of_schema, names_attribute, schema_named_by
 from datajoint_file.pipeline.pipeline import Pipeline
-from datajoint_file.sql import Column
+from datajoint_file.sql import Column, Rows
 from datajoint_file.sql.path_lookup import documents_among
 
 _Index = TypeVar("_Index")
@@ -72,29 +79,82 @@ def _proven(
     Not if others describe the same object otherwise.
     """
     second = journal.intents.second
-    described, barred = _in_histories(second, sorted({metadata.path for _, metadata in asked.values()}))
+    paths = sorted({metadata.path for _, metadata in asked.values()})
+    described, contents, barred = _in_histories(second, journal.schema, paths)
     unproven = [(cell, metadata) for cell, metadata in asked.values() if metadata not in described]
     for name, attribute, some in _homes(second, journal.schema, table_name, unproven):
         with suppress(AccessError, MissingTableError):
-            described |= set(_described(documents_among(second.query, second.dialect, name, attribute, some)))
-    contents: dict[str, set[tuple[int, str]]] = {}
-    for found in described:
-        contents.setdefault(found.path, set()).add((found.size, found.hash))
+            for found in _described(documents_among(second.query, second.dialect, name, attribute, some)):
+                described.add(found)
+                contents.setdefault(found.path, set()).add((found.size, found.hash))
     proven = {
         index for index, (_, metadata) in asked.items() if metadata in described and len(contents[metadata.path]) == 1
     }
     return proven, barred
 
 
-def _in_histories(second: SecondConnection, paths: Sequence[str]) -> tuple[set[FileMetadata], set[str]]:
-    """Return how entries of all schemas describe the objects, and the paths of those that must be left alone."""
-    described, barred = set[FileMetadata](), set[str]()
-    for schema, _ in second.dialect.tables_named(second.query, (HISTORY,)):
-        with suppress(DataJointError):  # whose it is not to read, or another thing; all of them say what is asked about
-            found = HistoryTable(second, schema).by_path(paths)
-            barred |= {path for path, state, _ in found if state != KEPT}
-            described |= set(_described(text for _, _, text in found if text))
-    return described, barred
+_Contents = dict[str, set[tuple[int, str]]]
+"""Sizes and hashes that are said of objects, by their paths."""
+
+
+def _in_histories(
+    second: SecondConnection, schema: str, paths: Sequence[str]
+) -> tuple[set[FileMetadata], _Contents, set[str]]:
+    """Return how entries describe the objects, what they say is in them, and which paths must be left alone."""
+    described, contents, is_barred = set[FileMetadata](), _Contents(), dict[str, bool]()
+    for books in _books(second, schema, paths):
+        said, states = _Contents(), dict[str, bool]()
+        for book, some in books.items():
+            found = _found(HistoryTable(second, book), some)
+            for path, state, _ in found:
+                states[path] = states.get(path, False) or state != KEPT
+            for one in _described(text for _, _, text in found if text):
+                described.add(one)
+                said.setdefault(one.path, set()).add((one.size, one.hash))
+        contents, is_barred = said | contents, states | is_barred
+    return described, contents, {path for path, is_so in is_barred.items() if is_so}
+
+
+def _books(second: SecondConnection, schema: str, paths: Sequence[str]) -> Sequence[Mapping[str, list[str]]]:
+    """Return whose entries count for which objects: those of its own schema, then of *schema*, then of all others."""
+    names = [name for name, _ in second.dialect.tables_named(second.query, (HISTORY,))]
+    there = set(second.dialect.readable_schemas(second.query))
+    own, here, others = (dict[str, list[str]]() for _ in range(3))
+    for path in paths:
+        homes = [name for name in names if is_of_schema(path, name)]
+        is_gone = not homes and schema_named_by(path) not in there
+        for name in names:
+            if name in homes:
+                own.setdefault(name, []).append(path)
+            elif name == schema or is_gone:
+                (here if name == schema else others).setdefault(name, []).append(path)
+    return own, here, others
+
+
+def _found(history: HistoryTable, paths: Sequence[str]) -> Rows:
+    """Return path, state and metadata of the entries of some objects, about which no collector asks any more.
+
+    Raises
+    ------
+    DataJointFileError
+        If somebody has the table locked.
+    """
+    try:
+        found = history.by_path(paths)
+        if asked := sorted({path for path, state, _ in found if state == CHECKING}):
+            with suppress(AccessError):
+                history.hold(asked)
+            found = history.by_path(paths)
+    except DataJointError:  # whose it is not to read, or another thing: it proves nothing
+        return []
+    except Exception as error:
+        if not history.dialect.is_timeout(error):
+            raise
+        raise DataJointFileError(
+            f"the history of schema {history.schema} is locked, so that nobody can tell whether a stored file may be "
+            "used again. No row was written. Try again when whoever alters or drops tables there is done"
+        ) from error
+    return found
 
 
 def _homes(

@@ -11,6 +11,7 @@ import json
 import re
 import struct
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -27,6 +28,9 @@ Kind = Literal["text", "base64", "double", "bits", "epoch", "moment", "bytes"]
 """How a value is written: as itself, encoded, as the hexadecimal bytes of a double, as an integer, as seconds since
 1970, as a time with its zone. Of large values there is the number of bytes as well, and it alone if they are not
 kept."""
+
+_SCHEMAS = "schemas"
+"""The key, in a row's text, of the schemas from which rows may have gone together with it."""
 
 _FILE_COMMENT = re.compile(r":\s*<\s*file\s*(?:@[^>]*)?>", re.IGNORECASE)
 
@@ -54,8 +58,8 @@ def is_file_comment(comment: str) -> bool:
     return _FILE_COMMENT.match(comment) is not None
 
 
-def row_sql(dialect: Dialect, columns: Sequence[Column]) -> str:
-    """Return the SQL of a whole row as text."""
+def row_sql(dialect: Dialect, columns: Sequence[Column], schemas: Sequence[str] = ()) -> str:
+    """Return the SQL of a whole row as text; *schemas* are noted in it, for `read_schemas`."""
     written = [(column, *dialect.written(column)) for column in columns]
     large = [dialect.byte_length(column) for column, _, _, is_large in written if is_large]
     is_small = ""
@@ -75,6 +79,8 @@ def row_sql(dialect: Dialect, columns: Sequence[Column]) -> str:
             text = f"CASE WHEN {length} <= {MAX_LARGE_BYTES}{is_small} THEN {text} END"
             pairs.append((f"bytes {column.name}", dialect.as_characters(length)))
         pairs.append((f"{kind} {column.name}", text))
+    if schemas:
+        pairs.append((_SCHEMAS, dialect.literal(json.dumps(schemas))))
     return dialect.json_object([(dialect.literal(key), text) for key, text in pairs])
 
 
@@ -110,6 +116,7 @@ def read_row(text: str) -> dict[str, tuple[Kind, Value]]:
     written = json.loads(text)
     if not isinstance(written, dict):
         raise ValueError("it is no JSON object")  # noqa: TRY004 - what json raises as well
+    written.pop(_SCHEMAS, None)
     sizes, row = dict[str, int](), dict[str, tuple[Kind, Value]]()
     for key, value in written.items():
         kind, _, name = key.partition(" ")
@@ -126,6 +133,13 @@ def read_row(text: str) -> dict[str, tuple[Kind, Value]]:
         if row.get(name, ("text", ""))[1] is None and size:
             row[name] = (row[name][0], NotKept(size))
     return row
+
+
+def read_schemas(text: str) -> list[str]:
+    """Return the schemas that are noted in a row's text; none if it is damaged."""
+    with suppress(ValueError, TypeError, KeyError, RecursionError):
+        return [str(name) for name in json.loads(json.loads(text)[_SCHEMAS])]
+    return []
 
 
 def read_value(kind: str, value: str | None) -> Value:

@@ -11,8 +11,10 @@ from typing import Any
 import datajoint as dj
 import pytest
 
+import datajoint_file
 from datajoint_file import gc
 from datajoint_file.collector import execute_plan, make_plan
+from datajoint_file.collector.books import HistoryBook
 from datajoint_file.errors import CollectionRefusedError
 from datajoint_file.testing import Fault
 from tests.projects import Store, over_local_and_s3
@@ -220,6 +222,40 @@ def test_intent_that_comes_while_the_object_is_asked_about_holds_it(
     done = sweep(connection)
     assert (seen, done.purged.count, done.spared) == ([("checking",)], 0, 1)
     assert (path in objects(store), history(table, "state, run")) == (True, [("kept", None)])
+
+
+@pytest.mark.parametrize("when", ["asked", "judged", "condemned"])
+def test_row_that_is_put_back_while_a_collector_is_at_it_has_its_object_or_is_reported(
+    table: Any, connection: Any, store: Store, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    insert(table, 1)
+    path, done = path_of(table, 1), list[Any]()
+    table.delete()
+    let_grace_pass(connection, table.database)
+    judged, condemn = make_plan.judged, HistoryBook.condemn
+
+    def undelete() -> None:
+        done.append(datajoint_file.undelete(table, since=timedelta(days=1000)))
+
+    def then_judged(*args: Any, with_rows: bool = True) -> Any:
+        if with_rows and when == "asked":
+            undelete()
+        evidence = judged(*args, with_rows=with_rows)
+        if with_rows and when == "judged":
+            undelete()
+        return evidence
+
+    def then_undelete(*args: Any) -> Any:
+        condemned = condemn(*args)
+        if when == "condemned":
+            undelete()
+        return condemned
+
+    monkeypatch.setattr(execute_plan, "judged", then_judged)
+    monkeypatch.setattr(HistoryBook, "condemn", then_undelete)
+    swept, is_back = sweep(connection), when != "condemned"
+    assert (bool(done[0]), swept.purged.count, path in objects(store)) == (is_back, 0 if is_back else 1, is_back)
+    assert (len(table()), history(table)) == (int(is_back), [("kept" if is_back else "purged",)])
 
 
 def test_row_that_comes_while_the_object_is_asked_about_holds_it(

@@ -70,7 +70,7 @@ def test_insert_that_is_rolled_back_shares_nothing(table: Any) -> None:
     assert ref_of(table, 9).path != ref_of(table, 2).path
 
 
-@pytest.mark.parametrize("state", ["checking", "condemned", "purged"])
+@pytest.mark.parametrize("state", ["condemned", "purged"])
 def test_what_may_be_deleted_is_copied(table: Any, store: Store, state: str) -> None:
     ref = ref_of(table, 2)
     (table & "id = 2").delete(prompt=False)
@@ -79,6 +79,15 @@ def test_what_may_be_deleted_is_copied(table: Any, store: Store, state: str) -> 
     assert ref_of(table, 2).path != ref.path
     assert ref_of(table, 2).read() == b"2"
     assert intents(table) == []
+
+
+def test_what_a_collector_only_asks_about_is_shared(table: Any) -> None:
+    ref = ref_of(table, 2)
+    (table & "id = 2").delete(prompt=False)
+    table().connection.query(f"UPDATE {own(table, '~file_history')} SET state = 'checking', run = 'x'")
+    table.insert1({"id": 2, "raw": ref})
+    assert ref_of(table, 2).path == ref.path
+    assert table().connection.query(f"SELECT state FROM {own(table, '~file_history')}").fetchone() == ("kept",)
 
 
 def test_reference_that_nothing_proves_is_copied(table: Any, store: Store) -> None:
