@@ -18,6 +18,7 @@ from datajoint.dependencies import extract_master
 from datajoint_file.journal.history import Event, Name
 from datajoint_file.journal.schema_registry import dropping
 from datajoint_file.journal.transactions import has_transaction
+from datajoint_file.sql import is_changed
 
 _event: ContextVar[Event | None] = ContextVar("removal", default=None)
 """The cascade that is under way."""
@@ -30,7 +31,18 @@ _SCHEMA = re.compile(r"DROP (?:DATABASE|SCHEMA) (?:IF EXISTS )?[`\"](?P<name>[^`
 
 
 def delete(original: Callable[..., int], table: Any, *args: Any, **options: Any) -> int:
-    """Let DataJoint delete rows and what depends on them: all of it is one event."""
+    """Let DataJoint delete rows and what depends on them: all of it is one event.
+
+    The first event that reaches a schema makes its history, which MySQL does not show to a transaction that has begun
+    before: then once more.
+    """
+    is_open = has_transaction(table.connection)
+    try:
+        with _cascade(table, "delete"):
+            return original(table, *args, **options)
+    except Exception as error:
+        if is_open or not is_changed(error):
+            raise
     with _cascade(table, "delete"):
         return original(table, *args, **options)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -58,6 +59,8 @@ class Event:
         usable = {
             schema for schema in sorted({schema for schema, _ in found}) if ensure_history(self.connection, schema)
         }
+        if self.removal.takes_rows and len(usable) > 1:
+            self.removal = replace(self.removal, schemas=tuple(sorted(usable)))
         return {name: columns for name, columns in found.items() if name[0] in usable}
 
     def _query(self, sql: str, args: Sequence[Any] = ()) -> Any:

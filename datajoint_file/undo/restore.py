@@ -50,7 +50,8 @@ from datajoint_file.model.object_keys import Cell, key_text
 from datajoint_file.model.wording import counted
 from datajoint_file.pipeline.fileref import FileRef
 from datajoint_file.sql import Column, is_lost
-from datajoint_file.sql.columns import Kind, NotKept, Value, read_row
+from datajoint_file.sql.columns import Kind, NotKept, Value, read_row, read_schemas
+from datajoint_file.startup import on_one_line
 from datajoint_file.undo.own_session import OwnSession
 from datajoint_file.undo.present_rows import PresentRows, TableId, Written
 from datajoint_file.undo.versions import (
@@ -149,7 +150,7 @@ class NotRestored:
     def __str__(self) -> str:
         files = f"{counted(len(self.files), 'file')} of it, to be read through datajoint_file.history"
         kept = f"; the history keeps {files} until the retention is over" if self.files else ""
-        return f"{self.table} ({self.key}): {self.reason}{kept}"
+        return on_one_line(f"{self.table} ({self.key}): {self.reason}{kept}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +178,8 @@ class Undeleted:
         return bool(self.restored or self.present) and not self.problems
 
     def __str__(self) -> str:
-        return "\n".join([*(self.lines() or ["nothing was put back"]), *map(str, self.problems), *self.notes])
+        said = [*(self.lines() or ["nothing was put back"]), *map(str, self.problems), *self.notes]
+        return "\n".join(map(on_one_line, said))
 
     def lines(self) -> list[str]:
         """Say how many rows of which table were put back, and how many were there already."""
@@ -242,7 +244,7 @@ def undelete(
         events = _events(table, since, event)
     except MissingTableError:
         return Undeleted({}, notes=(f"nothing is noted for schema {table.database}: it has no `{HISTORY}`",))
-    return _Restoration(table).all(events, key or {})
+    return _Restoration(table).all(table.database, events, key or {})
 
 
 def _events(table: Any, since: datetime | timedelta | None, event: str | None) -> list[str]:
@@ -292,9 +294,9 @@ class _Restoration:
         self._problems: list[NotRestored] = []
         self._notes: dict[str, None] = {}
 
-    def all(self, events: Sequence[str], key: Mapping[str, Any]) -> Undeleted:
-        """Put back what was removed in *events*, of rows that have the values of *key*."""
-        found = self._deleted(events) if events else {}
+    def all(self, home: str, events: Sequence[str], key: Mapping[str, Any]) -> Undeleted:
+        """Put back what was removed in *events* of the schema *home*, of rows that have the values of *key*."""
+        found = self._deleted(home, events) if events else {}
         all_columns = {
             (schema, table): self._dialect.columns(self._second.query, schema, [table]).get(table, [])
             for schema, table in found
@@ -316,11 +318,11 @@ class _Restoration:
 
     def _require_rights(self, name: TableId, columns: Sequence[Column], rows: Sequence[_Deleted]) -> None:
         """Raise unless this user may insert these rows, and note that they are going to name their files."""
-        free = [
-            FreeTable(self._connection, self._connection.adapter.make_full_table_name(name[0], table))
-            for table in (name[1], INTENTS)
-        ]
-        if rows and columns:
+        if rows and columns:  # else it may have any name
+            free = [
+                FreeTable(self._connection, self._connection.adapter.make_full_table_name(name[0], table))
+                for table in (name[1], INTENTS)
+            ]
             require_right(free[0], "insert", [column.name for column in columns if not column.is_generated])
             if any(row.files for row in rows):
                 require_right(free[1], "insert", ["write_id"])
@@ -374,11 +376,19 @@ class _Restoration:
                 ]
         return wanted
 
-    def _deleted(self, events: Sequence[str]) -> dict[tuple[str, str], list[_Deleted]]:
-        """Return the rows by schema and table; of what was deleted repeatedly, the last."""
+    def _deleted(self, home: str, events: Sequence[str]) -> dict[tuple[str, str], list[_Deleted]]:
+        """Return the rows by schema and table; of what was deleted repeatedly, the last.
+
+        Of other schemas those only that took part, as *home* has noted: anybody can write an event into his history.
+        """
         rows: dict[tuple[str, str, str], _Deleted] = {}
-        for schema, _ in self._dialect.tables_named(self._second.query, (HISTORY,)):
-            for entry in self._entries(schema, events):  # newest first
+        entries = {home: HistoryTable(self._second, home).entries("event IN %s", [tuple(events)])}
+        others = {name for entry in entries[home] for name in read_schemas(entry.row_text or "")} - {home}
+        if others:
+            books = {schema for schema, _ in self._dialect.tables_named(self._second.query, (HISTORY,))}
+            entries |= {schema: self._entries(schema, events) for schema in sorted(others & books)}
+        for schema, some in entries.items():
+            for entry in some:  # newest first
                 row = rows.setdefault((schema, entry.table_name, entry.cell), _Deleted(entry))
                 if entry.event == row.entry.event and entry.attribute and entry.path:
                     row.files[entry.attribute] = entry
@@ -395,10 +405,12 @@ class _Restoration:
     def _entries(self, schema: str, events: Sequence[str]) -> list[HistoryEntry]:
         try:
             return HistoryTable(self._second, schema).entries("event IN %s", [tuple(events)])
-        except AccessError:
-            self._notes[f"the history of schema {schema} could not be read: this user has no right to"] = None
         except MissingTableError:
             pass  # dropped since it was listed
+        except Exception as error:  # it is another's: whatever it is, it hinders nobody
+            if is_lost(error, None):
+                raise
+            self._notes[f"the history of schema {schema} could not be read: {_reason(error)}"] = None
         return []
 
     def _parents_first(self, found: Iterable[TableId]) -> list[TableId]:
@@ -472,7 +484,10 @@ class _Restoration:
                         f"{missing.path} is of the project {missing.project}, and rows are put back with files of "
                         f"{pipeline.project} only: insert the row again with the file, which is copied then"
                     )
-                raise ObjectNotFoundError(f"{missing.path}: its bytes are not there, or are about to be deleted")
+                raise ObjectNotFoundError(
+                    f"{missing.path}: its bytes are not there, or are about to be deleted; while a collector only "
+                    "asks about them, it helps to try again"
+                )
             entries.all.extend(shared.values())
         try:
             with own_transaction(self._connection):

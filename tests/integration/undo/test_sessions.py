@@ -95,7 +95,7 @@ def test_times_of_an_altered_type_are_what_altering_rows_makes_of_them(schema: d
     for type_ in ("timestamp", "datetime"):
         (table & "id = 1").delete(prompt=False)
         query(f"ALTER TABLE {table().full_table_name} MODIFY at {type_}")
-        assert datajoint_file.undelete(table, since=timedelta(seconds=30))
+        assert datajoint_file.undelete(table, event=datajoint_file.history(table)[0].event)
         first, second = query(f"SELECT at FROM {table().full_table_name} ORDER BY id").fetchall()
         assert first == second
 

@@ -11,8 +11,6 @@ import pytest
 
 import datajoint_file
 from datajoint_file.errors import JournalWarning, ObjectNotFoundError, OutcomeUnknownError, UnsupportedValueError
-from datajoint_file.journal.history_table import HistoryTable
-from datajoint_file.journal.second_connection import second_connection_of
 from datajoint_file.undo.restore import Undeleted, _Restoration
 from tests.projects import Store
 
@@ -216,9 +214,9 @@ def test_purged_files_keep_their_row_away(lab: Any, schema: dj.Schema) -> None:
     assert "extra: the bytes were deleted" in done.problems[0].reason
 
 
-def test_object_that_the_collector_asks_about_is_not_shared(lab: Any, schema: dj.Schema) -> None:
+def test_object_about_which_the_collector_has_decided_is_not_shared(lab: Any, schema: dj.Schema) -> None:
     lab.Recording.delete(prompt=False)
-    schema.connection.query(f"UPDATE {history_of(schema)} SET state = 'checking', run = 'x' WHERE attribute = 'raw'")
+    schema.connection.query(f"UPDATE {history_of(schema)} SET state = 'condemned', run = 'x' WHERE attribute = 'raw'")
     done = datajoint_file.undelete(lab.Recording, since=NOW)
     assert done.restored == {}
     assert any("about to be deleted" in problem.reason for problem in done.problems)
@@ -348,31 +346,6 @@ def test_schema_without_a_history_has_none(schema: dj.Schema) -> None:
     done = datajoint_file.undelete(Plain, since=NOW)
     assert (done.restored, done.problems) == ({}, ())
     assert "nothing is noted" in done.notes[0]
-
-
-def test_history_of_another_schema_that_may_not_be_read_is_noted(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    entries, by_path = HistoryTable.entries, HistoryTable.by_path
-    dialect = type(second_connection_of(lab.Recording().connection).dialect)
-    named = dialect.tables_named
-    lab.Recording.delete(prompt=False)
-
-    def all_named(self: Any, query: Any, names: Any) -> Any:
-        return [("secret", names[0]), *named(self, query, names)]
-
-    def refuse(self: HistoryTable, *args: Any) -> Any:
-        if self.schema == "secret":
-            raise dj.errors.AccessError("Insufficient privileges.")
-        return entries(self, *args)
-
-    def none(self: HistoryTable, *args: Any) -> Any:
-        return [] if self.schema == "secret" else by_path(self, *args)
-
-    monkeypatch.setattr(dialect, "tables_named", all_named)
-    monkeypatch.setattr(HistoryTable, "entries", refuse)
-    monkeypatch.setattr(HistoryTable, "by_path", none)
-    done = datajoint_file.undelete(lab.Recording, since=NOW)
-    assert done
-    assert "history of schema secret could not be read" in done.notes[0]
 
 
 def test_times_are_shown_with_their_offset_and_select_what_they_show(lab: Any) -> None:
