@@ -52,8 +52,8 @@ class _Book:
         return f"LEFT(path, {len(beginning)}) = '{beginning}'"
 
     def _read(self, snapshot: Snapshot, columns: str, condition: str) -> Iterator[tuple[Any, ...]]:
-        sql = f"SELECT number, path, COALESCE(size, 0), {columns} FROM {self.table} WHERE {self._ours} AND {condition}"
-        return snapshot.stream(sql, f"{self.schema}.{self.table_name}")
+        source, what = f"{self.table} WHERE {self._ours} AND {condition}", f"{self.schema}.{self.table_name}"
+        return snapshot.stream(f"number, path, COALESCE(size, 0), {columns}", source, what)
 
     def _lock_free(self, numbers: Sequence[int], condition: str) -> list[int]:
         """Lock those of *numbers* for which *condition* holds and that nobody else is at."""

@@ -78,17 +78,18 @@ def read_books(collection: Collection, snapshot: Snapshot, evidence: Evidence, r
 
 def read_references(collection: Collection, snapshot: Snapshot, evidence: Evidence) -> set[str]:
     """Read the references of every row of every schema; return the schemas that have some."""
-    found = set()
+    found = set[str]()
     with progress_bar("reading references", None, collection.progress) as advance:
 
         def named() -> Iterator[tuple[str, str]]:
-            for key, attribute in references.references(snapshot, collection.project):
+            for attribute, keys, write_ids in references.references(snapshot, collection.project):
                 advance(1)
-                found.add(attribute.schema)
-                yield key, str(attribute) if attribute.is_declared else ""
+                found.update([attribute.schema] if keys else ())
+                evidence.add_mentions(write_ids)
+                yield from ((key, str(attribute) if attribute.is_declared else "") for key in keys)
 
         evidence.add_references(named())
-    evidence.keep_versions(collection.pipeline.settings.object_storage.versions)
+    evidence.close_references(collection.pipeline.settings.object_storage.versions)
     return found
 
 

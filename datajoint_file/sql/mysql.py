@@ -153,7 +153,7 @@ class MySQL(Dialect):
         return name
 
     def as_searchable(self, name: str) -> str:
-        """Return text: JSON does not take part in ``LIKE``."""
+        """Return text, as ``LIKE`` takes it."""
         return f"CAST({name} AS CHAR)"
 
     backslash = "\\\\"
@@ -370,7 +370,8 @@ class MySQL(Dialect):
     def prepare(self, driver: Any, lock_seconds: float) -> None:
         """Connect again, saying that statements are sent together: DataJoint's adapter leaves no room for it.
 
-        A server may have it that sessions begin without autocommit, which the driver does not notice.
+        A server may have it that sessions begin without autocommit, which the driver does not notice, or that a SELECT
+        gives no more than so many rows.
         """
         driver.close()
         driver.client_flag |= CLIENT.MULTI_STATEMENTS
@@ -379,7 +380,7 @@ class MySQL(Dialect):
         with driver.cursor() as cursor:
             cursor.execute(
                 f"SET SESSION autocommit = 1, innodb_lock_wait_timeout = {seconds}, lock_wait_timeout = {seconds}, "
-                "wait_timeout = 28800"
+                f"wait_timeout = 28800, sql_select_limit = {2**64 - 1}"
             )
 
     def results(self, cursor: Any) -> list[Rows]:
@@ -437,12 +438,12 @@ class MySQL(Dialect):
     def is_denied(self, error: BaseException) -> bool:
         return _code(error) in _DENIED | _READ_ONLY
 
-    def tables_named(self, query: Query, names: Sequence[str]) -> list[tuple[str, str]]:
-        sql = (
-            "SELECT table_name FROM information_schema.tables "
-            "WHERE table_schema = %s AND table_name IN %s AND table_type = 'BASE TABLE'"
-        )
-        return [(schema, table) for (schema,) in query(_SCHEMAS) for (table,) in query(sql, (schema, tuple(names)))]
+    def relations(self, query: Query, names: Sequence[str]) -> list[tuple[str, str, bool]]:
+        """Return them; a trigger runs with its owner's rights here, and a view need not."""
+        columns, where = "table_name, table_type", "table_schema = %s AND table_name IN %s"
+        sql = f"SELECT {columns} FROM information_schema.tables WHERE {where}"
+        found = ((schema, *row) for (schema,) in query(_SCHEMAS) for row in query(sql, (schema, tuple(names))))
+        return [(schema, table, type_ in ("BASE TABLE", "SYSTEM VERSIONED")) for schema, table, type_ in found]
 
     def attributes(self, query: Query) -> Iterator[tuple[Any, ...]]:
         """Ask for each schema; those that the user may see."""

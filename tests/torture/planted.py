@@ -371,15 +371,15 @@ def _entries_outside_the_transaction() -> AbstractContextManager[None]:
 
 
 def _swallowed_scan_error() -> AbstractContextManager[None]:
-    original = references._keys_of
+    original = references._texts
 
-    def keys_of(*args: Any) -> Iterator[str]:
+    def texts(*args: Any) -> Iterator[str]:
         try:
             yield from original(*args)
         except Exception:
             return
 
-    return changed(references, "_keys_of", keys_of)
+    return changed(references, "_texts", texts)
 
 
 def _ignored_lease() -> AbstractContextManager[None]:
