@@ -310,7 +310,7 @@ def _print_done(to: Console, done: library.Collected) -> None:
 def _show_kept(grace: timedelta, *, as_json: bool) -> int:
     found = library.kept(connect(), grace=grace)
     if as_json:
-        times = [(one, f"{one.since.isoformat()}Z", one.until and f"{one.until.isoformat()}Z") for one in found]
+        times = [(one, one.since.isoformat(), one.until and one.until.isoformat()) for one in found]
         print_json([{**asdict(one), "since": since, "until": until} for one, since, until in times])
         return 0
     to, count = console(), 0

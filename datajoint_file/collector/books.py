@@ -7,7 +7,7 @@ beside it, by number: a statement that searches would stop writers.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
 from datajoint_file.collector.evidence import ObjectRecord
@@ -154,7 +154,7 @@ class HistoryBook(_Book):
 
     def stamped_before(self, moment: datetime) -> str:
         """Return the SQL of whether an entry was found to be over before a *moment*."""
-        return f"due_at IS NOT NULL AND {self.dialect.utc('due_at')} < TIMESTAMP '{moment.isoformat(' ')}'"
+        return f"due_at IS NOT NULL AND {self.dialect.utc('due_at')} < TIMESTAMP '{moment:%Y-%m-%d %H:%M:%S.%f}'"
 
     def checked_by(self, run: str) -> str:
         """Return the SQL of whether *run* asks about an entry."""
@@ -233,5 +233,5 @@ class HistoryBook(_Book):
         )
         last = 2**62
         while rows := self.second.query(sql, (last,)):
-            yield from (row[1:] for row in rows)
+            yield from ((*row[1:-1], row[-1].replace(tzinfo=timezone.utc)) for row in rows)
             last = rows[-1][0]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import datetime
 from itertools import islice
 from typing import Any
 
@@ -143,7 +143,7 @@ def _braked(made: Plan, count: int, known: int) -> Plan:
 
 def _scanned(collection: Collection, snapshot: Snapshot, made: Plan) -> Plan:
     """Look at what is stored as well. Listed first: what comes later has its intent or its row when they are read."""
-    began = made.made_at.replace(tzinfo=timezone.utc) - MAX_SKEW  # at the earliest, by the store's clock
+    began = made.made_at - MAX_SKEW  # at the earliest, by the store's clock
     evidence = Evidence()
     _list(collection, evidence)
 
@@ -231,7 +231,7 @@ def unfinished_uploads(collection: Collection, evidence: Evidence, moment: datet
     if not collection.backend.capabilities.lists_unfinished:
         return []
     in_flight = [item.key for item in evidence.items("live")]
-    limit = moment.replace(tzinfo=timezone.utc) - collection.grace
+    limit = moment - collection.grace
     return [
         upload
         for upload in collection.backend.unfinished(collection.project)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 
 from datajoint_file.collector.plan import Refusal, refuse
 from datajoint_file.collector.preflight import SchemaState
@@ -29,9 +29,9 @@ class OwnTables:
 
 
 def clock(snapshot: Snapshot) -> datetime:
-    """Return the database's time, in UTC, without a time zone."""
+    """Return the database's time, aware, in UTC."""
     moment: datetime = snapshot.query(f"SELECT {snapshot.dialect.utc(snapshot.dialect.now)}")[0][0]
-    return moment
+    return moment.replace(tzinfo=timezone.utc)
 
 
 def is_replica(snapshot: Snapshot) -> bool:
