@@ -39,19 +39,19 @@ def tables_in_history(connection: Any, schema: str) -> list[TableHistory]:
     second = second_connection_of(connection)
     history_table = HistoryTable(second, schema).table
     moment = second.dialect.utc("at")
-    files = "COUNT(DISTINCT CASE WHEN attribute <> '' THEN path END)"
-    rows = f"COUNT(CASE WHEN {OF_ROWS} AND row_text IS NOT NULL THEN 1 END)"
+    count_files = "COUNT(DISTINCT CASE WHEN attribute <> '' THEN path END)"
+    count_rows = f"COUNT(CASE WHEN {OF_ROWS} AND row_text IS NOT NULL THEN 1 END)"
     source = f"{history_table} WHERE why <> '{UNKNOWN}' GROUP BY table_name"
     try:
-        found = second.query(f"SELECT table_name, {files}, {rows}, MAX(number) FROM {source}")
+        found = second.query(f"SELECT table_name, {count_files}, {count_rows}, MAX(number) FROM {source}")
     except MissingTableError:  # nothing was ever removed from this schema
         return []
     there = second.dialect.columns(second.query, schema, [name for name, *_ in found]) if found else {}
     histories = []
-    for name, *counts, number in found:
+    for name, files, rows, number in found:
         ((at, event),) = second.query(f"SELECT {moment}, event FROM {history_table} WHERE number = %s", [number])
         newest, shown = at.replace(tzinfo=timezone.utc), f"{schema}.{class_name(name)}"
-        histories.append(TableHistory(shown, name, *map(int, counts), newest, name not in there, event))
+        histories.append(TableHistory(shown, name, int(files), int(rows), newest, name not in there, event))
     return sorted((one for one in histories if one.files or one.rows), key=lambda one: one.name)
 
 

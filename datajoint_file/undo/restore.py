@@ -271,7 +271,7 @@ def _require_event(table: Any, event: str) -> None:
     """Refuse an event that is no deletion from this table."""
     second, name = second_connection_of(table.connection), table_name(table)
     sql = f"SELECT DISTINCT table_name, why FROM {HistoryTable(second, table.database).table} WHERE event = %s"
-    found = dict(second.query(sql, [event])) if event.isascii() else {}
+    found: dict[str, str] = dict(second.query(sql, [event])) if event.isascii() else {}
     if table.table_name not in found:
         raise _no_event(table, event, [f"{table.database}.{class_name(other)}" for other in sorted(found)])
     if (why := found[table.table_name]) not in ("delete", "drop"):

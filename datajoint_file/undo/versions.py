@@ -125,10 +125,10 @@ def history(query: Any, attribute: str | None = None, *, key: Mapping[str, Any] 
     }
     held = _held(table, list(versions.values())) if columns else set[tuple[str, str]]()
     found, numbers = list[Version](), Counter[tuple[str, str]]()
-    for (*cell, path), version in reversed(versions.items()):
-        if (version.attribute, path) not in held:
-            numbers[tuple(cell)] += 1
-            found.append(replace(version, number=numbers[tuple(cell)]))
+    for (cell, name, path), version in reversed(versions.items()):
+        if (name, path) not in held:
+            numbers[cell, name] += 1
+            found.append(replace(version, number=numbers[cell, name]))
     return found
 
 
