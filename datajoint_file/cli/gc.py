@@ -40,7 +40,7 @@ Examples:
 _ROWS = (
     ("reclaim", "reclaimed", "uploads that were given up", "delete"),
     ("purge", "purged", "removed from all rows, retention over", "delete"),
-    ("expire", "expired", "the same, since this run", "delete next time"),
+    ("expire", "expired", "the same, noted now", "delete next time"),
     ("wait", "", "removed from all rows", "keep"),
     ("unknown", "noted", "unknown objects", "report"),
     ("unfinished", "discarded", "remains of unfinished uploads", "delete"),
@@ -48,6 +48,7 @@ _ROWS = (
 """Amounts of a plan and of what was done, and how they are shown."""
 
 _DONE = {"delete": "deleted", "delete next time": "deleted next time", "report": "noted for deletion"}
+_REMOVED = {"update": "updated", "replace": "replaced", "delete": "deleted", "drop": "dropped", "alter": "altered"}
 _SCANNED = frozenset({"unknown", "unfinished"})
 """What only a listing of the store tells."""
 
@@ -315,9 +316,9 @@ def _show_kept(grace: timedelta, *, as_json: bool) -> int:
         return 0
     to, count = console(), 0
     for count, one in enumerate(found, 1):  # noqa: B007 - counted
-        until = f"until {one.until:%Y-%m-%d}" if one.until else "one of the last versions"
-        dates = f"{one.since:%Y-%m-%d}  {until}"
-        to.print(f"{dates}  {one.why:<8} {format_size(one.size):>9}  {one.key}", soft_wrap=True)
+        until = f"until {one.until:%Y-%m-%d}" if one.until else "as one of the last versions"
+        how = f"{_REMOVED.get(one.why, one.why)} {one.since:%Y-%m-%d}, kept {until}"
+        to.print(f"{how}  {format_size(one.size):>9}  {one.key}", soft_wrap=True)
     to.print(f"{counted(count, 'object')} kept." if count else "Nothing was removed.", style="bold")
     return 0
 

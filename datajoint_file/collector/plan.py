@@ -58,8 +58,8 @@ class Entry:
     ----------
     action : str
         ``reclaim`` (an upload that was given up), ``purge`` (removed from all rows, its retention is over), ``expire``
-        (the same, since this run: a later one deletes it), ``wait`` (removed, and kept), ``unknown`` (found in the
-        store, and nothing tells how it came there).
+        (the same, but not noted before this run: a later one deletes it), ``wait`` (removed, and kept), ``unknown``
+        (found in the store, and nothing tells how it came there).
     key : str
         The object key.
     size : int

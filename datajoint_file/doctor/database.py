@@ -114,7 +114,8 @@ def _taken(name: str, look: Callable[[Any], Check], connection: Any) -> Check:
     try:
         return look(connection)
     except Exception as error:  # noqa: BLE001 - whatever the driver raises: the other checks are still wanted
-        return Check(name, "failed", driver_message(error), "the message is the server's own")
+        fix = "run it again if the connection was lost; else show this message to whoever administers the server"
+        return Check(name, "failed", driver_message(error), fix)
 
 
 def _advice_on_connection(error: Exception, database: Any) -> str:
