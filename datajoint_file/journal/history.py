@@ -104,6 +104,7 @@ class Event:
         if self.dialect.has_transactional_ddl:
             with self._transaction():
                 lock()
+                claims_of(self.connection).add_removal(schema, self.removal.event)
                 self._run(copy)
                 return self._done(ddl(), history, schema, table, attributes)
         if has_transaction(self.connection):
