@@ -332,7 +332,7 @@ class WorkerError(DataJointFileError, RuntimeError):
 
 
 class CollectionRefusedError(DataJointFileError, RuntimeError):
-    """The collector cannot prove what is unused, and has deleted nothing."""
+    """The collector cannot prove what is unused, and has deleted no object."""
 
 
 def brief_traceback(function: Callable[_P, _Result]) -> Callable[_P, _Result]:
