@@ -417,6 +417,10 @@ class Dialect(ABC):
         """Give what this user may not see: schemas with rows, or transactions of others. Found out by trying."""
 
     @abstractmethod
+    def grantee(self, query: Query) -> str:
+        """Return this user, as GRANT names him."""
+
+    @abstractmethod
     def tables_named(self, query: Query, names: Sequence[str]) -> list[tuple[str, str]]:
         """Return schema and name of all tables that have one of *names*, and that run nothing of their owner's."""
 
