@@ -142,11 +142,11 @@ def gc(
 def _executed(
     plan: library.Plan, *, force: bool, progress: bool | None
 ) -> tuple[library.Collected | None, tuple[library.Refusal, ...]]:
-    """Return what was done, also if it was refused in the middle, and why it was refused."""
+    """Return what was done, or why it was refused."""
     try:
         return library.execute(plan, force=force, progress=progress), ()
     except CollectionRefusedError as error:
-        return error.__dict__.get("done"), refusals_of(error)
+        return None, refusals_of(error)
 
 
 def _given(ctx: click.Context) -> set[str]:
@@ -289,12 +289,9 @@ def _print_end(
         return
     _print_refusals(to, refusals)
     if refusals:
-        said = "nothing was deleted." if done is None else "it stopped in the middle. What was done before:"
-        to.print(f"Refused: {said}", style="bold red")
-    if done is not None:
+        to.print("Refused: nothing was deleted.", style="bold red")
+    elif done is not None:
         _print_done(to, done)
-    elif refusals:
-        return
     elif following and plan:
         to.print(f"Nothing was changed. Next: {following}", style="bold", soft_wrap=True)
     elif following and not plan.missing_count:

@@ -112,7 +112,7 @@ class IntentBook(_Book):
         return self._change(numbers, self._is_due, f"state = '{intent_table.CONDEMNED}'")
 
     def mark_deleted(self, numbers: Iterable[int]) -> list[int]:
-        """Leave tombstones: an intent that is gone means that its row was committed. Two collectors count once."""
+        """Leave tombstones, or reclaimed could not be told from gone with the row. Two collectors count once."""
         values = f"state = '{intent_table.RECLAIMED}', metadata = NULL, lease_until = {self.dialect.now}"
         return self._change(numbers, f"state = '{intent_table.CONDEMNED}'", values)
 

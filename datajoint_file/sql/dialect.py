@@ -424,6 +424,10 @@ class Dialect(ABC):
         and checks would run with them.
         """
 
+    @abstractmethod
+    def grantee(self, query: Query) -> str:
+        """Return this user, as GRANT names him."""
+
     def tables_named(self, query: Query, names: Sequence[str]) -> list[tuple[str, str]]:
         """Return schema and name of all tables that have one of *names*, and that run nothing of their owner's."""
         return [(schema, table) for schema, table, is_plain in self.relations(query, names) if is_plain]

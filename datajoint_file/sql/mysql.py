@@ -489,9 +489,8 @@ class MySQL(Dialect):
 
     def unseen(self, query: Query) -> Iterator[Unseen]:
         """Try a schema that cannot be there, and each that is: a grant on one of them takes the place of wider ones."""
-        user, _, host = query("SELECT CURRENT_USER()")[0][0].rpartition("@")
-        grantee = f"'{user}'@'{host}'"
-        fix = f"An administrator can GRANT SELECT ON *.* TO {grantee}"
+        grantee = self.grantee(query)
+        fix = f"An administrator can GRANT SELECT, PROCESS ON *.* TO {grantee}"
         revoked = [line for (line,) in query("SHOW GRANTS") if _REVOKED.match(line)]
         if not self._is_readable(query, f"file_probe_{secrets.token_hex(8)}"):
             yield Unseen("schemas", "this user has no SELECT on *.*: schemas may be hidden from it", fix)
@@ -504,7 +503,11 @@ class MySQL(Dialect):
             if _code(error) not in _XA_DENIED:
                 raise
             detail = "this user may not see open transactions of others"
-            yield Unseen("transactions", detail, f"An administrator can GRANT PROCESS ON *.* TO {grantee}")
+            yield Unseen("transactions", detail, fix)
+
+    def grantee(self, query: Query) -> str:
+        user, _, host = query("SELECT CURRENT_USER()")[0][0].rpartition("@")
+        return f"'{user}'@'{host}'"
 
     def rights(self, query: Query) -> Rights:
         rights = rights_in(row[0] for row in query("SHOW GRANTS"))
@@ -512,8 +515,7 @@ class MySQL(Dialect):
         if complete:
             where = "any name" if "*" in complete else f"the names {', '.join(complete)}"
             return Rights("all", f"may create and use schemas of {where}")
-        user, _, host = query("SELECT CURRENT_USER()")[0][0].rpartition("@")
-        fix = f"an administrator can GRANT ALL PRIVILEGES ON `PREFIX\\_%`.* TO '{user}'@'{host}'"
+        fix = f"an administrator can GRANT ALL PRIVILEGES ON `PREFIX\\_%`.* TO {self.grantee(query)}"
         database, granted = max(rights.items(), key=lambda item: len(item[1]), default=("*", frozenset[str]()))
         lacking = ", ".join(right for right in NEEDED_RIGHTS if right not in granted)
         if "SELECT" in granted:

@@ -397,22 +397,25 @@ class PostgreSQL(Dialect):
 
     def unseen(self, query: Query) -> Iterator[Unseen]:
         """Ask the catalog, which everybody may read, for tables; count sessions of which all but the user is hidden."""
-        (user,) = query("SELECT quote_ident(current_user)")[0]
+        user = self.grantee(query)
+        fix = f"An administrator can GRANT pg_read_all_data, pg_read_all_stats TO {user}"
         tables = [".".join(names) for names in query(_UNREADABLE)]
         if tables:
             detail = f"{counted(len(tables), 'table')} cannot be read completely by this user: {', '.join(tables[:3])}"
-            fix = f"An administrator can GRANT pg_read_all_data TO {user}, and ALTER ROLE {user} BYPASSRLS"
-            yield Unseen("schemas", detail, fix)
+            yield Unseen("schemas", f"{detail} (row-level security is lifted by ALTER ROLE {user} BYPASSRLS)", fix)
         hidden = query(f"SELECT COUNT(*) FROM pg_stat_activity WHERE {_OTHERS} AND backend_type IS NULL")[0][0]
         if hidden:
             detail = f"{counted(hidden, 'session')} of other users cannot be looked into by this one"
-            yield Unseen("transactions", detail, f"An administrator can GRANT pg_read_all_stats TO {user}")
+            yield Unseen("transactions", detail, fix)
+
+    def grantee(self, query: Query) -> str:
+        return str(query("SELECT quote_ident(current_user)")[0][0])
 
     def rights(self, query: Query) -> Rights:
         if query("SELECT has_database_privilege(current_database(), 'CREATE')")[0][0]:
             return Rights("all", "may create and use schemas")
-        database, user = query("SELECT quote_ident(current_database()), quote_ident(current_user)")[0]
-        fix = f"an administrator can GRANT CREATE ON DATABASE {database} TO {user}"
+        (database,) = query("SELECT quote_ident(current_database())")[0]
+        fix = f"an administrator can GRANT CREATE ON DATABASE {database} TO {self.grantee(query)}"
         writable = [row[0] for row in query(_SCHEMAS_TO_CREATE_IN)]
         if writable:
             return Rights("some", f"may create tables in {', '.join(writable)}, but no schemas", fix)

@@ -6,15 +6,12 @@ import json
 import re
 import subprocess
 from collections.abc import Callable, Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import datajoint_file
-from datajoint_file import gc as library
-from datajoint_file.collector.plan import refuse
 from tests.integration.collector.collecting import (
     Area,
     connect_to,
@@ -234,24 +231,6 @@ def test_short_grace_must_be_asked_for(gc: Gc, table: Any) -> None:
 )
 def test_wrong_usage_ends_with_2(run: Run, arguments: tuple[str, ...]) -> None:
     assert run("gc", *arguments).exit_code == 2
-
-
-def test_refusal_in_the_middle_tells_what_was_done(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    command = import_module("datajoint_file.cli.gc")
-    done = library.Collected(purged=library.Amount(7, 42))
-
-    def refused(*_: Any, **__: Any) -> None:
-        error = refuse(library.Refusal("clone", "another database is in use", "Look."))
-        error.__dict__["done"] = done
-        raise error
-
-    monkeypatch.setattr(library, "execute", refused)
-    found, refusals = command._executed(None, force=False, progress=False)
-    command._print_end(command.console(), None, found, refusals, following=None, quiet=False)
-    said = capsys.readouterr().out
-    assert "another database is in use" in said
-    assert "nothing was deleted" not in said
-    assert "7   42 B   deleted" in said
 
 
 def test_help_says_that_it_is_a_dry_run(run: Run) -> None:

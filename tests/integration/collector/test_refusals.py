@@ -176,7 +176,7 @@ def test_user_who_cannot_read_a_schema_is_refused(
     insert(declare(hidden, "Hidden"), 7)
     with user(table.database) as restricted:
         plan = refused(restricted, store, "hidden-schemas")
-        assert ("GRANT SELECT ON *.* TO" if is_mysql(connection) else hidden.database) in str(plan.refusals[0])
+        assert ("GRANT SELECT, PROCESS ON *.* TO" if is_mysql(connection) else hidden.database) in str(plan.refusals[0])
     assert len(objects(store)) == 3
 
 
@@ -203,7 +203,7 @@ def test_user_who_cannot_see_transactions_of_others_is_refused(
     make_due(table)
     with user(table.database, rights="SELECT" if is_mysql(connection) else "") as restricted:
         plan = refused(restricted, store, "hidden-transactions")
-        assert "GRANT PROCESS" in plan.refusals[0].way_on or "GRANT pg_read_all_stats" in plan.refusals[0].way_on
+        assert "PROCESS" in plan.refusals[0].way_on or "pg_read_all_stats TO" in plan.refusals[0].way_on
 
 
 @over_mysql
