@@ -309,12 +309,17 @@ class StatementTooLargeError(DataJointFileError, ValueError):
 
 
 class OutcomeUnknownError(DataJointFileError, LostConnectionError):
-    """The connection was lost during a commit, and whether it happened cannot be told yet. Nothing was deleted.
+    """The connection was lost during a commit, and whether it happened cannot be told yet. No object was deleted.
 
-    ``datajoint_file.resolve(error)`` tells it later. ``writes`` are the files whose rows are concerned.
+    ``datajoint_file.resolve(error)`` asks later: by ``writes``, the files whose rows are concerned, whether it was
+    committed or rolled back; by ``removals``, what it would have left in histories, only whether it was committed. If
+    there are neither, nobody can be asked: look whether the rows are there. ``reason`` says why it was not known when
+    it was last asked.
     """
 
     writes: Sequence[Any] = ()
+    removals: Sequence[tuple[str, str]] = ()
+    reason = ""
 
     @property
     def write_ids(self) -> tuple[str, ...]:
@@ -327,7 +332,7 @@ class WorkerError(DataJointFileError, RuntimeError):
 
 
 class CollectionRefusedError(DataJointFileError, RuntimeError):
-    """The collector cannot prove what is unused, and has deleted nothing."""
+    """The collector cannot prove what is unused, and has deleted no object."""
 
 
 def brief_traceback(function: Callable[_P, _Result]) -> Callable[_P, _Result]:

@@ -156,9 +156,9 @@ def execute(
     Raises
     ------
     CollectionRefusedError
-        If the plan has refusals, is too old or was made for another database, or if something makes it doubtful now. If
-        that is met in the middle, what was deleted before was safe to delete. If the reason is that the store knows
-        another history of a schema, a mark is left of this one: the other, which may be a copy's, then refuses too.
+        If the plan has refusals, is too old or was made for another database, or if something makes it doubtful now:
+        all of that is asked before the first object is deleted. If the reason is that the store knows another history
+        of a schema, a mark is left of this one: the other, which may be a copy's, then refuses too.
     StorageError
         If the store fails altogether.
 

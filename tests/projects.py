@@ -22,6 +22,8 @@ COLLECTED = ("own_mysql", "postgresql")
 STORES = ["local", "s3", "gcs", "azure"]
 
 over_all_stores = pytest.mark.parametrize("store", STORES, indirect=True)
+over_mysql = pytest.mark.parametrize("database", ["mysql"], indirect=True)
+over_postgresql = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 over_local_and_s3 = pytest.mark.parametrize("store", ["local", "s3"], indirect=True)
 
 

@@ -11,7 +11,7 @@ import datajoint as dj
 
 from datajoint_file.errors import UnsupportedValueError
 from datajoint_file.hooks.targets import connect, targets_named
-from datajoint_file.undo.versions import tables_in_history
+from datajoint_file.undo.overview import tables_in_history
 
 
 @contextmanager

@@ -33,9 +33,10 @@ Part = tuple[str, Generator[Check, None, None]]
 @click.option(
     "--read-only", is_flag=True, help="Only what a reader needs: no probe is written, no right to write asked."
 )
+@click.option("--collector", is_flag=True, help="What the user who runs `gc` needs, in place of what a writer does.")
 @click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
 @click.pass_context
-def doctor(ctx: click.Context, skip: tuple[str, ...], read_only: bool, as_json: bool) -> None:
+def doctor(ctx: click.Context, skip: tuple[str, ...], read_only: bool, collector: bool, as_json: bool) -> None:
     """Check configuration, store and database, and say how to mend what is wrong.
 
     The store is tried with one object of 1 MiB, which is removed again, unless its place is another project's. In the
@@ -43,12 +44,14 @@ def doctor(ctx: click.Context, skip: tuple[str, ...], read_only: bool, as_json: 
 
     Exit code 0 if all is fine (warnings included), 1 if a check failed.
     """
-    parts = _parts(Path.cwd(), skip, read_only=read_only)
+    if read_only and collector:
+        raise click.UsageError("--read-only and --collector are for different users: give one of them")
+    parts = _parts(Path.cwd(), skip, read_only=read_only, collector=collector)
     statuses = _as_json(parts) if as_json else _as_lines(parts, console())
     ctx.exit(PROBLEMS if statuses["failed"] else FINE)
 
 
-def _parts(start: Path, skip: tuple[str, ...], *, read_only: bool) -> Iterator[Part]:
+def _parts(start: Path, skip: tuple[str, ...], *, read_only: bool, collector: bool) -> Iterator[Part]:
     """Give the parts of the examination, each with its checks, which are made as they are asked for."""
     found, settings = check_configuration(start)
     if settings is not None:
@@ -56,9 +59,9 @@ def _parts(start: Path, skip: tuple[str, ...], *, read_only: bool) -> Iterator[P
     yield "configuration", (check for check in found)
     if "store" not in skip:
         nothing = (check for check in list[Check]())
-        yield "store", check_store(settings, read_only=read_only) if settings is not None else nothing
+        yield "store", check_store(settings, read_only=read_only, collector=collector) if settings else nothing
     if "database" not in skip:
-        yield "database", check_database(settings, read_only=read_only)
+        yield "database", check_database(settings, read_only=read_only, collector=collector)
 
 
 def _as_json(parts: Iterator[Part]) -> Counter[Status]:

@@ -40,7 +40,7 @@ Examples:
 _ROWS = (
     ("reclaim", "reclaimed", "uploads that were given up", "delete"),
     ("purge", "purged", "removed from all rows, retention over", "delete"),
-    ("expire", "expired", "the same, since this run", "delete next time"),
+    ("expire", "expired", "the same, noted now", "delete next time"),
     ("wait", "", "removed from all rows", "keep"),
     ("unknown", "noted", "unknown objects", "report"),
     ("unfinished", "discarded", "remains of unfinished uploads", "delete"),
@@ -48,6 +48,7 @@ _ROWS = (
 """Amounts of a plan and of what was done, and how they are shown."""
 
 _DONE = {"delete": "deleted", "delete next time": "deleted next time", "report": "noted for deletion"}
+_REMOVED = {"update": "updated", "replace": "replaced", "delete": "deleted", "drop": "dropped", "alter": "altered"}
 _SCANNED = frozenset({"unknown", "unfinished"})
 """What only a listing of the store tells."""
 
@@ -141,11 +142,11 @@ def gc(
 def _executed(
     plan: library.Plan, *, force: bool, progress: bool | None
 ) -> tuple[library.Collected | None, tuple[library.Refusal, ...]]:
-    """Return what was done, also if it was refused in the middle, and why it was refused."""
+    """Return what was done, or why it was refused."""
     try:
         return library.execute(plan, force=force, progress=progress), ()
     except CollectionRefusedError as error:
-        return error.__dict__.get("done"), refusals_of(error)
+        return None, refusals_of(error)
 
 
 def _given(ctx: click.Context) -> set[str]:
@@ -288,12 +289,9 @@ def _print_end(
         return
     _print_refusals(to, refusals)
     if refusals:
-        said = "nothing was deleted." if done is None else "it stopped in the middle. What was done before:"
-        to.print(f"Refused: {said}", style="bold red")
-    if done is not None:
+        to.print("Refused: nothing was deleted.", style="bold red")
+    elif done is not None:
         _print_done(to, done)
-    elif refusals:
-        return
     elif following and plan:
         to.print(f"Nothing was changed. Next: {following}", style="bold", soft_wrap=True)
     elif following and not plan.missing_count:
@@ -310,14 +308,14 @@ def _print_done(to: Console, done: library.Collected) -> None:
 def _show_kept(grace: timedelta, *, as_json: bool) -> int:
     found = library.kept(connect(), grace=grace)
     if as_json:
-        times = [(one, f"{one.since.isoformat()}Z", one.until and f"{one.until.isoformat()}Z") for one in found]
+        times = [(one, one.since.isoformat(), one.until and one.until.isoformat()) for one in found]
         print_json([{**asdict(one), "since": since, "until": until} for one, since, until in times])
         return 0
     to, count = console(), 0
     for count, one in enumerate(found, 1):  # noqa: B007 - counted
-        until = f"until {one.until:%Y-%m-%d}" if one.until else "one of the last versions"
-        dates = f"{one.since:%Y-%m-%d}  {until}"
-        to.print(f"{dates}  {one.why:<8} {format_size(one.size):>9}  {one.key}", soft_wrap=True)
+        until = f"until {one.until:%Y-%m-%d}" if one.until else "as one of the last versions"
+        how = f"{_REMOVED.get(one.why, one.why)} {one.since:%Y-%m-%d}, kept {until}"
+        to.print(f"{how}  {format_size(one.size):>9}  {one.key}", soft_wrap=True)
     to.print(f"{counted(count, 'object')} kept." if count else "Nothing was removed.", style="bold")
     return 0
 

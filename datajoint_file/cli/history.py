@@ -19,7 +19,8 @@ from datajoint_file.hooks.targets import connect, targets_named
 from datajoint_file.model.object_keys import key_text
 from datajoint_file.model.wording import counted
 from datajoint_file.pipeline.fileref import format_size
-from datajoint_file.undo.versions import Version, local_time, tables_in_history
+from datajoint_file.undo.overview import Deletion, deletions, tables_in_history
+from datajoint_file.undo.versions import Version, local_time
 from datajoint_file.undo.versions import history as versions_of
 
 _EXAMPLES = """\b
@@ -38,8 +39,9 @@ Examples:
 def history(name: str, attribute: str | None, key: dict[str, str], as_json: bool) -> None:
     """Show the files that the rows of a table held before, newest first, also of rows that are gone.
 
-    Each can be put back with `datajoint-file restore`. Of a schema, the tables that have such files are shown, also
-    those that are dropped.
+    Each can be put back with `datajoint-file restore`: its number, which counts back from the newest of this attribute
+    of this row, is for --version, its event for --event. Rows without a file are shown by the deletions that took them
+    together with files. Of a schema, the tables that have lost files or rows are shown, also those that are dropped.
     """
     if "." not in name:
         if attribute or key:
@@ -49,13 +51,22 @@ def history(name: str, attribute: str | None, key: dict[str, str], as_json: bool
     with wrong_usage():
         table = one_table(name)
         found = versions_of(table, attribute, key=key or None)
+        gone = [] if attribute else deletions(table, key=key or None)
+    name = table_name(table)
     if as_json:
-        print_json([{"table": table_name(table), **_document(version)} for version in found])
+        print_json([*(_document(name, one) for one in found), *(_document_of_rows(name, one) for one in gone)])
         return
     to = console()
     for version in found:
-        _print(to, table_name(table), version)
-    to.print(f"{counted(len(found), 'earlier file')}." if found else "Nothing was replaced or deleted.", style="bold")
+        _print(to, name, version)
+    for one in gone:
+        what = f"{_what(one)}  {name}: {counted(one.rows, 'row')}"
+        to.print(f"{what}  event {one.event}", soft_wrap=True)
+    said = f"{counted(len(found), 'earlier file')}." if found else ""
+    if gone:
+        restore = f"datajoint-file restore {shlex.quote(name)} --event {gone[0].event}"
+        said += f" {counted(len(gone), 'deletion')} of rows; `{restore}` puts back what the last took."
+    to.print(said.strip() or "Nothing was replaced or deleted.", style="bold", soft_wrap=True)
 
 
 def _show_tables(schema: str, *, as_json: bool) -> None:
@@ -69,27 +80,32 @@ def _show_tables(schema: str, *, as_json: bool) -> None:
         return
     to = console()
     for one in found:
-        files = f"{counted(one.files, 'earlier file')}, the last of {local_time(one.newest)}"
+        counts = ((one.files, "earlier file"), (one.rows, "deleted row"))
+        lost = ", ".join(counted(number, noun) for number, noun in counts if number)
         restore = f"datajoint-file restore {shlex.quote(one.name)} --event {one.event}"
         gone = f"; dropped: declare it again, then `{restore}`" if one.is_dropped else ""
-        to.print(f"  {one.name}  {files}{gone}", soft_wrap=True)
-    more = (
-        f"`datajoint-file history {shlex.quote(schema)}.TABLE` shows them; datajoint_file.history reads them in Python."
-    )
+        to.print(f"  {one.name}  {lost}, the last of {local_time(one.newest)}{gone}", soft_wrap=True)
+    more = f"`datajoint-file history {shlex.quote(schema)}.TABLE` shows them; datajoint_file.history reads the files."
     to.print(more if found else "Nothing was replaced or deleted.", style="bold", soft_wrap=True)
+
+
+def _what(one: Version | Deletion) -> str:
+    return f"{local_time(one.at)}  {one.why:<7}  {one.who}"
 
 
 def _print(to: Console, table: str, version: Version) -> None:
     key = key_text((name, str(value)) for name, value in version.key.items()) or "key not kept"
     size = "deleted since" if version.is_purged else format_size(version.file.size)
-    what = f"{local_time(version.at)}  {version.why:<7}  {version.who}  {table}.{version.attribute} ({key})"
-    to.print(f"{what}  {version.file.original_name}  {size}  event {version.event}", soft_wrap=True)
+    file = f"{version.file.original_name}  {size}  version {version.number}  event {version.event}"
+    to.print(f"{_what(version)}  {table}.{version.attribute} ({key})  {file}", soft_wrap=True)
 
 
-def _document(version: Version) -> dict[str, Any]:
+def _document(table: str, version: Version) -> dict[str, Any]:
     return {
+        "table": table,
         "attribute": version.attribute,
         "key": {name: str(value) for name, value in version.key.items()},
+        "number": version.number,
         "at": version.at.astimezone().isoformat(),
         "who": version.who,
         "why": version.why,
@@ -97,3 +113,7 @@ def _document(version: Version) -> dict[str, Any]:
         "purged": version.is_purged,
         "file": version.file.to_dict(),
     }
+
+
+def _document_of_rows(table: str, one: Deletion) -> dict[str, Any]:
+    return {"table": table, **asdict(one), "at": one.at.astimezone().isoformat(), "file": None}

@@ -45,7 +45,9 @@ def _since(ctx: click.Context, param: click.Parameter, value: str | None) -> dat
 @click.option("--event", metavar="ID", help="What was deleted together, as `history` shows it.")
 @KEY_OPTION
 @click.option("--attribute", metavar="NAME", help="Put an earlier file back into this attribute.")
-@click.option("--version", type=click.IntRange(min=1), metavar="N", help="Which: 1 is the last one before.")
+@click.option(
+    "--version", type=click.IntRange(min=1), metavar="N", help="Which, counted back as `history` does: 1 is the newest."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
 @click.pass_context
 def restore(

@@ -7,7 +7,7 @@ beside it, by number: a statement that searches would stop writers.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
 from datajoint_file.collector.evidence import ObjectRecord
@@ -52,8 +52,8 @@ class _Book:
         return f"LEFT(path, {len(beginning)}) = '{beginning}'"
 
     def _read(self, snapshot: Snapshot, columns: str, condition: str) -> Iterator[tuple[Any, ...]]:
-        sql = f"SELECT number, path, COALESCE(size, 0), {columns} FROM {self.table} WHERE {self._ours} AND {condition}"
-        return snapshot.stream(sql, f"{self.schema}.{self.table_name}")
+        source, what = f"{self.table} WHERE {self._ours} AND {condition}", f"{self.schema}.{self.table_name}"
+        return snapshot.stream(f"number, path, COALESCE(size, 0), {columns}", source, what)
 
     def _lock_free(self, numbers: Sequence[int], condition: str) -> list[int]:
         """Lock those of *numbers* for which *condition* holds and that nobody else is at."""
@@ -112,7 +112,7 @@ class IntentBook(_Book):
         return self._change(numbers, self._is_due, f"state = '{intent_table.CONDEMNED}'")
 
     def mark_deleted(self, numbers: Iterable[int]) -> list[int]:
-        """Leave tombstones: an intent that is gone means that its row was committed. Two collectors count once."""
+        """Leave tombstones, or reclaimed could not be told from gone with the row. Two collectors count once."""
         values = f"state = '{intent_table.RECLAIMED}', metadata = NULL, lease_until = {self.dialect.now}"
         return self._change(numbers, f"state = '{intent_table.CONDEMNED}'", values)
 
@@ -154,7 +154,7 @@ class HistoryBook(_Book):
 
     def stamped_before(self, moment: datetime) -> str:
         """Return the SQL of whether an entry was found to be over before a *moment*."""
-        return f"due_at IS NOT NULL AND {self.dialect.utc('due_at')} < TIMESTAMP '{moment.isoformat(' ')}'"
+        return f"due_at IS NOT NULL AND {self.dialect.utc('due_at')} < TIMESTAMP '{moment:%Y-%m-%d %H:%M:%S.%f}'"
 
     def checked_by(self, run: str) -> str:
         """Return the SQL of whether *run* asks about an entry."""
@@ -233,5 +233,5 @@ class HistoryBook(_Book):
         )
         last = 2**62
         while rows := self.second.query(sql, (last,)):
-            yield from (row[1:] for row in rows)
+            yield from ((*row[1:-1], row[-1].replace(tzinfo=timezone.utc)) for row in rows)
             last = rows[-1][0]

@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 from typing import Any, NoReturn
 
 from datajoint_file.journal.intent_table import batches
+from datajoint_file.model.object_keys import write_id_of
 
 _BATCH = 5_000
 
@@ -24,6 +25,7 @@ PRAGMA cache_size = -32768;  -- KiB
 CREATE TABLE object (key TEXT PRIMARY KEY, size INTEGER NOT NULL, is_ours INTEGER NOT NULL, stored REAL)
     WITHOUT ROWID;
 CREATE TABLE reference (key TEXT PRIMARY KEY, origin TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE mention (write_id TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE intent (key TEXT, home TEXT, number INTEGER, size INTEGER NOT NULL, due INTEGER NOT NULL,
     PRIMARY KEY (key, home, number)) WITHOUT ROWID;
 CREATE TABLE entry (key TEXT, home TEXT, number INTEGER, size INTEGER NOT NULL, expired INTEGER NOT NULL,
@@ -51,6 +53,11 @@ CREATE VIEW unknown AS SELECT key, size, '' AS home FROM object WHERE is_ours AN
 CREATE VIEW missing AS SELECT * FROM referenced WHERE home <> '' AND key NOT IN (SELECT key FROM object);
 """
 
+_TAKE_MENTIONS = """
+INSERT OR IGNORE INTO reference SELECT key, '' FROM
+    (SELECT key FROM entry UNION SELECT key FROM intent UNION SELECT key FROM object WHERE is_ours)
+    WHERE write_id_of(key) IN (SELECT write_id FROM mention)
+"""
 _KEEP_VERSIONS = """
 WITH latest AS (SELECT home, cell, key, MAX(number) AS number FROM entry
     WHERE NOT is_final AND key NOT IN (SELECT key FROM reference) GROUP BY home, cell, key),
@@ -104,6 +111,7 @@ class Evidence:
     def __init__(self) -> None:
         # No name: a file that SQLite makes when memory does not do, and that is gone with the connection.
         self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._database.create_function("write_id_of", 1, write_id_of, deterministic=True)
         self._database.executescript(_TABLES)
         self._database.execute("BEGIN")
 
@@ -142,9 +150,15 @@ class Evidence:
         """
         self._add("INSERT OR IGNORE INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", found)
 
-    def keep_versions(self, count: int) -> None:
-        """Keep the last *count* objects of each cell but what rows refer to. To be called when references are known."""
-        self._database.execute(_KEEP_VERSIONS, (count,))
+    def add_mentions(self, write_ids: Iterable[str]) -> None:
+        """Add what may be the write ids of objects that some text names."""
+        self._add("INSERT OR IGNORE INTO mention VALUES (?)", ((write_id,) for write_id in write_ids))
+
+    def close_references(self, versions: int) -> None:
+        """Take what is mentioned for referenced, and keep the last *versions* objects of each cell besides."""
+        if self._database.execute("SELECT 1 FROM mention LIMIT 1").fetchone():
+            self._database.execute(_TAKE_MENTIONS)
+        self._database.execute(_KEEP_VERSIONS, (versions,))
 
     def items(self, name: str) -> Iterator[ObjectRecord]:
         """Give the members of a set, sorted by key.
@@ -179,7 +193,7 @@ class Evidence:
 
     def forget_notes(self) -> None:
         """Forget all but what was listed: it is read anew."""
-        for table in ("reference", "intent", "entry"):
+        for table in ("reference", "mention", "intent", "entry"):
             self._database.execute(f"DELETE FROM {table}")
 
     def forget_reference(self, key: str) -> None:

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 
 from datajoint_file.collector import references, server_facts
 from datajoint_file.collector.books import BATCH, HistoryBook, IntentBook
@@ -58,9 +58,9 @@ def execute_plan(made: Plan, collection: Collection, *, force: bool) -> Collecte
             if verdict.refusals:
                 raise refuse(*verdict.refusals)
             note = server_facts.oldest_transaction(snapshot)[1]
-            problems, marks = _registered(collection, snapshot, made, verdict, identity)
+            problems, marks = _register(collection, snapshot, made, verdict, identity)
             helpers = collection.helpers(marks) if marks else None
-            return _Execution(collection, snapshot, made, [*problems, *([note] if note else ())], helpers).all()
+            return _Execution(collection, snapshot, made, [*problems, *([note] if note else ())], helpers).run_all()
         finally:
             collection.second.close()
 
@@ -78,7 +78,7 @@ def _check_plan(made: Plan, collection: Collection, identity: Identity, moment: 
         raise refuse(Refusal("old-plan", reason, "Make a new plan: it is carried out within an hour"))
 
 
-def _registered(
+def _register(
     collection: Collection, snapshot: Snapshot, made: Plan, verdict: Verdict, identity: Identity
 ) -> tuple[list[str], tuple[str, ...]]:
     """Bring the marks up to date, and compare the clocks by new ones. Nothing is deleted by it but marks.
@@ -124,7 +124,7 @@ def _bump(collection: Collection, snapshot: Snapshot, identity: Identity, schema
     marks.append(collection.mark_store.key_of(mark))
     stat = collection.backend.stat(marks[-1])
     if stat.modified is not None:
-        database = server_facts.clock(snapshot).replace(tzinfo=timezone.utc)
+        database = server_facts.clock(snapshot)
         if abs(stat.modified - database) > MAX_SKEW:
             told = f"{stat.modified:%Y-%m-%d %H:%M:%S}, the database {database:%Y-%m-%d %H:%M:%S} (UTC)"
             way_on = "Set the clock that is wrong; graces would be measured by it"
@@ -152,22 +152,22 @@ class _Execution:
         self.intents = {book.schema: book for book in self.collection.intent_books(tables)}
         self.histories = {book.schema: book for book in self.collection.history_books(tables)}
 
-    def all(self) -> Collected:
+    def run_all(self) -> Collected:
         """Do everything. What may refuse comes before anything is deleted."""
         is_noting = self.made.with_unknown and self.made.is_complete and bool(self.made.unknown)
         homes = self._homes() if is_noting else {}
         try:
-            candidates, has_work = self._checked()
+            candidates, has_work = self._mark_for_check()
             evidence = judged(self.collection, self.snapshot, self.run) if has_work else Evidence()
-            reclaimed, purged = self._deleted("reclaim", evidence), self._deleted("purge", evidence)
+            reclaimed, purged = self._delete_all("reclaim", evidence), self._delete_all("purge", evidence)
             if self._untried:
                 self.notes.append(f"stopped after {_HOPELESS} failures in a row")
-            expired = self._stamped(evidence)
+            expired = self._stamp_expired(evidence)
         finally:
             for book in self.histories.values():
                 with suppress(Exception):  # the next run asks about them again
                     book.release(self.run)
-        noted = self._noted(homes) if homes else NOTHING
+        noted = self._note_unknown(homes) if homes else NOTHING
         if self.made.is_scan:
             try:
                 self._discard()
@@ -179,7 +179,7 @@ class _Execution:
             reclaimed, purged, expired, noted, self.discarded, max(spared, 0), tuple(self.failures), tuple(self.notes)
         )
 
-    def _checked(self) -> tuple[int, bool]:
+    def _mark_for_check(self) -> tuple[int, bool]:
         """Say which entries this run asks about; return how many objects may go, and whether rows have to be read."""
         evidence = judged(self.collection, self.snapshot, with_rows=False)
         count = evidence.amount("reclaim").count
@@ -192,7 +192,7 @@ class _Execution:
                 book.release_young()
         return count, count > 0 or bool(evidence.amount("expire"))
 
-    def _stamped(self, evidence: Evidence) -> Amount:
+    def _stamp_expired(self, evidence: Evidence) -> Amount:
         """Note of which objects the retention is over and nobody claims them: a later run deletes them."""
         expired = NOTHING
         for some in _batches(evidence, "expire"):
@@ -202,7 +202,7 @@ class _Execution:
             expired += _amount(one for one in some if one.key in stamped)
         return expired
 
-    def _deleted(self, action: str, evidence: Evidence) -> Amount:
+    def _delete_all(self, action: str, evidence: Evidence) -> Amount:
         """Condemn and delete what nobody claims, a few objects at a time."""
         done = NOTHING
         with progress_bar(f"deleting ({action})", evidence.amount(action).count, self.collection.progress) as advance:
@@ -223,7 +223,7 @@ class _Execution:
         free, counted = set(sizes), set[str]()
         for book, some in notes:
             free -= {some[number] for number in some.keys() - set(book.condemn(some, self.run))}
-        gone = {result.key for result in self._results(sorted(free)) if self._is_gone(result)}
+        gone = {result.key for result in self._results(sorted(free)) if self._record(result)}
         for book, some in notes:
             counted |= {some[number] for number in book.mark_deleted(n for n, key in some.items() if key in gone)}
         return _amount(ObjectRecord(key, sizes[key], "") for key in counted)
@@ -237,14 +237,14 @@ class _Execution:
             if self._failed_in_a_row < _HOPELESS:
                 yield delete_object(self.collection.backend, self.collection.project, key)
 
-    def _is_gone(self, result: Deleted) -> bool:
+    def _record(self, result: Deleted) -> bool:
         self.discarded += result.discarded
         self._failed_in_a_row = self._failed_in_a_row + 1 if result.problem else 0
         if result.problem:
             self.failures.append((result.key, result.problem))
         return not result.problem
 
-    def _noted(self, homes: Mapping[str, HistoryBook]) -> Amount:
+    def _note_unknown(self, homes: Mapping[str, HistoryBook]) -> Amount:
         """Note the unknown objects of the plan's listing for deletion."""
         evidence, done = self.made.evidence or Evidence(), NOTHING
         for some in _batches(evidence, "unknown"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import datetime
 from itertools import islice
 from typing import Any
 
@@ -78,17 +78,18 @@ def read_books(collection: Collection, snapshot: Snapshot, evidence: Evidence, r
 
 def read_references(collection: Collection, snapshot: Snapshot, evidence: Evidence) -> set[str]:
     """Read the references of every row of every schema; return the schemas that have some."""
-    found = set()
+    found = set[str]()
     with progress_bar("reading references", None, collection.progress) as advance:
 
         def named() -> Iterator[tuple[str, str]]:
-            for key, attribute in references.references(snapshot, collection.project):
+            for attribute, keys, write_ids in references.references(snapshot, collection.project):
                 advance(1)
-                found.add(attribute.schema)
-                yield key, str(attribute) if attribute.is_declared else ""
+                found.update([attribute.schema] if keys else ())
+                evidence.add_mentions(write_ids)
+                yield from ((key, str(attribute) if attribute.is_declared else "") for key in keys)
 
         evidence.add_references(named())
-    evidence.keep_versions(collection.pipeline.settings.object_storage.versions)
+    evidence.close_references(collection.pipeline.settings.object_storage.versions)
     return found
 
 
@@ -142,7 +143,7 @@ def _braked(made: Plan, count: int, known: int) -> Plan:
 
 def _scanned(collection: Collection, snapshot: Snapshot, made: Plan) -> Plan:
     """Look at what is stored as well. Listed first: what comes later has its intent or its row when they are read."""
-    began = made.made_at.replace(tzinfo=timezone.utc) - MAX_SKEW  # at the earliest, by the store's clock
+    began = made.made_at - MAX_SKEW  # at the earliest, by the store's clock
     evidence = Evidence()
     _list(collection, evidence)
 
@@ -230,7 +231,7 @@ def unfinished_uploads(collection: Collection, evidence: Evidence, moment: datet
     if not collection.backend.capabilities.lists_unfinished:
         return []
     in_flight = [item.key for item in evidence.items("live")]
-    limit = moment.replace(tzinfo=timezone.utc) - collection.grace
+    limit = moment - collection.grace
     return [
         upload
         for upload in collection.backend.unfinished(collection.project)

@@ -58,8 +58,8 @@ class Entry:
     ----------
     action : str
         ``reclaim`` (an upload that was given up), ``purge`` (removed from all rows, its retention is over), ``expire``
-        (the same, since this run: a later one deletes it), ``wait`` (removed, and kept), ``unknown`` (found in the
-        store, and nothing tells how it came there).
+        (the same, but not noted before this run: a later one deletes it), ``wait`` (removed, and kept), ``unknown``
+        (found in the store, and nothing tells how it came there).
     key : str
         The object key.
     size : int
@@ -108,7 +108,7 @@ class Plan:
     with_unknown : bool
         Whether unknown objects are noted for deletion.
     made_at : datetime
-        When, by the database's clock, in UTC.
+        When, by the database's clock, aware, in UTC.
     reclaim, purge, expire, wait, unknown : Amount
         Objects and bytes, by what is planned for them; ``unknown`` only with ``is_scan``.
     listed : Amount
@@ -199,7 +199,7 @@ class Plan:
             "project": self.project,
             "scan": self.is_scan,
             "grace_seconds": int(self.grace.total_seconds()),
-            "made_at": f"{self.made_at.isoformat()}Z",
+            "made_at": self.made_at.isoformat(),
             **{name: asdict(getattr(self, name)) for name in (*ACTIONS, "unfinished", "listed", "foreign")},
             "references": self.references,
             "complete": self.is_complete,
@@ -264,7 +264,7 @@ class Kept:
     why : str
         What has removed it: ``update``, ``replace``, ``delete``, ``drop``, ``alter``; or ``unknown``.
     since : datetime
-        When, by the database's clock, in UTC.
+        When, by the database's clock, aware, in UTC.
     until : datetime or None
         Until when it is kept at least; None as long as it is one of the last ``versions``.
     """

@@ -17,8 +17,7 @@ from datajoint_file.collector.snapshot import CHANGED, Snapshot, refusing
 from datajoint_file.errors import CollectionRefusedError, UnsafePathError, brief
 from datajoint_file.hooks.tables import class_name
 from datajoint_file.model.metadata import FORMAT, path_in
-from datajoint_file.model.object_keys import check_object_key, is_candidate, keys_in
-from datajoint_file.model.wording import counted
+from datajoint_file.model.object_keys import check_object_key, is_candidate, keys_in, write_id_of, write_ids_in
 from datajoint_file.sql.columns import is_file_comment
 
 _JSON = frozenset({"json", "text", "mediumtext", "longtext"})
@@ -67,8 +66,10 @@ def attributes(snapshot: Snapshot) -> list[Attribute]:
     return sorted(found)
 
 
-def references(snapshot: Snapshot, project: str) -> Iterator[tuple[str, Attribute]]:
-    """Give every object key of *project* that a row refers to, and which attribute that is. Keys may come repeatedly.
+def references(snapshot: Snapshot, project: str) -> Iterator[tuple[Attribute, set[str], set[str]]]:
+    """Give, for each row that may speak of *project*: attribute, object keys, and what could be other keys' write ids.
+
+    Text can hold a key in any form: escaped, in a URL, at the end of a sentence. Its write id stands in all of them.
 
     To be used within a snapshot: then it is what the rows say at one moment.
 
@@ -79,49 +80,27 @@ def references(snapshot: Snapshot, project: str) -> Iterator[tuple[str, Attribut
         the metadata of a file. What was given so far is then not all.
     """
     for attribute in attributes(snapshot):
-        for key in _keys_of(snapshot, attribute, project):
-            yield key, attribute
+        for text in _texts(snapshot, attribute, project):
+            path = _path(attribute, text) if attribute.is_declared else ""
+            keys = {key for key in keys_in(text, project) if is_candidate(project, key)}
+            keys |= {path} if path.startswith(f"{project}/") else set()
+            yield attribute, keys, write_ids_in(text) - {write_id_of(path)}
 
 
 def schemas_using(snapshot: Snapshot, project: str) -> set[str]:
     """Return the schemas with a ``file`` attribute that refers to *project*."""
-    using: set[str] = set()
-    for attribute in attributes(snapshot):
-        if attribute.is_declared and attribute.schema not in using:
-            name, table = snapshot.name(attribute.name), snapshot.name(attribute.schema, attribute.table)
-            path = snapshot.dialect.path(name)
-            beginning = f"{project}/"
-            sql = f"SELECT 1 FROM {table} WHERE LEFT({path}, {len(beginning)}) = '{beginning}' LIMIT 1"
-            if snapshot.query(sql, str(attribute)):
-                using.add(attribute.schema)
-    return using
+    with snapshot.snapshot():
+        return {found.schema for found, keys, _ in references(snapshot, project) if keys and found.is_declared}
 
 
-def _keys_of(snapshot: Snapshot, attribute: Attribute, project: str) -> Iterator[str]:
-    """Give the keys that an attribute's rows refer to, within a snapshot."""
+def _texts(snapshot: Snapshot, attribute: Attribute, project: str) -> Iterator[str]:
+    """Give what the rows of an attribute hold that may speak of *project*, within a snapshot."""
     name, table = snapshot.name(attribute.name), snapshot.name(attribute.schema, attribute.table)
-    condition = f"{name} IS NOT NULL"
+    text, condition = snapshot.dialect.as_searchable(name), f"{name} IS NOT NULL"
     if not attribute.is_declared:  # the project's name holds nothing that needs quoting
-        condition = f"{snapshot.dialect.as_searchable(name)} LIKE '%{project}%'"
-    count = 0
-    sql = f"SELECT {snapshot.dialect.as_text(name)} FROM {table} WHERE {condition}"
-    for (value,) in snapshot.stream(sql, str(attribute)):
-        count += 1
-        yield from _keys_in(attribute, _text(value), project)
-    sql = f"SELECT COUNT(*) FROM {table} WHERE {condition}"
-    expected = snapshot.query(sql, str(attribute))[0][0]
-    if count != expected:
-        raise _incomplete(attribute, f"{counted(count, 'row')} came, of {expected}")
-
-
-def _keys_in(attribute: Attribute, text: str, project: str) -> set[str]:
-    """Return the keys of *project* in one row: its path, and whatever else reads like what an insert makes."""
-    keys = {key for key in keys_in(text, project) if is_candidate(project, key)}
-    if attribute.is_declared:
-        path = _path(attribute, text)
-        if path.startswith(f"{project}/"):
-            keys.add(path)
-    return keys
+        condition = f"{text} LIKE '%{project}%'"
+    for (value,) in snapshot.stream(text, f"{table} WHERE {condition}", str(attribute)):
+        yield _text(value)
 
 
 def _path(attribute: Attribute, text: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 
 from datajoint_file.collector.plan import Refusal, refuse
 from datajoint_file.collector.preflight import SchemaState
@@ -16,7 +16,7 @@ from datajoint_file.collector.snapshot import Snapshot, refusing
 from datajoint_file.journal.history_table import TABLE as HISTORY
 from datajoint_file.journal.intent_table import TABLE as INTENTS
 from datajoint_file.journal.schema_registry import TABLE as REGISTRY
-from datajoint_file.model.wording import counted
+from datajoint_file.model.wording import NOT_AS_MADE, TAKE_AWAY, counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +29,9 @@ class OwnTables:
 
 
 def clock(snapshot: Snapshot) -> datetime:
-    """Return the database's time, in UTC, without a time zone."""
+    """Return the database's time, aware, in UTC."""
     moment: datetime = snapshot.query(f"SELECT {snapshot.dialect.utc(snapshot.dialect.now)}")[0][0]
-    return moment
+    return moment.replace(tzinfo=timezone.utc)
 
 
 def is_replica(snapshot: Snapshot) -> bool:
@@ -43,8 +43,10 @@ def own_tables(snapshot: Snapshot) -> OwnTables:
     """Find this package's tables in every schema."""
     names = (INTENTS, HISTORY, REGISTRY)
     with refusing("the list of all tables"):
-        found = snapshot.dialect.tables_named(snapshot.try_query, names)
-    return OwnTables(*(tuple(sorted(schema for schema, table in found if table == name)) for name in names))
+        found = snapshot.dialect.relations(snapshot.try_query, names)
+    if foreign := [f"{schema}.{table}" for schema, table, is_plain in found if not is_plain]:
+        raise refuse(Refusal("foreign-table", f"{', '.join(foreign[:3])}: {NOT_AS_MADE}", TAKE_AWAY))
+    return OwnTables(*(tuple(sorted(schema for schema, table, _ in found if table == name)) for name in names))
 
 
 def schema_states(

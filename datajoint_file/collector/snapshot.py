@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from datajoint_file.collector.plan import Refusal, refusals_of, refuse
 from datajoint_file.errors import CollectionRefusedError, driver_message
 from datajoint_file.journal.second_connection import SecondConnection
+from datajoint_file.model.wording import counted
 from datajoint_file.sql import Rows, is_changed
 
 _Result = TypeVar("_Result")
@@ -75,15 +76,20 @@ class Snapshot:
             with suppress(Exception):
                 self._execute("ROLLBACK")
 
-    def stream(self, sql: str, what: str) -> Iterator[tuple[Any, ...]]:
-        """Give the rows of one statement without parameters as they come, within a `snapshot`."""
-        pages = self.dialect.pages(self._driver, sql, _ROWS_AT_ONCE)
+    def stream(self, columns: str, source: str, what: str) -> Iterator[tuple[Any, ...]]:
+        """Give rows of a table as they come, within a `snapshot`; refuse if fewer come than there are."""
+        pages, count = self.dialect.pages(self._driver, f"SELECT {columns} FROM {source}", _ROWS_AT_ONCE), 0
         while True:
             with refusing(what):
                 page = next(pages, [])
             if not page:
-                return
+                break
+            count += len(page)
             yield from page
+        expected = self.query(f"SELECT COUNT(*) FROM {source}", what)[0][0]
+        if count != expected:
+            reason = f"{what} cannot be read completely: {counted(count, 'row')} came, of {expected}"
+            raise refuse(Refusal("unreadable", reason, "Look what the server's log says, and try again"))
 
     def _execute(self, sql: str) -> None:
         with self._driver.cursor() as cursor:

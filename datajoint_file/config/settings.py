@@ -123,7 +123,7 @@ class ObjectStorageSettings(_Section):
     ] = timedelta(days=30)
     versions: Annotated[
         int,
-        Field(ge=0, le=1_000_000, description="how many earlier files of a row are kept, whatever their age"),
+        Field(ge=0, le=1_000_000, description="how many earlier files of each attribute of a row are kept, at any age"),
     ] = 0
 
 

@@ -19,6 +19,7 @@ from datajoint import settings as dj_settings
 from datajoint_file.config import Settings
 from datajoint_file.config.rules import check_disjoint
 from datajoint_file.doctor.check import Check, Status, censored
+from datajoint_file.doctor.collector_rights import check_notes, check_sight
 from datajoint_file.doctor.schemas import asking, check_schemas
 from datajoint_file.doctor.store import CONNECT_SECONDS
 from datajoint_file.errors import ConfigurationError, driver_message, printable
@@ -36,19 +37,22 @@ def check_stores(settings: Settings) -> Check:
     return Check("other stores", "ok", "apart from those of DataJoint")
 
 
-def check_database(settings: Settings | None = None, *, read_only: bool = False) -> Generator[Check, None, None]:
+def check_database(
+    settings: Settings | None = None, *, read_only: bool = False, collector: bool = False
+) -> Generator[Check, None, None]:
     """Look at the database that DataJoint is configured for, with a connection of its own, which is closed again.
 
     Its schemas are compared with *settings*, if there are valid ones; who only reads (*read_only*) needs no other
-    right. The checks hold no secrets.
+    right, and a *collector* others. The checks hold no secrets.
     """
     database = dj_settings.config.database
     return censored(
-        _checks(database, settings, read_only), [database.password.get_secret_value() if database.password else ""]
+        _checks(database, settings, read_only, collector),
+        [database.password.get_secret_value() if database.password else ""],
     )
 
 
-def _checks(database: Any, settings: Settings | None, read_only: bool) -> Generator[Check, None, None]:
+def _checks(database: Any, settings: Settings | None, read_only: bool, collector: bool) -> Generator[Check, None, None]:
     yield _check_settings(f"{database.user}@{database.host}:{database.port}, {database.backend}")
     if database.user is None or database.password is None:
         missing = "user" if database.user is None else "password"
@@ -71,6 +75,9 @@ def _checks(database: Any, settings: Settings | None, read_only: bool) -> Genera
             "rights": partial(check_rights, read_only=read_only),
             "readable": _check_readable,
         }
+        if collector:
+            project = settings.project.name if settings is not None else ""
+            looks |= {"rights": check_sight, "notes": partial(check_notes, project=project)}
         for name, look in looks.items():
             yield _taken(name, look, connection)
         if settings is not None:
@@ -114,7 +121,8 @@ def _taken(name: str, look: Callable[[Any], Check], connection: Any) -> Check:
     try:
         return look(connection)
     except Exception as error:  # noqa: BLE001 - whatever the driver raises: the other checks are still wanted
-        return Check(name, "failed", driver_message(error), "the message is the server's own")
+        fix = "run it again if the connection was lost; else show this message to whoever administers the server"
+        return Check(name, "failed", driver_message(error), fix)
 
 
 def _advice_on_connection(error: Exception, database: Any) -> str:

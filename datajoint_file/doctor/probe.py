@@ -46,12 +46,13 @@ def probe_key(project: str) -> str:
 class Probe:
     """One object under *key*, with two small ones beside it, and the looks at them."""
 
-    def __init__(self, backend: StorageBackend, key: str, advise: Advise) -> None:
+    def __init__(self, backend: StorageBackend, key: str, advise: Advise, *, must_delete: bool = False) -> None:
         self.backend = backend
         self.key = key
         self._neighbours = (f"{key}2", f"{key}.old")  # a store that goes by the beginning of a name would find them too
         self._raced = f"{key.rpartition('/')[0]}/race.bin"
         self._advise = advise
+        self._must_delete = must_delete  # else it is only a warning that this user may not
         self._content = os.urandom(SIZE)
         self._written: tuple[datetime, datetime] | None = None  # from when to when, by this machine's clock
 
@@ -182,7 +183,7 @@ class Probe:
             self.backend.delete(self.key)
         except DataJointFileError as error:
             detail, advice = f"{left}: {reason(error)}", self._advise(error, "delete")
-            if isinstance(error, StorageAccessError):
+            if isinstance(error, StorageAccessError) and not self._must_delete:
                 return Check("delete", "warning", detail, f"who only writes needs no more; to collect, {advice}")
             return Check("delete", "failed", detail, advice)
         by_hand = f"delete it by hand, and {_UNSOUND}"

@@ -43,20 +43,24 @@ _LOOKED_AT = 10_000
 _CLIENTS = {"s3": "s3fs", "gcs": "gcsfs", "azure": "adlfs"}
 
 
-def check_store(settings: Settings, *, read_only: bool = False) -> Generator[Check, None, None]:
+def check_store(
+    settings: Settings, *, read_only: bool = False, collector: bool = False
+) -> Generator[Check, None, None]:
     """Look whether the store of a configuration does what it is needed for, one look after the other.
 
     The probe objects are removed when the last check has been given, a check fails, or the iterator is closed. With
-    *read_only* there are none: what is there is listed and read. The checks hold no secrets.
+    *read_only* there are none: what is there is listed and read. A *collector* has to be able to delete. The
+    checks hold no secrets.
     """
-    return censored(_StoreChecks(settings, read_only).checks(), secrets_of(settings))
+    return censored(_StoreChecks(settings, read_only, collector).checks(), secrets_of(settings))
 
 
 class _StoreChecks:
     """The looks at one store, and the advice that fits it."""
 
-    def __init__(self, settings: Settings, read_only: bool = False) -> None:
+    def __init__(self, settings: Settings, read_only: bool = False, collector: bool = False) -> None:
         self.settings = settings
+        self.collector = collector
         self.read_only = read_only
         self.storage = settings.storage
         self.key = probe_key(settings.project.name)
@@ -80,7 +84,7 @@ class _StoreChecks:
             yield self._look_at_one(backend)
             return
         try:
-            yield from Probe(backend, self.key, self.advice).examine()
+            yield from Probe(backend, self.key, self.advice, must_delete=self.collector).examine()
         finally:
             self._remove_empty_directories()
 

@@ -1,1 +1,4 @@
-"""Write-ahead journal: intents, outcomes of commits and registered schemas, which keep rows and bytes together."""
+"""Write-ahead journal: intents, histories, shared objects, outcomes of commits, checks, and registered schemas.
+
+What keeps rows and bytes together: tables ``~file_…`` beside those of the user, and what is told by them.
+"""

@@ -1,7 +1,8 @@
-"""Outcome of a commit that was not answered: committed, rolled back, or open.
+"""Outcome of a commit that was not answered: committed, rolled back, or unknown.
 
 The intents of its files are free when it was rolled back, and locked as long as the server has not decided. That they
-are gone proves nothing: a server that has lost its last moments has lost them too. Committed is what has a row.
+are gone proves nothing: a server that has lost its last moments has lost them too. Committed is what has a row, or an
+entry in a history.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from contextlib import suppress
 from enum import Enum
 from typing import Any
 
-from datajoint.errors import LostConnectionError, MissingTableError
+from datajoint.errors import AccessError, LostConnectionError, MissingTableError
 
 from datajoint_file.errors import OutcomeUnknownError
 from datajoint_file.hooks.connections import connection_of
@@ -31,11 +32,16 @@ class Outcome(Enum):
 
     COMMITTED = "committed"
     ROLLED_BACK = "rolled back"
-    OPEN = "open"
+    UNKNOWN = "unknown"
 
+
+SchemaEvent = tuple[str, str]
+"""Schema and event of a removal, which its history has if the transaction was committed."""
 
 _STILL_OPEN = "its transaction is still open"
 _NOT_NOTED = "it has no intents to ask, and its rows are not there yet"
+_NO_EVENT = "no history tells that it happened, which proves nothing"
+_NOTHING_NOTED = "nothing was noted of it that could be asked"
 _GONE = (
     "neither its intents nor its rows are there: the server may have lost its last moments, in a crash or as the "
     "follower of another one, or somebody has deleted the rows since. Look whether they are there"
@@ -46,22 +52,23 @@ _GONE = (
 def resolve(error: OutcomeUnknownError, *, connection: Any = None) -> Outcome:
     """Tell what became of the transaction that *error* is about.
 
-    One look at the database, on a connection of its own. The answer ``OPEN`` is not final while the server has not
-    noticed that its client is gone, or is still busy. Ask again. If it stays, the server has lost its last moments, or
-    somebody has deleted the rows since, without history: look whether they are there before you insert them again.
+    One look at the database, on a connection of its own. ``UNKNOWN`` is not final while the server has not noticed that
+    its client is gone, or is still busy: ask again. If it stays, look at the rows before you do it again: the server
+    has lost its last moments, somebody has deleted the rows since, without history, or rows were only to be deleted or
+    changed, of which a rollback leaves no proof. ``error.reason`` says why nobody knows.
 
     Parameters
     ----------
     error : OutcomeUnknownError
-        What the insert, or the commit, has raised. It can have been pickled in between.
+        What the statement, or the commit, has raised. It can have been pickled in between.
     connection : datajoint.Connection, or what has one, optional
         A connection to the same server; DataJoint's default connection if not given.
 
     Returns
     -------
     Outcome
-        ``COMMITTED``: the rows are there. ``ROLLED_BACK``: none of them is; insert again, and what is still stored is
-        not sent again. ``OPEN``: nobody knows yet.
+        ``COMMITTED``: the rows are there, or gone if that was asked for. ``ROLLED_BACK``: nothing has happened; insert
+        again, and what is still stored is not sent again. ``UNKNOWN``: nobody knows yet, or ever will.
 
     Examples
     --------
@@ -70,26 +77,26 @@ def resolve(error: OutcomeUnknownError, *, connection: Any = None) -> Outcome:
     ... except OutcomeUnknownError as error:
     ...     outcome = datajoint_file.resolve(error)  # doctest: +SKIP
     """
-    return outcome_of(error.writes, connection_of(connection))
+    outcome, error.reason = _look(error.writes, error.removals, second_connection_of(connection_of(connection)))
+    return outcome
 
 
-def outcome_of(writes: Sequence[Write], connection: Any) -> Outcome:
-    """Return what became of the transaction that claimed *writes*."""
-    return _look(writes, second_connection_of(connection))[0]
-
-
-def _look(writes: Sequence[Write], second: SecondConnection) -> tuple[Outcome, str]:
+def _look(writes: Sequence[Write], removals: Sequence[SchemaEvent], second: SecondConnection) -> tuple[Outcome, str]:
     """Return what became of the transaction, and why nobody knows.
 
     All writes share its fate, but those before a savepoint that it went back to, whose intents are free.
     """
+    if any(_has_event(second, *removal) for removal in removals):
+        return Outcome.COMMITTED, ""
+    if not writes:
+        return Outcome.UNKNOWN, _NO_EVENT if removals else _NOTHING_NOTED
     noted = [write for write in writes if write.number]
     looks = [_intents_of(Intents(second, schema), noted) for schema in sorted({write.schema for write in noted})]
     if not noted or any(gone for gone, _ in looks):
         is_committed = any(_was_committed(second, schema, writes) for schema in sorted({w.schema for w in writes}))
-        return (Outcome.COMMITTED, "") if is_committed else (Outcome.OPEN, _GONE if noted else _NOT_NOTED)
+        return (Outcome.COMMITTED, "") if is_committed else (Outcome.UNKNOWN, _GONE if noted else _NOT_NOTED)
     is_open = any(locked for _, locked in looks)
-    return (Outcome.OPEN, _STILL_OPEN) if is_open else (Outcome.ROLLED_BACK, "")
+    return (Outcome.UNKNOWN, _STILL_OPEN) if is_open else (Outcome.ROLLED_BACK, "")
 
 
 def _intents_of(intents: Intents, writes: Sequence[Write]) -> tuple[set[int], set[int]]:
@@ -125,69 +132,60 @@ def _are_in_history(second: SecondConnection, schema: str, paths: Sequence[str])
     return False
 
 
-def was_removed(removals: Sequence[tuple[str, str]], connection: Any) -> bool:
-    """Tell whether a history has one of these events, for everybody to see: then its transaction is committed."""
-    second = second_connection_of(connection)
-    with suppress(Exception):  # no answer, whatever the reason
-        return any(HistoryTable(second, schema).has_event(event) for schema, event in removals)
+def _has_event(second: SecondConnection, schema: str, event: str) -> bool:
+    with suppress(MissingTableError, AccessError):
+        return HistoryTable(second, schema).has_event(event)
     return False
 
 
-def raise_unless_removed(removals: Sequence[tuple[str, str]], connection: Any, error: Exception) -> None:
-    """Find out whether a transaction was committed that took rows away, as the histories of their schemas say.
-
-    Raises
-    ------
-    OutcomeUnknownError
-        If they do not say so in time: that proves nothing.
-    """
-    deadline = time.monotonic() + WAIT_SECONDS
-    while time.monotonic() < deadline:
-        if was_removed(removals, connection):
-            return
-        time.sleep(0.1)
-    raise OutcomeUnknownError(
-        "The connection was lost during a commit, and no history tells that it happened: rows were to be deleted or "
-        "changed. Look whether they are there before you do it again"
-    ) from error
-
-
-def raise_unless_committed(writes: Sequence[Write], connection: Any, error: Exception) -> None:
-    """Find out whether the transaction that claimed *writes* was committed, in whose commit *error* was met.
+def raise_unless_committed(
+    writes: Sequence[Write], removals: Sequence[SchemaEvent], connection: Any, error: Exception
+) -> None:
+    """Find out whether a transaction was committed, by what it claimed and removed; *error* was met in its commit.
 
     Raises
     ------
     LostConnectionError
         If it was rolled back.
     OutcomeUnknownError
-        If the server does not tell in time.
+        If the server does not tell in time, or there is nothing to ask.
     """
-    outcome, reason = _found_outcome(writes, connection)
+    outcome, reason = _found_outcome(writes, removals, connection)
     if outcome is Outcome.ROLLED_BACK:
         raise LostConnectionError(
             f"The connection was lost during a commit, and the server has rolled back: none of the {len(writes)} files "
             "was inserted. Insert again; what is stored is not sent again"
         ) from error
-    if outcome is Outcome.OPEN:
+    if outcome is Outcome.UNKNOWN:
         unknown = OutcomeUnknownError(
-            f"The connection was lost during a commit, and whether it happened is not known yet ({reason}). Nothing "
-            f"was deleted. datajoint_file.resolve(error) tells it later for these {len(writes)} files: "
-            f"{', '.join(write.write_id for write in writes[:3])}{', …' if len(writes) > 3 else ''}. Do not insert "
-            "again before"
+            f"The connection was lost during a commit, and whether it happened is not known yet ({reason}). No object "
+            f"was deleted. {_way_on(writes, removals)}"
         )
-        unknown.writes = tuple(writes)
+        unknown.writes, unknown.removals, unknown.reason = tuple(writes), tuple(removals), reason
         raise unknown from error
 
 
-def _found_outcome(writes: Sequence[Write], connection: Any) -> tuple[Outcome, str]:
+def _way_on(writes: Sequence[Write], removals: Sequence[SchemaEvent]) -> str:
+    if writes:
+        shown = f"{', '.join(write.write_id for write in writes[:3])}{', …' if len(writes) > 3 else ''}"
+        return (
+            f"datajoint_file.resolve(error) tells it later for these {len(writes)} files: {shown}. Do not insert again "
+            "before"
+        )
+    look = "look whether the rows are there, and as they were, before you do it again"
+    return f"datajoint_file.resolve(error) asks again; if it stays so, {look}" if removals else look.capitalize()
+
+
+def _found_outcome(writes: Sequence[Write], removals: Sequence[SchemaEvent], connection: Any) -> tuple[Outcome, str]:
     """Ask until the server has decided, or for `WAIT_SECONDS`; say why there is no answer."""
     deadline, pause = time.monotonic() + WAIT_SECONDS, 0.02
     while True:
         try:
-            outcome, reason = _look(writes, second_connection_of(connection))
+            outcome, reason = _look(writes, removals, second_connection_of(connection))
         except Exception as error:  # noqa: BLE001 - no answer, whatever the reason
-            outcome, reason = Outcome.OPEN, f"the database cannot be asked: {error}"
-        if outcome is not Outcome.OPEN or time.monotonic() > deadline:
+            outcome, reason = Outcome.UNKNOWN, f"the database cannot be asked: {error}"
+        is_over = time.monotonic() > deadline or not (writes or removals)
+        if outcome is not Outcome.UNKNOWN or is_over:
             return outcome, reason
         time.sleep(pause)
         pause = min(2 * pause, 0.5)

@@ -1,7 +1,8 @@
 """History of references, writers' side: what a statement takes out of a table is written down in its transaction.
 
-Set-based, and of exactly the rows that go. Without the right to make the table nothing is written, and the statement
-does what it did before.
+Set-based, and of exactly the rows that go. Where DDL commits by itself, entries are written and committed before it,
+under a lock, and voided if it fails: until then its rows are there, and entries of objects in use only spare. Without
+the right to make the table nothing is written, and the statement does what it did before.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class Event:
         self.removal = Removal(base32(secrets.token_bytes(16)), why)
         self.dialect = dialect_of(connection)
         self._tables = tables
+        self._is_warned = False
 
     @cached_property
     def reached(self) -> frozenset[Name]:
@@ -107,6 +109,7 @@ class Event:
         if self.dialect.has_transactional_ddl:
             with self._transaction():
                 lock()
+                claims_of(self.connection).add_removal(schema, self.removal.event)
                 self._run(copy)
                 return self._done(ddl(), history, schema, table, attributes)
         if has_transaction(self.connection):
@@ -114,7 +117,7 @@ class Event:
                 f"{full_name} has files, and cannot be changed by {self.removal.why} in a transaction: "
                 f"{self.dialect.title} would commit it. Commit it or roll it back first"
             )
-        with self._locked(lock):
+        with self._locked(lock, schema):
             try:
                 self._run(copy)
                 return self._done(ddl(), history, schema, table, attributes)
@@ -133,10 +136,14 @@ class Event:
         return result
 
     @contextmanager
-    def _locked(self, lock: Callable[[], None]) -> Iterator[None]:
+    def _locked(self, lock: Callable[[], None], schema: str) -> Iterator[None]:
         """Lock tables, if this user may: else a row that comes in between goes without an entry, and its bytes stay."""
-        with suppress(AccessError):
+        try:
             lock()
+        except AccessError:
+            if not self._is_warned:
+                self._is_warned = True
+                warn(_NO_LOCK.format(schema=schema, why=self.removal.why), JournalWarning)
         try:
             yield
         finally:
@@ -191,4 +198,9 @@ _NO_HISTORY = (
     "the table `~file_history` of schema {schema} cannot be made or used ({reason}): what is removed from its tables "
     "is not written down. It cannot be put back, and `datajoint-file gc` reports its files as unknown instead of "
     "deleting them. Let the owner of the schema insert or delete one row with a file, or grant CREATE and INSERT there"
+)
+_NO_LOCK = (
+    "schema {schema}: this user may not LOCK TABLES, so that others can insert or change rows while {why} writes down "
+    "what goes. Such rows are not in `~file_history`: they cannot be put back, and only `datajoint-file gc --scan` "
+    "finds their files, as unknown. Grant LOCK TABLES there"
 )

@@ -14,7 +14,7 @@ from datajoint.errors import DataJointError, LostConnectionError
 
 from datajoint_file.config.bindings import Attached
 from datajoint_file.errors import OutcomeUnknownError
-from datajoint_file.journal.commit_outcome import raise_unless_committed, raise_unless_removed, was_removed
+from datajoint_file.journal.commit_outcome import raise_unless_committed
 from datajoint_file.journal.journal import Write
 from datajoint_file.journal.second_connection import second_connection_of
 from datajoint_file.sql import Dialect, is_lost
@@ -90,10 +90,7 @@ def commit_transaction(original: Callable[[Any], None], connection: Any) -> None
             raise
         _recover(connection)
         claims_of(connection).forget()
-        if not writes:
-            raise_unless_removed(removals, connection, error)
-        elif not was_removed(removals, connection):
-            raise_unless_committed(writes, connection, error)
+        raise_unless_committed(writes, removals, connection, error)
     claims_of(connection).forget()
     if has_failed and writes:
         raise DataJointError(
@@ -215,17 +212,14 @@ def _unchanged(connection: Any) -> Iterator[None]:
 
 
 def _commit(connection: Any) -> None:
-    """Commit. What has no intents to ask leaves it open what became of it, should the reply be lost."""
+    """Commit. If nothing was noted that could be asked, a lost reply leaves unknown what became of it."""
     driver, writes = connection._conn, claims_of(connection).writes
     try:
         connection.commit_transaction()
     except Exception as error:
         if writes or isinstance(error, OutcomeUnknownError) or not is_lost(error, driver):
             raise
-        raise OutcomeUnknownError(
-            "The connection was lost during a commit: the rows may have been inserted or not; look whether they are "
-            "there before you insert them again"
-        ) from error
+        raise_unless_committed((), (), connection, error)
 
 
 @contextmanager

@@ -27,6 +27,7 @@ _COMPONENT = r"[A-Za-z0-9._=~%-]+"
 _CELL = rf"objects/{_COMPONENT}-{_COMPONENT}/[a-z2-7]{{16}}-(?P<write_id>[a-z2-7]{{26}})"
 _BEGINNING = rf"/(?:{_COMPONENT}/)*(?P<schema>{_COMPONENT})/{_CELL}/"
 _KEY_OF_AN_INSERT = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._=-]*{_BEGINNING}{_COMPONENT}")
+_WRITE_ID_OR_LONGER = re.compile(r"[a-z2-7]{26,}")
 _OBJECT_KEY = re.compile(rf"{_COMPONENT}(?:/(?!\.){_COMPONENT}(?<!\.))+")
 
 REGISTRY = "~registry"
@@ -219,6 +220,18 @@ def keys_in(text: str, project: str) -> set[str]:
     if project not in text:
         return set()
     return set(_keys_of(project).findall(text.replace("\\/", "/")))
+
+
+def write_ids_in(text: str) -> set[str]:
+    """Return whatever in *text* could be a write id, with whatever stands around it.
+
+    Examples
+    --------
+    >>> sorted(write_ids_in("lab%2Fephys%2d" + "a" * 26 + "_.")) == sorted(["2d" + "a" * 24, "d" + "a" * 25, "a" * 26])
+    True
+    """
+    runs = _WRITE_ID_OR_LONGER.findall(text)
+    return {run[start : start + 26] for run in runs for start in range(len(run) - 25)}
 
 
 @lru_cache

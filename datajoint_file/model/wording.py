@@ -26,6 +26,14 @@ _PACKAGES = {
 RIGHT_PLACE = "is its disk mounted, and is this the right bucket, prefix or directory in datajoint.toml?"
 """What to ask first where objects are missing that should be there."""
 
+NOT_AS_MADE = (
+    "a view, or a table with triggers, rules, policies, checks, defaults or indexes that this package does not make: "
+    "what is noted there is not read, as code of its owner could run with this user's rights"
+)
+"""Why one of this package's tables is not trusted by a user who has more rights than its owner."""
+
+TAKE_AWAY = "Let its owner take them away, or drop the schema. If it is no table of this package, give it another name"
+
 _UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 
 

@@ -122,7 +122,7 @@ class Dialect(ABC):
         """Return the SQL of the JSON of a quoted attribute as the text that it was stored as."""
 
     def as_searchable(self, name: str) -> str:
-        """Return the SQL of the same as ``LIKE`` takes it."""
+        """Return the SQL of any attribute as text, by which nothing runs that somebody has defined for its type."""
         return self.as_text(name)
 
     @abstractmethod
@@ -420,8 +420,20 @@ class Dialect(ABC):
         """Give what this user may not see: schemas with rows, or transactions of others. Found out by trying."""
 
     @abstractmethod
+    def relations(self, query: Query, names: Sequence[str]) -> list[tuple[str, str, bool]]:
+        """Return schema and name of all that has one of *names*, and whether it is a table and runs nothing else.
+
+        Whoever looks has more rights than the owner of some schema, whose triggers, policies, or functions in indexes
+        and checks would run with them.
+        """
+
+    @abstractmethod
+    def grantee(self, query: Query) -> str:
+        """Return this user, as GRANT names him."""
+
     def tables_named(self, query: Query, names: Sequence[str]) -> list[tuple[str, str]]:
         """Return schema and name of all tables that have one of *names*, and that run nothing of their owner's."""
+        return [(schema, table) for schema, table, is_plain in self.relations(query, names) if is_plain]
 
     @abstractmethod
     def attributes(self, query: Query) -> Iterator[tuple[Any, ...]]:

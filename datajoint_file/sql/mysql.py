@@ -157,7 +157,7 @@ class MySQL(Dialect):
         return name
 
     def as_searchable(self, name: str) -> str:
-        """Return text: JSON does not take part in ``LIKE``."""
+        """Return text, as ``LIKE`` takes it."""
         return f"CAST({name} AS CHAR)"
 
     backslash = "\\\\"
@@ -381,7 +381,8 @@ class MySQL(Dialect):
     def prepare(self, driver: Any, lock_seconds: float) -> None:
         """Connect again, saying that statements are sent together: DataJoint's adapter leaves no room for it.
 
-        A server may have it that sessions begin without autocommit, which the driver does not notice.
+        A server may have it that sessions begin without autocommit, which the driver does not notice, or that a SELECT
+        gives no more than so many rows.
         """
         driver.close()
         driver.client_flag |= CLIENT.MULTI_STATEMENTS
@@ -390,7 +391,7 @@ class MySQL(Dialect):
         with driver.cursor() as cursor:
             cursor.execute(
                 f"SET SESSION autocommit = 1, innodb_lock_wait_timeout = {seconds}, lock_wait_timeout = {seconds}, "
-                "wait_timeout = 28800"
+                f"wait_timeout = 28800, sql_select_limit = {2**64 - 1}"
             )
 
     def results(self, cursor: Any) -> list[Rows]:
@@ -448,12 +449,12 @@ class MySQL(Dialect):
     def is_denied(self, error: BaseException) -> bool:
         return _code(error) in _DENIED | _READ_ONLY
 
-    def tables_named(self, query: Query, names: Sequence[str]) -> list[tuple[str, str]]:
-        sql = (
-            "SELECT table_name FROM information_schema.tables "
-            "WHERE table_schema = %s AND table_name IN %s AND table_type = 'BASE TABLE'"
-        )
-        return [(schema, table) for (schema,) in query(_SCHEMAS) for (table,) in query(sql, (schema, tuple(names)))]
+    def relations(self, query: Query, names: Sequence[str]) -> list[tuple[str, str, bool]]:
+        """Return them; a trigger runs with its owner's rights here, and a view need not."""
+        columns, where = "table_name, table_type", "table_schema = %s AND table_name IN %s"
+        sql = f"SELECT {columns} FROM information_schema.tables WHERE {where}"
+        found = ((schema, *row) for (schema,) in query(_SCHEMAS) for row in query(sql, (schema, tuple(names))))
+        return [(schema, table, type_ in ("BASE TABLE", "SYSTEM VERSIONED")) for schema, table, type_ in found]
 
     def attributes(self, query: Query) -> Iterator[tuple[Any, ...]]:
         """Ask for each schema; those that the user may see."""
@@ -499,9 +500,8 @@ class MySQL(Dialect):
 
     def unseen(self, query: Query) -> Iterator[Unseen]:
         """Try a schema that cannot be there, and each that is: a grant on one of them takes the place of wider ones."""
-        user, _, host = query("SELECT CURRENT_USER()")[0][0].rpartition("@")
-        grantee = f"'{user}'@'{host}'"
-        fix = f"An administrator can GRANT SELECT ON *.* TO {grantee}"
+        grantee = self.grantee(query)
+        fix = f"An administrator can GRANT SELECT, PROCESS ON *.* TO {grantee}"
         revoked = [line for (line,) in query("SHOW GRANTS") if _REVOKED.match(line)]
         if not self._is_readable(query, f"file_probe_{secrets.token_hex(8)}"):
             yield Unseen("schemas", "this user has no SELECT on *.*: schemas may be hidden from it", fix)
@@ -514,7 +514,11 @@ class MySQL(Dialect):
             if _code(error) not in _XA_DENIED:
                 raise
             detail = "this user may not see open transactions of others"
-            yield Unseen("transactions", detail, f"An administrator can GRANT PROCESS ON *.* TO {grantee}")
+            yield Unseen("transactions", detail, fix)
+
+    def grantee(self, query: Query) -> str:
+        user, _, host = query("SELECT CURRENT_USER()")[0][0].rpartition("@")
+        return f"'{user}'@'{host}'"
 
     def rights(self, query: Query) -> Rights:
         rights = rights_in(row[0] for row in query("SHOW GRANTS"))
@@ -522,8 +526,7 @@ class MySQL(Dialect):
         if complete:
             where = "any name" if "*" in complete else f"the names {', '.join(complete)}"
             return Rights("all", f"may create and use schemas of {where}")
-        user, _, host = query("SELECT CURRENT_USER()")[0][0].rpartition("@")
-        fix = f"an administrator can GRANT ALL PRIVILEGES ON `PREFIX\\_%`.* TO '{user}'@'{host}'"
+        fix = f"an administrator can GRANT ALL PRIVILEGES ON `PREFIX\\_%`.* TO {self.grantee(query)}"
         database, granted = max(rights.items(), key=lambda item: len(item[1]), default=("*", frozenset[str]()))
         lacking = ", ".join(right for right in NEEDED_RIGHTS if right not in granted)
         if "SELECT" in granted:

@@ -25,11 +25,15 @@ _NOT_THERE = frozenset({"42P01", "3F000"})
 _DENIED = frozenset({"42501", "25006"})
 
 _HOLDS_JSON = """(
-    SELECT e.typname IN ('json', 'jsonb', 'text') OR e.typtype IN ('c', 'd') FROM pg_catalog.pg_type AS t
-    JOIN pg_catalog.pg_type AS e ON e.oid = COALESCE(NULLIF(t.typbasetype, 0), NULLIF(t.typelem, 0), t.oid)
+    SELECT e.typcategory NOT IN ('N', 'D', 'T', 'B', 'G', 'I', 'V', 'E') AND e.typname NOT IN
+        ('varchar', 'bpchar', 'name', 'char', 'bytea', 'uuid', 'xid', 'xid8', 'tid', 'cid', 'pg_lsn')
+    FROM pg_catalog.pg_type AS t
+    JOIN pg_catalog.pg_type AS b ON b.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END
+    JOIN pg_catalog.pg_type AS e ON e.oid = CASE b.typcategory WHEN 'A' THEN COALESCE(NULLIF(b.typelem, 0), b.oid)
+        ELSE b.oid END
     WHERE t.oid = a.atttypid
 )"""
-"""Whether an attribute may hold JSON: also as text, or within an array, a domain or a whole row."""
+"""Whether an attribute may hold JSON, or what it says as text: all but types, and arrays of them, that cannot."""
 
 _ATTRIBUTES = f"""
     SELECT n.nspname, c.relname, a.attname, COALESCE(d.description, ''), CASE WHEN {_HOLDS_JSON} THEN 'json' ELSE '' END
@@ -42,11 +46,8 @@ _ATTRIBUTES = f"""
     AND (d.description LIKE ':%%<%%' OR {_HOLDS_JSON})
     AND n.nspname NOT IN ('information_schema', 'pg_catalog', 'pg_toast')
 """
-# Who collects has more rights than who owns a schema: nothing of an owner's runs when one of these tables is changed.
-_TABLES = """
-    SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c
-    JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-    WHERE c.relkind = 'r' AND c.relname IN %s
+_RELATIONS = """
+    SELECT n.nspname, c.relname, c.relkind = 'r'
     AND NOT c.relhastriggers AND NOT c.relhasrules AND NOT c.relrowsecurity AND NOT c.relispartition
     AND NOT EXISTS (
         SELECT 1 FROM pg_catalog.pg_attrdef AS d WHERE d.adrelid = c.oid AND pg_get_expr(d.adbin, d.adrelid) <> 'false'
@@ -61,6 +62,8 @@ _TABLES = """
         SELECT 1 FROM pg_catalog.pg_attribute AS a JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
         WHERE a.attrelid = c.oid AND a.attnum > 0 AND t.typnamespace <> 'pg_catalog'::regnamespace
     )
+    FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relpersistence <> 't' AND c.relname IN %s
 """
 _UNREADABLE = f"""
     SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c
@@ -160,6 +163,10 @@ class PostgreSQL(Dialect):
     def as_text(self, name: str) -> str:
         """Return text: the driver would parse JSON."""
         return f"{name}::text"
+
+    def as_searchable(self, name: str) -> str:
+        """Return what the type's own output function gives: a cast may be anybody's."""
+        return f"pg_catalog.concat({name})"
 
     backslash = "\\"
     user = "session_user"
@@ -331,7 +338,7 @@ class PostgreSQL(Dialect):
         """Set what the user may have set otherwise for all his sessions."""
         with driver.cursor() as cursor:
             cursor.execute(
-                f"SET lock_timeout = '{lock_seconds}s'; "
+                f"SET lock_timeout = '{lock_seconds}s'; SET search_path = pg_catalog; "
                 "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'; "
                 "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE"
             )
@@ -396,8 +403,8 @@ class PostgreSQL(Dialect):
     def is_denied(self, error: BaseException) -> bool:
         return getattr(error, "pgcode", "") in _DENIED
 
-    def tables_named(self, query: Query, names: Sequence[str]) -> list[tuple[str, str]]:
-        return [(schema, table) for schema, table in query(_TABLES, (tuple(names),))]
+    def relations(self, query: Query, names: Sequence[str]) -> list[tuple[str, str, bool]]:
+        return [(schema, table, is_plain) for schema, table, is_plain in query(_RELATIONS, (tuple(names),))]
 
     def attributes(self, query: Query) -> Iterator[tuple[Any, ...]]:
         """Ask the catalog, which everybody may read; ``CREATE TABLE … AS`` copies no comments."""
@@ -421,22 +428,25 @@ class PostgreSQL(Dialect):
 
     def unseen(self, query: Query) -> Iterator[Unseen]:
         """Ask the catalog, which everybody may read, for tables; count sessions of which all but the user is hidden."""
-        (user,) = query("SELECT quote_ident(current_user)")[0]
+        user = self.grantee(query)
+        fix = f"An administrator can GRANT pg_read_all_data, pg_read_all_stats TO {user}"
         tables = [".".join(names) for names in query(_UNREADABLE)]
         if tables:
             detail = f"{counted(len(tables), 'table')} cannot be read completely by this user: {', '.join(tables[:3])}"
-            fix = f"An administrator can GRANT pg_read_all_data TO {user}, and ALTER ROLE {user} BYPASSRLS"
-            yield Unseen("schemas", detail, fix)
+            yield Unseen("schemas", f"{detail} (row-level security is lifted by ALTER ROLE {user} BYPASSRLS)", fix)
         hidden = query(f"SELECT COUNT(*) FROM pg_stat_activity WHERE {_OTHERS} AND backend_type IS NULL")[0][0]
         if hidden:
             detail = f"{counted(hidden, 'session')} of other users cannot be looked into by this one"
-            yield Unseen("transactions", detail, f"An administrator can GRANT pg_read_all_stats TO {user}")
+            yield Unseen("transactions", detail, fix)
+
+    def grantee(self, query: Query) -> str:
+        return str(query("SELECT quote_ident(current_user)")[0][0])
 
     def rights(self, query: Query) -> Rights:
         if query("SELECT has_database_privilege(current_database(), 'CREATE')")[0][0]:
             return Rights("all", "may create and use schemas")
-        database, user = query("SELECT quote_ident(current_database()), quote_ident(current_user)")[0]
-        fix = f"an administrator can GRANT CREATE ON DATABASE {database} TO {user}"
+        (database,) = query("SELECT quote_ident(current_database())")[0]
+        fix = f"an administrator can GRANT CREATE ON DATABASE {database} TO {self.grantee(query)}"
         writable = [row[0] for row in query(_SCHEMAS_TO_CREATE_IN)]
         if writable:
             return Rights("some", f"may create tables in {', '.join(writable)}, but no schemas", fix)

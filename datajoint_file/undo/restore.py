@@ -49,6 +49,7 @@ from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import Cell, key_text
 from datajoint_file.model.wording import counted
 from datajoint_file.pipeline.fileref import FileRef
+from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.sql import Column, is_lost
 from datajoint_file.sql.columns import Kind, NotKept, Value, read_row, read_schemas
 from datajoint_file.startup import on_one_line
@@ -84,7 +85,7 @@ def revert(query: Any, attribute: str, version: Version | int = 1) -> FileRef:
     attribute : str
         Which ``file`` attribute.
     version : Version or int
-        Which, from `history`; or how many versions back.
+        Which, from `history`; or how many versions back, its `Version.number`.
 
     Returns
     -------
@@ -207,9 +208,9 @@ def undelete(
     table : datajoint.Table
         From which rows were deleted, or that was dropped and is declared again.
     since : datetime or timedelta, optional
-        Not what was deleted before: a moment (a naive one is in this machine's time zone), or how long ago.
+        Every deletion from it since then: a moment (a naive one is in this machine's time zone), or how long ago.
     event : str, optional
-        Only what was removed together, from `Version.event`.
+        Only what was removed together, from `Version.event` or ``datajoint-file history``.
     key : mapping, optional
         Only rows that have these values, of all tables; and those of the same deletion that they depend on.
 
@@ -218,8 +219,8 @@ def undelete(
     AccessError
         If this user may not insert into one of the tables. Nothing was put back.
     UnsupportedValueError
-        If neither *since* nor *event* is given, or *key* names what no table has, or has a value that an
-        attribute cannot have. Nothing was put back.
+        If neither *since* nor *event* is given, *event* is no deletion from this table, or *key* names what no table
+        has, or has a value that an attribute cannot have. Nothing was put back.
     DataJointError
         If the connection is in a transaction.
     LostConnectionError, OutcomeUnknownError
@@ -241,8 +242,12 @@ def undelete(
     if has_transaction(table.connection):
         raise DataJointError("undelete has transactions of its own: commit this one or roll it back first")
     try:
+        if event is not None:
+            _require_event(table, event)
         events = _events(table, since, event)
     except MissingTableError:
+        if event is not None:
+            raise _no_event(table, event) from None
         return Undeleted({}, notes=(f"nothing is noted for schema {table.database}: it has no `{HISTORY}`",))
     return _Restoration(table).all(table.database, events, key or {})
 
@@ -263,6 +268,25 @@ def _events(table: Any, since: datetime | timedelta | None, event: str | None) -
         args.append(event)
     sql = f"SELECT DISTINCT event FROM {history_table.table} WHERE {' AND '.join(conditions)}"
     return [row[0] for row in second.query(sql, args)]
+
+
+def _require_event(table: Any, event: str) -> None:
+    """Refuse an event that is no deletion from this table."""
+    second, name = second_connection_of(table.connection), table_name(table)
+    sql = f"SELECT DISTINCT table_name, why FROM {HistoryTable(second, table.database).table} WHERE event = %s"
+    found: dict[str, str] = dict(second.query(sql, [event])) if event.isascii() else {}
+    if table.table_name not in found:
+        raise _no_event(table, event, [f"{table.database}.{class_name(other)}" for other in sorted(found)])
+    if (why := found[table.table_name]) not in ("delete", "drop"):
+        way_on = "use datajoint_file.revert, or `datajoint-file restore` with --attribute and --version"
+        raise UnsupportedValueError(f"the event {event!r} of {name} is no deletion, but of {why}; {way_on}")
+
+
+def _no_event(table: Any, event: str, others: Sequence[str] = ()) -> UnsupportedValueError:
+    name = table_name(table)
+    known = f"`datajoint-file history {name}` shows those that there are"
+    way_on = f"it is one of {', '.join(others)}" if others else known
+    return UnsupportedValueError(f"no event {brief(event)} in the history of {name}; {way_on}")
 
 
 @dataclass
@@ -405,6 +429,8 @@ class _Restoration:
     def _entries(self, schema: str, events: Sequence[str]) -> list[HistoryEntry]:
         try:
             return HistoryTable(self._second, schema).entries("event IN %s", [tuple(events)])
+        except AccessError:
+            self._notes[f"the history of schema {schema} could not be read: grant this user SELECT on it"] = None
         except MissingTableError:
             pass  # dropped since it was listed
         except Exception as error:  # it is another's: whatever it is, it hinders nobody
@@ -448,7 +474,8 @@ class _Restoration:
             raise error.within(f"{self._so_far()}; then {counted(len(rows), 'row')} of {schema}.{table}") from error
         except Exception as error:
             if is_lost(error, driver):
-                raise LostConnectionError(f"{self._so_far()}; then: {driver_message(error)}") from error
+                told = f"{self._so_far()}; then: {driver_message(error)}. Run it again: rows that are back are counted"
+                raise LostConnectionError(told) from error
             is_drivers = type(error).__module__.partition(".")[0] == type(driver).__module__.partition(".")[0]
             is_of_some = isinstance(error, _OF_SOME_ROWS) or (is_drivers and not self._dialect.is_timeout(error))
             if is_of_some and len(rows) > 1:
@@ -475,20 +502,12 @@ class _Restoration:
         if files:
             pipeline = pipeline_of(self._connection, schema)
             ensure_marked(pipeline, self._connection, schema)
-            shared = share(journal, pipeline, table, files).claims
-            if len(shared) < len(files):
-                journal.give_up(list(shared.values()))
-                missing = next(metadata for index, (_, metadata) in files.items() if index not in shared)
-                if missing.project != pipeline.project:
-                    raise ObjectNotFoundError(
-                        f"{missing.path} is of the project {missing.project}, and rows are put back with files of "
-                        f"{pipeline.project} only: insert the row again with the file, which is copied then"
-                    )
-                raise ObjectNotFoundError(
-                    f"{missing.path}: its bytes are not there, or are about to be deleted; while a collector only "
-                    "asks about them, it helps to try again"
-                )
-            entries.all.extend(shared.values())
+            shared = share(journal, pipeline, table, files)
+            if len(shared.claims) < len(files):
+                journal.give_up(list(shared.claims.values()))
+                index, missing = next((one, value) for one, (_, value) in files.items() if one not in shared.claims)
+                raise ObjectNotFoundError(_why_not(pipeline, missing, is_known=index in shared.known))
+            entries.all.extend(shared.claims.values())
         try:
             with own_transaction(self._connection):
                 claims_of(self._connection).add(entries.claim(is_own=True))
@@ -527,6 +546,30 @@ class _Restoration:
             shown = key_text((name, str(value)) for name, value in key.items())
             table = f"{row.entry.schema}.{class_name(row.entry.table_name)}"
             self._problems.append(NotRestored(table, shown, reason, tuple(file for file in files if file)))
+
+
+def _why_not(pipeline: Pipeline, metadata: FileMetadata, *, is_known: bool) -> str:
+    """Say why an object cannot be named by a row again, and what to do."""
+    path, size = metadata.path, metadata.size
+    if metadata.project != pipeline.project:
+        return (
+            f"{path} is of the project {metadata.project}, and rows are put back with files of "
+            f"{pipeline.project} only: insert the row again with the file, which is copied then"
+        )
+    if not is_known:
+        return f"{path}: others describe it otherwise; find out with `datajoint-file verify` who is right"
+    with suppress(ObjectNotFoundError):
+        found = pipeline.backend.stat(path).size
+        if found == size:
+            return (
+                f"{path}: the collector asks who uses it, or is about to delete it; download the file now, and insert "
+                "the row again with it"
+            )
+        return f"{path}: the store has {counted(found, 'byte')} of it, expected {size:,}: bring it back {_FROM_BACKUP}"
+    return f"{path}: its bytes are not in the store: bring them back {_FROM_BACKUP}"
+
+
+_FROM_BACKUP = "from a backup, or the bucket's versions, then run it again"
 
 
 def _size(row: _Deleted) -> int:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 import struct
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from decimal import Decimal
 from itertools import islice
 from typing import Any
@@ -20,7 +21,7 @@ from datajoint.table import Table
 from datajoint_file.errors import DataJointFileError, UnsupportedValueError, brief, brief_traceback
 from datajoint_file.hooks.codec import file_attributes
 from datajoint_file.hooks.connections import name_of
-from datajoint_file.hooks.tables import class_name, table_name
+from datajoint_file.hooks.tables import table_name
 from datajoint_file.journal.history_table import PURGED, UNKNOWN, HistoryEntry, HistoryTable
 from datajoint_file.journal.intent_table import batches
 from datajoint_file.journal.second_connection import second_connection_of
@@ -59,6 +60,8 @@ class Version:
         The same for all that was removed together.
     is_purged : bool
         Whether the collector has deleted the bytes.
+    number : int
+        How many versions back it is in its cell, for `revert`: 1 is the newest of those that `history` gives.
     """
 
     file: FileRef
@@ -69,6 +72,7 @@ class Version:
     why: str
     event: str
     is_purged: bool = False
+    number: int = field(default=1, compare=False)
 
     def __str__(self) -> str:
         key = ", ".join(f"{name}={value}" for name, value in self.key.items()) or "key not kept"
@@ -82,6 +86,10 @@ def history(query: Any, attribute: str | None = None, *, key: Mapping[str, Any] 
 
     No file is read, and the store is not asked. Known is what DataJoint took away through this package: by
     ``update1``, ``insert(…, replace=True)``, ``delete``, ``drop`` and ``alter``, with cascades; not by SQL of others.
+
+    Only files are given. Empty, also of a table without ``file`` attributes, it does not say that nothing was deleted:
+    rows without a file that went together with files are shown by ``datajoint-file history`` and come back by
+    `undelete`.
 
     Parameters
     ----------
@@ -105,14 +113,42 @@ def history(query: Any, attribute: str | None = None, *, key: Mapping[str, Any] 
     ...     print(version.at, version.who, version.why, version.file.size)
     """
     table = table_of(query)
-    second, own = second_connection_of(table.connection), OwnSession(table.connection)
-    columns = second.dialect.columns(second.query, table.database, [table.table_name]).get(table.table_name, [])
+    columns = columns_of(table)
     if attribute is not None and columns and attribute not in file_attributes(table.heading):
         raise UnsupportedValueError(
             f"{attribute!r} is no `file` attribute of {table_name(table)}; it has "
             f"{', '.join(file_attributes(table.heading)) or 'none'}"
         )
-    condition, args = "table_name = %s AND attribute <> '' AND why <> %s", [table.table_name, UNKNOWN]
+    entries = entries_of(table, columns, f"attribute <> '' AND why <> '{UNKNOWN}'", key, attribute)
+    versions = dict[_Held, Version]()
+    for entry in entries:  # newest first: what was held twice stands where it went last
+        if version := version_of(entry, columns, table.connection):
+            versions.setdefault((entry.cell, entry.attribute, version.file.path), version)
+    held = _held(table, columns, versions) if columns else set[_Held]()
+    found, numbers = list[Version](), Counter[tuple[str, str]]()
+    for (cell, name, path), version in versions.items():
+        if (cell, name, path) not in held:
+            numbers[cell, name] += 1
+            found.append(replace(version, number=numbers[cell, name]))
+    return found
+
+
+_Held = tuple[str, str, str]
+"""Cell, attribute, path."""
+
+
+def entries_of(
+    table: Any, columns: list[Column], condition: str, key: Mapping[str, Any] | None, attribute: str | None = None
+) -> list[HistoryEntry]:
+    """Return the entries of a table for which a condition holds, newest first: those of its restriction, or of *key*.
+
+    Raises
+    ------
+    UnsupportedValueError
+        If *key* names others than the primary key or has a value that its attribute cannot have.
+    """
+    second, own = second_connection_of(table.connection), OwnSession(table.connection)
+    condition, args = f"table_name = %s AND {condition}", [table.table_name]
     if attribute is not None:
         condition, args = f"{condition} AND attribute = %s", [*args, attribute]
     cells = _cells(own, table, columns, key)
@@ -127,48 +163,7 @@ def history(query: Any, attribute: str | None = None, *, key: Mapping[str, Any] 
         wanted: dict[str, Collection[Any]] = {name: (value, str(value)) for name, value in (key or {}).items()}
         wanted |= values_in_database(own, columns, key or {}, rows)  # none, if the table is gone
         entries = [entry for entry, row in zip(entries, rows, strict=True) if has_values(row, wanted)]
-    versions = dict[_Held, Version]()
-    for entry in entries:  # newest first: what was held twice stands where it went last
-        if version := version_of(entry, columns, table.connection):
-            versions.setdefault((entry.cell, entry.attribute, version.file.path), version)
-    held = _held(table, columns, versions) if columns else set[_Held]()
-    return [version for of, version in versions.items() if of not in held]
-
-
-_Held = tuple[str, str, str]
-"""Cell, attribute, path."""
-
-
-@dataclass(frozen=True, slots=True)
-class TableHistory:
-    """What the history of a schema has of one table."""
-
-    name: str  # as people write it
-    table_name: str  # as the database calls it
-    files: int
-    newest: datetime  # when the last of them was taken away
-    is_dropped: bool
-    event: str  # of what was taken away last
-
-
-def tables_in_history(connection: Any, schema: str) -> list[TableHistory]:
-    """Return the tables that files were taken out of, also those that are dropped, by name."""
-    second = second_connection_of(connection)
-    history_table = HistoryTable(second, schema).table
-    moment = second.dialect.utc("at")
-    of_files = f"attribute <> '' AND path IS NOT NULL AND why <> '{UNKNOWN}' GROUP BY table_name"
-    sql = f"SELECT table_name, COUNT(DISTINCT path), MAX(number) FROM {history_table} WHERE {of_files}"
-    try:
-        found = second.query(sql)
-    except MissingTableError:  # nothing was ever removed from this schema
-        return []
-    there = second.dialect.columns(second.query, schema, [name for name, *_ in found]) if found else {}
-    histories = []
-    for name, files, number in found:
-        ((at, event),) = second.query(f"SELECT {moment}, event FROM {history_table} WHERE number = %s", [number])
-        newest, shown = at.replace(tzinfo=timezone.utc), f"{schema}.{class_name(name)}"
-        histories.append(TableHistory(shown, name, int(files), newest, name not in there, event))
-    return sorted(histories, key=lambda one: one.name)
+    return entries
 
 
 def _held(table: Any, columns: Sequence[Column], versions: Iterable[_Held]) -> set[_Held]:
@@ -188,8 +183,17 @@ def table_of(query: Any) -> Any:
     """Return *query* as an instance; refuse what is no table."""
     table = query() if isinstance(query, type) and issubclass(query, Table) else query
     if not isinstance(table, Table):
-        raise UnsupportedValueError(f"{brief(query)} is no table with a restriction: history is kept for tables")
+        raise UnsupportedValueError(
+            f"{brief(query)} is no table, and history is kept of tables: give a table, or rows of one: Recording, "
+            "Recording & key"
+        )
     return table
+
+
+def columns_of(table: Any) -> list[Column]:
+    """Return the columns of a table; none if it is dropped."""
+    second = second_connection_of(table.connection)
+    return second.dialect.columns(second.query, table.database, [table.table_name]).get(table.table_name, [])
 
 
 def _cells(own: OwnSession, table: Any, columns: list[Column], key: Mapping[str, Any] | None) -> list[str] | None:
@@ -199,7 +203,8 @@ def _cells(own: OwnSession, table: Any, columns: list[Column], key: Mapping[str,
     if key is not None:
         others = sorted(set(key) - {column.name for column in keys})
         if others and columns:
-            raise UnsupportedValueError(f"{table_name(table)}: {', '.join(others)} not in the primary key")
+            known = ", ".join(column.name for column in keys)
+            raise UnsupportedValueError(f"{table_name(table)}: {', '.join(others)} not in the primary key ({known})")
         if keys and len(key) == len(keys):
             cell = cell_sql(dialect, columns, [dialect.typed(column) for column in keys])
             args = [_given(column, key[column.name]) for column in keys]

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable, Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import datajoint_file
-from datajoint_file import gc as library
-from datajoint_file.collector.plan import refuse
 from tests.integration.collector.collecting import (
     Area,
     connect_to,
@@ -97,7 +95,8 @@ def test_removed_object_is_shown_kept_and_deleted(gc: Gc, table: Any, store: Sto
     assert "  1 object (6 B), 0 referenced; 0 other files, not touched\n" in listed.stdout
     assert "There is nothing to do." in listed.stdout
     shown = gc("--kept")
-    assert f"delete         6 B  {key}" in shown.stdout
+    (line, *_) = shown.stdout.splitlines()
+    assert re.fullmatch(rf"deleted 20..-..-.., kept until 20..-..-..        6 B  {key}", line)
     assert "1 object kept." in shown.stdout
     (kept,) = json.loads(gc("--kept", "--json").stdout)
     assert (kept["key"], kept["why"], kept["until"] > kept["since"]) == (key, "delete", True)
@@ -122,7 +121,7 @@ def test_unknown_object_is_shown_noted_and_spared(gc: Gc, table: Any, store: Sto
     assert "there is nothing to take over" in shown
     assert "refused          [not-dropped] no mark of this database names a schema x" in gc("--dropped", "x").stdout
     assert document(gc("--unknown", "--execute", "--json"))["done"]["noted"] == {"count": 1, "size": 6}
-    assert "unknown        6 B  " + key in gc("--kept").stdout
+    assert re.match(rf"unknown 20..-..-.., kept until 20..-..-..        6 B  {key}", gc("--kept").stdout)
     assert gc("--spare", key).returncode == 0
     assert "not noted" in gc("--spare", "nonsense").stdout
     as_json = gc("--spare", key, "--json")
@@ -232,24 +231,6 @@ def test_short_grace_must_be_asked_for(gc: Gc, table: Any) -> None:
 )
 def test_wrong_usage_ends_with_2(run: Run, arguments: tuple[str, ...]) -> None:
     assert run("gc", *arguments).exit_code == 2
-
-
-def test_refusal_in_the_middle_tells_what_was_done(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    command = import_module("datajoint_file.cli.gc")
-    done = library.Collected(purged=library.Amount(7, 42))
-
-    def refused(*_: Any, **__: Any) -> None:
-        error = refuse(library.Refusal("clone", "another database is in use", "Look."))
-        error.__dict__["done"] = done
-        raise error
-
-    monkeypatch.setattr(library, "execute", refused)
-    found, refusals = command._executed(None, force=False, progress=False)
-    command._print_end(command.console(), None, found, refusals, following=None, quiet=False)
-    said = capsys.readouterr().out
-    assert "another database is in use" in said
-    assert "nothing was deleted" not in said
-    assert "7   42 B   deleted" in said
 
 
 def test_help_says_that_it_is_a_dry_run(run: Run) -> None:

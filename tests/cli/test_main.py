@@ -90,3 +90,7 @@ def test_output_survives_a_terminal_that_is_not_utf_8(
         done = process(*arguments, **environment)
         assert (done.returncode, done.stderr) == (0, "")
         assert "use " in done.stdout
+
+
+def test_a_reader_is_no_collector(run: Run) -> None:
+    assert run("doctor", "--read-only", "--collector").exit_code == 2

@@ -73,6 +73,63 @@ def test_deleted_rows_are_shown_and_put_back(command: Command, table: Any) -> No
     assert "(key not kept)  a.dat  deleted since" in command("history").stdout.splitlines()[0]
 
 
+def test_rows_without_files_that_went_with_files_are_shown_and_put_back(
+    command: Command, table: Any, schema: dj.Schema
+) -> None:
+    @schema
+    class Session(dj.Manual):
+        definition = "session : int32"
+
+    @schema
+    class Take(dj.Manual):
+        definition = "-> Session\n---\nraw = null : file"
+
+    Session.insert([{"session": n} for n in range(3)])
+    Take.insert([{"session": 1, "raw": ("a.dat", b"a")}, {"session": 2, "raw": None}])
+    (Session & "session > 0").delete(prompt=False)
+    name = f"{schema.database}.Session"
+    (one,) = json.loads(command("history", "--json", of=name).stdout)
+    assert (one["table"], one["why"], one["rows"], one["file"]) == (name, "delete", 2, None)
+    shown = command("history", of=name)
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.splitlines()[0].endswith(f"{name}: 2 rows  event {one['event']}")
+    back = f"restore {name} --event {one['event']}"
+    assert shown.stdout.splitlines()[1] == f"1 deletion of rows; `datajoint-file {back}` puts back what the last took."
+    (some,) = json.loads(command("history", "--key", "session=2", "--json", of=name).stdout)
+    assert (some["event"], some["rows"]) == (one["event"], 1)
+    takes = json.loads(command("history", "--json", of=f"{schema.database}.Take").stdout)
+    assert [(bool(take["file"]), take.get("rows")) for take in takes] == [(True, None), (False, 2)]
+    assert command("history", "--attribute", "raw", of=f"{schema.database}.Take").stdout.count("event") == 1
+    tables = json.loads(command("history", "--json", of=schema.database).stdout)
+    lost = {one["name"]: (one["files"], one["rows"]) for one in tables}
+    assert lost == {name: (0, 2), f"{schema.database}.Take": (1, 2)}
+    assert f"  {name}  2 deleted rows, the last of 20" in command("history", of=schema.database).stdout
+    assert command("restore", "--event", one["event"], of=name).returncode == 0
+    assert (len(Session()), len(Take())) == (3, 2)
+
+
+def test_versions_are_shown_with_the_number_that_puts_them_back(command: Command, table: Any) -> None:
+    for content in (b"second", b"third", b"now"):
+        for number in (1, 2):
+            table.update1({"id": number, "raw": ("a.dat", content)})
+    shown = [line for line in command("history").stdout.splitlines() if "(id=1)" in line]
+    assert [line.partition("  version ")[2][0] for line in shown] == ["1", "2", "3"]
+    versions = json.loads(command("history", "--json").stdout)
+    wanted = {one["file"]["path"]: one["number"] for one in versions if one["key"] == {"id": "1"}}
+    assert sorted(wanted.values()) == [1, 2, 3]
+    path = next(path for path, number in wanted.items() if number == 2)
+    done = command("restore", "--key", "id=1", "--attribute", "raw", "--version", "2", "--json")
+    assert (done.returncode, json.loads(done.stdout)["path"]) == (0, path)
+    assert (table & "id = 1").fetch1("raw").read() == b"second"
+
+
+def test_event_that_there_is_not_is_refused_with_what_shows_those_there_are(command: Command, table: Any) -> None:
+    refused = command("restore", "--event", "nonsense")
+    name = f"{table.database}.Recording"
+    told = f"no event 'nonsense' in the history of {name}; `datajoint-file history {name}` shows those that there are"
+    assert (refused.returncode, told in " ".join(refused.stderr.split())) == (2, True), refused.stderr
+
+
 def test_wrong_file_is_taken_back(command: Command, table: Any) -> None:
     table.update1({"id": 1, "raw": ("a.dat", b"wrong")})
     done = command("restore", "--key", "id=1", "--attribute", "raw", "--version", "1")
@@ -88,7 +145,7 @@ def test_dropped_table_is_shown_read_and_restored_once_it_is_declared_again(
     name = f"{table.database}.Recording"
     table.drop(prompt=False)
     shown = command("history", of=table.database)
-    assert f"{name}  3 earlier files, the last of 20" in shown.stdout
+    assert f"{name}  3 earlier files, 3 deleted rows, the last of 20" in shown.stdout
     (one,) = json.loads(command("history", "--json", of=table.database).stdout)
     told = f"; dropped: declare it again, then `datajoint-file restore {name} --event {one['event']}`"
     assert (shown.returncode, told in shown.stdout, one["is_dropped"]) == (0, True, True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ import pytest
 
 import datajoint_file
 from datajoint_file import gc
+from datajoint_file.doctor.collector_rights import check_notes, check_sight
 from datajoint_file.doctor.database import _check_readable, check_rights
 from datajoint_file.doctor.store import check_store
 from datajoint_file.errors import JournalWarning
@@ -28,7 +30,7 @@ from tests.projects import Store, unique
 
 PASSWORD = "CANARY-password"
 
-As = Callable[[str], dj.Instance]
+As = Callable[..., dj.Instance]
 
 
 def statements(who: str, server: str) -> list[str]:
@@ -54,16 +56,16 @@ def owned(instance: dj.Instance, store: Store) -> Iterator[Any]:
 
 @pytest.fixture
 def as_user(database: Any, owned: Any, store: Store) -> Iterator[As]:
-    """Make a user with exactly the printed statements, and connect as him."""
+    """Make a user with exactly the printed statements, or the first of them, and connect as him."""
     is_postgresql = hasattr(database, "database")
     address = {"host": database.host, "port": database.port, "user": database.user, "password": database.password}
     driver: Any = psycopg2.connect(**address, dbname=database.database) if is_postgresql else pymysql.connect(**address)
     made: list[tuple[str, dj.Instance]] = []
     pattern = owned.database.removesuffix("_ephys").replace("_", "\\_")
 
-    def connected(who: str) -> dj.Instance:
+    def connected(who: str, first: int | None = None) -> dj.Instance:
         name = unique(who)
-        for statement in statements(who, "PostgreSQL" if is_postgresql else "MySQL"):
+        for statement in statements(who, "PostgreSQL" if is_postgresql else "MySQL")[:first]:
             own = statement.replace("choose a password", PASSWORD).replace("lab_ephys", owned.database)
             cursor.execute(own.replace("`lab", f"`{pattern}").replace(who, name))
         options = {"database__name": database.database} if is_postgresql else {}
@@ -139,10 +141,32 @@ def test_doctor_finds_nothing_that_fails_for_who_writes_or_collects(
     as_user: As, owned: Any, store: Store, tmp_path: Path, who: str
 ) -> None:
     before = store.all_keys()
-    checks = doctor_as(as_user(who), store, tmp_path)
+    checks = doctor_as(as_user(who), store, tmp_path, *(["--collector"] if who == "collector" else []))
     assert [check for check in checks.values() if check["status"] == "failed"] == []
     assert checks["schemas"]["status"] == "ok"
     assert store.all_keys() == before
+
+
+@pytest.mark.parametrize("first", [1, 2], ids=["nothing", "sight"])
+def test_doctor_tells_a_collector_the_printed_grants_that_he_lacks(as_user: As, owned: Any, first: int) -> None:
+    user = as_user("collector", first).connection
+    is_postgresql = user.adapter.backend == "postgresql"
+    _, sight, *notes = (bare(line) for line in statements("collector", "PostgreSQL" if is_postgresql else "MySQL"))
+    seen, noted = check_sight(user), check_notes(user, pipeline_of(owned().connection).project)
+    name = bare(user.conn_info["user"])
+    assert (seen.status == "failed") == (first == 1)
+    assert not seen.fix or sight.replace("collector", name) in bare(seen.fix)
+    assert is_postgresql or (noted.status == "failed") == (first == 2)  # MySQL names no table to who has no right
+    for line in notes if noted.fix else ():
+        tables = line.removeprefix("GRANT INSERT, UPDATE, DELETE ON ").partition(" TO ")[0].split(", ")
+        for table in tables:
+            grant = f"GRANT INSERT, UPDATE, DELETE ON {table} TO collector"
+            assert grant.replace("lab_ephys", owned.database).replace("collector", name) in bare(noted.fix)
+
+
+def bare(statement: str) -> str:
+    """Return a statement without quotes, and hosts of MySQL's."""
+    return re.sub(r"@'[^']*'|['\"`]", "", statement)
 
 
 def doctor_as(user: dj.Instance, store: Store, tmp_path: Path, *options: str) -> dict[str, Any]:
@@ -188,10 +212,11 @@ def test_collector_deletes_what_is_over_and_changes_no_table_of_others(as_user: 
     assert len(owned()) == 3
 
 
-@pytest.mark.parametrize("who", ["reader", "collector"])
+@pytest.mark.parametrize("who", ["reader", "writer", "collector"])
 def test_bucket_policies_are_json_of_known_actions(who: str) -> None:
     (block,) = (b for b in blocks(ROOT / "docs/how-to/grants.md") if b.title == f"{who}, S3")
     policy = json.loads(block.content)
     actions = {a for s in policy["Statement"] for a in ([s["Action"]] if isinstance(s["Action"], str) else s["Action"])}
     assert ("s3:DeleteObject" in actions) == (who == "collector")
+    assert ("s3:PutObject" in actions) == (who != "reader")
     assert {"s3:ListBucket", "s3:GetObject"} <= actions

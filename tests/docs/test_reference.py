@@ -5,10 +5,13 @@ Whether what is said there is right is for `test_blocks`, and for readers.
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import json
 import re
+from types import ModuleType
+from typing import get_args, get_type_hints
 
 import click
 import pytest
@@ -19,6 +22,7 @@ from datajoint_file.cli import main as datajoint_file_command
 from datajoint_file.config.rules import _KINDS
 from datajoint_file.config.settings import ObjectStorageSettings, ProjectSettings, StorageSettings
 from datajoint_file.model.metadata import FileMetadata
+from datajoint_file.sql.dialect import Unseen
 from tests.docs.pages import ROOT, Block, blocks_of, documentation, modules
 
 REFERENCE = ROOT / "docs" / "reference"
@@ -133,3 +137,42 @@ def test_modules_named_in_the_documentation_exist() -> None:
         for name in re.findall(r"`(datajoint_file(?:\.[a-z_]+)+)`", page.read_text(encoding="utf-8")):
             parent, _, attribute = name.rpartition(".")
             assert name in known or hasattr(importlib.import_module(parent), attribute), f"{page.name}: {name}"
+
+
+def refusal_kinds() -> set[str]:
+    """Return the first argument of every `Refusal` that the package makes, whichever name stands for it there."""
+    kinds = {f"hidden-{what}" for what in get_args(get_type_hints(Unseen)["what"])}
+    for name in modules():
+        module = importlib.import_module(name)
+        tree = ast.parse(inspect.getsource(module))
+        for call in ast.walk(tree):
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "Refusal":
+                kinds |= _texts(call.args[0], module, tree)
+    return kinds
+
+
+def _texts(first: ast.expr, module: ModuleType, tree: ast.Module) -> set[str]:
+    """Return what an argument may be: itself, a constant of the module, or what is assigned to a variable."""
+    if isinstance(first, ast.Constant):
+        return {str(first.value)}
+    if isinstance(first, ast.JoinedStr):
+        assert ast.unparse(first) == "f'hidden-{found.what}'", ast.unparse(first)
+        return set()
+    assert isinstance(first, ast.Name), ast.unparse(first)
+    if hasattr(module, first.id):
+        return {str(getattr(module, first.id))}
+    found = set[str]()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Assign(targets=[ast.Tuple(elts=names)], value=ast.Tuple(elts=values)):
+                pairs = zip(names, values, strict=True)
+                found |= {ast.literal_eval(value) for name, value in pairs if ast.unparse(name) == first.id}
+    assert found, f"{module.__name__}: {first.id}"
+    return found
+
+
+def test_every_kind_of_refusal_is_listed_once() -> None:
+    text = (ROOT / "docs" / "how-to" / "reclaim-storage.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`[^|]+) \|", text[text.index("## When it refuses") :], re.MULTILINE)
+    listed = [kind for row in rows for kind in re.findall(r"`([a-z-]+)`", row)]
+    assert sorted(listed) == sorted(refusal_kinds())

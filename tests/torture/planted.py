@@ -371,15 +371,15 @@ def _entries_outside_the_transaction() -> AbstractContextManager[None]:
 
 
 def _swallowed_scan_error() -> AbstractContextManager[None]:
-    original = references._keys_of
+    original = references._texts
 
-    def keys_of(*args: Any) -> Iterator[str]:
+    def texts(*args: Any) -> Iterator[str]:
         try:
             yield from original(*args)
         except Exception:
             return
 
-    return changed(references, "_keys_of", keys_of)
+    return changed(references, "_texts", texts)
 
 
 def _ignored_lease() -> AbstractContextManager[None]:
@@ -419,14 +419,14 @@ def _no_second_look() -> Iterator[None]:
 @contextmanager
 def _judged_before_checked() -> Iterator[None]:
     """Look who claims the objects, and then say that one is going to ask."""
-    original, seen = execute_plan._Execution._checked, {}
+    original, seen = execute_plan._Execution._mark_for_check, {}
 
     def checked(self: Any) -> Any:
         seen["evidence"] = make_plan.judged(self.collection, self.snapshot)
         return original(self)
 
     with (
-        changed(execute_plan._Execution, "_checked", checked),
+        changed(execute_plan._Execution, "_mark_for_check", checked),
         changed(execute_plan, "judged", lambda *_, **__: seen["evidence"]),
     ):
         yield

@@ -190,10 +190,12 @@ class FileSubject:
         return "unknown" if is_unknown or (not writes_files and is_lost_connection(error)) else "refused"
 
     def resolve(self, error: BaseException, connection: Any) -> str | None:
-        """Ask what became of it; None if the error is not one to ask about, or names no file to ask after."""
-        if not isinstance(error, datajoint_file.OutcomeUnknownError) or not error.writes:
+        """Ask what became of it; None if the error is not one to ask about, or names nothing to ask after."""
+        if not isinstance(error, datajoint_file.OutcomeUnknownError):
             return None
-        return str(datajoint_file.resolve(pickle.loads(pickle.dumps(error)), connection=connection).value)
+        outcome = datajoint_file.resolve(pickle.loads(pickle.dumps(error)), connection=connection)
+        can_tell = bool(error.writes) or outcome is not datajoint_file.Outcome.UNKNOWN
+        return str(outcome.value) if can_tell else None  # that rows were not taken away leaves no proof
 
     def uploaded_bytes(self) -> int | None:
         return sum(backend.payload_bytes for backend in self.opened)

@@ -14,12 +14,13 @@ from datajoint_file.errors import CollectionRefusedError
 from datajoint_file.hooks.tables import table_name
 from tests.projects import Store
 
-from .collecting import Area, connect_to, insert, is_mysql, own, path_of, scan
+from .collecting import Area, collect, connect_to, insert, is_mysql, let_grace_pass, objects, own, path_of, scan
 
 
 def referenced_everywhere(connection: Any, project: str) -> dict[str, str]:
     with Snapshot(connection) as snapshot, snapshot.snapshot():
-        return {key: str(attribute) for key, attribute in references.references(snapshot, project)}
+        found = references.references(snapshot, project)
+        return {key: str(attribute) for attribute, keys, _ in found for key in keys}
 
 
 def fill_by_sql(connection: Any, table: Any, project: str, count: int) -> None:
@@ -149,8 +150,36 @@ def test_copies_of_any_type_that_can_hold_a_file_are_read(
         name = own(connection, table.database, f"copy{number}")
         connection.query(f"CREATE TABLE {name} {copy} AS copied FROM {recording}")
     with Snapshot(connection) as snapshot, snapshot.snapshot():
-        found = {str(attribute) for key, attribute in references.references(snapshot, store.project)}
+        found = {str(attribute) for attribute, keys, _ in references.references(snapshot, store.project) if keys}
     assert found == {f"{table.database}.{name}" for name in ("Recording.raw", *(f"Copy{n}.copied" for n in range(3)))}
+
+
+MENTIONS = {
+    "json": (
+        """{"log": "used files:\\n%s\\nand more"}""",
+        """{"log": "used:\\t%s\\t"}""",
+        """{"log": "It is in %s."}""",
+        """{"log": "It is in _%s_."}""",
+    ),
+    "text": ("The file is %s.\n", "see _%s_ please", "files=%s,", "https://s3/%%2F%s~"),
+}
+"""Values of JSON and text in which a key stands as people write it."""
+
+
+@pytest.mark.parametrize("type_", MENTIONS)
+def test_object_that_a_text_mentions_in_any_form_is_in_use(
+    table: Any, connection: Any, store: Store, type_: str
+) -> None:
+    name = own(connection, table.database, "notes")
+    connection.query(f"CREATE TABLE {name} (id INT PRIMARY KEY, note {type_})")
+    for number, form in enumerate(MENTIONS[type_]):
+        insert(table, number)
+        connection.query(f"INSERT INTO {name} VALUES (%s, %s)", (number, form % path_of(table, number)))
+    insert(table, 9)
+    table.delete()
+    let_grace_pass(connection, table.database)
+    assert collect(connection, force=True).purged.count == 1
+    assert len(objects(store)) == len(MENTIONS[type_])
 
 
 def test_views_are_no_rows_of_their_own(table: Any, connection: Any, store: Store) -> None:

@@ -8,20 +8,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import datajoint as dj
 import pytest
 
 from datajoint_file import gc
-from datajoint_file.collector import server_facts
 from datajoint_file.errors import CollectionRefusedError, ConfigurationError, JournalWarning
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.journal import schema_registry
 from datajoint_file.journal.second_connection import second_connection_of
 from datajoint_file.journal.store_marks import Identity, Mark, Registration
-from datajoint_file.sql import MySQL
 from datajoint_file.storage.backend import ObjectStat
 from datajoint_file.storage.shared import DelegatingBackend
 from tests.projects import Store, over_local_and_s3, unique
@@ -46,6 +43,9 @@ from .collecting import (
     scan,
     set_raw_json,
 )
+
+over_mysql = pytest.mark.parametrize("database", ["own_mysql"], ids=["mysql"], indirect=True)
+over_postgresql = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 
 
 def refused(connection: Any, store: Store, kind: str, **options: Any) -> gc.Plan:
@@ -108,10 +108,9 @@ def test_row_that_names_nothing_stops_a_plan_made_before(table: Any, connection:
     assert len(objects(store)) == 2
 
 
+@over_mysql
 def test_broken_json_is_refused(table: Any, connection: Any, store: Store) -> None:
     """As MariaDB holds it in a table that was made by a query."""
-    if not is_mysql(connection):
-        return  # its columns hold no such text
     make_due(table)
     other = own(connection, table.database, "copied")
     execute_sql(connection, f"CREATE TABLE {other} (id INT PRIMARY KEY, f LONGTEXT COMMENT ':<file>:')")
@@ -121,11 +120,10 @@ def test_broken_json_is_refused(table: Any, connection: Any, store: Store) -> No
     execute_sql(connection, f"DROP TABLE {other}")
 
 
+@over_postgresql
 def test_row_level_security_does_not_hide_references(
     table: Any, connection: Any, user: Callable[..., Any], store: Store
 ) -> None:
-    if is_mysql(connection):
-        return  # has no such thing
     make_due(table)
     name = own(connection, table.database, "recording")
     execute_sql(connection, f"ALTER TABLE {name} ENABLE ROW LEVEL SECURITY")
@@ -178,7 +176,7 @@ def test_user_who_cannot_read_a_schema_is_refused(
     insert(declare(hidden, "Hidden"), 7)
     with user(table.database) as restricted:
         plan = refused(restricted, store, "hidden-schemas")
-        assert ("GRANT SELECT ON *.* TO" if is_mysql(connection) else hidden.database) in str(plan.refusals[0])
+        assert ("GRANT SELECT, PROCESS ON *.* TO" if is_mysql(connection) else hidden.database) in str(plan.refusals[0])
     assert len(objects(store)) == 3
 
 
@@ -205,15 +203,14 @@ def test_user_who_cannot_see_transactions_of_others_is_refused(
     make_due(table)
     with user(table.database, rights="SELECT" if is_mysql(connection) else "") as restricted:
         plan = refused(restricted, store, "hidden-transactions")
-        assert "GRANT PROCESS" in plan.refusals[0].way_on or "GRANT pg_read_all_stats" in plan.refusals[0].way_on
+        assert "PROCESS" in plan.refusals[0].way_on or "pg_read_all_stats TO" in plan.refusals[0].way_on
 
 
+@over_mysql
 def test_grant_that_takes_the_place_of_a_wider_one_is_noticed(
     table: Any, connection: Any, database: Area, store: Store, user: Callable[..., Any]
 ) -> None:
     """MySQL looks at the narrowest grant on schemas alone: what a wider one allows does not hold there."""
-    if not is_mysql(connection):
-        return  # adds grants up
     make_due(table)
     hidden = database.schema()
     database.admin.execute(f"CREATE DATABASE `{hidden}`")
@@ -226,11 +223,12 @@ def test_grant_that_takes_the_place_of_a_wider_one_is_noticed(
         refused(restricted, store, "hidden-schemas")
 
 
+@over_mysql
 def test_schema_taken_from_a_user_is_noticed(
     table: Any, connection: Any, database: Area, store: Store, user: Callable[..., Any]
 ) -> None:
-    if not is_mysql(connection) or "MariaDB" in connection.query("SELECT VERSION()").fetchone()[0]:
-        return  # have no partial revokes
+    if "MariaDB" in connection.query("SELECT VERSION()").fetchone()[0]:
+        pytest.skip("there are no partial revokes")
     make_due(table)
     hidden = database.schema()
     database.admin.execute(f"CREATE DATABASE `{hidden}`")
@@ -245,9 +243,8 @@ def test_schema_taken_from_a_user_is_noticed(
             database.admin.execute("SET GLOBAL partial_revokes = OFF")
 
 
+@over_mysql  # PostgreSQL has to be configured for them
 def test_prepared_transaction_holds_back_deletion(table: Any, connection: Any, database: Area, store: Store) -> None:
-    if not is_mysql(connection):
-        return  # has to be configured for them
     make_due(table)
     database.admin.execute("XA START 'gc-test'")
     database.admin.execute(f"INSERT INTO {table().full_table_name} (recording_id) VALUES (77)")
@@ -302,9 +299,8 @@ def test_schema_that_is_not_there_is_refused_until_it_is_named(
     assert scan(connection).refusals == ()
 
 
+@over_postgresql
 def test_schema_that_was_renamed_is_recognised(table: Any, connection: Any, database: Area, store: Store) -> None:
-    if is_mysql(connection):
-        return  # cannot rename schemas
     make_due(table)
     name, renamed = table.database, database.schema()
     execute_sql(connection, f'ALTER SCHEMA "{name}" RENAME TO "{renamed}"')
@@ -638,10 +634,12 @@ def test_wrong_clock_of_the_store_is_refused(table: Any, connection: Any, store:
     assert len(objects(store)) == 2
 
 
-def test_replica_is_refused() -> None:
-    replica: Any = SimpleNamespace(dialect=MySQL(), query=lambda sql: [(1,)])
-    primary: Any = SimpleNamespace(dialect=MySQL(), query=lambda sql: [(0,)])
-    assert (server_facts.is_replica(replica), server_facts.is_replica(primary)) == (True, False)
+def test_replica_is_refused(table: Any, connection: Any, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_due(table)
+    dialect = type(second_connection_of(connection).dialect)
+    monkeypatch.setattr(dialect, "is_replica", f"SELECT NOT ({dialect.is_replica})")  # which a primary denies
+    plan = refused(connection, store, "replica")
+    assert "primary" in plan.refusals[0].way_on
 
 
 def test_unknown_schema_named_as_dropped_is_refused(table: Any, connection: Any) -> None:

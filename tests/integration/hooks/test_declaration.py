@@ -13,7 +13,7 @@ import pytest
 
 import datajoint_file
 from datajoint_file.errors import DeclarationError, PartitionWarning
-from tests.projects import Store, unique
+from tests.projects import Store, over_mysql, unique
 from tests.tables import recording_of
 
 
@@ -325,9 +325,9 @@ def test_every_kind_of_table_holds_files(schema: dj.Schema, store: Store) -> Non
         assert len(store.object_keys()) == 6
 
 
+@over_mysql
 def test_an_auto_increment_key_is_refused_before_anything_is_stored(schema: dj.Schema, store: Store) -> None:
-    if schema.connection.adapter.backend == "postgresql":
-        return  # DataJoint declares no auto-increment attributes there
+    """DataJoint declares no such attributes on PostgreSQL."""
 
     @schema
     class Counted(dj.Manual):

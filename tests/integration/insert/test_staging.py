@@ -20,9 +20,8 @@ from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.journal.schema_registry import ensure_marked
 from datajoint_file.testing import FaultyBackend, SlowReader
 from tests.integration.journal.test_journal import intents, paths
-from tests.projects import Store, connect, over_all_stores
+from tests.projects import Store, connect, over_all_stores, over_mysql
 
-over_mysql = pytest.mark.parametrize("database", ["mysql"], indirect=True)
 """Where a transaction goes on after a statement of it has failed."""
 
 

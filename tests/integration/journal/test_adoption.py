@@ -14,10 +14,8 @@ import datajoint as dj
 import pytest
 
 import datajoint_file
-from tests.projects import Store, connect, over_all_stores, over_local_and_s3, unique
+from tests.projects import Store, connect, over_all_stores, over_local_and_s3, over_mysql, unique
 from tests.tables import recording_of
-
-over_mysql = pytest.mark.parametrize("database", ["mysql"], indirect=True)
 
 
 class Interruption(Exception):

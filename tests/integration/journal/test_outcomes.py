@@ -79,6 +79,20 @@ def before_statement(connection: Any, beginning: str, action: Any) -> None:
     connection.query = watched
 
 
+def lose_commit_and_server(table: Any, relay: Relay, action: Any) -> None:
+    """Do *action*, whose commit is not answered, and after which the server can be reached no more."""
+    connection = table().connection
+    second = second_connection_of(connection)
+
+    def lose() -> None:
+        relay.lose_reply(local_port(connection))
+        second.close()
+        relay.refuse(refuse=True)
+
+    before_statement(connection, "COMMIT", lose)
+    action()
+
+
 def count(table: Any, truth: Any) -> int:
     return int(truth.query(f"SELECT COUNT(*) FROM {table().full_table_name}").fetchone()[0])
 
@@ -131,9 +145,44 @@ def test_a_deletion_whose_commit_never_arrived_is_not_called_done(
     table.insert1({"id": 1, "raw": ("a.dat", b"recording")})
     connection = table().connection
     before_statement(connection, "COMMIT", lambda: cut(connection))
-    with pytest.raises(OutcomeUnknownError, match="no history tells that it happened"):
+    with pytest.raises(OutcomeUnknownError, match="no history tells that it happened") as caught:
         table.delete(prompt=False)
     assert count(table, truth) == 1
+    assert datajoint_file.resolve(caught.value, connection=truth) is Outcome.UNKNOWN
+
+
+def test_a_deletion_that_nobody_could_be_asked_about_is_resolved_later(
+    table: Any, relay: Relay, truth: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commit_outcome, "WAIT_SECONDS", 0.1)
+    table.insert1({"id": 1, "raw": ("a.dat", b"1")})
+    with pytest.raises(OutcomeUnknownError, match="the database cannot be asked") as caught:
+        lose_commit_and_server(table, relay, lambda: table.delete(prompt=False))
+    relay.refuse(refuse=False)
+
+    error = pickle.loads(pickle.dumps(caught.value))
+    assert datajoint_file.resolve(error, connection=truth) is Outcome.COMMITTED
+    assert count(table, truth) == 0
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_a_drop_whose_commit_is_not_answered_is_known_by_its_history(table: Any, relay: Relay) -> None:
+    table.insert1({"id": 1, "raw": ("a.dat", b"recording")})
+    connection = table().connection
+    before_statement(connection, "COMMIT", lambda: relay.lose_reply(local_port(connection)))
+    table.drop(prompt=False)
+    assert not table().is_declared
+
+
+@pytest.mark.parametrize("database", ["mysql"], indirect=True)
+def test_a_commit_of_which_nothing_was_noted_says_that_nobody_can_be_asked(table: Any, truth: Any) -> None:
+    connection = table().connection
+    before_statement(connection, "COMMIT", lambda: cut(connection))
+    with pytest.raises(OutcomeUnknownError, match="nothing was noted of it that could be asked") as caught:
+        with transactions.own_transaction(connection):
+            pass
+    assert datajoint_file.resolve(caught.value, connection=truth) is Outcome.UNKNOWN
+    assert "nothing was noted" in caught.value.reason
 
 
 def cut(connection: Any) -> None:
@@ -181,18 +230,9 @@ def test_when_nobody_can_be_asked_the_outcome_is_unknown_and_resolved_later(
     table: Any, relay: Relay, truth: Any, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr(commit_outcome, "WAIT_SECONDS", 0.1)
-    connection = table().connection
-    second = second_connection_of(connection)
     table.insert1({"id": 0, "raw": ("a.dat", b"0")})
-
-    def lose() -> None:
-        relay.lose_reply(local_port(connection))
-        second.close()
-        relay.refuse(refuse=True)
-
-    before_statement(connection, "COMMIT", lose)
     with pytest.raises(OutcomeUnknownError, match=r"datajoint_file.resolve\(error\) tells it later") as caught:
-        table.insert1({"id": 1, "raw": ("a.dat", b"1")})
+        lose_commit_and_server(table, relay, lambda: table.insert1({"id": 1, "raw": ("a.dat", b"1")}))
     relay.refuse(refuse=False)
 
     error = pickle.loads(pickle.dumps(caught.value))
@@ -204,16 +244,18 @@ def test_when_nobody_can_be_asked_the_outcome_is_unknown_and_resolved_later(
     assert count(table, truth) == 2
 
 
-def test_an_open_transaction_resolves_as_open_and_then_as_what_it_became(table: Any, truth: Any) -> None:
+def test_an_open_transaction_resolves_as_unknown_and_then_as_what_it_became(table: Any, truth: Any) -> None:
     connection = table().connection
     for end, outcome in (("ROLLBACK", Outcome.ROLLED_BACK), ("COMMIT", Outcome.COMMITTED)):
         connection.query("BEGIN")
         table.insert1({"id": 1, "raw": ("a.dat", b"1")})
         error = OutcomeUnknownError("as if")
         error.writes = transactions.claims_of(connection).writes[-1:]
-        assert datajoint_file.resolve(error, connection=truth) is Outcome.OPEN
+        assert datajoint_file.resolve(error, connection=truth) is Outcome.UNKNOWN
+        assert error.reason == "its transaction is still open"
         connection.query(end)
         assert datajoint_file.resolve(error, connection=truth) is outcome
+        assert error.reason == ""
 
 
 @pytest.mark.parametrize("statement", ["DELETE", "INSERT INTO"])
@@ -299,7 +341,7 @@ def test_intents_that_are_gone_without_their_rows_prove_no_commit(
     with pytest.raises(OutcomeUnknownError, match="the server may have lost its last moments") as caught:
         table.insert1({"id": 1, "raw": ("a.dat", b"1")})
     assert count(table, truth) == 1
-    assert datajoint_file.resolve(caught.value, connection=truth) is Outcome.OPEN
+    assert datajoint_file.resolve(caught.value, connection=truth) is Outcome.UNKNOWN
 
 
 @pytest.mark.parametrize("by", ["DataJoint", "SQL"])
@@ -314,7 +356,7 @@ def test_what_was_committed_and_deleted_since_is_known_by_its_history(table: Any
         truth.query(f"DELETE FROM {table().full_table_name}")
     else:
         table.delete_quick()
-    expected = Outcome.OPEN if by == "SQL" else Outcome.COMMITTED
+    expected = Outcome.UNKNOWN if by == "SQL" else Outcome.COMMITTED
     assert datajoint_file.resolve(error, connection=truth) is expected
 
 

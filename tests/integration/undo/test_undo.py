@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -12,7 +14,8 @@ import pytest
 import datajoint_file
 from datajoint_file.errors import JournalWarning, ObjectNotFoundError, OutcomeUnknownError, UnsupportedValueError
 from datajoint_file.undo.restore import Undeleted, _Restoration
-from tests.projects import Store
+from tests.projects import Store, connect, over_mysql, over_postgresql, unique
+from tests.tables import recording_of
 
 from .conftest import KEY, rows
 
@@ -35,6 +38,7 @@ def test_replaced_files_are_versions_newest_first(lab: Any, schema: dj.Schema) -
     assert versions[0].key == {**KEY, "number": 1}
     assert datajoint_file.history(lab.Recording & "number = 2") == []
     assert "update by" in str(versions[0])
+    assert [version.number for version in versions] == [1, 2]
 
 
 def test_rows_that_are_gone_have_versions_by_their_key(lab: Any) -> None:
@@ -219,7 +223,59 @@ def test_object_about_which_the_collector_has_decided_is_not_shared(lab: Any, sc
     schema.connection.query(f"UPDATE {history_of(schema)} SET state = 'condemned', run = 'x' WHERE attribute = 'raw'")
     done = datajoint_file.undelete(lab.Recording, since=NOW)
     assert done.restored == {}
-    assert any("about to be deleted" in problem.reason for problem in done.problems)
+    reasons = [problem.reason for problem in done.problems if "collector" in problem.reason]
+    assert len(reasons) == 3
+    assert all(reason.endswith("download the file now, and insert the row again with it") for reason in reasons)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "its bytes are not in the store: bring them back from a backup, or the bucket's versions, then run it"),
+        (b"22", "the store has 2 bytes of it, expected 1: bring it back from a backup"),
+    ],
+)
+def test_object_that_is_not_as_it_was_is_told_with_what_to_do(
+    lab: Any, store: Store, content: bytes | None, told: str
+) -> None:
+    path = (lab.Recording & KEY & "number = 1").fetch1("raw").path
+    lab.Recording.delete(prompt=False)
+    if content is None:
+        store.remove(path)
+    else:
+        store.damage(path, content)
+    done = datajoint_file.undelete(lab.Recording, since=NOW)
+    (problem,) = (one for one in done.problems if "Trace" not in one.table)
+    assert f"{path}: {told}" in problem.reason
+    assert len(lab.Recording()) == 2
+
+
+def test_event_of_no_deletion_from_this_table_is_refused(lab: Any) -> None:
+    lab.Recording.update1({**KEY, "number": 1, "raw": ("r.dat", b"new")})
+    update = datajoint_file.history(lab.Recording)[0].event
+    (lab.Recording & "number = 2").delete(prompt=False)
+    delete = datajoint_file.history(lab.Recording)[0].event
+    name = f"{lab.Session.database}.Recording"
+    wrong = {
+        (lab.Session, "x" * 26): f"no event 'x+' in the history of {lab.Session.database}.Session; `datajoint-file",
+        (lab.Session, "ü"): "no event 'ü' in the history",
+        (lab.Session, delete): f"it is one of {name}",
+        (
+            lab.Recording,
+            update,
+        ): f"the event '{update}' of {name} is no deletion, but of update; use datajoint_file.re",
+    }
+    for (table, event), told in wrong.items():
+        with pytest.raises(UnsupportedValueError, match=told):
+            datajoint_file.undelete(table, event=event)
+    later = datetime.now() + timedelta(hours=1)
+    assert datajoint_file.undelete(lab.Recording, event=delete, since=later) == Undeleted({})
+    assert datajoint_file.undelete(lab.Recording, event=delete)
+
+
+def test_history_of_what_is_no_table_is_refused_with_what_is_one(lab: Any) -> None:
+    with pytest.raises(UnsupportedValueError, match="give a table, or rows of one: Recording, Recording & key"):
+        datajoint_file.history(lab.Recording * lab.Session)
 
 
 def test_values_that_an_attribute_does_not_take_any_more_are_reported(schema: dj.Schema) -> None:
@@ -348,6 +404,44 @@ def test_schema_without_a_history_has_none(schema: dj.Schema) -> None:
     assert "nothing is noted" in done.notes[0]
 
 
+@pytest.fixture
+def restricted(schema: dj.Schema, pipeline: dj.Instance, database: Any, store: Store) -> Iterator[Any]:
+    """The connection of a user of one schema, who may only add to the history of another, which is given too."""
+    other = pipeline.Schema(unique("schema"))
+    hidden = recording_of(other)
+    hidden.insert1({"id": 1, "raw": ("a.dat", b"a")})
+    hidden.delete(prompt=False)
+    name, history, query = unique("undo"), history_of(other), pipeline.connection.query
+    is_mysql = pipeline.connection.adapter.backend == "mysql"
+    if is_mysql:
+        query(f"CREATE USER {name}@'%%' IDENTIFIED BY 'not-checked'")
+        query(f"GRANT ALL PRIVILEGES ON `{schema.database}`.* TO {name}@'%%'")
+        query(f"GRANT INSERT ON {history} TO {name}@'%%'")
+    else:
+        query(f"CREATE USER {name} PASSWORD 'not-checked'")
+        query(f'GRANT ALL ON SCHEMA "{schema.database}" TO {name}; GRANT USAGE ON SCHEMA "{other.database}" TO {name}')
+        query(f'ALTER DEFAULT PRIVILEGES IN SCHEMA "{schema.database}" GRANT ALL ON TABLES TO {name}')
+        query(f"GRANT INSERT ON {history} TO {name}")
+    instance = connect(replace(database, user=name, password="not-checked"))
+    datajoint_file.configure(store.configuration(), connection=instance)
+    yield instance.connection, other.database
+    instance.connection.close()
+    other.drop(prompt=False)
+    for sql in [f"DROP USER {name}@'%%'"] if is_mysql else [f"DROP OWNED BY {name}", f"DROP USER {name}"]:
+        query(sql)
+
+
+def test_history_of_another_schema_that_may_not_be_read_is_noted(restricted: Any, lab: Any) -> None:
+    connection, hidden = restricted
+    child = type("Child", (dj.Manual,), {"definition": "-> Recording"})
+    child = dj.Schema(hidden, connection=lab.Recording().connection)(child, context={"Recording": lab.Recording})
+    child.insert1({**KEY, "number": 1})
+    lab.Recording.delete(prompt=False)
+    done = datajoint_file.undelete(dj.FreeTable(connection, lab.Recording.full_table_name), since=NOW)
+    assert (bool(done), len(lab.Recording())) == (True, 3)
+    assert done.notes == (f"the history of schema {hidden} could not be read: grant this user SELECT on it",)
+
+
 def test_times_are_shown_with_their_offset_and_select_what_they_show(lab: Any) -> None:
     lab.Recording.delete(prompt=False)
     version = datajoint_file.history(lab.Recording)[0]
@@ -379,11 +473,10 @@ def test_undelete_of_a_query_is_refused(lab: Any, query: Any) -> None:
         datajoint_file.undelete(query(lab), since=NOW)
 
 
+@over_postgresql  # MariaDB's innodb_snapshot_isolation came later than the one here
 def test_object_is_not_shared_with_a_transaction_that_looks_at_an_older_moment(lab: Any, store: Store) -> None:
     """It claims outside, for good: nothing would hold the object then."""
     connection = lab.Recording().connection
-    if connection.adapter.backend == "mysql":
-        return  # MariaDB's innodb_snapshot_isolation came later than the one here
     lab.Recording.update1({**KEY, "number": 1, "raw": ("r.dat", b"new")})
     objects = len(store.object_keys())
     connection.query("BEGIN ISOLATION LEVEL REPEATABLE READ")
@@ -395,10 +488,9 @@ def test_object_is_not_shared_with_a_transaction_that_looks_at_an_older_moment(l
     assert len(store.object_keys()) == objects + 1
 
 
+@over_mysql  # the text of others is converted on its way only
 def test_character_set_of_a_session_changes_nothing(lab: Any, schema: dj.Schema) -> None:
     connection = schema.connection
-    if connection.adapter.backend != "mysql":
-        return  # whose text is converted on its way only
     row = lab.Session().fetch1()
     lab.Session.insert([{**row, "session": name} for name in ("☃", "☄")])
     before = rows(lab.Session)
@@ -446,10 +538,15 @@ def test_row_of_several_files_stands_with_the_first_that_it_has(schema: dj.Schem
 
 
 @pytest.mark.parametrize(
-    ("column", "damage"),
-    [("metadata", "{}"), ("metadata", "not JSON"), ("row_text", "x"), ("row_text", '{"double f": "00", "text m": 5}')],
+    ("column", "damage", "reason"),
+    [
+        ("metadata", "{}", "raw: what the history has of it describes no file"),
+        ("metadata", "not JSON", "raw: what the history has of it describes no file"),
+        ("row_text", "x", "its values are not kept any more"),
+        ("row_text", '{"double f": "00", "text m": 5}', "its values are not kept any more"),
+    ],
 )
-def test_damaged_entry_bars_no_other(lab: Any, schema: dj.Schema, column: str, damage: str) -> None:
+def test_damaged_entry_bars_no_other(lab: Any, schema: dj.Schema, column: str, damage: str, reason: str) -> None:
     lab.Recording.delete(prompt=False)
     (one,) = datajoint_file.history(lab.Recording, "raw", key={**KEY, "number": 1})
     sql = f"UPDATE {history_of(schema)} SET {column} = %s WHERE path = %s"
@@ -459,7 +556,7 @@ def test_damaged_entry_bars_no_other(lab: Any, schema: dj.Schema, column: str, d
     assert len(datajoint_file.history(lab.Recording, "raw", key={"number": 2})) == 1
     done = datajoint_file.undelete(lab.Recording, since=NOW)
     assert done.restored[f"{schema.database}.Recording"] == 2
-    assert "describes no file" in done.problems[0].reason or "not kept any more" in done.problems[0].reason
+    assert done.problems[0].reason == reason
 
 
 def test_row_with_a_file_of_another_project_is_reported_with_the_reason(schema: dj.Schema, lab: Any) -> None:

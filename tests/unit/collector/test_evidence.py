@@ -102,6 +102,20 @@ def test_last_objects_of_a_cell_are_kept_but_those_that_rows_have() -> None:
     entries = [(key, "s", number, 1, True, True, "t.a.c", False, True) for number, key in enumerate("abcbc")]
     evidence.add_entries([*entries, ("z", "s", 9, 1, True, True, "t.a.c", True, True)])
     evidence.add_references([("c", "s.t.a")])
-    evidence.keep_versions(1)
+    evidence.close_references(1)
     assert {item.key for item in evidence.items("purge")} == {"a", "z"}  # z is condemned; c is not an earlier one
     assert {item.key for item in evidence.items("wait")} == {"b"}
+
+
+def test_what_a_text_mentions_is_referenced_and_never_missing() -> None:
+    evidence = Evidence()
+    keys = [f"lab/s/objects/T-raw/{'a' * 16}-{letter * 26}/x" for letter in "bcd"]
+    evidence.add_entries([(key, "s", 1, 1, True, True, "t.a.c", True, True) for key in keys[:2]])
+    evidence.add_objects([(keys[2], 1, True, None)])
+    evidence.add_mentions(["b" * 26, "d" * 26, "e" * 26])
+    evidence.close_references(0)
+    assert [item.key for item in evidence.items("purge")] == [keys[1]]
+    assert (evidence.amount("unknown").count, evidence.amount("missing").count) == (0, 0)
+    evidence.forget_notes()
+    evidence.close_references(0)
+    assert evidence.amount("referenced").count == 0

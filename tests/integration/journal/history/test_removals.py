@@ -317,3 +317,24 @@ def test_user_who_may_not_make_the_table_deletes_and_is_warned(
     finally:
         limited.connection.close()
     assert len(table()) == 4
+
+
+@pytest.mark.parametrize("database", ["mysql"], indirect=True)
+def test_user_who_may_not_lock_tables_drops_and_is_warned_once(
+    lab: dict[str, Any], schema: dj.Schema, entries: Entries, database: Any, request: pytest.FixtureRequest
+) -> None:
+    connection, user = schema.connection, f"limited_{schema.database[-8:]}"
+    gone = held(lab["Recording"])
+    connection.query(f"CREATE USER {user}@'%%' IDENTIFIED BY '{database.password}'")
+    request.addfinalizer(lambda: connection.query(f"DROP USER {user}@'%%'"))
+    rights = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX, REFERENCES"
+    connection.query(f"GRANT {rights} ON `{schema.database}`.* TO {user}@'%%'")
+    limited = connect(replace(database, user=user))
+    try:
+        limited.Schema(schema.database, create_schema=False)  # of which dependencies are loaded
+        with pytest.warns(JournalWarning, match="LOCK TABLES") as caught:
+            dj.FreeTable(limited.connection, lab["Session"].full_table_name).drop(prompt=False)
+        assert len([one for one in caught if issubclass(one.category, JournalWarning)]) == 1
+    finally:
+        limited.connection.close()
+    assert entries(where="path IS NOT NULL") == gone
