@@ -5,6 +5,7 @@ The work is done by `datajoint_file.undo.restore`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime, timedelta
 
@@ -14,7 +15,10 @@ from datajoint_file.cli.arguments import KEY_OPTION, one_table, wrong_usage
 from datajoint_file.cli.exit_codes import FINE, PARTLY, PROBLEMS
 from datajoint_file.cli.output import Abridged, console, print_json
 from datajoint_file.doctor import Check
-from datajoint_file.model.wording import duration
+from datajoint_file.errors import UnsupportedValueError
+from datajoint_file.model.object_keys import key_text
+from datajoint_file.model.wording import spoken
+from datajoint_file.undo.events import since_when
 from datajoint_file.undo.restore import Undeleted, revert, undelete
 
 _EXAMPLES = """\b
@@ -30,18 +34,14 @@ def _since(ctx: click.Context, param: click.Parameter, value: str | None) -> dat
     if value is None:
         return None
     try:
-        return datetime.fromisoformat(value)
-    except ValueError:
-        pass
-    try:
-        return duration(value)
+        return since_when(value)
     except ValueError as error:
-        raise click.BadParameter(f"{value!r} is neither like 2h or 30 days, nor like 2026-11-27 10:30") from error
+        raise click.BadParameter(str(error)) from error
 
 
 @click.command(epilog=_EXAMPLES, short_help="Put back an earlier file, or deleted rows.")
 @click.argument("name", metavar="SCHEMA.TABLE")
-@click.option("--since", callback=_since, metavar="TIME", help="What was deleted since: 2h, or 2026-11-27 10:30.")
+@click.option("--since", callback=_since, metavar="TIME", help="What was deleted since: 2h, or 2026-11-27 10:30 here.")
 @click.option("--event", metavar="ID", help="What was deleted together, as `history` shows it.")
 @KEY_OPTION
 @click.option("--attribute", metavar="NAME", help="Put an earlier file back into this attribute.")
@@ -71,12 +71,18 @@ def restore(
         if since is not None or event is not None or not key:
             raise click.UsageError("--attribute and --version are for one row: give its --key, no --since or --event")
         with wrong_usage():
-            file = revert(one_table(name) & key, attribute, version)
+            table = one_table(name)
+            if others := sorted(key.keys() - set(table.primary_key)):
+                keys = ", ".join(table.primary_key)
+                raise UnsupportedValueError(f"{', '.join(others)} not in the primary key ({keys})")
+            file = revert(table & key, attribute, version)
         if as_json:
             print_json(file.to_dict())
         else:
             console().print(f"{attribute} is {file!r} again", style="bold", soft_wrap=True)
         return
+    if (since is None) == (event is None):
+        raise click.UsageError("say which deletion is meant: --since or --event, and not both")
     with wrong_usage():
         done = undelete(one_table(name), since=since, event=event, key=key or None)
     if as_json:
@@ -84,11 +90,17 @@ def restore(
         counts = {"restored": dict(done.restored), "present": dict(done.present)}
         print_json({**counts, "problems": problems, "notes": list(done.notes)})
     else:
-        _print(done)
+        _print(done, f"of event {event}" if event else f"since {_shown(since)}", key)
     ctx.exit(FINE if done else PARTLY if done.restored or done.present else PROBLEMS)
 
 
-def _print(done: Undeleted) -> None:
+def _shown(since: datetime | timedelta | None) -> str:
+    if isinstance(since, datetime):
+        return f"{since.astimezone():%Y-%m-%d %H:%M:%S%z}"
+    return f"{spoken(since or timedelta())} ago"
+
+
+def _print(done: Undeleted, when: str, key: Mapping[str, str]) -> None:
     to = console()
     for line in done.lines():
         to.print(f"  {line}", soft_wrap=True)
@@ -99,4 +111,5 @@ def _print(done: Undeleted) -> None:
     for note in done.notes:
         to.print(f"Note: {note}", style="yellow", soft_wrap=True)
     if not done and not done.problems and not done.notes:
-        to.print("Nothing was deleted from it since then.", style="bold")
+        rows = f" that has {key_text(key.items())}" if key else ""
+        to.print(f"Nothing{rows} was deleted from it {when}.", style="bold", soft_wrap=True)

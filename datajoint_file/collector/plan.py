@@ -22,6 +22,8 @@ BRAKE_SHARE = 0.10
 BRAKE_COUNT = 20
 """More than this share of all objects, and more than this many, are not deleted without being told to."""
 
+OVERRULED = "overruled: "
+
 Action = Literal["reclaim", "purge", "expire", "wait", "unknown"]
 
 ACTIONS: tuple[Action, ...] = get_args(Action)
@@ -167,7 +169,7 @@ class Plan:
 
     def __bool__(self) -> bool:
         deletes = (self.reclaim, self.purge, self.expire, self.unfinished, self.with_unknown and self.unknown)
-        return any((*deletes, self.take_over, self.dropped))
+        return any((*deletes, self.dropped, any(note.startswith(OVERRULED) for note in self.notes)))
 
     def __str__(self) -> str:
         rows = {name: getattr(self, name) for name in (*ACTIONS, "unfinished")}

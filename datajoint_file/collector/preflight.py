@@ -8,12 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from datajoint_file.collector.plan import Refusal, refuse
+from datajoint_file.collector.plan import OVERRULED, Refusal, refuse
 from datajoint_file.journal.store_marks import NESTED, PLACES, BadMark, Identity, Mark
 from datajoint_file.model.wording import RIGHT_PLACE, as_dropped, not_dropped
 from datajoint_file.sql import Presence
-
-_OVERRULED = "overruled: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +54,7 @@ class _Case:
         """Refuse, unless the caller has said that he knows; then the marks are to be forgotten."""
         if waived:
             self.forget += keys
-            self.notes.append(f"{_OVERRULED}{refusal.reason}")
+            self.notes.append(f"{OVERRULED}{refusal.reason}")
         else:
             self.refusals.append(refusal)
 
@@ -95,7 +93,7 @@ def judge(
         _judge_schema(case, name, [mark for mark in ours if mark.registration.schema == name])
     idle = sorted(set(dropped) - {mark.registration.schema for mark in ours if key_of(mark) in case.forget})
     case.refusals += [Refusal("not-dropped", not_dropped(name, known), "Leave it out, or correct it") for name in idle]
-    if take_over and not any(note.startswith(_OVERRULED) for note in case.notes):
+    if take_over and not any(note.startswith(OVERRULED) for note in case.notes):
         case.notes.append("there is nothing to take over: all marks are those of this database")
     there = tuple(sorted(name for name, state in schemas.items() if state.presence == "there"))
     return Verdict(tuple(case.refusals), tuple(case.notes), there, tuple(case.forget))

@@ -9,7 +9,7 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import Any
 
 from datajoint.errors import (
@@ -53,6 +53,7 @@ from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.sql import Column, is_lost
 from datajoint_file.sql.columns import Kind, NotKept, Value, read_row, read_schemas
 from datajoint_file.startup import on_one_line
+from datajoint_file.undo.events import events_of, no_event, past, require_event
 from datajoint_file.undo.own_session import OwnSession
 from datajoint_file.undo.present_rows import PresentRows, TableId, Written
 from datajoint_file.undo.versions import (
@@ -61,6 +62,7 @@ from datajoint_file.undo.versions import (
     history,
     key_in,
     local_time,
+    require_key,
     table_of,
     values_in_database,
     version_of,
@@ -105,14 +107,17 @@ def revert(query: Any, attribute: str, version: Version | int = 1) -> FileRef:
     """
     table = table_of(query)
     keys = table.keys()
+    if not keys:
+        way_on = f"if it is gone, `datajoint-file history {table_name(table)}` shows the event by which it comes back"
+        raise UnsupportedValueError(f"{table_name(table)}: there is no such row; {way_on}")
     if len(keys) != 1:
         raise UnsupportedValueError(f"{table_name(table)}: {len(keys)} rows are selected; give the key of one")
     versions = history(FreeTable(table.connection, table.full_table_name), attribute, key=keys[0])
     where = f"{table_name(table)}.{attribute} ({key_text((name, str(value)) for name, value in keys[0].items())})"
     if isinstance(version, int) and not isinstance(version, bool):
         if not 1 <= version <= len(versions):
-            count = counted(len(versions), "earlier file")
-            raise UnsupportedValueError(f"{where}: there is no version {version}, but {count}; 1 is the newest")
+            count = f"it has {counted(len(versions), 'earlier file')}; 1 is the newest" if versions else "nor any other"
+            raise UnsupportedValueError(f"{where}: there is no version {version}, {count}")
         version = versions[version - 1]
     if version not in versions:
         raise UnsupportedValueError(f"{where}: {brief(version)} is no version of it; see datajoint_file.history")
@@ -192,23 +197,24 @@ class Undeleted:
 def undelete(
     table: Any,
     *,
-    since: datetime | timedelta | None = None,
+    since: datetime | timedelta | str | None = None,
     event: str | None = None,
     key: Mapping[str, Any] | None = None,
 ) -> Undeleted:
     """Put back rows that were deleted from a table, with all that went with them; parents first.
 
     Known are the rows of every deletion that took files with it. A row of which a value was not kept, or whose key is
-    taken by another one, is left out and reported, with its files; one that is back already is counted, so that it may
-    be run again. No bytes move. Rows are put back in transactions of its own, some hundred at a time: what is put back
-    stays if a later row fails.
+    taken by another one, is left out and reported, with its files, and so are rows that depended on it; one that is
+    back already is counted, so that it may be run again. No bytes move. Rows are put back in transactions of its own,
+    some hundred at a time: what is put back stays if a later row fails.
 
     Parameters
     ----------
     table : datajoint.Table
         From which rows were deleted, or that was dropped and is declared again.
-    since : datetime or timedelta, optional
-        Every deletion from it since then: a moment (a naive one is in this machine's time zone), or how long ago.
+    since : datetime, timedelta or str, optional
+        Every deletion from it since then: a moment (a naive one is in this machine's time zone), or how long ago; or a
+        text of either, such as ``"2 h"`` or ``"2026-11-27 10:30"``.
     event : str, optional
         Only what was removed together, from `Version.event` or ``datajoint-file history``.
     key : mapping, optional
@@ -219,8 +225,8 @@ def undelete(
     AccessError
         If this user may not insert into one of the tables. Nothing was put back.
     UnsupportedValueError
-        If neither *since* nor *event* is given, *event* is no deletion from this table, or *key* names what no table
-        has, or has a value that an attribute cannot have. Nothing was put back.
+        If not one of *since* and *event* is given, *since* is to come, *event* is no deletion from this table, or *key*
+        names what no table has, or has a value that an attribute cannot have. Nothing was put back.
     DataJointError
         If the connection is in a transaction.
     LostConnectionError, OutcomeUnknownError
@@ -235,58 +241,21 @@ def undelete(
     table = table_of(table)
     if table.restriction or table._top is not None:
         raise UnsupportedValueError(f"{table_name(table)}: what is gone is in no query; give key=… to say which rows")
-    if since is None and event is None:
-        raise UnsupportedValueError("say which deletion is meant: since=… or event=…")
-    if since is not None and not isinstance(since, datetime | timedelta):
-        raise UnsupportedValueError(f"since = {brief(since)}: give a datetime, or a timedelta for how long ago")
+    require_key(key)
+    if (since is None) == (event is None):
+        raise UnsupportedValueError("say which deletion is meant: since=… or event=…, and not both")
+    since = None if since is None else past(since)
     if has_transaction(table.connection):
         raise DataJointError("undelete has transactions of its own: commit this one or roll it back first")
     try:
         if event is not None:
-            _require_event(table, event)
-        events = _events(table, since, event)
+            require_event(table, event)
+        events = events_of(table, since, event)
     except MissingTableError:
         if event is not None:
-            raise _no_event(table, event) from None
+            raise no_event(table, event) from None
         return Undeleted({}, notes=(f"nothing is noted for schema {table.database}: it has no `{HISTORY}`",))
     return _Restoration(table).all(table.database, events, key or {})
-
-
-def _events(table: Any, since: datetime | timedelta | None, event: str | None) -> list[str]:
-    """Return the deletions from *table* that are meant."""
-    second = second_connection_of(table.connection)
-    history_table, dialect = HistoryTable(second, table.database), second.dialect
-    conditions, args = ["table_name = %s", "why IN ('delete', 'drop')"], [table.table_name]
-    if isinstance(since, timedelta):
-        conditions.append(f"{dialect.age('at')} <= %s")
-        args.append(since.total_seconds())
-    elif since is not None:
-        conditions.append(f"{dialect.utc('at')} >= %s")
-        args.append(since.astimezone(timezone.utc).replace(tzinfo=None))
-    if event is not None:
-        conditions.append("event = %s")
-        args.append(event)
-    sql = f"SELECT DISTINCT event FROM {history_table.table} WHERE {' AND '.join(conditions)}"
-    return [row[0] for row in second.query(sql, args)]
-
-
-def _require_event(table: Any, event: str) -> None:
-    """Refuse an event that is no deletion from this table."""
-    second, name = second_connection_of(table.connection), table_name(table)
-    sql = f"SELECT DISTINCT table_name, why FROM {HistoryTable(second, table.database).table} WHERE event = %s"
-    found: dict[str, str] = dict(second.query(sql, [event])) if event.isascii() else {}
-    if table.table_name not in found:
-        raise _no_event(table, event, [f"{table.database}.{class_name(other)}" for other in sorted(found)])
-    if (why := found[table.table_name]) not in ("delete", "drop"):
-        way_on = "use datajoint_file.revert, or `datajoint-file restore` with --attribute and --version"
-        raise UnsupportedValueError(f"the event {event!r} of {name} is no deletion, but of {why}; {way_on}")
-
-
-def _no_event(table: Any, event: str, others: Sequence[str] = ()) -> UnsupportedValueError:
-    name = table_name(table)
-    known = f"`datajoint-file history {name}` shows those that there are"
-    way_on = f"it is one of {', '.join(others)}" if others else known
-    return UnsupportedValueError(f"no event {brief(event)} in the history of {name}; {way_on}")
 
 
 @dataclass
@@ -316,6 +285,7 @@ class _Restoration:
         self._restored: dict[str, int] = {}
         self._present: dict[str, int] = {}
         self._problems: list[NotRestored] = []
+        self._others: dict[TableId, list[_Deleted]] = {}  # that are other rows now, under the same key
         self._notes: dict[str, None] = {}
 
     def all(self, home: str, events: Sequence[str], key: Mapping[str, Any]) -> Undeleted:
@@ -335,7 +305,7 @@ class _Restoration:
                 self._report(rows, columns, "there is no such table any more; declare it again first")
                 continue
             for some in batches(rows, _ROWS_AT_ONCE, _size, _BYTES_AT_ONCE):
-                absent = self._absent((schema, table), columns, some)
+                absent = self._of_the_same((schema, table), columns, list(self._absent((schema, table), columns, some)))
                 if sound := [row for row in absent if self._is_whole(row, columns)]:
                     self._restore(schema, table, columns, sound)
         return Undeleted(dict(self._restored), tuple(self._problems), tuple(self._notes), dict(self._present))
@@ -358,9 +328,24 @@ class _Restoration:
             if now is None:
                 yield row
             elif others := sorted(of for of, value in row.written.items() if value != now.get(of, value)):
+                self._others.setdefault(name, []).append(row)
                 self._report([row], columns, f"a row with this key is there, and has another {', '.join(others)}")
             else:
                 self._count(self._present, name, 1)
+
+    def _of_the_same(self, name: TableId, columns: Sequence[Column], rows: list[_Deleted]) -> list[_Deleted]:
+        """Return the rows that what they depended on is still the same for; report those that belonged to another."""
+        for parent, names in self._rows.parents(name):
+            others = {
+                tuple(row.values.get(theirs) for theirs in names.values()) for row in self._others.get(parent, [])
+            }
+            astray = [row for row in rows if tuple(row.values.get(ours) for ours in names) in others]
+            if astray:
+                shown = f"{parent[0]}.{class_name(parent[1])}"
+                self._others.setdefault(name, []).extend(astray)
+                self._report(astray, columns, f"the row of {shown} that it depended on is another one now")
+                rows = [row for row in rows if row not in astray]
+        return rows
 
     def _count(self, of: dict[str, int], name: TableId, number: int) -> None:
         shown = f"{name[0]}.{class_name(name[1])}"

@@ -113,6 +113,7 @@ def history(query: Any, attribute: str | None = None, *, key: Mapping[str, Any] 
     ...     print(version.at, version.who, version.why, version.file.size)
     """
     table = table_of(query)
+    require_key(key)
     columns = columns_of(table)
     if attribute is not None and columns and attribute not in file_attributes(table.heading):
         raise UnsupportedValueError(
@@ -188,6 +189,12 @@ def table_of(query: Any) -> Any:
             "Recording & key"
         )
     return table
+
+
+def require_key(key: Any) -> None:
+    """Refuse what is no key."""
+    if key is not None and not isinstance(key, Mapping):
+        raise UnsupportedValueError(f"key = {brief(key)}: give a dict, such as {{'subject_id': 1}}")
 
 
 def columns_of(table: Any) -> list[Column]:

@@ -73,6 +73,17 @@ def test_deleted_rows_are_shown_and_put_back(command: Command, table: Any) -> No
     assert "(key not kept)  a.dat  deleted since" in command("history").stdout.splitlines()[0]
 
 
+def test_wrong_key_or_time_puts_nothing_back(command: Command, table: Any) -> None:
+    (table & "id > 0").delete(prompt=False)
+    table.update1({"id": 0, "raw": ("a.dat", b"new")})
+    typo = command("restore", "--key", "di=0", "--attribute", "raw", "--version", "1")
+    assert (typo.returncode, "di not in the primary key (id)" in typo.stderr) == (2, True)
+    assert (table & "id = 0").fetch1("raw").read() == b"new"
+    assert command("restore", "--since", "2h", "--event", "x").returncode == 2
+    other = command("restore", "--since", "2h", "--key", "id=9").stdout
+    assert other == "Nothing that has id=9 was deleted from it since 2 hours ago.\n"
+
+
 def test_rows_without_files_that_went_with_files_are_shown_and_put_back(
     command: Command, table: Any, schema: dj.Schema
 ) -> None:
@@ -136,7 +147,7 @@ def test_wrong_file_is_taken_back(command: Command, table: Any) -> None:
     assert done.returncode == 0, done.stderr
     assert (table & "id = 1").fetch1("raw").read() == b"1"
     refused = command("restore", "--key", "id=1", "--attribute", "raw", "--version", "7")
-    assert (refused.returncode, "no version 7, but 1 earlier file" in refused.stderr) == (2, True)
+    assert (refused.returncode, "no version 7, it has 1 earlier file" in refused.stderr) == (2, True)
 
 
 def test_dropped_table_is_shown_read_and_restored_once_it_is_declared_again(

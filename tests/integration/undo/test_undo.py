@@ -51,6 +51,40 @@ def test_rows_that_are_gone_have_versions_by_their_key(lab: Any) -> None:
     assert len({version.event for version in everything}) == 1
 
 
+def test_parts_of_a_row_do_not_come_back_under_another_row_of_its_key(lab: Any) -> None:
+    one = lab.Recording & KEY & "number = 1"
+    one.delete(prompt=False)
+    lab.Recording.insert1({**KEY, "number": 1, "raw": ("new.dat", b"another")})
+    done = datajoint_file.undelete(lab.Recording, since=NOW)
+    assert (done.restored, len(lab.Recording.Trace & one.proj())) == ({}, 0)
+    assert [(problem.table.partition(".")[2], problem.reason) for problem in done.problems] == [
+        ("Recording", "a row with this key is there, and has another extra, raw, settings"),
+        ("Recording.Trace", f"the row of {lab.Recording.database}.Recording that it depended on is another one now"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"since": "2 h", "key": "session=1"}, "give a dict"),
+        ({"since": "5 m"}, "neither like 90min"),
+        ({"since": timedelta(minutes=-1)}, "still to come"),
+        ({"since": "2999-01-01"}, "still to come"),
+        ({"since": "2 h", "event": "x"}, "and not both"),
+    ],
+)
+def test_what_no_deletion_can_be_is_refused(lab: Any, options: dict[str, Any], told: str) -> None:
+    with pytest.raises(UnsupportedValueError, match=told):
+        datajoint_file.undelete(lab.Session, **options)
+
+
+def test_key_that_is_none_is_refused(lab: Any) -> None:
+    with pytest.raises(UnsupportedValueError, match="give a dict"):
+        datajoint_file.history(lab.Recording, key="session=1")  # type: ignore[arg-type]
+    with pytest.raises(UnsupportedValueError, match="there is no such row; if it is gone"):
+        datajoint_file.revert(lab.Recording & "number = 99", "raw")
+
+
 def test_deleted_session_comes_back_with_all_that_went_with_it(lab: Any, store: Store) -> None:
     before, objects = [rows(table) for table in lab.tables], store.object_keys()
     lab.Session.delete(prompt=False)
@@ -268,8 +302,6 @@ def test_event_of_no_deletion_from_this_table_is_refused(lab: Any) -> None:
     for (table, event), told in wrong.items():
         with pytest.raises(UnsupportedValueError, match=told):
             datajoint_file.undelete(table, event=event)
-    later = datetime.now() + timedelta(hours=1)
-    assert datajoint_file.undelete(lab.Recording, event=delete, since=later) == Undeleted({})
     assert datajoint_file.undelete(lab.Recording, event=delete)
 
 
@@ -461,7 +493,7 @@ def test_revert_after_an_undelete_goes_to_another_file(lab: Any) -> None:
 
 def test_revert_of_the_only_row_takes_no_file_of_another(lab: Any) -> None:
     (lab.Recording & "number > 0").delete(prompt=False)
-    with pytest.raises(UnsupportedValueError, match="no version 1, but 0 earlier files"):
+    with pytest.raises(UnsupportedValueError, match="no version 1, nor any other"):
         datajoint_file.revert(lab.Recording, "raw")
     assert lab.Recording().fetch1("raw").read() == b"0"
 
