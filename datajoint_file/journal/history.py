@@ -19,7 +19,7 @@ from datajoint.errors import AccessError, DataJointError, MissingTableError
 from datajoint_file.errors import JournalWarning, warn
 from datajoint_file.journal.history_table import HistoryTable, Removal
 from datajoint_file.journal.second_connection import second_connection_of
-from datajoint_file.journal.transactions import claims_of, has_transaction, transaction_for
+from datajoint_file.journal.transactions import claims_of, has_transaction, require_transaction, transaction_for
 from datajoint_file.model.names import base32
 from datajoint_file.sql import Column, dialect_of, is_lost
 
@@ -89,6 +89,7 @@ class Event:
         """Write down what *attributes* hold in rows that are about to change, in the transaction that is open."""
         columns = self.kept.get((schema, table))
         if columns:
+            require_transaction(self.connection)
             everything = ", ".join(self.dialect.named(column) for column in columns)  # of some, * has not all
             source = f"(SELECT {everything} FROM {full_name}{where} FOR UPDATE) AS gone"
             names = [column.name for column in columns if column.is_file and column.name in set(attributes)]
@@ -153,6 +154,7 @@ class Event:
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         """Run the block in the user's transaction, to the beginning of the block if it fails, or in one of its own."""
+        require_transaction(self.connection)
         is_open = has_transaction(self.connection)
         with transaction_for(self.connection, is_open=is_open):
             if not (is_open and self.dialect.keeps_transaction):

@@ -28,6 +28,7 @@ from datajoint_file.journal.schema_registry import forget
 from datajoint_file.journal.second_connection import second_connection_of
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import Cell, is_made_for, is_of_schema, key_digest, new_write_id
+from datajoint_file.model.wording import ROLLED_BACK
 from datajoint_file.pipeline.pipeline import Upload
 from datajoint_file.sql import Condition, Rows
 
@@ -305,10 +306,7 @@ class JournalEntries:
             claimed = gone if len(gone) == count else set()
         for sql, args in self._insertions([entry for entry in self.all if entry.number in claimed]):
             self._intents.second.execute(sql, args)
-        raise LostConnectionError(
-            "The server has rolled the transaction back, as it does at a deadlock: nothing of it was inserted. Begin "
-            "it again; what is stored is not sent again"
-        )
+        raise LostConnectionError(ROLLED_BACK)
 
     def _claimed_outside(self, numbers: set[int], holders: Sequence[str]) -> tuple[set[int], set[int]]:
         """Delete intents for good that the user's transaction cannot: it looks at a time before they were made."""

@@ -17,6 +17,7 @@ from datajoint_file.errors import OutcomeUnknownError
 from datajoint_file.journal.commit_outcome import raise_unless_committed
 from datajoint_file.journal.journal import Write
 from datajoint_file.journal.second_connection import second_connection_of
+from datajoint_file.model.wording import ROLLED_BACK
 from datajoint_file.sql import Dialect, is_lost
 
 
@@ -137,6 +138,15 @@ def has_transaction(connection: Any) -> bool:
     if is_dead(connection):
         return False
     return not _dialect_of(connection).has_autocommit(connection._conn) or _is_in_transaction(connection)
+
+
+def require_transaction(connection: Any) -> None:
+    """Raise if DataJoint's transaction is none any more: servers end one at a deadlock, and some say so but once.
+
+    What was written then would be committed at once, by itself.
+    """
+    if connection._in_transaction and not is_dead(connection) and not _is_in_transaction(connection):
+        raise LostConnectionError(ROLLED_BACK)
 
 
 def claims_outside(connection: Any) -> bool:

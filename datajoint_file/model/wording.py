@@ -26,6 +26,11 @@ _PACKAGES = {
 RIGHT_PLACE = "is its disk mounted, and is this the right bucket, prefix or directory in datajoint.toml?"
 """What to ask first where objects are missing that should be there."""
 
+ROLLED_BACK = (
+    "The server has rolled the transaction back, as it does at a deadlock: nothing of it was inserted or deleted. "
+    "Begin it again; what is stored is not sent again"
+)
+
 NOT_AS_MADE = (
     "a view, or a table with triggers, rules, policies, checks, defaults or indexes that this package does not make: "
     "what is noted there is not read, as code of its owner could run with this user's rights"

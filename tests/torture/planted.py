@@ -371,15 +371,15 @@ def _entries_outside_the_transaction() -> AbstractContextManager[None]:
 
 
 def _swallowed_scan_error() -> AbstractContextManager[None]:
-    original = references._texts
+    original = references.references
 
-    def texts(*args: Any) -> Iterator[str]:
+    def swallowed(*args: Any) -> Iterator[Any]:
         try:
             yield from original(*args)
         except Exception:
             return
 
-    return changed(references, "_texts", texts)
+    return changed(references, "references", swallowed)
 
 
 def _ignored_lease() -> AbstractContextManager[None]:
