@@ -12,7 +12,7 @@ from typing import Any
 import datajoint as dj
 import psycopg2
 import pytest
-from datajoint.errors import DataJointError
+from datajoint.errors import DataJointError, LostConnectionError
 
 from datajoint_file.errors import JournalWarning, UnsupportedValueError
 from tests.projects import connect
@@ -49,6 +49,25 @@ def test_delete_writes_down_exactly_the_rows_that_go(table: Any, entries: Entrie
     assert {row["text name"] for row in rows} == {f"50%d 'o' \"q\" {n}" for n in range(6) if n not in left}
     assert len(entries("event", "row_text IS NOT NULL")) == len(rows)
     assert len(set(entries("event, who, why, state"))) == (1 if rows else 0)
+
+
+@pytest.mark.parametrize(
+    "act", [lambda table: table.delete_quick(), lambda table: table.update1({"id": 1, "raw": None})]
+)
+def test_nothing_is_written_when_the_server_has_ended_the_transaction(
+    table: Any, entries: Entries, act: Callable[[Any], Any]
+) -> None:
+    """As at a deadlock that somebody has not passed on: all that follows would be committed by itself."""
+    connection, before = table().connection, held(table)
+
+    def act_after_a_rollback() -> None:
+        with connection.transaction:
+            connection._conn.cursor().execute("ROLLBACK")
+            act(table)
+
+    with pytest.raises(LostConnectionError, match="rolled the transaction back"):
+        act_after_a_rollback()
+    assert (held(table), entries(where="path IS NOT NULL")) == (before, [])
 
 
 def test_free_table_and_count_are_the_same(table: Any, entries: Entries) -> None:
