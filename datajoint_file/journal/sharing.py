@@ -18,6 +18,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 from datajoint.errors import AccessError, DataJointError, MissingTableError
@@ -118,11 +119,12 @@ def _in_histories(
 def _books(second: SecondConnection, schema: str, paths: Sequence[str]) -> Sequence[Mapping[str, list[str]]]:
     """Return whose entries count for which objects: those of its own schema, then of *schema*, then of all others."""
     names = [name for name, _ in second.dialect.tables_named(second.query, (HISTORY,))]
-    there = set(second.dialect.readable_schemas(second.query))
+    presence = lru_cache(partial(second.dialect.presence, second.query))
     own, here, others = (dict[str, list[str]]() for _ in range(3))
     for path in paths:
         homes = [name for name in names if is_of_schema(path, name)]
-        is_gone = not homes and schema_named_by(path) not in there
+        home = schema_named_by(path)  # of a long name only the beginning, which says nothing
+        is_gone = not homes and is_of_schema(path, home) and presence(home) == "gone"
         for name in names:
             if name in homes:
                 own.setdefault(name, []).append(path)

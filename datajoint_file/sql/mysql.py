@@ -478,9 +478,10 @@ class MySQL(Dialect):
         try:
             query(f"SELECT 1 FROM {self.quoted(schema, f'~file_probe_{secrets.token_hex(8)}')} LIMIT 0")
         except Exception as error:
-            if _code(error) in _DENIED:
+            code = _code(error.__cause__ or error)  # DataJoint's own errors have the driver's as their cause
+            if code in _DENIED:
                 return False
-            if _code(error) not in _NOT_THERE:
+            if code not in _NOT_THERE:
                 raise
         return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,7 +16,7 @@ import datajoint_file
 from datajoint_file.errors import JournalWarning, ObjectNotFoundError, OutcomeUnknownError, UnsupportedValueError
 from datajoint_file.undo.restore import Undeleted, _Restoration
 from tests.projects import Store, connect, over_mysql, over_postgresql, unique
-from tests.tables import recording_of
+from tests.tables import drop_schema, recording_of
 
 from .conftest import KEY, rows
 
@@ -461,6 +462,35 @@ def restricted(schema: dj.Schema, pipeline: dj.Instance, database: Any, store: S
     other.drop(prompt=False)
     for sql in [f"DROP USER {name}@'%%'"] if is_mysql else [f"DROP OWNED BY {name}", f"DROP USER {name}"]:
         query(sql)
+
+
+def test_schema_that_is_not_to_be_seen_is_not_gone(
+    restricted: Any, lab: Any, schema: dj.Schema, pipeline: dj.Instance
+) -> None:
+    """Of the objects of one that is gone, what any history says counts."""
+    connection, hidden = restricted
+    admin = pipeline.connection
+    theirs = recording_of(dj.Schema(hidden, connection=admin), name="Theirs")
+    theirs.insert1({"id": 1, "raw": ("a.dat", b"theirs")})
+    ref = (theirs & "id = 1").fetch1("raw")
+    lab.Recording.delete(prompt=False)
+    third = dj.Schema(unique("schema"), connection=admin)
+    history, is_mysql = history_of(third), admin.adapter.backend == "mysql"
+    like = f"LIKE {history_of(schema)}" if is_mysql else f"(LIKE {history_of(schema)} INCLUDING IDENTITY)"
+    user = f"{connection.conn_info['user']}@'%%'" if is_mysql else connection.conn_info["user"]
+    admin.query(f"CREATE TABLE {history} {like}")
+    columns = "at, event, who, why, table_name, attribute, cell, state, path, metadata"
+    said = "CURRENT_TIMESTAMP, 'z', 'x', 'delete', 't', 'a', 'c', 'kept'"
+    values = (ref.path, json.dumps(ref.metadata.to_json()))
+    admin.query(f"INSERT INTO {history} ({columns}) VALUES ({said}, %s, %s)", values)
+    admin.query(f"GRANT SELECT, UPDATE ON {history} TO {user}")
+    admin.query(f"REVOKE INSERT ON {admin.adapter.make_full_table_name(hidden, '~file_history')} FROM {user}")
+    if not is_mysql:
+        admin.query(f'GRANT USAGE ON SCHEMA "{third.database}" TO {user}')
+    visible = dj.FreeTable(connection, lab.Recording.full_table_name)
+    visible.insert1({**KEY, "number": 7, "raw": ref})
+    assert (visible & "number = 7").fetch1("raw").path != ref.path
+    drop_schema(admin, third.database)
 
 
 def test_history_of_another_schema_that_may_not_be_read_is_noted(restricted: Any, lab: Any) -> None:
