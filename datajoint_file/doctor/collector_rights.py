@@ -10,7 +10,7 @@ from typing import Any
 
 from datajoint_file.doctor.check import Check
 from datajoint_file.journal import history_table, intent_table, schema_registry
-from datajoint_file.model.wording import counted
+from datajoint_file.model.wording import NOT_AS_MADE, TAKE_AWAY, counted
 from datajoint_file.sql import Dialect, Query, Rows, dialect_of
 
 _TABLES = {intent_table.TABLE: "path", history_table.TABLE: "path", schema_registry.TABLE: "project"}
@@ -35,7 +35,10 @@ def check_sight(connection: Any) -> Check:
 def check_notes(connection: Any, project: str = "") -> Check:
     """Look whether the user may change the tables in which it is noted what becomes of the objects of *project*."""
     dialect, query = dialect_of(connection), _asking(connection)
-    found = dialect.tables_named(query, tuple(_TABLES))
+    relations = dialect.relations(query, tuple(_TABLES))
+    if foreign := [f"{schema}.{table}" for schema, table, is_plain in relations if not is_plain]:
+        return Check("notes", "failed", f"{', '.join(foreign)}: {NOT_AS_MADE}", TAKE_AWAY)
+    found = [(schema, table) for schema, table, _ in relations]
     users = {schema for schema, table in found if table == schema_registry.TABLE}
     ours = {schema for schema in users if _is_used(query, dialect.quoted(schema, schema_registry.TABLE), project)}
     tables = sorted((schema, table) for schema, table in found if schema in ours)

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import compress
 from typing import Any
 
 from datajoint.errors import (
@@ -334,17 +335,17 @@ class _Restoration:
                 self._count(self._present, name, 1)
 
     def _of_the_same(self, name: TableId, columns: Sequence[Column], rows: list[_Deleted]) -> list[_Deleted]:
-        """Return the rows that what they depended on is still the same for; report those that belonged to another."""
+        """Return the rows of which what they depended on is the same still; report the others."""
         for parent, names in self._rows.parents(name):
             others = {
                 tuple(row.values.get(theirs) for theirs in names.values()) for row in self._others.get(parent, [])
             }
-            astray = [row for row in rows if tuple(row.values.get(ours) for ours in names) in others]
-            if astray:
+            is_astray = [tuple(row.values.get(ours) for ours in names) in others for row in rows]
+            if astray := list(compress(rows, is_astray)):
                 shown = f"{parent[0]}.{class_name(parent[1])}"
                 self._others.setdefault(name, []).extend(astray)
                 self._report(astray, columns, f"the row of {shown} that it depended on is another one now")
-                rows = [row for row in rows if row not in astray]
+                rows = [row for row, is_so in zip(rows, is_astray, strict=True) if not is_so]
         return rows
 
     def _count(self, of: dict[str, int], name: TableId, number: int) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 import datajoint_file
 from datajoint_file import gc
+from datajoint_file.doctor.collector_rights import check_notes
 from tests.projects import Store
 
 from .collecting import (
@@ -71,6 +72,8 @@ def test_own_table_that_is_not_as_it_was_made_is_refused(
     plan = scan(connection, unknown=True)
     assert kinds(plan) == {"foreign-table"}
     assert f"{schema}.{own_table}" in plan.refusals[0].reason
+    told = check_notes(connection, store.project)
+    assert (told.status, told.detail, told.fix) == ("failed", plan.refusals[0].reason, plan.refusals[0].way_on)
     with pytest.raises(gc.CollectionRefusedError, match="foreign-table"):
         gc.execute(plan)
     assert len(objects(store)) == 1
