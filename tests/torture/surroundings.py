@@ -209,6 +209,7 @@ class Surroundings:
 
     def _begin_rename(self) -> Iterator[Finding]:
         schema = self.world.schema_names[0]
+        self._before = self._marks(schema)
         self.world.database.rename(schema, f"{schema}_renamed")
         yield from ()
 
@@ -217,6 +218,9 @@ class Surroundings:
         self.world.database.rename(f"{schema}_renamed", schema)
         for mark in self._marks(f"{schema}_renamed"):  # of a collector with a planted bug
             self._mark_store.remove(self._mark_store.key_of(mark))
+        for mark in self._before:  # which such a one has forgotten
+            with suppress(ObjectExistsError):
+                self._mark_store.write(mark)
         yield from ()
 
     # ---- other servers ----
