@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from datajoint_file.insert.staged import Staged
     from datajoint_file.journal.commit_outcome import Outcome, resolve
     from datajoint_file.model.metadata import FileMetadata
+    from datajoint_file.pipeline.directoryref import DirectoryRef
     from datajoint_file.pipeline.fileref import FileRef
+    from datajoint_file.transfer.directories import Directory
     from datajoint_file.transfer.sources import File
     from datajoint_file.undo.restore import NotRestored, Undeleted, revert, undelete
     from datajoint_file.undo.versions import Version, history
@@ -29,6 +31,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "DataJointFileError",
+    "Directory",
+    "DirectoryRef",
     "File",
     "FileMetadata",
     "FileRef",
@@ -54,6 +58,8 @@ __all__ = [
 
 _HOMES = {
     "DataJointFileError": "errors",
+    "Directory": "transfer.directories",
+    "DirectoryRef": "pipeline.directoryref",
     "File": "transfer.sources",
     "FileMetadata": "model.metadata",
     "FileRef": "pipeline.fileref",

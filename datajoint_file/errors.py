@@ -30,6 +30,7 @@ It holds no policy: the module that meets a problem decides which error it is.
     │   │   └── StorageMissingError                the directory of the project is not there
     │   ├── UploadCorruptedError                  the store got other bytes than were sent
     │   └── ReadOnlyStorageError (PermissionError)
+    ├── MemberNotFoundError (FileNotFoundError)   a stored directory has no file of this path
     ├── VerificationError (ValueError)            bytes are not the bytes of the row
     │   ├── SizeMismatchError
     │   └── HashMismatchError
@@ -236,6 +237,10 @@ StorageErrorT = TypeVar("StorageErrorT", bound=StorageError)
 
 class ObjectNotFoundError(StorageError, FileNotFoundError):
     """The object is not in the store."""
+
+
+class MemberNotFoundError(DataJointFileError, FileNotFoundError):
+    """A stored directory has no file or directory of this path, as its manifest says."""
 
 
 class ObjectExistsError(StorageError, FileExistsError):

@@ -26,8 +26,7 @@ from datajoint_file.doctor import Check
 from datajoint_file.errors import CollectionRefusedError
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.hooks.targets import connect
-from datajoint_file.model.wording import RIGHT_PLACE, counted, duration, spoken
-from datajoint_file.pipeline.fileref import format_size
+from datajoint_file.model.wording import RIGHT_PLACE, counted, duration, format_size, spoken
 
 _EXAMPLES = """\b
 Examples:

@@ -17,8 +17,7 @@ from datajoint_file.cli.output import console, print_json
 from datajoint_file.hooks.tables import table_name
 from datajoint_file.hooks.targets import connect, targets_named
 from datajoint_file.model.object_keys import key_text
-from datajoint_file.model.wording import counted
-from datajoint_file.pipeline.fileref import format_size
+from datajoint_file.model.wording import counted, format_size
 from datajoint_file.undo.overview import Deletion, deletions, tables_in_history
 from datajoint_file.undo.versions import Version, local_time
 from datajoint_file.undo.versions import history as versions_of

@@ -12,8 +12,7 @@ from typing import Any, Literal, get_args
 
 from datajoint_file.collector.evidence import NOTHING, Amount, Evidence
 from datajoint_file.errors import CollectionRefusedError
-from datajoint_file.model.wording import counted, spoken
-from datajoint_file.pipeline.fileref import format_size
+from datajoint_file.model.wording import counted, format_size, spoken
 
 MINIMAL_GRACE = timedelta(hours=24)
 """A shorter grace must be asked for by name: it is what a writer has that nobody knows of."""

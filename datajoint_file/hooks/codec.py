@@ -13,7 +13,9 @@ import datajoint as dj
 from datajoint_file.config import binding_of
 from datajoint_file.errors import DeclarationError
 from datajoint_file.model.metadata import FileMetadata
+from datajoint_file.pipeline.directoryref import DirectoryRef, ref_of
 from datajoint_file.pipeline.fileref import FileRef
+from datajoint_file.pipeline.stored_ref import StoredRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ class FileCodec(dj.Codec):
 
     def decode(
         self, stored: Any, *, key: dict[str, Any] | None = None, context: dict[str, Any] | None = None
-    ) -> FileRef | None:
+    ) -> FileRef | DirectoryRef | None:
         """Return the reference for a row's JSON, which is checked when it is used. No I/O.
 
         Called once for each row of a fetch: what is done here is what a hundred thousand rows wait for.
@@ -79,13 +81,13 @@ class FileCodec(dj.Codec):
         if stored is None:
             return None
         config = context.get("config") if context else None
-        return FileRef.from_row(stored, "" if config is None else binding_of(config).name)
+        return ref_of(stored, "" if config is None else binding_of(config).name)
 
     def referenced_paths(self, stored: Any) -> list[tuple[str, str | None]]:
         """Return nothing: no object of this package lies in a store of DataJoint."""
         return []
 
-    def to_spark(self, decoded: FileRef | None, *, key: dict[str, Any] | None = None) -> dict[str, Any] | None:
+    def to_spark(self, decoded: StoredRef | None, *, key: dict[str, Any] | None = None) -> dict[str, Any] | None:
         """Return plain values for Spark. No I/O."""
         return None if decoded is None else decoded.to_dict()
 

@@ -17,7 +17,7 @@ from pandas.api.indexers import check_array_indexer
 from datajoint_file.errors import MetadataError
 from datajoint_file.hooks.codec import file_attributes
 from datajoint_file.hooks.tables import query_name
-from datajoint_file.pipeline.fileref import FileRef
+from datajoint_file.pipeline.stored_ref import StoredRef
 
 
 def to_pandas(original: Callable[..., pd.DataFrame], query: Any, *args: Any, **options: Any) -> pd.DataFrame:
@@ -61,7 +61,7 @@ class _PlainRows:
 
 
 def _plain(value: Any) -> Any:
-    return value.to_dict() if isinstance(value, FileRef) else value
+    return value.to_dict() if isinstance(value, StoredRef) else value
 
 
 class _FileRefDtype(ExtensionDtype):
@@ -105,7 +105,7 @@ class _FileRefArray(ExtensionArray):
 
     def _cast_pointwise_result(self, values: Any) -> Any:
         """Return what was computed from files, each by itself: files again, or whatever pandas makes of it."""
-        if {type(value) for value in values} - {type(None)} == {FileRef}:
+        if all(value is None or isinstance(value, StoredRef) for value in values):
             return type(self)(values)
         return pd.Series(values, dtype=getattr(values, "dtype", object)).infer_objects().array
 

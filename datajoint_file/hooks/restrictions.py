@@ -14,8 +14,8 @@ from datajoint.condition import AndList, Not
 from datajoint_file.errors import UnsupportedValueError
 from datajoint_file.hooks.codec import file_attributes
 from datajoint_file.hooks.tables import query_name
-from datajoint_file.model.object_keys import check_object_key
-from datajoint_file.pipeline.fileref import FileRef
+from datajoint_file.model.object_keys import check_value_key
+from datajoint_file.pipeline.stored_ref import StoredRef
 from datajoint_file.sql import dialect_of
 
 
@@ -37,9 +37,9 @@ def make_condition(
     while isinstance(bare, Not):
         is_negated, bare = not is_negated, bare.restriction
     row = _row_of(bare)
-    if FileRef not in map(type, row.values()):
+    if not any(isinstance(value, StoredRef) for value in row.values()):
         return original(query, condition, columns, semantic_check)
-    refs = {name: value for name, value in row.items() if isinstance(value, FileRef)}
+    refs = {name: value for name, value in row.items() if isinstance(value, StoredRef)}
     others = {name: value for name, value in row.items() if name not in refs}
     known = {name: ref for name, ref in refs.items() if name in query.heading.names}
     comparisons = [_comparison(query, name, ref) for name, ref in known.items()]
@@ -58,7 +58,7 @@ def _row_of(condition: Any) -> Mapping[str, Any]:
     return {}
 
 
-def _comparison(query: Any, name: str, ref: FileRef) -> str:
+def _comparison(query: Any, name: str, ref: StoredRef) -> str:
     if name not in file_attributes(query.heading):
         table = query_name(query)
         raise UnsupportedValueError(
@@ -67,5 +67,5 @@ def _comparison(query: Any, name: str, ref: FileRef) -> str:
     dialect = dialect_of(query.connection)
     path = dialect.path(dialect.quoted(name))
     # Of an object key's characters only % has a meaning: DataJoint doubles it whenever it passes a restriction on.
-    key = check_object_key(ref.path).replace("%", "!")
+    key = check_value_key(ref.path).replace("%", "!")
     return f"REPLACE({path}, {dialect.percent}, '!') = '{key}'"

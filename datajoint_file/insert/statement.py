@@ -31,9 +31,9 @@ from datajoint_file.journal.transactions import claims_of, claims_outside
 from datajoint_file.model.key_values import is_missing
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import Cell, key_digest
-from datajoint_file.pipeline.fileref import FileRef
 from datajoint_file.pipeline.lookup import is_same_store
 from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.pipeline.stored_ref import StoredRef
 from datajoint_file.transfer.source_readers import moved_by
 from datajoint_file.transfer.sources import Source, as_source
 
@@ -180,14 +180,14 @@ class Statement:
                             self._staged[index] = (value, cell)
                         else:
                             source = as_source(value)
-                            self._sources[index] = (source, cell)
                             _check_stream(source, cell, streams, executor)
                             prefixes[index] = self.pipeline.check(source, cell)
-                            if isinstance(value, FileRef) and self._is_stored_here(value):
+                            self._sources[index] = (source.listed(), cell)
+                            if isinstance(value, StoredRef) and self._is_stored_here(value):
                                 self._stored_here[index] = (cell, value.metadata)
         return prefixes
 
-    def _is_stored_here(self, ref: FileRef) -> bool:
+    def _is_stored_here(self, ref: StoredRef) -> bool:
         """Tell whether *ref* is a file of the store that this statement stores into."""
         return ref.metadata.project == self.pipeline.project and is_same_store(ref.pipeline, self.pipeline)
 

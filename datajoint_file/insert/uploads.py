@@ -26,6 +26,7 @@ from datajoint_file.journal.transactions import abandon, has_transaction, sever
 from datajoint_file.journal.worker_address import address_of
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.pipeline.address import PipelineAddress
+from datajoint_file.pipeline.directory_upload import DirectoryUpload
 from datajoint_file.pipeline.pipeline import Pipeline, Upload
 from datajoint_file.storage.backend import UploadGroup
 
@@ -78,9 +79,7 @@ def store_all(uploads: Uploads, connection: Any, table: str, workers: int | None
     """
     with uploads.shown(table):
         if executor is None:
-            jobs = uploads.jobs()
-            count = workers or uploads.pipeline.workers_for(uploads.sizes)
-            work: Callable[[], None] = partial(run_all, jobs, count, uploads.stop)
+            work: Callable[[], None] = partial(uploads.run, workers or uploads.pipeline.workers_for(uploads.sizes))
         else:
             work = DelegatedUploads(uploads, executor, partial(address_of, uploads.pipeline, connection)).run
         try:
@@ -105,8 +104,10 @@ class Uploads:
 
     @property
     def sizes(self) -> list[int]:
-        """The sizes of the files, as far as they are known."""
-        return [upload.source.size or 0 for _, upload in self.planned]
+        """The sizes of the files, as far as they are known: also of those in directories."""
+        trees = [upload.source.tree for _, upload in self.planned if upload.source.tree is not None]
+        single = [upload.source.size or 0 for _, upload in self.planned if upload.source.tree is None]
+        return single + [size for tree in trees for size in tree.listing.sizes]
 
     @contextmanager
     def shown(self, table: str) -> Iterator[None]:
@@ -123,8 +124,33 @@ class Uploads:
         with self._lock:
             self.show(count)
 
+    def run(self, workers: int) -> None:
+        """Store all files, so many at a time: directories first, once it is known what was left of each."""
+        directories = [planned for planned in self.planned if planned[1].source.tree is not None]
+        run_all([partial(self._adopt_directory, *planned) for planned in directories], workers, self.stop)
+        jobs = [job for planned in directories for job in self._member_jobs(*planned, workers)]
+        run_all([*jobs, *self.jobs()], workers, self.stop)
+
+    def _adopt_directory(self, entry: JournalEntry, upload: Upload) -> None:
+        with failing(entry):
+            self.is_adopted(entry, upload)
+
+    def _member_jobs(self, entry: JournalEntry, upload: Upload, workers: int) -> list[Callable[[], None]]:
+        """Return the jobs that store a directory, unless it is stored; the last one to end stores the manifest."""
+        if entry.metadata is not None or upload.source.tree is None:
+            return []
+        directory = DirectoryUpload(self.pipeline, upload, upload.source.tree)
+
+        def send(some: range) -> None:
+            with failing(entry):
+                directory.send(some, self.advance)
+                if directory.is_last(some):
+                    entry.metadata = directory.finish()
+
+        return [partial(send, some) for some in [*directory.batches(workers)] or [range(0)]]
+
     def jobs(self) -> list[Callable[[], None]]:
-        """Return what is to be done. What is in no job's way is a job of its own.
+        """Return what is to be done for single files. What is in no job's way is a job of its own.
 
         Streams are read one after the other: those that are parts of one file (members of a tar archive) move each
         other's position, and would give wrong bytes.
@@ -132,6 +158,8 @@ class Uploads:
         limit = self.pipeline.backend.capabilities.group_below
         small, streams, single = list[Planned](), list[Planned](), list[Planned]()
         for entry, upload in self.planned:
+            if upload.source.tree is not None:
+                continue
             is_small = upload.source.size is not None and upload.source.size < limit
             (streams if upload.source.stream is not None else small if is_small else single).append((entry, upload))
         jobs: list[Callable[[], None]] = [partial(self._store_in_groups, small)] if small else []

@@ -68,7 +68,7 @@ def share(
 
 def _is_whole(pipeline: Pipeline, metadata: FileMetadata) -> bool:
     with suppress(StorageError, DataJointFileError):
-        return pipeline.backend.stat(metadata.path).size == metadata.size
+        return not pipeline.difference(metadata)
     return False
 
 

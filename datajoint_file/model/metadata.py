@@ -14,10 +14,13 @@ from typing import Any
 
 from datajoint_file.errors import MetadataError, UnsafeNameError, brief
 from datajoint_file.model.names import check_name
-from datajoint_file.model.object_keys import check_object_key
+from datajoint_file.model.object_keys import check_object_key, check_value_key, is_directory
 
-FORMAT = 1
-"""The newest form of the row's JSON that this version reads. Form 1 is written without a ``format`` field."""
+FORMAT = 2
+"""The newest form of the row's JSON that this version reads: that of a directory. A file's is 1, and has no field."""
+
+DIRECTORY_TYPE = "inode/directory"
+"""The media type of a directory, as freedesktop.org's shared MIME-info has it."""
 
 MAX_SIZE = 2**63 - 1
 
@@ -28,22 +31,24 @@ _MIME_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(;.*)?", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class FileMetadata:
-    """The description of one stored file, as the row holds it.
+    """The description of one stored file or directory, as the row holds it.
 
     Parameters
     ----------
     path : str
-        Object key, project first.
+        Object key, project first. A directory's ends in a slash: with it begin the keys of its members.
     size : int
-        Number of bytes the user gave.
+        Number of bytes the user gave; of a directory that of all its files.
     hash : str
-        ``sha256:`` and 64 hexadecimal digits, of the bytes the user gave.
+        ``sha256:`` and 64 hexadecimal digits, of the bytes the user gave; of a directory, of its manifest.
     original_name : str
-        The file's name when it was inserted.
+        Its name when it was inserted.
     timestamp : datetime
         When the upload finished, aware, in UTC, to the second.
     mime_type : str or None
-        Advisory media type.
+        Advisory media type; ``inode/directory`` of a directory.
+    files : int or None
+        How many files a directory has; None of a file.
 
     Examples
     --------
@@ -67,6 +72,12 @@ class FileMetadata:
     original_name: str
     timestamp: datetime
     mime_type: str | None = None
+    files: int | None = None
+
+    @property
+    def is_directory(self) -> bool:
+        """Whether it is a directory."""
+        return is_directory(self.path)
 
     @property
     def project(self) -> str:
@@ -84,6 +95,8 @@ class FileMetadata:
         }
         if self.mime_type is not None:
             row["mime_type"] = self.mime_type
+        if self.files is not None:
+            row |= {"files": self.files, "format": 2}
         return row
 
     @classmethod
@@ -102,13 +115,19 @@ class FileMetadata:
         row = check_is_object(row)
         _check_format(row)
         return cls(
-            path=check_object_key(_field(row, "path", str)),
+            path=_path(row),
             size=_size(row),
             hash=_hash(row),
             original_name=_original_name(row),
             timestamp=parse_timestamp(_field(row, "timestamp", str)),
             mime_type=_mime_type(row),
+            files=_size(row, "files") if is_directory_row(row) else None,
         )
+
+
+def is_directory_row(row: Mapping[str, Any]) -> bool:
+    """Tell whether a row's JSON, whatever else is in it, is that of a directory."""
+    return row.get("format") == 2
 
 
 def path_in(document: object) -> str | None:
@@ -161,10 +180,19 @@ def _field(row: Mapping[Any, Any], name: str, kind: type) -> Any:
     return value
 
 
-def _size(row: Mapping[Any, Any]) -> int:
-    size: int = _field(row, "size", int)
+def _path(row: Mapping[Any, Any]) -> str:
+    path: str = _field(row, "path", str)
+    if not is_directory_row(row):
+        return check_object_key(path)
+    if not is_directory(path):
+        raise MetadataError(f"path = {brief(path)}; expected that of a directory, with a slash at its end, in format 2")
+    return check_value_key(path)
+
+
+def _size(row: Mapping[Any, Any], name: str = "size") -> int:
+    size: int = _field(row, name, int)
     if not 0 <= size <= MAX_SIZE:
-        raise MetadataError(f"size = {brief(size)} is not a number of bytes")
+        raise MetadataError(f"{name} = {brief(size)} is not a number of {'bytes' if name == 'size' else name}")
     return size
 
 
@@ -185,7 +213,7 @@ def _original_name(row: Mapping[Any, Any]) -> str:
 
 def _mime_type(row: Mapping[Any, Any]) -> str | None:
     if row.get("mime_type") is None:
-        return None
+        return DIRECTORY_TYPE if is_directory_row(row) else None
     mime_type: str = _field(row, "mime_type", str)
     if not is_mime_type(mime_type):
         raise MetadataError(f"mime_type = {brief(mime_type)} is not of the form type/subtype")

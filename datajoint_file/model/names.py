@@ -7,7 +7,7 @@ import re
 import unicodedata
 from base64 import b32encode
 from functools import lru_cache
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from datajoint_file.errors import UnsafeNameError, brief
 
@@ -21,6 +21,7 @@ _READ_UNASKED = frozenset({"datajoint.toml", "datajoint.json"})
 """Files that DataJoint and this package look for, from the working directory upwards."""
 
 _PLAIN_COMPONENT = re.compile(r"(?!\.)[A-Za-z0-9._=-]+(?<!\.)")
+_PLAIN_MEMBER = re.compile(r"(?!\.+\Z)[A-Za-z0-9._=-]*[A-Za-z0-9_=-]")
 _CONTROLS = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -112,6 +113,51 @@ def encode_component(text: str) -> str:
         return "~"
     encoded = _percent_dots(quote(text, safe="=").replace("~", "%7E"))
     return encoded if len(encoded) <= MAX_COMPONENT_BYTES else _shortened(encoded)
+
+
+def encode_member(name: str) -> str:
+    """Return one component of a member's path, within a stored directory, as it is called there.
+
+    As `encode_component`, with two differences, so that other programs find what they look for, and the name can be
+    read back: leading dots stay (``.zarray``), and what would be too long is refused.
+
+    Raises
+    ------
+    UnsafeNameError
+        If it is no file name, or its encoded form is longer than 255 bytes.
+
+    Examples
+    --------
+    >>> encode_member(".zarray"), encode_member("raw data.npy"), encode_member("draft.")
+    ('.zarray', 'raw%20data.npy', 'draft%2E')
+    """
+    if len(name) <= MAX_NAME_BYTES and _PLAIN_MEMBER.fullmatch(name):
+        return name
+    encoded = quote(check_name(name), safe="=").replace("~", "%7E")
+    inner = encoded.rstrip(".")
+    encoded = inner + "%2E" * (len(encoded) - len(inner))
+    if len(encoded) > MAX_NAME_BYTES:
+        raise UnsafeNameError(
+            f"{brief(name)} has {len(encoded)} bytes, percent-encoded, and no component of an object key may have more "
+            f"than {MAX_NAME_BYTES}: shorten it, or leave it out with Directory(…, exclude=…)"
+        )
+    return encoded
+
+
+def decode_member(component: str) -> str:
+    """Return the name of which `encode_member` has made *component*, which anybody may have written.
+
+    Raises
+    ------
+    UnsafeNameError
+        If it is not what `encode_member` makes of a name.
+    """
+    if _PLAIN_MEMBER.fullmatch(component) and len(component) <= MAX_NAME_BYTES:
+        return component
+    name = unquote(component, errors="surrogateescape")
+    if encode_member(name) != component:
+        raise UnsafeNameError(f"{brief(component)} is not a percent-encoded file name")
+    return name
 
 
 def _percent_dots(encoded: str) -> str:

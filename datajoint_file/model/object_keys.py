@@ -1,5 +1,7 @@
 """Object keys: ``{project}/{partition}/{schema}/objects/{Table}-{attribute}/{key id}/{original name}``.
 
+Of a directory that is the beginning of its members' keys, and ends in a slash; its manifest is ``{key id}/~manifest``.
+
 Values only: nothing here reads a file, a store or a database. Of a key only the project is ever read back, and by the
 collector what is unique in it.
 """
@@ -25,10 +27,15 @@ MAX_KEY_BYTES = 1024
 
 _COMPONENT = r"[A-Za-z0-9._=~%-]+"
 _CELL = rf"objects/{_COMPONENT}-{_COMPONENT}/[a-z2-7]{{16}}-(?P<write_id>[a-z2-7]{{26}})"
-_BEGINNING = rf"/(?:{_COMPONENT}/)*(?P<schema>{_COMPONENT})/{_CELL}/"
-_KEY_OF_AN_INSERT = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._=-]*{_BEGINNING}{_COMPONENT}")
+_BEGINNING = rf"[A-Za-z0-9][A-Za-z0-9._=-]*/(?:{_COMPONENT}/)*?(?P<schema>{_COMPONENT})/{_CELL}/"
+_KEY_OF_AN_INSERT = re.compile(
+    rf"(?P<value>{_BEGINNING}{_COMPONENT}(?:/|\Z))(?P<member>{_COMPONENT}(?:/{_COMPONENT})*)?"
+)
 _WRITE_ID_OR_LONGER = re.compile(r"[a-z2-7]{26,}")
-_OBJECT_KEY = re.compile(rf"{_COMPONENT}(?:/(?!\.){_COMPONENT}(?<!\.))+")
+_PLAIN = rf"(?!\.){_COMPONENT}(?<!\.)"
+_MEMBER = rf"(?!\.\.?(?:/|\Z)){_COMPONENT}(?<!\.)"
+_OBJECT_KEY = re.compile(rf"{_COMPONENT}(?:/{_PLAIN})+")
+_MEMBER_KEY = re.compile(rf"{_COMPONENT}(?:/{_PLAIN})*?/{_CELL}/{_PLAIN}(?:/{_MEMBER})+".replace("?P<write_id>", "?:"))
 
 REGISTRY = "~registry"
 """The directory of a project that holds the marks of the schemas that use it."""
@@ -76,7 +83,8 @@ def check_object_key(key: str) -> str:
         ...
     datajoint_file.errors.UnsafePathError: path = 'lab/../../etc/passwd' leaves the project
     """
-    if len(key) <= MAX_KEY_BYTES and _OBJECT_KEY.fullmatch(key) and not key.startswith(("./", "../")):
+    is_key = _OBJECT_KEY.fullmatch(key) or _MEMBER_KEY.fullmatch(key)
+    if len(key) <= MAX_KEY_BYTES and is_key and not key.startswith(("./", "../")):
         return key
     shown, components = brief(key, 200), key.split("/")
     if "." in components or ".." in components:
@@ -84,6 +92,62 @@ def check_object_key(key: str) -> str:
     if len(key) > MAX_KEY_BYTES:
         raise UnsafePathError(f"path = {shown} is longer than {MAX_KEY_BYTES} bytes")
     raise UnsafePathError(f"path = {shown} is not an object key: expected project/…/name, percent-encoded")
+
+
+MANIFEST = "~manifest"
+"""What the list of a directory's members is called, beside the directory. No file that is stored is called so."""
+
+
+def is_directory(key: str) -> bool:
+    """Tell whether *key* is that of a directory, which ends in a slash."""
+    return key.endswith("/")
+
+
+def check_value_key(key: str) -> str:
+    """Return *key* if it is the key of a file, or of a directory that an insert has made, else refuse it.
+
+    Raises
+    ------
+    UnsafePathError
+        As `check_object_key` does.
+
+    Examples
+    --------
+    >>> check_value_key("lab/etc/")
+    Traceback (most recent call last):
+        ...
+    datajoint_file.errors.UnsafePathError: path = 'lab/etc/' is not the key of a directory that was inserted
+    """
+    if not is_directory(key):
+        return check_object_key(key)
+    if _parsed(check_object_key(key[:-1])) is None or value_key(key) != key:
+        raise UnsafePathError(f"path = {brief(key, 200)} is not the key of a directory that was inserted")
+    return key
+
+
+def manifest_key(directory: str) -> str:
+    """Return the key of the manifest of a directory."""
+    return f"{directory[:-1].rpartition('/')[0]}/{MANIFEST}"
+
+
+def value_key(key: str) -> str:
+    """Return the key of the directory of which *key* is a member; any other key as it is.
+
+    Examples
+    --------
+    >>> value_key("lab/ephys/objects/Recording-raw/aaaabbbbccccdddd-aaaabbbbccccddddeeeeffffgg/m.zarr/c/0")
+    'lab/ephys/objects/Recording-raw/aaaabbbbccccdddd-aaaabbbbccccddddeeeeffffgg/m.zarr/'
+    """
+    match = _parsed(key)
+    return match["value"] if match and match["member"] else key
+
+
+def proof_key(key: str) -> str:
+    """Return the key of the object that is there if the value is, whole: of a directory that of its manifest.
+
+    It is the last that is stored of a directory, and the first that is deleted.
+    """
+    return manifest_key(key) if is_directory(key) else key
 
 
 def key_digest(key: tuple[KeyValue, ...]) -> str:
@@ -144,7 +208,7 @@ def object_key(prefix: str, name: str, write_id: str) -> str:
 def is_made_for(key: str, project: str, digest: str, write_id: str = "") -> bool:
     """Tell whether *key* can be what `new_object_key` made of a key's digest and a write id (any, if empty)."""
     try:
-        check_object_key(key)
+        check_value_key(key)
     except UnsafePathError:
         return False
     return key.startswith(f"{project}/") and f"/{digest}-{write_id}{'/' if write_id else ''}" in key

@@ -139,3 +139,20 @@ def pip_install(extra: str) -> str:
     """
     packages = [name for name in _PACKAGES[extra] if name != "obstore" or sys.version_info >= (3, 11)]
     return f"pip install {' '.join(packages)}"
+
+
+_SIZE_UNITS = ("kB", "MB", "GB", "TB", "PB")
+
+
+def format_size(size: int) -> str:
+    """Return *size* bytes for people: ``12.3 MB``, in powers of 1000.
+
+    Examples
+    --------
+    >>> format_size(12_345_678), format_size(999), format_size(0)
+    ('12.3 MB', '999 B', '0 B')
+    """
+    if size < 1000:
+        return f"{size} B"
+    power = next((power for power in range(1, len(_SIZE_UNITS)) if size < 999.95 * 1000**power), len(_SIZE_UNITS))
+    return f"{size / 1000**power:.1f} {_SIZE_UNITS[power - 1]}"

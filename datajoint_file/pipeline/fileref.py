@@ -1,40 +1,17 @@
-"""`FileRef`, the lazy handle of a stored file: a value that describes it and reads it on request.
-
-It holds what its row says, which is checked at the first use, and the name of its pipeline; stores, credentials and
-caches are looked up when bytes are asked for.
-"""
+"""`FileRef`, the lazy handle of a stored file: a value that describes it and reads it on request."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
-from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
-from datajoint_file.errors import MetadataError, brief_traceback, printable
-from datajoint_file.model.metadata import FileMetadata, check_is_object, format_timestamp
-
-if TYPE_CHECKING:
-    from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.errors import brief_traceback
+from datajoint_file.pipeline.stored_ref import StoredRef, with_slots
 
 
-class _Unread:
-    """The part of a reference that is no part of its value: the row's JSON, as long as nobody has asked what it says.
-
-    In a class of its own, because libraries that take a value for its ``__slots__`` (deepdiff, by which DataJoint tells
-    whether the inputs of a ``make`` have changed) must find the same before and after use.
-    """
-
-    __slots__ = ("_row",)
-
-    _row: Mapping[str, Any] | None
-
-
-@dataclass(frozen=True, repr=False, eq=False, init=False)
-class FileRef(_Unread):
+@with_slots
+class FileRef(StoredRef):
     """A stored file.
 
     Frozen, hashable, equal by what it describes, and picklable into another process, which then reads through its own
@@ -60,90 +37,7 @@ class FileRef(_Unread):
     >>> path = ref.download("/local/destination/")  # doctest: +SKIP
     """
 
-    __slots__ = ("metadata", "pipeline")  # by hand: with slots=True, setting a property fails by a TypeError of its own
-
-    metadata: FileMetadata
-    pipeline: str
-
-    def __init__(self, metadata: FileMetadata, pipeline: str) -> None:
-        _set_metadata(self, metadata)
-        _set_pipeline(self, pipeline)
-        _set_row(self, None)
-
-    if not TYPE_CHECKING:  # for type checkers there are the attributes above, and no others
-
-        def __getattr__(self, name: str) -> Any:
-            """Read the row: Python comes here for ``metadata`` as long as that slot is empty."""
-            if name != "metadata":
-                raise AttributeError(f"a FileRef has no attribute {name!r}", name=name, obj=self)
-            # No lock: if two threads read one row, either result will do. The row is dropped last, so a thread that
-            # does not find it finds what it says.
-            row = self._row
-            if row is not None:
-                _set_metadata(self, FileMetadata.from_json(row))
-                _set_row(self, None)
-            return _metadata_of(self)
-
-    def __eq__(self, other: object) -> bool:
-        return self.metadata == other.metadata if isinstance(other, FileRef) else NotImplemented
-
-    def __hash__(self) -> int:
-        return hash(self.metadata)
-
-    def __reduce__(self) -> tuple[type[FileRef], tuple[FileMetadata, str]]:
-        return FileRef, (self.metadata, self.pipeline)
-
-    @classmethod
-    def from_row(cls, row: object, pipeline: str) -> FileRef:
-        """Make a reference of a row's JSON, which nobody may change any more; it is checked at the first use.
-
-        Raises
-        ------
-        MetadataError
-            If the JSON is no object.
-        """
-        if type(row) is not dict:  # what a fetch gives is one: no call for it
-            check_is_object(row)
-        ref: FileRef = _new(cls)
-        _set_row(ref, row)
-        _set_pipeline(ref, pipeline)
-        return ref
-
-    @property
-    def path(self) -> str:
-        """The object key, project first. Where the project is, ``datajoint.toml`` says."""
-        return self.metadata.path
-
-    @property
-    def size(self) -> int:
-        """Number of bytes."""
-        return self.metadata.size
-
-    @property
-    def hash(self) -> str:
-        """``sha256:`` and 64 hexadecimal digits."""
-        return self.metadata.hash
-
-    @property
-    def original_name(self) -> str:
-        """The file's name when it was inserted."""
-        return self.metadata.original_name
-
-    @property
-    def timestamp(self) -> datetime:
-        """When its upload finished: aware, in UTC."""
-        return self.metadata.timestamp
-
-    @property
-    def mime_type(self) -> str | None:
-        """Its media type, advisory."""
-        return self.metadata.mime_type
-
-    @property
-    @brief_traceback
-    def url(self) -> str:
-        """Its address in the store, such as ``s3://bucket/key``, without credentials. No I/O on the store."""
-        return self._pipeline().url(self.metadata)
+    __slots__ = ()
 
     @brief_traceback
     def read(self) -> bytes:
@@ -263,67 +157,18 @@ class FileRef(_Unread):
         """
         self._pipeline().verify(self.metadata, progress)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the row's JSON object: plain values, for tables and other programs."""
-        return self.metadata.to_json()
+    def read_bytes(self) -> bytes:
+        """Return the file's verified bytes, as `read` does: `importlib.resources.abc.Traversable` has it so."""
+        return self.read()
 
-    def __repr__(self) -> str:
-        try:
-            name = ascii(self.original_name) if not self.original_name.isprintable() else repr(self.original_name)
-        except MetadataError as error:  # tables are shown whole, whatever one of their rows holds
-            return f"FileRef(<{printable(str(error))}>)"
-        return f"FileRef({name}, {format_size(self.size)}, {self.hash[:15]}..., {self.path!r})"
+    def read_text(self, encoding: str | None = None, errors: str | None = None) -> str:
+        """Return the file's verified bytes as text, by default UTF-8."""
+        return self.read().decode(encoding or "utf-8", errors or "strict")
 
-    def _repr_html_(self) -> str:
-        """Show a card in notebooks. No I/O: what is shown is what the row says, if that is sound."""
-        try:
-            return self._card()
-        except MetadataError:
-            return f"<code>{escape(repr(self))}</code>"
+    def is_file(self) -> bool:
+        """Tell that this is a file."""
+        return True
 
-    def _card(self) -> str:
-        rows = {
-            "size": f"{format_size(self.size)} ({self.size:,} bytes)",
-            "type": self.mime_type or "",
-            "stored": format_timestamp(self.timestamp),
-            "hash": self.hash,
-            "path": self.path,
-        }
-        cells = "".join(
-            f'<tr><th style="text-align:left;padding:0 1em 0 0">{name}</th>'
-            f'<td style="text-align:left"><code>{escape(printable(value))}</code></td></tr>'
-            for name, value in rows.items()
-        )
-        return (
-            '<div style="border:1px solid #8886;border-radius:6px;padding:.5em 1em;display:inline-block">'
-            f"<strong>{escape(printable(self.original_name))}</strong><table>{cells}</table></div>"
-        )
-
-    def _pipeline(self) -> Pipeline:
-        # For its cost: stores are not needed to hold a reference.
-        from datajoint_file.pipeline.lookup import pipeline_named
-
-        return pipeline_named(self.pipeline, self.metadata.project)
-
-
-# Past `__setattr__`, which refuses. A fetch makes one for each row, of a hundred thousand: these are the cheapest way.
-_new = object.__new__
-_set_row = _Unread.__dict__["_row"].__set__
-_set_metadata, _metadata_of = FileRef.__dict__["metadata"].__set__, FileRef.__dict__["metadata"].__get__
-_set_pipeline = FileRef.__dict__["pipeline"].__set__
-
-_UNITS = ("kB", "MB", "GB", "TB", "PB")
-
-
-def format_size(size: int) -> str:
-    """Return *size* bytes for people: ``12.3 MB``, in powers of 1000.
-
-    Examples
-    --------
-    >>> format_size(12_345_678), format_size(999), format_size(0)
-    ('12.3 MB', '999 B', '0 B')
-    """
-    if size < 1000:
-        return f"{size} B"
-    power = next((power for power in range(1, len(_UNITS)) if size < 999.95 * 1000**power), len(_UNITS))
-    return f"{size / 1000**power:.1f} {_UNITS[power - 1]}"
+    def is_dir(self) -> bool:
+        """Tell that this is no directory."""
+        return False

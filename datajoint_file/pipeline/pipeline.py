@@ -22,6 +22,7 @@ from datajoint_file.errors import (
     DestinationError,
     DestinationExistsError,
     LeaseLostError,
+    MetadataError,
     ObjectExistsError,
     ObjectNotFoundError,
     SizeMismatchError,
@@ -36,8 +37,18 @@ from datajoint_file.errors import (
 from datajoint_file.model import media_types
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.names import check_derived_name
-from datajoint_file.model.object_keys import REGISTRY, Cell, is_candidate, new_write_id, object_key, prefix_of
+from datajoint_file.model.object_keys import (
+    REGISTRY,
+    Cell,
+    is_candidate,
+    new_write_id,
+    object_key,
+    prefix_of,
+    proof_key,
+)
 from datajoint_file.model.wording import RIGHT_PLACE
+from datajoint_file.pipeline.directory_upload import check_members
+from datajoint_file.pipeline.manifests import directories_alike, manifest_of
 from datajoint_file.pipeline.open_stores import clock, note_opened
 from datajoint_file.pipeline.receipts import Receipts
 from datajoint_file.storage import StorageBackend, open_backend
@@ -107,7 +118,7 @@ class Pipeline:
 
         They could not all have a share of the memory, and the C library keeps some for each thread that had.
         """
-        mean = max(1, sum(sizes) // len(sizes))
+        mean = max(1, sum(sizes) // max(1, len(sizes)))
         return min(self.workers, max(_LARGE_AT_ONCE, MEMORY_BYTES // mean))
 
     @property
@@ -120,7 +131,7 @@ class Pipeline:
         self._backends = {}
 
     def check(self, source: Source, cell: Cell) -> str:
-        """Raise if *source* could not be named for *cell*. Reads nothing of it.
+        """Raise if *source* could not be named for *cell*. Reads nothing of it; a directory is listed.
 
         What is returned is what the key of the object will begin with, for `plan`.
 
@@ -129,10 +140,14 @@ class Pipeline:
         ConfigurationError
             If a key value does not suit the partition pattern.
         InvalidKeyError
-            If the object key would be too long.
+            If the object key, or that of a member, would be too long.
+        SourceError, UnsafeNameError
+            If something in a directory cannot be stored.
         """
         prefix = prefix_of(self.project, self.settings.object_storage.partition_pattern, cell)
-        object_key(prefix, source.name or cell.attribute, _ANY_WRITE_ID)
+        key = object_key(prefix, source.name or cell.attribute, _ANY_WRITE_ID)
+        if source.tree is not None:
+            check_members(key, source.tree.listing)
         return prefix
 
     def plan(self, source: Source, cell: Cell, prefix: str = "") -> Upload:
@@ -146,6 +161,7 @@ class Pipeline:
         name = source.name or f"{cell.attribute}{media_types.suffix_for(mime_type)}"
         write_id = new_write_id()
         key = object_key(prefix or self.check(source, cell), name, write_id)
+        key += "/" if source.tree is not None else ""
         return Upload(key, cell, source, name, mime_type, write_id)
 
     def ingest(
@@ -219,14 +235,25 @@ class Pipeline:
         logger.info("%s: is stored, though the store's answer was: %s", upload.key, error)
         return True
 
-    def require_stored(self, metadata: FileMetadata) -> None:
-        """Raise `LeaseLostError` unless the store has an object as *metadata* says, of its size."""
+    def difference(self, metadata: FileMetadata) -> str:
+        """Say how the object differs from what *metadata* says, as far as a look tells; nothing if it does not.
+
+        Of a directory the manifest is looked at, which is the last that is stored and the first that is deleted.
+        """
         try:
-            size: int | None = self.backend.stat(metadata.path).size
+            if metadata.is_directory:
+                manifest_of(self, metadata, is_kept=False)
+                return ""
+            size = self.backend.stat(metadata.path).size
         except ObjectNotFoundError:
-            size = None
-        if size != metadata.size:
-            found = "is not there" if size is None else f"has {size} bytes there, expected {metadata.size}"
+            return "is not there"
+        except (VerificationError, MetadataError) as error:
+            return f"is another one ({error})"
+        return "" if size == metadata.size else f"has {size} bytes there, expected {metadata.size}"
+
+    def require_stored(self, metadata: FileMetadata) -> None:
+        """Raise `LeaseLostError` unless the store has what *metadata* says."""
+        if found := self.difference(metadata):
             raise LeaseLostError(
                 f"the staged file {self.backend.url(metadata.path)} {found}: it was given up, or staged into another "
                 "store (compare the datajoint.toml of both sides). Stage it again"
@@ -241,18 +268,21 @@ class Pipeline:
         the hash of the source is compared: it is as this process has stored it, or is read back. The source is hashed
         once, if one has its size and name. No payload is sent.
         """
+        if upload.source.tree is not None:
+            yield from directories_alike(self, upload, upload.source.tree, left, advance)
+            return
         same = [
             stored
             for stored in left
             if (stored.project, stored.original_name) == (self.project, upload.name)
             and upload.source.size in (stored.size, None)
         ]
-        hash_ = self._hash_of(upload.source, max(stored.size for stored in same), advance) if same else ""
+        hash_ = self.hash_of(upload.source, max(stored.size for stored in same), advance) if same else ""
         for stored in same:
-            if stored.hash == hash_ and self._has_bytes_of(stored, advance):
+            if stored.hash == hash_ and self.has_bytes_of(stored, advance):
                 yield replace(stored, mime_type=upload.mime_type or stored.mime_type)
 
-    def _has_bytes_of(self, stored: FileMetadata, advance: Advance) -> bool:
+    def has_bytes_of(self, stored: FileMetadata, advance: Advance) -> bool:
         """Tell whether the object has the bytes that *stored* says; if the store cannot tell, it is sent again."""
         try:
             if not self._receipts.prove(stored, self.backend.stat(stored.path)):
@@ -262,7 +292,7 @@ class Pipeline:
             return False
         return True
 
-    def _hash_of(self, source: Source, most: int, advance: Advance) -> str:
+    def hash_of(self, source: Source, most: int, advance: Advance) -> str:
         """Return the hash of a source that can be read again; nothing of one that has more than *most* bytes."""
         if source.hash is not None:
             return source.hash
@@ -339,14 +369,15 @@ class Pipeline:
 
     def exists(self, metadata: FileMetadata) -> bool:
         """Tell whether the object is in the store; raise if the store cannot be asked, or is not the one of the row."""
-        if self.backend_of(metadata.project).exists(metadata.path):
+        if self.backend_of(metadata.project).exists(proof_key(metadata.path)):
             return True
         self.require_present(metadata)
         return False
 
     def url(self, metadata: FileMetadata) -> str:
         """Return the object's address without credentials."""
-        return self.backend_of(metadata.project).url(metadata.path)
+        slash = "/" if metadata.is_directory else ""
+        return f"{self.backend_of(metadata.project).url(metadata.path.rstrip('/'))}{slash}"
 
     def backend_of(self, project: str) -> StorageBackend:
         """Return the store that has the objects of *project*: this one's, or one that is only read.

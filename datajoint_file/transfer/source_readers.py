@@ -34,12 +34,12 @@ from datajoint_file.storage.remote.client_errors import presentable, scrubbed
 
 
 def look_at(path: str) -> os.stat_result:
-    """Describe *path*, or say why it cannot be stored. Nothing is read.
+    """Describe *path*, a file or directory, or say why it cannot be stored. Nothing is read.
 
     Raises
     ------
-    SourceNotFoundError, SourceAccessError, SourceIsDirectoryError, SourceNotRegularError
-        If it is missing, unreadable, a directory, or a FIFO, socket or device.
+    SourceNotFoundError, SourceAccessError, SourceNotRegularError
+        If it is missing, unreadable, or a FIFO, socket or device.
     SourceError
         If the system cannot say.
     """
@@ -51,7 +51,8 @@ def look_at(path: str) -> os.stat_result:
         raise SourceAccessError(f"{printable(path)} may not be looked at by this user") from error
     except (OSError, ValueError) as error:
         raise SourceError(f"{printable(path)} cannot be looked at: {reason_of(error)}") from error
-    _require_regular(path, status)
+    if not stat.S_ISDIR(status.st_mode):
+        _require_regular(path, status)
     if not os.access(path, os.R_OK):
         raise SourceAccessError(f"{printable(path)} may not be read by this user")
     return status
@@ -60,8 +61,7 @@ def look_at(path: str) -> os.stat_result:
 def _require_regular(path: str, status: os.stat_result) -> None:
     if stat.S_ISDIR(status.st_mode):
         raise SourceIsDirectoryError(
-            f"{printable(path)} is a directory; a `file` attribute holds one file: pack it (zip, tar), "
-            "or insert its files as rows"
+            f"{printable(path)} was a file when the insert began, and is a directory now; try again"
         )
     if not stat.S_ISREG(status.st_mode):
         raise SourceNotRegularError(

@@ -1,4 +1,4 @@
-"""`Source`, what the user gave, normalised: a path, a stream, bytes or a `FileRef`.
+"""`Source`, what the user gave, normalised: path of a file or directory, stream, bytes, or what is stored already.
 
 Recognising a value reads nothing but the file system's description of a path; the bytes are read once, later.
 """
@@ -9,13 +9,14 @@ import codecs
 import glob
 import io
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, TypeGuard, runtime_checkable
+from typing import Any, BinaryIO, NoReturn, Protocol, TypeGuard, runtime_checkable
 
 from datajoint_file.config.paths import expanded, working_directory
 from datajoint_file.errors import (
@@ -27,13 +28,17 @@ from datajoint_file.errors import (
     printable,
 )
 from datajoint_file.model.media_types import HEAD_SIZE
-from datajoint_file.model.metadata import FileMetadata, is_mime_type
+from datajoint_file.model.metadata import DIRECTORY_TYPE, FileMetadata, is_mime_type
 from datajoint_file.model.names import check_name
 from datajoint_file.storage.backend import Reader
+from datajoint_file.transfer.directories import Directory, LocalTree, Tree
 from datajoint_file.transfer.source_readers import StreamReader, head_of, look_at, open_file
 from datajoint_file.transfer.stream_names import is_url, name_of, without_secrets
 
-ACCEPTED = "a path, a binary stream, (name, stream), (name, bytes), a File, a FileRef, or None where nullable"
+ACCEPTED = (
+    "the path of a file or directory, a binary stream, (name, stream), (name, bytes), a File, a Directory, a FileRef, "
+    "a DirectoryRef, or None where nullable"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +84,15 @@ class Source:
     rewind: Callable[[], None] = lambda: None  # puts that stream back to where it stood, if it can be
     can_reread: bool = True  # after `rewind`
     carried: int = 0  # bytes that travel with it to another process: those that were given in memory
+    tree: Tree | None = None  # if it is a directory: it has no bytes of its own then, but those of its members
     given: Any = field(default=None, repr=False)
 
     def __reduce__(self) -> tuple[Callable[[object], Source], tuple[object]]:
         return _of_another_process, (_absolute(self.given),)
+
+    def listed(self) -> Source:
+        """Return the source, with the size of a directory as it is listed. Any other as it is."""
+        return self if self.tree is None else replace(self, size=self.tree.listing.size)
 
     def here(self) -> Source:
         """Return the source as this process sees it, having come from another one. Raises as `as_source` does."""
@@ -103,8 +113,22 @@ class StoredFile(Protocol):
         ...
 
 
+@runtime_checkable
+class StoredDirectory(Protocol):
+    """A directory that is stored already, or a part of one, as `DirectoryRef` is."""
+
+    @property
+    def original_name(self) -> str:
+        """What it is called."""
+        ...
+
+    def as_tree(self) -> Tree:
+        """Return its members, as what is to be stored."""
+        ...
+
+
 def as_source(value: object) -> Source:
-    """Return *value* as a source of bytes. A path is looked at, nothing is read.
+    """Return *value* as a source of bytes. A path is looked at, nothing is read; a directory is not listed yet.
 
     Raises
     ------
@@ -114,8 +138,8 @@ def as_source(value: object) -> Source:
         If a stream is closed, or open for writing only.
     UnsafeNameError
         If its name could not be stored.
-    SourceNotFoundError, SourceAccessError, SourceIsDirectoryError, SourceNotRegularError
-        If a path is missing, unreadable, a directory, or a FIFO, socket or device.
+    SourceNotFoundError, SourceAccessError, SourceNotRegularError
+        If a path is missing, unreadable, or a FIFO, socket or device.
 
     Examples
     --------
@@ -127,8 +151,10 @@ def as_source(value: object) -> Source:
 
 
 def _recognised(value: object) -> Source:
-    if isinstance(value, File):
-        return _from_file(value)
+    if isinstance(value, File | Directory):
+        return _from_file(value) if isinstance(value, File) else _from_directory(value)
+    if isinstance(value, StoredDirectory):
+        return _of_tree(_checked_name(value.original_name), value.as_tree())
     if _is_path(value):
         return _from_path(value)
     if isinstance(value, tuple):
@@ -153,6 +179,8 @@ def _absolute(value: Any) -> Any:
     """Return *value*, a path in it made absolute: workers have other working directories."""
     if isinstance(value, File):
         return replace(value, content=_absolute(value.content))
+    if isinstance(value, Directory):
+        return replace(value, path=_absolute(value.path))
     return str(working_directory() / os.fsdecode(value)) if _is_path(value) else value
 
 
@@ -164,7 +192,7 @@ def _is_path(value: object) -> TypeGuard[str | os.PathLike[Any]]:
 def _from_file(value: File) -> Source:
     if value.mime_type is not None and not is_mime_type(str(value.mime_type)):
         raise UnsupportedValueError(f"mime_type = {brief(value.mime_type)} is not of the form type/subtype")
-    if isinstance(value.content, File | tuple):
+    if isinstance(value.content, File | Directory | tuple):
         raise UnsupportedValueError("the content of a File is a path, a binary stream or bytes")
     if isinstance(value.content, bytes | bytearray | memoryview):
         source = _from_bytes(value.content)
@@ -172,6 +200,8 @@ def _from_file(value: File) -> Source:
         source = _from_path(value.content, value.name)
     else:
         source = as_source(value.content)
+    if source.tree is not None and value.mime_type is not None:
+        raise UnsupportedValueError("a directory has no media type of its own: give Directory(path, name=…)")
     name = source.name if value.name is None else _checked_name(value.name)
     return replace(source, name=name, mime_type=value.mime_type or source.mime_type)
 
@@ -208,6 +238,33 @@ def _from_stored(stored: StoredFile) -> Source:
 
 
 def _from_path(given: str | os.PathLike[Any], name: str | None = None) -> Source:
+    path, status = _looked_at(given)
+    if stat.S_ISDIR(status.st_mode):
+        return _from_directory(Directory(given, name=name))
+    checked = _checked_name(Path(path).name if name is None else name)
+    return Source(checked, partial(open_file, path), partial(head_of, path), status.st_size)
+
+
+def _from_directory(given: Directory) -> Source:
+    if not _is_path(given.path):
+        raise UnsupportedValueError(f"a Directory is of a path, not of a value of type {type(given.path).__name__}")
+    path, status = _looked_at(given.path)
+    if not stat.S_ISDIR(status.st_mode):
+        raise UnsupportedValueError(f"{printable(path)} is no directory: give the path itself, or File(path, name=…)")
+    path = os.path.abspath(path)  # `.` and `runs/..` have a name, too
+    return _of_tree(_checked_name(Path(path).name if given.name is None else given.name), LocalTree(given, path))
+
+
+def _of_tree(name: str, tree: Tree) -> Source:
+    return Source(name, _no_bytes, bytes, mime_type=DIRECTORY_TYPE, tree=tree)
+
+
+def _no_bytes() -> NoReturn:
+    raise NotImplementedError("a directory has no bytes of its own: its members are stored")
+
+
+def _looked_at(given: str | os.PathLike[Any]) -> tuple[str, os.stat_result]:
+    """Return the absolute path of a file or directory, and what it is; or say why it cannot be stored."""
     text = os.fsdecode(given)
     if not text:
         raise SourceNotFoundError("the path is empty")
@@ -218,11 +275,9 @@ def _from_path(given: str | os.PathLike[Any], name: str | None = None) -> Source
             f"{printable(without_secrets(text))} is a URL, not the path of a file here; open it and give the stream"
         )
     try:
-        status = look_at(path)
+        return path, look_at(path)
     except SourceNotFoundError as error:
         raise SourceNotFoundError(f"{error}{_hint(text)}") from error.__cause__
-    checked = _checked_name(given_path.name if name is None else name)
-    return Source(checked, partial(open_file, path), partial(head_of, path), status.st_size)
 
 
 def _hint(text: str) -> str:

@@ -49,6 +49,7 @@ from datajoint_file.model.key_values import KeyValue
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import Cell, key_text
 from datajoint_file.model.wording import counted
+from datajoint_file.pipeline.directoryref import DirectoryRef
 from datajoint_file.pipeline.fileref import FileRef
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.sql import Column, is_lost
@@ -76,7 +77,7 @@ _OF_SOME_ROWS = (DuplicateError, IntegrityError, MissingAttributeError, ObjectNo
 
 
 @brief_traceback
-def revert(query: Any, attribute: str, version: Version | int = 1) -> FileRef:
+def revert(query: Any, attribute: str, version: Version | int = 1) -> FileRef | DirectoryRef:
     """Put an earlier file back into a row, as an update. What it holds now becomes a version in its turn.
 
     The row names the object that it had: no bytes are sent.
@@ -92,7 +93,7 @@ def revert(query: Any, attribute: str, version: Version | int = 1) -> FileRef:
 
     Returns
     -------
-    FileRef
+    FileRef or DirectoryRef
         What the row holds now.
 
     Raises
@@ -129,7 +130,7 @@ def revert(query: Any, attribute: str, version: Version | int = 1) -> FileRef:
         )
     unrestricted = FreeTable(table.connection, table.full_table_name)
     unrestricted.update1({**keys[0], attribute: version.file})
-    now: FileRef = (unrestricted & keys[0]).fetch1(attribute)
+    now: FileRef | DirectoryRef = (unrestricted & keys[0]).fetch1(attribute)
     return now
 
 
@@ -145,14 +146,14 @@ class NotRestored:
         Its primary key, as text.
     reason : str
         Why.
-    files : tuple of FileRef
+    files : tuple of FileRef or DirectoryRef
         The files that it had, as far as the history keeps them. The store has not been asked.
     """
 
     table: str
     key: str
     reason: str
-    files: tuple[FileRef, ...] = ()
+    files: tuple[FileRef | DirectoryRef, ...] = ()
 
     def __str__(self) -> str:
         files = f"{counted(len(self.files), 'file')} of it, to be read through datajoint_file.history"
@@ -536,7 +537,7 @@ class _Restoration:
 
 def _why_not(pipeline: Pipeline, metadata: FileMetadata, *, is_known: bool) -> str:
     """Say why an object cannot be named by a row again, and what to do."""
-    path, size = metadata.path, metadata.size
+    path = metadata.path
     if metadata.project != pipeline.project:
         return (
             f"{path} is of the project {metadata.project}, and rows are put back with files of "
@@ -544,15 +545,13 @@ def _why_not(pipeline: Pipeline, metadata: FileMetadata, *, is_known: bool) -> s
         )
     if not is_known:
         return f"{path}: others describe it otherwise; find out with `datajoint-file verify` who is right"
-    with suppress(ObjectNotFoundError):
-        found = pipeline.backend.stat(path).size
-        if found == size:
-            return (
-                f"{path}: the collector asks who uses it, or is about to delete it; download the file now, and insert "
-                "the row again with it"
-            )
-        return f"{path}: the store has {counted(found, 'byte')} of it, expected {size:,}: bring it back {_FROM_BACKUP}"
-    return f"{path}: its bytes are not in the store: bring them back {_FROM_BACKUP}"
+    found = pipeline.difference(metadata)
+    if not found:
+        return (
+            f"{path}: the collector asks who uses it, or is about to delete it; download it now, and insert the row "
+            "again with it"
+        )
+    return f"{path}: in the store it {found}: bring it back {_FROM_BACKUP}"
 
 
 _FROM_BACKUP = "from a backup, or the bucket's versions, then run it again"
@@ -577,7 +576,7 @@ def _metadata(entry: HistoryEntry) -> FileMetadata | None:
     return None
 
 
-def _ref(entry: HistoryEntry, connection: Any) -> FileRef | None:
+def _ref(entry: HistoryEntry, connection: Any) -> FileRef | DirectoryRef | None:
     version = version_of(entry, [], connection)
     return version.file if version else None
 

@@ -25,8 +25,8 @@ from datajoint_file.hooks.tables import table_name
 from datajoint_file.journal.history_table import PURGED, UNKNOWN, HistoryEntry, HistoryTable
 from datajoint_file.journal.intent_table import batches
 from datajoint_file.journal.second_connection import second_connection_of
-from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import key_text
+from datajoint_file.pipeline.directoryref import DirectoryRef, ref_of
 from datajoint_file.pipeline.fileref import FileRef
 from datajoint_file.sql import Column
 from datajoint_file.sql.columns import NotKept, Value, cell_sql, read_row, read_value
@@ -42,7 +42,7 @@ class Version:
 
     Parameters
     ----------
-    file : FileRef
+    file : FileRef or DirectoryRef
         The file. It reads like any other, until the collector has deleted its bytes.
     attribute : str
         Of which attribute.
@@ -64,7 +64,7 @@ class Version:
         How many versions back it is in its cell, for `revert`: 1 is the newest of those that `history` gives.
     """
 
-    file: FileRef
+    file: FileRef | DirectoryRef
     attribute: str
     key: Mapping[str, Any]
     at: datetime
@@ -244,8 +244,8 @@ def _entries(
 def version_of(entry: HistoryEntry, columns: list[Column], connection: Any) -> Version | None:
     """Return the version that an entry is about; None if what it has is no file."""
     with suppress(DataJointFileError, ValueError, TypeError, RecursionError):
-        metadata = FileMetadata.from_json(json.loads(entry.metadata or ""))
-        file, key = FileRef(metadata, name_of(connection._config)), key_in(entry, columns)
+        file, key = ref_of(json.loads(entry.metadata or ""), name_of(connection._config)), key_in(entry, columns)
+        file.metadata  # noqa: B018 - raises if it is not sound
         return Version(file, entry.attribute, key, entry.at, entry.who, entry.why, entry.event, entry.state == PURGED)
     return None
 

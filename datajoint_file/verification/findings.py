@@ -11,8 +11,7 @@ from html import escape
 from typing import Any, Literal
 
 from datajoint_file.model.object_keys import key_text
-from datajoint_file.model.wording import RIGHT_PLACE, counted
-from datajoint_file.pipeline.fileref import format_size
+from datajoint_file.model.wording import RIGHT_PLACE, counted, format_size
 
 Kind = Literal["missing", "size", "hash", "unreadable", "row"]
 

@@ -26,7 +26,8 @@ from fsspec.caching import caches
 
 from datajoint_file.errors import DestinationExistsError, MetadataError, UnsafePathError
 from datajoint_file.model.metadata import FileMetadata
-from datajoint_file.pipeline.fileref import FileRef, format_size
+from datajoint_file.model.wording import format_size
+from datajoint_file.pipeline.fileref import FileRef
 from datajoint_file.pipeline.lookup import remember
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.storage.remote.readahead import FIRST, MOST, cache_of

@@ -1,0 +1,187 @@
+"""Upload of a directory: its members in any order, by several threads; then its manifest, which makes it whole.
+
+How one member is sent is `Pipeline.ingest`'s business; which threads or workers send them, that of `insert.uploads`.
+"""
+
+from __future__ import annotations
+
+import threading
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from datajoint_file.concurrency.progress import Advance
+from datajoint_file.errors import DataJointFileError, InvalidKeyError, brief
+from datajoint_file.model import manifest, media_types
+from datajoint_file.model.manifest import Member, decode_path
+from datajoint_file.model.metadata import DIRECTORY_TYPE, FileMetadata
+from datajoint_file.model.object_keys import MAX_KEY_BYTES, manifest_key
+from datajoint_file.storage.backend import UploadGroup
+from datajoint_file.transfer.directories import Listing, Tree
+from datajoint_file.transfer.sources import Source, as_source
+
+if TYPE_CHECKING:
+    from datajoint_file.pipeline.pipeline import Pipeline, Upload
+
+BATCH_FILES = 128
+BATCH_BYTES = 16 * 2**20
+"""Members that one thread sends one after the other: small ones wait together for the disk."""
+
+_DIGEST_BYTES = 32
+_LINES_BYTES = 80
+"""What a manifest has of a file at most, beside its name."""
+
+
+def check_members(key: str, listing: Listing) -> None:
+    """Raise if the members of a directory that is to be stored under *key* could not be named, or be listed.
+
+    Raises
+    ------
+    InvalidKeyError
+        If the key of one would be too long, or there are too many of them.
+    """
+    room = MAX_KEY_BYTES - len(key) - 1
+    if too_long := next((name for name in listing.names if len(name) > room), ""):
+        raise InvalidKeyError(
+            f"the object key of its member {brief(decode_path(too_long), 200)} would have "
+            f"{len(key) + 1 + len(too_long)} bytes, more than the {MAX_KEY_BYTES} that object stores allow: shorten "
+            "its path, leave it out with Directory(…, exclude=…), or leave long key attributes out of partition_pattern"
+        )
+    if sum(map(len, listing.names)) + _LINES_BYTES * len(listing.names) > manifest.MAX_BYTES:
+        raise InvalidKeyError(
+            f"{len(listing.names)} files are more than the list of one directory has room for: insert its parts as "
+            "directories of their own, or pack what is small"
+        )
+
+
+class DirectoryUpload:
+    """One directory that is being stored. Members are named by their place in the listing."""
+
+    def __init__(self, pipeline: Pipeline, upload: Upload, tree: Tree) -> None:
+        self._pipeline = pipeline
+        self._upload = upload
+        self._tree = tree
+        self.listing = tree.listing
+        self._sizes = array("Q", self.listing.sizes)
+        self._digests = bytearray(_DIGEST_BYTES * len(self.listing.names))
+        self._left = len(self.listing.names)
+        self._lock = threading.Lock()
+
+    def batches(self, workers: int) -> Iterator[range]:
+        """Give the members in runs, each for one of so many threads: all have something to do, and few have little."""
+        count = len(self.listing.names)
+        is_grouped = self._pipeline.backend.capabilities.group_below > 0
+        most = BATCH_FILES if is_grouped else min(BATCH_FILES, max(1, count // (4 * workers)))
+        start = size = 0
+        for index in range(count):
+            size += self.listing.sizes[index]
+            if index + 1 - start == most or size >= BATCH_BYTES:
+                yield range(start, index + 1)
+                start, size = index + 1, 0
+        if start < count:
+            yield range(start, count)
+
+    def member(self, index: int) -> Upload:
+        """Return one member, as what is going to be stored."""
+        name = self.listing.names[index]
+        value: Any = self._tree.value(name)
+        with self._named(name):
+            source = as_source(value)
+        if self._upload.source.copy_of:
+            source = replace(source, copy_of=value.metadata.path, is_known=self._upload.source.is_known)
+        mime_type = source.mime_type or media_types.of_name(source.name)
+        return replace(
+            self._upload, key=f"{self._upload.key}{name}", source=source, name=source.name, mime_type=mime_type
+        )
+
+    def send(self, some: Iterable[int], advance: Advance, skipped: Callable[[int], bool] = lambda _: False) -> None:
+        """Store some members, and wait for the store once.
+
+        Raises
+        ------
+        SourceError, StorageError
+            If one cannot be stored; which others are is not known then.
+        """
+        group, sent = self._pipeline.backend.group(), list[tuple[int, FileMetadata]]()
+        try:
+            for index in some:
+                if not skipped(index):
+                    sent.append((index, self._sent(index, advance, group)))
+        except BaseException:
+            group.discard()
+            raise
+        group.publish()
+        for index, stored in sent:
+            self.note(index, stored)
+
+    def _sent(self, index: int, advance: Advance, group: UploadGroup) -> FileMetadata:
+        upload = self.member(index)
+        with self._named(self.listing.names[index]):
+            return self._pipeline.ingest(upload, advance, group)
+
+    def note(self, index: int, stored: FileMetadata) -> None:
+        """Take note of a member that is stored."""
+        start = _DIGEST_BYTES * index
+        self._digests[start : start + _DIGEST_BYTES] = bytes.fromhex(stored.hash.partition(":")[2])
+        self._sizes[index] = stored.size
+
+    def is_last(self, some: range) -> bool:
+        """Tell, of each run of `batches` that has been sent, whether it was the last one. From any thread."""
+        with self._lock:
+            self._left -= len(some)
+            return self._left == 0
+
+    def finish(self) -> FileMetadata:
+        """Store the manifest, once all members are, and return what the row is to record."""
+        upload = self._upload
+        listed = replace(upload, key=manifest_key(upload.key), source=self._manifest(), mime_type="text/plain")
+        stored = self._pipeline.ingest(replace(listed, name=f"{upload.name}.sha256"))
+        return replace(
+            stored,
+            path=upload.key,
+            size=sum(self._sizes),
+            original_name=upload.name,
+            mime_type=DIRECTORY_TYPE,
+            files=len(self.listing.names),
+        )
+
+    def _manifest(self) -> Source:
+        @contextmanager
+        def opened() -> Iterator[_Lines]:
+            yield _Lines(manifest.lines(self._members(), self.listing.empty))
+
+        return Source(manifest_key(self._upload.key), opened, bytes)
+
+    def _members(self) -> Iterator[Member]:
+        for index, name in enumerate(self.listing.names):
+            digest = self._digests[_DIGEST_BYTES * index : _DIGEST_BYTES * (index + 1)]
+            yield Member(name, self._sizes[index], digest.hex())
+
+    @contextmanager
+    def _named(self, name: str) -> Iterator[None]:
+        """Say of an error which member it is about."""
+        try:
+            yield
+        except DataJointFileError as error:
+            raise error.within(f"its member {brief(decode_path(name), 200)}") from error
+
+
+class _Lines:
+    """A reader of text that is made as it is read."""
+
+    def __init__(self, lines: Iterator[bytes]) -> None:
+        self._lines = lines
+        self._rest = bytearray()
+
+    def read(self, size: int = -1, /) -> bytes:
+        while size < 0 or len(self._rest) < size:
+            line = next(self._lines, None)
+            if line is None:
+                break
+            self._rest += line
+        size = len(self._rest) if size < 0 else size
+        taken = bytes(self._rest[:size])
+        del self._rest[:size]
+        return taken

@@ -1,0 +1,380 @@
+"""`DirectoryRef`, the lazy handle of a stored directory: a value that describes it and reads its members on request."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from datajoint_file.errors import (
+    DataJointFileError,
+    MemberNotFoundError,
+    UnsafeNameError,
+    UnsupportedValueError,
+    brief,
+    brief_traceback,
+    printable,
+)
+from datajoint_file.model.manifest import Manifest, Member, decode_path, encode_path
+from datajoint_file.model.metadata import is_directory_row
+from datajoint_file.model.wording import counted, format_size
+from datajoint_file.pipeline.fileref import FileRef
+from datajoint_file.pipeline.manifests import manifest_of, member_metadata
+from datajoint_file.pipeline.stored_ref import StoredRef, with_slots
+from datajoint_file.transfer.directories import Listing
+
+_SHOWN = 12
+"""Entries of the tree in a notebook."""
+
+_SHOWN_FILES = 10_000
+"""The manifest of a directory with more files is not fetched to show it."""
+
+
+class _Browsing:
+    """The verbs of a directory, and of a part of one: names are paths within it, with slashes."""
+
+    __slots__ = ()
+
+    def _place(self) -> tuple[DirectoryRef, str]:
+        """Return the stored directory, and what the store calls this part of it; nothing for the whole."""
+        raise NotImplementedError
+
+    def _manifest(self) -> Manifest:
+        whole = self._place()[0]
+        return manifest_of(whole._pipeline(), whole.metadata)
+
+    def _inner(self, path: str | os.PathLike[str]) -> str:
+        """Return what the store calls a path within this directory."""
+        text, below = os.fspath(path), self._place()[1]
+        parts = [part for part in text.split("/") if part not in ("", ".")]
+        if text.startswith("/") or ".." in parts:
+            raise UnsupportedValueError(f"{brief(text)} leaves the directory: give a path within it, such as 'a/b.npy'")
+        with suppress(UnsafeNameError):
+            return "/".join(filter(None, (below, encode_path("/".join(parts)) if parts else "")))
+        raise self._absent(text)
+
+    def _absent(self, path: str) -> MemberNotFoundError:
+        whole, below = self._place()
+        inside = f"/{printable(decode_path(below))}" if below else ""
+        near = ", ".join(printable(entry.name) for entry in islice(self.iterdir(), 5))
+        return MemberNotFoundError(
+            f"{printable(whole.name)}{inside} has no {brief(path)}; it has {near or 'nothing'}, …"
+        )
+
+    @brief_traceback
+    def joinpath(self, *paths: str | os.PathLike[str]) -> FileRef | DirectoryRef | Subdirectory:
+        """Return what is at a path within this directory. Reads the manifest, once in a process, and nothing else.
+
+        Raises
+        ------
+        MemberNotFoundError
+            If there is no such file or directory.
+        """
+        whole = self._place()[0]
+        path = "/".join([os.fspath(part) for part in paths])
+        name, manifest = self._inner(path), self._manifest()
+        if not name:
+            return whole
+        if (member := manifest.find(name)) is not None:
+            return _file(whole, member)
+        if not manifest.is_directory(name):
+            raise self._absent(path)
+        return Subdirectory(whole, name)
+
+    def __truediv__(self, path: str | os.PathLike[str]) -> FileRef | DirectoryRef | Subdirectory:
+        return self.joinpath(path)
+
+    @brief_traceback
+    def iterdir(self) -> Iterator[FileRef | Subdirectory]:
+        """Give what is in this directory, sorted by name."""
+        whole, below = self._place()
+        manifest = self._manifest()
+        for name, is_directory in manifest.children(below):
+            inner = f"{below}/{name}" if below else name
+            member = None if is_directory else manifest.find(inner)
+            yield Subdirectory(whole, inner) if member is None else _file(whole, member)
+
+    def listdir(self, path: str = "") -> list[str]:
+        """Return the names of what is in this directory, or in one below it."""
+        place = self.joinpath(path) if path else self
+        if isinstance(place, FileRef):
+            raise UnsupportedValueError(f"{brief(path)} is a file")
+        return [entry.name for entry in place.iterdir()]
+
+    @brief_traceback
+    def files(self) -> Iterator[FileRef]:
+        """Give all files, at any depth, sorted by path."""
+        whole, below = self._place()
+        return (_file(whole, member) for member in self._manifest().below(below))
+
+    @brief_traceback
+    def glob(self, pattern: str) -> Iterator[FileRef]:
+        """Give the files whose paths within this directory match, as `pathlib.Path.glob` does: ``*.npy``, ``**/*.npy``.
+
+        Raises
+        ------
+        UnsupportedValueError
+            If the pattern leaves the directory.
+        """
+        if pattern.startswith("/") or ".." in pattern.split("/") or not pattern:
+            raise UnsupportedValueError(f"{brief(pattern)}: give a pattern of paths within the directory")
+        from datajoint_file.pipeline.filesystem import glob_matcher  # for its cost, as below
+
+        whole, below = self._place()
+        matches, start = glob_matcher(pattern), len(below) + 1 if below else 0
+        for member in self._manifest().below(below):
+            if matches(decode_path(member.name[start:])):
+                yield _file(whole, member)
+
+    @brief_traceback
+    def walk(self) -> Iterator[tuple[str, list[str], list[str]]]:
+        """Give, for each directory, its path within this one, and the names of directories and files in it.
+
+        As `os.walk` does; the first path is empty.
+        """
+        _, below = self._place()
+        manifest, waiting = self._manifest(), [""]
+        while waiting:
+            inner = waiting.pop()
+            directories: list[str] = []
+            files: list[str] = []
+            for name, is_directory in manifest.children("/".join(filter(None, (below, inner)))):
+                (directories if is_directory else files).append(name)
+            waiting += [f"{inner}/{name}" if inner else name for name in reversed(directories)]
+            yield (
+                decode_path(inner) if inner else "",
+                list(map(decode_path, directories)),
+                list(map(decode_path, files)),
+            )
+
+    @brief_traceback
+    def open(self, path: str, mode: str = "rb", **options: Any) -> BinaryIO:
+        """Open a member for reading, as `FileRef.open` does."""
+        return self._member(path).open(mode, **options)
+
+    @brief_traceback
+    def read(self, path: str) -> bytes:
+        """Return the verified bytes of a member."""
+        return self._member(path).read()
+
+    def _member(self, path: str) -> FileRef:
+        found = self.joinpath(path)
+        if not isinstance(found, FileRef):
+            raise IsADirectoryError(f"{brief(path)} is a directory")
+        return found
+
+    def __contains__(self, path: object) -> bool:
+        try:
+            self.joinpath(path if isinstance(path, str) else os.fspath(path))  # type: ignore[call-overload]
+        except (MemberNotFoundError, TypeError):
+            return False
+        return True
+
+    def __iter__(self) -> Iterator[Any]:
+        """Refuse: it would be read whole by whatever takes a value for a sequence."""
+        raise TypeError("a stored directory is not iterated over: use iterdir() or files()")
+
+    def is_dir(self) -> bool:
+        """Tell that this is a directory."""
+        return True
+
+    def is_file(self) -> bool:
+        """Tell that this is no file."""
+        return False
+
+    def as_tree(self) -> StoredTree:
+        """Return the members, as what is to be stored: an insert takes a directory, and a part of one."""
+        return StoredTree(*self._place())
+
+
+@with_slots
+class DirectoryRef(_Browsing, StoredRef):
+    """A stored directory.
+
+    A value like `FileRef`: frozen, hashable, equal by what it describes, picklable, and fetched without I/O. What is in
+    it the manifest says, which is read at the first question, verified, and kept in memory for a while.
+
+    A member is a `FileRef`, whose bytes are verified as those of any file; what is read through ``open`` is not.
+
+    Parameters
+    ----------
+    metadata : FileMetadata
+        What the row records.
+    pipeline : str
+        The name of the pipeline that reads it.
+
+    Examples
+    --------
+    >>> ref = (Sorting & key).fetch1("result")  # doctest: +SKIP
+    >>> templates = (ref / "templates.npy").read()  # doctest: +SKIP
+    >>> [file.name for file in ref.glob("**/*.csv")]  # doctest: +SKIP
+    ['cluster_group.csv']
+    >>> path = ref.download("/scratch/")  # doctest: +SKIP
+    """
+
+    __slots__ = ()
+
+    @property
+    def file_count(self) -> int:
+        """How many files it has."""
+        return self.metadata.files or 0
+
+    def _place(self) -> tuple[DirectoryRef, str]:
+        return self, ""
+
+    @brief_traceback
+    def download(
+        self, destination: str | os.PathLike[str], *, overwrite: bool = False, progress: bool | None = None
+    ) -> Path:
+        """Write the verified files to a directory and return its path.
+
+        They go to a temporary directory beside the target, which takes its name when all are there and match. Into a
+        directory that is there already they are moved one by one then, and what it has besides is left.
+
+        Parameters
+        ----------
+        destination : path
+            A directory (existing, or ending in a slash), which receives this one under its original name; or the path
+            of the new directory. Missing directories are made.
+        overwrite : bool
+            Replace different files. Equal ones are kept in any case, and not transferred.
+        progress : bool or None
+            Show a progress bar: always, never, or (``None``) on a terminal or in a notebook after a second.
+
+        Raises
+        ------
+        DestinationExistsError
+            If a different file is there. Nothing was changed.
+        DestinationError
+            If the target cannot be written.
+        VerificationError
+            If stored bytes are not those that were inserted. Nothing is left at the target.
+        ObjectNotFoundError, StorageError
+            If a member is gone, or the store fails. Nothing is left at the target.
+        """
+        from datajoint_file.pipeline.directory_download import download  # for its cost, as a fetch needs none
+
+        return download(self._pipeline(), self.metadata, destination, overwrite=overwrite, progress=progress)
+
+    @brief_traceback
+    def exists(self) -> bool:
+        """Tell whether it is in the store: its manifest is, which is stored last and deleted first.
+
+        Raises
+        ------
+        StorageError
+            If the store cannot be asked.
+        """
+        return self._pipeline().exists(self.metadata)
+
+    @brief_traceback
+    def verify(self, *, progress: bool | None = None) -> None:
+        """Read all members to their end and raise unless they are what was inserted.
+
+        Raises
+        ------
+        VerificationError
+            If size or hash of one differ, or of the manifest.
+        ObjectNotFoundError, StorageError
+            If one is gone, or the store fails.
+        """
+        from datajoint_file.pipeline.directory_download import verify
+
+        verify(self._pipeline(), self.metadata, progress)
+
+    def _amount(self) -> str:
+        return f"{counted(self.file_count, 'file')}, {format_size(self.size)}"
+
+    def _card(self, **more: str) -> str:
+        """Show what is in it as well, if that is known or can be had."""
+        lines = [f"{self.file_count:,}"]
+        if self.file_count <= _SHOWN_FILES:
+            with suppress(DataJointFileError):
+                lines += _tree(self)
+        return super()._card(files="\n".join(lines), **more)
+
+
+def ref_of(row: object, pipeline: str) -> FileRef | DirectoryRef:
+    """Make a reference of a row's JSON: of a file or of a directory, as it says; see `StoredRef.from_row`."""
+    if type(row) is dict and "files" in row and is_directory_row(row):
+        return DirectoryRef.from_row(row, pipeline)
+    return FileRef.from_row(row, pipeline)
+
+
+@dataclass(frozen=True, slots=True)
+class Subdirectory(_Browsing):
+    """A part of a stored directory, which has the verbs of the whole that read.
+
+    Parameters
+    ----------
+    whole : DirectoryRef
+        The stored directory.
+    inner : str
+        Its path within that, as the store has it: components percent-encoded.
+    """
+
+    whole: DirectoryRef
+    inner: str
+
+    def _place(self) -> tuple[DirectoryRef, str]:
+        return self.whole, self.inner
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+        return decode_path(self.inner.rpartition("/")[2])
+
+    @property
+    def original_name(self) -> str:
+        """The last part of its path."""
+        return self.name
+
+    def __repr__(self) -> str:
+        return f"<{decode_path(self.inner)!a} in {self.whole!r}>"
+
+
+class StoredTree:
+    """A stored directory, or a part of it, as what is to be stored."""
+
+    def __init__(self, whole: DirectoryRef, below: str) -> None:
+        self._whole = whole
+        self._below = below
+        self._beginning = f"{below}/" if below else ""
+
+    @cached_property
+    def listing(self) -> Listing:
+        """What is in it."""
+        manifest, listing, start = self._manifest, Listing(), len(self._beginning)
+        for member in manifest.below(self._below):
+            listing.names.append(member.name[start:])
+            listing.sizes.append(member.size)
+        listing.empty += [
+            name[start:] for name in manifest.empty() if name.startswith(self._beginning) and name[start:]
+        ]
+        return listing
+
+    def value(self, name: str) -> FileRef:
+        """Return a member."""
+        member = self._manifest.find(f"{self._beginning}{name}")
+        if member is None:
+            raise MemberNotFoundError(f"{brief(name)} is none of its members")
+        return _file(self._whole, member)
+
+    @property
+    def _manifest(self) -> Manifest:
+        return manifest_of(self._whole._pipeline(), self._whole.metadata)
+
+
+def _file(whole: DirectoryRef, member: Member) -> FileRef:
+    return FileRef(member_metadata(whole.metadata, member), whole.pipeline)
+
+
+def _tree(ref: _Browsing) -> list[str]:
+    """Return the first entries of a directory, each on a line."""
+    lines = [f"{entry.name}{'/' if entry.is_dir() else ''}" for entry in islice(ref.iterdir(), _SHOWN + 1)]
+    return [*lines[:_SHOWN], "…"] if len(lines) > _SHOWN else lines

@@ -1,0 +1,128 @@
+"""Manifests of stored directories: read once, verified, and kept for a while by digest.
+
+What stands in one is told in `model.manifest`; what is done with the members, by who asks for it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from datajoint_file.concurrency.progress import Advance
+from datajoint_file.concurrency.threads import Stop, Stopped, run_all
+from datajoint_file.errors import MetadataError, ObjectNotFoundError, StorageError, VerificationError
+from datajoint_file.model import manifest, media_types
+from datajoint_file.model.manifest import Manifest, Member, read_manifest
+from datajoint_file.model.metadata import FileMetadata
+from datajoint_file.model.object_keys import manifest_key
+from datajoint_file.transfer.directories import Tree
+from datajoint_file.transfer.sources import as_source
+
+if TYPE_CHECKING:
+    from datajoint_file.pipeline.pipeline import Pipeline, Upload
+
+logger = logging.getLogger("datajoint_file")
+
+_KEPT_FILES = 2_000_000
+"""Files of all manifests that are kept: some 200 MB. The one that was used last is kept in any case."""
+
+_kept: OrderedDict[str, Manifest] = OrderedDict()
+"""By digest. No lock, which a fork could copy locked: each step is a single one of a dictionary."""
+
+
+def manifest_of(pipeline: Pipeline, metadata: FileMetadata, *, is_kept: bool = True) -> Manifest:
+    """Return the verified manifest of a stored directory. From the store once; afterwards from memory, if *is_kept*.
+
+    Raises
+    ------
+    ObjectNotFoundError
+        If it is not there: then the directory is not, or not as a whole.
+    VerificationError
+        If its bytes are not those of the row.
+    MetadataError
+        If it is malformed, or does not fit the row.
+    StorageError
+        If the store fails.
+    """
+    found = (_kept.get(metadata.hash) if is_kept else None) or _read(pipeline, metadata)
+    if (found.files, found.size) != (metadata.files, metadata.size):
+        raise MetadataError(
+            f"{metadata.path}: the row speaks of {metadata.files} files with {metadata.size} bytes, and the manifest "
+            f"of {found.files} with {found.size}: one of them is not what was inserted"
+        )
+    _kept[metadata.hash] = found
+    _kept.move_to_end(metadata.hash)
+    while len(_kept) > 1 and sum(one.files for one in list(_kept.values())) > _KEPT_FILES:
+        _kept.popitem(last=False)
+    return found
+
+
+def directories_alike(
+    pipeline: Pipeline, upload: Upload, tree: Tree, left: Sequence[FileMetadata], advance: Advance
+) -> Iterator[FileMetadata]:
+    """Give those directories of *left* that are, byte by byte, what *upload* would store; see `Pipeline.alike`."""
+    listing = tree.listing
+    for stored in left:
+        if not stored.is_directory or (stored.project, stored.original_name) != (pipeline.project, upload.name):
+            continue
+        if (stored.files, stored.size) != (len(listing.names), listing.size):
+            continue
+        try:
+            manifest = manifest_of(pipeline, stored, is_kept=False)
+        except (StorageError, VerificationError, MetadataError) as error:
+            logger.info("%s is not adopted: %s", stored.path, error)
+            continue
+        if _has_bytes_of(pipeline, tree, manifest, advance) and _is_stored(pipeline, stored, manifest, advance):
+            yield stored
+
+
+def _has_bytes_of(pipeline: Pipeline, tree: Tree, manifest: Manifest, advance: Advance) -> bool:
+    """Tell whether a tree is the one of the manifest. Its files are read, up to the first that differs."""
+    listing = tree.listing
+    same_names = list(manifest.empty()) == listing.empty and [one.name for one in manifest] == listing.names
+    return same_names and all(
+        pipeline.hash_of(as_source(tree.value(member.name)), member.size, advance) == f"sha256:{member.digest}"
+        for member in manifest
+    )
+
+
+def _is_stored(pipeline: Pipeline, directory: FileMetadata, manifest: Manifest, advance: Advance) -> bool:
+    """Tell whether all members are in the store as the manifest says. What this process has not stored is read back."""
+    wrong = Stop()
+
+    def look(member: Member) -> None:
+        if not pipeline.has_bytes_of(member_metadata(directory, member), advance):
+            wrong.set()
+
+    looks = [partial(look, member) for member in manifest]
+    with suppress(Stopped):
+        run_all(looks, pipeline.workers, wrong)
+    return not wrong.is_set()
+
+
+def _read(pipeline: Pipeline, metadata: FileMetadata) -> Manifest:
+    key = manifest_key(metadata.path)
+    try:
+        size = pipeline.backend_of(metadata.project).stat(key).size
+    except ObjectNotFoundError:
+        pipeline.require_present(metadata)
+        raise
+    if size > manifest.MAX_BYTES:
+        raise MetadataError(f"{key} has {size} bytes, and no manifest more than {manifest.MAX_BYTES}")
+    text = pipeline.read(replace(metadata, path=key, size=size, files=None))
+    try:
+        return read_manifest(text)
+    except MetadataError as error:
+        raise MetadataError(f"{key} is no manifest of a directory: {error}") from error
+
+
+def member_metadata(directory: FileMetadata, member: Member) -> FileMetadata:
+    """Return what there is to say of a member, as of any stored file."""
+    name = manifest.decode_path(member.name.rpartition("/")[2])
+    hash_, mime_type = f"sha256:{member.digest}", media_types.of_name(name) or None
+    return FileMetadata(f"{directory.path}{member.name}", member.size, hash_, name, directory.timestamp, mime_type)

@@ -1,0 +1,197 @@
+"""`StoredRef`, what the lazy handles of stored files and directories have in common.
+
+It holds what its row says, which is checked at the first use, and the name of its pipeline; stores, credentials and
+caches are looked up when bytes are asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from html import escape
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from datajoint_file.errors import MetadataError, brief_traceback, printable
+from datajoint_file.model.metadata import FileMetadata, check_is_object, format_timestamp
+from datajoint_file.model.wording import format_size
+
+if TYPE_CHECKING:
+    from datajoint_file.pipeline.pipeline import Pipeline
+
+_Ref = TypeVar("_Ref", bound="StoredRef")
+
+
+class _Unread:
+    """The part of a reference that is no part of its value: the row's JSON, as long as nobody has asked what it says.
+
+    In a class of its own, because libraries that take a value for its ``__slots__`` (deepdiff, by which DataJoint tells
+    whether the inputs of a ``make`` have changed) must find the same before and after use.
+    """
+
+    __slots__ = ("_row",)
+
+    _row: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, repr=False, eq=False, init=False)
+class StoredRef(_Unread):
+    """What a row says of something that is stored, and where to read it."""
+
+    __slots__ = ("metadata", "pipeline")  # by hand: with slots=True, setting a property fails by a TypeError of its own
+
+    metadata: FileMetadata
+    pipeline: str
+
+    def __init__(self, metadata: FileMetadata, pipeline: str) -> None:
+        _set_metadata(self, metadata)
+        _set_pipeline(self, pipeline)
+        _set_row(self, None)
+
+    if not TYPE_CHECKING:  # for type checkers there are the attributes above, and no others
+
+        def __getattr__(self, name: str) -> Any:
+            """Read the row: Python comes here for ``metadata`` as long as that slot is empty."""
+            if name != "metadata":
+                raise AttributeError(f"a {type(self).__name__} has no attribute {name!r}", name=name, obj=self)
+            # No lock: if two threads read one row, either result will do. The row is dropped last, so a thread that
+            # does not find it finds what it says.
+            row = self._row
+            if row is not None:
+                _set_metadata(self, FileMetadata.from_json(row))
+                _set_row(self, None)
+            return _metadata_of(self)
+
+    def __eq__(self, other: object) -> bool:
+        return self.metadata == other.metadata if isinstance(other, StoredRef) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.metadata)
+
+    def __reduce__(self) -> tuple[type[StoredRef], tuple[FileMetadata, str]]:
+        return type(self), (self.metadata, self.pipeline)
+
+    @classmethod
+    def from_row(cls: type[_Ref], row: object, pipeline: str) -> _Ref:
+        """Make a reference of a row's JSON, which nobody may change any more; it is checked at the first use.
+
+        Raises
+        ------
+        MetadataError
+            If the JSON is no object.
+        """
+        if type(row) is not dict:  # what a fetch gives is one: no call for it
+            check_is_object(row)
+        ref: _Ref = _new(cls)
+        _set_row(ref, row)
+        _set_pipeline(ref, pipeline)
+        return ref
+
+    @property
+    def path(self) -> str:
+        """The object key, project first; of a directory that of its members, up to the slash before their paths.
+
+        Where the project is, ``datajoint.toml`` says.
+        """
+        return self.metadata.path
+
+    @property
+    def size(self) -> int:
+        """Number of bytes; of a directory that of all its files."""
+        return self.metadata.size
+
+    @property
+    def hash(self) -> str:
+        """``sha256:`` and 64 hexadecimal digits; of a directory that of its manifest."""
+        return self.metadata.hash
+
+    @property
+    def original_name(self) -> str:
+        """Its name when it was inserted."""
+        return self.metadata.original_name
+
+    @property
+    def timestamp(self) -> datetime:
+        """When its upload finished: aware, in UTC."""
+        return self.metadata.timestamp
+
+    @property
+    def mime_type(self) -> str | None:
+        """Its media type, advisory."""
+        return self.metadata.mime_type
+
+    @property
+    @brief_traceback
+    def url(self) -> str:
+        """Its address in the store, such as ``s3://bucket/key``, without credentials. No I/O on the store."""
+        return self._pipeline().url(self.metadata)
+
+    @property
+    def name(self) -> str:
+        """Its name when it was inserted."""
+        return self.metadata.original_name
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the row's JSON object: plain values, for tables and other programs."""
+        return self.metadata.to_json()
+
+    def __repr__(self) -> str:
+        kind = type(self).__name__
+        try:
+            name = ascii(self.original_name) if not self.original_name.isprintable() else repr(self.original_name)
+        except MetadataError as error:  # tables are shown whole, whatever one of their rows holds
+            return f"{kind}(<{printable(str(error))}>)"
+        return f"{kind}({name}, {self._amount()}, {self.hash[:15]}..., {self.path!r})"
+
+    def _amount(self) -> str:
+        """Say how much it is."""
+        return format_size(self.size)
+
+    def _repr_html_(self) -> str:
+        """Show a card in notebooks, whatever the row holds."""
+        try:
+            return self._card()
+        except MetadataError:
+            return f"<code>{escape(repr(self))}</code>"
+
+    def _card(self, **more: str) -> str:
+        rows = {
+            "size": f"{format_size(self.size)} ({self.size:,} bytes)",
+            "type": self.mime_type or "",
+            "stored": format_timestamp(self.timestamp),
+            "hash": self.hash,
+            "path": self.path,
+            **more,
+        }
+        cells = "".join(
+            f'<tr><th style="text-align:left;vertical-align:top;padding:0 1em 0 0">{name}</th>'
+            f'<td style="text-align:left;white-space:pre"><code>{_escaped(value)}</code></td></tr>'
+            for name, value in rows.items()
+        )
+        return (
+            '<div style="border:1px solid #8886;border-radius:6px;padding:.5em 1em;display:inline-block">'
+            f"<strong>{_escaped(self.original_name)}</strong><table>{cells}</table></div>"
+        )
+
+    def _pipeline(self) -> Pipeline:
+        # For its cost: stores are not needed to hold a reference.
+        from datajoint_file.pipeline.lookup import pipeline_named
+
+        return pipeline_named(self.pipeline, self.metadata.project)
+
+
+# Past `__setattr__`, which refuses. A fetch makes one for each row, of a hundred thousand: these are the cheapest way.
+_new = object.__new__
+_set_row = _Unread.__dict__["_row"].__set__
+_set_metadata, _metadata_of = StoredRef.__dict__["metadata"].__set__, StoredRef.__dict__["metadata"].__get__
+_set_pipeline = StoredRef.__dict__["pipeline"].__set__
+
+
+def _escaped(text: str) -> str:
+    return escape("\n".join(map(printable, text.split("\n"))))
+
+
+def with_slots(kind: type[_Ref]) -> type[_Ref]:
+    """Decorate a subclass that has no slots of its own: deepdiff takes a value for the ``__slots__`` of its class."""
+    kind.__slots__ = StoredRef.__slots__
+    return kind

@@ -1,0 +1,246 @@
+"""`Directory` and the walk of a local tree: which files it has, in the order of a manifest, before any is read.
+
+What is stored of them, and how, is the pipeline's business.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol
+
+from datajoint_file.errors import (
+    SourceAccessError,
+    SourceChangedError,
+    SourceError,
+    SourceNotRegularError,
+    UnsafeNameError,
+    UnsupportedValueError,
+    brief,
+    printable,
+    reason_of,
+)
+from datajoint_file.model.manifest import decode_path
+from datajoint_file.model.names import encode_member
+from datajoint_file.model.object_keys import MAX_KEY_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """A directory to insert, or a part of it.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The directory.
+    include : str or sequence of str
+        Which files, as patterns of ``gitignore``: ``*.npy`` at any depth, ``/*.npy`` at the top, ``results/``; all if
+        not given. With it, directories without files are left out.
+    exclude : str or sequence of str
+        Which files and directories not, in the same way. A directory that is left out is not entered.
+    name : str or None
+        The original name to record; that of the directory if not given.
+
+    Examples
+    --------
+    >>> Directory("/data/sorted", include="*.npy", exclude="tmp").exclude
+    ('tmp',)
+    """
+
+    path: Any
+    include: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        for which in ("include", "exclude"):
+            given = getattr(self, which)
+            patterns = (given,) if isinstance(given, str) else tuple(given)
+            if not all(isinstance(one, str) and one.strip("/ ") for one in patterns):
+                raise UnsupportedValueError(f"{which} = {brief(given)}: give patterns such as '*.npy', 'logs/'")
+            object.__setattr__(self, which, patterns)
+
+
+@dataclass(slots=True)
+class Listing:
+    """Files and empty directories of a tree, in the order of a manifest: some hundred bytes a file.
+
+    Names are those of the store, percent-encoded.
+    """
+
+    names: list[str] = field(default_factory=list)
+    sizes: array[int] = field(default_factory=lambda: array("Q"))
+    empty: list[str] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files, as they were when they were listed."""
+        return sum(self.sizes)
+
+
+class Tree(Protocol):
+    """A directory to store, wherever it is."""
+
+    @property
+    def listing(self) -> Listing:
+        """What is in it; found out at the first use."""
+        ...
+
+    def value(self, name: str) -> object:
+        """Return the member *name*, as the store calls it: a value that a `file` attribute takes for a file."""
+        ...
+
+
+class LocalTree:
+    """A directory of this machine; *root* is its absolute path."""
+
+    def __init__(self, given: Directory, root: str) -> None:
+        self._given = given
+        self._root = root
+
+    @cached_property
+    def listing(self) -> Listing:
+        """What is in it. Raises as `walk` does."""
+        return walk(self._given, self._root)
+
+    def value(self, name: str) -> str:
+        """Return the path of a member."""
+        return f"{self._root}/{decode_path(name)}"
+
+
+def walk(given: Directory, root: str) -> Listing:
+    """List the files below *root*, an absolute path. Looks at each, reads none.
+
+    A symbolic link that stays inside and ends at a file counts as that file.
+
+    Raises
+    ------
+    SourceNotRegularError
+        If something is a FIFO, socket, device, or a link that leaves the directory, dangles, loops or ends at a
+        directory.
+    SourceAccessError
+        If a file or directory may not be read by this user.
+    UnsafeNameError
+        If something is called so that no store could hold it.
+    SourceError
+        If the system says no for another reason.
+    """
+    return _Walk(given, root).listing()
+
+
+class _Walk:
+    def __init__(self, given: Directory, root: str) -> None:
+        self._root = root
+        self._real_root = os.path.realpath(root)
+        self._include, self._exclude = _matcher(given.include), _matcher(given.exclude)
+        self._includes_all = not given.include
+        self._found = Listing()
+
+    def listing(self) -> Listing:
+        self._enter("", "")
+        return self._found
+
+    def _enter(self, below: str, encoded: str) -> None:
+        """Add what is in a directory. Where that of a directory ends in a slash, names sort as the paths do."""
+        if len(encoded) > MAX_KEY_BYTES:
+            raise UnsafeNameError(
+                f"{self._where(below)}: no object key of {MAX_KEY_BYTES} bytes has room for it{_WAY_ON}"
+            )
+        before = len(self._found.names), len(self._found.empty)
+        for name, is_directory, entry in sorted(self._entries(below), key=lambda item: item[0]):
+            path = f"{below}{entry.name}"
+            if is_directory:
+                self._enter(f"{path}/", f"{encoded}{name}")
+            else:
+                self._found.names.append(f"{encoded}{name}")
+                self._found.sizes.append(self._status(entry, path).st_size)
+        if encoded and self._includes_all and before == (len(self._found.names), len(self._found.empty)):
+            self._found.empty.append(encoded)
+
+    def _entries(self, below: str) -> Iterator[tuple[str, bool, os.DirEntry[str]]]:
+        """Give the entries of a directory that are wanted: encoded name, whether it is a directory, and what it is."""
+        with _errors_about(self._where(below)), os.scandir(f"{self._root}/{below}") as entries:
+            for entry in entries:
+                is_directory = entry.is_dir(follow_symlinks=False)
+                slash = "/" if is_directory else ""
+                path = f"{below}{entry.name}{slash}"
+                if not self._exclude(path) and (is_directory or self._includes_all or self._include(path)):
+                    yield f"{self._encoded(entry.name, path)}{slash}", is_directory, entry
+
+    def _encoded(self, name: str, path: str) -> str:
+        try:
+            return encode_member(name)
+        except UnsafeNameError as error:
+            raise UnsafeNameError(
+                f"{self._where(path)}: {error}. Rename it, or leave it out with Directory(…, exclude=…)"
+            ) from error
+
+    def _status(self, entry: os.DirEntry[str], path: str) -> os.stat_result:
+        """Describe a file that is going to be stored, or say why it cannot be."""
+        where = self._where(path)
+        with _errors_about(where):
+            if entry.is_symlink():
+                self._require_inside(path)
+            status = entry.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise SourceNotRegularError(f"{where} is a symbolic link to a directory{_WAY_ON}")
+        if not stat.S_ISREG(status.st_mode):
+            raise SourceNotRegularError(f"{where} is a FIFO, socket or device, not a regular file{_WAY_ON}")
+        if not os.access(entry.path, os.R_OK):
+            raise SourceAccessError(f"{where} may not be read by this user{_WAY_ON}")
+        return status
+
+    def _require_inside(self, path: str) -> None:
+        where = self._where(path)
+        try:
+            target = os.path.realpath(f"{self._root}/{path}", strict=True)
+        except FileNotFoundError as error:
+            raise SourceNotRegularError(f"{where} is a symbolic link to what is not there{_WAY_ON}") from error
+        except OSError as error:
+            raise SourceNotRegularError(
+                f"{where} is a symbolic link that cannot be followed: {reason_of(error)}{_WAY_ON}"
+            ) from error
+        if os.path.commonpath([self._real_root, target]) != self._real_root:
+            raise SourceNotRegularError(
+                f"{where} is a symbolic link to {printable(target)}, outside the directory{_WAY_ON}"
+            )
+
+    def _where(self, path: str) -> str:
+        return printable(f"{self._root}/{path}".rstrip("/"))
+
+
+_WAY_ON = "; nothing was stored. Leave it out with Directory(…, exclude=…), or put a file in its place"
+
+
+class _errors_about:  # noqa: N801 - a context manager, entered for each directory and file
+    """Turn what the system says of a path into this package's words."""
+
+    __slots__ = ("_where",)
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, SourceError) or not isinstance(error, OSError):
+            return
+        if isinstance(error, PermissionError):
+            raise SourceAccessError(f"{self._where} may not be read by this user{_WAY_ON}") from error
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise SourceChangedError(f"{self._where} has disappeared while the directory was listed") from error
+        raise SourceError(f"{self._where} cannot be looked at: {reason_of(error)}") from error
+
+
+def _matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
+    """Return what tells whether a path within the directory, with a slash at its end if it is one itself, matches."""
+    if not patterns:
+        return lambda _: False
+    from pathspec import GitIgnoreSpec  # for its cost: most directories are stored whole
+
+    return GitIgnoreSpec.from_lines(patterns).match_file
