@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from typing import Any, NoReturn
 
 from datajoint_file.journal.intent_table import batches
-from datajoint_file.model.object_keys import write_id_of
+from datajoint_file.model.object_keys import proof_key, write_id_of
 
 _BATCH = 5_000
 
@@ -49,8 +49,10 @@ CREATE VIEW listed AS SELECT key, size, '' AS home FROM object WHERE is_ours;
 CREATE VIEW "foreign" AS SELECT key, size, '' AS home FROM object WHERE NOT is_ours;
 CREATE VIEW referenced AS SELECT key, 0 AS size, origin AS home FROM reference;
 CREATE VIEW unknown AS SELECT key, size, '' AS home FROM object WHERE is_ours AND key NOT IN (SELECT key FROM reference)
-    AND key NOT IN (SELECT key FROM intent) AND key NOT IN (SELECT key FROM entry WHERE is_own OR NOT expired);
-CREATE VIEW missing AS SELECT * FROM referenced WHERE home <> '' AND key NOT IN (SELECT key FROM object);
+    AND key NOT IN (SELECT key FROM intent) AND key NOT IN (SELECT key FROM entry WHERE is_own OR NOT expired)
+    AND key NOT IN (SELECT proof_key(key) FROM (SELECT key FROM reference UNION ALL SELECT key FROM intent UNION ALL
+        SELECT key FROM entry WHERE is_own OR NOT expired) WHERE key LIKE '%/');
+CREATE VIEW missing AS SELECT * FROM referenced WHERE home <> '' AND proof_key(key) NOT IN (SELECT key FROM object);
 """
 
 _TAKE_MENTIONS = """
@@ -111,7 +113,8 @@ class Evidence:
     def __init__(self) -> None:
         # No name: a file that SQLite makes when memory does not do, and that is gone with the connection.
         self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-        self._database.create_function("write_id_of", 1, write_id_of, deterministic=True)
+        for function in (write_id_of, proof_key):
+            self._database.create_function(function.__name__, 1, function, deterministic=True)
         self._database.executescript(_TABLES)
         self._database.execute("BEGIN")
 
@@ -130,8 +133,12 @@ class Evidence:
         )
 
     def add_objects(self, found: Iterable[tuple[str, int, bool, float | None]]) -> None:
-        """Add what was listed: keys, sizes, whether it is an object that an insert has made, and when it was stored."""
-        self._add("INSERT OR REPLACE INTO object VALUES (?, ?, ?, ?)", found)
+        """Add what was listed: keys, sizes, whether it is an object that an insert has made, and when it was stored.
+
+        What is added under the same key, as the members of a directory are, counts as one, stored when the last was.
+        """
+        known = "size = size + excluded.size, stored = MAX(stored, excluded.stored)"
+        self._add(f"INSERT INTO object VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET {known}", found)
 
     def add_references(self, found: Iterable[tuple[str, str]]) -> None:
         """Add referenced keys, and which attribute refers to them; empty where a key is only noted: it may be wrong."""

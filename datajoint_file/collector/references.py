@@ -17,7 +17,15 @@ from datajoint_file.collector.snapshot import CHANGED, Snapshot, refusing
 from datajoint_file.errors import CollectionRefusedError, UnsafePathError, brief
 from datajoint_file.hooks.tables import class_name
 from datajoint_file.model.metadata import FORMAT, path_in
-from datajoint_file.model.object_keys import check_object_key, is_candidate, keys_in, write_id_of, write_ids_in
+from datajoint_file.model.object_keys import (
+    check_value_key,
+    is_candidate,
+    is_directory,
+    keys_in,
+    value_key,
+    write_id_of,
+    write_ids_in,
+)
 from datajoint_file.sql.columns import is_file_comment
 
 _JSON = frozenset({"json", "text", "mediumtext", "longtext"})
@@ -82,7 +90,7 @@ def references(snapshot: Snapshot, project: str) -> Iterator[tuple[Attribute, se
     for attribute in attributes(snapshot):
         for text in _texts(snapshot, attribute, project):
             path = _path(attribute, text) if attribute.is_declared else ""
-            keys = {key for key in keys_in(text, project) if is_candidate(project, key)}
+            keys = {value_key(key) for key in keys_in(text, project) if is_candidate(project, key)}
             keys |= {path} if path.startswith(f"{project}/") else set()
             yield attribute, keys, write_ids_in(text) - {write_id_of(path)}
 
@@ -111,7 +119,7 @@ def _path(attribute: Attribute, text: str) -> str:
     path = path_in(row)
     if path is None:
         raise _incomplete(attribute, f"a row holds {brief(text)}, which names no path")
-    version = row.get("format", FORMAT)
+    version = row.get("format", 1)
     if isinstance(version, bool) or not isinstance(version, int) or not 1 <= version <= FORMAT:
         reason = (
             f"{attribute}: a row is of format {brief(version)}; this version knows format {FORMAT}, and cannot say "
@@ -119,7 +127,9 @@ def _path(attribute: Attribute, text: str) -> str:
         )
         raise refuse(Refusal("newer-format", reason, "Upgrade datajoint-file"))
     try:
-        return check_object_key(path)
+        if version == 2 and not is_directory(path):
+            raise _incomplete(attribute, f"a row of format 2 holds {brief(text)}, which is no directory's")
+        return value_key(check_value_key(path))
     except UnsafePathError as error:
         raise _incomplete(attribute, f"a row's {error}") from error
 

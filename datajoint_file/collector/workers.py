@@ -14,7 +14,7 @@ from datajoint_file.concurrency.executors import delegated, runs_here
 from datajoint_file.concurrency.threads import Stop
 from datajoint_file.errors import DataJointFileError, ObjectNotFoundError
 from datajoint_file.journal.intent_table import batches
-from datajoint_file.model.object_keys import is_candidate
+from datajoint_file.model.object_keys import is_candidate, is_directory, proof_key, value_key
 from datajoint_file.pipeline.address import PipelineAddress
 from datajoint_file.storage.backend import ObjectStat, StorageBackend
 
@@ -81,7 +81,7 @@ def look(task: Task) -> list[ObjectStat | None]:
 def look_for(backend: StorageBackend, key: str) -> ObjectStat | None:
     """Ask for one object."""
     try:
-        return backend.stat(key)
+        return backend.stat(proof_key(key))
     except ObjectNotFoundError:
         return None
 
@@ -102,16 +102,23 @@ def delete(task: Task) -> list[Deleted]:
 
 
 def delete_object(backend: StorageBackend, project: str, key: str) -> Deleted:
-    """Delete one object by its exact key, after what unfinished uploads of it have left."""
+    """Delete one object by its exact key, after what unfinished uploads of it have left.
+
+    Of a directory the manifest, then all members: what is left, should this be cut short, is no directory any more.
+    """
     if not is_candidate(project, key):
         return Deleted(key, NOT_OURS)
-    discarded = NOTHING
+    discarded, home = NOTHING, key.rstrip("/").rpartition("/")[0]
     try:
-        for upload in backend.unfinished(key):
+        for upload in backend.unfinished(home if is_directory(key) else key):
             if upload.may_become(key):
                 backend.discard(upload)
                 discarded = discarded.plus(upload.size or 0)
-        backend.delete(key)
+        backend.delete(proof_key(key))
+        if is_directory(key):
+            for member in backend.list(home):
+                if value_key(member.key) == key:
+                    backend.delete(member.key)
     except DataJointFileError as error:  # also that its directory leads out of the project
         return Deleted(key, str(error), discarded)
     return Deleted(key, "", discarded)

@@ -163,7 +163,7 @@ def parse_timestamp(text: str) -> datetime:
 
 
 def _check_format(row: Mapping[Any, Any]) -> None:
-    version = row.get("format", FORMAT)
+    version = row.get("format", 1)
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
         raise MetadataError(f"format = {brief(version)} is not a version number")
     if version > FORMAT:

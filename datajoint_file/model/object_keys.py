@@ -142,6 +142,15 @@ def value_key(key: str) -> str:
     return match["value"] if match and match["member"] else key
 
 
+def own_directories(key: str) -> int:
+    """Return in how many directories, from the innermost on, only objects of the same write are.
+
+    Of a key that no insert has made one: nobody shares the place of a mark.
+    """
+    match = _parsed(key)
+    return match["member"].count("/") + 2 if match and match["member"] else 1
+
+
 def proof_key(key: str) -> str:
     """Return the key of the object that is there if the value is, whole: of a directory that of its manifest.
 
@@ -301,4 +310,4 @@ def write_ids_in(text: str) -> set[str]:
 @lru_cache
 def _keys_of(project: str) -> re.Pattern[str]:
     """Return what keys of *project* look like in a text, also within a URL whose bucket has the project's name."""
-    return re.compile(rf"(?<![A-Za-z0-9._=~%-])(?=({re.escape(project)}/{_COMPONENT}(?:/{_COMPONENT})*))")
+    return re.compile(rf"(?<![A-Za-z0-9._=~%-])(?=({re.escape(project)}/{_COMPONENT}(?:/{_COMPONENT})*/?))")

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Protocol, cast, runtime_checkable
 from urllib.parse import quote
 
 from datajoint_file.model.metadata import is_mime_type
+from datajoint_file.model.object_keys import MANIFEST
 
 CHUNK_SIZE = 2**20
 """Bytes moved at a time by whoever copies: enough to be fast, too little to be noticed."""
@@ -170,7 +171,10 @@ class UnfinishedUpload:
     size: int | None
 
     def may_become(self, key: str) -> bool:
-        """Tell whether this can be an upload of the object *key*, as far as is known."""
+        """Tell whether this can be an upload of the object *key*, or of what a directory has, as far as is known."""
+        if key.endswith("/"):
+            home = key[:-1].rpartition("/")[0]
+            return f"{self.key}/".startswith(key) or self.key in (home, f"{home}/{MANIFEST}")
         return self.key in (key, key.rpartition("/")[0])
 
 

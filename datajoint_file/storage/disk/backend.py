@@ -19,7 +19,7 @@ from datajoint_file.errors import (
     StorageUnavailableError,
     UnsafePathError,
 )
-from datajoint_file.model.object_keys import check_object_key
+from datajoint_file.model.object_keys import check_object_key, own_directories
 from datajoint_file.storage.backend import (
     NO_HEADERS,
     Capabilities,
@@ -163,29 +163,29 @@ class LocalBackend(DerivedVerbs):
             yield directory, name
 
     def _remove(self, key: str, path: str) -> None:
-        """Remove a file, if it is there, and its directory, if that is an object's own and empty."""
+        """Remove a file, if it is there, and the directories that are its own and empty."""
         below, _, name = self._below(path).rpartition("/")
-        shared, _, own = below.rpartition("/")
         with _translated(key):
             try:
-                with self._walker.within(shared) as parent:
-                    self._remove_from(parent, own, name)
+                with self._walker.within(below) as directory:
+                    if not stat_module.S_ISREG(mode_in(directory, name)):
+                        return
+                    os.unlink(name, dir_fd=directory)
+                    if self._flushes:
+                        flush_within(directory)
+                self._remove_empty(below, own_directories(key))
             except (FileNotFoundError, NotADirectoryError):
                 self._require_root()
 
-    def _remove_from(self, parent: int, own: str, name: str) -> None:
-        directory = enter(parent, own or ".")
-        try:
-            if not stat_module.S_ISREG(mode_in(directory, name)):
+    def _remove_empty(self, below: str, count: int) -> None:
+        """Remove so many directories, from the innermost on, if they are empty. Those above stay: others may add."""
+        for _ in range(count if below else 0):
+            below, _, name = below.rpartition("/")
+            try:
+                with self._walker.within(below) as parent:
+                    os.rmdir(name, dir_fd=parent)
+            except OSError:
                 return
-            os.unlink(name, dir_fd=directory)
-            if self._flushes:
-                flush_within(directory)
-        finally:
-            os.close(directory)
-        with suppress(OSError):
-            if own:  # parents stay: others may be adding to them
-                os.rmdir(own, dir_fd=parent)
 
     def _found(
         self, path: str, prefix: str, wanted: Callable[[str], bool], *, deep: bool = True
