@@ -17,6 +17,7 @@ from datajoint_file.model.key_values import KeyValue
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.names import check_derived_name, encode_component
 from datajoint_file.pipeline.address import PipelineAddress
+from datajoint_file.pipeline.directory_download import download as download_directory
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.storage.disk.drafts import Draft
 from datajoint_file.transfer.atomic_write import finish
@@ -65,7 +66,7 @@ def path_below(
     ['recording.dat', 'subject_id=123/recording.dat', 'lab/ephys/objects/Recording-raw_data/k7/recording.dat']
     """
     if layout == "path":
-        return Path(*map(check_derived_name, metadata.path.split("/")))
+        return Path(*map(check_derived_name, metadata.path.rstrip("/").split("/")))
     name = Path(check_derived_name(metadata.original_name))
     if layout == "name":
         return name
@@ -119,7 +120,17 @@ def bring(
     advance: Advance | None = None,
     finish: Callable[[Draft], object] = finish,
 ) -> Path:
-    """Bring one file, verified. An equal one that is there already is kept; its bytes are not transferred."""
+    """Bring one file or directory, verified. What is there already and equal is kept, and not transferred."""
+    if wanted.metadata.is_directory:
+        return download_directory(
+            pipeline,
+            wanted.metadata,
+            wanted.target,
+            overwrite=overwrite,
+            progress=False,
+            advance=advance,
+            is_exact=True,
+        )
     return pipeline.download(
         wanted.metadata, wanted.target, overwrite=overwrite, progress=False, advance=advance, finish=finish
     )

@@ -35,13 +35,15 @@ def download(
     overwrite: bool = False,
     progress: bool | None = None,
     advance: Advance | None = None,
+    is_exact: bool = False,
 ) -> Path:
     """Write the verified files of a stored directory and return its path. See `DirectoryRef.download`, which is this.
 
-    With *advance*, no progress is shown: it is told how many bytes come.
+    With *advance*, no progress is shown: it is told how many bytes come. If it *is_exact*, *destination* is the path of
+    the new directory, whatever is there.
     """
     manifest = manifest_of(pipeline, metadata)
-    target = _target(destination, metadata.original_name, manifest)
+    target = Path(destination) if is_exact else _target(destination, metadata.original_name, manifest)
     show = progress if advance is None else False
     with progress_bar(f"downloading {metadata.original_name}", metadata.size, show) as shown:
         _Arrival(pipeline, metadata, manifest, target, overwrite=overwrite).bring(advance or shown)

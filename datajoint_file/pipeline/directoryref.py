@@ -91,7 +91,7 @@ class _Browsing:
 
     @brief_traceback
     def iterdir(self) -> Iterator[FileRef | Subdirectory]:
-        """Give what is in this directory, sorted by name."""
+        """Give what is in this directory, in the order of the manifest."""
         whole, below = self._place()
         manifest = self._manifest()
         for name, is_directory in manifest.children(below):
@@ -174,10 +174,6 @@ class _Browsing:
         except (MemberNotFoundError, TypeError):
             return False
         return True
-
-    def __iter__(self) -> Iterator[Any]:
-        """Refuse: it would be read whole by whatever takes a value for a sequence."""
-        raise TypeError("a stored directory is not iterated over: use iterdir() or files()")
 
     def is_dir(self) -> bool:
         """Tell that this is a directory."""

@@ -1,4 +1,4 @@
-"""Object check: one stored object against what a row says of it.
+"""Object check: one stored object against what a row, or the manifest of a directory, says of it.
 
 It reads and says what is wrong. Many objects at once, and which rows name them, are the business of `verification`.
 """
@@ -9,20 +9,9 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from datajoint_file.concurrency.progress import Advance
-from datajoint_file.errors import (
-    BucketNotFoundError,
-    HashMismatchError,
-    MetadataError,
-    ObjectNotFoundError,
-    SizeMismatchError,
-    StorageAccessError,
-    StorageUnavailableError,
-    UnknownProjectError,
-    brief,
-    printable,
-)
+from datajoint_file.errors import HashMismatchError, SizeMismatchError, brief
 from datajoint_file.model.metadata import FileMetadata
-from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.model.wording import counted
 from datajoint_file.storage.backend import StorageBackend
 from datajoint_file.storage.tuning import RANGE_SIZE
 from datajoint_file.transfer.fetch import fetch
@@ -30,8 +19,6 @@ from datajoint_file.verification.findings import Kind
 
 Level = Literal["exists", "size", "content"]
 LEVELS: tuple[Level, ...] = get_args(Level)
-
-_LENGTH = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +30,8 @@ class Problem:
     found: str
     is_unreachable: bool = False  # this may be the store's state rather than the object's
     is_configured: bool = True  # datajoint.toml says where the object is
+    member: str = ""  # of a directory, the path within it; empty if this is about the whole
+    others: tuple[Problem, ...] = ()  # what else is wrong with the same directory
 
 
 def check_level(level: str) -> Level:
@@ -52,32 +41,15 @@ def check_level(level: str) -> Level:
     return level
 
 
-def examine(pipeline: Pipeline, metadata: FileMetadata, level: Level, advance: Advance) -> Problem | None:
-    """Compare one object with what a row says of it. Returns what is wrong, or None.
-
-    *advance* is told how many bytes have been read; at the cheaper levels, how many are spoken for.
-    """
-    try:
-        backend = pipeline.backend_of(metadata.project)
-        try:
-            return _examine(backend, metadata, level, advance)
-        except ObjectNotFoundError:
-            pipeline.require_present(metadata)
-            backend.stat(metadata.path)  # asked again: a disk that is being unmounted may have said so
-            return _examine(backend, metadata, level, advance)
-    except ObjectNotFoundError:
-        return Problem("missing", f"an object of {metadata.size} bytes", "no object")
-    except MetadataError as error:
-        return Problem("row", "the key of an object", _one_line(error))
-    except (StorageUnavailableError, StorageAccessError, BucketNotFoundError) as error:
-        return _unreadable(metadata, error, is_unreachable=True)
-    except UnknownProjectError as error:
-        return _unreadable(metadata, error, is_unreachable=True, is_configured=False)
-    except OSError as error:
-        return _unreadable(metadata, error)
+def missing(metadata: FileMetadata) -> Problem:
+    """Say that an object, or the manifest of a directory, is not there."""
+    if metadata.is_directory:
+        return Problem("missing", f"the manifest of a directory of {counted(metadata.files or 0, 'file')}", "no object")
+    return Problem("missing", f"an object of {metadata.size} bytes", "no object")
 
 
-def _examine(backend: StorageBackend, metadata: FileMetadata, level: Level, advance: Advance) -> Problem | None:
+def check_object(backend: StorageBackend, metadata: FileMetadata, level: Level, advance: Advance) -> Problem | None:
+    """Compare one object with its description. Raises what the store raises, also if it is not there."""
     if level != "content":
         stored = backend.stat(metadata.path)
         advance(metadata.size)
@@ -96,12 +68,3 @@ def _examine(backend: StorageBackend, metadata: FileMetadata, level: Level, adva
 
 def _size_problem(metadata: FileMetadata, size: int) -> Problem | None:
     return None if size == metadata.size else Problem("size", f"{metadata.size} bytes", f"{size} bytes")
-
-
-def _unreadable(metadata: FileMetadata, error: Exception, **whose: bool) -> Problem:
-    return Problem("unreadable", f"an object of {metadata.size} bytes", _one_line(error), **whose)
-
-
-def _one_line(error: Exception) -> str:
-    """Return what *error* says, on one line of bounded length: others' programs have their words in it."""
-    return printable(" ".join(str(error).split())[:_LENGTH] or type(error).__name__)

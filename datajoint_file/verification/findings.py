@@ -10,15 +10,17 @@ from dataclasses import asdict, dataclass
 from html import escape
 from typing import Any, Literal
 
+from datajoint_file.errors import printable
 from datajoint_file.model.object_keys import key_text
 from datajoint_file.model.wording import RIGHT_PLACE, counted, format_size
 
-Kind = Literal["missing", "size", "hash", "unreadable", "row"]
+Kind = Literal["missing", "size", "hash", "extra", "unreadable", "row"]
 
 _ADVICE: dict[Kind, str] = {
     "missing": "restore it under this path from a backup or an older version in the bucket, or insert the file again",
     "size": "it was cut short or replaced: restore it from a backup under this path, or insert the file again",
     "hash": "it was damaged or replaced: restore it from a backup under this path, or insert the file again",
+    "extra": "it is in the stored directory and was not inserted with it: look who has put it there, and remove it",
     "unreadable": "nothing is known of its bytes: see that the store can be read here, then verify again",
     "row": "the value was not written by datajoint_file, or was changed since: correct it with update1",
 }
@@ -27,13 +29,14 @@ _SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One problem with one value of a ``file`` attribute.
+    """One problem with one value of a ``file`` attribute, or with one member of a directory.
 
     Parameters
     ----------
     kind : str
         ``"missing"``: there is no such object. ``"size"``, ``"hash"``: it is not the file that was inserted.
-        ``"unreadable"``: the store would not say. ``"row"``: the row's JSON is not usable.
+        ``"extra"``: a directory has it that was not inserted with it. ``"unreadable"``: the store would not say.
+        ``"row"``: the row's JSON is not usable.
     table : str
         The table, ``schema.Recording``.
     attribute : str
@@ -46,6 +49,8 @@ class Finding:
         What the row says.
     found : str
         What there is instead.
+    member : str
+        Of a directory, the path within it; empty if it is about the whole.
 
     Examples
     --------
@@ -60,6 +65,7 @@ class Finding:
     path: str
     expected: str
     found: str
+    member: str = ""
 
     @property
     def where(self) -> str:
@@ -70,7 +76,7 @@ class Finding:
     @property
     def problem(self) -> str:
         """What is wrong, on one line."""
-        path = f"{self.path}: " if self.path else ""
+        path = f"{self.path}{printable(self.member)}: " if self.path else ""
         return f"{self.where}: {path}expected {self.expected}, found {self.found}"
 
     @property

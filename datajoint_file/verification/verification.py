@@ -1,6 +1,6 @@
 """Verification run: the files of many rows, examined at once, within a budget.
 
-It mends and deletes nothing. How one object is examined stands in `check_object`; which rows there are, `verify` tells.
+It mends and deletes nothing. How one object is examined stands in `examine`; which rows there are, `verify` tells.
 """
 
 from __future__ import annotations
@@ -300,11 +300,12 @@ class Verification:
             if is_there:
                 self._told_of(begun.row, value, None)
             return  # a row that is gone, or names another object by now, has no problem
-        finding = Finding(
-            problem.kind, value.table, value.attribute, begun.row.key(), value.path, problem.expected, problem.found
-        )
-        self._found.append((begun.number, finding))
-        self._told_of(begun.row, value, finding)
+        where = value.table, value.attribute, begun.row.key(), value.path
+        findings = [
+            Finding(one.kind, *where, one.expected, one.found, one.member) for one in (problem, *problem.others)
+        ]
+        self._found += [(begun.number, finding) for finding in findings]
+        self._told_of(begun.row, value, findings[0])
 
     def _advance_position(self) -> None:
         """Move on to the last row before which, and with which, all is settled."""

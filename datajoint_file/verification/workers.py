@@ -1,6 +1,6 @@
 """Verification workers: threads of this process, or tasks for the workers of an executor.
 
-What one object's examination is stands in `check_object`; which objects, and what follows, in `verification`.
+What one object's examination is stands in `examine`; which objects, and what follows, in `verification`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from datajoint_file.errors import StorageError
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.pipeline.address import PipelineAddress
 from datajoint_file.pipeline.pipeline import Pipeline
-from datajoint_file.verification.check_object import Level, Problem, examine
+from datajoint_file.verification.check_object import Level, Problem
+from datajoint_file.verification.examine import examine
 
 UNREACHABLE_LIMIT = 10
 """After so many objects in a row about which the store could not be asked, a run stops: it is the store, not they."""

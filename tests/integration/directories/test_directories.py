@@ -9,7 +9,6 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import datajoint as dj
 import pytest
 
 import datajoint_file
@@ -20,13 +19,12 @@ from datajoint_file.errors import (
     InvalidKeyError,
     MemberNotFoundError,
     ObjectNotFoundError,
-    SourceAccessError,
     SourceNotRegularError,
     UnsafeNameError,
     UnsupportedValueError,
 )
+from datajoint_file.pipeline.manifests import _kept
 from tests.projects import Store, over_all_stores, over_mysql
-from tests.tables import recording_of
 
 SORTED = {
     "params.py": b"dat_path = 'recording.dat'\n",
@@ -52,9 +50,7 @@ def make_tree(root: Path, files: dict[str, bytes] = SORTED) -> Path:
 
 def tree_of(root: Path) -> dict[str, bytes | None]:
     """Everything below a directory: files with their bytes, and directories."""
-    return {
-        path.relative_to(root).as_posix(): None if path.is_dir() else path.read_bytes() for path in root.rglob("*")
-    }
+    return {path.relative_to(root).as_posix(): None if path.is_dir() else path.read_bytes() for path in root.rglob("*")}
 
 
 @pytest.fixture
@@ -92,7 +88,11 @@ def test_stored_tree_is_plain_and_checked_by_sha256sum(table: Any, store: Store,
     manifest = local / "~manifest"
     assert row["hash"] == f"sha256:{hashlib.sha256(manifest.read_bytes()).hexdigest()}"
     checked = subprocess.run(
-        ["sha256sum", "-c", "--strict", "../~manifest"], cwd=local / "sorted", capture_output=True, check=True, text=True
+        ["sha256sum", "-c", "--strict", "../~manifest"],
+        cwd=local / "sorted",
+        capture_output=True,
+        check=True,
+        text=True,
     )
     assert checked.stdout.count(": OK") == len(SORTED)
 
@@ -104,3 +104,291 @@ def test_equal_trees_have_equal_manifests(table: Any, tree: Path, tmp_path: Path
     first, second = table.to_arrays("raw", order_by="id")
     assert first.hash == second.hash
     assert first != second
+
+
+@pytest.fixture
+def stored(table: Any, tree: Path) -> Any:
+    """The table, with a directory in it."""
+    table.insert1({"id": 1, "raw": tree})
+    return table
+
+
+@over_all_stores
+@over_mysql
+def test_verify_names_each_member_that_is_wrong(stored: Any, store: Store) -> None:
+    path = stored.fetch1("raw").path
+    assert datajoint_file.verify(stored, level="content")
+    store.damage(f"{path}params.py", SORTED["params.py"].upper())
+    store.damage(f"{path}c/0/0", b"\x00")
+    store.remove(f"{path}a.b")
+    store.damage(f"{path}templates/more.npy", b"more") if not store.is_local else _write(
+        store, f"{path}templates/more.npy"
+    )
+    found = {level: _found(stored, level) for level in ("exists", "size", "content")}
+    everywhere = {("missing", "a.b"), ("extra", "templates/more.npy")}
+    assert found["exists"] == everywhere
+    assert found["size"] == everywhere | {("size", "c/0/0")}
+    assert found["content"] == everywhere | {("size", "c/0/0"), ("hash", "params.py")}
+
+
+def _write(store: Store, key: str) -> None:
+    (Path(store.table["path"]) / key.partition("/")[2]).write_bytes(b"more")
+
+
+def _found(table: Any, level: Any) -> set[tuple[str, str]]:
+    return {(finding.kind, finding.member) for finding in datajoint_file.verify(table, level=level).findings}
+
+
+@over_mysql
+def test_damaged_manifest_is_found_and_nothing_is_read_by_it(stored: Any, store: Store, tmp_path: Path) -> None:
+    ref = stored.fetch1("raw")
+    _kept.clear()
+    manifest = f"{ref.path.rstrip('/').rpartition('/')[0]}/~manifest"
+    store.damage(manifest, store.content(manifest).replace(b"params.py", b"params.pz"))
+    report = datajoint_file.verify(stored, level="exists")
+    assert [finding.kind for finding in report.findings] == ["hash"]
+    for act in (lambda: list(ref.files()), lambda: ref / "params.py", lambda: ref.download(tmp_path / "new")):
+        with pytest.raises(HashMismatchError):
+            act()
+    assert not (tmp_path / "new").exists()
+    store.remove(manifest)
+    assert not ref.exists()
+    assert [finding.kind for finding in datajoint_file.verify(stored).findings] == ["missing"]
+
+
+@over_mysql
+def test_browsing(stored: Any) -> None:
+    ref = stored.fetch1("raw")
+    assert sorted(entry.name for entry in ref.iterdir()) == [
+        ".zarray", "a", "a.b", "c", "logs", "params.py", "raw data", "spike_times.npy", "templates",
+    ]  # fmt: skip
+    assert ref.listdir("templates") == [".phy", "templates.npy"]
+    assert (ref / "logs").is_dir()
+    assert ref.listdir("logs/empty") == []
+    assert "c/0/0" in ref
+    assert "c/0/1" not in ref
+    assert [file.name for file in ref.glob("*.npy")] == ["spike_times.npy"]
+    assert [file.name for file in ref.glob("**/*.npy")] == ["spike_times.npy", "templates.npy"]
+    assert [file.name for file in (ref / "templates").glob("*.npy")] == ["templates.npy"]
+    assert {place: (dirs, files) for place, dirs, files in ref.walk()} == {
+        "": (["a", "c", "logs", "raw data", "templates"], [".zarray", "a.b", "params.py", "spike_times.npy"]),
+        "a": ([], ["b"]),
+        "c": (["0"], []),
+        "c/0": ([], ["0"]),
+        "logs": (["empty"], []),
+        "logs/empty": ([], []),
+        "raw data": ([], ["Köln 50%.csv"]),
+        "templates": ([".phy"], ["templates.npy"]),
+        "templates/.phy": ([], ["cache.pkl"]),
+    }
+    member = ref / "templates/templates.npy"
+    assert isinstance(member, FileRef)
+    assert (member.size, member.hash) == (70_000, f"sha256:{hashlib.sha256(b't' * 70_000).hexdigest()}")
+    with ref.open("spike_times.npy") as file:
+        file.seek(256)
+        assert file.read(3) == b"\x00\x01\x02"
+    for path in ("../x", "/etc/passwd", "a/../../x"):
+        with pytest.raises(UnsupportedValueError, match="leaves the directory"):
+            ref / path
+    with pytest.raises(MemberNotFoundError, match=r"sorted has no 'parms.py'; it has .zarray, a.b, a, c, logs, …"):
+        ref / "parms.py"
+    with pytest.raises(MemberNotFoundError, match="sorted/templates has no 'x'"):
+        ref / "templates" / "x"
+    with pytest.raises(TypeError, match="not iterable"):
+        list(ref)
+
+
+@over_mysql
+def test_reference_is_a_value(stored: Any, store: Store) -> None:
+    ref, again = stored.fetch1("raw"), stored.fetch1("raw")
+    assert (ref, hash(ref)) == (again, hash(again))
+    assert pickle.loads(pickle.dumps(ref)) == ref
+    assert repr(ref).startswith("DirectoryRef('sorted', 9 files, 80.3 kB, sha256:")
+    assert "\n" not in repr(ref)
+    card = ref._repr_html_()
+    assert "spike_times.npy" in card
+    assert "templates/" in card
+    store.remove(f"{ref.path.rstrip('/').rpartition('/')[0]}/~manifest")
+    from deepdiff import DeepHash
+
+    before = DeepHash(stored.fetch1("raw"))[stored.fetch1("raw")]
+    ref.size  # noqa: B018 - a use
+    assert DeepHash(ref)[ref] == before
+
+
+@over_mysql
+def test_download_keeps_what_is_equal_and_refuses_what_differs(stored: Any, tree: Path, tmp_path: Path) -> None:
+    ref, target = stored.fetch1("raw"), tmp_path / "here"
+    assert ref.download(target) == target
+    inode = (target / "params.py").stat().st_ino
+    (target / "mine.txt").write_bytes(b"mine")
+    (target / "a.b").unlink()
+    assert ref.download(tmp_path / "here" / "..") == tmp_path / "here" / ".." / "sorted"
+    assert datajoint_file.download(stored, tmp_path / "all") == [tmp_path / "all" / "sorted"]
+    (tmp_path / "all" / "sorted" / "a.b").unlink()
+    datajoint_file.download(stored, tmp_path / "all")
+    assert tree_of(tmp_path / "all" / "sorted") == tree_of(tree)
+    other = tmp_path / "all" / "sorted" / "params.py"
+    other.write_bytes(b"mine")
+    (tmp_path / "all" / "sorted" / "a.b").unlink()
+    with pytest.raises(DestinationExistsError, match=r"params\.py exists and differs"):
+        datajoint_file.download(stored, tmp_path / "all")
+    assert other.read_bytes() == b"mine"
+    assert not (tmp_path / "all" / "sorted" / "a.b").exists()
+    datajoint_file.download(stored, tmp_path / "all", overwrite=True)
+    assert tree_of(tmp_path / "all" / "sorted") == tree_of(tree)
+    assert (target / "params.py").stat().st_ino == inode
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+@over_mysql
+def test_download_is_complete_or_not_at_all(stored: Any, store: Store, tmp_path: Path) -> None:
+    ref = stored.fetch1("raw")
+    store.damage(f"{ref.path}spike_times.npy", b"damaged")
+    with pytest.raises(datajoint_file.DataJointFileError, match="spike_times"):
+        ref.download(tmp_path / "new")
+    store.remove(f"{ref.path}spike_times.npy")
+    with pytest.raises(ObjectNotFoundError, match="spike_times"):
+        ref.download(tmp_path / "new")
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name not in ("sorted", "store")) == []
+
+
+@over_mysql
+def test_download_does_not_follow_a_link_out_of_the_target(stored: Any, tmp_path: Path) -> None:
+    outside, target = tmp_path / "outside", tmp_path / "here"
+    outside.mkdir()
+    target.mkdir()
+    (target / "sorted").mkdir()
+    (target / "sorted" / "templates").symlink_to(outside)
+    with pytest.raises(datajoint_file.DataJointFileError, match="through a symbolic link"):
+        stored.fetch1("raw").download(target)
+    assert list(outside.iterdir()) == []
+
+
+@over_mysql
+@pytest.mark.parametrize(
+    ("spoil", "error"),
+    [
+        (lambda root: os.mkfifo(root / "odd"), SourceNotRegularError),
+        (lambda root: (root / "odd").symlink_to("nowhere"), SourceNotRegularError),
+        (lambda root: (root / "odd").symlink_to("/etc/passwd"), SourceNotRegularError),
+        (lambda root: (root / "odd").symlink_to("odd"), SourceNotRegularError),
+        (lambda root: (root / "odd").symlink_to("templates"), SourceNotRegularError),
+        (lambda root: (root / "odd\nline").write_bytes(b""), UnsafeNameError),
+        (lambda root: (root / ("odd" * 85)).write_bytes(b"") and (root / ("ö" * 100)).write_bytes(b""), None),
+        (lambda root: (root / ("ö" * 100)).write_bytes(b""), UnsafeNameError),
+        (lambda root: _deep(root, 30), UnsafeNameError),
+        (lambda root: _deep(root, 24), InvalidKeyError),
+    ],
+    ids=["fifo", "dangling", "outside", "loop", "directory", "newline", "long", "too long", "too deep", "a little"],
+)
+def test_what_cannot_be_stored_is_refused_by_name_before_the_first_byte(
+    table: Any, store: Store, tree: Path, spoil: Any, error: type[Exception] | None
+) -> None:
+    spoil(tree)
+    if error is None:
+        table.insert1({"id": 1, "raw": Directory(tree, exclude="ö*")})
+        return
+    with pytest.raises(error, match=r"odd|ö|deep"):
+        table.insert1({"id": 1, "raw": tree})
+    assert store.object_keys() == []
+    table.insert1({"id": 1, "raw": Directory(tree, exclude=["odd*", "ö*", "deep*"])})
+    assert table.fetch1("raw").file_count == len(SORTED)
+
+
+def _deep(root: Path, count: int) -> None:
+    directory = root.joinpath(*(["deep" + "x" * 36] * count))
+    directory.mkdir(parents=True)
+    (directory / "x").write_bytes(b"")
+
+
+@over_mysql
+def test_links_inside_are_the_files_they_end_at(table: Any, tree: Path, tmp_path: Path) -> None:
+    (tree / "latest.npy").symlink_to("templates/templates.npy")
+    table.insert1({"id": 1, "raw": tree})
+    assert (table.fetch1("raw") / "latest.npy").read() == SORTED["templates/templates.npy"]
+    assert not (table.fetch1("raw").download(tmp_path / "new") / "latest.npy").is_symlink()
+
+
+@over_mysql
+def test_include_and_exclude(table: Any, tree: Path) -> None:
+    table.insert(
+        [
+            {"id": 1, "raw": Directory(tree, include="*.npy")},
+            {"id": 2, "raw": Directory(tree, include=["/c/", "params.py"])},
+            {"id": 3, "raw": Directory(tree, exclude=["*.npy", "templates/", "logs"], name="few")},
+        ]
+    )
+    first, second, third = table.to_arrays("raw", order_by="id")
+    assert [file.path[len(first.path) :] for file in first.files()] == ["spike_times.npy", "templates/templates.npy"]
+    assert [file.path[len(second.path) :] for file in second.files()] == ["c/0/0", "params.py"]
+    assert (sorted(entry.name for entry in third.iterdir()), third.name) == (
+        [".zarray", "a", "a.b", "c", "params.py", "raw data"], "few",
+    )  # fmt: skip
+
+
+@over_mysql
+def test_stored_directory_is_inserted_again_without_moving_bytes(table: Any, store: Store, tree: Path) -> None:
+    table.insert1({"id": 1, "raw": tree})
+    ref = table.fetch1("raw")
+    before = store.object_keys()
+    table.insert1({"id": 2, "raw": ref})
+    assert store.object_keys() == before
+    table.insert1({"id": 3, "raw": ref / "templates"})
+    part = (table & "id = 3").fetch1("raw")
+    assert [file.read() for file in part.files()] == [b"", SORTED["templates/templates.npy"]]
+    assert part.name == "templates"
+    table.insert1({"id": 4, "raw": ref / "params.py"})
+    assert (table & "id = 4").fetch1("raw").read() == SORTED["params.py"]
+
+
+@over_mysql
+def test_update_replace_history_and_undo(table: Any, tree: Path, tmp_path: Path) -> None:
+    table.insert1({"id": 1, "raw": tree})
+    table.update1({"id": 1, "raw": ("one.txt", b"one")})
+    (version,) = datajoint_file.history(table & "id = 1", "raw")
+    assert isinstance(version.file, DirectoryRef)
+    assert (version.file / "params.py").read() == SORTED["params.py"]
+    assert datajoint_file.revert(table & "id = 1", "raw") == version.file
+    table.delete(prompt=False)
+    (event,) = {
+        version.event for version in datajoint_file.history(table, "raw", key={"id": 1}) if version.why == "delete"
+    }
+    assert datajoint_file.undelete(table, event=event)
+    assert tree_of(table.fetch1("raw").download(tmp_path / "new")) == tree_of(tree)
+    table.insert1({"id": 1, "raw": ("two.txt", b"two")}, replace=True)
+    assert datajoint_file.revert(table & "id = 1", "raw").name == "sorted"
+
+
+@over_mysql
+def test_staged_directory_and_retry_after_a_rollback_send_nothing_twice(table: Any, store: Store, tree: Path) -> None:
+    staged = datajoint_file.stage(table, {"id": 1}, "raw", tree)
+    before = store.object_keys()
+    table.insert1({"id": 1, "raw": staged})
+    assert store.object_keys() == before
+    with pytest.raises(ZeroDivisionError), table.connection.transaction:
+        table.insert1({"id": 2, "raw": tree})
+        raise ZeroDivisionError
+    before = store.object_keys()
+    table.insert1({"id": 2, "raw": tree})
+    assert store.object_keys() == before
+    (tree / "params.py").write_bytes(b"other")
+    with pytest.raises(ZeroDivisionError), table.connection.transaction:
+        table.insert1({"id": 3, "raw": tree})
+        raise ZeroDivisionError
+    (tree / "params.py").write_bytes(b"OTHER")
+    table.insert1({"id": 3, "raw": tree})
+    assert ((table & "id = 3").fetch1("raw") / "params.py").read() == b"OTHER"
+    assert datajoint_file.verify(table, level="content")
+
+
+@over_mysql
+def test_empty_directory_and_one_of_empty_ones(table: Any, tmp_path: Path) -> None:
+    (tmp_path / "none").mkdir()
+    (tmp_path / "few" / "a" / "b").mkdir(parents=True)
+    table.insert([{"id": 1, "raw": tmp_path / "none"}, {"id": 2, "raw": tmp_path / "few"}])
+    none, few = table.to_arrays("raw", order_by="id")
+    assert (none.file_count, none.size, list(none.files())) == (0, 0, [])
+    assert tree_of(few.download(tmp_path / "new")) == {"a": None, "a/b": None}
+    assert none.download(tmp_path / "nothing").is_dir()
+    assert datajoint_file.verify(table)

@@ -1,0 +1,98 @@
+"""Directory check: the manifest against the row, and the members in the store against the manifest."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from itertools import islice
+
+from datajoint_file.concurrency.progress import Advance
+from datajoint_file.concurrency.threads import Stop, run_all
+from datajoint_file.errors import HashMismatchError, ObjectNotFoundError, UnsafeNameError
+from datajoint_file.model.manifest import Manifest, Member, decode_path
+from datajoint_file.model.metadata import FileMetadata
+from datajoint_file.pipeline.manifests import manifest_of, member_metadata
+from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.verification.check_object import Level, Problem, check_object, missing
+
+_MOST_MEMBERS = 1_000
+"""Problems that are told of one directory."""
+
+_AT_ONCE = 4
+"""Members of one directory that are read at a time: other objects are, too."""
+
+
+def check_directory(pipeline: Pipeline, metadata: FileMetadata, level: Level, advance: Advance) -> Problem | None:
+    """Compare a directory with its description; further problems are `Problem.others` of the first.
+
+    What is there, and how large it is, one listing tells; members are read only where their content is asked for.
+    Raises what the store raises, also if the manifest is not there.
+    """
+    try:
+        manifest = manifest_of(pipeline, metadata, is_kept=False)
+    except HashMismatchError as error:
+        return Problem("hash", f"a manifest of {metadata.hash}", error.found)
+    check = _Check(pipeline, metadata, manifest, level, advance)
+    problems = list(islice(check.problems(), _MOST_MEMBERS))
+    return replace(problems[0], others=tuple(problems[1:])) if problems else None
+
+
+class _Check:
+    """The members of one directory, being looked at."""
+
+    def __init__(
+        self, pipeline: Pipeline, metadata: FileMetadata, manifest: Manifest, level: Level, advance: Advance
+    ) -> None:
+        self._pipeline = pipeline
+        self._backend = pipeline.backend_of(metadata.project)
+        self._metadata = metadata
+        self._manifest = manifest
+        self._level: Level = level
+        self._advance = advance
+        self._lock = threading.Lock()
+        self._found: list[Problem] = []
+
+    def problems(self) -> Iterator[Problem]:
+        """Give what is there and should not be, then what is not as it should be."""
+        fine = set[str]()
+        yield from self._extra(fine)
+        if self._level == "content":
+            fine.clear()
+        else:
+            self._advance(self._metadata.size)
+        looks = [partial(self._look, member) for member in self._manifest if member.name not in fine]
+        run_all(looks, min(_AT_ONCE, self._pipeline.workers), Stop())
+        yield from sorted(self._found, key=lambda problem: problem.member)
+
+    def _extra(self, fine: set[str]) -> Iterator[Problem]:
+        """List what is there; add to *fine* what need not be looked at, unless its content is asked for."""
+        for stat in self._backend.list(self._metadata.path.rstrip("/")):
+            name = stat.key[len(self._metadata.path) :]
+            member = self._manifest.find(name)
+            if member is None:
+                yield Problem("extra", "no such file", f"one of {stat.size} bytes", member=_decoded(name))
+            elif self._level == "exists" or stat.size == member.size:
+                fine.add(name)
+
+    def _look(self, member: Member) -> None:
+        metadata = member_metadata(self._metadata, member)
+        try:
+            problem = check_object(self._backend, metadata, self._level, self._told)
+        except ObjectNotFoundError:
+            problem = missing(metadata)
+        if problem is not None:
+            self._found.append(replace(problem, member=decode_path(member.name)))
+
+    def _told(self, count: int) -> None:
+        if self._level == "content":
+            with self._lock:
+                self._advance(count)
+
+
+def _decoded(name: str) -> str:
+    try:
+        return decode_path(name)
+    except UnsafeNameError:  # nobody knows who has put it there
+        return name
