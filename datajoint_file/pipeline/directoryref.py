@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from datajoint_file.errors import (
     DataJointFileError,
@@ -24,9 +24,11 @@ from datajoint_file.model.manifest import Manifest, Member, decode_path, encode_
 from datajoint_file.model.metadata import is_directory_row
 from datajoint_file.model.wording import counted, format_size
 from datajoint_file.pipeline.fileref import FileRef
-from datajoint_file.pipeline.manifests import manifest_of, member_metadata
 from datajoint_file.pipeline.stored_ref import StoredRef, with_slots
-from datajoint_file.transfer.directories import Listing
+
+if TYPE_CHECKING:
+    from datajoint_file.pipeline.filesystem import DirectoryFileSystem
+    from datajoint_file.pipeline.stored_tree import StoredTree
 
 _SHOWN = 12
 """Entries of the tree in a notebook."""
@@ -45,6 +47,10 @@ class _Browsing:
         raise NotImplementedError
 
     def _manifest(self) -> Manifest:
+        from datajoint_file.pipeline.manifests import (
+            manifest_of,
+        )  # for its cost: stores are not needed to hold a reference
+
         whole = self._place()[0]
         return manifest_of(whole._pipeline(), whole.metadata)
 
@@ -185,6 +191,8 @@ class _Browsing:
 
     def as_tree(self) -> StoredTree:
         """Return the members, as what is to be stored: an insert takes a directory, and a part of one."""
+        from datajoint_file.pipeline.stored_tree import StoredTree  # for its cost, as above
+
         return StoredTree(*self._place())
 
 
@@ -219,6 +227,33 @@ class DirectoryRef(_Browsing, StoredRef):
     def file_count(self) -> int:
         """How many files it has."""
         return self.metadata.files or 0
+
+    @property
+    def fs(self) -> DirectoryFileSystem:
+        """Its files as an fsspec filesystem, read-only; paths are those within the directory. No I/O.
+
+        A file that is read whole is verified, and so is a range of one of up to 16 MiB; a range of a larger one is not.
+        What the store has lost is an error, and never taken for a chunk that nobody has written.
+
+        Examples
+        --------
+        >>> ref.fs.glob("**/*.csv")  # doctest: +SKIP
+        >>> pandas.read_parquet("year=2020", filesystem=ref.fs)  # doctest: +SKIP
+        """
+        from datajoint_file.pipeline.filesystem import DirectoryFileSystem  # for its cost: fsspec
+
+        return DirectoryFileSystem(json.dumps(self.to_dict()), self.pipeline)
+
+    @property
+    def fsmap(self) -> Any:
+        """Its files as a read-only mapping of paths to verified bytes, as zarr and xarray take it. No I/O.
+
+        Examples
+        --------
+        >>> group = zarr.open(ref.fsmap, mode="r")  # doctest: +SKIP
+        >>> dataset = xarray.open_zarr(ref.fsmap)  # doctest: +SKIP
+        """
+        return self.fs.get_mapper("")
 
     def _place(self) -> tuple[DirectoryRef, str]:
         return self, ""
@@ -334,39 +369,9 @@ class Subdirectory(_Browsing):
         return f"<{decode_path(self.inner)!a} in {self.whole!r}>"
 
 
-class StoredTree:
-    """A stored directory, or a part of it, as what is to be stored."""
-
-    def __init__(self, whole: DirectoryRef, below: str) -> None:
-        self._whole = whole
-        self._below = below
-        self._beginning = f"{below}/" if below else ""
-
-    @cached_property
-    def listing(self) -> Listing:
-        """What is in it."""
-        manifest, listing, start = self._manifest, Listing(), len(self._beginning)
-        for member in manifest.below(self._below):
-            listing.names.append(member.name[start:])
-            listing.sizes.append(member.size)
-        listing.empty += [
-            name[start:] for name in manifest.empty() if name.startswith(self._beginning) and name[start:]
-        ]
-        return listing
-
-    def value(self, name: str) -> FileRef:
-        """Return a member."""
-        member = self._manifest.find(f"{self._beginning}{name}")
-        if member is None:
-            raise MemberNotFoundError(f"{brief(name)} is none of its members")
-        return _file(self._whole, member)
-
-    @property
-    def _manifest(self) -> Manifest:
-        return manifest_of(self._whole._pipeline(), self._whole.metadata)
-
-
 def _file(whole: DirectoryRef, member: Member) -> FileRef:
+    from datajoint_file.pipeline.manifests import member_metadata  # for its cost: media types
+
     return FileRef(member_metadata(whole.metadata, member), whole.pipeline)
 
 

@@ -1,14 +1,274 @@
-"""fsspec filesystem over a stored directory."""
+"""fsspec filesystem over a stored directory: read-only, asynchronous, verified; for zarr, xarray, Dask, pandas.
+
+What it has is what the manifest says. Bytes are read by the pipeline, in threads of its own, so that any event loop
+will do, and a process that has been forked.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import errno
+import io
+import json
+import os
 import re
-from collections.abc import Callable
-from typing import Any
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache, cached_property
+from pathlib import Path
+from threading import Lock
+from typing import Any, BinaryIO, NoReturn
 
+from fsspec.asyn import AsyncFileSystem
 from fsspec.utils import glob_translate
+
+from datajoint_file.concurrency.threads import LastingPool
+from datajoint_file.errors import DataJointFileError, MemberNotFoundError, StorageError, brief
+from datajoint_file.model.manifest import Manifest, Member, decode_path, encode_path
+from datajoint_file.model.metadata import FileMetadata
+from datajoint_file.pipeline.lookup import pipeline_named
+from datajoint_file.pipeline.manifests import manifest_of, member_metadata
+from datajoint_file.pipeline.pipeline import Pipeline
+
+VERIFIED_BYTES = 16 * 2**20
+"""Of a member of no more bytes a range is taken from the whole, which is fetched and verified."""
+
+_KEPT_BYTES = 128 * 2**20
+"""Bytes of such members that a process keeps."""
 
 
 def glob_matcher(pattern: str) -> Callable[[str], Any]:
     """Return what tells whether a path matches a glob: ``*`` stops at a slash, ``**`` is any number of directories."""
     return re.compile(glob_translate(pattern)).match
+
+
+class DirectoryFileSystem(AsyncFileSystem):  # type: ignore[misc] # fsspec has no types
+    """The files of one stored directory; made by `DirectoryRef.fs`.
+
+    A file that is read whole is verified, and so is a range of one of up to 16 MiB. A range of a larger one is *not*:
+    it is what the store gives. A member that the store has lost, or whose bytes are others, is an error that zarr does
+    not take for a chunk of fill values.
+
+    Parameters
+    ----------
+    row : str
+        The row's JSON, as text.
+    pipeline : str
+        The name of the pipeline that reads it.
+    """
+
+    protocol = "datajoint-file"
+    async_impl = True
+    mirror_sync_methods = True
+    root_marker = ""
+
+    def __init__(self, row: str, pipeline: str, **options: Any) -> None:
+        super().__init__(row, pipeline, **options)
+        self._row = row
+        self._name = pipeline
+
+    @cached_property
+    def metadata(self) -> FileMetadata:
+        """What the row records of the directory."""
+        return FileMetadata.from_json(json.loads(self._row))
+
+    def __dask_tokenize__(self) -> tuple[str, str]:
+        return type(self).__name__, self.metadata.hash
+
+    @property
+    def fsid(self) -> str:
+        """What is equal for equal directories."""
+        return f"datajoint-file-{self.metadata.hash}"
+
+    @property
+    def _pipeline(self) -> Pipeline:
+        return pipeline_named(self._name, self.metadata.project)
+
+    @property
+    def _manifest(self) -> Manifest:
+        return manifest_of(self._pipeline, self.metadata)
+
+    def _find_member(self, path: str) -> Member | None:
+        return self._manifest.find(self._encoded(path))
+
+    def _encoded(self, path: str) -> str:
+        try:
+            stripped = self._strip_protocol(path).strip("/")
+            return encode_path(stripped) if stripped else ""
+        except DataJointFileError as error:  # nothing is called so
+            raise self._absent(path) from error
+
+    def _absent(self, path: str) -> MemberNotFoundError:
+        return MemberNotFoundError(errno.ENOENT, f"{brief(path)} is not in the directory {self.metadata.original_name}")
+
+    def _member(self, path: str) -> Member:
+        with _present():
+            found = self._find_member(path)
+        if found is None:
+            if self._is_directory(path):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+            raise self._absent(path)
+        return found
+
+    def _is_directory(self, path: str) -> bool:
+        name = self._encoded(path)
+        with _present():
+            return self._manifest.is_directory(name)
+
+    async def _info(self, path: str, **_options: Any) -> dict[str, Any]:
+        return await self._in_thread(self._described, path)
+
+    def _described(self, path: str) -> dict[str, Any]:
+        name = self._strip_protocol(path).strip("/")
+        if self._is_directory(path):
+            return {"name": name, "size": 0, "type": "directory"}
+        return _file(name, self._member(path))
+
+    async def _ls(self, path: str, detail: bool = True, **_options: Any) -> Any:
+        found = await self._in_thread(self._listed, path)
+        return found if detail else [entry["name"] for entry in found]
+
+    def _listed(self, path: str) -> list[dict[str, Any]]:
+        if not self._is_directory(path):
+            return [_file(self._strip_protocol(path).strip("/"), self._member(path))]
+        directory, found = self._encoded(path), []
+        for name, is_directory in self._manifest.children(directory):
+            inner = f"{directory}/{name}" if directory else name
+            decoded, member = decode_path(inner), None if is_directory else self._manifest.find(inner)
+            entry = {"name": decoded, "size": 0, "type": "directory"} if member is None else _file(decoded, member)
+            found.append(entry)
+        return found
+
+    async def _cat_file(self, path: str, start: int | None = None, end: int | None = None, **_options: Any) -> bytes:
+        return await self._in_thread(self._content, path, start, end)
+
+    def _content(self, path: str, start: int | None, end: int | None) -> bytes:
+        member = self._member(path)
+        first, stop, _ = slice(start, end).indices(member.size)
+        with _present():
+            if (first, stop) == (0, member.size):
+                return self._pipeline.read(member_metadata(self.metadata, member))
+            if first >= stop:
+                return b""
+            if member.size <= VERIFIED_BYTES:
+                return _verified.get(self._pipeline, member_metadata(self.metadata, member))[first:stop]
+            key = member_metadata(self.metadata, member).path
+            return bytes(self._pipeline.backend_of(self.metadata.project).read(key, first, stop))
+
+    async def _get_file(self, rpath: str, lpath: str | os.PathLike[str], **_options: Any) -> None:
+        await self._in_thread(self._brought, rpath, lpath)
+
+    def _brought(self, path: str, target: str | os.PathLike[str]) -> None:
+        if self._is_directory(path):
+            Path(target).mkdir(parents=True, exist_ok=True)
+            return
+        metadata = member_metadata(self.metadata, self._member(path))
+        with _present():
+            self._pipeline.download(metadata, target, overwrite=True, progress=False)
+
+    def _open(self, path: str, mode: str = "rb", **_options: Any) -> BinaryIO:
+        """Open a member: a small one verified, in memory; a larger one as `FileRef.open` does."""
+        if mode not in ("rb", "br"):
+            _refuse()
+        metadata = member_metadata(self.metadata, self._member(path))
+        with _present():
+            if metadata.size <= VERIFIED_BYTES:
+                return io.BytesIO(_verified.get(self._pipeline, metadata))
+            return self._pipeline.open(metadata)
+
+    async def _in_thread(self, act: Callable[..., Any], *args: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(_pool(os.getpid()), act, *args)
+
+    async def _rm_file(self, path: str, **_options: Any) -> None:
+        _refuse()
+
+    async def _pipe_file(self, path: str, value: bytes, **_options: Any) -> None:
+        _refuse()
+
+    async def _put_file(self, lpath: str, rpath: str, **_options: Any) -> None:
+        _refuse()
+
+    async def _cp_file(self, path1: str, path2: str, **_options: Any) -> None:
+        _refuse()
+
+    async def _mkdir(self, path: str, **_options: Any) -> None:
+        _refuse()
+
+    async def _makedirs(self, path: str, **_options: Any) -> None:
+        _refuse()
+
+    async def _rm(self, path: str, **_options: Any) -> None:
+        _refuse()
+
+
+def _file(name: str, member: Member) -> dict[str, Any]:
+    return {"name": name, "size": member.size, "type": "file", "sha256": member.digest}
+
+
+def _refuse() -> NoReturn:
+    raise OSError(errno.EROFS, "a stored directory is never changed: insert another one")
+
+
+@contextmanager
+def _present() -> Iterator[None]:
+    """Keep "not found" for what the manifest lacks: zarr would read what the store has lost as fill values.
+
+    It also takes an error for an empty file whose text speaks of what is "not satisfiable".
+    """
+    try:
+        yield
+    except MemberNotFoundError:
+        raise
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        raise StorageError(f"{error}; it is one of the files that were inserted") from error
+    except OSError as error:
+        if "not satisfiable" not in str(error):
+            raise
+        raise StorageError(str(error).replace("not satisfiable", "beyond its end")) from error
+
+
+class _Verified:
+    """Verified bytes of small members, of which ranges are wanted: those that were used last, one transfer of each."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, bytes] = OrderedDict()
+        self._coming: dict[str, Lock] = {}
+        self._lock = Lock()
+        self._size = 0
+
+    def get(self, pipeline: Pipeline, metadata: FileMetadata) -> bytes:
+        with self._lock:
+            turn = self._coming.setdefault(metadata.hash, Lock())
+        try:
+            with turn:
+                content = self._kept.get(metadata.hash)
+                if content is None:
+                    content = pipeline.read(metadata)
+                self._keep(metadata.hash, content)
+                return content
+        finally:
+            with self._lock:
+                self._coming.pop(metadata.hash, None)
+
+    def _keep(self, digest: str, content: bytes) -> None:
+        with self._lock:
+            self._size += 0 if digest in self._kept else len(content)
+            self._kept[digest] = content
+            self._kept.move_to_end(digest)
+            while len(self._kept) > 1 and self._size > _KEPT_BYTES:
+                self._size -= len(self._kept.popitem(last=False)[1])
+
+
+_verified = _Verified()
+
+if hasattr(os, "register_at_fork"):  # a lock that another thread held would stay locked
+    os.register_at_fork(after_in_child=_verified.__init__)  # type: ignore[misc]
+
+_THREADS = 32
+
+
+@cache
+def _pool(_process: int) -> LastingPool:
+    """Return the threads of a process; a child made by fork has none of its parent's."""
+    return LastingPool(_THREADS, thread_name_prefix="datajoint-file read")

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import datajoint_file
 from datajoint_file import gc
 from datajoint_file.errors import StorageError
 from datajoint_file.testing import Fault

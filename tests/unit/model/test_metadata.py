@@ -65,8 +65,8 @@ def test_row_that_says_its_format_is_read() -> None:
 
 
 def test_row_of_a_newer_format_is_refused_with_the_way_out() -> None:
-    with pytest.raises(MetadataError, match=r"format 2, newer than format 1 .*upgrade datajoint-file"):
-        FileMetadata.from_json(row(format=2))
+    with pytest.raises(MetadataError, match=r"format 3, newer than format 2 .*upgrade datajoint-file"):
+        FileMetadata.from_json(row(format=3))
 
 
 @pytest.mark.parametrize("version", [True, False, 0, -1, "1", 1.0, None, [], {}, 10**30])

@@ -76,12 +76,18 @@ BAD = [
     ({"original_name": "\x1b[2J\n\u202e" * 1000}, MetadataError, "original_name"),
     ({"timestamp": "\ud800\n"}, MetadataError, "timestamp"),
     ({"mime_type": "<script>\n/x"}, MetadataError, "mime_type"),
-    ({"format": 2}, MetadataError, "newer than format 1"),
+    ({"format": 3}, MetadataError, "newer than format 2"),
 ]
 
 USES: dict[str, Callable[[FileRef], Any]] = {
-    **{name: operator.attrgetter(name) for name in (*FileMetadata.__slots__, "metadata", "url")},
-    **{name: operator.methodcaller(name) for name in ("read", "open", "exists", "verify", "to_dict")},
+    **{
+        name: operator.attrgetter(name)
+        for name in (*sorted(set(FileMetadata.__slots__) - {"files"}), "metadata", "url", "name")
+    },
+    **{
+        name: operator.methodcaller(name)
+        for name in ("read", "open", "exists", "verify", "to_dict", "read_bytes", "read_text")
+    },
     "download": lambda ref: ref.download("/nowhere/at/all/"),
     "hash": hash,
     "equality": lambda ref: ref == made(),

@@ -35,6 +35,7 @@ from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.pipeline.fileref import FileRef
 from datajoint_file.pipeline.lookup import remember
 from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.transfer.directories import Directory
 from datajoint_file.transfer.sources import ACCEPTED, File, Source, as_source
 
 BYTES = b"12 spikes"
@@ -171,10 +172,32 @@ def test_links_in_a_circle_cannot_be_looked_at(tmp_path: Path) -> None:
         as_source(tmp_path / "a")
 
 
-@pytest.mark.parametrize("given", [".", "..", "/", "/tmp", Path()], ids=str)
-def test_directory_is_refused_with_what_to_do(given: Any) -> None:
-    with pytest.raises(SourceIsDirectoryError, match=r"is a directory; a `file` attribute holds one file: pack it"):
-        as_source(given)
+@pytest.mark.parametrize("given", [".", "..", "sub/..", "sub/", "sub/."])
+def test_directory_is_called_what_it_is_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    (tmp_path / "run" / "sub").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "run")
+    source = as_source(given)
+    assert source.name == {"..": tmp_path.name, "sub/": "sub", "sub/.": "sub"}.get(given, "run")
+    assert source.tree is not None
+
+
+def test_root_directory_has_no_name() -> None:
+    with pytest.raises(UnsafeNameError, match="is empty"):
+        as_source("/")
+    assert as_source(Directory("/", name="all")).name == "all"
+
+
+def test_directory_is_of_a_path_that_is_one(path: Path, tmp_path: Path) -> None:
+    for given, said in ((Directory(path), "is no directory"), (Directory(3), "of a path, not of a value of type int")):
+        with pytest.raises(UnsupportedValueError, match=said):
+            as_source(given)
+    with pytest.raises(UnsupportedValueError, match="no media type of its own"):
+        as_source(File(tmp_path, mime_type="text/plain"))
+    with pytest.raises(SourceNotFoundError, match="does not exist"):
+        as_source(Directory(tmp_path / "nowhere"))
+    for globs in ("", [""], [3], "/"):
+        with pytest.raises(UnsupportedValueError, match="give patterns"):
+            Directory(tmp_path, exclude=globs)
 
 
 def test_fifo_is_refused_without_waiting_for_a_writer(tmp_path: Path) -> None:
