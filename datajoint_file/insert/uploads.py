@@ -25,10 +25,12 @@ from datajoint_file.journal.journal import LEASE_SECONDS, JournalEntries, Journa
 from datajoint_file.journal.transactions import abandon, has_transaction, sever
 from datajoint_file.journal.worker_address import address_of
 from datajoint_file.model.metadata import FileMetadata
+from datajoint_file.model.object_keys import value_key
 from datajoint_file.pipeline.address import PipelineAddress
 from datajoint_file.pipeline.directory_upload import DirectoryUpload
 from datajoint_file.pipeline.pipeline import Pipeline, Upload
 from datajoint_file.storage.backend import UploadGroup
+from datajoint_file.transfer.directories import Tree
 
 logger = logging.getLogger(__name__)
 
@@ -144,7 +146,7 @@ class Uploads:
         def send(some: range) -> None:
             with failing(entry):
                 directory.send(some, self.advance)
-                if directory.is_last(some):
+                if directory.is_last(len(some)):
                     entry.metadata = directory.finish()
 
         return [partial(send, some) for some in [*directory.batches(workers)] or [range(0)]]
@@ -221,6 +223,7 @@ class DelegatedUploads:
         self._delegation: Delegation[UploadTask, Delivered] = Delegation(check_executor(executor), carry_out)
         self._carried = 0
         self._entries = {upload.key: entry for entry, upload in uploads.planned}
+        self._directories: dict[str, DirectoryUpload] = {}
 
     def run(self) -> None:
         """Store all files. If one fails, the tasks that workers have begun are waited for, for the sake of a retry."""
@@ -241,8 +244,20 @@ class DelegatedUploads:
 
     def _to_send(self) -> Iterator[Upload]:
         for entry, upload in self._uploads.planned:
-            if not self._uploads.is_adopted(entry, upload):
-                yield upload
+            with failing(entry):
+                if self._uploads.is_adopted(entry, upload):
+                    continue
+                if upload.source.tree is None:
+                    yield upload
+                else:
+                    yield from self._members(entry, upload, upload.source.tree)
+
+    def _members(self, entry: JournalEntry, upload: Upload, tree: Tree) -> Iterator[Upload]:
+        directory = self._directories[upload.key] = DirectoryUpload(self._uploads.pipeline, upload, tree)
+        if not directory.listing.names:
+            entry.metadata = directory.finish()
+        for index in range(len(directory.listing.names)):
+            yield directory.member(index)
 
     def _wait_for_room(self, carried: int) -> None:
         while self._delegation.is_full or (self._delegation and self._carried + carried > CARRIED_BYTES):
@@ -255,11 +270,15 @@ class DelegatedUploads:
             self._take(task, result)
 
     def _take(self, task: UploadTask, result: TaskResult[Delivered]) -> None:
-        entries = [self._entries[upload.key] for upload in task.uploads]
+        entries = [self._entries[value_key(upload.key)] for upload in task.uploads]
         with failing(entries[0]):
             delivered = result.result()
-        for entry, metadata in zip(entries, delivered.stored, strict=False):
-            entry.metadata = metadata
+        for entry, upload, metadata in zip(entries, task.uploads, delivered.stored, strict=False):
+            if (directory := self._directories.get(value_key(upload.key))) is None:
+                entry.metadata = metadata
+            elif directory.note_by_key(metadata):
+                with failing(entry):
+                    entry.metadata = directory.finish()
             self._uploads.show(metadata.size)
         if delivered.error is not None:
             raise UploadFailed(entries[len(delivered.stored)]) from delivered.error

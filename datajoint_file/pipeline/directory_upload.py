@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from array import array
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -127,10 +128,15 @@ class DirectoryUpload:
         self._digests[start : start + _DIGEST_BYTES] = bytes.fromhex(stored.hash.partition(":")[2])
         self._sizes[index] = stored.size
 
-    def is_last(self, some: range) -> bool:
-        """Tell, of each run of `batches` that has been sent, whether it was the last one. From any thread."""
+    def note_by_key(self, stored: FileMetadata) -> bool:
+        """Take note of a member that somebody else has stored; tell whether it was the last one."""
+        self.note(bisect_left(self.listing.names, stored.path[len(self._upload.key) :]), stored)
+        return self.is_last(1)
+
+    def is_last(self, count: int) -> bool:
+        """Tell, of so many members that have been sent, whether they were the last ones. From any thread."""
         with self._lock:
-            self._left -= len(some)
+            self._left -= count
             return self._left == 0
 
     def finish(self) -> FileMetadata:

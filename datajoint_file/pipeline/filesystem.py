@@ -43,7 +43,50 @@ def glob_matcher(pattern: str) -> Callable[[str], Any]:
     return re.compile(glob_translate(pattern)).match
 
 
-class DirectoryFileSystem(AsyncFileSystem):  # type: ignore[misc] # fsspec has no types
+class ThreadedFileSystem(AsyncFileSystem):  # type: ignore[misc] # fsspec has no types
+    """What both filesystems have in common: verbs that run in threads; paths without slashes at their ends."""
+
+    async_impl = True
+    mirror_sync_methods = True
+    root_marker = ""
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return str(super()._strip_protocol(path)).strip("/")
+
+    def _encoded(self, path: str) -> str:
+        """Return what the store calls a path within the directory."""
+        stripped = self._strip_protocol(path)
+        return encode_path(stripped) if stripped else ""
+
+    def _described(self, path: str) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _listed(self, path: str) -> list[dict[str, Any]]:
+        raise NotImplementedError
+
+    def _content(self, path: str, start: int | None, end: int | None) -> bytes:
+        raise NotImplementedError
+
+    async def _info(self, path: str, **_options: Any) -> dict[str, Any]:
+        described: dict[str, Any] = await self._in_thread(self._described, path)
+        return described
+
+    async def _ls(self, path: str, detail: bool = True, **_options: Any) -> Any:
+        found = await self._in_thread(self._listed, path)
+        if path.startswith("/"):  # zarr takes off what it has asked for
+            found = [{**entry, "name": f"/{entry['name']}"} for entry in found]
+        return found if detail else [entry["name"] for entry in found]
+
+    async def _cat_file(self, path: str, start: int | None = None, end: int | None = None, **_options: Any) -> bytes:
+        content: bytes = await self._in_thread(self._content, path, start, end)
+        return content
+
+    async def _in_thread(self, act: Callable[..., Any], *args: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(_pool(os.getpid()), act, *args)
+
+
+class DirectoryFileSystem(ThreadedFileSystem):
     """The files of one stored directory; made by `DirectoryRef.fs`.
 
     A file that is read whole is verified, and so is a range of one of up to 16 MiB. A range of a larger one is *not*:
@@ -59,9 +102,6 @@ class DirectoryFileSystem(AsyncFileSystem):  # type: ignore[misc] # fsspec has n
     """
 
     protocol = "datajoint-file"
-    async_impl = True
-    mirror_sync_methods = True
-    root_marker = ""
 
     def __init__(self, row: str, pipeline: str, **options: Any) -> None:
         super().__init__(row, pipeline, **options)
@@ -94,8 +134,7 @@ class DirectoryFileSystem(AsyncFileSystem):  # type: ignore[misc] # fsspec has n
 
     def _encoded(self, path: str) -> str:
         try:
-            stripped = self._strip_protocol(path).strip("/")
-            return encode_path(stripped) if stripped else ""
+            return super()._encoded(path)
         except DataJointFileError as error:  # nothing is called so
             raise self._absent(path) from error
 
@@ -116,22 +155,15 @@ class DirectoryFileSystem(AsyncFileSystem):  # type: ignore[misc] # fsspec has n
         with _present():
             return self._manifest.is_directory(name)
 
-    async def _info(self, path: str, **_options: Any) -> dict[str, Any]:
-        return await self._in_thread(self._described, path)
-
     def _described(self, path: str) -> dict[str, Any]:
-        name = self._strip_protocol(path).strip("/")
+        name = self._strip_protocol(path)
         if self._is_directory(path):
             return {"name": name, "size": 0, "type": "directory"}
         return _file(name, self._member(path))
 
-    async def _ls(self, path: str, detail: bool = True, **_options: Any) -> Any:
-        found = await self._in_thread(self._listed, path)
-        return found if detail else [entry["name"] for entry in found]
-
     def _listed(self, path: str) -> list[dict[str, Any]]:
         if not self._is_directory(path):
-            return [_file(self._strip_protocol(path).strip("/"), self._member(path))]
+            return [_file(self._strip_protocol(path), self._member(path))]
         directory, found = self._encoded(path), []
         for name, is_directory in self._manifest.children(directory):
             inner = f"{directory}/{name}" if directory else name
@@ -139,9 +171,6 @@ class DirectoryFileSystem(AsyncFileSystem):  # type: ignore[misc] # fsspec has n
             entry = {"name": decoded, "size": 0, "type": "directory"} if member is None else _file(decoded, member)
             found.append(entry)
         return found
-
-    async def _cat_file(self, path: str, start: int | None = None, end: int | None = None, **_options: Any) -> bytes:
-        return await self._in_thread(self._content, path, start, end)
 
     def _content(self, path: str, start: int | None, end: int | None) -> bytes:
         member = self._member(path)
@@ -176,9 +205,6 @@ class DirectoryFileSystem(AsyncFileSystem):  # type: ignore[misc] # fsspec has n
             if metadata.size <= VERIFIED_BYTES:
                 return io.BytesIO(_verified.get(self._pipeline, metadata))
             return self._pipeline.open(metadata)
-
-    async def _in_thread(self, act: Callable[..., Any], *args: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(_pool(os.getpid()), act, *args)
 
     async def _rm_file(self, path: str, **_options: Any) -> None:
         _refuse()

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import datajoint as dj
 import pytest
 
 import datajoint_file
@@ -24,7 +25,9 @@ from datajoint_file.errors import (
     UnsupportedValueError,
 )
 from datajoint_file.pipeline.manifests import _kept
-from tests.projects import Store, over_all_stores, over_mysql
+from tests.integration.executors import executor_of, write_toml
+from tests.projects import Store, over_all_stores, over_mysql, unique
+from tests.tables import drop_schema, recording_of
 
 SORTED = {
     "params.py": b"dat_path = 'recording.dat'\n",
@@ -392,3 +395,24 @@ def test_empty_directory_and_one_of_empty_ones(table: Any, tmp_path: Path) -> No
     assert tree_of(few.download(tmp_path / "new")) == {"a": None, "a/b": None}
     assert none.download(tmp_path / "nothing").is_dir()
     assert datajoint_file.verify(table)
+
+
+@over_mysql
+@pytest.mark.parametrize("kind", ["threads", "spawned"])
+def test_workers_of_an_executor_store_verify_and_bring_directories(
+    instance: dj.Instance, store: Store, tree: Path, tmp_path: Path, kind: str
+) -> None:
+    datajoint_file.configure(write_toml(store, tmp_path), connection=instance)
+    table = recording_of(instance.Schema(unique("schema")))
+    (tmp_path / "none").mkdir()
+    with executor_of(kind) as executor:
+        sources = [tree, tree / "params.py", tmp_path / "none"]
+        staged = datajoint_file.stage(table, [{"id": id_} for id_ in range(3)], "raw", sources, executor=executor)
+        table.insert([{"id": id_, "raw": value} for id_, value in enumerate(staged)])
+        report = datajoint_file.verify(table, level="content", executor=executor)
+        assert (bool(report), report.checked) == (True, 3)
+        brought = datajoint_file.download(table, tmp_path / "new", layout="key", executor=executor)
+    assert tree_of(brought[0]) == tree_of(tree)
+    with datajoint_file.prefetch(table) as rows:
+        assert [row["raw"].is_dir() for row in rows] == [True, False, True]
+    drop_schema(instance.connection, table.database)

@@ -151,3 +151,17 @@ def test_range_of_a_small_member_is_verified(table: Any, store: Store, tmp_path:
         ref.fs.cat_file("x", 0, 3)
     with pytest.raises(HashMismatchError):
         ref.fs.open("x")
+
+
+@over_mysql
+def test_groups_in_groups_are_walked(table: Any, tmp_path: Path) -> None:
+    group = zarr.open_group(tmp_path / "plate.zarr", mode="w")
+    for row in "AB":
+        for column in "12":
+            group.create_array(f"{row}/{column}/image", shape=(4, 4), chunks=(2, 2), dtype="uint8")[:] = 1
+    table.insert1({"id": 1, "raw": tmp_path / "plate.zarr"})
+    read = zarr.open_group(table.fetch1("raw").fsmap, mode="r")
+    assert sorted(read.keys()) == ["A", "B"]
+    assert sorted(read["A"].keys()) == ["1", "2"]
+    assert sorted(read["A/1"].keys()) == ["image"]
+    assert read["B/2/image"][:].sum() == 16
