@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from datajoint_file.downloads.download import download, prefetch
     from datajoint_file.errors import DataJointFileError, OutcomeUnknownError
     from datajoint_file.hooks.connections import configure
+    from datajoint_file.insert.create import create
     from datajoint_file.insert.stage import stage
     from datajoint_file.insert.staged import Staged
     from datajoint_file.journal.commit_outcome import Outcome, resolve
@@ -44,6 +45,7 @@ __all__ = [
     "VerifyReport",
     "Version",
     "configure",
+    "create",
     "download",
     "gc",
     "history",
@@ -71,6 +73,7 @@ _HOMES = {
     "VerifyReport": "verification",
     "Version": "undo.versions",
     "configure": "hooks.connections",
+    "create": "insert.create",
     "download": "downloads.download",
     "history": "undo.versions",
     "prefetch": "downloads.download",

@@ -117,7 +117,7 @@ def delete_object(backend: StorageBackend, project: str, key: str) -> Deleted:
         backend.delete(proof_key(key))
         if is_directory(key):
             for member in backend.list(home):
-                if value_key(member.key) == key:
+                if value_key(member.key) in (key, proof_key(key)):
                     backend.delete(member.key)
     except DataJointFileError as error:  # also that its directory leads out of the project
         return Deleted(key, str(error), discarded)

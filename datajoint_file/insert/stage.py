@@ -66,7 +66,7 @@ def stage(
         The whole primary key of the row; other attributes are ignored. For many files the keys of their rows.
     attribute : str
         The ``file`` attribute.
-    source : path, binary stream, (name, stream), (name, bytes), File or FileRef; or sequence of these
+    source : whatever an insert takes for a ``file`` attribute, or sequence of these
         What to store. For many files as many as there are keys.
     workers : int, optional
         Files to send at a time, of many; what suits the store, if not given.
@@ -104,26 +104,28 @@ def stage(
     ...     self.insert1({**key, "movie": movie})
     """
     table = table() if isinstance(table, type) else table
-    _check_attribute(table, attribute)
+    check_attribute(table, attribute)
     check_workers(workers)
     if executor is not None:
         check_executor(executor)
     pairs = [(key, source)] if isinstance(key, Mapping) else _pairs(key, source)
-    rows = [_row(table, attribute, index, *pair) for index, pair in enumerate(pairs)]
+    rows = [row_of(table, attribute, index, *pair) for index, pair in enumerate(pairs)]
     statement = Statement(table, (attribute,))
     with statement.streams_put_back():
         staged = statement.stage(rows, workers=workers, executor=executor) if rows else []
     return staged[0] if isinstance(key, Mapping) else staged
 
 
-def _row(table: Any, attribute: str, index: int, key: Mapping[str, Any], value: Any) -> Row:
+def row_of(table: Any, attribute: str, index: int, key: Mapping[str, Any], value: Any) -> Row:
+    """Return the row of a key, with a value that is going to be stored for it."""
     if value is None or isinstance(value, Staged):
         what = "nothing" if value is None else "what is staged already"
         raise UnsupportedValueError(f"row {index}: {what} cannot be staged; nothing was stored")
     return Row(index, {**{name: key[name] for name in table.primary_key if name in key}, attribute: value})
 
 
-def _check_attribute(table: Any, attribute: str) -> None:
+def check_attribute(table: Any, attribute: str) -> None:
+    """Raise unless *attribute* is a ``file`` attribute of *table*."""
     if attribute not in file_attributes(table.heading):
         raise UnsupportedValueError(
             f"{attribute!r} is no `file` attribute of {table_name(table)}; it has "

@@ -93,6 +93,15 @@ class Statement:
             cast("JournalEntries", self._entries).all.append(entry)
         return {index: Ingested(metadata) for index, metadata in stored.items()}
 
+    def begin(self, row: Row) -> Uploads:
+        """Note down what is going to be stored for *row*, by somebody else; nothing is stored."""
+        self._is_staging = True
+        prefixes = self._checked([row], None)
+        require_right(self.table, self._right, self._written(row))
+        with self._located(self.cell(row, self.attributes[0]), row.index, 1):
+            ensure_marked(self.pipeline, self.table.connection, self.table.database)
+        return self._begun(prefixes, 1)
+
     def _written(self, row: Row) -> list[str]:
         """Return the attributes that the statement gives values to."""
         key = self.table.primary_key if self._right == "update" else ()

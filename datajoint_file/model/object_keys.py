@@ -133,13 +133,18 @@ def manifest_key(directory: str) -> str:
 def value_key(key: str) -> str:
     """Return the key of the directory of which *key* is a member; any other key as it is.
 
+    Of what is noted beside a directory while it is made, the key of its manifest: it goes with that.
+
     Examples
     --------
     >>> value_key("lab/ephys/objects/Recording-raw/aaaabbbbccccdddd-aaaabbbbccccddddeeeeffffgg/m.zarr/c/0")
     'lab/ephys/objects/Recording-raw/aaaabbbbccccdddd-aaaabbbbccccddddeeeeffffgg/m.zarr/'
     """
     match = _parsed(key)
-    return match["value"] if match and match["member"] else key
+    if match is None or not match["member"]:
+        return key
+    value = match["value"]
+    return manifest_key(value) if value[:-1].rpartition("/")[2].startswith("~") else value
 
 
 def own_directories(key: str) -> int:

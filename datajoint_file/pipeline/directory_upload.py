@@ -115,22 +115,22 @@ class DirectoryUpload:
             raise
         group.publish()
         for index, stored in sent:
-            self.note(index, stored)
+            self.note(index, stored.hash, stored.size)
 
     def _sent(self, index: int, advance: Advance, group: UploadGroup) -> FileMetadata:
         upload = self.member(index)
         with self._named(self.listing.names[index]):
             return self._pipeline.ingest(upload, advance, group)
 
-    def note(self, index: int, stored: FileMetadata) -> None:
+    def note(self, index: int, hash_: str, size: int) -> None:
         """Take note of a member that is stored."""
         start = _DIGEST_BYTES * index
-        self._digests[start : start + _DIGEST_BYTES] = bytes.fromhex(stored.hash.partition(":")[2])
-        self._sizes[index] = stored.size
+        self._digests[start : start + _DIGEST_BYTES] = bytes.fromhex(hash_.partition(":")[2])
+        self._sizes[index] = size
 
     def note_by_key(self, stored: FileMetadata) -> bool:
         """Take note of a member that somebody else has stored; tell whether it was the last one."""
-        self.note(bisect_left(self.listing.names, stored.path[len(self._upload.key) :]), stored)
+        self.note(bisect_left(self.listing.names, stored.path[len(self._upload.key) :]), stored.hash, stored.size)
         return self.is_last(1)
 
     def is_last(self, count: int) -> bool:
@@ -156,11 +156,12 @@ class DirectoryUpload:
     def _manifest(self) -> Source:
         @contextmanager
         def opened() -> Iterator[_Lines]:
-            yield _Lines(manifest.lines(self._members(), self.listing.empty))
+            yield _Lines(manifest.lines(self.members(), self.listing.empty))
 
         return Source(manifest_key(self._upload.key), opened, bytes)
 
-    def _members(self) -> Iterator[Member]:
+    def members(self) -> Iterator[Member]:
+        """Give what the manifest is going to say of the files."""
         for index, name in enumerate(self.listing.names):
             digest = self._digests[_DIGEST_BYTES * index : _DIGEST_BYTES * (index + 1)]
             yield Member(name, self._sizes[index], digest.hex())

@@ -1,0 +1,155 @@
+"""`create`: a directory that is written straight into the store, by zarr, by workers, or by programs that know paths.
+
+What is written where is the business of `pipeline.new_directory`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from datajoint_file.errors import UnsupportedValueError
+from datajoint_file.hooks.connections import name_of
+from datajoint_file.insert.stage import check_attribute, row_of
+from datajoint_file.insert.staged import Staged
+from datajoint_file.insert.statement import Statement
+from datajoint_file.insert.uploads import Uploads
+from datajoint_file.journal.journal import LEASE_SECONDS
+from datajoint_file.pipeline.new_directory import LocalArea, NewDirectoryFileSystem, NewTree, finished
+
+logger = logging.getLogger(__name__)
+
+
+class NewDirectory:
+    """A directory that is being made. Made by `create`; its value is there when the block has ended."""
+
+    def __init__(self, uploads: Uploads, pipeline: str) -> None:
+        self._key = uploads.planned[0][1].key
+        self._uploads = uploads
+        self._pipeline = pipeline
+        self._value: Staged | None = None
+        self._area = LocalArea(uploads.pipeline, self._key)
+
+    @property
+    def fs(self) -> NewDirectoryFileSystem:
+        """Its files as an fsspec filesystem, to read and to write; picklable, so that workers can write as well."""
+        return NewDirectoryFileSystem(self._key, self._pipeline)
+
+    @property
+    def fsmap(self) -> Any:
+        """Its files as a mapping of paths to bytes, as zarr and xarray take it."""
+        return self.fs.get_mapper("")
+
+    @property
+    def path(self) -> Path:
+        """A directory of this machine, for programs that know only paths; its files are stored when the block ends."""
+        return self._area.path
+
+    def open(self, path: str, mode: str = "wb") -> BinaryIO:
+        """Open a file of it, to write (``"wb"``, ``"xb"``, ``"ab"``) or read. It is stored when it is closed."""
+        file: BinaryIO = self.fs._open(path, mode)
+        return file
+
+    @property
+    def value(self) -> Staged:
+        """What to insert, once the block has ended.
+
+        Raises
+        ------
+        UnsupportedValueError
+            If it has not, or by an error.
+        """
+        if self._value is None:
+            raise UnsupportedValueError(
+                "the directory is not complete: its value is there when the block has ended well"
+            )
+        return self._value
+
+    def _end(self, statement: Statement) -> None:
+        """Store what is in the directory of this machine, and the manifest."""
+        (entry, upload), entries = self._uploads.planned[0], self._uploads.entries
+        entry.metadata = finished(self._uploads.pipeline, upload, self._area)
+        entries.end_uploads()
+        write = entries.write_of(entry)
+        self._value = Staged(entry.metadata, statement.name, statement.attributes[0], entry.intent.key_digest, write)
+
+
+@contextmanager
+def create(table: Any, key: Mapping[str, Any], attribute: str, name: str) -> Iterator[NewDirectory]:
+    """Make a directory in the store, without a local copy, and return what to insert.
+
+    What is written goes to the store at once, and can be written again until the block ends. Then each file is known
+    by its hash, and ``new.value`` is what `stage` would have returned: insert it, within a week or so. A block that
+    raises, or a process that dies, leaves what it has written to the collector.
+
+    Parameters
+    ----------
+    table : datajoint.Table
+        The table, or its class.
+    key : mapping
+        The whole primary key of the row; other attributes are ignored.
+    attribute : str
+        The ``file`` attribute.
+    name : str
+        The directory's original name, such as ``"movie.zarr"``.
+
+    Yields
+    ------
+    NewDirectory
+        With ``fsmap`` and ``fs`` to write with zarr, xarray, Dask; ``open(path, "wb")``; and ``path``, a directory for
+        programs that know only paths. ``value`` after the block.
+
+    Raises
+    ------
+    UnsupportedValueError
+        If *attribute* is no ``file`` attribute of *table*.
+    InvalidKeyError
+        If the key is incomplete.
+    UnsafeNameError
+        If *name* could not be stored, or a file is called so.
+    StorageError
+        If the store fails.
+
+    Examples
+    --------
+    >>> with datajoint_file.create(Movie, key, "frames", "movie.zarr") as new:  # doctest: +SKIP
+    ...     array = zarr.create_array(new.fsmap, shape=(1000, 512, 512), chunks=(10, 512, 512), dtype="uint16")
+    ...     array[:] = frames
+    >>> Movie.insert1({**key, "frames": new.value})  # doctest: +SKIP
+    """
+    table = table() if isinstance(table, type) else table
+    check_attribute(table, attribute)
+    statement = Statement(table, (attribute,))
+    uploads = statement.begin(row_of(table, attribute, 0, key, NewTree(name)))
+    new = NewDirectory(uploads, name_of(table.connection._config))
+    try:
+        with _renewed(uploads):
+            yield new
+            new._end(statement)
+    finally:
+        new._area.remove()
+
+
+@contextmanager
+def _renewed(uploads: Uploads) -> Iterator[None]:
+    """Keep the lease while the block is at work, in a thread: what that does is not ours."""
+    ended = threading.Event()
+
+    def renew() -> None:
+        while not ended.wait(LEASE_SECONDS / 6):
+            try:
+                uploads.entries.renew()
+            except Exception:
+                logger.warning("the lease of a new directory could not be renewed; trying again", exc_info=True)
+
+    thread = threading.Thread(target=renew, name="datajoint-file lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

@@ -1,0 +1,354 @@
+"""fsspec filesystem of a directory that is being made: what is written goes straight into the store.
+
+Nobody sees the directory before its manifest is stored, so that a file may be written again, or removed, until then.
+What each file is, is noted by the process that writes it; who ends the directory reads back what others have written.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from datajoint_file.concurrency.threads import Stop, run_all
+from datajoint_file.errors import (
+    MemberNotFoundError,
+    ObjectNotFoundError,
+    ReadOnlyStorageError,
+    UnsupportedValueError,
+    brief,
+)
+from datajoint_file.model.manifest import decode_path
+from datajoint_file.model.metadata import FileMetadata
+from datajoint_file.model.object_keys import MAX_KEY_BYTES, manifest_key, project_of
+from datajoint_file.pipeline.directory_upload import DirectoryUpload, check_members
+from datajoint_file.pipeline.filesystem import ThreadedFileSystem
+from datajoint_file.pipeline.lookup import pipeline_named
+from datajoint_file.pipeline.pipeline import Pipeline, Upload
+from datajoint_file.storage.backend import ObjectStat, Reader
+from datajoint_file.transfer.directories import Directory, Listing, LocalTree
+from datajoint_file.transfer.hashing import HashingReader, drain
+
+_IN_MEMORY = 16 * 2**20
+"""Bytes of a file that is written through `open` which are not put on the disk meanwhile."""
+
+Written = dict[str, tuple[str, str]]
+"""Names of members that this process has written: digest, and what the store called the object then."""
+
+_written: dict[str, Written] = {}
+"""By the key of the directory, until it is ended."""
+
+
+class NewDirectoryFileSystem(ThreadedFileSystem):
+    """The files of a directory that is being made, to read and to write; made by `NewDirectory.fs`.
+
+    Parameters
+    ----------
+    directory : str
+        The key of the directory, which no other write has.
+    pipeline : str
+        The name of the pipeline that stores it.
+    """
+
+    protocol = "datajoint-file-new"
+    cachable = False
+
+    def __init__(self, directory: str, pipeline: str, **options: Any) -> None:
+        super().__init__(directory, pipeline, **options)
+        self.directory = directory
+        self._name = pipeline
+
+    @property
+    def _pipeline(self) -> Pipeline:
+        return pipeline_named(self._name, project_of(self.directory))
+
+    def _key(self, path: str) -> str:
+        key = f"{self.directory}{self._encoded(path)}"
+        if len(key) > MAX_KEY_BYTES or not self._strip_protocol(path):
+            raise OSError(errno.ENAMETOOLONG, "no object key has room for it", path)
+        return key
+
+    def _absent(self, path: str) -> MemberNotFoundError:
+        return MemberNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+
+    def _entries(self, path: str) -> Iterator[tuple[str, ObjectStat]]:
+        """Give the files at or below a path, and what they are called within the directory."""
+        stripped = self._strip_protocol(path)
+        prefix = self._key(path) if stripped else self.directory[:-1]
+        for stat in self._pipeline.backend.list(prefix):
+            yield decode_path(stat.key[len(self.directory) :]), stat
+
+    def _described(self, path: str) -> dict[str, Any]:
+        name = self._strip_protocol(path)
+        with suppress(ObjectNotFoundError):
+            if name:
+                return _file(name, self._pipeline.backend.stat(self._key(path)).size)
+        if not name or any(True for _ in self._entries(path)):
+            return {"name": name, "size": 0, "type": "directory"}
+        raise self._absent(path)
+
+    def _listed(self, path: str) -> list[dict[str, Any]]:
+        name, found = self._strip_protocol(path), dict[str, dict[str, Any]]()
+        beginning = f"{name}/" if name else ""
+        for inner, stat in self._entries(path):
+            if inner == name:
+                return [_file(name, stat.size)]
+            child, slash, _ = inner[len(beginning) :].partition("/")
+            directory = {"name": f"{beginning}{child}", "size": 0, "type": "directory"}
+            found[child] = directory if slash else _file(inner, stat.size)
+        if name and not found:
+            raise self._absent(path)
+        return [found[child] for child in sorted(found)]
+
+    def _content(self, path: str, start: int | None, end: int | None) -> bytes:
+        key = self._key(path)
+        try:
+            size = self._pipeline.backend.stat(key).size
+            first, stop, _ = slice(start, end).indices(size)
+            return bytes(self._pipeline.backend.read(key, first, stop)) if first < stop else b""
+        except ObjectNotFoundError as error:
+            raise self._absent(path) from error
+
+    def write(self, path: str, reader: Reader, size: int | None = None) -> None:
+        """Store a file, in place of one that is there."""
+        key, name = self._key(path), self._encoded(path)
+        self._require_open()
+        if name in _written.setdefault(self.directory, {}) or self._pipeline.backend.exists(key):
+            self._remove(path)
+        hashing = HashingReader(reader, lambda _: None)
+        self._pipeline.backend.upload(key, hashing, size)
+        _written[self.directory][name] = hashing.hash, hashing.receipt.tag
+
+    def _remove(self, path: str) -> None:
+        _written.get(self.directory, {}).pop(self._encoded(path), None)
+        self._pipeline.backend.delete(self._key(path))
+
+    def _remove_below(self, path: str) -> None:
+        self._require_open()
+        for inner, _ in list(self._entries(path)):
+            self._remove(inner)
+
+    def _require_open(self) -> None:
+        """Refuse to change a directory that has been ended: a row may name it."""
+        if self._pipeline.backend.exists(manifest_key(self.directory)):
+            raise ReadOnlyStorageError(
+                f"{self.directory} is complete, and is not changed any more: write before the block of "
+                "datajoint_file.create ends"
+            )
+
+    async def _pipe_file(self, path: str, value: Any, mode: str = "overwrite", **_options: Any) -> None:
+        content = bytes(value)
+        if mode == "create" and await self._exists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+        await self._in_thread(self.write, path, io.BytesIO(content), len(content))
+
+    async def _put_file(self, lpath: str | os.PathLike[str], rpath: str, **_options: Any) -> None:
+        await self._in_thread(self._put, lpath, rpath)
+
+    def _put(self, source: str | os.PathLike[str], path: str) -> None:
+        if not Path(source).is_dir():  # of directories fsspec asks as well
+            with Path(source).open("rb") as file:
+                self.write(path, file, os.fstat(file.fileno()).st_size)
+
+    async def _get_file(self, rpath: str, lpath: str | os.PathLike[str], **_options: Any) -> None:
+        content = await self._cat_file(rpath)
+        await self._in_thread(Path(lpath).write_bytes, content)
+
+    async def _rm_file(self, path: str, **_options: Any) -> None:
+        await self._in_thread(self._remove_below, path)
+
+    async def _rm(self, path: Any, recursive: bool = False, **_options: Any) -> None:
+        for one in [path] if isinstance(path, str) else path:
+            await self._in_thread(self._remove_below, one)
+
+    async def _cp_file(self, path1: str, path2: str, **_options: Any) -> None:
+        await self._pipe_file(path2, await self._cat_file(path1))
+
+    async def _mkdir(self, path: str, **_options: Any) -> None:
+        """Do nothing: directories come with their files."""
+
+    async def _makedirs(self, path: str, **_options: Any) -> None:
+        """Do nothing, as above."""
+
+    def _open(self, path: str, mode: str = "rb", **_options: Any) -> BinaryIO:
+        if mode in ("rb", "br"):
+            return io.BytesIO(self._content(path, None, None))
+        if mode not in ("wb", "bw", "xb", "bx", "ab", "ba"):
+            raise UnsupportedValueError(f"mode = {brief(mode)}: give 'rb', 'wb', 'xb' or 'ab'")
+        is_there = ("x" in mode or "a" in mode) and self.exists(path)
+        if is_there and "x" in mode:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+        self._key(path)
+        file = _NewFile(partial(self.write, path))
+        if is_there:
+            file.write(self._content(path, None, None))
+        return file  # type: ignore[return-value]
+
+
+class _NewFile(io.BufferedIOBase):
+    """A file that is stored when it is closed; not if the block that wrote it raised, or it was forgotten."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+        self._content = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - closed with this
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        return self._content.write(data)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return self._content.read(-1 if size is None else size)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        self._content.seek(offset, whence)
+        return self._content.tell()
+
+    def tell(self) -> int:
+        return self._content.tell()
+
+    def truncate(self, size: int | None = None, /) -> int:
+        self._content.truncate(size)
+        return self._content.tell()
+
+    def discard(self) -> None:
+        """Close it, and store nothing."""
+        self._content.close()
+        super().close()
+
+    def close(self) -> None:
+        if not self.closed:
+            size = self._content.seek(0, os.SEEK_END) or self._content.tell()
+            self._content.seek(0)
+            try:
+                self._store(self._content, size)
+            finally:
+                self.discard()
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.discard()
+
+    def __del__(self) -> None:
+        self.discard()
+
+
+def _file(name: str, size: int) -> dict[str, Any]:
+    return {"name": name, "size": size, "type": "file"}
+
+
+class NewTree:
+    """What a new directory is called, and that nobody knows yet what is in it: as a value that is to be stored."""
+
+    def __init__(self, name: str) -> None:
+        self.original_name = name
+        self.listing = Listing()
+
+    def as_tree(self) -> NewTree:
+        """Return its members: none."""
+        return self
+
+    def value(self, name: str) -> object:
+        """Return a member: there is none."""
+        raise NotImplementedError(name)
+
+
+class LocalArea:
+    """A directory of this machine for the files of a new one; on a disk within the store, where they need no way."""
+
+    def __init__(self, pipeline: Pipeline, directory: str) -> None:
+        self._pipeline = pipeline
+        self._directory = directory
+        self.is_made = False
+
+    @cached_property
+    def path(self) -> Path:
+        """Where it is; it is made when it is first asked for."""
+        self.is_made = True
+        if not self._pipeline.backend.capabilities.is_mounted:
+            return Path(tempfile.mkdtemp(prefix="datajoint-file-"))
+        place = urlsplit(self._pipeline.backend.url(manifest_key(self._directory))).path
+        made = Path(url2pathname(place)).parent / "~new"
+        made.mkdir(parents=True)
+        return made
+
+    def remove(self) -> None:
+        """Remove it, if it was made."""
+        if self.is_made:
+            shutil.rmtree(self.path, ignore_errors=True)
+            with suppress(OSError):
+                self.path.parent.rmdir()  # that of the write, if nothing else is in it
+
+
+def finished(pipeline: Pipeline, upload: Upload, area: LocalArea) -> FileMetadata:
+    """End a directory: store what is in its local area, learn what else was written, and store the manifest.
+
+    What this process has written is known; what others have is read back, and hashed.
+    """
+    directory, known = upload.key, _written.pop(upload.key, {})
+    listing, digests = Listing(), dict[str, str]()
+    local = LocalTree(Directory(area.path), str(area.path)) if area.is_made else None
+    if local is not None:
+        check_members(directory[:-1], local.listing)
+        sent = DirectoryUpload(pipeline, upload, local)
+        jobs = [partial(sent.send, some, lambda _: None) for some in sent.batches(pipeline.workers)]
+        run_all(jobs, pipeline.workers, Stop())
+        digests |= {member.name: f"sha256:{member.digest}" for member in sent.members()}
+        listing.empty += local.listing.empty
+    unknown: list[str] = []
+    for stat in sorted(pipeline.backend.list(directory[:-1]), key=lambda stat: stat.key):
+        name = stat.key[len(directory) :]
+        listing.names.append(name)
+        listing.sizes.append(stat.size)
+        if name not in digests:
+            unknown.append(name)
+    check_members(directory[:-1], listing)
+    made = DirectoryUpload(pipeline, upload, KnownTree(listing))
+    sizes = dict(zip(listing.names, listing.sizes, strict=True))
+
+    def note(name: str) -> None:
+        digests[name] = _digest_of(pipeline, f"{directory}{name}", known.get(name))
+
+    run_all([partial(note, name) for name in unknown], pipeline.workers, Stop())
+    for index, name in enumerate(listing.names):
+        made.note(index, digests[name], sizes[name])
+    return made.finish()
+
+
+def _digest_of(pipeline: Pipeline, key: str, known: tuple[str, str] | None) -> str:
+    """Return the hash of an object: as it is known, if the object is the one that was written; else it is read."""
+    if known is not None and known[1] and known[1] == pipeline.backend.stat(key).tag:
+        return known[0]
+    with pipeline.backend.open(key) as file:
+        reader = HashingReader(file, lambda _: None)
+        drain(reader)
+        return reader.hash
+
+
+class KnownTree:
+    """A directory of which all members are in the store already."""
+
+    def __init__(self, listing: Listing) -> None:
+        self.listing = listing
+
+    def value(self, name: str) -> object:
+        """Return a member: none is going to be stored."""
+        raise NotImplementedError(name)

@@ -1,0 +1,149 @@
+"""Directories written straight into the store: by zarr, by Dask workers, by programs that know only paths."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import dask
+import dask.array
+import datajoint as dj
+import numpy as np
+import pytest
+import xarray as xr
+import zarr
+
+import datajoint_file
+from datajoint_file.errors import ReadOnlyStorageError, UnsafeNameError, UnsupportedValueError
+from tests.integration.executors import write_toml
+from tests.projects import Store, over_all_stores, over_local_and_s3, over_mysql, unique
+from tests.tables import drop_schema, recording_of
+
+VALUES = np.arange(2_400, dtype="int16").reshape(40, 60)
+
+
+@over_all_stores
+def test_zarr_is_written_into_the_store_and_read_from_there(table: Any, store: Store) -> None:
+    with datajoint_file.create(table, {"id": 1}, "raw", "movie.zarr") as new:
+        array = zarr.create_array(new.fsmap, shape=(40, 60), chunks=(10, 20), dtype="int16")
+        array[:] = 0
+        array[:] = VALUES
+        assert np.array_equal(zarr.open(new.fsmap, mode="r")[:], VALUES)
+        assert not any(key.endswith("~manifest") for key in store.object_keys())
+    before = store.object_keys()
+    table.insert1({"id": 1, "raw": new.value})
+    assert store.object_keys() == before
+    ref = table.fetch1("raw")
+    assert (ref.name, ref.file_count) == ("movie.zarr", 13)
+    assert np.array_equal(zarr.open(ref.fsmap, mode="r")[:], VALUES)
+    assert datajoint_file.verify(table, level="content")
+
+
+@over_mysql
+def test_dask_workers_of_other_processes_write(instance: dj.Instance, store: Store, tmp_path: Path) -> None:
+    datajoint_file.configure(write_toml(store, tmp_path), connection=instance)
+    table = recording_of(instance.Schema(unique("schema")))
+    with datajoint_file.create(table, {"id": 1}, "raw", "movie.zarr") as new:
+        dataset = xr.Dataset({"movie": (("time", "pixel"), dask.array.from_array(VALUES, chunks=(10, 20)))})
+        with dask.config.set(scheduler="processes", num_workers=2):
+            dataset.to_zarr(new.fsmap, consolidated=False)
+    table.insert1({"id": 1, "raw": new.value})
+    assert np.array_equal(xr.open_zarr(table.fetch1("raw").fsmap, consolidated=False).movie, VALUES)
+    assert datajoint_file.verify(table, level="content")
+    drop_schema(instance.connection, table.database)
+
+
+@over_local_and_s3
+@over_mysql
+def test_files_are_written_again_removed_and_appended_to(table: Any) -> None:
+    with datajoint_file.create(table, {"id": 1}, "raw", "run") as new:
+        for content in (b"first", b"second"):
+            with new.open("notes/a b.txt") as file:
+                file.write(content)
+        with new.open("notes/a b.txt", "ab") as file:
+            file.write(b" and third")
+        with pytest.raises(FileExistsError):
+            new.open("notes/a b.txt", "xb")
+        with pytest.raises(ZeroDivisionError), new.open("half.bin") as file:
+            file.write(b"half")
+            raise ZeroDivisionError
+        new.fs.pipe_file("gone.bin", b"gone")
+        new.fs.pipe_file("down/gone.bin", b"gone")
+        new.fs.rm("gone.bin")
+        new.fs.rm("down", recursive=True)
+        assert new.fs.find("") == ["notes/a b.txt"]
+        assert new.fs.ls("notes", detail=False) == ["notes/a b.txt"]
+        assert new.fs.cat_file("notes/a b.txt", -5) == b"third"
+        assert (new.fs.exists("notes"), new.fs.isdir("notes"), new.fs.exists("down")) == (True, True, False)
+        with pytest.raises(FileNotFoundError):
+            new.fs.cat_file("gone.bin")
+        with pytest.raises(UnsafeNameError):
+            new.fs.pipe_file("a\nb", b"")
+        with pytest.raises(UnsupportedValueError, match="not complete"):
+            new.value  # noqa: B018 - a use
+    table.insert1({"id": 1, "raw": new.value})
+    ref = table.fetch1("raw")
+    assert [file.read() for file in ref.files()] == [b"second and third"]
+    with pytest.raises(ReadOnlyStorageError, match="is complete, and is not changed any more"):
+        new.fs.pipe_file("notes/a b.txt", b"later")
+    assert (ref / "notes/a b.txt").read() == b"second and third"
+
+
+@over_all_stores
+@over_mysql
+def test_program_that_knows_only_paths_writes(table: Any, store: Store) -> None:
+    with datajoint_file.create(table, {"id": 1}, "raw", "sorted") as new:
+        code = (
+            "import pathlib, sys; p = pathlib.Path(sys.argv[1]); (p / 'a b').mkdir(); (p / 'a b' / 'c').write_text('c')"
+        )
+        subprocess.run([sys.executable, "-c", code, new.path], check=True)
+        (new.path / "empty").mkdir()
+        new.fs.pipe_file("by fs", b"fs")
+    table.insert1({"id": 1, "raw": new.value})
+    ref = table.fetch1("raw")
+    assert {file.path[len(ref.path) :]: file.read() for file in ref.files()} == {"a%20b/c": b"c", "by%20fs": b"fs"}
+    assert ref.listdir("") == ["a b", "by fs", "empty"]
+    assert not new.path.exists()
+    assert len(store.object_keys()) == 3
+    assert datajoint_file.verify(table, level="content")
+
+
+@over_local_and_s3
+@over_mysql
+def test_what_others_have_exchanged_is_read_back(table: Any, store: Store) -> None:
+    with datajoint_file.create(table, {"id": 1}, "raw", "run") as new:
+        new.fs.pipe_file("x", b"mine!")
+        (key,) = store.object_keys()
+        store.damage(key, b"other")
+    table.insert1({"id": 1, "raw": new.value})
+    assert (table.fetch1("raw") / "x").read() == b"other"
+
+
+@over_local_and_s3
+@over_mysql
+def test_block_that_raises_leaves_an_intent_and_no_value(table: Any, store: Store) -> None:
+    with pytest.raises(ZeroDivisionError), datajoint_file.create(table, {"id": 1}, "raw", "run") as new:
+        new.fs.pipe_file("x", b"x")
+        (new.path / "y").write_bytes(b"y")
+        raise ZeroDivisionError
+    with pytest.raises(UnsupportedValueError):
+        new.value  # noqa: B018 - a use
+    assert [key.rpartition("/")[2] for key in store.object_keys()] == ["x"]
+    name = table.connection.adapter.make_full_table_name(table.database, "~file_intent")
+    assert table.connection.query(f"SELECT state FROM {name}").fetchall() in ((("begun",),), [("begun",)])
+
+
+def test_value_is_for_its_row_alone(table: Any) -> None:
+    with datajoint_file.create(table, {"id": 1}, "raw", "run") as new:
+        new.fs.pipe_file("x", b"x")
+    with pytest.raises(UnsupportedValueError, match="another primary key"):
+        table.insert1({"id": 2, "raw": new.value})
+    with (
+        pytest.raises(UnsupportedValueError, match="no `file` attribute"),
+        datajoint_file.create(table, {"id": 1}, "nothing", "run"),
+    ):
+        pass
+    table.insert1({"id": 1, "raw": new.value})
+    assert table.fetch1("raw").file_count == 1
