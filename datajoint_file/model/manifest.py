@@ -174,10 +174,11 @@ def read_manifest(text: bytes) -> Manifest:
         name = (match["file"] or match["empty"]).decode("latin-1")
         if name <= before or (before.endswith("/") and name.startswith(before)):
             raise MetadataError(f"{brief(name)} is given twice, or not in its place")
-        parent = name[: name.rstrip("/").rfind("/") + 1]
+        bare = name if match["empty"] is None else name[:-1]
+        parent = bare[: bare.rfind("/") + 1]
         if match["file"] is None or not directory.startswith(parent):
             _check_is_new(manifest, name if match["file"] is None else parent)
-        _check_components(name[len(parent) :].rstrip("/"))
+        _check_components(bare[len(parent) :])
         if match["file"] is not None:
             files, size = files + 1, size + int(match["size"])
         starts.append(position)
@@ -190,7 +191,7 @@ def read_manifest(text: bytes) -> Manifest:
 
 def _check_is_new(manifest: Manifest, directory: str) -> None:
     """Raise unless *directory* has a sound path, of which no part is a file before it."""
-    parts = directory.rstrip("/").split("/") if directory else []
+    parts = directory[:-1].split("/") if directory else []
     for count, part in enumerate(parts, 1):
         _check_components(part)
         if manifest.find("/".join(parts[:count])) is not None:
