@@ -57,7 +57,8 @@ def test_deleted_rows_are_shown_and_put_back(command: Command, table: Any) -> No
     assert [list(document[name].values()) for name in ("restored", "present")] == [[1], [1]]
     assert (rest.returncode, document["problems"]) == (0, [])
     again = command("restore", "--since", "1h")
-    assert (again.returncode, again.stdout) == (0, f"  2 rows of {table().database}.Recording: there already\n")
+    told = "All of them are back already: nothing is left to restore.\n"
+    assert (again.returncode, again.stdout) == (0, f"  2 rows of {table().database}.Recording: there already\n{told}")
     table.update1({"id": 1, "raw": ("a.dat", b"new")})
     differing = command("restore", "--since", "1h")
     assert (differing.returncode, "has another raw; the history keeps 1 file of it" in differing.stdout) == (3, True)
