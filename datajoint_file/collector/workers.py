@@ -110,7 +110,7 @@ def delete_object(backend: StorageBackend, project: str, key: str) -> Deleted:
         for upload in backend.unfinished(key):
             if upload.may_become(key):
                 backend.discard(upload)
-                discarded = discarded.plus(upload.size or 0)
+                discarded += Amount(1, upload.size or 0)
         backend.delete(key)
     except DataJointFileError as error:  # also that its directory leads out of the project
         return Deleted(key, str(error), discarded)
