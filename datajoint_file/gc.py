@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Executor
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -29,6 +30,7 @@ from datajoint_file.collector.make_plan import kept_objects, make_plan
 from datajoint_file.collector.plan import Collected, Entry, Kept, Missing, Plan, Refusal, refusals_of
 from datajoint_file.concurrency.executors import check_executor
 from datajoint_file.config.bindings import Attached
+from datajoint_file.doctor.collector_rights import check_notes
 from datajoint_file.errors import CollectionRefusedError, brief_traceback
 from datajoint_file.journal.schema_registry import record_conflict
 
@@ -116,6 +118,10 @@ def plan(
     options = {"grace": grace, "take_over": take_over, "dropped": tuple(dropped), "progress": progress}
     collection = collection_for(connection, executor=_checked(executor), **options)
     made = make_plan(collection, scan=scan, unknown=unknown, allow_short_grace=allow_short_grace)
+    rights = None if made.refusals else check_notes(collection.connection, collection.project)
+    if rights is not None and rights.status == "failed":
+        note = f"this user {rights.detail}, so that it cannot be carried out; {rights.fix}"
+        made = replace(made, notes=(*made.notes, note))
     _connections.keep(made.evidence, connection)
     return made
 

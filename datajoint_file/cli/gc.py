@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
@@ -38,9 +38,10 @@ Examples:
 
 _ROWS = (
     ("reclaim", "reclaimed", "uploads that were given up", "delete"),
-    ("purge", "purged", "removed from all rows, retention over", "delete"),
+    ("purge", "purged", "removed or unknown, kept long enough", "delete"),
     ("expire", "expired", "the same, noted now", "delete next time"),
     ("wait", "", "removed from all rows", "keep"),
+    ("noted", "", "unknown, noted for deletion", "keep for the grace"),
     ("unknown", "noted", "unknown objects", "report"),
     ("unfinished", "discarded", "remains of unfinished uploads", "delete"),
 )
@@ -86,7 +87,9 @@ def _duration(ctx: click.Context, param: click.Parameter, value: str) -> timedel
 @click.option("--take-over", is_flag=True, help="This database is the one that counts: forget the marks of others.")
 @click.option("--dropped", multiple=True, metavar="SCHEMA", help="This schema is gone for good. May be repeated.")
 @click.option("--list", "as_list", is_flag=True, help="Name each object.")
-@click.option("--kept", is_flag=True, help="Only show what was removed, and until when it is kept.")
+@click.option(
+    "--kept", is_flag=True, help="Only show what was removed, and until when it is kept. Needs a collector's rights."
+)
 @click.option("--spare", multiple=True, metavar="KEY", help="Only take back --unknown of this object. May be repeated.")
 @click.option("--quiet", is_flag=True, help="Print only what a person must see: nothing, if all is fine.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -189,7 +192,7 @@ def _print_plan(to: Console, plan: library.Plan, *, force: bool, as_list: bool) 
         others = f"{counted(plan.foreign.count, 'other file')}, not touched"
         to.print(f"  {listed}, {plan.references} referenced; {others}")
     if not plan.standing_refusals(force=True):
-        rows = [row for row in _ROWS if plan.is_scan or row[0] not in _SCANNED]
+        rows = [row for row in _ROWS if (plan.is_scan or row[0] not in _SCANNED) and (row[0] != "noted" or plan.noted)]
         verbs = {"unknown": "note for deletion"} if plan.with_unknown else {}
         _print_amounts(to, [(what, verbs.get(name, verb), getattr(plan, name)) for name, _, what, verb in rows])
         if not as_list:
@@ -290,17 +293,20 @@ def _print_end(
     if refusals:
         to.print("Refused: nothing was deleted.", style="bold red")
     elif done is not None:
-        _print_done(to, done)
+        _print_done(to, plan, done)
     elif following and plan:
         to.print(f"Nothing was changed. Next: {following}", style="bold", soft_wrap=True)
     elif following and not plan.missing_count:
         to.print("There is nothing to do.", style="bold")
 
 
-def _print_done(to: Console, done: library.Collected) -> None:
+def _print_done(to: Console, plan: library.Plan, done: library.Collected) -> None:
     to.print("Done", style="bold")
     rows = [(what, _DONE.get(verb, verb), getattr(done, name)) for _, name, what, verb in _ROWS if name]
     _print_amounts(to, rows)
+    if done.noted:
+        when = f"is deleted after {_minute(plan.made_at + plan.grace)} if no row names it by then"
+        to.print(f"What is noted {when}; `datajoint-file gc --spare KEY` takes it back.", soft_wrap=True)
     _print_trouble(to, done)
 
 
@@ -312,11 +318,16 @@ def _show_kept(grace: timedelta, *, as_json: bool) -> int:
         return 0
     to, count = console(), 0
     for count, one in enumerate(found, 1):  # noqa: B007 - counted
-        until = f"until {one.until:%Y-%m-%d}" if one.until else "as one of the last versions"
-        how = f"{_REMOVED.get(one.why, one.why)} {one.since:%Y-%m-%d}, kept {until}"
-        to.print(f"{how}  {format_size(one.size):>9}  {one.key}", soft_wrap=True)
+        until = f"until {_minute(one.until)}" if one.until else "as one of the last versions"
+        how = f"{_REMOVED.get(one.why, one.why)} {_minute(one.since)}, kept {until}"
+        event = f"  event {one.event}" if one.why in _REMOVED else ""
+        to.print(f"{how}  {format_size(one.size):>9}  {one.key}{event}", soft_wrap=True)
     to.print(f"{counted(count, 'object')} kept." if count else "Nothing was removed.", style="bold")
     return 0
+
+
+def _minute(moment: datetime) -> str:
+    return f"{moment.astimezone():%Y-%m-%d %H:%M}"
 
 
 def _spare(keys: Sequence[str], *, as_json: bool) -> int:

@@ -19,8 +19,7 @@ from datajoint_file.hooks.targets import connect, targets_named
 from datajoint_file.model.object_keys import key_text
 from datajoint_file.model.wording import counted, format_size
 from datajoint_file.undo.overview import Deletion, deletions, tables_in_history
-from datajoint_file.undo.versions import Version, local_time
-from datajoint_file.undo.versions import history as versions_of
+from datajoint_file.undo.versions import Version, local_time, removed
 
 _EXAMPLES = """\b
 Examples:
@@ -40,7 +39,8 @@ def history(name: str, attribute: str | None, key: dict[str, str], as_json: bool
 
     Each can be put back with `datajoint-file restore`: its number, which counts back from the newest of this attribute
     of this row, is for --version, its event for --event. Rows without a file are shown by the deletions that took them
-    together with files. Of a schema, the tables that have lost files or rows are shown, also those that are dropped.
+    together with files. What is back is marked. Of a schema, the tables that have lost files or rows are shown, also
+    those that are dropped: counted is all that was taken, each file once for a row, also what is back.
     """
     if "." not in name:
         if attribute or key:
@@ -49,7 +49,7 @@ def history(name: str, attribute: str | None, key: dict[str, str], as_json: bool
         return
     with wrong_usage():
         table = one_table(name)
-        found = versions_of(table, attribute, key=key or None)
+        found = removed(table, attribute, key=key or None)
         gone = [] if attribute else deletions(table, key=key or None)
     name = table_name(table)
     if as_json:
@@ -59,13 +59,17 @@ def history(name: str, attribute: str | None, key: dict[str, str], as_json: bool
     for version in found:
         _print(to, name, version)
     for one in gone:
-        what = f"{_what(one)}  {name}: {counted(one.rows, 'row')}"
+        again = f", {one.back} of them there again" if one.back else ""
+        what = f"{_what(one)}  {name}: {counted(one.rows, 'row')}{again}"
         to.print(f"{what}  event {one.event}", soft_wrap=True)
-    said = f"{counted(len(found), 'earlier file')}." if found else ""
-    if gone:
-        restore = f"datajoint-file restore {shlex.quote(name)} --event {gone[0].event}"
+    back = sum(not version.number for version in found)
+    of_them = f", {back} of them back in the row" if back else ""
+    said = f"{counted(len(found), 'earlier file')}{of_them}." if found else ""
+    if lost := [one for one in gone if one.back < one.rows]:
+        restore = f"datajoint-file restore {shlex.quote(name)} --event {lost[0].event}"
         said += f" {counted(len(gone), 'deletion')} of rows; `{restore}` puts back what the last took."
-    to.print(said.strip() or "Nothing was replaced or deleted.", style="bold", soft_wrap=True)
+    nothing = "All deleted rows are there again." if gone else "Nothing was replaced or deleted."
+    to.print(said.strip() or nothing, style="bold", soft_wrap=True)
 
 
 def _show_tables(schema: str, *, as_json: bool) -> None:
@@ -84,7 +88,8 @@ def _show_tables(schema: str, *, as_json: bool) -> None:
         restore = f"datajoint-file restore {shlex.quote(one.name)} --event {one.event}"
         gone = f"; dropped: declare it again, then `{restore}`" if one.is_dropped else ""
         to.print(f"  {one.name}  {lost}, the last of {local_time(one.newest)}{gone}", soft_wrap=True)
-    more = f"`datajoint-file history {shlex.quote(schema)}.TABLE` shows them; datajoint_file.history reads the files."
+    shows = f"`datajoint-file history {shlex.quote(schema)}.TABLE` shows them"
+    more = f"{shows}, and what of it is back; datajoint_file.history reads the files."
     to.print(more if found else "Nothing was replaced or deleted.", style="bold", soft_wrap=True)
 
 
@@ -95,7 +100,9 @@ def _what(one: Version | Deletion) -> str:
 def _print(to: Console, table: str, version: Version) -> None:
     key = key_text((name, str(value)) for name, value in version.key.items()) or "key not kept"
     size = "deleted since" if version.is_purged else format_size(version.file.size)
-    file = f"{version.file.original_name}  {size}  version {version.number}  event {version.event}"
+    number = f"version {version.number}" if version.number else "back in the row"
+    also = "  another row has it" if version.is_back and version.number else ""
+    file = f"{version.file.original_name}  {size}  {number}  event {version.event}{also}"
     to.print(f"{_what(version)}  {table}.{version.attribute} ({key})  {file}", soft_wrap=True)
 
 
@@ -104,7 +111,8 @@ def _document(table: str, version: Version) -> dict[str, Any]:
         "table": table,
         "attribute": version.attribute,
         "key": {name: str(value) for name, value in version.key.items()},
-        "number": version.number,
+        "number": version.number or None,
+        "back": version.is_back,
         "at": version.at.astimezone().isoformat(),
         "who": version.who,
         "why": version.why,

@@ -104,6 +104,8 @@ def _print(done: Undeleted, when: str, key: Mapping[str, str]) -> None:
     to = console()
     for line in done.lines():
         to.print(f"  {line}", soft_wrap=True)
+    if done and not done.restored:
+        to.print("All of them are back already: nothing is left to restore.", style="bold")
     problems = Abridged(to, "--json names them all")
     for problem in done.problems:
         problems.print(Check("not restored", "failed", str(problem)))

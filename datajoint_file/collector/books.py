@@ -225,10 +225,10 @@ class HistoryBook(_Book):
             self.second.execute(f"DELETE FROM {self.table} WHERE number IN %s", ((*free, -1),))
         return [found[number] for number in free]
 
-    def kept(self) -> Iterator[tuple[str, int, str, datetime]]:
-        """Give key, size, why and since when of all entries that are open, newest first."""
+    def kept(self) -> Iterator[tuple[str, int, str, str, datetime]]:
+        """Give key, size, why, event and since when of all entries that are open, newest first."""
         sql = (
-            f"SELECT number, path, COALESCE(size, 0), why, {self.dialect.utc('at')} FROM {self.table} "
+            f"SELECT number, path, COALESCE(size, 0), why, event, {self.dialect.utc('at')} FROM {self.table} "
             f"WHERE number < %s AND state <> '{PURGED}' AND {self._ours} ORDER BY number DESC LIMIT 5000"
         )
         last = 2**62

@@ -34,7 +34,7 @@ CREATE TABLE entry (key TEXT, home TEXT, number INTEGER, size INTEGER NOT NULL, 
 
 CREATE VIEW live AS SELECT key, size, home FROM intent WHERE NOT due;
 CREATE VIEW removed AS SELECT key, MAX(size) AS size, MIN(home) AS home, MIN(expired) AS expired, MIN(due) AS due,
-    MAX(is_own) AS is_own FROM entry
+    MAX(is_own) AS is_own, MIN(cell LIKE '..%') AS is_unknown FROM entry
     WHERE key NOT IN (SELECT key FROM reference) AND key NOT IN (SELECT key FROM live)
     GROUP BY key;
 
@@ -43,7 +43,8 @@ CREATE VIEW reclaim AS SELECT key, MAX(size) AS size, MIN(home) AS home FROM int
     AND key NOT IN (SELECT key FROM entry WHERE NOT due) AND key NOT IN (SELECT key FROM purge) GROUP BY key;
 CREATE VIEW purge AS SELECT key, size, home FROM removed WHERE due AND is_own;
 CREATE VIEW expire AS SELECT key, size, home FROM removed WHERE expired AND NOT due AND is_own;
-CREATE VIEW wait AS SELECT key, size, home FROM removed WHERE NOT expired AND NOT due;
+CREATE VIEW wait AS SELECT key, size, home FROM removed WHERE NOT expired AND NOT due AND NOT is_unknown;
+CREATE VIEW noted AS SELECT key, size, home FROM removed WHERE NOT expired AND NOT due AND is_unknown;
 
 CREATE VIEW listed AS SELECT key, size, '' AS home FROM object WHERE is_ours;
 CREATE VIEW "foreign" AS SELECT key, size, '' AS home FROM object WHERE NOT is_ours;
@@ -85,10 +86,6 @@ class Amount:
 
     def __bool__(self) -> bool:
         return self.count > 0
-
-    def plus(self, size: int) -> Amount:
-        """Return the amount with one more object."""
-        return Amount(self.count + 1, self.size + size)
 
     def __add__(self, other: Amount) -> Amount:
         return Amount(self.count + other.count, self.size + other.size)
@@ -171,9 +168,9 @@ class Evidence:
         """Give the members of a set, sorted by key.
 
         ``reclaim`` (uploads that were given up), ``purge``, ``expire``, ``wait`` (removed from all rows: may go now,
-        its retention is over, is not over); ``unknown`` (listed, and nothing speaks of it), ``missing`` (referenced,
-        not in the store), ``listed`` (made by an insert), ``foreign`` (all else that was listed), ``referenced``,
-        ``live`` (an intent that is not due). What a row names, or a live intent, is in none of the first four.
+        its retention is over, is not over), ``noted`` (unknown, and kept for the grace); ``unknown`` (listed, nothing
+        speaks of it), ``missing`` (referenced, not in the store), ``listed`` (by an insert), ``foreign`` (other files),
+        ``referenced``, ``live`` (an intent, not due). What a row names, or a live intent, is in none of the first five.
         """
         sql = f'SELECT some.*, stored FROM "{name}" AS some LEFT JOIN object USING (key) ORDER BY key'
         for key, size, home, stored in self._database.execute(sql):

@@ -280,7 +280,7 @@ class _Execution:
             except StorageError as error:
                 self.failures.append((upload.key, str(error)))
             else:
-                self.discarded = self.discarded.plus(upload.size or 0)
+                self.discarded += Amount(1, upload.size or 0)
 
     def _tidy(self) -> None:
         books: list[IntentBook | HistoryBook] = [*self.intents.values(), *self.histories.values()]

@@ -32,7 +32,7 @@ from datajoint_file.storage.tuning import MAX_SKEW
 _MISSING_LOOKED_AT = 20_000
 _MISSING_NAMED = 100
 
-_OF_BOOKS = ("reclaim", "purge", "expire", "wait")
+_OF_BOOKS = ("reclaim", "purge", "expire", "wait", "noted")
 """The sets of evidence that what is noted in the database makes."""
 
 
@@ -114,12 +114,12 @@ def kept_objects(collection: Collection) -> Iterator[Kept]:
         evidence, moment = judged(collection, snapshot), server_facts.clock(snapshot)
         books = collection.history_books(server_facts.own_tables(snapshot))
     for book in books:
-        for key, size, why, since in book.kept():
+        for key, size, why, event, since in book.kept():
             if key not in seen and evidence.has("removed", key):
                 seen.add(key)
                 until = since + (collection.grace if why == UNKNOWN else retention)
                 is_version = until < moment and evidence.has("wait", key)
-                yield Kept(key, size, why, since, None if is_version else until)
+                yield Kept(key, size, why, since, None if is_version else until, event)
 
 
 def _looked(collection: Collection, snapshot: Snapshot, made: Plan) -> Plan:
@@ -128,7 +128,8 @@ def _looked(collection: Collection, snapshot: Snapshot, made: Plan) -> Plan:
     if made.is_scan:
         return _scanned(collection, snapshot, made)
     made = _counted(made, judged(collection, snapshot))
-    return _braked(made, made.purge.count, made.references + made.wait.count + made.expire.count + made.purge.count)
+    removed = made.wait + made.noted + made.expire + made.purge
+    return _braked(made, made.purge.count, made.references + removed.count)
 
 
 def _counted(made: Plan, evidence: Evidence) -> Plan:

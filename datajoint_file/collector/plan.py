@@ -23,7 +23,7 @@ BRAKE_COUNT = 20
 
 OVERRULED = "overruled: "
 
-Action = Literal["reclaim", "purge", "expire", "wait", "unknown"]
+Action = Literal["reclaim", "purge", "expire", "wait", "noted", "unknown"]
 
 ACTIONS: tuple[Action, ...] = get_args(Action)
 """What can be planned for an object; the sets of the evidence that say for which have the same names."""
@@ -59,8 +59,8 @@ class Entry:
     ----------
     action : str
         ``reclaim`` (an upload that was given up), ``purge`` (removed from all rows, its retention is over), ``expire``
-        (the same, but not noted before this run: a later one deletes it), ``wait`` (removed, and kept), ``unknown``
-        (found in the store, and nothing tells how it came there).
+        (the same, but not noted before this run: a later one deletes it), ``wait`` (removed, and kept), ``noted``
+        (it was unknown, and is kept for the grace), ``unknown`` (in the store, nothing tells how it came there).
     key : str
         The object key.
     size : int
@@ -110,7 +110,7 @@ class Plan:
         Whether unknown objects are noted for deletion.
     made_at : datetime
         When, by the database's clock, aware, in UTC.
-    reclaim, purge, expire, wait, unknown : Amount
+    reclaim, purge, expire, wait, noted, unknown : Amount
         Objects and bytes, by what is planned for them; ``unknown`` only with ``is_scan``.
     listed : Amount
         Objects of this package in the store. Only with ``is_scan``.
@@ -150,6 +150,7 @@ class Plan:
     purge: Amount = NOTHING
     expire: Amount = NOTHING
     wait: Amount = NOTHING
+    noted: Amount = NOTHING
     unknown: Amount = NOTHING
     listed: Amount = NOTHING
     foreign: Amount = NOTHING
@@ -243,13 +244,8 @@ class Collected:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the same as plain values for JSON."""
-        done = ("reclaimed", "purged", "expired", "noted", "discarded")
-        return {
-            **{name: asdict(getattr(self, name)) for name in done},
-            "spared": self.spared,
-            "failures": [{"key": key, "problem": problem} for key, problem in self.failures],
-            "notes": list(self.notes),
-        }
+        failures = [{"key": key, "problem": problem} for key, problem in self.failures]
+        return {**asdict(self), "failures": failures, "notes": list(self.notes)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +264,8 @@ class Kept:
         When, by the database's clock, aware, in UTC.
     until : datetime or None
         Until when it is kept at least; None as long as it is one of the last ``versions``.
+    event : str
+        The same for all that was removed together, as in `datajoint_file.history`.
     """
 
     key: str
@@ -275,6 +273,7 @@ class Kept:
     why: str
     since: datetime
     until: datetime | None
+    event: str
 
 
 def refuse(*refusals: Refusal) -> CollectionRefusedError:

@@ -113,7 +113,7 @@ def delete_object(backend: StorageBackend, project: str, key: str) -> Deleted:
         for upload in backend.unfinished(home if is_directory(key) else key):
             if upload.may_become(key):
                 backend.discard(upload)
-                discarded = discarded.plus(upload.size or 0)
+                discarded += Amount(1, upload.size or 0)
         backend.delete(proof_key(key))
         if is_directory(key):
             for member in backend.list(home):

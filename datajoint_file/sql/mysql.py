@@ -19,6 +19,8 @@ from datajoint_file.sql.dialect import NO_INDEX, Condition, Dialect, Presence, Q
 
 NEEDED_RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "REFERENCES")
 """What it takes to declare tables, with foreign keys, and to use them."""
+_WRITER_RIGHTS = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX, REFERENCES, LOCK TABLES"
+"""What it takes to alter and drop them besides: what is advised."""
 
 _LOST = frozenset({0, 2006, 2013, 2014, 2055, 1053, 1927, 3169, 4031})
 """Codes of PyMySQL and its servers for a connection that is gone, shut down, killed, or timed out."""
@@ -527,7 +529,7 @@ class MySQL(Dialect):
         if complete:
             where = "any name" if "*" in complete else f"the names {', '.join(complete)}"
             return Rights("all", f"may create and use schemas of {where}")
-        fix = f"an administrator can GRANT ALL PRIVILEGES ON `PREFIX\\_%`.* TO {self.grantee(query)}"
+        fix = f"an administrator can GRANT {_WRITER_RIGHTS} ON `PREFIX\\_%`.* TO {self.grantee(query)}"
         database, granted = max(rights.items(), key=lambda item: len(item[1]), default=("*", frozenset[str]()))
         lacking = ", ".join(right for right in NEEDED_RIGHTS if right not in granted)
         if "SELECT" in granted:

@@ -90,6 +90,11 @@ _SCHEMAS_TO_CREATE_IN = """
     WHERE has_schema_privilege(oid, 'CREATE') AND nspname NOT IN ('public', 'information_schema')
     AND left(nspname, 3) <> 'pg_' ORDER BY nspname
 """
+_WRITER_GRANTS = (
+    "GRANT USAGE, CREATE ON SCHEMA NAME TO {user}; "
+    "GRANT SELECT, INSERT, UPDATE, DELETE, REFERENCES ON ALL TABLES IN SCHEMA NAME TO {user}; ALTER DEFAULT PRIVILEGES "
+    "IN SCHEMA NAME GRANT SELECT, INSERT, UPDATE, DELETE, REFERENCES ON TABLES TO {user}"
+)
 _READABLE_SCHEMAS = """
     SELECT DISTINCT n.nspname FROM pg_catalog.pg_class AS c
     JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
@@ -446,9 +451,11 @@ class PostgreSQL(Dialect):
         if query("SELECT has_database_privilege(current_database(), 'CREATE')")[0][0]:
             return Rights("all", "may create and use schemas")
         (database,) = query("SELECT quote_ident(current_database())")[0]
-        fix = f"an administrator can GRANT CREATE ON DATABASE {database} TO {self.grantee(query)}"
+        user = self.grantee(query)
+        fix = f"the owner of a schema can {_WRITER_GRANTS.format(user=user)}"
         writable = [row[0] for row in query(_SCHEMAS_TO_CREATE_IN)]
         if writable:
+            fix = f"enough for these; for others an administrator can GRANT CREATE ON DATABASE {database} TO {user}"
             return Rights("some", f"may create tables in {', '.join(writable)}, but no schemas", fix)
         if readable := self.readable_schemas(query):
             detail = f"may read tables of {', '.join(readable)}, but create neither tables nor schemas"

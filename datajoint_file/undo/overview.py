@@ -15,6 +15,7 @@ from datajoint.errors import MissingTableError
 from datajoint_file.hooks.tables import class_name
 from datajoint_file.journal.history_table import UNKNOWN, HistoryTable
 from datajoint_file.journal.second_connection import second_connection_of
+from datajoint_file.sql.columns import cell_sql
 from datajoint_file.undo.versions import columns_of, entries_of, table_of
 
 OF_ROWS = "why IN ('delete', 'drop')"
@@ -27,8 +28,8 @@ class TableHistory:
 
     name: str  # as people write it
     table_name: str  # as the database calls it
-    files: int
-    rows: int  # that were deleted, with what they held
+    files: int  # that cells have lost, each once, also those that are back
+    rows: int  # that were deleted, with what they held, each time, also those that are back
     newest: datetime  # when the last of them was taken away
     is_dropped: bool
     event: str  # of what was taken away last
@@ -39,7 +40,7 @@ def tables_in_history(connection: Any, schema: str) -> list[TableHistory]:
     second = second_connection_of(connection)
     history_table = HistoryTable(second, schema).table
     moment = second.dialect.utc("at")
-    count_files = "COUNT(DISTINCT CASE WHEN attribute <> '' THEN path END)"
+    count_files = "COUNT(DISTINCT CASE WHEN path IS NOT NULL THEN CONCAT(cell, attribute, '/', path) END)"
     count_rows = f"COUNT(CASE WHEN {OF_ROWS} AND row_text IS NOT NULL THEN 1 END)"
     source = f"{history_table} WHERE why <> '{UNKNOWN}' GROUP BY table_name"
     try:
@@ -64,6 +65,7 @@ class Deletion:
     why: str
     event: str
     rows: int
+    back: int  # rows that are there again, or others under their keys
 
 
 def deletions(query: Any, *, key: Mapping[str, Any] | None = None) -> list[Deletion]:
@@ -77,4 +79,19 @@ def deletions(query: Any, *, key: Mapping[str, Any] | None = None) -> list[Delet
     for entry in entries:
         cells.setdefault(entry.event, set()).add(entry.cell)
     first = {entry.event: entry for entry in entries if entry.path is None}
-    return [Deletion(one.at, one.who, one.why, event, len(cells[event])) for event, one in first.items()]
+    there = _there(table) if first else set()
+    return [
+        Deletion(one.at, one.who, one.why, event, len(cells[event]), len(cells[event] & there))
+        for event, one in first.items()
+    ]
+
+
+def _there(table: Any) -> set[str]:
+    """Return the cells of deleted rows under whose keys there are rows now."""
+    columns, second = columns_of(table), second_connection_of(table.connection)
+    if not columns:
+        return set()
+    cell, name = cell_sql(second.dialect, columns), second.dialect.quoted(table.database, table.table_name)
+    deleted = f"SELECT cell FROM {HistoryTable(second, table.database).table} WHERE table_name = %s AND {OF_ROWS}"
+    sql = f"SELECT {cell} FROM {name.replace('%', '%%')} WHERE {cell} IN ({deleted})"
+    return {found for (found,) in second.query(sql, [table.table_name])}

@@ -225,7 +225,7 @@ def undelete(
     Raises
     ------
     AccessError
-        If this user may not insert into one of the tables. Nothing was put back.
+        If this user may not insert into one of the tables of which rows are gone. Nothing was put back.
     UnsupportedValueError
         If not one of *since* and *event* is given, *since* is to come, *event* is no deletion from this table, or *key*
         names what no table has, or has a value that an attribute cannot have. Nothing was put back.
@@ -300,7 +300,11 @@ class _Restoration:
         order = self._parents_first(found)
         wanted = self._wanted(found, all_columns, key, order) if key and found else found
         for name in order:
-            self._require_rights(name, all_columns[name], wanted[name])
+            try:
+                self._require_rights(name, all_columns[name], wanted[name])
+            except AccessError:
+                if self._are_any_gone(name, all_columns[name], wanted[name]):
+                    raise
         for schema, table in order:
             rows, columns = wanted[schema, table], all_columns[schema, table]
             if not columns:
@@ -322,6 +326,10 @@ class _Restoration:
             require_right(free[0], "insert", [column.name for column in columns if not column.is_generated])
             if any(row.files for row in rows):
                 require_right(free[1], "insert", ["write_id"])
+
+    def _are_any_gone(self, name: TableId, columns: Sequence[Column], rows: Sequence[_Deleted]) -> bool:
+        some = batches(rows, _ROWS_AT_ONCE, _size, _BYTES_AT_ONCE)
+        return any(None in self._rows.under_keys(name, columns, [row.written for row in part]) for part in some)
 
     def _absent(self, name: TableId, columns: Sequence[Column], rows: Sequence[_Deleted]) -> Iterator[_Deleted]:
         """Give the rows of which there is none with this key; count those that are there, report what has their key."""

@@ -62,6 +62,8 @@ class Version:
         Whether the collector has deleted the bytes.
     number : int
         How many versions back it is in its cell, for `revert`: 1 is the newest of those that `history` gives.
+    is_back : bool
+        Whether a row of the table names the file now; of what `history` gives, that is another row than its own.
     """
 
     file: FileRef | DirectoryRef
@@ -73,6 +75,7 @@ class Version:
     event: str
     is_purged: bool = False
     number: int = field(default=1, compare=False)
+    is_back: bool = field(default=False, compare=False)
 
     def __str__(self) -> str:
         key = ", ".join(f"{name}={value}" for name, value in self.key.items()) or "key not kept"
@@ -112,6 +115,11 @@ def history(query: Any, attribute: str | None = None, *, key: Mapping[str, Any] 
     >>> for version in datajoint_file.history(Recording & {"subject_id": 1}, "raw_data"):  # doctest: +SKIP
     ...     print(version.at, version.who, version.why, version.file.size)
     """
+    return [version for version in removed(query, attribute, key=key) if version.number]
+
+
+def removed(query: Any, attribute: str | None = None, *, key: Mapping[str, Any] | None = None) -> list[Version]:
+    """Return the same as `history`, and with the number 0 what cells hold again."""
     table = table_of(query)
     require_key(key)
     columns = columns_of(table)
@@ -126,11 +134,12 @@ def history(query: Any, attribute: str | None = None, *, key: Mapping[str, Any] 
         if version := version_of(entry, columns, table.connection):
             versions.setdefault((entry.cell, entry.attribute, version.file.path), version)
     held = _held(table, columns, versions) if columns else set[_Held]()
-    found, numbers = list[Version](), Counter[tuple[str, str]]()
+    named, found, numbers = {place[1:] for place in held}, list[Version](), Counter[tuple[str, str]]()
     for (cell, name, path), version in versions.items():
-        if (cell, name, path) not in held:
-            numbers[cell, name] += 1
-            found.append(replace(version, number=numbers[cell, name]))
+        is_held = (cell, name, path) in held
+        numbers[cell, name] += not is_held
+        number = 0 if is_held else numbers[cell, name]
+        found.append(replace(version, number=number, is_back=(name, path) in named))
     return found
 
 

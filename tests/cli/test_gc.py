@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,10 @@ def test_removed_object_is_shown_kept_and_deleted(gc: Gc, table: Any, store: Sto
     assert "There is nothing to do." in listed.stdout
     shown = gc("--kept")
     (line, *_) = shown.stdout.splitlines()
-    assert re.fullmatch(rf"deleted 20..-..-.., kept until 20..-..-..        6 B  {key}", line)
+    (version,) = datajoint_file.history(table)
+    moment = r"20..-..-.. ..:.."
+    assert re.fullmatch(rf"deleted {moment}, kept until {moment}        6 B  {key}  event {version.event}", line)
+    assert f"deleted {version.at.astimezone():%Y-%m-%d %H:%M}," in line
     assert "1 object kept." in shown.stdout
     (kept,) = json.loads(gc("--kept", "--json").stdout)
     assert (kept["key"], kept["why"], kept["until"] > kept["since"]) == (key, "delete", True)
@@ -120,8 +124,16 @@ def test_unknown_object_is_shown_noted_and_spared(gc: Gc, table: Any, store: Sto
     assert shown.endswith(f"Nothing was changed. Next: datajoint-file gc {told}")
     assert "there is nothing to take over" in shown
     assert "refused          [not-dropped] no mark of this database names a schema x" in gc("--dropped", "x").stdout
-    assert document(gc("--unknown", "--execute", "--json"))["done"]["noted"] == {"count": 1, "size": 6}
-    assert re.match(rf"unknown 20..-..-.., kept until 20..-..-..        6 B  {key}", gc("--kept").stdout)
+    noted = gc("--unknown", "--execute", "--grace", "36 h").stdout.splitlines()
+    when = f"{datetime.now().astimezone() + timedelta(hours=36):%Y-%m-%d} ..:.."
+    back = "`datajoint-file gc --spare KEY` takes it back"
+    assert re.fullmatch(f"What is noted is deleted after {when} if no row names it by then; {back}.", noted[-1])
+    kept = gc("--list").stdout
+    assert re.search(r"  unknown, noted for deletion +1 +6 B +keep for the grace *\n", kept)
+    assert re.search(r"  removed from all rows +0 +0 B *\n", kept)
+    assert f"  noted      {key}\n" in kept
+    shown = gc("--kept").stdout
+    assert re.match(rf"unknown 20..-..-.. ..:.., kept until 20..-..-.. ..:..        6 B  {key}\n", shown)
     assert gc("--spare", key).returncode == 0
     assert "not noted" in gc("--spare", "nonsense").stdout
     as_json = gc("--spare", key, "--json")

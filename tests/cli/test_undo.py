@@ -11,6 +11,7 @@ from typing import Any
 import datajoint as dj
 import pytest
 
+import datajoint_file
 from tests.projects import Store
 from tests.tables import recording_of
 
@@ -52,12 +53,17 @@ def test_deleted_rows_are_shown_and_put_back(command: Command, table: Any) -> No
     done = command("restore", "--event", one["event"], "--key", "id=1")
     assert (done.returncode, done.stdout) == (0, f"  1 row of {table().database}.Recording\n")
     assert (table & "id = 1").fetch1("raw").read() == b"1"
+    *lines, count = command("history").stdout.splitlines()
+    assert {("(id=1)" in line, "  back in the row  " in line) for line in lines} == {(True, True), (False, False)}
+    assert count == "2 earlier files, 1 of them back in the row."
+    assert "Recording  2 earlier files, 2 deleted rows" in command("history", of=table.database).stdout
     rest = command("restore", "--since", "1h", "--json")
     document = json.loads(rest.stdout)
     assert [list(document[name].values()) for name in ("restored", "present")] == [[1], [1]]
     assert (rest.returncode, document["problems"]) == (0, [])
     again = command("restore", "--since", "1h")
-    assert (again.returncode, again.stdout) == (0, f"  2 rows of {table().database}.Recording: there already\n")
+    told = "All of them are back already: nothing is left to restore.\n"
+    assert (again.returncode, again.stdout) == (0, f"  2 rows of {table().database}.Recording: there already\n{told}")
     table.update1({"id": 1, "raw": ("a.dat", b"new")})
     differing = command("restore", "--since", "1h")
     assert (differing.returncode, "has another raw; the history keeps 1 file of it" in differing.stdout) == (3, True)
@@ -117,6 +123,9 @@ def test_rows_without_files_that_went_with_files_are_shown_and_put_back(
     assert f"  {name}  2 deleted rows, the last of 20" in command("history", of=schema.database).stdout
     assert command("restore", "--event", one["event"], of=name).returncode == 0
     assert (len(Session()), len(Take())) == (3, 2)
+    *lines, last = command("history", of=name).stdout.splitlines()
+    assert [line.endswith(f": 2 rows, 2 of them there again  event {one['event']}") for line in lines] == [True]
+    assert last == "All deleted rows are there again."
 
 
 def test_versions_are_shown_with_the_number_that_puts_them_back(command: Command, table: Any) -> None:
@@ -146,6 +155,11 @@ def test_wrong_file_is_taken_back(command: Command, table: Any) -> None:
     done = command("restore", "--key", "id=1", "--attribute", "raw", "--version", "1")
     assert done.returncode == 0, done.stderr
     assert (table & "id = 1").fetch1("raw").read() == b"1"
+    (wrong,) = datajoint_file.history(table & "id = 1", "raw")
+    table.insert1({"id": 7, "raw": wrong.file})
+    shown = json.loads(command("history", "--json").stdout)
+    assert [(one["number"], one["back"], one["file"]["path"]) for one in shown][:1] == [(1, True, wrong.file.path)]
+    assert f"version 1  event {wrong.event}  another row has it" in command("history").stdout
     refused = command("restore", "--key", "id=1", "--attribute", "raw", "--version", "7")
     assert (refused.returncode, "no version 7, it has 1 earlier file" in refused.stderr) == (2, True)
 

@@ -110,6 +110,10 @@ def test_reader_reads_and_cannot_leave_a_byte_in_the_store(as_user: As, owned: A
     with pytest.raises(dj.errors.AccessError, match="this user may not insert rows"):
         datajoint_file.undelete(recording, since=timedelta(hours=1))
     assert store.all_keys() == before
+    datajoint_file.undelete(owned, since=timedelta(hours=1))
+    back = datajoint_file.undelete(recording, since=timedelta(hours=1))
+    assert (list(back.restored.values()), list(back.present.values()), bool(back)) == ([], [1], True)
+    (owned & "n = 3").delete(prompt=False)
     with pytest.warns(JournalWarning, match="`~file_check` .* cannot be made or written"):
         assert datajoint_file.verify(recording).checked == 3
     with pytest.warns(JournalWarning, match="`~file_check`"):
@@ -123,7 +127,13 @@ def test_doctor_is_content_with_a_reader(as_user: As, owned: Any, store: Store, 
     reader = as_user("reader")
     rights = check_rights(reader.connection, read_only=True)
     assert (rights.status, rights.fix) == ("ok", "")
-    assert check_rights(reader.connection).status == "warning"
+    writing = check_rights(reader.connection)
+    assert writing.status == "warning"
+    is_postgresql = reader.connection.adapter.backend == "postgresql"
+    name = bare(reader.connection.conn_info["user"])
+    for grant in statements("writer", "PostgreSQL" if is_postgresql else "MySQL")[1:]:
+        place = bare(grant).replace("lab_ephys", "NAME").replace("lab\\_%", "PREFIX\\_%").replace("writer", name)
+        assert place in bare(writing.fix)
     readable = _check_readable(reader.connection)
     assert owned.database in readable.detail
     before = store.all_keys()
@@ -154,6 +164,8 @@ def test_doctor_tells_a_collector_the_printed_grants_that_he_lacks(as_user: As, 
     _, sight, *notes = (bare(line) for line in statements("collector", "PostgreSQL" if is_postgresql else "MySQL"))
     seen, noted = check_sight(user), check_notes(user, pipeline_of(owned().connection).project)
     name = bare(user.conn_info["user"])
+    told = [note for note in gc.plan(user).notes if "cannot be carried out" in note] if first == 2 else []
+    assert [noted.fix in note for note in told] == [True] * (first - 1)
     assert (seen.status == "failed") == (first == 1)
     assert not seen.fix or sight.replace("collector", name) in bare(seen.fix)
     assert is_postgresql or (noted.status == "failed") == (first == 2)  # MySQL names no table to who has no right
@@ -202,7 +214,7 @@ def test_writer_inserts_updates_deletes_and_declares(as_user: As, owned: Any, st
 def test_collector_deletes_what_is_over_and_changes_no_table_of_others(as_user: As, owned: Any, store: Store) -> None:
     collector = as_user("collector")
     plan = gc.plan(collector, scan=True)
-    assert (plan.refusals, plan.wait.count, plan.missing_count) == ((), 1, 0)
+    assert (plan.refusals, plan.notes, plan.wait.count, plan.missing_count) == ((), (), 1, 0)
     assert gc.execute(plan)
     assert [found.why for found in gc.kept(collector)] == ["delete"]
     with pytest.raises(dj.errors.AccessError):

@@ -74,6 +74,25 @@ def test_deleted_row_loses_its_object_after_the_retention_and_two_runs(
     assert {key for verb, key in backend.history if verb == "list" and "~registry" not in key} == set()
 
 
+def test_row_that_was_put_back_and_removed_by_sql_is_kept_as_from_its_first_removal(
+    table: Any, connection: Any, store: Store
+) -> None:
+    insert(table, 1)
+    path = path_of(table, 1)
+    table.delete()
+    make_older(connection, table.database, "~file_history", "at", timedelta(days=29))
+    (first,) = datajoint_file.history(table)
+    assert datajoint_file.undelete(table, event=first.event)
+    execute_sql(connection, f"DELETE FROM {table().full_table_name}")
+    plan, (kept,) = scan(connection), gc.kept(connection)
+    assert (plan.unknown.count, plan.wait.count, kept.since, kept.event) == (0, 1, first.at, first.event)
+    assert datajoint_file.history(table) == [first]
+    make_older(connection, table.database, "~file_history", "at", timedelta(days=2))
+    assert sweep(connection).expired.count == 1
+    make_older(connection, table.database, "~file_history", "due_at", timedelta(minutes=1))
+    assert (sweep(connection).purged.count, path in objects(store)) == (1, False)
+
+
 def test_no_retention_at_all_still_takes_two_runs(table: Any, connection: Any, database: Area, store: Store) -> None:
     insert(table, 1)
     table.delete()
