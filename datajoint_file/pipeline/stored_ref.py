@@ -6,7 +6,7 @@ caches are looked up when bytes are asked for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from html import escape
@@ -154,19 +154,19 @@ class StoredRef(_Unread):
         except MetadataError:
             return f"<code>{escape(repr(self))}</code>"
 
-    def _card(self, **more: str) -> str:
-        rows = {
-            "size": f"{format_size(self.size)} ({self.size:,} bytes)",
-            "type": self.mime_type or "",
-            "stored": format_timestamp(self.timestamp),
-            "hash": self.hash,
-            "path": self.path,
+    def _card(self, **more: Sequence[str]) -> str:
+        rows: dict[str, Sequence[str]] = {
+            "size": [f"{format_size(self.size)} ({self.size:,} bytes)"],
+            "type": [self.mime_type or ""],
+            "stored": [format_timestamp(self.timestamp)],
+            "hash": [self.hash],
+            "path": [self.path],
             **more,
         }
         cells = "".join(
             f'<tr><th style="text-align:left;vertical-align:top;padding:0 1em 0 0">{name}</th>'
-            f'<td style="text-align:left;white-space:pre"><code>{_escaped(value)}</code></td></tr>'
-            for name, value in rows.items()
+            f'<td style="text-align:left;white-space:pre-line"><code>{_escaped(*lines)}</code></td></tr>'
+            for name, lines in rows.items()
         )
         return (
             '<div style="border:1px solid #8886;border-radius:6px;padding:.5em 1em;display:inline-block">'
@@ -187,8 +187,8 @@ _set_metadata, _metadata_of = StoredRef.__dict__["metadata"].__set__, StoredRef.
 _set_pipeline = StoredRef.__dict__["pipeline"].__set__
 
 
-def _escaped(text: str) -> str:
-    return escape("\n".join(map(printable, text.split("\n"))))
+def _escaped(*lines: str) -> str:
+    return escape("\n".join(map(printable, lines)))
 
 
 def with_slots(kind: type[_Ref]) -> type[_Ref]:

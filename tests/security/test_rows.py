@@ -56,7 +56,10 @@ NO_ROWS: list[Any] = [
 def uses_of(ref: FileRef) -> list[Callable[[], Any]]:
     """Return all ways of asking for anything that a row says, or that is behind it."""
     uses: list[Callable[[], Any]] = [
-        *(partial(getattr, ref, name) for name in (*FileMetadata.__dataclass_fields__, "metadata", "url")),
+        *(
+            partial(getattr, ref, name)
+            for name in (*sorted(set(FileMetadata.__dataclass_fields__) - {"files"}), "metadata", "url")
+        ),
         *(ref.read, ref.open, ref.exists, ref.verify, ref.to_dict),
         *(partial(use, ref) for use in (hash, pickle.dumps, copy.copy)),
         partial(ref.download, "/nowhere/at/all/"),

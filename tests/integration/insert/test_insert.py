@@ -190,7 +190,7 @@ BAD_VALUES: dict[str, tuple[Any, type[Exception], str]] = {
     "name and path": (("a", "/etc/hostname"), UnsupportedValueError, "File"),
     "text stream": (io.StringIO("text"), UnsupportedValueError, "text stream"),
     "missing": ("/nowhere/to/be/found.dat", SourceNotFoundError, "does not exist"),
-    "directory": ("/tmp", IsADirectoryError, "directory"),
+    "no directory": (datajoint_file.Directory("/etc/hostname"), UnsupportedValueError, "is no directory"),
     "device": ("/dev/zero", datajoint_file.errors.SourceNotRegularError, "device"),
     "traversal": (("../../x", b""), UnsafeNameError, "separator"),
     "empty name": (("", b""), UnsafeNameError, "empty"),

@@ -260,14 +260,14 @@ def test_object_about_which_the_collector_has_decided_is_not_shared(lab: Any, sc
     assert done.restored == {}
     reasons = [problem.reason for problem in done.problems if "collector" in problem.reason]
     assert len(reasons) == 3
-    assert all(reason.endswith("download the file now, and insert the row again with it") for reason in reasons)
+    assert all(reason.endswith("download it now, and insert the row again with it") for reason in reasons)
 
 
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (None, "its bytes are not in the store: bring them back from a backup, or the bucket's versions, then run it"),
-        (b"22", "the store has 2 bytes of it, expected 1: bring it back from a backup"),
+        (None, "in the store it is not there: bring it back from a backup, or the bucket's versions, then run it"),
+        (b"22", "in the store it has 2 bytes there, expected 1: bring it back from a backup"),
     ],
 )
 def test_object_that_is_not_as_it_was_is_told_with_what_to_do(
