@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 from datajoint_file.concurrency.executors import Delegation, TaskResult, check_executor, ending
 from datajoint_file.concurrency.progress import Advance, progress_bar
@@ -89,6 +90,7 @@ def store_all(uploads: Uploads, connection: Any, table: str, workers: int | None
         except BaseException:
             with suppress(Exception):  # it is for a retry; what has failed is the error to tell
                 uploads.entries.end_uploads()
+                uploads.entries.let_go()
             raise
     uploads.entries.end_uploads()
 
@@ -129,19 +131,30 @@ class Uploads:
     def run(self, workers: int) -> None:
         """Store all files, so many at a time: directories first, once it is known what was left of each."""
         directories = [planned for planned in self.planned if planned[1].source.tree is not None]
-        run_all([partial(self._adopt_directory, *planned) for planned in directories], workers, self.stop)
-        jobs = [job for planned in directories for job in self._member_jobs(*planned, workers)]
+        begun: list[tuple[JournalEntry, DirectoryUpload]] = []
+
+        def begin(entry: JournalEntry, upload: Upload) -> None:
+            if (directory := self.begun(entry, upload)) is not None:
+                begun.append((entry, directory))
+
+        run_all([partial(begin, *planned) for planned in directories], workers, self.stop)
+        jobs = [job for entry, directory in begun for job in self._member_jobs(entry, directory, workers)]
         run_all([*jobs, *self.jobs()], workers, self.stop)
 
-    def _adopt_directory(self, entry: JournalEntry, upload: Upload) -> None:
+    def begun(self, entry: JournalEntry, upload: Upload) -> DirectoryUpload | None:
+        """Return the upload of a directory, with what an earlier attempt has left of it; None if that is all."""
+        tree = cast("Tree", upload.source.tree)
         with failing(entry):
-            self.is_adopted(entry, upload)
+            if self.is_adopted(entry, upload):
+                return None
+            for left in self.entries.begun(entry):
+                directory = DirectoryUpload(self.pipeline, replace(upload, key=left.path, write_id=left.write_id), tree)
+                if directory.resume(self.advance) and self.entries.resume(entry, left):
+                    return directory
+            return DirectoryUpload(self.pipeline, upload, tree)
 
-    def _member_jobs(self, entry: JournalEntry, upload: Upload, workers: int) -> list[Callable[[], None]]:
-        """Return the jobs that store a directory, unless it is stored; the last one to end stores the manifest."""
-        if entry.metadata is not None or upload.source.tree is None:
-            return []
-        directory = DirectoryUpload(self.pipeline, upload, upload.source.tree)
+    def _member_jobs(self, entry: JournalEntry, directory: DirectoryUpload, workers: int) -> list[Callable[[], None]]:
+        """Return the jobs that store a directory; the last one to end stores the manifest."""
 
         def send(some: range) -> None:
             with failing(entry):
@@ -244,20 +257,23 @@ class DelegatedUploads:
 
     def _to_send(self) -> Iterator[Upload]:
         for entry, upload in self._uploads.planned:
-            with failing(entry):
-                if self._uploads.is_adopted(entry, upload):
-                    continue
-                if upload.source.tree is None:
-                    yield upload
-                else:
-                    yield from self._members(entry, upload, upload.source.tree)
+            if upload.source.tree is not None:
+                yield from self._members(entry, upload)
+            elif not self._uploads.is_adopted(entry, upload):
+                yield upload
 
-    def _members(self, entry: JournalEntry, upload: Upload, tree: Tree) -> Iterator[Upload]:
-        directory = self._directories[upload.key] = DirectoryUpload(self._uploads.pipeline, upload, tree)
-        if not directory.listing.names:
-            entry.metadata = directory.finish()
-        for index in range(len(directory.listing.names)):
-            yield directory.member(index)
+    def _members(self, entry: JournalEntry, upload: Upload) -> Iterator[Upload]:
+        directory = self._uploads.begun(entry, upload)
+        if directory is None:
+            return
+        self._directories[directory.key] = directory
+        self._entries[directory.key] = entry
+        with failing(entry):
+            missing = [index for index in range(len(directory.listing.names)) if not directory.has(index)]
+            if directory.is_last(len(directory.listing.names) - len(missing)):
+                entry.metadata = directory.finish()
+            for index in missing:
+                yield directory.member(index)
 
     def _wait_for_room(self, carried: int) -> None:
         while self._delegation.is_full or (self._delegation and self._carried + carried > CARRIED_BYTES):

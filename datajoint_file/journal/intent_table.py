@@ -86,6 +86,7 @@ class Intents:
         self.table = self.dialect.quoted(schema, TABLE)
         self._now, self._from_now, self._by_number = self.dialect.now, self.dialect.from_now, self.dialect.by_number
         self._free = f"state = '{STORED}' AND (lease_until < {self._now} OR LEFT(holder, 32) = %s)"
+        self._is_begun = f"state = '{BEGUN}' AND RIGHT(path, 1) = '/' AND lease_until < {self._now}"
 
     def statements(self, items: Sequence[_Item], weight: Callable[[_Item], int]) -> Iterator[list[_Item]]:
         """Give *items*, of which each adds so many bytes, in lists of which the server takes each in one statement."""
@@ -102,7 +103,8 @@ class Intents:
     def begin(self, intents: Sequence[Intent], holder: str, lease_seconds: float) -> tuple[list[int], Rows]:
         """Insert *intents* and return their numbers, and what has been stored for the same cells before.
 
-        Of that number, attribute, key digest, write id and metadata, where nobody holds it.
+        Of that number, attribute, key digest, write id and metadata, where nobody holds it; of a directory that was
+        begun, and is not complete, its path in place of metadata.
         """
         arguments: list[Any] = [
             intents[0].table_name,
@@ -111,8 +113,8 @@ class Intents:
             holder.partition("-")[0],
         ]
         stored = (
-            f"SELECT number, attribute, key_digest, write_id, metadata FROM {self.table} "
-            f"WHERE table_name = %s AND attribute IN %s AND key_digest IN %s AND {self._free}"
+            f"SELECT number, attribute, key_digest, write_id, COALESCE(metadata, path) FROM {self.table} "
+            f"WHERE table_name = %s AND attribute IN %s AND key_digest IN %s AND ({self._free} OR {self._is_begun})"
         )
         insert, ids = self.insert_sql(intents, holder, lease_seconds), [intent.write_id for intent in intents]
         return self.dialect.insert_and_select(self.second.query_many, insert, (stored, arguments), ids)
@@ -157,14 +159,15 @@ class Intents:
             )
 
     def take_over(self, old: int, number: int, intent: Intent, holder: str, lease_seconds: float) -> bool:
-        """Let *number* be about the object of the stored intent *old*, unless that is held, or its transaction is open.
+        """Let *number* be about the object of the intent *old*, unless that is held, or its transaction is open.
 
-        The old one becomes a tombstone: whoever had claimed it has not committed, and cannot claim it again.
+        The old one, which has the state of *intent*, becomes a tombstone: whoever had claimed it has not committed, and
+        cannot claim it again.
         """
+        free_if, args = (self._is_begun, []) if intent.state == BEGUN else (self._free, [holder.partition("-")[0]])
         with suppress(_NotOurs), self.second.transaction():
             free = self.second.query(
-                f"SELECT number FROM {self.table} WHERE number = %s AND {self._free} FOR UPDATE SKIP LOCKED",
-                (old, holder.partition("-")[0]),
+                f"SELECT number FROM {self.table} WHERE number = %s AND {free_if} FOR UPDATE SKIP LOCKED", (old, *args)
             )
             if not free:
                 return False
@@ -174,9 +177,12 @@ class Intents:
                 (old,),
             )
             moved = self.second.execute(
-                f"UPDATE {self.table} SET write_id = %s, path = %s, size = %s, state = '{STORED}', metadata = %s, "
+                f"UPDATE {self.table} SET write_id = %s, path = %s, size = %s, state = %s, metadata = %s, "
                 f"lease_until = {self._from_now} WHERE number = %s AND holder = %s AND state = '{BEGUN}'",
-                (intent.write_id, intent.path, intent.size, intent.metadata, lease_seconds, number, holder),
+                (
+                    *(intent.write_id, intent.path, intent.size, intent.state, intent.metadata),
+                    *(lease_seconds, number, holder),
+                ),
             )
             if moved != 1:
                 raise _NotOurs

@@ -27,7 +27,15 @@ from datajoint_file.journal.intent_table import SHARING, STORED, Intent, Intents
 from datajoint_file.journal.schema_registry import forget
 from datajoint_file.journal.second_connection import second_connection_of
 from datajoint_file.model.metadata import FileMetadata
-from datajoint_file.model.object_keys import Cell, is_made_for, is_of_schema, key_digest, new_write_id
+from datajoint_file.model.object_keys import (
+    Cell,
+    is_directory,
+    is_made_for,
+    is_of_schema,
+    key_digest,
+    new_write_id,
+    project_of,
+)
 from datajoint_file.model.wording import ROLLED_BACK
 from datajoint_file.pipeline.pipeline import Upload
 from datajoint_file.sql import Condition, Rows
@@ -45,7 +53,8 @@ class LeftObject:
 
     number: int  # of its intent
     write_id: str
-    metadata: FileMetadata  # what its row would have recorded
+    path: str
+    metadata: FileMetadata | None  # what its row would have recorded; None of a directory that is not complete
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +156,7 @@ class JournalEntries:
         self._journal = journal
         self._intents = journal.intents
         self._left: dict[tuple[str, str], list[LeftObject]] = {}
+        self._begun: dict[tuple[str, str], list[LeftObject]] = {}
 
     def begin(self, some: Sequence[JournalEntry]) -> None:
         """Insert the intents of *some*, and learn what was stored for their cells before."""
@@ -156,27 +166,51 @@ class JournalEntries:
         self._remember(stored)
 
     def _remember(self, stored: Rows) -> None:
-        for number, attribute, digest, write_id, metadata in stored:
+        for number, attribute, digest, write_id, text in stored:
             try:
-                described = FileMetadata.from_json(json.loads(metadata))
+                described = None if text.endswith("/") else FileMetadata.from_json(json.loads(text))
             except (DataJointFileError, ValueError, TypeError):
                 continue  # not written by us, or by a newer version: nothing to build on
-            is_ours = is_of_schema(described.path, self._intents.schema)  # else copied by a dump, or forged
-            if is_ours and is_made_for(described.path, described.project, digest, write_id):
-                self._left.setdefault((attribute, digest), []).append(LeftObject(int(number), write_id, described))
+            path = described.path if described else text
+            is_ours = is_of_schema(path, self._intents.schema)  # else copied by a dump, or forged
+            if is_ours and is_made_for(path, project_of(path), digest, write_id):
+                left = LeftObject(int(number), write_id, path, described)
+                self._left.setdefault((attribute, digest), []).append(left)
 
     def adopt(self, entry: JournalEntry, alike: Callable[[Sequence[FileMetadata]], Iterable[FileMetadata]]) -> bool:
         """Take over an object that an earlier insert left for the same cell, if it is the same file.
 
         *alike* is given what is said to be stored, and gives, one after the other, what the row could record.
         """
-        some = self._left.pop((entry.intent.attribute, entry.intent.key_digest), ())
-        left = {one.metadata.path: one for one in some}
-        for metadata in alike([one.metadata for one in left.values()]):
+        cell = entry.intent.attribute, entry.intent.key_digest
+        some = self._left.pop(cell, [])
+        self._begun[cell] = [one for one in some if one.metadata is None]
+        left = {one.path: one for one in some if one.metadata is not None}
+        for metadata in alike([one.metadata for one in left.values() if one.metadata is not None]):
             if self._take_over(entry, left[metadata.path], metadata):
                 entry.metadata = metadata
                 return True
         return False
+
+    def begun(self, entry: JournalEntry) -> list[LeftObject]:
+        """Return the directories that were begun for the same cell, and are not complete; asked after `adopt`."""
+        return self._begun.pop((entry.intent.attribute, entry.intent.key_digest), [])
+
+    def resume(self, entry: JournalEntry, left: LeftObject) -> bool:
+        """Take over a directory that was begun, of which the members are going to be completed."""
+        intent = replace(entry.intent, write_id=left.write_id, path=left.path)
+        with self._table_required():
+            if not self._intents.take_over(left.number, entry.number, intent, entry.holder, LEASE_SECONDS):
+                return False
+        entry.intent = intent
+        return True
+
+    def let_go(self) -> None:
+        """Let others go on with the directories that are not complete: nobody is at them any more."""
+        numbers = [
+            one.number for one in self.all if one.number and one.metadata is None and is_directory(one.intent.path)
+        ]
+        self._intents.renew(numbers, self._holder, 0.0)
 
     def _take_over(self, entry: JournalEntry, left: LeftObject, metadata: FileMetadata) -> bool:
         """Let the intent of *entry*, of which nothing has been stored, be about the object that is stored."""

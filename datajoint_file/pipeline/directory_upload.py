@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from datajoint_file.model import manifest, media_types
 from datajoint_file.model.manifest import Member, decode_path
 from datajoint_file.model.metadata import DIRECTORY_TYPE, FileMetadata
 from datajoint_file.model.object_keys import MAX_KEY_BYTES, manifest_key
+from datajoint_file.pipeline.checkpoints import Checkpoints, resumable
 from datajoint_file.storage.backend import UploadGroup
 from datajoint_file.transfer.directories import Listing, Tree
 from datajoint_file.transfer.sources import Source, as_source
@@ -67,8 +68,26 @@ class DirectoryUpload:
         self.listing = tree.listing
         self._sizes = array("Q", self.listing.sizes)
         self._digests = bytearray(_DIGEST_BYTES * len(self.listing.names))
+        self._is_stored = bytearray(len(self.listing.names))
         self._left = len(self.listing.names)
         self._lock = threading.Lock()
+        self._checkpoints = Checkpoints(pipeline, upload.key)
+
+    @property
+    def key(self) -> str:
+        """The key of the directory."""
+        return self._upload.key
+
+    def resume(self, advance: Advance) -> bool:
+        """Learn what an earlier attempt has stored under this key; False if the directory has become another one."""
+        found = resumable(self._pipeline, self.key, self._tree, self._checkpoints, advance)
+        for index, hash_, size in found or ():
+            self.note(index, hash_, size)
+        return found is not None
+
+    def has(self, index: int) -> bool:
+        """Tell whether a member is stored."""
+        return bool(self._is_stored[index])
 
     def batches(self, workers: int) -> Iterator[range]:
         """Give the members in runs, each for one of so many threads: all have something to do, and few have little."""
@@ -97,8 +116,8 @@ class DirectoryUpload:
             self._upload, key=f"{self._upload.key}{name}", source=source, name=source.name, mime_type=mime_type
         )
 
-    def send(self, some: Iterable[int], advance: Advance, skipped: Callable[[int], bool] = lambda _: False) -> None:
-        """Store some members, and wait for the store once.
+    def send(self, some: Iterable[int], advance: Advance) -> None:
+        """Store some members, unless they are, and wait for the store once.
 
         Raises
         ------
@@ -108,7 +127,7 @@ class DirectoryUpload:
         group, sent = self._pipeline.backend.group(), list[tuple[int, FileMetadata]]()
         try:
             for index in some:
-                if not skipped(index):
+                if not self.has(index):
                     sent.append((index, self._sent(index, advance, group)))
         except BaseException:
             group.discard()
@@ -116,6 +135,7 @@ class DirectoryUpload:
         group.publish()
         for index, stored in sent:
             self.note(index, stored.hash, stored.size)
+        self._checkpoints.add([stored for _, stored in sent], [self.listing.names[index] for index, _ in sent])
 
     def _sent(self, index: int, advance: Advance, group: UploadGroup) -> FileMetadata:
         upload = self.member(index)
@@ -127,10 +147,13 @@ class DirectoryUpload:
         start = _DIGEST_BYTES * index
         self._digests[start : start + _DIGEST_BYTES] = bytes.fromhex(hash_.partition(":")[2])
         self._sizes[index] = size
+        self._is_stored[index] = 1
 
     def note_by_key(self, stored: FileMetadata) -> bool:
         """Take note of a member that somebody else has stored; tell whether it was the last one."""
-        self.note(bisect_left(self.listing.names, stored.path[len(self._upload.key) :]), stored.hash, stored.size)
+        name = stored.path[len(self.key) :]
+        self.note(bisect_left(self.listing.names, name), stored.hash, stored.size)
+        self._checkpoints.add([stored], [name])
         return self.is_last(1)
 
     def is_last(self, count: int) -> bool:
@@ -144,6 +167,7 @@ class DirectoryUpload:
         upload = self._upload
         listed = replace(upload, key=manifest_key(upload.key), source=self._manifest(), mime_type="text/plain")
         stored = self._pipeline.ingest(replace(listed, name=f"{upload.name}.sha256"))
+        self.forget()
         return replace(
             stored,
             path=upload.key,
@@ -152,6 +176,10 @@ class DirectoryUpload:
             mime_type=DIRECTORY_TYPE,
             files=len(self.listing.names),
         )
+
+    def forget(self) -> None:
+        """Remove what is noted for a retry."""
+        self._checkpoints.remove()
 
     def _manifest(self) -> Source:
         @contextmanager

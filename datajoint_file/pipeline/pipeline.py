@@ -292,6 +292,10 @@ class Pipeline:
             return False
         return True
 
+    def tag_of(self, key: str) -> str:
+        """Return what the store called an object that this process has stored not long ago; nothing, of any other."""
+        return self._receipts.tag_of(key)
+
     def hash_of(self, source: Source, most: int, advance: Advance) -> str:
         """Return the hash of a source that can be read again; nothing of one that has more than *most* bytes."""
         if source.hash is not None:

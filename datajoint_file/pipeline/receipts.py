@@ -28,6 +28,10 @@ class Receipts:
         if len(self._order) > MOST:
             self._known.pop(self._order.popleft(), None)
 
+    def tag_of(self, key: str) -> str:
+        """Return what the store has said of an object."""
+        return self._known.get(key, (b"", Receipt()))[1].tag
+
     def prove(self, claimed: FileMetadata, found: ObjectStat) -> bool:
         """Tell whether the object was made of these bytes, here, and is *found* as it was then."""
         digest, receipt = self._known.get(claimed.path, (b"", Receipt()))

@@ -10,6 +10,8 @@ import pytest
 
 from datajoint_file import gc
 from datajoint_file.errors import StorageError
+from datajoint_file.hooks.connections import pipeline_of
+from datajoint_file.pipeline import checkpoints, directory_upload
 from datajoint_file.testing import Fault
 from tests.projects import Store, over_all_stores, over_local_and_s3
 
@@ -59,15 +61,19 @@ def test_row_holds_all_members_until_it_is_deleted_and_its_retention_is_over(
 
 @over_local_and_s3
 def test_given_up_directory_goes_with_what_has_arrived_of_it(
-    table: Any, connection: Any, store: Store, tree: Path
+    table: Any, connection: Any, store: Store, tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    faulty(connection, Fault("upload", call=3))
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_FILES", 1)
+    monkeypatch.setattr(directory_upload, "BATCH_FILES", 1)
+    backend = faulty(connection, Fault("upload", call=4, lasting=True))
     with pytest.raises(StorageError):
         table.insert1({"recording_id": 1, "raw": tree})
     assert not any(key.endswith("/~manifest") for key in objects(store))
+    assert any("/~sent-" in key for key in objects(store))
     make_older(connection, table.database, "~file_intent", "lease_until")
-    scan_plan = scan(connection)
-    assert scan_plan.unknown.count == 0
+    pipeline = pipeline_of(connection)
+    pipeline._backends[pipeline.project] = backend.inner
+    assert scan(connection).unknown.count == 0
     assert sweep(connection).reclaimed.count == 1
     assert objects(store) == set()
 

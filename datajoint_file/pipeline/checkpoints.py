@@ -1,0 +1,179 @@
+"""Checkpoints of a directory's upload: which members are stored, noted beside it now and then, for a retry.
+
+Nobody vouches for what an earlier attempt has left. A member is taken for stored if it is noted, the object is the one
+that was noted, and the file has the noted hash; or if the object, read back, has the bytes of the file.
+"""
+
+from __future__ import annotations
+
+import io
+import secrets
+import threading
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from datajoint_file.concurrency.progress import Advance
+from datajoint_file.concurrency.threads import Stop, Stopped, run_all
+from datajoint_file.errors import StorageError
+from datajoint_file.model.metadata import FileMetadata
+from datajoint_file.model.object_keys import manifest_key
+from datajoint_file.transfer.directories import Tree
+from datajoint_file.transfer.hashing import HashingReader, drain
+from datajoint_file.transfer.sources import as_source
+
+if TYPE_CHECKING:
+    from datajoint_file.pipeline.pipeline import Pipeline
+
+CHECKPOINT_FILES = 1_000
+CHECKPOINT_BYTES = 2**30
+"""After so many files, or bytes, a checkpoint is written."""
+
+_NAME = "~sent-"
+_ABSENT = -1
+
+
+class Noted(NamedTuple):
+    """A member that is stored."""
+
+    name: str
+    digest: str
+    size: int
+    tag: str  # what the store called the object
+
+
+class Checkpoints:
+    """The checkpoints of one upload, which several threads write."""
+
+    def __init__(self, pipeline: Pipeline, directory: str) -> None:
+        self._pipeline = pipeline
+        self._beginning = f"{manifest_key(directory).rpartition('/')[0]}/{_NAME}"
+        self._lock = threading.Lock()
+        self._waiting: list[Noted] = []
+        self._bytes = 0
+        self.keys: list[str] = []
+
+    def add(self, sent: Sequence[FileMetadata], names: Sequence[str]) -> None:
+        """Take note of members that have been stored, and write a checkpoint if it is time."""
+        for stored, name in zip(sent, names, strict=True):
+            noted = Noted(name, stored.hash, stored.size, self._pipeline.tag_of(stored.path))
+            with self._lock:
+                self._waiting.append(noted)
+                self._bytes += stored.size
+                is_time = len(self._waiting) >= CHECKPOINT_FILES or self._bytes >= CHECKPOINT_BYTES
+                some, self._waiting, self._bytes = (
+                    (self._waiting, [], 0) if is_time else ([], self._waiting, self._bytes)
+                )
+            if some:
+                self._write(some)
+
+    def _write(self, some: Sequence[Noted]) -> None:
+        text = "".join(f"{one.digest} {one.size} {one.tag or '-'} {one.name}\n" for one in some).encode()
+        key = f"{self._beginning}{secrets.token_hex(8)}"
+        with suppress(StorageError):  # a retry reads back what is not noted
+            self._pipeline.backend.upload(key, io.BytesIO(text), len(text))
+            self.keys.append(key)
+
+    def remove(self) -> None:
+        """Remove them: the directory is complete."""
+        for key in self.keys:
+            with suppress(StorageError):  # they go with the directory
+                self._pipeline.backend.delete(key)
+
+
+def resumable(
+    pipeline: Pipeline, directory: str, tree: Tree, checkpoints: Checkpoints, advance: Advance
+) -> list[tuple[int, str, int]] | None:
+    """Return which members an earlier attempt has stored: places in the listing, hashes, sizes.
+
+    None if something else is there than the tree has: then nothing of it can be used.
+    """
+    found = _Found(pipeline, directory, tree, advance)
+    return found.members(checkpoints) if found.is_usable(checkpoints) else None
+
+
+class _Found:
+    """What is in the store of a directory that was begun."""
+
+    def __init__(self, pipeline: Pipeline, directory: str, tree: Tree, advance: Advance) -> None:
+        self._pipeline = pipeline
+        self._directory = directory
+        self._tree = tree
+        self._listing = tree.listing
+        self._advance = advance
+        self._sizes = array("q", [_ABSENT]) * len(self._listing.names)
+        self._stored: dict[int, str] = {}
+        self._lock = threading.Lock()
+
+    def is_usable(self, checkpoints: Checkpoints) -> bool:
+        """List what is there; tell whether all of it is the tree's. Checkpoints are taken note of."""
+        for stat in self._pipeline.backend.list(manifest_key(self._directory).rpartition("/")[0]):
+            if not stat.key.startswith(self._directory):
+                if f"/{_NAME}" not in stat.key:
+                    return False  # it has a manifest, or is being made by other means
+                checkpoints.keys.append(stat.key)
+            elif (index := self._index(stat.key[len(self._directory) :])) is None:
+                return False
+            else:
+                self._sizes[index] = stat.size
+        return True
+
+    def _index(self, name: str) -> int | None:
+        index = bisect_left(self._listing.names, name)
+        return index if index < len(self._listing.names) and self._listing.names[index] == name else None
+
+    def members(self, checkpoints: Checkpoints) -> list[tuple[int, str, int]] | None:
+        """Compare what is there with the files, those that are noted first."""
+        for key in checkpoints.keys:
+            if not self._compare([partial(self._look, *one) for one in self._noted(key)]):
+                return None
+        others = [index for index, size in enumerate(self._sizes) if size != _ABSENT and index not in self._stored]
+        if not self._compare([partial(self._look, index) for index in others]):
+            return None
+        return [(index, digest, self._sizes[index]) for index, digest in self._stored.items()]
+
+    def _noted(self, key: str) -> Iterator[tuple[int, Noted]]:
+        """Give what a checkpoint says of objects that are there; what cannot be read says nothing."""
+        with suppress(StorageError, ValueError):
+            size = self._pipeline.backend.stat(key).size
+            for line in bytes(self._pipeline.backend.read(key, 0, size)).decode("ascii").splitlines():
+                digest, length, tag, name = line.split(" ")
+                index = self._index(name)
+                if index is not None and self._sizes[index] == int(length):
+                    yield index, Noted(name, digest, int(length), tag)
+
+    def _compare(self, looks: Sequence[Callable[[], object]]) -> bool:
+        different = Stop()
+        self._different = different
+        with suppress(Stopped):
+            run_all(looks, self._pipeline.workers, different)
+        return not different.is_set()
+
+    def _look(self, index: int, noted: Noted | None = None) -> None:
+        """Compare one object with its file; the upload that left it is of no use if they differ."""
+        name = self._listing.names[index]
+        key = f"{self._directory}{name}"
+        stored = self._stored_hash(key, noted)
+        if stored is None or self._hash_of(name, index) != stored:
+            self._different.set()
+            return
+        with self._lock:
+            self._stored[index] = stored
+
+    def _hash_of(self, name: str, index: int) -> str:
+        source = as_source(self._tree.value(name))
+        return self._pipeline.hash_of(source, self._sizes[index], self._told)
+
+    def _stored_hash(self, key: str, noted: Noted | None) -> str | None:
+        if noted is not None and noted.tag != "-" and self._pipeline.backend.stat(key).tag == noted.tag:
+            return noted.digest
+        with self._pipeline.backend.open(key) as file:
+            reader = HashingReader(file, self._told)
+            drain(reader)
+            return reader.hash
+
+    def _told(self, count: int) -> None:
+        self._advance(0)

@@ -1,0 +1,131 @@
+"""Uploads of directories that were cut short: a retry sends what is missing, and nothing that is not the tree's."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import datajoint_file
+from datajoint_file.errors import StorageError
+from datajoint_file.hooks.connections import pipeline_of
+from datajoint_file.pipeline import checkpoints, directory_upload
+from datajoint_file.testing import Fault, FaultyBackend, kill
+from tests.integration.collector.collecting import faulty, in_child, make_older
+from tests.projects import Store, over_all_stores, over_local_and_s3, over_mysql
+
+FILES = {f"{letter}/{number}": f"{letter}{number}".encode() for letter in "abcd" for number in range(5)}
+
+
+@pytest.fixture(autouse=True)
+def _small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_FILES", 3)
+    monkeypatch.setattr(directory_upload, "BATCH_FILES", 2)
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    for name, content in FILES.items():
+        (tmp_path / "run" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "run" / name).write_bytes(content)
+    return tmp_path / "run"
+
+
+def members(store: Store) -> list[str]:
+    return [key for key in store.object_keys() if "~" not in key]
+
+
+def cut_short(table: Any, tree: Path, at: int = 12) -> FaultyBackend:
+    """Begin to store a directory in a store that fails from some upload on; return one that does not any more."""
+    backend = faulty(table.connection, Fault("upload", call=at, lasting=True))
+    with pytest.raises(StorageError):
+        table.insert1({"id": 1, "raw": tree})
+    pipeline = pipeline_of(table.connection)
+    pipeline._backends[pipeline.project] = backend.inner
+    return faulty(table.connection)
+
+
+def sent_since(backend: FaultyBackend, before: int) -> list[str]:
+    return [key for verb, key in backend.history[before:] if verb == "upload" and "~" not in key]
+
+
+@over_all_stores
+def test_retry_sends_only_what_is_missing(table: Any, store: Store, tree: Path) -> None:
+    backend = cut_short(table, tree)
+    left, before = members(store), len(backend.history)
+    assert 0 < len(left) < len(FILES)
+    table.insert1({"id": 1, "raw": tree})
+    assert not set(sent_since(backend, before)) & set(left)
+    assert len(sent_since(backend, before)) == len(FILES) - len(left)
+    ref = table.fetch1("raw")
+    assert [file.read() for file in ref.files()] == [FILES[name] for name in sorted(FILES)]
+    assert datajoint_file.verify(table, level="content")
+    assert [key for key in store.object_keys() if "~" in key] == [
+        f"{ref.path.rstrip('/').rpartition('/')[0]}/~manifest"
+    ]
+
+
+@over_local_and_s3
+@over_mysql
+def test_after_kill_9_another_process_goes_on(table: Any, store: Store, tree: Path) -> None:
+    table.connection  # noqa: B018 - made before the fork
+
+    def die() -> None:
+        table.connection.connect()
+        faulty(table.connection, Fault("upload", call=12, action=kill))
+        table.insert1({"id": 1, "raw": tree})
+
+    assert in_child(die) == signal.SIGKILL
+    left = members(store)
+    assert 0 < len(left) < len(FILES)
+    table.connection.connect()
+    backend = faulty(table.connection)
+    table.insert1({"id": 2, "raw": tree})  # another row has nothing to do with it
+    assert len(sent_since(backend, 0)) == len(FILES)
+    make_older(table.connection, table.database, "~file_intent", "lease_until")
+    before = len(backend.history)
+    table.insert1({"id": 1, "raw": tree})
+    assert len(sent_since(backend, before)) == len(FILES) - len(left)
+    assert datajoint_file.verify(table, level="content")
+
+
+@over_local_and_s3
+@over_mysql
+def test_living_writer_is_not_robbed(table: Any, store: Store, tree: Path) -> None:
+    cut_short(table, tree)
+    name = table.connection.adapter.make_full_table_name(table.database, "~file_intent")
+    table.connection.query(f"UPDATE {name} SET lease_until = lease_until + INTERVAL 1 HOUR")
+    left = members(store)
+    table.insert1({"id": 1, "raw": tree})
+    assert not set(left) & {file.path for file in table.fetch1("raw").files()}
+
+
+@over_mysql
+@pytest.mark.parametrize("change", ["file", "removed", "added", "object", "extra", "note"])
+def test_what_has_changed_since_is_not_taken_for_stored(table: Any, store: Store, tree: Path, change: str) -> None:
+    cut_short(table, tree)
+    left = members(store)
+    if change == "file":
+        (tree / "a/0").write_bytes(b"A0")
+    elif change == "removed":
+        (tree / "a/0").unlink()
+    elif change == "added":
+        (tree / "e").write_bytes(b"e")
+    elif change == "object":
+        store.damage(next(key for key in left if key.endswith("/a/0")), b"!!")
+    elif change == "extra":
+        path = Path(store.table["path"]) / left[0].partition("/")[2]
+        path.with_name("more").write_bytes(b"more")
+    else:
+        for key in store.object_keys():
+            if "~sent-" in key:
+                store.damage(key, b"sha256:0 2 - a/0\n\xff" + store.content(key))
+    wanted = {path.relative_to(tree).as_posix(): path.read_bytes() for path in tree.rglob("*") if path.is_file()}
+    table.insert1({"id": 1, "raw": tree})
+    ref = table.fetch1("raw")
+    assert {file.path[len(ref.path) :]: file.read() for file in ref.files()} == wanted
+    assert datajoint_file.verify(table, level="content")
+    is_resumed = bool(set(left) & {file.path for file in ref.files()})
+    assert is_resumed == (change in ("added", "note"))
