@@ -141,10 +141,12 @@ def value_key(key: str) -> str:
     'lab/ephys/objects/Recording-raw/aaaabbbbccccdddd-aaaabbbbccccddddeeeeffffgg/m.zarr/'
     """
     match = _parsed(key)
-    if match is None or not match["member"]:
+    if match is None:
         return key
-    value = match["value"]
-    return manifest_key(value) if value[:-1].rpartition("/")[2].startswith("~") else value
+    home, _, name = match["value"].rstrip("/").rpartition("/")
+    if name.startswith("~"):
+        return f"{home}/{MANIFEST}"
+    return match["value"] if match["member"] else key
 
 
 def own_directories(key: str) -> int:

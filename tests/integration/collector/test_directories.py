@@ -65,11 +65,11 @@ def test_given_up_directory_goes_with_what_has_arrived_of_it(
 ) -> None:
     monkeypatch.setattr(checkpoints, "CHECKPOINT_FILES", 1)
     monkeypatch.setattr(directory_upload, "BATCH_FILES", 1)
-    backend = faulty(connection, Fault("upload", call=4, lasting=True))
+    backend = faulty(connection, Fault("upload", call=6, lasting=True))
     with pytest.raises(StorageError):
         table.insert1({"recording_id": 1, "raw": tree})
     assert not any(key.endswith("/~manifest") for key in objects(store))
-    assert any("/~sent-" in key for key in objects(store))
+    assert not store.is_local or any("/~sent-" in key for key in objects(store))
     make_older(connection, table.database, "~file_intent", "lease_until")
     pipeline = pipeline_of(connection)
     pipeline._backends[pipeline.project] = backend.inner
