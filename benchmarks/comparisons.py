@@ -23,6 +23,8 @@ _SIZES: dict[Scale, dict[str, tuple[int, int]]] = {
         "small": (2_000, 64 * KIBI),
         "many": (1_000, 64 * KIBI),
         "tiny": (5_000, 4 * KIBI),
+        "few": (20, 50 * MEBI),
+        "chunks": (10_000, 0),
     },
     "small": {
         "one": (1, 12 * MEBI),
@@ -31,6 +33,8 @@ _SIZES: dict[Scale, dict[str, tuple[int, int]]] = {
         "small": (20, 64 * KIBI),
         "many": (20, 64 * KIBI),
         "tiny": (20, 4 * KIBI),
+        "few": (3, 6 * MEBI),
+        "chunks": (20, 0),
     },
 }
 _ROUND_TRIPS_MS: dict[Scale, tuple[int, ...]] = {"full": (0, 10, 30), "small": (10,)}
@@ -43,6 +47,8 @@ PUT, PUT_TASKS, PUT_THREADS = "obstore.put", "obstore.put, 64 tasks", "obstore.p
 GET_TASKS, GET_THREADS = "obstore.get, 64 tasks", "obstore.get, 32 threads"
 PUT_64, GET_64, GET = "obstore.put, 64 threads", "obstore.get, 64 threads", "obstore.get, one stream"
 S5CMD, RCLONE = "s5cmd cp", "rclone copyto"
+COPY, RCLONE_ALL = "cp -r + sync", "rclone copy"
+LOCAL_STORE, S3FS_ZARR, OBSTORE_ZARR = "zarr LocalStore", "zarr on s3fs", "zarr on obstore"
 S3FS_FILE, S3FS_GET = "s3fs.get_file", "s3fs.get"
 PLAIN_INSERT, JSON = "INSERT of JSON alone", "json attribute"
 
@@ -75,6 +81,8 @@ def all_comparisons(scale: Scale) -> list[Comparison]:
         _fetch(scale),
         _download_one(scale),
         _download_small(scale),
+        *_directories(scale),
+        *_zarr(scale),
         *(comparison for each in _ROUND_TRIPS_MS[scale] for comparison in _from_afar(scale, each)),
     ]
 
@@ -247,6 +255,89 @@ def _download_small(scale: Scale) -> Comparison:
         ),
         prepare="inserts:prepare",
     )
+
+
+def _directories(scale: Scale) -> list[Comparison]:
+    """Return what directories of many small files, and of few large ones, cost as one value."""
+    ours = Contender(OURS, "directories:insert", {"attribute": "file"}, is_ours=True)
+    theirs = Contender(OBJECT, "directories:insert", {"attribute": "object"})
+    brought = Contender(OURS, "directories:download", is_ours=True)
+    copy = Contender(COPY, "programs:copy_directory")
+    copy_back = Contender(COPY, "programs:copy_stored_directory")
+    put, get = Contender(PUT_TASKS, "obstores:upload_by_tasks", needs=_OBSTORE), "directories:download_by_obstore"
+    up = (
+        Contender(RCLONE_ALL, "programs:rclone_upload_directory", needs=("program rclone",)),
+        Contender(S5CMD, "programs:s5cmd_upload_all", needs=("program s5cmd",)),
+    )
+    down = (
+        Contender(GET_TASKS, get, needs=_OBSTORE),
+        Contender(RCLONE_ALL, "programs:rclone_download_directory", needs=("program rclone",)),
+        Contender(S5CMD, "programs:s5cmd_download_directory", needs=("program s5cmd",)),
+    )
+    found = []
+    for kind in ("small", "few"):
+        disk, bucket = _workload(scale, "local", kind), _workload(scale, "s3", kind)
+        inserted, downloaded = f"insert-directory-{kind}", f"download-directory-{kind}"
+        upward, downward = "insert a directory of {work}", "download a directory of {work}"
+        prepare = "directories:prepare"
+        found += [
+            Comparison(
+                f"{inserted}-local",
+                f"{upward}, disk",
+                disk,
+                (ours, copy, theirs),
+                (Target(OURS, (COPY,)), Target(OURS, (OBJECT,), at_least=1)),
+            ),
+            Comparison(
+                f"{inserted}-s3",
+                f"{upward}, S3",
+                bucket,
+                (ours, put, *up, theirs),
+                (Target(OURS, (PUT_TASKS,), at_most=1.25), Target(OURS, (OBJECT,), at_least=1)),
+            ),
+            Comparison(
+                f"{downloaded}-local",
+                f"{downward}, disk",
+                disk,
+                (brought, copy_back),
+                (Target(OURS, (COPY,), at_most=1.3),),
+                prepare=prepare,
+            ),
+            Comparison(
+                f"{downloaded}-s3",
+                f"{downward}, S3",
+                bucket,
+                (brought, *down),
+                (Target(OURS, (GET_TASKS,), at_most=1.3),),
+                prepare=prepare,
+            ),
+        ]
+    return found
+
+
+def _zarr(scale: Scale) -> list[Comparison]:
+    """Return what the whole of a Zarr array costs to read, verified and not."""
+    ours = Contender(OURS, "zarrs:by_reference", is_ours=True)
+    local = Contender(LOCAL_STORE, "zarrs:by_local_store")
+    others = (Contender(S3FS_ZARR, "zarrs:by_s3fs"), Contender(OBSTORE_ZARR, "zarrs:by_obstore", needs=_OBSTORE))
+    return [
+        Comparison(
+            "zarr-local",
+            "read a Zarr of {work} of 64 KiB, disk",
+            _workload(scale, "local", "chunks"),
+            (ours, local),
+            (Target(OURS, (LOCAL_STORE,), at_most=1.3),),
+            prepare="zarrs:prepare",
+        ),
+        Comparison(
+            "zarr-s3",
+            "read a Zarr of {work} of 64 KiB, S3",
+            _workload(scale, "s3", "chunks"),
+            (ours, *others),
+            (Target(OURS, (OBSTORE_ZARR,), at_most=1.3), Target(OURS, (S3FS_ZARR,), at_least=1)),
+            prepare="zarrs:prepare",
+        ),
+    ]
 
 
 def _from_afar(scale: Scale, round_trip_ms: int) -> list[Comparison]:

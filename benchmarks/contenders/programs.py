@@ -132,3 +132,46 @@ def _check_stored(task: Task, source: Path, key: str = "object") -> None:
     found, expected = object_size(task, key), source.stat().st_size
     if found != expected:
         raise RuntimeError(f"the object has {found} bytes, expected {expected}")
+
+
+@contextmanager
+def copy_directory(task: Task) -> Iterator[Callable[[], None]]:
+    """Copy a directory and flush it."""
+    target = Path(task.scratch) / "copy"
+    copy = 'cp -r "$1" "$2" && sync -f "$2"'
+    yield lambda: _run(["/bin/sh", "-c", copy, "sh", task.files, str(target)], {})
+    check_size(target, task)
+
+
+@contextmanager
+def rclone_upload_directory(task: Task) -> Iterator[Callable[[], None]]:
+    """Upload a directory with rclone."""
+    yield lambda: _rclone(task, "copy", task.files, _remote(task, "all"))
+    for source in sources(task)[:: max(1, len(sources(task)) - 1)]:
+        _check_stored(task, source, f"all/{source.name}")
+
+
+@contextmanager
+def rclone_download_directory(task: Task) -> Iterator[Callable[[], None]]:
+    """Download a directory with rclone."""
+    [directory] = task.keys
+    yield lambda: _rclone(task, "copy", _remote(task, directory), f"{task.scratch}/all")
+    check_size(Path(task.scratch), task)
+
+
+@contextmanager
+def s5cmd_download_directory(task: Task) -> Iterator[Callable[[], None]]:
+    """Download a directory with s5cmd."""
+    [directory] = task.keys
+    yield lambda: _s5cmd(task, "cp", _url(task, f"{directory}*"), f"{task.scratch}/all/")
+    check_size(Path(task.scratch), task)
+
+
+@contextmanager
+def copy_stored_directory(task: Task) -> Iterator[Callable[[], None]]:
+    """Copy a stored directory from the disk, and flush it."""
+    [directory] = task.keys
+    stored = f"{task.storage['path']}/{directory.partition('/')[2]}"
+    target, copy = f"{task.scratch}/copy", 'cp -r "$1" "$2" && sync -f "$2"'
+    yield lambda: _run(["/bin/sh", "-c", copy, "sh", stored, target], {})
+    check_size(Path(task.scratch), task)
