@@ -14,6 +14,9 @@ import pandas as pd
 import pytest
 import xarray as xr
 import zarr
+from ome_zarr.io import ZarrLocation
+from ome_zarr.reader import Reader
+from ome_zarr.writer import write_image
 from zarr.storage import FsspecStore
 
 import datajoint_file
@@ -53,6 +56,33 @@ def test_zarr_is_read_in_place(table: Any, array: Path) -> None:
     )
 
 
+@over_all_stores
+def test_libraries_read_what_is_stored_in_place(table: Any, tmp_path: Path) -> None:
+    """An OME-Zarr image, an NWB file in Zarr's second format, a data set of xarray, a partitioned Parquet table."""
+    image = np.arange(2 * 32 * 32, dtype="uint16").reshape(2, 32, 32)
+    write_image(image, zarr.open_group(tmp_path / "image.ome.zarr", mode="w"), axes="cyx")
+    nwb = zarr.open_group(tmp_path / "session.nwb.zarr", mode="w", zarr_format=2)
+    nwb.attrs.update({"namespace": "core", "neurodata_type": "NWBFile", "nwb_version": "2.9.0"})
+    series = nwb.create_array("acquisition/ElectricalSeries/data", shape=VALUES.shape, chunks=(10, 50), dtype="int32")
+    series[:] = VALUES
+    series.attrs["zarr_dtype"] = "int32"
+    dataset = xr.Dataset({"movie": (("time", "pixel"), VALUES)})
+    dataset.to_zarr(tmp_path / "data.zarr", consolidated=False)
+    frame = pd.DataFrame({"year": [2020, 2020, 2021], "spikes": [1, 2, 3]})
+    frame.to_parquet(tmp_path / "spikes", partition_cols=["year"])
+    names = ("image.ome.zarr", "session.nwb.zarr", "data.zarr", "spikes")
+    table.insert([{"id": id_, "raw": tmp_path / name} for id_, name in enumerate(names)])
+    image_ref, nwb_ref, data_ref, spikes_ref = table.to_arrays("raw", order_by="id")
+    (node,) = Reader(ZarrLocation(FsspecStore.from_mapper(image_ref.fsmap, read_only=True)))()
+    assert np.array_equal(node.data[0].compute(), image)
+    read = zarr.open_group(nwb_ref.fsmap, mode="r")
+    assert read.attrs["neurodata_type"] == "NWBFile"
+    assert np.array_equal(read["acquisition/ElectricalSeries/data"][:], VALUES)
+    assert xr.open_zarr(data_ref.fsmap, consolidated=False).equals(dataset)
+    assert pd.read_parquet("", filesystem=spikes_ref.fs)["spikes"].tolist() == [1, 2, 3]
+    assert pd.read_parquet("year=2021", filesystem=spikes_ref.fs)["spikes"].tolist() == [3]
+
+
 @over_local_and_s3
 @over_mysql
 def test_chunk_that_the_store_has_lost_or_changed_is_an_error_and_not_numbers(
@@ -86,17 +116,6 @@ def test_xarray_and_dask_read_in_threads_and_processes(instance: dj.Instance, st
         with dask.config.set(scheduler=scheduler, num_workers=2):
             assert int(opened.movie.sum().compute()) == int(VALUES.sum())
     drop_schema(instance.connection, table.database)
-
-
-@over_mysql
-def test_partitioned_parquet(table: Any, tmp_path: Path) -> None:
-    frame = pd.DataFrame({"year": [2020, 2020, 2021], "spikes": [1, 2, 3]})
-    frame.to_parquet(tmp_path / "spikes", partition_cols=["year"])
-    table.insert1({"id": 1, "raw": tmp_path / "spikes"})
-    ref = table.fetch1("raw")
-    read = pd.read_parquet("", filesystem=ref.fs)
-    assert read["spikes"].tolist() == [1, 2, 3]
-    assert pd.read_parquet("year=2021", filesystem=ref.fs)["spikes"].tolist() == [3]
 
 
 @over_mysql
