@@ -27,10 +27,10 @@ from datajoint_file.collector.evidence import NOTHING, Amount, Evidence, ObjectR
 from datajoint_file.collector.make_plan import judged, unfinished_uploads
 from datajoint_file.collector.plan import Collected, Plan, Refusal, refuse
 from datajoint_file.collector.preflight import Verdict
-from datajoint_file.collector.snapshot import Snapshot, refusing, steadily
+from datajoint_file.collector.snapshot import CHANGED, Snapshot, refusing, steadily
 from datajoint_file.collector.workers import Deleted, Helpers, delete_object
 from datajoint_file.concurrency.progress import progress_bar
-from datajoint_file.errors import CollectionRefusedError, StorageError
+from datajoint_file.errors import CollectionRefusedError, ObjectNotFoundError, StorageError
 from datajoint_file.journal.history import ensure_history
 from datajoint_file.journal.intent_table import batches
 from datajoint_file.journal.schema_registry import RegistryTable, identity_of, refresh
@@ -122,7 +122,10 @@ def _bump(collection: Collection, snapshot: Snapshot, identity: Identity, schema
     if mark is None:
         raise refuse(Refusal("restored", f"{schema}: the store knows epochs that the database does not", "Plan again"))
     marks.append(collection.mark_store.key_of(mark))
-    stat = collection.backend.stat(marks[-1])
+    try:
+        stat = collection.backend.stat(marks[-1])
+    except ObjectNotFoundError as error:
+        raise refuse(Refusal(CHANGED, "another collector has begun", "Wait for its end, and try again")) from error
     if stat.modified is not None:
         database = server_facts.clock(snapshot)
         if abs(stat.modified - database) > MAX_SKEW:

@@ -70,12 +70,11 @@ class SecondConnection:
             session.has_transaction = True
             try:
                 yield
+                self.execute(self.adapter.commit_sql())
             except BaseException:
-                with suppress(Exception):
+                with suppress(Exception):  # also of a COMMIT that was refused: the next statement would be, too
                     self.execute(self.adapter.rollback_sql())
                 raise
-            else:
-                self.execute(self.adapter.commit_sql())
             finally:
                 session.has_transaction = False
 

@@ -15,6 +15,7 @@ import pytest
 
 import datajoint_file
 from datajoint_file import gc
+from datajoint_file.errors import CollectionRefusedError
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.sql import PostgreSQL
 from datajoint_file.testing import Fault, GeneratedReader, kill
@@ -87,6 +88,26 @@ def test_locked_intent_is_spared_however_old(table: Any, connection: Any, databa
     assert len(objects(store)) == 1
     assert collect_until(connection, lambda done: done.reclaimed.count == 1)
     assert objects(store) == set()
+
+
+def test_run_that_another_one_overtakes_is_refused_and_deletes_nothing(
+    table: Any, connection: Any, database: Area, store: Store
+) -> None:
+    insert(table, 1)
+    give_up(table, 2)
+    plan, before = gc.plan(connection), objects(store)
+    with connected(database, store) as other:
+        runs = iter([sweep])
+
+        def overtake(key: str) -> None:
+            if "/~registry/" in key and (run := next(runs, None)):
+                run(other)
+
+        faulty(connection, Fault("stat", action=overtake, lasting=True))
+        with pytest.raises(CollectionRefusedError, match="another collector has begun"):
+            gc.execute(plan)
+    assert len(before - objects(store)) == 1  # what the other one was to delete
+    assert objects(store) == {path_of(table, 1)}
 
 
 def collect_until(connection: Any, is_done: Callable[[gc.Collected], bool]) -> bool:

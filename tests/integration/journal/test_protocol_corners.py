@@ -673,3 +673,17 @@ def sessions_of(area: Area, but: tuple[Any, ...]) -> list[int]:
     else:
         area.admin.execute("SELECT id FROM information_schema.processlist WHERE user = %s", (area.user,))
     return [number for (number,) in area.admin.fetchall() if number not in spared]
+
+
+def test_commit_that_is_refused_ends_the_transaction(schema: dj.Schema, monkeypatch: pytest.MonkeyPatch) -> None:
+    second = second_connection_of(schema.connection)
+    name = schema.connection.adapter.make_full_table_name(schema.database, "note")
+    second.execute(f"CREATE TABLE {name} (number INTEGER)")
+    with monkeypatch.context() as refusing:
+        refusing.setattr(type(second.adapter), "commit_sql", lambda self: "SELECT of_nothing")
+        with pytest.raises(Exception, match="of_nothing"), second.transaction():
+            second.execute(f"INSERT INTO {name} VALUES (1)")
+    assert second.query(f"SELECT COUNT(*) FROM {name}")[0][0] == 0
+    with second.transaction():
+        second.execute(f"INSERT INTO {name} VALUES (2)")
+    assert [row[0] for row in second.query(f"SELECT number FROM {name}")] == [2]
