@@ -132,9 +132,9 @@ class Evidence:
     def add_objects(self, found: Iterable[tuple[str, int, bool, float | None]]) -> None:
         """Add what was listed: keys, sizes, whether it is an object that an insert has made, and when it was stored.
 
-        What is added under the same key, as the members of a directory are, counts as one, stored when the last was.
+        The members of a directory are added under its key, and count as one, stored when the last was.
         """
-        known = "size = size + excluded.size, stored = MAX(stored, excluded.stored)"
+        known = "size = excluded.size + size * (key LIKE '%/'), stored = MAX(stored, excluded.stored)"
         self._add(f"INSERT INTO object VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET {known}", found)
 
     def add_references(self, found: Iterable[tuple[str, str]]) -> None:

@@ -105,7 +105,8 @@ class _FileRefArray(ExtensionArray):
 
     def _cast_pointwise_result(self, values: Any) -> Any:
         """Return what was computed from files, each by itself: files again, or whatever pandas makes of it."""
-        if all(value is None or isinstance(value, StoredRef) for value in values):
+        kinds = {type(value) for value in values} - {type(None)}
+        if kinds and all(issubclass(kind, StoredRef) for kind in kinds):
             return type(self)(values)
         return pd.Series(values, dtype=getattr(values, "dtype", object)).infer_objects().array
 

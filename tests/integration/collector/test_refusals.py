@@ -81,7 +81,9 @@ def make_due(table: Any) -> None:
         ('{"path": null}', "unreadable-row"),
         ('{"path": 7}', "unreadable-row"),
         ('{"path": "../../etc/passwd"}', "unreadable-row"),
-        ('{"path": "lab/s/objects/T-a/x/a.dat", "format": 2}', "newer-format"),
+        ('{"path": "lab/s/objects/T-a/x/a.dat", "format": 2}', "unreadable-row"),
+        ('{"path": "lab/s/objects/T-a/x/a/", "format": 2}', "unreadable-row"),
+        ('{"path": "lab/s/objects/T-a/x/a.dat", "format": 3}', "newer-format"),
         ('{"path": "lab/s/objects/T-a/x/a.dat", "format": "x"}', "newer-format"),
     ],
 )
