@@ -86,7 +86,9 @@ class Intents:
         self.table = self.dialect.quoted(schema, TABLE)
         self._now, self._from_now, self._by_number = self.dialect.now, self.dialect.from_now, self.dialect.by_number
         self._free = f"state = '{STORED}' AND (lease_until < {self._now} OR LEFT(holder, 32) = %s)"
-        self._is_begun = f"state = '{BEGUN}' AND RIGHT(path, 1) = '/' AND lease_until < {self._now}"
+        # Not what `create` makes, of which nobody knows the size yet: its writer may change what is there.
+        over = f"lease_until < {self._now}"
+        self._is_begun = f"state = '{BEGUN}' AND RIGHT(path, 1) = '/' AND size IS NOT NULL AND {over}"
 
     def statements(self, items: Sequence[_Item], weight: Callable[[_Item], int]) -> Iterator[list[_Item]]:
         """Give *items*, of which each adds so many bytes, in lists of which the server takes each in one statement."""

@@ -260,7 +260,7 @@ class NewTree:
 
     def __init__(self, name: str) -> None:
         self.original_name = name
-        self.listing = Listing()
+        self.listing = Listing(is_open=True)
 
     def as_tree(self) -> NewTree:
         """Return its members: none."""

@@ -75,6 +75,7 @@ class Listing:
     names: list[str] = field(default_factory=list)
     sizes: array[int] = field(default_factory=lambda: array("Q"))
     empty: list[str] = field(default_factory=list)
+    is_open: bool = False  # somebody is adding to it
 
     @property
     def size(self) -> int:

@@ -91,8 +91,8 @@ class Source:
         return _of_another_process, (_absolute(self.given),)
 
     def listed(self) -> Source:
-        """Return the source, with the size of a directory as it is listed. Any other as it is."""
-        return self if self.tree is None else replace(self, size=self.tree.listing.size)
+        """Return the source, with the size of a directory as it is listed, if nobody is adding to it."""
+        return self if self.tree is None or self.tree.listing.is_open else replace(self, size=self.tree.listing.size)
 
     def here(self) -> Source:
         """Return the source as this process sees it, having come from another one. Raises as `as_source` does."""

@@ -17,6 +17,7 @@ import zarr
 
 import datajoint_file
 from datajoint_file.errors import ReadOnlyStorageError, UnsafeNameError, UnsupportedValueError
+from tests.integration.collector.collecting import make_older
 from tests.integration.executors import write_toml
 from tests.projects import Store, over_all_stores, over_local_and_s3, over_mysql, unique
 from tests.tables import drop_schema, recording_of
@@ -133,6 +134,20 @@ def test_block_that_raises_leaves_an_intent_and_no_value(table: Any, store: Stor
     assert [key.rpartition("/")[2] for key in store.object_keys()] == ["x"]
     name = table.connection.adapter.make_full_table_name(table.database, "~file_intent")
     assert table.connection.query(f"SELECT state FROM {name}").fetchall() in ((("begun",),), [("begun",)])
+
+
+@over_mysql
+def test_insert_does_not_go_on_with_what_a_block_may_still_write(table: Any, store: Store, tmp_path: Path) -> None:
+    """Its writer, suspended for long, would write a file again, of a directory that a row names by now."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "x").write_bytes(b"x")
+    with pytest.raises(ZeroDivisionError), datajoint_file.create(table, {"id": 1}, "raw", "run") as new:
+        new.fs.pipe_file("x", b"x")
+        raise ZeroDivisionError
+    make_older(table.connection, table.database, "~file_intent", "lease_until")
+    table.insert1({"id": 1, "raw": tmp_path / "run"})
+    new.fs.pipe_file("x", b"later")
+    assert (table.fetch1("raw") / "x").read() == b"x"
 
 
 def test_value_is_for_its_row_alone(table: Any) -> None:
