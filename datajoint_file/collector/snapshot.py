@@ -14,7 +14,7 @@ from datajoint_file.collector.plan import Refusal, refusals_of, refuse
 from datajoint_file.errors import CollectionRefusedError, driver_message
 from datajoint_file.journal.second_connection import SecondConnection
 from datajoint_file.model.wording import counted
-from datajoint_file.sql import Rows, is_changed
+from datajoint_file.sql import Rows, is_changed, is_deadlock
 
 _Result = TypeVar("_Result")
 
@@ -119,7 +119,7 @@ def refusing(what: str) -> Iterator[None]:
     except CollectionRefusedError:
         raise
     except Exception as error:  # each driver has exceptions of its own
-        if is_changed(error):
+        if is_changed(error) or is_deadlock(error):
             raise refuse(Refusal(CHANGED, f"{what} was declared or altered meanwhile", "Try again")) from error
         way_on = "Run the collector as a user who may read it, or mend what the message says, and try again"
         raise refuse(

@@ -34,6 +34,7 @@ __all__ = [
     "Version",
     "dialect_of",
     "is_changed",
+    "is_deadlock",
     "is_lost",
 ]
 
@@ -63,3 +64,8 @@ def is_lost(error: BaseException, driver: Any) -> bool:
 def is_changed(error: BaseException) -> bool:
     """Tell whether *error*, of whichever driver, says that something was altered or dropped since it was listed."""
     return isinstance(error, MissingTableError) or any(dialect.is_changed(error) for dialect in DIALECTS)
+
+
+def is_deadlock(error: BaseException) -> bool:
+    """Tell whether *error*, of whichever driver, says that somebody changes what is read, and waits for the reader."""
+    return any(dialect.is_deadlock(error) for dialect in DIALECTS)

@@ -398,6 +398,10 @@ class Dialect(ABC):
         """Tell whether *error* says that something was altered or dropped since it was listed."""
 
     @abstractmethod
+    def is_deadlock(self, error: BaseException) -> bool:
+        """Tell whether *error* says that the statement, and others', waited for each other: who reads, for a change."""
+
+    @abstractmethod
     def is_about_value(self, error: BaseException) -> bool:
         """Tell whether *error*, which DataJoint does not translate, says that a column does not take a value."""
 

@@ -25,6 +25,7 @@ _WRITER_RIGHTS = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX, RE
 _LOST = frozenset({0, 2006, 2013, 2014, 2055, 1053, 1927, 3169, 4031})
 """Codes of PyMySQL and its servers for a connection that is gone, shut down, killed, or timed out."""
 
+_DEADLOCK = 1213
 _CHANGED = frozenset({1412, 1146, 1049, 1054})
 """Codes for a table that is younger, in its present form, than the snapshot; and for what is not there any more."""
 
@@ -444,6 +445,9 @@ class MySQL(Dialect):
 
     def is_changed(self, error: BaseException) -> bool:
         return _code(error) in _CHANGED
+
+    def is_deadlock(self, error: BaseException) -> bool:
+        return bool(_code(error) == _DEADLOCK)
 
     def is_about_value(self, error: BaseException) -> bool:
         return _code(error) in _ABOUT_VALUE

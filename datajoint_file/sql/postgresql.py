@@ -401,6 +401,9 @@ class PostgreSQL(Dialect):
     def is_changed(self, error: BaseException) -> bool:
         return getattr(error, "pgcode", "") in _CHANGED
 
+    def is_deadlock(self, error: BaseException) -> bool:
+        return getattr(error, "pgcode", "") == "40P01"
+
     def is_about_value(self, error: BaseException) -> bool:
         code = str(getattr(error, "pgcode", None) or "")
         return code.startswith("22") or code == "23514"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from contextlib import closing
 from typing import Any
 
 import datajoint as dj
@@ -188,3 +190,26 @@ def test_views_are_no_rows_of_their_own(table: Any, connection: Any, store: Stor
     connection.query(f"CREATE VIEW {name} AS SELECT * FROM {own(connection, table.database, 'recording')}")
     assert len(referenced_everywhere(connection, store.project)) == 1
     connection.query(f"DROP VIEW {name}")
+
+
+@pytest.mark.parametrize("database", ["own_mysql"], ids=["mysql"], indirect=True)
+def test_who_reads_what_is_being_renamed_is_told_to_try_again(instance: dj.Instance, database: Area) -> None:
+    """The renaming has the first table, and waits for the second, which was read: both would wait for ever."""
+    connection = instance.connection
+    schema = instance.Schema(database.schema()).database
+    first, second, new, newer = (
+        connection.adapter.make_full_table_name(schema, name) for name in ("a", "b", "new_a", "new_b")
+    )
+    for name in (first, second):
+        connection.query(f"CREATE TABLE {name} (number INTEGER)")
+    waiting = "SELECT 1 FROM information_schema.processlist WHERE state = 'Waiting for table metadata lock'"
+    rename = f"RENAME TABLE {first} TO {new}, {second} TO {newer}"
+    with Snapshot(connection) as snapshot, closing(connect_to(database).connection) as other:
+        renaming = threading.Thread(target=other.query, args=(rename,))
+        with pytest.raises(CollectionRefusedError, match=r"refused \[changed\]"), snapshot.snapshot():
+            snapshot.query(f"SELECT 1 FROM {second}")
+            renaming.start()
+            while not snapshot.query(waiting):
+                renaming.join(0.05)
+            snapshot.query(f"SELECT 1 FROM {first}")
+        renaming.join()
