@@ -54,7 +54,7 @@ def execute_plan(made: Plan, collection: Collection, *, force: bool) -> Collecte
         try:
             identity = identity_of(collection.second)
             _check_plan(made, collection, identity, server_facts.clock(snapshot))
-            verdict = collection.preflight(snapshot, identity)
+            verdict = steadily(lambda: collection.preflight(snapshot, identity))
             if verdict.refusals:
                 raise refuse(*verdict.refusals)
             note = server_facts.oldest_transaction(snapshot)[1]

@@ -52,7 +52,7 @@ def make_plan(collection: Collection, *, scan: bool, unknown: bool, allow_short_
         )
         try:
             made = replace(made, database=str(identity := identity_of(collection.second)))
-            verdict = collection.preflight(snapshot, identity)
+            verdict = steadily(lambda: collection.preflight(snapshot, identity))
             made = replace(made, notes=verdict.notes, schemas=verdict.schemas, refusals=verdict.refusals)
             return made if verdict.refusals else _looked(collection, snapshot, made)
         except CollectionRefusedError as error:
