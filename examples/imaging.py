@@ -12,6 +12,7 @@ and for nuclei (blue), and `cell.png`, a cell floating in saline (Müller et al.
 from io import BytesIO
 from os import PathLike
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import datajoint as dj
@@ -27,7 +28,7 @@ from skimage.morphology import h_maxima
 from skimage.segmentation import mark_boundaries, watershed
 from skimage.util import img_as_ubyte
 
-import datajoint_file  # noqa: F401 - makes `file` a type
+import datajoint_file  # makes `file` a type
 
 IMAGES = Path(skimage.data.__file__).parent
 
@@ -62,6 +63,7 @@ class Segmentation(dj.Computed):
     n_cells : int32
     mask    : file           # 0 is background; 1, 2, … are cells
     preview : file           # the scan with its cells outlined
+    largest : file           # a folder: the largest cells, an image each
     """
 
     def make(self, key: dict[str, Any]) -> None:
@@ -69,17 +71,20 @@ class Segmentation(dj.Computed):
         image = iio.imread(BytesIO(raw.read()))  # verified bytes
         cells = find_cells(image)
         name = Path(raw.original_name).stem
-        self.insert1(
-            {
-                **key,
-                "n_cells": cells.max(),
-                "mask": (f"{name}-mask.tif", as_stream(cells, ".tif")),
-                "preview": (
-                    f"{name}-preview.png",
-                    as_stream(outline(image, cells), ".png"),
-                ),
-            }
-        )
+        with TemporaryDirectory() as scratch:
+            cut_out(image, cells, Path(scratch))
+            self.insert1(
+                {
+                    **key,
+                    "n_cells": cells.max(),
+                    "mask": (f"{name}-mask.tif", as_stream(cells, ".tif")),
+                    "preview": (
+                        f"{name}-preview.png",
+                        as_stream(outline(image, cells), ".png"),
+                    ),
+                    "largest": datajoint_file.Directory(scratch, name=f"{name}-largest"),
+                }
+            )
 
 
 def find_cells(image: NDArray[Any]) -> NDArray[np.uint16]:
@@ -96,6 +101,13 @@ def outline(image: NDArray[Any], cells: NDArray[Any]) -> NDArray[np.uint8]:
     """Draw the borders of the cells into the image."""
     rgb = image if image.ndim == 3 else gray2rgb(image)
     return np.asarray(img_as_ubyte(mark_boundaries(rgb, cells, color=(1, 1, 0))))
+
+
+def cut_out(image: NDArray[Any], cells: NDArray[Any], directory: Path, count: int = 4) -> None:
+    """Write the largest cells into a directory, each as an image."""
+    sizes, boxes = np.bincount(cells.ravel())[1:], ndimage.find_objects(cells)
+    for index in np.argsort(-sizes, kind="stable")[:count]:
+        iio.imwrite(directory / f"cell{index + 1}.png", image[boxes[index]])
 
 
 def as_stream(image: NDArray[Any], extension: str) -> BytesIO:

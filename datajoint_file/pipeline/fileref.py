@@ -158,7 +158,7 @@ class FileRef(StoredRef):
         self._pipeline().verify(self.metadata, progress)
 
     def read_bytes(self) -> bytes:
-        """Return the file's verified bytes, as `read` does: `importlib.resources.abc.Traversable` has it so."""
+        """Return the file's verified bytes, as `read` does: ``importlib.resources.abc.Traversable`` has it so."""
         return self.read()
 
     def read_text(self, encoding: str | None = None, errors: str | None = None) -> str:

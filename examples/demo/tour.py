@@ -17,7 +17,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.tree import Tree
 
-from datajoint_file.pipeline.fileref import format_size
+from datajoint_file.model.wording import format_size
 from examples import imaging
 
 from .project import Project
@@ -76,23 +76,26 @@ def insert(session: Session, project: Project) -> None:
 def populate(session: Session, project: Project) -> None:
     """Compute the segmentations and list them."""
     session.heading(
-        "Populate", "Each `make` reads a scan, finds its cells, and inserts a mask and a preview, as streams."
+        "Populate",
+        "Each `make` reads a scan, finds its cells, and inserts a mask, a preview, and a folder of the largest.",
     )
     with uploads_counted(session, project, "Every scan has its segmentation already"):
         session.run("Segmentation.populate()")
-    table = Table("scan", "cells", "mask", "preview", box=None, padding=(0, 2), header_style="bold")
+    table = Table("scan", "cells", "mask", "preview", "largest", box=None, padding=(0, 2), header_style="bold")
     for row in imaging.Segmentation * imaging.Scan:
-        results = [f"{row[name].original_name} ({format_size(row[name].size)})" for name in ("mask", "preview")]
-        table.add_row(*map(escape, (row["raw"].original_name, str(row["n_cells"]), *results)))
+        results = [row[name] for name in ("mask", "preview", "largest")]
+        shown = [f"{result.original_name} ({format_size(result.size)})" for result in results]
+        table.add_row(*map(escape, (row["raw"].original_name, str(row["n_cells"]), *shown)))
     session.console.print(table)
 
 
 def fetch(session: Session) -> None:
     """Fetch references."""
-    session.heading("Fetch", "A fetch gives a FileRef. Nothing has been read yet.")
+    session.heading("Fetch", "A fetch gives a FileRef, and of a folder a DirectoryRef. Nothing has been read yet.")
     session.run('scan = (Scan & {"subject_id": 1, "scan_id": 1}).fetch1("raw")')
     session.run("scan")
     session.run("scan.size, scan.mime_type, scan.timestamp.isoformat()")
+    session.run('(Segmentation & {"subject_id": 1}).fetch1("largest")')
 
 
 def read(session: Session) -> None:
@@ -100,6 +103,7 @@ def read(session: Session) -> None:
     session.heading("Read", "All of it, verified against its hash; or, seekable, only what is asked for.")
     session.run("iio.imread(BytesIO(scan.read())).shape")
     session.run("with scan.open() as stream: print(stream.read(8))")
+    session.run('[cell.name for cell in (Segmentation & {"subject_id": 1}).fetch1("largest").files()]')
     session.run("scan.verify()")
     session.console.print("[green]✓[/] the stored bytes are those that were inserted")
 
