@@ -93,7 +93,7 @@ def by_obstore(task: Task) -> Iterator[Callable[[], None]]:
 
 def _read(task: Task, store: Any) -> Iterator[Callable[[], None]]:
     """Yield the reading of all rows, some at a time, so that memory does not count; look that they are not zeros."""
-    array = zarr.open_array(store, mode="r")
+    array: Any = zarr.open_array(store, mode="r")
     total = 0
 
     def read() -> None:

@@ -73,8 +73,14 @@ class _Browsing:
         )
 
     @brief_traceback
-    def joinpath(self, *paths: str | os.PathLike[str]) -> FileRef | DirectoryRef | Subdirectory:
+    def joinpath(self, *paths: str | os.PathLike[str]) -> Any:
         """Return what is at a path within this directory. Reads the manifest, once in a process, and nothing else.
+
+        Returns
+        -------
+        FileRef, or Subdirectory
+            What reads it; the directory itself for the path ``"."``. Programs know which it is that they ask for, so
+            type checkers are not told.
 
         Raises
         ------
@@ -92,7 +98,7 @@ class _Browsing:
             raise self._absent(path)
         return Subdirectory(whole, name)
 
-    def __truediv__(self, path: str | os.PathLike[str]) -> FileRef | DirectoryRef | Subdirectory:
+    def __truediv__(self, path: str | os.PathLike[str]) -> Any:
         return self.joinpath(path)
 
     @brief_traceback
@@ -159,19 +165,22 @@ class _Browsing:
             )
 
     @brief_traceback
-    def open(self, path: str, mode: str = "rb", **options: Any) -> BinaryIO:
+    def open(self, path: str = "", mode: str = "rb", **options: Any) -> BinaryIO:
         """Open a member for reading, as `FileRef.open` does."""
         return self._member(path).open(mode, **options)
 
     @brief_traceback
-    def read(self, path: str) -> bytes:
+    def read(self, path: str = "") -> bytes:
         """Return the verified bytes of a member."""
         return self._member(path).read()
 
     def _member(self, path: str) -> FileRef:
         found = self.joinpath(path)
         if not isinstance(found, FileRef):
-            raise IsADirectoryError(f"{brief(path)} is a directory")
+            name = self.joinpath(path).name
+            raise IsADirectoryError(
+                f"{printable(name)} is a directory: give the path of a file in it, or use iterdir(), download(), fs"
+            )
         return found
 
     def __contains__(self, path: object) -> bool:

@@ -105,8 +105,12 @@ class LocalTree:
 
     @cached_property
     def listing(self) -> Listing:
-        """What is in it. Raises as `walk` does."""
-        return walk(self._given, self._root)
+        """What is in it. Raises as `walk` does, and `UnsupportedValueError` if a choice of files leaves none."""
+        found = walk(self._given, self._root)
+        if self._given.include and not found.names:
+            patterns = ", ".join(map(repr, self._given.include))
+            raise UnsupportedValueError(f"{printable(self._root)} has no file that include={patterns} matches")
+        return found
 
     def value(self, name: str) -> str:
         """Return the path of a member."""

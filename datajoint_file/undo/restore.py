@@ -49,8 +49,6 @@ from datajoint_file.model.key_values import KeyValue
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import Cell, key_text
 from datajoint_file.model.wording import counted
-from datajoint_file.pipeline.directoryref import DirectoryRef
-from datajoint_file.pipeline.fileref import FileRef
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.sql import Column, is_lost
 from datajoint_file.sql.columns import Kind, NotKept, Value, read_row, read_schemas
@@ -77,7 +75,7 @@ _OF_SOME_ROWS = (DuplicateError, IntegrityError, MissingAttributeError, ObjectNo
 
 
 @brief_traceback
-def revert(query: Any, attribute: str, version: Version | int = 1) -> FileRef | DirectoryRef:
+def revert(query: Any, attribute: str, version: Version | int = 1) -> Any:
     """Put an earlier file back into a row, as an update. What it holds now becomes a version in its turn.
 
     The row names the object that it had: no bytes are sent.
@@ -130,7 +128,7 @@ def revert(query: Any, attribute: str, version: Version | int = 1) -> FileRef | 
         )
     unrestricted = FreeTable(table.connection, table.full_table_name)
     unrestricted.update1({**keys[0], attribute: version.file})
-    now: FileRef | DirectoryRef = (unrestricted & keys[0]).fetch1(attribute)
+    now: Any = (unrestricted & keys[0]).fetch1(attribute)
     return now
 
 
@@ -153,7 +151,7 @@ class NotRestored:
     table: str
     key: str
     reason: str
-    files: tuple[FileRef | DirectoryRef, ...] = ()
+    files: tuple[Any, ...] = ()
 
     def __str__(self) -> str:
         files = f"{counted(len(self.files), 'file')} of it, to be read through datajoint_file.history"
@@ -584,7 +582,7 @@ def _metadata(entry: HistoryEntry) -> FileMetadata | None:
     return None
 
 
-def _ref(entry: HistoryEntry, connection: Any) -> FileRef | DirectoryRef | None:
+def _ref(entry: HistoryEntry, connection: Any) -> Any:
     version = version_of(entry, [], connection)
     return version.file if version else None
 

@@ -26,8 +26,7 @@ from datajoint_file.journal.history_table import PURGED, UNKNOWN, HistoryEntry, 
 from datajoint_file.journal.intent_table import batches
 from datajoint_file.journal.second_connection import second_connection_of
 from datajoint_file.model.object_keys import key_text
-from datajoint_file.pipeline.directoryref import DirectoryRef, ref_of
-from datajoint_file.pipeline.fileref import FileRef
+from datajoint_file.pipeline.directoryref import ref_of
 from datajoint_file.sql import Column
 from datajoint_file.sql.columns import NotKept, Value, cell_sql, read_row, read_value
 from datajoint_file.sql.path_lookup import cells_among
@@ -66,7 +65,7 @@ class Version:
         Whether a row of the table names the file now; of what `history` gives, that is another row than its own.
     """
 
-    file: FileRef | DirectoryRef
+    file: Any
     attribute: str
     key: Mapping[str, Any]
     at: datetime

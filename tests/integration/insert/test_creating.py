@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import dask
-import dask.array
 import datajoint as dj
 import numpy as np
 import pytest
 import xarray as xr
-import zarr
 
 import datajoint_file
 from datajoint_file.errors import ReadOnlyStorageError, UnsafeNameError, UnsupportedValueError
@@ -21,6 +19,10 @@ from tests.integration.collector.collecting import make_older
 from tests.integration.executors import write_toml
 from tests.projects import Store, over_all_stores, over_local_and_s3, over_mysql, unique
 from tests.tables import drop_schema, recording_of
+
+zarr: Any = importlib.import_module("zarr")  # its types say that anything may be anything
+dask: Any = importlib.import_module("dask")
+dask_array: Any = importlib.import_module("dask.array")
 
 VALUES = np.arange(2_400, dtype="int16").reshape(40, 60)
 
@@ -47,7 +49,7 @@ def test_dask_workers_of_other_processes_write(instance: dj.Instance, store: Sto
     datajoint_file.configure(write_toml(store, tmp_path), connection=instance)
     table = recording_of(instance.Schema(unique("schema")))
     with datajoint_file.create(table, {"id": 1}, "raw", "movie.zarr") as new:
-        dataset = xr.Dataset({"movie": (("time", "pixel"), dask.array.from_array(VALUES, chunks=(10, 20)))})
+        dataset = xr.Dataset({"movie": (("time", "pixel"), dask_array.from_array(VALUES, chunks=(10, 20)))})
         with dask.config.set(scheduler="processes", num_workers=2):
             dataset.to_zarr(new.fsmap, consolidated=False)
     table.insert1({"id": 1, "raw": new.value})
