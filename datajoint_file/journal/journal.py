@@ -215,7 +215,8 @@ class JournalEntries:
     def _take_over(self, entry: JournalEntry, left: LeftObject, metadata: FileMetadata) -> bool:
         """Let the intent of *entry*, of which nothing has been stored, be about the object that is stored."""
         row = json.dumps(metadata.to_json())
-        intent = replace(entry.intent, write_id=left.write_id, path=metadata.path, size=metadata.size, metadata=row)
+        path, size = metadata.path, metadata.size
+        intent = replace(entry.intent, write_id=left.write_id, path=path, size=size, state=STORED, metadata=row)
         with self._table_required():
             if not self._intents.take_over(left.number, entry.number, intent, entry.holder, LEASE_SECONDS):
                 return False

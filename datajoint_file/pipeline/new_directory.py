@@ -16,8 +16,6 @@ from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from datajoint_file.concurrency.threads import Stop, run_all
 from datajoint_file.errors import (
@@ -285,8 +283,7 @@ class LocalArea:
         self.is_made = True
         if not self._pipeline.backend.capabilities.is_mounted:
             return Path(tempfile.mkdtemp(prefix="datajoint-file-"))
-        place = urlsplit(self._pipeline.backend.url(manifest_key(self._directory))).path
-        made = Path(url2pathname(place)).parent / "~new"
+        made = Path(self._pipeline.local_path(manifest_key(self._directory))).with_name("~new")
         made.mkdir(parents=True)
         return made
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, BinaryIO
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from datajoint_file.concurrency.progress import Advance, progress_bar
 from datajoint_file.config import Settings
@@ -26,6 +28,7 @@ from datajoint_file.errors import (
     ObjectExistsError,
     ObjectNotFoundError,
     SizeMismatchError,
+    SourceError,
     StorageAccessError,
     StorageError,
     StorageUnavailableError,
@@ -57,6 +60,7 @@ from datajoint_file.storage.disk.drafts import Draft
 from datajoint_file.storage.tuning import MEMORY_BYTES
 from datajoint_file.storage.wrappers import LoggedBackend, logger
 from datajoint_file.transfer.atomic_write import atomic_write, finish
+from datajoint_file.transfer.directories import LocalTree
 from datajoint_file.transfer.fetch import fetch
 from datajoint_file.transfer.hashing import HashingReader, VerifyingReader, drain, hash_file
 from datajoint_file.transfer.sources import Source
@@ -146,9 +150,18 @@ class Pipeline:
         """
         prefix = prefix_of(self.project, self.settings.object_storage.partition_pattern, cell)
         key = object_key(prefix, source.name or cell.attribute, _ANY_WRITE_ID)
+        if isinstance(source.tree, LocalTree) and source.tree.contains(self.local_path(self.project)):
+            raise SourceError("the directory contains the project's own store: give what is to be stored of it")
         if source.tree is not None:
             check_members(key, source.tree.listing)
         return prefix
+
+    def local_path(self, key: str) -> str:
+        """Return the path of an object, or of the project's directory, on this machine; nothing, of a bucket."""
+        if not self.backend.capabilities.is_mounted:
+            return ""
+        path = url2pathname(urlsplit(self.backend.url(f"{self.project}/x")).path)
+        return str(Path(path).parent / key.partition("/")[2])
 
     def plan(self, source: Source, cell: Cell, prefix: str = "") -> Upload:
         """Decide under which key and name *source* is going to be stored; *prefix* is from `check`, if that was asked.

@@ -103,6 +103,11 @@ class LocalTree:
         self._given = given
         self._root = root
 
+    def contains(self, path: str) -> bool:
+        """Tell whether a path of this machine is the directory, or lies in it, if there is one; links are followed."""
+        root = os.path.realpath(self._root)
+        return bool(path) and os.path.commonpath([root, os.path.realpath(path)]) == root
+
     @cached_property
     def listing(self) -> Listing:
         """What is in it. Raises as `walk` does, and `UnsupportedValueError` if a choice of files leaves none."""

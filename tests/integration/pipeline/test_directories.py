@@ -20,6 +20,7 @@ from datajoint_file.errors import (
     InvalidKeyError,
     MemberNotFoundError,
     ObjectNotFoundError,
+    SourceError,
     SourceNotRegularError,
     UnsafeNameError,
     UnsupportedValueError,
@@ -303,6 +304,23 @@ def _deep(root: Path, count: int) -> None:
     directory = root.joinpath(*(["deep" + "x" * 36] * count))
     directory.mkdir(parents=True)
     (directory / "x").write_bytes(b"")
+
+
+@over_mysql
+def test_directory_that_contains_the_store_is_refused(table: Any, store: Store) -> None:
+    place = Path(store.table["path"])
+    for given in (place, place.parent, Directory(place / "..", include="*.py")):
+        with pytest.raises(SourceError, match="contains the project's own store"):
+            table.insert1({"id": 1, "raw": given})
+    assert store.all_keys() == []
+
+
+@over_mysql
+def test_choice_of_files_that_leaves_none_is_refused(table: Any, tree: Path) -> None:
+    with pytest.raises(UnsupportedValueError, match=r"has no file that include='\*\.nyp' matches"):
+        table.insert1({"id": 1, "raw": Directory(tree, include="*.nyp")})
+    table.insert1({"id": 1, "raw": Directory(tree, exclude="*")})
+    assert table.fetch1("raw").file_count == 0
 
 
 @over_mysql

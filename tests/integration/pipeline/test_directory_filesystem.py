@@ -132,7 +132,7 @@ def test_filesystem_does_what_fsspec_promises(table: Any, tmp_path: Path, monkey
     (root / "a" / "b" / "small ö.bin").write_bytes(bytes(range(200)))
     (root / "large.bin").write_bytes(bytes(range(256)) * 10)
     table.insert1({"id": 1, "raw": root})
-    fs = table.fetch1("raw").fs
+    fs: Any = table.fetch1("raw").fs
     assert fs.ls("", detail=False) == ["a", "empty", "large.bin"]
     assert fs.find("") == ["a/b/small ö.bin", "large.bin"]
     assert fs.glob("**/*.bin") == ["a/b/small ö.bin", "large.bin"]
@@ -154,11 +154,12 @@ def test_filesystem_does_what_fsspec_promises(table: Any, tmp_path: Path, monkey
     assert pickle.loads(pickle.dumps(fs)).cat_file("large.bin", 0, 3) == b"\x00\x01\x02"
     assert json.loads(fs.to_json())["args"][1] == table.fetch1("raw").pipeline
     assert dask.base.tokenize(fs) == dask.base.tokenize(again)
-    for write in (
+    writes: list[Any] = [
         lambda: fs.pipe_file("x", b""), lambda: fs.rm("large.bin"), lambda: fs.mkdir("x"), lambda: fs.touch("x"),
         lambda: fs.open("x", "wb"), lambda: fs.put_file(root / "large.bin", "x"), lambda: fs.cp_file("large.bin", "x"),
         lambda: fs.mv("large.bin", "x"), lambda: fs.rm("", recursive=True),
-    ):  # fmt: skip
+    ]  # fmt: skip
+    for write in writes:
         with pytest.raises(OSError, match="never changed"):
             write()
     with pytest.raises(OSError, match="never changed"):
