@@ -14,6 +14,7 @@ from datajoint_file.hooks.tables import class_name
 from datajoint_file.model.key_values import KeyValue, key_value
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import Cell
+from datajoint_file.pipeline.directory_upload import DirectoryUpload
 from datajoint_file.transfer.sources import as_source
 
 _TYPES = {name: name for name in ("bool", "int", "datetime", "date", "bytes")}
@@ -39,8 +40,12 @@ def store(value: Any, key: dict[str, Any] | None, context: dict[str, Any] | None
         context["schema"], class_name(context["table"]), context["field"], tuple(map(_guessed, values, values.values()))
     )
     pipeline = pipeline_for(context["config"], context["schema"])
-    source = as_source(value)
-    return pipeline.ingest(pipeline.plan(source, cell))
+    upload = pipeline.plan(as_source(value), cell)
+    if upload.source.tree is None:
+        return pipeline.ingest(upload)
+    directory = DirectoryUpload(pipeline, upload, upload.source.tree)
+    directory.send(range(len(directory.listing.names)), lambda _: None)
+    return directory.finish()
 
 
 def _guessed(name: str, value: Any) -> KeyValue:

@@ -198,6 +198,34 @@ class _Browsing:
         """Tell that this is no file."""
         return False
 
+    @property
+    def fs(self) -> DirectoryFileSystem:
+        """Its files as an fsspec filesystem, read-only; paths are those within the directory. No I/O.
+
+        A file that is read whole is verified, and so is a range of one of up to 16 MiB; a range of a larger one is not.
+        What the store has lost is an error, and never taken for a chunk that nobody has written.
+
+        Examples
+        --------
+        >>> ref.fs.glob("**/*.csv")  # doctest: +SKIP
+        >>> pandas.read_parquet("year=2020", filesystem=ref.fs)  # doctest: +SKIP
+        """
+        from datajoint_file.pipeline.filesystem import DirectoryFileSystem  # for its cost: fsspec
+
+        whole, below = self._place()
+        return DirectoryFileSystem(json.dumps(whole.to_dict()), whole.pipeline, below)
+
+    @property
+    def fsmap(self) -> Any:
+        """Its files as a read-only mapping of paths to verified bytes, as zarr and xarray take it. No I/O.
+
+        Examples
+        --------
+        >>> group = zarr.open(ref.fsmap, mode="r")  # doctest: +SKIP
+        >>> dataset = xarray.open_zarr(ref.fsmap)  # doctest: +SKIP
+        """
+        return self.fs.get_mapper("")
+
     def as_tree(self) -> StoredTree:
         """Return the members, as what is to be stored: an insert takes a directory, and a part of one."""
         from datajoint_file.pipeline.stored_tree import StoredTree  # for its cost, as above
@@ -236,33 +264,6 @@ class DirectoryRef(_Browsing, StoredRef):
     def file_count(self) -> int:
         """How many files it has."""
         return self.metadata.files or 0
-
-    @property
-    def fs(self) -> DirectoryFileSystem:
-        """Its files as an fsspec filesystem, read-only; paths are those within the directory. No I/O.
-
-        A file that is read whole is verified, and so is a range of one of up to 16 MiB; a range of a larger one is not.
-        What the store has lost is an error, and never taken for a chunk that nobody has written.
-
-        Examples
-        --------
-        >>> ref.fs.glob("**/*.csv")  # doctest: +SKIP
-        >>> pandas.read_parquet("year=2020", filesystem=ref.fs)  # doctest: +SKIP
-        """
-        from datajoint_file.pipeline.filesystem import DirectoryFileSystem  # for its cost: fsspec
-
-        return DirectoryFileSystem(json.dumps(self.to_dict()), self.pipeline)
-
-    @property
-    def fsmap(self) -> Any:
-        """Its files as a read-only mapping of paths to verified bytes, as zarr and xarray take it. No I/O.
-
-        Examples
-        --------
-        >>> group = zarr.open(ref.fsmap, mode="r")  # doctest: +SKIP
-        >>> dataset = xarray.open_zarr(ref.fsmap)  # doctest: +SKIP
-        """
-        return self.fs.get_mapper("")
 
     def _place(self) -> tuple[DirectoryRef, str]:
         return self, ""

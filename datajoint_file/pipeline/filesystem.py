@@ -99,27 +99,30 @@ class DirectoryFileSystem(ThreadedFileSystem):
         The row's JSON, as text.
     pipeline : str
         The name of the pipeline that reads it.
+    below : str
+        The part of it that is meant, as the store calls it; all of it, if empty.
     """
 
     protocol = "datajoint-file"
 
-    def __init__(self, row: str, pipeline: str, **options: Any) -> None:
-        super().__init__(row, pipeline, **options)
+    def __init__(self, row: str, pipeline: str, below: str = "", **options: Any) -> None:
+        super().__init__(row, pipeline, below, **options)
         self._row = row
         self._name = pipeline
+        self._below = below
 
     @cached_property
     def metadata(self) -> FileMetadata:
         """What the row records of the directory."""
         return FileMetadata.from_json(json.loads(self._row))
 
-    def __dask_tokenize__(self) -> tuple[str, str]:
-        return type(self).__name__, self.metadata.hash
+    def __dask_tokenize__(self) -> tuple[str, ...]:
+        return type(self).__name__, self.metadata.hash, self._below
 
     @property
     def fsid(self) -> str:
         """What is equal for equal directories."""
-        return f"datajoint-file-{self.metadata.hash}"
+        return f"datajoint-file-{self.metadata.hash}-{self._below}"
 
     @property
     def _pipeline(self) -> Pipeline:
@@ -134,7 +137,7 @@ class DirectoryFileSystem(ThreadedFileSystem):
 
     def _encoded(self, path: str) -> str:
         try:
-            return super()._encoded(path)
+            return "/".join(filter(None, (self._below, super()._encoded(path))))
         except DataJointFileError as error:  # nothing is called so
             raise self._absent(path) from error
 
@@ -164,10 +167,11 @@ class DirectoryFileSystem(ThreadedFileSystem):
     def _listed(self, path: str) -> list[dict[str, Any]]:
         if not self._is_directory(path):
             return [_file(self._strip_protocol(path), self._member(path))]
-        directory, found = self._encoded(path), []
+        directory, above, found = self._encoded(path), self._strip_protocol(path), []
         for name, is_directory in self._manifest.children(directory):
             inner = f"{directory}/{name}" if directory else name
-            decoded, member = decode_path(inner), None if is_directory else self._manifest.find(inner)
+            member = None if is_directory else self._manifest.find(inner)
+            decoded = "/".join(filter(None, (above, decode_path(name))))
             entry = {"name": decoded, "size": 0, "type": "directory"} if member is None else _file(decoded, member)
             found.append(entry)
         return found

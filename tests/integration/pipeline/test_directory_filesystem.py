@@ -191,3 +191,8 @@ def test_groups_in_groups_are_walked(table: Any, tmp_path: Path) -> None:
     assert sorted(read["A"].keys()) == ["1", "2"]
     assert sorted(read["A/1"].keys()) == ["image"]
     assert read["B/2/image"][:].sum() == 16
+    part = table.fetch1("raw") / "B"
+    assert zarr.open_group(part.fsmap, mode="r")["2/image"][:].sum() == 16
+    assert part.fs.ls("2", detail=False) == ["2/image", "2/zarr.json"]
+    assert part.fs.find("") == [path.removeprefix("B/") for path in table.fetch1("raw").fs.find("B")]
+    assert pickle.loads(pickle.dumps(part.fs)).size("2/zarr.json") == part.fs.size("2/zarr.json")
