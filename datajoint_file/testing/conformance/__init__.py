@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datajoint_file.testing.conformance.concurrency import ConcurrencyTests
 from datajoint_file.testing.conformance.deleting import DeletingTests
+from datajoint_file.testing.conformance.directories import DirectoryTests
 from datajoint_file.testing.conformance.network import NetworkTests
 from datajoint_file.testing.conformance.reading import ReadingTests
 from datajoint_file.testing.conformance.unfinished import UnfinishedTests
@@ -16,7 +17,9 @@ from datajoint_file.testing.conformance.uploading import UploadingTests
 __all__ = ["NetworkTests", "ReadingTests", "StorageBackendTests"]
 
 
-class StorageBackendTests(ReadingTests, UploadingTests, DeletingTests, UnfinishedTests, ConcurrencyTests):
+class StorageBackendTests(
+    ReadingTests, UploadingTests, DeletingTests, DirectoryTests, UnfinishedTests, ConcurrencyTests
+):
     """Every promise of `StorageBackend`.
 
     Inherit in a class whose name pytest collects, and override:
