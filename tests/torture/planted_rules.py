@@ -175,7 +175,7 @@ def _staged_and_gone(world: World, seed: int) -> list[Violation]:
 
 
 def _left_object_unread() -> AbstractContextManager[None]:
-    return changed(pipeline.Pipeline, "_has_bytes_of", lambda *_: True)
+    return changed(pipeline.Pipeline, "has_bytes_of", lambda *_: True)
 
 
 def _damaged_leftover(world: World, seed: int) -> list[Violation]:

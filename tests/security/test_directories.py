@@ -1,0 +1,73 @@
+"""Attacks by manifests: what a stored directory is said to have, by whoever may write to the store and to the rows."""
+
+from __future__ import annotations
+
+import hashlib
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datajoint_file.errors import MetadataError
+from datajoint_file.model import manifest
+from datajoint_file.model.manifest import HEADING, Member, lines, read_manifest
+from tests.security.attacks import attack, attacks
+from tests.security.conftest import Arena, on_disk
+
+DIGEST = hashlib.sha256(b"evil").hexdigest()
+
+
+def line(name: str, size: int = 4) -> bytes:
+    return f"# {size}\n{DIGEST}  {name}\n".encode()
+
+
+MANIFESTS = [
+    attack(28, line("../../evil"), name="leaves"),
+    attack(28, line("a/../../evil"), name="leaves in the middle"),
+    attack(28, line("%2E%2E/evil"), name="leaves, encoded"),
+    attack(28, line("..%2Fevil"), name="separator, encoded"),
+    attack(28, line("/etc/evil"), name="absolute"),
+    attack(28, line("evil") + line("evil"), name="twice"),
+    attack(28, line("evil") + line("evil/x"), name="file and directory"),
+    attack(28, line("evil", 5), name="another size"),
+    attack(28, line("evil") + line("more"), name="more files"),
+    attack(28, b"# ../evil/\n" + line("x"), name="empty directory that leaves"),
+]
+
+
+@on_disk
+@pytest.mark.parametrize("body", MANIFESTS)
+def test_manifest_that_fits_its_row_and_no_directory_is_refused(arena: Arena, tmp_path: Path, body: bytes) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "evil").write_bytes(b"evil")
+    k = arena.insert(tmp_path / "run")
+    row, text = arena.stored_json(k), HEADING + body
+    home = row["path"].removesuffix("run/")
+    arena.store.damage(f"{home}~manifest", text)
+    forged = arena.plant({**row, "hash": f"sha256:{hashlib.sha256(text).hexdigest()}"})
+    ref: Any = arena.fetch(forged)
+    for act in (lambda: ref.download(tmp_path / "out" / "here"), lambda: list(ref.files()), lambda: ref.fs.find("")):
+        with pytest.raises((MetadataError, OSError)):
+            act()
+    arena.remove_planted()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / "run" / "evil"]
+
+
+@on_disk
+@attacks(32)
+def test_manifest_of_very_many_files_takes_little_memory_and_one_that_is_larger_is_not_read(
+    arena: Arena, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    count = 50_000
+    text = b"".join(lines(Member(f"c/{index:08d}", 1, DIGEST) for index in range(count)))
+    tracemalloc.start()
+    read = read_manifest(text)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (read.files, peak < 40 * count) == (count, True)
+    (tmp_path / "run").mkdir()
+    ref: Any = arena.fetch(arena.insert(tmp_path / "run"))
+    monkeypatch.setattr(manifest, "MAX_BYTES", 10)
+    with pytest.raises(MetadataError, match="and no manifest more than 10"):
+        list(ref.files())
