@@ -45,6 +45,13 @@ class Noted(NamedTuple):
     tag: str  # what the store called the object
 
 
+class Left(NamedTuple):
+    """What an earlier attempt has left that can be used."""
+
+    members: list[tuple[int, str, int]]  # places in the listing, hashes, sizes
+    has_manifest: bool  # it was stored to its end, or another manifest is in the way
+
+
 class Checkpoints:
     """The checkpoints of one upload, which several threads write."""
 
@@ -86,13 +93,11 @@ class Checkpoints:
 
 def resumable(
     pipeline: Pipeline, directory: str, tree: Tree, checkpoints: Checkpoints, advance: Advance
-) -> list[tuple[int, str, int]] | None:
-    """Return which members an earlier attempt has stored: places in the listing, hashes, sizes.
-
-    None if something else is there than the tree has: then nothing of it can be used.
-    """
+) -> Left | None:
+    """Return what an earlier attempt has stored; None if something else is there than the tree has."""
     found = _Found(pipeline, directory, tree, advance)
-    return found.members(checkpoints) if found.is_usable(checkpoints) else None
+    members = found.members(checkpoints) if found.is_usable(checkpoints) else None
+    return None if members is None else Left(members, found.has_manifest)
 
 
 class _Found:
@@ -106,14 +111,17 @@ class _Found:
         self._advance = advance
         self._sizes = array("q", [_ABSENT]) * len(self._listing.names)
         self._stored: dict[int, str] = {}
+        self.has_manifest = False
         self._lock = threading.Lock()
 
     def is_usable(self, checkpoints: Checkpoints) -> bool:
         """List what is there; tell whether all of it is the tree's. Checkpoints are taken note of."""
         for stat in self._pipeline.backend.list(manifest_key(self._directory).rpartition("/")[0]):
-            if not stat.key.startswith(self._directory):
+            if stat.key == manifest_key(self._directory):
+                self.has_manifest = True
+            elif not stat.key.startswith(self._directory):
                 if f"/{_NAME}" not in stat.key:
-                    return False  # it has a manifest, or is being made by other means
+                    return False  # it is being made by other means
                 checkpoints.keys.append(stat.key)
             elif (index := self._index(stat.key[len(self._directory) :])) is None:
                 return False

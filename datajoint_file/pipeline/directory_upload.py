@@ -11,6 +11,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from datajoint_file.concurrency.progress import Advance
@@ -22,6 +23,7 @@ from datajoint_file.model.object_keys import MAX_KEY_BYTES, manifest_key
 from datajoint_file.pipeline.checkpoints import Checkpoints, resumable
 from datajoint_file.storage.backend import UploadGroup
 from datajoint_file.transfer.directories import Listing, Tree
+from datajoint_file.transfer.hashing import HashingReader, drain
 from datajoint_file.transfer.sources import Source, as_source
 
 if TYPE_CHECKING:
@@ -72,6 +74,7 @@ class DirectoryUpload:
         self._left = len(self.listing.names)
         self._lock = threading.Lock()
         self._checkpoints = Checkpoints(pipeline, upload.key)
+        self._stored_manifest: FileMetadata | None = None
 
     @property
     def key(self) -> str:
@@ -79,11 +82,25 @@ class DirectoryUpload:
         return self._upload.key
 
     def resume(self, advance: Advance) -> bool:
-        """Learn what an earlier attempt has stored under this key; False if the directory has become another one."""
+        """Learn what an earlier attempt has stored under this key; False if nothing of it is of use."""
         found = resumable(self._pipeline, self.key, self._tree, self._checkpoints, advance)
-        for index, hash_, size in found or ():
-            self.note(index, hash_, size)
-        return found is not None
+        if found is None or not (found.members or found.has_manifest):
+            return False
+        for member in found.members:
+            self.note(*member)
+        return not found.has_manifest or (all(self._is_stored) and self._has_manifest(advance))
+
+    def _has_manifest(self, advance: Advance) -> bool:
+        """Tell whether the manifest of the members is stored: the earlier attempt had no time to say so."""
+        listed = self._listed()
+        with listed.source.open() as lines:
+            reader = HashingReader(lines, advance)
+            drain(reader)
+        moment = datetime.now(timezone.utc).replace(microsecond=0)
+        described = FileMetadata(listed.key, reader.size, reader.hash, listed.name, moment, listed.mime_type)
+        if self._pipeline.has_bytes_of(described, advance):
+            self._stored_manifest = described
+        return self._stored_manifest is not None
 
     def has(self, index: int) -> bool:
         """Tell whether a member is stored."""
@@ -164,15 +181,13 @@ class DirectoryUpload:
 
     def finish(self) -> FileMetadata:
         """Store the manifest, once all members are, and return what the row is to record."""
-        upload = self._upload
-        listed = replace(upload, key=manifest_key(upload.key), source=self._manifest(), mime_type="text/plain")
-        stored = self._pipeline.ingest(replace(listed, name=f"{upload.name}.sha256"))
+        stored = self._stored_manifest or self._pipeline.ingest(self._listed())
         self.forget()
         return replace(
             stored,
-            path=upload.key,
+            path=self.key,
             size=sum(self._sizes),
-            original_name=upload.name,
+            original_name=self._upload.name,
             mime_type=DIRECTORY_TYPE,
             files=len(self.listing.names),
         )
@@ -180,6 +195,11 @@ class DirectoryUpload:
     def forget(self) -> None:
         """Remove what is noted for a retry."""
         self._checkpoints.remove()
+
+    def _listed(self) -> Upload:
+        """Return the manifest, as what is going to be stored."""
+        listed = replace(self._upload, key=manifest_key(self.key), source=self._manifest(), mime_type="text/plain")
+        return replace(listed, name=f"{self._upload.name}.sha256")
 
     def _manifest(self) -> Source:
         @contextmanager

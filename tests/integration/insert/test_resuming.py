@@ -91,6 +91,41 @@ def test_after_kill_9_another_process_goes_on(table: Any, store: Store, tree: Pa
     assert datajoint_file.verify(table, level="content")
 
 
+@over_mysql
+def test_complete_directory_of_which_nobody_was_told_is_not_sent_again(table: Any, store: Store, tree: Path) -> None:
+    table.connection  # noqa: B018 - made before the fork
+
+    def die() -> None:
+        table.connection.connect()
+        faulty(table.connection, Fault("delete", action=kill))  # of a note, when the manifest is there
+        table.insert1({"id": 1, "raw": tree})
+
+    assert in_child(die) == signal.SIGKILL
+    table.connection.connect()
+    left = [key for key in store.object_keys() if "~sent" not in key]
+    assert len(left) == len(FILES) + 1
+    make_older(table.connection, table.database, "~file_intent", "lease_until")
+    backend = faulty(table.connection)
+    table.insert1({"id": 1, "raw": tree})
+    assert not [key for verb, key in backend.history if verb == "upload"]
+    assert store.object_keys() == left
+    assert datajoint_file.verify(table, level="content")
+
+
+@over_mysql
+def test_attempt_that_has_stored_nothing_is_passed_over(table: Any, store: Store, tree: Path) -> None:
+    cut_short(table, tree)
+    backend = faulty(table.connection, Fault("list"))
+    with pytest.raises(StorageError):
+        table.insert1({"id": 1, "raw": tree})
+    name = table.connection.adapter.make_full_table_name(table.database, "~file_intent")
+    (first,) = table.connection.query(f"SELECT MIN(number) FROM {name}").fetchone()
+    table.connection.query(f"UPDATE {name} SET number = number + 1000 WHERE number = {first}")  # it is given last
+    left, before = members(store), len(backend.history)
+    table.insert1({"id": 1, "raw": tree})
+    assert len(sent_since(backend, before)) == len(FILES) - len(left)
+
+
 @over_local_and_s3
 @over_mysql
 def test_living_writer_is_not_robbed(table: Any, store: Store, tree: Path) -> None:
