@@ -1,4 +1,4 @@
-"""What must hold after a case: the invariants I1 to I10, looked at through another door than the one under test.
+"""What must hold after a case: the invariants I1 to I12, looked at through another door than the one under test.
 
 Nothing is repaired here; a broken invariant is a finding, which `singles` and `schedules` turn into a violation.
 """
@@ -6,16 +6,19 @@ Nothing is repaired here; a broken invariant is a finding, which `singles` and `
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import permutations
 from typing import Any
+from urllib.parse import quote
 
 from tests.torture.bare import as_json
 from tests.torture.operations import GONE, Operation, Refused
 from tests.torture.subjects import GRACE_SECONDS
 from tests.torture.tables import StoredRow
+from tests.torture.trees import Tree, home, is_directory, is_note, listed, manifest_key, member
 from tests.torture.values import Outcome, State
 from tests.torture.world import World
 
@@ -31,26 +34,32 @@ class Observed:
     """Rows and objects at one moment, seen through the other door."""
 
     rows: tuple[StoredRow, ...]
-    keys: frozenset[str]
-    references: frozenset[str]
+    keys: frozenset[str] = frozenset()
+    references: frozenset[str] = frozenset()  # the objects that rows need, also members and manifests of directories
+    paths: frozenset[str] = frozenset()  # what rows name
+
+    @property
+    def free(self) -> frozenset[str]:
+        """The objects that no row needs; what is noted beside a directory goes with it."""
+        homes = {home(path) for path in self.paths}
+        return frozenset(key for key in self.keys - self.references if not (is_note(key) and home(key) in homes))
 
 
 def observe(world: World) -> Observed:
     """Look at all rows and at the names of all objects."""
     rows = tuple(world.raw.rows())
-    return Observed(rows, frozenset(world.place.objects.keys()), references(world, rows))
+    paths = frozenset(world.subject.object_key(value, world.place.project) for value in _values(rows))
+    return Observed(rows, frozenset(world.place.objects.keys()), references(world, rows), paths)
 
 
 def references(world: World, rows: Iterable[StoredRow] | None = None) -> frozenset[str]:
-    """Return the object keys that committed rows refer to."""
+    """Return the keys of the objects that committed rows refer to."""
     rows = world.raw.rows() if rows is None else rows
-    return frozenset(reference for row in rows for reference in _references(world, row))
+    return frozenset(key for value in _values(rows) for key in world.objects_of(value))
 
 
-def _references(world: World, row: StoredRow) -> Iterator[str]:
-    for value in row.values.values():
-        if value is not None:
-            yield world.subject.object_key(value, world.place.project)
+def _values(rows: Iterable[StoredRow]) -> Iterator[Any]:
+    return (value for row in rows for value in row.values.values() if value is not None)
 
 
 def allowed_states(before: State, deeds: Sequence[Deed]) -> list[State]:
@@ -120,18 +129,56 @@ def integrity(world: World, observed: Observed, state: State) -> Iterator[Findin
     for row in observed.rows:
         for name, value in row.values.items():
             if value is not None:
-                key = world.subject.object_key(value, world.place.project)
-                yield from _value(world, f"{row.table}{row.key}.{name}", key, state[row.table, row.key][name])
+                yield from _value(world, f"{row.table}{row.key}.{name}", value, state[row.table, row.key][name])
+    yield from wholeness(world, observed)
 
 
-def _value(world: World, slot: str, key: str, expected: bytes | None) -> Iterator[Finding]:
+def _value(world: World, slot: str, value: Any, expected: bytes | None) -> Iterator[Finding]:
+    key = world.subject.object_key(value, world.place.project)
     if not key.startswith(f"{world.place.project}/") or "/../" in key:
         yield "I9", f"{slot}: the path {key!r} is not in the project"
-    found = world.place.objects.get(key)
+    found = world.content_of(value)
     if found is None:
         yield "I1", f"{slot}: a committed row, and its object {key} is gone"
     elif found != expected:
         yield "I1", f"{slot}: the object {key} has {len(found)} other bytes than the {len(expected or b'')} inserted"
+
+
+def wholeness(world: World, observed: Observed) -> Iterator[Finding]:
+    """Yield what a directory lacks of which the manifest is there, or has beside it (I12): at no time may it.
+
+    Whether a row names it or not, for the next insert may adopt it; unless the journal says that it is over: a writer
+    whose lease has ended does not know it yet.
+    """
+    manifests = [key for key in observed.keys if key == manifest_key(key)]
+    states = [(home(path), state == "reclaimed") for path, state, _ in (intents(world) if manifests else ())]
+    over = {place for place, is_over in states if is_over} - {place for place, is_over in states if not is_over}
+    over -= {home(path) for path in observed.paths}
+    for manifest in (key for key in manifests if home(key) not in over):
+        place = f"{home(manifest)}/"
+        there = {member(key) for key in observed.keys if key.startswith(place)} - {""}
+        wanted = listed(world.manifest(manifest)).keys()
+        yield from (("I12", f"{place} has a manifest, and its member {name} is gone") for name in wanted - there)
+        yield from (("I12", f"{place} has a manifest that knows nothing of {name}") for name in there - wanted)
+
+
+def order(trace: Iterable[str], *, is_collecting: bool) -> Iterator[Finding]:
+    """Yield what is done in the wrong order (I12).
+
+    Nothing is stored or deleted of a directory of which the manifest is there; who *is_collecting* deletes that first.
+    """
+    complete: set[str] = set()
+    gone: set[str] = set()
+    for line in trace:
+        _, area, verb, key = (*line.partition("   <--")[0].split(" ", 3), "", "")[:4]
+        if area != "store" or verb not in ("upload", "delete"):
+            continue
+        if key == manifest_key(key):
+            (complete if verb == "upload" else gone).add(home(key))
+        elif member(key) and home(key) in complete:
+            yield "I12", f"{verb} of {key}, of which the manifest is stored"
+        elif member(key) and is_collecting and verb == "delete" and home(key) not in gone:
+            yield "I12", f"{key} is deleted before its manifest"
 
 
 def leftovers(world: World, observed: Observed, before: Observed, once: Set[str] = frozenset()) -> Iterator[Finding]:
@@ -139,13 +186,11 @@ def leftovers(world: World, observed: Observed, before: Observed, once: Set[str]
 
     What a row referred to *before*, or *once* in between, must stand in a history.
     """
-    known, removed = noted(world), before.references | once
-    places = {path.rpartition("/")[0] for path in known}
-    for key in sorted(observed.keys - observed.references - known):
-        is_new = key not in before.keys and key.rpartition("/")[0] not in places
+    places, removed = {home(path) for path in noted(world)}, before.references | once
+    for key in sorted(key for key in observed.free if home(key) not in places):
         if world.subject.journals and key in removed:
             yield "I3", f"{key} was taken out of its row, and no history knows of it"
-        elif is_new and key not in removed:
+        elif key not in before.keys | removed:
             yield "I3", f"{key} is stored, and neither a row nor an intent knows of it"
 
 
@@ -157,7 +202,7 @@ def noted(world: World) -> set[str]:
 def wrongly_condemned(world: World, observed: Observed) -> Iterator[Finding]:
     """Yield what the collector has decided to delete although a row refers to it (I8): it did not see all rows."""
     for path, state, *_ in entries(world):
-        if state in ("condemned", "purged") and path in observed.references:
+        if state in ("condemned", "purged") and path in observed.paths:
             yield "I8", f"{path} is {state}, and a row refers to it"
 
 
@@ -168,7 +213,7 @@ def wrongly_noted(world: World, observed: Observed, *, has_reverted: bool = Fals
     put there again.
     """
     for path, state, _ in intents(world):
-        if state not in ("reclaimed", "sharing") and path in observed.references:
+        if state not in ("reclaimed", "sharing") and path in observed.paths:
             yield "I2", f"an intent says that {path} is {state}, and a committed row refers to it"
     there = {
         (world.raw.name(row.table), world.subject.object_key(value, world.place.project))
@@ -203,7 +248,10 @@ def intents(world: World) -> list[tuple[str, str, Any]]:
 
 
 def bytes_to_send(world: World, before: State, after: State) -> int:
-    """Return how many bytes a retry has to send: those of new values of which nothing is stored and noted."""
+    """Return how many bytes a retry has to send: those of new values of which nothing is stored and noted.
+
+    Of a directory that was begun, and that nobody is at, those of the members that are missing, and the manifest.
+    """
     stored = Counter(described["hash"] for _, state, described in intents(world) if state == "stored" and described)
     total = 0
     for slot, row in after.items():
@@ -211,10 +259,42 @@ def bytes_to_send(world: World, before: State, after: State) -> int:
             continue
         for name, content in row.items():
             if content is not None and before.get(slot, {}).get(name) is not content:
-                digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-                total += 0 if stored[digest] > 0 else len(content)
+                hashed = content.manifest if isinstance(content, Tree) else content
+                digest = f"sha256:{hashlib.sha256(hashed).hexdigest()}"
+                total += 0 if stored[digest] > 0 else _unsent(world, content)
                 stored[digest] -= 1
     return total
+
+
+def _unsent(world: World, content: bytes) -> int:
+    """Return how many bytes of a value, which is not stored as a whole, have to be sent."""
+    if not isinstance(content, Tree):
+        return len(content)
+    files = {quote(name): file for name, file in content.files.items()}
+    objects, most = world.place.objects, len(content) + len(content.manifest)
+    for path in _begun(world):
+        beside = [key for key in objects.keys() if home(key) == home(path)]  # noqa: SIM118 - of a store
+        keys = {key: objects.get(key) for key in beside if not is_note(key) and "/~partial-" not in key}
+        there = {member(key): found for key, found in keys.items() if member(key)}
+        is_whole = keys.get(manifest_key(path)) == content.manifest and there == files
+        if is_whole or (len(there) == len(keys) and there.items() <= files.items()):
+            missing = sum(len(files[name]) for name in files.keys() - there.keys())
+            most = min(most, 0 if is_whole else missing + len(content.manifest))
+    return most
+
+
+def _begun(world: World) -> list[str]:
+    """Return the paths of the directories that were begun, and that nobody holds any more."""
+    now = "clock_timestamp()" if world.database.is_postgresql else "UTC_TIMESTAMP(6)"
+    return [
+        path
+        for schema, table in world.hidden
+        if table == "~file_intent"
+        for (path,) in world.database.run(
+            f"SELECT path FROM {world.database.quoted(schema, table)} "
+            f"WHERE state = 'begun' AND RIGHT(path, 1) = '/' AND lease_until < {now}"
+        )
+    ]
 
 
 def collection(world: World, state: State, *, is_young: bool = False, always: bool = False) -> Iterator[Finding]:
@@ -235,13 +315,24 @@ def collection(world: World, state: State, *, is_young: bool = False, always: bo
 def _situation(world: World) -> str:
     """Return all that the collector's decisions rest on, without names: rows, objects, intents and their relations."""
     observed, known = observe(world), intents(world)
-    states = {path: state for path, state, _ in known}
+    states = {home(path): state for path, state, _ in known}
+    whole = {key if key != manifest_key(key) else home(key) for key in observed.keys}
     rows = sorted((row.table, row.key, tuple(value is None for value in row.values.values())) for row in observed.rows)
-    free = sorted(("~partial-" in key, states.get(key, "")) for key in observed.keys - observed.references)
-    noted_ = sorted((state, path in observed.keys, path in observed.references) for path, state, _ in known)
-    removed = sorted((state, path in observed.keys, path in observed.references) for path, state, *_ in entries(world))
+    free = sorted((_kind(key), states.get(home(key), "")) for key in observed.free)
+    noted_ = sorted((state, _is_in(path, whole), path in observed.paths) for path, state, _ in known)
+    removed = sorted((state, _is_in(path, whole), path in observed.paths) for path, state, *_ in entries(world))
     remains = len(world.place.objects.unfinished()) if world.has_parts else 0
     return str((rows, len(observed.references - observed.keys), free, noted_, removed, _hidden_rows(world), remains))
+
+
+def _kind(key: str) -> str:
+    """Return what an object is: of a write, a member of a directory, or something that stands beside it."""
+    found = re.search(r"~(partial|sent|manifest|new)", key)
+    return found[1] if found else member(key)
+
+
+def _is_in(path: str, whole: Set[str]) -> bool:
+    return (home(path) if is_directory(path) else path) in whole
 
 
 def _hidden_rows(world: World) -> list[int]:
@@ -261,7 +352,7 @@ def _collection(world: World, state: State, *, is_young: bool) -> Iterator[Findi
         return
     observed = observe(world)
     yield from (("I2", f"after the collector: {message}") for _, message in integrity(world, observed, state))
-    for key in sorted(observed.keys - observed.references):
+    for key in sorted(observed.free):
         yield "I3", f"{key} is still there after the collector ran twice past the grace period"
     for key in world.place.objects.unfinished() if world.has_parts else ():
         yield "I3", f"parts of an upload of {key} are still there after the collector ran twice past the grace period"

@@ -15,7 +15,7 @@ from typing import NoReturn
 from tests.torture import checks
 from tests.torture.attempts import HANG_SECONDS, perform
 from tests.torture.checks import Finding
-from tests.torture.operations import Actor, Collect, Copy, Delete, Insert, Operation, Populate, Stage, Update
+from tests.torture.operations import Actor, Collect, Copy, Create, Delete, Insert, Operation, Populate, Stage, Update
 from tests.torture.subjects import GRACE_SECONDS
 from tests.torture.values import Case, Outcome, State, Violation
 from tests.torture.world import World
@@ -112,7 +112,7 @@ def workload(generator: random.Random, subject: int) -> list[Operation]:
     """Return what a worker is going to do: to keys of one subject, which nobody else uses."""
     operations: list[Operation] = []
     for index in range(OPERATIONS):
-        key, token = (subject, generator.randint(1, 2)), f"{subject}.{index}"
+        key, token = (subject, generator.randint(1, 2)), f"{generator.choice(('', '', 'tree-'))}{subject}.{index}"
         choices: list[Operation] = [
             Insert(token, (key,)),
             Insert(token, ((subject, 1), (subject, 2)), attributes=("data", "notes"), skip=True),
@@ -121,6 +121,7 @@ def workload(generator: random.Random, subject: int) -> list[Operation]:
             Delete(key),
             Populate(token, key, "Spectrum"),
             Stage(token, key),
+            Create(f"tree-{token}", key),
             Collect(generator.choice((0, 2 * GRACE_SECONDS))),
         ]
         operations.append(generator.choice(choices))

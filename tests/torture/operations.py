@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -16,8 +17,10 @@ from typing import Any, ClassVar, Protocol
 from datajoint.errors import DuplicateError
 
 import datajoint_file
+from datajoint_file.errors import StorageError
 from tests.torture.subjects import Subject
 from tests.torture.tables import ATTRIBUTES, KEYS, Tables
+from tests.torture.trees import EMPTY, Tree
 from tests.torture.values import State
 
 Key = tuple[int, ...]
@@ -62,11 +65,16 @@ class Operation(Protocol):
 def payload(token: str, table: str, key: Key, attribute: str) -> bytes:
     """Return the bytes that the operation *token* stores there: up to some kilobytes, sometimes none.
 
-    Twins are of one size; large ones take several parts of an upload.
+    Twins are of one size; large ones take several parts of an upload; those of a tree are a directory's.
     """
+    content = _payload(token, table, key, attribute)
+    return Tree(content) if token.startswith("tree") else content
+
+
+def _payload(token: str, table: str, key: Key, attribute: str) -> bytes:
     seed = hashlib.sha256(f"{token}|{table}|{key}|{attribute}".encode()).digest()
     generator = random.Random(seed)
-    if token.startswith("twin"):
+    if "twin" in token:
         return generator.randbytes(2500)
     if token.startswith("large"):
         return generator.randbytes(6 * 2**20)
@@ -128,6 +136,47 @@ class Stage:
 
     def effect(self, state: State) -> State:
         return Insert(self.token, (self.key,)).effect(state)
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """A directory that is made in the store, one file of it twice and one by a path, and then its row."""
+
+    token: str
+    key: Key
+    writes_files: ClassVar[bool] = True
+
+    def run(self, actor: Actor) -> None:
+        table, key = actor.tables["Recording"], _as_dict("Recording", self.key)
+        tree = payload(self.token, "Recording", self.key, "data")
+        assert isinstance(tree, Tree)
+        first, second, third = tree.files
+        with datajoint_file.create(table, key, "data", "data.dat") as new:
+            (new.path / EMPTY).mkdir()
+            (new.path / second).parent.mkdir()
+            (new.path / second).write_bytes(tree.files[second])
+            for name, content in ((first, b""), (third, b"a draft"), (third, tree.files[third])):
+                new.fs.pipe_file(name, content)
+        table.insert1({**key, "data": new.value})
+
+    def effect(self, state: State) -> State:
+        return Insert(self.token, (self.key,)).effect(state)
+
+
+@dataclass(frozen=True, slots=True)
+class CutShort:
+    """An operation that the store cuts short after some uploads; the user catches the error."""
+
+    operation: Operation
+    uploads: int = 3
+    writes_files: ClassVar[bool] = True
+
+    def run(self, actor: Actor) -> None:
+        with suppress(StorageError), actor.subject.failing(self.uploads):
+            self.operation.run(actor)
+
+    def effect(self, state: State) -> State:
+        return state
 
 
 @dataclass(frozen=True, slots=True)

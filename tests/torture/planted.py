@@ -35,7 +35,7 @@ from datajoint_file.storage.disk import backend as local
 from datajoint_file.storage.disk import drafts, publishing
 from datajoint_file.transfer import fetch, hashing
 from tests.servers import Servers
-from tests.torture import planted_rules, power
+from tests.torture import planted_rules, planted_trees, power
 from tests.torture.bare import Database
 from tests.torture.baseline import path_out_of_the_store
 from tests.torture.damage import Damages
@@ -606,6 +606,7 @@ BUGS: dict[str, Bug] = {
     "INSERT…SELECT ignored by gc": Bug(_copies_ignored, scenes("copy-schema", kinds=("interleave-copy",))),
     "skipped rows keep no intent": Bug(_no_give_back, scenes("skip", kinds=("interleave-writer",)), database="mysql"),
     **planted_rules.BUGS,
+    **planted_trees.BUGS,
 }
 
 

@@ -1,6 +1,6 @@
 """What planted bugs are made of: a change of the package, taken back afterwards, and a hunt.
 
-Which there are is told in `planted` and `planted_rules`.
+Which there are is told in `planted`, `planted_rules` and `planted_trees`.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from tests.torture.classes import violation_class
 from tests.torture.operations import (
     Collect,
     Copy,
+    Create,
     Delete,
     Insert,
     Key,
@@ -33,6 +34,7 @@ from tests.torture.operations import (
 from tests.torture.overheard import Overheard
 from tests.torture.subjects import GRACE_SECONDS
 from tests.torture.surroundings import LASTING, Change, Surround
+from tests.torture.trees import is_note
 from tests.torture.values import ANSWERS, INTERLEAVINGS, KINDS, Case, Fault, Kind, Outcome, State, Violation
 from tests.torture.world import World
 
@@ -64,15 +66,17 @@ def draw(
     replaces: bool,
     lies: bool = False,
     undoes: bool = False,
+    trees: bool = False,
     changes: Sequence[Change] = (),
     moves: int = 0,
 ) -> list[Move]:
     """Return the schedule of a case: ten to twenty moves, a third of them with a fault, and some of the surroundings.
 
-    *changes* are those of the surroundings that can be.
+    *changes* are those of the surroundings that can be; with *trees* some values are directories.
     """
     generator = case.randomness()
-    dealer = _Dealer(generator, collects=collects, replaces=replaces, lies=lies, undoes=undoes, changes=changes)
+    able = {"collects": collects, "replaces": replaces, "lies": lies, "undoes": undoes, "trees": trees}
+    dealer = _Dealer(generator, changes=changes, **able)
     return [dealer.move(f"m{index}") for index in range(moves or generator.randint(10, 20))]
 
 
@@ -87,12 +91,14 @@ class _Dealer:
         replaces: bool,
         lies: bool,
         undoes: bool,
+        trees: bool,
         changes: Sequence[Change],
     ) -> None:
         self._generator = generator
         self._collects = collects
         self._replaces = replaces
         self._undoes = undoes
+        self._trees = trees
         self._kinds = [kind for kind in KINDS if kind not in _NOT_DRAWN and (lies or kind not in ANSWERS)]
         self._changes = changes
         self._there: list[Change] = []
@@ -127,6 +133,8 @@ class _Dealer:
 
     def operation(self, token: str) -> Operation:
         generator, key = self._generator, self._generator.choice(KEYS)
+        if self._trees and generator.random() < 0.3:
+            token = f"tree-{token}"
         choices: list[tuple[int, Callable[[], Operation]]] = [
             (5, lambda: Insert(token, (key,))),
             (2, lambda: Insert(token, KEYS[:2], attributes=("data", "notes"))),
@@ -141,6 +149,7 @@ class _Dealer:
             (1, lambda: Populate(token, key, "Spectrum")),
             (1, lambda: Populate(token, key, "Summary")),
             (2, lambda: Stage(token, key)),
+            (self._trees, lambda: Create(f"tree-{token}", key)),
             (3 * self._collects, self._collect),
         ]
         [choice] = generator.choices([choice for _, choice in choices], [weight for weight, _ in choices])
@@ -175,9 +184,9 @@ class Schedules:
         case = Case("T2", self.world.cell, (str(number),), self.seed)
         subject = self.world.subject
         replaces = subject.can_replace(self.world.cell.database)
-        options = {"collects": subject.collects, "lies": self.world.lies, "undoes": subject.journals}
+        able = {"collects": subject.collects, "lies": self.world.lies, "undoes": subject.journals}
         changes = self.world.surroundings.possible() if subject.journals else ()
-        moves = draw(case, replaces=replaces, changes=changes, **options)
+        moves = draw(case, replaces=replaces, changes=changes, trees=subject.journals, **able)
         violations = self.play(case, moves)
         if not violations:
             return []
@@ -251,8 +260,7 @@ class Game:
         yield from self.world.surroundings.clear()
         before = checks.observe(self.world)
         yield from checks.integrity(self.world, before, self.state)
-        nothing = Observed((), frozenset(), frozenset())
-        yield from checks.leftovers(self.world, before, nothing, self.once)
+        yield from checks.leftovers(self.world, before, Observed(()), self.once)
         yield from checks.collection(self.world, self.state, always=True)
 
     def _play(self, move: Move, before: Observed) -> Iterator[Finding]:
@@ -299,6 +307,7 @@ class Game:
         yield from self._surroundings_findings(outcome, observed)
         for key in sorted(observed.references - observed.keys):
             yield "I1", f"{move}: a committed row, and its object {key} is gone"
+        yield from checks.wholeness(self.world, observed)
         yield from self._collected_early(before, observed)
         yield from checks.wrongly_condemned(self.world, observed)
         yield from checks.wrongly_noted(self.world, observed, has_reverted=self._has_undone())
@@ -308,7 +317,7 @@ class Game:
             yield from outcome.result or ()
         if self.must_refuse and any(isinstance(deed, Collect) and end.ending == "success" for deed, end in self.deeds):
             yield "I8", f"the collector has not refused, and there is {sorted(self.world.surroundings.there)}"
-        yield from self.world.surroundings.findings(observed.keys, observed.references)
+        yield from self.world.surroundings.findings(observed.keys, observed.paths)
 
     def _has_undone(self) -> bool:
         """Tell whether a row may have again what the history says that it has lost."""
@@ -333,13 +342,13 @@ class Game:
         """Keep account of how long each object has been free, and yield those that were collected too early."""
         began = self.clock  # what is stored by a move is free from then on, whatever time passes until it is over
         self.clock += sum(operation.seconds for operation, _ in self.deeds if isinstance(operation, Collect))
-        for key in sorted(before.keys - observed.keys):
+        for key in sorted(key for key in before.keys - observed.keys if not is_note(key)):
             since = self.free_since.pop(key, None)
             is_collected = any(isinstance(operation, Collect) for operation, _ in self.deeds)
             is_known = since is not None and self.world.subject.waits
             if is_collected and is_known and self.clock - (since or 0) < GRACE_SECONDS:
                 yield "I3", f"{key} was removed {self.clock - (since or 0)} s after it became free"
-        for key in observed.keys - observed.references:
+        for key in observed.free:
             self.free_since.setdefault(key, self.clock if key in before.keys else began)
         for key in observed.references:
             self.free_since.pop(key, None)

@@ -13,11 +13,14 @@ from itertools import zip_longest
 
 from tests.torture import checks
 from tests.torture.attempts import attempt, in_child, perform
+from tests.torture.bare import REGISTRY
 from tests.torture.checks import Deed, Finding
 from tests.torture.classes import violation_class
 from tests.torture.operations import (
     Collect,
     Copy,
+    Create,
+    CutShort,
     Delete,
     Download,
     Insert,
@@ -56,11 +59,16 @@ ADOPTION_SECONDS = 300
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """An operation, what was done before it, and how many seconds before."""
+    """An operation, what was done before it, and how many seconds before; *kept* is the token of rows that go.
+
+    With *verbs* of a store, faults happen at steps of those alone: the others are like those of another scene.
+    """
 
     operation: Operation
     before: tuple[Operation, ...] = ()
     seconds: int = 0
+    kept: str = "kept"
+    verbs: tuple[str, ...] = ()
 
 
 def _kept(token: str = "kept") -> Insert:
@@ -68,6 +76,16 @@ def _kept(token: str = "kept") -> Insert:
 
 
 _LEFT = Transaction((Insert("left", (KEY,)),), rolls_back=True)
+
+_LEFT_TREE = Transaction((Insert("tree-left", (KEY,)),), rolls_back=True)
+
+_REMOVED_TREES = (
+    CutShort(Insert("tree-begun", (KEY,))),
+    Insert("tree-kept", (OTHER_KEY,)),
+    Delete(OTHER_KEY),
+    Collect(2 * GRACE_SECONDS),
+)
+"""A directory that was begun, and one that no row names any more, which the collector has marked."""
 
 _REMOVED = (_LEFT, _kept(), Copy(KEY, "Archive"), Delete(KEY), Delete(OTHER_KEY))
 """An upload that was given up, a file that only another schema's row names any more, and some that no row does."""
@@ -100,8 +118,18 @@ SCENES: dict[str, Scene] = {
     ),
     "large": Scene(Insert("large", (KEY,))),
     "download": Scene(Download(KEY), (_kept(),)),
+    "tree-insert1": Scene(Insert("tree-new", (KEY,))),
+    "tree-update1": Scene(Update("tree-new", KEY), (Insert("tree-kept", (KEY,)),)),
+    "tree-delete": Scene(Delete(KEY), (Insert("tree-kept", (KEY, OTHER_KEY)),)),
+    "tree-adopt": Scene(Insert("tree-left", (KEY,)), (_LEFT_TREE,), ADOPTION_SECONDS),
+    "tree-resume": Scene(Insert("tree-left", (KEY,)), (CutShort(Insert("tree-left", (KEY,))),)),
+    "tree-resume-other": Scene(Insert("tree-twin-b", (KEY,)), (CutShort(Insert("tree-twin-a", (KEY,))),)),
+    "tree-create": Scene(Create("tree-new", KEY)),
+    "tree-purge": Scene(
+        Collect(2 * GRACE_SECONDS), _REMOVED_TREES, kept="tree-kept", verbs=("delete", "list", "unfinished")
+    ),
 }
-"""The operations. Filling a cache will be another, once there is a cache."""
+"""The operations; those of trees store directories. Filling a cache will be another, once there is a cache."""
 
 # What others do meanwhile; a twin does the same.
 _ACTORS: dict[Kind, tuple[Operation, ...]] = {
@@ -109,7 +137,6 @@ _ACTORS: dict[Kind, tuple[Operation, ...]] = {
     "interleave-gc-now": (Collect(),),
     "interleave-writer": (Insert("rival", (KEY,)), Insert("rival", (OTHER_KEY,))),
     "interleave-copy": (Copy(KEY, "Archive"), Delete(KEY)),
-    "interleave-revert": (Revert("kept", OTHER_KEY),),
 }
 
 
@@ -136,6 +163,8 @@ class Singles:
             unable |= {"gc-mark", "gc-purge"}
         if not self.world.subject.can_replace(self.world.cell.database):
             unable.add("replace")
+        if not self.world.subject.journals:
+            unable |= {name for name in SCENES if name.startswith("tree-")}
         unable.add("caught" if self.world.cell.database == "postgresql" else "")
         unable.add("large" if self.world.cell.store == "local" else "")
         return [name for name in SCENES if name not in unable]
@@ -144,11 +173,15 @@ class Singles:
         """Yield kind and step of all cases of a scene whose steps are known from a run without a fault."""
         yield scene, None, 0
         for kind in self._kinds():
-            if kind == "interleave-revert" and not scene.startswith("gc-"):
+            if kind == "interleave-revert" and not isinstance(SCENES[scene].operation, Collect):
                 continue
             for number, line in _distinct(self.traces[scene, kind in CRASHES]):
-                if line.split()[1] in KINDS[kind] and _is_possible(kind, line):
+                if self._is_wanted(scene, line) and line.split()[1] in KINDS[kind] and _is_possible(kind, line):
                     yield scene, kind, number
+
+    def _is_wanted(self, scene: str, line: str) -> bool:
+        verbs = SCENES[scene].verbs
+        return not verbs or (line.split()[1] == "store" and line.split()[2] in verbs and REGISTRY not in f"{line}/")
 
     def sample(self, scene: str, count: int) -> list[tuple[str, Kind | None, int]]:
         """Return *count* cases of a scene, as different in kind as can be, chosen by the seed."""
@@ -237,9 +270,12 @@ class Trial:
         world.has_parts = "large" in str(self.scene.operation)
         before = self._prepare()
         seen = checks.observe(world)
+        to_send, sent = self._to_send(before) if fault is None else None, world.subject.uploaded_bytes()
         self.outcome = attempt(world, self.scene.operation, fault, self._actor(fault))
+        yield from self._sent_findings("it", to_send, sent)
         self._hear(self.outcome)
         yield from self._outcome_findings(fault)
+        yield from checks.order(self.outcome.trace, is_collecting=isinstance(self.scene.operation, Collect))
         if fault is not None and (fault.kind not in INTERLEAVINGS or self.outcome.ending != "success"):
             world.settle()
         yield from self._state_findings(before, seen)
@@ -256,7 +292,7 @@ class Trial:
     def may_count(self) -> bool:
         """Whether the bytes of a retry tell something: not where what they were sent for is refused, or given up."""
         text = str(self.scene.operation)
-        may_be_given_up = "Tolerant" in text or "rolls_back=True" in text
+        may_be_given_up = "Tolerant" in text or "rolls_back=True" in text or isinstance(self.scene.operation, Create)
         return self.scene.operation.writes_files and not may_be_given_up
 
     def _prepare(self) -> State:
@@ -271,6 +307,8 @@ class Trial:
 
     def _actor(self, fault: Fault | None) -> Callable[[], object]:
         operations = _ACTORS.get(fault.kind, (self.scene.operation,)) if fault else ()
+        if fault is not None and fault.kind == "interleave-revert":
+            operations = (Revert(self.scene.kept, OTHER_KEY),)
 
         def act() -> None:
             for operation in operations:
@@ -335,6 +373,20 @@ class Trial:
         if left and self.outcome.ending != "killed":
             yield "I4", f"{left} was left beside the destination"
 
+    def _to_send(self, state: State) -> int | None:
+        """Return how many bytes the operation has to send in a state; None if nothing can be said."""
+        if not self.may_count:
+            return None
+        try:
+            return checks.bytes_to_send(self.world, state, self.scene.operation.effect(state))
+        except Refused:
+            return None
+
+    def _sent_findings(self, who: str, to_send: int | None, before: int | None) -> Iterator[Finding]:
+        after = self.world.subject.uploaded_bytes()
+        if None not in (to_send, before, after) and after - before != to_send:  # type: ignore[operator]
+            yield "I7", f"{who} sends {after - before} bytes, and {to_send} were not stored yet"  # type: ignore[operator]
+
     def _retry_findings(self, state: State) -> Generator[Finding, None, State]:
         """Do it again without a fault: it must end as one call that succeeded (I7)."""
         world, operation = self.world, self.scene.operation
@@ -344,11 +396,9 @@ class Trial:
             expected, is_refused = state, True
         if self.outcome.ending == "killed":
             world.age(ADOPTION_SECONDS)
-        to_send, sent = checks.bytes_to_send(world, state, expected), world.subject.uploaded_bytes()
+        to_send, sent = self._to_send(state), world.subject.uploaded_bytes()
         outcome = perform(world.user, operation)
-        if sent is not None and not is_refused and self.may_count and world.subject.uploaded_bytes() != sent + to_send:
-            more = (world.subject.uploaded_bytes() or 0) - sent
-            yield "I7", f"done again, it sends {more} bytes, and {to_send} were not stored yet"
+        yield from self._sent_findings("done again, it", to_send, sent)
         if outcome.error is not None and not is_refused:
             yield "I7", f"done again, it ends with {outcome}"
             expected = state

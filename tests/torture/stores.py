@@ -9,7 +9,7 @@ import functools
 import io
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -20,10 +20,19 @@ import datajoint.storage
 import datajoint_file.pipeline.pipeline
 from datajoint_file.errors import StorageUnavailableError
 from datajoint_file.journal import commit_outcome, second_connection
-from datajoint_file.storage.backend import NO_HEADERS, ContentHeaders, Reader, StorageBackend, UnfinishedUpload
+from datajoint_file.pipeline import checkpoints, directory_upload
+from datajoint_file.storage.backend import (
+    NO_HEADERS,
+    ContentHeaders,
+    Reader,
+    StorageBackend,
+    UnfinishedUpload,
+    receipt_of,
+)
 from datajoint_file.testing.faults import Fault, FaultyBackend, Verb, fail
 from tests.torture.bare import REGISTRY
 from tests.torture.steps import Steps, kill
+from tests.torture.trees import is_note
 from tests.torture.values import ANSWERS, Kind
 
 PART_SIZE = 5 * 2**20
@@ -43,7 +52,7 @@ class NumberedBackend(FaultyBackend):
     Attributes
     ----------
     payload_bytes : int
-        What was sent of files: marks of schemas are none.
+        What was sent of files, and of lists of them: marks of schemas are none, nor what is noted for a retry.
     """
 
     def __init__(self, inner: StorageBackend, steps: Steps) -> None:
@@ -59,7 +68,7 @@ class NumberedBackend(FaultyBackend):
             return super().upload(key, counted, size, headers)
         finally:
             with self._counting:
-                self.payload_bytes += 0 if REGISTRY in key else counted.count
+                self.payload_bytes += 0 if REGISTRY in key or is_note(key) else counted.count
 
     def unfinished(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
         """List unfinished uploads as if they were as old as `Steps.elapsed` says: a store's clock cannot be moved."""
@@ -68,9 +77,9 @@ class NumberedBackend(FaultyBackend):
             yield replace(upload, started=upload.started and upload.started - earlier)
 
     def _due(self, verb: Verb, key: str) -> Sequence[Fault]:
-        super()._due(verb, key)
+        due = super()._due(verb, key)
         kind = self._steps.take("store", f"{verb} {key}")
-        return () if kind is None else self._faults(kind, verb, key)
+        return due if kind is None else self._faults(kind, verb, key)
 
     def _faults(self, kind: Kind, verb: Verb, key: str) -> Sequence[Fault]:
         """Return what *kind* means for a verb."""
@@ -91,6 +100,7 @@ class _Counted:
 
     def __init__(self, reader: Reader) -> None:
         self.count = 0
+        self.receipt = receipt_of(reader)
         self._reader = reader
 
     def read(self, size: int = -1, /) -> bytes:
@@ -107,7 +117,8 @@ def _kill(key: str) -> None:
 def watching_file(steps: Steps, opened: list[NumberedBackend]) -> Iterator[None]:
     """Number the verbs of all backends that pipelines open inside, and add those to *opened*.
 
-    Nobody waits as long for a lock, or for a lost commit, as a real user should.
+    Nobody waits as long for a lock, or for a lost commit, as a real user should; and directories of a few files are
+    stored in several batches, and noted now and then, as large ones are.
     """
     pipeline: Any = datajoint_file.pipeline.pipeline
     original = pipeline.open_backend
@@ -117,14 +128,17 @@ def watching_file(steps: Steps, opened: list[NumberedBackend]) -> Iterator[None]
         opened.append(backend)
         return backend
 
-    waits = commit_outcome.WAIT_SECONDS, second_connection.LOCK_WAIT_SECONDS
-    pipeline.open_backend = open_numbered
-    commit_outcome.WAIT_SECONDS = second_connection.LOCK_WAIT_SECONDS = 0.2
-    try:
+    with ExitStack() as stack:
+        for module, name, value in (
+            (pipeline, "open_backend", open_numbered),
+            (commit_outcome, "WAIT_SECONDS", 0.2),
+            (second_connection, "LOCK_WAIT_SECONDS", 0.2),
+            (checkpoints, "CHECKPOINT_FILES", 2),
+            (directory_upload, "BATCH_FILES", 2),
+        ):
+            stack.callback(setattr, module, name, getattr(module, name))
+            setattr(module, name, value)
         yield
-    finally:
-        pipeline.open_backend = original
-        commit_outcome.WAIT_SECONDS, second_connection.LOCK_WAIT_SECONDS = waits
 
 
 _CORE_VERBS = ("put_buffer", "put_file", "get_buffer", "get_file", "open", "remove", "exists", "size")

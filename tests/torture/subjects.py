@@ -8,8 +8,10 @@ from __future__ import annotations
 import hashlib
 import math
 import pickle
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import datajoint.errors as dj_errors
@@ -19,8 +21,10 @@ import datajoint_file
 from datajoint_file import gc
 from datajoint_file.journal import schema_registry
 from datajoint_file.journal.second_connection import second_connection_of
+from datajoint_file.testing.faults import Fault
 from tests.torture.steps import Steps
 from tests.torture.stores import NumberedBackend, watching_file, watching_object
+from tests.torture.trees import Tree, is_directory
 
 GRACE_SECONDS = 7 * 24 * 3600
 """The default grace period of the collector, here also the retention of what was removed from rows."""
@@ -41,6 +45,8 @@ class Subject(Protocol):
         Whether that waits out a grace period.
     journals : bool
         Whether it knows of bytes that are stored and not yet in a row.
+    trees : Path
+        Where directories that are inserted are made.
     """
 
     name: str
@@ -48,6 +54,7 @@ class Subject(Protocol):
     collects: bool
     waits: bool
     journals: bool
+    trees: Path
 
     def watching(self, steps: Steps) -> AbstractContextManager[None]: ...
     def attach(self, instance: Any, storage: dict[str, Any], project: str) -> None: ...
@@ -63,6 +70,7 @@ class Subject(Protocol):
     def uploaded_bytes(self) -> int | None: ...
     def restarted(self, connection: Any) -> None: ...
     def settled(self) -> None: ...
+    def failing(self, uploads: int) -> AbstractContextManager[None]: ...
 
 
 @dataclass
@@ -74,6 +82,7 @@ class ObjectSubject:
     collects: bool = True
     waits: bool = False
     journals: bool = False
+    trees: Path = Path()
     partition_pattern: str | None = None
 
     def watching(self, steps: Steps) -> AbstractContextManager[None]:
@@ -127,6 +136,9 @@ class ObjectSubject:
     def settled(self) -> None:
         pass
 
+    def failing(self, uploads: int) -> AbstractContextManager[None]:
+        raise NotImplementedError
+
 
 def _store(storage: dict[str, Any], project: str) -> dict[str, Any]:
     if storage["backend"] == "file":
@@ -151,6 +163,7 @@ class FileSubject:
     collects: bool = True
     waits: bool = True
     journals: bool = True
+    trees: Path = Path()
     opened: list[NumberedBackend] = field(default_factory=list)
 
     def watching(self, steps: Steps) -> AbstractContextManager[None]:
@@ -158,11 +171,13 @@ class FileSubject:
 
     def attach(self, instance: Any, storage: dict[str, Any], project: str) -> None:
         retention = f"{GRACE_SECONDS} seconds"
+        if storage["backend"] == "file":  # one file after the other, so that the steps are always the same
+            storage = {**storage, "workers": 1}
         document = {"project": {"name": project}, "storage": storage, "object_storage": {"retention": retention}}
         datajoint_file.configure(document, connection=instance)
 
     def value(self, name: str, content: bytes) -> Any:
-        return name, content
+        return content.written(self.trees, name) if isinstance(content, Tree) else (name, content)
 
     def staged(self, table: Any, key: dict[str, int], attribute: str, content: bytes) -> Any:
         return datajoint_file.stage(table, key, attribute, self.value(f"{attribute}.dat", content))
@@ -174,7 +189,12 @@ class FileSubject:
         return str(value["path"])
 
     def describes(self, value: Any, content: bytes) -> bool:
-        return bool(value["size"] == len(content) and value["hash"] == f"sha256:{hashlib.sha256(content).hexdigest()}")
+        kind = (value.get("format"), value.get("files"), is_directory(value["path"]))
+        is_tree = isinstance(content, Tree)
+        hashed = content.manifest if isinstance(content, Tree) else content
+        expected = (2, len(Tree().files), True) if is_tree else (None, None, False)
+        described = (kind, value["size"], value["hash"])
+        return described == (expected, len(content), f"sha256:{hashlib.sha256(hashed).hexdigest()}")
 
     def collect(self, schemas: list[Any], connection: Any) -> Any:
         """Plan and carry out, with what nothing speaks of; a tenth of so few objects is not a reason to stop."""
@@ -208,6 +228,17 @@ class FileSubject:
         """Let what this process has registered in a store stay so: steps must not depend on how long a run takes."""
         registered = schema_registry._registered
         registered.update({key: (math.inf, mark) for key, (_, mark) in registered.items()})
+
+    @contextmanager
+    def failing(self, uploads: int) -> Iterator[None]:
+        """Let all uploads fail but the first ones."""
+        for backend in self.opened:
+            backend.faults = [Fault("upload", call=backend.calls["upload"] + uploads + 1, lasting=True)]
+        try:
+            yield
+        finally:
+            for backend in self.opened:
+                backend.faults = []
 
 
 def is_lost_connection(error: BaseException) -> bool:

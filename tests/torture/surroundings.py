@@ -142,14 +142,15 @@ class Surroundings:
     def _plan(self, connection: Any = None) -> gc.Plan:
         return gc.plan(connection or self.world.other.connection, unknown=True, progress=False)
 
-    def findings(self, keys: frozenset[str], references: frozenset[str]) -> Iterator[Finding]:
+    def findings(self, keys: frozenset[str], paths: frozenset[str]) -> Iterator[Finding]:
         """Yield what others have lost whose rows name objects of this place, seen that *keys* are there."""
         if self._copy:
             mine = self._references()
-            yield from (("I1", f"a copied row, and its object {key} is gone") for key in sorted(mine.keys() - keys))
+            needed = {key for value in mine.values() for key in self.world.objects_of(value)}
+            yield from (("I1", f"a copied row, and its object {key} is gone") for key in sorted(needed - keys))
             database, history = self.world.database, database_name(self._copy, "~file_history")
             for path, state in database.run(f"SELECT path, state FROM {history} WHERE path IS NOT NULL"):
-                if state in ("condemned", "purged") and path in references | mine.keys():
+                if state in ("condemned", "purged") and path in paths | mine.keys():
                     yield "I8", f"{path} is {state} in a copied history, and a row refers to it"
         for neighbour in self._neighbours.values():
             yield from neighbour.findings()
@@ -191,9 +192,9 @@ class Surroundings:
 
     def _end_copy(self) -> Iterator[Finding]:
         assert self._copy is not None
-        objects, database, schema = self.world.place.objects, self.world.database, self._copy.schemas[0]
+        database, schema = self.world.database, self._copy.schemas[0]
         for key, value in self._references().items():
-            if not self.world.subject.describes(value, objects.get(key) or b""):
+            if not self.world.subject.describes(value, self.world.content_of(value) or b""):
                 yield "I1", f"a copied row, and its object {key} has other bytes"
         self._copy = None
         database.drop(schema)

@@ -142,6 +142,11 @@ SWIFT = [
     "mark of another project accepted",
     "conflict told to one side",
     "stored, and told as failed",
+    "member after manifest",
+    "collector takes members for unknown objects",
+    "members deleted before their manifest",
+    "resumed without comparing",
+    "rewritten file keeps its old digest",
 ]
 """Planted bugs that are found within a second or two; ``make torture PLANTED=1`` plants all."""
 

@@ -5,6 +5,7 @@ What is done there, and what must hold afterwards, is decided elsewhere.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 import secrets
@@ -22,6 +23,7 @@ import datajoint as dj
 import fsspec.asyn
 
 from tests.servers import Servers
+from tests.torture import trees
 from tests.torture.bare import BucketObjects, Database, DiskObjects, Objects
 from tests.torture.operations import Actor, Copy, Insert
 from tests.torture.relay import Relay
@@ -109,6 +111,8 @@ class World:
         if (proxy := self.place.proxy) is not None:
             self.steps.lie = lambda kind: proxy.spoil(ANSWERS[kind], ".", is_done=kind != "answer-instead")
         self.servers = servers
+        self.subject.trees = self.place.directory / "trees"
+        self._manifests: dict[str, bytes] = {}
         self.address = servers.mysql() if cell.database == "mysql" else servers.postgresql()
         self.database = Database(self.address)
         self.relay = Relay(self.address.host, self.address.port)
@@ -145,6 +149,9 @@ class World:
             Insert("warm", ((1, 1),), replace=self.subject.can_replace(self.cell.database)).run(actor)
             Copy((1, 1), "Archive").run(actor)
             self.clear()
+            if self.subject.journals:
+                Insert("tree-warm", ((1, 1),)).run(actor)
+                self.clear()
         self.subject.settled()
 
     def connect(self, name: str, password: str) -> dj.Instance:
@@ -224,9 +231,40 @@ class World:
         self.hidden = self.raw.hidden_tables()
         self.raw.clear([pair for pair in self.hidden if pair[1] != "~file_registry"])
         self.place.objects.clear()
+        self._manifests.clear()
         for actor in (self.user, self.other):
             for file in actor.directory.iterdir():
-                file.unlink()
+                shutil.rmtree(file) if file.is_dir() else file.unlink()
+        shutil.rmtree(self.subject.trees, ignore_errors=True)
+        self.subject.trees.mkdir()
+
+    def objects_of(self, value: Any) -> frozenset[str]:
+        """Return the keys of all objects that a row's value stands for: of a directory as its manifest says."""
+        key = self.subject.object_key(value, self.place.project)
+        if not trees.is_directory(key):
+            return frozenset({key})
+        manifest = trees.manifest_key(key)
+        return frozenset({manifest, *(f"{key}{name}" for name in trees.listed(self.manifest(manifest)))})
+
+    def manifest(self, key: str) -> bytes:
+        """Return the manifest that is stored under *key*; nothing if there is none. It is read but once."""
+        if key not in self._manifests:
+            text = self.place.objects.get(key)
+            if text is None:
+                return b""
+            self._manifests[key] = text
+        return self._manifests[key]
+
+    def content_of(self, value: Any) -> bytes | None:
+        """Return the bytes that are stored of a row's value: of a directory those of its files; None if one is gone."""
+        key, objects = self.subject.object_key(value, self.place.project), self.place.objects
+        if not trees.is_directory(key):
+            return objects.get(key)
+        manifest = objects.get(trees.manifest_key(key))
+        if manifest is None or value["hash"] != f"sha256:{hashlib.sha256(manifest).hexdigest()}":
+            return None
+        found = [objects.get(f"{key}{name}") for name in trees.listed(manifest)]
+        return None if None in found else trees.Tree(b"".join(filter(None, found)))
 
     @property
     def lies(self) -> bool:
