@@ -7,16 +7,23 @@ from typing import Any
 import datajoint as dj
 
 from datajoint_file.journal.second_connection import second_connection_of
+from datajoint_file.sql import is_deadlock
 
 RECORDING = "id : int32\n---\nraw : file\nextra = null : file"
 
 
 def drop_schema(connection: Any, name: str) -> None:
-    """Drop a schema as other programs do, who know nothing of stores."""
+    """Drop a schema as other programs do, who know nothing of stores; again where a collector of other tests reads it."""
     cascade = " CASCADE" if connection.adapter.backend == "postgresql" else ""
-    second_connection_of(connection).execute(
-        f"DROP SCHEMA IF EXISTS {connection.adapter.quote_identifier(name)}{cascade}"
-    )
+    sql = f"DROP SCHEMA IF EXISTS {connection.adapter.quote_identifier(name)}{cascade}"
+    for attempt in range(5):
+        try:
+            second_connection_of(connection).execute(sql)
+        except Exception as error:
+            if attempt == 4 or not is_deadlock(error):
+                raise
+        else:
+            return
 
 
 def recording_of(schema: Any, definition: str = RECORDING, name: str = "Recording") -> Any:
