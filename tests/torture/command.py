@@ -24,7 +24,6 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.projects import DATABASES
-from tests.servers import Servers
 from tests.torture import baseline, planted, units
 from tests.torture.singles import SCENES
 from tests.torture.units import CUTS_A_UNIT, DAMAGES_A_UNIT, KILLS_A_UNIT, SCHEDULES_A_UNIT, Report, Unit
@@ -39,14 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run what *arguments* say. 0: as it must be; 1: violations; 2: the harness itself failed."""
     options = _parser().parse_args(arguments)
     directory = Path(tempfile.mkdtemp(prefix="torture-servers-"))
-    servers = Servers(directory, os.getpid())
     try:
         if options.case:
             return _replay(directory, Case.parse(options.case, options.seed))
-        _start(servers, options)
         reports = list(_reports(directory, options, list(_units(options))))
     finally:
-        servers.stop_all()
         shutil.rmtree(directory, ignore_errors=True)
     return _conclude(reports, options)
 
@@ -118,14 +114,6 @@ def _cells(options: argparse.Namespace, subject: str = "") -> list[Cell]:
     ]
 
 
-def _start(servers: Servers, options: argparse.Namespace) -> None:
-    """Start the servers before the workers do, each for all of them."""
-    for name in options.databases.split(","):
-        getattr(servers, name)()
-    if "s3" in options.stores.split(","):
-        servers.s3()
-
-
 def _units(options: argparse.Namespace) -> Iterator[Unit]:
     if options.baseline:
         yield from (Unit("baseline", cell) for cell in _cells(options, "object"))
@@ -154,8 +142,7 @@ def _parts(count: int, size: int) -> Iterator[tuple[int, int]]:
 
 def _reports(directory: Path, options: argparse.Namespace, todo: list[Unit]) -> Iterator[Report]:
     context = multiprocessing.get_context("spawn")
-    arguments = (directory, os.getpid(), options.seed)
-    with ProcessPoolExecutor(options.processes, context, units.begin, arguments) as pool:
+    with ProcessPoolExecutor(options.processes, context, units.begin, (directory, options.seed)) as pool:
         waiting = {pool.submit(units.run, unit): unit for unit in todo}
         for number, future in enumerate(as_completed(waiting), start=1):
             try:
@@ -178,7 +165,7 @@ def _tell(report: Report, number: int, total: int) -> None:
 
 
 def _replay(directory: Path, case: Case) -> int:
-    units.begin(directory, os.getpid(), case.seed)
+    units.begin(directory, case.seed)
     violations = units.worker().replay(case)
     for violation in violations:
         console.print(str(violation), markup=False, highlight=False)

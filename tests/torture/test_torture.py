@@ -22,7 +22,7 @@ from tests.torture.kills import Kills
 from tests.torture.schedules import Schedules
 from tests.torture.singles import SCENES, Singles
 from tests.torture.values import Case, Cell, Violation
-from tests.torture.world import World
+from tests.torture.world import World, close_all, world_of
 
 SEED = 20261122
 CASES_A_SCENE = {"local": 7, "s3": 3}
@@ -55,21 +55,12 @@ def servers() -> Iterator[Servers]:
 def worlds(servers: Servers) -> Iterator[dict[Cell, World]]:
     made: dict[Cell, World] = {}
     yield made
-    for world in made.values():
-        world.close()
+    close_all(made)
 
 
 @pytest.fixture(params=CELLS, ids=str, scope="module")
 def world(request: pytest.FixtureRequest, servers: Servers, worlds: dict[Cell, World]) -> World:
     return world_of(request.param, servers, worlds)
-
-
-def world_of(cell: Cell, servers: Servers, worlds: dict[Cell, World]) -> World:
-    for other in worlds.values():
-        other.steps.elapsed = 0  # what one world opens, those before it watch as well
-    if cell not in worlds:
-        worlds[cell] = World(servers, cell)
-    return worlds[cell]
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import faulthandler
 import logging
+import os
 import time
 import traceback
 import warnings
@@ -22,7 +23,7 @@ from tests.torture.kills import Kills
 from tests.torture.schedules import Schedules
 from tests.torture.singles import Singles
 from tests.torture.values import Case, Cell, Violation
-from tests.torture.world import World
+from tests.torture.world import World, close_all, world_of
 
 STUCK_SECONDS = 180
 SCHEDULES_A_UNIT, KILLS_A_UNIT, DAMAGES_A_UNIT, CUTS_A_UNIT = 25, 20, 250, 25
@@ -51,20 +52,18 @@ class Report:
 
 
 class Worker:
-    """One process of a run.
+    """One process of a run, with servers of its own: what others declare and drop would make a collector refuse.
 
     Parameters
     ----------
     directory : Path
-        Where the servers of the run are.
-    owner : int
-        The process whose end is the end of the run.
+        Where the run keeps its servers.
     seed : int
         Of the whole run.
     """
 
-    def __init__(self, directory: Path, owner: int, seed: int) -> None:
-        self._servers = Servers(directory, owner)
+    def __init__(self, directory: Path, seed: int) -> None:
+        self._servers = Servers(directory / str(os.getpid()), os.getpid())
         self._seed = seed
         self._worlds: dict[Cell, World] = {}
         self._singles: dict[Cell, Singles] = {}
@@ -103,9 +102,7 @@ class Worker:
 
     def world(self, cell: Cell) -> World:
         """Return the world of a cell, making it at the first call."""
-        if cell not in self._worlds:
-            self._worlds[cell] = World(self._servers, cell)
-        return self._worlds[cell]
+        return world_of(cell, self._servers, self._worlds)
 
     def singles(self, cell: Cell) -> Singles:
         """Return tier 1 of a cell."""
@@ -114,10 +111,9 @@ class Worker:
         return self._singles[cell]
 
     def close(self) -> None:
-        """Remove what the worlds have made."""
-        for world in self._worlds.values():
-            world.close()
-        self._worlds.clear()
+        """Remove what the worlds have made, and stop the servers."""
+        close_all(self._worlds)
+        self._servers.stop_all()
 
     def _forget(self, cell: Cell) -> None:
         self._worlds.pop(cell, None)
@@ -178,12 +174,12 @@ _TIERS: dict[str, Callable[[Worker, Unit], Iterator[list[Violation]]]] = {
 _workers: list[Worker] = []
 
 
-def begin(directory: Path, owner: int, seed: int) -> None:
+def begin(directory: Path, seed: int) -> None:
     """Make this process a worker."""
     warnings.simplefilter("ignore")
     logging.getLogger("datajoint").handlers.clear()
     faulthandler.enable()
-    _workers[:] = [Worker(directory, owner, seed)]
+    _workers[:] = [Worker(directory, seed)]
 
 
 def run(unit: Unit) -> Report:

@@ -346,3 +346,18 @@ class World:
         self.database.close()
         self._watching.__exit__(None, None, None)
         shutil.rmtree(self.place.directory, ignore_errors=True)
+
+
+def world_of(cell: Cell, servers: Servers, worlds: dict[Cell, World]) -> World:
+    """Return the one of *worlds* that is the cell's, making it at the first call."""
+    for other in worlds.values():
+        other.steps.elapsed = 0  # what one world opens, those made before it watch as well
+    if cell not in worlds:
+        worlds[cell] = World(servers, cell)
+    return worlds[cell]
+
+
+def close_all(worlds: dict[Cell, World]) -> None:
+    """Close them, the last one first: each puts back what it found when it was made."""
+    while worlds:
+        worlds.popitem()[1].close()
