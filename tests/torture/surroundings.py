@@ -194,7 +194,8 @@ class Surroundings:
         assert self._copy is not None
         database, schema = self.world.database, self._copy.schemas[0]
         for key, value in self._references().items():
-            if not self.world.subject.describes(value, self.world.content_of(value) or b""):
+            content = self.world.content_of(value)
+            if content is None or not self.world.subject.describes(value, content):
                 yield "I1", f"a copied row, and its object {key} has other bytes"
         self._copy = None
         database.drop(schema)
