@@ -268,7 +268,7 @@ class Pipeline:
         """Raise `LeaseLostError` unless the store has what *metadata* says."""
         if found := self.difference(metadata):
             raise LeaseLostError(
-                f"the staged file {self.backend.url(metadata.path)} {found}: it was given up, or staged into another "
+                f"the staged file {self.url(metadata)} {found}: it was given up, or staged into another "
                 "store (compare the datajoint.toml of both sides). Stage it again"
             )
 

@@ -205,14 +205,19 @@ def test_what_was_staged_into_another_store_is_not_inserted(
     table: Any, store: Store, database: Any, tmp_path: Path
 ) -> None:
     """The project's name, the schema and the database are the same; the directory is not."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "a.dat").write_bytes(b"recording")
     staged = datajoint_file.stage(table, {"id": 1}, "raw", ("a.dat", b"recording"))
+    directory = datajoint_file.stage(table, {"id": 1}, "extra", tmp_path / "run")
     copied = shutil.ignore_patterns("objects", table().database)
     shutil.copytree(store.table["path"], tmp_path / "elsewhere", ignore=copied)  # its marks
     other = {**store.configuration(), "storage": {"backend": "file", "path": str(tmp_path / "elsewhere")}}
     second = connect(database)
     datajoint_file.configure(other, connection=second)
-    with pytest.raises(LeaseLostError, match=r"elsewhere.*is not there.*Stage it again"):
-        dj.FreeTable(second.connection, table().full_table_name).insert1({"id": 1, "raw": staged})
+    there = dj.FreeTable(second.connection, table().full_table_name)
+    for files in ({"raw": staged}, {"raw": ("a.dat", b"another"), "extra": directory}):
+        with pytest.raises(LeaseLostError, match=r"elsewhere.*is not there.*Stage it again"):
+            there.insert1({"id": 1, **files})
     assert len(table()) == 0
     second.connection.close()
-    table.insert1({"id": 1, "raw": staged})
+    table.insert1({"id": 1, "raw": staged, "extra": directory})
