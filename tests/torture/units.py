@@ -13,6 +13,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,7 +64,8 @@ class Worker:
     """
 
     def __init__(self, directory: Path, seed: int) -> None:
-        self._servers = Servers(directory / str(os.getpid()), os.getpid())
+        self._directory = directory / str(os.getpid())
+        self._servers = Servers(self._directory, os.getpid())
         self._seed = seed
         self._worlds: dict[Cell, World] = {}
         self._singles: dict[Cell, Singles] = {}
@@ -80,7 +82,7 @@ class Worker:
                 found += violations
         except Exception:
             error = traceback.format_exc()
-            self._forget(unit.cell)
+            self._begin_anew()
         finally:
             faulthandler.cancel_dump_traceback_later()
         return Report(unit, cases, tuple(found), time.monotonic() - began, error)
@@ -115,9 +117,15 @@ class Worker:
         close_all(self._worlds)
         self._servers.stop_all()
 
-    def _forget(self, cell: Cell) -> None:
-        self._worlds.pop(cell, None)
-        self._singles.pop(cell, None)
+    def _begin_anew(self) -> None:
+        """Start other servers for the next unit: one of these may have died."""
+        while self._worlds:
+            with suppress(Exception):
+                self._worlds.popitem()[1].close()
+        self._singles.clear()
+        self._directory = self._directory.with_name(f"{self._directory.name}-again")
+        self._servers.stop_all()
+        self._servers = Servers(self._directory, os.getpid())
 
     def first(self, unit: Unit) -> Iterator[list[Violation]]:
         """Tier 1: one scene with every fault, or a sample of them."""
