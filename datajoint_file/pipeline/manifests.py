@@ -76,6 +76,15 @@ def part_of(directory: FileMetadata, whole: Manifest, below: str) -> tuple[FileM
     return replace(directory, path=path, size=part.size, hash=hash_, original_name=name, files=part.files), part
 
 
+def is_part_of(pipeline: Pipeline, whole: FileMetadata, part: FileMetadata) -> bool:
+    """Tell whether *part* is a file of a stored directory, or a directory in it, as its manifest says."""
+    name, manifest = part.path[len(whole.path) :].rstrip("/"), manifest_of(pipeline, whole)
+    if part.is_directory:
+        return part == part_of(whole, manifest, name)[0]
+    member = manifest.find(name)
+    return member is not None and part == member_metadata(whole, member)
+
+
 def directories_alike(
     pipeline: Pipeline, upload: Upload, tree: Tree, left: Sequence[FileMetadata], advance: Advance
 ) -> Iterator[FileMetadata]:
