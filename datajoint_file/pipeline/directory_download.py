@@ -16,10 +16,10 @@ from pathlib import Path
 
 from datajoint_file.concurrency.progress import Advance, progress_bar
 from datajoint_file.concurrency.threads import Stop, run_all
-from datajoint_file.errors import DestinationError, DestinationExistsError, printable
+from datajoint_file.errors import DestinationError, DestinationExistsError, brief, printable
 from datajoint_file.model.manifest import Manifest, Member, decode_path
 from datajoint_file.model.metadata import FileMetadata
-from datajoint_file.model.names import check_derived_name
+from datajoint_file.model.names import check_derived_name, is_read_by_datajoint
 from datajoint_file.pipeline.manifests import manifest_of, member_metadata, part_of
 from datajoint_file.pipeline.pipeline import Pipeline, destination_path
 from datajoint_file.storage.disk.drafts import Batch, flush_directory
@@ -128,6 +128,12 @@ class _Arrival:
                     f"({member.size} bytes, sha256:{member.digest}); nothing was changed. Pass overwrite=True to "
                     "replace what differs, or give another destination"
                 )
+        if unasked := next((one for one in missing if _is_read_by_datajoint(one)), None):
+            file, name = brief(decode_path(unasked.name)), printable(self._metadata.original_name)
+            raise DestinationExistsError(
+                f"DataJoint would read {file} of {name} where it lies, and {printable(str(self._target))} is there "
+                "already; nothing was changed. Give the path of a new directory"
+            )
         return missing
 
     def _require_inside(self, path: Path) -> None:
@@ -168,6 +174,10 @@ class _Arrival:
             self._make((self._target / path).parent)
             with destination_errors(self._target / path):
                 (self._new / path).replace(self._target / path)
+
+
+def _is_read_by_datajoint(member: Member) -> bool:
+    return any(map(is_read_by_datajoint, decode_path(member.name).split("/")))
 
 
 def _target(destination: str | os.PathLike[str], name: str, manifest: Manifest) -> Path:

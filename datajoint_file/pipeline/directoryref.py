@@ -227,7 +227,8 @@ class _Browsing(Readable):
         Raises
         ------
         DestinationExistsError
-            If a different file is there. Nothing was changed.
+            If a different file is there, or a directory, which would get a file that DataJoint reads where it lies
+            (``datajoint.toml``, ``datajoint.json``, ``.secrets``). Nothing was changed.
         DestinationError
             If the target cannot be written.
         VerificationError
