@@ -43,7 +43,7 @@ def table_of(url: str) -> dict[str, str]:
     if not separator:
         raise ValueError("it is no URL")
     if scheme == "file":
-        return {"backend": "file", "path": _path(url)}
+        return {"backend": "file", "path": file_path(url)}
     backend = SCHEMES.get(scheme.lower())
     if backend is None:
         raise ValueError(f'no URL can say this; other fsspec protocols are written as backend = "{scheme}" and path')
@@ -83,7 +83,8 @@ def checked_prefix(prefix: str) -> str:
     return prefix.rstrip("/")
 
 
-def _path(url: str) -> str:
+def file_path(url: str) -> str:
+    """Return the path that a ``file:`` URL stands for; raise a `ValueError` if it is on another machine."""
     parts = urlsplit(url)
     if parts.netloc not in ("", "localhost"):
         raise ValueError(f"it names a host, {parts.netloc.rpartition('@')[2]}; write file:///dir")

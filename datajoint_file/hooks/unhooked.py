@@ -44,7 +44,7 @@ def store(value: Any, key: dict[str, Any] | None, context: dict[str, Any] | None
     if upload.source.tree is None:
         return pipeline.ingest(upload)
     directory = DirectoryUpload(pipeline, upload, upload.source.tree)
-    directory.send(range(len(directory.listing.names)), lambda _: None)
+    directory.send_all()
     return directory.finish()
 
 

@@ -11,10 +11,11 @@ from datajoint_file.errors import UnsupportedValueError, brief
 from datajoint_file.journal.journal import Write
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import is_made_for
+from datajoint_file.pipeline.stored_ref import Described
 
 
 @dataclass(frozen=True, slots=True)
-class Staged:
+class Staged(Described):
     """A file that is stored and waits for its row. Insert it as the value it was staged for.
 
     Frozen, comparable and picklable: a worker can stage, and another process insert. It holds no secret.
@@ -41,21 +42,6 @@ class Staged:
 
     def __repr__(self) -> str:
         return f"Staged({self.metadata.original_name!r}, {self.metadata.size} bytes, {self.metadata.path!r})"
-
-    @property
-    def path(self) -> str:
-        """The object key."""
-        return self.metadata.path
-
-    @property
-    def size(self) -> int:
-        """Number of bytes."""
-        return self.metadata.size
-
-    @property
-    def hash(self) -> str:
-        """``sha256:`` and 64 hexadecimal digits."""
-        return self.metadata.hash
 
     def check(self, project: str, table: str, attribute: str, key_digest: str) -> None:
         """Raise unless this is what it was staged for.

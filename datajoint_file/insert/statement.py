@@ -26,11 +26,12 @@ from datajoint_file.insert.staged import Staged
 from datajoint_file.insert.uploads import UploadFailed, Uploads, store_all
 from datajoint_file.journal.journal import Journal, JournalEntries, JournalEntry
 from datajoint_file.journal.schema_registry import ensure_marked
-from datajoint_file.journal.sharing import share
+from datajoint_file.journal.sharing import prove_parts, share
 from datajoint_file.journal.transactions import claims_of, claims_outside
 from datajoint_file.model.key_values import is_missing
 from datajoint_file.model.metadata import FileMetadata
-from datajoint_file.model.object_keys import Cell, key_digest
+from datajoint_file.model.object_keys import Cell, directory_of, key_digest
+from datajoint_file.pipeline.directoryref import Subdirectory
 from datajoint_file.pipeline.lookup import is_same_store
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.pipeline.stored_ref import StoredRef
@@ -112,11 +113,14 @@ class Statement:
         if not self._stored_here:
             return {}
         journal = Journal(self.table.connection, self.table.database)
+        parts = {index: found for index, found in self._stored_here.items() if directory_of(found[1].path)}
+        wholes = {index: found for index, found in self._stored_here.items() if index not in parts}
         may_share = not (self._is_staging or claims_outside(self.table.connection))
-        found = share(journal, self.pipeline, self.table.table_name, self._stored_here if may_share else {})
+        found = share(journal, self.pipeline, self.table.table_name, wholes if may_share else {})
+        known = found.known | prove_parts(journal, self.pipeline, self.table.table_name, parts)
         for index in self._stored_here.keys() - found.claims.keys():
             source, cell = self._sources[index]
-            path, is_known = self._stored_here[index][1].path, index in found.known
+            path, is_known = self._stored_here[index][1].path, index in known
             self._sources[index] = (replace(source, copy_of=path, is_known=is_known), cell)
         return dict(found.claims)
 
@@ -192,11 +196,11 @@ class Statement:
                             _check_stream(source, cell, streams, executor)
                             prefixes[index] = self.pipeline.check(source, cell)
                             self._sources[index] = (source.listed(), cell)
-                            if isinstance(value, StoredRef) and self._is_stored_here(value):
+                            if isinstance(value, StoredRef | Subdirectory) and self._is_stored_here(value):
                                 self._stored_here[index] = (cell, value.metadata)
         return prefixes
 
-    def _is_stored_here(self, ref: StoredRef) -> bool:
+    def _is_stored_here(self, ref: StoredRef | Subdirectory) -> bool:
         """Tell whether *ref* is a file of the store that this statement stores into."""
         return ref.metadata.project == self.pipeline.project and is_same_store(ref.pipeline, self.pipeline)
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any, TypeVar
 
@@ -30,7 +30,15 @@ from datajoint_file.journal.history_table import TABLE as HISTORY
 from datajoint_file.journal.journal import Journal, JournalEntry
 from datajoint_file.journal.second_connection import SecondConnection
 from datajoint_file.model.metadata import FileMetadata
-from datajoint_file.model.object_keys import Cell, is_candidate, is_of_schema, names_attribute, schema_named_by
+from datajoint_file.model.object_keys import (
+    Cell,
+    directory_of,
+    is_candidate,
+    is_of_schema,
+    names_attribute,
+    schema_named_by,
+)
+from datajoint_file.pipeline.manifests import is_part_of
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.sql import Column, Rows
 from datajoint_file.sql.path_lookup import documents_among
@@ -44,6 +52,24 @@ class Shared:
 
     claims: Mapping[Any, JournalEntry]  # on objects that are shared: rows may name them once these are claimed
     known: frozenset[Any]  # what is not shared, and is as it is described all the same
+
+
+def prove_parts(
+    journal: Journal, pipeline: Pipeline, table_name: str, wanted: Mapping[_Index, tuple[Cell, FileMetadata]]
+) -> frozenset[_Index]:
+    """Return which files of stored directories, and which directories in them, are what they are said to be.
+
+    That says the manifest of a directory which somebody has, or had. They are copied, and no intent is noted for them.
+    """
+    wholes = {index: (cell, replace(found, path=directory_of(found.path))) for index, (cell, found) in wanted.items()}
+    described, contents, _ = _claimed(journal, table_name, wholes) if wanted else (set(), {}, {})
+    sure = {found.path: found for found in described if found.is_directory and len(contents[found.path]) == 1}
+    proven = set()
+    for index, (_, part) in wanted.items():
+        with suppress(DataJointFileError):
+            if (whole := sure.get(directory_of(part.path))) and is_part_of(pipeline, whole, part):
+                proven.add(index)
+    return frozenset(proven)
 
 
 def share(
@@ -79,6 +105,17 @@ def _proven(
 
     Not if others describe the same object otherwise.
     """
+    described, contents, barred = _claimed(journal, table_name, asked)
+    proven = {
+        index for index, (_, metadata) in asked.items() if metadata in described and len(contents[metadata.path]) == 1
+    }
+    return proven, barred
+
+
+def _claimed(
+    journal: Journal, table_name: str, asked: Mapping[_Index, tuple[Cell, FileMetadata]]
+) -> tuple[set[FileMetadata], _Contents, set[str]]:
+    """Return how rows and entries describe the objects, what they say is in them, and which must be left alone."""
     second = journal.intents.second
     paths = sorted({metadata.path for _, metadata in asked.values()})
     described, contents, barred = _in_histories(second, journal.schema, paths)
@@ -88,10 +125,7 @@ def _proven(
             for found in _described(documents_among(second.query, second.dialect, name, attribute, some)):
                 described.add(found)
                 contents.setdefault(found.path, set()).add((found.size, found.hash))
-    proven = {
-        index for index, (_, metadata) in asked.items() if metadata in described and len(contents[metadata.path]) == 1
-    }
-    return proven, barred
+    return described, contents, barred
 
 
 _Contents = dict[str, set[tuple[int, str]]]

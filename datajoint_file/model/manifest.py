@@ -114,16 +114,28 @@ class Manifest:
 
     def below(self, directory: str) -> Iterator[Member]:
         """Give all files below a directory, sorted by name."""
-        beginning = f"{directory}/" if directory else ""
+        return (member for index in self._within(directory) if (member := self._member(index)) is not None)
+
+    def empty(self, directory: str = "") -> Iterator[str]:
+        """Give the directories without files below a directory, each with a slash at its end."""
+        names = map(self._name, self._within(directory))
+        return (name for name in names if name.endswith("/") and name != f"{directory}/")
+
+    def part(self, directory: str) -> bytes:
+        """Return the text of the manifest that a directory in it would have, stored by itself."""
+        start = len(directory) + 1
+        files = (Member(member.name[start:], member.size, member.digest) for member in self.below(directory))
+        return b"".join(lines(files, [name[start:] for name in self.empty(directory)]))
+
+    def _within(self, directory: str) -> Iterator[int]:
+        if not directory:
+            yield from range(len(self._starts))
+            return
+        beginning = f"{directory}/"
         index = self._index(beginning)
         while self._begins(index, beginning):
-            if (member := self._member(index)) is not None:
-                yield member
+            yield index
             index += 1
-
-    def empty(self) -> Iterator[str]:
-        """Give the directories without files, each with a slash at its end."""
-        return (name for index in range(len(self._starts)) if (name := self._name(index)).endswith("/"))
 
     def _begins(self, index: int, beginning: str) -> bool:
         return index < len(self._starts) and self._name(index).startswith(beginning)

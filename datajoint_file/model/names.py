@@ -17,8 +17,8 @@ MAX_NAME_BYTES = 255
 MAX_COMPONENT_BYTES = 200
 """Longest component of an object key; longer ones are cut and given a digest (file systems end at 255)."""
 
-_READ_UNASKED = frozenset({"datajoint.toml", "datajoint.json"})
-"""Files that DataJoint and this package look for, from the working directory upwards."""
+_READ_UNASKED = frozenset({"datajoint.toml", "datajoint.json", ".secrets"})
+"""What DataJoint and this package look for, from the working directory upwards."""
 
 _PLAIN_COMPONENT = re.compile(r"(?!\.)[A-Za-z0-9._=-]+(?<!\.)")
 _PLAIN_MEMBER = re.compile(r"(?!\.+\Z)[A-Za-z0-9._=-]*[A-Za-z0-9_=-]")
@@ -69,13 +69,27 @@ def check_derived_name(name: str) -> str:
     datajoint_file.errors.UnsafeNameError: a shell or DataJoint would read or run a file called 'Datajoint.TOML'; \
 choose its name: ref.download("chosen-name")
     """
-    seen = "".join(letter for letter in check_name(name) if unicodedata.category(letter) != "Cf")
-    if seen.startswith(".") or seen.partition(":")[0].rstrip(" .").casefold() in _READ_UNASKED:
+    if _seen(check_name(name)).startswith(".") or is_read_by_datajoint(name):
         raise UnsafeNameError(
             f"a shell or DataJoint would read or run a file called {brief(name)}; choose its name: "
             'ref.download("chosen-name")'
         )
     return name
+
+
+def is_read_by_datajoint(name: str) -> bool:
+    """Tell whether DataJoint would read what is called so, where it works; what makes no difference is as above.
+
+    Examples
+    --------
+    >>> is_read_by_datajoint("Datajoint.TOML"), is_read_by_datajoint(".bashrc")
+    (True, False)
+    """
+    return _seen(name).partition(":")[0].rstrip(" .").casefold() in _READ_UNASKED
+
+
+def _seen(name: str) -> str:
+    return "".join(letter for letter in name if unicodedata.category(letter) != "Cf")
 
 
 def _why_unsafe(name: str) -> str:

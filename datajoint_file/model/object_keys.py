@@ -149,6 +149,20 @@ def value_key(key: str) -> str:
     return match["value"] if match["member"] else key
 
 
+def directory_of(key: str) -> str:
+    """Return the key of the stored directory that a file, or another directory, is in; nothing of a value by itself.
+
+    Examples
+    --------
+    >>> directory_of("lab/ephys/objects/Recording-raw/aaaabbbbccccdddd-aaaabbbbccccddddeeeeffffgg/m.zarr/c/")
+    'lab/ephys/objects/Recording-raw/aaaabbbbccccdddd-aaaabbbbccccddddeeeeffffgg/m.zarr/'
+    >>> directory_of("lab/ephys/objects/Recording-raw/aaaabbbbccccdddd-aaaabbbbccccddddeeeeffffgg/m.zarr/")
+    ''
+    """
+    value = value_key(key.rstrip("/"))
+    return value if is_directory(value) else ""
+
+
 def own_directories(key: str) -> int:
     """Return in how many directories, from the innermost on, only objects of the same write are.
 

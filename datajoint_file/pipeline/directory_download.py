@@ -16,11 +16,11 @@ from pathlib import Path
 
 from datajoint_file.concurrency.progress import Advance, progress_bar
 from datajoint_file.concurrency.threads import Stop, run_all
-from datajoint_file.errors import DestinationError, DestinationExistsError, printable
+from datajoint_file.errors import DestinationError, DestinationExistsError, brief, printable
 from datajoint_file.model.manifest import Manifest, Member, decode_path
 from datajoint_file.model.metadata import FileMetadata
-from datajoint_file.model.names import check_derived_name
-from datajoint_file.pipeline.manifests import manifest_of, member_metadata
+from datajoint_file.model.names import check_derived_name, is_read_by_datajoint
+from datajoint_file.pipeline.manifests import manifest_of, member_metadata, part_of
 from datajoint_file.pipeline.pipeline import Pipeline, destination_path
 from datajoint_file.storage.disk.drafts import Batch, flush_directory
 from datajoint_file.transfer.atomic_write import destination_errors
@@ -36,13 +36,14 @@ def download(
     progress: bool | None = None,
     advance: Advance | None = None,
     is_exact: bool = False,
+    below: str = "",
 ) -> Path:
     """Write the verified files of a stored directory and return its path. See `DirectoryRef.download`, which is this.
 
     With *advance*, no progress is shown: it is told how many bytes come. If it *is_exact*, *destination* is the path of
-    the new directory, whatever is there.
+    the new directory, whatever is there. Of a part of it, *below* is its path, as the store has it.
     """
-    manifest = manifest_of(pipeline, metadata)
+    metadata, manifest = part_of(metadata, manifest_of(pipeline, metadata), below)
     target = Path(destination) if is_exact else _target(destination, metadata.original_name, manifest)
     show = progress if advance is None else False
     with progress_bar(f"downloading {metadata.original_name}", metadata.size, show) as shown:
@@ -50,9 +51,9 @@ def download(
     return target
 
 
-def verify(pipeline: Pipeline, metadata: FileMetadata, progress: bool | None = None) -> None:
+def verify(pipeline: Pipeline, metadata: FileMetadata, progress: bool | None = None, below: str = "") -> None:
     """Read all members of a stored directory and raise unless they are those recorded; see `DirectoryRef.verify`."""
-    manifest = manifest_of(pipeline, metadata, is_kept=False)
+    metadata, manifest = part_of(metadata, manifest_of(pipeline, metadata, is_kept=False), below)
 
     def look(member: Member, advance: Advance) -> None:
         pipeline.verify(member_metadata(metadata, member), progress=False)
@@ -127,6 +128,12 @@ class _Arrival:
                     f"({member.size} bytes, sha256:{member.digest}); nothing was changed. Pass overwrite=True to "
                     "replace what differs, or give another destination"
                 )
+        if unasked := next((one for one in missing if _is_read_by_datajoint(one)), None):
+            file, name = brief(decode_path(unasked.name)), printable(self._metadata.original_name)
+            raise DestinationExistsError(
+                f"DataJoint would read {file} of {name} where it lies, and {printable(str(self._target))} is there "
+                "already; nothing was changed. Give the path of a new directory"
+            )
         return missing
 
     def _require_inside(self, path: Path) -> None:
@@ -167,6 +174,10 @@ class _Arrival:
             self._make((self._target / path).parent)
             with destination_errors(self._target / path):
                 (self._new / path).replace(self._target / path)
+
+
+def _is_read_by_datajoint(member: Member) -> bool:
+    return any(map(is_read_by_datajoint, decode_path(member.name).split("/")))
 
 
 def _target(destination: str | os.PathLike[str], name: str, manifest: Manifest) -> Path:

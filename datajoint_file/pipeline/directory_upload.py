@@ -12,9 +12,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from datajoint_file.concurrency.progress import Advance
+from datajoint_file.concurrency.threads import Stop, run_all
 from datajoint_file.errors import DataJointFileError, InvalidKeyError, brief
 from datajoint_file.model import manifest, media_types
 from datajoint_file.model.manifest import Member, decode_path
@@ -132,6 +134,11 @@ class DirectoryUpload:
         return replace(
             self._upload, key=f"{self._upload.key}{name}", source=source, name=source.name, mime_type=mime_type
         )
+
+    def send_all(self) -> None:
+        """Store all members, several at a time. Raises as `send` does."""
+        jobs = [partial(self.send, some, lambda _: None) for some in self.batches(self._pipeline.workers)]
+        run_all(jobs, self._pipeline.workers, Stop())
 
     def send(self, some: Iterable[int], advance: Advance) -> None:
         """Store some members, unless they are, and wait for the store once.

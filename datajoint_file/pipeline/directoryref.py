@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from datajoint_file.errors import (
     DataJointFileError,
@@ -21,13 +21,14 @@ from datajoint_file.errors import (
     printable,
 )
 from datajoint_file.model.manifest import Manifest, Member, decode_path, encode_path
-from datajoint_file.model.metadata import is_directory_row
+from datajoint_file.model.metadata import FileMetadata, is_directory_row
 from datajoint_file.model.wording import counted, format_size
 from datajoint_file.pipeline.fileref import FileRef
-from datajoint_file.pipeline.stored_ref import StoredRef, with_slots
+from datajoint_file.pipeline.stored_ref import Answer, Readable, StoredRef, with_slots
 
 if TYPE_CHECKING:
     from datajoint_file.pipeline.filesystem import DirectoryFileSystem
+    from datajoint_file.pipeline.pipeline import Pipeline
     from datajoint_file.pipeline.stored_tree import StoredTree
 
 _SHOWN = 12
@@ -37,7 +38,7 @@ _SHOWN_FILES = 10_000
 """The manifest of a directory with more files is not fetched to show it."""
 
 
-class _Browsing:
+class _Browsing(Readable):
     """The verbs of a directory, and of a part of one: names are paths within it, with slashes."""
 
     __slots__ = ()
@@ -111,11 +112,11 @@ class _Browsing:
             member = None if is_directory else manifest.find(inner)
             yield Subdirectory(whole, inner) if member is None else _file(whole, member)
 
-    def listdir(self, path: str = "") -> list[str]:
+    def listdir(self, subpath: str | os.PathLike[str] | None = None) -> list[str]:
         """Return the names of what is in this directory, or in one below it."""
-        place = self.joinpath(path) if path else self
+        place = self.joinpath(subpath) if subpath else self
         if isinstance(place, FileRef):
-            raise UnsupportedValueError(f"{brief(path)} is a file")
+            raise UnsupportedValueError(f"{brief(os.fspath(subpath or ''))} is a file")
         return [entry.name for entry in place.iterdir()]
 
     @brief_traceback
@@ -165,21 +166,21 @@ class _Browsing:
             )
 
     @brief_traceback
-    def open(self, path: str = "", mode: str = "rb", **options: Any) -> BinaryIO:
+    def open(self, subpath: str | os.PathLike[str] | None = None, mode: str = "rb", **options: Any) -> BinaryIO:
         """Open a member for reading, as `FileRef.open` does."""
-        return self._member(path).open(mode, **options)
+        return self._member(subpath).open(mode, **options)
 
     @brief_traceback
-    def read(self, path: str = "") -> bytes:
+    def read(self, subpath: str | os.PathLike[str] | None = None) -> bytes:
         """Return the verified bytes of a member."""
-        return self._member(path).read()
+        return self._member(subpath).read()
 
-    def _member(self, path: str) -> FileRef:
-        found = self.joinpath(path)
+    def _member(self, subpath: str | os.PathLike[str] | None) -> FileRef:
+        found = self.joinpath(subpath or "")
         if not isinstance(found, FileRef):
-            name = self.joinpath(path).name
+            name = printable(found.name)
             raise IsADirectoryError(
-                f"{printable(name)} is a directory: give the path of a file in it, or use iterdir(), download(), fs"
+                f"{name} is a directory: give the path of a file in it, or use iterdir(), download(), fs"
             )
         return found
 
@@ -190,13 +191,102 @@ class _Browsing:
             return False
         return True
 
-    def is_dir(self) -> bool:
-        """Tell that this is a directory."""
-        return True
+    is_dir = Answer(True)
+    """That this is a directory: to be called, or asked as it is."""
 
     def is_file(self) -> bool:
         """Tell that this is no file."""
         return False
+
+    @brief_traceback
+    def download(
+        self,
+        destination: str | os.PathLike[str],
+        subpath: str | os.PathLike[str] | None = None,
+        *,
+        overwrite: bool = False,
+        progress: bool | None = None,
+    ) -> Path:
+        """Write the verified files to a directory and return its path.
+
+        They go to a temporary directory beside the target, which takes its name when all are there and match. Into a
+        directory that is there already they are moved one by one then, and what it has besides is left.
+
+        Parameters
+        ----------
+        destination : path
+            A directory (existing, or ending in a slash), which receives this one under its original name; or the path
+            of the new directory. Missing directories are made.
+        subpath : path, optional
+            What of it, if not all: a file, which goes where `FileRef.download` would write it, or a directory.
+        overwrite : bool
+            Replace different files. Equal ones are kept in any case, and not transferred.
+        progress : bool or None
+            Show a progress bar: always, never, or (``None``) on a terminal or in a notebook after a second.
+
+        Raises
+        ------
+        DestinationExistsError
+            If a different file is there, or a directory, which would get a file that DataJoint reads where it lies
+            (``datajoint.toml``, ``datajoint.json``, ``.secrets``). Nothing was changed.
+        DestinationError
+            If the target cannot be written.
+        VerificationError
+            If stored bytes are not those that were inserted. Nothing is left at the target.
+        ObjectNotFoundError, StorageError
+            If a member is gone, or the store fails. Nothing is left at the target.
+        """
+        if subpath:
+            brought: Path = self.joinpath(subpath).download(destination, overwrite=overwrite, progress=progress)
+            return brought
+        from datajoint_file.pipeline.directory_download import download  # for its cost, as a fetch needs none
+
+        whole, below = self._place()
+        pipeline, metadata = whole._pipeline(), whole.metadata
+        return download(pipeline, metadata, destination, overwrite=overwrite, progress=progress, below=below)
+
+    @brief_traceback
+    def exists(self, subpath: str | os.PathLike[str] | None = None) -> bool:
+        """Tell whether it is in the store: its manifest is, which is stored last and deleted first.
+
+        With *subpath*, whether that is in it, and in the store.
+
+        Raises
+        ------
+        StorageError
+            If the store cannot be asked.
+        """
+        whole, _ = self._place()
+        if not whole._pipeline().exists(whole.metadata):
+            return False
+        return not subpath or (subpath in self and bool(self.joinpath(subpath).exists()))
+
+    @brief_traceback
+    def verify(self, *, progress: bool | None = None) -> Literal[True]:
+        """Read all members to their end, and return true if they are what was inserted; else raise.
+
+        Raises
+        ------
+        VerificationError
+            If size or hash of one differ, or of the manifest.
+        ObjectNotFoundError, StorageError
+            If one is gone, or the store fails.
+        """
+        from datajoint_file.pipeline.directory_download import verify
+
+        whole, below = self._place()
+        verify(whole._pipeline(), whole.metadata, progress, below)
+        return True
+
+    @property
+    def file_count(self) -> int:
+        """How many files it has."""
+        return self.metadata.files or 0
+
+    @property
+    def item_count(self) -> int:
+        """How many files it has, as DataJoint's ``ObjectRef`` calls it."""
+        return self.file_count
 
     @property
     def fs(self) -> DirectoryFileSystem:
@@ -260,73 +350,8 @@ class DirectoryRef(_Browsing, StoredRef):
 
     __slots__ = ()
 
-    @property
-    def file_count(self) -> int:
-        """How many files it has."""
-        return self.metadata.files or 0
-
     def _place(self) -> tuple[DirectoryRef, str]:
         return self, ""
-
-    @brief_traceback
-    def download(
-        self, destination: str | os.PathLike[str], *, overwrite: bool = False, progress: bool | None = None
-    ) -> Path:
-        """Write the verified files to a directory and return its path.
-
-        They go to a temporary directory beside the target, which takes its name when all are there and match. Into a
-        directory that is there already they are moved one by one then, and what it has besides is left.
-
-        Parameters
-        ----------
-        destination : path
-            A directory (existing, or ending in a slash), which receives this one under its original name; or the path
-            of the new directory. Missing directories are made.
-        overwrite : bool
-            Replace different files. Equal ones are kept in any case, and not transferred.
-        progress : bool or None
-            Show a progress bar: always, never, or (``None``) on a terminal or in a notebook after a second.
-
-        Raises
-        ------
-        DestinationExistsError
-            If a different file is there. Nothing was changed.
-        DestinationError
-            If the target cannot be written.
-        VerificationError
-            If stored bytes are not those that were inserted. Nothing is left at the target.
-        ObjectNotFoundError, StorageError
-            If a member is gone, or the store fails. Nothing is left at the target.
-        """
-        from datajoint_file.pipeline.directory_download import download  # for its cost, as a fetch needs none
-
-        return download(self._pipeline(), self.metadata, destination, overwrite=overwrite, progress=progress)
-
-    @brief_traceback
-    def exists(self) -> bool:
-        """Tell whether it is in the store: its manifest is, which is stored last and deleted first.
-
-        Raises
-        ------
-        StorageError
-            If the store cannot be asked.
-        """
-        return self._pipeline().exists(self.metadata)
-
-    @brief_traceback
-    def verify(self, *, progress: bool | None = None) -> None:
-        """Read all members to their end and raise unless they are what was inserted.
-
-        Raises
-        ------
-        VerificationError
-            If size or hash of one differ, or of the manifest.
-        ObjectNotFoundError, StorageError
-            If one is gone, or the store fails.
-        """
-        from datajoint_file.pipeline.directory_download import verify
-
-        verify(self._pipeline(), self.metadata, progress)
 
     def _amount(self) -> str:
         return f"{counted(self.file_count, 'file')}, {format_size(self.size)}"
@@ -349,7 +374,7 @@ def ref_of(row: object, pipeline: str) -> FileRef | DirectoryRef:
 
 @dataclass(frozen=True, slots=True)
 class Subdirectory(_Browsing):
-    """A part of a stored directory, which has the verbs of the whole that read.
+    """A directory within a stored one, which has the verbs of the whole, and says what that does.
 
     Parameters
     ----------
@@ -366,14 +391,29 @@ class Subdirectory(_Browsing):
         return self.whole, self.inner
 
     @property
+    def metadata(self) -> FileMetadata:
+        """What a row would record of it, if it were stored by itself, and its path. Reads the manifest, as above."""
+        from datajoint_file.pipeline.manifests import part_of  # for its cost, as above
+
+        return part_of(self.whole.metadata, self._manifest(), self.inner)[0]
+
+    @property
+    def pipeline(self) -> str:
+        """The name of the pipeline that reads it."""
+        return self.whole.pipeline
+
+    @property
     def name(self) -> str:
-        """The last part of its path."""
+        """The last part of its path. Reads nothing."""
         return decode_path(self.inner.rpartition("/")[2])
 
     @property
     def original_name(self) -> str:
-        """The last part of its path."""
+        """The last part of its path. Reads nothing."""
         return self.name
+
+    def _pipeline(self) -> Pipeline:
+        return self.whole._pipeline()
 
     def __repr__(self) -> str:
         return f"<{decode_path(self.inner)!a} in {self.whole!r}>"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 from datajoint_file.errors import brief_traceback
-from datajoint_file.pipeline.stored_ref import StoredRef, with_slots
+from datajoint_file.pipeline.stored_ref import Answer, StoredRef, with_slots
 
 
 @with_slots
@@ -145,8 +145,8 @@ class FileRef(StoredRef):
         return self._pipeline().exists(self.metadata)
 
     @brief_traceback
-    def verify(self, *, progress: bool | None = None) -> None:
-        """Read the stored bytes to their end and raise unless they are those that were inserted.
+    def verify(self, *, progress: bool | None = None) -> Literal[True]:
+        """Read the stored bytes to their end, and return true if they are those that were inserted; else raise.
 
         Raises
         ------
@@ -156,6 +156,7 @@ class FileRef(StoredRef):
             If the object is gone, or the store fails.
         """
         self._pipeline().verify(self.metadata, progress)
+        return True
 
     def read_bytes(self) -> bytes:
         """Return the file's verified bytes, as `read` does: ``importlib.resources.abc.Traversable`` has it so."""
@@ -169,6 +170,5 @@ class FileRef(StoredRef):
         """Tell that this is a file."""
         return True
 
-    def is_dir(self) -> bool:
-        """Tell that this is no directory."""
-        return False
+    is_dir = Answer(False)
+    """That this is no directory: to be called, or asked as it is."""

@@ -5,6 +5,7 @@ What stands in one is told in `model.manifest`; what is done with the members, b
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -60,6 +61,28 @@ def manifest_of(pipeline: Pipeline, metadata: FileMetadata, *, is_kept: bool = T
     while len(_kept) > 1 and sum(one.files for one in list(_kept.values())) > _KEPT_FILES:
         _kept.popitem(last=False)
     return found
+
+
+def part_of(directory: FileMetadata, whole: Manifest, below: str) -> tuple[FileMetadata, Manifest]:
+    """Return what there is to say of a directory within a stored one, and what is in it, as if it were stored itself.
+
+    Nothing, as the name of a directory, stands for the whole.
+    """
+    if not below:
+        return directory, whole
+    text = whole.part(below)
+    part, hash_ = read_manifest(text), f"sha256:{hashlib.sha256(text).hexdigest()}"
+    path, name = f"{directory.path}{below}/", manifest.decode_path(below.rpartition("/")[2])
+    return replace(directory, path=path, size=part.size, hash=hash_, original_name=name, files=part.files), part
+
+
+def is_part_of(pipeline: Pipeline, whole: FileMetadata, part: FileMetadata) -> bool:
+    """Tell whether *part* is a file of a stored directory, or a directory in it, as its manifest says."""
+    name, manifest = part.path[len(whole.path) :].rstrip("/"), manifest_of(pipeline, whole)
+    if part.is_directory:
+        return part == part_of(whole, manifest, name)[0]
+    member = manifest.find(name)
+    return member is not None and part == member_metadata(whole, member)
 
 
 def directories_alike(

@@ -306,8 +306,7 @@ def finished(pipeline: Pipeline, upload: Upload, area: LocalArea) -> FileMetadat
     if local is not None:
         check_members(directory[:-1], local.listing)
         sent = DirectoryUpload(pipeline, upload, local)
-        jobs = [partial(sent.send, some, lambda _: None) for some in sent.batches(pipeline.workers)]
-        run_all(jobs, pipeline.workers, Stop())
+        sent.send_all()
         sent.forget()
         digests |= {member.name: f"sha256:{member.digest}" for member in sent.members()}
         listing.empty += local.listing.empty

@@ -14,12 +14,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from datajoint_file.concurrency.progress import Advance, progress_bar
 from datajoint_file.config import Settings
 from datajoint_file.config.paths import expanded
+from datajoint_file.config.urls import file_path
 from datajoint_file.errors import (
     DestinationError,
     DestinationExistsError,
@@ -160,8 +159,8 @@ class Pipeline:
         """Return the path of an object, or of the project's directory, on this machine; nothing, of a bucket."""
         if not self.backend.capabilities.is_mounted:
             return ""
-        path = url2pathname(urlsplit(self.backend.url(f"{self.project}/x")).path)
-        return str(Path(path).parent / key.partition("/")[2])
+        path = Path(file_path(self.backend.url(f"{self.project}/x")))
+        return str(path.parent / key.partition("/")[2])
 
     def plan(self, source: Source, cell: Cell, prefix: str = "") -> Upload:
         """Decide under which key and name *source* is going to be stored; *prefix* is from `check`, if that was asked.

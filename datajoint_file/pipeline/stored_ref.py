@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from html import escape
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from datajoint_file.errors import MetadataError, brief_traceback, printable
@@ -20,6 +21,108 @@ if TYPE_CHECKING:
     from datajoint_file.pipeline.pipeline import Pipeline
 
 _Ref = TypeVar("_Ref", bound="StoredRef")
+
+
+class Described:
+    """What there is to say of something that is stored: its metadata, as attributes of its own."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        @property
+        def metadata(self) -> FileMetadata:
+            """What its row records."""
+
+    @property
+    def path(self) -> str:
+        """The object key, project first; of a directory that of its members, up to the slash before their paths.
+
+        Where the project is, ``datajoint.toml`` says.
+        """
+        return self.metadata.path
+
+    @property
+    def size(self) -> int:
+        """Number of bytes; of a directory that of all its files."""
+        return self.metadata.size
+
+    @property
+    def hash(self) -> str:
+        """``sha256:`` and 64 hexadecimal digits; of a directory that of its manifest."""
+        return self.metadata.hash
+
+    @property
+    def original_name(self) -> str:
+        """Its name when it was inserted."""
+        return self.metadata.original_name
+
+    @property
+    def name(self) -> str:
+        """Its name when it was inserted."""
+        return self.metadata.original_name
+
+    @property
+    def ext(self) -> str | None:
+        """The suffix of its name, with the dot, if it has one."""
+        return PurePath(self.original_name).suffix or None
+
+    @property
+    def timestamp(self) -> datetime:
+        """When its upload finished: aware, in UTC."""
+        return self.metadata.timestamp
+
+    @property
+    def mime_type(self) -> str | None:
+        """Its media type, advisory."""
+        return self.metadata.mime_type
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the row's JSON object: plain values, for tables and other programs."""
+        return self.metadata.to_json()
+
+    to_json = to_dict
+
+
+class Readable(Described):
+    """Something stored that is read through a pipeline."""
+
+    __slots__ = ()
+
+    @property
+    @brief_traceback
+    def url(self) -> str:
+        """Its address in the store, such as ``s3://bucket/key``, without credentials. No I/O on the store."""
+        return self._pipeline().url(self.metadata)
+
+    @property
+    def full_path(self) -> str:
+        """Its path on this machine if the store is a disk, else its `url`: as of DataJoint's ``ObjectRef``. No I/O."""
+        from datajoint_file.config.urls import file_path  # for its cost, as below
+
+        return file_path(self.url) if self.url.startswith("file:") else self.url
+
+    def _pipeline(self) -> Pipeline:
+        raise NotImplementedError
+
+
+class Answer:
+    """A truth value that may be called: a question is a method of `pathlib.Path`, and an attribute of ``ObjectRef``."""
+
+    __slots__ = ("_is_so",)
+
+    def __init__(self, is_so: bool) -> None:
+        self._is_so = is_so
+
+    def __bool__(self) -> bool:
+        return self._is_so
+
+    def __call__(self) -> bool:
+        """Return it as it is."""
+        return self._is_so
+
+    def __repr__(self) -> str:
+        return repr(self._is_so)
 
 
 class _Unread:
@@ -35,7 +138,7 @@ class _Unread:
 
 
 @dataclass(frozen=True, repr=False, eq=False, init=False)
-class StoredRef(_Unread):
+class StoredRef(_Unread, Readable):
     """What a row says of something that is stored, and where to read it."""
 
     __slots__ = ("metadata", "pipeline")  # by hand: with slots=True, setting a property fails by a TypeError of its own
@@ -86,54 +189,6 @@ class StoredRef(_Unread):
         _set_row(ref, row)
         _set_pipeline(ref, pipeline)
         return ref
-
-    @property
-    def path(self) -> str:
-        """The object key, project first; of a directory that of its members, up to the slash before their paths.
-
-        Where the project is, ``datajoint.toml`` says.
-        """
-        return self.metadata.path
-
-    @property
-    def size(self) -> int:
-        """Number of bytes; of a directory that of all its files."""
-        return self.metadata.size
-
-    @property
-    def hash(self) -> str:
-        """``sha256:`` and 64 hexadecimal digits; of a directory that of its manifest."""
-        return self.metadata.hash
-
-    @property
-    def original_name(self) -> str:
-        """Its name when it was inserted."""
-        return self.metadata.original_name
-
-    @property
-    def timestamp(self) -> datetime:
-        """When its upload finished: aware, in UTC."""
-        return self.metadata.timestamp
-
-    @property
-    def mime_type(self) -> str | None:
-        """Its media type, advisory."""
-        return self.metadata.mime_type
-
-    @property
-    @brief_traceback
-    def url(self) -> str:
-        """Its address in the store, such as ``s3://bucket/key``, without credentials. No I/O on the store."""
-        return self._pipeline().url(self.metadata)
-
-    @property
-    def name(self) -> str:
-        """Its name when it was inserted."""
-        return self.metadata.original_name
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the row's JSON object: plain values, for tables and other programs."""
-        return self.metadata.to_json()
 
     def __repr__(self) -> str:
         kind = type(self).__name__

@@ -6,9 +6,10 @@ from functools import cached_property
 
 from datajoint_file.errors import MemberNotFoundError, brief
 from datajoint_file.model.manifest import Manifest
+from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.pipeline.directoryref import DirectoryRef
 from datajoint_file.pipeline.fileref import FileRef
-from datajoint_file.pipeline.manifests import manifest_of, member_metadata
+from datajoint_file.pipeline.manifests import manifest_of, member_metadata, part_of
 from datajoint_file.transfer.directories import Listing
 
 
@@ -18,27 +19,26 @@ class StoredTree:
     def __init__(self, whole: DirectoryRef, below: str) -> None:
         self._whole = whole
         self._below = below
-        self._beginning = f"{below}/" if below else ""
 
     @cached_property
     def listing(self) -> Listing:
         """What is in it."""
-        manifest, listing, start = self._manifest, Listing(), len(self._beginning)
-        for member in manifest.below(self._below):
-            listing.names.append(member.name[start:])
+        manifest = self._part[1]
+        listing = Listing(empty=list(manifest.empty()))
+        for member in manifest:
+            listing.names.append(member.name)
             listing.sizes.append(member.size)
-        listing.empty += [
-            name[start:] for name in manifest.empty() if name.startswith(self._beginning) and name[start:]
-        ]
         return listing
 
     def value(self, name: str) -> FileRef:
         """Return a member."""
-        member = self._manifest.find(f"{self._beginning}{name}")
+        metadata, manifest = self._part
+        member = manifest.find(name)
         if member is None:
             raise MemberNotFoundError(f"{brief(name)} is none of its members")
-        return FileRef(member_metadata(self._whole.metadata, member), self._whole.pipeline)
+        return FileRef(member_metadata(metadata, member), self._whole.pipeline)
 
-    @property
-    def _manifest(self) -> Manifest:
-        return manifest_of(self._whole._pipeline(), self._whole.metadata)
+    @cached_property
+    def _part(self) -> tuple[FileMetadata, Manifest]:
+        whole = self._whole.metadata
+        return part_of(whole, manifest_of(self._whole._pipeline(), whole), self._below)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import tracemalloc
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from datajoint_file.errors import MetadataError
+import datajoint_file
+from datajoint_file.errors import DestinationExistsError, MetadataError
 from datajoint_file.model import manifest
 from datajoint_file.model.manifest import HEADING, Member, lines, read_manifest
 from tests.security.attacks import attack, attacks
@@ -52,6 +54,39 @@ def test_manifest_that_fits_its_row_and_no_directory_is_refused(arena: Arena, tm
             act()
     arena.remove_planted()
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / "run" / "evil"]
+
+
+@on_disk
+@attacks(51)
+def test_what_datajoint_reads_comes_in_a_new_directory_and_is_put_into_none_that_is_there(
+    arena: Arena, tmp_path: Path
+) -> None:
+    hostile = {
+        "a/DataJoint.toml": b"evil",
+        ".bashrc": b"evil",
+        "datajoint.json": b"{}",
+        ".secrets/database.user": b"me",
+    }
+    for name, content in hostile.items():
+        path = tmp_path / "given" / "work" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    k = arena.insert(tmp_path / "given" / "work")
+    ref: Any = arena.fetch(k)
+    query = arena.table & {"k": k}
+    ref.download(tmp_path / "new")  # data, and all of it
+    assert datajoint_file.download(query, tmp_path / "all") == [tmp_path / "all" / "work"]
+    for came in ("new", "all/work"):
+        assert {name: (tmp_path / came / name).read_bytes() for name in hostile} == hostile
+    ref.download(tmp_path / "new")  # nothing is missing
+    mine = tmp_path / "home" / "work" / "mine.py"
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"")
+    for overwrite in (False, True):
+        for act in (ref.download, partial(datajoint_file.download, query)):
+            with pytest.raises(DestinationExistsError, match=r"DataJoint would read .* is there already"):
+                act(tmp_path / "home", overwrite=overwrite)
+    assert [path for path in (tmp_path / "home").rglob("*") if path.is_file()] == [mine]
 
 
 @on_disk

@@ -13,6 +13,7 @@ import pytest
 
 import datajoint_file
 from datajoint_file.errors import DeclarationError, PartitionWarning
+from tests.integration.executors import write_toml
 from tests.projects import Store, over_mysql, unique
 from tests.tables import recording_of
 
@@ -431,6 +432,33 @@ Angled.insert1({{"k": 1, "raw": ("c.txt", b"third")}})
     assert "b'first'" in done.stdout
     assert (Recording & "k=2").fetch1("raw").read() == b"second"
     assert len(store.object_keys()) == 3
+
+
+@over_mysql
+def test_statement_that_loads_the_package_in_its_middle_stores_files_and_directories(
+    schema: dj.Schema, store: Store, database: Any, tmp_path: Path
+) -> None:
+    table = recording_of(schema)
+    write_toml(store, tmp_path)
+    (tmp_path / "run" / "c" / "empty").mkdir(parents=True)
+    (tmp_path / "run" / "a.txt").write_bytes(b"first")
+    (tmp_path / "run" / "c" / "ö.txt").write_bytes(b"second")
+    code = f"""
+import sys, warnings
+warnings.simplefilter("ignore")
+import datajoint as dj
+instance = dj.Instance({database.host!r}, {database.user!r}, {database.password!r}, port={database.port}, use_tls=False)
+table = dj.FreeTable(instance.connection, {table.full_table_name!r})
+assert "datajoint_file" not in sys.modules
+table.insert([{{"id": 1, "raw": "run/a.txt"}}, {{"id": 2, "raw": "run"}}])
+assert "datajoint_file.hooks.unhooked" in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    file, directory = table.to_arrays("raw", order_by="id")
+    assert (file.read(), [one.read() for one in directory.files()]) == (b"first", [b"first", b"second"])
+    assert sorted(directory.listdir("c")) == ["empty", "ö.txt"]
+    assert datajoint_file.verify(table, level="content").checked == 2
 
 
 def test_a_foreign_schema_name_is_safe_in_keys(pipeline: dj.Instance, store: Store) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import datajoint as dj
 import pytest
 
 import datajoint_file
+from datajoint_file.errors import HashMismatchError
 from datajoint_file.model.metadata import FileMetadata
+from datajoint_file.pipeline.directoryref import DirectoryRef
 from datajoint_file.pipeline.fileref import FileRef
-from datajoint_file.storage.bucket.backend import BucketBackend
+from datajoint_file.storage.obstore.backend import ObstoreS3Backend
 from tests.projects import Store, over_local_and_s3
 from tests.tables import recording_of
 
@@ -101,14 +106,9 @@ def test_reference_that_nothing_proves_is_copied(table: Any, store: Store) -> No
 
 @pytest.mark.parametrize("store", ["s3"], indirect=True)
 def test_bucket_copies_by_itself(table: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*arguments: Any, **options: Any) -> Any:
-        raise AssertionError("bytes were moved through this machine")
-
     ref = ref_of(table, 2)
     forged = FileRef(FileMetadata.from_json({**ref.metadata.to_json(), "original_name": "other.dat"}), ref.pipeline)
-    monkeypatch.setattr(BucketBackend, "_put", refuse)
-    monkeypatch.setattr(BucketBackend, "open", refuse)
-    monkeypatch.setattr(BucketBackend, "upload", refuse)
+    monkeypatch.setattr(ObstoreS3Backend, "upload", _refuse)
     table.insert1({"id": 9, "raw": forged})
     monkeypatch.undo()
     copy = ref_of(table, 9)
@@ -120,3 +120,58 @@ def test_staged_file_has_an_object_of_its_own(table: Any) -> None:
     assert staged.path != ref_of(table, 2).path
     table.insert1({"id": 9, "raw": staged})
     assert ref_of(table, 9).read() == b"2"
+
+
+@pytest.mark.parametrize("store", ["s3"], indirect=True)
+def test_part_and_member_of_a_stored_directory_are_copied_by_the_bucket_itself(
+    table: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = _directory(table, tmp_path)
+    ref.listdir()  # the manifest is read
+    upload, moved = ObstoreS3Backend.upload, list[str]()
+
+    def noted(backend: Any, key: str, *arguments: Any, **options: Any) -> Any:
+        moved.append(key)
+        return upload(backend, key, *arguments, **options)
+
+    for name in ("open", "read", "iter_range"):
+        monkeypatch.setattr(ObstoreS3Backend, name, _refuse)
+    monkeypatch.setattr(ObstoreS3Backend, "upload", noted)
+    table.insert([{"id": 11, "raw": ref / "part"}, {"id": 12, "raw": ref / "part" / "a.dat"}])
+    (table & "id = 10").delete(prompt=False)
+    table.insert1({"id": 13, "raw": ref / "part" / "deep"})  # which a history names
+    monkeypatch.undo()
+    part, file, deep = (table & "id > 10").to_arrays("raw", order_by="id")
+    assert [key.rpartition("/")[2] for key in moved] == ["~manifest", "~manifest"]
+    assert ([one.read() for one in part.files()], file.read(), deep.listdir()) == ([b"a", b"b"], b"a", ["b.dat"])
+    assert ref.path not in f"{part.path} {file.path} {deep.path}"
+    assert part.listdir("empty") == []
+    assert (datajoint_file.verify(table, level="content").checked, intents(table)) == (6, [])
+
+
+def test_part_and_member_that_nothing_proves_are_read_before_they_are_copied(
+    table: Any, store: Store, tmp_path: Path
+) -> None:
+    ref = _directory(table, tmp_path)
+    for path, content in (("part/a.dat", b"A"), ("part/deep/b.dat", b"B")):
+        store.damage(f"{ref.path}{path}", content)
+    forged = DirectoryRef(replace(ref.metadata, timestamp=datetime.now(timezone.utc)), ref.pipeline)
+    told = FileRef(replace((ref / "part/a.dat").metadata, original_name="other"), ref.pipeline)
+    for value in (forged / "part", told):
+        with pytest.raises(HashMismatchError):
+            table.insert1({"id": 11, "raw": value})
+    assert len(table & "id > 10") == 0
+
+
+def _directory(table: Any, tmp_path: Path) -> DirectoryRef:
+    (tmp_path / "run" / "part" / "empty").mkdir(parents=True)
+    (tmp_path / "run" / "part" / "deep").mkdir()
+    (tmp_path / "run" / "part" / "a.dat").write_bytes(b"a")
+    (tmp_path / "run" / "part" / "deep" / "b.dat").write_bytes(b"b")
+    table.insert1({"id": 10, "raw": tmp_path / "run"})
+    ref: DirectoryRef = (table & "id = 10").fetch1("raw")
+    return ref
+
+
+def _refuse(*arguments: Any, **options: Any) -> Any:
+    raise AssertionError("bytes were moved through this machine")

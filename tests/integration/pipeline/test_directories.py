@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
+import json
 import os
 import pickle
 import subprocess
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import datajoint as dj
+import numpy as np
+import pandas as pd
 import pytest
+from datajoint.objectref import ObjectRef
 
 import datajoint_file
 from datajoint_file import Directory, DirectoryRef, FileRef
@@ -27,8 +33,10 @@ from datajoint_file.errors import (
 )
 from datajoint_file.pipeline.manifests import _kept
 from tests.integration.executors import executor_of, write_toml
-from tests.projects import Store, over_all_stores, over_mysql, unique
+from tests.projects import Store, over_all_stores, over_local_and_s3, over_mysql, unique
 from tests.tables import drop_schema, recording_of
+
+zarr: Any = importlib.import_module("zarr")  # its types say that anything may be anything
 
 SORTED = {
     "params.py": b"dat_path = 'recording.dat'\n",
@@ -62,7 +70,8 @@ def tree(tmp_path: Path) -> Path:
     return make_tree(tmp_path / "sorted")
 
 
-@over_all_stores
+@over_local_and_s3
+@over_mysql
 def test_directory_goes_in_and_comes_out_equal(table: Any, tree: Path, tmp_path: Path) -> None:
     table.insert1({"id": 1, "raw": tree})
     ref = table.fetch1("raw")
@@ -434,3 +443,102 @@ def test_workers_of_an_executor_store_verify_and_bring_directories(
     with datajoint_file.prefetch(table) as rows:
         assert [row["raw"].is_dir() for row in rows] == [True, False, True]
     drop_schema(instance.connection, table.database)
+
+
+@over_mysql
+def test_every_name_of_an_object_reference_is_one_of_ours(stored: Any, tree: Path, tmp_path: Path) -> None:
+    stored.insert1({"id": 2, "raw": ("one.dat", b"one")})
+    ref, file = stored.to_arrays("raw", order_by="id")
+    names = {name for name in (*dir(ObjectRef), *ObjectRef.__annotations__) if not name.startswith("_")}
+    names -= {"from_json", "store"}  # a fetch makes it; a pipeline has one
+    assert [name for name in names if not hasattr(ref, name) or not hasattr(ref / "templates", name)] == []
+    assert names - set(dir(file)) == {"fs", "fsmap", "item_count", "listdir", "walk"}
+    assert (bool(ref.is_dir), ref.is_dir(), bool(file.is_dir), file.is_dir()) == (True, True, False, False)
+    assert (ref.item_count, ref.ext, file.ext, file.to_json()) == (9, None, ".dat", file.to_dict())
+    assert (ref.verify(), file.verify()) == (True, True)
+    assert Path(file.full_path).read_bytes() == b"one"
+    assert (Path(ref.full_path) / "params.py").read_bytes() == SORTED["params.py"]
+    with ref.open(subpath="params.py", mode="rb") as opened:
+        assert opened.read() == SORTED["params.py"]
+    assert ref.listdir(subpath=None) == ref.listdir()
+    assert ref.download(tmp_path / "t.npy", "templates/templates.npy").read_bytes() == b"t" * 70_000
+    assert tree_of(ref.download(tmp_path, subpath="c")) == tree_of(tree / "c")
+    assert ref.exists()
+    assert [ref.exists(path) for path in ("c", "c/0/0", Path("logs/empty"), "c/0/1", "c/1")] == [True] * 3 + [False] * 2
+
+
+@over_local_and_s3
+@over_mysql
+def test_part_of_a_directory_says_and_does_what_the_whole_does(
+    stored: Any, store: Store, tree: Path, tmp_path: Path
+) -> None:
+    ref = stored.fetch1("raw")
+    part = ref / "templates"
+    assert (part.name, part.file_count, part.size, part.timestamp) == ("templates", 2, 70_000, ref.timestamp)
+    assert (part.path, part.url, part.mime_type) == (f"{ref.path}templates/", f"{ref.url}templates/", ref.mime_type)
+    assert pickle.loads(pickle.dumps(part)) == part
+    assert (part.exists(), part.verify(), (ref / "logs" / "empty").exists()) == (True, True, True)
+    assert tree_of(part.download(f"{tmp_path}/here/")) == tree_of(tree / "templates")
+    assert tree_of((ref / "logs").download(tmp_path / "logs")) == {"empty": None}
+    stored.insert1({"id": 3, "raw": part})
+    assert (stored & "id = 3").fetch1("raw").hash == part.hash
+    store.damage(f"{part.path}templates.npy", b"T" * 70_000)
+    (ref / "c").verify()
+    for act in (part.verify, lambda: part.download(tmp_path / "new")):
+        with pytest.raises(HashMismatchError, match="templates"):
+            act()
+    store.remove(f"{part.path}templates.npy")
+    assert not ref.exists("templates/templates.npy")
+    store.remove(f"{ref.path.rstrip('/').rpartition('/')[0]}/~manifest")
+    assert not any(one.exists() for one in (ref, part))
+
+
+@over_all_stores
+def test_folder_of_a_spike_sorter_is_read_in_place_and_comes_out_equal(
+    table: Any, store: Store, tmp_path: Path
+) -> None:
+    folder = _spike_sorted(tmp_path / "kilosort4 Köln 50%")
+    table.insert1({"id": 1, "raw": folder})
+    ref = table.fetch1("raw")
+    with ref.open("sorter_output/spike_times.npy") as file:
+        assert np.load(file)[:3].tolist() == [0, 30, 60]
+    with ref.fs.open("sorter_output/templates.npy") as file:
+        assert np.load(file).shape == (4, 82, 16)
+    with ref.open("sorter_output/cluster_group.tsv") as file:
+        assert list(pd.read_csv(file, sep="\t")["group"]) == ["good", "mua"]
+    assert json.loads(ref.read("spikeinterface_log.json")) == {"sorter_name": "kilosort4"}
+    assert zarr.open((ref / "recording.zarr").fsmap, mode="r")[:3, 1].tolist() == [1, 9, 17]
+    brought = ref.download(tmp_path / "brought")
+    assert tree_of(brought) == tree_of(folder)
+    as_stored = tmp_path / "stored"
+    for path in filter(Path.is_file, brought.rglob("*")):
+        other = as_stored / quote(path.relative_to(brought).as_posix())
+        other.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(other)
+    listed = store.content(f"{ref.path.rstrip('/').rpartition('/')[0]}/~manifest")
+    command = ["sha256sum", "-c", "--strict"]
+    checked = subprocess.run(command, cwd=as_stored, input=listed, capture_output=True, check=True)
+    assert checked.stdout.count(b": OK") == ref.file_count > 15
+
+
+def _spike_sorted(folder: Path) -> Path:
+    """Write what Kilosort, Phy and SpikeInterface leave."""
+    sorted_, extensions = folder / "sorter_output", folder / "analyzer" / "extensions"
+    for place in (sorted_ / ".phy" / "memcache", extensions / "templates", extensions / "waveforms", folder / "in use"):
+        place.mkdir(parents=True)
+    np.save(sorted_ / "spike_times.npy", np.arange(0, 30_000, 30))
+    np.save(sorted_ / "templates.npy", np.zeros((4, 82, 16), "float32"))
+    np.save(extensions / "templates" / "average.npy", np.ones((4, 82), "float32"))
+    np.save(extensions / "waveforms" / "waveforms.npy", np.ones((4, 10, 82), "int16"))
+    for extension in ("templates", "waveforms"):
+        (extensions / extension / "params.json").write_text('{"ms_before": 1.0}')
+    (sorted_ / "params.py").write_text("dat_path = r'C:\\data\\probe 1.dat'\nsample_rate = 30000.0\n")
+    (sorted_ / "cluster_group.tsv").write_text("cluster_id\tgroup\n0\tgood\n1\tmua\n")
+    (sorted_ / ".phy" / "state.json").write_text("{}")
+    (sorted_ / ".phy" / "memcache" / "phy.apps.template.gui.pkl").write_bytes(pickle.dumps({"a": np.arange(3)}))
+    (sorted_ / "phy.log").write_bytes(b"")
+    (sorted_ / "Übersicht (Köln) #1.csv").write_text("a,b\n1,2\n")
+    (folder / "spikeinterface_log.json").write_text('{"sorter_name": "kilosort4"}')
+    array = zarr.create_array(folder / "recording.zarr", shape=(20, 8), chunks=(5, 8), dtype="int16")
+    array[:] = np.arange(160).reshape(20, 8)
+    return folder
