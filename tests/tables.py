@@ -13,7 +13,7 @@ RECORDING = "id : int32\n---\nraw : file\nextra = null : file"
 
 
 def drop_schema(connection: Any, name: str) -> None:
-    """Drop a schema as other programs do, who know nothing of stores; again where a collector of other tests reads it."""
+    """Drop a schema as programs do that know nothing of stores; again, where a collector of other tests reads it."""
     cascade = " CASCADE" if connection.adapter.backend == "postgresql" else ""
     sql = f"DROP SCHEMA IF EXISTS {connection.adapter.quote_identifier(name)}{cascade}"
     for attempt in range(5):
