@@ -25,6 +25,7 @@ _SIZES: dict[Scale, dict[str, tuple[int, int]]] = {
         "tiny": (5_000, 4 * KIBI),
         "few": (20, 50 * MEBI),
         "chunks": (10_000, 0),
+        "members": (1_000_000, 0),
     },
     "small": {
         "one": (1, 12 * MEBI),
@@ -35,6 +36,7 @@ _SIZES: dict[Scale, dict[str, tuple[int, int]]] = {
         "tiny": (20, 4 * KIBI),
         "few": (3, 6 * MEBI),
         "chunks": (20, 0),
+        "members": (2_000, 0),
     },
 }
 _ROUND_TRIPS_MS: dict[Scale, tuple[int, ...]] = {"full": (0, 10, 30), "small": (10,)}
@@ -83,6 +85,7 @@ def all_comparisons(scale: Scale) -> list[Comparison]:
         _download_small(scale),
         *_directories(scale),
         *_zarr(scale),
+        _manifest(scale),
         *(comparison for each in _ROUND_TRIPS_MS[scale] for comparison in _from_afar(scale, each)),
     ]
 
@@ -259,8 +262,8 @@ def _download_small(scale: Scale) -> Comparison:
 
 def _directories(scale: Scale) -> list[Comparison]:
     """Return what directories of many small files, and of few large ones, cost as one value."""
-    ours = Contender(OURS, "directories:insert", {"attribute": "file"}, is_ours=True)
-    theirs = Contender(OBJECT, "directories:insert", {"attribute": "object"})
+    ours = Contender(OURS, "inserts:directory", {"attribute": "file"}, is_ours=True)
+    theirs = Contender(OBJECT, "inserts:directory", {"attribute": "object"})
     brought = Contender(OURS, "directories:download", is_ours=True)
     copy = Contender(COPY, "programs:copy_directory")
     copy_back = Contender(COPY, "programs:copy_stored_directory")
@@ -279,7 +282,7 @@ def _directories(scale: Scale) -> list[Comparison]:
         disk, bucket = _workload(scale, "local", kind), _workload(scale, "s3", kind)
         inserted, downloaded = f"insert-directory-{kind}", f"download-directory-{kind}"
         upward, downward = "insert a directory of {work}", "download a directory of {work}"
-        prepare = "directories:prepare"
+        prepare = "inserts:prepare_directory"
         found += [
             Comparison(
                 f"{inserted}-local",
@@ -320,10 +323,11 @@ def _zarr(scale: Scale) -> list[Comparison]:
     ours = Contender(OURS, "zarrs:by_reference", is_ours=True)
     local = Contender(LOCAL_STORE, "zarrs:by_local_store")
     others = (Contender(S3FS_ZARR, "zarrs:by_s3fs"), Contender(OBSTORE_ZARR, "zarrs:by_obstore", needs=_OBSTORE))
+    work = f"read a Zarr of {_SIZES[scale]['chunks'][0]:,} chunks of 64 KiB"
     return [
         Comparison(
             "zarr-local",
-            "read a Zarr of {work} of 64 KiB, disk",
+            f"{work}, disk",
             _workload(scale, "local", "chunks"),
             (ours, local),
             (Target(OURS, (LOCAL_STORE,), at_most=1.3),),
@@ -331,13 +335,25 @@ def _zarr(scale: Scale) -> list[Comparison]:
         ),
         Comparison(
             "zarr-s3",
-            "read a Zarr of {work} of 64 KiB, S3",
+            f"{work}, S3",
             _workload(scale, "s3", "chunks"),
             (ours, *others),
             (Target(OURS, (OBSTORE_ZARR,), at_most=1.3), Target(OURS, (S3FS_ZARR,), at_least=1)),
             prepare="zarrs:prepare",
         ),
     ]
+
+
+def _manifest(scale: Scale) -> Comparison:
+    """Return what it costs to read the manifest of a very large directory, check it, and find a file in it."""
+    return Comparison(
+        "manifest-of-directory",
+        f"find one of {_SIZES[scale]['members'][0]:,} files of a directory",
+        _workload(scale, "local", "members"),
+        (Contender(OURS, "directories:look_up", is_ours=True),),
+        (Target(OURS, memory=200 * MEBI),),
+        prepare="directories:prepare_manifest",
+    )
 
 
 def _from_afar(scale: Scale, round_trip_ms: int) -> list[Comparison]:

@@ -57,7 +57,9 @@ def judge(targets: Sequence[Target], outcomes: Sequence[Outcome]) -> list[Verdic
     """Hold the outcomes of a comparison against its targets, and our memory against that of all."""
     measured = {outcome.contender: outcome for outcome in outcomes if outcome.rounds and not outcome.error}
     times = [verdict for target in targets if (verdict := _time(target, measured))]
-    return times + [_memory(outcome) for outcome in measured.values() if outcome.is_ours]
+    most = {target.subject: target.memory for target in targets if target.memory}
+    ours = [outcome for outcome in measured.values() if outcome.is_ours]
+    return times + [_memory(outcome, most.get(outcome.contender, MEMORY_TARGET)) for outcome in ours]
 
 
 def _time(target: Target, measured: dict[str, Outcome]) -> Verdict | None:
@@ -86,10 +88,10 @@ def _faster(target: Target, what: str, ratio: float, each: list[float]) -> Verdi
     return Verdict(what, figure, f"at least {target.at_least:g} {TIMES} as fast", ratio >= target.at_least)
 
 
-def _memory(outcome: Outcome) -> Verdict:
+def _memory(outcome: Outcome, most: int) -> Verdict:
     memory = middle(outcome.rounds).memory
-    target = f"at most {in_mebibytes(MEMORY_TARGET)}"
-    return Verdict(f"{outcome.contender}, peak memory", in_mebibytes(memory), target, memory <= MEMORY_TARGET)
+    target = f"at most {in_mebibytes(most)}"
+    return Verdict(f"{outcome.contender}, peak memory", in_mebibytes(memory), target, memory <= most)
 
 
 def judge_growth(sizes: Sequence[float], figures: Sequence[Figures]) -> list[Verdict]:

@@ -85,12 +85,15 @@ class Target:
         The time may be this many times theirs.
     at_least : float or None
         It is to be this many times faster. With neither, the ratio is shown and not judged.
+    memory : int or None
+        What it may use, in place of `MEMORY_TARGET`.
     """
 
     subject: str
-    against: tuple[str, ...]
+    against: tuple[str, ...] = ()
     at_most: float | None = None
     at_least: float | None = None
+    memory: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,47 +1,28 @@
-"""Directories inserted and downloaded whole: as one value of ours, of DataJoint's own, and by raw obstore.
+"""Directories downloaded whole, by their reference and by raw obstore; and the manifest of a very large one.
 
-Ours are hashed, listed in a manifest and verified; the others check nothing.
+Ours are verified; the others check nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import obstore
 
 from benchmarks.contenders.database import connect, table
+from benchmarks.contenders.inserts import BEFORE, store
 from benchmarks.contenders.obstores import _all, _store
 from benchmarks.contenders.paths import check_size, sources
 from benchmarks.values import Task
-
-BEFORE = 1_000_000_000
-"""The key of the row that is inserted before the clock runs."""
-
-
-@contextmanager
-def insert(task: Task) -> Iterator[Callable[[], None]]:
-    """Insert the directory of the source files as one value."""
-    instance = connect(task)
-    samples = table(instance, task, task.options["attribute"])
-    samples.insert1({"id": BEFORE, "data": task.small_file})
-    yield lambda: samples.insert1({"id": 0, "data": task.files})
-    if len(samples) != 2:
-        raise RuntimeError(f"{len(samples)} rows, expected 2")
-    instance.connection.close()
-
-
-def prepare(task: Task) -> list[str]:
-    """Store the directory for others to read; return its key."""
-    instance = connect(task)
-    samples = table(instance, task, "file")
-    samples.insert1({"id": BEFORE, "data": task.small_file})
-    samples.insert1({"id": 0, "data": task.files})
-    key = (samples & {"id": 0}).fetch1("data").path
-    instance.connection.close()
-    return [key]
+from datajoint_file import DirectoryRef
+from datajoint_file.model.manifest import Member, lines
+from datajoint_file.model.object_keys import manifest_key
 
 
 @contextmanager
@@ -69,3 +50,29 @@ def download_by_obstore(task: Task) -> Iterator[Callable[[], None]]:
     obstore.head(store, f"{directory}{sources(task)[0].name}")
     yield lambda: asyncio.run(_all(fetch, sources(task)))
     check_size(Path(task.scratch), task)
+
+
+def prepare_manifest(task: Task) -> list[str]:
+    """Store a directory of one file with the manifest of another one, of very many; return its key, and the hash."""
+    digest = hashlib.sha256()
+    with TemporaryDirectory(dir=task.scratch) as directory:
+        (Path(directory) / "0").write_bytes(b"0")
+        [key] = store(task, [Path(directory)])
+    manifest = Path(task.storage["path"]) / manifest_key(key).partition("/")[2]
+    manifest.unlink()
+    with manifest.open("wb") as file:
+        for line in lines(Member(f"c/{number:09d}/0", 1, "0" * 64) for number in range(task.number)):
+            digest.update(line)
+            file.write(line)
+    return [key, f"sha256:{digest.hexdigest()}"]
+
+
+@contextmanager
+def look_up(task: Task) -> Iterator[Callable[[], object]]:
+    """Find the last file of a directory whose manifest has not been read yet."""
+    instance = connect(task)
+    small = (table(instance, task, "file") & {"id": 0}).fetch1("data")
+    described = replace(small.metadata, hash=task.keys[1], size=task.number, files=task.number)
+    large = DirectoryRef(described, small.pipeline)
+    yield lambda: large / f"c/{task.number - 1:09d}/0"
+    instance.connection.close()

@@ -1,4 +1,4 @@
-"""Insert files through DataJoint: into our ``file`` attribute, or its own ``<object@>`` and ``<attach@>``.
+"""Insert files or a directory through DataJoint: into our ``file``, or its own ``<object@>`` and ``<attach@>``.
 
 All are given the same paths in one `insert`.
 """
@@ -6,8 +6,9 @@ All are given the same paths in one `insert`.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from benchmarks.contenders.database import connect, table
@@ -21,16 +22,29 @@ BEFORE = 1_000_000_000
 @contextmanager
 def files(task: Task) -> Iterator[Callable[[], None]]:
     """Insert all source files by one `insert`."""
-    rows = [{"id": number, "data": path} for number, path in enumerate(sources(task))]
-    with _table(task) as samples:
+    yield from _insert(task, sources(task))
+
+
+@contextmanager
+def directory(task: Task) -> Iterator[Callable[[], None]]:
+    """Insert the directory of the source files as one value."""
+    yield from _insert(task, [Path(task.files)])
+
+
+def _insert(task: Task, values: Sequence[Path]) -> Iterator[Callable[[], None]]:
+    with _table(task, len(values)) as samples:
         samples.insert1({"id": BEFORE, "data": task.small_file})
-        yield lambda: samples.insert(rows)
+        yield lambda: samples.insert(_rows(values))
+
+
+def _rows(values: Sequence[Path]) -> list[dict[str, Any]]:
+    return [{"id": number, "data": path} for number, path in enumerate(values)]
 
 
 @contextmanager
 def small_bytes(task: Task) -> Iterator[Callable[[], None]]:
     """Insert rows of a hundred bytes each, a thousand at a time, made as they are asked for."""
-    with _table(task) as samples:
+    with _table(task, task.number) as samples:
         samples.insert1({"id": BEFORE, "data": ("before.bin", b"before")})
         yield lambda: samples.insert(_small_rows(task.number), chunk_size=task.options["chunk_size"])
 
@@ -64,12 +78,12 @@ def plain_rows(task: Task) -> Iterator[Callable[[], None]]:
 
 
 @contextmanager
-def _table(task: Task) -> Iterator[Any]:
-    """Yield the empty table; afterwards look that all rows are in it."""
+def _table(task: Task, number: int) -> Iterator[Any]:
+    """Yield the empty table; afterwards look that so many rows are in it, and the first."""
     instance = connect(task)
     samples = table(instance, task, task.options["attribute"])
     yield samples
-    _check(len(samples), task.number + 1)
+    _check(len(samples), number + 1)
     instance.connection.close()
 
 
@@ -80,10 +94,20 @@ def _check(found: int, expected: int) -> None:
 
 def prepare(task: Task) -> list[str]:
     """Store all source files for others to read, and one more; return their object keys, but not that of the last."""
+    return store(task, sources(task))
+
+
+def prepare_directory(task: Task) -> list[str]:
+    """Store the directory of the source files for others to read, and one more file; return its key."""
+    return store(task, [Path(task.files)])
+
+
+def store(task: Task, values: Sequence[Path]) -> list[str]:
+    """Store values, and the file that is read before the clock runs; return the keys of the values."""
     instance = connect(task)
     samples = table(instance, task, "file")
     samples.insert1({"id": BEFORE, "data": task.small_file})
-    samples.insert([{"id": number, "data": path} for number, path in enumerate(sources(task))])
+    samples.insert(_rows(values))
     keys = [reference.path for reference in (samples & f"id <> {BEFORE}").to_arrays("data")]
     instance.connection.close()
     return keys

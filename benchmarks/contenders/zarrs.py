@@ -18,7 +18,7 @@ from s3fs import S3FileSystem
 from zarr.storage import FsspecStore, LocalStore, ObjectStore
 
 from benchmarks.contenders.database import connect, table
-from benchmarks.contenders.directories import BEFORE
+from benchmarks.contenders.inserts import store
 from benchmarks.values import Task
 
 CHUNK_BYTES = 64 * 2**10
@@ -26,9 +26,6 @@ CHUNK_BYTES = 64 * 2**10
 
 def prepare(task: Task) -> list[str]:
     """Store an array of so many chunks; return its key."""
-    instance = connect(task)
-    samples = table(instance, task, "file")
-    samples.insert1({"id": BEFORE, "data": task.small_file})
     with TemporaryDirectory(dir=task.scratch) as directory:
         path = f"{directory}/array.zarr"
         array = zarr.create_array(
@@ -38,10 +35,7 @@ def prepare(task: Task) -> list[str]:
         for start in range(0, task.number, 500):
             stop = min(start + 500, task.number)
             array[start:stop] = random.integers(0, 256, (stop - start, CHUNK_BYTES), dtype="uint8")
-        samples.insert1({"id": 0, "data": path})
-    key = (samples & {"id": 0}).fetch1("data").path
-    instance.connection.close()
-    return [key]
+        return store(task, [Path(path)])
 
 
 @contextmanager

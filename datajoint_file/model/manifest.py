@@ -11,18 +11,33 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, islice
+from mmap import mmap
+from operator import lt
+from typing import TypeAlias
 
 from datajoint_file.errors import MetadataError, UnsafeNameError, brief
-from datajoint_file.model.names import decode_member, encode_member
+from datajoint_file.model.names import MAX_NAME_BYTES, decode_member, encode_member
+
+Text: TypeAlias = bytes | mmap
+"""The text of a manifest: in memory of its own, or mapped."""
 
 MAX_BYTES = 2**29
 """Bytes of the largest manifest: some five million files. Whoever reads one holds it in memory."""
 
 HEADING = b"# Files of a directory stored by datajoint-file; check in it: sha256sum -c --strict ../~manifest\n"
 
-_ENTRY = re.compile(
-    rb"# (?:(?P<size>0|[1-9]\d{0,18})\n(?P<digest>[0-9a-f]{64})  (?P<file>[^\n]*[^\n/])|(?P<empty>[^\n]*/))\n"
-)
+_ENTRY = re.compile(rb"# (?:(0|[1-9]\d{0,18})\n[0-9a-f]{64}  ([^\n]*[^\n/])|([^\n]*/))\n")
+"""Of a file its size and name; of an empty directory its name."""
+
+_BLOCK = 2**16
+"""Bytes that are checked at a time: what a call of Python costs is shared by some hundred entries."""
+
+_ODD = re.compile(rb"[^A-Za-z0-9._=/\n-]|\.[/\n]|//|\n/")
+"""Is in no list of names, a line each, whose components `encode_member` gives as they are; they may be too long."""
+
+_FIELDS = len("\n") + 64 + len("  ")
+"""Between the size and the name of a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,20 +98,24 @@ class Manifest:
 
     __slots__ = ("_starts", "_text", "files", "size")
 
-    def __init__(self, text: bytes, starts: array[int], files: int, size: int) -> None:
+    def __init__(self, text: Text, starts: array[int], files: int, size: int) -> None:
         self._text = text
-        self._starts = starts
+        self._starts = starts  # and where the last entry ends
         self.files = files
         self.size = size
 
+    def __len__(self) -> int:
+        """Count the entries: files and empty directories."""
+        return len(self._starts) - 1
+
     def __iter__(self) -> Iterator[Member]:
         """Give the files, sorted by name."""
-        return (member for index in range(len(self._starts)) if (member := self._member(index)) is not None)
+        return (member for index in range(len(self)) if (member := self._member(index)) is not None)
 
     def find(self, name: str) -> Member | None:
         """Return the file *name*, as the store calls it, if there is one."""
         index = self._index(name)
-        return self._member(index) if index < len(self._starts) and self._name(index) == name else None
+        return self._member(index) if index < len(self) and self._name(index) == name else None
 
     def is_directory(self, name: str) -> bool:
         """Tell whether there is a directory *name*; the directory itself has none."""
@@ -129,7 +148,7 @@ class Manifest:
 
     def _within(self, directory: str) -> Iterator[int]:
         if not directory:
-            yield from range(len(self._starts))
+            yield from range(len(self))
             return
         beginning = f"{directory}/"
         index = self._index(beginning)
@@ -138,29 +157,27 @@ class Manifest:
             index += 1
 
     def _begins(self, index: int, beginning: str) -> bool:
-        return index < len(self._starts) and self._name(index).startswith(beginning)
+        return index < len(self) and self._name(index).startswith(beginning)
 
     def _index(self, name: str) -> int:
-        return bisect_left(range(len(self._starts)), name, key=self._name)
+        return bisect_left(range(len(self)), name.encode(errors="replace"), key=self._bytes)
+
+    def _bytes(self, index: int) -> bytes:
+        """Return the name of an entry; the comment of a file ends before its name, that of a directory with it."""
+        start, end = self._starts[index], self._starts[index + 1]
+        comment = self._text.find(b"\n", start) + 1
+        return self._text[comment + _FIELDS - 1 : end - 1] if comment < end else self._text[start + 2 : end - 1]
 
     def _name(self, index: int) -> str:
-        match = self._match(index)
-        return (match["file"] or match["empty"]).decode()
+        return self._bytes(index).decode()
 
     def _member(self, index: int) -> Member | None:
-        match = self._match(index)
-        if match["file"] is None:
-            return None
-        return Member(match["file"].decode(), int(match["size"]), match["digest"].decode())
-
-    def _match(self, index: int) -> re.Match[bytes]:
-        match = _ENTRY.match(self._text, self._starts[index])
-        if match is None:
-            raise MetadataError("the manifest has changed since it was read")
-        return match
+        start, end = self._starts[index], self._starts[index + 1]
+        size, _, line = self._text[start + 2 : end - 1].partition(b"\n")
+        return Member(line[66:].decode(), int(size), line[:64].decode()) if line else None
 
 
-def read_manifest(text: bytes) -> Manifest:
+def read_manifest(text: Text) -> Manifest:
     """Check the text of a manifest, which anybody may have written, and return what it says.
 
     Raises
@@ -175,46 +192,88 @@ def read_manifest(text: bytes) -> Manifest:
     >>> manifest.files, manifest.size, list(manifest.children()), manifest.find("c/1").size
     (2, 7, [('c', True), ('logs', True)], 4)
     """
-    if not text.startswith(HEADING):
+    if text[: len(HEADING)] != HEADING:
         raise MetadataError("it does not begin as a manifest does")
-    starts, files, size, position = array("Q"), 0, 0, len(HEADING)
-    manifest = Manifest(text, starts, 0, 0)
-    before, directory = "", ""
-    for match in _ENTRY.finditer(text, position):
-        if match.start() != position:
-            break
-        name = (match["file"] or match["empty"]).decode("latin-1")
-        if name <= before or (before.endswith("/") and name.startswith(before)):
-            raise MetadataError(f"{brief(name)} is given twice, or not in its place")
-        bare = name if match["empty"] is None else name[:-1]
-        parent = bare[: bare.rfind("/") + 1]
-        if match["file"] is None or not directory.startswith(parent):
-            _check_is_new(manifest, name if match["file"] is None else parent)
-        _check_components(bare[len(parent) :])
-        if match["file"] is not None:
-            files, size = files + 1, size + int(match["size"])
-        starts.append(position)
-        before, directory, position = name, parent, match.end()
-    if position != len(text):
-        raise MetadataError(f"it cannot be read from {brief(text[position : position + 60])} on")
-    manifest.files, manifest.size = files, size
-    return manifest
+    starts, files, size, order = array("Q", [len(HEADING)]), 0, 0, _Order()
+    for start, end in _blocks(text):
+        entries = _ENTRY.findall(text, start, end)
+        names = [file or empty for _, file, empty in entries]
+        lengths = (len(size) + _FIELDS + len(file) + 3 if file else len(empty) + 3 for size, file, empty in entries)
+        starts.extend(islice(accumulate(lengths, initial=start), 1, None))
+        if starts[-1] != end:  # what does not match is passed over
+            raise MetadataError(f"it cannot be read from {brief(text[_malformed(text, start) :][:60])} on")
+        _check_components(names)
+        order.check(names)
+        sizes = [int(size) for size, _, _ in entries if size]
+        files, size = files + len(sizes), size + sum(sizes)
+    return Manifest(text, starts, files, size)
 
 
-def _check_is_new(manifest: Manifest, directory: str) -> None:
-    """Raise unless *directory* has a sound path, of which no part is a file before it."""
-    parts = directory[:-1].split("/") if directory else []
-    for count, part in enumerate(parts, 1):
-        _check_components(part)
-        if manifest.find("/".join(parts[:count])) is not None:
-            raise MetadataError(f"{brief('/'.join(parts[:count]))} is both a file and a directory")
+def _blocks(text: Text) -> Iterator[tuple[int, int]]:
+    """Give where parts of a manifest begin and end, of whole entries if they are well-formed."""
+    start = len(HEADING)
+    while start < len(text):
+        end = min(start + _BLOCK, len(text))
+        if end < len(text):  # no entry is longer than a block
+            end = text.rfind(b"\n#", start, end) + 1 or end
+        yield start, end
+        start = end
 
 
-def _check_components(component: str) -> None:
-    try:
-        decode_member(component)
-    except UnsafeNameError as error:
-        raise MetadataError(str(error)) from error
+def _malformed(text: Text, start: int) -> int:
+    """Return where the first entry after *start* begins that is none."""
+    while match := _ENTRY.match(text, start):
+        start = match.end()
+    return start
+
+
+def _check_components(names: Sequence[bytes]) -> None:
+    """Raise unless all paths are of components that `encode_member` has made."""
+    if max(map(len, names)) <= MAX_NAME_BYTES and not _ODD.search(b"\n%s\n" % b"\n".join(names)):
+        return
+    for component in dict.fromkeys(b"/".join([name.removesuffix(b"/") for name in names]).split(b"/")):
+        try:
+            decode_member(component.decode("latin-1"))
+        except UnsafeNameError as error:
+            raise MetadataError(str(error)) from error
+
+
+class _Order:
+    """Judge of the order of names, some at a time: sorted, none given twice, none both a file and a directory.
+
+    What a name is the beginning of comes straight after it. So a name that the next one does not continue is no longer
+    of interest; of all others a stack is kept, each of which continues the one below.
+    """
+
+    def __init__(self) -> None:
+        self._begun = [b"\n"]  # which is in no name
+
+    def check(self, names: Sequence[bytes]) -> None:
+        """Raise a `MetadataError` unless *names* can follow those before."""
+        before = [self._begun[-1], *names[:-1]]
+        if not all(map(lt, before, names)):
+            wrong = next(name for last, name in zip(before, names, strict=True) if not last < name)
+            raise MetadataError(f"{_shown(wrong)} is given twice, or not in its place")
+        if len(self._begun) > 1 or any(map(bytes.startswith, names, before)):
+            for name in names:
+                self._check_beginning(name)
+        else:
+            self._begun = [names[-1]]
+
+    def _check_beginning(self, name: bytes) -> None:
+        begun = self._begun
+        while begun and not name.startswith(begun[-1]):
+            begun.pop()
+        above = begun[-1] if begun else b""
+        if above.endswith(b"/"):
+            raise MetadataError(f"{_shown(name)} is given twice, or not in its place")
+        if above and name[len(above) :].startswith(b"/"):
+            raise MetadataError(f"{_shown(above)} is both a file and a directory")
+        begun.append(name)
+
+
+def _shown(name: bytes) -> str:
+    return brief(name.decode("latin-1"))
 
 
 def encode_path(path: str) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from mmap import MAP_PRIVATE, mmap
 from typing import TYPE_CHECKING
 
 from datajoint_file.concurrency.progress import Advance
@@ -50,17 +51,25 @@ def manifest_of(pipeline: Pipeline, metadata: FileMetadata, *, is_kept: bool = T
     StorageError
         If the store fails.
     """
-    found = (_kept.get(metadata.hash) if is_kept else None) or _read(pipeline, metadata)
+    known = _kept.get(metadata.hash) if is_kept else None
+    found = _read(pipeline, metadata) if known is None else known
     if (found.files, found.size) != (metadata.files, metadata.size):
         raise MetadataError(
             f"{metadata.path}: the row speaks of {metadata.files} files with {metadata.size} bytes, and the manifest "
             f"of {found.files} with {found.size}: one of them is not what was inserted"
         )
     _kept[metadata.hash] = found
-    _kept.move_to_end(metadata.hash)
+    if len(_kept) > 1:
+        _keep_fewer(metadata.hash)
+    return found
+
+
+def _keep_fewer(last: str) -> None:
+    """Let go of what was used least recently, if there is too much."""
+    with suppress(KeyError):  # another thread lets go as well
+        _kept.move_to_end(last)
     while len(_kept) > 1 and sum(one.files for one in list(_kept.values())) > _KEPT_FILES:
         _kept.popitem(last=False)
-    return found
 
 
 def part_of(directory: FileMetadata, whole: Manifest, below: str) -> tuple[FileMetadata, Manifest]:
@@ -137,7 +146,12 @@ def _read(pipeline: Pipeline, metadata: FileMetadata) -> Manifest:
         raise
     if size > manifest.MAX_BYTES:
         raise MetadataError(f"{key} has {size} bytes, and no manifest more than {manifest.MAX_BYTES}")
-    text = pipeline.read(replace(metadata, path=key, size=size, files=None))
+    text = mmap(-1, max(size, 1), MAP_PRIVATE)  # memory that is needed once, and given back as a whole
+
+    def write(position: int, chunk: bytes | memoryview) -> None:
+        text[position : position + len(chunk)] = chunk
+
+    pipeline.pass_on(replace(metadata, path=key, size=size, files=None), write)
     try:
         return read_manifest(text)
     except MetadataError as error:

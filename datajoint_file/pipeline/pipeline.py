@@ -60,7 +60,7 @@ from datajoint_file.storage.tuning import MEMORY_BYTES
 from datajoint_file.storage.wrappers import LoggedBackend, logger
 from datajoint_file.transfer.atomic_write import atomic_write, finish
 from datajoint_file.transfer.directories import LocalTree
-from datajoint_file.transfer.fetch import fetch
+from datajoint_file.transfer.fetch import Write, fetch
 from datajoint_file.transfer.hashing import HashingReader, VerifyingReader, drain, hash_file
 from datajoint_file.transfer.sources import Source
 
@@ -349,9 +349,13 @@ class Pipeline:
         def keep(position: int, chunk: bytes | memoryview) -> None:
             pieces[position] = bytes(chunk)
 
-        with self._blamed(metadata):
-            fetch(self.backend_of(metadata.project), metadata, keep, lambda _: None)
+        self.pass_on(metadata, keep)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces[position] for position in sorted(pieces))
+
+    def pass_on(self, metadata: FileMetadata, write: Write) -> None:
+        """Hand the bytes of a stored file to *write*; see `fetch`. They are those recorded if this returns."""
+        with self._blamed(metadata):
+            fetch(self.backend_of(metadata.project), metadata, write, lambda _: None)
 
     def verify(self, metadata: FileMetadata, progress: bool | None = None) -> None:
         """Read a stored file to its end and raise unless its bytes are those recorded; see `FileRef.verify`."""

@@ -16,7 +16,7 @@ from datajoint_file.concurrency.progress import Advance
 from datajoint_file.concurrency.threads import Stop, run_all
 from datajoint_file.errors import DataJointFileError
 from datajoint_file.model.metadata import FileMetadata
-from datajoint_file.storage.backend import StorageBackend
+from datajoint_file.storage.backend import CHUNK_SIZE, StorageBackend
 from datajoint_file.storage.disk.drafts import Draft
 from datajoint_file.storage.disk.kernel_copy import COPY_ABOVE, can_copy
 from datajoint_file.storage.disk.posix import translation
@@ -47,7 +47,9 @@ def fetch(
         If the object is gone or the store fails.
     """
     ranges = backend.capabilities.ranges
-    if ranges == 1:
+    if ranges == 1 and metadata.size <= CHUNK_SIZE:
+        _take_at_once(backend, metadata, write, advance)
+    elif ranges == 1:
         with backend.open(metadata.path) as file:
             _take_from(file, metadata, write, advance, target)
     elif metadata.size <= RANGE_SIZE:
@@ -66,11 +68,15 @@ def fetch(
 
 def _take_whole(backend: StorageBackend, metadata: FileMetadata, write: Write, advance: Advance) -> None:
     with transfers().take(metadata.size):
-        content = backend.read(metadata.path, 0, metadata.size + 1)
-        require_size(metadata.size, len(content))
-        advance(len(content))
-        require_hash(metadata.hash, hashlib.sha256(content).hexdigest())
-        write(0, content)
+        _take_at_once(backend, metadata, write, advance)
+
+
+def _take_at_once(backend: StorageBackend, metadata: FileMetadata, write: Write, advance: Advance) -> None:
+    content = backend.read(metadata.path, 0, metadata.size + 1)
+    require_size(metadata.size, len(content))
+    advance(len(content))
+    require_hash(metadata.hash, hashlib.sha256(content).hexdigest())
+    write(0, content)
 
 
 def _take_from(file: BinaryIO, metadata: FileMetadata, write: Write, advance: Advance, target: Draft | None) -> None:

@@ -202,8 +202,14 @@ def test_ratios_are_of_medians_beside_the_fastest_of_those_they_are_held_against
 
 
 def test_a_megabyte_more_than_the_target_is_too_much() -> None:
-    [verdict] = judge([], [Outcome(OURS, True, figures(1.0, memory=65 * MEBI))])
-    assert verdict.met is False
+    outcome = Outcome(OURS, True, figures(1.0, memory=65 * MEBI))
+    for targets, is_met in (
+        ([], False),
+        ([Target(OURS, memory=64 * MEBI)], False),
+        ([Target(OURS, memory=65 * MEBI)], True),
+    ):
+        [verdict] = judge(targets, [outcome])
+        assert verdict.met is is_met
 
 
 def test_a_power_law_is_found_in_the_larger_half() -> None:

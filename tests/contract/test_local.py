@@ -28,6 +28,7 @@ from datajoint_file.errors import (
     UnsafePathError,
 )
 from datajoint_file.storage import StorageBackend, UnfinishedUpload
+from datajoint_file.storage.disk import openat2, walk
 from datajoint_file.storage.disk import syncfs as syncfs_module
 from datajoint_file.storage.disk.backend import LocalBackend
 from datajoint_file.storage.disk.publishing import LocalGroup
@@ -53,6 +54,7 @@ Verb = Callable[[StorageBackend, str], object]
 VERBS: dict[str, Verb] = {
     "upload": lambda backend, key: backend.upload(key, io.BytesIO(b"noise")),
     "open": lambda backend, key: backend.open(key),
+    "read": lambda backend, key: backend.read(key, 0, 10),
     "stat": lambda backend, key: backend.stat(key),
     "exists": lambda backend, key: backend.exists(key),
     "delete": lambda backend, key: backend.delete(key),
@@ -103,6 +105,11 @@ class TestLocalWithoutDurability(TestLocal):
 
 
 class TestLinks:
+    @pytest.fixture(autouse=True, params=["in one call", "step by step"])
+    def way(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+        if request.param == "step by step":
+            monkeypatch.setattr(openat2, "_syscall", None)
+
     def test_link_in_place_of_an_object_is_no_object(
         self, backend: LocalBackend, raw: DirectoryStore, outside: Path
     ) -> None:
@@ -110,8 +117,9 @@ class TestLinks:
         raw.path(KEY).symlink_to(outside / "recording.dat")
         assert backend.exists(KEY) is False
         assert list(backend.list(KEY)) == list(backend.list()) == []
-        with pytest.raises(ObjectNotFoundError):
-            backend.open(KEY)
+        for verb in ("open", "read"):
+            with pytest.raises(ObjectNotFoundError):
+                VERBS[verb](backend, KEY)
         backend.delete(KEY)
         with pytest.raises(ObjectExistsError):
             backend.upload(KEY, io.BytesIO(b"noise"))
@@ -137,8 +145,27 @@ class TestLinks:
         backend.upload(KEY, io.BytesIO(b"spikes"))
         assert DirectoryStore(root, PROJECT).get(KEY) == b"spikes"
         assert [found.key for found in backend.list()] == [KEY]
+        assert backend.read(KEY, 0, 3) == b"spi"
         backend.delete(KEY)
         assert backend.exists(KEY) is False
+
+    def test_queue_in_place_of_an_object_is_not_waited_for(self, backend: LocalBackend, raw: DirectoryStore) -> None:
+        raw.path(KEY).parent.mkdir(parents=True)
+        os.mkfifo(raw.path(KEY))
+        with pytest.raises(ObjectNotFoundError):
+            backend.read(KEY, 0, 10)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a system call of Linux")
+def test_object_is_opened_in_one_call_below_a_root_that_is_a_link_too(
+    root: Path, raw: DirectoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw.put(KEY, b"spikes")
+    (tmp_path / "disk").symlink_to(root, target_is_directory=True)
+    monkeypatch.setattr(walk, "enter", _raising(AssertionError()))
+    for place in (root, tmp_path / "disk"):
+        backend = LocalBackend(place, PROJECT)
+        assert (backend.read(KEY, 0, 10), backend.stat(KEY).size) == (b"spikes", 6)
 
 
 class TestRoot:

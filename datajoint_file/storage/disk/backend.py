@@ -48,6 +48,10 @@ from datajoint_file.storage.shared import (
 _WORKERS = 2
 """One copies and hashes while another waits for the disk. Tiny files go one after the other, in a group."""
 
+_CAPABILITIES = Capabilities(
+    "file", True, lists_unfinished=True, workers=_WORKERS, group_below=COPY_ABOVE, is_mounted=True, copies=True
+)
+
 
 class LocalBackend(DerivedVerbs):
     """Objects as files below one directory.
@@ -70,9 +74,7 @@ class LocalBackend(DerivedVerbs):
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(
-            "file", True, lists_unfinished=True, workers=_WORKERS, group_below=COPY_ABOVE, is_mounted=True, copies=True
-        )
+        return _CAPABILITIES
 
     def upload(self, key: str, reader: Reader, size: int | None = None, headers: ContentHeaders = NO_HEADERS) -> int:
         group = self.group()
@@ -98,10 +100,18 @@ class LocalBackend(DerivedVerbs):
 
     def open(self, key: str, **options: Any) -> BinaryIO:
         path = self._path(key)
-        with self._translated(key), self._directory_of(path) as (directory, name):
-            _regular(key, path, directory, name)
+        with self._translated(key):
             # `open` gives the file its path as a name: tifffile and others look at it.
-            return open(path, "rb", opener=lambda _, flags: os.open(name, flags | _AS_LOOKED_AT, dir_fd=directory))
+            return open(path, "rb", opener=lambda *_: self._opened_file(key, path)[0])
+
+    def read(self, key: str, start: int, stop: int) -> bytes | memoryview:
+        path = self._path(key)
+        with self._translated(key):
+            descriptor, size = self._opened_file(key, path)
+            try:
+                return _content(descriptor, start, min(stop, size))
+            finally:
+                os.close(descriptor)
 
     def stat(self, key: str) -> ObjectStat:
         path = self._path(key)
@@ -161,6 +171,21 @@ class LocalBackend(DerivedVerbs):
         below, _, name = self._below(path).rpartition("/")
         with self._walker.within(below) as directory:
             yield directory, name
+
+    def _opened_file(self, key: str, path: str) -> tuple[int, int]:
+        """Open a regular file and return it with its size; the caller closes it.
+
+        Where it cannot be opened at once, why is found out step by step.
+        """
+        descriptor = self._walker.open_file(self._below(path), _TO_READ)
+        if descriptor is not None:
+            status = os.fstat(descriptor)
+            if stat_module.S_ISREG(status.st_mode):
+                return descriptor, status.st_size
+            os.close(descriptor)
+        with self._directory_of(path) as (directory, name):
+            size = _regular(key, path, directory, name).st_size
+            return os.open(name, _TO_READ, dir_fd=directory), size
 
     def _remove(self, key: str, path: str) -> None:
         """Remove a file, if it is there, and the directories that are its own and empty."""
@@ -313,7 +338,7 @@ def _translated(key: str) -> Iterator[None]:
         raise translation(key, error).of(key) from error
 
 
-_AS_LOOKED_AT = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+_TO_READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 """A link or a FIFO that has come into a file's place meanwhile is neither followed nor waited for."""
 
 
@@ -323,6 +348,15 @@ def _regular(key: str, path: str, directory: int, name: str) -> os.stat_result:
     if not stat_module.S_ISREG(status.st_mode):
         raise ObjectNotFoundError(f"{key}: {path} is not a regular file").of(key)
     return status
+
+
+def _content(descriptor: int, start: int, stop: int) -> bytes:
+    """Return the bytes of an open file from *start* to before *stop*, which is not behind its end; fewer if cut off."""
+    pieces = []
+    while start < stop and (piece := os.pread(descriptor, stop - start, start)):
+        pieces.append(piece)
+        start += len(piece)
+    return b"".join(pieces)
 
 
 def _described(key: str, status: os.stat_result) -> ObjectStat:

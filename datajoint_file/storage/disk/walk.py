@@ -13,6 +13,8 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from datajoint_file.storage.disk.openat2 import open_without_links
+
 _DIRECTORY = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 _NO_LINK = _DIRECTORY | getattr(os, "O_NOFOLLOW", 0)
 _TO_PASS = getattr(os, "O_PATH", os.O_RDONLY)
@@ -48,6 +50,9 @@ class Walker:
 
     def open(self, below: str, missing: Callable[[int, str], None] | None = None) -> int:
         """Return such a descriptor, which the caller closes. *missing* makes a directory that is not there."""
+        at_once = self.open_file(below, _TO_PASS | _DIRECTORY) if below else None
+        if at_once is not None:
+            return at_once
         descriptor = os.open(self._root, _TO_PASS | _DIRECTORY)
         for name in below.split("/") if below else ():
             try:
@@ -59,6 +64,17 @@ class Walker:
                 os.close(descriptor)
             descriptor = inner
         return descriptor
+
+    def open_file(self, below: str, flags: int) -> int | None:
+        """Open what is *below* the root, if the system can in one call; None says nothing. The caller closes it."""
+        at_once = open_without_links(f"{self._root}/{below}", flags)
+        if at_once is not None:
+            return at_once
+        root = os.open(self._root, _TO_PASS | _DIRECTORY)
+        try:
+            return open_without_links(below, flags, root)
+        finally:
+            os.close(root)
 
 
 def _entered(directory: int, name: str, missing: Callable[[int, str], None] | None) -> int:

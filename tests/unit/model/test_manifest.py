@@ -15,6 +15,8 @@ from datajoint_file.model.manifest import HEADING, Manifest, Member, decode_path
 from datajoint_file.model.names import check_name
 
 DIGEST = "0" * 64
+MANY = [f"c/{number:04d}" for number in range(1000)]
+"""Of more than are checked at a time."""
 
 
 def text_of(*names: str, empty: tuple[str, ...] = ()) -> bytes:
@@ -71,6 +73,15 @@ def test_what_is_written_is_read_back_and_looked_up(tree: list[tuple[str, bool]]
         }
         assert {name for name, _ in manifest.children(directory)} == inner - {""}
     assert manifest.find("no such file") is None
+
+
+@pytest.mark.parametrize("count", [0, 1, 999, 1000, 1001, 5000])
+def test_names_of_which_one_begins_another_are_looked_up(count: int) -> None:
+    files = sorted(f"0.{number}" for number in range(count))
+    manifest = read_manifest(text_of(*files, empty=("logs/",)))
+    assert (manifest.files, list(manifest.empty()), [member.name for member in manifest]) == (count, ["logs/"], files)
+    assert all(manifest.find(name) == Member(name, 1, DIGEST) for name in files)
+    assert manifest.find("0.x") is manifest.find("ö") is manifest.find("logs") is None
 
 
 @given(names)
@@ -131,6 +142,17 @@ def test_sha256sum_accepts_a_manifest_of_odd_names(tmp_path: Path) -> None:
         (HEADING + b"# a//\n", "not a file name"),
         (HEADING + b"# a/../\n", "not a file name"),
         (text_of("a").replace(b"  a", b"  \xff"), "not a"),
+        (text_of(*MANY, "c/0999/../x"), "not a file name"),
+        (text_of(*MANY, "c/0999/0"), "both a file and a directory"),
+        (text_of(*MANY, "c/0999.0", "c/0999/0"), "both a file and a directory"),
+        (text_of(*MANY, "c/0999"), "given twice"),
+        (text_of(*MANY, "c/0500"), "not in its place"),
+        (text_of(*MANY) + b"x", "cannot be read from b'x'"),
+        (
+            text_of(*MANY[:-1]) + text_of("b").removeprefix(HEADING) + text_of(MANY[-1]),
+            "not in its place|cannot be read",
+        ),
+        (text_of("x" * 2**17), "cannot be read from"),
     ],
 )
 def test_hostile_manifest_is_refused(text: bytes, said: str) -> None:
