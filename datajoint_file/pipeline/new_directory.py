@@ -9,10 +9,9 @@ from __future__ import annotations
 import errno
 import io
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,6 +21,7 @@ from datajoint_file.errors import (
     MemberNotFoundError,
     ObjectNotFoundError,
     ReadOnlyStorageError,
+    StorageError,
     UnsupportedValueError,
     brief,
 )
@@ -32,12 +32,16 @@ from datajoint_file.pipeline.directory_upload import DirectoryUpload, check_memb
 from datajoint_file.pipeline.filesystem import ThreadedFileSystem
 from datajoint_file.pipeline.lookup import pipeline_named
 from datajoint_file.pipeline.pipeline import Pipeline, Upload
-from datajoint_file.storage.backend import ObjectStat, Reader
+from datajoint_file.storage.backend import ObjectStat, Reader, UnfinishedUpload
+from datajoint_file.storage.shared import PARTIAL_PREFIX
 from datajoint_file.transfer.directories import Directory, Listing, LocalTree
 from datajoint_file.transfer.hashing import HashingReader, drain
 
 _IN_MEMORY = 16 * 2**20
 """Bytes of a file that is written through `open` which are not put on the disk meanwhile."""
+
+_AREA = f"{PARTIAL_PREFIX}new"
+"""What the place for a program's files is called on a disk: an upload that is unfinished, for whoever collects."""
 
 Written = dict[str, tuple[str, str]]
 """Names of members that this process has written: digest, and what the store called the object then."""
@@ -274,7 +278,8 @@ class LocalArea:
 
     def __init__(self, pipeline: Pipeline, directory: str) -> None:
         self._pipeline = pipeline
-        self._directory = directory
+        self._upload = UnfinishedUpload(manifest_key(directory).rpartition("/")[0], _AREA, None, None)
+        self._elsewhere = ExitStack()
         self.is_made = False
 
     @cached_property
@@ -282,17 +287,18 @@ class LocalArea:
         """Where it is; it is made when it is first asked for."""
         self.is_made = True
         if not self._pipeline.backend.capabilities.is_mounted:
-            return Path(tempfile.mkdtemp(prefix="datajoint-file-"))
-        made = Path(self._pipeline.local_path(manifest_key(self._directory))).with_name("~new")
+            area = tempfile.TemporaryDirectory(prefix="datajoint-file-", ignore_cleanup_errors=True)
+            return Path(self._elsewhere.enter_context(area))
+        made = Path(self._pipeline.local_path(f"{self._upload.key}/{_AREA}"))
         made.mkdir(parents=True)
         return made
 
     def remove(self) -> None:
-        """Remove it, if it was made."""
-        if self.is_made:
-            shutil.rmtree(self.path, ignore_errors=True)
-            with suppress(OSError):
-                self.path.parent.rmdir()  # that of the write, if nothing else is in it
+        """Remove it, if it was made, with whatever is in it. What cannot be removed is left to the collector."""
+        self._elsewhere.close()
+        if self.is_made and self._pipeline.backend.capabilities.is_mounted:
+            with suppress(StorageError):
+                self._pipeline.backend.discard(self._upload)
 
 
 def finished(pipeline: Pipeline, upload: Upload, area: LocalArea) -> FileMetadata:

@@ -146,6 +146,8 @@ class ObjectStat:
 class UnfinishedUpload:
     """What an upload has left, or is about to leave, that is no object: parts in a bucket, a temporary file on a disk.
 
+    On a disk also a directory that a program fills, and all that is in it, whatever it is called.
+
     Parameters
     ----------
     key : str

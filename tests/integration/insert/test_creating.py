@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +17,7 @@ import xarray as xr
 
 import datajoint_file
 from datajoint_file.errors import ReadOnlyStorageError, UnsafeNameError, UnsupportedValueError
-from tests.integration.collector.collecting import make_older
+from tests.integration.collector.collecting import in_child, make_older, sweep
 from tests.integration.executors import write_toml
 from tests.projects import Store, over_all_stores, over_local_and_s3, over_mysql, unique
 from tests.tables import drop_schema, recording_of
@@ -122,6 +124,44 @@ def test_what_others_have_exchanged_is_read_back(table: Any, store: Store) -> No
         store.damage(key, b"other")
     table.insert1({"id": 1, "raw": new.value})
     assert (table.fetch1("raw") / "x").read() == b"other"
+
+
+def fill(path: Path) -> None:
+    """Put into a directory what a store could not hold, nor name."""
+    for name in ("plain", "a b", "Köln", os.fsdecode(b"\xff"), ".hidden", "~own", "~partial-x", "n" * 255):
+        (path / name / " ").mkdir(parents=True)
+        (path / name / " " / name).write_bytes(b"x")
+    (path / "link").symlink_to(Path(__file__).parent)
+    os.mkfifo(path / "fifo")
+    (path / "~own").chmod(0o500)
+
+
+@over_mysql
+def test_killed_block_leaves_nothing_for_ever_whatever_its_files_are_called(table: Any, store: Store) -> None:
+    def die() -> None:
+        table.connection.connect()
+        with datajoint_file.create(table, {"id": 1}, "raw", "run") as new:
+            fill(new.path)
+            new.fs.pipe_file("a b", b"x")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    assert in_child(die) == signal.SIGKILL
+    table.connection.connect()
+    make_older(table.connection, table.database, "~file_intent", "lease_until")
+    (left,) = Path(store.table["path"]).rglob("~partial-new")
+    sweep(table.connection)
+    assert not left.parent.exists()
+    assert Path(__file__).exists()
+
+
+@over_local_and_s3
+@over_mysql
+def test_block_that_cannot_end_leaves_nothing_of_its_local_area(table: Any, store: Store) -> None:
+    with pytest.raises(UnsafeNameError), datajoint_file.create(table, {"id": 1}, "raw", "run") as new:
+        fill(new.path)
+    assert not new.path.exists()
+    assert store.object_keys() == []
+    assert not store.is_local or not new.path.parent.exists()
 
 
 @over_local_and_s3
