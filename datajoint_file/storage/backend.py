@@ -133,7 +133,7 @@ class ObjectStat:
         When it was stored, by the store's clock, aware; None where the store does not tell.
     tag : str
         What is another one as soon as the bytes are others: an entity tag; on a disk inode, size and times. Empty where
-        the store tells none, and in listings.
+        the store tells none, and in most listings.
     """
 
     key: str
