@@ -9,7 +9,7 @@ from __future__ import annotations
 import pickle
 import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
@@ -63,6 +63,7 @@ class Delegation(Generic[Task, Result]):
         self._in_flight = in_flight
         self._pending: dict[Future[TaskResult[Result]], Task] = {}
         self._is_refused = False
+        self.may_go_on = False  # workers may still be at tasks that were taken back
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -116,7 +117,7 @@ class Delegation(Generic[Task, Result]):
 
     def rest(self) -> Iterator[tuple[Task, TaskResult[Result]]]:
         """Take back what no worker has begun, wait for the others, and give what became of them."""
-        self._pending = {future: task for future, task in self._pending.items() if not future.cancel()}
+        self._take_back()
         wait(self._pending, FOREVER)
         while self._pending:
             future, task = next(iter(self._pending.items()))
@@ -126,10 +127,18 @@ class Delegation(Generic[Task, Result]):
 
     def cancel(self) -> None:
         """Take back what no worker has begun, and forget the rest. Work in threads of this process is waited for."""
-        left = [future for future in self._pending if not future.cancel()]
+        self._take_back()
+        left = list(self._pending)
         self._pending.clear()
         if runs_here(self._executor):
             wait(left, FOREVER)
+        self.may_go_on |= not all(future.done() for future in left)
+
+    def _take_back(self) -> None:
+        left = {future: task for future, task in self._pending.items() if not future.cancel()}
+        if not isinstance(self._executor, ThreadPoolExecutor | ProcessPoolExecutor):
+            self.may_go_on |= len(left) < len(self._pending)  # Dask takes back what is under way, which goes on
+        self._pending = left
 
 
 _ADVICE = (

@@ -1,6 +1,6 @@
 """`create`: a directory that is written straight into the store, by zarr, by workers, or by programs that know paths.
 
-What is written where is the business of `pipeline.new_directory`.
+How its files are written is the business of `pipeline.new_directory`, how it ends that of `pipeline.new_tree`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from datajoint_file.insert.staged import Staged
 from datajoint_file.insert.statement import Statement
 from datajoint_file.insert.uploads import Uploads
 from datajoint_file.journal.journal import LEASE_SECONDS
-from datajoint_file.pipeline.new_directory import LocalArea, NewDirectoryFileSystem, NewTree, finished
+from datajoint_file.pipeline.new_directory import NewDirectoryFileSystem
+from datajoint_file.pipeline.new_tree import LocalArea, NewTree, finished
+from datajoint_file.pipeline.written import begin_record, end_record
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +35,7 @@ class NewDirectory:
         self._pipeline = pipeline
         self._value: Staged | None = None
         self._area = LocalArea(uploads.pipeline, self._key)
+        self._record = begin_record(self._key)
 
     @property
     def fs(self) -> NewDirectoryFileSystem:
@@ -72,7 +75,8 @@ class NewDirectory:
     def _end(self, statement: Statement) -> None:
         """Store what is in the directory of this machine, and the manifest."""
         (entry, upload), entries = self._uploads.planned[0], self._uploads.entries
-        entry.metadata = finished(self._uploads.pipeline, upload, self._area)
+        self._record.require_closed()
+        entry.metadata = finished(self._uploads.pipeline, upload, self._area, self._record.members.values())
         entries.end_uploads()
         write = entries.write_of(entry)
         self._value = Staged(entry.metadata, statement.name, statement.attributes[0], entry.intent.key_digest, write)
@@ -106,7 +110,8 @@ def create(table: Any, key: Mapping[str, Any], attribute: str, name: str) -> Ite
     Raises
     ------
     UnsupportedValueError
-        If *attribute* is no ``file`` attribute of *table*.
+        If *attribute* is no ``file`` attribute of *table*; at the end, if a file was opened to be written by this
+        process and not closed.
     InvalidKeyError
         If the key is incomplete.
     UnsafeNameError
@@ -131,6 +136,7 @@ def create(table: Any, key: Mapping[str, Any], attribute: str, name: str) -> Ite
             yield new
             new._end(statement)
     finally:
+        end_record(new._key)
         new._area.remove()
 
 

@@ -81,16 +81,18 @@ def store_all(uploads: Uploads, connection: Any, table: str, workers: int | None
         If one cannot be stored; all others have ended.
     """
     with uploads.shown(table):
-        if executor is None:
-            work: Callable[[], None] = partial(uploads.run, workers or uploads.pipeline.workers_for(uploads.sizes))
-        else:
-            work = DelegatedUploads(uploads, executor, partial(address_of, uploads.pipeline, connection)).run
+        work: Callable[[], None] = partial(uploads.run, workers or uploads.pipeline.workers_for(uploads.sizes))
+        delegated = None
+        if executor is not None:
+            delegated = DelegatedUploads(uploads, executor, partial(address_of, uploads.pipeline, connection))
+            work = delegated.run
         try:
             run_beside(work, uploads.stop, Care(connection, uploads.entries), TICK_SECONDS)
         except BaseException:
             with suppress(Exception):  # it is for a retry; what has failed is the error to tell
                 uploads.entries.end_uploads()
-                uploads.entries.let_go()
+                if delegated is None or not delegated.may_go_on:
+                    uploads.entries.let_go()
             raise
     uploads.entries.end_uploads()
 
@@ -237,6 +239,11 @@ class DelegatedUploads:
         self._carried = 0
         self._entries = {upload.key: entry for entry, upload in uploads.planned}
         self._directories: dict[str, DirectoryUpload] = {}
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether workers of other processes may still be at tasks, after an interrupt."""
+        return self._delegation.may_go_on
 
     def run(self) -> None:
         """Store all files. If one fails, the tasks that workers have begun are waited for, for the sake of a retry."""

@@ -7,6 +7,7 @@ that was noted, and the file has the noted hash; or if the object, read back, ha
 from __future__ import annotations
 
 import io
+import re
 import secrets
 import threading
 from array import array
@@ -34,6 +35,8 @@ CHECKPOINT_BYTES = 2**30
 
 _NAME = "~sent-"
 _ABSENT = -1
+_MAX_BYTES = 2**22
+_DIGEST = re.compile("sha256:[0-9a-f]{64}")
 
 
 class Noted(NamedTuple):
@@ -57,7 +60,7 @@ class Checkpoints:
 
     def __init__(self, pipeline: Pipeline, directory: str) -> None:
         self._pipeline = pipeline
-        self._beginning = f"{manifest_key(directory).rpartition('/')[0]}/{_NAME}"
+        self._directory = directory
         self._lock = threading.Lock()
         self._waiting: list[Noted] = []
         self._bytes = 0
@@ -78,17 +81,39 @@ class Checkpoints:
                 self._write(some)
 
     def _write(self, some: Sequence[Noted]) -> None:
-        text = "".join(f"{one.digest} {one.size} {one.tag or '-'} {one.name}\n" for one in some).encode()
-        key = f"{self._beginning}{secrets.token_hex(8)}"
         with suppress(StorageError):  # a retry reads back what is not noted
-            self._pipeline.backend.upload(key, io.BytesIO(text), len(text))
-            self.keys.append(key)
+            self.keys.append(store_note(self._pipeline, self._directory, some))
 
     def remove(self) -> None:
         """Remove them: the directory is complete."""
         for key in self.keys:
             with suppress(StorageError):  # they go with the directory
                 self._pipeline.backend.delete(key)
+
+
+def store_note(pipeline: Pipeline, directory: str, some: Sequence[Noted]) -> str:
+    """Note beside a directory which members of it are stored, and return the key of the note."""
+    text = "".join(f"{one.digest} {one.size} {one.tag or '-'} {one.name}\n" for one in some).encode()
+    key = f"{manifest_key(directory).rpartition('/')[0]}/{_NAME}{secrets.token_hex(8)}"
+    pipeline.backend.upload(key, io.BytesIO(text), len(text))
+    return key
+
+
+def is_note(key: str) -> bool:
+    """Tell whether an object beside a directory is such a note."""
+    return f"/{_NAME}" in key
+
+
+def read_note(pipeline: Pipeline, key: str) -> Iterator[Noted]:
+    """Give what a note says; what cannot be read, or is no whole line, says nothing."""
+    with suppress(StorageError, ValueError):
+        size = pipeline.backend.stat(key).size
+        if size > _MAX_BYTES:
+            return
+        for line in bytes(pipeline.backend.read(key, 0, size)).decode("ascii").split("\n")[:-1]:
+            digest, length, tag, name = line.split(" ")
+            if _DIGEST.fullmatch(digest):
+                yield Noted(name, digest, int(length), "" if tag == "-" else tag)
 
 
 def resumable(
@@ -120,7 +145,7 @@ class _Found:
             if stat.key == manifest_key(self._directory):
                 self.has_manifest = True
             elif not stat.key.startswith(self._directory):
-                if f"/{_NAME}" not in stat.key:
+                if not is_note(stat.key):
                     return False  # it is being made by other means
                 checkpoints.keys.append(stat.key)
             elif (index := self._index(stat.key[len(self._directory) :])) is None:
@@ -144,14 +169,11 @@ class _Found:
         return [(index, digest, self._sizes[index]) for index, digest in self._stored.items()]
 
     def _noted(self, key: str) -> Iterator[tuple[int, Noted]]:
-        """Give what a checkpoint says of objects that are there; what cannot be read says nothing."""
-        with suppress(StorageError, ValueError):
-            size = self._pipeline.backend.stat(key).size
-            for line in bytes(self._pipeline.backend.read(key, 0, size)).decode("ascii").splitlines():
-                digest, length, tag, name = line.split(" ")
-                index = self._index(name)
-                if index is not None and self._sizes[index] == int(length):
-                    yield index, Noted(name, digest, int(length), tag)
+        """Give what a checkpoint says of objects that are there."""
+        for noted in read_note(self._pipeline, key):
+            index = self._index(noted.name)
+            if index is not None and self._sizes[index] == noted.size:
+                yield index, noted
 
     def _compare(self, looks: Sequence[Callable[[], object]]) -> bool:
         different = Stop()
@@ -176,7 +198,7 @@ class _Found:
         return self._pipeline.hash_of(source, self._sizes[index], self._told)
 
     def _stored_hash(self, key: str, noted: Noted | None) -> str | None:
-        if noted is not None and noted.tag != "-" and self._pipeline.backend.stat(key).tag == noted.tag:
+        if noted is not None and noted.tag and self._pipeline.backend.stat(key).tag == noted.tag:
             return noted.digest
         with self._pipeline.backend.open(key) as file:
             reader = HashingReader(file, self._told)

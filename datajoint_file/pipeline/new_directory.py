@@ -1,7 +1,7 @@
 """fsspec filesystem of a directory that is being made: what is written goes straight into the store.
 
 Nobody sees the directory before its manifest is stored, so that a file may be written again, or removed, until then.
-What each file is, is noted by the process that writes it; who ends the directory reads back what others have written.
+What each file is, is noted by the process that writes it; how a directory is begun and ended is told in `new_tree`.
 """
 
 from __future__ import annotations
@@ -9,15 +9,13 @@ from __future__ import annotations
 import errno
 import io
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
-from functools import cached_property, partial
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from datajoint_file.concurrency.threads import Stop, run_all
 from datajoint_file.errors import (
     MemberNotFoundError,
     ObjectNotFoundError,
@@ -26,24 +24,17 @@ from datajoint_file.errors import (
     brief,
 )
 from datajoint_file.model.manifest import decode_path
-from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import MAX_KEY_BYTES, manifest_key, project_of
-from datajoint_file.pipeline.directory_upload import DirectoryUpload, check_members
+from datajoint_file.pipeline.checkpoints import Noted
 from datajoint_file.pipeline.filesystem import ThreadedFileSystem
 from datajoint_file.pipeline.lookup import pipeline_named
-from datajoint_file.pipeline.pipeline import Pipeline, Upload
+from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.pipeline.written import Record, WorkerRecord, record_of
 from datajoint_file.storage.backend import ObjectStat, Reader
-from datajoint_file.transfer.directories import Directory, Listing, LocalTree
-from datajoint_file.transfer.hashing import HashingReader, drain
+from datajoint_file.transfer.hashing import HashingReader
 
 _IN_MEMORY = 16 * 2**20
 """Bytes of a file that is written through `open` which are not put on the disk meanwhile."""
-
-Written = dict[str, tuple[str, str]]
-"""Names of members that this process has written: digest, and what the store called the object then."""
-
-_written: dict[str, Written] = {}
-"""By the key of the directory, until it is ended."""
 
 
 class NewDirectoryFileSystem(ThreadedFileSystem):
@@ -116,18 +107,33 @@ class NewDirectoryFileSystem(ThreadedFileSystem):
         except ObjectNotFoundError as error:
             raise self._absent(path) from error
 
+    @property
+    def _record(self) -> Record | WorkerRecord:
+        return record_of(self.directory, self._name)
+
     def write(self, path: str, reader: Reader, size: int | None = None) -> None:
         """Store a file, in place of one that is there."""
-        key, name = self._key(path), self._encoded(path)
+        key, name, record = self._key(path), self._encoded(path), self._record
         self._require_open()
-        if name in _written.setdefault(self.directory, {}) or self._pipeline.backend.exists(key):
-            self._remove(path)
-        hashing = HashingReader(reader, lambda _: None)
-        self._pipeline.backend.upload(key, hashing, size)
-        _written[self.directory][name] = hashing.hash, hashing.receipt.tag
+        with ExitStack() as held:
+            if record.has(name) or self._pipeline.backend.exists(key):
+                held.enter_context(self._held(key))
+                self._remove(path)
+            hashing = HashingReader(reader, lambda _: None)
+            self._pipeline.backend.upload(key, hashing, size)
+        record.add(Noted(name, hashing.hash, hashing.size, hashing.receipt.tag))
+
+    @contextmanager
+    def _held(self, key: str) -> Iterator[None]:
+        """Keep a file of a disk open while another takes its place: that cannot get its number, nor its tag."""
+        with ExitStack() as stack:
+            if self._pipeline.backend.capabilities.is_mounted:
+                with suppress(ObjectNotFoundError):
+                    stack.enter_context(self._pipeline.backend.open(key))
+            yield
 
     def _remove(self, path: str) -> None:
-        _written.get(self.directory, {}).pop(self._encoded(path), None)
+        self._record.forget(self._encoded(path))
         self._pipeline.backend.delete(self._key(path))
 
     def _remove_below(self, path: str) -> None:
@@ -186,7 +192,7 @@ class NewDirectoryFileSystem(ThreadedFileSystem):
         if is_there and "x" in mode:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
         self._key(path)
-        file = _NewFile(partial(self.write, path))
+        file = _NewFile(self._encoded(path), partial(self.write, path), self._record)
         if is_there:
             file.write(self._content(path, None, None))
         return file  # type: ignore[return-value]
@@ -195,8 +201,11 @@ class NewDirectoryFileSystem(ThreadedFileSystem):
 class _NewFile(io.BufferedIOBase):
     """A file that is stored when it is closed; not if the block that wrote it raised, or it was forgotten."""
 
-    def __init__(self, store: Any) -> None:
+    def __init__(self, name: str, store: Any, record: Record | WorkerRecord) -> None:
+        self.member = decode_path(name)
         self._store = store
+        self._record = record
+        record.opened(self)
         self._content = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - closed with this
 
     def writable(self) -> bool:
@@ -227,6 +236,7 @@ class _NewFile(io.BufferedIOBase):
 
     def discard(self) -> None:
         """Close it, and store nothing."""
+        self._record.closed(self)
         self._content.close()
         super().close()
 
@@ -246,106 +256,10 @@ class _NewFile(io.BufferedIOBase):
             self.discard()
 
     def __del__(self) -> None:
-        self.discard()
+        if not self.closed:
+            self._record.lost(self)
+            self.discard()
 
 
 def _file(name: str, size: int) -> dict[str, Any]:
     return {"name": name, "size": size, "type": "file"}
-
-
-class NewTree:
-    """What a new directory is called, and that nobody knows yet what is in it: as a value that is to be stored."""
-
-    def __init__(self, name: str) -> None:
-        self.original_name = name
-        self.listing = Listing(is_open=True)
-
-    def as_tree(self) -> NewTree:
-        """Return its members: none."""
-        return self
-
-    def value(self, name: str) -> object:
-        """Return a member: there is none."""
-        raise NotImplementedError(name)
-
-
-class LocalArea:
-    """A directory of this machine for the files of a new one; on a disk within the store, where they need no way."""
-
-    def __init__(self, pipeline: Pipeline, directory: str) -> None:
-        self._pipeline = pipeline
-        self._directory = directory
-        self.is_made = False
-
-    @cached_property
-    def path(self) -> Path:
-        """Where it is; it is made when it is first asked for."""
-        self.is_made = True
-        if not self._pipeline.backend.capabilities.is_mounted:
-            return Path(tempfile.mkdtemp(prefix="datajoint-file-"))
-        made = Path(self._pipeline.local_path(manifest_key(self._directory))).with_name("~new")
-        made.mkdir(parents=True)
-        return made
-
-    def remove(self) -> None:
-        """Remove it, if it was made."""
-        if self.is_made:
-            shutil.rmtree(self.path, ignore_errors=True)
-            with suppress(OSError):
-                self.path.parent.rmdir()  # that of the write, if nothing else is in it
-
-
-def finished(pipeline: Pipeline, upload: Upload, area: LocalArea) -> FileMetadata:
-    """End a directory: store what is in its local area, learn what else was written, and store the manifest.
-
-    What this process has written is known; what others have is read back, and hashed.
-    """
-    directory, known = upload.key, _written.pop(upload.key, {})
-    listing, digests = Listing(), dict[str, str]()
-    local = LocalTree(Directory(area.path), str(area.path)) if area.is_made else None
-    if local is not None:
-        check_members(directory[:-1], local.listing)
-        sent = DirectoryUpload(pipeline, upload, local)
-        sent.send_all()
-        sent.forget()
-        digests |= {member.name: f"sha256:{member.digest}" for member in sent.members()}
-        listing.empty += local.listing.empty
-    unknown: list[str] = []
-    for stat in sorted(pipeline.backend.list(directory[:-1]), key=lambda stat: stat.key):
-        name = stat.key[len(directory) :]
-        listing.names.append(name)
-        listing.sizes.append(stat.size)
-        if name not in digests:
-            unknown.append(name)
-    check_members(directory[:-1], listing)
-    made = DirectoryUpload(pipeline, upload, KnownTree(listing))
-    sizes = dict(zip(listing.names, listing.sizes, strict=True))
-
-    def note(name: str) -> None:
-        digests[name] = _digest_of(pipeline, f"{directory}{name}", known.get(name))
-
-    run_all([partial(note, name) for name in unknown], pipeline.workers, Stop())
-    for index, name in enumerate(listing.names):
-        made.note(index, digests[name], sizes[name])
-    return made.finish()
-
-
-def _digest_of(pipeline: Pipeline, key: str, known: tuple[str, str] | None) -> str:
-    """Return the hash of an object: as it is known, if the object is the one that was written; else it is read."""
-    if known is not None and known[1] and known[1] == pipeline.backend.stat(key).tag:
-        return known[0]
-    with pipeline.backend.open(key) as file:
-        reader = HashingReader(file, lambda _: None)
-        drain(reader)
-        return reader.hash
-
-
-class KnownTree:
-    """A directory of which all members are in the store already."""
-
-    def __init__(self, listing: Listing) -> None:
-        self.listing = listing
-
-    def value(self, name: str) -> object:
-        """Return a member: none is going to be stored."""
-        raise NotImplementedError(name)

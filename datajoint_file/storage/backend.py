@@ -133,7 +133,7 @@ class ObjectStat:
         When it was stored, by the store's clock, aware; None where the store does not tell.
     tag : str
         What is another one as soon as the bytes are others: an entity tag; on a disk inode, size and times. Empty where
-        the store tells none, and in listings.
+        the store tells none, and in most listings.
     """
 
     key: str
@@ -145,6 +145,8 @@ class ObjectStat:
 @dataclass(frozen=True, slots=True)
 class UnfinishedUpload:
     """What an upload has left, or is about to leave, that is no object: parts in a bucket, a temporary file on a disk.
+
+    On a disk also a directory that a program fills, and all that is in it, whatever it is called.
 
     Parameters
     ----------

@@ -29,7 +29,13 @@ from datajoint_file.storage.memory_budget import transfers
 from datajoint_file.storage.tuning import RANGE_SIZE
 
 PARTIAL_PREFIX = "~partial-"
-"""Begins the name of a file that is being written; `encode_component` makes no component that begins so."""
+"""Begins the name of a file that is being written, or on a disk of a directory that a program fills as it likes.
+
+`encode_component` makes no component that begins so.
+"""
+
+UNCOUNTED = -1
+"""The size of such a directory."""
 
 
 class DerivedVerbs(StorageBackend):
@@ -189,7 +195,7 @@ def is_partial(key: str) -> bool:
 def unfinished_file(found: ObjectStat) -> UnfinishedUpload:
     """Return the upload that a temporary file is of: which object's is not known, only in which directory."""
     directory, _, name = found.key.rpartition("/")
-    return UnfinishedUpload(directory, name, found.modified, found.size)
+    return UnfinishedUpload(directory, name, found.modified, None if found.size == UNCOUNTED else found.size)
 
 
 def check_partial(upload: UnfinishedUpload) -> str:

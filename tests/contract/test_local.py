@@ -512,6 +512,38 @@ class TestUnfinished:
         assert (outside / "~partial-0123").read_bytes() == b"secret"
         assert (root / "~partial-4567").is_symlink()
 
+    def test_directory_that_a_program_has_filled_is_told_and_discarded_whole(
+        self, backend: LocalBackend, raw: DirectoryStore, outside: Path
+    ) -> None:
+        raw.put(f"{PROJECT}/a/k7/~partial-new/plain", b"half")
+        area = raw.path(f"{PROJECT}/a/k7/~partial-new")
+        (outside / "kept").write_bytes(b"kept")
+        for name in ("a b", "Köln", os.fsdecode(b"\xff\xfe"), ".hidden", "~own", "a\nb", "~partial-x", "n" * 255):
+            (area / name / " " / name).mkdir(parents=True)
+            (area / name / name).write_bytes(b"half")
+        (area / "a link").symlink_to(outside)
+        (area / "a b" / "link").symlink_to(outside / "kept")
+        (area / "twice").hardlink_to(outside / "kept")
+        os.mkfifo(area / "fifo")
+        descriptor = os.open(area, os.O_RDONLY)
+        for _ in range(1_200):  # no path of the system is as long, and no stack of Python's as deep
+            os.mkdir("deep", dir_fd=descriptor)
+            inner = os.open("deep", os.O_RDONLY, dir_fd=descriptor)
+            os.close(descriptor)
+            descriptor = inner
+        os.close(descriptor)
+        (area / "a b").chmod(0o500)
+        (area / "~own").chmod(0)
+        assert list(backend.list()) == []
+        (upload,) = backend.unfinished()
+        assert upload == UnfinishedUpload(f"{PROJECT}/a/k7", "~partial-new", upload.started, None)
+        assert list(backend.unfinished(f"{PROJECT}/a/k7")) == [upload]
+        for _ in range(2):  # what is gone already is success
+            backend.discard(upload)
+        assert raw.keys(PROJECT) == set()
+        assert not raw.path(f"{PROJECT}/a/k7").exists()
+        assert sorted(path.read_bytes() for path in outside.iterdir()) == [b"kept", b"secret"]
+
     @pytest.mark.parametrize("name", ["recording.dat", "..", "../~partial-0123", "a/~partial-0123", "", "~partial-a b"])
     def test_only_temporary_files_are_discarded(self, backend: LocalBackend, name: str) -> None:
         with pytest.raises(UnsafePathError):

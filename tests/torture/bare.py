@@ -76,7 +76,7 @@ class DiskObjects:
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
     def unfinished(self) -> list[str]:
-        return [key for key in self.keys() if key.rpartition("/")[2].startswith("~partial-")]
+        return [key for key in self.keys() if "/~partial-" in key]
 
 
 class BucketObjects:

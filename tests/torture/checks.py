@@ -327,7 +327,7 @@ def _situation(world: World) -> str:
 
 def _kind(key: str) -> str:
     """Return what an object is: of a write, a member of a directory, or something that stands beside it."""
-    found = re.search(r"~(partial|sent|manifest|new)", key)
+    found = re.search(r"~(partial|sent|manifest)", key)
     return found[1] if found else member(key)
 
 

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
+import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -138,6 +140,10 @@ class Stage:
         return Insert(self.token, (self.key,)).effect(state)
 
 
+_SCRATCH = os.fsdecode(b"~ \xff")
+"""What no store could name, of a program that is at work."""
+
+
 @dataclass(frozen=True, slots=True)
 class Create:
     """A directory that is made in the store, one file of it twice and one by a path, and then its row."""
@@ -153,10 +159,13 @@ class Create:
         first, second, third = tree.files
         with datajoint_file.create(table, key, "data", "data.dat") as new:
             (new.path / EMPTY).mkdir()
-            (new.path / second).parent.mkdir()
-            (new.path / second).write_bytes(tree.files[second])
-            for name, content in ((first, b""), (third, b"a draft"), (third, tree.files[third])):
+            (new.path / third).parent.mkdir()
+            (new.path / third).write_bytes(tree.files[third])
+            (new.path / _SCRATCH).mkdir()
+            (new.path / _SCRATCH / _SCRATCH).write_bytes(b"scratch")
+            for name, content in ((first, b""), (second, b"a draft"), (second, tree.files[second])):
                 new.fs.pipe_file(name, content)
+            shutil.rmtree(new.path / _SCRATCH)
         table.insert1({**key, "data": new.value})
 
     def effect(self, state: State) -> State:

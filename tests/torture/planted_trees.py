@@ -13,7 +13,7 @@ from typing import Any
 from datajoint_file.collector import execute_plan, make_plan, workers
 from datajoint_file.insert import table_hooks
 from datajoint_file.model.metadata import FileMetadata
-from datajoint_file.pipeline import checkpoints, new_directory
+from datajoint_file.pipeline import checkpoints
 from datajoint_file.pipeline.directory_upload import DirectoryUpload
 from datajoint_file.pipeline.new_directory import NewDirectoryFileSystem
 from datajoint_file.pipeline.pipeline import Pipeline
@@ -113,8 +113,8 @@ def _old_digest_kept() -> AbstractContextManager[None]:
 
     def written(self: Any, path: str, *args: Any) -> None:
         write(self, path, *args)
-        known, name = new_directory._written[self.directory], self._encoded(path)
-        known[name] = first.setdefault((self.directory, name), known[name][0]), known[name][1]
+        known, name = self._record.members, self._encoded(path)
+        known[name] = known[name]._replace(digest=first.setdefault((self.directory, name), known[name].digest))
 
     return changed(NewDirectoryFileSystem, "write", written)
 

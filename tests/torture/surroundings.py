@@ -262,6 +262,9 @@ class Surroundings:
 
     def _begin_rival(self) -> Iterator[Finding]:
         rival = self._neighbour("rival")
+        if "outer" in self.there:
+            yield from self._refused_insert("rival", rival.insert)
+            return
         rival.insert()
         yield from self._must_refuse("rival", connection=rival.connection)
 

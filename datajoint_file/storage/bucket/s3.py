@@ -110,7 +110,10 @@ class S3Backend(BucketBackend):
         query = {"Bucket": self.bucket, "Prefix": below, "MaxKeys": self.page_size}
         after = {"ContinuationToken": marker} if marker else {}
         reply = await filesystem._call_s3("list_objects_v2", **query, **after)
-        objects = [ObjectStat(o["Key"], o["Size"], moment(o.get("LastModified"))) for o in reply.get("Contents", ())]
+        objects = [
+            ObjectStat(o["Key"], o["Size"], moment(o.get("LastModified")), entity_tag(o.get("ETag")))
+            for o in reply.get("Contents", ())
+        ]
         return objects, _following(reply, reply.get("NextContinuationToken"))
 
     async def _upload_page(self, filesystem: Any, below: str, marker: Marker) -> Page[UnfinishedUpload]:

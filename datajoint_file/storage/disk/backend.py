@@ -32,9 +32,11 @@ from datajoint_file.storage.disk.drafts import flush_within
 from datajoint_file.storage.disk.kernel_copy import COPY_ABOVE
 from datajoint_file.storage.disk.posix import tag_of, translation
 from datajoint_file.storage.disk.publishing import LocalGroup
+from datajoint_file.storage.disk.removal import remove_tree
 from datajoint_file.storage.disk.walk import LinkOnTheWayError, Walker, enter, mode_in
 from datajoint_file.storage.shared import (
     PARTIAL_PREFIX,
+    UNCOUNTED,
     DerivedVerbs,
     check_partial,
     check_prefix,
@@ -188,14 +190,18 @@ class LocalBackend(DerivedVerbs):
             return os.open(name, _TO_READ, dir_fd=directory), size
 
     def _remove(self, key: str, path: str) -> None:
-        """Remove a file, if it is there, and the directories that are its own and empty."""
+        """Remove a file, if it is there, and the directories that are its own and empty; what is unfinished, whole."""
         below, _, name = self._below(path).rpartition("/")
         with _translated(key):
             try:
                 with self._walker.within(below) as directory:
-                    if not stat_module.S_ISREG(mode_in(directory, name)):
+                    mode = mode_in(directory, name)
+                    if stat_module.S_ISREG(mode):
+                        os.unlink(name, dir_fd=directory)
+                    elif stat_module.S_ISDIR(mode) and is_partial(key):
+                        remove_tree(directory, name)
+                    else:
                         return
-                    os.unlink(name, dir_fd=directory)
                     if self._flushes:
                         flush_within(directory)
                 self._remove_empty(below, own_directories(key))
@@ -293,7 +299,7 @@ class _Walk:
             try:
                 for entry in entries:
                     key = f"{prefix}/{entry.name}"
-                    if entry.is_dir(follow_symlinks=False):
+                    if entry.is_dir(follow_symlinks=False) and not is_partial(key):
                         inner = self._entered(directory, entry.name) if deep and is_object_key(key) else None
                         if inner is not None:
                             yield from self.files(inner, key)
@@ -310,8 +316,10 @@ class _Walk:
             return None
 
     def _status(self, entry: os.DirEntry[str]) -> os.stat_result | None:
+        """Describe a file, or a directory that a program is filling."""
         try:
-            return entry.stat(follow_symlinks=False) if entry.is_file(follow_symlinks=False) else None
+            is_told = entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)
+            return entry.stat(follow_symlinks=False) if is_told else None
         except FileNotFoundError:
             self.require_root()
             return None
@@ -360,4 +368,5 @@ def _content(descriptor: int, start: int, stop: int) -> bytes:
 
 
 def _described(key: str, status: os.stat_result) -> ObjectStat:
-    return ObjectStat(key, status.st_size, moment(status.st_mtime), tag_of(status))
+    size = status.st_size if stat_module.S_ISREG(status.st_mode) else UNCOUNTED
+    return ObjectStat(key, size, moment(status.st_mtime), tag_of(status))

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import io
+import os
+import signal
 import subprocess
 import sys
+from concurrent.futures import BrokenExecutor, wait
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +20,11 @@ import xarray as xr
 
 import datajoint_file
 from datajoint_file.errors import ReadOnlyStorageError, UnsafeNameError, UnsupportedValueError
-from tests.integration.collector.collecting import make_older
-from tests.integration.executors import write_toml
+from datajoint_file.hooks.connections import pipeline_of
+from datajoint_file.model.object_keys import manifest_key
+from datajoint_file.pipeline import checkpoints
+from tests.integration.collector.collecting import faulty, in_child, make_older, sweep
+from tests.integration.executors import executor_of, write_toml
 from tests.projects import Store, over_all_stores, over_local_and_s3, over_mysql, unique
 from tests.tables import drop_schema, recording_of
 
@@ -122,6 +130,146 @@ def test_what_others_have_exchanged_is_read_back(table: Any, store: Store) -> No
         store.damage(key, b"other")
     table.insert1({"id": 1, "raw": new.value})
     assert (table.fetch1("raw") / "x").read() == b"other"
+
+
+def fill(path: Path) -> None:
+    """Put into a directory what a store could not hold, nor name."""
+    for name in ("plain", "a b", "Köln", os.fsdecode(b"\xff"), ".hidden", "~own", "~partial-x", "n" * 255):
+        (path / name / " ").mkdir(parents=True)
+        (path / name / " " / name).write_bytes(b"x")
+    (path / "link").symlink_to(Path(__file__).parent)
+    os.mkfifo(path / "fifo")
+    (path / "~own").chmod(0o500)
+
+
+@over_mysql
+def test_killed_block_leaves_nothing_for_ever_whatever_its_files_are_called(table: Any, store: Store) -> None:
+    def die() -> None:
+        table.connection.connect()
+        with datajoint_file.create(table, {"id": 1}, "raw", "run") as new:
+            fill(new.path)
+            new.fs.pipe_file("a b", b"x")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    assert in_child(die) == signal.SIGKILL
+    table.connection.connect()
+    make_older(table.connection, table.database, "~file_intent", "lease_until")
+    (left,) = Path(store.table["path"]).rglob("~partial-new")
+    sweep(table.connection)
+    assert not left.parent.exists()
+    assert Path(__file__).exists()
+
+
+@over_local_and_s3
+@over_mysql
+def test_block_that_cannot_end_leaves_nothing_of_its_local_area(table: Any, store: Store) -> None:
+    with pytest.raises(UnsafeNameError), datajoint_file.create(table, {"id": 1}, "raw", "run") as new:
+        fill(new.path)
+    assert not new.path.exists()
+    assert store.object_keys() == []
+    assert not store.is_local or not new.path.parent.exists()
+
+
+def write(fs: Any, *names: str) -> None:
+    """Write files, in a worker: of each, what is in it is its name."""
+    for name in names:
+        fs.pipe_file(name, name.encode())
+
+
+def write_again_and_die(fs: Any, name: str) -> None:
+    fs.pipe_file(name, name[::-1].encode())
+    os._exit(1)
+
+
+@over_all_stores
+@over_mysql
+def test_what_workers_have_noted_is_not_read_back(instance: dj.Instance, store: Store, tmp_path: Path) -> None:
+    datajoint_file.configure(write_toml(store, tmp_path), connection=instance)
+    table = recording_of(instance.Schema(unique("schema")))
+    with datajoint_file.create(table, {"id": 1}, "raw", "run") as new:
+        with executor_of("forked") as executor:
+            wait([executor.submit(write, new.fs, *names) for names in (("a b", "again"), ("c/0", "gone"))])
+        with executor_of("forked") as executor:
+            executor.submit(write, new.fs, "again").result()
+        with executor_of("forked") as executor, suppress(BrokenExecutor):
+            executor.submit(write_again_and_die, new.fs, "gone").result()
+        backend = faulty(instance.connection)
+    opened = [key for verb, key in backend.history if verb == "open" and "/~sent-" not in key]
+    assert [key.rpartition("/")[2] for key in opened] == ["gone"]
+    table.insert1({"id": 1, "raw": new.value})
+    assert {file.name: file.read() for file in table.fetch1("raw").files()} == {
+        "a b": b"a b",
+        "again": b"again",
+        "0": b"c/0",
+        "gone": b"enog",
+    }
+    assert not [key for key in store.object_keys() if "~sent-" in key]
+    drop_schema(instance.connection, table.database)
+
+
+@over_local_and_s3
+@over_mysql
+def test_note_that_is_not_of_the_object_as_it_is_does_not_vouch(table: Any, store: Store) -> None:
+    names = ["disputed", "elsewhere", "longer", "older", "torn", "untagged"]
+    with datajoint_file.create(table, {"id": 1}, "raw", "run") as new:
+        new.fs.pipe_file("older", b"0ther")
+        older = new._record.members["older"]
+        new.fs.pipe(dict.fromkeys(names, b"other"))
+        true = {name: new._record.members[name] for name in names}
+        new._record.members.clear()
+        wrong = f"sha256:{'0' * 64}"
+        pipeline, key = pipeline_of(table.connection), new._key
+        forged = [
+            true["disputed"]._replace(digest=wrong),
+            true["elsewhere"]._replace(digest=wrong, tag=older.tag),
+            true["longer"]._replace(digest=wrong, size=6),
+            true["untagged"]._replace(digest=wrong, tag=""),
+        ]
+        checkpoints.store_note(pipeline, key, [true["disputed"], older, *forged])
+        checkpoints.store_note(pipeline, key, [true["torn"]._replace(digest=f"{wrong}0")])
+        home = manifest_key(key).rpartition("/")[0]
+        for number, text in enumerate((f"{wrong} 5 {true['torn'].tag} torn", f"{wrong} five x torn\n", "\xff\n")):
+            content = text.encode("latin-1")
+            pipeline.backend.upload(f"{home}/~sent-{number}", io.BytesIO(content), len(content))
+    table.insert1({"id": 1, "raw": new.value})
+    assert [file.read() for file in table.fetch1("raw").files()] == [b"other"] * len(names)
+    assert not [key for key in store.object_keys() if "~sent-" in key]
+
+
+@over_mysql
+def test_file_written_again_at_once_is_told_from_what_it_was(table: Any) -> None:
+    """A disk may give the number of a removed file to the next one, within one tick of its clock."""
+    tags = []
+    with datajoint_file.create(table, {"id": 1}, "raw", "run") as new:
+        for number in range(50):
+            new.fs.pipe_file("x", b"%02d" % number)
+            tags.append(new._record.members["x"].tag)
+            numbers = [tag.partition("-")[0] for tag in tags[-2:]]
+            assert number == 0 or numbers[0] != numbers[1]
+
+
+@over_local_and_s3
+@over_mysql
+@pytest.mark.parametrize("is_forgotten", [False, True])
+def test_file_that_is_not_closed_ends_the_block_with_an_error(table: Any, store: Store, *, is_forgotten: bool) -> None:
+    kept = []
+    with (
+        pytest.raises(UnsupportedValueError, match="its member 'c/a b' was opened to be written and not closed"),
+        datajoint_file.create(table, {"id": 1}, "raw", "run") as new,
+    ):
+        with new.open("whole") as file:
+            file.write(b"whole")
+        new.fs.open("again", "wb").write(b"forgotten")
+        new.fs.pipe_file("again", b"whole")
+        kept.append(new.fs.open("c/a b", "wb"))
+        kept[0].write(b"half")
+        if is_forgotten:
+            kept.clear()
+    for file in kept:
+        assert file.closed
+    with pytest.raises(UnsupportedValueError, match="not complete"):
+        new.value  # noqa: B018 - a use
+    assert sorted(key.rpartition("/")[2] for key in store.object_keys()) == ["again", "whole"]
 
 
 @over_local_and_s3

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import signal
+from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any
 
+import datajoint as dj
 import pytest
 
 import datajoint_file
@@ -14,7 +16,9 @@ from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.pipeline import checkpoints, directory_upload
 from datajoint_file.testing import Fault, FaultyBackend, kill
 from tests.integration.collector.collecting import faulty, in_child, make_older
-from tests.projects import Store, over_all_stores, over_local_and_s3, over_mysql
+from tests.integration.executors import Disturbed, executor_of, write_toml
+from tests.projects import Store, over_all_stores, over_local_and_s3, over_mysql, unique
+from tests.tables import drop_schema, recording_of
 
 FILES = {f"{letter}/{number}": f"{letter}{number}".encode() for letter in "abcd" for number in range(5)}
 
@@ -164,3 +168,38 @@ def test_what_has_changed_since_is_not_taken_for_stored(table: Any, store: Store
     assert datajoint_file.verify(table, level="content")
     is_resumed = bool(set(left) & {file.path for file in ref.files()})
     assert is_resumed == (change in ("added", "note"))
+
+
+class Interrupted(Disturbed):
+    """An executor whose caller is interrupted, and which begins nothing after that."""
+
+    def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        return Future() if len(self.futures) == self._number else super().submit(function, *args, **kwargs)
+
+
+@over_mysql
+@pytest.mark.parametrize(("kind", "is_late"), [("threads", False), ("forked", True)])
+def test_interrupt_while_workers_send_members_leaves_nothing_visible(
+    instance: dj.Instance, store: Store, tree: Path, tmp_path: Path, kind: str, *, is_late: bool
+) -> None:
+    """A retry succeeds at once, when the workers may not have ended, and later, when it goes on with what they left."""
+    datajoint_file.configure(write_toml(store, tmp_path), connection=instance)
+    table, key = recording_of(instance.Schema(unique("schema"))), {"id": 1}
+    with executor_of(kind) as executor:
+        executor.submit(len, "").result()
+        disturbed = Interrupted(executor, 6)
+        with pytest.raises(KeyboardInterrupt):
+            datajoint_file.stage(table, [key], "raw", [tree], executor=disturbed)
+        assert len(table()) == 0
+        if is_late:
+            wait([future for future in disturbed.futures if not future.cancelled()])
+            assert 0 < len(members(store)) < len(FILES)
+            make_older(instance.connection, table.database, "~file_intent", "lease_until")
+        assert not [name for name in store.object_keys() if name.endswith("~manifest")]
+        (staged,) = datajoint_file.stage(table, [key], "raw", [tree], executor=executor)
+    table.insert1({**key, "raw": staged})
+    ref = table.fetch1("raw")
+    assert {str(file.path)[len(ref.path) :]: file.read() for file in ref.files()} == FILES
+    assert len({name.split("/objects/")[1].split("/")[1] for name in store.object_keys()}) == (1 if is_late else 2)
+    assert datajoint_file.verify(table, level="content")
+    drop_schema(instance.connection, table.database)
