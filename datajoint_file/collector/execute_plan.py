@@ -30,7 +30,7 @@ from datajoint_file.collector.preflight import Verdict
 from datajoint_file.collector.snapshot import CHANGED, Snapshot, refusing, steadily
 from datajoint_file.collector.workers import Deleted, Helpers, delete_object
 from datajoint_file.concurrency.progress import progress_bar
-from datajoint_file.errors import CollectionRefusedError, ObjectNotFoundError, StorageError
+from datajoint_file.errors import CollectionRefusedError, DataJointFileError, ObjectNotFoundError, StorageError
 from datajoint_file.journal.history import ensure_history
 from datajoint_file.journal.intent_table import batches
 from datajoint_file.journal.schema_registry import RegistryTable, identity_of, refresh
@@ -280,7 +280,7 @@ class _Execution:
         for upload in unfinished_uploads(self.collection, evidence, moment):
             try:
                 self.collection.backend.discard(upload)
-            except StorageError as error:
+            except DataJointFileError as error:  # also a name that no upload of ours has
                 self.failures.append((upload.key, str(error)))
             else:
                 self.discarded += Amount(1, upload.size or 0)

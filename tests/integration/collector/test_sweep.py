@@ -285,13 +285,18 @@ def test_remains_of_uploads_are_discarded_after_the_grace(table: Any, connection
     insert(table, 1)
     remains = Path(store.table["path"]) / path_of(table, 1).partition("/")[2]
     partial = remains.parent / "~partial-0123456789abcdef"
-    partial.write_bytes(b"half")
+    foreign = remains.parent / "~partial-of another program"
+    for file in (foreign, partial):
+        file.write_bytes(b"half")
     assert scan(connection).unfinished.count == 0
-    os.utime(partial, (1_700_000_000, 1_700_000_000))
+    for file in (foreign, partial):
+        os.utime(file, (1_700_000_000, 1_700_000_000))
     plan = scan(connection)
-    assert (plan.unfinished.count, plan.unfinished.size) == (1, 4)
-    assert gc.execute(plan).discarded.count == 1
-    assert not partial.exists()
+    assert (plan.unfinished.count, plan.unfinished.size) == (2, 8)
+    done = gc.execute(plan)
+    assert (done.discarded.count, len(done.failures)) == (1, 1)
+    assert (foreign.exists(), partial.exists()) == (True, False)
+    foreign.unlink()
     assert objects(store) == {path_of(table, 1)}
 
 

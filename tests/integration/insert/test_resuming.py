@@ -14,6 +14,7 @@ import datajoint_file
 from datajoint_file.errors import StorageError
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.pipeline import checkpoints, directory_upload
+from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.testing import Fault, FaultyBackend, kill
 from tests.integration.collector.collecting import faulty, in_child, make_older
 from tests.integration.executors import Disturbed, executor_of, write_toml
@@ -73,7 +74,10 @@ def test_retry_sends_only_what_is_missing(table: Any, store: Store, tree: Path) 
 
 @over_local_and_s3
 @over_mysql
-def test_after_kill_9_another_process_goes_on(table: Any, store: Store, tree: Path) -> None:
+def test_after_kill_9_another_process_goes_on(
+    table: Any, store: Store, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Pipeline, "workers", 2)  # or all could begin before one is stored
     table.connection  # noqa: B018 - made before the fork
 
     def die() -> None:
