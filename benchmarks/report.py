@@ -29,18 +29,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("json", nargs="+", type=Path, help="what `python -m benchmarks` has written")
     parser.add_argument("--page", type=Path, default=PAGE)
     parser.add_argument("--assets", type=Path, default=ASSETS, help="the directory of the plots")
+    parser.add_argument("--section", default="", help="write the targets into this one, for a part of all comparisons")
     options = parser.parse_args(arguments)
     for path in options.json:
-        _publish(path, options.page, options.assets)
+        _publish(path, options.page, options.assets, options.section)
     return 0
 
 
-def _publish(path: Path, page: Path, assets: Path) -> None:
+def _publish(path: Path, page: Path, assets: Path, section: str) -> None:
     document = read(path)
-    write_plots(document, assets)
-    shutil.copyfile(path, assets / f"bench-{document.kind}.json")
+    if not section:
+        write_plots(document, assets)
+    shutil.copyfile(path, assets / f"bench-{section or document.kind}.json")
     text = page.read_text(encoding="utf-8")
-    for name, content in sections(document).items():
+    for name, content in ({section: _judged(document)} if section else sections(document)).items():
         text = replace_section(text, name, content)
     page.write_text(text, encoding="utf-8")
 
@@ -53,9 +55,13 @@ def sections(document: Document) -> dict[str, str]:
     plots = {"time": "Seconds of every contender", "memory": "Peak memory of every contender"}
     shown = [_plot(f"bench-{name}.png", text) for name, text in plots.items()]
     return {
-        "targets": f"{_verdicts(document)}\n\n{_machine(document)}",
+        "targets": _judged(document),
         "figures": "\n\n".join([*shown, _figures(document)]),
     }
+
+
+def _judged(document: Document) -> str:
+    return f"{_verdicts(document)}\n\n{_machine(document)}"
 
 
 def _plot(name: str, text: str) -> str:
