@@ -1,0 +1,90 @@
+"""Directories that are being made: which ones are refused at their end, and what fsspec promises of their files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datajoint_file.config import parse_settings
+from datajoint_file.errors import InvalidKeyError
+from datajoint_file.model import manifest
+from datajoint_file.model.manifest import Manifest
+from datajoint_file.model.metadata import FileMetadata
+from datajoint_file.model.object_keys import Cell, manifest_key
+from datajoint_file.pipeline.directory_upload import DirectoryUpload
+from datajoint_file.pipeline.lookup import remember
+from datajoint_file.pipeline.manifests import manifest_of
+from datajoint_file.pipeline.new_directory import NewDirectoryFileSystem
+from datajoint_file.pipeline.new_tree import KnownTree, LocalArea, NewTree, finished
+from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.transfer.directories import Listing
+from datajoint_file.transfer.sources import as_source
+
+
+class New:
+    """A directory that is being made."""
+
+    def __init__(self, pipeline: Pipeline, cell: Cell) -> None:
+        self.pipeline = remember(f"the test {id(self)}", pipeline)
+        self.upload = pipeline.plan(as_source(NewTree("run")), cell)
+        self.area = LocalArea(pipeline, self.upload.key)
+        self.fs: Any = NewDirectoryFileSystem(self.upload.key, f"the test {id(self)}")
+
+    def end(self) -> FileMetadata:
+        return finished(self.pipeline, self.upload, self.area, ())
+
+    def manifest(self) -> Manifest:
+        return manifest_of(self.pipeline, self.end())
+
+    @property
+    def has_manifest(self) -> bool:
+        return self.pipeline.backend.exists(manifest_key(self.upload.key))
+
+
+@pytest.fixture(params=["file", "memory"])
+def new(request: pytest.FixtureRequest, tmp_path: Path, cell: Cell) -> Iterator[New]:
+    table = {"backend": request.param, "path": str(tmp_path / "project")}
+    (tmp_path / "project").mkdir()
+    made = New(Pipeline(parse_settings({"project": {"name": "lab"}, "storage": table}, "the test")), cell)
+    yield made
+    made.area.remove()
+
+
+def test_empty_directory_of_the_area_into_which_others_have_written_is_not_empty(new: New) -> None:
+    for name in ("out", "out.d", "really/empty"):
+        (new.area.path / name).mkdir(parents=True)
+    new.fs.pipe({"out/x": b"x", "out.c": b"c"})
+    made = new.manifest()
+    assert ([member.name for member in made], [*made.empty()]) == (["out.c", "out/x"], ["out.d/", "really/empty/"])
+
+
+def test_file_and_empty_directory_of_one_name_are_refused(new: New) -> None:
+    (new.area.path / "out").mkdir()
+    new.fs.pipe_file("out", b"x")
+    with pytest.raises(InvalidKeyError, match="'out' is both a file and a directory"):
+        new.end()
+    assert not new.has_manifest
+
+
+@pytest.mark.parametrize("new", ["memory"], indirect=True)
+@pytest.mark.parametrize(
+    ("names", "empty"),
+    [(["b", "a"], []), (["a", "a"], []), (["a", "a/b"], []), (["a/b"], ["a/"]), (["a b"], []), ([], ["b/", "a/"])],
+)
+def test_no_manifest_is_stored_that_could_not_be_read(new: New, names: list[str], empty: list[str]) -> None:
+    made = DirectoryUpload(new.pipeline, new.upload, KnownTree(Listing(names, empty=empty)))
+    with pytest.raises(InvalidKeyError):
+        made.finish()
+    assert not new.has_manifest
+
+
+@pytest.mark.parametrize("new", ["memory"], indirect=True)
+def test_list_of_empty_directories_has_its_bound(new: New, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manifest, "MAX_BYTES", 1000)
+    for number in range(300):
+        (new.area.path / f"{number}").mkdir()
+    with pytest.raises(InvalidKeyError, match="300 files and empty directories"):
+        new.end()
