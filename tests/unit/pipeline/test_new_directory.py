@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from datajoint_file.config import parse_settings
-from datajoint_file.errors import InvalidKeyError
+from datajoint_file.errors import InvalidKeyError, UnsafeNameError
 from datajoint_file.model import manifest
 from datajoint_file.model.manifest import Manifest
 from datajoint_file.model.metadata import FileMetadata
@@ -88,3 +89,65 @@ def test_list_of_empty_directories_has_its_bound(new: New, monkeypatch: pytest.M
         (new.area.path / f"{number}").mkdir()
     with pytest.raises(InvalidKeyError, match="300 files and empty directories"):
         new.end()
+
+
+def test_directory_is_got_with_what_is_in_it(new: New, tmp_path: Path) -> None:
+    new.fs.pipe({"d/x": b"x", "d/e/y z": b"y", "other": b"o"})
+    new.fs.get("d", str(tmp_path / "got"), recursive=True)
+    found = {path.relative_to(tmp_path / "got").as_posix() for path in (tmp_path / "got").rglob("*") if path.is_file()}
+    assert found == {"x", "e/y z"}
+    new.fs.get_file("d", tmp_path / "one")
+    assert list((tmp_path / "one").iterdir()) == []
+    with pytest.raises(FileNotFoundError):
+        new.fs.get_file("nothing", tmp_path / "nothing")
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_only_what_is_meant_is_removed(new: New) -> None:
+    new.fs.pipe(dict.fromkeys(["d/x", "d/e/y", "f[1]", "f1", "g1", "g2"], b"x"))
+    for remove in (new.fs.rm, new.fs.rm_file):
+        with pytest.raises(IsADirectoryError):
+            remove("d")
+        with pytest.raises(FileNotFoundError):
+            remove("nothing")
+    new.fs.rm("nothing", recursive=True)
+    new.fs.rm("f1/x", recursive=True)
+    assert len(new.fs.find("")) == 6
+    new.fs.rm("d", recursive=True, maxdepth=1)
+    new.fs.rm("f[1]")
+    assert new.fs.find("") == ["d/e/y", "f1", "g1", "g2"]
+    new.fs.rm(["g*", "d"], recursive=True)
+    new.fs.rm_file("f1")
+    assert new.fs.find("") == []
+    new.fs.pipe_file("d/x", b"x")
+    new.fs.rm("", recursive=True)
+    assert new.fs.find("") == []
+
+
+def test_zarr_clears_its_store(new: New) -> None:
+    zarr: Any = importlib.import_module("zarr")
+    group = zarr.open_group(new.fs.get_mapper(""), mode="w")
+    for name in "ab":
+        group.create_array(name, shape=(4,), chunks=(2,), dtype="i4")[:] = 1
+    importlib.import_module("zarr.core.sync").sync(group.store.clear())
+    assert new.fs.find("") == []
+
+
+def test_empty_path_is_a_directory(new: New) -> None:
+    for act in (new.fs.cat_file, new.fs.open, new.fs.rm_file, new.fs.rm, lambda path: new.fs.pipe_file(path, b"")):
+        for path in ("", "/"):
+            with pytest.raises(IsADirectoryError):
+                act(path)
+    assert (new.fs.isdir(""), new.fs.isfile("")) == (True, False)
+
+
+@pytest.mark.parametrize("path", ["a\nb", "..", "d/..", "n" * 256, "/".join(["n" * 200] * 6)], ids=range(5))
+def test_path_that_no_file_can_have_is_absent(new: New, path: str) -> None:
+    assert [new.fs.exists(path), new.fs.isfile(path), new.fs.isdir(path)] == [False] * 3
+    for act in (new.fs.info, new.fs.ls, new.fs.cat_file, new.fs.open, new.fs.rm, new.fs.rm_file):
+        with pytest.raises(FileNotFoundError):
+            act(path)
+    for mode in ("wb", "ab", "xb"):
+        with pytest.raises((UnsafeNameError, OSError)) as caught:
+            new.fs.open(path, mode)
+        assert not isinstance(caught.value, FileNotFoundError)
