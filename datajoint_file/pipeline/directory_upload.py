@@ -70,9 +70,13 @@ def check_members(key: str, listing: Listing) -> None:
 
 
 class DirectoryUpload:
-    """One directory that is being stored. Members are named by their place in the listing."""
+    """One directory that is being stored. Members are named by their place in the listing.
 
-    def __init__(self, pipeline: Pipeline, upload: Upload, tree: Tree) -> None:
+    If *is_resumable*, what is stored of it is noted for a retry.
+    """
+
+    def __init__(self, pipeline: Pipeline, upload: Upload, tree: Tree, *, is_resumable: bool = True) -> None:
+        self._is_resumable = is_resumable
         self._pipeline = pipeline
         self._upload = upload
         self._tree = tree
@@ -166,7 +170,8 @@ class DirectoryUpload:
         group.publish()
         for index, stored in sent:
             self.note(index, stored.hash, stored.size)
-        self._checkpoints.add([stored for _, stored in sent], [self.listing.names[index] for index, _ in sent])
+        if self._is_resumable:
+            self._checkpoints.add([stored for _, stored in sent], [self.listing.names[index] for index, _ in sent])
 
     def _sent(self, index: int, advance: Advance, group: UploadGroup) -> FileMetadata:
         upload = self.member(index)
@@ -205,7 +210,7 @@ class DirectoryUpload:
         """
         check_members(self.key[:-1], self.listing)
         stored = self._stored_manifest or self._pipeline.ingest(self._listed())
-        self.forget()
+        self._checkpoints.remove()
         return replace(
             stored,
             path=self.key,
@@ -214,10 +219,6 @@ class DirectoryUpload:
             mime_type=DIRECTORY_TYPE,
             files=len(self.listing.names),
         )
-
-    def forget(self) -> None:
-        """Remove what is noted for a retry."""
-        self._checkpoints.remove()
 
     def _listed(self) -> Upload:
         """Return the manifest, as what is going to be stored."""

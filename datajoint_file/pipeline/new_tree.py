@@ -87,9 +87,8 @@ def finished(pipeline: Pipeline, upload: Upload, area: LocalArea, known: Iterabl
     if area.is_made:
         local = LocalTree(Directory(area.path), str(area.path))
         check_members(directory[:-1], local.listing)
-        sent = DirectoryUpload(pipeline, upload, local)
+        sent = DirectoryUpload(pipeline, upload, local, is_resumable=False)
         sent.send_all()
-        sent.forget()
         digests |= {member.name: f"sha256:{member.digest}" for member in sent.members()}
         listing.empty += local.listing.empty
     notes = Checkpoints(pipeline, directory)

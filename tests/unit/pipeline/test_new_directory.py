@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from datajoint_file.model import manifest
 from datajoint_file.model.manifest import Manifest
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import Cell, manifest_key
+from datajoint_file.pipeline import checkpoints
 from datajoint_file.pipeline.directory_upload import DirectoryUpload
 from datajoint_file.pipeline.lookup import remember
 from datajoint_file.pipeline.manifests import manifest_of
@@ -151,3 +153,15 @@ def test_path_that_no_file_can_have_is_absent(new: New, path: str) -> None:
         with pytest.raises((UnsafeNameError, OSError)) as caught:
             new.fs.open(path, mode)
         assert not isinstance(caught.value, FileNotFoundError)
+
+
+@pytest.mark.parametrize("new", ["memory"], indirect=True)
+def test_nothing_is_noted_for_a_retry_that_never_comes(
+    new: New, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_FILES", 1)
+    (new.area.path / "x").write_bytes(b"x")
+    with caplog.at_level(logging.DEBUG):
+        new.end()
+    assert "/run/x" in caplog.text
+    assert "~sent-" not in caplog.text
