@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from datajoint_file.model.manifest import Manifest
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import Cell, manifest_key
 from datajoint_file.pipeline import checkpoints
+from datajoint_file.pipeline.checkpoints import Noted
 from datajoint_file.pipeline.directory_upload import DirectoryUpload
 from datajoint_file.pipeline.lookup import remember
 from datajoint_file.pipeline.manifests import manifest_of
@@ -165,3 +167,16 @@ def test_nothing_is_noted_for_a_retry_that_never_comes(
         new.end()
     assert "/run/x" in caplog.text
     assert "~sent-" not in caplog.text
+
+
+@pytest.mark.parametrize("new", ["memory"], indirect=True)
+def test_line_of_a_note_that_is_none_says_nothing_and_the_others_speak(new: New) -> None:
+    digest = f"sha256:{'0' * 64}"
+    some = [Noted(name, digest, 1, "tag") for name in "ab"]
+    key = checkpoints.store_note(new.pipeline, new.upload.key, some)
+    stored = new.pipeline.backend.read(key, 0, new.pipeline.backend.stat(key).size)
+    first, second = bytes(stored).splitlines(keepends=True)
+    wrong = f"\nx\n{digest} x tag c\n{digest} 1 tag\n{digest[:-1]} 1 tag d\n{digest} 1 tag e f\n"
+    text = first + wrong.encode() + second + first[:-1]
+    new.pipeline.backend.upload(f"{key}0", io.BytesIO(text), len(text))
+    assert list(checkpoints.read_note(new.pipeline, f"{key}0")) == some
