@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import io
 import logging
+import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from datajoint_file.model import manifest
 from datajoint_file.model.manifest import Manifest
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import Cell, manifest_key
-from datajoint_file.pipeline import checkpoints
+from datajoint_file.pipeline import checkpoints, written
 from datajoint_file.pipeline.checkpoints import Noted
 from datajoint_file.pipeline.directory_upload import DirectoryUpload
 from datajoint_file.pipeline.lookup import remember
@@ -180,3 +182,17 @@ def test_line_of_a_note_that_is_none_says_nothing_and_the_others_speak(new: New)
     text = first + wrong.encode() + second + first[:-1]
     new.pipeline.backend.upload(f"{key}0", io.BytesIO(text), len(text))
     assert list(checkpoints.read_note(new.pipeline, f"{key}0")) == some
+
+
+def test_worker_keeps_nothing_of_directories_of_which_all_is_noted(new: New, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(written, "NOTED_SECONDS", 0.2)
+    new.fs.pipe_file("x", b"x")
+    record = weakref.ref(written.record_of(new.upload.key, new.fs._name))
+    assert record() is not None
+    for _ in range(100):
+        time.sleep(0.05)
+        if record() is None:
+            break
+    assert record() is None
+    (note,) = [stat.key for stat in new.pipeline.backend.list() if checkpoints.is_note(stat.key)]
+    assert [noted.name for noted in checkpoints.read_note(new.pipeline, note)] == ["x"]
