@@ -6,19 +6,21 @@ How its files are written is the business of `pipeline.new_directory`, how it en
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from datajoint_file.errors import UnsupportedValueError
+from datajoint_file.errors import StorageError, UnsupportedValueError
 from datajoint_file.hooks.connections import name_of
 from datajoint_file.insert.stage import check_attribute, row_of
 from datajoint_file.insert.staged import Staged
 from datajoint_file.insert.statement import Statement
 from datajoint_file.insert.uploads import Uploads
 from datajoint_file.journal.journal import LEASE_SECONDS
+from datajoint_file.pipeline.fence import Fence
 from datajoint_file.pipeline.new_directory import NewDirectoryFileSystem
 from datajoint_file.pipeline.new_tree import LocalArea, NewTree, finished
 from datajoint_file.pipeline.written import begin_record, end_record
@@ -34,6 +36,7 @@ class NewDirectory:
         self._uploads = uploads
         self._pipeline = pipeline
         self._value: Staged | None = None
+        self._process = os.getpid()
         self._area = LocalArea(uploads.pipeline, self._key)
         self._record = begin_record(self._key)
 
@@ -49,7 +52,11 @@ class NewDirectory:
 
     @property
     def path(self) -> Path:
-        """A directory of this machine, for programs that know only paths; its files are stored when the block ends."""
+        """A directory of this machine, for programs that know only paths; its files are stored when the block ends.
+
+        Children made by fork have the same one. It goes with the block; if its end fails, it stays, and the error says
+        where.
+        """
         return self._area.path
 
     def open(self, path: str, mode: str = "wb") -> BinaryIO:
@@ -74,12 +81,29 @@ class NewDirectory:
 
     def _end(self, statement: Statement) -> None:
         """Store what is in the directory of this machine, and the manifest."""
+        if os.getpid() != self._process:
+            raise UnsupportedValueError(
+                "the block of datajoint_file.create was left by a child that was forked within it: the process that "
+                "began it ends it. Leave the child by os._exit"
+            )
         (entry, upload), entries = self._uploads.planned[0], self._uploads.entries
-        self._record.require_closed()
-        entry.metadata = finished(self._uploads.pipeline, upload, self._area, self._record.members.values())
-        entries.end_uploads()
+        with self._area.kept(upload.name):
+            self._record.stop()
+            self._record.require_closed()
+            entry.metadata = finished(self._uploads.pipeline, upload, self._area, self._record)
+            entries.end_uploads()
         write = entries.write_of(entry)
         self._value = Staged(entry.metadata, statement.name, statement.attributes[0], entry.intent.key_digest, write)
+
+    def _close(self) -> None:
+        """Give up what is not complete. A child that was forked has nothing to give up."""
+        if os.getpid() != self._process:
+            return
+        end_record(self._key)
+        if self._value is None:
+            with suppress(StorageError):  # workers do not hear of it then, and work for the collector
+                Fence(self._uploads.pipeline, self._key).close()
+        self._area.remove()
 
 
 @contextmanager
@@ -88,7 +112,8 @@ def create(table: Any, key: Mapping[str, Any], attribute: str, name: str) -> Ite
 
     What is written goes to the store at once, and can be written again until the block ends. Then each file is known
     by its hash, and ``new.value`` is what `stage` would have returned: insert it, within a week or so. A block that
-    raises, or a process that dies, leaves what it has written to the collector.
+    raises, or a process that dies, leaves what it has written to the collector. Let the block wait for its workers: who
+    writes when its end has begun gets an error.
 
     Parameters
     ----------
@@ -112,12 +137,14 @@ def create(table: Any, key: Mapping[str, Any], attribute: str, name: str) -> Ite
     UnsupportedValueError
         If *attribute* is no ``file`` attribute of *table*; at the end, if a file was opened to be written by this
         process and not closed.
+    WorkerError
+        At the end, if a worker or a thread that was writing a file again, or removing one, has not finished.
     InvalidKeyError
         If the key is incomplete.
     UnsafeNameError
         If *name* could not be stored, or a file is called so.
     StorageError
-        If the store fails.
+        If the store fails; at the end also if a file has gone that nobody has removed by `NewDirectory.fs`.
 
     Examples
     --------
@@ -136,8 +163,7 @@ def create(table: Any, key: Mapping[str, Any], attribute: str, name: str) -> Ite
             yield new
             new._end(statement)
     finally:
-        end_record(new._key)
-        new._area.remove()
+        new._close()
 
 
 @contextmanager

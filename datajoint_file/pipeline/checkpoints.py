@@ -36,16 +36,19 @@ CHECKPOINT_BYTES = 2**30
 _NAME = "~sent-"
 _ABSENT = -1
 _MAX_BYTES = 2**22
-_LINE = re.compile(r"^(sha256:[0-9a-f]{64}) ([0-9]{1,19}) ([^ \n]+) ([^ \n]+)\n", re.MULTILINE)
+REMOVED, UNKNOWN = "removed", "unknown"
+"""In the place of a hash: a member was removed on purpose; one was there, and nobody says what it is."""
+
+_LINE = re.compile(rf"^(sha256:[0-9a-f]{{64}}|{REMOVED}|{UNKNOWN}) ([0-9]{{1,19}}) ([^ \n]+) ([^ \n]+)\n", re.MULTILINE)
 
 
 class Noted(NamedTuple):
-    """A member that is stored."""
+    """A member that is stored, or what became of it."""
 
     name: str
-    digest: str
-    size: int
-    tag: str  # what the store called the object
+    digest: str  # or `REMOVED`, `UNKNOWN`
+    size: int = 0
+    tag: str = ""  # what the store called the object
 
 
 class Left(NamedTuple):
@@ -111,7 +114,8 @@ def read_note(pipeline: Pipeline, key: str) -> Iterator[Noted]:
         if size > _MAX_BYTES:
             return
         for digest, length, tag, name in _LINE.findall(bytes(pipeline.backend.read(key, 0, size)).decode("ascii")):
-            yield Noted(name, digest, int(length), "" if tag == "-" else tag)
+            is_told = tag != "-" and digest not in (REMOVED, UNKNOWN)
+            yield Noted(name, digest, int(length), tag if is_told else "")
 
 
 def resumable(

@@ -1,7 +1,8 @@
 """fsspec filesystem of a directory that is being made: what is written goes straight into the store.
 
 Nobody sees the directory before its manifest is stored, so that a file may be written again, or removed, until then.
-What each file is, is noted by the process that writes it; how a directory is begun and ended is told in `new_tree`.
+What each file is, is noted by the process that writes it (`written`); who comes too late is told so (`fence`). How a
+directory is begun and ended is told in `new_tree`.
 """
 
 from __future__ import annotations
@@ -11,34 +12,34 @@ import io
 import math
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from fsspec.core import has_magic
-
 from datajoint_file.errors import (
     MemberNotFoundError,
     ObjectNotFoundError,
-    ReadOnlyStorageError,
     UnsafeNameError,
     UnsupportedValueError,
     brief,
 )
 from datajoint_file.model.manifest import decode_path
-from datajoint_file.model.object_keys import MAX_KEY_BYTES, manifest_key, project_of
+from datajoint_file.model.object_keys import MAX_KEY_BYTES, project_of
 from datajoint_file.pipeline.checkpoints import Noted
 from datajoint_file.pipeline.filesystem import ThreadedFileSystem
 from datajoint_file.pipeline.lookup import pipeline_named
 from datajoint_file.pipeline.pipeline import Pipeline
-from datajoint_file.pipeline.written import Record, WorkerRecord, record_of
+from datajoint_file.pipeline.written import Change, Record, WorkerRecord, record_of
 from datajoint_file.storage.backend import ObjectStat, Reader
 from datajoint_file.transfer.hashing import HashingReader
 
 _IN_MEMORY = 16 * 2**20
 """Bytes of a file that is written through `open` which are not put on the disk meanwhile."""
+
+_MAGIC = frozenset("*?[")
+"""A path with one of them may be a pattern."""
 
 
 class NewDirectoryFileSystem(ThreadedFileSystem):
@@ -130,14 +131,16 @@ class NewDirectoryFileSystem(ThreadedFileSystem):
     def write(self, path: str, reader: Reader, size: int | None = None) -> None:
         """Store a file, in place of one that is there."""
         key, name, record = self._key(path), self._encoded(path), self._record
-        self._require_open()
-        with ExitStack() as held:
-            if record.has(name) or self._pipeline.backend.exists(key):
+        backend = self._pipeline.backend
+        is_there = record.has(name) or backend.exists(key)
+        may_replace = is_there or not backend.capabilities.atomic_create
+        with record.changing([name], Change.REPLACE if may_replace else Change.ADD), ExitStack() as held:
+            if is_there:
                 held.enter_context(self._held(key))
-                self._remove(path)
+                backend.delete(key)
             hashing = HashingReader(reader, lambda _: None)
-            self._pipeline.backend.upload(key, hashing, size)
-        record.add(Noted(name, hashing.hash, hashing.size, hashing.receipt.tag))
+            backend.upload(key, hashing, size)
+            record.add(Noted(name, hashing.hash, hashing.size, hashing.receipt.tag))
 
     @contextmanager
     def _held(self, key: str) -> Iterator[None]:
@@ -148,31 +151,21 @@ class NewDirectoryFileSystem(ThreadedFileSystem):
                     stack.enter_context(self._pipeline.backend.open(key))
             yield
 
-    def _remove(self, path: str) -> None:
-        self._record.forget(self._encoded(path))
-        self._pipeline.backend.delete(self._key(path))
+    def _remove(self, paths: Sequence[str]) -> None:
+        """Remove files that are there; of nothing nothing, before the end: zarr would stop at an error, unheard."""
+        with self._record.changing([self._encoded(path) for path in paths], Change.REMOVE):
+            for path in paths:
+                self._pipeline.backend.delete(self._key(path))
 
     def _remove_file(self, path: str) -> None:
-        self._require_open()
         if self._described(path)["type"] == "directory":
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-        self._remove(path)
+        self._remove([self._strip_protocol(path)])
 
     def _remove_below(self, path: str, depth: float) -> None:
-        """Remove what is at or below a path; of nothing nothing: zarr's `clear` would stop at an error, unheard."""
-        self._require_open()
+        """Remove what is at or below a path, so many directories deep."""
         length = len(self._strip_protocol(path))
-        for inner, _ in list(self._entries(path)):
-            if inner[length:].lstrip("/").count("/") < depth:
-                self._remove(inner)
-
-    def _require_open(self) -> None:
-        """Refuse to change a directory that has been ended: a row may name it."""
-        if self._pipeline.backend.exists(manifest_key(self.directory)):
-            raise ReadOnlyStorageError(
-                f"{self.directory} is complete, and is not changed any more: write before the block of "
-                "datajoint_file.create ends"
-            )
+        self._remove([one for one, _ in self._entries(path) if one[length:].lstrip("/").count("/") < depth])
 
     async def _pipe_file(self, path: str, value: Any, mode: str = "overwrite", **_options: Any) -> None:
         content = bytes(value)
@@ -202,7 +195,7 @@ class NewDirectoryFileSystem(ThreadedFileSystem):
 
     async def _rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None, **_options: Any) -> None:
         for given in [path] if isinstance(path, str) else path:
-            is_pattern = has_magic(given) and not await self._exists(given)
+            is_pattern = not _MAGIC.isdisjoint(given) and not await self._exists(given)
             for one in await self._expand_path(given) if is_pattern else [given]:
                 if recursive:
                     await self._in_thread(self._remove_below, one, maxdepth or math.inf)

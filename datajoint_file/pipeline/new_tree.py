@@ -5,24 +5,39 @@ How its files are written is told in `new_directory`.
 
 from __future__ import annotations
 
+import logging
+import os
+import secrets
 import tempfile
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack, suppress
-from functools import cached_property, partial
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from datajoint_file.concurrency.threads import Stop, run_all
-from datajoint_file.errors import StorageError
+from datajoint_file.errors import (
+    DataJointFileError,
+    ObjectNotFoundError,
+    SourceNotRegularError,
+    brief,
+    printable,
+)
+from datajoint_file.model.manifest import decode_path
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import manifest_key
-from datajoint_file.pipeline.checkpoints import Checkpoints, Noted, is_note, read_note
+from datajoint_file.pipeline.checkpoints import REMOVED, Checkpoints, Noted, is_note, read_note
 from datajoint_file.pipeline.directory_upload import DirectoryUpload, check_members
+from datajoint_file.pipeline.fence import Fence
 from datajoint_file.pipeline.pipeline import Pipeline, Upload
+from datajoint_file.pipeline.written import Record
 from datajoint_file.storage.backend import ObjectStat, UnfinishedUpload
+from datajoint_file.storage.disk.removal import remove_tree
 from datajoint_file.storage.shared import PARTIAL_PREFIX
 from datajoint_file.transfer.directories import Directory, Listing, LocalTree
 from datajoint_file.transfer.hashing import HashingReader, drain
+
+logger = logging.getLogger(__name__)
 
 _AREA = f"{PARTIAL_PREFIX}new"
 """What the place for a program's files is called on a disk: an upload that is unfinished, for whoever collects."""
@@ -45,48 +60,116 @@ class NewTree:
 
 
 class LocalArea:
-    """A directory of this machine for the files of a new one; on a disk within the store, where they need no way."""
+    """A directory of this machine for the files of a new one; on a disk within the store, where they need no way.
+
+    It is known by its name: a child made by fork has the same one. Who has begun it removes it.
+    """
 
     def __init__(self, pipeline: Pipeline, directory: str) -> None:
         self._pipeline = pipeline
+        self._directory = directory
+        self._process = os.getpid()
+        self._is_made = self._is_kept = False
+        self._is_mounted = pipeline.backend.capabilities.is_mounted
         self._upload = UnfinishedUpload(manifest_key(directory).rpartition("/")[0], _AREA, None, None)
-        self._elsewhere = ExitStack()
-        self.is_made = False
+        if self._is_mounted:
+            self._path = Path(pipeline.local_path(f"{self._upload.key}/{_AREA}"))
+        else:
+            self._path = Path(tempfile.gettempdir(), f"datajoint-file-{secrets.token_hex(8)}")
 
-    @cached_property
+    @property
     def path(self) -> Path:
         """Where it is; it is made when it is first asked for."""
-        self.is_made = True
-        if not self._pipeline.backend.capabilities.is_mounted:
-            area = tempfile.TemporaryDirectory(prefix="datajoint-file-", ignore_cleanup_errors=True)
-            return Path(self._elsewhere.enter_context(area))
-        made = Path(self._pipeline.local_path(f"{self._upload.key}/{_AREA}"))
-        made.mkdir(parents=True)
-        return made
+        if not self._is_made:
+            if os.getpid() != self._process:  # nobody would store what comes too late, nor remove it
+                Fence(self._pipeline, self._directory).require_open()
+            self._path.mkdir(0o777 if self._is_mounted else 0o700, parents=True, exist_ok=True)
+            self._is_made = True
+        return self._path
+
+    def tree(self) -> LocalTree | None:
+        """Return what is in it; None if nobody has asked for it.
+
+        Raises
+        ------
+        SourceNotRegularError
+            If a link is in its place.
+        """
+        if not (self._is_made or os.path.lexists(self._path)):
+            return None
+        if self._path.is_symlink():
+            raise SourceNotRegularError(
+                f"{printable(str(self._path))} is a symbolic link now: what it leads to is not what was written into "
+                "the directory; nothing was stored. Write into new.path, and leave it where it is"
+            )
+        return LocalTree(Directory(self._path), str(self._path))
+
+    @contextmanager
+    def kept(self, name: str) -> Iterator[None]:
+        """Keep it if what is done with it fails, and say where it is: it may be the work of hours."""
+        try:
+            yield
+        except BaseException as error:
+            self._is_kept = self._has_content()
+            if not self._is_kept:
+                raise
+            until = " until the collector removes it" if self._is_mounted else ""
+            kept = (
+                f"nothing can be inserted, but what was written into new.path is kept in {printable(str(self._path))}"
+                f"{until} (to try again, insert datajoint_file.Directory(path, name={name!r}); or shutil.copytree it)"
+            )
+            if isinstance(error, DataJointFileError):
+                raise error.within(kept) from error
+            logger.warning("%s", kept)
+            raise
+
+    def _has_content(self) -> bool:
+        if self._path.is_symlink() or not self._path.is_dir():
+            return False
+        with suppress(PermissionError), os.scandir(self._path) as entries:
+            return any(True for _ in entries)
+        return True
 
     def remove(self) -> None:
-        """Remove it, if it was made, with whatever is in it. What cannot be removed is left to the collector."""
-        self._elsewhere.close()
-        if self.is_made and self._pipeline.backend.capabilities.is_mounted:
-            with suppress(StorageError):
+        """Remove it, with whatever is in it, unless it is kept. What cannot be removed is left to the collector."""
+        self._is_made = True  # or who asks where it was would make it
+        if self._is_kept or os.getpid() != self._process or not os.path.lexists(self._path):
+            return
+        with suppress(OSError):
+            if self._path.is_symlink():
+                self._path.unlink()
+            elif self._is_mounted:
                 self._pipeline.backend.discard(self._upload)
+            else:
+                parent = os.open(self._path.parent, os.O_RDONLY)
+                try:
+                    remove_tree(parent, self._path.name)
+                finally:
+                    os.close(parent)
 
 
-def finished(pipeline: Pipeline, upload: Upload, area: LocalArea, known: Iterable[Noted]) -> FileMetadata:
+def finished(pipeline: Pipeline, upload: Upload, area: LocalArea, record: Record) -> FileMetadata:
     """End a directory: store what is in its local area, learn what else was written, and store the manifest.
 
-    What this process has written is *known*; what others have, they have noted. What nobody vouches for is read back.
+    What this process has written is in its *record*; what others have, they have noted. What nobody vouches for is
+    read back.
 
     Raises
     ------
     InvalidKeyError
         If a member could not be named, or is both a file and a directory.
+    ObjectNotFoundError
+        If a member has gone that nobody has removed on purpose.
+    WorkerError
+        If somebody who was replacing or removing a member has not finished.
     """
     directory = upload.key
     listing, digests = Listing(), dict[str, str]()
-    if area.is_made:
-        local = LocalTree(Directory(area.path), str(area.path))
+    local = area.tree()
+    if local is not None:
         check_members(directory[:-1], local.listing)
+    Fence(pipeline, directory).end()
+    if local is not None:
         sent = DirectoryUpload(pipeline, upload, local, is_resumable=False)
         sent.send_all()
         digests |= {member.name: f"sha256:{member.digest}" for member in sent.members()}
@@ -102,8 +185,9 @@ def finished(pipeline: Pipeline, upload: Upload, area: LocalArea, known: Iterabl
     listing.names += [stat.key[len(directory) :] for stat in stats]
     listing.empty = [name for name in listing.empty if not _begins_any(name, listing.names)]
     check_members(directory[:-1], listing)
-    vouched = _Vouched(pipeline, known)
+    vouched = _Vouched(pipeline, list(record.members.values()))
     run_all([partial(vouched.read, key) for key in notes.keys], pipeline.workers, Stop())
+    _require_all(directory, {*digests, *(vouched.names - vouched.removed - record.removed)}, listing.names)
     found: dict[str, tuple[str, int]] = {}
 
     def look(name: str, stat: ObjectStat) -> None:
@@ -120,6 +204,18 @@ def finished(pipeline: Pipeline, upload: Upload, area: LocalArea, known: Iterabl
     return stored
 
 
+def _require_all(directory: str, expected: set[str], names: Iterable[str]) -> None:
+    """Raise if a member that somebody has stored is not there: without it, the directory is another one."""
+    missing = expected.difference(names)
+    if missing:
+        first, more = min(missing), f", and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ObjectNotFoundError(
+            f"its member {brief(decode_path(first), 200)}{more} was stored, and is not in the store any more: it was "
+            "being written again, which failed, or somebody has removed it by other means than new.fs. The directory "
+            "is not complete, and there is nothing to insert"
+        ).of(f"{directory}{first}")
+
+
 def _begins_any(directory: str, names: Sequence[str]) -> bool:
     """Tell whether one of the sorted names lies in a directory."""
     index = bisect_left(names, directory)
@@ -132,7 +228,13 @@ class _Vouched:
     def __init__(self, pipeline: Pipeline, known: Iterable[Noted]) -> None:
         self._pipeline = pipeline
         self._noted: dict[str, set[Noted]] = {}
+        self.removed: set[str] = set()
         self._add(known)
+
+    @property
+    def names(self) -> set[str]:
+        """Members that have been there."""
+        return set(self._noted)
 
     def read(self, key: str) -> None:
         """Read a note of a worker. From any thread."""
@@ -140,7 +242,10 @@ class _Vouched:
 
     def _add(self, some: Iterable[Noted]) -> None:
         for noted in some:
-            self._noted.setdefault(noted.name, set()).add(noted)
+            if noted.digest == REMOVED:
+                self.removed.add(noted.name)
+            else:
+                self._noted.setdefault(noted.name, set()).add(noted)
 
     def look(self, name: str, stat: ObjectStat) -> tuple[str, int]:
         """Return hash and size of an object: as noted, if all who speak of the object as it is agree; else as read."""

@@ -1,7 +1,7 @@
 """Write records of a directory that is being made: kept by the process that makes it, noted in the store by any other.
 
 Notes of workers are checkpoints beside the directory, each of what one of them has written since its last. None is
-believed for its own sake: it says what an object is that has the noted tag now.
+believed for its own sake: it says what an object is that has the noted tag now, and that the member has been there.
 """
 
 from __future__ import annotations
@@ -9,15 +9,22 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from contextlib import suppress
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from enum import Enum, auto
 from multiprocessing.util import Finalize
 from typing import Protocol
 from weakref import WeakSet, WeakValueDictionary
 
-from datajoint_file.errors import UnsupportedValueError, brief
-from datajoint_file.model.object_keys import manifest_key, project_of
-from datajoint_file.pipeline.checkpoints import Noted, store_note
+from datajoint_file.errors import StorageError, UnsupportedValueError, WorkerError, brief
+from datajoint_file.model.manifest import decode_path
+from datajoint_file.model.object_keys import project_of
+from datajoint_file.pipeline.checkpoints import REMOVED, UNKNOWN, Noted, store_note
+from datajoint_file.pipeline.fence import WAIT_SECONDS, Fence, ended
 from datajoint_file.pipeline.lookup import pipeline_named
+from datajoint_file.pipeline.pipeline import Pipeline
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +32,14 @@ NOTED_FILES = 1_000
 NOTED_BYTES = 64 * 2**20
 NOTED_SECONDS = 2.0
 """After so many files, or bytes, or so long after the first of them, a worker notes what it has written."""
+
+
+class Change(Enum):
+    """What becomes of members."""
+
+    ADD = auto()  # an upload never replaces what is there
+    REPLACE = auto()
+    REMOVE = auto()
 
 
 class NewFile(Protocol):
@@ -38,26 +53,77 @@ class NewFile(Protocol):
 
 
 class Record:
-    """What this process has written of a directory that it makes, and the files of it that are open."""
+    """What this process has written of a directory that it makes, and the files of it that are open.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    directory : str
+        The key of the directory.
+    """
+
+    def __init__(self, directory: str) -> None:
         self.members: dict[str, Noted] = {}
+        self.removed: set[str] = set()
+        self._directory = directory
         self._open: WeakSet[NewFile] = WeakSet()
         self._lost: set[str] = set()
+        self._changing: Counter[str] = Counter()
+        self._condition = threading.Condition()
+        self._is_ended = False
 
     def has(self, name: str) -> bool:
         """Tell whether a member was written by this process."""
         return name in self.members
+
+    @contextmanager
+    def changing(self, names: Sequence[str], change: Change) -> Iterator[None]:
+        """Keep the end of the directory waiting while members are changed by a thread.
+
+        Raises
+        ------
+        ReadOnlyStorageError
+            If the end has begun; nothing is to be changed then.
+        """
+        with self._condition:
+            if self._is_ended:
+                raise ended(self._directory)
+            self._changing.update(names)
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._changing -= Counter(names)
+                self._condition.notify_all()
+            if change is Change.REMOVE:
+                self._forget(names)
+
+    def _forget(self, names: Sequence[str]) -> None:
+        self.removed.update(names)
+        self._lost.difference_update(names)
+        for name in names:
+            self.members.pop(name, None)
 
     def add(self, noted: Noted) -> None:
         """Take note of a member that has been written, whole."""
         self.members[noted.name] = noted
         self._lost.discard(noted.name)
 
-    def forget(self, name: str) -> None:
-        """Take note that a member is going to be removed."""
-        self.members.pop(name, None)
-        self._lost.discard(name)
+    def stop(self) -> None:
+        """Let no thread change anything any more, and wait for those that are about it.
+
+        Raises
+        ------
+        WorkerError
+            If one of them does not come to an end.
+        """
+        with self._condition:
+            self._is_ended = True
+            if not self._condition.wait_for(lambda: not self._changing, WAIT_SECONDS):
+                name = brief(decode_path(min(self._changing)), 200)
+                raise WorkerError(
+                    f"its member {name} is still being written, or removed, by another thread of this process: there "
+                    "is nothing to insert. Let the block wait for its threads"
+                )
 
     def opened(self, file: NewFile) -> None:
         """Take note of a file that will be stored when it is closed."""
@@ -84,6 +150,7 @@ class Record:
 
     def end(self) -> None:
         """Give up the files that are open: nothing is written any more."""
+        self._is_ended = True
         for file in list(self._open):
             file.discard()
 
@@ -96,15 +163,69 @@ class WorkerRecord:
 
     def __init__(self, directory: str, pipeline: str) -> None:
         self._directory = directory
-        self._pipeline = pipeline
+        self._name = pipeline
         self._lock = threading.Lock()
         self._waiting: dict[str, Noted] = {}
         self._bytes = 0
+        self._open_until = 0.0  # so long nobody asks again before a new member
         self._at_exit: list[Finalize[None]] = []
+
+    @property
+    def _pipeline(self) -> Pipeline:
+        return pipeline_named(self._name, project_of(self._directory))
 
     def has(self, _name: str) -> bool:
         """Tell whether it is known that a member is there: others may have removed it."""
         return False
+
+    @contextmanager
+    def changing(self, names: Sequence[str], change: Change) -> Iterator[None]:
+        """Change members if the end of the directory has not begun, and keep it waiting meanwhile.
+
+        A new member does not: what is there already is never replaced by one. Whether it came in time is seen when it
+        is stored.
+
+        Raises
+        ------
+        ReadOnlyStorageError
+            If the end has begun; nothing is to be changed then, or the new member may be missing.
+        """
+        fence = Fence(self._pipeline, self._directory)
+        if change is not Change.ADD and names:
+            with self._alone(fence, names, change):
+                yield
+            return
+        if time.monotonic() >= self._open_until:
+            fence.require_open()
+        yield
+        if names:
+            fence.require_open(names[0])
+            self._open_until = time.monotonic() + NOTED_SECONDS
+
+    @contextmanager
+    def _alone(self, fence: Fence, names: Sequence[str], change: Change) -> Iterator[None]:
+        """Keep the end waiting. If it cannot be said what became of the members, it waits in vain."""
+        said = REMOVED if change is Change.REMOVE else UNKNOWN
+        mark = fence.enter(names[0])
+        try:
+            yield
+        except BaseException:
+            with suppress(StorageError):
+                self._say(names, said)
+                fence.leave(mark)
+            raise
+        if change is Change.REMOVE:
+            self._say(names, said)
+        fence.leave(mark)
+
+    def _say(self, names: Sequence[str], said: str) -> None:
+        """Note at once what has become of members; what they were is not worth noting any more."""
+        with self._lock:
+            for name in names:
+                self._waiting.pop(name, None)
+        for first in range(0, len(names), NOTED_FILES):
+            some = [Noted(name, said) for name in names[first : first + NOTED_FILES]]
+            store_note(self._pipeline, self._directory, some)
 
     def add(self, noted: Noted) -> None:
         """Take note of a member that has been written, and tell others if it is time."""
@@ -122,20 +243,15 @@ class WorkerRecord:
             timer.daemon = True
             timer.start()
 
-    def forget(self, name: str) -> None:
-        """Take note that a member is going to be removed."""
-        with self._lock:
-            self._waiting.pop(name, None)
-
     def note(self) -> None:
         """Tell others what was written: what is not noted, they read back."""
         with self._lock:
             some, self._waiting, self._bytes = list(self._waiting.values()), {}, 0
             at_exit, self._at_exit = self._at_exit, []
         with suppress(Exception):  # a store that fails, or a process that ends
-            pipeline = pipeline_named(self._pipeline, project_of(self._directory))
-            if some and not pipeline.backend.exists(manifest_key(self._directory)):
-                store_note(pipeline, self._directory, some)
+            if some:
+                Fence(self._pipeline, self._directory).require_open()
+                store_note(self._pipeline, self._directory, some)
         for one in at_exit:
             one.cancel()
 
@@ -160,7 +276,7 @@ _worker_records: WeakValueDictionary[tuple[int, str, str], WorkerRecord] = WeakV
 
 def begin_record(directory: str) -> Record:
     """Return the record of a directory, which this process makes."""
-    return _records.setdefault((os.getpid(), directory), Record())
+    return _records.setdefault((os.getpid(), directory), Record(directory))
 
 
 def end_record(directory: str) -> None:

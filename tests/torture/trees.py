@@ -66,8 +66,8 @@ def manifest_key(key: str) -> str:
 
 
 def is_note(key: str) -> bool:
-    """Tell whether an object was noted beside a directory for the sake of a retry. It goes with the directory."""
-    return key.startswith(f"{home(key)}/~sent-")
+    """Tell whether an object was noted beside a directory while it was made. It goes with the directory."""
+    return key.startswith((f"{home(key)}/~sent-", f"{home(key)}/~fence/"))
 
 
 def member(key: str) -> str:

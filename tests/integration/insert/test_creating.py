@@ -8,8 +8,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, wait
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +21,23 @@ import pytest
 import xarray as xr
 
 import datajoint_file
-from datajoint_file.errors import InvalidKeyError, ReadOnlyStorageError, UnsafeNameError, UnsupportedValueError
+from datajoint_file.errors import (
+    DataJointFileError,
+    InvalidKeyError,
+    ObjectNotFoundError,
+    ReadOnlyStorageError,
+    SourceNotRegularError,
+    StorageUnavailableError,
+    UnsafeNameError,
+    UnsupportedValueError,
+    WorkerError,
+)
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.model.object_keys import manifest_key
-from datajoint_file.pipeline import checkpoints
-from tests.integration.collector.collecting import faulty, in_child, make_older, sweep
+from datajoint_file.pipeline import checkpoints, fence, written
+from datajoint_file.testing import Fault
+from datajoint_file.testing.faults import Verb, kill
+from tests.integration.collector.collecting import faulty, in_child, let_grace_pass, make_older, sweep
 from tests.integration.executors import executor_of, write_toml
 from tests.projects import Store, over_all_stores, over_local_and_s3, over_mysql, unique
 from tests.tables import drop_schema, recording_of
@@ -44,6 +58,7 @@ def test_zarr_is_written_into_the_store_and_read_from_there(table: Any, store: S
         assert np.array_equal(zarr.open(new.fsmap, mode="r")[:], VALUES)
         assert not any(key.endswith("~manifest") for key in store.object_keys())
     before = store.object_keys()
+    assert len(before) == 15
     table.insert1({"id": 1, "raw": new.value})
     assert store.object_keys() == before
     ref = table.fetch1("raw")
@@ -97,8 +112,9 @@ def test_files_are_written_again_removed_and_appended_to(table: Any) -> None:
     table.insert1({"id": 1, "raw": new.value})
     ref = table.fetch1("raw")
     assert [file.read() for file in ref.files()] == [b"second and third"]
-    with pytest.raises(ReadOnlyStorageError, match="is complete, and is not changed any more"):
-        new.fs.pipe_file("notes/a b.txt", b"later")
+    for verb, *given in (("pipe_file", "notes/a b.txt", b"later"), ("rm", "", True)):
+        with pytest.raises(ReadOnlyStorageError, match="is complete, or given up, and is not changed any more"):
+            getattr(new.fs, verb)(*given)
     assert (ref / "notes/a b.txt").read() == b"second and third"
 
 
@@ -117,7 +133,7 @@ def test_program_that_knows_only_paths_writes(table: Any, store: Store) -> None:
     assert {file.path[len(ref.path) :]: file.read() for file in ref.files()} == {"a%20b/c": b"c", "by%20fs": b"fs"}
     assert ref.listdir("") == ["a b", "by fs", "empty"]
     assert not new.path.exists()
-    assert len(store.object_keys()) == 3
+    assert len(store.object_keys()) == 4
     assert datajoint_file.verify(table, level="content")
 
 
@@ -130,6 +146,11 @@ def test_what_others_have_exchanged_is_read_back(table: Any, store: Store) -> No
         store.damage(key, b"other")
     table.insert1({"id": 1, "raw": new.value})
     assert (table.fetch1("raw") / "x").read() == b"other"
+
+
+def members(store: Store) -> list[str]:
+    """Return what the store has of a directory that is called "run"."""
+    return [key.partition("/run/")[2] for key in store.object_keys() if "/run/" in key]
 
 
 def fill(path: Path) -> None:
@@ -149,6 +170,7 @@ def test_killed_block_leaves_nothing_for_ever_whatever_its_files_are_called(tabl
         with datajoint_file.create(table, {"id": 1}, "raw", "run") as new:
             fill(new.path)
             new.fs.pipe_file("a b", b"x")
+            fence.Fence(pipeline_of(table.connection), new._key).enter("a b")
             os.kill(os.getpid(), signal.SIGKILL)
 
     assert in_child(die) == signal.SIGKILL
@@ -162,12 +184,278 @@ def test_killed_block_leaves_nothing_for_ever_whatever_its_files_are_called(tabl
 
 @over_local_and_s3
 @over_mysql
-def test_block_that_cannot_end_leaves_nothing_of_its_local_area(table: Any, store: Store) -> None:
-    with pytest.raises(UnsafeNameError), datajoint_file.create(table, {"id": 1}, "raw", "run") as new:
-        fill(new.path)
+def test_block_that_raises_leaves_nothing_of_its_local_area(table: Any, store: Store) -> None:
+    for put in (lambda path: fill(path), lambda path: (path.rmdir(), path.symlink_to(Path(__file__).parent))):
+        with pytest.raises(ZeroDivisionError), datajoint_file.create(table, {"id": 1}, "raw", "run") as new:
+            put(new.path)
+            raise ZeroDivisionError
+        assert not os.path.lexists(new.path)
+    assert members(store) == []
+    assert Path(__file__).exists()
+
+
+@over_local_and_s3
+@over_mysql
+@pytest.mark.parametrize("fault", ["a request", "a name"])
+def test_what_programs_have_written_is_kept_if_the_block_cannot_end(table: Any, store: Store, fault: str) -> None:
+    """It may be the work of hours."""
+    with (
+        pytest.raises(DataJointFileError, match=r"what was written into new\.path is kept in ") as caught,
+        datajoint_file.create(table, {"id": 1}, "raw", "run") as new,
+    ):
+        (new.path / "result").write_bytes(b"the work of hours")
+        if fault == "a name":
+            (new.path / "a\nb").write_bytes(b"x")
+        else:
+            faulty(table.connection, Fault("upload", call=2))
+    assert isinstance(caught.value, UnsafeNameError if fault == "a name" else StorageUnavailableError)
+    assert str(new.path) in str(caught.value)
+    kept = datajoint_file.Directory(new.path, exclude="a?b", name="run")
+    table.insert1({"id": 1, "raw": kept})
+    ref = table.fetch1("raw")
+    assert (ref.name, (ref / "result").read()) == ("run", b"the work of hours")
+    new._area._is_kept = False
+    new._area.remove()
+
+
+@over_mysql
+def test_link_in_the_place_of_the_local_area_is_not_followed(table: Any, store: Store) -> None:
+    with (
+        pytest.raises(SourceNotRegularError, match="is a symbolic link now"),
+        datajoint_file.create(table, {"id": 1}, "raw", "run") as new,
+    ):
+        new.path.rmdir()
+        new.path.symlink_to(Path(__file__).parent)
+    assert not os.path.lexists(new.path)
+    assert members(store) == []
+    assert Path(__file__).exists()
+
+
+@over_local_and_s3
+@over_mysql
+def test_forked_children_share_the_local_area_and_leave_it_alone(table: Any, store: Store) -> None:
+    def ended() -> int:
+        return os.waitstatus_to_exitcode(os.wait()[1])
+
+    parent, codes = os.getpid(), list[int]()
+    try:
+        with datajoint_file.create(table, {"id": 1}, "raw", "run") as new:
+            assert in_child(lambda: (new.path / "first").write_bytes(b"x")) == 0
+            for error in (SystemExit, ZeroDivisionError):
+                if not os.fork():
+                    (new.path / "second").write_bytes(b"x")
+                    raise error
+                codes.append(ended())
+            if os.fork():  # the child leaves the block well
+                codes.append(ended())
+    except BaseException as error:
+        if os.getpid() == parent:
+            raise
+        os._exit(7 if isinstance(error, SystemExit | ZeroDivisionError | UnsupportedValueError) else 8)
+    if os.getpid() != parent:
+        os._exit(9)
+    assert codes == [7, 7, 7]
+    table.insert1({"id": 1, "raw": new.value})
+    assert table.fetch1("raw").listdir("") == ["first", "second"]
     assert not new.path.exists()
+
+
+def rewrite(fs: Any) -> None:
+    fs.pipe_file("c/0", b"again")
+
+
+def remove(fs: Any) -> None:
+    fs.rm("c", recursive=True)
+
+
+def add(fs: Any) -> None:
+    fs.pipe_file("c/1", b"late")
+
+
+@over_local_and_s3
+@over_mysql
+@pytest.mark.parametrize("change", [rewrite, remove])
+def test_worker_killed_while_it_changes_a_file_ends_the_block_with_an_error(
+    table: Any, store: Store, monkeypatch: pytest.MonkeyPatch, change: Callable[[Any], object]
+) -> None:
+    """Zarr would give fill values for a chunk that has gone."""
+    monkeypatch.setattr(fence, "WAIT_SECONDS", 0.2)
+
+    def die() -> None:
+        faulty(table.connection, Fault("delete", moment="after", action=kill))
+        change(new.fs)
+
+    with (
+        pytest.raises(WorkerError, match="its member 'c/0' was being written again, or removed, by another process"),
+        datajoint_file.create(table, {"id": 1}, "raw", "run") as new,
+    ):
+        new.fs.pipe({"c/0": b"once", "x": b"x"})
+        assert in_child(die) == signal.SIGKILL
+    with pytest.raises(UnsupportedValueError, match="not complete"):
+        new.value  # noqa: B018 - a use
+
+
+@over_mysql
+def test_file_that_has_gone_unheard_ends_the_block_with_an_error(
+    table: Any, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(written, "NOTED_FILES", 1)
+    with (
+        pytest.raises(ObjectNotFoundError, match="its member 'a', and 1 more was stored, and is not in the store any"),
+        datajoint_file.create(table, {"id": 1}, "raw", "run") as new,
+    ):
+        new.fs.pipe({"a": b"mine", "x": b"x"})
+        in_child(lambda: new.fs.pipe_file("b", b"a worker's"))
+        for key in store.object_keys():
+            if key.endswith(("/a", "/b")):
+                store.remove(key)
+
+
+@over_mysql
+def test_rewrite_that_fails_unheard_ends_the_block_with_an_error_unless_somebody_repeats_it(
+    table: Any, store: Store
+) -> None:
+    def fail(call: int) -> None:
+        faulty(table.connection, Fault("upload", call=call))
+        with suppress(StorageUnavailableError):
+            rewrite(new.fs)
+
+    acts: list[Callable[[], object]] = [lambda: fail(1), lambda: in_child(lambda: fail(2))]
+    for act in acts:
+        for is_repeated in (False, True):
+            refused = pytest.raises(ObjectNotFoundError, match="its member 'c/0' was stored, and is not")
+            expected: Any = nullcontext() if is_repeated else refused
+            with expected, datajoint_file.create(table, {"id": 1}, "raw", "run") as new:
+                in_child(lambda: new.fs.pipe_file("c/0", b"once"))
+                new.fs.pipe_file("c/0", b"twice")
+                act()
+                if is_repeated:
+                    rewrite(new.fs)
+            assert ("c/0" in members(store)) == is_repeated
+            for key in store.object_keys():
+                store.remove(key)
+
+
+@over_mysql
+def test_what_is_removed_on_purpose_is_not_missed(table: Any, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Zarr removes a chunk that has become one of fill values."""
+    monkeypatch.setattr(written, "NOTED_FILES", 1)
+    with datajoint_file.create(table, {"id": 1}, "raw", "run") as new:
+        new.fs.pipe(dict.fromkeys(["c/0", "c/1", "c/2", "mine", "again"], b"x"))
+        in_child(lambda: new.fs.pipe_file("theirs", b"x"))
+        in_child(lambda: [new.fs.rm(path, recursive=path in ("c", "no")) for path in ("c", "mine", "again", "no")])
+        new.fs.rm("theirs")
+        in_child(lambda: new.fs.pipe_file("again", b"y"))
+    table.insert1({"id": 1, "raw": new.value})
+    assert [(file.name, file.read()) for file in table.fetch1("raw").files()] == [("again", b"y")]
+    assert [key.rpartition("/")[2] for key in store.object_keys()] == ["again", "ending", "~manifest"]
+
+
+def suspended(table: Any, fault: Fault, act: Callable[[], object]) -> int:
+    """Fork a worker, let it run into a fault that suspends it, and return its process id.
+
+    It ends with 3 if it is told that it comes too late.
+    """
+    child = os.fork()
+    if child:
+        assert os.WIFSTOPPED(os.waitpid(child, os.WUNTRACED)[1])
+        return child
+    code = 4
+    try:
+        faulty(table.connection, fault)
+        act()
+        code = 0
+    except ReadOnlyStorageError:
+        code = 3
+    finally:
+        os._exit(code)
+
+
+def stop(_key: str) -> None:
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def exit_of_resumed(child: int) -> int:
+    os.kill(child, signal.SIGCONT)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@over_mysql
+@pytest.mark.parametrize(
+    ("store", "change", "verb"),
+    [
+        ("local", rewrite, "stat"),  # the first thing that it asks
+        ("local", rewrite, "upload"),  # it is about to say what it is going to do
+        ("s3", rewrite, "upload"),
+        ("local", remove, "upload"),
+        ("local", add, "upload"),  # the file itself
+        ("s3", add, "upload"),
+    ],
+    indirect=["store"],
+)
+def test_worker_that_comes_too_late_changes_nothing_and_hears_of_it(
+    table: Any, store: Store, change: Callable[[Any], object], verb: Verb
+) -> None:
+    with datajoint_file.create(table, {"id": 1}, "raw", "run") as new:
+        new.fs.pipe({"c/0": b"first", "x": b"x"})
+        child = suspended(table, Fault(verb, action=stop), lambda: change(new.fs))
+    table.insert1({"id": 1, "raw": new.value})
+    assert exit_of_resumed(child) == 3
+    assert {file.name: file.read() for file in table.fetch1("raw").files()} == {"0": b"first", "x": b"x"}
+    assert not any("/busy-" in key for key in store.object_keys())
+
+
+@over_mysql
+@pytest.mark.parametrize("change", [rewrite, remove])
+@pytest.mark.parametrize("is_in_time", [True, False])
+def test_end_waits_for_a_worker_that_changes_a_file_and_not_for_ever(
+    table: Any,
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[Any], object],
+    *,
+    is_in_time: bool,
+) -> None:
+    monkeypatch.setattr(fence, "WAIT_SECONDS", 30.0 if is_in_time else 0.2)
+    codes: list[int] = []
+    expected: Any = nullcontext() if is_in_time else pytest.raises(WorkerError, match="its member 'c/0' was being")
+    with expected, datajoint_file.create(table, {"id": 1}, "raw", "run") as new:
+        new.fs.pipe({"c/0": b"first", "x": b"x"})
+        child = suspended(table, Fault("delete", action=stop), lambda: change(new.fs))
+        waker = threading.Timer(0.3, lambda: codes.append(exit_of_resumed(child)))
+        if is_in_time:
+            waker.start()
+    if not is_in_time:
+        assert exit_of_resumed(child) == 0
+        return
+    waker.join()
+    table.insert1({"id": 1, "raw": new.value})
+    assert codes == [0]
+    assert "".join(file.read().decode() for file in table.fetch1("raw").files()) == (
+        "x" if change is remove else "againx"
+    )
+
+
+@over_mysql
+def test_worker_of_a_block_that_was_given_up_hears_of_it(table: Any, store: Store) -> None:
+    with pytest.raises(ZeroDivisionError), datajoint_file.create(table, {"id": 1}, "raw", "run") as new:
+        new.fs.pipe_file("c/0", b"x")
+        child = suspended(table, Fault("stat", action=stop), lambda: add(new.fs))
+        raise ZeroDivisionError
+    assert exit_of_resumed(child) == 3
+    assert members(store) == ["c/0"]
+
+
+@over_local_and_s3
+@over_mysql
+def test_nothing_beside_a_directory_outlives_it(table: Any, store: Store) -> None:
+    with datajoint_file.create(table, {"id": 1}, "raw", "run") as new:
+        new.fs.pipe_file("x", b"x")
+    table.insert1({"id": 1, "raw": new.value})
+    table.delete(prompt=False)
+    let_grace_pass(table.connection, table.database)
+    sweep(table.connection)
     assert store.object_keys() == []
-    assert not store.is_local or not new.path.parent.exists()
 
 
 @pytest.mark.parametrize("store", ["s3"], indirect=True)  # a disk has no room for both
@@ -179,7 +467,7 @@ def test_file_and_directory_of_one_name_are_refused(table: Any, store: Store) ->
     ):
         for name in ("w", "w/inner", "w."):
             new.fs.pipe_file(name, b"x")
-    assert sorted(key.rpartition("/run/")[2] for key in store.object_keys()) == ["w", "w%2E", "w/inner"]
+    assert sorted(members(store)) == ["w", "w%2E", "w/inner"]
 
 
 def write(fs: Any, *names: str) -> None:
@@ -281,7 +569,7 @@ def test_file_that_is_not_closed_ends_the_block_with_an_error(table: Any, store:
         assert file.closed
     with pytest.raises(UnsupportedValueError, match="not complete"):
         new.value  # noqa: B018 - a use
-    assert sorted(key.rpartition("/")[2] for key in store.object_keys()) == ["again", "whole"]
+    assert sorted(members(store)) == ["again", "whole"]
 
 
 @over_local_and_s3
@@ -293,7 +581,7 @@ def test_block_that_raises_leaves_an_intent_and_no_value(table: Any, store: Stor
         raise ZeroDivisionError
     with pytest.raises(UnsupportedValueError):
         new.value  # noqa: B018 - a use
-    assert [key.rpartition("/")[2] for key in store.object_keys()] == ["x"]
+    assert members(store) == ["x"]
     name = table.connection.adapter.make_full_table_name(table.database, "~file_intent")
     assert table.connection.query(f"SELECT state FROM {name}").fetchall() in ((("begun",),), [("begun",)])
 
@@ -308,7 +596,8 @@ def test_insert_does_not_go_on_with_what_a_block_may_still_write(table: Any, sto
         raise ZeroDivisionError
     make_older(table.connection, table.database, "~file_intent", "lease_until")
     table.insert1({"id": 1, "raw": tmp_path / "run"})
-    new.fs.pipe_file("x", b"later")
+    with suppress(ReadOnlyStorageError):
+        new.fs.pipe_file("x", b"later")
     assert (table.fetch1("raw") / "x").read() == b"x"
 
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import io
 import logging
+import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from datajoint_file.config import parse_settings
-from datajoint_file.errors import InvalidKeyError, UnsafeNameError
+from datajoint_file.errors import InvalidKeyError, ReadOnlyStorageError, UnsafeNameError, WorkerError
 from datajoint_file.model import manifest
 from datajoint_file.model.manifest import Manifest
 from datajoint_file.model.metadata import FileMetadata
@@ -27,6 +29,7 @@ from datajoint_file.pipeline.manifests import manifest_of
 from datajoint_file.pipeline.new_directory import NewDirectoryFileSystem
 from datajoint_file.pipeline.new_tree import KnownTree, LocalArea, NewTree, finished
 from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.testing import Fault, FaultyBackend
 from datajoint_file.transfer.directories import Listing
 from datajoint_file.transfer.sources import as_source
 
@@ -41,7 +44,7 @@ class New:
         self.fs: Any = NewDirectoryFileSystem(self.upload.key, f"the test {id(self)}")
 
     def end(self) -> FileMetadata:
-        return finished(self.pipeline, self.upload, self.area, ())
+        return finished(self.pipeline, self.upload, self.area, written.Record(self.upload.key))
 
     def manifest(self) -> Manifest:
         return manifest_of(self.pipeline, self.end())
@@ -196,3 +199,63 @@ def test_worker_keeps_nothing_of_directories_of_which_all_is_noted(new: New, mon
     assert record() is None
     (note,) = [stat.key for stat in new.pipeline.backend.list() if checkpoints.is_note(stat.key)]
     assert [noted.name for noted in checkpoints.read_note(new.pipeline, note)] == ["x"]
+
+
+@pytest.mark.parametrize("new", ["file"], indirect=True)
+def test_requests_of_workers_and_of_who_makes_the_directory(new: New) -> None:
+    backend = FaultyBackend(new.pipeline.backend)
+    new.pipeline._backends[new.pipeline.project] = backend
+
+    def requests(act: Callable[[], object]) -> list[str]:
+        before = len(backend.history)
+        act()
+        return [verb for verb, _ in backend.history[before:]]
+
+    new.fs.pipe_file("first", b"x")
+    assert requests(lambda: new.fs.pipe_file("x", b"x")) == ["stat", "upload", "stat"]  # there, and too late?
+    assert requests(lambda: new.fs.pipe_file("x", b"y")) == [
+        *("stat", "upload", "stat"),
+        *("open", "delete", "upload", "delete"),
+    ]
+    assert requests(lambda: new.fs.rm("x")) == [
+        *("stat", "upload", "stat"),
+        *("delete", "upload", "delete"),
+    ]
+    written.begin_record(new.upload.key)
+    assert requests(lambda: new.fs.pipe_file("x", b"x")) == ["stat", "upload"]
+    assert requests(lambda: new.fs.pipe_file("x", b"y")) == ["open", "delete", "upload"]
+    written.end_record(new.upload.key)
+
+
+@pytest.mark.parametrize("new", ["file"], indirect=True)
+def test_end_waits_for_threads_and_refuses_those_that_come_later(new: New, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def wait(_key: str) -> None:
+        begun.set()
+        go_on.wait()
+
+    new.pipeline._backends[new.pipeline.project] = FaultyBackend(new.pipeline.backend, Fault("upload", action=wait))
+    record = written.begin_record(new.upload.key)
+    thread = threading.Thread(target=new.fs.pipe_file, args=("x", b"x"))
+    thread.start()
+    begun.wait()
+    monkeypatch.setattr(written, "WAIT_SECONDS", 0.1)
+    with pytest.raises(WorkerError, match="its member 'x' is still being written"):
+        record.stop()
+    with pytest.raises(ReadOnlyStorageError):
+        new.fs.pipe_file("y", b"y")
+    monkeypatch.setattr(written, "WAIT_SECONDS", 30.0)
+    threading.Timer(0.1, go_on.set).start()
+    record.stop()
+    thread.join()
+    assert new.fs.find("") == ["x"]
+    written.end_record(new.upload.key)
+
+
+@pytest.mark.parametrize("new", ["file"], indirect=True)
+def test_note_of_what_became_of_a_member_vouches_for_no_bytes(new: New) -> None:
+    new.fs.pipe_file("x", b"x")
+    tag = new.pipeline.backend.stat(f"{new.upload.key}x").tag
+    checkpoints.store_note(new.pipeline, new.upload.key, [Noted("x", word, 1, tag) for word in ("removed", "unknown")])
+    assert [member.digest for member in new.manifest()] == [hashlib.sha256(b"x").hexdigest()]
