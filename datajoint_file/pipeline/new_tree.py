@@ -210,7 +210,7 @@ def _require_all(directory: str, expected: set[str], names: Iterable[str]) -> No
     if missing:
         first, more = min(missing), f", and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise ObjectNotFoundError(
-            f"its member {brief(decode_path(first), 200)}{more} was stored, and is not in the store any more: it was "
+            f"its member {brief(decode_path(first), 200)}{more} was written, and is not in the store any more: it was "
             "being written again, which failed, or somebody has removed it by other means than new.fs. The directory "
             "is not complete, and there is nothing to insert"
         ).of(f"{directory}{first}")

@@ -301,7 +301,7 @@ def test_file_that_has_gone_unheard_ends_the_block_with_an_error(
 ) -> None:
     monkeypatch.setattr(written, "NOTED_FILES", 1)
     with (
-        pytest.raises(ObjectNotFoundError, match="its member 'a', and 1 more was stored, and is not in the store any"),
+        pytest.raises(ObjectNotFoundError, match="its member 'a', and 1 more was written, and is not in the store"),
         datajoint_file.create(table, {"id": 1}, "raw", "run") as new,
     ):
         new.fs.pipe({"a": b"mine", "x": b"x"})
@@ -323,7 +323,7 @@ def test_rewrite_that_fails_unheard_ends_the_block_with_an_error_unless_somebody
     acts: list[Callable[[], object]] = [lambda: fail(1), lambda: in_child(lambda: fail(2))]
     for act in acts:
         for is_repeated in (False, True):
-            refused = pytest.raises(ObjectNotFoundError, match="its member 'c/0' was stored, and is not")
+            refused = pytest.raises(ObjectNotFoundError, match="its member 'c/0' was written, and is not")
             expected: Any = nullcontext() if is_repeated else refused
             with expected, datajoint_file.create(table, {"id": 1}, "raw", "run") as new:
                 in_child(lambda: new.fs.pipe_file("c/0", b"once"))
