@@ -134,10 +134,12 @@ class _Arrival:
                 f"DataJoint would read {file} of {name} where it lies, and {printable(str(self._target))} is there "
                 "already; nothing was changed. Give the path of a new directory"
             )
+        for name in self._manifest.empty():
+            self._require_inside(self._target / decode_path(name.rstrip("/")) / "any")
         return missing
 
     def _require_inside(self, path: Path) -> None:
-        """Refuse a path that leaves the target through a link which is in it."""
+        """Refuse a path whose directory is not in the target, because of a link that is in it."""
         inside = self._target.resolve() / path.parent.relative_to(self._target)
         if path.parent.resolve() != inside:
             raise DestinationError(

@@ -5,7 +5,6 @@ What stands in one is told in `model.manifest`; what is done with the members, b
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -77,19 +76,23 @@ def part_of(directory: FileMetadata, whole: Manifest, below: str) -> tuple[FileM
 
     Nothing, as the name of a directory, stands for the whole.
     """
+    return part_metadata(directory, whole, below), read_manifest(whole.part(below)) if below else whole
+
+
+def part_metadata(directory: FileMetadata, whole: Manifest, below: str) -> FileMetadata:
+    """Return what there is to say of a directory within a stored one, as `part_of` does."""
     if not below:
-        return directory, whole
-    text = whole.part(below)
-    part, hash_ = read_manifest(text), f"sha256:{hashlib.sha256(text).hexdigest()}"
+        return directory
+    files, size, digest = whole.described(below)
     path, name = f"{directory.path}{below}/", manifest.decode_path(below.rpartition("/")[2])
-    return replace(directory, path=path, size=part.size, hash=hash_, original_name=name, files=part.files), part
+    return replace(directory, path=path, size=size, hash=f"sha256:{digest}", original_name=name, files=files)
 
 
 def is_part_of(pipeline: Pipeline, whole: FileMetadata, part: FileMetadata) -> bool:
     """Tell whether *part* is a file of a stored directory, or a directory in it, as its manifest says."""
     name, manifest = part.path[len(whole.path) :].rstrip("/"), manifest_of(pipeline, whole)
     if part.is_directory:
-        return part == part_of(whole, manifest, name)[0]
+        return part == part_metadata(whole, manifest, name)
     member = manifest.find(name)
     return member is not None and part == member_metadata(whole, member)
 
