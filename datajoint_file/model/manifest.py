@@ -12,6 +12,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from heapq import merge
 from itertools import accumulate, islice
 from mmap import mmap
 from operator import lt
@@ -36,6 +37,9 @@ _ENTRY = re.compile(rb"# (?:(0|[1-9]\d{0,18})\n[0-9a-f]{64}  ([^\n]*[^\n/])|([^\
 
 _BLOCK = 2**16
 """Bytes that are checked at a time: what a call of Python costs is shared by some hundred entries."""
+
+_ENTRIES = 1_000
+"""Names that are checked at a time before they are written."""
 
 _ODD = re.compile(rb"[^A-Za-z0-9._=/\n-]|\.[/\n]|//|\n/")
 """Is in no list of names, a line each, whose components `encode_member` gives as they are; they may be too long."""
@@ -92,6 +96,14 @@ def lines(members: Iterable[Member], empty: Sequence[str] = ()) -> Iterator[byte
     while other:
         yield b"# %s\n" % other.encode()
         other = next(waiting, "")
+
+
+def check_entries(names: Iterable[str], empty: Iterable[str] = ()) -> None:
+    """Raise a `MetadataError` unless the text that `lines` gives of these can be read."""
+    order, entries = _Order(), merge(names, empty)
+    while some := [name.encode(errors="replace") for name in islice(entries, _ENTRIES)]:
+        _check_components(some)
+        order.check(some)
 
 
 class Manifest:

@@ -36,7 +36,7 @@ CHECKPOINT_BYTES = 2**30
 _NAME = "~sent-"
 _ABSENT = -1
 _MAX_BYTES = 2**22
-_DIGEST = re.compile("sha256:[0-9a-f]{64}")
+_LINE = re.compile(r"^(sha256:[0-9a-f]{64}) ([0-9]{1,19}) ([^ \n]+) ([^ \n]+)\n", re.MULTILINE)
 
 
 class Noted(NamedTuple):
@@ -105,15 +105,13 @@ def is_note(key: str) -> bool:
 
 
 def read_note(pipeline: Pipeline, key: str) -> Iterator[Noted]:
-    """Give what a note says; what cannot be read, or is no whole line, says nothing."""
-    with suppress(StorageError, ValueError):
+    """Give what a note says; what cannot be read says nothing, nor does a line that is malformed or not whole."""
+    with suppress(StorageError, UnicodeDecodeError):
         size = pipeline.backend.stat(key).size
         if size > _MAX_BYTES:
             return
-        for line in bytes(pipeline.backend.read(key, 0, size)).decode("ascii").split("\n")[:-1]:
-            digest, length, tag, name = line.split(" ")
-            if _DIGEST.fullmatch(digest):
-                yield Noted(name, digest, int(length), "" if tag == "-" else tag)
+        for digest, length, tag, name in _LINE.findall(bytes(pipeline.backend.read(key, 0, size)).decode("ascii")):
+            yield Noted(name, digest, int(length), "" if tag == "-" else tag)
 
 
 def resumable(

@@ -13,11 +13,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from datajoint_file.concurrency.progress import Advance
 from datajoint_file.concurrency.threads import Stop, run_all
-from datajoint_file.errors import DataJointFileError, InvalidKeyError, brief
+from datajoint_file.errors import DataJointFileError, InvalidKeyError, MetadataError, brief
 from datajoint_file.model import manifest, media_types
 from datajoint_file.model.manifest import Member, decode_path
 from datajoint_file.model.metadata import DIRECTORY_TYPE, FileMetadata
@@ -46,7 +47,8 @@ def check_members(key: str, listing: Listing) -> None:
     Raises
     ------
     InvalidKeyError
-        If the key of one would be too long, or there are too many of them.
+        If the key of one would be too long, there are too many of them, or a list of them could not be read: one is
+        both a file and a directory, say.
     """
     room = MAX_KEY_BYTES - len(key) - 1
     if too_long := next((name for name in listing.names if len(name) > room), ""):
@@ -55,17 +57,26 @@ def check_members(key: str, listing: Listing) -> None:
             f"{len(key) + 1 + len(too_long)} bytes, more than the {MAX_KEY_BYTES} that object stores allow: shorten "
             "its path, leave it out with Directory(…, exclude=…), or leave long key attributes out of partition_pattern"
         )
-    if sum(map(len, listing.names)) + _LINES_BYTES * len(listing.names) > manifest.MAX_BYTES:
+    count = len(listing.names) + len(listing.empty)
+    if sum(map(len, chain(listing.names, listing.empty))) + _LINES_BYTES * count > manifest.MAX_BYTES:
         raise InvalidKeyError(
-            f"{len(listing.names)} files are more than the list of one directory has room for: insert its parts as "
-            "directories of their own, or pack what is small"
+            f"{count} files and empty directories are more than the list of one directory has room for: insert its "
+            "parts as directories of their own, or pack what is small"
         )
+    try:
+        manifest.check_entries(listing.names, listing.empty)
+    except MetadataError as error:
+        raise InvalidKeyError(f"its list of files could not be read: {error}; call one of them otherwise") from error
 
 
 class DirectoryUpload:
-    """One directory that is being stored. Members are named by their place in the listing."""
+    """One directory that is being stored. Members are named by their place in the listing.
 
-    def __init__(self, pipeline: Pipeline, upload: Upload, tree: Tree) -> None:
+    If *is_resumable*, what is stored of it is noted for a retry.
+    """
+
+    def __init__(self, pipeline: Pipeline, upload: Upload, tree: Tree, *, is_resumable: bool = True) -> None:
+        self._is_resumable = is_resumable
         self._pipeline = pipeline
         self._upload = upload
         self._tree = tree
@@ -159,7 +170,8 @@ class DirectoryUpload:
         group.publish()
         for index, stored in sent:
             self.note(index, stored.hash, stored.size)
-        self._checkpoints.add([stored for _, stored in sent], [self.listing.names[index] for index, _ in sent])
+        if self._is_resumable:
+            self._checkpoints.add([stored for _, stored in sent], [self.listing.names[index] for index, _ in sent])
 
     def _sent(self, index: int, advance: Advance, group: UploadGroup) -> FileMetadata:
         upload = self.member(index)
@@ -187,9 +199,18 @@ class DirectoryUpload:
             return self._left == 0
 
     def finish(self) -> FileMetadata:
-        """Store the manifest, once all members are, and return what the row is to record."""
+        """Store the manifest, once all members are, and return what the row is to record.
+
+        Raises
+        ------
+        InvalidKeyError
+            If nobody could read it.
+        StorageError
+            If it cannot be stored.
+        """
+        check_members(self.key[:-1], self.listing)
         stored = self._stored_manifest or self._pipeline.ingest(self._listed())
-        self.forget()
+        self._checkpoints.remove()
         return replace(
             stored,
             path=self.key,
@@ -198,10 +219,6 @@ class DirectoryUpload:
             mime_type=DIRECTORY_TYPE,
             files=len(self.listing.names),
         )
-
-    def forget(self) -> None:
-        """Remove what is noted for a retry."""
-        self._checkpoints.remove()
 
     def _listed(self) -> Upload:
         """Return the manifest, as what is going to be stored."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import io
+import math
 import os
 import tempfile
 from collections.abc import Iterator
@@ -16,10 +17,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from fsspec.core import has_magic
+
 from datajoint_file.errors import (
     MemberNotFoundError,
     ObjectNotFoundError,
     ReadOnlyStorageError,
+    UnsafeNameError,
     UnsupportedValueError,
     brief,
 )
@@ -61,10 +65,22 @@ class NewDirectoryFileSystem(ThreadedFileSystem):
         return pipeline_named(self._name, project_of(self.directory))
 
     def _key(self, path: str) -> str:
+        """Return the key of a file that is going to be written."""
+        if not self._strip_protocol(path):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
         key = f"{self.directory}{self._encoded(path)}"
-        if len(key) > MAX_KEY_BYTES or not self._strip_protocol(path):
+        if len(key) > MAX_KEY_BYTES:
             raise OSError(errno.ENAMETOOLONG, "no object key has room for it", path)
         return key
+
+    def _written_key(self, path: str) -> str:
+        """Return the key of a file that may have been written."""
+        try:
+            return self._key(path)
+        except IsADirectoryError:
+            raise
+        except (UnsafeNameError, OSError) as error:  # nothing is called so
+            raise self._absent(path) from error
 
     def _absent(self, path: str) -> MemberNotFoundError:
         return MemberNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
@@ -72,7 +88,7 @@ class NewDirectoryFileSystem(ThreadedFileSystem):
     def _entries(self, path: str) -> Iterator[tuple[str, ObjectStat]]:
         """Give the files at or below a path, and what they are called within the directory."""
         stripped = self._strip_protocol(path)
-        prefix = self._key(path) if stripped else self.directory[:-1]
+        prefix = self._written_key(path) if stripped else self.directory[:-1]
         for stat in self._pipeline.backend.list(prefix):
             yield decode_path(stat.key[len(self.directory) :]), stat
 
@@ -80,7 +96,7 @@ class NewDirectoryFileSystem(ThreadedFileSystem):
         name = self._strip_protocol(path)
         with suppress(ObjectNotFoundError):
             if name:
-                return _file(name, self._pipeline.backend.stat(self._key(path)).size)
+                return _file(name, self._pipeline.backend.stat(self._written_key(path)).size)
         if not name or any(True for _ in self._entries(path)):
             return {"name": name, "size": 0, "type": "directory"}
         raise self._absent(path)
@@ -99,7 +115,7 @@ class NewDirectoryFileSystem(ThreadedFileSystem):
         return [found[child] for child in sorted(found)]
 
     def _content(self, path: str, start: int | None, end: int | None) -> bytes:
-        key = self._key(path)
+        key = self._written_key(path)
         try:
             size = self._pipeline.backend.stat(key).size
             first, stop, _ = slice(start, end).indices(size)
@@ -136,10 +152,19 @@ class NewDirectoryFileSystem(ThreadedFileSystem):
         self._record.forget(self._encoded(path))
         self._pipeline.backend.delete(self._key(path))
 
-    def _remove_below(self, path: str) -> None:
+    def _remove_file(self, path: str) -> None:
         self._require_open()
+        if self._described(path)["type"] == "directory":
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        self._remove(path)
+
+    def _remove_below(self, path: str, depth: float) -> None:
+        """Remove what is at or below a path; of nothing nothing: zarr's `clear` would stop at an error, unheard."""
+        self._require_open()
+        length = len(self._strip_protocol(path))
         for inner, _ in list(self._entries(path)):
-            self._remove(inner)
+            if inner[length:].lstrip("/").count("/") < depth:
+                self._remove(inner)
 
     def _require_open(self) -> None:
         """Refuse to change a directory that has been ended: a row may name it."""
@@ -164,15 +189,25 @@ class NewDirectoryFileSystem(ThreadedFileSystem):
                 self.write(path, file, os.fstat(file.fileno()).st_size)
 
     async def _get_file(self, rpath: str, lpath: str | os.PathLike[str], **_options: Any) -> None:
-        content = await self._cat_file(rpath)
-        await self._in_thread(Path(lpath).write_bytes, content)
+        await self._in_thread(self._brought, rpath, lpath)
+
+    def _brought(self, path: str, target: str | os.PathLike[str]) -> None:
+        if self._described(path)["type"] == "directory":
+            Path(target).mkdir(parents=True, exist_ok=True)
+        else:
+            Path(target).write_bytes(self._content(path, None, None))
 
     async def _rm_file(self, path: str, **_options: Any) -> None:
-        await self._in_thread(self._remove_below, path)
+        await self._in_thread(self._remove_file, path)
 
-    async def _rm(self, path: Any, recursive: bool = False, **_options: Any) -> None:
-        for one in [path] if isinstance(path, str) else path:
-            await self._in_thread(self._remove_below, one)
+    async def _rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None, **_options: Any) -> None:
+        for given in [path] if isinstance(path, str) else path:
+            is_pattern = has_magic(given) and not await self._exists(given)
+            for one in await self._expand_path(given) if is_pattern else [given]:
+                if recursive:
+                    await self._in_thread(self._remove_below, one, maxdepth or math.inf)
+                else:
+                    await self._in_thread(self._remove_file, one)
 
     async def _cp_file(self, path1: str, path2: str, **_options: Any) -> None:
         await self._pipe_file(path2, await self._cat_file(path1))

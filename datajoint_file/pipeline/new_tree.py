@@ -6,7 +6,8 @@ How its files are written is told in `new_directory`.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
 from functools import cached_property, partial
 from pathlib import Path
@@ -75,15 +76,19 @@ def finished(pipeline: Pipeline, upload: Upload, area: LocalArea, known: Iterabl
     """End a directory: store what is in its local area, learn what else was written, and store the manifest.
 
     What this process has written is *known*; what others have, they have noted. What nobody vouches for is read back.
+
+    Raises
+    ------
+    InvalidKeyError
+        If a member could not be named, or is both a file and a directory.
     """
     directory = upload.key
     listing, digests = Listing(), dict[str, str]()
     if area.is_made:
         local = LocalTree(Directory(area.path), str(area.path))
         check_members(directory[:-1], local.listing)
-        sent = DirectoryUpload(pipeline, upload, local)
+        sent = DirectoryUpload(pipeline, upload, local, is_resumable=False)
         sent.send_all()
-        sent.forget()
         digests |= {member.name: f"sha256:{member.digest}" for member in sent.members()}
         listing.empty += local.listing.empty
     notes = Checkpoints(pipeline, directory)
@@ -95,6 +100,7 @@ def finished(pipeline: Pipeline, upload: Upload, area: LocalArea, known: Iterabl
             notes.keys.append(stat.key)
     stats.sort(key=lambda stat: stat.key)
     listing.names += [stat.key[len(directory) :] for stat in stats]
+    listing.empty = [name for name in listing.empty if not _begins_any(name, listing.names)]
     check_members(directory[:-1], listing)
     vouched = _Vouched(pipeline, known)
     run_all([partial(vouched.read, key) for key in notes.keys], pipeline.workers, Stop())
@@ -112,6 +118,12 @@ def finished(pipeline: Pipeline, upload: Upload, area: LocalArea, known: Iterabl
     stored = made.finish()
     notes.remove()
     return stored
+
+
+def _begins_any(directory: str, names: Sequence[str]) -> bool:
+    """Tell whether one of the sorted names lies in a directory."""
+    index = bisect_left(names, directory)
+    return index < len(names) and names[index].startswith(directory)
 
 
 class _Vouched:

@@ -10,10 +10,9 @@ import logging
 import os
 import threading
 from contextlib import suppress
-from functools import cache
 from multiprocessing.util import Finalize
 from typing import Protocol
-from weakref import WeakSet
+from weakref import WeakSet, WeakValueDictionary
 
 from datajoint_file.errors import UnsupportedValueError, brief
 from datajoint_file.model.object_keys import manifest_key, project_of
@@ -90,7 +89,10 @@ class Record:
 
 
 class WorkerRecord:
-    """What this process has written of a directory that another one makes, until it is noted there."""
+    """What this process has written of a directory that another one makes, until it is noted there.
+
+    Nothing but what waits to be noted keeps one alive, so that a worker of many directories does not grow.
+    """
 
     def __init__(self, directory: str, pipeline: str) -> None:
         self._directory = directory
@@ -98,7 +100,7 @@ class WorkerRecord:
         self._lock = threading.Lock()
         self._waiting: dict[str, Noted] = {}
         self._bytes = 0
-        Finalize(None, self.note, exitpriority=10)  # what a pool ends in good order says all that it knows
+        self._at_exit: list[Finalize[None]] = []
 
     def has(self, _name: str) -> bool:
         """Tell whether it is known that a member is there: others may have removed it."""
@@ -108,6 +110,8 @@ class WorkerRecord:
         """Take note of a member that has been written, and tell others if it is time."""
         with self._lock:
             is_first = not self._waiting
+            if is_first:  # what a pool ends in good order says all that it knows
+                self._at_exit.append(Finalize(None, self.note, exitpriority=10))
             self._waiting[noted.name] = noted
             self._bytes += noted.size
             is_time = len(self._waiting) >= NOTED_FILES or self._bytes >= NOTED_BYTES
@@ -127,10 +131,13 @@ class WorkerRecord:
         """Tell others what was written: what is not noted, they read back."""
         with self._lock:
             some, self._waiting, self._bytes = list(self._waiting.values()), {}, 0
+            at_exit, self._at_exit = self._at_exit, []
         with suppress(Exception):  # a store that fails, or a process that ends
             pipeline = pipeline_named(self._pipeline, project_of(self._directory))
             if some and not pipeline.backend.exists(manifest_key(self._directory)):
                 store_note(pipeline, self._directory, some)
+        for one in at_exit:
+            one.cancel()
 
     def opened(self, file: NewFile) -> None:
         """Nothing is known here of the end of the block."""
@@ -147,6 +154,10 @@ _records: dict[tuple[int, str], Record] = {}
 """By process and key of a directory, while it is made there. A child made by fork is a worker."""
 
 
+_worker_records: WeakValueDictionary[tuple[int, str, str], WorkerRecord] = WeakValueDictionary()
+"""By process, key of a directory, and pipeline, while it is in use: two of one directory would do no harm."""
+
+
 def begin_record(directory: str) -> Record:
     """Return the record of a directory, which this process makes."""
     return _records.setdefault((os.getpid(), directory), Record())
@@ -161,9 +172,7 @@ def end_record(directory: str) -> None:
 
 def record_of(directory: str, pipeline: str) -> Record | WorkerRecord:
     """Return where this process takes note of what it writes."""
-    return _records.get((os.getpid(), directory)) or _worker_record(os.getpid(), directory, pipeline)
-
-
-@cache
-def _worker_record(_process: int, directory: str, pipeline: str) -> WorkerRecord:
-    return WorkerRecord(directory, pipeline)
+    process = os.getpid()
+    return _records.get((process, directory)) or _worker_records.setdefault(
+        (process, directory, pipeline), WorkerRecord(directory, pipeline)
+    )

@@ -19,7 +19,7 @@ import pytest
 import xarray as xr
 
 import datajoint_file
-from datajoint_file.errors import ReadOnlyStorageError, UnsafeNameError, UnsupportedValueError
+from datajoint_file.errors import InvalidKeyError, ReadOnlyStorageError, UnsafeNameError, UnsupportedValueError
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.model.object_keys import manifest_key
 from datajoint_file.pipeline import checkpoints
@@ -168,6 +168,18 @@ def test_block_that_cannot_end_leaves_nothing_of_its_local_area(table: Any, stor
     assert not new.path.exists()
     assert store.object_keys() == []
     assert not store.is_local or not new.path.parent.exists()
+
+
+@pytest.mark.parametrize("store", ["s3"], indirect=True)  # a disk has no room for both
+@over_mysql
+def test_file_and_directory_of_one_name_are_refused(table: Any, store: Store) -> None:
+    with (
+        pytest.raises(InvalidKeyError, match="'w' is both a file and a directory"),
+        datajoint_file.create(table, {"id": 1}, "raw", "run") as new,
+    ):
+        for name in ("w", "w/inner", "w."):
+            new.fs.pipe_file(name, b"x")
+    assert sorted(key.rpartition("/run/")[2] for key in store.object_keys()) == ["w", "w%2E", "w/inner"]
 
 
 def write(fs: Any, *names: str) -> None:
