@@ -17,8 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from fsspec.core import has_magic
-
 from datajoint_file.errors import (
     MemberNotFoundError,
     ObjectNotFoundError,
@@ -39,6 +37,9 @@ from datajoint_file.transfer.hashing import HashingReader
 
 _IN_MEMORY = 16 * 2**20
 """Bytes of a file that is written through `open` which are not put on the disk meanwhile."""
+
+_MAGIC = frozenset("*?[")
+"""A path with one of them may be a pattern."""
 
 
 class NewDirectoryFileSystem(ThreadedFileSystem):
@@ -202,7 +203,7 @@ class NewDirectoryFileSystem(ThreadedFileSystem):
 
     async def _rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None, **_options: Any) -> None:
         for given in [path] if isinstance(path, str) else path:
-            is_pattern = has_magic(given) and not await self._exists(given)
+            is_pattern = not _MAGIC.isdisjoint(given) and not await self._exists(given)
             for one in await self._expand_path(given) if is_pattern else [given]:
                 if recursive:
                     await self._in_thread(self._remove_below, one, maxdepth or math.inf)
