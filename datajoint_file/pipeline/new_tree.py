@@ -13,7 +13,8 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from datajoint_file.concurrency.threads import Stop, run_all
-from datajoint_file.errors import StorageError
+from datajoint_file.errors import ObjectNotFoundError, StorageError, brief
+from datajoint_file.model.manifest import decode_path
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import manifest_key
 from datajoint_file.pipeline.checkpoints import Checkpoints, Noted, is_note, read_note
@@ -81,6 +82,8 @@ def finished(pipeline: Pipeline, upload: Upload, area: LocalArea, known: Iterabl
     ------
     InvalidKeyError
         If a member could not be named, or is both a file and a directory.
+    ObjectNotFoundError
+        If a member that this process has written is not there.
     """
     directory = upload.key
     listing, digests = Listing(), dict[str, str]()
@@ -100,6 +103,7 @@ def finished(pipeline: Pipeline, upload: Upload, area: LocalArea, known: Iterabl
             notes.keys.append(stat.key)
     stats.sort(key=lambda stat: stat.key)
     listing.names += [stat.key[len(directory) :] for stat in stats]
+    _require_all({noted.name for noted in known}, listing.names)
     listing.empty = [name for name in listing.empty if not _begins_any(name, listing.names)]
     check_members(directory[:-1], listing)
     vouched = _Vouched(pipeline, known)
@@ -124,6 +128,16 @@ def _begins_any(directory: str, names: Sequence[str]) -> bool:
     """Tell whether one of the sorted names lies in a directory."""
     index = bisect_left(names, directory)
     return index < len(names) and names[index].startswith(directory)
+
+
+def _require_all(written: set[str], names: list[str]) -> None:
+    if lost := sorted(written.difference(names)):
+        more = f", and {len(lost) - 1} more" if len(lost) > 1 else ""
+        raise ObjectNotFoundError(
+            f"its member {brief(decode_path(lost[0]), 200)}{more} was written in the block and is not in the store: "
+            "another process has removed it, perhaps to write it again, and died. The directory is not complete, and "
+            "there is nothing to insert: write it anew"
+        )
 
 
 class _Vouched:
