@@ -7,28 +7,34 @@ from __future__ import annotations
 
 import io
 import os
-import secrets
 import shutil
 import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from datajoint_file.concurrency.progress import Advance, progress_bar
 from datajoint_file.concurrency.threads import Stop, run_all
-from datajoint_file.errors import DestinationError, DestinationExistsError, brief, printable
+from datajoint_file.errors import DestinationError, DestinationExistsError, printable
 from datajoint_file.model.manifest import Manifest, Member, decode_path
 from datajoint_file.model.metadata import FileMetadata
-from datajoint_file.model.names import check_derived_name, is_read_by_datajoint
+from datajoint_file.model.names import check_derived_name
 from datajoint_file.pipeline.manifests import manifest_of, member_metadata, part_of
 from datajoint_file.pipeline.pipeline import Pipeline, destination_path
 from datajoint_file.storage.disk.drafts import Batch, flush_directory, move_new
-from datajoint_file.storage.disk.walk import LinkOnTheWayError, Walker, descend, mode_in
+from datajoint_file.storage.disk.walk import Walker, mode_in
 from datajoint_file.transfer.atomic_write import destination_errors
+from datajoint_file.transfer.existing_directory import (
+    DIFFERS,
+    ELSEWHERE,
+    IS_DIRECTORY,
+    ExistingDirectory,
+    opened,
+    partial_beside,
+)
 from datajoint_file.transfer.hashing import HashingReader, drain
 
 
@@ -80,21 +86,6 @@ def _for_each(job: Callable[[Member, Advance], None], members: list[Member], wor
     run_all([partial(job, member, told) for member in members], workers, stop)
 
 
-_TOLD = 10
-"""So many of the files that were placed are named in an error."""
-
-_ELSEWHERE = "Give another destination"
-_DIFFERS = "Pass overwrite=True to replace what differs, or give another destination"
-_IS_DIRECTORY = (
-    "is a directory, where the stored one has a file",
-    "No directory is replaced, not with overwrite=True either: move it away, or give another destination",
-)
-_IS_FILE = (
-    "is no directory, as it is in the stored one",
-    "It is not replaced, not with overwrite=True either: move it away, or give another destination",
-)
-
-
 class _Arrival:
     """A directory on its way to *target*."""
 
@@ -106,90 +97,44 @@ class _Arrival:
         self._manifest = manifest
         self._target = target
         self._overwrite = overwrite
-        self._moving = False
-        self._placed: list[str] = []
-        self._new = target.with_name(f".datajoint-file-{secrets.token_hex(8)}.partial")
+        self._new = partial_beside(target)
 
     def bring(self, advance: Advance) -> None:
         """Bring what is not there, and put it in its place."""
-        there = self._opened()
-        try:
+        with opened(self._target) as there:
             wanted = list(self._manifest) if there is None else self._missing(there, advance)
-            with destination_errors(self._new):
-                self._new.mkdir(parents=True)
-            with Batch() as arrivals:
-                _for_each(partial(self._bring, arrivals), wanted, self._pipeline.workers, advance)
-            if there is None:
-                self._name()
-            else:
-                self._merge(there, wanted)
-        finally:
-            shutil.rmtree(self._new, ignore_errors=True)
-            if there is not None:
-                os.close(there)
+            try:
+                with destination_errors(self._new):
+                    self._new.mkdir(parents=True)
+                with Batch() as arrivals:
+                    _for_each(partial(self._bring, arrivals), wanted, self._pipeline.workers, advance)
+                if there is None:
+                    self._name()
+                else:
+                    self._merge(there, wanted)
+            finally:
+                shutil.rmtree(self._new, ignore_errors=True)
 
-    def _opened(self) -> int | None:
-        """Open the target, which is that from now on, whatever its path leads to later; None if there is none."""
-        try:
-            return Walker(str(self._target)).open("")
-        except FileNotFoundError:
-            if not os.path.lexists(self._target):
-                return None
-        except NotADirectoryError:
-            pass
-        except OSError as error:
-            raise self._error(self._target, f"cannot be opened: {error.strerror}", _ELSEWHERE) from error
-        raise DestinationExistsError(
-            f"{printable(str(self._target))} is no directory; it was left as it is. Give another destination"
-        )
-
-    def _missing(self, there: int, advance: Advance) -> list[Member]:
+    def _missing(self, there: ExistingDirectory, advance: Advance) -> list[Member]:
         """Return the members that are not at the target already; refuse if others are in their place."""
         missing = []
         for directory, members in _by_directory(self._manifest):
-            with self._entered(there, directory) as inside:
+            with there.entered(directory) as inside:
                 for member, name in members:
                     mode = 0 if inside is None else mode_in(inside, name)
-                    if inside is not None and mode and self._is_equal(inside, name, member):
+                    if inside is not None and mode and self._is_equal(there, inside, name, member):
                         advance(member.size)
                         continue
                     if mode and (stat.S_ISDIR(mode) or not self._overwrite):
-                        raise self._differs(member, mode)
+                        raise self._differs(there, member, mode)
                     missing.append(member)
         for empty in self._manifest.empty():
-            with self._entered(there, decode_path(empty.rstrip("/"))):
+            with there.entered(decode_path(empty.rstrip("/"))):
                 pass
-        if unasked := next((one for one in missing if _is_read_by_datajoint(one)), None):
-            file, of = brief(decode_path(unasked.name)), printable(self._metadata.original_name)
-            raise DestinationExistsError(
-                f"DataJoint would read {file} of {of} where it lies, and {printable(str(self._target))} is there "
-                "already; nothing was changed. Give the path of a new directory"
-            )
+        there.refuse_what_datajoint_reads(decode_path(member.name) for member in missing)
         return missing
 
-    @contextmanager
-    def _entered(self, there: int, directory: str, missing: Callable[[int, str], None] | None = None) -> Iterator[Any]:
-        """Open a directory below the target for a block; None if it is not there, and *missing* makes none."""
-        try:
-            inside: int | None = descend(there, directory, missing)
-        except FileNotFoundError as error:
-            if missing is not None:
-                raise self._error(error.filename, "was removed by somebody else", "Call it again") from error
-            inside = None
-        except LinkOnTheWayError as error:
-            what = f"leads out of {printable(str(self._target))} through a symbolic link"
-            raise self._error(error.filename, what, _ELSEWHERE) from error
-        except NotADirectoryError as error:
-            raise self._error(error.filename, *_IS_FILE, kind=DestinationExistsError) from error
-        except OSError as error:
-            raise self._error(error.filename, f"cannot be opened: {error.strerror}", _ELSEWHERE) from error
-        try:
-            yield inside
-        finally:
-            if inside is not None:
-                os.close(inside)
-
-    def _is_equal(self, directory: int, name: str, member: Member) -> bool:
+    def _is_equal(self, there: ExistingDirectory, directory: int, name: str, member: Member) -> bool:
         """Tell whether a regular file has the bytes of a member; no link is followed."""
         if not stat.S_ISREG(mode_in(directory, name)):
             return False
@@ -201,24 +146,13 @@ class _Arrival:
                 drain(reader)
                 return reader.hash == f"sha256:{member.digest}"
         except OSError as error:
-            raise self._error(decode_path(member.name), f"cannot be read: {error.strerror}", _DIFFERS) from error
+            raise there.error(decode_path(member.name), f"cannot be read: {error.strerror}", DIFFERS) from error
 
-    def _differs(self, member: Member, mode: int) -> DestinationError:
+    def _differs(self, there: ExistingDirectory, member: Member, mode: int) -> DestinationError:
         of = printable(self._metadata.original_name)
         differs = f"exists and differs from that of {of} ({member.size} bytes, sha256:{member.digest})"
-        what, advice = _IS_DIRECTORY if stat.S_ISDIR(mode) else (differs, _DIFFERS)
-        return self._error(decode_path(member.name), what, advice, DestinationExistsError)
-
-    def _error(
-        self, path: str | Path, what: str, advice: str, kind: type[DestinationError] = DestinationError
-    ) -> DestinationError:
-        """Return an error about a path below the target, which says what has become of the target as well."""
-        changed = "nothing was changed"
-        if self._moving:
-            names, count = ", ".join(brief(name) for name in self._placed[:_TOLD]), len(self._placed)
-            more = f", and {count - _TOLD} more" if count > _TOLD else ""
-            changed = f"placed before that: {names}{more}; the rest was not" if names else "no file was placed"
-        return kind(f"{printable(str(self._target / path))} {what}; {changed}. {advice}")
+        what, advice = IS_DIRECTORY if stat.S_ISDIR(mode) else (differs, DIFFERS)
+        return there.error(decode_path(member.name), what, advice, DestinationExistsError)
 
     def _bring(self, arrivals: Batch, member: Member, advance: Advance) -> None:
         metadata, path = member_metadata(self._metadata, member), self._new / decode_path(member.name)
@@ -234,40 +168,33 @@ class _Arrival:
             with suppress(OSError):
                 flush_directory(str(self._target.parent))
 
-    def _merge(self, there: int, brought: list[Member]) -> None:
+    def _merge(self, there: ExistingDirectory, brought: list[Member]) -> None:
         """Move what was brought into the target, file by file: what somebody else has put there meanwhile stays."""
-        self._require_same(there)
-        self._moving = True
+        there.require_same()
+        there.is_moving = True
         new = Walker(str(self._new))
         for directory, members in _by_directory(brought):
-            with self._entered(there, directory, _make) as inside, new.within(directory) as origin:
+            with there.made(directory) as inside, new.within(directory) as origin:
                 for member, name in members:
-                    self._place(origin, inside, name, member)
+                    self._place(there, origin, inside, name, member)
         for empty in self._manifest.empty():
-            with self._entered(there, decode_path(empty.rstrip("/")), _make):
+            with there.made(decode_path(empty.rstrip("/"))):
                 pass
-        self._require_same(there)
+        there.require_same()
 
-    def _place(self, origin: int, inside: int, name: str, member: Member) -> None:
+    def _place(self, there: ExistingDirectory, origin: int, inside: int, name: str, member: Member) -> None:
         try:
             if self._overwrite:
                 os.replace(name, name, src_dir_fd=origin, dst_dir_fd=inside)
             else:
                 move_new(name, name, origin, inside)
         except (FileExistsError, IsADirectoryError) as error:
-            if not self._is_equal(inside, name, member):
-                raise self._differs(member, mode_in(inside, name)) from error
+            if not self._is_equal(there, inside, name, member):
+                raise self._differs(there, member, mode_in(inside, name)) from error
         except OSError as error:
-            raise self._error(decode_path(member.name), f"cannot be written: {error.strerror}", _ELSEWHERE) from error
+            raise there.error(decode_path(member.name), f"cannot be written: {error.strerror}", ELSEWHERE) from error
         else:
-            self._placed.append(decode_path(member.name))
-
-    def _require_same(self, there: int) -> None:
-        """Raise if the path of the target leads elsewhere by now."""
-        with suppress(OSError):
-            if os.path.samestat(self._target.stat(), os.fstat(there)):
-                return
-        raise self._error("", "is another directory by now, or none", "Call it again")
+            there.placed.append(decode_path(member.name))
 
 
 def _by_directory(members: Iterable[Member]) -> Iterator[tuple[str, list[tuple[Member, str]]]]:
@@ -275,15 +202,6 @@ def _by_directory(members: Iterable[Member]) -> Iterator[tuple[str, list[tuple[M
     for directory, some in groupby(members, lambda member: member.name.rpartition("/")[0]):
         inside = [(member, decode_path(member.name.rpartition("/")[2])) for member in some]
         yield decode_path(directory) if directory else "", inside
-
-
-def _make(directory: int, name: str) -> None:
-    with suppress(FileExistsError):
-        os.mkdir(name, dir_fd=directory)
-
-
-def _is_read_by_datajoint(member: Member) -> bool:
-    return any(map(is_read_by_datajoint, decode_path(member.name).split("/")))
 
 
 def _target(destination: str | os.PathLike[str], name: str, manifest: Manifest) -> Path:
