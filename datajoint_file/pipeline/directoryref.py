@@ -228,7 +228,8 @@ class _Browsing(Readable):
         ------
         DestinationExistsError
             If a different file is there, or a directory, which would get a file that DataJoint reads where it lies
-            (``datajoint.toml``, ``datajoint.json``, ``.secrets``). Nothing was changed.
+            (``datajoint.toml``, ``datajoint.json``, ``.secrets``). Nothing was changed, unless somebody else has put
+            the file there during the call: then the error names what was placed before.
         DestinationError
             If the target cannot be written.
         VerificationError

@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING
 
 from datajoint_file.concurrency.progress import Advance
 from datajoint_file.concurrency.threads import Stop, Stopped, run_all
-from datajoint_file.errors import MetadataError, ObjectNotFoundError, StorageError, VerificationError
+from datajoint_file.errors import (
+    MemberNotFoundError,
+    MetadataError,
+    ObjectNotFoundError,
+    StorageError,
+    VerificationError,
+    brief,
+    printable,
+)
 from datajoint_file.model import manifest, media_types
 from datajoint_file.model.manifest import Manifest, Member, read_manifest
 from datajoint_file.model.metadata import FileMetadata
@@ -76,13 +84,25 @@ def part_of(directory: FileMetadata, whole: Manifest, below: str) -> tuple[FileM
 
     Nothing, as the name of a directory, stands for the whole.
     """
-    return part_metadata(directory, whole, below), read_manifest(whole.part(below)) if below else whole
+    metadata = part_metadata(directory, whole, below)
+    return metadata, read_manifest(whole.part(below)) if below else whole
 
 
 def part_metadata(directory: FileMetadata, whole: Manifest, below: str) -> FileMetadata:
-    """Return what there is to say of a directory within a stored one, as `part_of` does."""
+    """Return what there is to say of a directory within a stored one, as `part_of` does.
+
+    Raises
+    ------
+    MemberNotFoundError
+        If it has no directory that the store calls so.
+    """
     if not below:
         return directory
+    if below.endswith("/") or not whole.is_directory(below):
+        raise MemberNotFoundError(
+            f"{printable(directory.original_name)} has no directory that the store calls {brief(below)}; "
+            "ask it for what it has: iterdir(), or / 'path'"
+        )
     files, size, digest = whole.described(below)
     path, name = f"{directory.path}{below}/", manifest.decode_path(below.rpartition("/")[2])
     return replace(directory, path=path, size=size, hash=f"sha256:{digest}", original_name=name, files=files)
@@ -92,7 +112,7 @@ def is_part_of(pipeline: Pipeline, whole: FileMetadata, part: FileMetadata) -> b
     """Tell whether *part* is a file of a stored directory, or a directory in it, as its manifest says."""
     name, manifest = part.path[len(whole.path) :].rstrip("/"), manifest_of(pipeline, whole)
     if part.is_directory:
-        return part == part_metadata(whole, manifest, name)
+        return manifest.is_directory(name) and part == part_metadata(whole, manifest, name)
     member = manifest.find(name)
     return member is not None and part == member_metadata(whole, member)
 
