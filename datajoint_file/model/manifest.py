@@ -6,6 +6,7 @@ store, percent-encoded; sizes and empty directories stand in comments. Values on
 
 from __future__ import annotations
 
+import hashlib
 import re
 from array import array
 from bisect import bisect_left
@@ -22,6 +23,9 @@ from datajoint_file.model.names import MAX_NAME_BYTES, decode_member, encode_mem
 
 Text: TypeAlias = bytes | mmap
 """The text of a manifest: in memory of its own, or mapped."""
+
+_KEPT_PARTS = 1_000
+"""Directories in it of which a manifest keeps what was asked."""
 
 MAX_BYTES = 2**29
 """Bytes of the largest manifest: some five million files. Whoever reads one holds it in memory."""
@@ -108,11 +112,12 @@ class Manifest:
     Made by `read_manifest`, which has checked it.
     """
 
-    __slots__ = ("_starts", "_text", "files", "size")
+    __slots__ = ("_parts", "_starts", "_text", "files", "size")
 
     def __init__(self, text: Text, starts: array[int], files: int, size: int) -> None:
         self._text = text
         self._starts = starts  # and where the last entry ends
+        self._parts: dict[str, tuple[int, int, str]] = {}
         self.files = files
         self.size = size
 
@@ -157,6 +162,15 @@ class Manifest:
         start = len(directory) + 1
         files = (Member(member.name[start:], member.size, member.digest) for member in self.below(directory))
         return b"".join(lines(files, [name[start:] for name in self.empty(directory)]))
+
+    def described(self, directory: str) -> tuple[int, int, str]:
+        """Return how many files a directory in it has, their size, and the digest of `part`: computed once."""
+        if directory not in self._parts:
+            part = read_manifest(text := self.part(directory))
+            if len(self._parts) >= _KEPT_PARTS:
+                self._parts = {}
+            self._parts[directory] = part.files, part.size, hashlib.sha256(text).hexdigest()
+        return self._parts[directory]
 
     def _within(self, directory: str) -> Iterator[int]:
         if not directory:

@@ -5,26 +5,37 @@ How one file is brought is `Pipeline.download`'s business.
 
 from __future__ import annotations
 
+import io
 import os
-import secrets
 import shutil
+import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 
 from datajoint_file.concurrency.progress import Advance, progress_bar
 from datajoint_file.concurrency.threads import Stop, run_all
-from datajoint_file.errors import DestinationError, DestinationExistsError, brief, printable
+from datajoint_file.errors import DestinationError, DestinationExistsError, printable
 from datajoint_file.model.manifest import Manifest, Member, decode_path
 from datajoint_file.model.metadata import FileMetadata
-from datajoint_file.model.names import check_derived_name, is_read_by_datajoint
+from datajoint_file.model.names import check_derived_name
 from datajoint_file.pipeline.manifests import manifest_of, member_metadata, part_of
 from datajoint_file.pipeline.pipeline import Pipeline, destination_path
-from datajoint_file.storage.disk.drafts import Batch, flush_directory
+from datajoint_file.storage.disk.drafts import Batch, flush_directory, move_new
+from datajoint_file.storage.disk.walk import Walker, mode_in
 from datajoint_file.transfer.atomic_write import destination_errors
-from datajoint_file.transfer.hashing import hash_file
+from datajoint_file.transfer.existing_directory import (
+    DIFFERS,
+    ELSEWHERE,
+    IS_DIRECTORY,
+    ExistingDirectory,
+    opened,
+    partial_beside,
+)
+from datajoint_file.transfer.hashing import HashingReader, drain
 
 
 def download(
@@ -86,98 +97,111 @@ class _Arrival:
         self._manifest = manifest
         self._target = target
         self._overwrite = overwrite
-        self._new = target.with_name(f".datajoint-file-{secrets.token_hex(8)}.partial")
+        self._new = partial_beside(target)
 
     def bring(self, advance: Advance) -> None:
         """Bring what is not there, and put it in its place."""
-        is_there = self._target.is_dir()
-        if not is_there and os.path.lexists(self._target):
-            raise DestinationExistsError(
-                f"{printable(str(self._target))} is no directory; it was left as it is. Give another destination"
-            )
-        wanted = self._missing(advance) if is_there else list(self._manifest)
-        try:
-            with destination_errors(self._new):
-                self._new.mkdir(parents=True)
-            with Batch() as arrivals:
-                _for_each(partial(self._bring, arrivals), wanted, self._pipeline.workers, advance)
-            for name in self._manifest.empty():
-                self._make(self._new / decode_path(name.rstrip("/")))
-            if is_there:
-                self._merge(wanted)
-            else:
-                self._name()
-        finally:
-            shutil.rmtree(self._new, ignore_errors=True)
+        with opened(self._target) as there:
+            wanted = list(self._manifest) if there is None else self._missing(there, advance)
+            try:
+                with destination_errors(self._new):
+                    self._new.mkdir(parents=True)
+                with Batch() as arrivals:
+                    _for_each(partial(self._bring, arrivals), wanted, self._pipeline.workers, advance)
+                if there is None:
+                    self._name()
+                else:
+                    self._merge(there, wanted)
+            finally:
+                shutil.rmtree(self._new, ignore_errors=True)
 
-    def _missing(self, advance: Advance) -> list[Member]:
+    def _missing(self, there: ExistingDirectory, advance: Advance) -> list[Member]:
         """Return the members that are not at the target already; refuse if others are in their place."""
         missing = []
-        for member in self._manifest:
-            path = self._target / decode_path(member.name)
-            self._require_inside(path)
-            if not os.path.lexists(path):
-                missing.append(member)
-            elif self._is_equal(path, member):
-                advance(member.size)
-            elif self._overwrite and not path.is_dir():
-                missing.append(member)
-            else:
-                raise DestinationExistsError(
-                    f"{printable(str(path))} exists and differs from that of {printable(self._metadata.original_name)} "
-                    f"({member.size} bytes, sha256:{member.digest}); nothing was changed. Pass overwrite=True to "
-                    "replace what differs, or give another destination"
-                )
-        if unasked := next((one for one in missing if _is_read_by_datajoint(one)), None):
-            file, name = brief(decode_path(unasked.name)), printable(self._metadata.original_name)
-            raise DestinationExistsError(
-                f"DataJoint would read {file} of {name} where it lies, and {printable(str(self._target))} is there "
-                "already; nothing was changed. Give the path of a new directory"
-            )
+        for directory, members in _by_directory(self._manifest):
+            with there.entered(directory) as inside:
+                for member, name in members:
+                    mode = 0 if inside is None else mode_in(inside, name)
+                    if inside is not None and mode and self._is_equal(there, inside, name, member):
+                        advance(member.size)
+                        continue
+                    if mode and (stat.S_ISDIR(mode) or not self._overwrite):
+                        raise self._differs(there, member, mode)
+                    missing.append(member)
+        for empty in self._manifest.empty():
+            with there.entered(decode_path(empty.rstrip("/"))):
+                pass
+        there.refuse_what_datajoint_reads(decode_path(member.name) for member in missing)
         return missing
 
-    def _require_inside(self, path: Path) -> None:
-        """Refuse a path that leaves the target through a link which is in it."""
-        inside = self._target.resolve() / path.parent.relative_to(self._target)
-        if path.parent.resolve() != inside:
-            raise DestinationError(
-                f"{printable(str(path.parent))} leads out of {printable(str(self._target))} through a symbolic link; "
-                "nothing was changed. Give another destination"
-            )
+    def _is_equal(self, there: ExistingDirectory, directory: int, name: str, member: Member) -> bool:
+        """Tell whether a regular file has the bytes of a member; no link is followed."""
+        if not stat.S_ISREG(mode_in(directory, name)):
+            return False
+        try:
+            with io.FileIO(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)) as file:
+                if os.fstat(file.fileno()).st_size != member.size:
+                    return False
+                reader = HashingReader(file, lambda _: None)
+                drain(reader)
+                return reader.hash == f"sha256:{member.digest}"
+        except OSError as error:
+            raise there.error(decode_path(member.name), f"cannot be read: {error.strerror}", DIFFERS) from error
 
-    def _is_equal(self, path: Path, member: Member) -> bool:
-        with destination_errors(path):
-            is_file = path.is_file() and not path.is_symlink()
-            return is_file and path.stat().st_size == member.size and hash_file(path) == f"sha256:{member.digest}"
+    def _differs(self, there: ExistingDirectory, member: Member, mode: int) -> DestinationError:
+        of = printable(self._metadata.original_name)
+        differs = f"exists and differs from that of {of} ({member.size} bytes, sha256:{member.digest})"
+        what, advice = IS_DIRECTORY if stat.S_ISDIR(mode) else (differs, DIFFERS)
+        return there.error(decode_path(member.name), what, advice, DestinationExistsError)
 
     def _bring(self, arrivals: Batch, member: Member, advance: Advance) -> None:
         metadata, path = member_metadata(self._metadata, member), self._new / decode_path(member.name)
         self._pipeline.download(metadata, path, progress=False, advance=advance, finish=arrivals.add)
 
-    def _make(self, directory: Path) -> None:
-        with destination_errors(directory):
-            directory.mkdir(parents=True, exist_ok=True)
-
     def _name(self) -> None:
         """Give the new directory the name of the target, unless somebody else has made one meanwhile."""
+        for empty in self._manifest.empty():
+            with destination_errors(self._new):
+                (self._new / decode_path(empty.rstrip("/"))).mkdir(parents=True, exist_ok=True)
         with destination_errors(self._target):
             self._new.rename(self._target)
             with suppress(OSError):
                 flush_directory(str(self._target.parent))
 
-    def _merge(self, brought: list[Member]) -> None:
-        """Move what was brought into the target, file by file."""
-        for name in self._manifest.empty():
-            self._make(self._target / decode_path(name.rstrip("/")))
-        for member in brought:
-            path = decode_path(member.name)
-            self._make((self._target / path).parent)
-            with destination_errors(self._target / path):
-                (self._new / path).replace(self._target / path)
+    def _merge(self, there: ExistingDirectory, brought: list[Member]) -> None:
+        """Move what was brought into the target, file by file: what somebody else has put there meanwhile stays."""
+        there.require_same()
+        there.is_moving = True
+        new = Walker(str(self._new))
+        for directory, members in _by_directory(brought):
+            with there.made(directory) as inside, new.within(directory) as origin:
+                for member, name in members:
+                    self._place(there, origin, inside, name, member)
+        for empty in self._manifest.empty():
+            with there.made(decode_path(empty.rstrip("/"))):
+                pass
+        there.require_same()
+
+    def _place(self, there: ExistingDirectory, origin: int, inside: int, name: str, member: Member) -> None:
+        try:
+            if self._overwrite:
+                os.replace(name, name, src_dir_fd=origin, dst_dir_fd=inside)
+            else:
+                move_new(name, name, origin, inside)
+        except (FileExistsError, IsADirectoryError) as error:
+            if not self._is_equal(there, inside, name, member):
+                raise self._differs(there, member, mode_in(inside, name)) from error
+        except OSError as error:
+            raise there.error(decode_path(member.name), f"cannot be written: {error.strerror}", ELSEWHERE) from error
+        else:
+            there.placed.append(decode_path(member.name))
 
 
-def _is_read_by_datajoint(member: Member) -> bool:
-    return any(map(is_read_by_datajoint, decode_path(member.name).split("/")))
+def _by_directory(members: Iterable[Member]) -> Iterator[tuple[str, list[tuple[Member, str]]]]:
+    """Give directories, and what is in each with its name; one may come again."""
+    for directory, some in groupby(members, lambda member: member.name.rpartition("/")[0]):
+        inside = [(member, decode_path(member.name.rpartition("/")[2])) for member in some]
+        yield decode_path(directory) if directory else "", inside
 
 
 def _target(destination: str | os.PathLike[str], name: str, manifest: Manifest) -> Path:

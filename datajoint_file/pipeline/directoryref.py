@@ -228,7 +228,8 @@ class _Browsing(Readable):
         ------
         DestinationExistsError
             If a different file is there, or a directory, which would get a file that DataJoint reads where it lies
-            (``datajoint.toml``, ``datajoint.json``, ``.secrets``). Nothing was changed.
+            (``datajoint.toml``, ``datajoint.json``, ``.secrets``). Nothing was changed, unless somebody else has put
+            the file there during the call: then the error names what was placed before.
         DestinationError
             If the target cannot be written.
         VerificationError
@@ -392,10 +393,18 @@ class Subdirectory(_Browsing):
 
     @property
     def metadata(self) -> FileMetadata:
-        """What a row would record of it, if it were stored by itself, and its path. Reads the manifest, as above."""
-        from datajoint_file.pipeline.manifests import part_of  # for its cost, as above
+        """What a row would record of it, if it were stored by itself, and its path. Reads the manifest, as above.
 
-        return part_of(self.whole.metadata, self._manifest(), self.inner)[0]
+        The manifest that it would have is made for that, once for each of the last directories that were asked.
+        """
+        from datajoint_file.pipeline.manifests import part_metadata  # for its cost, as above
+
+        return part_metadata(self.whole.metadata, self._manifest(), self.inner)
+
+    @property
+    def path(self) -> str:
+        """The object key that its files begin with. Reads nothing."""
+        return f"{self.whole.path}{self.inner}/"
 
     @property
     def pipeline(self) -> str:

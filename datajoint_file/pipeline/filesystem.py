@@ -12,15 +12,18 @@ import io
 import json
 import os
 import re
+import shutil
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from threading import Lock
 from typing import Any, BinaryIO, NoReturn
 
 from fsspec.asyn import AsyncFileSystem
+from fsspec.core import has_magic
+from fsspec.implementations.local import make_path_posix
 from fsspec.utils import glob_translate
 
 from datajoint_file.concurrency.threads import LastingPool
@@ -30,6 +33,7 @@ from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.pipeline.lookup import pipeline_named
 from datajoint_file.pipeline.manifests import manifest_of, member_metadata
 from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.transfer.existing_directory import move_tree, partial_beside
 
 VERIFIED_BYTES = 16 * 2**20
 """Of a member of no more bytes a range is taken from the whole, which is fetched and verified."""
@@ -188,6 +192,23 @@ class DirectoryFileSystem(ThreadedFileSystem):
                 return _verified.get(self._pipeline, member_metadata(self.metadata, member))[first:stop]
             key = member_metadata(self.metadata, member).path
             return bytes(self._pipeline.backend_of(self.metadata.project).read(key, first, stop))
+
+    async def _get(self, rpath: Any, lpath: Any, recursive: bool = False, **options: Any) -> None:
+        """Bring files as fsspec does. What is more than one comes to a new directory first, as a download does."""
+        if isinstance(lpath, list) or not (recursive or isinstance(rpath, list) or has_magic(rpath)):
+            await super()._get(rpath, lpath, recursive=recursive, **options)
+            return
+        path = make_path_posix(os.fspath(lpath))
+        target = Path(path)
+        new = partial_beside(target / "any" if target.is_dir() else target)  # its parent may be others'
+        try:
+            if target.is_dir():  # fsspec looks, and so do downloads
+                new.mkdir()
+            await super()._get(rpath, f"{new}{'/' if path.endswith('/') else ''}", recursive=recursive, **options)
+            if new.exists():
+                await self._in_thread(move_tree, new, target)
+        finally:
+            await self._in_thread(partial(shutil.rmtree, new, ignore_errors=True))
 
     async def _get_file(self, rpath: str, lpath: str | os.PathLike[str], **_options: Any) -> None:
         await self._in_thread(self._brought, rpath, lpath)

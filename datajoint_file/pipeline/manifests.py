@@ -5,7 +5,6 @@ What stands in one is told in `model.manifest`; what is done with the members, b
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -17,7 +16,15 @@ from typing import TYPE_CHECKING
 
 from datajoint_file.concurrency.progress import Advance
 from datajoint_file.concurrency.threads import Stop, Stopped, run_all
-from datajoint_file.errors import MetadataError, ObjectNotFoundError, StorageError, VerificationError
+from datajoint_file.errors import (
+    MemberNotFoundError,
+    MetadataError,
+    ObjectNotFoundError,
+    StorageError,
+    VerificationError,
+    brief,
+    printable,
+)
 from datajoint_file.model import manifest, media_types
 from datajoint_file.model.manifest import Manifest, Member, read_manifest
 from datajoint_file.model.metadata import FileMetadata
@@ -77,19 +84,35 @@ def part_of(directory: FileMetadata, whole: Manifest, below: str) -> tuple[FileM
 
     Nothing, as the name of a directory, stands for the whole.
     """
+    metadata = part_metadata(directory, whole, below)
+    return metadata, read_manifest(whole.part(below)) if below else whole
+
+
+def part_metadata(directory: FileMetadata, whole: Manifest, below: str) -> FileMetadata:
+    """Return what there is to say of a directory within a stored one, as `part_of` does.
+
+    Raises
+    ------
+    MemberNotFoundError
+        If it has no directory that the store calls so.
+    """
     if not below:
-        return directory, whole
-    text = whole.part(below)
-    part, hash_ = read_manifest(text), f"sha256:{hashlib.sha256(text).hexdigest()}"
+        return directory
+    if below.endswith("/") or not whole.is_directory(below):
+        raise MemberNotFoundError(
+            f"{printable(directory.original_name)} has no directory that the store calls {brief(below)}; "
+            "ask it for what it has: iterdir(), or / 'path'"
+        )
+    files, size, digest = whole.described(below)
     path, name = f"{directory.path}{below}/", manifest.decode_path(below.rpartition("/")[2])
-    return replace(directory, path=path, size=part.size, hash=hash_, original_name=name, files=part.files), part
+    return replace(directory, path=path, size=size, hash=f"sha256:{digest}", original_name=name, files=files)
 
 
 def is_part_of(pipeline: Pipeline, whole: FileMetadata, part: FileMetadata) -> bool:
     """Tell whether *part* is a file of a stored directory, or a directory in it, as its manifest says."""
     name, manifest = part.path[len(whole.path) :].rstrip("/"), manifest_of(pipeline, whole)
     if part.is_directory:
-        return part == part_of(whole, manifest, name)[0]
+        return manifest.is_directory(name) and part == part_metadata(whole, manifest, name)
     member = manifest.find(name)
     return member is not None and part == member_metadata(whole, member)
 

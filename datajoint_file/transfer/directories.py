@@ -37,7 +37,7 @@ class Directory:
     ----------
     path : str or os.PathLike
         The directory.
-    include : str or sequence of str
+    include : str or sequence of str, optional
         Which files, as patterns of ``gitignore``: ``*.npy`` at any depth, ``/*.npy`` at the top, ``results/``; all if
         not given. With it, directories without files are left out.
     exclude : str or sequence of str
@@ -52,14 +52,18 @@ class Directory:
     """
 
     path: Any
-    include: Sequence[str] = ()
+    include: Any = None  # a tuple of patterns, as it is kept
     exclude: Sequence[str] = ()
     name: str | None = None
 
     def __post_init__(self) -> None:
         for which in ("include", "exclude"):
             given = getattr(self, which)
-            patterns = (given,) if isinstance(given, str) else tuple(given)
+            if given is None:
+                continue
+            patterns = (os.fspath(given),) if isinstance(given, str | os.PathLike) else tuple(given)
+            if which == "include" and not patterns:
+                raise UnsupportedValueError(f"include = {brief(given)} has no pattern: nothing would be stored")
             if not all(isinstance(one, str) and one.strip("/ ") for one in patterns):
                 raise UnsupportedValueError(f"{which} = {brief(given)}: give patterns such as '*.npy', 'logs/'")
             object.__setattr__(self, which, patterns)
@@ -146,7 +150,7 @@ class _Walk:
     def __init__(self, given: Directory, root: str) -> None:
         self._root = root
         self._real_root = os.path.realpath(root)
-        self._include, self._exclude = _matcher(given.include), _matcher(given.exclude)
+        self._include, self._exclude = _matcher(given.include or ()), _matcher(given.exclude)
         self._includes_all = not given.include
         self._found = Listing()
 

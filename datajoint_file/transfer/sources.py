@@ -297,7 +297,8 @@ def _checked_name(name: object) -> str:
     try:
         return check_name(name)
     except UnsafeNameError as error:
-        raise UnsafeNameError(f"{error}. Give it another name with File(path, name=…) or (name, stream)") from error
+        way_on = "Give it another name with File(path, name=…), Directory(path, name=…) or (name, stream)"
+        raise UnsafeNameError(f"{error}. {way_on}") from error
 
 
 def _from_stream(stream: Any) -> Source:

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from itertools import islice
 
 from datajoint_file.concurrency.progress import Advance
 from datajoint_file.concurrency.threads import Stop, run_all
@@ -34,9 +33,12 @@ def check_directory(pipeline: Pipeline, metadata: FileMetadata, level: Level, ad
         manifest = manifest_of(pipeline, metadata, is_kept=False)
     except HashMismatchError as error:
         return Problem("hash", f"a manifest of {metadata.hash}", error.found)
-    check = _Check(pipeline, metadata, manifest, level, advance)
-    problems = list(islice(check.problems(), _MOST_MEMBERS))
-    return replace(problems[0], others=tuple(problems[1:])) if problems else None
+    problems, count = _Check(pipeline, metadata, manifest, level, advance).problems()
+    if not problems:
+        return None
+    if count > len(problems):
+        problems.append(Problem(problems[-1].kind, "no more problems", f"{count - len(problems)} that are not listed"))
+    return replace(problems[0], others=tuple(problems[1:]))
 
 
 class _Check:
@@ -54,17 +56,21 @@ class _Check:
         self._lock = threading.Lock()
         self._found: list[Problem] = []
 
-    def problems(self) -> Iterator[Problem]:
-        """Give what is there and should not be, then what is not as it should be."""
-        fine = set[str]()
-        yield from self._extra(fine)
+    def problems(self) -> tuple[list[Problem], int]:
+        """Return what is not as it should be, then what should not be there, and how many problems there are in all."""
+        fine, extra, count = set[str](), list[Problem](), 0
+        for problem in self._extra(fine):
+            count += 1
+            if count <= _MOST_MEMBERS:
+                extra.append(problem)
         if self._level == "content":
             fine.clear()
         else:
             self._advance(self._metadata.size)
         looks = [partial(self._look, member) for member in self._manifest if member.name not in fine]
         run_all(looks, min(_AT_ONCE, self._pipeline.workers), Stop())
-        yield from sorted(self._found, key=lambda problem: problem.member)
+        found = sorted(self._found, key=lambda problem: problem.member)
+        return [*found, *extra][:_MOST_MEMBERS], len(found) + count
 
     def _extra(self, fine: set[str]) -> Iterator[Problem]:
         """List what is there; add to *fine* what need not be looked at, unless its content is asked for."""

@@ -264,6 +264,7 @@ class Surroundings:
         rival = self._neighbour("rival")
         if "outer" in self.there:
             yield from self._refused_insert("rival", rival.insert)
+            self.there.discard("rival")
             return
         rival.insert()
         yield from self._must_refuse("rival", connection=rival.connection)

@@ -312,12 +312,16 @@ def _replace(partial: str, name: str, directory: int | None) -> None:
 
 
 def _link(partial: str, name: str, directory: int | None) -> None:
-    """Give *partial* its final name, unless that is taken."""
+    move_new(partial, name, directory, directory)
+
+
+def move_new(partial: str, name: str, origin: int | None, directory: int | None) -> None:
+    """Give *partial*, which is in *origin*, its final name in *directory*, unless that is taken."""
     try:
-        os.link(partial, name, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=False)
+        os.link(partial, name, src_dir_fd=origin, dst_dir_fd=directory, follow_symlinks=False)
     except FileExistsError:
         # Over NFS the reply to a link that was made can be lost, and the repetition finds it.
-        if not os.path.samestat(_status(partial, directory), _status(name, directory)):
+        if not os.path.samestat(_status(partial, origin), _status(name, directory)):
             raise
     except OSError as error:
         if error.errno not in NO_LINKS:
@@ -325,9 +329,9 @@ def _link(partial: str, name: str, directory: int | None) -> None:
         # Here are no hard links. The check leaves a gap, but 128 random bits keep names apart.
         if _is_taken(name, directory):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name) from error
-        os.rename(partial, name, src_dir_fd=directory, dst_dir_fd=directory)
+        os.rename(partial, name, src_dir_fd=origin, dst_dir_fd=directory)
         return
-    os.unlink(partial, dir_fd=directory)
+    os.unlink(partial, dir_fd=origin)
 
 
 def _status(name: str, directory: int | None) -> os.stat_result:

@@ -53,17 +53,14 @@ class Walker:
         at_once = self.open_file(below, _TO_PASS | _DIRECTORY) if below else None
         if at_once is not None:
             return at_once
-        descriptor = os.open(self._root, _TO_PASS | _DIRECTORY)
-        for name in below.split("/") if below else ():
-            try:
-                inner = _entered(descriptor, name, missing)
-            except OSError as error:
-                error.filename = os.path.join(self._root, below)
-                raise
-            finally:
-                os.close(descriptor)
-            descriptor = inner
-        return descriptor
+        root = os.open(self._root, _TO_PASS | _DIRECTORY)
+        try:
+            return descend(root, below, missing)
+        except OSError as error:
+            error.filename = os.path.join(self._root, below)
+            raise
+        finally:
+            os.close(root)
 
     def open_file(self, below: str, flags: int) -> int | None:
         """Open what is *below* the root, if the system can in one call; None says nothing. The caller closes it."""
@@ -75,6 +72,22 @@ class Walker:
             return open_without_links(below, flags, root)
         finally:
             os.close(root)
+
+
+def descend(directory: int, below: str, missing: Callable[[int, str], None] | None = None) -> int:
+    """Open what is *below* an open directory, or that again, as `Walker.open` does; errors name the part it ends at."""
+    descriptor, passed = os.dup(directory), ""
+    for name in below.split("/") if below else ():
+        passed = os.path.join(passed, name)
+        try:
+            inner = _entered(descriptor, name, missing)
+        except OSError as error:
+            error.filename = passed
+            raise
+        finally:
+            os.close(descriptor)
+        descriptor = inner
+    return descriptor
 
 
 def _entered(directory: int, name: str, missing: Callable[[int, str], None] | None) -> int:

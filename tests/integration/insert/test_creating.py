@@ -507,6 +507,17 @@ def test_what_workers_have_noted_is_not_read_back(instance: dj.Instance, store: 
     drop_schema(instance.connection, table.database)
 
 
+@over_mysql
+def test_block_from_which_a_member_has_vanished_ends_with_an_error(table: Any, store: Store) -> None:
+    with pytest.raises(ObjectNotFoundError, match="its member 'c/1' was written"):
+        with datajoint_file.create(table, {"id": 1}, "raw", "run") as new:
+            new.fs.pipe({"c/0": b"0", "c/1": b"1", "c/2": b"2"})
+            new.fs.rm("c/0")
+            store.remove(f"{new._key}c/1")  # as who dies between removing and writing it again
+    with pytest.raises(UnsupportedValueError, match="not complete"):
+        _ = new.value
+
+
 @over_local_and_s3
 @over_mysql
 def test_note_that_is_not_of_the_object_as_it_is_does_not_vouch(table: Any, store: Store) -> None:

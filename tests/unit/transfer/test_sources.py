@@ -199,6 +199,9 @@ def test_directory_is_of_a_path_that_is_one(path: Path, tmp_path: Path) -> None:
     for globs in bad:
         with pytest.raises(UnsupportedValueError, match="give patterns"):
             Directory(tmp_path, exclude=globs)
+    with pytest.raises(UnsupportedValueError, match="nothing would be stored"):
+        Directory(tmp_path, include=[])
+    assert Directory(tmp_path, include=Path("a/b")).include == ("a/b",)
 
 
 def test_fifo_is_refused_without_waiting_for_a_writer(tmp_path: Path) -> None:
