@@ -116,7 +116,9 @@ class MySQL:
         return str(found)
 
     def _base(self, data: Path) -> list[str]:
-        return [self.program, "--no-defaults", f"--datadir={data}", *(["--user=root"] if os.geteuid() == 0 else [])]
+        # In a directory for temporary files that they share, a server that starts removes the tables of others.
+        options = [f"--datadir={data}", f"--tmpdir={data.parent}", *(["--user=root"] if os.geteuid() == 0 else [])]
+        return [self.program, "--no-defaults", *options]
 
     def _make_data(self, data: Path) -> None:
         """Make a data directory in which nobody can log in without a password."""

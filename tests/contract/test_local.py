@@ -28,8 +28,8 @@ from datajoint_file.errors import (
     UnsafePathError,
 )
 from datajoint_file.storage import StorageBackend, UnfinishedUpload
-from datajoint_file.storage.disk import openat2, walk
 from datajoint_file.storage.disk import syncfs as syncfs_module
+from datajoint_file.storage.disk import walk
 from datajoint_file.storage.disk.backend import LocalBackend
 from datajoint_file.storage.disk.publishing import LocalGroup
 from datajoint_file.testing import (
@@ -108,7 +108,7 @@ class TestLinks:
     @pytest.fixture(autouse=True, params=["in one call", "step by step"])
     def way(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
         if request.param == "step by step":
-            monkeypatch.setattr(openat2, "_syscall", None)
+            monkeypatch.setattr(walk, "_syscall", None)
 
     def test_link_in_place_of_an_object_is_no_object(
         self, backend: LocalBackend, raw: DirectoryStore, outside: Path

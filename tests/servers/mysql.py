@@ -70,7 +70,8 @@ def start(run: Run, name: str = "mysql") -> MySQLAddress:
 
 def _plan(directory: Path, program: str, product: Product) -> tuple[Server, int]:
     [port] = free_ports(1)
-    options = ["--no-defaults", f"--datadir={directory / DATA}"]
+    # A server that starts removes the temporary tables of others from a directory that they share, which then crash.
+    options = ["--no-defaults", f"--datadir={directory / DATA}", f"--tmpdir={directory}"]
     if os.geteuid() == 0:
         options.append("--user=root")
     bootstrap = _mariadb_bootstrap if product == "mariadb" else _mysql_bootstrap

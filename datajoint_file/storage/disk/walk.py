@@ -1,4 +1,4 @@
-"""Directory descriptors below a store's root: opened one component at a time, never through a link (``openat``).
+"""Directory descriptors below a store's root: opened at once or one component at a time, never through a link.
 
 Whoever may write to a directory of the store can put a link in a directory's place at any moment. What was looked at is
 what is used here, so that nothing is read, written or removed elsewhere. The root itself may be a link: it is named in
@@ -7,13 +7,14 @@ the configuration.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import stat
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-
-from datajoint_file.storage.disk.openat2 import open_without_links
+from typing import Any
 
 _DIRECTORY = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 _NO_LINK = _DIRECTORY | getattr(os, "O_NOFOLLOW", 0)
@@ -180,3 +181,39 @@ class Within:
 
 def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
+
+
+# ---- `openat2`: one call for the whole way, where Linux has it; who is refused asks again, step by step ----
+
+_NUMBER = ctypes.c_long(437)
+"""Of the system call, on every machine that Python runs on (since Linux 5.6; no C library has a function for it)."""
+
+_AT_FDCWD = -100
+
+_NO_SYMLINKS = 0x04
+
+
+class _How(ctypes.Structure):
+    """``struct open_how``."""
+
+    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
+
+
+_SIZE = ctypes.c_size_t(ctypes.sizeof(_How))
+
+try:
+    _syscall: Any = ctypes.CDLL(None).syscall if sys.platform == "linux" else None
+except (AttributeError, OSError, TypeError):
+    _syscall = None
+
+
+def open_without_links(path: str, flags: int, directory: int = _AT_FDCWD) -> int | None:
+    """Open *path*, from a directory on if it is relative; None if any part of it is a link, or it cannot be opened.
+
+    The caller closes it.
+    """
+    if _syscall is None:
+        return None
+    how = _How(flags, 0, _NO_SYMLINKS)
+    descriptor: int = _syscall(_NUMBER, directory, os.fsencode(path), ctypes.byref(how), _SIZE)
+    return descriptor if descriptor >= 0 else None
