@@ -326,7 +326,8 @@ class Trial:
     def _outcome_findings(self, fault: Fault | None) -> Iterator[Finding]:
         if fault is None and self.outcome.ending != "success":
             yield "I7", f"{self.outcome}, and nothing was in the way"
-        good = ("success", "refused") if isinstance(self.scene.operation, Collect) else ("success",)  # one of two refuses
+        # Of two collectors at once, one refuses.
+        good = ("success", "refused") if isinstance(self.scene.operation, Collect) else ("success",)
         if fault is not None and fault.kind == "interleave-gc-now" and self.outcome.ending not in good:
             yield "I3", f"{self.outcome}: the collector has taken what a live writer owns"
         if fault is not None and fault.kind in DROPS and isinstance(self.scene.operation, OwnTransaction):
