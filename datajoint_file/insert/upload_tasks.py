@@ -83,6 +83,7 @@ def carry_out(task: UploadTask) -> Delivered:
 def _stored(pipeline: Pipeline, upload: Upload, task: UploadTask) -> FileMetadata:
     advance = task.stop.watched(lambda _: None)
     advance(0)
+    upload = replace(upload, is_contested=True)  # executors do again what they have no answer of
     if task.is_here:
         return pipeline.ingest(upload, advance)
     return pipeline.ingest(replace(upload, source=upload.source.here()), advance)

@@ -142,9 +142,8 @@ class DirectoryUpload:
         if self._upload.source.copy_of:
             source = replace(source, copy_of=value.metadata.path, is_known=self._upload.source.is_known)
         mime_type = source.mime_type or media_types.of_name(source.name)
-        return replace(
-            self._upload, key=f"{self._upload.key}{name}", source=source, name=source.name, mime_type=mime_type
-        )
+        key = f"{self._upload.key}{name}"
+        return replace(self._upload, key=key, source=source, name=source.name, mime_type=mime_type, is_contested=True)
 
     def send_all(self) -> None:
         """Store all members, several at a time. Raises as `send` does."""
@@ -223,7 +222,7 @@ class DirectoryUpload:
     def _listed(self) -> Upload:
         """Return the manifest, as what is going to be stored."""
         listed = replace(self._upload, key=manifest_key(self.key), source=self._manifest(), mime_type="text/plain")
-        return replace(listed, name=f"{self._upload.name}.sha256")
+        return replace(listed, name=f"{self._upload.name}.sha256", is_contested=True)
 
     def _manifest(self) -> Source:
         @contextmanager

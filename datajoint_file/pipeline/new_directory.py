@@ -32,11 +32,13 @@ from datajoint_file.pipeline.filesystem import ThreadedFileSystem
 from datajoint_file.pipeline.lookup import pipeline_named
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.pipeline.written import Change, Record, WorkerRecord, record_of
-from datajoint_file.storage.backend import ObjectStat, Reader
+from datajoint_file.storage.backend import ContentHeaders, ObjectStat, Reader
 from datajoint_file.transfer.hashing import HashingReader
 
 _IN_MEMORY = 16 * 2**20
 """Bytes of a file that is written through `open` which are not put on the disk meanwhile."""
+
+_HEADERS = ContentHeaders(is_contested=True)
 
 _MAGIC = frozenset("*?[")
 """A path with one of them may be a pattern."""
@@ -139,7 +141,7 @@ class NewDirectoryFileSystem(ThreadedFileSystem):
                 held.enter_context(self._held(key))
                 backend.delete(key)
             hashing = HashingReader(reader, lambda _: None)
-            backend.upload(key, hashing, size)
+            backend.upload(key, hashing, size, _HEADERS)
             record.add(Noted(name, hashing.hash, hashing.size, hashing.receipt.tag))
 
     @contextmanager

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -75,6 +76,7 @@ class Upload:
     name: str  # the original one, to be recorded
     mime_type: str  # empty if the first bytes are to tell
     write_id: str  # what is unique in the key
+    is_contested: bool = False  # others may be storing under the same key
 
 
 _ANY_WRITE_ID = new_write_id()
@@ -198,7 +200,8 @@ class Pipeline:
             return self._copied(upload, advance)
         with source.open() as bare:
             reader = _reader(source, bare, advance)
-            headers = ContentHeaders(lambda: upload.mime_type or media_types.of_content(reader.head), upload.name)
+            media_type = partial(_media_type, upload, reader)
+            headers = ContentHeaders(media_type, upload.name, is_contested=upload.is_contested)
             try:
                 stored = (group or self.backend).upload(upload.key, reader, source.size, headers)
             except StorageError as error:
@@ -236,7 +239,10 @@ class Pipeline:
         The answer may have been lost, and what was sent again been refused; executors may do work twice. No other write
         has the key: what is under it is this one's, or damaged.
         """
-        may_be_whole = type(error) in _DOUBTFUL and (reader.is_at_end or reader.size == upload.source.size)
+        is_doubtful = (
+            type(error) in _DOUBTFUL and not self.backend.capabilities.is_mounted
+        )  # a disk has no lost answers
+        may_be_whole = is_doubtful and (reader.is_at_end or reader.size == upload.source.size)
         if not may_be_whole and not isinstance(error, ObjectExistsError):
             return False
         drain(reader)
@@ -464,8 +470,11 @@ class Pipeline:
 
 def _description(upload: Upload, reader: HashingReader) -> FileMetadata:
     """Return what the row is to record of *upload*, whose bytes went through *reader*."""
-    mime_type = upload.mime_type or media_types.of_content(reader.head)
-    return FileMetadata(upload.key, reader.size, reader.hash, upload.name, _now(), mime_type)
+    return FileMetadata(upload.key, reader.size, reader.hash, upload.name, _now(), _media_type(upload, reader))
+
+
+def _media_type(upload: Upload, reader: HashingReader) -> str:
+    return upload.mime_type or media_types.of_content(reader.head)
 
 
 def _now() -> datetime:

@@ -79,6 +79,9 @@ class ContentHeaders:
         What the bytes are; empty if that is not known. What gives it is called when the first bytes have been read.
     filename : str
         The name to save them under; empty for none.
+    is_contested : bool
+        For the store alone: others may be storing under the same key. It must be the store that refuses the later one,
+        however long an upload takes, also where that is slower.
 
     Examples
     --------
@@ -88,6 +91,7 @@ class ContentHeaders:
 
     media_type: str | Callable[[], str] = ""
     filename: str = ""
+    is_contested: bool = False
 
     def fields(self) -> dict[str, str]:
         """Return the header fields, as RFC 6266 and 8187 write them: in ASCII, whatever the name."""

@@ -15,7 +15,7 @@ import tracemalloc
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -28,6 +28,8 @@ from datajoint_file.errors import (
     UnsafePathError,
 )
 from datajoint_file.storage import StorageBackend, UnfinishedUpload
+from datajoint_file.storage.disk import drafts as drafts_module
+from datajoint_file.storage.disk import rename as rename_module
 from datajoint_file.storage.disk import syncfs as syncfs_module
 from datajoint_file.storage.disk import walk
 from datajoint_file.storage.disk.backend import LocalBackend
@@ -343,17 +345,39 @@ class TestFlushing:
         backend.delete(KEY)
         assert steps == ["link recording.dat"]
 
+    @pytest.mark.parametrize("has_rename", [True, False])
     def test_rename_takes_the_place_of_a_link_that_the_file_system_refuses(
-        self, backend: LocalBackend, raw: DirectoryStore, steps: list[str], monkeypatch: pytest.MonkeyPatch
+        self,
+        backend: LocalBackend,
+        raw: DirectoryStore,
+        steps: list[str],
+        monkeypatch: pytest.MonkeyPatch,
+        has_rename: bool,
     ) -> None:
         monkeypatch.setattr(os, "link", _raising(PermissionError(errno.EPERM, "no hard links here")))
+        if not has_rename:
+            monkeypatch.setattr(rename_module, "_renameat2", None)
         raw.path(KEY).parent.mkdir(parents=True)
         backend.upload(KEY, io.BytesIO(b"spikes"))
-        assert steps == ["flush ~partial-", "rename recording.dat", "flush k7"]
+        assert steps == ["flush ~partial-", *([] if has_rename else ["rename recording.dat"]), "flush k7"]
         with pytest.raises(ObjectExistsError):
             backend.upload(KEY, io.BytesIO(b"noise"))
         assert raw.get(KEY) == b"spikes"
         assert raw.unfinished(PROJECT) == set()
+
+    def test_without_links_a_name_that_is_taken_at_the_last_moment_stays_its_owners(
+        self, backend: LocalBackend, raw: DirectoryStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def take_and_refuse(*_: Any, **__: Any) -> NoReturn:
+            raw.path(KEY).write_bytes(b"theirs")
+            raise PermissionError(errno.EPERM, "no hard links here")
+
+        monkeypatch.setattr(os, "link", take_and_refuse)
+        monkeypatch.setattr(drafts_module, "_is_taken", lambda *_: False)  # as it was a moment ago
+        raw.path(KEY).parent.mkdir(parents=True)
+        with pytest.raises(ObjectExistsError):
+            backend.upload(KEY, io.BytesIO(b"noise"))
+        assert raw.get(KEY) == b"theirs"
 
     def test_link_whose_reply_was_lost_is_recognised(
         self, backend: LocalBackend, raw: DirectoryStore, monkeypatch: pytest.MonkeyPatch
@@ -369,16 +393,17 @@ class TestFlushing:
         assert raw.keys(PROJECT) == {KEY}
         assert raw.unfinished(PROJECT) == set()
 
-    @pytest.mark.parametrize("failing", ["~partial-", "k7"])
-    def test_disk_that_cannot_flush_keeps_no_object(
-        self, backend: LocalBackend, raw: DirectoryStore, monkeypatch: pytest.MonkeyPatch, failing: str
+    @pytest.mark.parametrize(("failing", "left"), [("~partial-", set()), ("k7", {KEY})])
+    def test_disk_that_cannot_flush_says_so_and_what_has_its_name_keeps_it(
+        self, backend: LocalBackend, raw: DirectoryStore, monkeypatch: pytest.MonkeyPatch, failing: str, left: set[str]
     ) -> None:
+        """Others may count on it by then: who goes on with the upload of a directory, for one."""
         self._fail_flushing(monkeypatch, failing, errno.EIO)
         raw.path(KEY).parent.mkdir(parents=True)
         with pytest.raises(StorageUnavailableError) as caught:
             backend.upload(KEY, io.BytesIO(b"spikes"))
         assert caught.value.key == KEY
-        assert raw.keys(PROJECT) == raw.unfinished(PROJECT) == set()
+        assert (raw.keys(PROJECT), raw.unfinished(PROJECT)) == (left, set())
 
     def test_file_systems_that_flush_no_directories_are_served(
         self, backend: LocalBackend, raw: DirectoryStore, monkeypatch: pytest.MonkeyPatch

@@ -14,12 +14,14 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from operator import methodcaller
+from typing import ClassVar
 
 from datajoint_file.concurrency.descriptors import affordable
 from datajoint_file.errors import DataJointFileError
 from datajoint_file.storage.backend import HashedReader
 from datajoint_file.storage.disk import syncfs
 from datajoint_file.storage.disk.kernel_copy import KernelCopy, start_writing
+from datajoint_file.storage.disk.rename import rename_new
 
 MOST_FILES = 128
 MOST_BYTES = 64 * 2**20
@@ -47,6 +49,9 @@ class Draft:
 
     What the system says of it is raised as this package's errors.
     """
+
+    may_go: ClassVar[bool] = True
+    """Whether nobody else can count on what has its name already."""
 
     def __init__(
         self,
@@ -142,14 +147,14 @@ class Draft:
         self._file.close()
 
     def remove(self) -> None:
-        """Remove the file, unless it is closed; under its name too if it got that far and replaced nothing."""
+        """Remove the file, unless it is closed; also under its name, if it got that far, and that *may_go*."""
         if self._file.closed:
             return
         self._file.close()
         with suppress(OSError), self._within() as directory:
             with suppress(OSError):
                 os.unlink(self._partial, dir_fd=directory)
-            if not self.replaces and os.path.samestat(_status(self._name, directory), self.status):
+            if self.may_go and not self.replaces and os.path.samestat(_status(self._name, directory), self.status):
                 os.unlink(self._name, dir_fd=directory)
 
 
@@ -326,7 +331,9 @@ def move_new(partial: str, name: str, origin: int | None, directory: int | None)
     except OSError as error:
         if error.errno not in NO_LINKS:
             raise
-        # Here are no hard links. The check leaves a gap, but 128 random bits keep names apart.
+        if rename_new(partial, name, origin, directory):  # here are no hard links
+            return
+        # The check leaves a gap: two that store a file of one directory, and end in the same moment, may both succeed.
         if _is_taken(name, directory):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name) from error
         os.rename(partial, name, src_dir_fd=origin, dst_dir_fd=directory)

@@ -147,7 +147,12 @@ def _make(parent: Directory, own: str) -> bool:
 
 
 class _ObjectDraft(Draft):
-    """An object that has not its own name yet. Its own directory goes with it."""
+    """An object that has not its own name yet. Its own directory goes with it.
+
+    Once it has its name it stays: others go on with the upload of a directory, and count on what is there.
+    """
+
+    may_go = False
 
     def __init__(self, path: str, *args: Any, places: _Places, receipt: Receipt, **options: Any) -> None:
         self._places = places

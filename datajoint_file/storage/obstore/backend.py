@@ -58,7 +58,7 @@ class ObstoreBackend(BucketBackend):
 
     obstore cannot make the last step of an upload in parts depend on that there is no object yet. That is looked up
     before the first part and before that step, so of two large uploads to one key that end in the same moment the later
-    one wins. Keys are made for one upload each.
+    one wins. Most keys are made for one upload each; those that are contested go through fsspec.
     """
 
     known_options: ClassVar[Options] = {}
@@ -81,7 +81,7 @@ class ObstoreBackend(BucketBackend):
         part_size = max(self.part_size, smallest_part(size or 0))
         if size is None or size < part_size:
             return self._upload_short(key, reader, size, headers)
-        if part_size > MEMORY_BYTES // (_OUTSIDE + 1):
+        if headers.is_contested or part_size > MEMORY_BYTES // (_OUTSIDE + 1):
             return super().upload(key, reader, size, headers)
         return self._upload_long(key, reader, size, part_size, headers)
 
