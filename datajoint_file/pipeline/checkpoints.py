@@ -123,7 +123,7 @@ def resumable(
 ) -> Left | None:
     """Return what an earlier attempt has stored; None if something else is there than the tree has."""
     found = _Found(pipeline, directory, tree, advance)
-    members = found.members(checkpoints) if found.is_usable(checkpoints) else None
+    members = found.members(checkpoints) if found.list_objects(checkpoints) else None
     return None if members is None else Left(members, found.has_manifest)
 
 
@@ -141,8 +141,8 @@ class _Found:
         self.has_manifest = False
         self._lock = threading.Lock()
 
-    def is_usable(self, checkpoints: Checkpoints) -> bool:
-        """List what is there; tell whether all of it is the tree's. Checkpoints are taken note of."""
+    def list_objects(self, checkpoints: Checkpoints) -> bool:
+        """List what is there, *checkpoints* among it; tell whether all of it is the tree's."""
         for stat in self._pipeline.backend.list(manifest_key(self._directory).rpartition("/")[0]):
             if stat.key == manifest_key(self._directory):
                 self.has_manifest = True

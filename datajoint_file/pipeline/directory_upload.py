@@ -101,10 +101,10 @@ class DirectoryUpload:
             return False
         for member in found.members:
             self.note(*member)
-        return not found.has_manifest or (all(self._is_stored) and self._has_manifest(advance))
+        return not found.has_manifest or (all(self._is_stored) and self._adopt_manifest(advance))
 
-    def _has_manifest(self, advance: Advance) -> bool:
-        """Tell whether the manifest of the members is stored: the earlier attempt had no time to say so."""
+    def _adopt_manifest(self, advance: Advance) -> bool:
+        """Take the manifest that an earlier attempt has stored, and had no time to tell of; tell whether it is there."""
         listed = self._listed()
         with listed.source.open() as lines:
             reader = HashingReader(lines, advance)
@@ -190,10 +190,10 @@ class DirectoryUpload:
         name = stored.path[len(self.key) :]
         self.note(bisect_left(self.listing.names, name), stored.hash, stored.size)
         self._checkpoints.add([stored], [name])
-        return self.is_last(1)
+        return self.count_down(1)
 
-    def is_last(self, count: int) -> bool:
-        """Tell, of so many members that have been sent, whether they were the last ones. From any thread."""
+    def count_down(self, count: int) -> bool:
+        """Count members that have been sent; tell whether they were the last ones. From any thread."""
         with self._lock:
             self._left -= count
             return self._left == 0

@@ -202,7 +202,7 @@ class Pipeline:
             try:
                 stored = (group or self.backend).upload(upload.key, reader, source.size, headers)
             except StorageError as error:
-                if not self._is_stored_all_the_same(upload, reader, error):
+                if not self._prove_stored(upload, reader, error):
                     raise
                 stored = reader.size
         if stored != reader.size:
@@ -230,8 +230,8 @@ class Pipeline:
         with source.open() as bare:
             drain(_reader(source, bare, advance))
 
-    def _is_stored_all_the_same(self, upload: Upload, reader: HashingReader, error: StorageError) -> bool:
-        """Look whether the object is there, byte by byte as it was sent, although *error* says that it is not.
+    def _prove_stored(self, upload: Upload, reader: HashingReader, error: StorageError) -> bool:
+        """Read whether the object is there, byte by byte as it was sent, although *error* says that it is not.
 
         The answer may have been lost, and what was sent again been refused; executors may do work twice. No other write
         has the key: what is under it is this one's, or damaged.

@@ -71,7 +71,7 @@ def _delete_on_any_exception() -> AbstractContextManager[None]:
 
 def _doubt_is_success() -> AbstractContextManager[None]:
     """Count what was sent to its end as stored, whatever the answer, without looking."""
-    return changed(pipeline.Pipeline, "_is_stored_all_the_same", lambda self, upload, reader, error: True)
+    return changed(pipeline.Pipeline, "_prove_stored", lambda self, upload, reader, error: True)
 
 
 def _no_directory_flush() -> AbstractContextManager[None]:

@@ -255,7 +255,7 @@ def _last_answer_believed() -> AbstractContextManager[None]:
 
 
 def _doubt_is_failure() -> AbstractContextManager[None]:
-    return changed(pipeline.Pipeline, "_is_stored_all_the_same", lambda *_: False)
+    return changed(pipeline.Pipeline, "_prove_stored", lambda *_: False)
 
 
 @contextmanager
