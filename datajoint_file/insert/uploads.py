@@ -28,6 +28,7 @@ from datajoint_file.journal.worker_address import address_of
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import value_key
 from datajoint_file.pipeline.address import PipelineAddress
+from datajoint_file.pipeline.adoption import alike
 from datajoint_file.pipeline.directory_upload import DirectoryUpload
 from datajoint_file.pipeline.pipeline import Pipeline, Upload
 from datajoint_file.storage.backend import UploadGroup
@@ -185,7 +186,7 @@ class Uploads:
 
     def adopt(self, entry: JournalEntry, upload: Upload) -> bool:
         """Adopt what an earlier attempt has left of *upload*, if it has, and tell so."""
-        return self.entries.adopt(entry, lambda left: self.pipeline.alike(upload, left, self.advance))
+        return self.entries.adopt(entry, lambda left: alike(self.pipeline, upload, left, self.advance))
 
     def _store(self, entry: JournalEntry, upload: Upload) -> None:
         with failing(entry):

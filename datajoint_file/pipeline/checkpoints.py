@@ -22,6 +22,7 @@ from datajoint_file.concurrency.threads import Stop, Stopped, run_all
 from datajoint_file.errors import StorageError
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import manifest_key
+from datajoint_file.pipeline.adoption import hash_of
 from datajoint_file.transfer.directories import Tree
 from datajoint_file.transfer.hashing import HashingReader, drain
 from datajoint_file.transfer.sources import as_source
@@ -72,7 +73,7 @@ class Checkpoints:
     def add(self, sent: Sequence[FileMetadata], names: Sequence[str]) -> None:
         """Take note of members that have been stored, and write a checkpoint if it is time."""
         for stored, name in zip(sent, names, strict=True):
-            noted = Noted(name, stored.hash, stored.size, self._pipeline.tag_of(stored.path))
+            noted = Noted(name, stored.hash, stored.size, self._pipeline.receipts.tag_of(stored.path))
             with self._lock:
                 self._waiting.append(noted)
                 self._bytes += stored.size
@@ -197,7 +198,7 @@ class _Found:
 
     def _hash_of(self, name: str, index: int) -> str:
         source = as_source(self._tree.value(name))
-        return self._pipeline.hash_of(source, self._sizes[index], self._told)
+        return hash_of(source, self._sizes[index], self._told)
 
     def _stored_hash(self, key: str, noted: Noted | None) -> str | None:
         if noted is not None and noted.tag and self._pipeline.backend.stat(key).tag == noted.tag:

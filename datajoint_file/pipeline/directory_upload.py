@@ -23,6 +23,7 @@ from datajoint_file.model import manifest, media_types
 from datajoint_file.model.manifest import Member, decode_path
 from datajoint_file.model.metadata import DIRECTORY_TYPE, FileMetadata
 from datajoint_file.model.object_keys import MAX_KEY_BYTES, manifest_key
+from datajoint_file.pipeline.adoption import prove
 from datajoint_file.pipeline.checkpoints import Checkpoints, resumable
 from datajoint_file.storage.backend import UploadGroup
 from datajoint_file.transfer.directories import Listing, Tree
@@ -104,14 +105,14 @@ class DirectoryUpload:
         return not found.has_manifest or (all(self._is_stored) and self._adopt_manifest(advance))
 
     def _adopt_manifest(self, advance: Advance) -> bool:
-        """Take the manifest that an earlier attempt has stored, and had no time to tell of; tell whether it is there."""
+        """Take the manifest that an earlier attempt stored without telling of it; tell whether it is there."""
         listed = self._listed()
         with listed.source.open() as lines:
             reader = HashingReader(lines, advance)
             drain(reader)
         moment = datetime.now(timezone.utc).replace(microsecond=0)
         described = FileMetadata(listed.key, reader.size, reader.hash, listed.name, moment, listed.mime_type)
-        if self._pipeline.has_bytes_of(described, advance):
+        if prove(self._pipeline, described, advance):
             self._stored_manifest = described
         return self._stored_manifest is not None
 
