@@ -300,7 +300,7 @@ class DelegatedUploads:
         for entry, upload, metadata in zip(entries, task.uploads, delivered.stored, strict=False):
             if (directory := self._directories.get(value_key(upload.key))) is None:
                 entry.metadata = metadata
-            elif directory.note_by_key(metadata):
+            elif directory.take(metadata):
                 with failing(entry):
                     entry.metadata = directory.finish()
             self._uploads.show(metadata.size)

@@ -73,7 +73,7 @@ def check_members(key: str, listing: Listing) -> None:
 class DirectoryUpload:
     """One directory that is being stored. Members are named by their place in the listing.
 
-    If *is_resumable*, what is stored of it is noted for a retry.
+    If *is_resumable*, checkpoints are written for a retry.
     """
 
     def __init__(self, pipeline: Pipeline, upload: Upload, tree: Tree, *, is_resumable: bool = True) -> None:
@@ -101,7 +101,7 @@ class DirectoryUpload:
         if found is None or not (found.members or found.has_manifest):
             return False
         for member in found.members:
-            self.note(*member)
+            self.mark_stored(*member)
         return not found.has_manifest or (all(self._is_stored) and self._adopt_manifest(advance))
 
     def _adopt_manifest(self, advance: Advance) -> bool:
@@ -170,7 +170,7 @@ class DirectoryUpload:
             raise
         group.publish()
         for index, stored in sent:
-            self.note(index, stored.hash, stored.size)
+            self.mark_stored(index, stored.hash, stored.size)
         if self._is_resumable:
             self._checkpoints.add([stored for _, stored in sent], [self.listing.names[index] for index, _ in sent])
 
@@ -179,17 +179,17 @@ class DirectoryUpload:
         with self._named(self.listing.names[index]):
             return self._pipeline.ingest(upload, advance, group)
 
-    def note(self, index: int, hash_: str, size: int) -> None:
-        """Take note of a member that is stored."""
+    def mark_stored(self, index: int, hash_: str, size: int) -> None:
+        """Keep what the manifest is going to say of a member that is stored."""
         start = _DIGEST_BYTES * index
         self._digests[start : start + _DIGEST_BYTES] = bytes.fromhex(hash_.partition(":")[2])
         self._sizes[index] = size
         self._is_stored[index] = 1
 
-    def note_by_key(self, stored: FileMetadata) -> bool:
-        """Take note of a member that somebody else has stored; tell whether it was the last one."""
+    def take(self, stored: FileMetadata) -> bool:
+        """Take over a member that somebody else has stored; tell whether it was the last one."""
         name = stored.path[len(self.key) :]
-        self.note(bisect_left(self.listing.names, name), stored.hash, stored.size)
+        self.mark_stored(bisect_left(self.listing.names, name), stored.hash, stored.size)
         self._checkpoints.add([stored], [name])
         return self.count_down(1)
 
