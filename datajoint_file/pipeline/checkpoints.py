@@ -121,9 +121,9 @@ def read_checkpoint(pipeline: Pipeline, key: str) -> Iterator[CheckpointLine]:
 
 
 def proven(pipeline: Pipeline, stat: ObjectStat, lines: Iterable[CheckpointLine], told: Advance) -> tuple[str, int]:
-    """Return hash and size of an object. This is the only place where a stored hash is believed unread.
+    """Return hash and size of an object: as *lines* say, if those that speak of it as it is agree; else as read.
 
-    That is so if *lines* speak of the object as it is, by size and tag, and all that do agree; else it is read.
+    Nowhere else is what a checkpoint or a record says believed unread. The object is as it was by its size and tag.
     """
     some = {line for line in lines if line.tag and line.size == stat.size}
     digests = {line.digest for line in some if line.tag == stat.tag}

@@ -100,8 +100,8 @@ def part_metadata(directory: FileMetadata, whole: Manifest, below: str) -> FileM
     return replace(directory, path=path, size=size, hash=f"sha256:{digest}", original_name=name, files=files)
 
 
-def is_part_of(pipeline: Pipeline, whole: FileMetadata, part: FileMetadata) -> bool:
-    """Tell whether *part* is a file of a stored directory, or a directory in it, as its manifest says."""
+def prove_part(pipeline: Pipeline, whole: FileMetadata, part: FileMetadata) -> bool:
+    """Read whether *part* is a file of a stored directory, or a directory in it, as its manifest says."""
     name, manifest = part.path[len(whole.path) :].rstrip("/"), manifest_of(pipeline, whole)
     if part.is_directory:
         return manifest.is_directory(name) and part == part_metadata(whole, manifest, name)
