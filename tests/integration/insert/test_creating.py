@@ -372,7 +372,7 @@ def suspended(table: Any, fault: Fault, act: Callable[[], object]) -> int:
 
 
 def stop(_key: str) -> None:
-    os.kill(os.getpid(), signal.SIGSTOP)
+    signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)  # by `os.kill` this thread goes on for a while
 
 
 def exit_of_resumed(child: int) -> int:
