@@ -31,7 +31,7 @@ def one_at_a_time(path: Path | None, command: str, *, quiet: bool) -> Iterator[N
         yield
         return
     try:
-        if not _is_locked(descriptor):
+        if not _lock(descriptor):
             _refuse(descriptor, command, quiet=quiet)
         now = f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
         who = {"command": command, "pid": os.getpid(), "host": socket.gethostname(), "since": now}
@@ -61,7 +61,7 @@ def _opened(path: Path) -> int | None:
         return None
 
 
-def _is_locked(descriptor: int) -> bool:
+def _lock(descriptor: int) -> bool:
     """Take the lock; tell whether it is ours, or there are none here."""
     try:
         import fcntl  # not on Windows

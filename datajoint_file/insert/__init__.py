@@ -1,1 +1,1 @@
-"""Inserts, updates, removals and staging: from the user's value to bytes and row, and from the row to its history."""
+"""Inserts, updates, removals, staging and `create`: from a value to bytes and row, and from the row to its history."""

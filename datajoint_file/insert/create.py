@@ -42,25 +42,31 @@ class NewDirectory:
 
     @property
     def fs(self) -> NewDirectoryFileSystem:
-        """Its files as an fsspec filesystem, to read and to write; picklable, so that workers can write as well."""
+        """Its files as an fsspec filesystem, to read and to write; picklable, so that workers can write as well.
+
+        No I/O; what is written through it is in the store when the call returns.
+        """
         return NewDirectoryFileSystem(self._key, self._pipeline)
 
     @property
     def fsmap(self) -> Any:
-        """Its files as a mapping of paths to bytes, as zarr and xarray take it."""
+        """Its files as a mapping of paths to bytes, as zarr and xarray take it. No I/O."""
         return self.fs.get_mapper("")
 
     @property
     def path(self) -> Path:
         """A directory of this machine, for programs that know only paths; its files are stored when the block ends.
 
-        Children made by fork have the same one. It goes with the block; if its end fails, it stays, and the error says
-        where.
+        It is made when it is first asked for. Children made by fork have the same one. It goes with the block; if its
+        end fails, it stays, and the error says where.
         """
         return self._area.path
 
     def open(self, path: str, mode: str = "wb") -> BinaryIO:
-        """Open a file of it, to write (``"wb"``, ``"xb"``, ``"ab"``) or read. It is stored when it is closed."""
+        """Open a file of it, to write (``"wb"``, ``"xb"``, ``"ab"``) or read. It is stored when it is closed.
+
+        Until then it is in memory, up to 16 MiB, and in a temporary file beyond. Raises as the built-in ``open`` does.
+        """
         file: BinaryIO = self.fs._open(path, mode)
         return file
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, cast
 
@@ -42,6 +42,23 @@ CellIndex = tuple[int, str]
 """Which value of a statement: the row's index and the attribute."""
 
 
+@dataclass(slots=True)
+class _Value:
+    """A value that is to be stored, or shared."""
+
+    index: CellIndex
+    cell: Cell
+    source: Source
+    prefix: str  # of the key of its object
+    original: FileMetadata | None  # what it is, if it is a file of this store
+    entry: JournalEntry | None = None  # from the beginning of its upload; what is shared has one before
+
+    @property
+    def metadata(self) -> FileMetadata:
+        """What the row is to record, once it is stored."""
+        return cast("FileMetadata", cast("JournalEntry", self.entry).metadata)
+
+
 class Statement:
     """One INSERT or UPDATE of a table with ``file`` attributes, or files that are staged for one."""
 
@@ -51,9 +68,8 @@ class Statement:
         self.attributes = attributes
         self.name = table_name(table)
         self.keys = TableKeys(table, self.name)
-        self._sources: dict[CellIndex, tuple[Source, Cell]] = {}
+        self._values: list[_Value] = []
         self._staged: dict[CellIndex, tuple[Staged, Cell]] = {}
-        self._stored_here: dict[CellIndex, tuple[Cell, FileMetadata]] = {}
         self._entries: JournalEntries | None = None
         self._is_staging = False  # what is staged has an object of its own: it may wait for long
 
@@ -75,54 +91,52 @@ class Statement:
         *workers* limits the threads that send files; an *executor* sends them instead. Their intents stay until `claim`
         deletes them, in the transaction that inserts the rows.
         """
-        prefixes = self._checked(rows, executor)
-        if not prefixes and not self._staged:
+        self._check(rows, executor)
+        if not self._values and not self._staged:
             return {}
         require_right(self.table, self._right, self._written(rows[0]))
         with self._located(self.cell(rows[0], self.attributes[0]), rows[0].index, len(rows)):
             ensure_marked(self.pipeline, self.table.connection, self.table.database)
-        shared = self._shared()
-        prefixes = {index: prefix for index, prefix in prefixes.items() if index not in shared}
-        stored = self._stored(prefixes, len(rows), workers, executor)
+        shared = self._share()
+        entries = self._send([value for value in self._values if value.entry is None], len(rows), workers, executor)
         self._look_at_staged(len(rows))
-        for index, (value, _) in self._staged.items():
-            stored[index] = value.metadata
-            if self._entries is not None:
-                self._entries.add(value.write, value.metadata, self.table.table_name, value.key_digest)
-        for index, entry in shared.items():
-            stored[index] = cast("FileMetadata", entry.metadata)
-            cast("JournalEntries", self._entries).all.append(entry)
-        return {index: Ingested(metadata) for index, metadata in stored.items()}
+        stored = {value.index: Ingested(value.metadata) for value in self._values}
+        for index, (staged, _) in self._staged.items():
+            stored[index] = Ingested(staged.metadata)
+            entries.add(staged.write, staged.metadata, self.table.table_name, staged.key_digest)
+        entries.all.extend(shared)
+        return stored
 
     def begin(self, row: Row) -> Uploads:
         """Note down what is going to be stored for *row*, by somebody else; nothing is stored."""
         self._is_staging = True
-        prefixes = self._checked([row], None)
+        self._check([row], None)
         require_right(self.table, self._right, self._written(row))
         with self._located(self.cell(row, self.attributes[0]), row.index, 1):
             ensure_marked(self.pipeline, self.table.connection, self.table.database)
-        return self._begun(prefixes, 1)
+        return self._begin(self._values, 1)
 
     def _written(self, row: Row) -> list[str]:
         """Return the attributes that the statement gives values to."""
         key = self.table.primary_key if self._right == "update" else ()
         return [name for name in self.table.heading.names if name in row.values and name not in key]
 
-    def _shared(self) -> dict[CellIndex, JournalEntry]:
+    def _share(self) -> list[JournalEntry]:
         """Claim the stored files among the values whose objects can be shared; the others are copied, in the store."""
-        if not self._stored_here:
-            return {}
+        asked = {one.index: (one.cell, one.original) for one in self._values if one.original is not None}
+        if not asked:
+            return []
         journal = Journal(self.table.connection, self.table.database)
-        parts = {index: found for index, found in self._stored_here.items() if directory_of(found[1].path)}
-        wholes = {index: found for index, found in self._stored_here.items() if index not in parts}
+        parts = {index: found for index, found in asked.items() if directory_of(found[1].path)}
+        wholes = {index: found for index, found in asked.items() if index not in parts}
         may_share = not (self._is_staging or claims_outside(self.table.connection))
         found = share(journal, self.pipeline, self.table.table_name, wholes if may_share else {})
         known = found.known | prove_parts(journal, self.pipeline, self.table.table_name, parts)
-        for index in self._stored_here.keys() - found.claims.keys():
-            source, cell = self._sources[index]
-            path, is_known = self._stored_here[index][1].path, index in known
-            self._sources[index] = (replace(source, copy_of=path, is_known=is_known), cell)
-        return dict(found.claims)
+        for one in self._values:
+            one.entry = found.claims.get(one.index)
+            if one.original is not None and one.entry is None:
+                one.source = replace(one.source, copy_of=one.original.path, is_known=one.index in known)
+        return list(found.claims.values())
 
     def _look_at_staged(self, row_count: int) -> None:
         """See that what was staged is in this store: it may have been another's, and not all have an intent."""
@@ -137,11 +151,11 @@ class Statement:
     def stage(self, rows: list[Row], *, workers: int | None = None, executor: Executor | None = None) -> list[Staged]:
         """Store the files of *rows*, and leave their intents to whoever inserts the rows."""
         self._is_staging = True
-        stored = self.store(rows, workers=workers, executor=executor)
+        self.store(rows, workers=workers, executor=executor)
         entries = cast("JournalEntries", self._entries)
         return [
-            Staged(ingested.metadata, self.name, name, entry.intent.key_digest, entries.write_of(entry))
-            for ((_, name), ingested), entry in zip(stored.items(), entries.all, strict=True)
+            Staged(value.metadata, self.name, value.cell.attribute, entry.intent.key_digest, entries.write_of(entry))
+            for value, entry in zip(self._values, entries.all, strict=True)
         ]
 
     def claim(self, *, is_own: bool) -> None:
@@ -169,9 +183,9 @@ class Statement:
         try:
             yield
         except BaseException:
-            for source, _ in self._sources.values():
+            for value in self._values:
                 with suppress(Exception):  # the failure it is put back for matters more
-                    source.rewind()
+                    value.source.rewind()
             raise
 
     def cell(self, row: Row, name: str) -> Cell:
@@ -179,9 +193,8 @@ class Statement:
         schema, _, table = self.name.partition(".")
         return Cell(schema, table, name, self.keys.of(row))
 
-    def _checked(self, rows: list[Row], executor: Executor | None) -> dict[CellIndex, str]:
-        """Check each value; return what the key of each file to store will begin with. Nothing is read or stored."""
-        prefixes: dict[CellIndex, str] = {}
+    def _check(self, rows: list[Row], executor: Executor | None) -> None:
+        """Check each value, and decide what the key of its object will begin with. Nothing is read or stored."""
         streams: dict[int, Cell] = {}
         for row in rows:
             for name in self.attributes:
@@ -194,15 +207,14 @@ class Statement:
                         else:
                             source = as_source(value)
                             _check_stream(source, cell, streams, executor)
-                            prefixes[index] = self.pipeline.check(source, cell)
-                            self._sources[index] = (source.listed(), cell)
-                            if isinstance(value, StoredRef | Subdirectory) and self._is_stored_here(value):
-                                self._stored_here[index] = (cell, value.metadata)
-        return prefixes
+                            prefix = self.pipeline.check(source, cell)
+                            self._values.append(_Value(index, cell, source.listed(), prefix, self._original(value)))
 
-    def _is_stored_here(self, ref: StoredRef | Subdirectory) -> bool:
-        """Tell whether *ref* is a file of the store that this statement stores into."""
-        return ref.metadata.project == self.pipeline.project and is_same_store(ref.pipeline, self.pipeline)
+    def _original(self, value: object) -> FileMetadata | None:
+        """Return what is said of a file of the store that this statement stores into; nothing, of any other value."""
+        if not isinstance(value, StoredRef | Subdirectory) or value.metadata.project != self.pipeline.project:
+            return None
+        return value.metadata if is_same_store(value.pipeline, self.pipeline) else None
 
     def _has_value(self, row: Row, name: str) -> bool:
         """Tell whether *row* gives a file for the attribute *name*; refuse a row that must and does not."""
@@ -216,38 +228,36 @@ class Statement:
             )
         return False
 
-    def _stored(
-        self, prefixes: dict[CellIndex, str], row_count: int, workers: int | None, executor: Executor | None
-    ) -> dict[CellIndex, FileMetadata]:
+    def _send(
+        self, values: list[_Value], row_count: int, workers: int | None, executor: Executor | None
+    ) -> JournalEntries:
         """Plan the uploads, note them down, store them."""
         try:
-            uploads = self._begun(prefixes, row_count)
+            uploads = self._begin(values, row_count)
         except LostConnectionError:  # while nobody used it; keys are new, for nobody knows what the server has done
-            uploads = self._begun(prefixes, row_count)
+            uploads = self._begin(values, row_count)
         try:
-            if prefixes:
+            if values:
                 store_all(uploads, self.table.connection, self.name, workers, executor)
         except UploadFailed as failure:
             error = cast("DataJointFileError", failure.__cause__)
-            index = list(prefixes)[uploads.entries.all.index(failure.entry)]
+            failed = next(value for value in values if value.entry is failure.entry)
             stored = sum(entry.metadata is not None for entry in uploads.entries.all)
             others = "1 other file is" if stored == 1 else f"{stored} other files are"
             left = f"; {others} stored: a retry does not send that again" if stored else ""
-            raise _about(error, self._sources[index][1], index[0], row_count, left) from error
-        return {
-            index: cast("FileMetadata", entry.metadata)
-            for index, entry in zip(prefixes, uploads.entries.all, strict=True)
-        }
+            raise _about(error, failed.cell, failed.index[0], row_count, left) from error
+        return uploads.entries
 
-    def _begun(self, prefixes: dict[CellIndex, str], row_count: int) -> Uploads:
+    def _begin(self, values: list[_Value], row_count: int) -> Uploads:
         planned = []
-        for index, prefix in prefixes.items():
-            source, cell = self._sources[index]
-            with self._located(cell, index[0], row_count):
-                planned.append(self.pipeline.plan(source, cell, prefix))
+        for value in values:
+            with self._located(value.cell, value.index[0], row_count):
+                planned.append(self.pipeline.plan(value.source, value.cell, value.prefix))
         journal = Journal(self.table.connection, self.table.database)
         self._entries = journal.begin(self.table.table_name, planned)
         ensure_marked(self.pipeline, self.table.connection, self.table.database)  # nothing, unless it was made anew
+        for value, entry in zip(values, self._entries.all, strict=True):
+            value.entry = entry
         return Uploads(self.pipeline, self._entries, list(zip(self._entries.all, planned, strict=True)))
 
     @contextmanager

@@ -28,6 +28,7 @@ from datajoint_file.journal.worker_address import address_of
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import value_key
 from datajoint_file.pipeline.address import PipelineAddress
+from datajoint_file.pipeline.adoption import alike
 from datajoint_file.pipeline.directory_upload import DirectoryUpload
 from datajoint_file.pipeline.pipeline import Pipeline, Upload
 from datajoint_file.storage.backend import UploadGroup
@@ -147,7 +148,7 @@ class Uploads:
         """Return the upload of a directory, with what an earlier attempt has left of it; None if that is all."""
         tree = cast("Tree", upload.source.tree)
         with failing(entry):
-            if self.is_adopted(entry, upload):
+            if self.adopt(entry, upload):
                 return None
             for left in self.entries.begun(entry):
                 directory = DirectoryUpload(self.pipeline, replace(upload, key=left.path, write_id=left.write_id), tree)
@@ -161,7 +162,7 @@ class Uploads:
         def send(some: range) -> None:
             with failing(entry):
                 directory.send(some, self.advance)
-                if directory.is_last(len(some)):
+                if directory.count_down(len(some)):
                     entry.metadata = directory.finish()
 
         return [partial(send, some) for some in [*directory.batches(workers)] or [range(0)]]
@@ -183,13 +184,13 @@ class Uploads:
         jobs += [partial(self._store_one_by_one, streams)] if streams else []
         return jobs + [partial(self._store, *planned) for planned in single]
 
-    def is_adopted(self, entry: JournalEntry, upload: Upload) -> bool:
+    def adopt(self, entry: JournalEntry, upload: Upload) -> bool:
         """Adopt what an earlier attempt has left of *upload*, if it has, and tell so."""
-        return self.entries.adopt(entry, lambda left: self.pipeline.alike(upload, left, self.advance))
+        return self.entries.adopt(entry, lambda left: alike(self.pipeline, upload, left, self.advance))
 
     def _store(self, entry: JournalEntry, upload: Upload) -> None:
         with failing(entry):
-            if not self.is_adopted(entry, upload):
+            if not self.adopt(entry, upload):
                 entry.metadata = self.pipeline.ingest(upload, self.advance)
 
     def _store_one_by_one(self, some: Iterable[Planned]) -> None:
@@ -207,7 +208,7 @@ class Uploads:
         try:
             for entry, upload in some:
                 with failing(entry):
-                    if not self.is_adopted(entry, upload):
+                    if not self.adopt(entry, upload):
                         sent.append((entry, self.pipeline.ingest(upload, self.advance, group)))
         except UploadFailed:
             with suppress(UploadFailed):
@@ -266,7 +267,7 @@ class DelegatedUploads:
         for entry, upload in self._uploads.planned:
             if upload.source.tree is not None:
                 yield from self._members(entry, upload)
-            elif not self._uploads.is_adopted(entry, upload):
+            elif not self._uploads.adopt(entry, upload):
                 yield upload
 
     def _members(self, entry: JournalEntry, upload: Upload) -> Iterator[Upload]:
@@ -277,7 +278,7 @@ class DelegatedUploads:
         self._entries[directory.key] = entry
         with failing(entry):
             missing = [index for index in range(len(directory.listing.names)) if not directory.has(index)]
-            if directory.is_last(len(directory.listing.names) - len(missing)):
+            if directory.count_down(len(directory.listing.names) - len(missing)):
                 entry.metadata = directory.finish()
             for index in missing:
                 yield directory.member(index)
@@ -299,7 +300,7 @@ class DelegatedUploads:
         for entry, upload, metadata in zip(entries, task.uploads, delivered.stored, strict=False):
             if (directory := self._directories.get(value_key(upload.key))) is None:
                 entry.metadata = metadata
-            elif directory.note_by_key(metadata):
+            elif directory.take(metadata):
                 with failing(entry):
                     entry.metadata = directory.finish()
             self._uploads.show(metadata.size)

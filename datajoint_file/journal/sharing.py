@@ -38,7 +38,7 @@ from datajoint_file.model.object_keys import (
     names_attribute,
     schema_named_by,
 )
-from datajoint_file.pipeline.manifests import is_part_of
+from datajoint_file.pipeline.manifests import prove_part
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.sql import Column, Rows
 from datajoint_file.sql.path_lookup import documents_among
@@ -67,7 +67,7 @@ def prove_parts(
     proven = set()
     for index, (_, part) in wanted.items():
         with suppress(DataJointFileError):
-            if (whole := sure.get(directory_of(part.path))) and is_part_of(pipeline, whole, part):
+            if (whole := sure.get(directory_of(part.path))) and prove_part(pipeline, whole, part):
                 proven.add(index)
     return frozenset(proven)
 

@@ -1,1 +1,1 @@
-"""Values without I/O: what a row records of a file, and how objects are named."""
+"""Values without I/O: what a row records of a file, what a manifest says of a directory, and how objects are named."""

@@ -1,1 +1,1 @@
-"""Pipeline: a project's store with its rules, and the lazy handle of a stored file."""
+"""Pipeline: a project's store with its rules, upload and manifest of directories, and the handles a fetch gives."""

@@ -1,7 +1,7 @@
-"""Checkpoints of a directory's upload: which members are stored, noted beside it now and then, for a retry.
+"""Checkpoints of a directory: which members are stored, written beside it now and then, for a retry or for its end.
 
-Nobody vouches for what an earlier attempt has left. A member is taken for stored if it is noted, the object is the one
-that was noted, and the file has the noted hash; or if the object, read back, has the bytes of the file.
+An upload writes them for whoever tries again; a worker of `create`, for the process that ends the directory, and there
+also that a member was removed. They are the objects ``~sent-…``. None is believed for its own sake: see `proven`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import secrets
 import threading
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,6 +22,8 @@ from datajoint_file.concurrency.threads import Stop, Stopped, run_all
 from datajoint_file.errors import StorageError
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import manifest_key
+from datajoint_file.pipeline.adoption import hash_of
+from datajoint_file.storage.backend import ObjectStat
 from datajoint_file.transfer.directories import Tree
 from datajoint_file.transfer.hashing import HashingReader, drain
 from datajoint_file.transfer.sources import as_source
@@ -33,7 +35,7 @@ CHECKPOINT_FILES = 1_000
 CHECKPOINT_BYTES = 2**30
 """After so many files, or bytes, a checkpoint is written."""
 
-_NAME = "~sent-"
+_NAME = "~sent-"  # of a checkpoint
 _ABSENT = -1
 _MAX_BYTES = 2**22
 REMOVED, UNKNOWN = "removed", "unknown"
@@ -42,8 +44,8 @@ REMOVED, UNKNOWN = "removed", "unknown"
 _LINE = re.compile(rf"^(sha256:[0-9a-f]{{64}}|{REMOVED}|{UNKNOWN}) ([0-9]{{1,19}}) ([^ \n]+) ([^ \n]+)\n", re.MULTILINE)
 
 
-class Noted(NamedTuple):
-    """A member that is stored, or what became of it."""
+class CheckpointLine(NamedTuple):
+    """What a checkpoint says of a member: that it is stored, or what became of it."""
 
     name: str
     digest: str  # or `REMOVED`, `UNKNOWN`
@@ -65,16 +67,16 @@ class Checkpoints:
         self._pipeline = pipeline
         self._directory = directory
         self._lock = threading.Lock()
-        self._waiting: list[Noted] = []
+        self._waiting: list[CheckpointLine] = []
         self._bytes = 0
         self.keys: list[str] = []
 
     def add(self, sent: Sequence[FileMetadata], names: Sequence[str]) -> None:
-        """Take note of members that have been stored, and write a checkpoint if it is time."""
+        """Add members that have been stored, and write a checkpoint if it is time."""
         for stored, name in zip(sent, names, strict=True):
-            noted = Noted(name, stored.hash, stored.size, self._pipeline.tag_of(stored.path))
+            line = CheckpointLine(name, stored.hash, stored.size, self._pipeline.receipts.tag_of(stored.path))
             with self._lock:
-                self._waiting.append(noted)
+                self._waiting.append(line)
                 self._bytes += stored.size
                 is_time = len(self._waiting) >= CHECKPOINT_FILES or self._bytes >= CHECKPOINT_BYTES
                 some, self._waiting, self._bytes = (
@@ -83,9 +85,9 @@ class Checkpoints:
             if some:
                 self._write(some)
 
-    def _write(self, some: Sequence[Noted]) -> None:
-        with suppress(StorageError):  # a retry reads back what is not noted
-            self.keys.append(store_note(self._pipeline, self._directory, some))
+    def _write(self, some: Sequence[CheckpointLine]) -> None:
+        with suppress(StorageError):  # a retry reads back what is in none
+            self.keys.append(write_checkpoint(self._pipeline, self._directory, some))
 
     def remove(self) -> None:
         """Remove them: the directory is complete."""
@@ -94,28 +96,46 @@ class Checkpoints:
                 self._pipeline.backend.delete(key)
 
 
-def store_note(pipeline: Pipeline, directory: str, some: Sequence[Noted]) -> str:
-    """Note beside a directory which members of it are stored, and return the key of the note."""
-    text = "".join(f"{one.digest} {one.size} {one.tag or '-'} {one.name}\n" for one in some).encode()
+def write_checkpoint(pipeline: Pipeline, directory: str, lines: Sequence[CheckpointLine]) -> str:
+    """Write beside a directory which members of it are stored; return the key of the checkpoint."""
+    text = "".join(f"{one.digest} {one.size} {one.tag or '-'} {one.name}\n" for one in lines).encode()
     key = f"{manifest_key(directory).rpartition('/')[0]}/{_NAME}{secrets.token_hex(8)}"
     pipeline.backend.upload(key, io.BytesIO(text), len(text))
     return key
 
 
-def is_note(key: str) -> bool:
-    """Tell whether an object beside a directory is such a note."""
+def is_checkpoint(key: str) -> bool:
+    """Tell whether an object beside a directory is a checkpoint."""
     return f"/{_NAME}" in key
 
 
-def read_note(pipeline: Pipeline, key: str) -> Iterator[Noted]:
-    """Give what a note says; what cannot be read says nothing, nor does a line that is malformed or not whole."""
+def read_checkpoint(pipeline: Pipeline, key: str) -> Iterator[CheckpointLine]:
+    """Give what a checkpoint says; what cannot be read says nothing, nor does a line that is malformed or not whole."""
     with suppress(StorageError, UnicodeDecodeError):
         size = pipeline.backend.stat(key).size
         if size > _MAX_BYTES:
             return
         for digest, length, tag, name in _LINE.findall(bytes(pipeline.backend.read(key, 0, size)).decode("ascii")):
             is_told = tag != "-" and digest not in (REMOVED, UNKNOWN)
-            yield Noted(name, digest, int(length), tag if is_told else "")
+            yield CheckpointLine(name, digest, int(length), tag if is_told else "")
+
+
+def proven(pipeline: Pipeline, stat: ObjectStat, lines: Iterable[CheckpointLine], told: Advance) -> tuple[str, int]:
+    """Return hash and size of an object: as *lines* say, if those that speak of it as it is agree; else as read.
+
+    Nowhere else is what a checkpoint or a record says believed unread. The object is as it was by its size and tag.
+    """
+    some = {line for line in lines if line.tag and line.size == stat.size}
+    digests = {line.digest for line in some if line.tag == stat.tag}
+    if some and not digests:  # most listings tell no tags
+        tag = pipeline.backend.stat(stat.key).tag
+        digests = {line.digest for line in some if line.tag == tag}
+    if len(digests) == 1:
+        return digests.pop(), stat.size
+    with pipeline.backend.open(stat.key) as file:
+        reader = HashingReader(file, told)
+        drain(reader)
+        return reader.hash, reader.size
 
 
 def resumable(
@@ -123,7 +143,7 @@ def resumable(
 ) -> Left | None:
     """Return what an earlier attempt has stored; None if something else is there than the tree has."""
     found = _Found(pipeline, directory, tree, advance)
-    members = found.members(checkpoints) if found.is_usable(checkpoints) else None
+    members = found.members(checkpoints) if found.list_objects(checkpoints) else None
     return None if members is None else Left(members, found.has_manifest)
 
 
@@ -141,13 +161,13 @@ class _Found:
         self.has_manifest = False
         self._lock = threading.Lock()
 
-    def is_usable(self, checkpoints: Checkpoints) -> bool:
-        """List what is there; tell whether all of it is the tree's. Checkpoints are taken note of."""
+    def list_objects(self, checkpoints: Checkpoints) -> bool:
+        """List what is there, *checkpoints* among it; tell whether all of it is the tree's."""
         for stat in self._pipeline.backend.list(manifest_key(self._directory).rpartition("/")[0]):
             if stat.key == manifest_key(self._directory):
                 self.has_manifest = True
             elif not stat.key.startswith(self._directory):
-                if not is_note(stat.key):
+                if not is_checkpoint(stat.key):
                     return False  # it is being made by other means
                 checkpoints.keys.append(stat.key)
             elif (index := self._index(stat.key[len(self._directory) :])) is None:
@@ -161,21 +181,21 @@ class _Found:
         return index if index < len(self._listing.names) and self._listing.names[index] == name else None
 
     def members(self, checkpoints: Checkpoints) -> list[tuple[int, str, int]] | None:
-        """Compare what is there with the files, those that are noted first."""
+        """Compare what is there with the files, those in checkpoints first."""
         for key in checkpoints.keys:
-            if not self._compare([partial(self._look, *one) for one in self._noted(key)]):
+            if not self._compare([partial(self._look, *one) for one in self._lines(key)]):
                 return None
         others = [index for index, size in enumerate(self._sizes) if size != _ABSENT and index not in self._stored]
         if not self._compare([partial(self._look, index) for index in others]):
             return None
         return [(index, digest, self._sizes[index]) for index, digest in self._stored.items()]
 
-    def _noted(self, key: str) -> Iterator[tuple[int, Noted]]:
+    def _lines(self, key: str) -> Iterator[tuple[int, CheckpointLine]]:
         """Give what a checkpoint says of objects that are there."""
-        for noted in read_note(self._pipeline, key):
-            index = self._index(noted.name)
-            if index is not None and self._sizes[index] == noted.size:
-                yield index, noted
+        for line in read_checkpoint(self._pipeline, key):
+            index = self._index(line.name)
+            if index is not None and self._sizes[index] == line.size:
+                yield index, line
 
     def _compare(self, looks: Sequence[Callable[[], object]]) -> bool:
         different = Stop()
@@ -184,12 +204,12 @@ class _Found:
             run_all(looks, self._pipeline.workers, different)
         return not different.is_set()
 
-    def _look(self, index: int, noted: Noted | None = None) -> None:
+    def _look(self, index: int, *lines: CheckpointLine) -> None:
         """Compare one object with its file; the upload that left it is of no use if they differ."""
         name = self._listing.names[index]
-        key = f"{self._directory}{name}"
-        stored = self._stored_hash(key, noted)
-        if stored is None or self._hash_of(name, index) != stored:
+        stat = ObjectStat(f"{self._directory}{name}", self._sizes[index], None)
+        stored, _ = proven(self._pipeline, stat, lines, self._told)
+        if self._hash_of(name, index) != stored:
             self._different.set()
             return
         with self._lock:
@@ -197,15 +217,7 @@ class _Found:
 
     def _hash_of(self, name: str, index: int) -> str:
         source = as_source(self._tree.value(name))
-        return self._pipeline.hash_of(source, self._sizes[index], self._told)
-
-    def _stored_hash(self, key: str, noted: Noted | None) -> str | None:
-        if noted is not None and noted.tag and self._pipeline.backend.stat(key).tag == noted.tag:
-            return noted.digest
-        with self._pipeline.backend.open(key) as file:
-            reader = HashingReader(file, self._told)
-            drain(reader)
-            return reader.hash
+        return hash_of(source, self._sizes[index], self._told)
 
     def _told(self, count: int) -> None:
         self._advance(0)

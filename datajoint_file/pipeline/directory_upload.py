@@ -23,6 +23,7 @@ from datajoint_file.model import manifest, media_types
 from datajoint_file.model.manifest import Member, decode_path
 from datajoint_file.model.metadata import DIRECTORY_TYPE, FileMetadata
 from datajoint_file.model.object_keys import MAX_KEY_BYTES, manifest_key
+from datajoint_file.pipeline.adoption import prove
 from datajoint_file.pipeline.checkpoints import Checkpoints, resumable
 from datajoint_file.storage.backend import UploadGroup
 from datajoint_file.transfer.directories import Listing, Tree
@@ -72,7 +73,7 @@ def check_members(key: str, listing: Listing) -> None:
 class DirectoryUpload:
     """One directory that is being stored. Members are named by their place in the listing.
 
-    If *is_resumable*, what is stored of it is noted for a retry.
+    If *is_resumable*, checkpoints are written for a retry.
     """
 
     def __init__(self, pipeline: Pipeline, upload: Upload, tree: Tree, *, is_resumable: bool = True) -> None:
@@ -100,18 +101,18 @@ class DirectoryUpload:
         if found is None or not (found.members or found.has_manifest):
             return False
         for member in found.members:
-            self.note(*member)
-        return not found.has_manifest or (all(self._is_stored) and self._has_manifest(advance))
+            self.mark_stored(*member)
+        return not found.has_manifest or (all(self._is_stored) and self._adopt_manifest(advance))
 
-    def _has_manifest(self, advance: Advance) -> bool:
-        """Tell whether the manifest of the members is stored: the earlier attempt had no time to say so."""
+    def _adopt_manifest(self, advance: Advance) -> bool:
+        """Take the manifest that an earlier attempt stored without telling of it; tell whether it is there."""
         listed = self._listed()
         with listed.source.open() as lines:
             reader = HashingReader(lines, advance)
             drain(reader)
         moment = datetime.now(timezone.utc).replace(microsecond=0)
         described = FileMetadata(listed.key, reader.size, reader.hash, listed.name, moment, listed.mime_type)
-        if self._pipeline.has_bytes_of(described, advance):
+        if prove(self._pipeline, described, advance):
             self._stored_manifest = described
         return self._stored_manifest is not None
 
@@ -168,7 +169,7 @@ class DirectoryUpload:
             raise
         group.publish()
         for index, stored in sent:
-            self.note(index, stored.hash, stored.size)
+            self.mark_stored(index, stored.hash, stored.size)
         if self._is_resumable:
             self._checkpoints.add([stored for _, stored in sent], [self.listing.names[index] for index, _ in sent])
 
@@ -177,22 +178,22 @@ class DirectoryUpload:
         with self._named(self.listing.names[index]):
             return self._pipeline.ingest(upload, advance, group)
 
-    def note(self, index: int, hash_: str, size: int) -> None:
-        """Take note of a member that is stored."""
+    def mark_stored(self, index: int, hash_: str, size: int) -> None:
+        """Keep what the manifest is going to say of a member that is stored."""
         start = _DIGEST_BYTES * index
         self._digests[start : start + _DIGEST_BYTES] = bytes.fromhex(hash_.partition(":")[2])
         self._sizes[index] = size
         self._is_stored[index] = 1
 
-    def note_by_key(self, stored: FileMetadata) -> bool:
-        """Take note of a member that somebody else has stored; tell whether it was the last one."""
+    def take(self, stored: FileMetadata) -> bool:
+        """Take over a member that somebody else has stored; tell whether it was the last one."""
         name = stored.path[len(self.key) :]
-        self.note(bisect_left(self.listing.names, name), stored.hash, stored.size)
+        self.mark_stored(bisect_left(self.listing.names, name), stored.hash, stored.size)
         self._checkpoints.add([stored], [name])
-        return self.is_last(1)
+        return self.count_down(1)
 
-    def is_last(self, count: int) -> bool:
-        """Tell, of so many members that have been sent, whether they were the last ones. From any thread."""
+    def count_down(self, count: int) -> bool:
+        """Count members that have been sent; tell whether they were the last ones. From any thread."""
         with self._lock:
             self._left -= count
             return self._left == 0

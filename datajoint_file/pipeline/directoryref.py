@@ -74,19 +74,25 @@ class _Browsing(Readable):
         )
 
     @brief_traceback
-    def joinpath(self, *paths: str | os.PathLike[str]) -> Any:
-        """Return what is at a path within this directory. Reads the manifest, once in a process, and nothing else.
+    def joinpath(self, *paths: str | os.PathLike[str]) -> FileRef | Subdirectory | DirectoryRef:
+        """Return what is at a path within this directory, as ``/`` does. Looks into the manifest, and asks no store.
 
         Returns
         -------
         FileRef, or Subdirectory
-            What reads it; the directory itself for the path ``"."``. Programs know which it is that they ask for, so
-            type checkers are not told.
+            What reads it; the directory itself for the path ``"."``.
 
         Raises
         ------
         MemberNotFoundError
             If there is no such file or directory.
+        UnsupportedValueError
+            If the path leaves the directory.
+
+        Examples
+        --------
+        >>> (ref / "raw/day1.csv").size, ref.joinpath("raw", "day1.csv") == ref / "raw/day1.csv"
+        (4, True)
         """
         whole = self._place()[0]
         path = "/".join([os.fspath(part) for part in paths])
@@ -99,12 +105,18 @@ class _Browsing(Readable):
             raise self._absent(path)
         return Subdirectory(whole, name)
 
-    def __truediv__(self, path: str | os.PathLike[str]) -> Any:
+    def __truediv__(self, path: str | os.PathLike[str]) -> FileRef | Subdirectory | DirectoryRef:
         return self.joinpath(path)
 
     @brief_traceback
     def iterdir(self) -> Iterator[FileRef | Subdirectory]:
-        """Give what is in this directory, in the order of the manifest."""
+        """Give what is in this directory, in the order of the manifest, which is looked into at the first step.
+
+        Examples
+        --------
+        >>> [entry.name for entry in ref.iterdir()]
+        ['params.py', 'raw']
+        """
         whole, below = self._place()
         manifest = self._manifest()
         for name, is_directory in manifest.children(below):
@@ -113,7 +125,13 @@ class _Browsing(Readable):
             yield Subdirectory(whole, inner) if member is None else _file(whole, member)
 
     def listdir(self, subpath: str | os.PathLike[str] | None = None) -> list[str]:
-        """Return the names of what is in this directory, or in one below it."""
+        """Return the names of what is in this directory, or in one below it. Raises as `joinpath` does, and of a file.
+
+        Examples
+        --------
+        >>> ref.listdir("raw")
+        ['day1.csv', 'day2.csv']
+        """
         place = self.joinpath(subpath) if subpath else self
         if isinstance(place, FileRef):
             raise UnsupportedValueError(f"{brief(os.fspath(subpath or ''))} is a file")
@@ -121,7 +139,13 @@ class _Browsing(Readable):
 
     @brief_traceback
     def files(self) -> Iterator[FileRef]:
-        """Give all files, at any depth, sorted by path."""
+        """Give all files, at any depth, sorted by path. Looks into the manifest at once.
+
+        Examples
+        --------
+        >>> [(file.name, file.size) for file in ref.files()]
+        [('params.py', 7), ('day1.csv', 4), ('day2.csv', 4)]
+        """
         whole, below = self._place()
         return (_file(whole, member) for member in self._manifest().below(below))
 
@@ -129,10 +153,17 @@ class _Browsing(Readable):
     def glob(self, pattern: str) -> Iterator[FileRef]:
         """Give the files whose paths within this directory match, as `pathlib.Path.glob` does: ``*.npy``, ``**/*.npy``.
 
+        The manifest is looked into at the first step.
+
         Raises
         ------
         UnsupportedValueError
             If the pattern leaves the directory.
+
+        Examples
+        --------
+        >>> [file.name for file in ref.glob("**/*.csv")]
+        ['day1.csv', 'day2.csv']
         """
         if pattern.startswith("/") or ".." in pattern.split("/") or not pattern:
             raise UnsupportedValueError(f"{brief(pattern)}: give a pattern of paths within the directory")
@@ -148,7 +179,12 @@ class _Browsing(Readable):
     def walk(self) -> Iterator[tuple[str, list[str], list[str]]]:
         """Give, for each directory, its path within this one, and the names of directories and files in it.
 
-        As `os.walk` does; the first path is empty.
+        As `os.walk` does; the first path is empty. The manifest is looked into at the first step.
+
+        Examples
+        --------
+        >>> list(ref.walk())
+        [('', ['raw'], ['params.py']), ('raw', [], ['day1.csv', 'day2.csv'])]
         """
         _, below = self._place()
         manifest, waiting = self._manifest(), [""]
@@ -167,12 +203,30 @@ class _Browsing(Readable):
 
     @brief_traceback
     def open(self, subpath: str | os.PathLike[str] | None = None, mode: str = "rb", **options: Any) -> BinaryIO:
-        """Open a member for reading, as `FileRef.open` does."""
+        """Open a member for reading, as `FileRef.open` does: not verified, fetching what is read.
+
+        Raises
+        ------
+        IsADirectoryError
+            If it is a directory. Else as `joinpath` and `FileRef.open` do.
+
+        Examples
+        --------
+        >>> with ref.open("raw/day1.csv") as file:
+        ...     file.read(2)
+        b'1,'
+        """
         return self._member(subpath).open(mode, **options)
 
     @brief_traceback
     def read(self, subpath: str | os.PathLike[str] | None = None) -> bytes:
-        """Return the verified bytes of a member."""
+        """Return the verified bytes of a member, all of them. Raises as `open` and `FileRef.read` do.
+
+        Examples
+        --------
+        >>> ref.read("raw/day1.csv")
+        b'1, 2'
+        """
         return self._member(subpath).read()
 
     def _member(self, subpath: str | os.PathLike[str] | None) -> FileRef:
@@ -192,10 +246,10 @@ class _Browsing(Readable):
         return True
 
     is_dir = Answer(True)
-    """That this is a directory: to be called, or asked as it is."""
+    """That this is a directory: to be called, or asked as it is. No I/O."""
 
     def is_file(self) -> bool:
-        """Tell that this is no file."""
+        """Tell that this is no file. No I/O."""
         return False
 
     @brief_traceback
@@ -236,10 +290,14 @@ class _Browsing(Readable):
             If stored bytes are not those that were inserted. Nothing is left at the target.
         ObjectNotFoundError, StorageError
             If a member is gone, or the store fails. Nothing is left at the target.
+
+        Examples
+        --------
+        >>> sorted(path.name for path in ref.download("copies/").iterdir())
+        ['params.py', 'raw']
         """
         if subpath:
-            brought: Path = self.joinpath(subpath).download(destination, overwrite=overwrite, progress=progress)
-            return brought
+            return self.joinpath(subpath).download(destination, overwrite=overwrite, progress=progress)
         from datajoint_file.pipeline.directory_download import download  # for its cost, as a fetch needs none
 
         whole, below = self._place()
@@ -250,17 +308,22 @@ class _Browsing(Readable):
     def exists(self, subpath: str | os.PathLike[str] | None = None) -> bool:
         """Tell whether it is in the store: its manifest is, which is stored last and deleted first.
 
-        With *subpath*, whether that is in it, and in the store.
+        With *subpath*, whether that is in it, and in the store. Asks the store, once or twice, each time.
 
         Raises
         ------
         StorageError
             If the store cannot be asked.
+
+        Examples
+        --------
+        >>> ref.exists(), ref.exists("raw/day1.csv"), ref.exists("raw/day3.csv")
+        (True, True, False)
         """
         whole, _ = self._place()
         if not whole._pipeline().exists(whole.metadata):
             return False
-        return not subpath or (subpath in self and bool(self.joinpath(subpath).exists()))
+        return not subpath or (subpath in self and self.joinpath(subpath).exists())
 
     @brief_traceback
     def verify(self, *, progress: bool | None = None) -> Literal[True]:
@@ -272,6 +335,11 @@ class _Browsing(Readable):
             If size or hash of one differ, or of the manifest.
         ObjectNotFoundError, StorageError
             If one is gone, or the store fails.
+
+        Examples
+        --------
+        >>> ref.verify()
+        True
         """
         from datajoint_file.pipeline.directory_download import verify
 
@@ -281,7 +349,13 @@ class _Browsing(Readable):
 
     @property
     def file_count(self) -> int:
-        """How many files it has."""
+        """How many files it has. The row says it: no I/O, but for a part of a directory, which looks into the manifest.
+
+        Examples
+        --------
+        >>> ref.file_count, (ref / "raw").file_count
+        (3, 2)
+        """
         return self.metadata.files or 0
 
     @property
@@ -298,7 +372,8 @@ class _Browsing(Readable):
 
         Examples
         --------
-        >>> ref.fs.glob("**/*.csv")  # doctest: +SKIP
+        >>> ref.fs.glob("**/*.csv")
+        ['raw/day1.csv', 'raw/day2.csv']
         >>> pandas.read_parquet("year=2020", filesystem=ref.fs)  # doctest: +SKIP
         """
         from datajoint_file.pipeline.filesystem import DirectoryFileSystem  # for its cost: fsspec
@@ -312,6 +387,8 @@ class _Browsing(Readable):
 
         Examples
         --------
+        >>> ref.fsmap["raw/day1.csv"]
+        b'1, 2'
         >>> group = zarr.open(ref.fsmap, mode="r")  # doctest: +SKIP
         >>> dataset = xarray.open_zarr(ref.fsmap)  # doctest: +SKIP
         """
@@ -328,8 +405,13 @@ class _Browsing(Readable):
 class DirectoryRef(_Browsing, StoredRef):
     """A stored directory.
 
-    A value like `FileRef`: frozen, hashable, equal by what it describes, picklable, and fetched without I/O. What is in
-    it the manifest says, which is read at the first question, verified, and kept in memory for a while.
+    A value like `FileRef`: frozen, hashable, equal by what it describes, picklable, and fetched without I/O.
+
+    What is in it the manifest says. The first look into it in a process reads all of it, some 80 bytes a file and the
+    paths, and verifies it; it is then kept in memory, for all references to equal directories, until manifests of two
+    million files have been used since. Every look may raise an `ObjectNotFoundError` (the manifest, and so the
+    directory, is not in the store), a `VerificationError` (it is not the one of the row), a `MetadataError` (it is
+    malformed), or a `StorageError` (the store fails).
 
     A member is a `FileRef`, whose bytes are verified as those of any file; what is read through ``open`` is not.
 
@@ -375,7 +457,7 @@ def ref_of(row: object, pipeline: str) -> FileRef | DirectoryRef:
 
 @dataclass(frozen=True, slots=True)
 class Subdirectory(_Browsing):
-    """A directory within a stored one, which has the verbs of the whole, and says what that does.
+    """A directory within a stored one, which has the verbs of the whole, and says what that does. Made without I/O.
 
     Parameters
     ----------
@@ -383,6 +465,12 @@ class Subdirectory(_Browsing):
         The stored directory.
     inner : str
         Its path within that, as the store has it: components percent-encoded.
+
+    Examples
+    --------
+    >>> raw = ref / "raw"
+    >>> raw.name, raw.metadata.files, raw.listdir()
+    ('raw', 2, ['day1.csv', 'day2.csv'])
     """
 
     whole: DirectoryRef
@@ -393,7 +481,7 @@ class Subdirectory(_Browsing):
 
     @property
     def metadata(self) -> FileMetadata:
-        """What a row would record of it, if it were stored by itself, and its path. Reads the manifest, as above.
+        """What a row would record of it, if it were stored by itself, and its path. Looks into the manifest.
 
         The manifest that it would have is made for that, once for each of the last directories that were asked.
         """

@@ -7,21 +7,15 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from mmap import MAP_PRIVATE, mmap
 from typing import TYPE_CHECKING
 
-from datajoint_file.concurrency.progress import Advance
-from datajoint_file.concurrency.threads import Stop, Stopped, run_all
 from datajoint_file.errors import (
     MemberNotFoundError,
     MetadataError,
     ObjectNotFoundError,
-    StorageError,
-    VerificationError,
     brief,
     printable,
 )
@@ -29,11 +23,9 @@ from datajoint_file.model import manifest, media_types
 from datajoint_file.model.manifest import Manifest, Member, read_manifest
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import manifest_key
-from datajoint_file.transfer.directories import Tree
-from datajoint_file.transfer.sources import as_source
 
 if TYPE_CHECKING:
-    from datajoint_file.pipeline.pipeline import Pipeline, Upload
+    from datajoint_file.pipeline.pipeline import Pipeline
 
 logger = logging.getLogger("datajoint_file")
 
@@ -108,56 +100,13 @@ def part_metadata(directory: FileMetadata, whole: Manifest, below: str) -> FileM
     return replace(directory, path=path, size=size, hash=f"sha256:{digest}", original_name=name, files=files)
 
 
-def is_part_of(pipeline: Pipeline, whole: FileMetadata, part: FileMetadata) -> bool:
-    """Tell whether *part* is a file of a stored directory, or a directory in it, as its manifest says."""
+def prove_part(pipeline: Pipeline, whole: FileMetadata, part: FileMetadata) -> bool:
+    """Read whether *part* is a file of a stored directory, or a directory in it, as its manifest says."""
     name, manifest = part.path[len(whole.path) :].rstrip("/"), manifest_of(pipeline, whole)
     if part.is_directory:
         return manifest.is_directory(name) and part == part_metadata(whole, manifest, name)
     member = manifest.find(name)
     return member is not None and part == member_metadata(whole, member)
-
-
-def directories_alike(
-    pipeline: Pipeline, upload: Upload, tree: Tree, left: Sequence[FileMetadata], advance: Advance
-) -> Iterator[FileMetadata]:
-    """Give those directories of *left* that are, byte by byte, what *upload* would store; see `Pipeline.alike`."""
-    listing = tree.listing
-    for stored in left:
-        if not stored.is_directory or (stored.project, stored.original_name) != (pipeline.project, upload.name):
-            continue
-        if (stored.files, stored.size) != (len(listing.names), listing.size):
-            continue
-        try:
-            manifest = manifest_of(pipeline, stored, is_kept=False)
-        except (StorageError, VerificationError, MetadataError) as error:
-            logger.info("%s is not adopted: %s", stored.path, error)
-            continue
-        if _has_bytes_of(pipeline, tree, manifest, advance) and _is_stored(pipeline, stored, manifest, advance):
-            yield stored
-
-
-def _has_bytes_of(pipeline: Pipeline, tree: Tree, manifest: Manifest, advance: Advance) -> bool:
-    """Tell whether a tree is the one of the manifest. Its files are read, up to the first that differs."""
-    listing = tree.listing
-    same_names = list(manifest.empty()) == listing.empty and [one.name for one in manifest] == listing.names
-    return same_names and all(
-        pipeline.hash_of(as_source(tree.value(member.name)), member.size, advance) == f"sha256:{member.digest}"
-        for member in manifest
-    )
-
-
-def _is_stored(pipeline: Pipeline, directory: FileMetadata, manifest: Manifest, advance: Advance) -> bool:
-    """Tell whether all members are in the store as the manifest says. What this process has not stored is read back."""
-    wrong = Stop()
-
-    def look(member: Member) -> None:
-        if not pipeline.has_bytes_of(member_metadata(directory, member), advance):
-            wrong.set()
-
-    looks = [partial(look, member) for member in manifest]
-    with suppress(Stopped):
-        run_all(looks, pipeline.workers, wrong)
-    return not wrong.is_set()
 
 
 def _read(pipeline: Pipeline, metadata: FileMetadata) -> Manifest:

@@ -1,7 +1,7 @@
 """fsspec filesystem of a directory that is being made: what is written goes straight into the store.
 
 Nobody sees the directory before its manifest is stored, so that a file may be written again, or removed, until then.
-What each file is, is noted by the process that writes it (`written`); who comes too late is told so (`fence`). How a
+What each file is, the process that writes it records (`written`); who comes too late is told so (`fence`). How a
 directory is begun and ended is told in `new_tree`.
 """
 
@@ -27,7 +27,7 @@ from datajoint_file.errors import (
 )
 from datajoint_file.model.manifest import decode_path
 from datajoint_file.model.object_keys import MAX_KEY_BYTES, project_of
-from datajoint_file.pipeline.checkpoints import Noted
+from datajoint_file.pipeline.checkpoints import CheckpointLine
 from datajoint_file.pipeline.filesystem import ThreadedFileSystem
 from datajoint_file.pipeline.lookup import pipeline_named
 from datajoint_file.pipeline.pipeline import Pipeline
@@ -142,7 +142,7 @@ class NewDirectoryFileSystem(ThreadedFileSystem):
                 backend.delete(key)
             hashing = HashingReader(reader, lambda _: None)
             backend.upload(key, hashing, size, _HEADERS)
-            record.add(Noted(name, hashing.hash, hashing.size, hashing.receipt.tag))
+            record.add(CheckpointLine(name, hashing.hash, hashing.size, hashing.receipt.tag))
 
     @contextmanager
     def _held(self, key: str) -> Iterator[None]:

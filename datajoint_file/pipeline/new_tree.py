@@ -26,7 +26,14 @@ from datajoint_file.errors import (
 from datajoint_file.model.manifest import decode_path
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import manifest_key
-from datajoint_file.pipeline.checkpoints import REMOVED, Checkpoints, Noted, is_note, read_note
+from datajoint_file.pipeline.checkpoints import (
+    REMOVED,
+    CheckpointLine,
+    Checkpoints,
+    is_checkpoint,
+    proven,
+    read_checkpoint,
+)
 from datajoint_file.pipeline.directory_upload import DirectoryUpload, check_members
 from datajoint_file.pipeline.fence import Fence
 from datajoint_file.pipeline.pipeline import Pipeline, Upload
@@ -35,7 +42,6 @@ from datajoint_file.storage.backend import ObjectStat, UnfinishedUpload
 from datajoint_file.storage.disk.removal import remove_tree
 from datajoint_file.storage.shared import PARTIAL_PREFIX
 from datajoint_file.transfer.directories import Directory, Listing, LocalTree
-from datajoint_file.transfer.hashing import HashingReader, drain
 
 logger = logging.getLogger(__name__)
 
@@ -151,8 +157,8 @@ class LocalArea:
 def finished(pipeline: Pipeline, upload: Upload, area: LocalArea, record: Record) -> FileMetadata:
     """End a directory: store what is in its local area, learn what else was written, and store the manifest.
 
-    What this process has written is in its *record*; what others have, they have noted. What nobody vouches for is
-    read back.
+    What this process has written is in its *record*; what others have, in checkpoints. What nobody vouches for is read
+    back.
 
     Raises
     ------
@@ -174,19 +180,19 @@ def finished(pipeline: Pipeline, upload: Upload, area: LocalArea, record: Record
         sent.send_all()
         digests |= {member.name: f"sha256:{member.digest}" for member in sent.members()}
         listing.empty += local.listing.empty
-    notes = Checkpoints(pipeline, directory)
+    checkpoints = Checkpoints(pipeline, directory)
     stats: list[ObjectStat] = []
     for stat in pipeline.backend.list(directory[:-1].rpartition("/")[0]):
         if stat.key.startswith(directory):
             stats.append(stat)
-        elif is_note(stat.key):
-            notes.keys.append(stat.key)
+        elif is_checkpoint(stat.key):
+            checkpoints.keys.append(stat.key)
     stats.sort(key=lambda stat: stat.key)
     listing.names += [stat.key[len(directory) :] for stat in stats]
     listing.empty = [name for name in listing.empty if not _begins_any(name, listing.names)]
     check_members(directory[:-1], listing)
     vouched = _Vouched(pipeline, list(record.members.values()))
-    run_all([partial(vouched.read, key) for key in notes.keys], pipeline.workers, Stop())
+    run_all([partial(vouched.read, key) for key in checkpoints.keys], pipeline.workers, Stop())
     _require_all(directory, {*digests, *(vouched.names - vouched.removed - record.removed)}, listing.names)
     found: dict[str, tuple[str, int]] = {}
 
@@ -198,9 +204,9 @@ def finished(pipeline: Pipeline, upload: Upload, area: LocalArea, record: Record
     listing.sizes.extend(found[name][1] for name in listing.names)
     made = DirectoryUpload(pipeline, upload, KnownTree(listing))
     for index, name in enumerate(listing.names):
-        made.note(index, *found[name])
+        made.mark_stored(index, *found[name])
     stored = made.finish()
-    notes.remove()
+    checkpoints.remove()
     return stored
 
 
@@ -223,43 +229,33 @@ def _begins_any(directory: str, names: Sequence[str]) -> bool:
 
 
 class _Vouched:
-    """What was noted of members by those who wrote them: of a name perhaps several times, in any order."""
+    """What those who wrote members say of them: of a name perhaps several times, in any order."""
 
-    def __init__(self, pipeline: Pipeline, known: Iterable[Noted]) -> None:
+    def __init__(self, pipeline: Pipeline, known: Iterable[CheckpointLine]) -> None:
         self._pipeline = pipeline
-        self._noted: dict[str, set[Noted]] = {}
+        self._lines: dict[str, set[CheckpointLine]] = {}
         self.removed: set[str] = set()
         self._add(known)
 
     @property
     def names(self) -> set[str]:
         """Members that have been there."""
-        return set(self._noted)
+        return set(self._lines)
 
     def read(self, key: str) -> None:
-        """Read a note of a worker. From any thread."""
-        self._add(read_note(self._pipeline, key))
+        """Read a checkpoint of a worker. From any thread."""
+        self._add(read_checkpoint(self._pipeline, key))
 
-    def _add(self, some: Iterable[Noted]) -> None:
-        for noted in some:
-            if noted.digest == REMOVED:
-                self.removed.add(noted.name)
+    def _add(self, some: Iterable[CheckpointLine]) -> None:
+        for line in some:
+            if line.digest == REMOVED:
+                self.removed.add(line.name)
             else:
-                self._noted.setdefault(noted.name, set()).add(noted)
+                self._lines.setdefault(line.name, set()).add(line)
 
     def look(self, name: str, stat: ObjectStat) -> tuple[str, int]:
-        """Return hash and size of an object: as noted, if all who speak of the object as it is agree; else as read."""
-        some = {noted for noted in self._noted.get(name, ()) if noted.tag and noted.size == stat.size}
-        digests = {noted.digest for noted in some if noted.tag == stat.tag}
-        if some and not digests:  # most listings tell no tags
-            tag = self._pipeline.backend.stat(stat.key).tag
-            digests = {noted.digest for noted in some if noted.tag == tag}
-        if len(digests) == 1:
-            return digests.pop(), stat.size
-        with self._pipeline.backend.open(stat.key) as file:
-            reader = HashingReader(file, lambda _: None)
-            drain(reader)
-            return reader.hash, reader.size
+        """Return hash and size of an object."""
+        return proven(self._pipeline, stat, self._lines.get(name, ()), lambda _: None)
 
 
 class KnownTree:

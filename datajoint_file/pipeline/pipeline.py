@@ -10,7 +10,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -51,11 +51,11 @@ from datajoint_file.model.object_keys import (
 )
 from datajoint_file.model.wording import RIGHT_PLACE
 from datajoint_file.pipeline.directory_upload import check_members
-from datajoint_file.pipeline.manifests import directories_alike, manifest_of
+from datajoint_file.pipeline.manifests import manifest_of
 from datajoint_file.pipeline.open_stores import clock, note_opened
 from datajoint_file.pipeline.receipts import Receipts
 from datajoint_file.storage import StorageBackend, open_backend
-from datajoint_file.storage.backend import CHUNK_SIZE, ContentHeaders, Reader, UploadGroup
+from datajoint_file.storage.backend import ContentHeaders, Reader, UploadGroup
 from datajoint_file.storage.disk.drafts import Draft
 from datajoint_file.storage.tuning import MEMORY_BYTES
 from datajoint_file.storage.wrappers import LoggedBackend, logger
@@ -97,7 +97,7 @@ class Pipeline:
         self.settings = settings
         self.digest = settings.digest
         self._backends: dict[str, StorageBackend] = {}
-        self._receipts = Receipts()
+        self.receipts = Receipts()
         self.last_used = 0  # by the clock of `open_stores`
 
     def __repr__(self) -> str:
@@ -205,14 +205,14 @@ class Pipeline:
             try:
                 stored = (group or self.backend).upload(upload.key, reader, source.size, headers)
             except StorageError as error:
-                if not self._is_stored_all_the_same(upload, reader, error):
+                if not self._prove_stored(upload, reader, error):
                     raise
                 stored = reader.size
         if stored != reader.size:
             message = f"{upload.key}: {reader.size} bytes were sent, and the store has {stored}"
             raise StorageError(message).of(upload.key)
         described = _description(upload, reader)
-        self._receipts.keep(described, reader.receipt)
+        self.receipts.keep(described, reader.receipt)
         return described
 
     def _copied(self, upload: Upload, advance: Advance) -> FileMetadata:
@@ -233,8 +233,8 @@ class Pipeline:
         with source.open() as bare:
             drain(_reader(source, bare, advance))
 
-    def _is_stored_all_the_same(self, upload: Upload, reader: HashingReader, error: StorageError) -> bool:
-        """Look whether the object is there, byte by byte as it was sent, although *error* says that it is not.
+    def _prove_stored(self, upload: Upload, reader: HashingReader, error: StorageError) -> bool:
+        """Read whether the object is there, byte by byte as it was sent, although *error* says that it is not.
 
         The answer may have been lost, and what was sent again been refused; executors may do work twice. No other write
         has the key: what is under it is this one's, or damaged.
@@ -276,56 +276,6 @@ class Pipeline:
                 f"the staged file {self.url(metadata)} {found}: it was given up, or staged into another "
                 "store (compare the datajoint.toml of both sides). Stage it again"
             )
-
-    def alike(
-        self, upload: Upload, left: Sequence[FileMetadata], advance: Advance = lambda _: None
-    ) -> Iterator[FileMetadata]:
-        """Give what the row could record instead of sending *upload*: those of *left* that have its very bytes.
-
-        Nobody vouches for what is *left*, objects that no row names, nor for what is said of them. So each that claims
-        the hash of the source is compared: it is as this process has stored it, or is read back. The source is hashed
-        once, if one has its size and name. No payload is sent.
-        """
-        if upload.source.tree is not None:
-            yield from directories_alike(self, upload, upload.source.tree, left, advance)
-            return
-        same = [
-            stored
-            for stored in left
-            if (stored.project, stored.original_name) == (self.project, upload.name)
-            and upload.source.size in (stored.size, None)
-        ]
-        hash_ = self.hash_of(upload.source, max(stored.size for stored in same), advance) if same else ""
-        for stored in same:
-            if stored.hash == hash_ and self.has_bytes_of(stored, advance):
-                yield replace(stored, mime_type=upload.mime_type or stored.mime_type)
-
-    def has_bytes_of(self, stored: FileMetadata, advance: Advance) -> bool:
-        """Tell whether the object has the bytes that *stored* says; if the store cannot tell, it is sent again."""
-        try:
-            if not self._receipts.prove(stored, self.backend.stat(stored.path)):
-                fetch(self.backend, stored, lambda *_: None, lambda _: advance(0))
-        except (StorageError, VerificationError) as error:
-            logger.info("%s is not adopted: %s", stored.path, error)
-            return False
-        return True
-
-    def tag_of(self, key: str) -> str:
-        """Return what the store called an object that this process has stored not long ago; nothing, of any other."""
-        return self._receipts.tag_of(key)
-
-    def hash_of(self, source: Source, most: int, advance: Advance) -> str:
-        """Return the hash of a source that can be read again; nothing of one that has more than *most* bytes."""
-        if source.hash is not None:
-            return source.hash
-        if not source.can_reread:
-            return ""
-        with source.open() as bare:
-            reader = HashingReader(bare, advance)
-            while reader.size <= most and reader.read(CHUNK_SIZE):
-                pass
-        source.rewind()
-        return reader.hash if reader.size <= most else ""
 
     def open(self, metadata: FileMetadata, **options: Any) -> BinaryIO:
         """Open a stored file: binary, seekable, fetching what is read. What is read is *not* verified.

@@ -1,6 +1,6 @@
 """Bounded memo of what this process has stored: of which bytes each object was made, and how to tell that it still is.
 
-An object that is not known here is read back before a row is made of it; who asks is `Pipeline.alike`.
+An object that is not known here is read back before a row is made of it; who asks is `adoption`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Receipts:
             self._known.pop(self._order.popleft(), None)
 
     def tag_of(self, key: str) -> str:
-        """Return what the store has said of an object."""
+        """Return what the store has said of an object that was stored not long ago; nothing, of any other."""
         return self._known.get(key, (b"", Receipt()))[1].tag
 
     def prove(self, claimed: FileMetadata, found: ObjectStat) -> bool:

@@ -1,7 +1,7 @@
-"""Write records of a directory that is being made: kept by the process that makes it, noted in the store by any other.
+"""Records of what a process has written into a directory that is being made: in its memory, until end or checkpoint.
 
-Notes of workers are checkpoints beside the directory, each of what one of them has written since its last. None is
-believed for its own sake: it says what an object is that has the noted tag now, and that the member has been there.
+Who makes the directory keeps its record to the end. Any other process, a worker, writes a checkpoint beside the
+directory (`checkpoints`) of what it has written since its last: what the members are, and that they have been there.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from weakref import WeakSet, WeakValueDictionary
 from datajoint_file.errors import StorageError, UnsupportedValueError, WorkerError, brief
 from datajoint_file.model.manifest import decode_path
 from datajoint_file.model.object_keys import project_of
-from datajoint_file.pipeline.checkpoints import REMOVED, UNKNOWN, Noted, store_note
+from datajoint_file.pipeline.checkpoints import REMOVED, UNKNOWN, CheckpointLine, write_checkpoint
 from datajoint_file.pipeline.fence import WAIT_SECONDS, Fence, ended
 from datajoint_file.pipeline.lookup import pipeline_named
 from datajoint_file.pipeline.pipeline import Pipeline
 
 logger = logging.getLogger(__name__)
 
-NOTED_FILES = 1_000
-NOTED_BYTES = 64 * 2**20
-NOTED_SECONDS = 2.0
-"""After so many files, or bytes, or so long after the first of them, a worker notes what it has written."""
+WORKER_FILES = 1_000
+WORKER_BYTES = 64 * 2**20
+WORKER_SECONDS = 2.0
+"""After so many files, or bytes, or so long after the first of them, a worker writes a checkpoint."""
 
 
 class Change(Enum):
@@ -62,7 +62,7 @@ class Record:
     """
 
     def __init__(self, directory: str) -> None:
-        self.members: dict[str, Noted] = {}
+        self.members: dict[str, CheckpointLine] = {}
         self.removed: set[str] = set()
         self._directory = directory
         self._open: WeakSet[NewFile] = WeakSet()
@@ -103,10 +103,10 @@ class Record:
         for name in names:
             self.members.pop(name, None)
 
-    def add(self, noted: Noted) -> None:
-        """Take note of a member that has been written, whole."""
-        self.members[noted.name] = noted
-        self._lost.discard(noted.name)
+    def add(self, line: CheckpointLine) -> None:
+        """Record a member that has been written, whole."""
+        self.members[line.name] = line
+        self._lost.discard(line.name)
 
     def stop(self) -> None:
         """Let no thread change anything any more, and wait for those that are about it.
@@ -126,15 +126,15 @@ class Record:
                 )
 
     def opened(self, file: NewFile) -> None:
-        """Take note of a file that will be stored when it is closed."""
+        """Record a file that will be stored when it is closed."""
         self._open.add(file)
 
     def closed(self, file: NewFile) -> None:
-        """Take note that it was stored, or that whoever wrote it was told that it was not."""
+        """Record that it was stored, or that whoever wrote it was told that it was not."""
         self._open.discard(file)
 
     def lost(self, file: NewFile) -> None:
-        """Take note of a file that nobody has any more, and that was not closed."""
+        """Record a file that nobody has any more, and that was not closed."""
         self._lost.add(file.member)
 
     def require_closed(self) -> None:
@@ -156,16 +156,16 @@ class Record:
 
 
 class WorkerRecord:
-    """What this process has written of a directory that another one makes, until it is noted there.
+    """What this process has written of a directory that another one makes, until that is in a checkpoint.
 
-    Nothing but what waits to be noted keeps one alive, so that a worker of many directories does not grow.
+    Nothing but what waits for that keeps one alive, so that a worker of many directories does not grow.
     """
 
     def __init__(self, directory: str, pipeline: str) -> None:
         self._directory = directory
         self._name = pipeline
         self._lock = threading.Lock()
-        self._waiting: dict[str, Noted] = {}
+        self._waiting: dict[str, CheckpointLine] = {}
         self._bytes = 0
         self._open_until = 0.0  # so long nobody asks again before a new member
         self._at_exit: list[Finalize[None]] = []
@@ -200,7 +200,7 @@ class WorkerRecord:
         yield
         if names:
             fence.require_open(names[0])
-            self._open_until = time.monotonic() + NOTED_SECONDS
+            self._open_until = time.monotonic() + WORKER_SECONDS
 
     @contextmanager
     def _alone(self, fence: Fence, names: Sequence[str], change: Change) -> Iterator[None]:
@@ -219,39 +219,39 @@ class WorkerRecord:
         fence.leave(mark)
 
     def _say(self, names: Sequence[str], said: str) -> None:
-        """Note at once what has become of members; what they were is not worth noting any more."""
+        """Write at once what has become of members; what they were is of no interest any more."""
         with self._lock:
             for name in names:
                 self._waiting.pop(name, None)
-        for first in range(0, len(names), NOTED_FILES):
-            some = [Noted(name, said) for name in names[first : first + NOTED_FILES]]
-            store_note(self._pipeline, self._directory, some)
+        for first in range(0, len(names), WORKER_FILES):
+            some = [CheckpointLine(name, said) for name in names[first : first + WORKER_FILES]]
+            write_checkpoint(self._pipeline, self._directory, some)
 
-    def add(self, noted: Noted) -> None:
-        """Take note of a member that has been written, and tell others if it is time."""
+    def add(self, line: CheckpointLine) -> None:
+        """Record a member that has been written, and write a checkpoint if it is time."""
         with self._lock:
             is_first = not self._waiting
             if is_first:  # what a pool ends in good order says all that it knows
-                self._at_exit.append(Finalize(None, self.note, exitpriority=10))
-            self._waiting[noted.name] = noted
-            self._bytes += noted.size
-            is_time = len(self._waiting) >= NOTED_FILES or self._bytes >= NOTED_BYTES
+                self._at_exit.append(Finalize(None, self.checkpoint, exitpriority=10))
+            self._waiting[line.name] = line
+            self._bytes += line.size
+            is_time = len(self._waiting) >= WORKER_FILES or self._bytes >= WORKER_BYTES
         if is_time:
-            self.note()
+            self.checkpoint()
         elif is_first:
-            timer = threading.Timer(NOTED_SECONDS, self.note)
+            timer = threading.Timer(WORKER_SECONDS, self.checkpoint)
             timer.daemon = True
             timer.start()
 
-    def note(self) -> None:
-        """Tell others what was written: what is not noted, they read back."""
+    def checkpoint(self) -> None:
+        """Write what waits: what is in no checkpoint is read back at the end."""
         with self._lock:
             some, self._waiting, self._bytes = list(self._waiting.values()), {}, 0
             at_exit, self._at_exit = self._at_exit, []
         with suppress(Exception):  # a store that fails, or a process that ends
             if some:
                 Fence(self._pipeline, self._directory).require_open()
-                store_note(self._pipeline, self._directory, some)
+                write_checkpoint(self._pipeline, self._directory, some)
         for one in at_exit:
             one.cancel()
 
@@ -287,7 +287,7 @@ def end_record(directory: str) -> None:
 
 
 def record_of(directory: str, pipeline: str) -> Record | WorkerRecord:
-    """Return where this process takes note of what it writes."""
+    """Return where this process records what it writes."""
     process = os.getpid()
     return _records.get((process, directory)) or _worker_records.setdefault(
         (process, directory, pipeline), WorkerRecord(directory, pipeline)

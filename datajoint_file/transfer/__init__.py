@@ -1,1 +1,1 @@
-"""Byte transfer between what users give, stores, and local files."""
+"""Byte transfer between what users give, stores, and local files and directories."""

@@ -310,7 +310,7 @@ class _Restoration:
                 continue
             for some in batches(rows, _ROWS_AT_ONCE, _size, _BYTES_AT_ONCE):
                 absent = self._of_the_same((schema, table), columns, list(self._absent((schema, table), columns, some)))
-                if sound := [row for row in absent if self._is_whole(row, columns)]:
+                if sound := [row for row in absent if self._judge(row, columns)]:
                     self._restore(schema, table, columns, sound)
         return Undeleted(dict(self._restored), tuple(self._problems), tuple(self._notes), dict(self._present))
 
@@ -438,8 +438,8 @@ class _Restoration:
         order = {name: place for place, name in enumerate(dependencies.topo_sort())}
         return sorted(found, key=lambda name: order.get(adapter.make_full_table_name(*name), -1))
 
-    def _is_whole(self, row: _Deleted, columns: Sequence[Column]) -> bool:
-        """Tell whether a row can be put back as it was; report it if not."""
+    def _judge(self, row: _Deleted, columns: Sequence[Column]) -> bool:
+        """Tell whether a row can be put back as it was, and report it if not."""
         lost = [name for name, value in row.values.items() if isinstance(value, NotKept)]
         purged = [name for name, entry in row.files.items() if entry.state == PURGED]
         if not row.values:

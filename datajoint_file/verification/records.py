@@ -81,8 +81,8 @@ class CheckRecorder:
                     self._tables[key] = None
         self._written = time.monotonic()
 
-    def is_working(self, subjects: Sequence[Subject]) -> bool:
-        """Tell whether the results of all *subjects* are written down."""
+    def open_tables(self, subjects: Sequence[Subject]) -> bool:
+        """Open the tables of all *subjects*; tell whether their results are going to be written down."""
         return all(self.table_of(subject.listing.connection, subject.schema) for subject in subjects)
 
 
@@ -119,7 +119,7 @@ class ByAge:
         return (
             bool(subjects)
             and all(subject.schema and not has_transaction(subject.listing.connection) for subject in subjects)
-            and recorder.is_working(subjects)
+            and recorder.open_tables(subjects)
         )
 
     def go_on(self, since: datetime, *, is_again: bool) -> None:

@@ -18,7 +18,7 @@ from tests.torture.bare import as_json
 from tests.torture.operations import GONE, Operation, Refused
 from tests.torture.subjects import GRACE_SECONDS
 from tests.torture.tables import StoredRow
-from tests.torture.trees import Tree, home, is_directory, is_note, listed, manifest_key, member
+from tests.torture.trees import Tree, home, is_checkpoint_or_fence, is_directory, listed, manifest_key, member
 from tests.torture.values import Outcome, State
 from tests.torture.world import World
 
@@ -40,9 +40,11 @@ class Observed:
 
     @property
     def free(self) -> frozenset[str]:
-        """The objects that no row needs; what is noted beside a directory goes with it."""
+        """The objects that no row needs; a checkpoint or the fence of a directory goes with it."""
         homes = {home(path) for path in self.paths}
-        return frozenset(key for key in self.keys - self.references if not (is_note(key) and home(key) in homes))
+        return frozenset(
+            key for key in self.keys - self.references if not (is_checkpoint_or_fence(key) and home(key) in homes)
+        )
 
 
 def observe(world: World) -> Observed:
@@ -274,7 +276,7 @@ def _unsent(world: World, content: bytes) -> int:
     objects, most = world.place.objects, len(content) + len(content.manifest)
     for path in _begun(world):
         beside = [key for key in objects.keys() if home(key) == home(path)]  # noqa: SIM118 - of a store
-        keys = {key: objects.get(key) for key in beside if not is_note(key) and "/~partial-" not in key}
+        keys = {key: objects.get(key) for key in beside if not is_checkpoint_or_fence(key) and "/~partial-" not in key}
         there = {member(key): found for key, found in keys.items() if member(key)}
         is_whole = keys.get(manifest_key(path)) == content.manifest and there == files
         if is_whole or (len(there) == len(keys) and there.items() <= files.items()):

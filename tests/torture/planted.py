@@ -23,7 +23,7 @@ from datajoint_file.collector import books, collection, evidence, execute_plan, 
 from datajoint_file.config.secrets import reveal
 from datajoint_file.errors import CollectionRefusedError, MetadataError, StorageError
 from datajoint_file.hooks.connections import pipeline_of
-from datajoint_file.insert import table_hooks
+from datajoint_file.insert import table_hooks, uploads
 from datajoint_file.journal import history, intent_table, journal
 from datajoint_file.journal.second_connection import second_connection_of
 from datajoint_file.journal.transactions import transaction_for
@@ -71,7 +71,7 @@ def _delete_on_any_exception() -> AbstractContextManager[None]:
 
 def _doubt_is_success() -> AbstractContextManager[None]:
     """Count what was sent to its end as stored, whatever the answer, without looking."""
-    return changed(pipeline.Pipeline, "_is_stored_all_the_same", lambda self, upload, reader, error: True)
+    return changed(pipeline.Pipeline, "_prove_stored", lambda self, upload, reader, error: True)
 
 
 def _no_directory_flush() -> AbstractContextManager[None]:
@@ -342,7 +342,7 @@ def _adopt_without_lock() -> AbstractContextManager[None]:
 
 
 def _adopt_without_digest_check() -> AbstractContextManager[None]:
-    return changed(pipeline.Pipeline, "alike", lambda self, upload, left, advance=None: left)
+    return changed(uploads, "alike", lambda pipeline, upload, left, advance=None: left)
 
 
 def _no_give_back() -> AbstractContextManager[None]:

@@ -16,12 +16,13 @@ from datajoint_file import gc
 from datajoint_file.collector import collection, make_plan, preflight, server_facts
 from datajoint_file.config import parse_settings
 from datajoint_file.errors import ConfigurationError, LeaseLostError, OutcomeUnknownError, StorageError
+from datajoint_file.insert import uploads
 from datajoint_file.journal import commit_outcome, store_marks
 from datajoint_file.journal.journal import Write
 from datajoint_file.model.key_values import KeyValue
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import Cell
-from datajoint_file.pipeline import pipeline
+from datajoint_file.pipeline import adoption, pipeline
 from datajoint_file.sql.mysql import MySQL
 from datajoint_file.sql.postgresql import PostgreSQL
 from datajoint_file.storage.bucket import backend as bucket
@@ -175,7 +176,7 @@ def _staged_and_gone(world: World, seed: int) -> list[Violation]:
 
 
 def _left_object_unread() -> AbstractContextManager[None]:
-    return changed(pipeline.Pipeline, "has_bytes_of", lambda *_: True)
+    return changed(adoption, "prove", lambda *_: True)
 
 
 def _damaged_leftover(world: World, seed: int) -> list[Violation]:
@@ -193,13 +194,11 @@ def _damaged_leftover(world: World, seed: int) -> list[Violation]:
 
 
 def _hashed_for_each() -> AbstractContextManager[None]:
-    original: Any = pipeline.Pipeline.alike
-
-    def alike(self: Any, upload: Any, left: Any, *advance: Any) -> Iterator[Any]:
+    def alike(store: Any, upload: Any, left: Any, *advance: Any) -> Iterator[Any]:
         for one in left:
-            yield from original(self, upload, [one], *advance)
+            yield from adoption.alike(store, upload, [one], *advance)
 
-    return changed(pipeline.Pipeline, "alike", alike)
+    return changed(uploads, "alike", alike)
 
 
 def _many_leftovers(world: World, seed: int) -> list[Violation]:
@@ -255,7 +254,7 @@ def _last_answer_believed() -> AbstractContextManager[None]:
 
 
 def _doubt_is_failure() -> AbstractContextManager[None]:
-    return changed(pipeline.Pipeline, "_is_stored_all_the_same", lambda *_: False)
+    return changed(pipeline.Pipeline, "_prove_stored", lambda *_: False)
 
 
 @contextmanager

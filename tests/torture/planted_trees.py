@@ -1,4 +1,4 @@
-"""Planted bugs of directories: what is stored, deleted, noted or believed in the wrong order, or without a look.
+"""Planted bugs of directories: what is stored, deleted, written down or believed in the wrong order, or without a look.
 
 Each changes one place of the package; the scenes of trees find it.
 """
@@ -100,8 +100,8 @@ def _manifest_deleted_last() -> Iterator[None]:
 def _resumed_unseen() -> AbstractContextManager[None]:
     """Believe that what has the name and size of a file is that file."""
 
-    def look(self: Any, index: int, noted: Any = None) -> None:
-        self._stored[index] = noted.digest if noted else self._hash_of(self._listing.names[index], index)
+    def look(self: Any, index: int, *lines: Any) -> None:
+        self._stored[index] = lines[0].digest if lines else self._hash_of(self._listing.names[index], index)
 
     return changed(checkpoints._Found, "_look", look)
 

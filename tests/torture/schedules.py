@@ -34,7 +34,7 @@ from tests.torture.operations import (
 from tests.torture.overheard import Overheard
 from tests.torture.subjects import GRACE_SECONDS
 from tests.torture.surroundings import LASTING, Change, Surround
-from tests.torture.trees import is_note
+from tests.torture.trees import is_checkpoint_or_fence
 from tests.torture.values import ANSWERS, INTERLEAVINGS, KINDS, Case, Fault, Kind, Outcome, State, Violation
 from tests.torture.world import World
 
@@ -342,7 +342,7 @@ class Game:
         """Keep account of how long each object has been free, and yield those that were collected too early."""
         began = self.clock  # what is stored by a move is free from then on, whatever time passes until it is over
         self.clock += sum(operation.seconds for operation, _ in self.deeds if isinstance(operation, Collect))
-        for key in sorted(key for key in before.keys - observed.keys if not is_note(key)):
+        for key in sorted(key for key in before.keys - observed.keys if not is_checkpoint_or_fence(key)):
             since = self.free_since.pop(key, None)
             is_collected = any(isinstance(operation, Collect) for operation, _ in self.deeds)
             is_known = since is not None and self.world.subject.waits

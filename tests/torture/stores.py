@@ -32,7 +32,7 @@ from datajoint_file.storage.backend import (
 from datajoint_file.testing.faults import Fault, FaultyBackend, Verb, fail
 from tests.torture.bare import REGISTRY
 from tests.torture.steps import Steps, kill
-from tests.torture.trees import is_note
+from tests.torture.trees import is_checkpoint_or_fence
 from tests.torture.values import ANSWERS, Kind
 
 PART_SIZE = 5 * 2**20
@@ -52,7 +52,7 @@ class NumberedBackend(FaultyBackend):
     Attributes
     ----------
     payload_bytes : int
-        What was sent of files, and of lists of them: marks of schemas are none, nor what is noted for a retry.
+        What was sent of files, and of lists of them: marks of schemas are none, nor are checkpoints.
     """
 
     def __init__(self, inner: StorageBackend, steps: Steps) -> None:
@@ -68,7 +68,7 @@ class NumberedBackend(FaultyBackend):
             return super().upload(key, counted, size, headers)
         finally:
             with self._counting:
-                self.payload_bytes += 0 if REGISTRY in key or is_note(key) else counted.count
+                self.payload_bytes += 0 if REGISTRY in key or is_checkpoint_or_fence(key) else counted.count
 
     def unfinished(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
         """List unfinished uploads as if they were as old as `Steps.elapsed` says: a store's clock cannot be moved."""
@@ -118,7 +118,7 @@ def watching_file(steps: Steps, opened: list[NumberedBackend]) -> Iterator[None]
     """Number the verbs of all backends that pipelines open inside, and add those to *opened*.
 
     Nobody waits as long for a lock, or for a lost commit, as a real user should; and directories of a few files are
-    stored in several batches, and noted now and then, as large ones are.
+    stored in several batches, with checkpoints, as large ones are.
     """
     pipeline: Any = datajoint_file.pipeline.pipeline
     original = pipeline.open_backend

@@ -65,8 +65,8 @@ def manifest_key(key: str) -> str:
     return f"{home(key)}/~manifest"
 
 
-def is_note(key: str) -> bool:
-    """Tell whether an object was noted beside a directory while it was made. It goes with the directory."""
+def is_checkpoint_or_fence(key: str) -> bool:
+    """Tell whether an object is a checkpoint of a directory, or its fence: it goes with the directory."""
     return key.startswith((f"{home(key)}/~sent-", f"{home(key)}/~fence/"))
 
 

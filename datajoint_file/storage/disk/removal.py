@@ -25,7 +25,7 @@ def remove_tree(directory: int, name: str) -> None:
     """
     top = _opened(directory, name)
     try:
-        while not _is_removed(directory, name):
+        while not _remove_if_empty(directory, name):
             _empty(top, top)
     finally:
         os.close(top)
@@ -52,11 +52,11 @@ def _empty_inner(top: int, name: str) -> None:
         _empty(inner, top)
     finally:
         os.close(inner)
-    _is_removed(top, name)
+    _remove_if_empty(top, name)
 
 
-def _is_removed(directory: int, name: str) -> bool:
-    """Remove a directory, if it is empty."""
+def _remove_if_empty(directory: int, name: str) -> bool:
+    """Remove a directory, if it is empty; tell whether it is gone."""
     try:
         os.rmdir(name, dir_fd=directory)
     except FileNotFoundError:

@@ -299,7 +299,7 @@ def test_worker_killed_while_it_changes_a_file_ends_the_block_with_an_error(
 def test_file_that_has_gone_unheard_ends_the_block_with_an_error(
     table: Any, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(written, "NOTED_FILES", 1)
+    monkeypatch.setattr(written, "WORKER_FILES", 1)
     with (
         pytest.raises(ObjectNotFoundError, match="its member 'a', and 1 more was written, and is not in the store"),
         datajoint_file.create(table, {"id": 1}, "raw", "run") as new,
@@ -339,7 +339,7 @@ def test_rewrite_that_fails_unheard_ends_the_block_with_an_error_unless_somebody
 @over_mysql
 def test_what_is_removed_on_purpose_is_not_missed(table: Any, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Zarr removes a chunk that has become one of fill values."""
-    monkeypatch.setattr(written, "NOTED_FILES", 1)
+    monkeypatch.setattr(written, "WORKER_FILES", 1)
     with datajoint_file.create(table, {"id": 1}, "raw", "run") as new:
         new.fs.pipe(dict.fromkeys(["c/0", "c/1", "c/2", "mine", "again"], b"x"))
         in_child(lambda: new.fs.pipe_file("theirs", b"x"))
@@ -372,7 +372,7 @@ def suspended(table: Any, fault: Fault, act: Callable[[], object]) -> int:
 
 
 def stop(_key: str) -> None:
-    os.kill(os.getpid(), signal.SIGSTOP)
+    signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)  # by `os.kill` this thread goes on for a while
 
 
 def exit_of_resumed(child: int) -> int:
@@ -483,7 +483,9 @@ def write_again_and_die(fs: Any, name: str) -> None:
 
 @over_all_stores
 @over_mysql
-def test_what_workers_have_noted_is_not_read_back(instance: dj.Instance, store: Store, tmp_path: Path) -> None:
+def test_what_a_worker_has_written_a_checkpoint_of_is_not_read_back(
+    instance: dj.Instance, store: Store, tmp_path: Path
+) -> None:
     datajoint_file.configure(write_toml(store, tmp_path), connection=instance)
     table = recording_of(instance.Schema(unique("schema")))
     with datajoint_file.create(table, {"id": 1}, "raw", "run") as new:
@@ -520,7 +522,7 @@ def test_block_from_which_a_member_has_vanished_ends_with_an_error(table: Any, s
 
 @over_local_and_s3
 @over_mysql
-def test_note_that_is_not_of_the_object_as_it_is_does_not_vouch(table: Any, store: Store) -> None:
+def test_checkpoint_that_is_not_of_the_object_as_it_is_does_not_vouch(table: Any, store: Store) -> None:
     names = ["disputed", "elsewhere", "longer", "older", "torn", "untagged"]
     with datajoint_file.create(table, {"id": 1}, "raw", "run") as new:
         new.fs.pipe_file("older", b"0ther")
@@ -536,8 +538,8 @@ def test_note_that_is_not_of_the_object_as_it_is_does_not_vouch(table: Any, stor
             true["longer"]._replace(digest=wrong, size=6),
             true["untagged"]._replace(digest=wrong, tag=""),
         ]
-        checkpoints.store_note(pipeline, key, [true["disputed"], older, *forged])
-        checkpoints.store_note(pipeline, key, [true["torn"]._replace(digest=f"{wrong}0")])
+        checkpoints.write_checkpoint(pipeline, key, [true["disputed"], older, *forged])
+        checkpoints.write_checkpoint(pipeline, key, [true["torn"]._replace(digest=f"{wrong}0")])
         home = manifest_key(key).rpartition("/")[0]
         for number, text in enumerate((f"{wrong} 5 {true['torn'].tag} torn", f"{wrong} five x torn\n", "\xff\n")):
             content = text.encode("latin-1")

@@ -121,7 +121,7 @@ def test_complete_directory_of_which_nobody_was_told_is_not_sent_again(table: An
 
 
 @over_mysql
-def test_attempt_that_has_stored_nothing_is_passed_over(table: Any, store: Store, tree: Path) -> None:
+def test_retry_goes_on_with_the_attempt_that_has_stored_something(table: Any, store: Store, tree: Path) -> None:
     cut_short(table, tree)
     backend = faulty(table.connection, Fault("list"))
     with pytest.raises(StorageError):

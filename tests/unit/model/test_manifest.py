@@ -76,7 +76,7 @@ def test_what_is_written_is_read_back_and_looked_up(tree: list[tuple[str, bool]]
 
 
 @pytest.mark.parametrize("count", [0, 1, 999, 1000, 1001, 5000])
-def test_names_of_which_one_begins_another_are_looked_up(count: int) -> None:
+def test_names_that_begin_alike_are_looked_up(count: int) -> None:
     files = sorted(f"0.{number}" for number in range(count))
     manifest = read_manifest(text_of(*files, empty=("logs/",)))
     assert (manifest.files, list(manifest.empty()), [member.name for member in manifest]) == (count, ["logs/"], files)
@@ -160,7 +160,7 @@ def test_hostile_manifest_is_refused(text: bytes, said: str) -> None:
         read_manifest(text)
 
 
-def test_manifest_of_nothing_is_one() -> None:
+def test_manifest_of_an_empty_directory_is_read() -> None:
     manifest = read_manifest(HEADING)
     assert (list(manifest), list(manifest.children()), manifest.is_directory("")) == ([], [], True)
     assert isinstance(manifest, Manifest)

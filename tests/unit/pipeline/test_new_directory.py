@@ -22,7 +22,7 @@ from datajoint_file.model.manifest import Manifest
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import Cell, manifest_key
 from datajoint_file.pipeline import checkpoints, written
-from datajoint_file.pipeline.checkpoints import Noted
+from datajoint_file.pipeline.checkpoints import CheckpointLine
 from datajoint_file.pipeline.directory_upload import DirectoryUpload
 from datajoint_file.pipeline.lookup import remember
 from datajoint_file.pipeline.manifests import manifest_of
@@ -92,7 +92,7 @@ def test_no_manifest_is_stored_that_could_not_be_read(new: New, names: list[str]
 
 
 @pytest.mark.parametrize("new", ["memory"], indirect=True)
-def test_list_of_empty_directories_has_its_bound(new: New, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_empty_directories_are_refused(new: New, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(manifest, "MAX_BYTES", 1000)
     for number in range(300):
         (new.area.path / f"{number}").mkdir()
@@ -142,7 +142,7 @@ def test_zarr_clears_its_store(new: New) -> None:
     assert new.fs.find("") == []
 
 
-def test_empty_path_is_a_directory(new: New) -> None:
+def test_empty_path_is_the_directory_itself(new: New) -> None:
     for act in (new.fs.cat_file, new.fs.open, new.fs.rm_file, new.fs.rm, lambda path: new.fs.pipe_file(path, b"")):
         for path in ("", "/"):
             with pytest.raises(IsADirectoryError):
@@ -163,7 +163,7 @@ def test_path_that_no_file_can_have_is_absent(new: New, path: str) -> None:
 
 
 @pytest.mark.parametrize("new", ["memory"], indirect=True)
-def test_nothing_is_noted_for_a_retry_that_never_comes(
+def test_no_checkpoint_is_written_for_a_retry_that_never_comes(
     new: New, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(checkpoints, "CHECKPOINT_FILES", 1)
@@ -175,20 +175,20 @@ def test_nothing_is_noted_for_a_retry_that_never_comes(
 
 
 @pytest.mark.parametrize("new", ["memory"], indirect=True)
-def test_line_of_a_note_that_is_none_says_nothing_and_the_others_speak(new: New) -> None:
+def test_malformed_line_of_a_checkpoint_says_nothing_and_the_others_speak(new: New) -> None:
     digest = f"sha256:{'0' * 64}"
-    some = [Noted(name, digest, 1, "tag") for name in "ab"]
-    key = checkpoints.store_note(new.pipeline, new.upload.key, some)
+    some = [CheckpointLine(name, digest, 1, "tag") for name in "ab"]
+    key = checkpoints.write_checkpoint(new.pipeline, new.upload.key, some)
     stored = new.pipeline.backend.read(key, 0, new.pipeline.backend.stat(key).size)
     first, second = bytes(stored).splitlines(keepends=True)
     wrong = f"\nx\n{digest} x tag c\n{digest} 1 tag\n{digest[:-1]} 1 tag d\n{digest} 1 tag e f\n"
     text = first + wrong.encode() + second + first[:-1]
     new.pipeline.backend.upload(f"{key}0", io.BytesIO(text), len(text))
-    assert list(checkpoints.read_note(new.pipeline, f"{key}0")) == some
+    assert list(checkpoints.read_checkpoint(new.pipeline, f"{key}0")) == some
 
 
-def test_worker_keeps_nothing_of_directories_of_which_all_is_noted(new: New, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(written, "NOTED_SECONDS", 0.2)
+def test_worker_keeps_no_record_of_what_is_in_a_checkpoint(new: New, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(written, "WORKER_SECONDS", 0.2)
     new.fs.pipe_file("x", b"x")
     record = weakref.ref(written.record_of(new.upload.key, new.fs._name))
     assert record() is not None
@@ -197,12 +197,12 @@ def test_worker_keeps_nothing_of_directories_of_which_all_is_noted(new: New, mon
         if record() is None:
             break
     assert record() is None
-    (note,) = [stat.key for stat in new.pipeline.backend.list() if checkpoints.is_note(stat.key)]
-    assert [noted.name for noted in checkpoints.read_note(new.pipeline, note)] == ["x"]
+    (key,) = [stat.key for stat in new.pipeline.backend.list() if checkpoints.is_checkpoint(stat.key)]
+    assert [line.name for line in checkpoints.read_checkpoint(new.pipeline, key)] == ["x"]
 
 
 @pytest.mark.parametrize("new", ["file"], indirect=True)
-def test_requests_of_workers_and_of_who_makes_the_directory(new: New) -> None:
+def test_each_change_takes_no_more_requests_than_it_needs(new: New) -> None:
     backend = FaultyBackend(new.pipeline.backend)
     new.pipeline._backends[new.pipeline.project] = backend
 
@@ -254,8 +254,10 @@ def test_end_waits_for_threads_and_refuses_those_that_come_later(new: New, monke
 
 
 @pytest.mark.parametrize("new", ["file"], indirect=True)
-def test_note_of_what_became_of_a_member_vouches_for_no_bytes(new: New) -> None:
+def test_checkpoint_of_what_became_of_a_member_vouches_for_no_bytes(new: New) -> None:
     new.fs.pipe_file("x", b"x")
     tag = new.pipeline.backend.stat(f"{new.upload.key}x").tag
-    checkpoints.store_note(new.pipeline, new.upload.key, [Noted("x", word, 1, tag) for word in ("removed", "unknown")])
+    checkpoints.write_checkpoint(
+        new.pipeline, new.upload.key, [CheckpointLine("x", word, 1, tag) for word in ("removed", "unknown")]
+    )
     assert [member.digest for member in new.manifest()] == [hashlib.sha256(b"x").hexdigest()]
