@@ -55,23 +55,23 @@ class _Browsing(Readable):
         whole = self._place()[0]
         return manifest_of(whole._pipeline(), whole.metadata)
 
-    def _inner(self, path: str | os.PathLike[str]) -> str:
-        """Return what the store calls a path within this directory."""
+    def _inner(self, path: str | os.PathLike[str]) -> str | None:
+        """Return what the store calls a path within this directory; None if nothing can be called so."""
         text, below = os.fspath(path), self._place()[1]
         parts = [part for part in text.split("/") if part not in ("", ".")]
         if text.startswith("/") or ".." in parts:
             raise UnsupportedValueError(f"{brief(text)} leaves the directory: give a path within it, such as 'a/b.npy'")
         with suppress(UnsafeNameError):
             return "/".join(filter(None, (below, encode_path("/".join(parts)) if parts else "")))
-        raise self._absent(text)
+        return None
 
     def _absent(self, path: str) -> MemberNotFoundError:
         whole, below = self._place()
         inside = f"/{printable(decode_path(below))}" if below else ""
-        near = ", ".join(printable(entry.name) for entry in islice(self.iterdir(), 5))
-        return MemberNotFoundError(
-            f"{printable(whole.name)}{inside} has no {brief(path)}; it has {near or 'nothing'}, …"
-        )
+        from datajoint_file.pipeline.near_names import near  # for its cost: no fetch needs it
+
+        told = near(self._manifest(), below, path)
+        return MemberNotFoundError(f"{printable(whole.name)}{inside} has no {brief(path)}; {told}")
 
     @brief_traceback
     def joinpath(self, *paths: str | os.PathLike[str]) -> Any:
@@ -88,16 +88,21 @@ class _Browsing(Readable):
         MemberNotFoundError
             If there is no such file or directory.
         """
-        whole = self._place()[0]
         path = "/".join([os.fspath(part) for part in paths])
-        name, manifest = self._inner(path), self._manifest()
+        found = self._found(path)
+        if found is None:
+            raise self._absent(path)
+        return found
+
+    def _found(self, path: str) -> FileRef | DirectoryRef | Subdirectory | None:
+        whole, (name, manifest) = self._place()[0], (self._inner(path), self._manifest())
+        if name is None:
+            return None
         if not name:
             return whole
         if (member := manifest.find(name)) is not None:
             return _file(whole, member)
-        if not manifest.is_directory(name):
-            raise self._absent(path)
-        return Subdirectory(whole, name)
+        return Subdirectory(whole, name) if manifest.is_directory(name) else None
 
     def __truediv__(self, path: str | os.PathLike[str]) -> Any:
         return self.joinpath(path)
@@ -186,10 +191,9 @@ class _Browsing(Readable):
 
     def __contains__(self, path: object) -> bool:
         try:
-            self.joinpath(path if isinstance(path, str) else os.fspath(path))  # type: ignore[call-overload]
-        except (MemberNotFoundError, TypeError):
+            return self._found(path if isinstance(path, str) else os.fspath(path)) is not None  # type: ignore[call-overload]
+        except TypeError:
             return False
-        return True
 
     is_dir = Answer(True)
     """That this is a directory: to be called, or asked as it is."""

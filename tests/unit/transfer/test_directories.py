@@ -34,5 +34,7 @@ def test_all_that_cannot_be_stored_is_told_at_once(tmp_path: Path) -> None:
 
 def test_all_members_whose_keys_are_too_long_are_told_at_once() -> None:
     names = [f"{index:02}" + "/xxxxxxxx" * 113 for index in range(15)]
-    with pytest.raises(InvalidKeyError, match=r"member '00/x.* \(likewise of '01/x.*, '09/x[^ ]* and 5 more\): shorten"):
+    with pytest.raises(
+        InvalidKeyError, match=r"member '00/x.* \(likewise of '01/x.*, '09/x[^ ]* and 5 more\): shorten"
+    ):
         check_members("project/key", Listing(names, array("Q", [0] * 15)))
