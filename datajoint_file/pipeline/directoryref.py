@@ -24,7 +24,7 @@ from datajoint_file.model.manifest import Manifest, Member, decode_path, encode_
 from datajoint_file.model.metadata import FileMetadata, is_directory_row
 from datajoint_file.model.wording import counted, format_size
 from datajoint_file.pipeline.fileref import FileRef
-from datajoint_file.pipeline.stored_ref import Answer, Readable, StoredRef, with_slots
+from datajoint_file.pipeline.stored_ref import Answer, Readable, StoredRef, no_attribute, with_slots
 
 if TYPE_CHECKING:
     from datajoint_file.pipeline.filesystem import DirectoryFileSystem
@@ -42,6 +42,8 @@ class _Browsing(Readable):
     """The verbs of a directory, and of a part of one: names are paths within it, with slashes."""
 
     __slots__ = ()
+
+    _way_on = "give what .open('a/b.npy') returns, the path that .download(…) returns, or, to zarr and xarray, .fsmap"
 
     def _place(self) -> tuple[DirectoryRef, str]:
         """Return the stored directory, and what the store calls this part of it; nothing for the whole."""
@@ -181,6 +183,8 @@ class _Browsing(Readable):
         return self._member(subpath).read()
 
     def _member(self, subpath: str | os.PathLike[str] | None) -> FileRef:
+        if isinstance(subpath, int):
+            raise UnsupportedValueError(f"{brief(subpath)} is no path of a file in the directory; {self._way_on}")
         found = self.joinpath(subpath or "")
         if not isinstance(found, FileRef):
             name = printable(found.name)
@@ -391,6 +395,12 @@ class Subdirectory(_Browsing):
 
     whole: DirectoryRef
     inner: str
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Say what to give in its place to who takes it for an open file."""
+            raise no_attribute(self, name)
 
     def _place(self) -> tuple[DirectoryRef, str]:
         return self.whole, self.inner

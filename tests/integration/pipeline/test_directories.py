@@ -135,7 +135,8 @@ def stored(table: Any, tree: Path) -> Any:
 @over_mysql
 def test_verify_names_each_member_that_is_wrong(stored: Any, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     path = stored.fetch1("raw").path
-    assert datajoint_file.verify(stored, level="content")
+    report = datajoint_file.verify(stored, level="content")
+    assert (bool(report), report.checked, report.directories, report.members) == (True, 1, 1, len(SORTED))
     store.damage(f"{path}params.py", SORTED["params.py"].upper())
     store.damage(f"{path}c/0/0", b"\x00")
     store.remove(f"{path}a.b")
