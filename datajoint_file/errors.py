@@ -385,6 +385,10 @@ class SourceWarning(_Told, UserWarning):
     """Not all of a stream is stored: it does not stand at its start."""
 
 
+class EmptyDirectoryWarning(_Told, UserWarning):
+    """The block of `create` has written no file: what there is to insert is an empty directory."""
+
+
 _NOT_THE_CALLER = ("datajoint_file", "datajoint", "contextlib")
 
 

@@ -132,7 +132,7 @@ class TableKeys:
     def __init__(self, table: Any, name: str) -> None:
         self._table = table
         self._name = name
-        self._types = {name: _declared_type(table.heading[name]) for name in table.primary_key}
+        self._types = {name: declared_type(table.heading[name]) for name in table.primary_key}
 
     def of(self, row: Row) -> Key:
         """Return the row's primary key in canonical form.
@@ -225,5 +225,6 @@ def _alike_value(value: KeyValue) -> Any:
     return "" if value.kind in ("float", "time") else value.text
 
 
-def _declared_type(attribute: Any) -> str:
+def declared_type(attribute: Any) -> str:
+    """Return the type of an attribute as it was declared, as far as DataJoint knows it."""
     return str(attribute.original_type or attribute.type)

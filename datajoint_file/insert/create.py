@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from datajoint_file.errors import StorageError, UnsupportedValueError
+from datajoint_file.errors import EmptyDirectoryWarning, StorageError, UnsupportedValueError, printable, warn
 from datajoint_file.hooks.connections import name_of
 from datajoint_file.insert.stage import check_attribute, row_of
 from datajoint_file.insert.staged import Staged
@@ -152,6 +152,11 @@ def create(table: Any, key: Mapping[str, Any], attribute: str, name: str) -> Ite
     StorageError
         If the store fails; at the end also if a file has gone that nobody has removed by `NewDirectory.fs`.
 
+    Warns
+    -----
+    EmptyDirectoryWarning
+        If the block has written no file.
+
     Examples
     --------
     >>> with datajoint_file.create(Movie, key, "frames", "movie.zarr") as new:  # doctest: +SKIP
@@ -162,12 +167,19 @@ def create(table: Any, key: Mapping[str, Any], attribute: str, name: str) -> Ite
     table = table() if isinstance(table, type) else table
     check_attribute(table, attribute)
     statement = Statement(table, (attribute,))
-    uploads = statement.begin(row_of(table, attribute, 0, key, NewTree(name)))
+    row = row_of(table, attribute, 0, key, NewTree(name))
+    uploads = statement.begin(row)
     new = NewDirectory(uploads, name_of(table.connection._config))
     try:
         with _renewed(uploads):
             yield new
             new._end(statement)
+        if not new.value.metadata.files:
+            warn(
+                f"{statement.cell(row, attribute)}: no file was written into {printable(name)}, so its value is an "
+                "empty directory. Write by new.fs, new.fsmap, new.open or new.path within the block, or insert nothing",
+                EmptyDirectoryWarning,
+            )
     finally:
         new._close()
 

@@ -4,6 +4,7 @@ A table without ``file`` attributes goes straight through. The order of one inse
 
     read the rows; leave out those that are there already (skip_duplicates)
     check each of the others: value, name, key, partition             nothing is stored yet
+    ask what the database would refuse, if there is much to send
     plan: a key for each file; begin: an intent for each              on a second connection
     ingest: read, hash and store each file, or adopt it
     in one transaction: claim, which deletes the intents;
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from typing import Any
 
 from datajoint.errors import LostConnectionError
@@ -40,6 +42,7 @@ from datajoint_file.hooks.declare import has_file_attributes
 from datajoint_file.hooks.partitions import warn_of_unknown_placeholders
 from datajoint_file.hooks.patching import original_of
 from datajoint_file.hooks.tables import Row, as_records, check_fields, read_rows, table_name
+from datajoint_file.insert.foreseen import refuse_hopeless
 from datajoint_file.insert.replaced import Replaced
 from datajoint_file.insert.rights import require_right
 from datajoint_file.insert.staged import Staged
@@ -73,6 +76,8 @@ def insert_rows(
         If the store fails; no row has been inserted.
     LeaseLostError
         If the upload was given up meanwhile; no row has been inserted.
+    DuplicateError, IntegrityError
+        If a row is there already, or its parent is not. If there is much to store, nothing has been.
     OutcomeUnknownError
         If the database's reply to the commit was lost; see `datajoint_file.resolve`.
     """
@@ -85,8 +90,10 @@ def insert_rows(
     is_open = _prepare_claims(table.connection)
     if skip_duplicates:
         given = statement.keys.without_existing(given)
+    is_new = not (replace or skip_duplicates)
+    ask_first = partial(refuse_hopeless, table, given, statement.where, is_new=is_new)
     with statement.streams_put_back():
-        stored = statement.store(given)
+        stored = statement.store(given, ask_first=ask_first)
         may_leave_some = stored and (skip_duplicates or (replace and len(_latest(statement, given)) < len(given)))
         queries = statement.keys.queries_for(given, attributes) if may_leave_some else []
         replaced = Replaced(statement, "replace", given) if replace else None

@@ -37,6 +37,9 @@ BATCH_FILES = 128
 BATCH_BYTES = 16 * 2**20
 """Members that one thread sends one after the other: small ones wait together for the disk."""
 
+_TOLD = 10
+"""So many members that cannot be stored are named."""
+
 _DIGEST_BYTES = 32
 _LINES_BYTES = 80
 """What a manifest has of a file at most, beside its name."""
@@ -52,11 +55,15 @@ def check_members(key: str, listing: Listing) -> None:
         both a file and a directory, say.
     """
     room = MAX_KEY_BYTES - len(key) - 1
-    if too_long := next((name for name in listing.names if len(name) > room), ""):
+    if too_long := [name for name in listing.names if len(name) > room]:
+        shown = ", ".join(brief(decode_path(name), 200) for name in too_long[1:_TOLD])
+        left = f" and {len(too_long) - _TOLD} more" if len(too_long) > _TOLD else ""
+        others = f" (likewise of {shown}{left})" if shown else ""
         raise InvalidKeyError(
-            f"the object key of its member {brief(decode_path(too_long), 200)} would have "
-            f"{len(key) + 1 + len(too_long)} bytes, more than the {MAX_KEY_BYTES} that object stores allow: shorten "
-            "its path, leave it out with Directory(…, exclude=…), or leave long key attributes out of partition_pattern"
+            f"the object key of its member {brief(decode_path(too_long[0]), 200)} would have "
+            f"{len(key) + 1 + len(too_long[0])} bytes, more than the {MAX_KEY_BYTES} that object stores allow{others}: "
+            "shorten its path, leave it out with Directory(…, exclude=…), or leave long key attributes out of "
+            "partition_pattern"
         )
     count = len(listing.names) + len(listing.empty)
     if sum(map(len, chain(listing.names, listing.empty))) + _LINES_BYTES * count > manifest.MAX_BYTES:

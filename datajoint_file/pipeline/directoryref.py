@@ -24,7 +24,7 @@ from datajoint_file.model.manifest import Manifest, Member, decode_path, encode_
 from datajoint_file.model.metadata import FileMetadata, is_directory_row
 from datajoint_file.model.wording import counted, format_size
 from datajoint_file.pipeline.fileref import FileRef
-from datajoint_file.pipeline.stored_ref import Answer, Readable, StoredRef, with_slots
+from datajoint_file.pipeline.stored_ref import Answer, Readable, StoredRef, no_attribute, with_slots
 
 if TYPE_CHECKING:
     from datajoint_file.pipeline.filesystem import DirectoryFileSystem
@@ -43,6 +43,8 @@ class _Browsing(Readable):
 
     __slots__ = ()
 
+    _way_on = "give what .open('a/b.npy') returns, the path that .download(…) returns, or, to zarr and xarray, .fsmap"
+
     def _place(self) -> tuple[DirectoryRef, str]:
         """Return the stored directory, and what the store calls this part of it; nothing for the whole."""
         raise NotImplementedError
@@ -55,23 +57,23 @@ class _Browsing(Readable):
         whole = self._place()[0]
         return manifest_of(whole._pipeline(), whole.metadata)
 
-    def _inner(self, path: str | os.PathLike[str]) -> str:
-        """Return what the store calls a path within this directory."""
+    def _inner(self, path: str | os.PathLike[str]) -> str | None:
+        """Return what the store calls a path within this directory; None if nothing can be called so."""
         text, below = os.fspath(path), self._place()[1]
         parts = [part for part in text.split("/") if part not in ("", ".")]
         if text.startswith("/") or ".." in parts:
             raise UnsupportedValueError(f"{brief(text)} leaves the directory: give a path within it, such as 'a/b.npy'")
         with suppress(UnsafeNameError):
             return "/".join(filter(None, (below, encode_path("/".join(parts)) if parts else "")))
-        raise self._absent(text)
+        return None
 
     def _absent(self, path: str) -> MemberNotFoundError:
         whole, below = self._place()
         inside = f"/{printable(decode_path(below))}" if below else ""
-        near = ", ".join(printable(entry.name) for entry in islice(self.iterdir(), 5))
-        return MemberNotFoundError(
-            f"{printable(whole.name)}{inside} has no {brief(path)}; it has {near or 'nothing'}, …"
-        )
+        from datajoint_file.pipeline.near_names import near  # for its cost: no fetch needs it
+
+        told = near(self._manifest(), below, path)
+        return MemberNotFoundError(f"{printable(whole.name)}{inside} has no {brief(path)}; {told}")
 
     @brief_traceback
     def joinpath(self, *paths: str | os.PathLike[str]) -> FileRef | Subdirectory | DirectoryRef:
@@ -94,16 +96,21 @@ class _Browsing(Readable):
         >>> (ref / "raw/day1.csv").size, ref.joinpath("raw", "day1.csv") == ref / "raw/day1.csv"
         (4, True)
         """
-        whole = self._place()[0]
         path = "/".join([os.fspath(part) for part in paths])
-        name, manifest = self._inner(path), self._manifest()
+        found = self._found(path)
+        if found is None:
+            raise self._absent(path)
+        return found
+
+    def _found(self, path: str) -> FileRef | DirectoryRef | Subdirectory | None:
+        whole, (name, manifest) = self._place()[0], (self._inner(path), self._manifest())
+        if name is None:
+            return None
         if not name:
             return whole
         if (member := manifest.find(name)) is not None:
             return _file(whole, member)
-        if not manifest.is_directory(name):
-            raise self._absent(path)
-        return Subdirectory(whole, name)
+        return Subdirectory(whole, name) if manifest.is_directory(name) else None
 
     def __truediv__(self, path: str | os.PathLike[str]) -> FileRef | Subdirectory | DirectoryRef:
         return self.joinpath(path)
@@ -230,6 +237,8 @@ class _Browsing(Readable):
         return self._member(subpath).read()
 
     def _member(self, subpath: str | os.PathLike[str] | None) -> FileRef:
+        if isinstance(subpath, int):
+            raise UnsupportedValueError(f"{brief(subpath)} is no path of a file in the directory; {self._way_on}")
         found = self.joinpath(subpath or "")
         if not isinstance(found, FileRef):
             name = printable(found.name)
@@ -240,10 +249,9 @@ class _Browsing(Readable):
 
     def __contains__(self, path: object) -> bool:
         try:
-            self.joinpath(path if isinstance(path, str) else os.fspath(path))  # type: ignore[call-overload]
-        except (MemberNotFoundError, TypeError):
+            return self._found(path if isinstance(path, str) else os.fspath(path)) is not None  # type: ignore[call-overload]
+        except TypeError:
             return False
-        return True
 
     is_dir = Answer(True)
     """That this is a directory: to be called, or asked as it is. No I/O."""
@@ -475,6 +483,12 @@ class Subdirectory(_Browsing):
 
     whole: DirectoryRef
     inner: str
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Say what to give in its place to who takes it for an open file."""
+            raise no_attribute(self, name)
 
     def _place(self) -> tuple[DirectoryRef, str]:
         return self.whole, self.inner

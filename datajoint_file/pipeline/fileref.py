@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
-from datajoint_file.errors import brief_traceback
+from datajoint_file.errors import UnsupportedValueError, brief_traceback
 from datajoint_file.pipeline.stored_ref import Answer, StoredRef, with_slots
 
 
@@ -40,11 +40,13 @@ class FileRef(StoredRef):
     __slots__ = ()
 
     @brief_traceback
-    def read(self) -> bytes:
-        """Return the file's bytes, verified against its hash, all in memory.
+    def read(self, size: None = None, /) -> bytes:
+        """Return the file's bytes, verified against its hash, all in memory: no part of them, which `open` is for.
 
         Raises
         ------
+        UnsupportedValueError
+            If a *size* is given, as libraries do with an open file, which this is not.
         VerificationError
             If the stored bytes are not those that were inserted. None of them is returned.
         ObjectNotFoundError
@@ -52,6 +54,8 @@ class FileRef(StoredRef):
         StorageError
             If the store cannot be reached, or refuses.
         """
+        if size is not None:
+            raise UnsupportedValueError(f"a FileRef is read as a whole, and is no open file; {self._way_on}")
         return self._pipeline().read(self.metadata)
 
     @brief_traceback

@@ -32,6 +32,7 @@ from datajoint_file.model.manifest import Manifest, Member, decode_path, encode_
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.pipeline.lookup import pipeline_named
 from datajoint_file.pipeline.manifests import manifest_of, member_metadata
+from datajoint_file.pipeline.near_names import near
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.transfer.existing_directory import move_tree, partial_beside
 
@@ -225,7 +226,11 @@ class DirectoryFileSystem(ThreadedFileSystem):
         """Open a member: a small one verified, in memory; a larger one as `FileRef.open` does."""
         if mode not in ("rb", "br"):
             _refuse()
-        metadata = member_metadata(self.metadata, self._member(path))
+        try:
+            metadata = member_metadata(self.metadata, self._member(path))
+        except MemberNotFoundError as error:  # of a person, not of zarr, which asks for chunks that nobody has written
+            told = near(self._manifest, self._below, self._strip_protocol(path))
+            raise MemberNotFoundError(error.errno, f"{error.strerror}; {told}") from error
         with _present():
             if metadata.size <= VERIFIED_BYTES:
                 return io.BytesIO(_verified.get(self._pipeline, metadata))

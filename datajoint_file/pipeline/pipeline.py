@@ -239,9 +239,8 @@ class Pipeline:
         The answer may have been lost, and what was sent again been refused; executors may do work twice. No other write
         has the key: what is under it is this one's, or damaged.
         """
-        is_doubtful = (
-            type(error) in _DOUBTFUL and not self.backend.capabilities.is_mounted
-        )  # a disk has no lost answers
+        has_answers = not self.backend.capabilities.is_mounted  # that can be lost
+        is_doubtful = has_answers and type(error) in _DOUBTFUL
         may_be_whole = is_doubtful and (reader.is_at_end or reader.size == upload.source.size)
         if not may_be_whole and not isinstance(error, ObjectExistsError):
             return False

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from html import escape
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from datajoint_file.errors import MetadataError, brief_traceback, printable
 from datajoint_file.model.metadata import FileMetadata, check_is_object, format_timestamp
@@ -89,6 +89,9 @@ class Readable(Described):
 
     __slots__ = ()
 
+    _way_on: ClassVar[str] = "give what .open() returns, or the path that .download(…) returns"
+    """What to give to a library that wants an open file or a path."""
+
     @property
     @brief_traceback
     def url(self) -> str:
@@ -125,6 +128,18 @@ class Answer:
         return repr(self._is_so)
 
 
+_OF_FILES = frozenset(
+    ("closed", "fileno", "flush", "readable", "readinto", "readline", "readlines", "seek", "seekable", "tell", "write")
+)
+"""What libraries ask of what they take for an open file."""
+
+
+def no_attribute(thing: Readable, name: str) -> AttributeError:
+    """Return the error of an attribute that *thing* does not have; with what to give where an open file is wanted."""
+    way_on = f": it is no open file; {thing._way_on}" if name in _OF_FILES else ""
+    return AttributeError(f"a {type(thing).__name__} has no attribute {name!r}{way_on}", name=name, obj=thing)
+
+
 class _Unread:
     """The part of a reference that is no part of its value: the row's JSON, as long as nobody has asked what it says.
 
@@ -156,7 +171,7 @@ class StoredRef(_Unread, Readable):
         def __getattr__(self, name: str) -> Any:
             """Read the row: Python comes here for ``metadata`` as long as that slot is empty."""
             if name != "metadata":
-                raise AttributeError(f"a {type(self).__name__} has no attribute {name!r}", name=name, obj=self)
+                raise no_attribute(self, name)
             # No lock: if two threads read one row, either result will do. The row is dropped last, so a thread that
             # does not find it finds what it says.
             row = self._row

@@ -374,6 +374,17 @@ class Dialect(ABC):
         """Ask whether the transaction of *connection* sees an older moment, so that a claim in it finds nothing."""
         return False
 
+    share_now: ClassVar[str]
+    """At the end of a SELECT: fail at once if others have the rows locked; nothing where they keep nobody waiting."""
+
+    def sees_now(self, connection: Any) -> bool:
+        """Ask whether what a SELECT in the transaction of *connection* gives is what an INSERT in it meets."""
+        return not self.is_behind(connection)
+
+    @abstractmethod
+    def is_plain(self, query: Query, schema: str, table: str) -> bool:
+        """Ask whether keys are checked as each row is inserted, which no trigger changes, and no row is hidden."""
+
     @abstractmethod
     def is_lost(self, error: BaseException, driver: Any) -> bool:
         """Tell whether *error* is one of this driver, and means that the connection is gone."""

@@ -14,6 +14,7 @@ class MariaDB(MySQL):
     usable_from = (10, 6)
     supported_from = ()  # https://docs.datajoint.com/reference/specs/database-backends named it once, from 10.6 on
 
+    share_now = "LOCK IN SHARE MODE NOWAIT"
     own_id = "''"  # its server_uid is a hash of hardware address and port: many containers have the same
 
     def is_spoken_by(self, driver: Any) -> bool:

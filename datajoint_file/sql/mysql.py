@@ -43,7 +43,7 @@ _REVOKED = re.compile(r"REVOKE .*\b(SELECT|ALL PRIVILEGES)\b")
 """What ``SHOW GRANTS`` tells of partial revokes."""
 _TOO_LARGE = 1153
 """Code for a statement of more than ``max_allowed_packet`` bytes. Often the connection is gone before it arrives."""
-_LOCK_TIMEOUT = 1205
+_LOCK_TIMEOUTS = frozenset({1205, 3572})
 _PAUSE_SECONDS = 0.5
 """In which those go on who have waited for a history."""
 _READ_ONLY = frozenset({1290, 1792, 1836})
@@ -127,6 +127,7 @@ class MySQL(Dialect):
     json_row = """SELECT '{"path": "12"}' AS file_json"""
     percent = "CHAR(37)"
     has_replace = True
+    share_now = "FOR SHARE NOWAIT"
     size_limit = "max_allowed_packet"
     keeps_transaction = True
     is_replica = "SELECT @@GLOBAL.read_only"
@@ -431,6 +432,17 @@ class MySQL(Dialect):
         """Return what the server has said with its last reply: a deadlock ends a transaction."""
         return bool(driver.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS)
 
+    def sees_now(self, connection: Any) -> bool:
+        """Say no: a SELECT gives what was there when the transaction began to read."""
+        return False
+
+    def is_plain(self, query: Query, schema: str, table: str) -> bool:
+        triggers = (
+            "SELECT 1 FROM information_schema.triggers "
+            "WHERE event_object_schema = %s AND event_object_table = %s AND event_manipulation = 'INSERT'"
+        )
+        return bool(query(f"SELECT @@foreign_key_checks AND NOT EXISTS ({triggers})", (schema, table))[0][0])
+
     def is_lost(self, error: BaseException, driver: Any) -> bool:
         return _is_ours(error) and (_code(error) in _LOST or not getattr(driver, "open", True))
 
@@ -438,7 +450,7 @@ class MySQL(Dialect):
         return bool(_code(error) == _TOO_LARGE)
 
     def is_timeout(self, error: BaseException) -> bool:
-        return bool(_code(error) == _LOCK_TIMEOUT)
+        return _code(error) in _LOCK_TIMEOUTS
 
     def is_gone(self, error: BaseException) -> bool:
         return _code(error) in _NOT_THERE

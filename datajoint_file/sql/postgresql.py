@@ -140,6 +140,7 @@ class PostgreSQL(Dialect):
     json_row = """SELECT '{"path": "12"}'::jsonb AS file_json"""
     percent = "CHR(37)"
     has_replace = False
+    share_now = ""
     keeps_transaction = False
     is_replica = "SELECT pg_is_in_recovery()"
 
@@ -385,6 +386,17 @@ class PostgreSQL(Dialect):
 
     def is_behind(self, connection: Any) -> bool:
         return bool(connection.query("SHOW transaction_isolation", reconnect=False).fetchone()[0] != "read committed")
+
+    def is_plain(self, query: Query, schema: str, table: str) -> bool:
+        """Look for what lets rows be inserted all the same: triggers, rules, deferred constraints; and for policies."""
+        sql = (
+            "SELECT current_setting('session_replication_role') <> 'replica' AND NOT (relhasrules OR relrowsecurity "
+            "OR EXISTS (SELECT 1 FROM pg_constraint WHERE conrelid = class.oid AND condeferrable) OR EXISTS "
+            "(SELECT 1 FROM pg_trigger WHERE tgrelid = class.oid AND (NOT tgisinternal OR tgenabled = 'D'))) "
+            "FROM pg_class AS class JOIN pg_namespace AS space ON space.oid = relnamespace "
+            "WHERE nspname = %s AND relname = %s"
+        )
+        return bool(query(sql, (schema, table))[0][0])
 
     def is_lost(self, error: BaseException, driver: Any) -> bool:
         if not hasattr(error, "pgcode"):

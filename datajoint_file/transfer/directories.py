@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from datajoint_file.errors import (
+    DataJointFileError,
     SourceAccessError,
     SourceChangedError,
     SourceError,
@@ -129,7 +130,8 @@ class LocalTree:
 def walk(given: Directory, root: str) -> Listing:
     """List the files below *root*, an absolute path. Looks at each, reads none.
 
-    A symbolic link that stays inside and ends at a file counts as that file.
+    A symbolic link that stays inside and ends at a file counts as that file. All is looked at before what cannot be
+    stored is told, in one error: the first ten, and how many others there are; it is of the class of the first.
 
     Raises
     ------
@@ -146,6 +148,33 @@ def walk(given: Directory, root: str) -> Listing:
     return _Walk(given, root).listing()
 
 
+_LEAVE_OUT = "Leave it out with Directory(…, exclude=…), or put a file in its place"
+_RENAME = "Rename it, or leave it out with Directory(…, exclude=…)"
+
+_TOLD = 10
+"""So many of the things that cannot be stored are named."""
+
+
+class _Obstacle(Exception):
+    """Something cannot be stored: the class of error, what is wrong, as it is said after the path, and what to do."""
+
+    def __init__(self, kind: type[DataJointFileError], what: str, advice: str = _LEAVE_OUT) -> None:
+        super().__init__(kind, what, advice)
+        self.kind, self.what, self.advice = kind, what, advice
+
+    @classmethod
+    def of(cls, error: OSError | _Obstacle) -> _Obstacle:
+        """Put what the system says of a path into this package's words."""
+        if isinstance(error, _Obstacle):
+            return error
+        if isinstance(error, PermissionError):
+            return cls(SourceAccessError, " may not be read by this user")
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
+            what = " has disappeared while the directory was listed"
+            return cls(SourceChangedError, what, "Try again when nobody changes it")
+        return cls(SourceError, f" cannot be looked at: {reason_of(error)}")
+
+
 class _Walk:
     def __init__(self, given: Directory, root: str) -> None:
         self._root = root
@@ -153,102 +182,101 @@ class _Walk:
         self._include, self._exclude = _matcher(given.include or ()), _matcher(given.exclude)
         self._includes_all = not given.include
         self._found = Listing()
+        self._obstacles: list[tuple[str, _Obstacle]] = []
+        self._obstacle_count = 0
+        self._cause: BaseException | None = None
 
     def listing(self) -> Listing:
         self._enter("", "")
+        if self._obstacles:
+            raise self._error() from self._cause
         return self._found
 
     def _enter(self, below: str, encoded: str) -> None:
         """Add what is in a directory. Where that of a directory ends in a slash, names sort as the paths do."""
         if len(encoded) > MAX_KEY_BYTES:
-            raise UnsafeNameError(
-                f"{self._where(below)}: no object key of {MAX_KEY_BYTES} bytes has room for it{_WAY_ON}"
-            )
+            self._note(below, _Obstacle(UnsafeNameError, f": no object key of {MAX_KEY_BYTES} bytes has room for it"))
+            return
         before = len(self._found.names), len(self._found.empty)
-        for name, is_directory, entry in sorted(self._entries(below), key=lambda item: item[0]):
+        try:
+            entries = sorted(self._entries(below), key=lambda item: item[0])
+        except OSError as error:
+            self._note(below, error)
+            return
+        for name, is_directory, entry in entries:
             path = f"{below}{entry.name}"
             if is_directory:
                 self._enter(f"{path}/", f"{encoded}{name}")
+                continue
+            try:
+                size = self._status(entry, path).st_size
+            except (OSError, _Obstacle) as error:
+                self._note(path, error)
             else:
                 self._found.names.append(f"{encoded}{name}")
-                self._found.sizes.append(self._status(entry, path).st_size)
+                self._found.sizes.append(size)
         if encoded and self._includes_all and before == (len(self._found.names), len(self._found.empty)):
             self._found.empty.append(encoded)
 
     def _entries(self, below: str) -> Iterator[tuple[str, bool, os.DirEntry[str]]]:
         """Give the entries of a directory that are wanted: encoded name, whether it is a directory, and what it is."""
-        with _errors_about(self._where(below)), os.scandir(f"{self._root}/{below}") as entries:
+        with os.scandir(f"{self._root}/{below}") as entries:
             for entry in entries:
                 is_directory = entry.is_dir(follow_symlinks=False)
                 slash = "/" if is_directory else ""
                 path = f"{below}{entry.name}{slash}"
                 if not self._exclude(path) and (is_directory or self._includes_all or self._include(path)):
-                    yield f"{self._encoded(entry.name, path)}{slash}", is_directory, entry
-
-    def _encoded(self, name: str, path: str) -> str:
-        try:
-            return encode_member(name)
-        except UnsafeNameError as error:
-            raise UnsafeNameError(
-                f"{self._where(path)}: {error}. Rename it, or leave it out with Directory(…, exclude=…)"
-            ) from error
+                    try:
+                        name = encode_member(entry.name)
+                    except UnsafeNameError as error:
+                        self._note(path, _Obstacle(UnsafeNameError, f": {error}", _RENAME), error)
+                    else:
+                        yield f"{name}{slash}", is_directory, entry
 
     def _status(self, entry: os.DirEntry[str], path: str) -> os.stat_result:
         """Describe a file that is going to be stored, or say why it cannot be."""
-        where = self._where(path)
-        with _errors_about(where):
-            if entry.is_symlink():
-                self._require_inside(path)
-            status = entry.stat()
+        if entry.is_symlink():
+            self._require_inside(path)
+        status = entry.stat()
         if stat.S_ISDIR(status.st_mode):
-            raise SourceNotRegularError(f"{where} is a symbolic link to a directory{_WAY_ON}")
+            raise _Obstacle(SourceNotRegularError, " is a symbolic link to a directory")
         if not stat.S_ISREG(status.st_mode):
-            raise SourceNotRegularError(f"{where} is a FIFO, socket or device, not a regular file{_WAY_ON}")
+            raise _Obstacle(SourceNotRegularError, " is a FIFO, socket or device, not a regular file")
         if not os.access(entry.path, os.R_OK):
-            raise SourceAccessError(f"{where} may not be read by this user{_WAY_ON}")
+            raise _Obstacle(SourceAccessError, " may not be read by this user")
         return status
 
     def _require_inside(self, path: str) -> None:
-        where = self._where(path)
         try:
             target = os.path.realpath(f"{self._root}/{path}", strict=True)
         except FileNotFoundError as error:
-            raise SourceNotRegularError(f"{where} is a symbolic link to what is not there{_WAY_ON}") from error
+            raise _Obstacle(SourceNotRegularError, " is a symbolic link to what is not there") from error
         except OSError as error:
-            raise SourceNotRegularError(
-                f"{where} is a symbolic link that cannot be followed: {reason_of(error)}{_WAY_ON}"
-            ) from error
+            what = f" is a symbolic link that cannot be followed: {reason_of(error)}"
+            raise _Obstacle(SourceNotRegularError, what) from error
         if os.path.commonpath([self._real_root, target]) != self._real_root:
-            raise SourceNotRegularError(
-                f"{where} is a symbolic link to {printable(target)}, outside the directory{_WAY_ON}"
-            )
+            raise _Obstacle(SourceNotRegularError, f" is a symbolic link to {printable(target)}, outside the directory")
 
-    def _where(self, path: str) -> str:
-        return printable(f"{self._root}/{path}".rstrip("/"))
+    def _note(self, path: str, error: OSError | _Obstacle, cause: BaseException | None = None) -> None:
+        """Take note of something that cannot be stored, and go on: users learn of all in one go."""
+        if not self._obstacle_count:
+            self._cause = cause or (error if isinstance(error, OSError) else error.__cause__)
+        self._obstacle_count += 1
+        if len(self._obstacles) < _TOLD:
+            self._obstacles.append((path, _Obstacle.of(error).with_traceback(None)))
 
-
-_WAY_ON = "; nothing was stored. Leave it out with Directory(…, exclude=…), or put a file in its place"
-
-
-class _errors_about:  # noqa: N801 - a context manager, entered for each directory and file
-    """Turn what the system says of a path into this package's words."""
-
-    __slots__ = ("_where",)
-
-    def __init__(self, where: str) -> None:
-        self._where = where
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
-        if isinstance(error, SourceError) or not isinstance(error, OSError):
-            return
-        if isinstance(error, PermissionError):
-            raise SourceAccessError(f"{self._where} may not be read by this user{_WAY_ON}") from error
-        if isinstance(error, FileNotFoundError | NotADirectoryError):
-            raise SourceChangedError(f"{self._where} has disappeared while the directory was listed") from error
-        raise SourceError(f"{self._where} cannot be looked at: {reason_of(error)}") from error
+    def _error(self) -> DataJointFileError:
+        path, first = self._obstacles[0]
+        if self._obstacle_count == 1:
+            where = printable(f"{self._root}/{path}".rstrip("/"))
+            return first.kind(f"{where}{first.what}; nothing was stored. {first.advice}")
+        told = [f"{printable(path or '.')}{obstacle.what}" for path, obstacle in self._obstacles]
+        left = self._obstacle_count - len(told)
+        return first.kind(
+            f"{printable(self._root)} has {self._obstacle_count} files and directories that cannot be stored; nothing "
+            f"was stored: {'; '.join(told)}{f'; and {left} more' if left else ''}. Leave them out with "
+            "Directory(…, exclude=…), rename them, or put files in their place"
+        )
 
 
 def _matcher(patterns: Sequence[str]) -> Callable[[str], bool]:

@@ -109,7 +109,7 @@ class VerifyReport:
     level : str
         How closely it looked: ``"exists"``, ``"size"`` or ``"content"``.
     checked : int
-        Values that were checked.
+        Values that were checked: files and directories.
     bytes : int
         Bytes that were read.
     seconds : float
@@ -122,6 +122,10 @@ class VerifyReport:
         Where the next run goes on (``verify(…, after=report.position)``): a short text. None if the end was reached.
     interruption : str
         Why the run could not go on; empty if it could.
+    directories : int
+        Directories among the values that were checked.
+    members : int
+        Files in these directories, as their rows say.
     """
 
     level: str
@@ -132,6 +136,8 @@ class VerifyReport:
     findings: tuple[Finding, ...] = ()
     position: str | None = None
     interruption: str = ""
+    directories: int = 0
+    members: int = 0
 
     def __bool__(self) -> bool:
         return not self.findings and not self.interruption
@@ -150,12 +156,21 @@ class VerifyReport:
     def summary(self) -> str:
         """The run on one line."""
         read = f", {format_size(self.bytes)} read" if self.level == "content" else ""
-        checked, took = counted(self.checked, "file"), _duration(self.seconds)
-        text = f"{checked} checked ({self.level}{read}) in {took}: {self._outcome}"
+        text = f"{self._amount} checked ({self.level}{read}) in {_duration(self.seconds)}: {self._outcome}"
         if not self.is_complete:
-            rest = "the rest" if self.remaining is None else counted(self.remaining, "file")
+            nouns = ("file or directory", "files or directories") if self.directories else ("file",)
+            rest = "the rest" if self.remaining is None else counted(self.remaining, *nouns)
             text += f"; {rest} not checked yet"
         return f"{text}; stopped: {self.interruption}" if self.interruption else text
+
+    @property
+    def _amount(self) -> str:
+        files = self.checked - self.directories
+        if not self.directories:
+            return counted(files, "file")
+        directories = counted(self.directories, "directory", "directories")
+        text = f"{directories} with {counted(self.members, 'file')}"
+        return f"{counted(files, 'file')} and {text}" if files else text
 
     @property
     def _outcome(self) -> str:
@@ -198,6 +213,8 @@ class VerifyReport:
             "ok": bool(self),
             "level": self.level,
             "checked": self.checked,
+            "directories": self.directories,
+            "members": self.members,
             "bytes": self.bytes,
             "seconds": round(self.seconds, 3),
             "remaining": self.remaining,

@@ -126,7 +126,7 @@ class Verification:
         ),  # told of each value, in the thread of `run`
         idle: Callable[[], object] = lambda: None,  # called while nothing is asked of a database, which may forget us
     ) -> None:
-        self.checked = 0
+        self.checked = self.directories = self.members = 0
         self.seconds = 0.0
         self.is_complete = False
         self.interruption = ""
@@ -296,6 +296,9 @@ class Verification:
         is_there = problem is None or value.metadata is None or begun.row.still_names(value)
         begun.unsettled -= 1
         self.checked += 1
+        if value.metadata is not None and value.metadata.files is not None:
+            self.directories += 1
+            self.members += value.metadata.files
         if problem is None or not is_there:
             if is_there:
                 self._told_of(begun.row, value, None)

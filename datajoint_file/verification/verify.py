@@ -291,6 +291,8 @@ def _report(
     return VerifyReport(
         level=level,
         checked=verification.checked,
+        directories=verification.directories,
+        members=verification.members,
         bytes=verification.bytes,
         seconds=verification.seconds,
         remaining=remaining,

@@ -98,6 +98,8 @@ def test_tables_are_named_as_people_write_them(verify: Verify, recording: Any) -
             "ok": True,
             "level": "size",
             "checked": count,
+            "directories": 0,
+            "members": 0,
             "bytes": 0,
             "seconds": report["seconds"],
             "remaining": 0,

@@ -23,6 +23,7 @@ import xarray as xr
 import datajoint_file
 from datajoint_file.errors import (
     DataJointFileError,
+    EmptyDirectoryWarning,
     InvalidKeyError,
     ObjectNotFoundError,
     ReadOnlyStorageError,
@@ -612,6 +613,17 @@ def test_insert_does_not_go_on_with_what_a_block_may_still_write(table: Any, sto
     with suppress(ReadOnlyStorageError):
         new.fs.pipe_file("x", b"later")
     assert (table.fetch1("raw") / "x").read() == b"x"
+
+
+@over_mysql
+def test_block_that_writes_nothing_is_warned_of(table: Any) -> None:
+    told = r"Recording\.raw \(id=1\): no file was written into run, so its value is an empty directory"
+    with pytest.warns(EmptyDirectoryWarning, match=told) as caught:
+        with datajoint_file.create(table, {"id": 1}, "raw", "run") as new:
+            pass
+    assert caught[0].filename == __file__
+    table.insert1({"id": 1, "raw": new.value})
+    assert table.fetch1("raw").listdir() == []
 
 
 def test_value_is_for_its_row_alone(table: Any) -> None:

@@ -135,7 +135,8 @@ def stored(table: Any, tree: Path) -> Any:
 @over_mysql
 def test_verify_names_each_member_that_is_wrong(stored: Any, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     path = stored.fetch1("raw").path
-    assert datajoint_file.verify(stored, level="content")
+    report = datajoint_file.verify(stored, level="content")
+    assert (bool(report), report.checked, report.directories, report.members) == (True, 1, 1, len(SORTED))
     store.damage(f"{path}params.py", SORTED["params.py"].upper())
     store.damage(f"{path}c/0/0", b"\x00")
     store.remove(f"{path}a.b")
@@ -212,10 +213,26 @@ def test_members_are_browsed_by_path_and_by_pattern(stored: Any) -> None:
     for path in ("../x", "/etc/passwd", "a/../../x"):
         with pytest.raises(UnsupportedValueError, match="leaves the directory"):
             ref / path
-    with pytest.raises(MemberNotFoundError, match=r"sorted has no 'parms.py'; it has .zarray, a.b, a, c, logs, …"):
-        ref / "parms.py"
-    with pytest.raises(MemberNotFoundError, match="sorted/templates has no 'x'"):
-        ref / "templates" / "x"
+    for place, path, told in (
+        (ref, "parms.py", r"sorted has no 'parms.py'; did you mean 'params.py'\? It has .zarray, a.b, a, c, logs, …"),
+        (ref, "tmplates/templates.npy", "did you mean 'templates/templates.npy'"),
+        (ref, "Templates/.PHY/cache.pkl", r"did you mean 'templates'\? It has"),
+        (
+            ref,
+            "templates/templtes.npy",
+            r"'templates/templates.npy'\? Its directory 'templates' has .phy, templates.npy$",
+        ),
+        (ref, "params.py/x/y", "has no 'params.py/x/y'; its 'params.py' is a file$"),
+        (ref, "logs/empty/x", "; its directory 'logs/empty' has nothing$"),
+        (ref, "raw data/\n", r"; its directory 'raw data' has Köln 50%\.csv$"),
+        (ref / "templates", "x", "sorted/templates has no 'x'; it has .phy, templates.npy$"),
+        (ref / "templates", "templates.np", "did you mean 'templates.npy'"),
+    ):
+        with pytest.raises(MemberNotFoundError, match=told):
+            place / path
+        assert path not in place
+    with pytest.raises(MemberNotFoundError, match=r"did you mean 'templates\.npy'"):
+        (ref / "templates").fs.open("template.npy")
     with pytest.raises(TypeError, match="not iterable"):
         list(ref)
 

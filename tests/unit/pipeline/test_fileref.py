@@ -25,8 +25,9 @@ from deepdiff import DeepDiff, DeepHash
 from fsspec.caching import caches
 
 from datajoint_file.errors import DestinationExistsError, MetadataError, UnsafePathError
-from datajoint_file.model.metadata import FileMetadata
+from datajoint_file.model.metadata import DIRECTORY_TYPE, FileMetadata
 from datajoint_file.model.wording import format_size
+from datajoint_file.pipeline.directoryref import DirectoryRef, Subdirectory
 from datajoint_file.pipeline.fileref import FileRef
 from datajoint_file.pipeline.lookup import remember
 from datajoint_file.pipeline.pipeline import Pipeline
@@ -376,6 +377,21 @@ def test_download_shows_a_bar_if_asked(ref: FileRef, tmp_path: Path, capsys: pyt
 def test_stored_file_is_opened_for_reading_bytes_only(ref: FileRef, mode: str) -> None:
     with pytest.raises(ValueError, match="a stored file is opened with 'rb'"):
         ref.open(mode)
+
+
+DIRECTORY_ROW = {**ROW, "path": f"{ROW['path']}/", "files": 2, "format": 2, "mime_type": DIRECTORY_TYPE}
+
+
+@pytest.mark.parametrize("library", [np.load, np.fromfile, np.memmap, pd.read_csv], ids=operator.attrgetter("__name__"))
+def test_library_that_takes_a_reference_for_an_open_file_is_told_what_to_give(library: Callable[[Any], Any]) -> None:
+    directory = DirectoryRef.from_row(DIRECTORY_ROW, NOWHERE)
+    for taken, told in ((made(), r"\.open\(\)"), (directory, r"\.fsmap"), (Subdirectory(directory, "a"), r"\.fsmap")):
+        with pytest.raises((TypeError, AttributeError), match=rf"{told}.*") as caught:
+            library(taken)
+        assert ".download(…)" in str(caught.value)
+        assert not isinstance(taken, os.PathLike)  # libraries that read it through `open` or `read` would stop to
+        with pytest.raises(AttributeError, match=r"a \w+ has no attribute 'sizes'$"):
+            operator.attrgetter("sizes")(taken)
 
 
 def test_caching_options_are_taken_by_every_store(ref: FileRef) -> None:

@@ -471,6 +471,10 @@ def test_report_says_all_on_one_line_and_each_problem_on_another() -> None:
         "  missing     lab.Recording.raw (k=1): lab/k/x.dat: expected 5 bytes, found 3 bytes",
         "  size        lab.Recording.raw (k=1): lab/k/x.dat: expected 5 bytes, found 3 bytes",
     ]
+    some = report(level="size", seconds=0.04, directories=1, members=19, checked=1, position="p", remaining=2)
+    assert str(some).startswith("1 directory with 19 files checked (size) in 0.0 s: no problem")
+    assert str(some).endswith("; 2 files or directories not checked yet")
+    assert report(directories=2, members=1).summary.startswith("7 files and 2 directories with 1 file checked (")
     assert str(report(level="size", seconds=0.04)) == "9 files checked (size) in 0.0 s: no problem"
 
 
