@@ -171,6 +171,7 @@ def create(table: Any, key: Mapping[str, Any], attribute: str, name: str) -> Ite
     uploads = statement.begin(row)
     new = NewDirectory(uploads, name_of(table.connection._config))
     try:
+        Fence(uploads.pipeline, new._key).begin()
         with _renewed(uploads):
             yield new
             new._end(statement)

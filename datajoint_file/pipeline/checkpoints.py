@@ -7,6 +7,8 @@ also that a member was removed. They are the objects ``~sent-…``. None is beli
 from __future__ import annotations
 
 import io
+import itertools
+import os
 import re
 import secrets
 import threading
@@ -14,7 +16,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from datajoint_file.concurrency.progress import Advance
@@ -96,12 +98,34 @@ class Checkpoints:
                 self._pipeline.backend.delete(key)
 
 
-def write_checkpoint(pipeline: Pipeline, directory: str, lines: Sequence[CheckpointLine]) -> str:
-    """Write beside a directory which members of it are stored; return the key of the checkpoint."""
+def write_checkpoint(pipeline: Pipeline, directory: str, lines: Sequence[CheckpointLine], name: str = "") -> str:
+    """Write beside a directory which members of it are stored; return the key of the checkpoint.
+
+    Its *name* begins with that of its writer, and of two of one writer that of the later one is greater: `order_of`.
+    """
     text = "".join(f"{one.digest} {one.size} {one.tag or '-'} {one.name}\n" for one in lines).encode()
-    key = f"{manifest_key(directory).rpartition('/')[0]}/{_NAME}{secrets.token_hex(8)}"
+    key = f"{manifest_key(directory).rpartition('/')[0]}/{_NAME}{name or secrets.token_hex(8)}"
     pipeline.backend.upload(key, io.BytesIO(text), len(text))
     return key
+
+
+def next_name() -> str:
+    """Return a name for a checkpoint of this process, which is greater than those before."""
+    return f"{_writer(os.getpid())}-{next(_numbers):012d}"
+
+
+@cache
+def _writer(_process: int) -> str:
+    return secrets.token_hex(8)
+
+
+_numbers = itertools.count()
+
+
+def order_of(key: str) -> tuple[str, str]:
+    """Return who has written a checkpoint, and what is greater than of those that he has written before."""
+    writer, _, number = key.rpartition(_NAME)[2].partition("-")
+    return writer, number
 
 
 def is_checkpoint(key: str) -> bool:

@@ -25,20 +25,32 @@ WAIT_SECONDS = 10.0
 
 _POLL_SECONDS = 0.1
 
+_MOST_SEEN = 10_000
+_seen: set[str] = set()
+"""Directories that are made in the store that this process has for them: it asks once."""
+
 
 class Fence:
     """What is said beside a directory that is being made."""
 
     def __init__(self, pipeline: Pipeline, directory: str) -> None:
         self._backend = pipeline.backend
+        self._location = pipeline.settings.storage.location
         self._directory = directory
         self._place = f"{manifest_key(directory).rpartition('/')[0]}/~fence"
+        self._begun = f"{self._place}/begun"
         self._ending = f"{self._place}/ending"
+
+    def begin(self) -> None:
+        """Say that the directory is being made: whoever does not find that here looks into another store."""
+        self._backend.upload(self._begun, io.BytesIO(), 0)
 
     def close(self) -> None:
         """Say that nothing is to be changed from now on."""
         with suppress(ObjectExistsError):
             self._backend.upload(self._ending, io.BytesIO(), 0)
+        with suppress(StorageError):
+            self._backend.delete(self._begun)
 
     def end(self) -> None:
         """Say so, and wait for those that have not heard of it.
@@ -63,7 +75,7 @@ class Fence:
             left &= self._busy()  # who has come later has seen the end
 
     def _busy(self) -> set[str]:
-        return {stat.key for stat in self._backend.list(self._place) if stat.key != self._ending}
+        return {stat.key for stat in self._backend.list(self._place)} - {self._begun, self._ending}
 
     def _named_by(self, key: str) -> str:
         """Return the member that somebody was changing, as a message has it."""
@@ -97,6 +109,17 @@ class Fence:
         """
         if self._backend.exists(self._ending):
             raise ended(self._directory, written)
+        if self._directory in _seen:
+            return
+        if not self._backend.exists(self._begun):
+            raise ReadOnlyStorageError(
+                f"{self._directory} is not being made in the store of this process ({self._location}): its "
+                "datajoint.toml names another one, or its disk is not mounted; or the directory was given up, and the "
+                "collector has been there. Nothing was written"
+            )
+        if len(_seen) >= _MOST_SEEN:
+            _seen.clear()
+        _seen.add(self._directory)
 
 
 def ended(directory: str, written: str = "") -> ReadOnlyStorageError:

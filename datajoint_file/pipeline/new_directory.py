@@ -205,7 +205,13 @@ class NewDirectoryFileSystem(ThreadedFileSystem):
                     await self._in_thread(self._remove_file, one)
 
     async def _cp_file(self, path1: str, path2: str, **_options: Any) -> None:
-        await self._pipe_file(path2, await self._cat_file(path1))
+        if (await self._info(path1))["type"] == "file":  # directories come with their files
+            await self._pipe_file(path2, await self._cat_file(path1))
+
+    def mv(self, path1: str, path2: str, recursive: bool = False, maxdepth: int | None = None, **options: Any) -> None:
+        """Move files, as fsspec does; one that is moved to its own place stays."""
+        if self._strip_protocol(path1) != self._strip_protocol(path2):
+            super().mv(path1, path2, recursive=recursive, maxdepth=maxdepth, **options)
 
     async def _mkdir(self, path: str, **_options: Any) -> None:
         """Do nothing: directories come with their files."""

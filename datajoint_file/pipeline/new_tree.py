@@ -31,6 +31,7 @@ from datajoint_file.pipeline.checkpoints import (
     CheckpointLine,
     Checkpoints,
     is_checkpoint,
+    order_of,
     proven,
     read_checkpoint,
 )
@@ -193,7 +194,7 @@ def finished(pipeline: Pipeline, upload: Upload, area: LocalArea, record: Record
     check_members(directory[:-1], listing)
     vouched = _Vouched(pipeline, list(record.members.values()))
     run_all([partial(vouched.read, key) for key in checkpoints.keys], pipeline.workers, Stop())
-    _require_all(directory, {*digests, *(vouched.names - vouched.removed - record.removed)}, listing.names)
+    _require_all(directory, {*digests, *(vouched.names - vouched.removed() - record.removed)}, listing.names)
     found: dict[str, tuple[str, int]] = {}
 
     def look(name: str, stat: ObjectStat) -> None:
@@ -234,7 +235,7 @@ class _Vouched:
     def __init__(self, pipeline: Pipeline, known: Iterable[CheckpointLine]) -> None:
         self._pipeline = pipeline
         self._lines: dict[str, set[CheckpointLine]] = {}
-        self.removed: set[str] = set()
+        self._by_writer: dict[str, list[tuple[str, list[CheckpointLine]]]] = {}
         self._add(known)
 
     @property
@@ -242,15 +243,24 @@ class _Vouched:
         """Members that have been there."""
         return set(self._lines)
 
+    def removed(self) -> set[str]:
+        """Return the members of which the last that one of their writers has said is that he has removed them."""
+        names: set[str] = set()
+        for said in self._by_writer.values():
+            if any(line.digest == REMOVED for _, lines in said for line in lines):
+                last = {line.name: line.digest for _, lines in sorted(said) for line in lines}
+                names.update(name for name, digest in last.items() if digest == REMOVED)
+        return names
+
     def read(self, key: str) -> None:
         """Read a checkpoint of a worker. From any thread."""
-        self._add(read_checkpoint(self._pipeline, key))
+        (writer, number), lines = order_of(key), list(read_checkpoint(self._pipeline, key))
+        self._by_writer.setdefault(writer, []).append((number, lines))
+        self._add(lines)
 
     def _add(self, some: Iterable[CheckpointLine]) -> None:
         for line in some:
-            if line.digest == REMOVED:
-                self.removed.add(line.name)
-            else:
+            if line.digest != REMOVED:
                 self._lines.setdefault(line.name, set()).add(line)
 
     def look(self, name: str, stat: ObjectStat) -> tuple[str, int]:

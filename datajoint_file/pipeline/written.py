@@ -21,7 +21,7 @@ from weakref import WeakSet, WeakValueDictionary
 from datajoint_file.errors import StorageError, UnsupportedValueError, WorkerError, brief
 from datajoint_file.model.manifest import decode_path
 from datajoint_file.model.object_keys import project_of
-from datajoint_file.pipeline.checkpoints import REMOVED, UNKNOWN, CheckpointLine, write_checkpoint
+from datajoint_file.pipeline.checkpoints import REMOVED, UNKNOWN, CheckpointLine, next_name, write_checkpoint
 from datajoint_file.pipeline.fence import WAIT_SECONDS, Fence, ended
 from datajoint_file.pipeline.lookup import pipeline_named
 from datajoint_file.pipeline.pipeline import Pipeline
@@ -106,6 +106,7 @@ class Record:
     def add(self, line: CheckpointLine) -> None:
         """Record a member that has been written, whole."""
         self.members[line.name] = line
+        self.removed.discard(line.name)
         self._lost.discard(line.name)
 
     def stop(self) -> None:
@@ -220,12 +221,14 @@ class WorkerRecord:
 
     def _say(self, names: Sequence[str], said: str) -> None:
         """Write at once what has become of members; what they were is of no interest any more."""
+        parts = [names[first : first + WORKER_FILES] for first in range(0, len(names), WORKER_FILES)]
         with self._lock:
             for name in names:
                 self._waiting.pop(name, None)
-        for first in range(0, len(names), WORKER_FILES):
-            some = [CheckpointLine(name, said) for name in names[first : first + WORKER_FILES]]
-            write_checkpoint(self._pipeline, self._directory, some)
+            called = [next_name() for _ in parts]
+        for name, part in zip(called, parts, strict=True):
+            lines = [CheckpointLine(member, said) for member in part]
+            write_checkpoint(self._pipeline, self._directory, lines, name)
 
     def add(self, line: CheckpointLine) -> None:
         """Record a member that has been written, and write a checkpoint if it is time."""
@@ -247,11 +250,11 @@ class WorkerRecord:
         """Write what waits: what is in no checkpoint is read back at the end."""
         with self._lock:
             some, self._waiting, self._bytes = list(self._waiting.values()), {}, 0
-            at_exit, self._at_exit = self._at_exit, []
+            at_exit, self._at_exit, name = self._at_exit, [], next_name()
         with suppress(Exception):  # a store that fails, or a process that ends
             if some:
                 Fence(self._pipeline, self._directory).require_open()
-                write_checkpoint(self._pipeline, self._directory, some)
+                write_checkpoint(self._pipeline, self._directory, some, name)
         for one in at_exit:
             one.cancel()
 

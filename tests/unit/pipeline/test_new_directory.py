@@ -16,7 +16,13 @@ from typing import Any
 import pytest
 
 from datajoint_file.config import parse_settings
-from datajoint_file.errors import InvalidKeyError, ReadOnlyStorageError, UnsafeNameError, WorkerError
+from datajoint_file.errors import (
+    InvalidKeyError,
+    ObjectNotFoundError,
+    ReadOnlyStorageError,
+    UnsafeNameError,
+    WorkerError,
+)
 from datajoint_file.model import manifest
 from datajoint_file.model.manifest import Manifest
 from datajoint_file.model.metadata import FileMetadata
@@ -24,6 +30,7 @@ from datajoint_file.model.object_keys import Cell, manifest_key
 from datajoint_file.pipeline import checkpoints, written
 from datajoint_file.pipeline.checkpoints import CheckpointLine
 from datajoint_file.pipeline.directory_upload import DirectoryUpload
+from datajoint_file.pipeline.fence import Fence
 from datajoint_file.pipeline.lookup import remember
 from datajoint_file.pipeline.manifests import manifest_of
 from datajoint_file.pipeline.new_directory import NewDirectoryFileSystem
@@ -41,6 +48,7 @@ class New:
         self.pipeline = remember(f"the test {id(self)}", pipeline)
         self.upload = pipeline.plan(as_source(NewTree("run")), cell)
         self.area = LocalArea(pipeline, self.upload.key)
+        Fence(pipeline, self.upload.key).begin()
         self.fs: Any = NewDirectoryFileSystem(self.upload.key, f"the test {id(self)}")
 
     def end(self) -> FileMetadata:
@@ -251,6 +259,61 @@ def test_end_waits_for_threads_and_refuses_those_that_come_later(new: New, monke
     thread.join()
     assert new.fs.find("") == ["x"]
     written.end_record(new.upload.key)
+
+
+def test_worker_whose_store_is_another_one_writes_nothing(new: New, tmp_path: Path) -> None:
+    there = {"backend": "file", "path": str(tmp_path / "elsewhere")}
+    (tmp_path / "elsewhere").mkdir()
+    remember("elsewhere", Pipeline(parse_settings({"project": {"name": "lab"}, "storage": there}, "the test")))
+    fs = NewDirectoryFileSystem(new.upload.key, "elsewhere")
+    for act in (lambda: fs.pipe_file("x", b"x"), lambda: fs.rm("x")):
+        with pytest.raises(
+            ReadOnlyStorageError, match=r"is not being made in the store of this process \(file: .*else"
+        ):
+            act()
+    assert not any(path.is_file() for path in (tmp_path / "elsewhere").rglob("*"))
+
+
+def vanish(new: New, name: str) -> None:
+    """Remove a member by other means than the filesystem's."""
+    new.pipeline.backend.delete(f"{new.upload.key}{name}")
+
+
+@pytest.mark.parametrize("by", ["a worker", "the maker"])
+def test_member_that_was_removed_and_written_again_is_missed(new: New, by: str) -> None:
+    record = written.begin_record(new.upload.key) if by == "the maker" else written.Record(new.upload.key)
+    for content in (b"x", b"y"):
+        new.fs.pipe_file("x", content)
+        if content == b"x":
+            new.fs.rm("x")
+    other = written.record_of(new.upload.key, new.fs._name)
+    if isinstance(other, written.WorkerRecord):
+        other.checkpoint()
+    vanish(new, "x")
+    with pytest.raises(ObjectNotFoundError, match="its member 'x' was written, and is not in the store any more"):
+        finished(new.pipeline, new.upload, new.area, record)
+    written.end_record(new.upload.key)
+
+
+@pytest.mark.parametrize("by", ["a worker", "the maker"])
+def test_member_that_was_written_again_and_removed_is_not_missed(new: New, by: str) -> None:
+    record = written.begin_record(new.upload.key) if by == "the maker" else written.Record(new.upload.key)
+    new.fs.pipe_file("keep", b"k")
+    for content in (b"x", b"y"):
+        new.fs.pipe_file("x", content)
+        new.fs.rm("x")
+    made = finished(new.pipeline, new.upload, new.area, record)
+    assert [member.name for member in manifest_of(new.pipeline, made)] == ["keep"]
+    written.end_record(new.upload.key)
+
+
+@pytest.mark.parametrize("new", ["file"], indirect=True)
+def test_files_and_directories_are_moved_and_what_is_moved_to_its_own_place_stays(new: New) -> None:
+    new.fs.pipe({"a": b"a", "d/x": b"x", "d/e/y": b"y"})
+    new.fs.mv("a", "/a")
+    new.fs.mv("d", "q", recursive=True)
+    new.fs.mv("a", "b")
+    assert {path: new.fs.cat_file(path) for path in new.fs.find("")} == {"b": b"a", "q/x": b"x", "q/e/y": b"y"}
 
 
 @pytest.mark.parametrize("new", ["file"], indirect=True)
