@@ -107,8 +107,12 @@ class NewDirectory:
             return
         end_record(self._key)
         if self._value is None:
+            fence = Fence(self._uploads.pipeline, self._key)
             with suppress(StorageError):  # workers do not hear of it then, and work for the collector
-                Fence(self._uploads.pipeline, self._key).close()
+                fence.close()
+            with suppress(Exception):  # it stays as something unknown, that is empty
+                if not self._uploads.entries.are_held():  # the collector does not come again
+                    fence.remove()
         self._area.remove()
 
 

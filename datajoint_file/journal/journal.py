@@ -272,6 +272,11 @@ class JournalEntries:
         numbers = [entry.number for entry in self.all if entry.number and not self._is_staged(entry)]
         self._intents.renew(numbers, self._holder, LEASE_SECONDS)
 
+    def are_held(self) -> bool:
+        """Tell whether all intents that are not claimed are there still, and ours: else the collector may have been."""
+        numbers = [entry.number for entry in self.all if entry.number and not entry.is_claimed]
+        return self._intents.held(numbers, [self._holder]) == set(numbers)
+
     def add(self, write: Write, metadata: FileMetadata, table_name: str, digest: str) -> None:
         """Include an object that was staged before this statement."""
         cell, row = (table_name, write.attribute, digest), json.dumps(metadata.to_json())

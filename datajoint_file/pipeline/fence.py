@@ -52,6 +52,11 @@ class Fence:
         with suppress(StorageError):
             self._backend.delete(self._begun)
 
+    def remove(self) -> None:
+        """Take back what was said: nothing else is left of the directory."""
+        for key in (self._begun, self._ending):
+            self._backend.delete(key)
+
     def end(self) -> None:
         """Say so, and wait for those that have not heard of it.
 

@@ -459,6 +459,19 @@ def test_nothing_beside_a_directory_outlives_it(table: Any, store: Store) -> Non
     assert store.object_keys() == []
 
 
+@over_local_and_s3
+@over_mysql
+def test_block_that_ends_after_the_collector_has_been_there_leaves_nothing(table: Any, store: Store) -> None:
+    with pytest.raises(ZeroDivisionError), datajoint_file.create(table, {"id": 1}, "raw", "run") as new:
+        new.fs.pipe_file("x", b"x")
+        for _ in range(2):
+            make_older(table.connection, table.database, "~file_intent", "lease_until")
+            sweep(table.connection)
+        assert store.object_keys() == []
+        raise ZeroDivisionError
+    assert store.object_keys() == []
+
+
 @pytest.mark.parametrize("store", ["s3"], indirect=True)  # a disk has no room for both
 @over_mysql
 def test_file_and_directory_of_one_name_are_refused(table: Any, store: Store) -> None:
