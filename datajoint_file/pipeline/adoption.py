@@ -46,6 +46,7 @@ def alike(
     hash_ = hash_of(upload.source, max(stored.size for stored in same), advance) if same else ""
     for stored in same:
         if stored.hash == hash_ and prove(pipeline, stored, advance):
+            pipeline.backend.settle(stored.path)
             yield replace(stored, mime_type=upload.mime_type or stored.mime_type)
 
 
@@ -61,6 +62,7 @@ def _directories_alike(
             logger.info("%s is not adopted: %s", stored.path, error)
             continue
         if _matches(tree, manifest, advance) and _prove_members(pipeline, stored, manifest, advance):
+            pipeline.backend.settle(stored.path)
             yield stored
 
 

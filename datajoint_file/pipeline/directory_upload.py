@@ -107,6 +107,7 @@ class DirectoryUpload:
         found = resumable(self._pipeline, self.key, self._tree, self._checkpoints, advance)
         if found is None or not (found.members or found.has_manifest):
             return False
+        self._pipeline.backend.settle(self.key)
         for member in found.members:
             self.mark_stored(*member)
         return not found.has_manifest or (all(self._is_stored) and self._adopt_manifest(advance))

@@ -301,6 +301,13 @@ class StorageBackend(Protocol):
         """
         ...
 
+    def settle(self, key: str) -> None:
+        """Wait until the disk has the name of an object, or of all objects below a directory, that others have stored.
+
+        They may have been killed before they had waited. Nothing where stores see to that.
+        """
+        ...
+
     def group(self) -> UploadGroup:
         """Return what uploads several objects, one after the other, and waits for the store once for all of them."""
         ...

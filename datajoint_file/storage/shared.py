@@ -61,6 +61,9 @@ class DerivedVerbs(StorageBackend):
     def above(self, name: str) -> str:
         return ""
 
+    def settle(self, key: str) -> None:
+        """Do nothing: what is there stays."""
+
     def exists(self, key: str) -> bool:
         try:
             self.stat(key)
@@ -125,6 +128,9 @@ class DelegatingBackend(DerivedVerbs):
 
     def above(self, name: str) -> str:
         return self.inner.above(name)
+
+    def settle(self, key: str) -> None:
+        self.inner.settle(key)
 
     def url(self, key: str) -> str:
         return self.inner.url(key)

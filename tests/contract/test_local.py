@@ -339,6 +339,18 @@ class TestFlushing:
         backend.delete(KEY)
         assert steps == ["flush k7"]
 
+    @pytest.mark.parametrize(
+        ("key", "flushed"), [(KEY, ["k7"]), (KEY.rpartition("/")[0].rpartition("/")[0] + "/", ["objects", "k7"])]
+    )
+    def test_names_that_a_killed_writer_has_left_are_flushed_with_all_above_them(
+        self, backend: LocalBackend, root: Path, steps: list[str], key: str, flushed: list[str]
+    ) -> None:
+        backend.upload(KEY, io.BytesIO(b"spikes"))
+        steps.clear()
+        backend.settle(key)
+        assert steps[: len(flushed)] == [f"flush {name}" for name in flushed]
+        assert steps[-1] == f"flush {root.name[:9]}"
+
     def test_nothing_is_flushed_without_durability(self, root: Path, steps: list[str]) -> None:
         backend = LocalBackend(root, PROJECT, "none")
         backend.upload(KEY, io.BytesIO(b"spikes"))

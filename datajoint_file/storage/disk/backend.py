@@ -28,7 +28,7 @@ from datajoint_file.storage.backend import (
     Reader,
     UnfinishedUpload,
 )
-from datajoint_file.storage.disk.drafts import flush_within
+from datajoint_file.storage.disk.drafts import flush_directory, flush_within
 from datajoint_file.storage.disk.kernel_copy import COPY_ABOVE
 from datajoint_file.storage.disk.posix import tag_of, translation
 from datajoint_file.storage.disk.publishing import LocalGroup
@@ -96,6 +96,17 @@ class LocalBackend(DerivedVerbs):
             is_linked = self.group().link(directory, name, key)
         if not is_linked:
             super().copy(source, key)
+
+    def settle(self, key: str) -> None:
+        if not self._flushes:
+            return
+        path = self._named(key.rstrip("/"))
+        with self._translated(key):
+            for directory, _, _ in os.walk(path):
+                flush_directory(directory)
+            while len(path) > len(self._root):
+                path = os.path.dirname(path)
+                flush_directory(path)
 
     def group(self) -> LocalGroup:
         return LocalGroup(self._root, self._flushes, self._path, _translated, self._require_root)

@@ -15,6 +15,7 @@ from datajoint_file.errors import StorageError
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.pipeline import checkpoints, directory_upload
 from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.storage.disk.backend import LocalBackend
 from datajoint_file.testing import Fault, FaultyBackend, kill
 from tests.integration.collector.collecting import faulty, in_child, make_older
 from tests.integration.executors import Disturbed, executor_of, write_toml
@@ -70,6 +71,26 @@ def test_retry_sends_only_what_is_missing(table: Any, store: Store, tree: Path) 
     assert [key for key in store.object_keys() if "~" in key] == [
         f"{ref.path.rstrip('/').rpartition('/')[0]}/~manifest"
     ]
+
+
+@over_mysql
+@pytest.mark.parametrize("what", ["a file", "a directory", "a part of one"])
+def test_what_another_attempt_has_stored_is_on_the_disk_before_a_row_names_it(
+    table: Any, store: Store, tree: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Its writer may have been killed before he had waited for the names."""
+    settled: list[str] = []
+    monkeypatch.setattr(LocalBackend, "settle", lambda _, key: settled.append(key))
+    value = tree / "a/0" if what == "a file" else tree
+    if what == "a part of one":
+        cut_short(table, tree)
+    else:
+        with pytest.raises(ZeroDivisionError), table.connection.transaction:
+            table.insert1({"id": 1, "raw": value})
+            raise ZeroDivisionError
+    assert settled == []
+    table.insert1({"id": 1, "raw": value})
+    assert settled == [table.fetch1("raw").path]
 
 
 @over_local_and_s3

@@ -265,12 +265,9 @@ def test_worker_whose_store_is_another_one_writes_nothing(new: New, tmp_path: Pa
     there = {"backend": "file", "path": str(tmp_path / "elsewhere")}
     (tmp_path / "elsewhere").mkdir()
     remember("elsewhere", Pipeline(parse_settings({"project": {"name": "lab"}, "storage": there}, "the test")))
-    fs = NewDirectoryFileSystem(new.upload.key, "elsewhere")
-    for act in (lambda: fs.pipe_file("x", b"x"), lambda: fs.rm("x")):
-        with pytest.raises(
-            ReadOnlyStorageError, match=r"is not being made in the store of this process \(file: .*else"
-        ):
-            act()
+    fs: Any = NewDirectoryFileSystem(new.upload.key, "elsewhere")
+    with pytest.raises(ReadOnlyStorageError, match=r"not being made in the store of this process \(file: .*elsewhere"):
+        fs.pipe_file("x", b"x")
     assert not any(path.is_file() for path in (tmp_path / "elsewhere").rglob("*"))
 
 
