@@ -184,6 +184,8 @@ class JournalEntries:
         """
         cell = entry.intent.attribute, entry.intent.key_digest
         some = self._left.pop(cell, [])
+        if not some:
+            return False
         self._begun[cell] = [one for one in some if one.metadata is None]
         left = {one.path: one for one in some if one.metadata is not None}
         for metadata in alike([one.metadata for one in left.values() if one.metadata is not None]):

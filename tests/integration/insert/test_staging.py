@@ -181,7 +181,11 @@ SHORT = {
 }
 
 
-@pytest.mark.parametrize("kind", ["transaction", "no transaction"])
+@pytest.mark.parametrize(
+    ("database", "kind"),
+    [("mysql", "transaction"), ("mysql", "no transaction"), ("postgresql", "transaction")],
+    indirect=["database"],
+)
 def test_a_session_outlives_an_upload_of_ten_times_its_timeout(table: Any, kind: str) -> None:
     connection = table().connection
     connection.query(SHORT[connection.adapter.backend])
