@@ -39,8 +39,7 @@ from datajoint_file.transfer.source_readers import moved_by
 from datajoint_file.transfer.sources import Source, as_source
 
 LARGE_BYTES = 16 * 2**20
-"""Of a statement that sends so much the database is asked first whether it can succeed: some milliseconds, where
-sending takes a tenth of a second even on a disk."""
+"""Of a statement that sends so much the database is asked first whether it can succeed; else that is not worth it."""
 
 CellIndex = tuple[int, str]
 """Which value of a statement: the row's index and the attribute."""

@@ -18,6 +18,7 @@ from datajoint_file.concurrency.threads import Stop, Stopped, run_all
 from datajoint_file.errors import MetadataError, StorageError, VerificationError
 from datajoint_file.model.manifest import Manifest, Member
 from datajoint_file.model.metadata import FileMetadata
+from datajoint_file.model.object_keys import proof_key
 from datajoint_file.pipeline.manifests import manifest_of, member_metadata
 from datajoint_file.storage.backend import CHUNK_SIZE
 from datajoint_file.transfer.directories import Tree
@@ -46,7 +47,7 @@ def alike(
     hash_ = hash_of(upload.source, max(stored.size for stored in same), advance) if same else ""
     for stored in same:
         if stored.hash == hash_ and prove(pipeline, stored, advance):
-            pipeline.backend.settle(stored.path)
+            _settle(pipeline, stored)
             yield replace(stored, mime_type=upload.mime_type or stored.mime_type)
 
 
@@ -62,8 +63,14 @@ def _directories_alike(
             logger.info("%s is not adopted: %s", stored.path, error)
             continue
         if _matches(tree, manifest, advance) and _prove_members(pipeline, stored, manifest, advance):
-            pipeline.backend.settle(stored.path)
+            _settle(pipeline, stored)
             yield stored
+
+
+def _settle(pipeline: Pipeline, stored: FileMetadata) -> None:
+    """Wait for the names of what another process has stored; of its own this one has waited for."""
+    if not pipeline.receipts.tag_of(proof_key(stored.path)):
+        pipeline.backend.settle(stored.path)
 
 
 def _matches(tree: Tree, manifest: Manifest, advance: Advance) -> bool:

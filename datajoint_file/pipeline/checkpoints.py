@@ -121,6 +121,9 @@ def _writer(_process: int) -> str:
 
 _numbers = itertools.count()
 
+if hasattr(os, "register_at_fork"):  # a child may have the number of a process that its parent has been
+    os.register_at_fork(after_in_child=_writer.cache_clear)
+
 
 def order_of(key: str) -> tuple[str, str]:
     """Return who has written a checkpoint, and what is greater than of those that he has written before."""

@@ -43,7 +43,8 @@ class Fence:
 
     def begin(self) -> None:
         """Say that the directory is being made: whoever does not find that here looks into another store."""
-        self._backend.upload(self._begun, io.BytesIO(), 0)
+        with suppress(ObjectExistsError):  # the answer to it was lost: no other block has this directory
+            self._backend.upload(self._begun, io.BytesIO(), 0)
 
     def close(self) -> None:
         """Say that nothing is to be changed from now on."""
@@ -91,7 +92,8 @@ class Fence:
     def enter(self, name: str) -> str:
         """Say that a member is about to be changed, for `leave`. Raises as `require_open` does."""
         key, content = f"{self._place}/busy-{secrets.token_hex(8)}", name.encode("ascii")
-        self._backend.upload(key, io.BytesIO(content), len(content))
+        with suppress(ObjectExistsError):
+            self._backend.upload(key, io.BytesIO(content), len(content))
         try:
             self.require_open()
         except BaseException:

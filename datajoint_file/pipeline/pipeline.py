@@ -236,8 +236,8 @@ class Pipeline:
     def _prove_stored(self, upload: Upload, reader: HashingReader, error: StorageError) -> bool:
         """Read whether the object is there, byte by byte as it was sent, although *error* says that it is not.
 
-        The answer may have been lost, and what was sent again been refused; executors may do work twice. No other write
-        has the key: what is under it is this one's, or damaged.
+        The answer may have been lost, and what was sent again been refused; executors may do work twice. What is
+        under the key is compared, whoever has stored it.
         """
         has_answers = not self.backend.capabilities.is_mounted  # that can be lost
         is_doubtful = has_answers and type(error) in _DOUBTFUL

@@ -238,7 +238,8 @@ class StorageBackend(Protocol):
         """Store all that *reader* gives under *key* and return the number of bytes.
 
         All or nothing: if *reader* or the store raises, there is no object under *key*, and the error of *reader* comes
-        through unchanged. An existing object is never touched. Memory is bounded whatever the size.
+        through unchanged. A complete object that has its name stays, whatever fails then (a flush of its directory, an
+        interrupt): others may count on it. An existing object is never touched. Memory is bounded whatever the size.
 
         Parameters
         ----------

@@ -19,7 +19,11 @@ import pytest
 from datajoint_file.config import parse_settings
 from datajoint_file.errors import ConfigurationError, StorageAccessError, StorageError
 from datajoint_file.storage import Reader, StorageBackend
+from datajoint_file.storage.backend import ContentHeaders
+from datajoint_file.storage.bucket.fsspec_upload import FileUpload
+from datajoint_file.storage.bucket.s3_multipart import MultipartUpload
 from datajoint_file.storage.obstore import credentials, selection
+from datajoint_file.storage.obstore.part_stream import PartStream
 from datajoint_file.storage.obstore.selection import engine_of
 from datajoint_file.testing import GeneratedReader, SlowReader, generated
 from tests.contract.conftest import PROJECT, S3_PART_SIZE, backend_of
@@ -536,3 +540,26 @@ def test_backend_is_made_without_importing_obstore() -> None:
         "open_backend(s, 'p'); assert 'obstore' not in sys.modules"
     )
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=WATCHDOG_SECONDS)
+
+
+@pytest.mark.parametrize("kind", ["s3", "azure"])
+def test_contested_key_is_never_stored_twice_however_late_the_other_comes(
+    kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    """Its upload goes on after the last look: obstore would replace what has come since."""
+    raw = request.getfixturevalue(f"{kind}_store")
+    backend = backend_of(request.getfixturevalue(f"{kind}_storage"), S3_PART_SIZE, engine="obstore")
+
+    def after_others(step: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def act(upload: Any) -> Any:
+            raw.put(key, b"theirs")
+            return step(upload)
+
+        return act
+
+    for upload, name in ((PartStream, "finish"), (MultipartUpload, "complete"), (FileUpload, "complete")):
+        monkeypatch.setattr(upload, name, after_others(getattr(upload, name)))
+    size = 2 * S3_PART_SIZE + 1
+    with pytest.raises(StorageError):
+        backend.upload(key, io.BytesIO(generated(size)), size, ContentHeaders(is_contested=True))
+    assert raw.get(key) == b"theirs"

@@ -64,7 +64,8 @@ class LocalBackend(DerivedVerbs):
 
     An object is written under a temporary name in its own directory, flushed, made read-only, linked to its final name
     (which fails if there is one), and its directory is flushed. Permissions follow the umask. Where the file system
-    has no hard links, it is renamed instead, and two writers that race for one key are not told apart.
+    has no hard links, it is renamed instead; where no rename refuses to replace, two writers that race for one key are
+    not told apart.
     """
 
     def __init__(self, root: Path, project: str, durability: Literal["full", "none"] = "full") -> None:
