@@ -7,6 +7,7 @@ that process.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -31,17 +32,24 @@ class GCSAddress:
 
 
 def start(run: Run) -> GCSAddress:
-    """Start fake-gcs-server, which keeps everything in memory, make the bucket and return the address."""
+    """Start fake-gcs-server, make the bucket and return the address.
+
+    It keeps everything in memory, where a request takes the longer the more objects there are; with ``DJF_GCS_ON_DISK``
+    in the environment on disk, where one takes always as long.
+    """
     program = _find_program()
-    return run.start("fake-gcs", lambda directory: _plan(program))
+    return run.start("fake-gcs", lambda directory: _plan(program, directory))
 
 
-def _plan(program: str) -> tuple[Server, GCSAddress]:
+def _plan(program: str, directory: Path) -> tuple[Server, GCSAddress]:
     [port] = free_ports(1)
     url = f"http://{HOST}:{port}"
     listen = ["-scheme", "http", "-host", HOST, "-port", str(port)]
     known_as = ["-external-url", url, "-public-host", f"{HOST}:{port}"]
-    command = [program, "-backend", "memory", "-log-level", "warn", *listen, *known_as]
+    kept = ["-backend", "filesystem", "-filesystem-root", str(directory / "objects")]
+    if "DJF_GCS_ON_DISK" not in os.environ:
+        kept = ["-backend", "memory"]
+    command = [program, *kept, "-log-level", "warn", *listen, *known_as]
     return Server([command], lambda: _makes_bucket(url)), GCSAddress(url, PROJECT, BUCKET)
 
 
