@@ -243,7 +243,12 @@ class BucketBackend(RemoteBackend):
         path = self._path(key)
         with self._translated(key):
             filesystem = self._filesystem()
-            return described(key, require_object(path, run(filesystem, filesystem._info(path))))
+            return described(key, require_object(path, run(filesystem, self._details(filesystem, path))))
+
+    @staticmethod
+    def _details(filesystem: Any, path: str) -> Coroutine[Any, Any, dict[str, Any]]:
+        """Ask what there is to say of an object."""
+        return filesystem._info(path)
 
     def delete(self, key: str) -> None:
         path = self._path(key)

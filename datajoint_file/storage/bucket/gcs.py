@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,11 @@ class GCSBackend(FileUploads):
         fields = headers.fields()
         media_type = {"content_type": fields["Content-Type"]} if "Content-Type" in fields else {}
         return {**media_type, "fixed_key_metadata": {"content_disposition": fields.get("Content-Disposition")}}
+
+    @staticmethod
+    def _details(filesystem: Any, path: str) -> Coroutine[Any, Any, dict[str, Any]]:
+        """Ask for the object alone; gcsfs would ask for a listing beside it, in case that it is a directory."""
+        return filesystem._get_object(path)
 
     async def _delete(self, filesystem: Any, bucket: str, name: str) -> bool:
         status, *_ = await filesystem._request("DELETE", "b/{}/o/{}", bucket, name)
