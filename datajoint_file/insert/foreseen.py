@@ -1,11 +1,14 @@
 """Pre-flight check of a large INSERT: asks the database before the upload what it would refuse after it.
 
-The database compares, never Python, and no lock outlives a question. Where anything is in doubt, the rows are sent.
+The database compares, never Python, and only values that it stores as they are given. Where the user has a transaction,
+that is asked of what seems hopeless alone, since a read may lock, and settle what it sees for the rest of its time.
+Where anything is in doubt, the rows are sent.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
@@ -28,7 +31,13 @@ _KEYS_PER_QUERY = 200
 _LOOKED_AT = 10
 """So many of the rows that seem hopeless are looked at again: one suffices."""
 
-_TEXTS = ("char", "varchar", "enum")
+_TEXT = re.compile(r"(?:var)?char\((\d+)\)")
+
+_MOMENTS = {
+    "datetime": re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", re.ASCII),
+    "date": re.compile(r"\d{4}-\d\d-\d\d", re.ASCII),
+}
+"""What a moment looks like of which nothing is lost. The time zone of a session changes others."""
 
 Values = tuple[tuple[str, Any], ...]
 """Columns and their values: equal ones are the same bytes of the same statement."""
@@ -48,8 +57,7 @@ def refuse_hopeless(table: Any, rows: Sequence[Row], where: Callable[[Row], str]
     is_open, driver = has_transaction(connection), connection._conn
     try:
         questions = _Questions(table, rows, where, is_open=is_open)
-        with questions.undisturbed():
-            found = (questions.duplicate() if is_new else None) or questions.orphan()
+        found = (questions.duplicate() if is_new else None) or questions.orphan()
     except Exception as error:
         if is_open and is_lost(error, driver):  # with it the transaction, which must not go on as another one
             raise
@@ -83,8 +91,7 @@ class _Questions:
         name = self._table.full_table_name
         suspects = [values for values, is_there in self._present(name, list(first)) if is_there]
         for values in suspects[:_LOOKED_AT]:
-            sees_now = not self._is_open or self._dialect.sees_now(self._connection)
-            if self._is_plain(self._table) and (sees_now or self._is_elsewhere(name, values)):
+            if self._is_plain(self._table) and (not self._is_open or self._is_within(name, values)):
                 return DuplicateError(
                     f"{self._where(first[values])}: the table has a row of this primary key already; {_NOTHING}. "
                     "Insert with skip_duplicates=True to leave that row as it is, with replace=True to replace it, or "
@@ -102,7 +109,8 @@ class _Questions:
             other = parent.full_table_name
             suspects = [values for values, is_there in self._present(other, list(first)) if not is_there]
             for values in suspects[:_LOOKED_AT]:
-                if self._is_elsewhere(other, values) is False and self._is_enforced(parent, columns):
+                is_gone = self._is_elsewhere(other, values) is False
+                if is_gone and not self._is_within(other, values) and self._is_enforced(parent, columns):
                     key = key_text(
                         (name, value.hex() if isinstance(value, bytes) else str(value)) for name, value in values
                     )
@@ -138,18 +146,24 @@ class _Questions:
         return tuple(values)
 
     def _present(self, name: str, keys: Sequence[Values]) -> Iterator[tuple[Values, bool]]:
-        """Tell of each key whether the table *name* has a row of it, as this connection sees it."""
+        """Tell of each key whether the table *name* has a row of it, as all see it by now."""
+        query = second_connection_of(self._connection).query if self._is_open else self._query
         for start in range(0, len(keys), _KEYS_PER_QUERY):
             some = keys[start : start + _KEYS_PER_QUERY]
             asked = ", ".join(f"EXISTS (SELECT 1 FROM {name} WHERE {self._condition(values)})" for values in some)
-            (answers,) = self._query(f"SELECT {asked}", [value for values in some for _, value in values])
+            (answers,) = query(f"SELECT {asked}", [value for values in some for _, value in values])
             yield from zip(some, map(bool, answers), strict=True)
 
-    def _is_elsewhere(self, name: str, values: Values) -> bool | None:
-        """Tell whether others see a row, or have it locked; None if that cannot be said.
+    def _is_within(self, name: str, values: Values) -> bool:
+        """Tell whether the user sees a row: what his transaction has inserted or deleted, others do not know."""
+        with self._undisturbed():
+            ((found,),) = self._query(
+                f"SELECT EXISTS (SELECT 1 FROM {name} WHERE {self._condition(values)})", [value for _, value in values]
+            )
+        return bool(found)
 
-        The user's transaction may look at an older moment, the INSERT would not. The lock is gone with the answer.
-        """
+    def _is_elsewhere(self, name: str, values: Values) -> bool | None:
+        """Tell whether others see a row, or have it locked; None if that cannot be said. No lock is left."""
         sql = f"SELECT 1 FROM {name} WHERE {self._condition(values)} LIMIT 1 {self._dialect.share_now}"
         try:
             return bool(second_connection_of(self._connection).query(sql, [value for _, value in values]))
@@ -166,8 +180,8 @@ class _Questions:
         return self._connection.query(sql, args, reconnect=False if self._is_open else None)
 
     @contextmanager
-    def undisturbed(self) -> Iterator[None]:
-        """Keep the user's transaction as it is: without locks on the tables, and usable where a question has failed."""
+    def _undisturbed(self) -> Iterator[None]:
+        """Keep the user's transaction usable where a question has failed."""
         if not self._is_open:
             yield
             return
@@ -184,16 +198,23 @@ _NOTHING = "nothing was sent, and no row was inserted"
 
 def _literal(attribute: Any, given: Any) -> Any:
     """Return what the database can compare with an attribute exactly as if it were inserted; None if that is unsure."""
-    type_ = declared_type(attribute).strip().lower()
+    declared = declared_type(attribute).strip()
+    kind = kind_of(declared)
     if is_missing(given) or attribute.codec:
         return None
-    kind = kind_of(type_)
     if kind in ("int", "uuid"):
-        value = key_value(attribute.name, type_, given).value
+        value = key_value(attribute.name, declared, given).value
         return value if kind == "int" else value.bytes
-    if (kind == "str" and type_.startswith(_TEXTS)) or kind == "date" or type_.startswith("datetime"):
-        if type(given) in (str, np.str_):
-            return str(given)
-        is_moment = type(given) is datetime and given.tzinfo is None and kind == "datetime"
-        return given if is_moment or (type(given) is date and kind != "str") else None
-    return None
+    text = str(given) if type(given) in (str, np.str_, date, datetime) else ""
+    return text if _is_stored_as_it_is(declared, text) else None
+
+
+def _is_stored_as_it_is(declared: str, text: str) -> bool:
+    """Tell whether a database keeps a text whole: it cuts fractions of a second and what is too long, drops spaces."""
+    type_ = declared.lower()
+    if limited := _TEXT.fullmatch(type_):
+        return len(text) <= int(limited[1]) and text == text.rstrip()
+    if type_.startswith("enum"):
+        return f"'{text}'" in declared or f'"{text}"' in declared
+    pattern = _MOMENTS.get(type_.partition("(")[0])
+    return pattern is not None and pattern.fullmatch(text) is not None

@@ -377,10 +377,6 @@ class Dialect(ABC):
     share_now: ClassVar[str]
     """At the end of a SELECT: fail at once if others have the rows locked; nothing where they keep nobody waiting."""
 
-    def sees_now(self, connection: Any) -> bool:
-        """Ask whether what a SELECT in the transaction of *connection* gives is what an INSERT in it meets."""
-        return not self.is_behind(connection)
-
     @abstractmethod
     def is_plain(self, query: Query, schema: str, table: str) -> bool:
         """Ask whether keys are checked as each row is inserted, which no trigger changes, and no row is hidden."""

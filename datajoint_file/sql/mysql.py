@@ -432,10 +432,6 @@ class MySQL(Dialect):
         """Return what the server has said with its last reply: a deadlock ends a transaction."""
         return bool(driver.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS)
 
-    def sees_now(self, connection: Any) -> bool:
-        """Say no: a SELECT gives what was there when the transaction began to read."""
-        return False
-
     def is_plain(self, query: Query, schema: str, table: str) -> bool:
         triggers = (
             "SELECT 1 FROM information_schema.triggers "

@@ -388,11 +388,11 @@ class PostgreSQL(Dialect):
         return bool(connection.query("SHOW transaction_isolation", reconnect=False).fetchone()[0] != "read committed")
 
     def is_plain(self, query: Query, schema: str, table: str) -> bool:
-        """Look for what lets rows be inserted all the same: triggers, rules, deferred constraints; and for policies."""
+        """Look for what lets rows be inserted all the same: triggers, rules, deferred constraints, policies, heirs."""
         sql = (
-            "SELECT current_setting('session_replication_role') <> 'replica' AND NOT (relhasrules OR relrowsecurity "
-            "OR EXISTS (SELECT 1 FROM pg_constraint WHERE conrelid = class.oid AND condeferrable) OR EXISTS "
-            "(SELECT 1 FROM pg_trigger WHERE tgrelid = class.oid AND (NOT tgisinternal OR tgenabled = 'D'))) "
+            "SELECT current_setting('session_replication_role') <> 'replica' AND NOT (relhasrules OR relhassubclass OR "
+            "relrowsecurity OR EXISTS (SELECT 1 FROM pg_constraint WHERE conrelid = class.oid AND condeferrable) OR "
+            "EXISTS (SELECT 1 FROM pg_trigger WHERE tgrelid = class.oid AND (NOT tgisinternal OR tgenabled = 'D'))) "
             "FROM pg_class AS class JOIN pg_namespace AS space ON space.oid = relnamespace "
             "WHERE nspname = %s AND relname = %s"
         )

@@ -63,7 +63,8 @@ class GCSBackend(FileUploads):
     @staticmethod
     def _details(filesystem: Any, path: str) -> Coroutine[Any, Any, dict[str, Any]]:
         """Ask for the object alone; gcsfs would ask for a listing beside it, in case that it is a directory."""
-        return filesystem._get_object(path)
+        asked: Coroutine[Any, Any, dict[str, Any]] = filesystem._get_object(path)
+        return asked
 
     async def _delete(self, filesystem: Any, bucket: str, name: str) -> bool:
         status, *_ = await filesystem._request("DELETE", "b/{}/o/{}", bucket, name)
