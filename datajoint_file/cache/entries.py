@@ -116,7 +116,7 @@ class Cache:
         return Path(entry.path)
 
     def last_use(self, digest: str) -> int:
-        """Return when a use of an entry was noted, in nanoseconds; 0 if it is not there. Each process notes its first."""
+        """Return when a use of an entry was noted, in nanoseconds; 0 if it is not there. A process notes its first."""
         try:
             return os.lstat(f"{self.directory}/{digest[:2]}/{digest}.json").st_mtime_ns
         except OSError:
