@@ -35,7 +35,8 @@ It holds no policy: the module that meets a problem decides which error it is.
     │   ├── SizeMismatchError
     │   └── HashMismatchError
     ├── DestinationError (OSError)                a download cannot be written
-    │   └── DestinationExistsError (FileExistsError)
+    │   ├── DestinationExistsError (FileExistsError)
+    │   └── CacheError                            the local cache cannot be written, or its disk is full
     ├── LeaseLostError (TimeoutError)             an upload was given up, or taken over, before its row was inserted
     ├── RowVanishedError (LookupError)            the row to update is not there any more
     ├── StatementTooLargeError (ValueError)       the database takes no statement of this size
@@ -299,6 +300,10 @@ class DestinationError(DataJointFileError, OSError):
 
 class DestinationExistsError(DestinationError, FileExistsError):
     """A different file is already at the destination; it was left untouched."""
+
+
+class CacheError(DestinationError):
+    """The local cache of stored files cannot be written to, is not this user's alone, or its disk is full."""
 
 
 class LeaseLostError(DataJointFileError, TimeoutError):
