@@ -324,4 +324,6 @@ def _allowed(location: _Location) -> str:
     field = model.model_fields.get(location[-1]) if model else None
     if field is None and location[:1] == ("projects",) and len(location) == 2:
         return "a table"
+    if location[:1] == ("formats",):
+        return 'a suffix, such as ".parquet"'
     return str(field.description) if field and field.description else ""

@@ -1,0 +1,64 @@
+"""Loader of stored files and directories as objects: verified bytes, given to the reader of their format.
+
+Which reader that is, and what it refuses, is the business of `formats`.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datajoint_file.errors import FormatError, printable
+from datajoint_file.formats.registry import Takes, call, chosen, format_of, suffixes
+
+if TYPE_CHECKING:
+    from datajoint_file.pipeline.fileref import FileRef
+
+
+def load_file(ref: FileRef, suffix: str | None) -> Any:
+    """Return the object that a stored file holds, by the format of *suffix*, or of its name or media type."""
+
+    def given(takes: Takes) -> Any:
+        return io.BytesIO(ref.read()) if takes == "stream" else _local(ref)
+
+    return _load(ref.original_name, ref.path, ref.mime_type, suffix, given, is_directory=False)
+
+
+def load_directory(name: str, path: str, files: Any, suffix: str | None) -> Any:
+    """Return what a stored directory of this *name* holds, whose *files* are read when they are used."""
+    return _load(name, path, None, suffix, lambda _: files, is_directory=True)
+
+
+def _load(
+    name: str,
+    path: str,
+    media_type: str | None,
+    suffix: str | None,
+    given: Callable[[Takes], Any],
+    *,
+    is_directory: bool,
+) -> Any:
+    what = f"{printable(name)} ({printable(path)})"
+    format_ = chosen(suffix) if suffix is not None else format_of(name, media_type)
+    if format_ is None or format_.load is None or format_.is_directory != is_directory:
+        kind = "a directory" if is_directory else "a file"
+        raise FormatError(
+            f"{what} is {kind} of no format that can be read, by its name or its type {printable(media_type or '')}: use "
+            f"{'fs' if is_directory else 'read() or open()'}, or load(format=…) with one of "
+            f"{suffixes(is_directory=is_directory)}"
+        )
+    return call(format_, what, format_.load, given(format_.takes))
+
+
+_kept: list[tempfile.TemporaryDirectory[str]] = []
+"""Directories of files that readers may hold open; they go with the process."""
+
+
+def _local(ref: FileRef) -> Path:
+    """Return the path of a file of this machine that has the verified bytes."""
+    directory = tempfile.TemporaryDirectory(prefix="datajoint-file-")
+    _kept.append(directory)
+    return ref.download(Path(directory.name) / "file")
