@@ -20,6 +20,8 @@ LONGEST_HEADER = 10_000
 
 _PIECE = 2**20
 
+_VERSIONS = ((1, 0), (2, 0), (3, 0))
+
 
 def save_npy(array: Any, path: Path) -> None:
     """Write an array, its dtype and order; one that is neither in C nor in F order, in C order."""
@@ -85,7 +87,13 @@ def load_mat(stream: BinaryIO) -> dict[str, Any]:
 def _write(array: Any, file: Any) -> None:
     if array.dtype.hasobject:
         raise FormatError(f"an array of dtype {array.dtype} could only be pickled")
-    np.lib.format.write_array(file, array, allow_pickle=False)
+    for version in _VERSIONS:  # the first that can hold its header, which is written first
+        try:
+            return np.lib.format.write_array(file, array, version, allow_pickle=False)
+        except ValueError:
+            if version == _VERSIONS[-1]:
+                raise
+    return None
 
 
 def _read(stream: Any, size: int) -> Any:
@@ -122,7 +130,7 @@ def _header(stream: Any) -> tuple[np.dtype[Any], tuple[int, ...], bool]:
     if stream.read(6) != b"\x93NUMPY":
         raise FormatError("it is no array of NumPy")
     version = tuple(stream.read(2))
-    if version not in ((1, 0), (2, 0), (3, 0)):
+    if version not in _VERSIONS:
         raise FormatError(f"its version {version} is not known")
     (length,) = struct.unpack("<H", stream.read(2)) if version == (1, 0) else struct.unpack("<I", stream.read(4))
     if length > LONGEST_HEADER:

@@ -54,4 +54,5 @@ def _load(stream: BinaryIO, kind: str) -> Any:
     with Image.open(stream, formats=(kind,)) as image:
         if image.mode in ("P", "PA"):
             return np.array(image.convert("RGBA" if "transparency" in image.info or image.mode == "PA" else "RGB"))
-        return np.array(image)
+        pixels = np.array(image)
+        return pixels.view(np.uint8) != 0 if pixels.dtype == bool else pixels  # of 255 for true, to which 1 is unequal

@@ -33,22 +33,15 @@ def load_directory(name: str, path: str, files: Any, suffix: str | None) -> Any:
 
 
 def _load(
-    name: str,
-    path: str,
-    media_type: str | None,
-    suffix: str | None,
-    given: Callable[[Takes], Any],
-    *,
-    is_directory: bool,
+    name: str, path: str, type_: str | None, suffix: str | None, given: Callable[[Takes], Any], *, is_directory: bool
 ) -> Any:
     what = f"{printable(name)} ({printable(path)})"
-    format_ = chosen(suffix) if suffix is not None else format_of(name, media_type)
+    format_ = chosen(suffix) if suffix is not None else format_of(name, type_)
     if format_ is None or format_.load is None or format_.is_directory != is_directory:
-        kind = "a directory" if is_directory else "a file"
+        kind, other = ("a directory", "fs") if is_directory else ("a file", "read() or open()")
         raise FormatError(
-            f"{what} is {kind} of no format that can be read, by its name or its type {printable(media_type or '')}: use "
-            f"{'fs' if is_directory else 'read() or open()'}, or load(format=…) with one of "
-            f"{suffixes(is_directory=is_directory)}"
+            f"{what} is {kind} of no format that can be read, by its name or its type {printable(type_ or '')}: "
+            f"use {other}, or load(format=…) with one of {suffixes(is_directory=is_directory)}"
         )
     return call(format_, what, format_.load, given(format_.takes))
 
