@@ -38,7 +38,8 @@ It holds no policy: the module that meets a problem decides which error it is.
     │   └── UnsafeContentError                    loading it would run code, read other files, or fill the memory
     ├── MissingLibraryError (ImportError)         the library of a format is not installed
     ├── DestinationError (OSError)                a download cannot be written
-    │   └── DestinationExistsError (FileExistsError)
+    │   ├── DestinationExistsError (FileExistsError)
+    │   └── CacheError                            the local cache cannot be written, or its disk is full
     ├── LeaseLostError (TimeoutError)             an upload was given up, or taken over, before its row was inserted
     ├── RowVanishedError (LookupError)            the row to update is not there any more
     ├── StatementTooLargeError (ValueError)       the database takes no statement of this size
@@ -314,6 +315,10 @@ class DestinationError(DataJointFileError, OSError):
 
 class DestinationExistsError(DestinationError, FileExistsError):
     """A different file is already at the destination; it was left untouched."""
+
+
+class CacheError(DestinationError):
+    """The local cache of stored files cannot be written to, is not this user's alone, or its disk is full."""
 
 
 class LeaseLostError(DataJointFileError, TimeoutError):

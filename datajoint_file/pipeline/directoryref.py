@@ -43,11 +43,18 @@ class _Browsing(Readable):
 
     __slots__ = ()
 
-    _way_on = "give what .open('a/b.npy') returns, the path that .download(…) returns, or, to zarr and xarray, .fsmap"
+    _way_on = (
+        "give .cache(), the path of a verified directory on this machine, what .open('a/b.npy') returns, or, to zarr "
+        "and xarray, .fsmap"
+    )
 
     def _place(self) -> tuple[DirectoryRef, str]:
         """Return the stored directory, and what the store calls this part of it; nothing for the whole."""
         raise NotImplementedError
+
+    def _spot(self) -> tuple[FileMetadata, str]:
+        whole, below = self._place()
+        return whole.metadata, below
 
     def _manifest(self) -> Manifest:
         from datajoint_file.pipeline.manifests import (

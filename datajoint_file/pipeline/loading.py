@@ -6,9 +6,7 @@ Which reader that is, and what it refuses, is the business of `formats`.
 from __future__ import annotations
 
 import io
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datajoint_file.errors import FormatError, printable
@@ -22,7 +20,7 @@ def load_file(ref: FileRef, suffix: str | None) -> Any:
     """Return the object that a stored file holds, by the format of *suffix*, or of its name or media type."""
 
     def given(takes: Takes) -> Any:
-        return io.BytesIO(ref.read()) if takes == "stream" else _local(ref)
+        return io.BytesIO(ref.read()) if takes == "stream" else ref.cache()
 
     return _load(ref.original_name, ref.path, ref.mime_type, suffix, given, is_directory=False)
 
@@ -44,14 +42,3 @@ def _load(
             f"use {other}, or load(format=…) with one of {suffixes(is_directory=is_directory)}"
         )
     return call(format_, what, format_.load, given(format_.takes))
-
-
-_kept: list[tempfile.TemporaryDirectory[str]] = []
-"""Directories of files that readers may hold open; they go with the process."""
-
-
-def _local(ref: FileRef) -> Path:
-    """Return the path of a file of this machine that has the verified bytes."""
-    directory = tempfile.TemporaryDirectory(prefix="datajoint-file-")
-    _kept.append(directory)
-    return ref.download(Path(directory.name) / "file")

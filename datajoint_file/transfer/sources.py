@@ -185,8 +185,13 @@ def _absolute(value: Any) -> Any:
 
 
 def _is_path(value: object) -> TypeGuard[str | os.PathLike[Any]]:
-    """Tell whether *value* names a file. fsspec's open local files know their path, and are streams none the less."""
-    return isinstance(value, str | os.PathLike) and not isinstance(value, io.IOBase)
+    """Tell whether *value* names a file. fsspec's open local files know their path, and are streams none the less.
+
+    What is stored has a path here as well: it is taken for what it is.
+    """
+    if not isinstance(value, os.PathLike):
+        return isinstance(value, str)
+    return not isinstance(value, io.IOBase | StoredFile | StoredDirectory)
 
 
 def _from_file(value: File) -> Source:
