@@ -40,7 +40,7 @@ FILE_NAME = "datajoint.toml"
 FILE_VARIABLE = "DATAJOINT_TOML"
 OVERRIDE_PREFIX = "DATAJOINT_FILE__"
 
-_SINGLE = re.compile(r"DATAJOINT_FILE_(?!_)(?:(OBJECT_STORAGE|STORAGE|PROJECTS?|CACHE)_(?=\w))?(\w*)")
+_SINGLE = re.compile(r"DATAJOINT_FILE_(?!_)(?:(OBJECT_STORAGE|STORAGE|PROJECTS?|CACHE|FORMATS)_(?=\w))?(\w*)")
 """What is meant as an override, and is none for want of underscores."""
 
 _Location = tuple[str, ...]

@@ -55,11 +55,13 @@ def load_zarr(files: Any) -> Any:
     """
     import zarr
 
-    if not _check(_Directory(files) if isinstance(files, Path) else files):
+    described = _described(_Directory(files) if isinstance(files, Path) else files)
+    if not _is_dataset(described):
         return zarr.open(str(files) if isinstance(files, Path) else files, mode="r")
     import xarray
 
-    return xarray.open_zarr(files, chunks=None, consolidated=None)
+    is_consolidated = ".zmetadata" in described or "consolidated_metadata" in described.get("zarr.json", {})
+    return xarray.open_zarr(files, chunks=None, consolidated=is_consolidated)
 
 
 class _Directory(Mapping[str, bytes]):
@@ -84,39 +86,49 @@ _NAMED = ("codecs", "compressor", "compressors", "filters", "serializer")
 """Where metadata name what unpacks chunks."""
 
 
-def _check(files: Mapping[str, bytes]) -> bool:
-    """Refuse chunks that would be unpickled, and tell whether it is a dataset: its arrays name their dimensions."""
-    described: dict[str, Any] = {}
-    for name in files:
-        if name.rpartition("/")[2] in _METADATA:
-            described[name] = json.loads(files[name])
-            if not name.endswith(".zattrs"):
-                _refuse_pickles(name, described[name])
-    top = [name for name in described if name.count("/") == 1]
-    arrays = [
-        name for name in top if name.endswith("/.zarray") or described[name].get("node_type") == "array"
-    ]  # fmt: skip
-    if ".zarray" in described or described.get("zarr.json", {}).get("node_type") == "array" or not arrays:
+def _described(files: Mapping[str, bytes]) -> dict[str, Any]:
+    """Return what the metadata say, by the names of their files. Refuse chunks that would be unpickled."""
+    described = {name: json.loads(files[name]) for name in files if name.rpartition("/")[2] in _METADATA}
+    for name, metadata in described.items():
+        if not name.endswith(".zattrs"):
+            for node in _nodes(metadata):
+                _refuse_pickles(name, [node.get(key) for key in _NAMED])
+    return described
+
+
+def _nodes(metadata: Any) -> Iterator[dict[str, Any]]:
+    """Give the metadata of a node, and those of others that are consolidated in them."""
+    if isinstance(metadata, dict):
+        yield metadata
+        for consolidated in (metadata, metadata.get("consolidated_metadata")):
+            others = consolidated.get("metadata") if isinstance(consolidated, dict) else None
+            for other in others.values() if isinstance(others, dict) else ():
+                yield from _nodes(other)
+
+
+def _refuse_pickles(name: str, codecs: Any) -> None:
+    """Look through codecs, and codecs of codecs, for the one whose chunks are pickles."""
+    if isinstance(codecs, dict):
+        if any("pickle" in str(codecs.get(key)).lower() for key in ("id", "name")):
+            raise UnsafeContentError(f"{brief(name)} in it says that chunks are pickles, which can run any code")
+        _refuse_pickles(name, list(codecs.values()))
+    elif isinstance(codecs, list):
+        for codec in codecs:
+            _refuse_pickles(name, codec)
+    elif isinstance(codecs, str) and "pickle" in codecs.lower():
+        raise UnsafeContentError(f"{brief(name)} in it names a codec of pickles, which can run any code")
+
+
+def _is_dataset(described: Mapping[str, Any]) -> bool:
+    """Tell whether xarray has written it: a group, all of whose arrays name their dimensions."""
+    if ".zarray" in described or described.get("zarr.json", {}).get("node_type") == "array":
         return False
-    return all(_names_dimensions(name, described) for name in arrays)
+    top = [name for name in described if name.count("/") == 1]
+    arrays = [name for name in top if name.endswith("/.zarray") or described[name].get("node_type") == "array"]
+    return bool(arrays) and all(_names_dimensions(name, described) for name in arrays)
 
 
 def _names_dimensions(name: str, described: Mapping[str, Any]) -> bool:
     attributes = described.get(name.replace(".zarray", ".zattrs"), {})
-    return "_ARRAY_DIMENSIONS" in attributes or described[name].get("dimension_names") is not None or (
-        described[name].get("shape") == []
-    )  # fmt: skip
-
-
-def _refuse_pickles(name: str, described: Any, is_codec: bool = False) -> None:
-    """Look through metadata for codecs whose chunks are pickles, also in codecs of codecs."""
-    if isinstance(described, dict):
-        called = str(described.get("id", "")), str(described.get("name", ""))
-        if is_codec and any("pickle" in text.lower() for text in called):
-            raise UnsafeContentError(f"{brief(name)} in it says that chunks are pickles, which can run any code")
-        for key, value in described.items():
-            if key != "attributes" and not key.endswith(".zattrs"):
-                _refuse_pickles(name, value, is_codec or key in _NAMED)
-    elif isinstance(described, list):
-        for value in described:
-            _refuse_pickles(name, value, is_codec)
+    names = attributes.get("_ARRAY_DIMENSIONS", described[name].get("dimension_names"))
+    return names is not None or described[name].get("shape") == []
