@@ -88,16 +88,17 @@ def _variables_differ(name: str, given: Any, loaded: Any) -> str:
     return arrays_differ(given.values, loaded.values, name, is_ordered=False)
 
 
-_PARTS = ("obs", "var", "obsm", "varm", "obsp", "varp", "layers", "uns")
+_PARTS = ("X", "obs", "var", "obsm", "varm", "obsp", "varp", "layers", "uns")
 
 
 def annotated_differ(given: Any, loaded: Any) -> str:
     """Compare annotated data: its matrix and all that is said of rows, columns and the whole."""
     if (given.raw is None) != (loaded.raw is None):
         return "raw comes back differently"
-    return _parts_differ("X", given.X, loaded.X) or _first(
-        _parts_differ(part, getattr(given, part), getattr(loaded, part)) for part in _PARTS
-    )
+    parts = [(part, getattr(given, part), getattr(loaded, part)) for part in _PARTS]
+    if given.raw is not None:
+        parts += [(f"raw.{part}", getattr(given.raw, part), getattr(loaded.raw, part)) for part in ("X", "var")]
+    return _first(_parts_differ(*part) for part in parts)
 
 
 def _parts_differ(where: str, given: Any, loaded: Any) -> str:

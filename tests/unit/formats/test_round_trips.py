@@ -34,7 +34,7 @@ FRAME = pd.DataFrame(
         "rate": [0.1, float("nan"), 1e-300],
         "area": ["CA1", None, "CA3"],
         "kind": pd.Categorical(["b", "a", "b"], categories=["b", "a", "c"], ordered=True),
-        "at": pd.to_datetime(["2020-01-01", None, "2020-01-03 12:00:00.123456789"], format="ISO8601").tz_localize(
+        "at": pd.DatetimeIndex(np.array(["2020-01-01", "NaT", "2020-01-03T12:00:00.123456789"], "M8[ns]")).tz_localize(
             "Europe/Berlin"
         ),
         "count": pd.array([1, None, 3], dtype="Int64"),
