@@ -10,7 +10,8 @@ from datajoint_file import startup  # before DataJoint, which speaks while it is
 
 if TYPE_CHECKING:
     from datajoint_file import cache, formats, gc
-    from datajoint_file.downloads.download import download, prefetch
+    from datajoint_file.downloads.download import download
+    from datajoint_file.downloads.prefetch import prefetch
     from datajoint_file.errors import DataJointFileError, OutcomeUnknownError
     from datajoint_file.hooks.connections import configure
     from datajoint_file.insert.create import create
@@ -78,7 +79,7 @@ _HOMES = {
     "create": "insert.create",
     "download": "downloads.download",
     "history": "undo.versions",
-    "prefetch": "downloads.download",
+    "prefetch": "downloads.prefetch",
     "resolve": "journal.commit_outcome",
     "revert": "undo.restore",
     "stage": "insert.stage",

@@ -66,8 +66,8 @@ def path() -> Path:
 
     Examples
     --------
-    >>> path().name
-    'datajoint-file'
+    >>> path().is_absolute()
+    True
     """
     return _found().directory
 

@@ -47,7 +47,8 @@ class _Entry:
     size: int
     shelf: str
     top: str = ""  # what it looked like, and of a directory only that itself
-    noted: float = 0.0  # when its use was noted
+    noted: float = 0.0  # when its use was noted,
+    process: int = 0  # by this one
 
     @property
     def home(self) -> str:
@@ -114,6 +115,13 @@ class Cache:
             self._known[key] = entry
         return Path(entry.path)
 
+    def last_use(self, digest: str) -> int:
+        """Return when a use of an entry was noted, in nanoseconds; 0 if it is not there. A process notes its first."""
+        try:
+            return os.lstat(f"{self.directory}/{digest[:2]}/{digest}.json").st_mtime_ns
+        except OSError:
+            return 0
+
     def _is_sound(self, entry: _Entry) -> bool:
         """Tell whether an entry is there, as it was brought, and note that it is used."""
         now = time.time()
@@ -123,14 +131,15 @@ class Cache:
             status = os.lstat(entry.path)
             if status.st_uid != os.geteuid():
                 return False
-            top, is_due = _look(status), abs(now - entry.noted) > _NOTED_SECONDS
+            top = _look(status)
+            is_due = abs(now - entry.noted) > _NOTED_SECONDS or entry.process != os.getpid()  # a child's use is its own
             if top != entry.top or (is_due and stat.S_ISDIR(status.st_mode)):
                 if _recorded(entry).get(entry.name) != [look_through(entry.path), entry.size]:
                     return False
                 entry.top, is_due = top, True
             if is_due:
                 os.utime(entry.record)
-                entry.noted = now
+                entry.noted, entry.process = now, os.getpid()
         except OSError:
             return False
         return True
@@ -188,7 +197,7 @@ class Cache:
         descriptor = os.open(entry.record, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with open(descriptor, "w", encoding="utf-8") as file:
             json.dump(names, file)
-        entry.top, entry.noted = _look(os.lstat(entry.path)), time.time()
+        entry.top, entry.noted, entry.process = _look(os.lstat(entry.path)), time.time(), os.getpid()
 
     def _prepare(self, entry: _Entry) -> None:
         """Make the directories of an entry; refuse one that others can write to, and do without what is none."""

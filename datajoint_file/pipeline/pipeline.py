@@ -320,11 +320,14 @@ class Pipeline:
         with self._blamed(metadata):
             fetch(self.backend_of(metadata.project), metadata, write, lambda _: None)
 
-    def verify(self, metadata: FileMetadata, progress: bool | None = None) -> None:
-        """Read a stored file to its end and raise unless its bytes are those recorded; see `FileRef.verify`."""
-        bar = progress_bar(f"verifying {metadata.original_name}", metadata.size, progress)
-        with bar as advance, self._blamed(metadata):
-            fetch(self.backend_of(metadata.project), metadata, lambda *_: None, advance)
+    def verify(self, metadata: FileMetadata, progress: bool | None = None, advance: Advance | None = None) -> None:
+        """Read a stored file to its end and raise unless its bytes are those recorded; see `FileRef.verify`.
+
+        With *advance*, no progress is shown: it is told how many bytes come.
+        """
+        bar = progress_bar(f"verifying {metadata.original_name}", metadata.size, progress if advance is None else False)
+        with bar as shown, self._blamed(metadata):
+            fetch(self.backend_of(metadata.project), metadata, lambda *_: None, advance or shown)
 
     def download(
         self,
