@@ -87,6 +87,8 @@ def load_mat(stream: BinaryIO) -> dict[str, Any]:
 def _write(array: Any, file: Any) -> None:
     if array.dtype.hasobject:
         raise FormatError(f"an array of dtype {array.dtype} could only be pickled")
+    if array.dtype.metadata:
+        raise FormatError(f"its dtype {array.dtype} has metadata, which would be lost")
     for version in _VERSIONS:  # the first that can hold its header, which is written first
         try:
             return np.lib.format.write_array(file, array, version, allow_pickle=False)

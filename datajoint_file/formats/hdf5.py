@@ -29,9 +29,9 @@ def save_nwb(content: Any, path: Path) -> None:
 
 def load_nwb(path: Path) -> Any:
     """Open a file for reading; its arrays are read when they are used. ``nwb.get_read_io().close()`` closes it."""
+    check_self_contained(path)
     from pynwb import NWBHDF5IO
 
-    check_self_contained(path)
     return NWBHDF5IO(str(path), "r").read()
 
 
@@ -42,9 +42,9 @@ def save_h5ad(data: Any, path: Path) -> None:
 
 def load_h5ad(path: Path) -> Any:
     """Read annotated data, all of it."""
+    check_growth(check_self_contained(path), path.stat().st_size)
     import anndata
 
-    check_growth(check_self_contained(path), path.stat().st_size)
     return anndata.read_h5ad(path)
 
 

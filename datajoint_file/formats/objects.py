@@ -64,6 +64,8 @@ def object_in(value: Any, attribute: str, defaults: Defaults) -> Named | None:
         If no format writes an object of this type into a file of this name.
     """
     name, content = _parts(value)
+    if content is None or isinstance(content, bytes | bytearray | memoryview | os.PathLike | io.IOBase):
+        return None
     kind = type_name(type(content))
     if not is_written(kind) and _is_source(content):
         return None
@@ -108,9 +110,7 @@ def _parts(value: Any) -> tuple[str, Any]:
 
 def _is_source(content: Any) -> bool:
     """Tell whether `as_source` takes it, or says itself why not."""
-    is_bytes = isinstance(content, bytes | bytearray | memoryview | os.PathLike | io.IOBase)
-    is_ours = type(content).__module__.startswith("datajoint_file.")
-    return content is None or is_bytes or is_ours or callable(getattr(content, "read", None))
+    return type(content).__module__.startswith("datajoint_file.") or callable(getattr(content, "read", None))
 
 
 def _refuse_path(name: str, text: str) -> None:

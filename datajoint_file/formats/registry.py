@@ -14,7 +14,14 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Literal
 
-from datajoint_file.errors import FormatError, MissingLibraryError, UnsupportedValueError, brief, printable
+from datajoint_file.errors import (
+    DataJointFileError,
+    FormatError,
+    MissingLibraryError,
+    UnsupportedValueError,
+    brief,
+    printable,
+)
 from datajoint_file.model.names import SUFFIX
 
 GROUP = "datajoint_file.formats"
@@ -296,6 +303,8 @@ def call(format_: Format, what: str, function: Callable[..., Any], *args: Any, h
         return function(*args)
     except FormatError as error:
         raise error.within(what) from error
+    except DataJointFileError:  # of the store, where files are read when they are used
+        raise
     except ImportError as error:
         line = f"pip install {format_.pip}" if format_.pip else "install it"
         raise MissingLibraryError(f"{what}: the format {format_.suffix} needs a library: {line} ({error})") from error

@@ -47,8 +47,8 @@ class File:
 
     Parameters
     ----------
-    content : str, os.PathLike, binary stream or bytes
-        What to store.
+    content : str, os.PathLike, binary stream or bytes; or an object
+        What to store: a path, a stream, bytes, or an object that the format of *name* writes.
     name : str or None
         The original name to record; that of the path or stream if not given.
     mime_type : str or None

@@ -178,7 +178,7 @@ MERGES = "a0: &a0 {x: 1}\n" + "".join(f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 
         (MERGES, "a million values"),
         ("a: &a [*a]", "contains itself"),
         ("a: 1\na: 2", "twice"),
-        ("[" * 1500, "RecursionError|ParserError"),
+        ("[" * 900, "RecursionError|ParserError"),
         ("{? [a] : b}", "ConstructorError"),
         ("a: 1\n---\nb: 2", "ComposerError"),
     ],
@@ -215,8 +215,6 @@ def test_hdf5_that_reads_other_files_is_not_opened(keep: Keep, tmp_path: Path, k
     with h5py.File(other, "w") as file:
         file["secret"] = [42]
     hostile_hdf5(tmp_path / name, kind, other)
-    if name == "a.h5ad":
-        pytest.importorskip("anndata")
     with pytest.raises(UnsafeContentError, match=f"{name} .*file"):
         keep(str(tmp_path / name)).load()
 

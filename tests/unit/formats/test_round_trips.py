@@ -228,6 +228,7 @@ OBJECTS = pd.DataFrame({"o": pd.Series([1, True], dtype=object)})
         ("a.parquet", OBJECTS, "ArrowTypeError|come back"),
         ("a.parquet", pd.DataFrame([[1, 2]], columns=["a", "a"]), "Duplicate column"),
         ("a.npy", np.array([{}], dtype=object), "could only be pickled"),
+        ("a.npy", np.zeros(2, np.dtype("i4", metadata={"unit": "mV"})), "has metadata"),
         ("a.npz", {"x": [1]}, "no array with a name"),
         ("a.npz", {"x": np.array([None])}, "could only be pickled"),
         ("a.mat", {"x": np.arange(3)}, r"of shape \(3,\) comes back as \(1, 3\)"),
