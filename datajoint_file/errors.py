@@ -34,6 +34,9 @@ It holds no policy: the module that meets a problem decides which error it is.
     ├── VerificationError (ValueError)            bytes are not the bytes of the row
     │   ├── SizeMismatchError
     │   └── HashMismatchError
+    ├── FormatError (ValueError)                  a format cannot bring an object back as it is, or load a file
+    │   └── UnsafeContentError                    loading it would run code, read other files, or fill the memory
+    ├── MissingLibraryError (ImportError)         the library of a format is not installed
     ├── DestinationError (OSError)                a download cannot be written
     │   ├── DestinationExistsError (FileExistsError)
     │   └── CacheError                            the local cache cannot be written, or its disk is full
@@ -292,6 +295,18 @@ class HashMismatchError(VerificationError):
 
     found = ""
     """The hash that they have, if all were read."""
+
+
+class FormatError(DataJointFileError, ValueError):
+    """An object would not come back from this format as it is; or a stored file is not what its format says."""
+
+
+class UnsafeContentError(FormatError):
+    """Loading the file would run code, read files that it is not, or fill the memory. Nothing of it was loaded."""
+
+
+class MissingLibraryError(DataJointFileError, ImportError):
+    """A format needs a library that is not installed; the message has the line of pip."""
 
 
 class DestinationError(DataJointFileError, OSError):

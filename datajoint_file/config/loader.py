@@ -40,7 +40,7 @@ FILE_NAME = "datajoint.toml"
 FILE_VARIABLE = "DATAJOINT_TOML"
 OVERRIDE_PREFIX = "DATAJOINT_FILE__"
 
-_SINGLE = re.compile(r"DATAJOINT_FILE_(?!_)(?:(OBJECT_STORAGE|STORAGE|PROJECTS?|CACHE)_(?=\w))?(\w*)")
+_SINGLE = re.compile(r"DATAJOINT_FILE_(?!_)(?:(OBJECT_STORAGE|STORAGE|PROJECTS?|CACHE|FORMATS)_(?=\w))?(\w*)")
 """What is meant as an override, and is none for want of underscores."""
 
 _Location = tuple[str, ...]
@@ -354,4 +354,6 @@ def _allowed(location: _Location) -> str:
     field = model.model_fields.get(location[-1]) if model else None
     if field is None and location[:1] == ("projects",) and len(location) == 2:
         return "a table"
+    if location[:1] == ("formats",):
+        return 'a suffix, such as ".parquet"'
     return str(field.description) if field and field.description else ""

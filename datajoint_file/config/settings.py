@@ -26,11 +26,14 @@ from pydantic import (
 
 from datajoint_file.config.secrets import Answers
 from datajoint_file.config.urls import STORAGE_URLS, checked_prefix
+from datajoint_file.model.names import SUFFIX
 from datajoint_file.model.partition import PartitionPattern
 from datajoint_file.model.wording import duration, parse_size
 
 _NAME = r"^(\$\{[^}]*\}|[^/\s])+$"
 """Of a bucket: without slashes and spaces, but in references."""
+
+SUFFIX_OF_FORMAT = Annotated[str, Field(pattern=SUFFIX)]
 
 PROJECT_NAME = r"^[A-Za-z0-9][A-Za-z0-9._=-]{0,99}$"
 
@@ -166,6 +169,10 @@ class Settings(_Section):
     project: Annotated[ProjectSettings, Field(description="a table")]
     storage: Annotated[StorageSettings, Field(description="a table")]
     object_storage: Annotated[ObjectStorageSettings, Field(description="a table")] = ObjectStorageSettings()
+    formats: Annotated[
+        dict[str, SUFFIX_OF_FORMAT],
+        Field(repr=False, description='a table of suffixes, such as DataFrame = ".parquet"'),
+    ] = {}
     projects: Annotated[dict[str, StorageSettings], Field(description="a table of tables")] = {}
     cache: Annotated[CacheSettings, Field(repr=False, description="a table")] = CacheSettings()
     directory: Annotated[Path | None, Field(exclude=True, repr=False)] = None

@@ -243,6 +243,16 @@ class _Browsing(Readable):
         """
         return self._member(subpath).read()
 
+    @brief_traceback
+    def load(self, *, format: str | None = None) -> Any:  # noqa: A002 - as of files
+        """Return the object that the directory holds: a dataset of xarray or an array of a ``.zarr``, read when used.
+
+        *format* is the suffix of the format to take it for, if its name does not say it. Raises as `FileRef.load` does.
+        """
+        from datajoint_file.pipeline.loading import load_directory  # for its cost, as below
+
+        return load_directory(self.original_name, self.path, self.fsmap, format)
+
     def _member(self, subpath: str | os.PathLike[str] | None) -> FileRef:
         if isinstance(subpath, int):
             raise UnsupportedValueError(f"{brief(subpath)} is no path of a file in the directory; {self._way_on}")
