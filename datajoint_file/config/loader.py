@@ -21,6 +21,7 @@ from datajoint_file.config.paths import anchored, expanded, is_taken, working_di
 from datajoint_file.config.rules import check_storage, is_credential
 from datajoint_file.config.settings import (
     PROJECT_NAME,
+    DisplaySettings,
     ObjectStorageSettings,
     ProjectSettings,
     Settings,
@@ -311,6 +312,7 @@ _MODELS: dict[_Location, type[BaseModel]] = {
     ("project",): ProjectSettings,
     ("storage",): StorageSettings,
     ("object_storage",): ObjectStorageSettings,
+    ("display",): DisplaySettings,
 }
 
 

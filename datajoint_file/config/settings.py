@@ -127,6 +127,12 @@ class ObjectStorageSettings(_Section):
     ] = 0
 
 
+class DisplaySettings(_Section):
+    """What printed tables show: the table ``[display]``."""
+
+    file_names: Annotated[bool, Field(description="true or false")] = True
+
+
 class ProjectSettings(_Section):
     """The table ``[project]``."""
 
@@ -142,6 +148,7 @@ class Settings(_Section):
     project: Annotated[ProjectSettings, Field(description="a table")]
     storage: Annotated[StorageSettings, Field(description="a table")]
     object_storage: Annotated[ObjectStorageSettings, Field(description="a table")] = ObjectStorageSettings()
+    display: Annotated[DisplaySettings, Field(repr=False, description="a table")] = DisplaySettings()
     projects: Annotated[dict[str, StorageSettings], Field(description="a table of tables")] = {}
     directory: Annotated[Path | None, Field(exclude=True, repr=False)] = None
 

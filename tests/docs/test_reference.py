@@ -20,7 +20,7 @@ import datajoint_file
 from datajoint_file import errors, testing
 from datajoint_file.cli import main as datajoint_file_command
 from datajoint_file.config.rules import _KINDS
-from datajoint_file.config.settings import ObjectStorageSettings, ProjectSettings, StorageSettings
+from datajoint_file.config.settings import DisplaySettings, ObjectStorageSettings, ProjectSettings, StorageSettings
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.sql.dialect import Unseen
 from tests.docs.pages import ROOT, Block, blocks_of, documentation, modules
@@ -43,7 +43,12 @@ def first_cells(table: str) -> set[str]:
 
 @pytest.mark.parametrize(
     ("heading", "model"),
-    [("`[project]`", ProjectSettings), ("`[storage]`", StorageSettings), ("`[object_storage]`", ObjectStorageSettings)],
+    [
+        ("`[project]`", ProjectSettings),
+        ("`[storage]`", StorageSettings),
+        ("`[object_storage]`", ObjectStorageSettings),
+        ("`[display]`", DisplaySettings),
+    ],
 )
 def test_every_key_of_the_configuration_is_listed(heading: str, model: type) -> None:
     assert first_cells(section("configuration.md", heading)) == set(model.model_fields)  # type: ignore[attr-defined]
