@@ -75,8 +75,10 @@ def show(
     Of several rows a line is shown for each. The store is asked for --preview and --save only. Exit code 1 if there is
     no such row, or one describes no file.
     """
+    connection = connect()
+    ctx.call_on_close(connection.close)
     with wrong_usage():
-        table, names = _table(name, attribute)
+        table, names = _table(connection, name, attribute)
         query = _restricted(table, {**pairs, **key})
     rows = list(islice(Listing(query, names).rows(), limit + 1))
     cells = list(_cells(query, names, rows[:limit]))
@@ -96,9 +98,9 @@ def show(
     ctx.exit(PROBLEMS if not rows or any(cell.problem for cell in cells) else FINE)
 
 
-def _table(name: str, attribute: str | None) -> tuple[Any, tuple[str, ...]]:
+def _table(connection: Any, name: str, attribute: str | None) -> tuple[Any, tuple[str, ...]]:
     """Return the table of a name, which may end in that of an attribute, and the attributes to show."""
-    connection, (shorter, _, last) = connect(), name.rpartition(".")
+    shorter, _, last = name.rpartition(".")
     try:
         (table,) = targets_named([name], connection)
     except LookupError as error:

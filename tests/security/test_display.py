@@ -162,6 +162,9 @@ RUNNING_WHAT_IS_READ = {
 BETWEEN_OURSELVES = {("executors.py", "pickle.loads")}
 """Orders to an executor's workers, and their answers, which the executor would unpickle otherwise."""
 
+LOOKED_INTO = {("arrays.py", "zipfile.ZipFile")}
+"""A preview lists an archive, and reads the headers of arrays in it; `tests/unit/preview/test_hostile` has bombs."""
+
 
 @attacks(12, 29, 36)
 def test_package_runs_and_unpacks_nothing_that_it_reads() -> None:
@@ -171,6 +174,6 @@ def test_package_runs_and_unpacks_nothing_that_it_reads() -> None:
             if isinstance(node, ast.Call):
                 name = ast.unparse(node.func)
                 shell = any(keyword.arg in ("shell", "allow_pickle") for keyword in node.keywords)
-                if (name in RUNNING_WHAT_IS_READ and (path.name, name) not in BETWEEN_OURSELVES) or shell:
+                if (name in RUNNING_WHAT_IS_READ and (path.name, name) not in BETWEEN_OURSELVES | LOOKED_INTO) or shell:
                     found.append(f"{path.name}:{node.lineno}: {name}")
     assert found == []

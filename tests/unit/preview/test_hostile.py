@@ -241,7 +241,7 @@ class _Entry:
         return _Entry(paths[0], self._content[paths[0]])
 
     def __contains__(self, path: object) -> bool:
-        return path in self._content  # type: ignore[operator]
+        return path in self._content
 
     def read(self) -> bytes:
         assert isinstance(self._content, bytes)
