@@ -5,8 +5,11 @@ from __future__ import annotations
 import ast
 import io
 import logging
+import pickle
+import tracemalloc
+import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import datajoint as dj
 import pytest
@@ -86,6 +89,36 @@ def test_content_is_never_shown_and_its_media_type_is_only_recorded(arena: Arena
         assert "?" not in ref.url
     polyglot = b"\x89PNG\r\n\x1a\n<script>alert(1)</script>"
     assert "alert" not in arena.fetch(arena.insert(File(polyglot, name="x", mime_type="text/html")))._repr_html_()
+
+
+@by_database
+@attacks(30, 33, 36)
+def test_preview_shows_content_as_text_and_unpacks_no_bomb(arena: Arena) -> None:
+    page = b"<html><script>alert(1)</script>\x1b[2J"
+    for name in ("page.html", "drawing.svg", "no suffix", "table.csv", "data.json"):
+        shown = arena.fetch(arena.insert((name, page))).preview()
+        assert "&lt;script&gt;alert(1)" in shown._repr_html_()
+        assert "<script" not in shown._repr_html_()
+        assert str(shown).replace("\n", "").isprintable()
+    bomb = zlib.compressobj(wbits=31)
+    packed = bomb.compress(b"1,2\n" * 5_000_000) + bomb.flush()
+    tracemalloc.start()
+    try:
+        shown = arena.fetch(arena.insert(("bomb.csv.gz", packed))).preview()
+        assert "first rows of 2 columns" in str(shown)
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
+    code = arena.fetch(arena.insert(("code.npy", pickle.dumps(_Harm())))).preview()
+    assert "80 04" in str(code)
+    assert not _Harm.done
+
+
+class _Harm:
+    done: ClassVar[list[str]] = []
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Harm.done.append, ("harm",)
 
 
 @by_database
