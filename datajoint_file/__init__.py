@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from datajoint_file import startup  # before DataJoint, which speaks while it is imported
 
 if TYPE_CHECKING:
-    from datajoint_file import gc
-    from datajoint_file.downloads.download import download, prefetch
+    from datajoint_file import cache, formats, gc
+    from datajoint_file.downloads.download import download
+    from datajoint_file.downloads.prefetch import prefetch
     from datajoint_file.errors import DataJointFileError, OutcomeUnknownError
     from datajoint_file.hooks.connections import configure
     from datajoint_file.insert.create import create
@@ -44,9 +45,11 @@ __all__ = [
     "Undeleted",
     "VerifyReport",
     "Version",
+    "cache",
     "configure",
     "create",
     "download",
+    "formats",
     "gc",
     "history",
     "prefetch",
@@ -76,7 +79,7 @@ _HOMES = {
     "create": "insert.create",
     "download": "downloads.download",
     "history": "undo.versions",
-    "prefetch": "downloads.download",
+    "prefetch": "downloads.prefetch",
     "resolve": "journal.commit_outcome",
     "revert": "undo.restore",
     "stage": "insert.stage",
@@ -88,8 +91,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Load a public name at its first use, for its cost alone: most programs never collect or verify anything."""
-    if name == "gc":
-        return import_module("datajoint_file.gc")
+    if name in ("cache", "formats", "gc"):
+        return import_module(f"datajoint_file.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'datajoint_file' has no attribute {name!r}", name=name)
     value = globals()[name] = getattr(import_module(f"datajoint_file.{_HOMES[name]}"), name)

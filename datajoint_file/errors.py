@@ -34,8 +34,12 @@ It holds no policy: the module that meets a problem decides which error it is.
     ├── VerificationError (ValueError)            bytes are not the bytes of the row
     │   ├── SizeMismatchError
     │   └── HashMismatchError
+    ├── FormatError (ValueError)                  a format cannot bring an object back as it is, or load a file
+    │   └── UnsafeContentError                    loading it would run code, read other files, or fill the memory
+    ├── MissingLibraryError (ImportError)         the library of a format is not installed
     ├── DestinationError (OSError)                a download cannot be written
-    │   └── DestinationExistsError (FileExistsError)
+    │   ├── DestinationExistsError (FileExistsError)
+    │   └── CacheError                            the local cache cannot be written, or its disk is full
     ├── LeaseLostError (TimeoutError)             an upload was given up, or taken over, before its row was inserted
     ├── RowVanishedError (LookupError)            the row to update is not there any more
     ├── StatementTooLargeError (ValueError)       the database takes no statement of this size
@@ -293,12 +297,28 @@ class HashMismatchError(VerificationError):
     """The hash that they have, if all were read."""
 
 
+class FormatError(DataJointFileError, ValueError):
+    """An object would not come back from this format as it is; or a stored file is not what its format says."""
+
+
+class UnsafeContentError(FormatError):
+    """Loading the file would run code, read files that it is not, or fill the memory. Nothing of it was loaded."""
+
+
+class MissingLibraryError(DataJointFileError, ImportError):
+    """A format needs a library that is not installed; the message has the line of pip."""
+
+
 class DestinationError(DataJointFileError, OSError):
     """A download cannot be written where it was asked for."""
 
 
 class DestinationExistsError(DestinationError, FileExistsError):
     """A different file is already at the destination; it was left untouched."""
+
+
+class CacheError(DestinationError):
+    """The local cache of stored files cannot be written to, is not this user's alone, or its disk is full."""
 
 
 class LeaseLostError(DataJointFileError, TimeoutError):

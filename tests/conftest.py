@@ -26,6 +26,7 @@ from tests.tables import drop_schema, recording_of
 
 DIRECTORY_VARIABLE = "DJF_TEST_SERVERS"
 OWNER_VARIABLE = "DJF_TEST_SERVERS_OWNER"
+CACHE_VARIABLE = "DATAJOINT_FILE__CACHE__PATH"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -38,6 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         os.environ[DIRECTORY_VARIABLE] = tempfile.mkdtemp(prefix="djf-servers-")
         os.environ[OWNER_VARIABLE] = str(os.getpid())
+        os.environ[CACHE_VARIABLE] = f"{os.environ[DIRECTORY_VARIABLE]}/cache"
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

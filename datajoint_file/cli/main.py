@@ -23,6 +23,7 @@ from datajoint_file.startup import escaped
 _DRIVERS = ("pymysql", "psycopg2")
 
 _SHORT_HELPS = {
+    "cache": "Show or empty this machine's cache of files.",
     "doctor": "Check configuration, store and database.",
     "gc": "Delete stored objects that nothing uses.",
     "history": "Show earlier and deleted files.",

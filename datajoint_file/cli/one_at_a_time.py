@@ -1,7 +1,6 @@
-"""Advisory file lock: one run of a command at a time, for one state or project.
+"""Guard of commands by a `FileLock`: one run at a time, for one state or project.
 
-The kernel gives it up when its process ends, however that is. Where no lock can be had (no such directory, a file
-system without locks) a run goes on without one: two at once waste time, and lose nothing.
+Where no lock can be had a run goes on without one: two at once waste time, and lose nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from typing import Any
 import click
 
 from datajoint_file.cli.exit_codes import PARTLY
+from datajoint_file.concurrency.file_lock import FileLock
 
 _NORMAL = timedelta(hours=24)
 """A run that takes longer is perhaps stuck: then somebody should look, also with ``--quiet``."""
@@ -26,21 +26,21 @@ _NORMAL = timedelta(hours=24)
 @contextmanager
 def one_at_a_time(path: Path | None, command: str, *, quiet: bool) -> Iterator[None]:
     """Run the block as the only one with this lock file, or end the command, saying who else is at it."""
-    descriptor = None if path is None else _opened(path)
-    if descriptor is None:
+    lock = None if path is None else FileLock.opened(path)
+    if lock is None:
         yield
         return
     try:
-        if not _lock(descriptor):
-            _refuse(descriptor, command, quiet=quiet)
+        if not lock.take():
+            _refuse(lock.descriptor, command, quiet=quiet)
         now = f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
         who = {"command": command, "pid": os.getpid(), "host": socket.gethostname(), "since": now}
         with suppress(OSError):  # it is only told to others
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, json.dumps(who).encode(), 0)
+            os.ftruncate(lock.descriptor, 0)
+            os.pwrite(lock.descriptor, json.dumps(who).encode(), 0)
         yield
     finally:
-        os.close(descriptor)
+        lock.close()
 
 
 def lock_of_project(name: str) -> Path | None:
@@ -52,28 +52,6 @@ def lock_of_project(name: str) -> Path | None:
     except (OSError, RuntimeError):  # no right, no home
         return None
     return directory / f"{name}.lock"
-
-
-def _opened(path: Path) -> int | None:
-    try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0), 0o666)
-    except OSError:
-        return None
-
-
-def _lock(descriptor: int) -> bool:
-    """Take the lock; tell whether it is ours, or there are none here."""
-    try:
-        import fcntl  # not on Windows
-    except ImportError:
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def _refuse(descriptor: int, command: str, *, quiet: bool) -> None:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
@@ -21,6 +21,7 @@ from datajoint_file.config.paths import anchored, expanded, is_taken, working_di
 from datajoint_file.config.rules import check_storage, is_credential
 from datajoint_file.config.settings import (
     PROJECT_NAME,
+    CacheSettings,
     DisplaySettings,
     ObjectStorageSettings,
     ProjectSettings,
@@ -40,10 +41,11 @@ FILE_NAME = "datajoint.toml"
 FILE_VARIABLE = "DATAJOINT_TOML"
 OVERRIDE_PREFIX = "DATAJOINT_FILE__"
 
-_SINGLE = re.compile(r"DATAJOINT_FILE_(?!_)(?:(OBJECT_STORAGE|STORAGE|PROJECTS?)_(?=\w))?(\w*)")
+_SINGLE = re.compile(r"DATAJOINT_FILE_(?!_)(?:(OBJECT_STORAGE|STORAGE|PROJECTS?|CACHE|FORMATS)_(?=\w))?(\w*)")
 """What is meant as an override, and is none for want of underscores."""
 
 _Location = tuple[str, ...]
+_Model = TypeVar("_Model", bound=BaseModel)
 
 _USER_OF_URL = re.compile(r"//\S*@")
 _QUERY_OF_URL = re.compile(r"(//[^?\s]*\?)\S*")
@@ -132,6 +134,22 @@ def parse_settings(document: Mapping[str, Any], origin: str, directory: Path | N
     return _Reading(document, origin, directory or working_directory()).settings()
 
 
+def find_cache_settings(start: Path) -> tuple[CacheSettings, Path]:
+    """Return the table ``[cache]`` for a process working in *start*, and where its relative path starts.
+
+    It is that of the file which `find_configuration` finds; else what the environment says.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is wrong.
+    """
+    path = find_configuration(start)
+    if path is None:
+        return _Reading({}, "the environment", start).cache(), start
+    return load_settings(path, is_searched=not is_named()).cache, path.parent
+
+
 class _Reading:
     """One reading of one document: the merged tables, and where each value came from."""
 
@@ -150,13 +168,7 @@ class _Reading:
     def settings(self) -> Settings:
         if "directory" in self.tables:  # a field of `Settings`, but none of the file
             raise self._unknown(("directory",))
-        problem: Any = None
-        try:
-            settings = Settings.model_validate({**self.tables, "directory": self.directory})
-        except ValidationError as error:
-            problem = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
-        if problem is not None:  # raised here, pydantic's error is not its context: that shows values, and is pickled
-            self._translate(problem)
+        settings = self._validated(Settings, {**self.tables, "directory": self.directory})
         self._check(settings.storage, ("storage",))
         for name, storage in settings.projects.items():
             if not re.fullmatch(PROJECT_NAME, name):
@@ -165,6 +177,18 @@ class _Reading:
                 raise self._error(("projects", name), "it is this project itself, whose objects are in [storage]")
             self._check(storage, ("projects", name))
         return self._anchored(settings)
+
+    def cache(self) -> CacheSettings:
+        """Return the one table that needs no other."""
+        return self._validated(CacheSettings, self.tables.get("cache", {}), "cache")
+
+    def _validated(self, model: type[_Model], value: Any, *where: str) -> _Model:
+        try:
+            return model.model_validate(value)
+        except ValidationError as error:
+            problem: Any = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+        # Raised here, pydantic's error is not its context: that shows values, and is pickled.
+        raise self._translated({**problem, "loc": (*where, *problem["loc"])})
 
     def _expand_urls(self) -> None:
         """Put in the place of each ``url`` the keys that it stands for."""
@@ -223,13 +247,13 @@ class _Reading:
             return storage
         return storage.model_copy(update={"path": str(anchored(storage.path, self.directory))})
 
-    def _translate(self, problem: Any) -> NoReturn:
-        """Raise a problem that pydantic found in this package's words."""
+    def _translated(self, problem: Any) -> ConfigurationError:
+        """Return a problem that pydantic found in this package's words."""
         location = tuple(map(str, problem["loc"]))
         if problem["type"] == "extra_forbidden":
-            raise self._unknown(location)
+            return self._unknown(location)
         raised = problem.get("ctx", {}).get("error")  # by a validator of ours
-        raise self._error(location, str(raised or _WHY.get(problem["type"], problem["msg"])), _allowed(location))
+        return self._error(location, str(raised or _WHY.get(problem["type"], problem["msg"])), _allowed(location))
 
     def _unknown(self, location: _Location) -> ConfigurationError:
         """Name the nearest key that is known. The value is not shown: it can be a secret in the wrong table."""
@@ -312,6 +336,7 @@ _MODELS: dict[_Location, type[BaseModel]] = {
     ("project",): ProjectSettings,
     ("storage",): StorageSettings,
     ("object_storage",): ObjectStorageSettings,
+    ("cache",): CacheSettings,
     ("display",): DisplaySettings,
 }
 
@@ -326,4 +351,6 @@ def _allowed(location: _Location) -> str:
     field = model.model_fields.get(location[-1]) if model else None
     if field is None and location[:1] == ("projects",) and len(location) == 2:
         return "a table"
+    if location[:1] == ("formats",):
+        return 'a suffix, such as ".parquet"'
     return str(field.description) if field and field.description else ""

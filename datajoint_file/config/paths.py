@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from pathlib import Path
 
 from datajoint_file.config.secrets import Answers, reveal
@@ -39,6 +40,13 @@ def anchored(text: str, directory: Path | None, answers: Answers | None = None) 
 def expanded(text: str) -> str:
     """Return *text* with a leading ``~`` replaced; that of a user nobody knows stays."""
     return os.path.expanduser(text)  # noqa: PTH111 - pathlib's raises for an unknown user
+
+
+def cache_directory() -> Path:
+    """Return the directory of this package in the user's caches, as the system has them."""
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    home = "~/Library/Caches" if sys.platform == "darwin" else "~/.cache"
+    return Path(given if Path(given).is_absolute() else expanded(home)) / "datajoint-file"
 
 
 def is_taken(path: Path) -> bool:

@@ -13,15 +13,27 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, NoReturn
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, PrivateAttr, SecretStr
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    PrivateAttr,
+    SecretStr,
+)
 
 from datajoint_file.config.secrets import Answers
 from datajoint_file.config.urls import STORAGE_URLS, checked_prefix
+from datajoint_file.model.names import SUFFIX
 from datajoint_file.model.partition import PartitionPattern
-from datajoint_file.model.wording import duration
+from datajoint_file.model.wording import duration, parse_size
 
 _NAME = r"^(\$\{[^}]*\}|[^/\s])+$"
 """Of a bucket: without slashes and spaces, but in references."""
+
+SUFFIX_OF_FORMAT = Annotated[str, Field(pattern=SUFFIX)]
 
 PROJECT_NAME = r"^[A-Za-z0-9][A-Za-z0-9._=-]{0,99}$"
 
@@ -45,6 +57,10 @@ def _retention(value: Any) -> timedelta:
     if not isinstance(value, str):
         raise ValueError("it is no text")  # noqa: TRY004 - what pydantic translates
     return duration(value)
+
+
+def _bytes(value: Any) -> Any:
+    return parse_size(value) if isinstance(value, str) else value
 
 
 class _Section(BaseModel):
@@ -127,6 +143,17 @@ class ObjectStorageSettings(_Section):
     ] = 0
 
 
+class CacheSettings(_Section):
+    """What this machine keeps of stored files: the table ``[cache]``."""
+
+    path: Annotated[
+        str | None, Field(pattern=r"^[^\x00-\x1f]+$", description="a directory that is this user's alone")
+    ] = None
+    size: Annotated[
+        int, BeforeValidator(_bytes), Field(ge=0, description='how many bytes it may have, such as "50 GB"')
+    ] = 50 * 10**9
+
+
 class DisplaySettings(_Section):
     """What printed tables show: the table ``[display]``."""
 
@@ -148,8 +175,13 @@ class Settings(_Section):
     project: Annotated[ProjectSettings, Field(description="a table")]
     storage: Annotated[StorageSettings, Field(description="a table")]
     object_storage: Annotated[ObjectStorageSettings, Field(description="a table")] = ObjectStorageSettings()
+    formats: Annotated[
+        dict[str, SUFFIX_OF_FORMAT],
+        Field(repr=False, description='a table of suffixes, such as DataFrame = ".parquet"'),
+    ] = {}
     display: Annotated[DisplaySettings, Field(repr=False, description="a table")] = DisplaySettings()
     projects: Annotated[dict[str, StorageSettings], Field(description="a table of tables")] = {}
+    cache: Annotated[CacheSettings, Field(repr=False, description="a table")] = CacheSettings()
     directory: Annotated[Path | None, Field(exclude=True, repr=False)] = None
 
     @property

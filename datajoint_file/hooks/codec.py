@@ -52,9 +52,11 @@ class FileCodec(dj.Codec):
     def validate(self, value: Any) -> None:
         """Raise unless *value* could be stored. Looks at the path of a file; reads nothing."""
         if not isinstance(value, Ingested | Checked):
-            from datajoint_file.transfer.sources import as_source  # for its cost: programs that only read need none
+            from datajoint_file.formats.objects import object_in  # for its cost: programs that only read need none
+            from datajoint_file.transfer.sources import as_source
 
-            as_source(value)
+            if object_in(value, "file", dict) is None:
+                as_source(value)
 
     def encode(
         self,

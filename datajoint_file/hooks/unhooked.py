@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from datajoint_file.errors import HostVersionError
+from datajoint_file.formats.objects import ObjectFiles
 from datajoint_file.hooks.connections import pipeline_for
 from datajoint_file.hooks.tables import class_name
 from datajoint_file.model.key_values import KeyValue, key_value
@@ -40,12 +41,17 @@ def store(value: Any, key: dict[str, Any] | None, context: dict[str, Any] | None
         context["schema"], class_name(context["table"]), context["field"], tuple(map(_guessed, values, values.values()))
     )
     pipeline = pipeline_for(context["config"], context["schema"])
-    upload = pipeline.plan(as_source(value), cell)
-    if upload.source.tree is None:
-        return pipeline.ingest(upload)
-    directory = DirectoryUpload(pipeline, upload, upload.source.tree)
-    directory.send_all()
-    return directory.finish()
+    files = ObjectFiles()
+    try:
+        source = as_source(files.stored(value, cell.attribute, lambda: pipeline.settings.formats, is_sent=False))
+        upload = pipeline.plan(source, cell)
+        if upload.source.tree is None:
+            return pipeline.ingest(upload)
+        directory = DirectoryUpload(pipeline, upload, upload.source.tree)
+        directory.send_all()
+        return directory.finish()
+    finally:
+        files.remove()
 
 
 def _guessed(name: str, value: Any) -> KeyValue:

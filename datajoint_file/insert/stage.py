@@ -111,7 +111,7 @@ def stage(
     pairs = [(key, source)] if isinstance(key, Mapping) else _pairs(key, source)
     rows = [row_of(table, attribute, index, *pair) for index, pair in enumerate(pairs)]
     statement = Statement(table, (attribute,))
-    with statement.streams_put_back():
+    with statement.sources_kept():
         staged = statement.stage(rows, workers=workers, executor=executor) if rows else []
     return staged[0] if isinstance(key, Mapping) else staged
 

@@ -5,7 +5,7 @@ It sends no row: that remains DataJoint's own insert, which `table_hooks` calls.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -17,6 +17,7 @@ from datajoint.errors import LostConnectionError
 from datajoint_file.concurrency.executors import runs_here
 from datajoint_file.concurrency.threads import Stop, run_all
 from datajoint_file.errors import DataJointFileError, UnsupportedValueError
+from datajoint_file.formats.objects import ObjectFiles, object_in
 from datajoint_file.hooks.codec import Ingested
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.hooks.declare import refuse_partition
@@ -75,6 +76,7 @@ class Statement:
         self._staged: dict[CellIndex, tuple[Staged, Cell]] = {}
         self._entries: JournalEntries | None = None
         self._is_staging = False  # what is staged has an object of its own: it may wait for long
+        self._files = ObjectFiles()
 
     @cached_property
     def pipeline(self) -> Pipeline:
@@ -189,8 +191,11 @@ class Statement:
             claims_of(self.table.connection).drop(self._entries.give_back(kept))
 
     @contextmanager
-    def streams_put_back(self) -> Iterator[None]:
-        """Put the user's streams back to where they stood, if the statement fails: it can then be tried again."""
+    def sources_kept(self) -> Iterator[None]:
+        """Keep the files that are made of objects as long as the block runs.
+
+        If it fails, put the user's streams back to where they stood: the statement can then be tried again.
+        """
         try:
             yield
         except BaseException:
@@ -198,6 +203,8 @@ class Statement:
                 with suppress(Exception):  # the failure it is put back for matters more
                     value.source.rewind()
             raise
+        finally:
+            self._files.remove()
 
     def cell(self, row: Row, name: str) -> Cell:
         """Return where the value of *row* for the attribute *name* belongs."""
@@ -209,7 +216,10 @@ class Statement:
         return f"{self.cell(row, self.attributes[0])}, row {row.index}"
 
     def _check(self, rows: list[Row], executor: Executor | None) -> None:
-        """Check each value, and decide what the key of its object will begin with. Nothing is read or stored."""
+        """Check each value, and decide what the key of its object will begin with. Nothing is read or stored.
+
+        Objects are written to files, on this machine.
+        """
         streams: dict[int, Cell] = {}
         for row in rows:
             for name in self.attributes:
@@ -220,10 +230,22 @@ class Statement:
                             value.check(self.pipeline.project, self.name, name, key_digest(cell.key))
                             self._staged[index] = (value, cell)
                         else:
-                            source = as_source(value)
+                            source = self._source(value, name, executor)
                             _check_stream(source, cell, streams, executor)
                             prefix = self.pipeline.check(source, cell)
                             self._values.append(_Value(index, cell, source.listed(), prefix, self._original(value)))
+
+    def _source(self, value: object, attribute: str, executor: Executor | None) -> Source:
+        is_sent = executor is not None and not runs_here(executor)
+        return as_source(self._files.stored(value, attribute, self._formats, is_sent=is_sent))
+
+    def check_value(self, value: object, attribute: str) -> None:
+        """Raise unless *value* could be stored. Looks at the path of a file; reads and writes nothing."""
+        if object_in(value, attribute, self._formats) is None:
+            as_source(value)
+
+    def _formats(self) -> Mapping[str, str]:
+        return self.pipeline.settings.formats
 
     def _original(self, value: object) -> FileMetadata | None:
         """Return what is said of a file of the store that this statement stores into; nothing, of any other value."""

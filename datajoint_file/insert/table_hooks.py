@@ -55,7 +55,6 @@ from datajoint_file.journal.transactions import claims_of, has_transaction, seve
 from datajoint_file.model.key_values import is_missing
 from datajoint_file.sql import dialect_of, is_lost
 from datajoint_file.sql.path_lookup import paths_among
-from datajoint_file.transfer.sources import as_source
 
 
 def insert_rows(
@@ -92,7 +91,7 @@ def insert_rows(
         given = statement.keys.without_existing(given)
     is_new = not (replace or skip_duplicates)
     ask_first = partial(refuse_hopeless, table, given, statement.where, is_new=is_new)
-    with statement.streams_put_back():
+    with statement.sources_kept():
         stored = statement.store(given, ask_first=ask_first)
         may_leave_some = stored and (skip_duplicates or (replace and len(_latest(statement, given)) < len(given)))
         queries = statement.keys.queries_for(given, attributes) if may_leave_some else []
@@ -124,7 +123,7 @@ def update1(original: Callable[..., None], table: Any, row: Any) -> None:
     statement = Statement(table, tuple(name for name in attributes if name in row), "update")
     is_open = _prepare_claims(table.connection)
     given = Row(0, dict(row))
-    with statement.streams_put_back():
+    with statement.sources_kept():
         stored = statement.store([given])
         queries = statement.keys.queries_for([given], statement.attributes) if stored else []
         replaced = Replaced(statement, "update", [given])
@@ -354,7 +353,7 @@ def _checked_values(statement: Statement, index: int, row: Any) -> tuple[Any, li
     for name, value in given.items():
         try:
             if not is_missing(value) and not isinstance(value, Staged):
-                as_source(value)
+                statement.check_value(value, name)
         except DataJointFileError as error:
             errors.append((index, name, str(error)))
     swapped = {name: None if is_missing(value) else Checked() for name, value in given.items()}

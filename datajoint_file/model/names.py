@@ -17,6 +17,9 @@ MAX_NAME_BYTES = 255
 MAX_COMPONENT_BYTES = 200
 """Longest component of an object key; longer ones are cut and given a digest (file systems end at 255)."""
 
+SUFFIX = r"^(\.[A-Za-z0-9]+)+$"
+"""What the suffix of a format is, as a regular expression."""
+
 _READ_UNASKED = frozenset({"datajoint.toml", "datajoint.json", ".secrets"})
 """What DataJoint and this package look for, from the working directory upwards."""
 

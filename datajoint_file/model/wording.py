@@ -144,6 +144,29 @@ def pip_install(extra: str) -> str:
 _SIZE_UNITS = ("kB", "MB", "GB", "TB", "PB")
 
 
+_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)\s*(|[KMGTP]i?)B?", re.IGNORECASE)
+
+
+def parse_size(text: str) -> int:
+    """Return how many bytes *text* stands for: kB, MB, GB, TB and PB in powers of 1000, KiB to PiB of 1024.
+
+    Raises
+    ------
+    ValueError
+        If it is of another form.
+
+    Examples
+    --------
+    >>> parse_size("50 GB"), parse_size("1.5MiB"), parse_size("0")
+    (50000000000, 1572864, 0)
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is not of the form 50 GB, 1.5 TB or 500 MiB")
+    unit = match[2].lower()
+    return int(float(match[1]) * (1024 if unit.endswith("i") else 1000) ** ("kmgtp".find(unit[:1]) + 1 if unit else 0))
+
+
 def format_size(size: int) -> str:
     """Return *size* bytes for people: ``12.3 MB``, in powers of 1000.
 

@@ -62,16 +62,26 @@ def download(
     return target
 
 
-def verify(pipeline: Pipeline, metadata: FileMetadata, progress: bool | None = None, below: str = "") -> None:
-    """Read all members of a stored directory and raise unless they are those recorded; see `DirectoryRef.verify`."""
+def verify(
+    pipeline: Pipeline,
+    metadata: FileMetadata,
+    progress: bool | None = None,
+    below: str = "",
+    advance: Advance | None = None,
+) -> None:
+    """Read all members of a stored directory and raise unless they are those recorded; see `DirectoryRef.verify`.
+
+    With *advance*, no progress is shown: it is told how many bytes come.
+    """
     metadata, manifest = part_of(metadata, manifest_of(pipeline, metadata, is_kept=False), below)
 
     def look(member: Member, advance: Advance) -> None:
         pipeline.verify(member_metadata(metadata, member), progress=False)
         advance(member.size)
 
-    with progress_bar(f"verifying {metadata.original_name}", metadata.size, progress) as advance:
-        _for_each(look, list(manifest), pipeline.workers, advance)
+    show = progress if advance is None else False
+    with progress_bar(f"verifying {metadata.original_name}", metadata.size, show) as shown:
+        _for_each(look, list(manifest), pipeline.workers, advance or shown)
 
 
 def _for_each(job: Callable[[Member, Advance], None], members: list[Member], workers: int, advance: Advance) -> None:

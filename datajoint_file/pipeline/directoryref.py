@@ -44,11 +44,18 @@ class _Browsing(Readable):
 
     __slots__ = ()
 
-    _way_on = "give what .open('a/b.npy') returns, the path that .download(…) returns, or, to zarr and xarray, .fsmap"
+    _way_on = (
+        "give .cache(), the path of a verified directory on this machine, what .open('a/b.npy') returns, or, to zarr "
+        "and xarray, .fsmap"
+    )
 
     def _place(self) -> tuple[DirectoryRef, str]:
         """Return the stored directory, and what the store calls this part of it; nothing for the whole."""
         raise NotImplementedError
+
+    def _spot(self) -> tuple[FileMetadata, str]:
+        whole, below = self._place()
+        return whole.metadata, below
 
     def _manifest(self) -> Manifest:
         from datajoint_file.pipeline.manifests import (
@@ -236,6 +243,16 @@ class _Browsing(Readable):
         b'1, 2'
         """
         return self._member(subpath).read()
+
+    @brief_traceback
+    def load(self, *, format: str | None = None) -> Any:  # noqa: A002 - as of files
+        """Return the object that the directory holds: a dataset of xarray or an array of a ``.zarr``, read when used.
+
+        *format* is the suffix of the format to take it for, if its name does not say it. Raises as `FileRef.load` does.
+        """
+        from datajoint_file.pipeline.loading import load_directory  # for its cost, as below
+
+        return load_directory(self.original_name, self.path, self.fsmap, format)
 
     def _member(self, subpath: str | os.PathLike[str] | None) -> FileRef:
         if isinstance(subpath, int):

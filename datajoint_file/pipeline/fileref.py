@@ -197,6 +197,39 @@ class FileRef(StoredRef):
         """Return the file's verified bytes as text, by default UTF-8."""
         return self.read().decode(encoding or "utf-8", errors or "strict")
 
+    @brief_traceback
+    def load(self, *, format: str | None = None) -> Any:  # noqa: A002 - as others call it
+        """Return the object that the file holds: a data frame of a ``.parquet``, an array of a ``.npy``, text.
+
+        The suffix of its name says which format it is, else its media type. The bytes are verified before they are
+        looked at. A file may come from anybody: what would run code, read other files, or fill the memory is refused.
+
+        Parameters
+        ----------
+        format : str, optional
+            The suffix of the format to take it for: ``".csv"``.
+
+        Raises
+        ------
+        FormatError
+            If no format is known for it, or it is not what its format says.
+        UnsafeContentError
+            If loading it would run code, or read other files.
+        MissingLibraryError
+            If the library of its format is not installed.
+        UnsupportedValueError
+            If there is no such *format*.
+        VerificationError, ObjectNotFoundError, StorageError
+            As by `read`.
+
+        Examples
+        --------
+        >>> events = (Session & key).fetch1("events").load()  # doctest: +SKIP
+        """
+        from datajoint_file.pipeline.loading import load_file  # for its cost: a fetch needs no formats
+
+        return load_file(self, format)
+
     def is_file(self) -> bool:
         """Tell that this is a file."""
         return True

@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from datajoint_file.cache import cache_of
+from datajoint_file.cache.entries import Cache
 from datajoint_file.concurrency.progress import Advance, progress_bar
 from datajoint_file.config import Settings
 from datajoint_file.config.paths import expanded
@@ -54,6 +56,7 @@ from datajoint_file.pipeline.directory_upload import check_members
 from datajoint_file.pipeline.manifests import manifest_of
 from datajoint_file.pipeline.open_stores import clock, note_opened
 from datajoint_file.pipeline.receipts import Receipts
+from datajoint_file.pipeline.stored_ref import Readable
 from datajoint_file.storage import StorageBackend, open_backend
 from datajoint_file.storage.backend import ContentHeaders, Reader, UploadGroup
 from datajoint_file.storage.disk.drafts import Draft
@@ -112,6 +115,11 @@ class Pipeline:
     def backend(self) -> StorageBackend:
         """The store that new objects go to."""
         return self.backend_of(self.project)
+
+    @cached_property
+    def cache(self) -> Cache:
+        """What this machine keeps of stored files."""
+        return cache_of(self.settings)
 
     @property
     def workers(self) -> int:
@@ -312,11 +320,14 @@ class Pipeline:
         with self._blamed(metadata):
             fetch(self.backend_of(metadata.project), metadata, write, lambda _: None)
 
-    def verify(self, metadata: FileMetadata, progress: bool | None = None) -> None:
-        """Read a stored file to its end and raise unless its bytes are those recorded; see `FileRef.verify`."""
-        bar = progress_bar(f"verifying {metadata.original_name}", metadata.size, progress)
-        with bar as advance, self._blamed(metadata):
-            fetch(self.backend_of(metadata.project), metadata, lambda *_: None, advance)
+    def verify(self, metadata: FileMetadata, progress: bool | None = None, advance: Advance | None = None) -> None:
+        """Read a stored file to its end and raise unless its bytes are those recorded; see `FileRef.verify`.
+
+        With *advance*, no progress is shown: it is told how many bytes come.
+        """
+        bar = progress_bar(f"verifying {metadata.original_name}", metadata.size, progress if advance is None else False)
+        with bar as shown, self._blamed(metadata):
+            fetch(self.backend_of(metadata.project), metadata, lambda *_: None, advance or shown)
 
     def download(
         self,
@@ -448,6 +459,8 @@ def destination_path(given: str | os.PathLike[str]) -> Path:
 
     A `DestinationError` is raised if no path can be like that, or the file system's encoding lacks its characters.
     """
+    if isinstance(given, Readable):  # which has a path here: that of the object
+        raise DestinationError(f"{given!r} is stored, and is not written to: give a path of this machine")
     path = Path(expanded(os.fspath(given)))
     try:
         encoded = os.fsencode(path)

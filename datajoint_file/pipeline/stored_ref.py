@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from html import escape
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from datajoint_file.errors import MetadataError, brief_traceback, printable
@@ -89,7 +89,7 @@ class Readable(Described):
 
     __slots__ = ()
 
-    _way_on: ClassVar[str] = "give what .open() returns, or the path that .download(…) returns"
+    _way_on: ClassVar[str] = "give .cache(), the path of a verified file on this machine, or what .open() returns"
     """What to give to a library that wants an open file or a path."""
 
     @property
@@ -104,6 +104,50 @@ class Readable(Described):
         from datajoint_file.config.urls import file_path  # for its cost, as below
 
         return file_path(self.url) if self.url.startswith("file:") else self.url
+
+    @brief_traceback
+    def cache(self, *, progress: bool | None = None) -> Path:
+        """Return a path of this machine that has the verified bytes, under the original name. To be read only.
+
+        If the store is a disk, that is the object itself, verified at the first use in a process, and again if it looks
+        changed since; nothing is copied. (Where the store calls it by another name, it is a link, in the cache.) Of
+        other stores it is a copy in the cache, which is brought if it is not there, by one of all processes and threads
+        that ask. It stays until the cache needs room for others, and this was used longest ago: open it soon, and call
+        this again for the next use. The path of a directory has its whole tree.
+
+        `os.fspath` gives the same path, so what takes a path takes this.
+
+        Parameters
+        ----------
+        progress : bool or None
+            Show a progress bar: always, never, or (``None``) on a terminal or in a notebook after a second.
+
+        Raises
+        ------
+        VerificationError
+            If the stored bytes are not those that were inserted.
+        CacheError
+            If the cache cannot be written to, or its disk is full.
+        UnsafeNameError
+            If a shell or DataJoint would read a file of the original name: see `FileRef.download`.
+        ObjectNotFoundError, StorageError
+            If the object is gone, or the store fails.
+
+        Examples
+        --------
+        >>> array = numpy.load(ref.cache())  # doctest: +SKIP
+        >>> h5py.File(ref), pandas.read_csv(ref), subprocess.run(["sorter", ref])  # doctest: +SKIP
+        """
+        from datajoint_file.pipeline.local_paths import local_path  # for its cost: stores
+
+        return local_path(self._pipeline(), *self._spot(), progress=progress)
+
+    def __fspath__(self) -> str:
+        return str(self.cache())
+
+    def _spot(self) -> tuple[FileMetadata, str]:
+        """Return what is stored, and the part of it that this is, as the store calls it; nothing for the whole."""
+        return self.metadata, ""
 
     def _pipeline(self) -> Pipeline:
         raise NotImplementedError

@@ -36,8 +36,8 @@ from datajoint_file.transfer.source_readers import StreamReader, head_of, look_a
 from datajoint_file.transfer.stream_names import is_url, name_of, without_secrets
 
 ACCEPTED = (
-    "the path of a file or directory, a binary stream, (name, stream), (name, bytes), a File, a Directory, a FileRef, "
-    "a DirectoryRef, or None where nullable"
+    "the path of a file or directory, a binary stream, (name, stream), (name, bytes), (name, object) where the name "
+    "has the suffix of a format, a File, a Directory, a FileRef, a DirectoryRef, or None where nullable"
 )
 
 
@@ -47,8 +47,8 @@ class File:
 
     Parameters
     ----------
-    content : str, os.PathLike, binary stream or bytes
-        What to store.
+    content : str, os.PathLike, binary stream or bytes; or an object
+        What to store: a path, a stream, bytes, or an object that the format of *name* writes.
     name : str or None
         The original name to record; that of the path or stream if not given.
     mime_type : str or None
@@ -185,8 +185,13 @@ def _absolute(value: Any) -> Any:
 
 
 def _is_path(value: object) -> TypeGuard[str | os.PathLike[Any]]:
-    """Tell whether *value* names a file. fsspec's open local files know their path, and are streams none the less."""
-    return isinstance(value, str | os.PathLike) and not isinstance(value, io.IOBase)
+    """Tell whether *value* names a file. fsspec's open local files know their path, and are streams none the less.
+
+    What is stored has a path here as well: it is taken for what it is.
+    """
+    if not isinstance(value, os.PathLike):
+        return isinstance(value, str)
+    return not isinstance(value, io.IOBase | StoredFile | StoredDirectory)
 
 
 def _from_file(value: File) -> Source:

@@ -196,7 +196,7 @@ BETWEEN_OURSELVES = {("executors.py", "pickle.loads")}
 """Orders to an executor's workers, and their answers, which the executor would unpickle otherwise."""
 
 LOOKED_INTO = {("arrays.py", "zipfile.ZipFile")}
-"""A preview lists an archive, and reads the headers of arrays in it; `tests/unit/preview/test_hostile` has bombs."""
+"""Arrays are read from archives in memory, in bounds: `tests/unit/preview/test_hostile` has bombs."""
 
 
 @attacks(12, 29, 36)

@@ -18,6 +18,7 @@ from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import Cell
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.transfer.sources import as_source
+from tests.conftest import CACHE_VARIABLE
 
 NOBODY = 65534
 
@@ -27,7 +28,8 @@ InChild = Callable[..., Any]
 @pytest.fixture(autouse=True)
 def _no_configuration_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in list(os.environ):
-        if variable == "DATAJOINT_TOML" or variable.startswith("DATAJOINT_FILE__"):
+        is_foreign = variable.startswith("DATAJOINT_FILE__") and variable != CACHE_VARIABLE
+        if variable == "DATAJOINT_TOML" or is_foreign:
             monkeypatch.delenv(variable)
 
 

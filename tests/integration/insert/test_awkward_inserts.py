@@ -141,13 +141,13 @@ import datajoint as dj
 instance = dj.Instance({database.host!r}, {database.user!r}, {database.password!r}, port={database.port},
                        use_tls=False, backend={backend!r})
 table = {target}
-table.insert1({{"k": 1, "raw": ("a.txt", b"first")}})
+table.insert1({{"k": 1, "raw": ("a.txt", "first note")}})
 table.update1({{"k": 1, "other": ("b.txt", b"second")}})
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     row = table.fetch1()
-    assert (row["raw"].read(), row["other"].read()) == (b"first", b"second")
+    assert (row["raw"].read(), row["other"].read()) == (b"first note", b"second")
     assert row["raw"].path.startswith(f"{store.project}/k1/{table.database}/objects/Recording-raw/")
 
 

@@ -11,6 +11,7 @@ import pickle
 import re
 import subprocess
 import sys
+import tarfile
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ import pandas as pd
 import pytest
 from deepdiff import DeepDiff, DeepHash
 from fsspec.caching import caches
+from scipy.io import loadmat
 
 from datajoint_file.errors import DestinationExistsError, MetadataError, UnsafePathError
 from datajoint_file.model.metadata import DIRECTORY_TYPE, FileMetadata
@@ -245,7 +247,17 @@ def test_deep_hash_tells_files_apart() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["__len__", "__iter__", "__getitem__", "__array__", "__array_interface__", "__buffer__", "__fspath__", "__bool__"],
+    [
+        "__len__",
+        "__iter__",
+        "__getitem__",
+        "__array__",
+        "__array_interface__",
+        "__buffer__",
+        "__bool__",
+        "__enter__",
+        "seek",
+    ],
 )
 def test_reference_is_nothing_that_libraries_take_apart(name: str) -> None:
     assert not hasattr(made(), name)
@@ -379,17 +391,21 @@ def test_stored_file_is_opened_for_reading_bytes_only(ref: FileRef, mode: str) -
         ref.open(mode)
 
 
+def tarfile_open(taken: Any) -> None:
+    tarfile.open(fileobj=taken).close()
+
+
 DIRECTORY_ROW = {**ROW, "path": f"{ROW['path']}/", "files": 2, "format": 2, "mime_type": DIRECTORY_TYPE}
 
 
-@pytest.mark.parametrize("library", [np.load, np.fromfile, np.memmap, pd.read_csv], ids=operator.attrgetter("__name__"))
+@pytest.mark.parametrize("library", [np.load, np.memmap, tarfile_open, loadmat], ids=operator.attrgetter("__name__"))
 def test_library_that_takes_a_reference_for_an_open_file_is_told_what_to_give(library: Callable[[Any], Any]) -> None:
     directory = DirectoryRef.from_row(DIRECTORY_ROW, NOWHERE)
-    for taken, told in ((made(), r"\.open\(\)"), (directory, r"\.fsmap"), (Subdirectory(directory, "a"), r"\.fsmap")):
-        with pytest.raises((TypeError, AttributeError), match=rf"{told}.*") as caught:
+    for taken, told in ((made(), ".open()"), (directory, ".fsmap"), (Subdirectory(directory, "a"), ".fsmap")):
+        with pytest.raises((TypeError, AttributeError)) as caught:
             library(taken)
-        assert ".download(…)" in str(caught.value)
-        assert not isinstance(taken, os.PathLike)  # libraries that read it through `open` or `read` would stop to
+        assert told in str(caught.value)
+        assert ".cache()" in str(caught.value)
         with pytest.raises(AttributeError, match=r"a \w+ has no attribute 'sizes'$"):
             operator.attrgetter("sizes")(taken)
 

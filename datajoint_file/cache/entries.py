@@ -1,0 +1,303 @@
+"""Content-addressed cache on the local disk: each entry is brought once, by whichever process asks first.
+
+An entry is ``{aa}/{digest}/{name}``, a read-only file or directory that was verified on its way; beside it
+``{aa}/{digest}.json`` says what it looked like then, so that one that was changed is not taken for it, and has the time
+of its last use. How much room there is for all is the business of `space`; what is brought, and how, of who asks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datajoint_file.cache.space import Space, is_full, partial_name, remove
+from datajoint_file.concurrency.file_lock import locked
+from datajoint_file.errors import CacheError, DataJointFileError, DestinationError, printable, reason_of
+from datajoint_file.model.wording import format_size
+
+_NOTED_SECONDS = 60.0
+"""So often the use of an entry is noted; and so often it is looked whether all of a directory is what it was."""
+
+_MOST_KNOWN = 100_000
+
+_ATTEMPTS = 2
+"""At a disk that is full: the second after others have gone."""
+
+_TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# Files of datajoint-file. See https://bford.info/cachedir/\n"
+"""By which programs for backups know what they need not keep."""
+
+Fill = Callable[[Path], object]
+"""Writes the file or directory of this path, which is not there yet, or raises."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    """Where one entry is; and what this process knows of it."""
+
+    digest: str
+    name: str
+    size: int
+    shelf: str
+    top: str = ""  # what it looked like, and of a directory only that itself
+    noted: float = 0.0  # when its use was noted,
+    process: int = 0  # by this one
+
+    @property
+    def home(self) -> str:
+        return f"{self.shelf}/{self.digest}"
+
+    @property
+    def path(self) -> str:
+        return f"{self.shelf}/{self.digest}/{self.name}"
+
+    @property
+    def record(self) -> str:
+        return f"{self.shelf}/{self.digest}.json"
+
+
+class Cache:
+    """The entries below one directory, of so many bytes at most. Safe to use from threads, processes and forks.
+
+    Parameters
+    ----------
+    directory : Path
+        Where they are, without links on the way; made at the first use. It has to be this user's, and nobody else's to
+        write to.
+    limit : int
+        So many bytes all of them may have. One that has more by itself is kept all the same, until the next one comes.
+    """
+
+    def __init__(self, directory: Path, limit: int) -> None:
+        self.directory = directory
+        self.space = Space(directory, limit)
+        self._known: dict[tuple[str, str, int], _Entry] = {}
+
+    def get(self, digest: str, name: str, size: int, fill: Fill) -> Path:
+        """Return the path of an entry, which *fill* brings if it is not there as it was brought.
+
+        Of many that ask for one at once, in threads or processes, one brings it, and the others wait.
+
+        Parameters
+        ----------
+        digest : str
+            64 hexadecimal digits that stand for its bytes.
+        name : str
+            What its file or directory is called: the name of a file, that was checked.
+        size : int
+            How many bytes it has.
+        fill : callable
+            Called with the path to write to, of the same name; what it raises is raised, and nothing is left.
+
+        Raises
+        ------
+        CacheError
+            If the directory cannot be used, or the disk is full.
+        """
+        key = digest, name, size
+        entry = self._known.get(key) or _Entry(digest, name, size, f"{self.directory}/{digest[:2]}")
+        if not self._is_sound(entry):
+            with self._told():
+                self._prepare(entry)
+                with locked(self.space.lock_of(digest)):
+                    if not self._is_sound(entry) and not self._is_linked(entry):
+                        self._bring(entry, fill)
+        if key not in self._known:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[key] = entry
+        return Path(entry.path)
+
+    def last_use(self, digest: str) -> int:
+        """Return when a use of an entry was noted, in nanoseconds; 0 if it is not there. A process notes its first."""
+        try:
+            return os.lstat(f"{self.directory}/{digest[:2]}/{digest}.json").st_mtime_ns
+        except OSError:
+            return 0
+
+    def _is_sound(self, entry: _Entry) -> bool:
+        """Tell whether an entry is there, as it was brought, and note that it is used."""
+        now = time.time()
+        try:
+            if not all(map(_is_own_directory, (str(self.directory), entry.shelf, entry.home))):
+                return False
+            status = os.lstat(entry.path)
+            if status.st_uid != os.geteuid():
+                return False
+            top = _look(status)
+            is_due = abs(now - entry.noted) > _NOTED_SECONDS or entry.process != os.getpid()  # a child's use is its own
+            if top != entry.top or (is_due and stat.S_ISDIR(status.st_mode)):
+                if _recorded(entry).get(entry.name) != [look_through(entry.path), entry.size]:
+                    return False
+                entry.top, is_due = top, True
+            if is_due:
+                os.utime(entry.record)
+                entry.noted, entry.process = now, os.getpid()
+        except OSError:
+            return False
+        return True
+
+    def _is_linked(self, entry: _Entry) -> bool:
+        """Tell whether an entry is there now, since the same file was there under another name."""
+        if not _is_own_directory(entry.home):
+            return False
+        for name, recorded in _recorded(entry).items():
+            with suppress(OSError, ValueError):
+                other = f"{entry.home}/{name}"
+                is_file = name != entry.name and stat.S_ISREG(os.lstat(other).st_mode)
+                if is_file and recorded == [look_through(other), entry.size]:
+                    remove(entry.path)
+                    os.link(other, entry.path, follow_symlinks=False)
+                    self._record(entry, name)
+                    return True
+        return False
+
+    def _bring(self, entry: _Entry, fill: Fill) -> None:
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                self._try_to_bring(entry, fill)
+                return
+            except OSError as error:
+                if not is_full(error):
+                    raise
+                if attempt == _ATTEMPTS or not self.space.free(entry.size):
+                    raise self._full(entry.size) from error
+
+    def _try_to_bring(self, entry: _Entry, fill: Fill) -> None:
+        with self.space.taken(entry.size):
+            partial = f"{entry.shelf}/{partial_name(entry.digest, entry.size)}"
+            os.mkdir(partial, 0o700)
+            try:
+                new = f"{partial}/{entry.name}"
+                fill(Path(new))
+                remove(entry.path)
+                _make_own_directory(entry.home)
+                os.rename(new, entry.path)
+            finally:
+                remove(partial)
+            _make_read_only(entry.path)
+            self._record(entry)
+
+    def _record(self, entry: _Entry, *others: str) -> None:
+        """Note what an entry looks like, and *others*. To who reads half of that, the entry is one that was changed."""
+        names = _recorded(entry) | dict.fromkeys((entry.name, *others))
+        for name in list(names):
+            if name in (entry.name, *others):
+                names[name] = [look_through(f"{entry.home}/{name}"), entry.size]
+            elif not os.path.lexists(f"{entry.home}/{name}"):
+                del names[name]
+        remove(entry.record)
+        descriptor = os.open(entry.record, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "w", encoding="utf-8") as file:
+            json.dump(names, file)
+        entry.top, entry.noted, entry.process = _look(os.lstat(entry.path)), time.time(), os.getpid()
+
+    def _prepare(self, entry: _Entry) -> None:
+        """Make the directories of an entry; refuse one that others can write to, and do without what is none."""
+        self.directory.mkdir(0o700, parents=True, exist_ok=True)
+        if not _is_own_directory(str(self.directory)):
+            raise CacheError(
+                f"the cache {self._named} is a link, or belongs to another user, or others may write to it, who could "
+                f"put files there; {_WAY_ON}, or mend that (chmod o-w)"
+            )
+        for place in (f"{self.directory}/locks", entry.shelf):
+            _make_own_directory(place)
+        tag = self.directory / "CACHEDIR.TAG"
+        if not os.path.lexists(tag):
+            tag.write_text(_TAG, encoding="ascii")
+
+    @property
+    def _named(self) -> str:
+        return printable(str(self.directory))
+
+    def _full(self, size: int) -> CacheError:
+        return CacheError(
+            f"the disk of the cache {self._named} is full: {format_size(size)} are needed, and what could go from the "
+            f"cache has gone. Free some space, or {_WAY_ON}. How much the cache may have is size in [cache], now "
+            f"{format_size(self.space.limit)}"
+        )
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Turn what the system says of the cache's directory into this package's words."""
+        try:
+            yield
+        except CacheError:
+            raise
+        except DestinationError as error:
+            cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
+            raise CacheError(f"the cache {self._named} cannot be used: {reason_of(cause)}; {_WAY_ON}") from error
+        except DataJointFileError:
+            raise
+        except OSError as error:
+            raise CacheError(f"the cache {self._named} cannot be used: {reason_of(error)}; {_WAY_ON}") from error
+
+
+_WAY_ON = "name another directory by path in [cache] of datajoint.toml, or DATAJOINT_FILE__CACHE__PATH"
+
+
+def _is_own_directory(path: str) -> bool:
+    """Tell whether it is a directory of this user, to which not everybody may write; False if it is not there."""
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    is_own = status.st_uid == os.geteuid() and not status.st_mode & stat.S_IWOTH
+    return is_own and stat.S_ISDIR(status.st_mode)
+
+
+def _make_own_directory(path: str) -> None:
+    """Make a directory, if there is none; what is in its place, and is none of this user, goes."""
+    with suppress(FileExistsError):
+        os.mkdir(path, 0o700)
+    if not _is_own_directory(path):
+        remove(path)
+        os.mkdir(path, 0o700)
+
+
+def _recorded(entry: _Entry) -> dict[str, Any]:
+    """Return what was noted of each name of an entry."""
+    try:
+        with open(os.open(entry.record, os.O_RDONLY | os.O_NOFOLLOW), encoding="utf-8") as file:
+            found = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def look_through(path: str) -> str:
+    """Return what a file looks like, or a directory with all that is in it: something else if it was changed."""
+    status = os.lstat(path)
+    if not stat.S_ISDIR(status.st_mode):
+        return _look(status)
+    seen = hashlib.sha256(f"{status.st_ino}".encode())
+    for place, directories, names in os.walk(path):
+        directories.sort()
+        for name in sorted([*directories, *names]):
+            inner = f"{place}/{name}"
+            seen.update(os.fsencode(f"{inner[len(path) :]}\0{_look(os.lstat(inner))}\0"))
+    return f"tree {seen.hexdigest()}"
+
+
+def _look(status: os.stat_result) -> str:
+    """Say what a file is; its device is not in it, which has a number of its own on each machine that mounts it."""
+    kind = stat.S_IFMT(status.st_mode)
+    return f"{kind:o} {status.st_ino} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+
+
+def _make_read_only(path: str) -> None:
+    """Take the right to write away, of a directory from all that is in it; what links lead to is left alone."""
+    status = os.lstat(path)
+    if stat.S_ISREG(status.st_mode):
+        os.chmod(path, 0o444)
+    elif stat.S_ISDIR(status.st_mode):
+        for name in os.listdir(path):
+            _make_read_only(f"{path}/{name}")
+        os.chmod(path, 0o555)  # noqa: S103 - within a directory that is this user's alone

@@ -1,0 +1,184 @@
+"""Local paths of stored files and directories: the object itself where the store is a disk, else a copy in the cache.
+
+Both are verified: the object once for what it looks like, in each process, the copy on its way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from datajoint_file.cache.entries import look_through
+from datajoint_file.concurrency.progress import Advance
+from datajoint_file.config.urls import file_path
+from datajoint_file.errors import ObjectNotFoundError, VerificationError, printable
+from datajoint_file.model.manifest import Manifest, decode_path
+from datajoint_file.model.metadata import FileMetadata
+from datajoint_file.model.names import check_derived_name
+from datajoint_file.pipeline import directory_download
+from datajoint_file.pipeline.manifests import manifest_of, part_of
+from datajoint_file.pipeline.pipeline import Pipeline
+
+_LOOK_SECONDS = 60.0
+"""So often it is looked whether all of a directory is what was verified."""
+
+_MOST_VERIFIED = 100_000
+
+_verified: dict[tuple[str, str], tuple[str, float]] = {}
+"""Paths and hashes: what they looked like when they were verified, and when that was looked at."""
+
+Watcher = Callable[[FileMetadata], object]
+
+_watchers: list[Watcher] = []
+"""Told what is used. A child made by fork has none of its parent's."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_watchers.clear)
+
+
+@contextmanager
+def watched(watcher: Watcher) -> Iterator[None]:
+    """Tell *watcher*, for as long as the block lasts, of what `local_path` is asked in this process."""
+    _watchers.append(watcher)
+    try:
+        yield
+    finally:
+        if watcher in _watchers:  # not in a child
+            _watchers.remove(watcher)
+
+
+def local_path(pipeline: Pipeline, metadata: FileMetadata, below: str = "", progress: bool | None = None) -> Path:
+    """Return a verified local path of a stored file or directory; see `FileRef.cache`, which is this.
+
+    Of a part of a directory, *below* is its path in that, as the store has it.
+    """
+    for watcher in tuple(_watchers):
+        watcher(metadata)
+    return _Local(pipeline, metadata, below, progress).path()
+
+
+def bring(pipeline: Pipeline, metadata: FileMetadata, advance: Advance) -> None:
+    """See to it that `local_path` will have nothing to wait for. *advance* is told how many bytes come."""
+    _Local(pipeline, metadata, "", False, advance).path()
+
+
+@dataclass
+class _Local:
+    """A stored file, a directory or a part of one, which is wanted here."""
+
+    pipeline: Pipeline
+    whole: FileMetadata
+    below: str
+    progress: bool | None
+    advance: Advance | None = None
+
+    @cached_property
+    def _part(self) -> tuple[FileMetadata, Manifest]:
+        return part_of(self.whole, manifest_of(self.pipeline, self.whole), self.below)
+
+    @property
+    def _manifest(self) -> Manifest:
+        return self._part[1]
+
+    def path(self) -> Path:
+        metadata = self._part[0] if self.below else self.whole
+        name = check_derived_name(metadata.original_name)
+        if self.pipeline.backend_of(metadata.project).capabilities.is_mounted:
+            return self._in_place(metadata)
+        bring = self._bring_tree if metadata.is_directory else self._bring_file
+        return self.pipeline.cache.get(metadata.hash.partition(":")[2], name, metadata.size, bring)
+
+    def _bring_file(self, target: Path) -> None:
+        self.pipeline.download(self.whole, target, progress=self.progress, advance=self.advance)
+
+    def _bring_tree(self, target: Path) -> None:
+        directory_download.download(
+            self.pipeline,
+            self.whole,
+            target,
+            progress=self.progress,
+            advance=self.advance,
+            is_exact=True,
+            below=self.below,
+        )
+
+    def _in_place(self, metadata: FileMetadata) -> Path:
+        """Return the object's own path, or that of a link, or of links, where names in the store are others."""
+        path = file_path(self.pipeline.url(metadata).rstrip("/"))
+        self._verify_once(path, metadata)
+        if path.endswith(f"/{metadata.original_name}") and not (metadata.is_directory and self._has_other_names()):
+            return Path(path)
+        key = hashlib.sha256(f"{path}\0{metadata.hash}".encode(errors="surrogateescape")).hexdigest()
+
+        def link(target: Path) -> None:
+            if metadata.is_directory:
+                _link_all(path, self._manifest, target)
+            else:
+                target.symlink_to(path)
+
+        return self.pipeline.cache.get(key, metadata.original_name, 0, link)
+
+    def _has_other_names(self) -> bool:
+        """Tell whether something in a directory is called otherwise in the store, or is not there: what is empty."""
+        return any(self._manifest.empty()) or any("%" in member.name for member in self._manifest)
+
+    def _verify_once(self, path: str, metadata: FileMetadata) -> None:
+        """Verify what is there, unless this process has and it looks as it did then.
+
+        Raises
+        ------
+        VerificationError
+            If it is not what was inserted, or is changed meanwhile.
+        """
+        key, now = (path, metadata.hash), time.time()
+        seen, when = _verified.get(key, ("", 0.0))
+        if metadata.is_directory and abs(now - when) < _LOOK_SECONDS:
+            return
+        looks = self._look_through(path, metadata)
+        if looks != seen:
+            self._verify(path)
+            if self._look_through(path, metadata) != looks:
+                raise VerificationError(f"{metadata.path}: it was changed while it was read")
+        if len(_verified) >= _MOST_VERIFIED:
+            _verified.clear()
+        _verified[key] = looks, now
+
+    def _look_through(self, path: str, metadata: FileMetadata) -> str:
+        try:
+            return look_through(path)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            self.pipeline.require_present(metadata)
+            gone = f"{metadata.path}: there is no such object in the store"
+            raise ObjectNotFoundError(gone).of(metadata.path) from error
+
+    def _verify(self, path: str) -> None:
+        """Verify a file; or all files of a directory, and that it has no others."""
+        if not self.whole.is_directory:
+            self.pipeline.verify(self.whole, self.progress, self.advance)
+            return
+        directory_download.verify(self.pipeline, self.whole, self.progress, self.below, self.advance)
+        for place, directories, names in os.walk(path):
+            above = f"{place[len(path) + 1 :]}/" if len(place) > len(path) else ""
+            links = [name for name in directories if Path(place, name).is_symlink()]
+            for name in (*names, *links):
+                if name in links or self._manifest.find(f"{above}{name}") is None:
+                    raise VerificationError(
+                        f"{self.whole.path}: {printable(f'{above}{name}')} is in the directory in the store, and not "
+                        "among the files that were inserted: somebody else has put it there. Remove it"
+                    )
+
+
+def _link_all(path: str, manifest: Manifest, target: Path) -> None:
+    target.mkdir()
+    for member in manifest:
+        link = target / decode_path(member.name)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(f"{path}/{member.name}")
+    for empty in manifest.empty():
+        (target / decode_path(empty.rstrip("/"))).mkdir(parents=True, exist_ok=True)

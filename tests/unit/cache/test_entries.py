@@ -1,0 +1,441 @@
+"""The cache: each entry is brought once, is what was brought, and all together stay below the limit."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import multiprocessing
+import os
+import random
+import signal
+import stat
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datajoint_file import cache
+from datajoint_file.cache.entries import Cache
+from datajoint_file.config.loader import find_cache_settings
+from datajoint_file.errors import CacheError, ConfigurationError, DestinationError, StorageUnavailableError
+from tests.unit.conftest import NOBODY, InChild
+
+FORK = multiprocessing.get_context("fork")
+LARGE = 10**9
+
+
+def digest_of(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+class Store:
+    """Where entries come from; it counts in a file, which processes share."""
+
+    def __init__(self, directory: Path, seconds: float = 0.0) -> None:
+        self.calls = directory / "calls"
+        self.calls.touch()
+        self.seconds = seconds
+
+    def fill(self, content: bytes) -> Callable[[Path], None]:
+        def write(target: Path) -> None:
+            with self.calls.open("a", encoding="ascii") as file:
+                file.write(f"{digest_of(content)}\n")
+            time.sleep(self.seconds)
+            target.write_bytes(content)
+
+        return write
+
+    @property
+    def count(self) -> int:
+        return len(self.calls.read_text(encoding="ascii").splitlines())
+
+    def get(self, cache_: Cache, content: bytes, name: str = "a.dat") -> Path:
+        return cache_.get(digest_of(content), name, len(content), self.fill(content))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+def used(place: Path) -> int:
+    """Return the bytes of all entries, found without the package."""
+    return sum(path.stat().st_size for path in place.glob("??/*/*"))
+
+
+def leftovers(place: Path) -> list[str]:
+    return [path.name for path in place.glob("??/.*")]
+
+
+def test_entry_is_brought_once_and_is_a_read_only_file_of_its_name(place: Path, store: Store) -> None:
+    kept = Cache(place, LARGE)
+    path = store.get(kept, b"spikes", "Tag 1 µ.dat")
+    assert path == place / digest_of(b"spikes")[:2] / digest_of(b"spikes") / "Tag 1 µ.dat"
+    assert path.read_bytes() == b"spikes"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o444
+    assert stat.S_IMODE(place.stat().st_mode) == 0o700
+    assert [store.get(one, b"spikes", "Tag 1 µ.dat") for one in (kept, Cache(place, LARGE))] == [path, path]
+    assert store.count == 1
+    other = store.get(kept, b"spikes", "b.dat")  # the same bytes under another name
+    assert (store.count, other.read_bytes(), other.stat().st_ino) == (1, b"spikes", path.stat().st_ino)
+    assert Cache(place, LARGE).space.stored()[0].size == 6
+    assert not leftovers(place)
+
+
+def change_bytes(path: Path) -> None:
+    path.chmod(0o644)
+    path.write_bytes(b"SPIKES")
+
+
+def change_length(path: Path) -> None:
+    path.chmod(0o644)
+    with path.open("ab") as file:
+        file.write(b"!")
+
+
+def exchange(path: Path) -> None:
+    times = path.stat()
+    path.unlink()
+    path.write_bytes(b"SPIKES")
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def link(path: Path) -> None:
+    other = path.parent.parent / "elsewhere"
+    other.write_bytes(b"SPIKES")
+    path.unlink()
+    path.symlink_to(other)
+
+
+def link_home(path: Path) -> None:
+    other = path.parent.parent.parent.parent / "elsewhere"
+    path.parent.rename(other)
+    path.parent.symlink_to(other)
+
+
+def make_directory(path: Path) -> None:
+    path.unlink()
+    (path / "inner").mkdir(parents=True)
+
+
+def spoil_record(path: Path) -> None:
+    path.parent.with_suffix(".json").write_bytes(b'{"a.dat": [')
+
+
+def link_record(path: Path) -> None:
+    record = path.parent.with_suffix(".json")
+    record.rename(record.with_suffix(".x"))
+    record.symlink_to(record.with_suffix(".x"))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [Path.unlink, change_bytes, change_length, exchange, link, link_home, make_directory],
+)
+@pytest.mark.parametrize("is_known", [True, False])
+def test_what_was_changed_is_noticed_and_brought_again(
+    damage: Callable[[Path], Any], is_known: bool, place: Path, store: Store
+) -> None:
+    kept = Cache(place, LARGE)
+    path = store.get(kept, b"spikes")
+    damage(path)
+    again = store.get(kept if is_known else Cache(place, LARGE), b"spikes")
+    assert (again, again.read_bytes()) == (path, b"spikes")
+    assert not any(part.is_symlink() for part in (path, path.parent, path.parent.parent))
+    brought = store.count
+    assert store.get(Cache(place, LARGE), b"spikes") == path
+    assert store.count == brought
+
+
+@pytest.mark.parametrize("damage", [spoil_record, link_record])
+def test_entry_whose_record_was_changed_is_brought_again(
+    damage: Callable[[Path], Any], place: Path, store: Store
+) -> None:
+    damage(store.get(Cache(place, LARGE), b"spikes"))
+    assert store.get(Cache(place, LARGE), b"spikes").read_bytes() == b"spikes"
+    store.get(Cache(place, LARGE), b"spikes")
+    assert store.count == 2
+
+
+def test_row_of_another_size_is_not_taken_for_the_entry(place: Path, store: Store) -> None:
+    kept = Cache(place, LARGE)
+    store.get(kept, b"spikes")
+    kept.get(digest_of(b"spikes"), "a.dat", 7, store.fill(b"spikes"))
+    assert store.count == 2
+
+
+def test_directory_is_an_entry_and_what_was_changed_in_it_is_noticed(place: Path) -> None:
+    calls = []
+
+    def fill(target: Path) -> None:
+        calls.append(target)
+        (target / "inner" / "empty").mkdir(parents=True)
+        (target / "inner" / "a.txt").write_text("a")
+        (target / "b.txt").write_text("b")
+
+    def get(kept: Cache) -> Path:
+        return kept.get("ab" * 32, "run.zarr", 2, fill)
+
+    path = get(Cache(place, LARGE))
+    assert get(Cache(place, LARGE)) == path
+    assert len(calls) == 1
+    assert stat.S_IMODE((path / "inner").stat().st_mode) == 0o555
+    inner = path / "inner" / "a.txt"
+    inner.chmod(0o644)
+    inner.write_text("c")
+    assert (get(Cache(place, LARGE)) / "inner" / "a.txt").read_text() == "a"
+    inner.parent.chmod(0o755)
+    (path / "inner" / "more.txt").write_text("")
+    assert not (get(Cache(place, LARGE)) / "inner" / "more.txt").exists()
+    assert len(calls) == 3
+    Cache(place, 1).space.clear()
+    assert not path.exists()
+
+
+def test_what_fails_leaves_nothing_and_is_raised(place: Path, store: Store) -> None:
+    def fill(target: Path) -> None:
+        target.write_bytes(b"half of it")
+        raise StorageUnavailableError("no network")
+
+    kept = Cache(place, 10)
+    with pytest.raises(StorageUnavailableError, match="no network"):
+        kept.get(digest_of(b"spikes"), "a.dat", 6, fill)
+    assert not leftovers(place)
+    assert int((place / "total").read_text()) == 0
+    assert store.get(kept, b"spikes").read_bytes() == b"spikes"
+
+
+# many at once
+
+
+def _ask(place: Path, store: Store, contents: list[bytes]) -> None:
+    kept = Cache(place, LARGE)
+    assert [store.get(kept, content).read_bytes() for content in contents] == contents
+
+
+@pytest.mark.parametrize("kind", ["processes", "threads"])
+def test_of_eight_that_ask_at_once_one_brings_it(kind: str, place: Path, tmp_path: Path) -> None:
+    store = Store(tmp_path, seconds=0.02)
+    contents = [f"file {number}".encode() for number in range(20)]
+    if kind == "threads":
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda _: _ask(place, store, contents), range(8)))
+    else:
+        children = [FORK.Process(target=_ask, args=(place, store, contents)) for _ in range(8)]
+        for child in children:
+            child.start()
+        for child in children:
+            child.join()
+            assert child.exitcode == 0
+    assert store.count == 20
+    assert int((place / "total").read_text()) == sum(map(len, contents))
+
+
+def test_child_that_was_forked_meanwhile_does_not_hold_the_lock(place: Path, store: Store) -> None:
+    kept, is_begun, may_end = Cache(place, LARGE), threading.Event(), threading.Event()
+
+    def fill(target: Path) -> None:
+        is_begun.set()
+        assert may_end.wait(10)
+        target.write_bytes(b"spikes")
+
+    thread = threading.Thread(target=kept.get, args=(digest_of(b"spikes"), "a.dat", 6, fill))
+    thread.start()
+    assert is_begun.wait(10)
+    child = FORK.Process(target=time.sleep, args=(60,))
+    child.start()
+    may_end.set()
+    thread.join()
+    digest = digest_of(b"spikes")[:3] + "0" * 61  # of the same lock
+    kept.get(digest, "b.dat", 6, store.fill(b"spikes"))
+    child.kill()
+    child.join()
+
+
+def test_kill_while_an_entry_is_brought_leaves_nothing_wrong(place: Path, store: Store) -> None:
+    def fill(target: Path) -> None:
+        target.write_bytes(b"spi")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    child = FORK.Process(target=Cache(place, 10).get, args=(digest_of(b"spikes"), "a.dat", 6, fill))
+    child.start()
+    child.join()
+    (left,) = place.glob("??/.*.partial")
+    assert store.get(Cache(place, 10), b"spikes").read_bytes() == b"spikes"
+    os.utime(left / "a.dat", (0, 0))
+    os.utime(left, (0, 0))  # long ago
+    assert store.get(Cache(place, 10), b"others").read_bytes() == b"others"  # needs room, and so looks what there is
+    assert not leftovers(place)
+    assert used(place) <= 10
+
+
+# the limit
+
+
+def test_ten_thousand_accesses_keep_the_limit_within_three_files(place: Path, store: Store) -> None:
+    choose, size, most = random.Random(7), 64, 0
+    contents = [f"{number:0{size}}".encode() for number in range(500)]
+    limit = len(contents) * size // 10
+    kept = Cache(place, limit)
+    for turn in range(10_000):
+        content = choose.choice(contents[:40] if choose.random() < 0.9 else contents)
+        assert store.get(kept, content).stat().st_size == size
+        if turn % 100 == 0:
+            most = max(most, used(place))
+    assert 0 < most <= limit + 3 * size
+    assert store.count < 3_000
+
+
+def test_what_was_used_longest_ago_goes_first(place: Path, store: Store) -> None:
+    kept = Cache(place, 30)
+    paths = [store.get(kept, content) for content in (b"1" * 10, b"2" * 10, b"3" * 10)]
+    for age, path in zip((50, 500, 5000), paths, strict=True):
+        os.utime(path.parent.with_suffix(".json"), (time.time() - age,) * 2)
+    store.get(Cache(place, 30), b"3" * 10)  # notes that it is used now
+    new = store.get(Cache(place, 30), b"4" * 5)
+    assert [path.exists() for path in (*paths, new)] == [True, False, True, True]
+
+
+def test_file_that_is_larger_than_the_limit_is_given_all_the_same(place: Path, store: Store) -> None:
+    kept = Cache(place, 10)
+    small, large = store.get(kept, b"small"), store.get(kept, b"larger than that")
+    assert large.read_bytes() == b"larger than that"
+    assert not small.exists()
+    assert store.get(kept, b"small").read_bytes() == b"small"
+    assert not large.exists()
+
+
+def test_total_that_is_lost_is_counted_anew(place: Path, store: Store) -> None:
+    for content in (b"1" * 4, b"2" * 4, b"3" * 4):
+        store.get(Cache(place, 10), content)
+        (place / "total").write_text("no number")
+    assert used(place) <= 10
+
+
+# a disk that is full, rights
+
+
+def _full(target: Path) -> None:
+    try:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as error:
+        raise DestinationError(f"{target} cannot be written: No space left on device") from error
+
+
+def test_full_disk_lets_others_go_first_and_then_names_cache_and_setting(place: Path, store: Store) -> None:
+    kept = Cache(place, LARGE)
+    old = store.get(kept, b"old")
+
+    def fill(target: Path) -> None:
+        if old.exists():
+            _full(target)
+        target.write_bytes(b"spikes")
+
+    assert kept.get(digest_of(b"spikes"), "a.dat", 6, fill).read_bytes() == b"spikes"
+    with pytest.raises(CacheError, match=r"is full: 6 B are needed") as caught:
+        kept.get(digest_of(b"others"), "a.dat", 6, _full)
+    for part in (str(place), "[cache]", "DATAJOINT_FILE__CACHE__PATH", "1.0 GB"):
+        assert part in str(caught.value)
+    assert not leftovers(place)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
+def test_disk_that_is_really_full(tmp_path: Path, in_child: InChild) -> None:
+    in_child(_on_a_small_disk, tmp_path)
+
+
+def _on_a_small_disk(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if os.system(f"mount -t tmpfs -o size=1m none {disk}"):
+        return
+    try:
+        store, kept = Store(tmp_path), Cache(disk / "cache", LARGE)
+        contents = [bytes([number]) * 300_000 for number in range(8)]
+        for content in contents:
+            assert store.get(kept, content).read_bytes() == content
+        with pytest.raises(CacheError, match="is full"):
+            store.get(kept, b"9" * 2_000_000)
+        assert store.get(kept, contents[0]).read_bytes() == contents[0]
+    finally:
+        os.system(f"umount {disk}")
+
+
+def test_directory_of_others_is_not_trusted(place: Path, store: Store, tmp_path: Path) -> None:
+    place.mkdir()
+    place.chmod(0o777)
+    with pytest.raises(CacheError, match=r"others may write to it.*\[cache\]"):
+        store.get(Cache(place, LARGE), b"spikes")
+    place.chmod(0o700)
+    (tmp_path / "link").symlink_to(place)
+    with pytest.raises(CacheError, match="is a link"):
+        store.get(Cache(tmp_path / "link", LARGE), b"spikes")
+    (tmp_path / "file").touch()
+    with pytest.raises(CacheError, match=r"cannot be used.*\[cache\]"):
+        store.get(Cache(tmp_path / "file", LARGE), b"spikes")
+    if os.geteuid() == 0:
+        os.chown(place, NOBODY, NOBODY)
+        with pytest.raises(CacheError, match="belongs to another user"):
+            store.get(Cache(place, LARGE), b"spikes")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files away")
+def test_entry_of_another_user_is_not_trusted(place: Path, store: Store) -> None:
+    path = store.get(Cache(place, LARGE), b"spikes")
+    os.chown(path, NOBODY, NOBODY)
+    assert store.get(Cache(place, LARGE), b"spikes").stat().st_uid == 0
+    os.chown(path.parent, NOBODY, NOBODY)
+    assert store.get(Cache(place, LARGE), b"spikes").parent.stat().st_uid == 0
+    assert store.count == 3
+
+
+def test_clearing_leaves_what_is_none_of_the_caches(
+    place: Path, store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DATAJOINT_FILE__CACHE__PATH", str(place))
+    monkeypatch.setenv("DATAJOINT_FILE__CACHE__SIZE", "1 kB")
+    assert cache.path() == place
+    assert not place.exists()
+    assert cache.clear().entries == cache.usage().entries == 0
+    for content in (b"1", b"23"):
+        store.get(Cache(place, 1000), content)
+    others = [place / "notes.txt", place / "ab" / "notes.txt", place / "data" / ("0" * 64)]
+    for other in others:
+        other.parent.mkdir(exist_ok=True)
+        other.touch()
+    assert str(cache.usage()) == f"2 files, 3 B of 1.0 kB, in {place}"
+    gone = cache.clear()
+    assert (gone.entries, gone.size) == (2, 3)
+    assert (cache.usage().entries, used(place)) == (0, 0)
+    assert all(other.exists() for other in others)
+    assert (place / "CACHEDIR.TAG").read_text().startswith("Signature: 8a477f597d28d172789f06886806bc55")
+
+
+def test_place_and_size_are_those_of_the_configuration_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DATAJOINT_FILE__CACHE__PATH")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert cache.path() == tmp_path / "datajoint-file"
+    text = '[project]\nname = "lab"\n[storage]\nbackend = "file"\npath = "."\n[cache]\npath = "here"\nsize = "1.5 TB"\n'
+    (tmp_path / "datajoint.toml").write_text(text)
+    assert (cache.path(), cache.usage().limit) == (tmp_path / "here", 1_500_000_000_000)
+    monkeypatch.setenv("DATAJOINT_FILE__CACHE__SIZE", "lots")
+    with pytest.raises(ConfigurationError, match=r"CACHE__SIZE: \[cache\] size = \"lots\": .*allowed: how many bytes"):
+        cache.path()
+    (tmp_path / "datajoint.toml").unlink()
+    with pytest.raises(ConfigurationError, match=r"CACHE__SIZE: \[cache\] size = \"lots\""):
+        find_cache_settings(tmp_path)
+    monkeypatch.setenv("DATAJOINT_FILE__CACHE__SIZE", "7")
+    monkeypatch.setenv("DATAJOINT_FILE__CACHE__SIZES", "7")
+    with pytest.raises(ConfigurationError, match="did you mean size"):
+        find_cache_settings(tmp_path)
