@@ -21,6 +21,7 @@ import pytest
 
 from datajoint_file.cli import main as datajoint_file_command
 from datajoint_file.config import parse_settings
+from tests.conftest import CACHE_VARIABLE
 from tests.docs.pages import ROOT, Block, arguments, blocks, blocks_of, documentation
 from tests.projects import connect, unique
 from tests.tables import drop_schema
@@ -99,6 +100,7 @@ class Reader:
     def __init__(self, database: Any, directory: Path) -> None:
         self._database = database
         self._directory = directory
+        self._cache = str(directory / ".cache")
         self._suffix = unique("")
 
     def follows(self, chosen: list[Block]) -> None:
@@ -135,6 +137,7 @@ class Reader:
         commands = str(Path(sys.executable).parent)
         return {
             **os.environ,
+            CACHE_VARIABLE: self._cache,
             "PATH": f"{commands}{os.pathsep}{os.environ['PATH']}",
             "COLUMNS": "100",
             "DJ_HOST": self._database.host,

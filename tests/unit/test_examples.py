@@ -16,6 +16,7 @@ from datajoint_file.pipeline.lookup import remember
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.transfer.directories import LocalTree
 from datajoint_file.transfer.sources import as_source
+from tests.conftest import CACHE_VARIABLE
 
 PACKAGE = Path(datajoint_file.__file__).parent
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if ">>>" in path.read_text(encoding="utf-8"))
@@ -37,6 +38,7 @@ def ref(pipeline: Pipeline, cell: Cell, tmp_path: Path) -> DirectoryRef:
 
 def test_examples_in_docstrings_run(ref: DirectoryRef, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     run = 0
     for path in MODULES:
         name = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")

@@ -91,7 +91,7 @@ def test_path_has_the_bytes_and_the_name_and_costs_one_transfer(
     ref = make()
     path = ref.cache()
     before = reads(pipeline)
-    assert isinstance(ref, os.PathLike)
+    assert issubclass(type(ref), os.PathLike)
     assert (path.name, path.read_bytes(), os.fspath(ref)) == ("recording.dat", b"spikes", str(path))
     with open(ref, "rb") as file:  # noqa: PTH123
         assert file.read() == b"spikes"
