@@ -14,9 +14,9 @@ from typing import Any
 from datajoint.expression import Aggregation
 from datajoint.heading import Heading
 
+from datajoint_file.config import binding_of
 from datajoint_file.errors import ConfigurationError, MetadataError, printable
 from datajoint_file.hooks.codec import file_attributes
-from datajoint_file.hooks.connections import settings_for
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.wording import counted, format_size
 from datajoint_file.sql import dialect_of
@@ -85,9 +85,10 @@ def _shown(query: Any) -> tuple[str, ...]:
     if not names:
         return names
     try:
-        return names if settings_for(query.connection.adapter).display.file_names else ()
+        settings = binding_of(query.connection._config).peek()
     except ConfigurationError:
         return names  # whoever stores a file is told
+    return names if settings is None or settings.display.file_names else ()
 
 
 class _Labelled:

@@ -24,6 +24,7 @@ from PIL import Image
 from datajoint_file.errors import FormatError, UnsupportedValueError
 from datajoint_file.formats.objects import IN_MEMORY, ObjectFiles
 from datajoint_file.formats.sameness import differs
+from datajoint_file.pipeline.directoryref import DirectoryRef
 from datajoint_file.transfer.directories import Directory
 from datajoint_file.transfer.sources import File
 from tests.unit.formats.conftest import Keep
@@ -187,6 +188,19 @@ def test_hdf5_comes_open_for_reading(keep: Keep, tmp_path: Path) -> None:
         assert file["soft"][:].tolist() == [1, 2]
         with pytest.raises(ValueError, match="no write intent"):
             file["c"] = 1
+
+
+def test_members_and_parts_of_a_directory_are_loaded_as_files_are(keep: Keep, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "params.json").write_text('{"a": 1}')
+    DATASET.to_zarr(run / "grid.zarr", zarr_format=2)
+    ref = keep(str(run))
+    assert isinstance(ref, DirectoryRef)
+    assert (ref / "params.json").load() == {"a": 1}
+    assert (ref / "grid.zarr").load().identical(DATASET)
+    with pytest.raises(FormatError, match=r"run .*is a directory of no format"):
+        ref.load()
 
 
 def test_what_other_programs_have_written_is_read(keep: Keep, tmp_path: Path) -> None:
