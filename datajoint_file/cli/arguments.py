@@ -52,6 +52,9 @@ def _key(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> 
     return {name: text for name, _, text in pairs}
 
 
+KEY_ARGUMENT = click.argument("pairs", nargs=-1, callback=_key, metavar="[NAME=VALUE]...")
+"""The same as `KEY_OPTION`, shorter to write."""
+
 KEY_OPTION = click.option(
     "--key", multiple=True, callback=_key, metavar="NAME=VALUE", help="Only rows with this value. May be repeated."
 )

@@ -29,6 +29,7 @@ _SHORT_HELPS = {
     "history": "Show earlier and deleted files.",
     "init": "Write a commented datajoint.toml.",
     "restore": "Put back an earlier file, or deleted rows.",
+    "show": "Show what is stored in a row.",
     "verify": "Check stored files against their rows.",
 }
 

@@ -79,6 +79,20 @@ class Binding:
                 self._settings = self._load()
             return self._settings
 
+    def peek(self) -> Settings | None:
+        """Return the settings in use, or those that the file has now, of which none is kept; None if there is no file.
+
+        So whoever only looks does not decide which are used.
+
+        Raises
+        ------
+        ConfigurationError
+            If the file is wrong.
+        """
+        if self._settings is None and self.path is not None:
+            return load_settings(self.path, is_searched=self._is_searched)
+        return self._settings
+
     def configure(self, settings: Settings, name: str) -> None:
         """Use *settings*, whatever files there are.
 

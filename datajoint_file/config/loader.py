@@ -22,6 +22,7 @@ from datajoint_file.config.rules import check_cache, check_storage, is_credentia
 from datajoint_file.config.settings import (
     PROJECT_NAME,
     CacheSettings,
+    DisplaySettings,
     ObjectStorageSettings,
     ProjectSettings,
     Settings,
@@ -341,6 +342,7 @@ _MODELS: dict[_Location, type[BaseModel]] = {
     ("storage",): StorageSettings,
     ("object_storage",): ObjectStorageSettings,
     ("cache",): CacheSettings,
+    ("display",): DisplaySettings,
 }
 
 

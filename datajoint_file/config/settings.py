@@ -154,6 +154,12 @@ class CacheSettings(_Section):
     ] = 50 * 10**9
 
 
+class DisplaySettings(_Section):
+    """What printed tables show: the table ``[display]``."""
+
+    file_names: Annotated[bool, Field(description="true or false")] = True
+
+
 class ProjectSettings(_Section):
     """The table ``[project]``."""
 
@@ -173,6 +179,7 @@ class Settings(_Section):
         dict[str, SUFFIX_OF_FORMAT],
         Field(repr=False, description='a table of suffixes, such as DataFrame = ".parquet"'),
     ] = {}
+    display: Annotated[DisplaySettings, Field(repr=False, description="a table")] = DisplaySettings()
     projects: Annotated[dict[str, StorageSettings], Field(description="a table of tables")] = {}
     cache: Annotated[CacheSettings, Field(repr=False, description="a table")] = CacheSettings()
     directory: Annotated[Path | None, Field(exclude=True, repr=False)] = None

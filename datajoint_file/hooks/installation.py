@@ -42,6 +42,8 @@ HOOKS = (
     _hook(QueryExpression, "to_arrow", _ORDERED, "hooks.frames:with_structs"),
     _hook(QueryExpression, "to_polars", _ORDERED, "hooks.frames:with_structs"),
     _hook(QueryExpression, "to_pandas", _ORDERED, "hooks.frames:to_pandas"),
+    _hook(dj_expression, "preview", "query_expression limit width", "hooks.display:preview"),
+    _hook(dj_expression, "repr_html", "query_expression", "hooks.display:repr_html"),
     _hook(Connection, "query", _QUERY, "insert.removal_hooks:execute_ddl", ("DROP ", "ALTER ")),
     _hook(Connection, "start_transaction", "self", "journal.transactions:start_transaction"),
     _hook(Connection, "commit_transaction", "self", "journal.transactions:commit_transaction"),

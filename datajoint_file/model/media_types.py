@@ -19,7 +19,10 @@ HEAD_SIZE = 4096
 """How many first bytes are looked at."""
 
 _SCIENCE = {
+    ".arrow": "application/vnd.apache.arrow.file",
     ".csv": "text/csv",
+    ".feather": "application/vnd.apache.arrow.file",
+    ".flac": "audio/flac",
     ".h5": "application/x-hdf5",
     ".hdf5": "application/x-hdf5",
     ".mat": "application/x-matlab-data",
@@ -52,6 +55,7 @@ _BEGINNINGS = {
     b"\x89HDF\r\n\x1a\n": "application/x-hdf5",
     b"\x93NUMPY": "application/x-npy",
     b"MATLAB 5.0 MAT-file": "application/x-matlab-data",
+    b"ARROW1\0\0": "application/vnd.apache.arrow.file",
     b"PAR1": "application/vnd.apache.parquet",
     b"PK\x03\x04": "application/zip",
 }

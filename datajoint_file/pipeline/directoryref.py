@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from datajoint_file.pipeline.filesystem import DirectoryFileSystem
     from datajoint_file.pipeline.pipeline import Pipeline
     from datajoint_file.pipeline.stored_tree import StoredTree
+    from datajoint_file.preview import Preview
 
 _SHOWN = 12
 """Entries of the tree in a notebook."""
@@ -371,6 +372,26 @@ class _Browsing(Readable):
         whole, below = self._place()
         verify(whole._pipeline(), whole.metadata, progress, below)
         return True
+
+    @brief_traceback
+    def preview(self, subpath: str | os.PathLike[str] | None = None) -> Preview:
+        """Return what there is to see of it: the first of its files, as a tree; of a Zarr its groups and arrays.
+
+        With *subpath*, of what is there, as `FileRef.preview` has it. Looks into the manifest; of a Zarr, reads the
+        metadata of what is shown. Raises as `joinpath` and `FileRef.preview` do.
+
+        Examples
+        --------
+        >>> print(ref.preview("raw"))
+        raw/: 2 files, 8 B
+          day1.csv  4 B
+          day2.csv  4 B
+        """
+        if subpath:
+            return self.joinpath(subpath).preview()
+        from datajoint_file.preview import preview_directory  # for its cost, as a fetch needs none
+
+        return preview_directory(self).with_facts(counted(self.file_count, "file"), format_size(self.size))
 
     @property
     def file_count(self) -> int:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from datajoint_file.errors import UnsupportedValueError, brief_traceback
 from datajoint_file.pipeline.stored_ref import Answer, StoredRef, with_slots
+
+if TYPE_CHECKING:
+    from datajoint_file.preview import Preview
 
 
 @with_slots
@@ -161,6 +164,30 @@ class FileRef(StoredRef):
         """
         self._pipeline().verify(self.metadata, progress)
         return True
+
+    @brief_traceback
+    def preview(self) -> Preview:
+        """Return what there is to see of the file, for a notebook or ``print``: a picture, first rows, a tree, a shape.
+
+        No more is read than that takes, at most 32 MiB, and it is *not* verified. Nothing of the file is run, unpickled
+        or shown as markup. What is damaged, too large or of no known kind is shown by its first bytes, and so is what
+        needs a library that is missing; the preview says which.
+
+        Raises
+        ------
+        ObjectNotFoundError, StorageError
+            If the object is gone, or the store fails.
+
+        Examples
+        --------
+        >>> print((Recording & key).fetch1("trials").preview())  # doctest: +SKIP
+        trials.csv: 1.2 kB, text/csv, 40 rows of 2 columns
+          trial  outcome
+          1      hit
+        """
+        from datajoint_file.preview import Subject, preview_file  # for its cost, as below
+
+        return preview_file(Subject(self.name, self.size, self.mime_type, self.open))
 
     def read_bytes(self) -> bytes:
         """Return the file's verified bytes, as `read` does: ``importlib.resources.abc.Traversable`` has it so."""

@@ -284,7 +284,8 @@ class StoredRef(_Unread, Readable):
         )
         return (
             '<div style="border:1px solid #8886;border-radius:6px;padding:.5em 1em;display:inline-block">'
-            f"<strong>{_escaped(self.original_name)}</strong><table>{cells}</table></div>"
+            f"<strong>{_escaped(self.original_name)}</strong><table>{cells}</table>"
+            "<small><code>.preview()</code> shows what is in it</small></div>"
         )
 
     def _pipeline(self) -> Pipeline:

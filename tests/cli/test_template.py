@@ -11,7 +11,7 @@ import pytest
 from datajoint_file.config import ObjectStorageSettings, Settings, StorageSettings, parse_settings
 from datajoint_file.config.rules import _KINDS  # the credentials that each store takes
 from datajoint_file.config.scaffold import compose, example
-from datajoint_file.config.settings import ProjectSettings
+from datajoint_file.config.settings import DisplaySettings, ProjectSettings
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -62,7 +62,7 @@ def test_example_has_a_variant_of_every_backend_with_rules() -> None:
     assert backends > set(_KINDS)
 
 
-@pytest.mark.parametrize("model", [ProjectSettings, StorageSettings, ObjectStorageSettings])
+@pytest.mark.parametrize("model", [ProjectSettings, StorageSettings, ObjectStorageSettings, DisplaySettings])
 def test_example_names_every_key(model: type) -> None:
     text = EXAMPLE.read_text(encoding="utf-8")
     keys = set(model.model_fields) - {"url"}  # type: ignore[attr-defined]  # it stands for others, beside which it is named

@@ -20,7 +20,13 @@ import datajoint_file
 from datajoint_file import errors, testing
 from datajoint_file.cli import main as datajoint_file_command
 from datajoint_file.config.rules import _KINDS
-from datajoint_file.config.settings import CacheSettings, ObjectStorageSettings, ProjectSettings, StorageSettings
+from datajoint_file.config.settings import (
+    CacheSettings,
+    DisplaySettings,
+    ObjectStorageSettings,
+    ProjectSettings,
+    StorageSettings,
+)
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.sql.dialect import Unseen
 from tests.docs.pages import ROOT, Block, blocks_of, documentation, modules
@@ -48,6 +54,7 @@ def first_cells(table: str) -> set[str]:
         ("`[storage]`", StorageSettings),
         ("`[object_storage]`", ObjectStorageSettings),
         ("`[cache]`", CacheSettings),
+        ("`[display]`", DisplaySettings),
     ],
 )
 def test_every_key_of_the_configuration_is_listed(heading: str, model: type) -> None:

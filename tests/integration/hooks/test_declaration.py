@@ -389,7 +389,7 @@ def test_renamed_attributes_stay_files(schema: dj.Schema) -> None:
 
     Recording.insert1({"k": 1, "raw": ("a.txt", b"a")})
     assert (Recording.proj(other="raw")).fetch1("other").read() == b"a"
-    assert "<file>" in repr(Recording())
+    assert "a.txt, 1 B" in repr(Recording())
 
 
 def test_a_process_that_never_imported_the_package_reads_and_writes(

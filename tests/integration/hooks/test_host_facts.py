@@ -8,7 +8,7 @@ from typing import Any
 
 import datajoint as dj
 import pytest
-from datajoint import codecs, condition, declare, expression, table
+from datajoint import codecs, condition, declare, expression, preview, table
 from datajoint.connection import Connection
 
 from datajoint_file.errors import HostVersionError
@@ -113,3 +113,29 @@ def test_datajoint_negates_the_first_of_several_conditions_only() -> None:
 def test_arrow_and_polars_are_made_of_dictionaries_and_need_nothing_else_of_the_query(name: str) -> None:
     source = source_of(getattr(expression.QueryExpression, name))
     assert source.count("self.") == source.count("self.to_dicts(") == 1
+
+
+@pytest.mark.parametrize("hooked", ["preview", "repr_html"])
+def test_tables_are_printed_of_what_we_give_in_the_place_of_a_query(hooked: str) -> None:
+    """Its heading, key, connection and length, and arrays of all but blobs and JSON; values go where they belong."""
+    own = inspect.unwrap(getattr(expression, hooked))
+    assert own is getattr(preview, hooked)
+    source = source_of(own)
+    assert set(re.findall(r"query_expression\.(\w+)", source)) <= {"heading", "connection", "proj", "primary_key"}
+    assert "rel = query_expression.proj(*heading.non_blobs)" in source
+    assert set(re.findall(r"\brel\.(\w+)", source)) <= {"to_arrays", "primary_key"}
+    assert "in tuples.dtype.names" in source or "in tup.dtype.names" in source
+    assert f"return {hooked}(self" in source_of(expression.QueryExpression.preview) + source_of(
+        expression.QueryExpression._repr_html_
+    )
+
+
+def test_attribute_without_codec_is_fetched_as_the_database_has_it() -> None:
+    source = source_of(codecs.decode_attribute)
+    assert "if attr.codec:" in source
+    assert "if attr.json:" in source
+
+
+def test_aggregation_is_known_by_its_class() -> None:
+    assert "Aggregation.create(self, group=" in source_of(expression.QueryExpression.aggr)
+    assert "copy.copy(self)" in source_of(expression.QueryExpression.proj)

@@ -65,6 +65,17 @@ def test_file_is_read_when_it_is_needed_and_once(one: Path) -> None:
     assert binding._settings is not None
 
 
+def test_who_only_looks_decides_nothing(one: Path, empty: Path) -> None:
+    binding = Binding(one.parent)
+    found = binding.peek()
+    assert found is not None
+    assert found.project.name == "project_one"
+    other = parse_settings({"project": {"name": "b"}, "storage": {"backend": "file", "path": "/b"}}, "the test")
+    binding.configure(other, "b")
+    assert binding.peek() is other
+    assert Binding(empty).peek() is None
+
+
 def test_broken_file_fails_nothing_before_it_is_needed(one: Path) -> None:
     one.write_text("broken [")
     binding = Binding(one.parent)

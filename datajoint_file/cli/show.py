@@ -1,0 +1,200 @@
+"""Command ``show``: what rows record of their files, and what is in these.
+
+The looking is done by `datajoint_file.preview`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from datajoint_file.cli.arguments import KEY_ARGUMENT, KEY_OPTION, wrong_usage
+from datajoint_file.cli.exit_codes import FINE, PROBLEMS
+from datajoint_file.cli.output import console, print_json
+from datajoint_file.errors import MetadataError, UnsupportedValueError
+from datajoint_file.hooks.codec import file_attributes
+from datajoint_file.hooks.connections import name_of
+from datajoint_file.hooks.row_listing import Listing
+from datajoint_file.hooks.tables import table_name
+from datajoint_file.hooks.targets import connect, targets_named
+from datajoint_file.model.object_keys import key_text
+from datajoint_file.model.wording import counted, format_size
+from datajoint_file.pipeline.directoryref import DirectoryRef, ref_of
+from datajoint_file.pipeline.fileref import FileRef
+from datajoint_file.startup import on_one_line
+
+_EXAMPLES = """\b
+Examples:
+  datajoint-file show lab_ephys.Recording
+  datajoint-file show lab_ephys.Recording subject_id=1
+  datajoint-file show lab_ephys.Recording.raw_data subject_id=1 --preview
+  datajoint-file show lab_ephys.Recording.raw_data subject_id=1 --save picture.png
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """One attribute of a row: its file, none, or why there is none to be had."""
+
+    attribute: str
+    key: dict[str, str]
+    file: FileRef | DirectoryRef | None
+    problem: str = ""
+
+
+@click.command(epilog=_EXAMPLES, short_help="Show what is stored in a row.")
+@click.argument("name", metavar="SCHEMA.TABLE[.ATTRIBUTE]")
+@KEY_ARGUMENT
+@KEY_OPTION
+@click.option("--attribute", metavar="NAME", help="Only of this attribute.")
+@click.option("--preview", is_flag=True, help="Show what is in the files of one row as well.")
+@click.option("--save", metavar="PATH", type=click.Path(path_type=Path), help="Write the picture of one file as PNG.")
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="So many rows at most.")
+@click.option("--json", "as_json", is_flag=True, help="Print what is found as JSON.")
+@click.pass_context
+def show(
+    ctx: click.Context,
+    name: str,
+    pairs: dict[str, str],
+    key: dict[str, str],
+    attribute: str | None,
+    preview: bool,
+    save: Path | None,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """Show what a row records of its files: name, size, type, hash, path, and when it was stored.
+
+    Of several rows a line is shown for each. The store is asked for --preview and --save only. Exit code 1 if there is
+    no such row, or one describes no file.
+    """
+    connection = connect()
+    ctx.call_on_close(connection.close)
+    with wrong_usage():
+        table, names = _table(connection, name, attribute)
+        query = _restricted(table, {**pairs, **key})
+    rows = list(islice(Listing(query, names).rows(), limit + 1))
+    cells = list(_cells(query, names, rows[:limit]))
+    if (preview or save) and len(rows) != 1:
+        raise click.UsageError(f"--preview and --save are for one row, and there are {'none' if not rows else 'more'}")
+    if save is not None:
+        _save(cells, save)
+    if as_json:
+        print_json([_document(table_name(table), cell, preview=preview) for cell in cells])
+    else:
+        _print(console(), table_name(table), cells, is_one=len(rows) == 1, preview=preview)
+        if not rows:
+            console().print("There is no such row.", style="bold")
+        elif len(rows) > limit:
+            said = f"There are more than {counted(limit, 'row')}: --limit shows more, NAME=VALUE only some."
+            console().print(said, style="bold", soft_wrap=True)
+    ctx.exit(PROBLEMS if not rows or any(cell.problem for cell in cells) else FINE)
+
+
+def _table(connection: Any, name: str, attribute: str | None) -> tuple[Any, tuple[str, ...]]:
+    """Return the table of a name, which may end in that of an attribute, and the attributes to show."""
+    shorter, _, last = name.rpartition(".")
+    try:
+        (table,) = targets_named([name], connection)
+    except LookupError as error:
+        if attribute is not None or "." not in shorter:
+            raise
+        try:
+            (table,), attribute = targets_named([shorter], connection), last
+        except LookupError:
+            raise error from None
+    if not hasattr(table, "heading"):
+        raise UnsupportedValueError(f"{name} is a schema: name one of its tables, such as {name}.Recording")
+    known = file_attributes(table.heading)
+    if not known or attribute not in (None, *known):
+        there = f"its `file` attributes are {', '.join(known)}" if known else "it has no `file` attribute"
+        raise UnsupportedValueError(f"{table_name(table)}{f'.{attribute}' if attribute else ''}: {there}")
+    return table, known if attribute is None else (attribute,)
+
+
+def _restricted(table: Any, key: dict[str, str]) -> Any:
+    if unknown := sorted(key.keys() - set(table.heading.names)):
+        raise UnsupportedValueError(f"{table_name(table)} has no {', '.join(unknown)}; it has {table.heading.names}")
+    return table & key
+
+
+def _cells(query: Any, names: tuple[str, ...], rows: list[Any]) -> Iterator[_Cell]:
+    listing, pipeline = Listing(query, names), name_of(query.connection._config)
+    for row in rows:
+        key = {name: str(value) for name, value in listing.named(row.key).items()}
+        for name, text in zip(names, row.texts, strict=True):
+            yield _cell(name, key, text, pipeline)
+
+
+def _cell(name: str, key: dict[str, str], text: str | None, pipeline: str) -> _Cell:
+    if text is None:
+        return _Cell(name, key, None)
+    try:
+        file = ref_of(json.loads(text), pipeline)
+        file.to_dict()  # reads the row: what is wrong in it is said here
+    except (MetadataError, ValueError, RecursionError) as error:
+        return _Cell(name, key, None, str(error))
+    return _Cell(name, key, file)
+
+
+def _save(cells: list[_Cell], path: Path) -> None:
+    files = [cell.file for cell in cells if cell.file is not None]
+    if len(files) != 1:
+        raise click.UsageError(f"--save is for one file, and there are {len(files)}: give --attribute")
+    with wrong_usage(FileExistsError):
+        try:
+            files[0].preview().save(path)
+        except FileExistsError as error:
+            raise FileExistsError(f"{path} is there already, and stays") from error
+
+
+def _print(to: Console, table: str, cells: list[_Cell], *, is_one: bool, preview: bool) -> None:
+    for cell in cells:
+        where = f"{table}.{cell.attribute} ({key_text(cell.key.items())})"
+        if cell.file is None or not is_one:
+            to.print(f"{where}  {on_one_line(cell.problem) or _brief(cell.file)}", soft_wrap=True)
+            continue
+        to.print(where, style="bold", soft_wrap=True)
+        for what, value in _card(cell.file).items():
+            to.print(f"  {what:<7} {on_one_line(value)}", soft_wrap=True)
+        if preview:
+            to.print(str(cell.file.preview()), soft_wrap=True)
+
+
+def _brief(file: FileRef | DirectoryRef | None) -> str:
+    if file is None:
+        return "no file"
+    return f"{on_one_line(file.name)}{'/' if file.is_dir() else ''}, {format_size(file.size)}"
+
+
+def _card(file: FileRef | DirectoryRef) -> dict[str, str]:
+    """Return what a notebook's card says of a file."""
+    document = file.to_dict()
+    lines = {
+        "name": file.name,
+        "title": document.get("title"),
+        "size": f"{format_size(file.size)} ({file.size:,} bytes)",
+        "files": f"{document['files']:,}" if "files" in document else None,
+        "type": file.mime_type,
+        "stored": document["timestamp"],
+        "hash": file.hash,
+        "path": file.path,
+    }
+    return {what: value for what, value in lines.items() if value is not None}
+
+
+def _document(table: str, cell: _Cell, *, preview: bool) -> dict[str, Any]:
+    document: dict[str, Any] = {"table": table, "attribute": cell.attribute, "key": cell.key}
+    document["file"] = None if cell.file is None else cell.file.to_dict()
+    if cell.problem:
+        document["problem"] = cell.problem
+    if preview and cell.file is not None:
+        document["preview"] = str(cell.file.preview())
+    return document

@@ -1,0 +1,149 @@
+"""``datajoint-file show``, on real databases."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import datajoint as dj
+import pytest
+from click.testing import Result
+from datajoint import settings as dj_settings
+from PIL import Image
+
+from datajoint_file.config import bindings
+from tests.projects import Store, over_mysql
+from tests.tables import recording_of
+
+from .conftest import Run, write_configuration
+
+Command = Callable[..., Result]
+
+
+def picture() -> bytes:
+    written = io.BytesIO()
+    Image.new("RGB", (960, 640), "red").save(written, "PNG")
+    return written.getvalue()
+
+
+@pytest.fixture
+def table(schema: dj.Schema, tmp_path: Path) -> Any:
+    (tmp_path / "result").mkdir()
+    (tmp_path / "result" / "a.csv").write_bytes(b"t,v\n1,2\n")
+    made = recording_of(schema)
+    made.insert(
+        [
+            {"id": 0, "raw": ("scan.png", picture()), "extra": None},
+            {"id": 1, "raw": ("trials.csv", b"t,v\n1,2\n"), "extra": tmp_path / "result"},
+            {"id": 2, "raw": ("a.dat", b"123"), "extra": None},
+        ]
+    )
+    return made
+
+
+@pytest.fixture
+def command(run: Run, directory: Path, database: Any, table: Any, store: Store) -> Iterator[Command]:
+    write_configuration(directory, store.table)
+    path = directory / "datajoint.toml"
+    path.write_text(path.read_text(encoding="utf-8").replace('"lab"', f'"{store.project}"'), encoding="utf-8")
+    is_postgresql = "postgres" in type(database).__name__.lower()
+    settings: dict[str, Any] = {name: getattr(database, name) for name in ("host", "port", "user", "password")}
+    settings |= {"use_tls": False, "backend": "postgresql" if is_postgresql else "mysql"}
+    settings |= {"name": database.database} if is_postgresql else {}
+
+    def start(*arguments: str, of: str = "") -> Result:
+        with dj.config.override(**{f"database__{name}": value for name, value in settings.items()}):
+            return run("show", f"{table().database}.Recording{of}", *arguments)
+
+    before = bindings._bindings.known(dj_settings.config)
+    bindings._bindings.keep(dj_settings.config, bindings.Binding(directory))  # as in a process of its own
+    yield start
+    if before is None:
+        bindings._bindings._values.pop(id(dj_settings.config))
+    else:
+        bindings._bindings.keep(dj_settings.config, before)
+
+
+def test_one_row_is_shown_as_a_card_and_several_as_lines(command: Command, table: Any) -> None:
+    ref = (table & "id = 1").fetch1("raw")
+    one = command("id=1", of=".raw")
+    assert (one.exit_code, one.stderr) == (0, "")
+    first, *lines = one.stdout.splitlines()
+    assert first == f"{table.database}.Recording.raw (id=1)"
+    assert dict(line.split(maxsplit=1) for line in lines) == {
+        "name": "trials.csv",
+        "size": "8 B (8 bytes)",
+        "type": "text/csv",
+        "stored": ref.to_dict()["timestamp"],
+        "hash": ref.hash,
+        "path": ref.path,
+    }
+    both = command("--key", "id=1")
+    assert "files   1" in both.stdout
+    assert "result" in both.stdout
+    all_ = command()
+    assert all_.exit_code == 0
+    assert [line.partition(".Recording.")[2] for line in all_.stdout.splitlines()] == [
+        "raw (id=0)  scan.png, " + all_.stdout.split("scan.png, ")[1].splitlines()[0],
+        "extra (id=0)  no file",
+        "raw (id=1)  trials.csv, 8 B",
+        "extra (id=1)  result/, 8 B",
+        "raw (id=2)  a.dat, 3 B",
+        "extra (id=2)  no file",
+    ]
+    few = command("--limit", "1", "--attribute", "raw")
+    assert "There are more than 1 row: --limit shows more" in few.stdout
+
+
+def test_preview_is_printed_and_its_picture_saved(command: Command, directory: Path) -> None:
+    shown = command("id=1", "--preview")
+    assert shown.exit_code == 0, shown.stderr
+    assert "8 B, text/csv, 1 row of 2 columns\n  t  v\n  1  2\n" in shown.stdout
+    assert "result/: 1 file, 8 B\n  a.csv  8 B\n" in shown.stdout
+    saved = command("id=0", "--attribute", "raw", "--preview", "--save", "small.png")
+    assert saved.exit_code == 0, saved.stderr
+    assert "960 x 640 pixels" in saved.stdout
+    with Image.open(directory / "small.png") as small:
+        assert small.size == (480, 320)
+    again = command("id=0", "--attribute", "raw", "--save", "small.png")
+    assert again.exit_code == 2
+    assert "small.png is there already, and stays" in again.stderr
+    document = json.loads(command("id=1", "--json", "--preview", of=".extra").stdout)
+    assert document[0]["key"] == {"id": "1"}
+    assert document[0]["file"]["files"] == 1
+    assert "a.csv" in document[0]["preview"]
+
+
+@over_mysql
+def test_what_is_not_there_and_what_is_damaged_have_codes_of_their_own(
+    command: Command, table: Any, store: Store
+) -> None:
+    nothing = command("id=99")
+    assert (nothing.exit_code, nothing.stdout) == (1, "There is no such row.\n")
+    for wrong, said in {
+        ("--attribute", "nothing"): "its `file` attributes are raw, extra",
+        ("color=red",): "has no color",
+        ("id",): "is not of the form subject_id=1",
+        ("--preview",): "for one row, and there are more",
+        ("id=2", "--save", "x.png", "--attribute", "extra"): "there are 0: give --attribute",
+    }.items():
+        failed = command(*wrong)
+        assert failed.exit_code == 2, wrong
+        assert said in " ".join(failed.stderr.split()), failed.stderr
+    assert command(of="s").exit_code == 2
+    assert "no picture to save" in command("id=2", "--save", "x.png", of=".raw").stderr
+    connection = table().connection
+    row = (table & "id = 2").fetch1("raw").to_dict()
+    for k, document in ((2, {**row, "original_name": "<b>\x1b[2J"}), (1, {"path": "lab/../x"})):
+        connection.query(f"UPDATE {table().full_table_name} SET raw = %s WHERE id = {k}", (json.dumps(document),))
+    shown = command(of=".raw")
+    assert shown.exit_code == 1
+    assert "\x1b" not in shown.stdout
+    assert "lab/../x" in shown.stdout
+    store.remove((table & "id = 0").fetch1("raw").path)
+    gone = command("id=0", "--preview", of=".raw")
+    assert gone.exit_code == 1
+    assert "there is no such object in the store" in gone.stderr
