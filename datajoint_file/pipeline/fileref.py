@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TextIO, overload
 
@@ -236,6 +237,39 @@ class FileRef(StoredRef):
         """
         self._pipeline().verify(self.metadata, progress)
         return True
+
+    @brief_traceback
+    def sign(self, expires: timedelta | float | str = "1 hour", *, inline: bool = False) -> str:
+        """Return a URL by which anybody can get the file from a bucket for a while: a presigned link.
+
+        It is the secret: whoever has it can read the file, without credentials, until it expires; it cannot be taken
+        back, and is neither kept nor logged here. Made without asking for the object, by this process's credentials;
+        temporary ones take it with them when they end. What is got by it is not verified; `hash` tells.
+
+        Parameters
+        ----------
+        expires : float, timedelta or str
+            How long it is good: seconds, or a text such as ``"30 min"``; at most 7 days.
+        inline : bool
+            Let a browser show the file, instead of saving it under its original name. HTML that others have made then
+            runs as a page of the bucket.
+
+        Raises
+        ------
+        SigningError
+            If the store makes no links (a disk, sftp), or the credentials cannot: an anonymous caller, on Google Cloud
+            Storage all but a service account's private key, on Azure all but the account's key.
+        ValueError, TypeError
+            If *expires* is no such time.
+
+        Examples
+        --------
+        >>> ref.sign("15 min")  # doctest: +SKIP
+        'https://s3.eu-central-1.amazonaws.com/…&X-Amz-Expires=900&…'
+        """
+        from datajoint_file.pipeline.links import sign  # for its cost, as above
+
+        return sign(self._pipeline(), self.metadata, expires, inline=inline)
 
     def read_bytes(self) -> bytes:
         """Return the file's verified bytes, as `read` does: ``importlib.resources.abc.Traversable`` has it so."""
