@@ -1,4 +1,4 @@
-"""`universal_pathlib` paths over stored files and directories, for libraries that take a `UPath`.
+"""Paths of universal-pathlib over stored files and directories, for libraries that take a `UPath`.
 
 What they read, the filesystems below them say.
 """

@@ -6,11 +6,12 @@ The hash follows in order, whatever the order in which ranges arrive. Where the 
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, cast
 
 from datajoint_file.concurrency.progress import Advance
 from datajoint_file.concurrency.threads import Stop, run_all
@@ -91,9 +92,10 @@ def _take_at_once(
 def _take_from(
     file: BinaryIO, metadata: FileMetadata, write: Write, advance: Advance, target: Draft | None, checks: Checks
 ) -> None:
-    begin = _Beginning(file, metadata.size) if checks == "never" else file
-    reader = VerifyingReader(begin, metadata.size, metadata.hash if checks == "always" else None, advance)
-    descriptor = _descriptor(file) if metadata.size > COPY_ABOVE and can_copy() and begin is file else None
+    descriptor = _descriptor(file) if metadata.size > COPY_ABOVE and can_copy() else None
+    if checks == "never" and (descriptor is None or os.fstat(descriptor).st_size != metadata.size):
+        descriptor, file = None, cast("BinaryIO", _Beginning(file, metadata.size))
+    reader = VerifyingReader(file, metadata.size, metadata.hash if checks == "always" else None, advance)
     with _translated(metadata):
         position = target.copy(descriptor, reader) if target is not None and descriptor is not None else 0
 
