@@ -60,12 +60,19 @@ def fetch_as(
 
 
 def read_range(
-    pipeline: Pipeline, metadata: FileMetadata, start: int | None, stop: int | None, verify: str | None = None
+    pipeline: Pipeline,
+    metadata: FileMetadata,
+    start: int | None,
+    stop: int | None,
+    verify: str | None = None,
+    *,
+    is_listed: bool = False,
 ) -> bytes:
     """Return the bytes of a stored file from *start* to before *stop*, as a slice of all of them.
 
     All of them, and a range of an object of up to 16 MiB, are verified, unless *verify* or the configuration says
-    otherwise; a range of a larger one is not.
+    otherwise. A range of a larger one is not: the object is looked at, which has to have the recorded size, unless
+    nothing is to be checked, or a manifest that was verified says what there *is_listed*.
 
     Raises
     ------
@@ -77,8 +84,11 @@ def read_range(
         return pipeline.read(metadata, verify)
     if first >= last:
         return b""
-    if metadata.size <= VERIFIED_BYTES and pipeline.policy(verify) in ("always", "first"):
+    policy = pipeline.policy(verify)
+    if metadata.size <= VERIFIED_BYTES and policy in ("always", "first"):
         return _verified.get(pipeline, metadata)[first:last]
+    if policy != "never" and not is_listed:
+        pipeline.look(metadata)
     return pipeline.read_part(metadata, first, last)
 
 

@@ -29,6 +29,7 @@ class FileFileSystem(DirectoryFileSystem):
     """
 
     protocol = "datajoint+file"
+    _is_listed = False
 
     def _absent(self, path: str) -> MemberNotFoundError:
         return MemberNotFoundError(errno.ENOENT, f"{brief(path)} is not here")

@@ -54,7 +54,7 @@ class FileRef(StoredRef):
         """Return the file's bytes, or a range of them, in memory; all of them are verified against its hash.
 
         A range is verified in files of up to 16 MiB, which are fetched whole for that and kept a while. Of a larger
-        file the range alone is fetched: it is *not* verified, but that it has as many bytes as it should.
+        file the range alone is fetched: it is *not* verified, beyond the file's size, which is asked for first.
 
         Parameters
         ----------
@@ -63,7 +63,7 @@ class FileRef(StoredRef):
         verify : {"always", "first", "size", "never"}, optional
             How much is checked, if not as ``[object_storage] verify`` says: the hash; the hash, unless this process has
             found it right and the store says that the object is the same still; the number of bytes; nothing. Too few
-            bytes are an error in any case. In ranges, ``"size"`` and ``"never"`` fetch no more than those.
+            bytes are an error in any case. Of a range, ``"size"`` and ``"never"`` fetch no more than that.
 
         Raises
         ------
@@ -243,8 +243,8 @@ class FileRef(StoredRef):
         """Return a URL by which anybody can get the file from a bucket for a while: a presigned link.
 
         It is the secret: whoever has it can read the file, without credentials, until it expires; it cannot be taken
-        back, and is neither kept nor logged here. Made without asking for the object, by this process's credentials;
-        temporary ones take it with them when they end. What is got by it is not verified; `hash` tells.
+        back, and is neither kept nor logged here. The object is looked at before. Temporary credentials take their
+        links with them when they end. What is got by one is not verified; `hash` tells.
 
         Parameters
         ----------
@@ -259,6 +259,10 @@ class FileRef(StoredRef):
         SigningError
             If the store makes no links (a disk, sftp), or the credentials cannot: an anonymous caller, on Google Cloud
             Storage all but a service account's private key, on Azure all but the account's key.
+        ObjectNotFoundError, SizeMismatchError
+            If the object is not in the store, or has not the recorded size.
+        StorageError
+            If the store cannot be asked.
         ValueError, TypeError
             If *expires* is no such time.
 

@@ -110,6 +110,7 @@ class DirectoryFileSystem(ThreadedFileSystem):
     """
 
     protocol = "datajoint+directory"
+    _is_listed = True  # what it has is in a manifest
 
     def __init__(self, row: str, pipeline: str, below: str = "", **options: Any) -> None:
         super().__init__(row, pipeline, below, **options)
@@ -193,7 +194,7 @@ class DirectoryFileSystem(ThreadedFileSystem):
     def _content(self, path: str, start: int | None, end: int | None) -> bytes:
         metadata = self._metadata_of(path)
         with _present():
-            return read_range(self._pipeline, metadata, start, end)
+            return read_range(self._pipeline, metadata, start, end, is_listed=self._is_listed)
 
     async def _get(self, rpath: Any, lpath: Any, recursive: bool = False, **options: Any) -> None:
         """Bring files as fsspec does. What is more than one comes to a new directory first, as a download does."""

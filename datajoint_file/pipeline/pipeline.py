@@ -64,7 +64,7 @@ from datajoint_file.storage.wrappers import LoggedBackend, logger
 from datajoint_file.transfer.atomic_write import atomic_write, finish
 from datajoint_file.transfer.directories import LocalTree
 from datajoint_file.transfer.fetch import Write, fetch
-from datajoint_file.transfer.hashing import HashingReader, VerifyingReader, drain, hash_file
+from datajoint_file.transfer.hashing import HashingReader, VerifyingReader, drain, hash_file, require_size
 from datajoint_file.transfer.sources import Source
 
 
@@ -317,6 +317,11 @@ class Pipeline:
             content = bytes(self.backend_of(metadata.project).read(metadata.path, start, stop))
             require_whole(start, stop, len(content))
         return content
+
+    def look(self, metadata: FileMetadata) -> None:
+        """Raise unless the object is there and has the recorded size, as `open` does; a request to a bucket."""
+        with self._blamed(metadata):
+            require_size(metadata.size, self.backend_of(metadata.project).stat(metadata.path).size)
 
     def pass_on(self, metadata: FileMetadata, write: Write, verify: str | None = None) -> None:
         """Hand the bytes of a stored file to *write*; see `fetch`. What is known of them then, `policy` says."""

@@ -36,7 +36,7 @@ from datajoint_file.storage.bucket.backend import (
 )
 from datajoint_file.storage.bucket.part_sizes import PartPlan, memory_for, plan_parts
 from datajoint_file.storage.bucket.query_signature import aws_signer
-from datajoint_file.storage.bucket.s3_identity import s3_address, s3_keys
+from datajoint_file.storage.bucket.s3_identity import S3Address, s3_address, s3_keys
 from datajoint_file.storage.bucket.s3_multipart import Destination, MultipartUpload, put
 from datajoint_file.storage.remote.requests import run
 from datajoint_file.storage.shared import check_prefix, entity_tag, is_object_key, moment
@@ -56,6 +56,7 @@ class S3Backend(BucketBackend):
     """Objects of a bucket of S3, or of a server that speaks like it."""
 
     protocol = "s3"
+    _address: S3Address | None = None  # once a link was made: AWS may have to be asked for it
     _memory_for = staticmethod(memory_for)
     _plan_parts = staticmethod(plan_parts)
 
@@ -103,7 +104,7 @@ class S3Backend(BucketBackend):
         filesystem = self._filesystem()
         if filesystem.anon:
             raise SigningError(f"{name}: an anonymous caller has no key to sign links with; {NO_LINK}")
-        address = s3_address(filesystem, self.bucket)
+        self._address = address = self._address or s3_address(filesystem, self.bucket)
         access_key, secret, token = s3_keys(filesystem)()
         query = {f"response-{field.lower()}": value for field, value in fields.items()}
         query |= {"x-amz-request-payer": "requester"} if filesystem.req_kw else {}

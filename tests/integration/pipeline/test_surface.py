@@ -16,7 +16,7 @@ import pytest
 
 import datajoint_file
 from datajoint_file import Directory, File
-from datajoint_file.errors import HashMismatchError, SigningError, SizeMismatchError
+from datajoint_file.errors import HashMismatchError, ObjectNotFoundError, SigningError, SizeMismatchError
 from datajoint_file.pipeline.checked_reads import VERIFIED_BYTES
 from tests.integration.executors import executor_of, write_toml
 from tests.projects import Store, over_local_and_s3, over_mysql, unique
@@ -133,8 +133,8 @@ def test_ranges_texts_and_policies_over_a_store(table: Any, store: Store, tmp_pa
                 read(policy)
         assert read("size") == read("never") == bytes(len(large))
     store.damage(big.path, bytes(100))
-    assert big.read(start=10, stop=20) == bytes(10)
-    for how in ({"verify": "never"}, {"start": 90, "stop": 110}):
+    assert big.read(start=10, stop=20, verify="never") == bytes(10)
+    for how in ({"verify": "never"}, {"start": 90, "stop": 110, "verify": "never"}, {"start": 10, "stop": 20}):
         with pytest.raises(SizeMismatchError):
             big.read(**how)
     with pytest.raises(ValueError, match="verify = 'sometimes'"):
@@ -169,6 +169,12 @@ def test_link_to_a_fetched_file_works_for_anybody_and_shows_no_secret(
     assert (found[2][0], found[2][1].rpartition("''")[2]) == (b"1, 2", "K%C3%B6ln%2050%25.csv")
     secret = store.table["credentials"]["secret"]
     assert not any(text in caplog.text + repr(file) for text in (secret, *(url[-64:] for url in urls)))
+    store.damage(file.path, b"another")
+    with pytest.raises(SizeMismatchError):
+        file.sign()
+    store.remove(file.path)
+    with pytest.raises(ObjectNotFoundError):
+        file.sign()
     with pytest.raises(HTTPError, match="403"):
         build_opener(ProxyHandler({})).open(urls[0][:-1] + ("0" if urls[0][-1] != "0" else "1"), timeout=30)
 

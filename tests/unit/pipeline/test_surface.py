@@ -109,8 +109,12 @@ def test_range_of_a_small_file_is_verified_and_of_a_large_one_complete(
     monkeypatch.setattr(checked_reads, "VERIFIED_BYTES", 10)
     assert changed.read(start=0, stop=1) == b"#"
     on_disk(changed.metadata).write_bytes(b"#" * 20)
+    for policy in ("always", "first", "size"):
+        with pytest.raises(SizeMismatchError, match=f"expected {len(CONTENT)} bytes, found 20"):
+            changed.read(start=0, stop=1, verify=policy)
     with pytest.raises(SizeMismatchError, match="expected 10 bytes from 15 on, found 5"):
-        changed.read(start=15, stop=25)
+        changed.read(start=15, stop=25, verify="never")
+    assert changed.read(start=15, stop=20, verify="never") == b"#####"
     assert changed.read(start=5, stop=5) == b""
 
 
