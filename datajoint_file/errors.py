@@ -29,7 +29,8 @@ It holds no policy: the module that meets a problem decides which error it is.
     │   ├── StorageUnavailableError (ConnectionError)
     │   │   └── StorageMissingError                the directory of the project is not there
     │   ├── UploadCorruptedError                  the store got other bytes than were sent
-    │   └── ReadOnlyStorageError (PermissionError)
+    │   ├── ReadOnlyStorageError (PermissionError)
+    │   └── SigningError (NotImplementedError)    this store, or these credentials, make no links
     ├── MemberNotFoundError (FileNotFoundError)   a stored directory has no file of this path
     ├── VerificationError (ValueError)            bytes are not the bytes of the row
     │   ├── SizeMismatchError
@@ -280,6 +281,10 @@ class UploadCorruptedError(StorageError):
 
 class ReadOnlyStorageError(StorageError, PermissionError):
     """A write was asked of a store that is configured for reading only."""
+
+
+class SigningError(StorageError, NotImplementedError):
+    """The store makes no links, or the credentials cannot sign any."""
 
 
 class VerificationError(DataJointFileError, ValueError):

@@ -28,6 +28,7 @@ from datajoint_file.config.secrets import Answers
 from datajoint_file.config.urls import STORAGE_URLS, checked_prefix
 from datajoint_file.model.names import SUFFIX
 from datajoint_file.model.partition import PartitionPattern
+from datajoint_file.model.verify_policy import ALLOWED, VerifyPolicy
 from datajoint_file.model.wording import duration, parse_size
 
 _NAME = r"^(\$\{[^}]*\}|[^/\s])+$"
@@ -141,6 +142,7 @@ class ObjectStorageSettings(_Section):
         int,
         Field(ge=0, le=1_000_000, description="how many earlier files of each attribute of a row are kept, at any age"),
     ] = 0
+    verify: Annotated[VerifyPolicy, Field(repr=False, description=ALLOWED)] = "always"  # says nothing of places
 
 
 class CacheSettings(_Section):

@@ -22,6 +22,7 @@ from datajoint_file.downloads.tasks import DownloadTask, Wanted, bring, bring_al
 from datajoint_file.errors import UnsafeNameError, brief_traceback
 from datajoint_file.hooks.row_listing import PAGE_ROWS
 from datajoint_file.journal.worker_address import address_of
+from datajoint_file.model.verify_policy import check_policy
 from datajoint_file.model.wording import counted
 from datajoint_file.pipeline.pipeline import Pipeline, destination_path
 from datajoint_file.storage.disk.drafts import Batch
@@ -37,6 +38,7 @@ def download(
     overwrite: bool = False,
     executor: Executor | None = None,
     progress: bool | None = None,
+    verify: str | None = None,
 ) -> list[Path]:
     """Write the verified files of all rows of a query below a directory, and return their paths in the order of rows.
 
@@ -64,6 +66,8 @@ def download(
         all of them share. They read their own configuration and never the database. It is not shut down.
     progress : bool, optional
         Show a progress bar: always, never, or (``None``) on a terminal or in a notebook after a second.
+    verify : {"always", "first", "size", "never"}, optional
+        How much of what comes is checked, if not as ``[object_storage] verify`` says; see `FileRef.read`.
 
     Returns
     -------
@@ -93,6 +97,8 @@ def download(
     >>> paths = datajoint_file.download(Recording & "subject_id = 123", "recordings/", layout="key")  # doctest: +SKIP
     """
     check_workers(workers)
+    if verify is not None:
+        check_policy(verify)
     rows = Rows(query, destination_path(destination).absolute(), check_layout(layout))
     paths: list[Path] = []
     found = rows.wanted(paths)
@@ -101,9 +107,9 @@ def download(
     todo = chain(first, found)
     with progress_bar(f"downloading {rows.title}", total, progress) as advance:
         if executor is None:
-            _by_threads(rows.pipeline, todo, workers, overwrite, advance)
+            _by_threads(rows.pipeline, todo, workers, advance, overwrite=overwrite, verify=verify)
         else:
-            _by_executor(check_executor(executor), rows, todo, overwrite, advance)
+            _by_executor(check_executor(executor), rows, todo, advance, overwrite=overwrite, verify=verify)
     if rows.refused:
         others = f"The other files are complete ({len(paths)})"
         more = f" So would {counted(rows.refused_count - 1, 'other file')}." if rows.refused_count > 1 else ""
@@ -112,7 +118,13 @@ def download(
 
 
 def _by_threads(
-    pipeline: Pipeline, todo: Iterator[Wanted], workers: int | None, overwrite: bool, advance: Advance
+    pipeline: Pipeline,
+    todo: Iterator[Wanted],
+    workers: int | None,
+    advance: Advance,
+    *,
+    overwrite: bool,
+    verify: str | None,
 ) -> None:
     lock = threading.Lock()
 
@@ -124,13 +136,15 @@ def _by_threads(
         stop = Stop()
         told = stop.watched(advance_alone)
         with Batch() as arrivals:
-            one = partial(bring, pipeline, overwrite=overwrite, advance=told, finish=arrivals.add)
+            one = partial(bring, pipeline, overwrite=overwrite, advance=told, finish=arrivals.add, verify=verify)
             run_all([partial(one, wanted) for wanted in some], workers or pipeline.workers, stop)
 
 
-def _by_executor(executor: Executor, rows: Rows, todo: Iterator[Wanted], overwrite: bool, advance: Advance) -> None:
+def _by_executor(
+    executor: Executor, rows: Rows, todo: Iterator[Wanted], advance: Advance, *, overwrite: bool, verify: str | None
+) -> None:
     address, stop = address_of(rows.pipeline, rows.connection), Stop()
     some = grouped(todo, lambda wanted: wanted.metadata.size)
-    tasks = (DownloadTask(address, files, overwrite, stop) for files in some)
+    tasks = (DownloadTask(address, files, overwrite, stop, verify) for files in some)
     for _, outcome in delegated(executor, bring_all, tasks, stop=stop):
         advance(outcome.result())

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from datajoint_file.concurrency.progress import Advance
 from datajoint_file.concurrency.threads import Stop
@@ -101,6 +101,7 @@ class DownloadTask:
     files: tuple[Wanted, ...]  # to paths that the caller sees as well
     overwrite: bool  # replace different files
     stop: Stop
+    verify: str | None = None  # how much is checked; as the worker's configuration says
 
 
 def bring_all(task: DownloadTask) -> int:
@@ -108,7 +109,7 @@ def bring_all(task: DownloadTask) -> int:
     pipeline = task.address.same_store()
     for wanted in task.files:
         task.stop.check()
-        bring(pipeline, wanted, overwrite=task.overwrite)
+        bring(pipeline, wanted, overwrite=task.overwrite, verify=task.verify)
     return sum(wanted.metadata.size for wanted in task.files)
 
 
@@ -119,8 +120,12 @@ def bring(
     overwrite: bool,
     advance: Advance | None = None,
     finish: Callable[[Draft], object] = finish,
+    verify: str | None = None,
 ) -> Path:
-    """Bring one file or directory, verified. What is there already and equal is kept, and not transferred."""
+    """Bring one file or directory, verified as `Pipeline.policy` says.
+
+    What is there already and equal is kept, and not transferred.
+    """
     if wanted.metadata.is_directory:
         return download_directory(
             pipeline,
@@ -130,7 +135,7 @@ def bring(
             progress=False,
             advance=advance,
             is_exact=True,
+            verify=verify,
         )
-    return pipeline.download(
-        wanted.metadata, wanted.target, overwrite=overwrite, progress=False, advance=advance, finish=finish
-    )
+    how: dict[str, Any] = {"advance": advance, "finish": finish, "verify": verify}
+    return pipeline.download(wanted.metadata, wanted.target, overwrite=overwrite, progress=False, **how)

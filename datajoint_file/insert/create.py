@@ -117,7 +117,9 @@ class NewDirectory:
 
 
 @contextmanager
-def create(table: Any, key: Mapping[str, Any], attribute: str, name: str) -> Iterator[NewDirectory]:
+def create(
+    table: Any, key: Mapping[str, Any], attribute: str, name: str, *, title: str | None = None
+) -> Iterator[NewDirectory]:
     """Make a directory in the store, without a local copy, and return what to insert.
 
     What is written goes to the store at once, and can be written again until the block ends. Then each file is known
@@ -135,6 +137,8 @@ def create(table: Any, key: Mapping[str, Any], attribute: str, name: str) -> Ite
         The ``file`` attribute.
     name : str
         The directory's original name, such as ``"movie.zarr"``.
+    title : str or None
+        What people call it, as of a `Directory`.
 
     Yields
     ------
@@ -171,7 +175,7 @@ def create(table: Any, key: Mapping[str, Any], attribute: str, name: str) -> Ite
     table = table() if isinstance(table, type) else table
     check_attribute(table, attribute)
     statement = Statement(table, (attribute,))
-    row = row_of(table, attribute, 0, key, NewTree(name))
+    row = row_of(table, attribute, 0, key, NewTree(name, title))
     uploads = statement.begin(row)
     new = NewDirectory(uploads, name_of(table.connection._config))
     try:

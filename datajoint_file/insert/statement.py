@@ -37,7 +37,7 @@ from datajoint_file.pipeline.lookup import is_same_store
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.pipeline.stored_ref import StoredRef
 from datajoint_file.transfer.source_readers import moved_by
-from datajoint_file.transfer.sources import Source, as_source
+from datajoint_file.transfer.sources import File, Source, as_source
 
 LARGE_BYTES = 16 * 2**20
 """Of a statement that sends so much the database is asked first whether it can succeed; else that is not worth it."""
@@ -59,8 +59,9 @@ class _Value:
 
     @property
     def metadata(self) -> FileMetadata:
-        """What the row is to record, once it is stored."""
-        return cast("FileMetadata", cast("JournalEntry", self.entry).metadata)
+        """What the row is to record, once it is stored. What is shared may have another title in another row."""
+        stored = cast("FileMetadata", cast("JournalEntry", self.entry).metadata)
+        return stored if self.original is None else replace(stored, title=self.source.title)
 
 
 class Statement:
@@ -249,6 +250,8 @@ class Statement:
 
     def _original(self, value: object) -> FileMetadata | None:
         """Return what is said of a file of the store that this statement stores into; nothing, of any other value."""
+        if isinstance(value, File) and value.name is value.mime_type is None:
+            value = value.content
         if not isinstance(value, StoredRef | Subdirectory) or value.metadata.project != self.pipeline.project:
             return None
         return value.metadata if is_same_store(value.pipeline, self.pipeline) else None

@@ -24,6 +24,9 @@ DIRECTORY_TYPE = "inode/directory"
 
 MAX_SIZE = 2**63 - 1
 
+MAX_TITLE = 255
+"""Characters of a title."""
+
 _HASH = re.compile(r"sha256:[0-9a-f]{64}")
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(\.\d{1,6})?(Z|[+-]\d\d:\d\d)", re.ASCII)
 _MIME_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(;.*)?", re.ASCII)
@@ -49,6 +52,8 @@ class FileMetadata:
         Advisory media type; ``inode/directory`` of a directory.
     files : int or None
         How many files a directory has; None of a file.
+    title : str or None
+        What people call it, if somebody has given it a title.
 
     Examples
     --------
@@ -73,6 +78,7 @@ class FileMetadata:
     timestamp: datetime
     mime_type: str | None = None
     files: int | None = None
+    title: str | None = None
 
     @property
     def is_directory(self) -> bool:
@@ -97,6 +103,8 @@ class FileMetadata:
             row["mime_type"] = self.mime_type
         if self.files is not None:
             row |= {"files": self.files, "format": 2}
+        if self.title is not None:
+            row["title"] = self.title
         return row
 
     @classmethod
@@ -122,6 +130,7 @@ class FileMetadata:
             timestamp=parse_timestamp(_field(row, "timestamp", str)),
             mime_type=_mime_type(row),
             files=_size(row, "files") if is_directory_row(row) else None,
+            title=_title(row),
         )
 
 
@@ -223,3 +232,26 @@ def _mime_type(row: Mapping[Any, Any]) -> str | None:
 def is_mime_type(text: str) -> bool:
     """Tell whether *text* has the form ``type/subtype``, with optional parameters on the same line."""
     return len(text) <= 255 and text.isprintable() and _MIME_TYPE.fullmatch(text) is not None
+
+
+def _title(row: Mapping[Any, Any]) -> str | None:
+    if row.get("title") is None:
+        return None
+    title: str = _field(row, "title", str)
+    if not is_title(title):
+        raise MetadataError(f"title = {brief(title)} is not {TITLE_FORM}")
+    return title
+
+
+TITLE_FORM = f"a line of 1 to {MAX_TITLE} printable characters"
+
+
+def is_title(text: str) -> bool:
+    r"""Tell whether *text* can be a title: one line, not blank, without control characters.
+
+    Examples
+    --------
+    >>> is_title("Anderson's Iris flower dataset"), is_title(" "), is_title("two\nlines")
+    (True, False, False)
+    """
+    return len(text) <= MAX_TITLE and bool(text.strip()) and text.isprintable()

@@ -41,14 +41,15 @@ def alike(
     """
     same = [one for one in left if (one.project, one.original_name) == (pipeline.project, upload.name)]
     if upload.source.tree is not None:
-        yield from _directories_alike(pipeline, upload.source.tree, same, advance)
+        for stored in _directories_alike(pipeline, upload.source.tree, same, advance):
+            yield replace(stored, title=upload.source.title)
         return
     same = [stored for stored in same if upload.source.size in (stored.size, None)]
     hash_ = hash_of(upload.source, max(stored.size for stored in same), advance) if same else ""
     for stored in same:
         if stored.hash == hash_ and prove(pipeline, stored, advance):
             _settle(pipeline, stored)
-            yield replace(stored, mime_type=upload.mime_type or stored.mime_type)
+            yield replace(stored, mime_type=upload.mime_type or stored.mime_type, title=upload.source.title)
 
 
 def _directories_alike(

@@ -15,6 +15,7 @@ from contextlib import suppress
 from functools import partial
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from datajoint_file.concurrency.progress import Advance, progress_bar
 from datajoint_file.concurrency.threads import Stop, run_all
@@ -48,6 +49,7 @@ def download(
     advance: Advance | None = None,
     is_exact: bool = False,
     below: str = "",
+    verify: str | None = None,
 ) -> Path:
     """Write the verified files of a stored directory and return its path. See `DirectoryRef.download`, which is this.
 
@@ -58,7 +60,7 @@ def download(
     target = Path(destination) if is_exact else _target(destination, metadata.original_name, manifest)
     show = progress if advance is None else False
     with progress_bar(f"downloading {metadata.original_name}", metadata.size, show) as shown:
-        _Arrival(pipeline, metadata, manifest, target, overwrite=overwrite).bring(advance or shown)
+        _Arrival(pipeline, metadata, manifest, target, overwrite=overwrite, verify=verify).bring(advance or shown)
     return target
 
 
@@ -100,13 +102,21 @@ class _Arrival:
     """A directory on its way to *target*."""
 
     def __init__(
-        self, pipeline: Pipeline, metadata: FileMetadata, manifest: Manifest, target: Path, *, overwrite: bool
+        self,
+        pipeline: Pipeline,
+        metadata: FileMetadata,
+        manifest: Manifest,
+        target: Path,
+        *,
+        overwrite: bool,
+        verify: str | None,
     ) -> None:
         self._pipeline = pipeline
         self._metadata = metadata
         self._manifest = manifest
         self._target = target
         self._overwrite = overwrite
+        self._verify = verify
         self._new = partial_beside(target)
 
     def bring(self, advance: Advance) -> None:
@@ -166,7 +176,8 @@ class _Arrival:
 
     def _bring(self, arrivals: Batch, member: Member, advance: Advance) -> None:
         metadata, path = member_metadata(self._metadata, member), self._new / decode_path(member.name)
-        self._pipeline.download(metadata, path, progress=False, advance=advance, finish=arrivals.add)
+        how: dict[str, Any] = {"advance": advance, "finish": arrivals.add, "verify": self._verify}
+        self._pipeline.download(metadata, path, progress=False, **how)
 
     def _name(self) -> None:
         """Give the new directory the name of the target, unless somebody else has made one meanwhile."""

@@ -226,6 +226,7 @@ class DirectoryUpload:
             original_name=self._upload.name,
             mime_type=DIRECTORY_TYPE,
             files=len(self.listing.names),
+            title=self._upload.source.title,
         )
 
     def _listed(self) -> Upload:

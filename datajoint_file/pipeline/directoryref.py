@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from datajoint_file.errors import (
     DataJointFileError,
@@ -24,9 +24,11 @@ from datajoint_file.model.manifest import Manifest, Member, decode_path, encode_
 from datajoint_file.model.metadata import FileMetadata, is_directory_row
 from datajoint_file.model.wording import counted, format_size
 from datajoint_file.pipeline.fileref import FileRef
-from datajoint_file.pipeline.stored_ref import Answer, Readable, StoredRef, no_attribute, with_slots
+from datajoint_file.pipeline.stored_ref import Answer, Readable, StoredRef, no_attribute, path_over, with_slots
 
 if TYPE_CHECKING:
+    from upath import UPath
+
     from datajoint_file.pipeline.filesystem import DirectoryFileSystem
     from datajoint_file.pipeline.pipeline import Pipeline
     from datajoint_file.pipeline.stored_tree import StoredTree
@@ -217,8 +219,8 @@ class _Browsing(Readable):
             )
 
     @brief_traceback
-    def open(self, subpath: str | os.PathLike[str] | None = None, mode: str = "rb", **options: Any) -> BinaryIO:
-        """Open a member for reading, as `FileRef.open` does: not verified, fetching what is read.
+    def open(self, subpath: str | os.PathLike[str] | None = None, mode: str = "rb", **options: Any) -> Any:
+        """Open a member for reading, as `FileRef.open` does: bytes or text, not verified, fetching what is read.
 
         Raises
         ------
@@ -234,15 +236,22 @@ class _Browsing(Readable):
         return self._member(subpath).open(mode, **options)
 
     @brief_traceback
-    def read(self, subpath: str | os.PathLike[str] | None = None) -> bytes:
-        """Return the verified bytes of a member, all of them. Raises as `open` and `FileRef.read` do.
+    def read(
+        self,
+        subpath: str | os.PathLike[str] | None = None,
+        *,
+        start: int | None = None,
+        stop: int | None = None,
+        verify: str | None = None,
+    ) -> bytes:
+        """Return the bytes of a member, or a range of them, as `FileRef.read` does. Raises as `open` and that do.
 
         Examples
         --------
-        >>> ref.read("raw/day1.csv")
-        b'1, 2'
+        >>> ref.read("raw/day1.csv"), ref.read("raw/day1.csv", start=-1)
+        (b'1, 2', b'2')
         """
-        return self._member(subpath).read()
+        return self._member(subpath).read(start=start, stop=stop, verify=verify)
 
     @brief_traceback
     def load(self, *, format: str | None = None) -> Any:  # noqa: A002 - as of files
@@ -286,6 +295,7 @@ class _Browsing(Readable):
         *,
         overwrite: bool = False,
         progress: bool | None = None,
+        verify: str | None = None,
     ) -> Path:
         """Write the verified files to a directory and return its path.
 
@@ -303,6 +313,9 @@ class _Browsing(Readable):
             Replace different files. Equal ones are kept in any case, and not transferred.
         progress : bool or None
             Show a progress bar: always, never, or (``None``) on a terminal or in a notebook after a second.
+        verify : {"always", "first", "size", "never"}, optional
+            How much of each file is checked, if not as ``[object_storage] verify`` says; see `FileRef.read`. The list
+            of the files is verified in any case.
 
         Raises
         ------
@@ -322,13 +335,14 @@ class _Browsing(Readable):
         >>> sorted(path.name for path in ref.download("copies/").iterdir())
         ['params.py', 'raw']
         """
+        how: dict[str, Any] = {"overwrite": overwrite, "progress": progress, "verify": verify}
         if subpath:
-            return self.joinpath(subpath).download(destination, overwrite=overwrite, progress=progress)
+            return self.joinpath(subpath).download(destination, **how)
         from datajoint_file.pipeline.directory_download import download  # for its cost, as a fetch needs none
 
         whole, below = self._place()
         pipeline, metadata = whole._pipeline(), whole.metadata
-        return download(pipeline, metadata, destination, overwrite=overwrite, progress=progress, below=below)
+        return download(pipeline, metadata, destination, **how, below=below)
 
     @brief_traceback
     def exists(self, subpath: str | os.PathLike[str] | None = None) -> bool:
@@ -439,6 +453,22 @@ class _Browsing(Readable):
         >>> dataset = xarray.open_zarr(ref.fsmap)  # doctest: +SKIP
         """
         return self.fs.get_mapper("")
+
+    @property
+    def upath(self) -> UPath:
+        """Its files as paths of `universal_pathlib <https://pypi.org/project/universal-pathlib/>`_, read-only. No I/O.
+
+        Raises
+        ------
+        ModuleNotFoundError
+            If universal-pathlib is not installed.
+
+        Examples
+        --------
+        >>> (ref.upath / "raw" / "day1.csv").read_bytes(), [path.name for path in ref.upath.iterdir()]
+        (b'1, 2', ['params.py', 'raw'])
+        """
+        return path_over(self.fs)
 
     def as_tree(self) -> StoredTree:
         """Return the members, as what is to be stored: an insert takes a directory, and a part of one."""
@@ -560,6 +590,9 @@ class Subdirectory(_Browsing):
     def original_name(self) -> str:
         """The last part of its path. Reads nothing."""
         return self.name
+
+    title = None
+    """A part of a directory has no title of its own."""
 
     def _pipeline(self) -> Pipeline:
         return self.whole._pipeline()

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TextIO, overload
 
 from datajoint_file.errors import UnsupportedValueError, brief_traceback
-from datajoint_file.pipeline.stored_ref import Answer, StoredRef, with_slots
+from datajoint_file.pipeline.stored_ref import Answer, StoredRef, path_over, with_slots
 
 if TYPE_CHECKING:
+    from upath import UPath
+
+    from datajoint_file.pipeline.filesystem import DirectoryFileSystem
     from datajoint_file.preview import Preview
 
 
@@ -43,8 +49,22 @@ class FileRef(StoredRef):
     __slots__ = ()
 
     @brief_traceback
-    def read(self, size: None = None, /) -> bytes:
-        """Return the file's bytes, verified against its hash, all in memory: no part of them, which `open` is for.
+    def read(
+        self, size: None = None, /, *, start: int | None = None, stop: int | None = None, verify: str | None = None
+    ) -> bytes:
+        """Return the file's bytes, or a range of them, in memory; all of them are verified against its hash.
+
+        A range is verified in files of up to 16 MiB, which are fetched whole for that and kept a while. Of a larger
+        file the range alone is fetched: it is *not* verified, beyond the file's size, which is asked for first.
+
+        Parameters
+        ----------
+        start, stop : int or None
+            Where the range begins and ends, as in a slice: ``start=-100`` is the last hundred bytes.
+        verify : {"always", "first", "size", "never"}, optional
+            How much is checked, if not as ``[object_storage] verify`` says: the hash; the hash, unless this process has
+            found it right and the store says that the object is the same still; the number of bytes; nothing. Too few
+            bytes are an error in any case. Of a range, ``"size"`` and ``"never"`` fetch no more than that.
 
         Raises
         ------
@@ -52,33 +72,77 @@ class FileRef(StoredRef):
             If a *size* is given, as libraries do with an open file, which this is not.
         VerificationError
             If the stored bytes are not those that were inserted. None of them is returned.
+        ValueError
+            If *verify* is none of these.
         ObjectNotFoundError
             If the object is not in the store.
         StorageError
             If the store cannot be reached, or refuses.
+
+        Examples
+        --------
+        >>> ref.read(start=1, stop=4), ref.read(start=-2)  # doctest: +SKIP
+        (b'bcd', b'yz')
         """
         if size is not None:
-            raise UnsupportedValueError(f"a FileRef is read as a whole, and is no open file; {self._way_on}")
-        return self._pipeline().read(self.metadata)
+            raise UnsupportedValueError(
+                f"a FileRef is no open file, of which so many bytes are read; {self._way_on}. A range of its bytes is "
+                "read(start=…, stop=…)"
+            )
+        from datajoint_file.pipeline.checked_reads import read_range  # for its cost, as below
+
+        return read_range(self._pipeline(), self.metadata, start, stop, verify)
+
+    @overload
+    def open(
+        self,
+        mode: Literal["rb", "br"] = "rb",
+        *,
+        encoding: None = None,
+        errors: None = None,
+        newline: None = None,
+        block_size: int | None = None,
+        cache_type: str | None = None,
+        cache_options: dict[str, Any] | None = None,
+    ) -> BinaryIO: ...
+
+    @overload
+    def open(
+        self,
+        mode: str,
+        *,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+        block_size: int | None = None,
+        cache_type: str | None = None,
+        cache_options: dict[str, Any] | None = None,
+    ) -> Any: ...
 
     @brief_traceback
     def open(
         self,
         mode: str = "rb",
         *,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
         block_size: int | None = None,
         cache_type: str | None = None,
         cache_options: dict[str, Any] | None = None,
-    ) -> BinaryIO:
-        """Open the file for reading: binary, seekable, fetching only what is read. The caller closes it.
+    ) -> BinaryIO | TextIO:
+        """Open the file for reading: seekable, fetching only what is read. The caller closes it.
 
         What is read this way is *not* verified, beyond the file's size; `read` and `download` verify. The file can be
-        copied and pickled: the copy is opened anew, in another process through that one's configuration.
+        copied and pickled: the copy is opened anew, in another process through that one's configuration. (A text not
+        while a loop goes through its lines: then Python does not tell where it is.)
 
         Parameters
         ----------
         mode : str
-            ``"rb"``; files are never written in place.
+            ``"rb"``; or ``"r"`` for text. Files are never written in place.
+        encoding, errors, newline : str or None
+            Of a text, as the built-in ``open`` has them; but UTF-8, if no encoding is given.
         block_size : int or None
             Bytes fetched at a time from a bucket. By default 64 KiB at a new place, and up to 4 MiB where reading goes
             on.
@@ -94,19 +158,25 @@ class FileRef(StoredRef):
             If it has not the recorded size.
         ValueError
             If the mode is another, or fsspec has no such caches.
+        LookupError
+            If Python has no such encoding.
         """
-        if mode not in ("rb", "br"):
-            raise ValueError(
-                f"mode = {mode!r}: a stored file is opened with 'rb'; for text, wrap it in io.TextIOWrapper"
-            )
-        options = {"block_size": block_size, "cache_type": cache_type, "cache_options": cache_options}
-        from datajoint_file.pipeline.open_file import reopening  # for its cost, as below
+        from datajoint_file.pipeline.open_file import reopening, text_of  # for its cost, as below
 
-        return reopening(self._pipeline().open(self.metadata, **options), self, options)
+        text = {"encoding": encoding, "errors": errors, "newline": newline}
+        options = {"block_size": block_size, "cache_type": cache_type, "cache_options": cache_options}
+        is_text = check_mode(mode, text)
+        file = reopening(self._pipeline().open(self.metadata, **options), self, options)
+        return text_of(file, self, options, text) if is_text else file
 
     @brief_traceback
     def download(
-        self, destination: str | os.PathLike[str], *, overwrite: bool = False, progress: bool | None = None
+        self,
+        destination: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        progress: bool | None = None,
+        verify: str | None = None,
     ) -> Path:
         """Write the file's verified bytes to *destination* and return the path written.
 
@@ -122,6 +192,9 @@ class FileRef(StoredRef):
             Replace a different file at the target. An equal one is kept in any case, and nothing is transferred.
         progress : bool or None
             Show a progress bar: always, never, or (``None``) on a terminal or in a notebook after a second.
+        verify : {"always", "first", "size", "never"}, optional
+            How much of what comes is checked, if not as ``[object_storage] verify`` says; see `read`. A file that is
+            there already is compared as ever.
 
         Raises
         ------
@@ -137,7 +210,8 @@ class FileRef(StoredRef):
         ObjectNotFoundError, StorageError
             If the object is gone, or the store fails.
         """
-        return self._pipeline().download(self.metadata, destination, overwrite=overwrite, progress=progress)
+        how: dict[str, Any] = {"overwrite": overwrite, "progress": progress, "verify": verify}
+        return self._pipeline().download(self.metadata, destination, **how)
 
     @brief_traceback
     def exists(self) -> bool:
@@ -189,6 +263,42 @@ class FileRef(StoredRef):
 
         return preview_file(Subject(self.name, self.size, self.mime_type, self.open))
 
+    def sign(self, expires: timedelta | float | str = "1 hour", *, inline: bool = False) -> str:
+        """Return a URL by which anybody can get the file from a bucket for a while: a presigned link.
+
+        It is the secret: whoever has it can read the file, without credentials, until it expires; it cannot be taken
+        back, and is neither kept nor logged here. The object is looked at before. Temporary credentials take their
+        links with them when they end. What is got by one is not verified; `hash` tells.
+
+        Parameters
+        ----------
+        expires : float, timedelta or str
+            How long it is good: seconds, or a text such as ``"30 min"``; at most 7 days.
+        inline : bool
+            Let a browser show the file, instead of saving it under its original name. HTML that others have made then
+            runs as a page of the bucket.
+
+        Raises
+        ------
+        SigningError
+            If the store makes no links (a disk, sftp), or the credentials cannot: an anonymous caller, on Google Cloud
+            Storage all but a service account's private key, on Azure all but the account's key.
+        ObjectNotFoundError, SizeMismatchError
+            If the object is not in the store, or has not the recorded size.
+        StorageError
+            If the store cannot be asked.
+        ValueError, TypeError
+            If *expires* is no such time.
+
+        Examples
+        --------
+        >>> ref.sign("15 min")  # doctest: +SKIP
+        'https://s3.eu-central-1.amazonaws.com/…&X-Amz-Expires=900&…'
+        """
+        from datajoint_file.pipeline.links import sign  # for its cost, as above
+
+        return sign(self._pipeline(), self.metadata, expires, inline=inline)
+
     def read_bytes(self) -> bytes:
         """Return the file's verified bytes, as `read` does: ``importlib.resources.abc.Traversable`` has it so."""
         return self.read()
@@ -230,9 +340,51 @@ class FileRef(StoredRef):
 
         return load_file(self, format)
 
+    @property
+    def fs(self) -> DirectoryFileSystem:
+        """The file in an fsspec filesystem of its own, read-only, under its name. No I/O.
+
+        Verified as `DirectoryRef.fs` says.
+
+        Examples
+        --------
+        >>> ref.fs.cat_file(ref.name, start=0, end=4)  # doctest: +SKIP
+        b'RIFF'
+        """
+        from datajoint_file.pipeline.file_filesystem import FileFileSystem  # for its cost: fsspec
+
+        return FileFileSystem(json.dumps(self.to_dict()), self.pipeline)
+
+    @property
+    def upath(self) -> UPath:
+        """The file as a path of `universal_pathlib <https://pypi.org/project/universal-pathlib/>`_, read-only. No I/O.
+
+        Raises
+        ------
+        ModuleNotFoundError
+            If universal-pathlib is not installed.
+
+        Examples
+        --------
+        >>> ref.upath.suffix, ref.upath.read_bytes()  # doctest: +SKIP
+        ('.csv', b'1, 2')
+        """
+        return path_over(self.fs, self.name)
+
     def is_file(self) -> bool:
         """Tell that this is a file."""
         return True
 
     is_dir = Answer(False)
     """That this is no directory: to be called, or asked as it is."""
+
+
+def check_mode(mode: str, text: Mapping[str, str | None]) -> bool:
+    """Tell whether a file is to be opened as text, *text* being what was said of that; raise if that cannot be."""
+    if mode in ("r", "rt", "tr"):
+        return True
+    if mode not in ("rb", "br"):
+        raise ValueError(f"mode = {mode!r}: a stored file is opened with 'rb', or as text with 'r'")
+    if said := [name for name, value in text.items() if value is not None]:
+        raise ValueError(f"{said[0]} = {text[said[0]]!r}: that is of a text: open the file with 'r'")
+    return False

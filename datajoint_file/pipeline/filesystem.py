@@ -13,34 +13,28 @@ import json
 import os
 import re
 import shutil
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, cached_property, partial
 from pathlib import Path
-from threading import Lock
 from typing import Any, BinaryIO, NoReturn
 
 from fsspec.asyn import AsyncFileSystem
 from fsspec.core import has_magic
 from fsspec.implementations.local import make_path_posix
+from fsspec.registry import register_implementation
 from fsspec.utils import glob_translate
 
 from datajoint_file.concurrency.threads import LastingPool
 from datajoint_file.errors import DataJointFileError, MemberNotFoundError, StorageError, brief
 from datajoint_file.model.manifest import Manifest, Member, decode_path, encode_path
 from datajoint_file.model.metadata import FileMetadata
+from datajoint_file.pipeline.checked_reads import VERIFIED_BYTES, read_range, read_small
 from datajoint_file.pipeline.lookup import pipeline_named
 from datajoint_file.pipeline.manifests import manifest_of, member_metadata
 from datajoint_file.pipeline.near_names import near
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.transfer.existing_directory import move_tree, partial_beside
-
-VERIFIED_BYTES = 16 * 2**20
-"""Of a member of no more bytes a range is taken from the whole, which is fetched and verified."""
-
-_KEPT_BYTES = 128 * 2**20
-"""Bytes of such members that a process keeps."""
 
 
 def glob_matcher(pattern: str) -> Callable[[str], Any]:
@@ -91,6 +85,13 @@ class ThreadedFileSystem(AsyncFileSystem):  # type: ignore[misc] # fsspec has no
         return await asyncio.get_running_loop().run_in_executor(_pool(os.getpid()), act, *args)
 
 
+def registered(kind: type[DirectoryFileSystem]) -> type[DirectoryFileSystem]:
+    """Decorate a filesystem that fsspec is to know by its protocol."""
+    register_implementation(kind.protocol, kind, clobber=True)
+    return kind
+
+
+@registered
 class DirectoryFileSystem(ThreadedFileSystem):
     """The files of one stored directory; made by `DirectoryRef.fs`.
 
@@ -108,13 +109,19 @@ class DirectoryFileSystem(ThreadedFileSystem):
         The part of it that is meant, as the store calls it; all of it, if empty.
     """
 
-    protocol = "datajoint-file"
+    protocol = "datajoint+directory"
+    _is_listed = True  # what it has is in a manifest
 
     def __init__(self, row: str, pipeline: str, below: str = "", **options: Any) -> None:
         super().__init__(row, pipeline, below, **options)
         self._row = row
         self._name = pipeline
         self._below = below
+
+    @property
+    def given(self) -> dict[str, str]:
+        """What it is made with: texts, and no secret."""
+        return {"row": self._row, "pipeline": self._name, "below": self._below}
 
     @cached_property
     def metadata(self) -> FileMetadata:
@@ -158,6 +165,9 @@ class DirectoryFileSystem(ThreadedFileSystem):
             raise self._absent(path)
         return found
 
+    def _metadata_of(self, path: str) -> FileMetadata:
+        return member_metadata(self.metadata, self._member(path))
+
     def _is_directory(self, path: str) -> bool:
         name = self._encoded(path)
         with _present():
@@ -167,32 +177,24 @@ class DirectoryFileSystem(ThreadedFileSystem):
         name = self._strip_protocol(path)
         if self._is_directory(path):
             return {"name": name, "size": 0, "type": "directory"}
-        return _file(name, self._member(path))
+        return described(name, self._member(path))
 
     def _listed(self, path: str) -> list[dict[str, Any]]:
         if not self._is_directory(path):
-            return [_file(self._strip_protocol(path), self._member(path))]
+            return [described(self._strip_protocol(path), self._member(path))]
         directory, above, found = self._encoded(path), self._strip_protocol(path), []
         for name, is_directory in self._manifest.children(directory):
             inner = f"{directory}/{name}" if directory else name
             member = None if is_directory else self._manifest.find(inner)
             decoded = "/".join(filter(None, (above, decode_path(name))))
-            entry = {"name": decoded, "size": 0, "type": "directory"} if member is None else _file(decoded, member)
+            entry = {"name": decoded, "size": 0, "type": "directory"} if member is None else described(decoded, member)
             found.append(entry)
         return found
 
     def _content(self, path: str, start: int | None, end: int | None) -> bytes:
-        member = self._member(path)
-        first, stop, _ = slice(start, end).indices(member.size)
+        metadata = self._metadata_of(path)
         with _present():
-            if (first, stop) == (0, member.size):
-                return self._pipeline.read(member_metadata(self.metadata, member))
-            if first >= stop:
-                return b""
-            if member.size <= VERIFIED_BYTES:
-                return _verified.get(self._pipeline, member_metadata(self.metadata, member))[first:stop]
-            key = member_metadata(self.metadata, member).path
-            return bytes(self._pipeline.backend_of(self.metadata.project).read(key, first, stop))
+            return read_range(self._pipeline, metadata, start, end, is_listed=self._is_listed)
 
     async def _get(self, rpath: Any, lpath: Any, recursive: bool = False, **options: Any) -> None:
         """Bring files as fsspec does. What is more than one comes to a new directory first, as a download does."""
@@ -218,7 +220,7 @@ class DirectoryFileSystem(ThreadedFileSystem):
         if self._is_directory(path):
             Path(target).mkdir(parents=True, exist_ok=True)
             return
-        metadata = member_metadata(self.metadata, self._member(path))
+        metadata = self._metadata_of(path)
         with _present():
             self._pipeline.download(metadata, target, overwrite=True, progress=False)
 
@@ -227,14 +229,17 @@ class DirectoryFileSystem(ThreadedFileSystem):
         if mode not in ("rb", "br"):
             _refuse()
         try:
-            metadata = member_metadata(self.metadata, self._member(path))
+            metadata = self._metadata_of(path)
         except MemberNotFoundError as error:  # of a person, not of zarr, which asks for chunks that nobody has written
-            told = near(self._manifest, self._below, self._strip_protocol(path))
-            raise MemberNotFoundError(error.errno, f"{error.strerror}; {told}") from error
+            raise MemberNotFoundError(error.errno, f"{error.strerror}; {self._near(path)}") from error
         with _present():
             if metadata.size <= VERIFIED_BYTES:
-                return io.BytesIO(_verified.get(self._pipeline, metadata))
+                return io.BytesIO(read_small(self._pipeline, metadata))
             return self._pipeline.open(metadata)
+
+    def _near(self, path: str) -> str:
+        """Say what is called nearly so."""
+        return near(self._manifest, self._below, self._strip_protocol(path))
 
     async def _rm_file(self, path: str, **_options: Any) -> None:
         _refuse()
@@ -258,12 +263,13 @@ class DirectoryFileSystem(ThreadedFileSystem):
         _refuse()
 
 
-def _file(name: str, member: Member) -> dict[str, Any]:
+def described(name: str, member: Member) -> dict[str, Any]:
+    """Return what fsspec is told of a file."""
     return {"name": name, "size": member.size, "type": "file", "sha256": member.digest}
 
 
 def _refuse() -> NoReturn:
-    raise OSError(errno.EROFS, "a stored directory is never changed: insert another one")
+    raise OSError(errno.EROFS, "what is stored is never changed: insert another one")
 
 
 @contextmanager
@@ -283,43 +289,6 @@ def _present() -> Iterator[None]:
             raise
         raise StorageError(str(error).replace("not satisfiable", "beyond its end")) from error
 
-
-class _Verified:
-    """Verified bytes of small members, of which ranges are wanted: those that were used last, one transfer of each."""
-
-    def __init__(self) -> None:
-        self._kept: OrderedDict[str, bytes] = OrderedDict()
-        self._coming: dict[str, Lock] = {}
-        self._lock = Lock()
-        self._size = 0
-
-    def get(self, pipeline: Pipeline, metadata: FileMetadata) -> bytes:
-        with self._lock:
-            turn = self._coming.setdefault(metadata.hash, Lock())
-        try:
-            with turn:
-                content = self._kept.get(metadata.hash)
-                if content is None:
-                    content = pipeline.read(metadata)
-                self._keep(metadata.hash, content)
-                return content
-        finally:
-            with self._lock:
-                self._coming.pop(metadata.hash, None)
-
-    def _keep(self, digest: str, content: bytes) -> None:
-        with self._lock:
-            self._size += 0 if digest in self._kept else len(content)
-            self._kept[digest] = content
-            self._kept.move_to_end(digest)
-            while len(self._kept) > 1 and self._size > _KEPT_BYTES:
-                self._size -= len(self._kept.popitem(last=False)[1])
-
-
-_verified = _Verified()
-
-if hasattr(os, "register_at_fork"):  # a lock that another thread held would stay locked
-    os.register_at_fork(after_in_child=_verified.__init__)  # type: ignore[misc]
 
 _THREADS = 32
 

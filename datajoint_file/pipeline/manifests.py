@@ -97,7 +97,8 @@ def part_metadata(directory: FileMetadata, whole: Manifest, below: str) -> FileM
         )
     files, size, digest = whole.described(below)
     path, name = f"{directory.path}{below}/", manifest.decode_path(below.rpartition("/")[2])
-    return replace(directory, path=path, size=size, hash=f"sha256:{digest}", original_name=name, files=files)
+    part = replace(directory, path=path, size=size, hash=f"sha256:{digest}", original_name=name, files=files)
+    return replace(part, title=None)  # that of the whole
 
 
 def prove_part(pipeline: Pipeline, whole: FileMetadata, part: FileMetadata) -> bool:
@@ -123,7 +124,7 @@ def _read(pipeline: Pipeline, metadata: FileMetadata) -> Manifest:
     def write(position: int, chunk: bytes | memoryview) -> None:
         text[position : position + len(chunk)] = chunk
 
-    pipeline.pass_on(replace(metadata, path=key, size=size, files=None), write)
+    pipeline.pass_on(replace(metadata, path=key, size=size, files=None), write, "always")
     try:
         return read_manifest(text)
     except MetadataError as error:

@@ -53,8 +53,9 @@ _AREA = f"{PARTIAL_PREFIX}new"
 class NewTree:
     """What a new directory is called, and that nobody knows yet what is in it: as a value that is to be stored."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, title: str | None = None) -> None:
         self.original_name = name
+        self.title = title
         self.listing = Listing(is_open=True)
 
     def as_tree(self) -> NewTree:

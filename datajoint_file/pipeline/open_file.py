@@ -6,7 +6,7 @@ Neither a descriptor nor a connection nor a secret travels. How bytes are read i
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, cast
 
 from datajoint_file.storage.remote.readahead import ReadAheadFile
 
@@ -29,6 +29,17 @@ def reopening(file: BinaryIO, ref: FileRef, options: dict[str, Any]) -> BinaryIO
         return file
     made.origin = ref, options
     return cast("BinaryIO", made)
+
+
+def text_of(file: BinaryIO, ref: FileRef, options: dict[str, Any], text: dict[str, str | None]) -> TextIO:
+    """Return *file*, just opened from *ref* with *options*, as a text, which can be pickled and copied likewise."""
+    try:
+        made = _TextFile(file, text["encoding"] or "utf-8", text["errors"], text["newline"])
+    except BaseException:
+        file.close()
+        raise
+    made.origin = ref, {**options, **text}
+    return made
 
 
 class _Reopening:
@@ -56,8 +67,27 @@ class _RangedFile(_Reopening, ReadAheadFile):
     """A file that is read in ranges."""
 
 
-def _reopened(ref: FileRef, options: dict[str, Any], position: int) -> BinaryIO:
-    file = ref.open(**options)
+class _TextFile(io.TextIOWrapper):
+    """A text file; its position is told as Python does, in a number of its own for what it has read ahead."""
+
+    origin: tuple[FileRef, dict[str, Any]]
+    is_copy = False
+
+    @property
+    def original_name(self) -> str:
+        """That of the stored file."""
+        return self.origin[0].original_name
+
+    def __reduce_ex__(self, _protocol: Any) -> tuple[Any, ...]:
+        return _reopened, (*self.origin, self.tell(), "r")
+
+    def __del__(self) -> None:
+        if self.is_copy:
+            self.close()
+
+
+def _reopened(ref: FileRef, options: dict[str, Any], position: int, mode: str = "rb") -> BinaryIO | TextIO:
+    file: BinaryIO | TextIO = ref.open(mode, **options)
     file.seek(position)
     cast("_Reopening", file).is_copy = True
     return file

@@ -51,7 +51,9 @@ from datajoint_file.model.object_keys import (
     prefix_of,
     proof_key,
 )
+from datajoint_file.model.verify_policy import VerifyPolicy, check_policy
 from datajoint_file.model.wording import RIGHT_PLACE
+from datajoint_file.pipeline.checked_reads import fetch_as, require_whole
 from datajoint_file.pipeline.directory_upload import check_members
 from datajoint_file.pipeline.manifests import manifest_of
 from datajoint_file.pipeline.open_stores import clock, note_opened
@@ -65,7 +67,7 @@ from datajoint_file.storage.wrappers import LoggedBackend, logger
 from datajoint_file.transfer.atomic_write import atomic_write, finish
 from datajoint_file.transfer.directories import LocalTree
 from datajoint_file.transfer.fetch import Write, fetch
-from datajoint_file.transfer.hashing import HashingReader, VerifyingReader, drain, hash_file
+from datajoint_file.transfer.hashing import HashingReader, VerifyingReader, drain, hash_file, require_size
 from datajoint_file.transfer.sources import Source
 
 
@@ -101,6 +103,7 @@ class Pipeline:
         self.digest = settings.digest
         self._backends: dict[str, StorageBackend] = {}
         self.receipts = Receipts()
+        self.hashed = Receipts()  # what was read and found to be what it should be
         self.last_used = 0  # by the clock of `open_stores`
 
     def __repr__(self) -> str:
@@ -234,7 +237,8 @@ class Pipeline:
         if size != source.size:
             raise SizeMismatchError(f"{source.copy_of}: expected {source.size} bytes, found {size}. {_CORRUPT}")
         advance(size)
-        return FileMetadata(upload.key, size, source.hash or "", upload.name, _now(), upload.mime_type or None)
+        media_type = upload.mime_type or None
+        return FileMetadata(upload.key, size, source.hash or "", upload.name, _now(), media_type, title=source.title)
 
     def _read_through(self, source: Source, advance: Advance) -> None:
         """Raise unless a stored file has the bytes that it is said to have."""
@@ -305,20 +309,48 @@ class Pipeline:
         file.seek(0)
         return file
 
-    def read(self, metadata: FileMetadata) -> bytes:
-        """Return the verified bytes of a stored file, all in memory."""
+    def read(self, metadata: FileMetadata, verify: str | None = None) -> bytes:
+        """Return the bytes of a stored file, all in memory, verified as `policy` says."""
         pieces: dict[int, bytes] = {}
 
         def keep(position: int, chunk: bytes | memoryview) -> None:
             pieces[position] = bytes(chunk)
 
-        self.pass_on(metadata, keep)
+        self.pass_on(metadata, keep, verify)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces[position] for position in sorted(pieces))
 
-    def pass_on(self, metadata: FileMetadata, write: Write) -> None:
-        """Hand the bytes of a stored file to *write*; see `fetch`. They are those recorded if this returns."""
+    def read_part(self, metadata: FileMetadata, start: int, stop: int) -> bytes:
+        """Return the bytes of a stored file from *start* to before *stop*, which it has. They are *not* verified."""
         with self._blamed(metadata):
-            fetch(self.backend_of(metadata.project), metadata, write, lambda _: None)
+            content = bytes(self.backend_of(metadata.project).read(metadata.path, start, stop))
+            require_whole(start, stop, len(content))
+        return content
+
+    def look(self, metadata: FileMetadata) -> None:
+        """Raise unless the object is there and has the recorded size, as `open` does; a request to a bucket."""
+        with self._blamed(metadata):
+            require_size(metadata.size, self.backend_of(metadata.project).stat(metadata.path).size)
+
+    def pass_on(self, metadata: FileMetadata, write: Write, verify: str | None = None) -> None:
+        """Hand the bytes of a stored file to *write*; see `fetch`. What is known of them then, `policy` says."""
+        with self._blamed(metadata):
+            self._fetch(metadata, write, lambda _: None, verify=verify)
+
+    def policy(self, verify: str | None = None) -> VerifyPolicy:
+        """Return how much a read checks: as *verify* says, else as the configuration does."""
+        return self.settings.object_storage.verify if verify is None else check_policy(verify)
+
+    def _fetch(
+        self,
+        metadata: FileMetadata,
+        write: Write,
+        advance: Advance,
+        target: Draft | None = None,
+        *,
+        verify: str | None = None,
+    ) -> None:
+        backend = self.backend_of(metadata.project)
+        fetch_as(self.policy(verify), backend, self.hashed, metadata, write, advance, target)
 
     def verify(self, metadata: FileMetadata, progress: bool | None = None, advance: Advance | None = None) -> None:
         """Read a stored file to its end and raise unless its bytes are those recorded; see `FileRef.verify`.
@@ -338,19 +370,21 @@ class Pipeline:
         progress: bool | None = None,
         advance: Advance | None = None,
         finish: Callable[[Draft], object] = finish,
+        verify: str | None = None,
     ) -> Path:
         """Write the verified bytes of a stored file to *destination* and return the file's path.
 
         See `FileRef.download`, which is this. With *advance*, no progress is shown: it is told how many bytes come.
         *finish* flushes the file and gives it its name; that may be put off, see `datajoint_file.storage.disk.drafts`.
         """
+        self.policy(verify)  # which may be none
         target = _target(destination, metadata.original_name)
         if _is_there(target, metadata, overwrite=overwrite):
             return target
         show = progress if advance is None else False
         bar = progress_bar(f"downloading {metadata.original_name}", metadata.size, show)
         with bar as shown, self._blamed(metadata), atomic_write(target, finish, replaces=overwrite) as new:
-            fetch(self.backend_of(metadata.project), metadata, new.write, advance or shown, new)
+            self._fetch(metadata, new.write, advance or shown, new, verify=verify)
         return target
 
     def exists(self, metadata: FileMetadata) -> bool:
@@ -430,7 +464,8 @@ class Pipeline:
 
 def _description(upload: Upload, reader: HashingReader) -> FileMetadata:
     """Return what the row is to record of *upload*, whose bytes went through *reader*."""
-    return FileMetadata(upload.key, reader.size, reader.hash, upload.name, _now(), _media_type(upload, reader))
+    media_type, title = _media_type(upload, reader), upload.source.title
+    return FileMetadata(upload.key, reader.size, reader.hash, upload.name, _now(), media_type, title=title)
 
 
 def _media_type(upload: Upload, reader: HashingReader) -> str:

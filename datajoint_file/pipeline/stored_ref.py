@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from html import escape
-from pathlib import Path, PurePath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from datajoint_file.errors import MetadataError, brief_traceback, printable
@@ -18,6 +18,9 @@ from datajoint_file.model.metadata import FileMetadata, check_is_object, format_
 from datajoint_file.model.wording import format_size
 
 if TYPE_CHECKING:
+    from upath import UPath
+
+    from datajoint_file.pipeline.filesystem import DirectoryFileSystem
     from datajoint_file.pipeline.pipeline import Pipeline
 
 _Ref = TypeVar("_Ref", bound="StoredRef")
@@ -63,9 +66,29 @@ class Described:
         return self.metadata.original_name
 
     @property
+    def title(self) -> str | None:
+        """What people call it, if whoever inserted it has given it a title."""
+        return self.metadata.title
+
+    @property
+    def stem(self) -> str:
+        """Its name without the last suffix, as `pathlib` has it: ``movie.ome`` of ``movie.ome.tif``."""
+        return PurePosixPath(self.name).stem
+
+    @property
+    def suffix(self) -> str:
+        """The last suffix of its name with the dot, as `pathlib` has it: ``.tif``; empty if there is none."""
+        return PurePosixPath(self.name).suffix
+
+    @property
+    def suffixes(self) -> list[str]:
+        """All suffixes of its name, as `pathlib` has them: ``[".ome", ".tif"]``."""
+        return PurePosixPath(self.name).suffixes
+
+    @property
     def ext(self) -> str | None:
         """The suffix of its name, with the dot, if it has one."""
-        return PurePath(self.original_name).suffix or None
+        return self.suffix or None
 
     @property
     def timestamp(self) -> datetime:
@@ -151,6 +174,17 @@ class Readable(Described):
 
     def _pipeline(self) -> Pipeline:
         raise NotImplementedError
+
+
+def path_over(filesystem: DirectoryFileSystem, path: str = "") -> UPath:
+    """Return a path of ``universal_pathlib`` within a filesystem; its top, if none is given."""
+    try:
+        from datajoint_file.pipeline import universal_path  # not all have it
+    except ModuleNotFoundError as error:
+        if error.name != "upath":
+            raise
+        raise ModuleNotFoundError(f"upath: {error}; `pip install universal-pathlib`", name="upath") from error
+    return universal_path.path_over(filesystem, path)
 
 
 class Answer:
@@ -270,6 +304,7 @@ class StoredRef(_Unread, Readable):
 
     def _card(self, **more: Sequence[str]) -> str:
         rows: dict[str, Sequence[str]] = {
+            **({} if self.title is None else {"title": [self.title]}),
             "size": [f"{format_size(self.size)} ({self.size:,} bytes)"],
             "type": [self.mime_type or ""],
             "stored": [format_timestamp(self.timestamp)],

@@ -79,6 +79,8 @@ class ContentHeaders:
         What the bytes are; empty if that is not known. What gives it is called when the first bytes have been read.
     filename : str
         The name to save them under; empty for none.
+    disposition : {"inline", "attachment"}
+        Whether a browser is to show it, or to save it.
     is_contested : bool
         For the store alone: others may be storing under the same key. It must be the store that refuses the later one,
         however long an upload takes, also where that is slower.
@@ -92,6 +94,7 @@ class ContentHeaders:
     media_type: str | Callable[[], str] = ""
     filename: str = ""
     is_contested: bool = False
+    disposition: str = "inline"
 
     def fields(self) -> dict[str, str]:
         """Return the header fields, as RFC 6266 and 8187 write them: in ASCII, whatever the name."""
@@ -100,7 +103,7 @@ class ContentHeaders:
         if self.filename:
             plain = re.sub(r"[^\w .()+-]", "_", self.filename, flags=re.ASCII)
             full = quote(self.filename, safe="!#$&+-.^_`|~", errors="replace")
-            fields["Content-Disposition"] = f"inline; filename=\"{plain}\"; filename*=UTF-8''{full}"
+            fields["Content-Disposition"] = f"{self.disposition}; filename=\"{plain}\"; filename*=UTF-8''{full}"
         return fields
 
 
@@ -404,6 +407,18 @@ class StorageBackend(Protocol):
 
     def url(self, key: str) -> str:
         """Return the object's address without credentials, such as ``s3://bucket/key``. No I/O."""
+        ...
+
+    def sign(self, key: str, seconds: int, headers: ContentHeaders = NO_HEADERS) -> str:
+        """Return a URL by which anybody may get an object for so long, and no other, with these headers.
+
+        The object is not asked for; credentials may be.
+
+        Raises
+        ------
+        SigningError
+            If the store makes no such URLs, or the credentials cannot.
+        """
         ...
 
     def exists(self, key: str) -> bool:

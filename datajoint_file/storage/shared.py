@@ -12,7 +12,7 @@ from contextlib import suppress
 from datetime import datetime, timezone
 from typing import Any, BinaryIO
 
-from datajoint_file.errors import ObjectNotFoundError, UnsafePathError, brief
+from datajoint_file.errors import ObjectNotFoundError, SigningError, UnsafePathError, brief
 from datajoint_file.model.object_keys import check_object_key
 from datajoint_file.storage.backend import (
     NO_HEADERS,
@@ -39,7 +39,10 @@ UNCOUNTED = -1
 
 
 class DerivedVerbs(StorageBackend):
-    """The verbs that follow from others: ``exists``, ``read``, ``iter_range``, ``group``, ``copy``; no ``above``."""
+    """The verbs that follow from others: ``exists``, ``read``, ``iter_range``, ``group``, ``copy``.
+
+    And those that few stores have: no ``above``, no ``sign``.
+    """
 
     def copy(self, source: str, key: str) -> None:
         size = self.stat(source).size
@@ -60,6 +63,12 @@ class DerivedVerbs(StorageBackend):
 
     def above(self, name: str) -> str:
         return ""
+
+    def sign(self, key: str, seconds: int, headers: ContentHeaders = NO_HEADERS) -> str:
+        raise SigningError(
+            f"{key}: stores of the protocol {self.capabilities.protocol!r} make no links, as s3, gcs and azure do; "
+            "let a web application hand the file on"
+        ).of(key)
 
     def settle(self, key: str) -> None:
         """Do nothing: what is there stays."""
@@ -131,6 +140,9 @@ class DelegatingBackend(DerivedVerbs):
 
     def settle(self, key: str) -> None:
         self.inner.settle(key)
+
+    def sign(self, key: str, seconds: int, headers: ContentHeaders = NO_HEADERS) -> str:
+        return self.inner.sign(key, seconds, headers)
 
     def url(self, key: str) -> str:
         return self.inner.url(key)

@@ -151,6 +151,10 @@ class LoggedBackend(DelegatingBackend):
         with _logged("read", key):
             yield from self.inner.iter_range(key, start, stop)
 
+    def sign(self, key: str, seconds: int, headers: ContentHeaders = NO_HEADERS) -> str:
+        with _logged("sign", key):
+            return self.inner.sign(key, seconds, headers)
+
     def stat(self, key: str) -> ObjectStat:
         with _logged("stat", key):
             return self.inner.stat(key)

@@ -45,6 +45,8 @@ class Directory:
         Which files and directories not, in the same way. A directory that is left out is not entered.
     name : str or None
         The original name to record; that of the directory if not given.
+    title : str or None
+        What people call it: a line of at most 255 characters.
 
     Examples
     --------
@@ -56,6 +58,7 @@ class Directory:
     include: Any = None  # a tuple of patterns, as it is kept
     exclude: Sequence[str] = ()
     name: str | None = None
+    title: str | None = None
 
     def __post_init__(self) -> None:
         for which in ("include", "exclude"):

@@ -6,11 +6,12 @@ The hash follows in order, whatever the order in which ranges arrive. Where the 
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
-from typing import BinaryIO
+from typing import BinaryIO, Literal, cast
 
 from datajoint_file.concurrency.progress import Advance
 from datajoint_file.concurrency.threads import Stop, run_all
@@ -22,19 +23,28 @@ from datajoint_file.storage.disk.kernel_copy import COPY_ABOVE, can_copy
 from datajoint_file.storage.disk.posix import translation
 from datajoint_file.storage.memory_budget import transfers
 from datajoint_file.storage.tuning import RANGE_SIZE, STREAM_SIZE
-from datajoint_file.transfer.hashing import VerifyingReader, copy, require_hash, require_size
+from datajoint_file.transfer.hashing import NO_DIGEST, Digest, VerifyingReader, copy, require_hash, require_size
 
 _PLAUSIBLE_SIZE = 64 * 2**30
 """Up to here the first range tells whether the size is right, which saves asking."""
+
+Checks = Literal["always", "size", "never"]
+"""What a fetch checks: size and hash; the size; or nothing, beyond that as many bytes come as are asked for."""
 
 Write = Callable[[int, bytes | memoryview], object]
 """Takes bytes and the position they belong to, which are not in order."""
 
 
 def fetch(
-    backend: StorageBackend, metadata: FileMetadata, write: Write, advance: Advance, target: Draft | None = None
+    backend: StorageBackend,
+    metadata: FileMetadata,
+    write: Write,
+    advance: Advance,
+    target: Draft | None = None,
+    *,
+    checks: Checks = "always",
 ) -> None:
-    """Hand all bytes of a stored file to *write* and raise unless they are those recorded.
+    """Hand all bytes of a stored file to *write* and raise unless they are those recorded, as far as *checks* says.
 
     Several threads may call *write* at once; *advance* is told how many bytes have come, one call at a time. Into
     *target*, an empty file, the system may copy the object, without *write*.
@@ -48,40 +58,44 @@ def fetch(
     """
     ranges = backend.capabilities.ranges
     if ranges == 1 and metadata.size <= CHUNK_SIZE:
-        _take_at_once(backend, metadata, write, advance)
+        _take_at_once(backend, metadata, write, advance, checks)
     elif ranges == 1:
         with backend.open(metadata.path) as file:
-            _take_from(file, metadata, write, advance, target)
+            _take_from(file, metadata, write, advance, target, checks)
     elif metadata.size <= RANGE_SIZE:
-        _take_whole(backend, metadata, write, advance)
+        with transfers().take(metadata.size):
+            _take_at_once(backend, metadata, write, advance, checks)
     else:
         if metadata.size > _PLAUSIBLE_SIZE:  # a row may claim any, and its ranges are counted out beforehand
-            require_size(metadata.size, backend.stat(metadata.path).size)
+            found = backend.stat(metadata.path).size
+            require_size(metadata.size, min(found, metadata.size) if checks == "never" else found)
         wanted = min(ranges, -(-metadata.size // RANGE_SIZE)) * RANGE_SIZE
         with transfers().take(wanted, at_least=RANGE_SIZE) as granted:
             workers = max(1, granted // RANGE_SIZE)
             if target is None:
-                _Ranges(backend, metadata, write, advance).run(workers)
+                _Ranges(backend, metadata, write, advance, checks).run(workers)
             else:
-                _Streams(backend, metadata, target, advance).run(workers)
+                _Streams(backend, metadata, target, advance, checks).run(workers)
 
 
-def _take_whole(backend: StorageBackend, metadata: FileMetadata, write: Write, advance: Advance) -> None:
-    with transfers().take(metadata.size):
-        _take_at_once(backend, metadata, write, advance)
-
-
-def _take_at_once(backend: StorageBackend, metadata: FileMetadata, write: Write, advance: Advance) -> None:
-    content = backend.read(metadata.path, 0, metadata.size + 1)
+def _take_at_once(
+    backend: StorageBackend, metadata: FileMetadata, write: Write, advance: Advance, checks: Checks
+) -> None:
+    content = backend.read(metadata.path, 0, metadata.size + (checks != "never"))  # one more: there should be none
     require_size(metadata.size, len(content))
     advance(len(content))
-    require_hash(metadata.hash, hashlib.sha256(content).hexdigest())
+    if checks == "always":
+        require_hash(metadata.hash, hashlib.sha256(content).hexdigest())
     write(0, content)
 
 
-def _take_from(file: BinaryIO, metadata: FileMetadata, write: Write, advance: Advance, target: Draft | None) -> None:
-    reader = VerifyingReader(file, metadata.size, metadata.hash, advance)
+def _take_from(
+    file: BinaryIO, metadata: FileMetadata, write: Write, advance: Advance, target: Draft | None, checks: Checks
+) -> None:
     descriptor = _descriptor(file) if metadata.size > COPY_ABOVE and can_copy() else None
+    if checks == "never" and (descriptor is None or os.fstat(descriptor).st_size != metadata.size):
+        descriptor, file = None, cast("BinaryIO", _Beginning(file, metadata.size))
+    reader = VerifyingReader(file, metadata.size, metadata.hash if checks == "always" else None, advance)
     with _translated(metadata):
         position = target.copy(descriptor, reader) if target is not None and descriptor is not None else 0
 
@@ -91,6 +105,19 @@ def _take_from(file: BinaryIO, metadata: FileMetadata, write: Write, advance: Ad
             position += len(chunk)
 
         copy(reader, write_on)
+
+
+class _Beginning:
+    """So many of the first bytes of a file."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file = file
+        self._left = size
+
+    def read(self, size: int = -1, /) -> bytes:
+        chunk = self._file.read(self._left if size < 0 else min(size, self._left))
+        self._left -= len(chunk)
+        return chunk
 
 
 @contextmanager
@@ -114,12 +141,15 @@ def _descriptor(file: BinaryIO) -> int | None:
 class _Ranges:
     """One object, fetched in parallel. A range that has come waits for its turn to be hashed, and holds its thread."""
 
-    def __init__(self, backend: StorageBackend, metadata: FileMetadata, write: Write, advance: Advance) -> None:
+    def __init__(
+        self, backend: StorageBackend, metadata: FileMetadata, write: Write, advance: Advance, checks: Checks
+    ) -> None:
         self._backend = backend
         self._metadata = metadata
         self._write = write
         self._advance = advance
-        self._hash = hashlib.sha256()
+        self._checks = checks
+        self._hash: Digest = hashlib.sha256() if checks == "always" else NO_DIGEST
         self._hashed = 0
         self._turn = threading.Condition()
         self._stop = Stop()
@@ -128,15 +158,17 @@ class _Ranges:
         size, span = self._metadata.size, self._span(workers)
         spans = [partial(self._fetch, start, min(start + span, size)) for start in range(0, size, span)]
         run_all(spans, workers, self._stop)
-        require_hash(self._metadata.hash, self._hash.hexdigest())
+        if self._checks == "always":
+            require_hash(self._metadata.hash, self._hash.hexdigest())
 
     def _span(self, workers: int) -> int:
         """Return how many bytes one request is for."""
         return RANGE_SIZE
 
     def _fetch(self, start: int, stop: int) -> None:
+        is_last = stop == self._metadata.size and self._checks != "never"
         try:
-            self._take(start, stop, stop + (stop == self._metadata.size))  # of the last, one more: there should be none
+            self._take(start, stop, stop + is_last)  # of the last, one more: there should be none
         except BaseException:
             self._stop.set()
             with self._turn:
@@ -173,8 +205,10 @@ class _Streams(_Ranges):
     What comes in its turn is hashed and written while it is in the processor's cache.
     """
 
-    def __init__(self, backend: StorageBackend, metadata: FileMetadata, target: Draft, advance: Advance) -> None:
-        super().__init__(backend, metadata, target.write, advance)
+    def __init__(
+        self, backend: StorageBackend, metadata: FileMetadata, target: Draft, advance: Advance, checks: Checks
+    ) -> None:
+        super().__init__(backend, metadata, target.write, advance, checks)
         self._target = target
         self._one_call_at_a_time = threading.Lock()
 
@@ -201,6 +235,8 @@ class _Streams(_Ranges):
 
     def _catch_up(self, start: int, stop: int, last: bytes | memoryview = b"") -> int:
         """Hash what has been written from *start* to before *stop*; *last*, which it ends with, is at hand still."""
+        if self._hash is NO_DIGEST:
+            return stop
         for chunk in self._target.read(start, stop - len(last)):
             self._hash.update(chunk)
         self._hash.update(last)

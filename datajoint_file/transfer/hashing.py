@@ -8,13 +8,45 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from functools import cache
 from pathlib import Path
-from typing import cast
+from typing import Protocol, cast
 
 from datajoint_file.concurrency.progress import Advance
 from datajoint_file.concurrency.threads import LastingPool
 from datajoint_file.errors import HashMismatchError, SizeMismatchError
 from datajoint_file.model.media_types import HEAD_SIZE
 from datajoint_file.storage.backend import CHUNK_SIZE, HashedReader, Reader, Receipt
+
+
+class Digest(Protocol):
+    """What bytes are hashed by, as they come."""
+
+    def update(self, chunk: bytes | memoryview, /) -> None:
+        """Take the next bytes."""
+        ...
+
+    def digest(self) -> bytes:
+        """Return the hash of all bytes so far."""
+        ...
+
+    def hexdigest(self) -> str:
+        """Return it in hexadecimal digits."""
+        ...
+
+
+class _NoDigest:
+    """Hashes nothing."""
+
+    def update(self, _chunk: bytes | memoryview, /) -> None: ...
+
+    def digest(self) -> bytes:
+        return b""
+
+    def hexdigest(self) -> str:
+        return ""
+
+
+NO_DIGEST: Digest = _NoDigest()
+"""For bytes that nobody wants the hash of."""
 
 
 class HashingReader:
@@ -26,7 +58,7 @@ class HashingReader:
     def __init__(self, reader: Reader, advance: Advance) -> None:
         self._reader = reader
         self._advance = advance
-        self._hash = hashlib.sha256()
+        self._hash: Digest = hashlib.sha256()
         self._hashed: Future[None] | None = None
         self.head = b""  # the first bytes, by which a media type is known
         self.size = 0  # bytes so far
@@ -37,7 +69,7 @@ class HashingReader:
         """Return at most *size* bytes; none at the end."""
         chunk = self._reader.read(size)
         self._wait()
-        if len(chunk) < _HASH_HERE:
+        if len(chunk) < _HASH_HERE or self._hash is NO_DIGEST:
             self._hash.update(chunk)
         else:
             self._hashed = _hashers(os.getpid()).submit(self._hash.update, chunk)
@@ -97,10 +129,12 @@ class VerifyingReader(HashingReader):
     `require_hash` do.
     """
 
-    def __init__(self, reader: Reader, size: int, hash_: str, advance: Advance) -> None:
+    def __init__(self, reader: Reader, size: int, hash_: str | None, advance: Advance) -> None:
         super().__init__(reader, advance)
         self._expected_size = size
-        self._expected_hash = hash_
+        self._expected_hash = hash_  # if it is to be compared
+        if hash_ is None:
+            self._hash = NO_DIGEST
 
     def copied(self, chunk: bytes | memoryview) -> None:
         """Take note of the next bytes, which the store has copied by itself."""
@@ -117,7 +151,7 @@ class VerifyingReader(HashingReader):
     def _check(self, *, is_end: bool) -> None:
         if is_end or self.size > self._expected_size:
             require_size(self._expected_size, self.size)
-        if is_end:
+        if is_end and self._expected_hash is not None:
             require_hash(self._expected_hash, self.sha256.hex())
 
 

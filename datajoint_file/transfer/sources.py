@@ -28,7 +28,7 @@ from datajoint_file.errors import (
     printable,
 )
 from datajoint_file.model.media_types import HEAD_SIZE
-from datajoint_file.model.metadata import DIRECTORY_TYPE, FileMetadata, is_mime_type
+from datajoint_file.model.metadata import DIRECTORY_TYPE, TITLE_FORM, FileMetadata, is_mime_type, is_title
 from datajoint_file.model.names import check_name
 from datajoint_file.storage.backend import Reader
 from datajoint_file.transfer.directories import Directory, LocalTree, Tree
@@ -43,26 +43,32 @@ ACCEPTED = (
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A path, stream or bytes to insert, under another name or with a known media type.
+    """A path, stream, bytes or stored file to insert, with a title, under another name or with a known media type.
 
     Parameters
     ----------
-    content : str, os.PathLike, binary stream or bytes; or an object
-        What to store: a path, a stream, bytes, or an object that the format of *name* writes.
+    content : str, os.PathLike, binary stream or bytes; what a fetch gave; or an object
+        What to store: a path, a stream, bytes, a stored file, or an object that the format of *name* writes.
     name : str or None
         The original name to record; that of the path or stream if not given.
     mime_type : str or None
         The media type to record; guessed if not given.
+    title : str or None
+        What people call it: a line of at most 255 characters. That of a stored file, which ``File(ref, title=…)`` may
+        replace, is kept if not given.
 
     Examples
     --------
     >>> File(b"GIF89a", name="movie.gif", mime_type="image/gif").name
     'movie.gif'
+    >>> File("iris.csv", title="Anderson's Iris flower dataset").title
+    "Anderson's Iris flower dataset"
     """
 
     content: Any
     name: str | None = None
     mime_type: str | None = None
+    title: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +91,7 @@ class Source:
     can_reread: bool = True  # after `rewind`
     carried: int = 0  # bytes that travel with it to another process: those that were given in memory
     tree: Tree | None = None  # if it is a directory: it has no bytes of its own then, but those of its members
+    title: str | None = None  # if the caller gave one
     given: Any = field(default=None, repr=False)
 
     def __reduce__(self) -> tuple[Callable[[object], Source], tuple[object]]:
@@ -122,6 +129,11 @@ class StoredDirectory(Protocol):
         """What it is called."""
         ...
 
+    @property
+    def title(self) -> str | None:
+        """What people call it."""
+        ...
+
     def as_tree(self) -> Tree:
         """Return its members, as what is to be stored."""
         ...
@@ -154,7 +166,7 @@ def _recognised(value: object) -> Source:
     if isinstance(value, File | Directory):
         return _from_file(value) if isinstance(value, File) else _from_directory(value)
     if isinstance(value, StoredDirectory):
-        return _of_tree(_checked_name(value.original_name), value.as_tree())
+        return _of_tree(_checked_name(value.original_name), value.as_tree(), value.title)
     if _is_path(value):
         return _from_path(value)
     if isinstance(value, tuple):
@@ -208,7 +220,8 @@ def _from_file(value: File) -> Source:
     if source.tree is not None and value.mime_type is not None:
         raise UnsupportedValueError("a directory has no media type of its own: give Directory(path, name=…)")
     name = source.name if value.name is None else _checked_name(value.name)
-    return replace(source, name=name, mime_type=value.mime_type or source.mime_type)
+    title = _checked_title(value.title) or source.title
+    return replace(source, name=name, mime_type=value.mime_type or source.mime_type, title=title)
 
 
 def _from_pair(value: tuple[object, ...]) -> Source:
@@ -239,7 +252,8 @@ def _from_stored(stored: StoredFile) -> Source:
             yield file
 
     name = _checked_name(metadata.original_name)
-    return Source(name, opened, lambda: b"", metadata.size, metadata.mime_type, metadata.hash)
+    source = Source(name, opened, lambda: b"", metadata.size, metadata.mime_type, metadata.hash)
+    return replace(source, title=metadata.title)
 
 
 def _from_path(given: str | os.PathLike[Any], name: str | None = None) -> Source:
@@ -257,11 +271,12 @@ def _from_directory(given: Directory) -> Source:
     if not stat.S_ISDIR(status.st_mode):
         raise UnsupportedValueError(f"{printable(path)} is no directory: give the path itself, or File(path, name=…)")
     path = os.path.abspath(path)  # `.` and `runs/..` have a name, too
-    return _of_tree(_checked_name(Path(path).name if given.name is None else given.name), LocalTree(given, path))
+    name = _checked_name(Path(path).name if given.name is None else given.name)
+    return _of_tree(name, LocalTree(given, path), given.title)
 
 
-def _of_tree(name: str, tree: Tree) -> Source:
-    return Source(name, _no_bytes, bytes, mime_type=DIRECTORY_TYPE, tree=tree)
+def _of_tree(name: str, tree: Tree, title: str | None) -> Source:
+    return Source(name, _no_bytes, bytes, mime_type=DIRECTORY_TYPE, tree=tree, title=_checked_title(title))
 
 
 def _no_bytes() -> NoReturn:
@@ -304,6 +319,12 @@ def _checked_name(name: object) -> str:
     except UnsafeNameError as error:
         way_on = "Give it another name with File(path, name=…), Directory(path, name=…) or (name, stream)"
         raise UnsafeNameError(f"{error}. {way_on}") from error
+
+
+def _checked_title(title: object) -> str | None:
+    if title is None or (isinstance(title, str) and is_title(title)):
+        return title
+    raise UnsupportedValueError(f"title = {brief(title)} is not {TITLE_FORM}")
 
 
 def _from_stream(stream: Any) -> Source:

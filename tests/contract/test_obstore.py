@@ -20,6 +20,7 @@ from datajoint_file.config import parse_settings
 from datajoint_file.errors import ConfigurationError, StorageAccessError, StorageError
 from datajoint_file.storage import Reader, StorageBackend
 from datajoint_file.storage.backend import ContentHeaders
+from datajoint_file.storage.bucket import s3_identity
 from datajoint_file.storage.bucket.fsspec_upload import FileUpload
 from datajoint_file.storage.bucket.s3_multipart import MultipartUpload
 from datajoint_file.storage.obstore import credentials, selection
@@ -513,7 +514,7 @@ def test_keys_that_expire_are_asked_for_again_before_they_do(
     ],
 )
 def test_bucket_is_asked_in_its_region(endpoint: str, address: str) -> None:
-    assert credentials._in_region(endpoint, "eu-west-1") == address
+    assert s3_identity.in_region(endpoint, "eu-west-1") == address
 
 
 # secrets

@@ -1,4 +1,4 @@
-"""A tree of a hundred thousand files: stored although its first writer is killed, read in place, and out again equal."""
+"""A tree of a hundred thousand files: stored though its first writer is killed, read in place, and out again equal."""
 
 from __future__ import annotations
 

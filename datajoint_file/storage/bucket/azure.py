@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import urlsplit
 
 from datajoint_file.config.settings import StorageSettings
-from datajoint_file.errors import BucketNotFoundError
+from datajoint_file.errors import BucketNotFoundError, SigningError
 from datajoint_file.storage.backend import ContentHeaders, ObjectStat
-from datajoint_file.storage.bucket.backend import Marker, Page
+from datajoint_file.storage.bucket.backend import NO_LINK, Marker, Page
 from datajoint_file.storage.bucket.fsspec_upload import FileUploads
 from datajoint_file.storage.remote.client_errors import translation
 from datajoint_file.storage.remote.requests import run
@@ -53,6 +55,21 @@ class AzureBackend(FileUploads):
     def _told(headers: ContentHeaders) -> dict[str, Any]:
         settings = {name.lower().replace("-", "_"): value for name, value in headers.fields().items()}
         return {"content_settings": settings}
+
+    def _link(self, name: str, seconds: int, fields: dict[str, str]) -> str:
+        service = self._filesystem().service_client
+        key = getattr(service.credential, "account_key", None)
+        if not key:
+            raise SigningError(
+                f"{name}: links of Azure are signed with the account's key, which these credentials have not: give "
+                f"account_key or a connection string with one in [storage.credentials]; {NO_LINK}"
+            )
+        blob = importlib.import_module("azure.storage.blob")
+        told = {field.lower().replace("-", "_"): value for field, value in fields.items()}
+        end = datetime.now(timezone.utc) + timedelta(seconds=seconds)
+        may = {"permission": blob.BlobSasPermissions(read=True), "expiry": end, **told}
+        signed = blob.generate_blob_sas(service.account_name, self.bucket, name, account_key=key, **may)
+        return f"{service.get_blob_client(self.bucket, name).url}?{signed}"
 
     def _look_at_bucket(self, filesystem: Any) -> None:
         """List: adlfs takes a container for granted, with a warning, that a token may list and not look at."""

@@ -52,6 +52,8 @@ _DOUBTFUL = (StorageError, StorageUnavailableError)
 
 _NOT_THE_STORE = "Something else answers in its place (a proxy, a login page): check endpoint_url"
 
+NO_LINK = "without a link, let a web application hand the file on"
+
 Listed = TypeVar("Listed", ObjectStat, UnfinishedUpload)
 Marker = Any
 """What a store gives with a page for asking for the next one; None with the last."""
@@ -153,6 +155,15 @@ class BucketBackend(RemoteBackend):
     @property
     def capabilities(self) -> Capabilities:
         return Capabilities(self.protocol, atomic_create=self._exclusive, workers=WORKERS, ranges=RANGES, copies=True)
+
+    def sign(self, key: str, seconds: int, headers: ContentHeaders = NO_HEADERS) -> str:
+        path = self._path(key)
+        with self._translated(key):
+            return self._link(path.partition("/")[2], seconds, headers.fields())
+
+    @abstractmethod
+    def _link(self, name: str, seconds: int, fields: dict[str, str]) -> str:
+        """Return a URL for an object of the bucket, with these header fields in its answer."""
 
     def copy(self, source: str, key: str) -> None:
         start, end = self._path(source), self._path(key)

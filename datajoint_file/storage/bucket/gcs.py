@@ -7,14 +7,17 @@ import json
 import os
 from collections.abc import Coroutine, Iterator
 from contextlib import suppress
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from datajoint_file.config.settings import StorageSettings
-from datajoint_file.errors import ConfigurationError
+from datajoint_file.errors import ConfigurationError, SigningError
 from datajoint_file.storage.backend import ContentHeaders, ObjectStat
-from datajoint_file.storage.bucket.backend import NO_CONTENT, Marker, Page, foreign_listing
+from datajoint_file.storage.bucket.backend import NO_CONTENT, NO_LINK, Marker, Page, foreign_listing
 from datajoint_file.storage.bucket.fsspec_upload import FileUploads
+from datajoint_file.storage.bucket.query_signature import google_signer
 from datajoint_file.storage.shared import moment
 
 _METHODS = frozenset({"google_default", "cache", "anon", "browser", "cloud"})
@@ -65,6 +68,19 @@ class GCSBackend(FileUploads):
         """Ask for the object alone; gcsfs would ask for a listing beside it, in case that it is a directory."""
         asked: Coroutine[Any, Any, dict[str, Any]] = filesystem._get_object(path)
         return asked
+
+    def _link(self, name: str, seconds: int, fields: dict[str, str]) -> str:
+        filesystem = self._filesystem()
+        credentials = filesystem.credentials.credentials
+        if not isinstance(credentials, importlib.import_module("google.auth.credentials").Signing):
+            raise SigningError(
+                f"{name}: links of Google Cloud Storage are signed with a service account's private key, which these "
+                f"credentials have not: give its JSON key as token in [storage.credentials]; {NO_LINK}"
+            )
+        query = {f"response-{field.lower()}": value for field, value in fields.items()}
+        url = f"{filesystem._location.rstrip('/')}/{quote(f'{self.bucket}/{name}', safe='/~')}"
+        signer = google_signer(credentials.signer_email, credentials.sign_bytes)
+        return signer.url(url, query, seconds, datetime.now(timezone.utc))
 
     async def _delete(self, filesystem: Any, bucket: str, name: str) -> bool:
         status, *_ = await filesystem._request("DELETE", "b/{}/o/{}", bucket, name)

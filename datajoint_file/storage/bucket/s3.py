@@ -10,10 +10,12 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime, timezone
 from typing import Any
+from urllib.parse import quote
 
 from datajoint_file.config.settings import StorageSettings
-from datajoint_file.errors import ObjectNotFoundError, StorageError
+from datajoint_file.errors import ObjectNotFoundError, SigningError, StorageError
 from datajoint_file.storage.backend import (
     Capabilities,
     ContentHeaders,
@@ -23,8 +25,18 @@ from datajoint_file.storage.backend import (
     hashed,
     receipt_of,
 )
-from datajoint_file.storage.bucket.backend import NO_CONTENT, BucketBackend, Marker, Page, Piece, foreign_listing
+from datajoint_file.storage.bucket.backend import (
+    NO_CONTENT,
+    NO_LINK,
+    BucketBackend,
+    Marker,
+    Page,
+    Piece,
+    foreign_listing,
+)
 from datajoint_file.storage.bucket.part_sizes import PartPlan, memory_for, plan_parts
+from datajoint_file.storage.bucket.query_signature import aws_signer
+from datajoint_file.storage.bucket.s3_identity import S3Address, s3_address, s3_keys
 from datajoint_file.storage.bucket.s3_multipart import Destination, MultipartUpload, put
 from datajoint_file.storage.remote.requests import run
 from datajoint_file.storage.shared import check_prefix, entity_tag, is_object_key, moment
@@ -44,6 +56,7 @@ class S3Backend(BucketBackend):
     """Objects of a bucket of S3, or of a server that speaks like it."""
 
     protocol = "s3"
+    _address: S3Address | None = None  # once a link was made: AWS may have to be asked for it
     _memory_for = staticmethod(memory_for)
     _plan_parts = staticmethod(plan_parts)
 
@@ -86,6 +99,19 @@ class S3Backend(BucketBackend):
             filesystem = self._filesystem()
             request = filesystem._call_s3("abort_multipart_upload", Bucket=bucket, Key=name, UploadId=upload.id)
             run(filesystem, request)
+
+    def _link(self, name: str, seconds: int, fields: dict[str, str]) -> str:
+        filesystem = self._filesystem()
+        if filesystem.anon:
+            raise SigningError(f"{name}: an anonymous caller has no key to sign links with; {NO_LINK}")
+        self._address = address = self._address or s3_address(filesystem, self.bucket)
+        access_key, secret, token = s3_keys(filesystem)()
+        query = {f"response-{field.lower()}": value for field, value in fields.items()}
+        query |= {"x-amz-request-payer": "requester"} if filesystem.req_kw else {}
+        query |= {"X-Amz-Security-Token": token} if token else {}
+        path = name if address.is_virtual else f"{self.bucket}/{name}"
+        url = f"{address.endpoint.rstrip('/')}/{quote(path, safe='/~')}"
+        return aws_signer(access_key, secret, address.region).url(url, query, seconds, datetime.now(timezone.utc))
 
     def _put(self, key: str, content: bytes, reader: Reader, headers: ContentHeaders) -> Iterable[Piece]:
         digests = hashed(reader)

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from datajoint_file.errors import ConfigurationError
+from datajoint_file.storage.bucket.s3_identity import is_fixed, s3_address, s3_keys
 from datajoint_file.storage.remote.requests import run
 
 Credential = dict[str, Any]
@@ -34,16 +35,15 @@ ASK_AGAIN = timedelta(minutes=6)
 def s3_store(filesystem: Any, bucket: str, prefix: str | None) -> Any:
     """Return obstore's store for *prefix* of *bucket*, with the address and the credentials of a filesystem of s3fs."""
     client = run(filesystem, filesystem.set_session())
-    explicit, config = filesystem.config_kwargs, client.meta.config.s3 or {}
-    endpoint, region = client.meta.endpoint_url, _region(filesystem, client, bucket)
-    options: dict[str, Any] = {"region": region, "unsigned_payload": True, "conditional_put": "etag", "prefix": prefix}
-    options["endpoint"] = _in_region(endpoint, region)
+    explicit, config, address = filesystem.config_kwargs, client.meta.config.s3 or {}, s3_address(filesystem, bucket)
+    options: dict[str, Any] = {"unsigned_payload": True, "conditional_put": "etag", "prefix": prefix}
+    options |= {"region": address.region, "endpoint": address.endpoint}
     if config.get("payload_signing_enabled"):
         options["unsigned_payload"] = False  # the way of servers that do not know checksums
     else:
         options["checksum_algorithm"] = "CRC64NVME"
-    if config.get("addressing_style") == "virtual":
-        options |= {"virtual_hosted_style_request": True, "endpoint": _before_host(options["endpoint"], bucket)}
+    if address.is_virtual:
+        options["virtual_hosted_style_request"] = True
     if filesystem.req_kw:
         options["request_payer"] = True
     for name, option in {"ServerSideEncryption": "server_side_encryption", "SSEKMSKeyId": "sse_kms_key_id"}.items():
@@ -58,41 +58,6 @@ def s3_store(filesystem: Any, bucket: str, prefix: str | None) -> Any:
     return _made("S3Store", bucket, options["endpoint"], client_options, retries, options)
 
 
-def _region(filesystem: Any, client: Any, bucket: str) -> str:
-    """Return the bucket's region. AWS redirects who asks another one; obstore does not follow, so it is asked first."""
-    region, endpoint = client.meta.region_name, client.meta.endpoint_url
-    if not _is_custom(endpoint) and "region_name" not in filesystem.client_kwargs:
-        region = run(filesystem, _region_at_aws(client, bucket)) or region
-    return region if region and region != "aws-global" else "us-east-1"
-
-
-async def _region_at_aws(client: Any, bucket: str) -> str | None:
-    try:
-        reply = await client.head_bucket(Bucket=bucket)
-    except Exception as error:  # noqa: BLE001 - who may not look is told the region all the same
-        reply = getattr(error, "response", None) or {}
-    headers = reply.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-    found: str | None = headers.get("x-amz-bucket-region")
-    return found
-
-
-def _is_custom(endpoint: str) -> bool:
-    return "amazonaws.com" not in urlsplit(endpoint).netloc
-
-
-def _in_region(endpoint: str, region: str) -> str:
-    """Return AWS's common address in *region*; any other, of FIPS or of another server, as it is."""
-    return _COMMON.sub(rf"https://s3.{region}.\1", endpoint)
-
-
-_COMMON = re.compile(r"\Ahttps://s3(?:\.(?!dualstack)[a-z0-9-]+)?\.(amazonaws\.com(?:\.cn)?)\Z")
-
-
-def _before_host(endpoint: str, bucket: str) -> str:
-    parts = urlsplit(endpoint)
-    return urlunsplit(parts._replace(netloc=f"{bucket}.{parts.netloc}"))
-
-
 def _certificates(verify: Any) -> dict[str, Any]:
     if verify is False:
         return {"allow_invalid_certificates": True}
@@ -105,18 +70,12 @@ def _certificates(verify: Any) -> dict[str, Any]:
 
 
 def _s3_credentials(filesystem: Any) -> Callable[[], Credential]:
-    """Return what gives the keys of s3fs's session, which renews those that expire."""
-    if filesystem.key and filesystem.secret:
-        fixed = {"access_key_id": filesystem.key, "secret_access_key": filesystem.secret, "token": filesystem.token}
-        return lambda: {**fixed, "expires_at": None}
-    found = run(filesystem, filesystem.session.get_credentials())
-    if found is None:
-        raise importlib.import_module("botocore.exceptions").NoCredentialsError
+    """Return what gives the keys of s3fs's session."""
+    keys, expires = s3_keys(filesystem), not is_fixed(filesystem)
 
     def current() -> Credential:
-        keys = run(filesystem, found.get_frozen_credentials())
-        fields = {"access_key_id": keys.access_key, "secret_access_key": keys.secret_key, "token": keys.token}
-        return {**fields, "expires_at": _soon()}
+        fields = dict(zip(("access_key_id", "secret_access_key", "token"), keys(), strict=True))
+        return {**fields, "expires_at": _soon() if expires else None}
 
     return current
 

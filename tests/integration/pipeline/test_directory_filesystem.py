@@ -18,7 +18,7 @@ from zarr.storage import FsspecStore
 
 import datajoint_file
 from datajoint_file.errors import HashMismatchError, MemberNotFoundError, StorageError, VerificationError
-from datajoint_file.pipeline import filesystem
+from datajoint_file.pipeline import checked_reads, filesystem
 from tests.integration.executors import write_toml
 from tests.projects import Store, over_all_stores, over_local_and_s3, over_mysql, unique
 from tests.tables import drop_schema, recording_of
@@ -125,7 +125,8 @@ def test_xarray_and_dask_read_in_threads_and_processes(instance: dj.Instance, st
 
 @over_mysql
 def test_filesystem_does_what_fsspec_promises(table: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(filesystem, "VERIFIED_BYTES", 1_000)
+    for module in (filesystem, checked_reads):
+        monkeypatch.setattr(module, "VERIFIED_BYTES", 1_000)
     root = tmp_path / "run"
     (root / "a" / "b").mkdir(parents=True)
     (root / "empty").mkdir()
