@@ -95,7 +95,7 @@ class _Local:
         return self.pipeline.cache.get(metadata.hash.partition(":")[2], name, metadata.size, bring)
 
     def _bring_file(self, target: Path) -> None:
-        self.pipeline.download(self.whole, target, progress=self.progress, advance=self.advance)
+        self.pipeline.download(self.whole, target, progress=self.progress, advance=self.advance, verify="always")
 
     def _bring_tree(self, target: Path) -> None:
         directory_download.download(
@@ -105,6 +105,7 @@ class _Local:
             progress=self.progress,
             advance=self.advance,
             is_exact=True,
+            verify="always",
             below=self.below,
         )
 
