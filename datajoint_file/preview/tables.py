@@ -62,6 +62,7 @@ def _rows(schema: Any, batch: Any) -> Grid:
     if batch is None:
         return Grid(header, ())
     first = batch.slice(0, _MOST_ROWS)
+    first.validate(full=True)  # Arrow believes offsets that it is given, and ends the process for some
     columns = [[_cell(value) for value in first.column(i)] for i in range(min(first.num_columns, MOST_COLUMNS))]
     return Grid(header, tuple(zip(*columns, strict=True)))
 

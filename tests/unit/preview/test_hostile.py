@@ -110,6 +110,16 @@ def test_other_files_are_not_opened(tmp_path: Path, trap: Path) -> None:
     assert "outside  with its data in another file" in shown
 
 
+def test_offsets_that_arrow_would_end_the_process_for_are_an_error(tmp_path: Path, in_child: InChild) -> None:
+    table = pa.table({"s": pa.DictionaryArray.from_arrays(pa.array([0, 1]), pa.array(["abcd", "efgh"]))})
+    pa.feather.write_feather(table, str(tmp_path / "a.feather"), compression="uncompressed")
+    content = (tmp_path / "a.feather").read_bytes()
+    offsets = struct.pack("<3i", 0, 4, 8)
+    assert content.count(offsets) == 1
+    broken = content.replace(offsets, struct.pack("<3i", 0, 2**31 - 1, -(2**31)))
+    assert "cannot be shown" in in_child(lambda: str(look_at("a.feather", broken)))
+
+
 def _png_header(width: int, height: int) -> bytes:
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
