@@ -41,10 +41,10 @@ UNCOUNTED = -1
 class DerivedVerbs(StorageBackend):
     """The verbs that follow from others: ``exists``, ``read``, ``iter_range``, ``group``, ``copy``; no ``above``."""
 
-    def copy(self, source: str, key: str) -> None:
+    def copy(self, source: str, key: str, headers: ContentHeaders = NO_HEADERS) -> None:
         size = self.stat(source).size
         with self.open(source) as file:
-            self.upload(key, file, size)
+            self.upload(key, file, size, headers)
 
     def group(self) -> UploadGroup:
         return _SingleUploads(self)
@@ -105,8 +105,8 @@ class DelegatingBackend(DerivedVerbs):
     def upload(self, key: str, reader: Reader, size: int | None = None, headers: ContentHeaders = NO_HEADERS) -> int:
         return self.inner.upload(key, reader, size, headers)
 
-    def copy(self, source: str, key: str) -> None:
-        self.inner.copy(source, key)
+    def copy(self, source: str, key: str, headers: ContentHeaders = NO_HEADERS) -> None:
+        self.inner.copy(source, key, headers)
 
     def open(self, key: str, **options: Any) -> BinaryIO:
         return self.inner.open(key, **options)

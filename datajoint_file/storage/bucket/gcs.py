@@ -15,6 +15,7 @@ from datajoint_file.errors import ConfigurationError
 from datajoint_file.storage.backend import ContentHeaders, ObjectStat
 from datajoint_file.storage.bucket.backend import NO_CONTENT, Marker, Page, foreign_listing
 from datajoint_file.storage.bucket.fsspec_upload import FileUploads
+from datajoint_file.storage.remote.requests import run
 from datajoint_file.storage.shared import moment
 
 _METHODS = frozenset({"google_default", "cache", "anon", "browser", "cloud"})
@@ -64,6 +65,16 @@ class GCSBackend(FileUploads):
     def _details(filesystem: Any, path: str) -> Coroutine[Any, Any, dict[str, Any]]:
         """Ask for the object alone; gcsfs would ask for a listing beside it, in case that it is a directory."""
         return filesystem._get_object(path)
+
+    def _copy(self, source: str, size: int, key: str, headers: ContentHeaders, *, is_new: bool) -> None:
+        """Ask until it is done, as gcsfs does, which passes no condition on."""
+        filesystem, places = self._filesystem(), [*self._path(source).split("/", 1), *self._path(key).split("/", 1)]
+        asked: dict[str, Any] = {"headers": {"Content-Type": "application/json"}, "json_out": True}
+        asked |= {"ifGenerationMatch": "0"} if is_new else {}
+        reply = {"rewriteToken": None, "done": False}
+        while not reply["done"]:
+            token = {"rewriteToken": reply["rewriteToken"]}
+            reply = run(filesystem, filesystem._call("POST", "b/{}/o/{}/rewriteTo/b/{}/o/{}", *places, **asked, **token))
 
     async def _delete(self, filesystem: Any, bucket: str, name: str) -> bool:
         status, *_ = await filesystem._request("DELETE", "b/{}/o/{}", bucket, name)
