@@ -71,10 +71,10 @@ class GCSBackend(FileUploads):
         filesystem, places = self._filesystem(), [*self._path(source).split("/", 1), *self._path(key).split("/", 1)]
         asked: dict[str, Any] = {"headers": {"Content-Type": "application/json"}, "json_out": True}
         asked |= {"ifGenerationMatch": "0"} if is_new else {}
-        reply = {"rewriteToken": None, "done": False}
-        while not reply["done"]:
-            token = {"rewriteToken": reply["rewriteToken"]}
-            reply = run(filesystem, filesystem._call("POST", "b/{}/o/{}/rewriteTo/b/{}/o/{}", *places, **asked, **token))
+        reply: dict[str, Any] = {}
+        while not reply.get("done"):
+            asked["rewriteToken"] = reply.get("rewriteToken")
+            reply = run(filesystem, filesystem._call("POST", "b/{}/o/{}/rewriteTo/b/{}/o/{}", *places, **asked))
 
     async def _delete(self, filesystem: Any, bucket: str, name: str) -> bool:
         status, *_ = await filesystem._request("DELETE", "b/{}/o/{}", bucket, name)

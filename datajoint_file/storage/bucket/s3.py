@@ -119,7 +119,8 @@ class S3Backend(BucketBackend):
         elif not size:
             self._put(key, b"", BytesIO(), headers)
         else:
-            upload = MultipartUpload(destination, PartPlan(max(_COPIED_PART, smallest_part(size)), _COPIED_AT_ONCE), size)
+            plan = PartPlan(max(_COPIED_PART, smallest_part(size)), _COPIED_AT_ONCE)
+            upload = MultipartUpload(destination, plan, size)
             upload.begin()
             try:
                 upload.copy(start, size)
