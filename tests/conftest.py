@@ -39,7 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         os.environ[DIRECTORY_VARIABLE] = tempfile.mkdtemp(prefix="djf-servers-")
         os.environ[OWNER_VARIABLE] = str(os.getpid())
-        os.environ[CACHE_VARIABLE] = f"{os.environ[DIRECTORY_VARIABLE]}/cache"
+    os.environ[CACHE_VARIABLE] = f"{os.environ[DIRECTORY_VARIABLE]}/cache"
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from datajoint_file.errors import EmptyDirectoryWarning, StorageError, UnsupportedValueError, printable, warn
 from datajoint_file.hooks.connections import name_of
@@ -62,13 +62,13 @@ class NewDirectory:
         """
         return self._area.path
 
-    def open(self, path: str, mode: str = "wb") -> BinaryIO:
-        """Open a file of it, to write (``"wb"``, ``"xb"``, ``"ab"``) or read. It is stored when it is closed.
+    def open(self, path: str, mode: str = "wb", **options: Any) -> Any:
+        """Open a file of it, to write (``"wb"``, ``"xb"``, ``"ab"``), or read, or as text (``"w"``, …).
 
-        Until then it is in memory, up to 16 MiB, and in a temporary file beyond. Raises as the built-in ``open`` does.
+        It is stored when it is closed; not if its ``with`` block raises. Until then it is in memory, up to 16 MiB, and
+        in a temporary file beyond. Raises, and takes options of text, as the built-in ``open`` does.
         """
-        file: BinaryIO = self.fs._open(path, mode)
-        return file
+        return self.fs.open(path, mode, **options)
 
     @property
     def value(self) -> Staged:

@@ -14,7 +14,7 @@ import secrets
 import threading
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache, partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -147,18 +147,22 @@ def read_checkpoint(pipeline: Pipeline, key: str) -> Iterator[CheckpointLine]:
             yield CheckpointLine(name, digest, int(length), tag if is_told else "")
 
 
-def proven(pipeline: Pipeline, stat: ObjectStat, lines: Iterable[CheckpointLine], told: Advance) -> tuple[str, int]:
+def vouched(size: int, tag: str, lines: Iterable[CheckpointLine]) -> str:
+    """Return the hash of an object of this size and tag, if those of *lines* that speak of it agree; else nothing."""
+    digests = {line.digest for line in lines if line.tag and (line.size, line.tag) == (size, tag)}
+    return digests.pop() if len(digests) == 1 else ""
+
+
+def proven(pipeline: Pipeline, stat: ObjectStat, lines: Collection[CheckpointLine], told: Advance) -> tuple[str, int]:
     """Return hash and size of an object: as *lines* say, if those that speak of it as it is agree; else as read.
 
     Nowhere else is what a checkpoint or a record says believed unread. The object is as it was by its size and tag.
     """
-    some = {line for line in lines if line.tag and line.size == stat.size}
-    digests = {line.digest for line in some if line.tag == stat.tag}
-    if some and not digests:  # most listings tell no tags
-        tag = pipeline.backend.stat(stat.key).tag
-        digests = {line.digest for line in some if line.tag == tag}
-    if len(digests) == 1:
-        return digests.pop(), stat.size
+    hash_ = vouched(stat.size, stat.tag, lines)
+    if not hash_ and any(line.tag and line.size == stat.size for line in lines):  # most listings tell no tags
+        hash_ = vouched(stat.size, pipeline.backend.stat(stat.key).tag, lines)
+    if hash_:
+        return hash_, stat.size
     with pipeline.backend.open(stat.key) as file:
         reader = HashingReader(file, told)
         drain(reader)

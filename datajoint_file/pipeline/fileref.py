@@ -311,8 +311,8 @@ class FileRef(StoredRef):
     def load(self, *, format: str | None = None) -> Any:  # noqa: A002 - as others call it
         """Return the object that the file holds: a data frame of a ``.parquet``, an array of a ``.npy``, text.
 
-        The suffix of its name says which format it is, else its media type. What `read` verifies is verified before it is
-        looked at. A file may come from anybody: what would run code, read other files, or fill the memory is refused.
+        The suffix of its name says which format it is, else its media type. What `read` verifies is verified before
+        it is looked at. A file may be anybody's: what would run code, read other files, or fill the memory is refused.
 
         Parameters
         ----------

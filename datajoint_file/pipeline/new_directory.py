@@ -8,6 +8,7 @@ directory is begun and ended is told in `new_tree`.
 from __future__ import annotations
 
 import errno
+import hashlib
 import io
 import math
 import os
@@ -16,24 +17,25 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from datajoint_file.errors import (
     MemberNotFoundError,
     ObjectNotFoundError,
     UnsafeNameError,
     UnsupportedValueError,
+    VerificationError,
     brief,
 )
 from datajoint_file.model.manifest import decode_path
 from datajoint_file.model.object_keys import MAX_KEY_BYTES, project_of
-from datajoint_file.pipeline.checkpoints import CheckpointLine
+from datajoint_file.pipeline.checkpoints import CheckpointLine, proven, vouched
 from datajoint_file.pipeline.filesystem import ThreadedFileSystem
 from datajoint_file.pipeline.lookup import pipeline_named
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.pipeline.written import Change, Record, WorkerRecord, record_of
 from datajoint_file.storage.backend import ContentHeaders, ObjectStat, Reader
-from datajoint_file.transfer.hashing import HashingReader
+from datajoint_file.transfer.hashing import HashingReader, VerifyingReader, copy, require_hash, require_size
 
 _IN_MEMORY = 16 * 2**20
 """Bytes of a file that is written through `open` which are not put on the disk meanwhile."""
@@ -118,13 +120,29 @@ class NewDirectoryFileSystem(ThreadedFileSystem):
         return [found[child] for child in sorted(found)]
 
     def _content(self, path: str, start: int | None, end: int | None) -> bytes:
-        key = self._written_key(path)
+        stat = self._stat(path)
+        first, stop, _ = slice(start, end).indices(stat.size)
+        content = bytes(self._pipeline.backend.read(stat.key, first, stop)) if first < stop else b""
+        with _named(path):
+            require_size(max(0, stop - first), len(content))
+            hash_ = vouched(stat.size, stat.tag, self._record.lines(self._encoded(path)))
+            if hash_ and len(content) == stat.size:
+                require_hash(hash_, hashlib.sha256(content).hexdigest())
+        return content
+
+    def _stat(self, path: str) -> ObjectStat:
         try:
-            size = self._pipeline.backend.stat(key).size
-            first, stop, _ = slice(start, end).indices(size)
-            return bytes(self._pipeline.backend.read(key, first, stop)) if first < stop else b""
+            return self._pipeline.backend.stat(self._written_key(path))
         except ObjectNotFoundError as error:
             raise self._absent(path) from error
+
+    @contextmanager
+    def _reader(self, path: str) -> Iterator[tuple[VerifyingReader, int]]:
+        """Open a file that is going to be written again: what is not known to be what was written is read twice."""
+        stat, lines = self._stat(path), self._record.lines(self._encoded(path))
+        hash_, _ = proven(self._pipeline, stat, lines, lambda _: None)
+        with _named(path), self._pipeline.backend.open(stat.key) as file:
+            yield VerifyingReader(file, stat.size, hash_, lambda _: None), stat.size
 
     @property
     def _record(self) -> Record | WorkerRecord:
@@ -138,6 +156,7 @@ class NewDirectoryFileSystem(ThreadedFileSystem):
         may_replace = is_there or not backend.capabilities.atomic_create
         with record.changing([name], Change.REPLACE if may_replace else Change.ADD), ExitStack() as held:
             if is_there:
+                record.begin(name)
                 held.enter_context(self._held(key))
                 backend.delete(key)
             hashing = HashingReader(reader, lambda _: None)
@@ -204,20 +223,47 @@ class NewDirectoryFileSystem(ThreadedFileSystem):
                 else:
                     await self._in_thread(self._remove_file, one)
 
-    async def _cp_file(self, path1: str, path2: str, **_options: Any) -> None:
-        if (await self._info(path1))["type"] == "file":  # directories come with their files
-            await self._pipe_file(path2, await self._cat_file(path1))
+    async def _cp_file(self, path1: str, path2: str, pairs: list[_Pair] | None = None, **_options: Any) -> None:
+        """Copy a file, or only say which one where to; directories come with their files."""
+        pair = _Pair(self._strip_protocol(path1), self._strip_protocol(path2))
+        is_file = (await self._info(path1))["type"] == "file"
+        if pairs is not None:
+            pairs.append(pair._replace(is_file=is_file))
+        elif is_file and pair.source != pair.target:
+            await self._in_thread(self._copy_file, *pair[:2])
 
-    def mv(self, path1: str, path2: str, recursive: bool = False, maxdepth: int | None = None, **options: Any) -> None:
-        """Move files, as fsspec does; one that is moved to its own place stays."""
-        if self._strip_protocol(path1) != self._strip_protocol(path2):
-            super().mv(path1, path2, recursive=recursive, maxdepth=maxdepth, **options)
+    def _copy_file(self, source: str, target: str) -> None:
+        with self._reader(source) as (reader, size):
+            self.write(target, reader, size)
+
+    def mv(self, path1: str, path2: str, recursive: bool = False, maxdepth: int | None = None, **_options: Any) -> None:
+        """Move files, as fsspec does; one that is moved to its own place stays.
+
+        A directory cannot be moved into itself, nor a file to where another one is moved from.
+        """
+        pairs: list[_Pair] = []
+        self.copy(path1, path2, recursive=recursive, maxdepth=maxdepth, on_error="raise", pairs=pairs)
+        if not pairs:
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path1)
+        moved = [pair for pair in pairs if pair.source != pair.target]
+        files = {pair.source: pair.target for pair in moved if pair.is_file}
+        if any(pair.is_within for pair in moved) or not files.keys().isdisjoint(files.values()):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path1, None, path2)
+        self.copy([*files], [*files.values()], on_error="raise")
+        self._remove([*files])
 
     async def _mkdir(self, path: str, **_options: Any) -> None:
         """Do nothing: directories come with their files."""
 
     async def _makedirs(self, path: str, **_options: Any) -> None:
         """Do nothing, as above."""
+
+    def open(self, path: str, mode: str = "rb", *given: Any, **options: Any) -> Any:
+        """Open a file, as fsspec does; as text, when the block raises, it is not stored either."""
+        if "b" in mode:
+            return super().open(path, mode, *given, **options)
+        told = {name: options.pop(name) for name in ("encoding", "errors", "newline") if name in options}
+        return _Text(super().open(path, f"{mode.replace('t', '')}b", *given, **options), **told)
 
     def _open(self, path: str, mode: str = "rb", **_options: Any) -> BinaryIO:
         if mode in ("rb", "br"):
@@ -230,7 +276,12 @@ class NewDirectoryFileSystem(ThreadedFileSystem):
         self._key(path)
         file = _NewFile(self._encoded(path), partial(self.write, path), self._record)
         if is_there:
-            file.write(self._content(path, None, None))
+            try:
+                with self._reader(path) as (reader, _):
+                    copy(reader, file.write)
+            except BaseException:
+                file.discard()
+                raise
         return file  # type: ignore[return-value]
 
 
@@ -295,6 +346,39 @@ class _NewFile(io.BufferedIOBase):
         if not self.closed:
             self._record.lost(self)
             self.discard()
+
+
+class _Text(io.TextIOWrapper):
+    """The text of a file, which is stored, or not, as the file itself."""
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        if kind is not None and isinstance(self.buffer, _NewFile):
+            self.buffer.discard()
+        self.close()
+
+    def __del__(self) -> None:
+        """Close nothing: a file that was forgotten says so."""
+
+
+class _Pair(NamedTuple):
+    """Where a file, or directory, is, and where to it is to be copied."""
+
+    source: str
+    target: str
+    is_file: bool = True
+
+    @property
+    def is_within(self) -> bool:
+        return not self.source or self.target.startswith(f"{self.source}/")
+
+
+@contextmanager
+def _named(path: str) -> Iterator[None]:
+    """Say which file has not the bytes that were written."""
+    try:
+        yield
+    except VerificationError as error:
+        raise error.within(f"{brief(path, 200)} is read otherwise than it was written") from error
 
 
 def _file(name: str, size: int) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from datajoint_file.concurrency.threads import Stop, run_all
 from datajoint_file.errors import (
     DataJointFileError,
+    HashMismatchError,
     ObjectNotFoundError,
     SourceNotRegularError,
     brief,
@@ -160,10 +161,12 @@ def finished(pipeline: Pipeline, upload: Upload, area: LocalArea, record: Record
     """End a directory: store what is in its local area, learn what else was written, and store the manifest.
 
     What this process has written is in its *record*; what others have, in checkpoints. What nobody vouches for is read
-    back.
+    back, twice.
 
     Raises
     ------
+    HashMismatchError
+        If what is read back is not the same each time.
     InvalidKeyError
         If a member could not be named, or is both a file and a directory.
     ObjectNotFoundError
@@ -195,7 +198,8 @@ def finished(pipeline: Pipeline, upload: Upload, area: LocalArea, record: Record
     check_members(directory[:-1], listing)
     vouched = _Vouched(pipeline, list(record.members.values()))
     run_all([partial(vouched.read, key) for key in checkpoints.keys], pipeline.workers, Stop())
-    _require_all(directory, {*digests, *(vouched.names - vouched.removed() - record.removed)}, listing.names)
+    written = vouched.names - vouched.removed() - record.removed
+    _require_all(directory, {*digests, *record.begun, *written}, listing.names)
     found: dict[str, tuple[str, int]] = {}
 
     def look(name: str, stat: ObjectStat) -> None:
@@ -265,8 +269,17 @@ class _Vouched:
                 self._lines.setdefault(line.name, set()).add(line)
 
     def look(self, name: str, stat: ObjectStat) -> tuple[str, int]:
-        """Return hash and size of an object."""
-        return proven(self._pipeline, stat, self._lines.get(name, ()), lambda _: None)
+        """Return hash and size of an object. What nobody has said is read twice: nothing else would show an error."""
+        lines = self._lines.get(name, ())
+        hash_, size = proven(self._pipeline, stat, lines, lambda _: None)
+        is_said = any(line.digest == hash_ for line in lines)
+        if size != stat.size or not (is_said or proven(self._pipeline, stat, lines, lambda _: None) == (hash_, size)):
+            raise HashMismatchError(
+                f"its member {brief(decode_path(name), 200)} is not the same each time it is read, or not as long as "
+                f"the store says ({stat.size} bytes): it is still being written by other means, or the way to the "
+                "store changes what is read. There is nothing to insert"
+            )
+        return hash_, size
 
 
 class KnownTree:

@@ -229,16 +229,22 @@ class Pipeline:
     def _copied(self, upload: Upload, advance: Advance) -> FileMetadata:
         """Have the store make a copy, and look at it. Nothing is sent; what nobody vouches for is read once."""
         source, size = upload.source, self.backend.stat(upload.source.copy_of).size
+        media_type = upload.mime_type or None
+        copy = FileMetadata(upload.key, size, source.hash or "", upload.name, _now(), media_type, title=source.title)
         if size == source.size:
             if not source.is_known:
                 self._read_through(source, advance)
-            self.backend.copy(source.copy_of, upload.key)
+            headers = ContentHeaders(upload.mime_type, upload.name, is_contested=upload.is_contested)
+            try:
+                self.backend.copy(source.copy_of, upload.key, headers)
+            except StorageError as error:
+                if not (self._may_be_stored(error) and self._is_stored(copy, error)):
+                    raise
             size = self.backend.stat(upload.key).size
         if size != source.size:
             raise SizeMismatchError(f"{source.copy_of}: expected {source.size} bytes, found {size}. {_CORRUPT}")
         advance(size)
-        media_type = upload.mime_type or None
-        return FileMetadata(upload.key, size, source.hash or "", upload.name, _now(), media_type, title=source.title)
+        return copy
 
     def _read_through(self, source: Source, advance: Advance) -> None:
         """Raise unless a stored file has the bytes that it is said to have."""
@@ -251,17 +257,24 @@ class Pipeline:
         The answer may have been lost, and what was sent again been refused; executors may do work twice. What is
         under the key is compared, whoever has stored it.
         """
-        has_answers = not self.backend.capabilities.is_mounted  # that can be lost
-        is_doubtful = has_answers and type(error) in _DOUBTFUL
-        may_be_whole = is_doubtful and (reader.is_at_end or reader.size == upload.source.size)
-        if not may_be_whole and not isinstance(error, ObjectExistsError):
+        is_whole = reader.is_at_end or reader.size == upload.source.size
+        if not (is_whole or isinstance(error, ObjectExistsError)) or not self._may_be_stored(error):
             return False
         drain(reader)
+        return self._is_stored(_description(upload, reader), error)
+
+    def _may_be_stored(self, error: StorageError) -> bool:
+        """Tell whether the store may have the object although it, or the way to it, says *error*."""
+        has_answers = not self.backend.capabilities.is_mounted  # that can be lost
+        return isinstance(error, ObjectExistsError) or (has_answers and type(error) in _DOUBTFUL)
+
+    def _is_stored(self, described: FileMetadata, error: StorageError) -> bool:
+        """Tell whether the object is there, which is read, although *error* says that it is not."""
         try:
-            self.verify(_description(upload, reader), progress=False)
+            self.verify(described, progress=False)
         except (StorageError, VerificationError):
             return False
-        logger.info("%s: is stored, though the store's answer was: %s", upload.key, error)
+        logger.info("%s: is stored, though the store's answer was: %s", described.path, error)
         return True
 
     def difference(self, metadata: FileMetadata) -> str:

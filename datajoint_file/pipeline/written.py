@@ -64,6 +64,7 @@ class Record:
     def __init__(self, directory: str) -> None:
         self.members: dict[str, CheckpointLine] = {}
         self.removed: set[str] = set()
+        self.begun: set[str] = set()  # were there, and may be no more
         self._directory = directory
         self._open: WeakSet[NewFile] = WeakSet()
         self._lost: set[str] = set()
@@ -74,6 +75,14 @@ class Record:
     def has(self, name: str) -> bool:
         """Tell whether a member was written by this process."""
         return name in self.members
+
+    def lines(self, name: str) -> list[CheckpointLine]:
+        """Return what is known here of a member."""
+        return [self.members[name]] if name in self.members else []
+
+    def begin(self, name: str) -> None:
+        """Record that a member which is there, whoever has written it, gives way to another."""
+        self.begun.add(name)
 
     @contextmanager
     def changing(self, names: Sequence[str], change: Change) -> Iterator[None]:
@@ -99,6 +108,7 @@ class Record:
 
     def _forget(self, names: Sequence[str]) -> None:
         self.removed.update(names)
+        self.begun.difference_update(names)
         self._lost.difference_update(names)
         for name in names:
             self.members.pop(name, None)
@@ -107,6 +117,7 @@ class Record:
         """Record a member that has been written, whole."""
         self.members[line.name] = line
         self.removed.discard(line.name)
+        self.begun.discard(line.name)
         self._lost.discard(line.name)
 
     def stop(self) -> None:
@@ -178,6 +189,13 @@ class WorkerRecord:
     def has(self, _name: str) -> bool:
         """Tell whether it is known that a member is there: others may have removed it."""
         return False
+
+    def lines(self, name: str) -> list[CheckpointLine]:
+        """Return what is known here of a member: what waits for a checkpoint."""
+        return [line for line in [self._waiting.get(name)] if line]
+
+    def begin(self, _name: str) -> None:
+        """Do nothing: that it was there is said when it fails, by `_alone`."""
 
     @contextmanager
     def changing(self, names: Sequence[str], change: Change) -> Iterator[None]:

@@ -264,14 +264,24 @@ class StorageBackend(Protocol):
         """
         ...
 
-    def copy(self, source: str, key: str) -> None:
-        """Make an object under *key*, which is new, of the bytes of another.
+    def copy(self, source: str, key: str, headers: ContentHeaders = NO_HEADERS) -> None:
+        """Make an object under *key* of the bytes of another.
 
-        Within the store, where ``capabilities.copies``; else the bytes are read and sent. The store is not asked
-        whether there is an object under *key*. If it fails there may be one, complete or not.
+        Within the store, where ``capabilities.copies``; else the bytes are read and sent. If it fails there may be an
+        object under *key*, complete or not; one that was there is touched only if the key is not contested.
+
+        Parameters
+        ----------
+        source, key : str
+            What to copy, and where to.
+        headers : ContentHeaders
+            What to tell others about the copy, where the store does not go by the original. If the key is contested,
+            the store refuses a copy onto an object; else it is not asked whether there is one: the key is new.
 
         Raises
         ------
+        ObjectExistsError
+            If there is an object under *key*, and it is contested.
         ObjectNotFoundError
             If there is no object under *source*.
         """

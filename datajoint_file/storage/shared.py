@@ -44,10 +44,10 @@ class DerivedVerbs(StorageBackend):
     And those that few stores have: no ``above``, no ``sign``.
     """
 
-    def copy(self, source: str, key: str) -> None:
+    def copy(self, source: str, key: str, headers: ContentHeaders = NO_HEADERS) -> None:
         size = self.stat(source).size
         with self.open(source) as file:
-            self.upload(key, file, size)
+            self.upload(key, file, size, headers)
 
     def group(self) -> UploadGroup:
         return _SingleUploads(self)
@@ -114,8 +114,8 @@ class DelegatingBackend(DerivedVerbs):
     def upload(self, key: str, reader: Reader, size: int | None = None, headers: ContentHeaders = NO_HEADERS) -> int:
         return self.inner.upload(key, reader, size, headers)
 
-    def copy(self, source: str, key: str) -> None:
-        self.inner.copy(source, key)
+    def copy(self, source: str, key: str, headers: ContentHeaders = NO_HEADERS) -> None:
+        self.inner.copy(source, key, headers)
 
     def open(self, key: str, **options: Any) -> BinaryIO:
         return self.inner.open(key, **options)

@@ -43,7 +43,7 @@ class ReadOnlyBackend(DelegatingBackend):
     def iter_range(self, key: str, start: int, stop: int) -> Generator[bytes | memoryview, None, None]:
         return self.inner.iter_range(key, start, stop)
 
-    def copy(self, source: str, key: str) -> None:
+    def copy(self, source: str, key: str, headers: ContentHeaders = NO_HEADERS) -> None:
         raise _refusal(key)
 
     def delete(self, key: str) -> None:
@@ -135,9 +135,9 @@ class LoggedBackend(DelegatingBackend):
     def group(self) -> UploadGroup:
         return _LoggedGroup(self.inner.group())
 
-    def copy(self, source: str, key: str) -> None:
+    def copy(self, source: str, key: str, headers: ContentHeaders = NO_HEADERS) -> None:
         with _logged("copy", key):
-            self.inner.copy(source, key)
+            self.inner.copy(source, key, headers)
 
     def open(self, key: str, **options: Any) -> BinaryIO:
         with _logged("open", key):

@@ -163,10 +163,10 @@ class FaultyBackend(DelegatingBackend):
                     counted = _BreakingReader(counted, key, fault)
             return self.inner.upload(key, counted, size, headers)
 
-    def copy(self, source: str, key: str) -> None:
+    def copy(self, source: str, key: str, headers: ContentHeaders = NO_HEADERS) -> None:
         """Copy, unless a fault is due."""
         with self._call("copy", key):
-            self.inner.copy(source, key)
+            self.inner.copy(source, key, headers)
 
     def open(self, key: str, **options: Any) -> BinaryIO:
         """Open, unless a fault is due; faults of ``read`` are met later."""

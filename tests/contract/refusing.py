@@ -17,6 +17,7 @@ class Reply:
     body: bytes
     status: int = 200
     content_type: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass
@@ -51,6 +52,8 @@ def scripted_server(*replies: Reply) -> Iterator[Script]:
             self.send_response(reply.status)
             self.send_header("Content-Type", reply.content_type)
             self.send_header("Content-Length", str(len(reply.body)))
+            for header in reply.headers:
+                self.send_header(*header)
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(reply.body)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import nullcontext
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -12,8 +13,9 @@ from azure.storage.blob import ContainerSasPermissions, generate_container_sas
 from azure.storage.blob.aio import BlobServiceClient
 
 from datajoint_file.config import parse_settings
-from datajoint_file.errors import StorageAccessError
+from datajoint_file.errors import StorageAccessError, StorageError
 from datajoint_file.storage import StorageBackend
+from datajoint_file.storage.bucket import azure
 from datajoint_file.storage.bucket.azure import AzureBackend
 from datajoint_file.storage.factory import _connector
 from datajoint_file.storage.obstore.backend import ObstoreAzureBackend
@@ -27,6 +29,7 @@ from tests.contract.conftest import (
     backend_of,
     engine_backend,
 )
+from tests.contract.refusing import Reply, scripted_server
 from tests.contract.stores import AzureStore
 from tests.projects import unique
 from tests.servers.environment import NOWHERE
@@ -79,6 +82,26 @@ class TestAzure(RacesOfUntold, HeaderTests, NetworkTests):
         wrong = right.replace(_part(azure_storage, "BlobEndpoint"), endpoint)
         kind = AzureBackend if engine == "fsspec" else ObstoreAzureBackend
         return kind("container", lambda: _impatient(wrong), part_size=PART_SIZE)
+
+
+@pytest.mark.parametrize("end", ["success", "aborted"])
+def test_copy_that_the_store_puts_off_is_waited_for(
+    azure_storage: dict[str, Any], end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Azurite never does."""
+    monkeypatch.setattr(azure, "_LOOK_AGAIN_SECONDS", 0.01)
+    common = (("ETag", '"1"'), ("Last-Modified", "Sat, 28 Nov 2026 17:00:00 GMT"), ("x-ms-blob-type", "BlockBlob"))
+    pending, ended = ((*common, ("x-ms-copy-id", "c1"), ("x-ms-copy-status", status)) for status in ("pending", end))
+    looks = [Reply(b"spikes", headers=headers) for headers in (common, pending, pending, ended)]
+    looks.insert(1, Reply(b"", 202, headers=pending))
+    with scripted_server(*looks) as script:
+        told = azure_storage["credentials"]["connection_string"].replace(
+            _part(azure_storage, "BlobEndpoint"), f"{script.address}/{_part(azure_storage, 'AccountName')}"
+        )
+        backend = engine_backend({**azure_storage, "credentials": {"connection_string": told}}, "fsspec")
+        with nullcontext() if end == "success" else pytest.raises(StorageError, match="aborted"):
+            backend.copy("conformance/a", "conformance/b")
+    assert [request.partition(" ")[0] for request in script.requests] == ["HEAD", "PUT", "HEAD", "HEAD", "HEAD"]
 
 
 def _impatient(connection_string: str) -> ImpatientAzure:

@@ -56,6 +56,20 @@ class TestGCS(RacesOfUntold, HeaderTests, NetworkTests):
     def backend(self, shared_backend: StorageBackend) -> StorageBackend:
         return shared_backend
 
+    @pytest.mark.parametrize("content", [b"", b"spikes"])
+    def test_contested_copy_is_made_once(
+        self,
+        backend: StorageBackend,
+        raw: RawStore,
+        prefix: str,
+        content: bytes,
+        gcs_storage: dict[str, Any],
+        engine: str,
+    ) -> None:
+        with xml_front(gcs_storage["endpoint_url"]) as address:  # fake-gcs-server does not check that condition either
+            backend = engine_backend({**gcs_storage, "endpoint_url": address}, engine)
+            super().test_contested_copy_is_made_once(backend, raw, prefix, content)
+
     @pytest.fixture
     def raw(self, gcs_store: GCSStore) -> RawStore:
         return gcs_store

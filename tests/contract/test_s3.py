@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
-from datajoint_file.errors import UnsafePathError
+from datajoint_file.errors import ObjectExistsError, UnsafePathError
 from datajoint_file.storage import StorageBackend, UnfinishedUpload
-from datajoint_file.testing import NetworkTests, RawStore
+from datajoint_file.storage.backend import ContentHeaders
+from datajoint_file.storage.bucket import s3
+from datajoint_file.testing import NetworkTests, RawStore, generated
 from tests.contract.conftest import PAGE_SIZE, PROJECT, S3_PART_SIZE, HeaderTests, RacesOfUntold, engine_backend
 from tests.contract.stores import S3Store
 from tests.servers.environment import NOWHERE
@@ -71,6 +73,21 @@ class TestS3(RacesOfUntold, HeaderTests, NetworkTests):
         with pytest.raises(UnsafePathError):
             backend.discard(upload)
         assert s3_store.unfinished(key.rpartition("/")[0]) == {key}
+
+    def test_large_object_is_copied_in_parts_by_the_store_or_not_at_all(
+        self, backend: StorageBackend, s3_store: S3Store, prefix: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(s3, "_COPIED_PART", S3_PART_SIZE)
+        monkeypatch.setattr(s3, "_COPIED_WHOLE", S3_PART_SIZE)
+        content = generated(2 * S3_PART_SIZE + 7)
+        s3_store.put(f"{prefix}/a", content)
+        for key, is_contested in ((f"{prefix}/b", True), (f"{prefix}/c", False)):
+            backend.copy(f"{prefix}/a", key, ContentHeaders("text/csv", "b.csv", is_contested))
+            assert (s3_store.get(key), s3_store.headers(key)[0]) == (content, "text/csv")
+            assert s3_store.client.head_object(Bucket=s3_store.bucket, Key=key)["ETag"].endswith('-3"')
+        with pytest.raises(ObjectExistsError):
+            backend.copy(f"{prefix}/a", f"{prefix}/b", ContentHeaders(is_contested=True))
+        assert s3_store.unfinished(prefix) == set()
 
     def _begin(self, store: S3Store, key: str) -> str:
         return str(store.client.create_multipart_upload(Bucket=store.bucket, Key=key)["UploadId"])

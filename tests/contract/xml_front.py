@@ -24,6 +24,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 from urllib.request import ProxyHandler, Request, build_opener
 
 _JSON_PATHS = ("/storage/", "/upload/", "/b/", "/download/")
+_COPY = re.compile(r"/rewriteTo/b/(?P<bucket>[^/]+)/o/(?P<name>[^/?]+)")
 _PASSED_ON = ("Range", "Content-Type", "Content-Range", "X-Goog-Upload-Protocol", "X-Upload-Content-Type")
 
 
@@ -56,6 +57,8 @@ class XMLInterface:
 
     def answer(self, method: str, target: str, headers: Any, body: bytes) -> Answer:
         if target.startswith(_JSON_PATHS):
+            if "ifGenerationMatch=0" in target and (copy := _COPY.search(target)):
+                return self._copy(copy, target, body)
             return self._ask(method, target, body, {name: headers[name] for name in _PASSED_ON if headers[name]})
         parts = urlsplit(target)
         bucket, name = (unquote(part) for part in parts.path[1:].split("/", 1))
@@ -69,6 +72,12 @@ class XMLInterface:
         if method == "PUT":
             return self._write(bucket, name, body, headers, headers["x-goog-if-generation-match"])
         return self._read(method, bucket, name, headers["Range"])
+
+    def _copy(self, copy: re.Match[str], target: str, body: bytes) -> Answer:
+        with self._writing:  # fake-gcs-server does not look at this condition either
+            if self._ask("GET", f"/storage/v1/b/{copy['bucket']}/o/{copy['name']}").status == 200:
+                return _refusal(412, "PreconditionFailed")
+            return self._ask("POST", target, body, {"Content-Type": "application/json"})
 
     def _begin(self, headers: Any) -> Answer:
         upload = uuid.uuid4().hex

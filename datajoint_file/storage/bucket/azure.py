@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
@@ -9,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from datajoint_file.config.settings import StorageSettings
-from datajoint_file.errors import BucketNotFoundError, SigningError
+from datajoint_file.errors import BucketNotFoundError, SigningError, StorageError
 from datajoint_file.storage.backend import ContentHeaders, ObjectStat
 from datajoint_file.storage.bucket.backend import NO_LINK, Marker, Page
 from datajoint_file.storage.bucket.fsspec_upload import FileUploads
@@ -18,6 +19,8 @@ from datajoint_file.storage.remote.requests import run
 from datajoint_file.storage.shared import moment
 
 _ACCEPTED = 202
+
+_LOOK_AGAIN_SECONDS = 0.5
 
 
 class AzureBackend(FileUploads):
@@ -79,6 +82,23 @@ class AzureBackend(FileUploads):
             if isinstance(translation(self.bucket, error), BucketNotFoundError):
                 raise FileNotFoundError(self.bucket) from error
             raise
+
+    def _copy(self, source: str, size: int, key: str, headers: ContentHeaders, *, is_new: bool) -> None:
+        filesystem = self._filesystem()
+        run(filesystem, self._copied(filesystem, source, key, {"if_none_match": "*"} if is_new else {}))
+
+    async def _copied(self, filesystem: Any, source: str, key: str, condition: dict[str, str]) -> None:
+        """Wait for the copy: it has its name and its size from the beginning, whatever becomes of it."""
+        async with filesystem.service_client.get_container_client(container=self.bucket) as client:
+            original, copy = (client.get_blob_client(self._path(one).partition("/")[2]) for one in (source, key))
+            begun = await copy.start_copy_from_url(original.url, **condition)
+            status = begun["copy_status"]
+            while status == "pending":
+                await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+                found = (await copy.get_blob_properties()).copy
+                status = found.status if found.id == begun["copy_id"] else "replaced"
+        if status != "success":
+            raise StorageError(f"{key}: the store has not finished copying {source}: {status}").of(key)
 
     async def _delete(self, filesystem: Any, bucket: str, name: str) -> bool:
         answers: list[int] = []

@@ -145,6 +145,10 @@ class BucketBackend(RemoteBackend):
         """Begin to send an object of about *expected* bytes, 0 if that is not known."""
 
     @abstractmethod
+    def _copy(self, source: str, size: int, key: str, headers: ContentHeaders, *, is_new: bool) -> None:
+        """Have the store copy an object of *size* bytes, to its end; if *is_new*, on condition that there is none."""
+
+    @abstractmethod
     async def _delete(self, filesystem: Any, bucket: str, name: str) -> bool:
         """Delete an object; tell whether the answer says so as this store does."""
 
@@ -165,11 +169,13 @@ class BucketBackend(RemoteBackend):
     def _link(self, name: str, seconds: int, fields: dict[str, str]) -> str:
         """Return a URL for an object of the bucket, with these header fields in its answer."""
 
-    def copy(self, source: str, key: str) -> None:
-        start, end = self._path(source), self._path(key)
-        with self._translated(source):
-            filesystem = self._filesystem()
-            run(filesystem, filesystem._cp_file(start, end))
+    def copy(self, source: str, key: str, headers: ContentHeaders = NO_HEADERS) -> None:
+        self._path(key)
+        size = self.stat(source).size
+        with self._translated(key, writing=True):
+            if headers.is_contested and not self._exclusive:
+                self._refuse_existing(key)
+            self._copy(source, size, key, headers, is_new=headers.is_contested and self._exclusive)
 
     def upload(self, key: str, reader: Reader, size: int | None = None, headers: ContentHeaders = NO_HEADERS) -> int:
         self._path(key)

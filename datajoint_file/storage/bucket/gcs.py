@@ -18,6 +18,7 @@ from datajoint_file.storage.backend import ContentHeaders, ObjectStat
 from datajoint_file.storage.bucket.backend import NO_CONTENT, NO_LINK, Marker, Page, foreign_listing
 from datajoint_file.storage.bucket.fsspec_upload import FileUploads
 from datajoint_file.storage.bucket.query_signature import google_signer
+from datajoint_file.storage.remote.requests import run
 from datajoint_file.storage.shared import moment
 
 _METHODS = frozenset({"google_default", "cache", "anon", "browser", "cloud"})
@@ -81,6 +82,16 @@ class GCSBackend(FileUploads):
         url = f"{filesystem._location.rstrip('/')}/{quote(f'{self.bucket}/{name}', safe='/~')}"
         signer = google_signer(credentials.signer_email, credentials.sign_bytes)
         return signer.url(url, query, seconds, datetime.now(timezone.utc))
+
+    def _copy(self, source: str, size: int, key: str, headers: ContentHeaders, *, is_new: bool) -> None:
+        """Ask until it is done, as gcsfs does, which passes no condition on."""
+        filesystem, places = self._filesystem(), [*self._path(source).split("/", 1), *self._path(key).split("/", 1)]
+        asked: dict[str, Any] = {"headers": {"Content-Type": "application/json"}, "json_out": True}
+        asked |= {"ifGenerationMatch": "0"} if is_new else {}
+        reply: dict[str, Any] = {}
+        while not reply.get("done"):
+            asked["rewriteToken"] = reply.get("rewriteToken")
+            reply = run(filesystem, filesystem._call("POST", "b/{}/o/{}/rewriteTo/b/{}/o/{}", *places, **asked))
 
     async def _delete(self, filesystem: Any, bucket: str, name: str) -> bool:
         status, *_ = await filesystem._request("DELETE", "b/{}/o/{}", bucket, name)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timezone
+from io import BytesIO
 from typing import Any
 from urllib.parse import quote
 
@@ -34,10 +35,10 @@ from datajoint_file.storage.bucket.backend import (
     Piece,
     foreign_listing,
 )
-from datajoint_file.storage.bucket.part_sizes import PartPlan, memory_for, plan_parts
+from datajoint_file.storage.bucket.part_sizes import PartPlan, memory_for, plan_parts, smallest_part
 from datajoint_file.storage.bucket.query_signature import aws_signer
 from datajoint_file.storage.bucket.s3_identity import S3Address, s3_address, s3_keys
-from datajoint_file.storage.bucket.s3_multipart import Destination, MultipartUpload, put
+from datajoint_file.storage.bucket.s3_multipart import Destination, MultipartUpload, copy, put
 from datajoint_file.storage.remote.requests import run
 from datajoint_file.storage.shared import check_prefix, entity_tag, is_object_key, moment
 from datajoint_file.storage.tuning import CONNECTIONS
@@ -50,6 +51,13 @@ _CONFIG = {
     "user_agent": "datajoint-file",  # else the client describes itself anew for each request, which takes its time
     "max_pool_connections": CONNECTIONS,
 }
+
+
+_COPIED_WHOLE = 5 * 2**30
+"""Bytes that S3 copies in one request."""
+
+_COPIED_PART, _COPIED_AT_ONCE = 2**28, 8
+"""Bytes of a part of what it copies in parts, and how many of them it is asked for at a time."""
 
 
 class S3Backend(BucketBackend):
@@ -124,6 +132,28 @@ class S3Backend(BucketBackend):
         upload = MultipartUpload(self._destination(key, headers), plan, expected)
         upload.begin()
         return upload
+
+    def _copy(self, source: str, size: int, key: str, headers: ContentHeaders, *, is_new: bool) -> None:
+        """Copy in parts where it depends on what is there: few stores know a condition for copies, most one for parts.
+
+        An empty object has no parts.
+        """
+        start, destination = self._path(source), self._destination(key, headers)
+        destination.sends_checksums = False  # of what only the store has
+        if not is_new and size <= _COPIED_WHOLE:
+            run(self._filesystem(), copy(destination, start))
+        elif not size:
+            self._put(key, b"", BytesIO(), headers)
+        else:
+            plan = PartPlan(max(_COPIED_PART, smallest_part(size)), _COPIED_AT_ONCE)
+            upload = MultipartUpload(destination, plan, size)
+            upload.begin()
+            try:
+                upload.copy(start, size)
+                upload.complete()
+            except BaseException:
+                upload.abandon()
+                raise
 
     def _destination(self, key: str, headers: ContentHeaders) -> Destination:
         return Destination(self._filesystem(), self._path(key), headers, exclusive=self._exclusive)

@@ -40,8 +40,7 @@ class Destination:
 
     def __init__(self, filesystem: Any, path: str, headers: ContentHeaders, *, exclusive: bool) -> None:
         self.filesystem = filesystem
-        bucket, _, key = path.partition("/")
-        self.place = {"Bucket": bucket, "Key": key}
+        self.place = _place(path)
         self.headers = {name.replace("-", ""): value for name, value in headers.fields().items()}
         self.condition = {"IfNoneMatch": "*"} if exclusive else {}
         # Who lets the client hash and sign every byte has a store that compares that, and may not know checksums.
@@ -96,6 +95,16 @@ async def put(destination: Destination, content: bytes, sha256: bytes | None) ->
     return entity_tag(answer.get("ETag")), [] if is_checked else [Piece(0, len(content), zlib.crc32(content))]
 
 
+async def copy(destination: Destination, source: str) -> None:
+    """Have the store copy another object in one request, in place of what is there."""
+    await destination.call("copy_object", CopySource=_place(source))
+
+
+def _place(path: str) -> dict[str, str]:
+    bucket, _, key = path.partition("/")
+    return {"Bucket": bucket, "Key": key}
+
+
 class MultipartUpload:
     """One object on its way, part by part. It becomes one with `complete`. *expected* is 0 if its size is not known."""
 
@@ -124,10 +133,20 @@ class MultipartUpload:
 
     def send(self, content: bytes) -> None:
         """Send the next part, and wait until no more is under way than may be."""
+        self._begin_part(len(content), self._send(self._number + 1, self.size, content))
+
+    def copy(self, source: str, size: int) -> None:
+        """Have the store copy another object, part by part; nobody but the store compares anything then."""
+        for start in range(0, size, self._plan.part_size):
+            stop = min(start + self._plan.part_size, size)
+            bounds = {} if (start, stop) == (0, size) else {"CopySourceRange": f"bytes={start}-{stop - 1}"}
+            self._begin_part(stop - start, self._copy(self._number + 1, source, bounds))
+
+    def _begin_part(self, size: int, request: Coroutine[Any, Any, None]) -> None:
         self._number += 1
-        start, self.size = self.size, self.size + len(content)
-        part = Request(self._destination.filesystem, self._send(self._number, start, content))
-        self._under_way[part] = len(content)
+        self.size += size
+        part = Request(self._destination.filesystem, request)
+        self._under_way[part] = size
         part.begin()
         self._wait(self._plan.in_flight * self._plan.part_size + self._plan.more)
 
@@ -176,6 +195,11 @@ class MultipartUpload:
         self._parts.append({"PartNumber": number, "ETag": answer["ETag"], **checksum})
         if not self._destination.is_checked(answer, checksum):
             self._unchecked.append(Piece(start, start + len(content), crc32))
+
+    async def _copy(self, number: int, source: str, bounds: dict[str, str]) -> None:
+        request = {**self._upload, **bounds, "CopySource": _place(source), "PartNumber": number}
+        answer = await self._destination.call("upload_part_copy", **request)
+        self._parts.append({"PartNumber": number, "ETag": answer["CopyPartResult"]["ETag"]})
 
 
 def _send_in_pieces(request: Any, **_: Any) -> None:

@@ -89,14 +89,14 @@ class LocalBackend(DerivedVerbs):
             raise
         return written
 
-    def copy(self, source: str, key: str) -> None:
+    def copy(self, source: str, key: str, headers: ContentHeaders = NO_HEADERS) -> None:
         """Give the file a second name, which costs nothing: its bytes never change. Where that cannot be, copy them."""
         path = self._path(source)
         with self._translated(source), self._directory_of(path) as (directory, name):
             _regular(source, path, directory, name)
             is_linked = self.group().link(directory, name, key)
         if not is_linked:
-            super().copy(source, key)
+            super().copy(source, key, headers)
 
     def settle(self, key: str) -> None:
         if not self._flushes:

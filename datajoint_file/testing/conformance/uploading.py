@@ -47,6 +47,24 @@ class UploadingTests(BackendFixtures):
         backend.delete(f"{prefix}/a")
         assert raw.get(f"{prefix}/copies/b%5B1%5D") == b"spikes"
 
+    @pytest.mark.parametrize("content", [b"", b"spikes"])
+    def test_contested_copy_is_made_once(
+        self, backend: StorageBackend, raw: RawStore, prefix: str, content: bytes
+    ) -> None:
+        contested = ContentHeaders(is_contested=True)
+        raw.put(f"{prefix}/a%5B1%5D", content)
+        raw.put(f"{prefix}/b", b"others")
+        backend.copy(f"{prefix}/a%5B1%5D", f"{prefix}/copies/c", contested)
+        assert raw.get(f"{prefix}/copies/c") == content
+        for source, taken in (("a%5B1%5D", "b"), ("b", "copies/c")):
+            with pytest.raises(ObjectExistsError):
+                backend.copy(f"{prefix}/{source}", f"{prefix}/{taken}", contested)
+        assert (raw.get(f"{prefix}/b"), raw.get(f"{prefix}/copies/c")) == (b"others", content)
+        with pytest.raises(ObjectNotFoundError):
+            backend.copy(f"{prefix}/nothing", f"{prefix}/d", contested)
+        assert not raw.exists(f"{prefix}/d")
+        assert not raw.unfinished(prefix)
+
     def test_copy_of_nothing_is_an_error(self, backend: StorageBackend, raw: RawStore, prefix: str) -> None:
         with pytest.raises(ObjectNotFoundError):
             backend.copy(f"{prefix}/a", f"{prefix}/b")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime, timezone
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +14,11 @@ import datajoint as dj
 import pytest
 
 import datajoint_file
-from datajoint_file.errors import HashMismatchError
+from datajoint_file.errors import HashMismatchError, ObjectExistsError
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.pipeline.directoryref import DirectoryRef
 from datajoint_file.pipeline.fileref import FileRef
+from datajoint_file.storage.disk.backend import LocalBackend
 from datajoint_file.storage.obstore.backend import ObstoreS3Backend
 from tests.projects import Store, over_local_and_s3
 from tests.tables import recording_of
@@ -147,6 +151,27 @@ def test_part_and_member_of_a_stored_directory_are_copied_by_the_bucket_itself(
     assert ref.path not in f"{part.path} {file.path} {deep.path}"
     assert part.listdir("empty") == []
     assert (datajoint_file.verify(table, level="content").checked, intents(table)) == (6, [])
+
+
+@over_local_and_s3
+@pytest.mark.parametrize("stored", [b"a", b"A"])
+def test_member_that_another_writer_has_stored_meanwhile_is_taken_if_it_is_equal_and_never_replaced(
+    table: Any, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stored: bytes
+) -> None:
+    ref, keys = _directory(table, tmp_path), list[str]()
+
+    def late(backend: Any, copy: Any, source: str, key: str, *given: Any) -> None:
+        if key.endswith("a.dat"):
+            keys.append(key)
+            backend.upload(key, io.BytesIO(stored), 1)
+        copy(backend, source, key, *given)
+
+    for kind in (LocalBackend, ObstoreS3Backend):
+        monkeypatch.setattr(kind, "copy", partialmethod(late, kind.copy))
+    with nullcontext() if stored == b"a" else pytest.raises(ObjectExistsError, match=r"its member 'a\.dat'"):
+        table.insert1({"id": 11, "raw": ref / "part"})
+    (key,) = keys
+    assert (store.content(key), len(table & "id = 11")) == (stored, stored == b"a")
 
 
 def test_part_and_member_that_nothing_proves_are_read_before_they_are_copied(

@@ -17,10 +17,13 @@ import pytest
 
 from datajoint_file.config import parse_settings
 from datajoint_file.errors import (
+    HashMismatchError,
     InvalidKeyError,
     ObjectNotFoundError,
     ReadOnlyStorageError,
     UnsafeNameError,
+    UnsupportedValueError,
+    VerificationError,
     WorkerError,
 )
 from datajoint_file.model import manifest
@@ -36,7 +39,9 @@ from datajoint_file.pipeline.manifests import manifest_of
 from datajoint_file.pipeline.new_directory import NewDirectoryFileSystem
 from datajoint_file.pipeline.new_tree import KnownTree, LocalArea, NewTree, finished
 from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.storage.shared import DelegatingBackend
 from datajoint_file.testing import Fault, FaultyBackend
+from datajoint_file.testing.readers import FailingReader
 from datajoint_file.transfer.directories import Listing
 from datajoint_file.transfer.sources import as_source
 
@@ -60,6 +65,10 @@ class New:
     @property
     def has_manifest(self) -> bool:
         return self.pipeline.backend.exists(manifest_key(self.upload.key))
+
+
+def content(new: New) -> dict[str, bytes]:
+    return {path: new.fs.cat_file(path) for path in new.fs.find("")}
 
 
 @pytest.fixture(params=["file", "memory"])
@@ -179,7 +188,7 @@ def test_no_checkpoint_is_written_for_a_retry_that_never_comes(
     with caplog.at_level(logging.DEBUG):
         new.end()
     assert "/run/x" in caplog.text
-    assert "~sent-" not in caplog.text
+    assert f"{manifest_key(new.upload.key).rpartition('/')[0]}/~sent-" not in caplog.text
 
 
 @pytest.mark.parametrize("new", ["memory"], indirect=True)
@@ -310,7 +319,147 @@ def test_files_and_directories_are_moved_and_what_is_moved_to_its_own_place_stay
     new.fs.mv("a", "/a")
     new.fs.mv("d", "q", recursive=True)
     new.fs.mv("a", "b")
-    assert {path: new.fs.cat_file(path) for path in new.fs.find("")} == {"b": b"a", "q/x": b"x", "q/e/y": b"y"}
+    assert content(new) == {"b": b"a", "q/x": b"x", "q/e/y": b"y"}
+
+
+@pytest.mark.parametrize("new", ["file"], indirect=True)
+def test_nothing_is_lost_by_a_move_into_the_same_place_or_one_that_is_moved_itself(new: New) -> None:
+    before = {"d/x": b"1", "d/y": b"2", "d/e/x": b"3", "a": b"4"}
+    new.fs.pipe(before)
+    new.fs.mv("d/x", "d/")
+    new.fs.mv("d/x", "d")
+    new.fs.copy("d/x", "d/")
+    for source, target in (("d", "d/old"), ("d", "d/e"), ("", "all"), ("d/*", "d/e/"), ("a", "a/b")):
+        with pytest.raises(OSError, match="Invalid argument"):
+            new.fs.mv(source, target, recursive=True)
+    with pytest.raises(IsADirectoryError):
+        new.fs.mv("d", "q")
+    with pytest.raises(FileNotFoundError):
+        new.fs.mv("nothing", "q")
+    assert content(new) == before
+    new.fs.mv(["d/x", "a"], "q/")
+    new.fs.mv("d/e", "d2", recursive=True)
+    assert content(new) == {"d/y": b"2", "d2/x": b"3", "q/x": b"1", "q/a": b"4"}
+
+
+@pytest.mark.parametrize("new", ["file"], indirect=True)
+@pytest.mark.parametrize("mode", ["w", "wt", "wb", "x"])
+def test_file_whose_block_raised_is_not_stored_and_one_that_was_forgotten_is_told(new: New, mode: str) -> None:
+    half: Any = b"half" if "b" in mode else "half"
+    for error in (ValueError, KeyboardInterrupt):
+        with pytest.raises(error), new.fs.open("a", mode) as file:
+            file.write(half)
+            raise error
+    assert new.fs.find("") == []
+    record = written.begin_record(new.upload.key)
+    new.fs.open("a", mode).write(half)
+    with pytest.raises(UnsupportedValueError, match="'a' was opened to be written and not closed"):
+        record.require_closed()
+    with new.fs.open("a", mode, **({} if "b" in mode else {"encoding": "utf-16-le", "newline": "\r\n"})) as file:
+        file.write(half if "b" in mode else "é\n")
+    assert new.fs.cat_file("a") == (b"half" if "b" in mode else "é\r\n".encode("utf-16-le"))
+    if "b" not in mode:
+        with new.fs.open("a", "r", encoding="utf-16-le") as file:
+            assert file.read() == "é\n"
+    record.require_closed()
+    written.end_record(new.upload.key)
+
+
+class Misreading(DelegatingBackend):
+    """Gives other bytes than are there, the first time."""
+
+    def __init__(self, new: New, change: Callable[[bytes], bytes]) -> None:
+        super().__init__(new.pipeline.backend)
+        new.pipeline._backends[new.pipeline.project] = self
+        self.changes = [change]
+        self.opened = 0
+
+    def _changed(self, content: bytes) -> bytes:
+        return self.changes.pop()(content) if self.changes else content
+
+    def read(self, key: str, start: int, stop: int) -> bytes:
+        return self._changed(bytes(self.inner.read(key, start, stop)))
+
+    def open(self, key: str, **options: Any) -> Any:
+        self.opened += 1
+        with self.inner.open(key, **options) as file:
+            return io.BytesIO(self._changed(file.read()))
+
+
+CHANGES: dict[str, Callable[[bytes], bytes]] = {
+    "short": lambda content: content[:-1],
+    "long": lambda content: content + b"x",
+    "flipped": lambda content: b"X" + content[1:],
+}
+
+
+def _append(fs: Any) -> None:
+    with fs.open("a", "ab") as file:
+        file.write(b"more")
+
+
+@pytest.mark.parametrize("new", ["file"], indirect=True)
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("by", ["the maker", "a worker", "another"])
+def test_what_is_read_wrongly_is_not_written_as_something_new(new: New, by: str, change: str) -> None:
+    record = written.begin_record(new.upload.key) if by == "the maker" else written.Record(new.upload.key)
+    if by == "another":
+        new.pipeline.backend.upload(f"{new.upload.key}a", io.BytesIO(b"spikes"))
+    else:
+        new.fs.pipe_file("a", b"spikes")
+    acts: list[Callable[[], object]] = [
+        lambda: new.fs.mv("a", "b"),
+        lambda: new.fs.copy("a", "b"),
+        lambda: _append(new.fs),
+    ]
+    if change != "flipped" or by != "another":
+        acts += [lambda: new.fs.cat_file("a"), lambda: new.fs.open("a")]
+    for act in acts:
+        misread = Misreading(new, CHANGES[change])
+        with pytest.raises(VerificationError, match="'a' is read otherwise than it was written"):
+            act()
+        assert misread.changes == []
+        assert new.fs.find("") == ["a"]
+    record.require_closed()
+    _append(new.fs)
+    new.fs.mv("a", "b")
+    made = finished(new.pipeline, new.upload, new.area, record)
+    assert [(one.name, one.digest) for one in manifest_of(new.pipeline, made)] == [
+        ("b", hashlib.sha256(b"spikesmore").hexdigest())
+    ]
+    written.end_record(new.upload.key)
+
+
+@pytest.mark.parametrize("new", ["file"], indirect=True)
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_nobody_has_noted_is_read_twice_before_it_is_believed(new: New, change: str) -> None:
+    new.pipeline.backend.upload(f"{new.upload.key}a", io.BytesIO(b"spikes"))
+    misreading = Misreading(new, CHANGES[change])
+    with pytest.raises(HashMismatchError, match="its member 'a' is not the same each time it is read"):
+        new.end()
+    assert not new.has_manifest
+    opened = misreading.opened
+    digest = f"sha256:{hashlib.sha256(b'spikes').hexdigest()}"
+    checkpoints.write_checkpoint(new.pipeline, new.upload.key, [CheckpointLine("a", digest, 6, "another")])
+    new.end()
+    assert misreading.opened == opened + 1  # what is read is as somebody has said
+
+
+@pytest.mark.parametrize("new", ["file"], indirect=True)
+def test_member_that_somebody_has_stored_and_the_maker_could_not_write_again_is_missed(new: New) -> None:
+    new.pipeline.backend.upload(f"{new.upload.key}x", io.BytesIO(b"x"))  # by a child that was killed
+    record = written.begin_record(new.upload.key)
+    with pytest.raises(OSError, match="unplugged"):
+        new.fs.write("x", FailingReader(b"y", after=1, error=OSError("unplugged")))
+    with pytest.raises(OSError, match="unplugged"):
+        new.fs.write("never there", FailingReader(b"y", after=1, error=OSError("unplugged")))
+    with pytest.raises(ObjectNotFoundError, match="its member 'x' was written, and is not in the store any more"):
+        finished(new.pipeline, new.upload, new.area, record)
+    Fence(new.pipeline, new.upload.key).begin()
+    new.fs.pipe_file("x", b"y")
+    made = finished(new.pipeline, new.upload, new.area, record)
+    assert [member.name for member in manifest_of(new.pipeline, made)] == ["x"]
+    written.end_record(new.upload.key)
 
 
 @pytest.mark.parametrize("new", ["file"], indirect=True)
