@@ -237,7 +237,7 @@ class Pipeline:
         """Read whether the object is there, byte by byte as it was sent, although *error* says that it is not.
 
         The answer may have been lost, and what was sent again been refused; executors may do work twice. What is
-        under the key is compared, whoever has stored it.
+        under the key is compared, and flushed, whoever has stored it.
         """
         has_answers = not self.backend.capabilities.is_mounted  # that can be lost
         is_doubtful = has_answers and type(error) in _DOUBTFUL
@@ -247,6 +247,7 @@ class Pipeline:
         drain(reader)
         try:
             self.verify(_description(upload, reader), progress=False)
+            self.backend.settle(upload.key)
         except (StorageError, VerificationError):
             return False
         logger.info("%s: is stored, though the store's answer was: %s", upload.key, error)

@@ -61,7 +61,7 @@ class DerivedVerbs(StorageBackend):
     def above(self, name: str) -> str:
         return ""
 
-    def settle(self, key: str) -> None:
+    def settle(self, *keys: str) -> None:
         """Do nothing: what is there stays."""
 
     def exists(self, key: str) -> bool:
@@ -129,8 +129,8 @@ class DelegatingBackend(DerivedVerbs):
     def above(self, name: str) -> str:
         return self.inner.above(name)
 
-    def settle(self, key: str) -> None:
-        self.inner.settle(key)
+    def settle(self, *keys: str) -> None:
+        self.inner.settle(*keys)
 
     def url(self, key: str) -> str:
         return self.inner.url(key)
