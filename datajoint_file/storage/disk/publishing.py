@@ -129,11 +129,17 @@ class LocalGroup(Batch):
 
     def _shared(self, below: str) -> Directory:
         """Return a directory that objects share, made if need be, when its name and those above it are on the disk."""
-        found = self._places.shared.get(below, _make_shared)
+        found = self._places.shared.get(below, self._make_shared)
         if self._flushes and not found.is_settled:
             self._settled.settle_name(below)
             found.is_settled = True
         return found
+
+    def _make_shared(self, parent: int, name: str) -> None:
+        with suppress(FileExistsError):
+            os.mkdir(name, dir_fd=parent)
+            if self._flushes:
+                self._settled.discard(identity_of(name, parent))
 
     def _write(self, draft: Draft, reader: Reader, size: int | None) -> int:
         """Write all of *reader*; its errors come through."""
@@ -145,11 +151,6 @@ class LocalGroup(Batch):
             draft.write(written, chunk)
             written += len(chunk)
         return written
-
-
-def _make_shared(parent: int, name: str) -> None:
-    with suppress(FileExistsError):
-        os.mkdir(name, dir_fd=parent)
 
 
 def _make(parent: Directory, own: str) -> bool:

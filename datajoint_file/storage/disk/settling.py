@@ -51,6 +51,11 @@ class Settled:
         """Tell whether the name of a directory is on the disk for all that this process knows."""
         return identity in self._names
 
+    def discard(self, identity: Identity | None) -> None:
+        """Forget a directory that has just been made: clocks are coarse, and it may look like one that was there."""
+        if identity is not None:
+            self._names.discard(identity)
+
     def add(self, identity: Identity | None) -> None:
         """Remember that the name of a directory is on the disk, and that of each above it."""
         if identity is not None:
@@ -181,17 +186,17 @@ def _with_file(directory: int, name: str, step: Callable[[int], object]) -> int:
         os.close(descriptor)
 
 
-def identity_of(path: str) -> Identity | None:
+def identity_of(path: str, directory: int | None = None) -> Identity | None:
     """Return what tells a directory from one that takes its place, and may get its inode: since when it is there.
 
     None if the system does not tell. On Linux ``statx`` knows (statx(2)), elsewhere ``stat``.
     """
     if _statx is None:
-        status = os.lstat(path)
+        status = os.stat(path, dir_fd=directory, follow_symlinks=False)
         birth = getattr(status, "st_birthtime", None)
         return None if birth is None else (status.st_dev, status.st_ino, birth)
     answer = ctypes.create_string_buffer(_ANSWER.size)
-    if _statx(_AT_FDCWD, os.fsencode(path), _NO_FOLLOW, _BIRTH | _INODE, answer):
+    if _statx(_AT_FDCWD if directory is None else directory, os.fsencode(path), _NO_FOLLOW, _BIRTH | _INODE, answer):
         return None
     mask, *identity = _ANSWER.unpack(answer)
     return tuple(identity) if mask & _BIRTH else None
