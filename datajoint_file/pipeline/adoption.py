@@ -47,8 +47,7 @@ def alike(
     same = [stored for stored in same if upload.source.size in (stored.size, None)]
     hash_ = hash_of(upload.source, max(stored.size for stored in same), advance) if same else ""
     for stored in same:
-        if stored.hash == hash_ and prove(pipeline, stored, advance):
-            _settle(pipeline, stored)
+        if stored.hash == hash_ and prove(pipeline, stored, advance) and _settle(pipeline, stored):
             yield replace(stored, mime_type=upload.mime_type or stored.mime_type, title=upload.source.title)
 
 
@@ -63,15 +62,25 @@ def _directories_alike(
         except (StorageError, VerificationError, MetadataError) as error:
             logger.info("%s is not adopted: %s", stored.path, error)
             continue
-        if _matches(tree, manifest, advance) and _prove_members(pipeline, stored, manifest, advance):
-            _settle(pipeline, stored)
+        is_alike = _matches(tree, manifest, advance) and _prove_members(pipeline, stored, manifest, advance)
+        if is_alike and _settle(pipeline, stored):
             yield stored
 
 
-def _settle(pipeline: Pipeline, stored: FileMetadata) -> None:
-    """Wait for the names of what another process has stored; of its own this one has waited for."""
-    if not pipeline.receipts.tag_of(proof_key(stored.path)):
-        pipeline.backend.settle(stored.path)
+def _settle(pipeline: Pipeline, stored: FileMetadata) -> bool:
+    """Wait for the disk to have what another process has stored, and tell whether it has; for its own this one has."""
+    is_ours = bool(pipeline.receipts.tag_of(proof_key(stored.path)))
+    return is_ours or settled(pipeline, stored.path, proof_key(stored.path))
+
+
+def settled(pipeline: Pipeline, *keys: str) -> bool:
+    """Wait for the disk to have what others have stored, as `StorageBackend.settle`, and tell whether it has."""
+    try:
+        pipeline.backend.settle(*dict.fromkeys(keys))
+    except StorageError as error:
+        logger.info("%s is not used: %s", keys[0], error)
+        return False
+    return True
 
 
 def _matches(tree: Tree, manifest: Manifest, advance: Advance) -> bool:

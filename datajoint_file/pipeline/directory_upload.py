@@ -23,7 +23,7 @@ from datajoint_file.model import manifest, media_types
 from datajoint_file.model.manifest import Member, decode_path
 from datajoint_file.model.metadata import DIRECTORY_TYPE, FileMetadata
 from datajoint_file.model.object_keys import MAX_KEY_BYTES, manifest_key
-from datajoint_file.pipeline.adoption import prove
+from datajoint_file.pipeline.adoption import prove, settled
 from datajoint_file.pipeline.checkpoints import Checkpoints, resumable
 from datajoint_file.storage.backend import UploadGroup
 from datajoint_file.transfer.directories import Listing, Tree
@@ -107,7 +107,8 @@ class DirectoryUpload:
         found = resumable(self._pipeline, self.key, self._tree, self._checkpoints, advance)
         if found is None or not (found.members or found.has_manifest):
             return False
-        self._pipeline.backend.settle(self.key)
+        if not settled(self._pipeline, self.key, manifest_key(self.key)):
+            return False
         for member in found.members:
             self.mark_stored(*member)
         return not found.has_manifest or (all(self._is_stored) and self._adopt_manifest(advance))

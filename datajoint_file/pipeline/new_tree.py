@@ -161,7 +161,7 @@ def finished(pipeline: Pipeline, upload: Upload, area: LocalArea, record: Record
     """End a directory: store what is in its local area, learn what else was written, and store the manifest.
 
     What this process has written is in its *record*; what others have, in checkpoints. What nobody vouches for is read
-    back, twice.
+    back, twice. What others have stored is flushed, on a disk: they may have been killed before they had done so.
 
     Raises
     ------
@@ -186,13 +186,7 @@ def finished(pipeline: Pipeline, upload: Upload, area: LocalArea, record: Record
         digests |= {member.name: f"sha256:{member.digest}" for member in sent.members()}
         listing.empty += local.listing.empty
     checkpoints = Checkpoints(pipeline, directory)
-    stats: list[ObjectStat] = []
-    for stat in pipeline.backend.list(directory[:-1].rpartition("/")[0]):
-        if stat.key.startswith(directory):
-            stats.append(stat)
-        elif is_checkpoint(stat.key):
-            checkpoints.keys.append(stat.key)
-    stats.sort(key=lambda stat: stat.key)
+    stats = _listed(pipeline, directory, checkpoints)
     listing.names += [stat.key[len(directory) :] for stat in stats]
     listing.empty = [name for name in listing.empty if not _begins_any(name, listing.names)]
     check_members(directory[:-1], listing)
@@ -207,6 +201,8 @@ def finished(pipeline: Pipeline, upload: Upload, area: LocalArea, record: Record
 
     looks = [partial(look, *one) for one in zip(listing.names, stats, strict=True)]
     run_all(looks, pipeline.workers, Stop())
+    if not all(name in digests or record.is_own(name, stat) for name, stat in zip(listing.names, stats, strict=True)):
+        pipeline.backend.settle(directory)
     listing.sizes.extend(found[name][1] for name in listing.names)
     made = DirectoryUpload(pipeline, upload, KnownTree(listing))
     for index, name in enumerate(listing.names):
@@ -214,6 +210,17 @@ def finished(pipeline: Pipeline, upload: Upload, area: LocalArea, record: Record
     stored = made.finish()
     checkpoints.remove()
     return stored
+
+
+def _listed(pipeline: Pipeline, directory: str, checkpoints: Checkpoints) -> list[ObjectStat]:
+    """Return the members in the order of their names, and add those checkpoints that are there."""
+    stats: list[ObjectStat] = []
+    for stat in pipeline.backend.list(directory[:-1].rpartition("/")[0]):
+        if stat.key.startswith(directory):
+            stats.append(stat)
+        elif is_checkpoint(stat.key):
+            checkpoints.keys.append(stat.key)
+    return sorted(stats, key=lambda stat: stat.key)
 
 
 def _require_all(directory: str, expected: set[str], names: Iterable[str]) -> None:

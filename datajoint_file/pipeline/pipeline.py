@@ -255,7 +255,7 @@ class Pipeline:
         """Read whether the object is there, byte by byte as it was sent, although *error* says that it is not.
 
         The answer may have been lost, and what was sent again been refused; executors may do work twice. What is
-        under the key is compared, whoever has stored it.
+        under the key is compared, and flushed, whoever has stored it.
         """
         is_whole = reader.is_at_end or reader.size == upload.source.size
         if not (is_whole or isinstance(error, ObjectExistsError)) or not self._may_be_stored(error):
@@ -272,6 +272,7 @@ class Pipeline:
         """Tell whether the object is there, which is read, although *error* says that it is not."""
         try:
             self.verify(described, progress=False)
+            self.backend.settle(described.path)
         except (StorageError, VerificationError):
             return False
         logger.info("%s: is stored, though the store's answer was: %s", described.path, error)

@@ -25,6 +25,7 @@ from datajoint_file.pipeline.checkpoints import REMOVED, UNKNOWN, CheckpointLine
 from datajoint_file.pipeline.fence import WAIT_SECONDS, Fence, ended
 from datajoint_file.pipeline.lookup import pipeline_named
 from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.storage.backend import ObjectStat
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +84,10 @@ class Record:
     def begin(self, name: str) -> None:
         """Record that a member which is there, whoever has written it, gives way to another."""
         self.begun.add(name)
+
+    def is_own(self, name: str, found: ObjectStat) -> bool:
+        """Tell whether a member was written by this process, and is *found* as it was then."""
+        return name in self.members and self.members[name].tag == found.tag
 
     @contextmanager
     def changing(self, names: Sequence[str], change: Change) -> Iterator[None]:

@@ -315,10 +315,17 @@ class StorageBackend(Protocol):
         """
         ...
 
-    def settle(self, key: str) -> None:
-        """Wait until the disk has the name of an object, or of all objects below a directory, that others have stored.
+    def settle(self, *keys: str) -> None:
+        """Wait until the disk has what others have stored: names and bytes of objects, or of all below directories.
 
-        They may have been killed before they had waited. Nothing where stores see to that.
+        They may have been killed before they had waited, or do not wait at all. To be asked by whoever is going to
+        count on what he finds. Nothing where stores see to that, or are configured to leave it to the system.
+
+        Raises
+        ------
+        StorageUnavailableError
+            If the disk has not taken all of it, or had not when this process stored there: it says so only once. Then
+            nobody in this process may count on what is there.
         """
         ...
 

@@ -70,7 +70,7 @@ class DerivedVerbs(StorageBackend):
             "let a web application hand the file on"
         ).of(key)
 
-    def settle(self, key: str) -> None:
+    def settle(self, *keys: str) -> None:
         """Do nothing: what is there stays."""
 
     def exists(self, key: str) -> bool:
@@ -138,8 +138,8 @@ class DelegatingBackend(DerivedVerbs):
     def above(self, name: str) -> str:
         return self.inner.above(name)
 
-    def settle(self, key: str) -> None:
-        self.inner.settle(key)
+    def settle(self, *keys: str) -> None:
+        self.inner.settle(*keys)
 
     def sign(self, key: str, seconds: int, headers: ContentHeaders = NO_HEADERS) -> str:
         return self.inner.sign(key, seconds, headers)

@@ -28,11 +28,12 @@ from datajoint_file.storage.backend import (
     Reader,
     UnfinishedUpload,
 )
-from datajoint_file.storage.disk.drafts import flush_directory, flush_within
+from datajoint_file.storage.disk.drafts import flush_within
 from datajoint_file.storage.disk.kernel_copy import COPY_ABOVE
 from datajoint_file.storage.disk.posix import tag_of, translation
 from datajoint_file.storage.disk.publishing import LocalGroup
 from datajoint_file.storage.disk.removal import remove_tree
+from datajoint_file.storage.disk.settling import Settled
 from datajoint_file.storage.disk.walk import LinkOnTheWayError, Walker, enter, mode_in
 from datajoint_file.storage.shared import (
     PARTIAL_PREFIX,
@@ -74,6 +75,7 @@ class LocalBackend(DerivedVerbs):
         self._walker = Walker(self._root)
         self.project = project
         self._flushes = durability == "full"
+        self._settled = Settled(self._root)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -98,19 +100,13 @@ class LocalBackend(DerivedVerbs):
         if not is_linked:
             super().copy(source, key, headers)
 
-    def settle(self, key: str) -> None:
-        if not self._flushes:
-            return
-        path = self._named(key.rstrip("/"))
-        with self._translated(key):
-            for directory, _, _ in os.walk(path):
-                flush_directory(directory)
-            while len(path) > len(self._root):
-                path = os.path.dirname(path)
-                flush_directory(path)
+    def settle(self, *keys: str) -> None:
+        if self._flushes:
+            with self._translated(keys[0]):
+                self._settled.settle([self._below(self._named(key.rstrip("/"))) for key in keys])
 
     def group(self) -> LocalGroup:
-        return LocalGroup(self._root, self._flushes, self._path, _translated, self._require_root)
+        return LocalGroup(self._root, self._settled, self._flushes, self._path, _translated, self._require_root)
 
     def open(self, key: str, **options: Any) -> BinaryIO:
         path = self._path(key)

@@ -6,6 +6,7 @@ Where the file system can share blocks between files (reflink), none is copied. 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import threading
 from collections.abc import Generator
@@ -19,8 +20,10 @@ COPY_ABOVE = 2**20
 
 _STEP = 2 * 2**20
 
-_START_WRITING = 2
-"""``SYNC_FILE_RANGE_WRITE``."""
+_START_WRITING, _WRITE_AND_WAIT = 2, 7
+"""``SYNC_FILE_RANGE_WRITE``, and that with waiting before and after."""
+
+_LOST = frozenset({errno.EIO, errno.ENOSPC, errno.EDQUOT})
 
 
 def can_copy() -> bool:
@@ -96,7 +99,7 @@ class KernelCopy:
 
 
 try:
-    _sync_file_range: Any = ctypes.CDLL(None).sync_file_range
+    _sync_file_range: Any = ctypes.CDLL(None, use_errno=True).sync_file_range
     _sync_file_range.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
 except (AttributeError, OSError, TypeError):
     _sync_file_range = None
@@ -106,3 +109,15 @@ def start_writing(descriptor: int, start: int, count: int) -> None:
     """Let the system write a part of a file to its disk, without waiting for it. Linux only; elsewhere nothing."""
     if _sync_file_range is not None:
         _sync_file_range(descriptor, start, count, _START_WRITING)
+
+
+def write_out(descriptor: int) -> None:
+    """Let the system write an open file to its disk, as far as that is its to say, and raise if bytes were lost.
+
+    What the disk has in its cache, and which blocks are the file's, is for a flush to follow. Linux only; elsewhere
+    nothing.
+    """
+    if _sync_file_range is not None and _sync_file_range(descriptor, 0, 0, _WRITE_AND_WAIT):
+        number = ctypes.get_errno()
+        if number in _LOST:
+            raise OSError(number, os.strerror(number))

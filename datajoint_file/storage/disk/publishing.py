@@ -18,6 +18,7 @@ from datajoint_file.storage.backend import CHUNK_SIZE, NO_HEADERS, ContentHeader
 from datajoint_file.storage.disk.drafts import NO_LINKS, Batch, Draft, flush_within
 from datajoint_file.storage.disk.kernel_copy import COPY_ABOVE, can_copy
 from datajoint_file.storage.disk.posix import tag_of
+from datajoint_file.storage.disk.settling import Identity, Settled, flush_file, identity_of
 from datajoint_file.storage.disk.walk import Directory, KeptDirectory, Within
 from datajoint_file.storage.shared import PARTIAL_PREFIX
 
@@ -28,12 +29,13 @@ class LocalGroup(Batch):
     """Uploads to one directory that are flushed together. `StorageBackend.group` says what its verbs promise.
 
     *named* gives the path of a key below *root*, or refuses it. The directory that objects of one table share is kept
-    open from one to the next.
+    open from one to the next. *settled* knows which of those that are found need no flush.
     """
 
     def __init__(
         self,
         root: str,
+        settled: Settled,
         flushes: bool,
         named: Callable[[str], str],
         translated: Callable[[str], AbstractContextManager[None]],
@@ -43,6 +45,7 @@ class LocalGroup(Batch):
         self._named = named
         self._translated = translated
         self._require_root = require_root
+        self._settled = settled
         self._places = _Places(root)
 
     def upload(self, key: str, reader: Reader, size: int | None = None, headers: ContentHeaders = NO_HEADERS) -> int:
@@ -75,18 +78,21 @@ class LocalGroup(Batch):
     def link(self, directory: int, name: str, key: str) -> bool:
         """Give the file *name* of an open directory the name of an object as well; tell whether that is possible."""
         path = self._named(key)
-        shared, own = self._places.split(os.path.dirname(path))
+        place = os.path.dirname(path)
+        shared, own = self._places.split(place)
         with self._translated(key):
-            parent = self._places.shared.get(shared, self._make_shared)
-            if _make(parent, own) and self._flushes:
-                flush_within(parent.descriptor)
+            _make(self._shared(shared), own)
             try:
-                with self._places.within(os.path.dirname(path)) as target:
+                with self._places.within(place) as target:
+                    if self._flushes:  # whose it is may have left that to the system
+                        flush_file(directory, name)
                     os.link(
                         name, os.path.basename(path), src_dir_fd=directory, dst_dir_fd=target, follow_symlinks=False
                     )
                     if self._flushes:
-                        flush_within(target)
+                        with self._settled.flushing(self._places.below(place)):
+                            flush_within(target)
+                        self._settled.settle_name(self._places.below(place))
             except OSError as error:
                 if error.errno not in NO_LINKS:
                     raise
@@ -102,27 +108,38 @@ class LocalGroup(Batch):
         shared, own = self._places.split(directory)
         for _ in range(_ATTEMPTS):
             with suppress(FileNotFoundError, FileExistsError, NotADirectoryError):
-                parent = self._places.shared.get(shared, self._make_shared)
-                return _ObjectDraft(
+                is_new = _make(self._shared(shared), own)
+                draft = _ObjectDraft(
                     path,
                     f"{directory}/{PARTIAL_PREFIX}{secrets.token_hex(8)}",
                     translated,
                     places=self._places,
                     mode=0o444,  # nobody may write but who has it open
                     flushes=self._flushes,
-                    directories=(directory, os.path.dirname(directory)) if _make(parent, own) else (directory,),
+                    directories=(directory, os.path.dirname(directory)) if own else (directory,),
                     receipt=receipt,
+                    settled=self._settled,
                 )
+                if not is_new and self._flushes:  # with a file in it, it is not removed any more
+                    draft.look_for_name()
+                return draft
             self._places.shared.close()
         self._require_root()
         raise StorageError(f"{directory} cannot be made: a file is in its place, or another process keeps removing it")
 
+    def _shared(self, below: str) -> Directory:
+        """Return a directory that objects share, made if need be, when its name and those above it are on the disk."""
+        found = self._places.shared.get(below, self._make_shared)
+        if self._flushes and not found.is_settled:
+            self._settled.settle_name(below)
+            found.is_settled = True
+        return found
+
     def _make_shared(self, parent: int, name: str) -> None:
-        """Create a directory and flush its entry at once: others count on it from now on."""
         with suppress(FileExistsError):
             os.mkdir(name, dir_fd=parent)
-        if self._flushes:
-            flush_within(parent)
+            if self._flushes:
+                self._settled.discard(identity_of(name, parent))
 
     def _write(self, draft: Draft, reader: Reader, size: int | None) -> int:
         """Write all of *reader*; its errors come through."""
@@ -154,16 +171,32 @@ class _ObjectDraft(Draft):
 
     may_go = False
 
-    def __init__(self, path: str, *args: Any, places: _Places, receipt: Receipt, **options: Any) -> None:
+    def __init__(
+        self, path: str, *args: Any, places: _Places, receipt: Receipt, settled: Settled, **options: Any
+    ) -> None:
         self._places = places
         self._directory = os.path.dirname(path)
         super().__init__(path, *args, within=partial(places.within, self._directory), **options)
         self._receipt = receipt
+        self._settled = settled
+        self._found: Identity | None = None
+
+    def look_for_name(self) -> None:
+        """Leave out the flush of the name of its directory, which was there, if this process has seen to it before."""
+        self._found = identity_of(self._directory)
+        if self._settled.has(self._found):
+            self.directories = self.directories[:1]
+
+    def fail(self, error: OSError) -> None:
+        """Raise what the system has said of a flush, and remember for which directory: it says so once."""
+        with self.translated(), self._settled.flushing(self._places.below(self._directory)):
+            raise error
 
     def close(self) -> None:
         """Let go of the file. Naming it has been the last thing to change its times."""
         with suppress(OSError):
             self._receipt.tag = tag_of(os.fstat(self.descriptor))
+        self._settled.add(self._found)
         super().close()
 
     def remove(self) -> None:
@@ -179,9 +212,13 @@ class _Places:
         self._root = root
         self.shared = KeptDirectory(root)
 
+    def below(self, directory: str) -> str:
+        """Return what *directory* is called below the root."""
+        return directory[len(self._root) :].strip("/")
+
     def split(self, directory: str) -> tuple[str, str]:
         """Return the shared directory that *directory* is in, below the root, and its own name; none of the root's."""
-        shared, _, own = directory[len(self._root) :].strip("/").rpartition("/")
+        shared, _, own = self.below(directory).rpartition("/")
         return shared, own
 
     def within(self, directory: str) -> Within:

@@ -146,11 +146,12 @@ class KeptDirectory:
 class Directory:
     """An open directory, which is closed when nobody has it any more."""
 
-    __slots__ = ("_identity", "descriptor", "path")
+    __slots__ = ("_identity", "descriptor", "is_settled", "path")
 
     def __init__(self, descriptor: int, path: str) -> None:
         self.descriptor = descriptor
         self.path = path
+        self.is_settled = False  # its name is on the disk, for all that who has it open knows
         self._identity = _identity(os.fstat(descriptor))
 
     def is_there(self) -> bool:
