@@ -82,9 +82,11 @@ class LocalArea:
         self._is_mounted = pipeline.backend.capabilities.is_mounted
         self._upload = UnfinishedUpload(manifest_key(directory).rpartition("/")[0], _AREA, None, None)
         if self._is_mounted:
+            self._top = pipeline.local_path(pipeline.project)
             self._path = Path(pipeline.local_path(f"{self._upload.key}/{_AREA}"))
         else:
-            self._path = Path(tempfile.gettempdir(), f"datajoint-file-{secrets.token_hex(8)}")
+            self._top = tempfile.gettempdir()
+            self._path = Path(self._top, f"datajoint-file-{secrets.token_hex(8)}")
 
     @property
     def path(self) -> Path:
@@ -102,7 +104,8 @@ class LocalArea:
         Raises
         ------
         SourceNotRegularError
-            If a link is in its place.
+            If a link is in its place. If one is put there later, or in the place of a directory that it is in, its
+            listing raises `SourceChangedError`.
         """
         if not (self._is_made or os.path.lexists(self._path)):
             return None
@@ -111,7 +114,7 @@ class LocalArea:
                 f"{printable(str(self._path))} is a symbolic link now: what it leads to is not what was written into "
                 "the directory; nothing was stored. Write into new.path, and leave it where it is"
             )
-        return LocalTree(Directory(self._path), str(self._path))
+        return LocalTree(Directory(self._path), str(self._path), self._top)
 
     @contextmanager
     def kept(self, name: str) -> Iterator[None]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import stat
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from datajoint_file.errors import (
     DataJointFileError,
@@ -28,6 +28,8 @@ from datajoint_file.errors import (
 from datajoint_file.model.manifest import decode_path
 from datajoint_file.model.names import encode_member
 from datajoint_file.model.object_keys import MAX_KEY_BYTES
+from datajoint_file.storage.disk.walk import LinkOnTheWayError
+from datajoint_file.transfer.pinned_directory import PinnedDirectory
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ class Listing:
     names: list[str] = field(default_factory=list)
     sizes: array[int] = field(default_factory=lambda: array("Q"))
     empty: list[str] = field(default_factory=list)
+    links: dict[str, str] = field(default_factory=dict)  # of those that are links, the files they end at, not encoded
     is_open: bool = False  # somebody is adding to it
 
     @property
@@ -104,12 +107,29 @@ class Tree(Protocol):
         ...
 
 
-class LocalTree:
-    """A directory of this machine; *root* is its absolute path."""
+@dataclass(frozen=True, slots=True)
+class TreeMember:
+    """A file of a directory of this machine, as it was when that was listed: small, and picklable."""
 
-    def __init__(self, given: Directory, root: str) -> None:
+    directory: PinnedDirectory
+    path: str  # below it
+    target: str = ""  # what it ends at, below it, if it is a link
+
+    def __str__(self) -> str:
+        return f"{self.directory.path}/{self.path}"
+
+    def open(self, _path: str, flags: int) -> int:
+        """Open it, as an *opener* does: no link is followed but the one that was listed."""
+        return self.directory.open(self.target or self.path, flags)
+
+
+class LocalTree:
+    """A directory of this machine; *root* is its absolute path. What of that is below *top* must have no link."""
+
+    def __init__(self, given: Directory, root: str, top: str = "") -> None:
         self._given = given
         self._root = root
+        self._top = top
 
     def contains(self, path: str) -> bool:
         """Tell whether a path of this machine is the directory, or lies in it, if there is one; links are followed."""
@@ -117,21 +137,28 @@ class LocalTree:
         return bool(path) and os.path.commonpath([root, os.path.realpath(path)]) == root
 
     @cached_property
+    def _directory(self) -> PinnedDirectory:
+        try:
+            return PinnedDirectory.at(self._root, self._top)
+        except OSError as error:
+            raise _Obstacle.of(error).told(self._root) from error
+
+    @cached_property
     def listing(self) -> Listing:
         """What is in it. Raises as `walk` does, and `UnsupportedValueError` if a choice of files leaves none."""
-        found = walk(self._given, self._root)
+        found = walk(self._given, self._directory)
         if self._given.include and not found.names:
             patterns = ", ".join(map(repr, self._given.include))
             raise UnsupportedValueError(f"{printable(self._root)} has no file that include={patterns} matches")
         return found
 
-    def value(self, name: str) -> str:
-        """Return the path of a member."""
-        return f"{self._root}/{decode_path(name)}"
+    def value(self, name: str) -> TreeMember:
+        """Return a member, as it was listed."""
+        return TreeMember(self._directory, decode_path(name), self.listing.links.get(name, ""))
 
 
-def walk(given: Directory, root: str) -> Listing:
-    """List the files below *root*, an absolute path. Looks at each, reads none.
+def walk(given: Directory, root: PinnedDirectory) -> Listing:
+    """List the files below *root*. Looks at each, reads none; no directory is entered by a link.
 
     A symbolic link that stays inside and ends at a file counts as that file. All is looked at before what cannot be
     stored is told, in one error: the first ten, and how many others there are; it is of the class of the first.
@@ -143,6 +170,8 @@ def walk(given: Directory, root: str) -> Listing:
         directory.
     SourceAccessError
         If a file or directory may not be read by this user.
+    SourceChangedError
+        If somebody changes it meanwhile.
     UnsafeNameError
         If something is called so that no store could hold it.
     SourceError
@@ -170,6 +199,9 @@ class _Obstacle(Exception):
         """Put what the system says of a path into this package's words."""
         if isinstance(error, _Obstacle):
             return error
+        if isinstance(error, LinkOnTheWayError):
+            what = " has become a symbolic link while the directory was listed"
+            return cls(SourceChangedError, what, "Try again when nobody changes it")
         if isinstance(error, PermissionError):
             return cls(SourceAccessError, " may not be read by this user")
         if isinstance(error, FileNotFoundError | NotADirectoryError):
@@ -177,11 +209,24 @@ class _Obstacle(Exception):
             return cls(SourceChangedError, what, "Try again when nobody changes it")
         return cls(SourceError, f" cannot be looked at: {reason_of(error)}")
 
+    def told(self, path: str) -> DataJointFileError:
+        """Return the error that tells of it."""
+        return self.kind(f"{printable(path)}{self.what}; nothing was stored. {self.advice}")
+
+
+class _Entry(NamedTuple):
+    """What is in a directory that is listed: names in the order of the manifest come first."""
+
+    encoded: str  # its name, with a slash at its end if it is a directory
+    name: str
+    size: int = 0
+    target: str = ""  # what it ends at, if it is a link
+    obstacle: OSError | _Obstacle | None = None
+
 
 class _Walk:
-    def __init__(self, given: Directory, root: str) -> None:
+    def __init__(self, given: Directory, root: PinnedDirectory) -> None:
         self._root = root
-        self._real_root = os.path.realpath(root)
         self._include, self._exclude = _matcher(given.include or ()), _matcher(given.exclude)
         self._includes_all = not given.include
         self._found = Listing()
@@ -202,63 +247,79 @@ class _Walk:
             return
         before = len(self._found.names), len(self._found.empty)
         try:
-            entries = sorted(self._entries(below), key=lambda item: item[0])
+            entries = self._listed(below)
         except OSError as error:
             self._note(below, error)
             return
-        for name, is_directory, entry in entries:
-            path = f"{below}{entry.name}"
-            if is_directory:
-                self._enter(f"{path}/", f"{encoded}{name}")
-                continue
-            try:
-                size = self._status(entry, path).st_size
-            except (OSError, _Obstacle) as error:
-                self._note(path, error)
+        for entry in entries:
+            path, name = f"{below}{entry.name}", f"{encoded}{entry.encoded}"
+            if entry.obstacle is not None:
+                self._note(path, entry.obstacle)
+            elif entry.encoded.endswith("/"):
+                self._enter(f"{path}/", name)
             else:
-                self._found.names.append(f"{encoded}{name}")
-                self._found.sizes.append(size)
+                self._found.names.append(name)
+                self._found.sizes.append(entry.size)
+                if entry.target:
+                    self._found.links[name] = entry.target
         if encoded and self._includes_all and before == (len(self._found.names), len(self._found.empty)):
             self._found.empty.append(encoded)
 
-    def _entries(self, below: str) -> Iterator[tuple[str, bool, os.DirEntry[str]]]:
-        """Give the entries of a directory that are wanted: encoded name, whether it is a directory, and what it is."""
-        with os.scandir(f"{self._root}/{below}") as entries:
-            for entry in entries:
-                is_directory = entry.is_dir(follow_symlinks=False)
-                slash = "/" if is_directory else ""
-                path = f"{below}{entry.name}{slash}"
-                if not self._exclude(path) and (is_directory or self._includes_all or self._include(path)):
-                    try:
-                        name = encode_member(entry.name)
-                    except UnsafeNameError as error:
-                        self._note(path, _Obstacle(UnsafeNameError, f": {error}", _RENAME), error)
-                    else:
-                        yield f"{name}{slash}", is_directory, entry
-
-    def _status(self, entry: os.DirEntry[str], path: str) -> os.stat_result:
-        """Describe a file that is going to be stored, or say why it cannot be."""
-        if entry.is_symlink():
-            self._require_inside(path)
-        status = entry.stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise _Obstacle(SourceNotRegularError, " is a symbolic link to a directory")
-        if not stat.S_ISREG(status.st_mode):
-            raise _Obstacle(SourceNotRegularError, " is a FIFO, socket or device, not a regular file")
-        if not os.access(entry.path, os.R_OK):
-            raise _Obstacle(SourceAccessError, " may not be read by this user")
-        return status
-
-    def _require_inside(self, path: str) -> None:
+    def _listed(self, below: str) -> list[_Entry]:
+        """Return what of a directory is wanted, sorted; its descriptor is not kept: trees can be deep."""
+        directory = self._root.open_directory(below.rstrip("/"))
         try:
-            target = os.path.realpath(f"{self._root}/{path}", strict=True)
+            with os.scandir(directory) as entries:
+                return sorted(filter(None, (self._wanted(entry, directory, below) for entry in entries)))
+        finally:
+            os.close(directory)
+
+    def _wanted(self, entry: os.DirEntry[str], directory: int, below: str) -> _Entry | None:
+        """Describe what is in a directory; None if it is not wanted."""
+        is_directory = entry.is_dir(follow_symlinks=False)
+        slash = "/" if is_directory else ""
+        path = f"{below}{entry.name}{slash}"
+        if self._exclude(path) or not (is_directory or self._includes_all or self._include(path)):
+            return None
+        try:
+            encoded = f"{encode_member(entry.name)}{slash}"
+        except UnsafeNameError as error:
+            self._note(path, _Obstacle(UnsafeNameError, f": {error}", _RENAME), error)
+            return None
+        if is_directory:
+            return _Entry(encoded, entry.name)
+        try:
+            target = self._target(path) if entry.is_symlink() else ""
+            status = self._status(target) if target else entry.stat(follow_symlinks=False)
+            _require_readable(status, entry.name, directory)
+        except (OSError, _Obstacle) as error:
+            return _Entry(encoded, entry.name, obstacle=error)
+        return _Entry(encoded, entry.name, status.st_size, target)
+
+    def _target(self, path: str) -> str:
+        """Return what a link ends at, below the root."""
+        try:
+            target = os.path.realpath(f"{self._root.real}/{path}", strict=True)
         except FileNotFoundError as error:
             raise _Obstacle(SourceNotRegularError, " is a symbolic link to what is not there") from error
         except OSError as error:
             what = f" is a symbolic link that cannot be followed: {reason_of(error)}"
             raise _Obstacle(SourceNotRegularError, what) from error
-        if os.path.commonpath([self._real_root, target]) != self._real_root:
+        if os.path.commonpath([self._root.real, target]) != self._root.real:
             raise _Obstacle(SourceNotRegularError, f" is a symbolic link to {printable(target)}, outside the directory")
+        return os.path.relpath(target, self._root.real)
+
+    def _status(self, target: str) -> os.stat_result:
+        """Describe what a link has ended at; if somebody has put a link there since, that."""
+        above, _, name = target.rpartition("/")
+        directory = self._root.open_directory(above)
+        try:
+            status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        finally:
+            os.close(directory)
+        if stat.S_ISDIR(status.st_mode):
+            raise _Obstacle(SourceNotRegularError, " is a symbolic link to a directory")
+        return status
 
     def _note(self, path: str, error: OSError | _Obstacle, cause: BaseException | None = None) -> None:
         """Take note of something that cannot be stored, and go on: users learn of all in one go."""
@@ -271,15 +332,22 @@ class _Walk:
     def _error(self) -> DataJointFileError:
         path, first = self._obstacles[0]
         if self._obstacle_count == 1:
-            where = printable(f"{self._root}/{path}".rstrip("/"))
-            return first.kind(f"{where}{first.what}; nothing was stored. {first.advice}")
+            return first.told(f"{self._root.path}/{path}".rstrip("/"))
         told = [f"{printable(path or '.')}{obstacle.what}" for path, obstacle in self._obstacles]
         left = self._obstacle_count - len(told)
         return first.kind(
-            f"{printable(self._root)} has {self._obstacle_count} files and directories that cannot be stored; nothing "
+            f"{printable(self._root.path)} has {self._obstacle_count} files and directories that cannot be stored; nothing "
             f"was stored: {'; '.join(told)}{f'; and {left} more' if left else ''}. Leave them out with "
             "Directory(…, exclude=…), rename them, or put files in their place"
         )
+
+
+def _require_readable(status: os.stat_result, name: str, directory: int) -> None:
+    """Say why a file cannot be stored, if it cannot."""
+    if not stat.S_ISREG(status.st_mode):
+        raise _Obstacle(SourceNotRegularError, " is a FIFO, socket or device, not a regular file")
+    if not os.access(name, os.R_OK, dir_fd=directory):
+        raise _Obstacle(SourceAccessError, " may not be read by this user")
 
 
 def _matcher(patterns: Sequence[str]) -> Callable[[str], bool]:

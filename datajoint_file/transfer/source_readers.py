@@ -11,6 +11,7 @@ import os
 import stat
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from datajoint_file.errors import (
 )
 from datajoint_file.model.media_types import HEAD_SIZE
 from datajoint_file.storage.backend import CHUNK_SIZE
+from datajoint_file.storage.disk.walk import LinkOnTheWayError
 from datajoint_file.storage.remote.client_errors import presentable, scrubbed
 
 
@@ -69,8 +71,8 @@ def _require_regular(path: str, status: os.stat_result) -> None:
         )
 
 
-def open_file(path: str | Path) -> _UnchangingReader:
-    """Open *path* and look at what was opened, not at what is called so: the two can differ.
+def open_file(path: str | Path, opener: Callable[[str, int], int] = os.open) -> _UnchangingReader:
+    """Open *path*, in whatever way *opener* does, and look at what was opened, not at what is called so: the two can differ.
 
     The reader raises `SourceChangedError` at the end if the file is not the one it was at the start, by size, time and
     inode. That says nothing of stores through a mapping: of those the system notes no time but the first of a page
@@ -79,7 +81,12 @@ def open_file(path: str | Path) -> _UnchangingReader:
     """
     path = str(path)
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+        descriptor = opener(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    except LinkOnTheWayError as error:
+        raise SourceChangedError(
+            f"{printable(path)} has become a symbolic link, or a directory on its way has, since it was listed; "
+            "nothing was stored. Insert it when nobody changes it"
+        ) from error
     except FileNotFoundError as error:
         raise SourceNotFoundError(f"{printable(path)} has disappeared since the insert began") from error
     except PermissionError as error:
@@ -95,9 +102,9 @@ def open_file(path: str | Path) -> _UnchangingReader:
     return _UnchangingReader(path, io.FileIO(descriptor), before)
 
 
-def head_of(path: str | Path) -> bytes:
+def head_of(path: str | Path, opener: Callable[[str, int], int] = os.open) -> bytes:
     """Return the first bytes of the file at *path*."""
-    with open_file(path) as reader:
+    with open_file(path, opener) as reader:
         return reader.read(HEAD_SIZE)
 
 
@@ -122,6 +129,11 @@ class _UnchangingReader:
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
+
+    @property
+    def size(self) -> int:
+        """Bytes that it had when it was opened."""
+        return self._before.st_size
 
     def read(self, size: int = -1, /) -> bytes:
         try:

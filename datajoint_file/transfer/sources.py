@@ -31,7 +31,7 @@ from datajoint_file.model.media_types import HEAD_SIZE
 from datajoint_file.model.metadata import DIRECTORY_TYPE, TITLE_FORM, FileMetadata, is_mime_type, is_title
 from datajoint_file.model.names import check_name
 from datajoint_file.storage.backend import Reader
-from datajoint_file.transfer.directories import Directory, LocalTree, Tree
+from datajoint_file.transfer.directories import Directory, LocalTree, Tree, TreeMember
 from datajoint_file.transfer.source_readers import StreamReader, head_of, look_at, open_file
 from datajoint_file.transfer.stream_names import is_url, name_of, without_secrets
 
@@ -165,6 +165,8 @@ def as_source(value: object) -> Source:
 def _recognised(value: object) -> Source:
     if isinstance(value, File | Directory):
         return _from_file(value) if isinstance(value, File) else _from_directory(value)
+    if isinstance(value, TreeMember):
+        return _from_member(value)
     if isinstance(value, StoredDirectory):
         return _of_tree(_checked_name(value.original_name), value.as_tree(), value.title)
     if _is_path(value):
@@ -262,6 +264,14 @@ def _from_path(given: str | os.PathLike[Any], name: str | None = None) -> Source
         return _from_directory(Directory(given, name=name))
     checked = _checked_name(Path(path).name if name is None else name)
     return Source(checked, partial(open_file, path), partial(head_of, path), status.st_size)
+
+
+def _from_member(member: TreeMember) -> Source:
+    path = str(member)
+    with open_file(path, member.open) as reader:
+        size = reader.size
+    name = _checked_name(Path(path).name)
+    return Source(name, partial(open_file, path, member.open), partial(head_of, path, member.open), size)
 
 
 def _from_directory(given: Directory) -> Source:

@@ -17,13 +17,13 @@ from contextlib import contextmanager
 from typing import Any
 
 _DIRECTORY = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
-_NO_LINK = _DIRECTORY | getattr(os, "O_NOFOLLOW", 0)
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _TO_PASS = getattr(os, "O_PATH", os.O_RDONLY)
 """To look up names in a directory the right to list it is not needed, where the system can be told."""
 
 
 class LinkOnTheWayError(OSError):
-    """A directory below the root is a symbolic link."""
+    """What is below the root, or on the way to it, is a symbolic link."""
 
 
 class Walker:
@@ -103,11 +103,15 @@ def _entered(directory: int, name: str, missing: Callable[[int, str], None] | No
 
 def enter(directory: int, name: str, flags: int = _TO_PASS) -> int:
     """Open the directory *name* of another one; *flags* say what for. The caller closes it."""
+    return _opened(directory, name, flags | _DIRECTORY)
+
+
+def _opened(directory: int, name: str, flags: int) -> int:
     try:
         return os.open(name, flags | _NO_LINK, dir_fd=directory)
     except OSError as error:
         if error.errno in (errno.ENOTDIR, errno.ELOOP) and stat.S_ISLNK(mode_in(directory, name)):
-            raise LinkOnTheWayError(errno.ELOOP, "a directory is a symbolic link", name) from error
+            raise LinkOnTheWayError(errno.ELOOP, "it is a symbolic link", name) from error
         raise
 
 
@@ -117,6 +121,34 @@ def mode_in(directory: int, name: str) -> int:
         return os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode
     except (FileNotFoundError, NotADirectoryError):
         return 0
+
+
+def open_below(directory: int, below: str, flags: int) -> int:
+    """Open what is *below* an open directory, a file or a directory: no part of the way is a link, nor its end.
+
+    At once, if the system can; else step by step. The caller closes it. Raises as `Walker.within` does.
+    """
+    at_once = open_without_links(below or ".", flags, directory)
+    if at_once is not None:
+        return at_once
+    above, _, name = below.rpartition("/")
+    parent = descend(directory, above)
+    try:
+        return _opened(parent, name or ".", flags)
+    finally:
+        os.close(parent)
+
+
+def open_real(path: str, flags: int) -> int:
+    """Open an absolute path as `open_below` does, from the root of the file system on."""
+    at_once = open_without_links(path, flags)
+    if at_once is not None:
+        return at_once
+    root = os.open("/", _TO_PASS | _DIRECTORY)
+    try:
+        return open_below(root, path.strip("/"), flags)
+    finally:
+        os.close(root)
 
 
 class KeptDirectory:
