@@ -336,8 +336,8 @@ class _Walk:
         told = [f"{printable(path or '.')}{obstacle.what}" for path, obstacle in self._obstacles]
         left = self._obstacle_count - len(told)
         return first.kind(
-            f"{printable(self._root.path)} has {self._obstacle_count} files and directories that cannot be stored; nothing "
-            f"was stored: {'; '.join(told)}{f'; and {left} more' if left else ''}. Leave them out with "
+            f"{printable(self._root.path)} has {self._obstacle_count} files and directories that cannot be stored; "
+            f"nothing was stored: {'; '.join(told)}{f'; and {left} more' if left else ''}. Leave them out with "
             "Directory(…, exclude=…), rename them, or put files in their place"
         )
 

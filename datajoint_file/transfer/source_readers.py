@@ -72,7 +72,7 @@ def _require_regular(path: str, status: os.stat_result) -> None:
 
 
 def open_file(path: str | Path, opener: Callable[[str, int], int] = os.open) -> _UnchangingReader:
-    """Open *path*, in whatever way *opener* does, and look at what was opened, not at what is called so: the two can differ.
+    """Open *path*, in whatever way *opener* does, and look at what was opened, not at what is called so by now.
 
     The reader raises `SourceChangedError` at the end if the file is not the one it was at the start, by size, time and
     inode. That says nothing of stores through a mapping: of those the system notes no time but the first of a page

@@ -163,12 +163,9 @@ def as_source(value: object) -> Source:
 
 
 def _recognised(value: object) -> Source:
-    if isinstance(value, File | Directory):
-        return _from_file(value) if isinstance(value, File) else _from_directory(value)
-    if isinstance(value, TreeMember):
-        return _from_member(value)
-    if isinstance(value, StoredDirectory):
-        return _of_tree(_checked_name(value.original_name), value.as_tree(), value.title)
+    for kind, recognise in _OWN.items():
+        if isinstance(value, kind):
+            return recognise(value)
     if _is_path(value):
         return _from_path(value)
     if isinstance(value, tuple):
@@ -361,3 +358,16 @@ def _is_closed(stream: io.IOBase) -> bool:
         return stream.closed
     except ValueError:  # detached
         return True
+
+
+def _from_stored_directory(value: StoredDirectory) -> Source:
+    return _of_tree(_checked_name(value.original_name), value.as_tree(), value.title)
+
+
+_OWN: dict[type, Callable[[Any], Source]] = {
+    File: _from_file,
+    Directory: _from_directory,
+    TreeMember: _from_member,
+    StoredDirectory: _from_stored_directory,
+}
+"""What this package has made, and how it is read."""
