@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datajoint_file.cache.space import Space, is_full, partial_name, remove
+from datajoint_file.cache.space import Space, is_full, remove
 from datajoint_file.concurrency.file_lock import locked
 from datajoint_file.errors import CacheError, DataJointFileError, DestinationError, printable, reason_of
 from datajoint_file.model.wording import format_size
@@ -171,17 +171,12 @@ class Cache:
                     raise self._full(entry.size) from error
 
     def _try_to_bring(self, entry: _Entry, fill: Fill) -> None:
-        with self.space.taken(entry.size):
-            partial = f"{entry.shelf}/{partial_name(entry.digest, entry.size)}"
-            os.mkdir(partial, 0o700)
-            try:
-                new = f"{partial}/{entry.name}"
-                fill(Path(new))
-                remove(entry.path)
-                _make_own_directory(entry.home)
-                os.rename(new, entry.path)
-            finally:
-                remove(partial)
+        with self.space.taken(entry.digest, entry.size) as partial:
+            new = f"{partial}/{entry.name}"
+            fill(Path(new))
+            remove(entry.path)
+            _make_own_directory(entry.home)
+            os.rename(new, entry.path)
             _make_read_only(entry.path)
             self._record(entry)
 

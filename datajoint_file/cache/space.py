@@ -11,6 +11,7 @@ import re
 import secrets
 import shutil
 import stat
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -63,24 +64,32 @@ class Space:
         return f"{self.directory}/locks/{digest[:_LOCK_CHARACTERS]}"
 
     @contextmanager
-    def taken(self, size: int) -> Iterator[None]:
-        """Make room for so many bytes, for a block that brings them; if it raises, they are given back."""
+    def taken(self, digest: str, size: int) -> Iterator[str]:
+        """Make room for an entry of so many bytes, and give a new directory for a block that brings them.
+
+        That goes with the block. If it raises, the room is given back. Whoever looks meanwhile what there is finds the
+        size in the directory's name.
+        """
+        partial = f"{self.directory}/{digest[:2]}/.{digest}-{size}-{secrets.token_hex(8)}.partial"
         with locked(self._total) as lock:
             total = _noted(lock)
             if total is None or total + size > self.limit:
                 total = self._evicted_to(min(self.limit - size, self.limit * _FULL_TENTHS // 10))
+            os.mkdir(partial, 0o700)
             _note(lock, total + size)
         try:
-            yield
+            yield partial
         except BaseException:
             with locked(self._total) as lock:
+                remove(partial)
                 _note(lock, (_noted(lock) or 0) - size)
             raise
+        remove(partial)
 
     def free(self, size: int) -> int:
         """Let go of entries of at least so many bytes, or a tenth of all, and return how many bytes that were."""
         with locked(self._total) as lock:
-            total = sum(entry.size for entry in self.stored())
+            total = self._evicted_to(sys.maxsize)  # nothing goes
             left = self._evicted_to(total - max(size, total // 10))
             _note(lock, left)
         return total - left
@@ -153,11 +162,6 @@ def _note(lock: FileLock | None, total: int) -> None:
             os.pwrite(lock.descriptor, b"%20d" % max(0, total), 0)
 
 
-def partial_name(digest: str, size: int) -> str:
-    """Return a new name for the directory in which an entry of so many bytes is brought."""
-    return f".{digest}-{size}-{secrets.token_hex(8)}.partial"
-
-
 def remove(path: str) -> None:
     """Remove a file, a link or a directory with all that is in it, read-only or not; what cannot be removed stays."""
     with suppress(OSError):
@@ -186,7 +190,10 @@ def _used(record: str) -> float:
 
 
 def _is_idle(path: str) -> bool:
-    times = [os.lstat(path).st_mtime, *(entry.stat(follow_symlinks=False).st_mtime for entry in os.scandir(path))]
+    try:
+        times = [os.lstat(one).st_mtime for one in (path, *(f"{path}/{name}" for name in os.listdir(path)))]
+    except OSError:  # it has just become an entry
+        return False
     return time.time() - max(times) > _IDLE_SECONDS
 
 

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from datajoint_file.config.paths import anchored, expanded, is_taken, working_directory
-from datajoint_file.config.rules import check_storage, is_credential
+from datajoint_file.config.rules import check_cache, check_storage, is_credential
 from datajoint_file.config.settings import (
     PROJECT_NAME,
     CacheSettings,
@@ -169,6 +169,7 @@ class _Reading:
             raise self._unknown(("directory",))
         settings = self._validated(Settings, {**self.tables, "directory": self.directory})
         self._check(settings.storage, ("storage",))
+        self._check_cache(settings.cache)
         for name, storage in settings.projects.items():
             if not re.fullmatch(PROJECT_NAME, name):
                 raise self._error(("projects", name), "no project can be called so", _allowed(("project", "name")))
@@ -179,7 +180,11 @@ class _Reading:
 
     def cache(self) -> CacheSettings:
         """Return the one table that needs no other."""
-        return self._validated(CacheSettings, self.tables.get("cache", {}), "cache")
+        return self._check_cache(self._validated(CacheSettings, self.tables.get("cache", {}), "cache"))
+
+    def _check_cache(self, cache: CacheSettings) -> CacheSettings:
+        check_cache(cache, lambda key, why, allowed: self._error(("cache", key), why, allowed))
+        return cache
 
     def _validated(self, model: type[_Model], value: Any, *where: str) -> _Model:
         try:

@@ -5,6 +5,7 @@ Pure: it raises, through the caller's way of naming the place, or returns nothin
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -12,7 +13,7 @@ from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from datajoint_file.config.paths import anchored
-from datajoint_file.config.settings import Settings, StorageSettings
+from datajoint_file.config.settings import CacheSettings, Settings, StorageSettings
 from datajoint_file.config.urls import SCHEMES
 from datajoint_file.errors import ConfigurationError
 
@@ -56,7 +57,7 @@ def check_storage(storage: StorageSettings, complain: Complaint, complain_creden
         As made by *complain* (a key of the table) or *complain_credential* (a key of its credentials).
     """
     kind = _KINDS.get(storage.backend)
-    _check_texts(storage, complain)
+    _check_texts(storage, complain, "path", "bucket", "container", "prefix")
     if kind is None:
         _check_other_protocol(storage, complain)
         return
@@ -74,10 +75,15 @@ def _check_taken(storage: StorageSettings, given: Iterable[str], taken: frozense
             raise complain(key, f'backend = "{storage.backend}" does not take it', ", ".join(sorted(taken)))
 
 
-def _check_texts(storage: StorageSettings, complain: Complaint) -> None:
+def check_cache(cache: CacheSettings, complain: Complaint) -> None:
+    """Check the table ``[cache]``. Raises a `ConfigurationError` as made by *complain*."""
+    _check_texts(cache, complain, "path")
+
+
+def _check_texts(settings: StorageSettings | CacheSettings, complain: Complaint, *keys: str) -> None:
     """Refuse ``${HOME}`` and ``$HOME``, which mean nothing here and would be the name of a directory."""
-    for key in ("path", "bucket", "container", "prefix"):
-        found = _SHELL_VARIABLE.search(getattr(storage, key) or "")
+    for key in keys:
+        found = _SHELL_VARIABLE.search(getattr(settings, key) or "")
         if found:
             wanted = f"{'~ or ' if 'HOME' in found.groups() else ''}${{env:{found[1] or found[2]}}}"
             allowed = f"{wanted}, ${{file:PATH}}, ${{keyring:service/user}}, ${{cmd:program arguments}}"
@@ -117,10 +123,10 @@ def _allowed(key: str) -> str:
 
 
 def check_disjoint(settings: Settings, stores: Mapping[str, Any]) -> None:
-    """Refuse a project root inside or around one of DataJoint's own stores, or another project's, that is configured.
+    """Refuse a project root inside or around one of DataJoint's stores, another project's root, or the cache.
 
-    The garbage collector of either would eat it. *stores* is ``dj.config["stores"]``; entries that are no store
-    specification are passed over.
+    The garbage collector of either would eat it, or files of the cache be taken for objects. *stores* is
+    ``dj.config["stores"]``; entries that are no store specification are passed over.
 
     Raises
     ------
@@ -133,6 +139,11 @@ def check_disjoint(settings: Settings, stores: Mapping[str, Any]) -> None:
                 f"{settings.storage.where} {settings.storage.location}: the project's root and that of {project!r} "
                 f"({other.where} {other.location}) lie inside one another; allowed: a place of its own for each project"
             )
+    if settings.cache.path and _is_around(settings, "", StorageSettings(backend="file", path=settings.cache.path)):
+        raise ConfigurationError(
+            f"{settings.storage.where} {settings.storage.location}: the project's root and the cache (path = "
+            f"{json.dumps(settings.cache.path)} in [cache]) lie inside one another; allowed: a place apart for each"
+        )
     for name, store in stores.items():
         if isinstance(store, Mapping) and _overlaps(settings, store):
             raise ConfigurationError(

@@ -10,6 +10,7 @@ import pytest
 from datajoint_file.config import Settings, parse_settings
 from datajoint_file.config.rules import check_disjoint
 from datajoint_file.errors import ConfigurationError
+from tests.conftest import CACHE_VARIABLE
 
 
 def settings_of(**storage: Any) -> Settings:
@@ -243,3 +244,28 @@ def test_project_inside_or_around_another_one_that_is_read_is_refused(
             check_disjoint(settings, {})
     else:
         check_disjoint(settings, {})
+
+
+@pytest.mark.parametrize(
+    ("storage", "path", "expected"),
+    [
+        ({"backend": "file", "path": "/data/lab"}, "/data/lab/cache", True),
+        ({"backend": "file", "path": "/data/lab"}, "/data", True),
+        ({"backend": "file", "path": "/data/lab"}, "/data/cache", False),
+        ({"backend": "file", "path": "/data/lab"}, "${env:NOT_SET_HERE}/cache", False),
+        ({"backend": "s3", "bucket": "b"}, "/data", False),
+    ],
+)
+def test_cache_inside_or_around_the_project_is_refused(
+    storage: dict[str, Any], path: str, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(CACHE_VARIABLE)
+    tables = {"project": {"name": "lab"}, "storage": storage, "cache": {"path": path}}
+    settings = parse_settings(tables, "the file")
+    if expected:
+        with pytest.raises(ConfigurationError, match=r"the cache \(path = .* inside one another"):
+            check_disjoint(settings, {})
+    else:
+        check_disjoint(settings, {})
+    with pytest.raises(ConfigurationError, match=r"\[cache\] path = .*no reference here.*env:HOME"):
+        parse_settings({**tables, "cache": {"path": "$HOME/cache"}}, "the file")
