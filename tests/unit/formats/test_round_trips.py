@@ -318,7 +318,9 @@ def test_a_worker_elsewhere_gets_bytes_or_nothing(files: ObjectFiles) -> None:
 
 ANYTHING = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
-PLAIN_VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=12)
+PLAIN_VALUES: st.SearchStrategy[Any] = st.deferred(
+    lambda: SCALARS | st.lists(PLAIN_VALUES, max_size=3) | st.dictionaries(st.text(), PLAIN_VALUES, max_size=3)
+)
 
 
 @ANYTHING
