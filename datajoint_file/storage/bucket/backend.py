@@ -254,7 +254,8 @@ class BucketBackend(RemoteBackend):
     @staticmethod
     def _details(filesystem: Any, path: str) -> Coroutine[Any, Any, dict[str, Any]]:
         """Ask what there is to say of an object."""
-        return filesystem._info(path)
+        asked: Coroutine[Any, Any, dict[str, Any]] = filesystem._info(path)
+        return asked
 
     def delete(self, key: str) -> None:
         path = self._path(key)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from datajoint_file.config.settings import StorageSettings
-from datajoint_file.errors import ConfigurationError
+from datajoint_file.errors import ConfigurationError, StorageError
 from datajoint_file.storage.backend import ContentHeaders, ObjectStat
 from datajoint_file.storage.bucket.backend import NO_CONTENT, Marker, Page, foreign_listing
 from datajoint_file.storage.bucket.fsspec_upload import FileUploads
@@ -64,7 +64,8 @@ class GCSBackend(FileUploads):
     @staticmethod
     def _details(filesystem: Any, path: str) -> Coroutine[Any, Any, dict[str, Any]]:
         """Ask for the object alone; gcsfs would ask for a listing beside it, in case that it is a directory."""
-        return filesystem._get_object(path)
+        asked: Coroutine[Any, Any, dict[str, Any]] = filesystem._get_object(path)
+        return asked
 
     def _copy(self, source: str, size: int, key: str, headers: ContentHeaders, *, is_new: bool) -> None:
         """Ask until it is done, as gcsfs does, which passes no condition on."""
@@ -75,6 +76,8 @@ class GCSBackend(FileUploads):
         while not reply.get("done"):
             asked["rewriteToken"] = reply.get("rewriteToken")
             reply = run(filesystem, filesystem._call("POST", "b/{}/o/{}/rewriteTo/b/{}/o/{}", *places, **asked))
+            if not (reply.get("done") or reply.get("rewriteToken")):
+                raise StorageError(f"{key}: the copy is not complete: the store does not say how to go on").of(key)
 
     async def _delete(self, filesystem: Any, bucket: str, name: str) -> bool:
         status, *_ = await filesystem._request("DELETE", "b/{}/o/{}", bucket, name)
