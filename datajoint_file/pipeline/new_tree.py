@@ -275,8 +275,8 @@ class _Vouched:
         if size != stat.size or not (is_said or proven(self._pipeline, stat, lines, lambda _: None) == (hash_, size)):
             raise HashMismatchError(
                 f"its member {brief(decode_path(name), 200)} is not the same each time it is read, or has not the "
-                f"{stat.size} bytes that the store says: it is being written by other means, or changed on its way from "
-                "the store. There is nothing to insert"
+                f"{stat.size} bytes that the store says: it is written by other means still, or changed on its way "
+                "from the store. There is nothing to insert"
             )
         return hash_, size
 
