@@ -285,9 +285,9 @@ class _Vouched:
         is_said = any(line.digest == hash_ for line in lines)
         if size != stat.size or not (is_said or proven(self._pipeline, stat, lines, lambda _: None) == (hash_, size)):
             raise HashMismatchError(
-                f"its member {brief(decode_path(name), 200)} is not the same each time it is read, or not as long as "
-                f"the store says ({stat.size} bytes): it is still being written by other means, or the way to the "
-                "store changes what is read. There is nothing to insert"
+                f"its member {brief(decode_path(name), 200)} is not the same each time it is read, or has not the "
+                f"{stat.size} bytes that the store says: it is written by other means still, or changed on its way "
+                "from the store. There is nothing to insert"
             )
         return hash_, size
 

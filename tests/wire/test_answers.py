@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import os
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from dataclasses import replace
 
 import pytest
 
 from datajoint_file.errors import StorageError
-from tests.wire.afar import Afar
+from datajoint_file.transfer.sources import as_source
+from tests.wire.afar import CELL, Afar
 from tests.wire.answers import Fault
 
 SMALL, LARGE = os.urandom(100_000), os.urandom(17 * 2**20)
@@ -65,6 +67,22 @@ def test_an_object_that_is_not_there_in_spite_of_an_answer_is_no_success(
         afar.ingest(("x.dat", content if kind == "bytes" else Stream(content)))
     assert rule.hits
     assert len(afar.store.object_keys()) == 1
+
+
+@pytest.mark.parametrize("engine", ["obstore"])
+@pytest.mark.parametrize(("fault", "is_done"), [("lost", True), ("500", True), ("foreign", False)])
+def test_a_copy_that_the_store_makes_counts_if_it_was_made_whatever_the_answer(
+    afar: Afar, fault: Fault, is_done: bool
+) -> None:
+    stored = afar.ingest(("x.dat", SMALL))
+    source = replace(as_source(("x.dat", SMALL)), hash=stored.hash, copy_of=stored.path, is_known=True)
+    upload = replace(afar.pipeline.plan(source, CELL), is_contested=True)
+    rule = afar.proxy.spoil(fault, LAST, times=1 if is_done else 100, is_done=is_done)
+    with nullcontext() if is_done else pytest.raises(StorageError):
+        afar.pipeline.ingest(upload)
+    assert rule.hits
+    assert (upload.key in afar.store.object_keys()) == is_done
+    assert not is_done or afar.store.content(upload.key) == SMALL
 
 
 CACHES = [None, "readahead", "bytes", "blockcache", "background", "first", "all", "none"]

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from datajoint_file.config.settings import StorageSettings
-from datajoint_file.errors import ConfigurationError, SigningError
+from datajoint_file.errors import ConfigurationError, SigningError, StorageError
 from datajoint_file.storage.backend import ContentHeaders, ObjectStat
 from datajoint_file.storage.bucket.backend import NO_CONTENT, NO_LINK, Marker, Page, foreign_listing
 from datajoint_file.storage.bucket.fsspec_upload import FileUploads
@@ -92,6 +92,8 @@ class GCSBackend(FileUploads):
         while not reply.get("done"):
             asked["rewriteToken"] = reply.get("rewriteToken")
             reply = run(filesystem, filesystem._call("POST", "b/{}/o/{}/rewriteTo/b/{}/o/{}", *places, **asked))
+            if not (reply.get("done") or reply.get("rewriteToken")):
+                raise StorageError(f"{key}: the copy is not complete: the store does not say how to go on").of(key)
 
     async def _delete(self, filesystem: Any, bucket: str, name: str) -> bool:
         status, *_ = await filesystem._request("DELETE", "b/{}/o/{}", bucket, name)

@@ -431,6 +431,23 @@ def test_what_is_read_wrongly_is_not_written_as_something_new(new: New, by: str,
 
 
 @pytest.mark.parametrize("new", ["file"], indirect=True)
+@pytest.mark.parametrize("again", [b"SPIKES", b"more spikes"])
+def test_file_that_is_written_again_while_it_is_read_is_read_again(new: New, again: bytes) -> None:
+    new.fs.pipe_file("a", b"spikes")
+    record = written.record_of(new.upload.key, new.fs._name)
+    (before,) = record.lines("a")
+
+    def rewritten(_content: bytes) -> bytes:
+        new.pipeline.backend.delete(f"{new.upload.key}a")
+        new.pipeline.backend.upload(f"{new.upload.key}a", io.BytesIO(again))
+        return again[:6]
+
+    Misreading(new, rewritten)
+    assert record.lines("a") == [before]
+    assert new.fs.cat_file("a") == again
+
+
+@pytest.mark.parametrize("new", ["file"], indirect=True)
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_nobody_has_noted_is_read_twice_before_it_is_believed(new: New, change: str) -> None:
     new.pipeline.backend.upload(f"{new.upload.key}a", io.BytesIO(b"spikes"))
