@@ -417,6 +417,25 @@ class TestFlushing:
         backend.upload(KEY.replace("k7", "k8"), io.BytesIO(b"spikes"))  # under another key it is sent anew
         backend.settle(KEY.replace("k7", "k8"))
 
+    @pytest.mark.parametrize("failing", ["objects", "k7", "subject1"])
+    def test_what_could_not_be_settled_once_is_not_settled_later(
+        self, backend: LocalBackend, raw: DirectoryStore, monkeypatch: pytest.MonkeyPatch, failing: str
+    ) -> None:
+        fsync = os.fsync
+
+        def fsync_that_fails(descriptor: int) -> None:
+            if Path(f"/proc/self/fd/{descriptor}").readlink().name == failing:
+                raise OSError(errno.EIO, "Input/output error")
+            fsync(descriptor)
+
+        raw.put(KEY, b"spikes")
+        with monkeypatch.context() as patched, pytest.raises(StorageUnavailableError, match="Input/output error"):
+            patched.setattr(os, "fsync", fsync_that_fails)
+            backend.settle(KEY)
+        with pytest.raises(StorageUnavailableError, match="has failed before"):
+            backend.settle(KEY)
+        backend.upload(KEY.replace("k7", "k8"), io.BytesIO(b"spikes"))
+
     def test_bytes_that_the_system_has_lost_are_told(
         self, backend: LocalBackend, raw: DirectoryStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -427,7 +446,7 @@ class TestFlushing:
         raw.put(KEY, b"spikes")
         with monkeypatch.context() as patched:
             patched.setattr(kernel_copy, "_sync_file_range", lost)
-            with pytest.raises(StorageUnavailableError, match="does not answer properly"):
+            with power.flushed_together(always=True), pytest.raises(StorageUnavailableError, match="does not answer"):
                 backend.settle(KEY)
         with pytest.raises(StorageUnavailableError, match="has failed before"):
             backend.settle(KEY)
