@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import io
 import os
+import random
 import resource
 import shutil
 import signal
@@ -29,9 +31,9 @@ from datajoint_file.errors import (
 )
 from datajoint_file.storage import StorageBackend, UnfinishedUpload
 from datajoint_file.storage.disk import drafts as drafts_module
+from datajoint_file.storage.disk import kernel_copy, settling, walk
 from datajoint_file.storage.disk import rename as rename_module
 from datajoint_file.storage.disk import syncfs as syncfs_module
-from datajoint_file.storage.disk import walk
 from datajoint_file.storage.disk.backend import LocalBackend
 from datajoint_file.storage.disk.publishing import LocalGroup
 from datajoint_file.testing import (
@@ -46,6 +48,7 @@ from datajoint_file.testing import (
 )
 from datajoint_file.testing.conformance.concurrency import forked, in_forked_child
 from tests.contract.conftest import PROJECT, backend_of
+from tests.torture import power
 
 KEY = f"{PROJECT}/subject1/objects/k7/recording.dat"
 MANY = [KEY.replace("k7", f"k{number}") for number in range(100, 100 + syncfs_module.ENOUGH_FILES)]
@@ -291,6 +294,10 @@ class TestModes:
             (root / "subject1").chmod(0o755)
 
 
+def _require(condition: bool) -> None:
+    assert condition
+
+
 class TestFlushing:
     @pytest.fixture
     def steps(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -327,29 +334,122 @@ class TestFlushing:
         shared = [f"flush {root.name}", "flush subject1"]
         assert steps == [*shared, "flush ~partial-", "link recording.dat", "flush k7", "flush objects"]
 
-    def test_entries_of_directories_that_exist_are_not_flushed_again(
-        self, backend: LocalBackend, raw: DirectoryStore, steps: list[str]
+    def test_names_that_others_have_made_are_flushed_once_by_each_process(
+        self, backend: LocalBackend, raw: DirectoryStore, root: Path, steps: list[str]
     ) -> None:
+        """They may have been killed before they had done so, or leave it to the system."""
         raw.path(KEY).parent.mkdir(parents=True)
-        backend.upload(KEY, io.BytesIO(b"spikes"))
-        assert steps == ["flush ~partial-", "link recording.dat", "flush k7"]
+        above = [f"flush {root.name[:9]}", "flush subject1"]
+
+        def flushed_for(name: str) -> list[str]:
+            steps.clear()
+            backend.upload(KEY.replace("recording.dat", name), io.BytesIO(b"spikes"))
+            return [step for step in steps if step not in ("flush ~partial-", f"link {name}")]
+
+        assert flushed_for("1") == [*above, "flush k7", "flush objects"]
+        assert flushed_for("2") == ["flush k7"]
+        in_forked_child(lambda: _require(flushed_for("3") == ["flush k7"]))
+        shutil.rmtree(root / "subject1")
+        raw.path(KEY).parent.mkdir(parents=True)  # by somebody else, and perhaps with the same inodes
+        assert flushed_for("1") == [*above, "flush k7", "flush objects"]
+        raw.path(KEY).with_name("1").unlink()
+        raw.path(KEY).parent.rmdir()
+        raw.path(KEY).parent.mkdir()
+        assert flushed_for("1") == ["flush k7", "flush objects"]
+
+    def test_where_birth_is_not_told_names_are_flushed_each_time(
+        self, backend: LocalBackend, raw: DirectoryStore, steps: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(settling, "_statx", lambda *_: -1)
+        raw.path(KEY).parent.mkdir(parents=True)
+        for name in ("1", "2"):
+            steps.clear()
+            backend.upload(KEY.replace("recording.dat", name), io.BytesIO(b"spikes"))
+            assert steps[-1] == "flush objects"
 
     def test_delete_is_flushed(self, backend: LocalBackend, raw: DirectoryStore, steps: list[str]) -> None:
         raw.put(KEY, b"spikes")
         backend.delete(KEY)
         assert steps == ["flush k7"]
 
-    @pytest.mark.parametrize(
-        ("key", "flushed"), [(KEY, ["k7"]), (KEY.rpartition("/")[0].rpartition("/")[0] + "/", ["objects", "k7"])]
-    )
-    def test_names_that_a_killed_writer_has_left_are_flushed_with_all_above_them(
-        self, backend: LocalBackend, root: Path, steps: list[str], key: str, flushed: list[str]
+    @pytest.mark.parametrize("together", [True, False])
+    @pytest.mark.parametrize("way", power.FOUND)
+    def test_what_others_have_left_is_on_the_disk_before_anybody_counts_on_it(
+        self, root: Path, way: str, together: bool
     ) -> None:
-        backend.upload(KEY, io.BytesIO(b"spikes"))
+        """As far as one can be who finds it: after a power cut nothing is missing, and no byte of it."""
+        assert power.check_found(root, b"spikes" * 1000, random.Random(1), way, together=together) == []
+
+    def test_many_files_that_others_have_left_are_flushed_by_one_call(
+        self, root: Path, backend: LocalBackend, steps: list[str]
+    ) -> None:
+        members = [KEY.replace("recording.dat", f"run/{number}/data") for number in range(10)]
+        for key in members:
+            LocalBackend(root, PROJECT, "none").upload(key, io.BytesIO(b"spikes"))
         steps.clear()
-        backend.settle(key)
-        assert steps[: len(flushed)] == [f"flush {name}" for name in flushed]
-        assert steps[-1] == f"flush {root.name[:9]}"
+        with power.flushed_together(always=True):
+            backend.settle(members[0].rpartition("/0/")[0] + "/")
+        assert sorted(steps) == sorted(
+            ["flush everything", f"flush {root.name[:9]}", "flush subject1", "flush objects", "flush k7"]
+        )
+
+    @pytest.mark.parametrize("asked", [KEY, KEY.replace("k7/recording.dat", "k7/"), KEY.replace("recording", "other")])
+    def test_what_this_process_could_not_flush_it_does_not_count_on(
+        self, backend: LocalBackend, raw: DirectoryStore, monkeypatch: pytest.MonkeyPatch, asked: str
+    ) -> None:
+        """The system tells an error once: the next flush finds nothing left to do."""
+        fsync = os.fsync
+
+        def fsync_of_directories_fails(descriptor: int) -> None:
+            if Path(f"/proc/self/fd/{descriptor}").readlink().name == "k7":
+                raise OSError(errno.EIO, "Input/output error")
+            fsync(descriptor)
+
+        raw.put(KEY.replace("recording", "other"), b"noise")
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "fsync", fsync_of_directories_fails)
+            with pytest.raises(StorageUnavailableError):
+                backend.upload(KEY, io.BytesIO(b"spikes"))
+        assert raw.get(KEY) == b"spikes"
+        for _ in range(2):
+            with pytest.raises(StorageUnavailableError, match="a flush of its directory has failed before"):
+                backend.settle(asked)
+        backend.upload(KEY.replace("k7", "k8"), io.BytesIO(b"spikes"))  # under another key it is sent anew
+        backend.settle(KEY.replace("k7", "k8"))
+
+    @pytest.mark.parametrize("failing", ["objects", "k7", "subject1"])
+    def test_what_could_not_be_settled_once_is_not_settled_later(
+        self, backend: LocalBackend, raw: DirectoryStore, monkeypatch: pytest.MonkeyPatch, failing: str
+    ) -> None:
+        fsync = os.fsync
+
+        def fsync_that_fails(descriptor: int) -> None:
+            if Path(f"/proc/self/fd/{descriptor}").readlink().name == failing:
+                raise OSError(errno.EIO, "Input/output error")
+            fsync(descriptor)
+
+        raw.put(KEY, b"spikes")
+        with monkeypatch.context() as patched, pytest.raises(StorageUnavailableError, match="Input/output error"):
+            patched.setattr(os, "fsync", fsync_that_fails)
+            backend.settle(KEY)
+        with pytest.raises(StorageUnavailableError, match="has failed before"):
+            backend.settle(KEY)
+        backend.upload(KEY.replace("k7", "k8"), io.BytesIO(b"spikes"))
+
+    def test_bytes_that_the_system_has_lost_are_told(
+        self, backend: LocalBackend, raw: DirectoryStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def lost(*_: int) -> int:
+            ctypes.set_errno(errno.EIO)
+            return -1
+
+        raw.put(KEY, b"spikes")
+        with monkeypatch.context() as patched:
+            patched.setattr(kernel_copy, "_sync_file_range", lost)
+            with power.flushed_together(always=True), pytest.raises(StorageUnavailableError, match="does not answer"):
+                backend.settle(KEY)
+        with pytest.raises(StorageUnavailableError, match="has failed before"):
+            backend.settle(KEY)
 
     def test_nothing_is_flushed_without_durability(self, root: Path, steps: list[str]) -> None:
         backend = LocalBackend(root, PROJECT, "none")
@@ -369,9 +469,12 @@ class TestFlushing:
         monkeypatch.setattr(os, "link", _raising(PermissionError(errno.EPERM, "no hard links here")))
         if not has_rename:
             monkeypatch.setattr(rename_module, "_renameat2", None)
-        raw.path(KEY).parent.mkdir(parents=True)
+        raw.path(KEY).parent.parent.mkdir(parents=True)
+        backend.settle(KEY.rpartition("/k7")[0])
+        steps.clear()
         backend.upload(KEY, io.BytesIO(b"spikes"))
-        assert steps == ["flush ~partial-", *([] if has_rename else ["rename recording.dat"]), "flush k7"]
+        renamed = [] if has_rename else ["rename recording.dat"]
+        assert steps == ["flush ~partial-", *renamed, "flush k7", "flush objects"]
         with pytest.raises(ObjectExistsError):
             backend.upload(KEY, io.BytesIO(b"noise"))
         assert raw.get(KEY) == b"spikes"
@@ -431,6 +534,8 @@ class TestFlushing:
         monkeypatch.setattr(syncfs_module, "can_flush_together", lambda _: True)  # whatever this disk is
         monkeypatch.setattr(syncfs_module, "MAX_OTHERS_BYTES", 2**60)
         raw.path(KEY).parent.parent.mkdir(parents=True)
+        backend.settle(KEY.rpartition("/k7")[0])
+        steps.clear()
         self._upload_many(backend).publish()
         assert steps == ["flush everything", *["link recording.dat"] * len(MANY), "flush everything"]
         assert {key: raw.get(key) for key in raw.keys(PROJECT)} == {key: key.encode() for key in MANY}

@@ -28,6 +28,7 @@ KEY = "lab/subject1/schema/objects/Recording-data/aaaabbbbccccdddd-aaaabbbbccccd
 KEYS = (KEY, KEY.replace("aaaabbbb", "bbbbaaaa"), KEY.replace("aaaabbbb", "ccccaaaa").replace("subject1", "subject2"))
 CALLS = ("open", "fsync", "link", "unlink", "rename", "replace", "mkdir", "rmdir", "close")
 DOWNLOADED = ("downloaded.dat", "another.dat", "third.dat")
+FOUND = ("beside", "copied", "files", "directory")
 WAYS = ("stream", "file", "group", "group flushed together")
 
 
@@ -50,10 +51,13 @@ class Recorder:
     Parameters
     ----------
     root : Path
-        The directory; what is there at the beginning is durable.
+        The directory.
+    is_durable : bool
+        Whether the disk has what is there at the beginning; else nothing of it.
     """
 
     root: Path
+    is_durable: bool = True
     log: list[str] = field(default_factory=list)
     disks: list[Disk] = field(default_factory=list)
 
@@ -84,6 +88,9 @@ class Recorder:
     def _take(self, call: str | None, flushed: os.stat_result | None) -> None:
         """Take a picture. Nothing is durable but what was at the beginning, and what has been flushed since."""
         names, contents = self._look()
+        if not self.disks and not self.is_durable:
+            self.disks.append(Disk(names, contents, {".": names["."]}, {}))
+            return
         if not self.disks or call == "syncfs":
             self.disks.append(Disk(names, contents, dict(names), dict(contents)))
             return
@@ -158,6 +165,28 @@ def upload(root: Path, content: bytes, way: str) -> Recorder:
     return recorder
 
 
+def find(root: Path, content: bytes, way: str, *, together: bool) -> tuple[Recorder, list[str]]:
+    """Record what becomes of objects that others have left, and the disk has nothing of, when somebody counts on them.
+
+    Returns the keys as well that must be there at the end.
+    """
+    members = [KEY.replace("recording.dat", f"run/{name}") for name in ("a.dat", "sub/b.dat", "sub/c.dat")]
+    for key in (*KEYS, *members):
+        LocalBackend(root, "lab", "none").upload(key, io.BytesIO(content))
+    backend, recorder = LocalBackend(root, "lab"), Recorder(root, is_durable=False)
+    beside, directory = members[1].replace("b.dat", "mine.dat"), members[0].replace("a.dat", "")
+    with flushed_together(always=together), recorder.recording():
+        if way == "beside":
+            backend.upload(beside, io.BytesIO(content))
+            return recorder, [beside]
+        if way == "copied":
+            backend.copy(KEY, beside)
+            return recorder, [beside]
+        settled = [*KEYS] if way == "files" else [directory]
+        backend.settle(*settled)
+    return recorder, settled if way == "files" else members
+
+
 @contextmanager
 def flushed_together(*, always: bool) -> Iterator[None]:
     """Let groups be flushed by one call, however small they are and whatever the disk of this machine; or never."""
@@ -202,6 +231,9 @@ def check(seed: int, number: int, ways: Sequence[str] = WAYS) -> list[str]:
         with tempfile.TemporaryDirectory(prefix="torture-power-") as directory:
             problems += check_upload(Path(directory), content, generator, index, generator.choice(ways))
         with tempfile.TemporaryDirectory(prefix="torture-power-") as directory:
+            together, found = generator.choice((True, False)), generator.choice(FOUND)
+            problems += check_found(Path(directory), content, generator, found, together=together)
+        with tempfile.TemporaryDirectory(prefix="torture-power-") as directory:
             together = generator.choice((True, False))
             problems += check_download(Path(directory), content, generator, index, together=together)
     return problems
@@ -221,6 +253,14 @@ def check_upload(root: Path, content: bytes, generator: random.Random, index: in
                     after = recorder.log[number - 1] if number <= len(recorder.log) and number else "the end"
                     problems.append(f"upload {index} ({way}): after {after} the object {lost}")
     return problems
+
+
+def check_found(root: Path, content: bytes, generator: random.Random, way: str, *, together: bool) -> list[str]:
+    """After what others have left was settled, copied, or added to, the disk has what is counted on."""
+    recorder, keys = find(root, content, way, together=together)
+    names = [key.removeprefix("lab/") for key in keys]
+    lost = [name for files in survivors(recorder.disks[-1], generator) for name in names if files.get(name) != content]
+    return [f"{way}, found: {name} is gone, or has other bytes" for name in lost]
 
 
 def check_download(root: Path, content: bytes, generator: random.Random, index: int, *, together: bool) -> list[str]:

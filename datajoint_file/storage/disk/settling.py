@@ -65,7 +65,7 @@ class Settled:
 
     @contextmanager
     def flushing(self, below: str) -> Iterator[None]:
-        """Remember the directory *below* the root if what is in it, or its name, cannot be flushed."""
+        """Remember the directory *below* the root if what is in it, or above it, cannot be flushed."""
         try:
             yield
         except OSError as error:
@@ -80,7 +80,8 @@ class Settled:
             unsettled.append((below, identity))
             below = below.rpartition("/")[0]
         for name, identity in reversed(unsettled):  # that a name is settled says that those above it are
-            with self.flushing(name), self._walker.within(name.rpartition("/")[0]) as directory:
+            parent = name.rpartition("/")[0]
+            with self.flushing(parent), self._walker.within(parent) as directory:
                 _flush_names(directory)
             self.add(identity)
 
@@ -94,6 +95,8 @@ class Settled:
         OSError
             If something of it cannot be flushed, or could not be when this process tried before.
         """
+        if self._failed:
+            self._require_flushed(some)
         if not self._flush_together(some):
             for below in some:
                 self._flush_each(below)
@@ -111,13 +114,14 @@ class Settled:
                 for directory, descriptor, files in self._walked(below):
                     if not devices:
                         held.callback(os.close, witness := os.open(".", os.O_RDONLY, dir_fd=descriptor))
+                        if not syncfs.can_flush_together(witness):
+                            return False
                     devices.add(os.fstat(descriptor).st_dev)
                     count += len(files) + 1
                     size += self._write_out(directory, descriptor, files)
             return len(devices) == 1 and syncfs.flush_together(witness, count, size)
 
     def _write_out(self, directory: str, descriptor: int, files: Sequence[str]) -> int:
-        self._require_flushed(directory)
         size = 0
         for name in files:
             with self.flushing(directory), suppress(PermissionError):
@@ -132,12 +136,15 @@ class Settled:
                 if len(directory) >= len(below):  # else it is that of a file
                     _flush_names(descriptor)
 
-    def _require_flushed(self, below: str) -> None:
-        """Raise if a flush of the directory, or of one above it, has failed."""
-        parts = below.split("/") if self._failed else []
-        above = {"/".join(parts[: count + 1]) for count in range(len(parts))}
-        if above & self._failed or len(self._failed) >= MOST:
-            raise OSError(errno.EIO, "a flush of its directory has failed before, and the disk may not have it", below)
+    def _require_flushed(self, some: Sequence[str]) -> None:
+        """Raise if the flush of a directory has failed that files are in, or that is above one."""
+        for below in some:
+            for directory, _, _ in self._walked(below):
+                parts = directory.split("/")
+                above = {"/".join(parts[:count]) for count in range(len(parts) + 1)}
+                if above & self._failed or len(self._failed) >= MOST:
+                    said = "a flush of its directory has failed before, and the disk may not have it"
+                    raise OSError(errno.EIO, said, directory)
 
     def _walked(self, below: str) -> Iterator[tuple[str, int, list[str]]]:
         """Give the directories in and below one, open, with what is in each; of a file its directory, with it alone."""

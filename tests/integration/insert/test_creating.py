@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, wait
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +36,10 @@ from datajoint_file.errors import (
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.model.object_keys import manifest_key
 from datajoint_file.pipeline import checkpoints, fence, written
+from datajoint_file.storage.disk import drafts
 from datajoint_file.testing import Fault
 from datajoint_file.testing.faults import Verb, kill
+from tests.flushes import Flushed, flushes_noted
 from tests.integration.collector.collecting import faulty, in_child, let_grace_pass, make_older, sweep
 from tests.integration.executors import executor_of, write_toml
 from tests.projects import Store, over_all_stores, over_local_and_s3, over_mysql, unique
@@ -294,6 +296,36 @@ def test_worker_killed_while_it_changes_a_file_ends_the_block_with_an_error(
         assert in_child(die) == signal.SIGKILL
     with pytest.raises(UnsupportedValueError, match="not complete"):
         new.value  # noqa: B018 - a use
+
+
+@over_mysql
+@pytest.mark.parametrize("step", ["named", "made"])
+def test_what_a_killed_worker_has_left_is_on_the_disk_before_a_row_names_it(
+    table: Any, store: Store, step: str
+) -> None:
+    """He was killed when a file had its name, or its directory was there, before he had waited for the disk."""
+
+    def die() -> None:
+        if step == "named":
+            drafts.flush_directory = lambda _: kill("")
+        else:
+            drafts.Draft.write = lambda *_: kill("")  # type: ignore[method-assign]
+        new.fs.pipe_file("sub/theirs", b"theirs")
+
+    flushed = Flushed()
+    with ExitStack() as noted, datajoint_file.create(table, {"id": 1}, "raw", "run") as new:
+        new.fs.pipe_file("mine", b"mine")
+        assert in_child(die) == signal.SIGKILL
+        noted.enter_context(flushes_noted(flushed))
+        if step == "made":
+            new.fs.pipe_file("sub/mine", b"mine")
+    table.insert1({"id": 1, "raw": new.value})
+    ref = table.fetch1("raw")
+    names = {"mine", "sub/theirs"} if step == "named" else {"mine", "sub/mine"}
+    assert {file.path.removeprefix(ref.path) for file in ref.files()} == names
+    run = Path(store.table["path"]) / ref.path.partition("/")[2]
+    expected = [run, run / "sub", run / ("sub/theirs" if step == "named" else "sub")]
+    assert all(flushed.has(path) for path in expected)
 
 
 @over_mysql

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import pickle
 import signal
 from concurrent.futures import Future, wait
 from pathlib import Path
@@ -11,15 +14,18 @@ import datajoint as dj
 import pytest
 
 import datajoint_file
-from datajoint_file.errors import StorageError
+from datajoint_file.errors import StorageError, StorageUnavailableError
 from datajoint_file.hooks.connections import pipeline_of
+from datajoint_file.model.object_keys import manifest_key
 from datajoint_file.pipeline import checkpoints, directory_upload
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.pipeline.receipts import Receipts
+from datajoint_file.storage.disk import drafts
 from datajoint_file.storage.disk.backend import LocalBackend
 from datajoint_file.testing import Fault, FaultyBackend, kill
+from tests.flushes import Flushed, flushes_noted
 from tests.integration.collector.collecting import faulty, in_child, make_older
-from tests.integration.executors import Disturbed, executor_of, write_toml
+from tests.integration.executors import Disturbed, Inline, executor_of, write_toml
 from tests.projects import Store, over_all_stores, over_local_and_s3, over_mysql, unique
 from tests.tables import drop_schema, recording_of
 
@@ -81,7 +87,7 @@ def test_what_another_attempt_has_stored_is_on_the_disk_before_a_row_names_it(
 ) -> None:
     """Its writer may have been killed before he had waited for the names."""
     settled: list[str] = []
-    monkeypatch.setattr(LocalBackend, "settle", lambda _, key: settled.append(key))
+    monkeypatch.setattr(LocalBackend, "settle", lambda _, *keys: settled.extend(keys))
     value = tree / "a/0" if what == "a file" else tree
     if what == "a part of one":
         cut_short(table, tree)
@@ -98,7 +104,65 @@ def test_what_another_attempt_has_stored_is_on_the_disk_before_a_row_names_it(
         assert settled == []  # this process has waited itself
     pipeline.receipts = Receipts()  # as another one knows nothing
     table.insert1({"id": 1, "raw": value})
-    assert settled == [table.fetch1("raw").path]
+    path = table.fetch1("raw").path
+    assert settled == ([path] if what == "a file" else [path, manifest_key(path)])
+
+
+@over_mysql
+@pytest.mark.parametrize("what", ["a file", "a directory"])
+def test_what_could_not_be_flushed_is_sent_anew(
+    table: Any, store: Store, tree: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """The system tells an error once: a retry that finds the names, and flushes them, hears nothing."""
+    value, fsync = tree / "a/0" if what == "a file" else tree, os.fsync
+
+    def fsync_that_fails(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        if path.is_dir() and (path / "0").exists():
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        fsync(descriptor)
+
+    with monkeypatch.context() as patched, pytest.raises(StorageUnavailableError):
+        patched.setattr(os, "fsync", fsync_that_fails)
+        table.insert1({"id": 1, "raw": value})
+    left = members(store)
+    assert left
+    table.insert1({"id": 1, "raw": value})
+    assert not [key for key in left if key.startswith(table.fetch1("raw").path)]
+    assert datajoint_file.verify(table, level="content")
+
+
+@over_mysql
+@pytest.mark.parametrize("what", ["a file", "a directory"])
+def test_work_that_an_executor_does_again_is_on_the_disk(
+    instance: dj.Instance, store: Store, tree: Path, tmp_path: Path, what: str
+) -> None:
+    """The first worker was killed when a file had its name, before he had waited for the disk."""
+
+    class Again(Inline):
+        flushed = Flushed()
+
+        def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+            function, args = pickle.loads(pickle.dumps((function, args)))
+
+            def die() -> None:
+                drafts.flush_directory = lambda _: kill("")
+                function(*args)
+
+            assert in_child(die) == signal.SIGKILL
+            with flushes_noted(self.flushed):
+                return super().submit(function, *args, **kwargs)
+
+    datajoint_file.configure(write_toml(store, tmp_path), connection=instance)
+    table, executor = recording_of(instance.Schema(unique("again")))(), Again()
+    value = tree / "a/0" if what == "a file" else tree
+    staged = datajoint_file.stage(table, {"id": 1}, "raw", value, executor=executor)
+    table.insert1({"id": 1, "raw": staged})
+    assert datajoint_file.verify(table, level="content")
+    place = Path(store.table["path"]) / table.fetch1("raw").path.partition("/")[2]
+    path = place if what == "a file" else place / "a/0"
+    assert all(executor.flushed.has(one) for one in (path, path.parent, path.parent.parent))
+    drop_schema(instance.connection, table.database)
 
 
 @over_local_and_s3
