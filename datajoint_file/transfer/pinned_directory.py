@@ -38,7 +38,7 @@ class PinnedDirectory:
         """
         real = os.path.realpath(path)
         if top:
-            real = os.path.join(os.path.realpath(top), os.path.relpath(path, top))
+            real = f"{os.path.realpath(top)}/{os.path.relpath(path, top)}"
         descriptor = open_real(real, _LIST)
         try:
             return cls(path, real, os.fstat(descriptor).st_ino, platform.node())

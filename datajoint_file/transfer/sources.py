@@ -151,10 +151,8 @@ def as_source(value: object) -> Source:
 
 
 def _recognised(value: object) -> Source:
-    if isinstance(value, File | Directory):
-        return _from_file(value) if isinstance(value, File) else _from_directory(value)
-    if isinstance(value, TreeMember):
-        return _from_member(value)
+    if isinstance(value, File | Directory | TreeMember):
+        return _from_ours(value)
     if isinstance(value, StoredDirectory):
         return _of_tree(_checked_name(value.original_name), value.as_tree())
     if _is_path(value):
@@ -189,6 +187,12 @@ def _absolute(value: Any) -> Any:
 def _is_path(value: object) -> TypeGuard[str | os.PathLike[Any]]:
     """Tell whether *value* names a file. fsspec's open local files know their path, and are streams none the less."""
     return isinstance(value, str | os.PathLike) and not isinstance(value, io.IOBase)
+
+
+def _from_ours(value: File | Directory | TreeMember) -> Source:
+    if isinstance(value, File):
+        return _from_file(value)
+    return _from_directory(value) if isinstance(value, Directory) else _from_member(value)
 
 
 def _from_file(value: File) -> Source:
