@@ -150,6 +150,8 @@ def destination_errors(target: Path) -> Iterator[None]:
     """Turn what the system says about *target* into this package's words."""
     try:
         yield
+    except DestinationError:
+        raise
     except FileExistsError as error:
         raise DestinationExistsError(
             f"{printable(str(target))} is there by now, and differs; it was left as it is. Pass "

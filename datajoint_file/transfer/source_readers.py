@@ -114,9 +114,7 @@ class _UnchangingReader:
     At the end of reading nothing has been published yet, so a changed source leaves no object.
     """
 
-    def __init__(
-        self, path: str, file: io.FileIO, before: os.stat_result, opener: Callable[[str, int], int]
-    ) -> None:
+    def __init__(self, path: str, file: io.FileIO, before: os.stat_result, opener: Callable[[str, int], int]) -> None:
         self._path = path
         self._file = file
         self._before = before

@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 import datajoint_file
 from datajoint_file.errors import DestinationError, DestinationExistsError, UnsafeNameError
 from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.storage.disk.walk import enter
 from datajoint_file.transfer import arriving_directory
 from datajoint_file.transfer.arriving_directory import arriving
 from datajoint_file.transfer.atomic_write import atomic_write, finish
@@ -120,12 +122,13 @@ def test_directory_that_is_exchanged_while_its_files_come_gets_them_and_nothing_
     (given / "empty").mkdir()
     k = arena.insert(given)
     ref: Any = arena.fetch(k)
-    fill, modes = Pipeline.fill, list[int]()
+    fill, lock, modes = Pipeline.fill, Lock(), list[int]()
 
     def exchanging(self: Pipeline, *args: Any) -> None:
-        if not modes:
-            modes.extend(stat.S_IMODE(path.stat().st_mode) for path in shared.glob("*.partial"))
-            exchange(shared, becomes)
+        with lock:
+            if not modes:
+                modes.extend(stat.S_IMODE(path.stat().st_mode) for path in shared.glob("*.partial"))
+                exchange(shared, becomes)
         fill(self, *args)
 
     def attacked(act: Callable[[], object]) -> None:
@@ -190,7 +193,7 @@ def test_directory_that_is_exchanged_between_a_look_and_its_use_is_told(
             new.rename(shared / "run")
 
     if moment == "made":
-        monkeypatch.setattr(arriving_directory, "enter", before(arriving_directory.enter))
+        monkeypatch.setattr(arriving_directory, "enter", before(enter))
     with pytest.raises(DestinationError):
         bring()
     require_unharmed(shared)
@@ -199,8 +202,6 @@ def test_directory_that_is_exchanged_between_a_look_and_its_use_is_told(
 @attacks(27, 53)
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives directories away")
 def test_directory_of_somebody_else_is_not_filled(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    enter = arriving_directory.enter
-
     def given_away(directory: int, name: str, flags: int) -> int:
         os.chown(name, 65534, 65534, dir_fd=directory)
         return enter(directory, name, flags)

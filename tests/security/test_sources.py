@@ -6,6 +6,7 @@ import io
 import os
 import socket
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import pytest
@@ -118,15 +119,14 @@ def test_file_that_is_swapped_while_it_is_read_is_refused(arena: Arena, tmp_path
 def test_link_put_into_a_directory_while_its_first_files_are_stored_is_not_followed(
     arena: Arena, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchanged: str
 ) -> None:
-    home, run, waiting, rows = tmp_path / "home", tmp_path / "run", [True], arena.row_keys()
+    home, run, waiting, rows = tmp_path / "home", tmp_path / "run", Lock(), arena.row_keys()
     for path in (home / "id", home / "z" / "id", run / "z" / "id", *(run / f"{index:02}" for index in range(20))):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"secret" if home in path.parents else b"fine")
     ingest = Pipeline.ingest
 
     def exchange(self: Pipeline, *args: Any) -> Any:
-        if waiting:
-            waiting.clear()
+        if waiting.acquire(blocking=False):
             (run / exchanged).rename(tmp_path / "moved")
             (run / exchanged).symlink_to(home / exchanged)
         return ingest(self, *args)
@@ -134,7 +134,7 @@ def test_link_put_into_a_directory_while_its_first_files_are_stored_is_not_follo
     monkeypatch.setattr(Pipeline, "ingest", exchange)
     with pytest.raises(SourceChangedError, match="has become a symbolic link"):
         arena.insert(run)
-    assert waiting == []
+    assert waiting.locked()
     stored = [path.read_bytes() for path in Path(arena.store.table["path"]).rglob("*") if path.is_file()]
     assert not [content for content in stored if b"secret" in content]
     assert arena.row_keys() == rows

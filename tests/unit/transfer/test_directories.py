@@ -96,7 +96,9 @@ def test_nothing_is_read_by_a_link_that_was_put_there_after_the_listing(home: Pa
                 assert act() in (b"fine", b"")
             except SourceChangedError:
                 continue
-    changed = {"": tree.listing.names, "sub": ["sub/id", "link"], "sub/id": ["sub/id", "link"], "link": []}.get(name, [name])
+    changed = {"": tree.listing.names, "sub": ["sub/id", "link"], "sub/id": ["sub/id", "link"], "link": []}.get(
+        name, [name]
+    )
     for one in changed:
         with pytest.raises(SourceChangedError, match=r"has become a symbolic link, or|replaced by another file"):
             content_of(tree.value(one))
