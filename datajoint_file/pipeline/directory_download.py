@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +14,6 @@ from contextlib import suppress
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from datajoint_file.concurrency.progress import Advance, progress_bar
 from datajoint_file.concurrency.threads import Stop, run_all
@@ -25,16 +23,16 @@ from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.names import check_derived_name
 from datajoint_file.pipeline.manifests import manifest_of, member_metadata, part_of
 from datajoint_file.pipeline.pipeline import Pipeline, destination_path
-from datajoint_file.storage.disk.drafts import Batch, flush_directory, move_new
-from datajoint_file.storage.disk.walk import Walker, mode_in
-from datajoint_file.transfer.atomic_write import destination_errors
+from datajoint_file.storage.disk.drafts import Batch, move_new
+from datajoint_file.storage.disk.walk import mode_in
+from datajoint_file.transfer.arriving_directory import ArrivingDirectory, arriving
+from datajoint_file.transfer.atomic_write import READ_FILE
 from datajoint_file.transfer.existing_directory import (
     DIFFERS,
     ELSEWHERE,
     IS_DIRECTORY,
     ExistingDirectory,
     opened,
-    partial_beside,
 )
 from datajoint_file.transfer.hashing import HashingReader, drain
 
@@ -117,23 +115,20 @@ class _Arrival:
         self._target = target
         self._overwrite = overwrite
         self._verify = verify
-        self._new = partial_beside(target)
 
     def bring(self, advance: Advance) -> None:
         """Bring what is not there, and put it in its place."""
         with opened(self._target) as there:
             wanted = list(self._manifest) if there is None else self._missing(there, advance)
-            try:
-                with destination_errors(self._new):
-                    self._new.mkdir(parents=True)
+            with arriving(self._target) as new:
                 with Batch() as arrivals:
-                    _for_each(partial(self._bring, arrivals), wanted, self._pipeline.workers, advance)
+                    _for_each(partial(self._bring, new, arrivals), wanted, self._pipeline.workers, advance)
                 if there is None:
-                    self._name()
+                    for empty in self._manifest.empty():
+                        new.make(decode_path(empty.rstrip("/")))
+                    new.rename(self._target)
                 else:
-                    self._merge(there, wanted)
-            finally:
-                shutil.rmtree(self._new, ignore_errors=True)
+                    self._merge(there, new, wanted)
 
     def _missing(self, there: ExistingDirectory, advance: Advance) -> list[Member]:
         """Return the members that are not at the target already; refuse if others are in their place."""
@@ -159,7 +154,7 @@ class _Arrival:
         if not stat.S_ISREG(mode_in(directory, name)):
             return False
         try:
-            with io.FileIO(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)) as file:
+            with io.FileIO(os.open(name, READ_FILE, dir_fd=directory)) as file:
                 if os.fstat(file.fileno()).st_size != member.size:
                     return False
                 reader = HashingReader(file, lambda _: None)
@@ -174,26 +169,14 @@ class _Arrival:
         what, advice = IS_DIRECTORY if stat.S_ISDIR(mode) else (differs, DIFFERS)
         return there.error(decode_path(member.name), what, advice, DestinationExistsError)
 
-    def _bring(self, arrivals: Batch, member: Member, advance: Advance) -> None:
-        metadata, path = member_metadata(self._metadata, member), self._new / decode_path(member.name)
-        how: dict[str, Any] = {"advance": advance, "finish": arrivals.add, "verify": self._verify}
-        self._pipeline.download(metadata, path, progress=False, **how)
+    def _bring(self, new: ArrivingDirectory, arrivals: Batch, member: Member, advance: Advance) -> None:
+        with new.file(decode_path(member.name), arrivals.add) as file:
+            self._pipeline.fill(file, member_metadata(self._metadata, member), advance, self._verify)
 
-    def _name(self) -> None:
-        """Give the new directory the name of the target, unless somebody else has made one meanwhile."""
-        for empty in self._manifest.empty():
-            with destination_errors(self._new):
-                (self._new / decode_path(empty.rstrip("/"))).mkdir(parents=True, exist_ok=True)
-        with destination_errors(self._target):
-            self._new.rename(self._target)
-            with suppress(OSError):
-                flush_directory(str(self._target.parent))
-
-    def _merge(self, there: ExistingDirectory, brought: list[Member]) -> None:
+    def _merge(self, there: ExistingDirectory, new: ArrivingDirectory, brought: list[Member]) -> None:
         """Move what was brought into the target, file by file: what somebody else has put there meanwhile stays."""
         there.require_same()
         there.is_moving = True
-        new = Walker(str(self._new))
         for directory, members in _by_directory(brought):
             with there.made(directory) as inside, new.within(directory) as origin:
                 for member, name in members:

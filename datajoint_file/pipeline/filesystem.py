@@ -12,20 +12,22 @@ import io
 import json
 import os
 import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, cached_property, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Lock
 from typing import Any, BinaryIO, NoReturn
 
 from fsspec.asyn import AsyncFileSystem
+from fsspec.callbacks import DEFAULT_CALLBACK
 from fsspec.core import has_magic
 from fsspec.implementations.local import make_path_posix
 from fsspec.registry import register_implementation
 from fsspec.utils import glob_translate
 
-from datajoint_file.concurrency.threads import LastingPool
+from datajoint_file.concurrency.threads import LastingPool, Stop, run_all
 from datajoint_file.errors import DataJointFileError, MemberNotFoundError, StorageError, brief
 from datajoint_file.model.manifest import Manifest, Member, decode_path, encode_path
 from datajoint_file.model.metadata import FileMetadata
@@ -34,7 +36,9 @@ from datajoint_file.pipeline.lookup import pipeline_named
 from datajoint_file.pipeline.manifests import manifest_of, member_metadata
 from datajoint_file.pipeline.near_names import near
 from datajoint_file.pipeline.pipeline import Pipeline
-from datajoint_file.transfer.existing_directory import move_tree, partial_beside
+from datajoint_file.storage.disk.drafts import Batch
+from datajoint_file.transfer.arriving_directory import arriving
+from datajoint_file.transfer.existing_directory import move_tree
 
 
 def glob_matcher(pattern: str) -> Callable[[str], Any]:
@@ -196,25 +200,66 @@ class DirectoryFileSystem(ThreadedFileSystem):
         with _present():
             return read_range(self._pipeline, metadata, start, end, is_listed=self._is_listed)
 
-    async def _get(self, rpath: Any, lpath: Any, recursive: bool = False, **options: Any) -> None:
+    async def _get(
+        self, rpath: Any, lpath: Any, recursive: bool = False, callback: Any = DEFAULT_CALLBACK, **options: Any
+    ) -> None:
         """Bring files as fsspec does. What is more than one comes to a new directory first, as a download does."""
         if isinstance(lpath, list) or not (recursive or isinstance(rpath, list) or has_magic(rpath)):
-            await super()._get(rpath, lpath, recursive=recursive, **options)
+            await super()._get(rpath, lpath, recursive=recursive, callback=callback, **options)
             return
         path = make_path_posix(os.fspath(lpath))
-        target = Path(path)
-        new = partial_beside(target / "any" if target.is_dir() else target)  # its parent may be others'
-        try:
-            if target.is_dir():  # fsspec looks, and so do downloads
-                new.mkdir()
-            await super()._get(rpath, f"{new}{'/' if path.endswith('/') else ''}", recursive=recursive, **options)
-            if new.exists():
-                await self._in_thread(move_tree, new, target)
-        finally:
-            await self._in_thread(partial(shutil.rmtree, new, ignore_errors=True))
+        target, planned = Path(path), dict[str, str]()
+        is_there = target.is_dir()  # fsspec looks, and so do downloads; what it is in may be others'
+        with TemporaryDirectory(prefix="datajoint-file-") as private:  # fsspec makes directories, by path
+            base = Path(private, "planned")
+            if is_there:
+                base.mkdir()
+            given = f"{base}{'/' if path.endswith('/') else ''}"
+            await super()._get(rpath, given, recursive=recursive, planned=planned, **options)
+        found = {name[len(str(base)) :].strip("/"): one for name, one in planned.items()}
+        callback.set_size(len(found))
+        if "" in found and not self._is_directory(found[""]):
+            await self._in_thread(self._brought, found[""], target)
+        elif found:
+            await self._in_thread(partial(self._get_all, found, target, is_inside=is_there, callback=callback))
 
-    async def _get_file(self, rpath: str, lpath: str | os.PathLike[str], **_options: Any) -> None:
-        await self._in_thread(self._brought, rpath, lpath)
+    def _get_all(self, found: Mapping[str, str], target: Path, *, is_inside: bool, callback: Any) -> None:
+        """Bring what is found to where it goes, below *target*."""
+        lock = Lock()
+        tree: dict[str, list[str]] = {}
+
+        def bring(path: str, below: str) -> None:
+            metadata = member_metadata(self.metadata, self._member(path))
+            with _present(), new.file(below, arrivals.add) as file:
+                self._pipeline.fill(file, metadata, lambda _: None)
+            with lock:
+                callback.relative_update(1)
+
+        with arriving(target, is_inside=is_inside) as new:
+            jobs = []
+            for below, path in found.items():
+                if self._is_directory(path):
+                    new.make(below)
+                    tree.setdefault(below, [])
+                else:
+                    above, _, name = below.rpartition("/")
+                    tree.setdefault(above, []).append(name)
+                    jobs.append(partial(bring, path, below))
+            with Batch() as arrivals:
+                run_all(jobs, self._pipeline.workers, Stop())
+            move_tree(new, target, tree)
+
+    async def _get_file(
+        self,
+        rpath: str,
+        lpath: str | os.PathLike[str],
+        planned: dict[str, str] | None = None,
+        **_options: Any,
+    ) -> None:
+        if planned is None:
+            await self._in_thread(self._brought, rpath, lpath)
+        else:
+            planned[os.fspath(lpath)] = rpath
 
     def _brought(self, path: str, target: str | os.PathLike[str]) -> None:
         if self._is_directory(path):

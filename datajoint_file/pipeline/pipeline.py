@@ -397,9 +397,14 @@ class Pipeline:
             return target
         show = progress if advance is None else False
         bar = progress_bar(f"downloading {metadata.original_name}", metadata.size, show)
-        with bar as shown, self._blamed(metadata), atomic_write(target, finish, replaces=overwrite) as new:
-            self._fetch(metadata, new.write, advance or shown, new, verify=verify)
+        with bar as shown, atomic_write(target, finish, replaces=overwrite) as new:
+            self.fill(new, metadata, advance or shown, verify)
         return target
+
+    def fill(self, new: Draft, metadata: FileMetadata, advance: Advance, verify: str | None = None) -> None:
+        """Write the bytes of a stored file to a new one, verified as `policy` says; *advance* is told how many come."""
+        with self._blamed(metadata):
+            self._fetch(metadata, new.write, advance, new, verify=verify)
 
     def exists(self, metadata: FileMetadata) -> bool:
         """Tell whether the object is in the store; raise if the store cannot be asked, or is not the one of the row."""

@@ -5,7 +5,6 @@ How it is flushed and named, alone or with others, is told in `storage.disk.draf
 
 from __future__ import annotations
 
-import filecmp
 import os
 import secrets
 import stat
@@ -15,7 +14,9 @@ from functools import partial
 from pathlib import Path
 
 from datajoint_file.errors import DestinationError, DestinationExistsError, printable
+from datajoint_file.storage.backend import CHUNK_SIZE
 from datajoint_file.storage.disk.drafts import Draft, publish_all
+from datajoint_file.storage.disk.walk import is_called, mode_in
 
 
 def finish(new: Draft) -> None:
@@ -44,6 +45,13 @@ def atomic_write(target: Path, finish: Callable[[Draft], object] = finish, *, re
     """
     with destination_errors(target):
         new = _created(target, replaces=replaces)
+    with published(new, finish):
+        yield new
+
+
+@contextmanager
+def published(new: Draft, finish: Callable[[Draft], object] = finish) -> Iterator[Draft]:
+    """Give a new file that is finished if the block ends well, else removed."""
     try:
         yield new
         finish(new)
@@ -58,24 +66,51 @@ def write_text(target: Path, text: str, *, replaces: bool = True) -> None:
         new.write(0, text.encode())
 
 
-class _LocalFile(Draft):
-    """A file that is kept out only by a different one."""
+class LocalFile(Draft):
+    """A file that is kept out only by a different one, and gives its name to no other."""
 
     def publish(self) -> None:
+        """Give the file its name, if it is still what it was made under, and nothing different has that name."""
+        with self.translated(), self._within() as directory:
+            if not is_called(directory, self._partial, self.descriptor):
+                raise OSError("somebody else has exchanged it, or removed it, while it was written")
         try:
             super().publish()
         except DestinationExistsError:
-            with self.translated():
-                if not filecmp.cmp(self.partial, self.path, shallow=False):
+            with self.translated(), self._within() as directory:
+                if not self._is_equal(directory):
                     raise
-                Path(self.partial).unlink()
+                os.unlink(self._partial, dir_fd=directory)
+
+    def _is_equal(self, directory: int | None) -> bool:
+        """Tell whether what has the name is a file of the same bytes."""
+        if not stat.S_ISREG(mode_in(directory, self._name)):
+            return False
+        other = os.open(self._name, READ_FILE, dir_fd=directory)
+        try:
+            return have_same_bytes(self.descriptor, other)
+        finally:
+            os.close(other)
+
+
+READ_FILE = os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+def have_same_bytes(one: int, other: int) -> bool:
+    """Tell whether two open files have the same bytes."""
+    position = 0
+    while (chunk := os.pread(one, CHUNK_SIZE, position)) == os.pread(other, CHUNK_SIZE, position):
+        if not chunk:
+            return True
+        position += len(chunk)
+    return False
 
 
 def _created(target: Path, *, replaces: bool) -> Draft:
     name = str(target.with_name(f".datajoint-file-{secrets.token_hex(8)}.partial"))  # short, whatever the target's name
     old = _file_at(target) if replaces else None
     mode = 0o666 if old is None else stat.S_IMODE(old.st_mode) & _PERMISSIONS
-    create = partial(_LocalFile, str(target), name, partial(destination_errors, target), mode=mode, replaces=replaces)
+    create = partial(LocalFile, str(target), name, partial(destination_errors, target), mode=mode, replaces=replaces)
     try:
         new = create()
     except FileNotFoundError:
@@ -115,6 +150,8 @@ def destination_errors(target: Path) -> Iterator[None]:
     """Turn what the system says about *target* into this package's words."""
     try:
         yield
+    except DestinationError:
+        raise
     except FileExistsError as error:
         raise DestinationExistsError(
             f"{printable(str(target))} is there by now, and differs; it was left as it is. Pass "

@@ -5,6 +5,7 @@ What is stored of them, and how, is the pipeline's business.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from array import array
@@ -310,7 +311,7 @@ class _Walk:
         return os.path.relpath(target, self._root.real)
 
     def _status(self, target: str) -> os.stat_result:
-        """Describe what a link has ended at; if somebody has put a link there since, that."""
+        """Describe what a link has ended at, unless somebody has put another one there since."""
         above, _, name = target.rpartition("/")
         directory = self._root.open_directory(above)
         try:
@@ -319,6 +320,8 @@ class _Walk:
             os.close(directory)
         if stat.S_ISDIR(status.st_mode):
             raise _Obstacle(SourceNotRegularError, " is a symbolic link to a directory")
+        if stat.S_ISLNK(status.st_mode):
+            raise LinkOnTheWayError(errno.ELOOP, "what it ended at is a symbolic link by now", target)
         return status
 
     def _note(self, path: str, error: OSError | _Obstacle, cause: BaseException | None = None) -> None:

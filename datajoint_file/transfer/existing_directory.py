@@ -5,17 +5,17 @@ The directory is opened once, and is the one that was opened, whatever its path 
 
 from __future__ import annotations
 
-import filecmp
 import os
-import secrets
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from datajoint_file.errors import DestinationError, DestinationExistsError, brief, printable
 from datajoint_file.model.names import is_read_by_datajoint
 from datajoint_file.storage.disk.walk import LinkOnTheWayError, Walker, descend
-from datajoint_file.transfer.atomic_write import destination_errors
+from datajoint_file.transfer.arriving_directory import ArrivingDirectory, make
+from datajoint_file.transfer.atomic_write import READ_FILE, have_same_bytes
 
 _TOLD = 10
 """So many of the files that were placed are named in an error."""
@@ -58,7 +58,7 @@ class ExistingDirectory:
     def made(self, below: str) -> Iterator[int]:
         """Open a directory below it for a block; what is missing is made."""
         try:
-            inside = self._open(below, _make)
+            inside = self._open(below, make)
         except FileNotFoundError as error:
             raise self.error(error.filename, "was removed by somebody else", "Call it again") from error
         try:
@@ -134,13 +134,10 @@ def opened(target: Path) -> Iterator[ExistingDirectory | None]:
             os.close(there._descriptor)
 
 
-def partial_beside(target: Path) -> Path:
-    """Return a path beside *target*, for what is going to be moved there."""
-    return target.with_name(f".datajoint-file-{secrets.token_hex(8)}.partial")
-
-
-def move_tree(new: Path, target: Path) -> None:
+def move_tree(new: ArrivingDirectory, target: Path, tree: Mapping[str, Sequence[str]]) -> None:
     """Give a new directory the name of *target*, or move what is in it into the one that is there, replacing files.
+
+    Its *tree* is the names of the files in each directory.
 
     Raises
     ------
@@ -152,28 +149,28 @@ def move_tree(new: Path, target: Path) -> None:
     """
     with opened(target) as there:
         if there is None:
-            with destination_errors(target):
-                new.rename(target)
+            new.rename(target)
             return
-        tree = [(place[len(str(new)) + 1 :], files) for place, _, files in os.walk(new)]
-        for below, files in tree:
-            paths = [Path(below) / name for name in files]
-            there.refuse_what_datajoint_reads(str(path) for path in paths if not _is_equal(new / path, target / path))
-            with there.entered(below):
-                pass
+        for below, names in tree.items():
+            with there.entered(below) as inside, new.within(below) as origin:
+                different = [name for name in names if inside is None or not _is_equal(name, origin, inside)]
+                there.refuse_what_datajoint_reads(str(Path(below, name)) for name in different)
         there.require_same()
         there.is_moving = True
-        origins = Walker(str(new))
-        for below, files in tree:
-            with there.made(below) as inside, origins.within(below) as origin:
-                for name in files:
+        for below, names in tree.items():
+            with there.made(below) as inside, new.within(below) as origin:
+                for name in names:
                     _replace(there, Path(below) / name, origin, inside)
         there.require_same()
 
 
-def _is_equal(one: Path, other: Path) -> bool:
-    with suppress(OSError):
-        return not other.is_symlink() and filecmp.cmp(one, other, shallow=False)
+def _is_equal(name: str, one: int, other: int) -> bool:
+    with suppress(OSError), ExitStack() as stack:
+        files = [os.open(name, READ_FILE, dir_fd=directory) for directory in (one, other)]
+        for file in files:
+            stack.callback(os.close, file)
+        sizes = {(stat.S_IFMT(status.st_mode), status.st_size) for status in map(os.fstat, files)}
+        return len(sizes) == 1 and have_same_bytes(*files)
     return False
 
 
@@ -186,8 +183,3 @@ def _replace(there: ExistingDirectory, path: Path, origin: int, inside: int) -> 
     except OSError as error:
         raise there.error(path, f"cannot be written: {error.strerror}", ELSEWHERE) from error
     there.placed.append(str(path))
-
-
-def _make(directory: int, name: str) -> None:
-    with suppress(FileExistsError):
-        os.mkdir(name, dir_fd=directory)

@@ -72,7 +72,7 @@ def _require_regular(path: str, status: os.stat_result) -> None:
 
 
 def open_file(path: str | Path, opener: Callable[[str, int], int] = os.open) -> _UnchangingReader:
-    """Open *path*, in whatever way *opener* does, and look at what was opened, not at what is called so by now.
+    """Open *path*, as *opener* does, and look at what was opened, not at what is called so: the two can differ.
 
     The reader raises `SourceChangedError` at the end if the file is not the one it was at the start, by size, time and
     inode. That says nothing of stores through a mapping: of those the system notes no time but the first of a page
@@ -99,7 +99,7 @@ def open_file(path: str | Path, opener: Callable[[str, int], int] = os.open) -> 
     except BaseException:
         os.close(descriptor)
         raise
-    return _UnchangingReader(path, io.FileIO(descriptor), before)
+    return _UnchangingReader(path, io.FileIO(descriptor), before, opener)
 
 
 def head_of(path: str | Path, opener: Callable[[str, int], int] = os.open) -> bytes:
@@ -114,10 +114,11 @@ class _UnchangingReader:
     At the end of reading nothing has been published yet, so a changed source leaves no object.
     """
 
-    def __init__(self, path: str, file: io.FileIO, before: os.stat_result) -> None:
+    def __init__(self, path: str, file: io.FileIO, before: os.stat_result, opener: Callable[[str, int], int]) -> None:
         self._path = path
         self._file = file
         self._before = before
+        self._opener = opener
         self._count = 0
 
     @property
@@ -177,9 +178,18 @@ class _UnchangingReader:
     def _is_replaced(self) -> bool:
         """Tell whether the path means another file now. One that is only gone was read whole, as it was."""
         try:
-            return not os.path.samestat(self._before, os.stat(self._path))
+            descriptor = self._opener(self._path, _LOOK)
+        except LinkOnTheWayError:
+            return True
         except OSError:
             return False
+        try:
+            return not os.path.samestat(self._before, os.fstat(descriptor))
+        finally:
+            os.close(descriptor)
+
+
+_LOOK = getattr(os, "O_PATH", os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)) | getattr(os, "O_CLOEXEC", 0)
 
 
 class StreamReader:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import os
+import stat
+from collections.abc import Callable
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import pytest
 
 import datajoint_file
 from datajoint_file.errors import DestinationError, DestinationExistsError, UnsafeNameError
-from datajoint_file.transfer.atomic_write import atomic_write
+from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.storage.disk.walk import enter
+from datajoint_file.transfer import arriving_directory
+from datajoint_file.transfer.arriving_directory import arriving
+from datajoint_file.transfer.atomic_write import atomic_write, finish
 from tests.security.attacks import attack, attacks
 from tests.security.conftest import BYSTANDER, OUTSIDE, Arena, by_database, by_store, on_disk
 
@@ -74,6 +81,150 @@ def test_partial_download_has_a_name_nobody_can_wait_for(tmp_path: Path) -> None
             names |= {path.name for path in tmp_path.iterdir()} - {"x"}
     assert len(names) == 20
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Path:
+    """A directory where others may write, beside a home where only the victim may, which has a file."""
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "mine").write_bytes(b"mine")
+    return tmp_path / "shared"
+
+
+def exchange(shared: Path, becomes: str) -> None:
+    """Put something else in the place of what is unfinished; a whole directory of the victim's, for one."""
+    (unfinished,) = shared.glob(".datajoint-file-*.partial")
+    unfinished.rename(shared.parent / "moved")
+    if becomes == "link":
+        unfinished.symlink_to(shared.parent / "home")
+    else:
+        (shared.parent / "home").rename(unfinished)
+
+
+def require_unharmed(shared: Path) -> None:
+    """Nothing was brought but to the target, and nothing of the victim's is gone."""
+    found = {path.name for path in shared.parent.rglob("*") if path.name not in ("home", "moved", "shared", "run")}
+    assert {name for name in found if not name.endswith(".partial")} == {"mine"}
+    assert [path.read_bytes() for path in shared.parent.rglob("mine")] == [b"mine"]
+
+
+@on_disk
+@attacks(27, 53)
+@pytest.mark.parametrize("becomes", ["link", "directory"])
+def test_directory_that_is_exchanged_while_its_files_come_gets_them_and_nothing_else_does(
+    arena: Arena, shared: Path, monkeypatch: pytest.MonkeyPatch, becomes: str
+) -> None:
+    given = shared.parent / "given" / "run"
+    for name in ("a", "sub/b", ".ssh/authorized_keys"):
+        (given / name).parent.mkdir(parents=True, exist_ok=True)
+        (given / name).write_bytes(name.encode())
+    (given / "empty").mkdir()
+    k = arena.insert(given)
+    ref: Any = arena.fetch(k)
+    fill, lock, modes = Pipeline.fill, Lock(), list[int]()
+
+    def exchanging(self: Pipeline, *args: Any) -> None:
+        with lock:
+            if not modes:
+                modes.extend(stat.S_IMODE(path.stat().st_mode) for path in shared.glob("*.partial"))
+                exchange(shared, becomes)
+        fill(self, *args)
+
+    def attacked(act: Callable[[], object]) -> None:
+        modes.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(Pipeline, "fill", exchanging)
+            with pytest.raises(DestinationError, match="was exchanged by somebody else"):
+                act()
+        assert modes == [0o700]
+        (exchanged,) = shared.iterdir()
+        assert [path.name for path in (shared.parent / "moved").iterdir()] == []
+        if becomes == "directory":
+            exchanged.rename(shared.parent / "home")
+        else:
+            exchanged.unlink()
+        assert [path.name for path in (shared.parent / "home").iterdir()] == ["mine"]
+        (shared.parent / "moved").rmdir()
+
+    attacked(lambda: ref.download(shared / "run"))
+    attacked(lambda: datajoint_file.download(arena.table & {"k": k}, shared))
+    attacked(lambda: ref.fs.get("", str(shared / "run"), recursive=True))
+    arena.check_unharmed()
+    came = ref.download(shared / "run")
+    assert sorted(path.name for path in came.iterdir()) == [".ssh", "a", "empty", "sub"]
+    umask = os.umask(0o022)
+    os.umask(umask)
+    assert stat.S_IMODE(came.stat().st_mode) == 0o777 & ~umask
+    (came / "a").unlink()
+    with monkeypatch.context() as patch:  # into a directory that is there, all comes all the same
+        modes.clear()
+        patch.setattr(Pipeline, "fill", exchanging)
+        assert (ref.download(shared) / "a").read_bytes() == b"a"
+    assert [path.read_bytes() for path in shared.parent.rglob("mine")] == [b"mine"]
+
+
+@attacks(27, 53)
+@pytest.mark.parametrize("moment", ["made", "named", "renamed"])
+@pytest.mark.parametrize("becomes", ["link", "directory"])
+def test_directory_that_is_exchanged_between_a_look_and_its_use_is_told(
+    shared: Path, monkeypatch: pytest.MonkeyPatch, moment: str, becomes: str
+) -> None:
+    waiting = [True]
+
+    def before(call: Callable[..., Any]) -> Callable[..., Any]:
+        def exchanged(*args: Any, **options: Any) -> Any:
+            if waiting:
+                waiting.clear()
+                exchange(shared, becomes)
+            return call(*args, **options)
+
+        return exchanged
+
+    def bring() -> None:
+        with arriving(shared / "run") as new:
+            new.make("sub")
+            with new.file("sub/x", finish) as file:
+                file.write(0, b"evil")
+            if moment == "named":
+                exchange(shared, becomes)
+            elif moment == "renamed":
+                monkeypatch.setattr(os, "rename", before(os.rename))
+            new.rename(shared / "run")
+
+    if moment == "made":
+        monkeypatch.setattr(arriving_directory, "enter", before(enter))
+    with pytest.raises(DestinationError):
+        bring()
+    require_unharmed(shared)
+
+
+@attacks(27, 53)
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives directories away")
+def test_directory_of_somebody_else_is_not_filled(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def given_away(directory: int, name: str, flags: int) -> int:
+        os.chown(name, 65534, 65534, dir_fd=directory)
+        return enter(directory, name, flags)
+
+    monkeypatch.setattr(arriving_directory, "enter", given_away)
+    with pytest.raises(DestinationError, match="was exchanged"), arriving(shared / "run"):
+        pass
+    require_unharmed(shared)
+
+
+@attacks(27, 53)
+@pytest.mark.parametrize("replaces", [False, True])
+def test_file_that_is_exchanged_while_it_comes_gives_its_name_to_no_other(shared: Path, replaces: bool) -> None:
+    target = shared / "x"
+    with (
+        pytest.raises(DestinationError, match="somebody else has exchanged it"),
+        atomic_write(target, replaces=replaces) as new,
+    ):
+        new.write(0, b"verified")
+        exchange(shared, "link")
+    assert not os.path.lexists(target)
+    (shared.parent / "moved").unlink()
+    require_unharmed(shared)
 
 
 @by_store

@@ -6,6 +6,7 @@ import io
 import os
 import socket
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from datajoint_file.errors import (
     UnsafeNameError,
     UnsupportedValueError,
 )
+from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.transfer.source_readers import head_of, open_file
 from datajoint_file.transfer.sources import as_source
 from tests.security.attacks import attack, attacks
@@ -109,6 +111,34 @@ def test_file_that_is_swapped_while_it_is_read_is_refused(arena: Arena, tmp_path
         assert reader.read(4) == b"good"
         other.replace(path)
         reader.read(4)
+
+
+@on_disk
+@attacks(15, 17)
+@pytest.mark.parametrize("exchanged", ["z/id", "z", ""])
+def test_link_put_into_a_directory_while_its_first_files_are_stored_is_not_followed(
+    arena: Arena, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchanged: str
+) -> None:
+    home, run, waiting, rows = tmp_path / "home", tmp_path / "run", Lock(), arena.row_keys()
+    for path in (home / "id", home / "z" / "id", run / "z" / "id", *(run / f"{index:02}" for index in range(20))):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"secret" if home in path.parents else b"fine")
+    ingest = Pipeline.ingest
+
+    def exchange(self: Pipeline, *args: Any) -> Any:
+        if waiting.acquire(blocking=False):
+            (run / exchanged).rename(tmp_path / "moved")
+            (run / exchanged).symlink_to(home / exchanged)
+        return ingest(self, *args)
+
+    monkeypatch.setattr(Pipeline, "ingest", exchange)
+    with pytest.raises(SourceChangedError, match="has become a symbolic link"):
+        arena.insert(run)
+    assert waiting.locked()
+    stored = [path.read_bytes() for path in Path(arena.store.table["path"]).rglob("*") if path.is_file()]
+    assert not [content for content in stored if b"secret" in content]
+    assert arena.row_keys() == rows
+    arena.check_unharmed()
 
 
 @by_database

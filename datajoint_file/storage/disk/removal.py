@@ -10,7 +10,7 @@ import os
 import secrets
 from contextlib import suppress
 
-from datajoint_file.storage.disk.walk import enter
+from datajoint_file.storage.disk.walk import enter, is_called
 
 
 def remove_tree(directory: int, name: str) -> None:
@@ -25,10 +25,16 @@ def remove_tree(directory: int, name: str) -> None:
     """
     top = _opened(directory, name)
     try:
-        while not _remove_if_empty(directory, name):
-            _empty(top, top)
+        remove_opened(directory, name, top)
     finally:
         os.close(top)
+
+
+def remove_opened(directory: int, name: str, top: int) -> None:
+    """Remove what is in an open directory, and the directory, if it is *name* in another one: what else is stays."""
+    _empty(top, top)
+    while is_called(directory, name, top) and not _remove_if_empty(directory, name):
+        _empty(top, top)
 
 
 def _empty(directory: int, top: int) -> None:

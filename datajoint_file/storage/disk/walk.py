@@ -77,6 +77,9 @@ class Walker:
 
 def descend(directory: int, below: str, missing: Callable[[int, str], None] | None = None) -> int:
     """Open what is *below* an open directory, or that again, as `Walker.open` does; errors name the part it ends at."""
+    at_once = open_without_links(below, _TO_PASS | _DIRECTORY, directory) if below else None
+    if at_once is not None:
+        return at_once
     descriptor, passed = os.dup(directory), ""
     for name in below.split("/") if below else ():
         passed = os.path.join(passed, name)
@@ -115,7 +118,7 @@ def _opened(directory: int, name: str, flags: int) -> int:
         raise
 
 
-def mode_in(directory: int, name: str) -> int:
+def mode_in(directory: int | None, name: str) -> int:
     """Return what kind of file *name* is in a directory, links not followed; 0 if there is none."""
     try:
         return os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode
@@ -149,6 +152,14 @@ def open_real(path: str, flags: int) -> int:
         return open_below(root, path.strip("/"), flags)
     finally:
         os.close(root)
+
+
+def is_called(directory: int | None, name: str, descriptor: int) -> bool:
+    """Tell whether *name* in a directory is what a descriptor has open."""
+    try:
+        return os.path.samestat(os.stat(name, dir_fd=directory, follow_symlinks=False), os.fstat(descriptor))
+    except OSError:
+        return False
 
 
 class KeptDirectory:

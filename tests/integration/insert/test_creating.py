@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from datajoint_file.errors import (
     InvalidKeyError,
     ObjectNotFoundError,
     ReadOnlyStorageError,
+    SourceChangedError,
     SourceNotRegularError,
     StorageUnavailableError,
     UnsafeNameError,
@@ -36,6 +38,7 @@ from datajoint_file.errors import (
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.model.object_keys import manifest_key
 from datajoint_file.pipeline import checkpoints, fence, written
+from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.storage.disk import drafts
 from datajoint_file.testing import Fault
 from datajoint_file.testing.faults import Verb, kill
@@ -222,16 +225,46 @@ def test_what_programs_have_written_is_kept_if_the_block_cannot_end(table: Any, 
 
 
 @over_mysql
-def test_link_in_the_place_of_the_local_area_is_not_followed(table: Any, store: Store) -> None:
-    with (
-        pytest.raises(SourceNotRegularError, match="is a symbolic link now"),
-        datajoint_file.create(table, {"id": 1}, "raw", "run") as new,
-    ):
-        new.path.rmdir()
-        new.path.symlink_to(Path(__file__).parent)
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (None, SourceNotRegularError, "is a symbolic link now"),
+        ((Path, "is_symlink"), SourceChangedError, "has become a symbolic link while the directory was listed"),
+        ((Pipeline, "ingest"), SourceChangedError, "has become a symbolic link, or a directory on its way has"),
+    ],
+    ids=["before it is looked at", "after that", "while files are stored"],
+)
+def test_link_in_the_place_of_the_local_area_is_not_followed(
+    table: Any, store: Store, monkeypatch: pytest.MonkeyPatch, call: Any, error: type[Exception], message: str
+) -> None:
+    outside = Path(__file__).parent
+
+    def exchange() -> None:
+        if new.path.exists() and not new.path.samefile(outside):
+            shutil.rmtree(new.path)
+            new.path.symlink_to(outside)
+
+    with pytest.raises(error, match=message), datajoint_file.create(table, {"id": 1}, "raw", "run") as new:
+        for name in ("__init__.py", Path(__file__).name):
+            (new.path / name).write_bytes(b"x")
+        if call is None:
+            exchange()
+        else:
+            owner, name = call
+            monkeypatch.setattr(owner, name, _followed_by(exchange, getattr(owner, name)))
+    monkeypatch.undo()
     assert not os.path.lexists(new.path)
     assert members(store) == []
     assert Path(__file__).exists()
+
+
+def _followed_by(act: Callable[[], None], call: Any) -> Callable[..., Any]:
+    def acted(*args: Any, **options: Any) -> Any:
+        result = call(*args, **options)
+        act()
+        return result
+
+    return acted
 
 
 @over_local_and_s3
