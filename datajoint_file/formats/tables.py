@@ -68,8 +68,10 @@ def load_feather(stream: BinaryIO) -> pd.DataFrame:
         with pa.ipc.open_file(stream) as file:
             size, unpacked = _size(stream), 0
             for i in range(file.num_record_batches):
-                unpacked += file.get_batch(i).nbytes
+                batch = file.get_batch(i)
+                unpacked += batch.nbytes
                 check_growth(unpacked, size)
+                batch.validate(full=True)  # pandas believes what it says of its parts, and ends the process for some
     stream.seek(0)
     return pd.read_feather(stream)
 
