@@ -34,7 +34,7 @@ def flushes_noted(flushed: Flushed) -> Iterator[None]:
         sync(descriptor)
         flushed.paths.append("all")
 
-    os.fsync, syncfs.syncfs = noted_fsync, noted_sync
+    os.fsync, syncfs.syncfs = noted_fsync, noted_sync  # type: ignore[assignment]
     try:
         yield
     finally:

@@ -293,6 +293,22 @@ class TestModes:
             in_forked_child(work)
             (root / "subject1").chmod(0o755)
 
+    def test_directory_that_may_not_be_listed_can_be_stored_below(self) -> None:
+        """Nor can it be opened to be flushed."""
+        with tempfile.TemporaryDirectory() as directory:
+            Path(directory).chmod(0o333)
+
+            def work() -> None:
+                if os.geteuid() == 0:
+                    os.seteuid(NOBODY)
+                backend = LocalBackend(Path(directory), PROJECT)
+                backend.upload(KEY, io.BytesIO(b"spikes"))
+                backend.settle(KEY)
+                assert backend.read(KEY, 0, 10) == b"spikes"
+
+            in_forked_child(work)
+            Path(directory).chmod(0o755)
+
 
 def _require(condition: bool) -> None:
     assert condition

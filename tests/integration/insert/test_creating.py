@@ -340,7 +340,7 @@ def test_what_a_killed_worker_has_left_is_on_the_disk_before_a_row_names_it(
 
     def die() -> None:
         if step == "named":
-            drafts.flush_directory = lambda _: kill("")
+            drafts.flush_directory = lambda directory: kill("")
         else:
             drafts.Draft.write = lambda *_: kill("")  # type: ignore[method-assign]
         new.fs.pipe_file("sub/theirs", b"theirs")

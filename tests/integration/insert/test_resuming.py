@@ -146,7 +146,7 @@ def test_work_that_an_executor_does_again_is_on_the_disk(
             function, args = pickle.loads(pickle.dumps((function, args)))
 
             def die() -> None:
-                drafts.flush_directory = lambda _: kill("")
+                drafts.flush_directory = lambda directory: kill("")
                 function(*args)
 
             assert in_child(die) == signal.SIGKILL
