@@ -136,8 +136,8 @@ class Reader:
     def _environment(self) -> dict[str, str]:
         commands = str(Path(sys.executable).parent)
         return {
-            **os.environ,
-            CACHE_VARIABLE: self._cache,
+            **{name: value for name, value in os.environ.items() if name != CACHE_VARIABLE},  # which doctor would tell
+            "XDG_CACHE_HOME": self._cache,
             "PATH": f"{commands}{os.pathsep}{os.environ['PATH']}",
             "COLUMNS": "100",
             "DJ_HOST": self._database.host,
