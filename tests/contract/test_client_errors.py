@@ -183,6 +183,8 @@ def test_error_that_was_met_while_handling_another_is_not_taken_for_it() -> None
         "client_secret: SECRET",
         "password=SECRET",
         "AWS4-HMAC-SHA256 Credential=SECRET/20261121/us-east-1/s3/aws4_request",
+        r"too long: '{\"private_key\": \"-----BEGIN PRIVATE KEY-----\nSECRET\n-----END PRIVATE KEY-----\n\"}'",
+        "-----BEGIN RSA PRIVATE KEY----- SECRET",
     ],
 )
 def test_message_shows_no_credential(said: str) -> None:

@@ -22,6 +22,7 @@ from datajoint_file.pipeline.fileref import FileRef
 from datajoint_file.pipeline.lookup import remember
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.storage import StorageBackend, open_backend
+from datajoint_file.storage.bucket.gcs import GCSBackend
 from datajoint_file.storage.factory import _connector
 from datajoint_file.testing import GeneratedReader, RawStore, generated
 from datajoint_file.transfer.sources import as_source
@@ -204,6 +205,14 @@ def test_google_is_asked_without_grpc(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = parse_settings({"project": {"name": PROJECT}, "storage": storage}, "the test")
     monkeypatch.delenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", raising=False)
     assert type(_connector(settings.storage, "gs", None)()).__module__ == "gcsfs.core"
+
+
+@pytest.mark.parametrize("token", ["x" * 5000, "a\0b", json.dumps({"type": "authorized_user", "key": "x" * 5000})])
+def test_token_that_no_file_could_be_called_is_taken_for_itself(token: str) -> None:
+    storage = {"backend": "gcs", "bucket": "lab", "credentials": {"token": token}}
+    settings = parse_settings({"project": {"name": PROJECT}, "storage": storage}, "the test")
+    given = GCSBackend.arguments(settings.storage, {"token": token})["token"]
+    assert given == json.loads(token) if token.startswith("{") else given.token == token
 
 
 def test_options_have_the_last_word() -> None:

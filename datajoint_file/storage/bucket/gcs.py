@@ -8,7 +8,6 @@ import os
 from collections.abc import Coroutine, Iterator
 from contextlib import suppress
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -114,10 +113,11 @@ def _token(storage: StorageSettings, token: Any) -> Any:
 
     It would send any other text to Google in a URL, to ask what it is: the key of a service account too.
     """
-    if not isinstance(token, str) or token in _METHODS or Path(token).expanduser().is_file():
+    if not isinstance(token, str) or token in _METHODS:
         return token
     if not token.lstrip().startswith("{"):
-        return importlib.import_module("google.oauth2.credentials").Credentials(token)
+        is_file = os.path.isfile(os.path.expanduser(token))  # noqa: PTH111, PTH113 - no error, which would quote it
+        return token if is_file else importlib.import_module("google.oauth2.credentials").Credentials(token)
     with suppress(ValueError):  # whose context, the token, is not to be that of what is raised
         return json.loads(token)
     problem = "credentials.token = ***: it begins like the JSON key of a service account, and is no JSON"

@@ -45,6 +45,9 @@ _UNAVAILABLE = frozenset({
     "408", "429", "500", "502", "503", "504",
 })  # fmt: skip
 
+_KEY = re.compile(r"-----BEGIN [\w ]+-----.*?(?:-----END [\w ]+-----|\Z)", re.DOTALL)
+"""A private key, as files of them have it."""
+
 _SECRETS = re.compile(
     r"(?i)("
     r"\b[\w-]*(?:signature|token|secret\w*|password|private_key|accountkey|credential)['\"]?\s*[=:]\s*['\"]?"
@@ -186,5 +189,5 @@ def scrubbed(error: BaseException) -> str:
     """Return what *error* says, on one short line, without what could be a credential."""
     said = str(error).partition("\nContent:")[0]  # azure repeats itself in XML
     said = _OBSTORE_XML.sub(r"\1: \2", said.partition("\nDebug source:")[0])  # as obstore does in Rust
-    text = " ".join(f"{type(error).__name__}: {said}".split())
+    text = _KEY.sub("***", " ".join(f"{type(error).__name__}: {said}".split()))
     return _SECRETS.sub(r"\1***", _USER_OF_URL.sub("//***@", text))[:500]

@@ -15,6 +15,7 @@ import pytest
 from datajoint_file.config import parse_settings
 from datajoint_file.doctor import check_store
 from tests.cli.conftest import Process, Run, write_configuration
+from tests.conftest import CACHE_VARIABLE
 from tests.projects import bare_filesystem, unique
 
 from .conftest import Report, report
@@ -157,6 +158,7 @@ def test_invalid_configuration_is_told_with_file_table_and_key(run: Run, directo
 
 
 def test_overriding_variables_are_named(run: Run, local: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(CACHE_VARIABLE)
     monkeypatch.setenv("DATAJOINT_FILE__STORAGE__PATH", str(local))
     detail = store_report(run).checks["configuration", "contents"]["detail"]
     assert "overridden by DATAJOINT_FILE__STORAGE__PATH" in detail
