@@ -112,7 +112,8 @@ class _Local:
     def _in_place(self, metadata: FileMetadata) -> Path:
         """Return the object's own path, or that of a link, or of links, where names in the store are others."""
         path = file_path(self.pipeline.url(metadata).rstrip("/"))
-        self._verify_once(path, metadata)
+        if not metadata.is_directory or len(self._manifest):  # of one without files the store has the manifest alone
+            self._verify_once(path, metadata)
         if path.endswith(f"/{metadata.original_name}") and not (metadata.is_directory and self._has_other_names()):
             return Path(path)
         key = hashlib.sha256(f"{path}\0{metadata.hash}".encode(errors="surrogateescape")).hexdigest()
@@ -126,7 +127,9 @@ class _Local:
         return self.pipeline.cache.get(key, metadata.original_name, 0, link)
 
     def _has_other_names(self) -> bool:
-        """Tell whether something in a directory is called otherwise in the store, or is not there: what is empty."""
+        """Tell whether something of a directory is called otherwise in the store, or is not there: what is empty."""
+        if not len(self._manifest):
+            return True
         return any(self._manifest.empty()) or any("%" in member.name for member in self._manifest)
 
     def _verify_once(self, path: str, metadata: FileMetadata) -> None:

@@ -559,7 +559,7 @@ def test_every_name_of_an_object_reference_is_there_and_works(stored: Any, tree:
     names = {name for name in (*dir(ObjectRef), *ObjectRef.__annotations__) if not name.startswith("_")}
     names -= {"from_json", "store"}  # a fetch makes it; a pipeline has one
     assert [name for name in names if not hasattr(ref, name) or not hasattr(ref / "templates", name)] == []
-    assert names - set(dir(file)) == {"fs", "fsmap", "item_count", "listdir", "walk"}
+    assert names - set(dir(file)) == {"fsmap", "item_count", "listdir", "walk"}
     assert (bool(ref.is_dir), ref.is_dir(), bool(file.is_dir), file.is_dir()) == (True, True, False, False)
     assert (ref.item_count, ref.ext, file.ext, file.to_json()) == (9, None, ".dat", file.to_dict())
     assert (ref.verify(), file.verify()) == (True, True)
