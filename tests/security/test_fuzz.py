@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from datajoint_file.errors import DataJointFileError, MetadataError, UnsafeNameError, UnsafePathError
@@ -165,7 +165,7 @@ _FIELDS = st.sampled_from([*SOUND, "format", "unknown"])
 
 
 @attacks(22)
-@settings(max_examples=300)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(_FIELDS, _JSON | st.sampled_from(SEEDS)), st.booleans())
 def test_rows_of_every_shape_are_read_as_sound_or_refused(changes: dict[str, Any], is_whole: bool) -> None:
     check_row({**SOUND, **changes} if is_whole else changes)
