@@ -81,20 +81,26 @@ class Event:
         files = [column.name for column in columns if column.is_file]
         insert = partial(self._table(schema).insertion, self.removal, table, columns, files)
         noted = self._table(schema).noted(self.removal, table, columns)
+        count = partial(self._table(schema).rows_since, self.removal, table) if len(files) > 1 else None
         with self._transaction():
             claims_of(self.connection).add_removal(schema, self.removal.event)
-            return self.dialect.delete_into(self._run, full_name, where, insert, noted=noted, is_plain=len(files) < 2)
+            return self.dialect.delete_into(
+                self._run, full_name, where, insert, attributes=self._all(columns), noted=noted, count=count
+            )
 
     def keep_values(self, schema: str, table: str, full_name: str, where: str, attributes: Iterable[str]) -> None:
         """Write down what *attributes* hold in rows that are about to change, in the transaction that is open."""
         columns = self.kept.get((schema, table))
         if columns:
             require_transaction(self.connection)
-            everything = ", ".join(self.dialect.named(column) for column in columns)  # of some, * has not all
-            source = f"(SELECT {everything} FROM {full_name}{where} FOR UPDATE) AS gone"
+            source = f"(SELECT {self._all(columns)} FROM {full_name}{where} FOR UPDATE) AS gone"
             names = [column.name for column in columns if column.is_file and column.name in set(attributes)]
             claims_of(self.connection).add_removal(schema, self.removal.event)
             self._run(self._table(schema).insertion(self.removal, table, columns, names, source, ""))
+
+    def _all(self, columns: Sequence[Column]) -> str:
+        """Return the SQL of all columns; of some tables, ``*`` has not all."""
+        return ", ".join(self.dialect.named(column) for column in columns)
 
     def drop(self, schema: str, table: str, full_name: str, attributes: Sequence[str], ddl: Callable[[], Any]) -> Any:
         """Run *ddl*, which drops a table of `kept` or *attributes* of it, having written down what it has.

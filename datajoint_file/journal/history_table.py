@@ -206,9 +206,15 @@ class HistoryTable:
 
     def noted(self, removal: Removal, table_name: str, columns: Sequence[Column]) -> str:
         """Return the SQL of whether a row of a table is written down in an event."""
-        found = f"table_name = {self.dialect.literal(table_name)} AND event = '{removal.event}'"
+        return f"({cell_sql(self.dialect, columns)} IN (SELECT cell{self._of(removal, table_name)}))"
+
+    def rows_since(self, removal: Removal, table_name: str, number: int) -> str:
+        """Return the statement that counts the rows of a table which entries of an event are of, from *number* on."""
+        return f"SELECT COUNT(DISTINCT cell){self._of(removal, table_name)} AND number >= {number}"
+
+    def _of(self, removal: Removal, table_name: str) -> str:
         history = self.table.replace("%", "%%")
-        return f"({cell_sql(self.dialect, columns)} IN (SELECT cell FROM {history} WHERE {found}))"
+        return f" FROM {history} WHERE table_name = {self.dialect.literal(table_name)} AND event = '{removal.event}'"
 
     def void(self, event: str, attribute: str = "") -> str:
         """Return the statement that forgets an event, or *attribute* of it, which has not happened after all."""

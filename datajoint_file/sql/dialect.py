@@ -233,13 +233,15 @@ class Dialect(ABC):
         where: str,
         insert: Callable[[str, str], str],
         *,
+        attributes: str,
         noted: str,
-        is_plain: bool,
+        count: Callable[[int], str] | None,
     ) -> int:
         """Delete the rows of *table* that *where* selects and insert copies of exactly these elsewhere; count the rows.
 
-        *insert* returns the statement for a source of rows and what follows it; it inserts one row for each if it
-        *is_plain*. *noted* is the SQL of whether a row has a copy. To be run in a transaction.
+        *insert* returns the statement for a source of rows, which has *attributes*, and what follows it. *noted* is the
+        SQL of whether a row has a copy. It has one, or several: then *count* returns the statement that tells how many
+        rows the copies are of that are numbered from a number on. To be run in a transaction.
 
         Raises
         ------

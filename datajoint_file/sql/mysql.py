@@ -51,6 +51,9 @@ _READ_ONLY = frozenset({1290, 1792, 1836})
 _IN_LIST = 400
 """Numbers of one ``IN``: MariaDB makes a scan of longer ones."""
 
+_ALL = 2**64 - 1
+"""A LIMIT that leaves nothing out. With it, a derived table is made as it is written, and not merged into its query."""
+
 _ENUM_VALUE = re.compile(r"'((?:[^']|'')*)'")
 _GRANT = re.compile(r"GRANT (?P<rights>.+?) ON (?P<database>`(?:[^`]|``)*`|\*)\.\* TO ")
 
@@ -285,15 +288,19 @@ class MySQL(Dialect):
         where: str,
         insert: Callable[[str, str], str],
         *,
+        attributes: str,
         noted: str,
-        is_plain: bool,
+        count: Callable[[int], str] | None,
     ) -> int:
-        """Copy what is locked by that, then delete of the same rows what has a copy: some may have come since."""
-        if is_plain:
+        """Copy what is locked by that, then delete of the same rows what has a copy: some may have come since.
+
+        Rows of several copies are chosen before they are multiplied: chance would decide about each copy.
+        """
+        if not count:
             copied = run(insert(table, f"{where} FOR UPDATE")).rowcount
         else:
-            copied = run(f"SELECT COUNT(*) FROM {table}{where} FOR UPDATE").fetchone()[0]
-            run(insert(table, f"{where} FOR UPDATE"))
+            done = run(insert(f"(SELECT {attributes} FROM {table}{where} LIMIT {_ALL} FOR UPDATE) AS gone", ""))
+            copied = run(count(done.lastrowid)).fetchone()[0] if done.rowcount else 0
         deleted: int = run(f"DELETE FROM {table}{where} {'AND' if where else 'WHERE'} {noted}").rowcount
         if deleted != copied:
             raise DataJointError(
@@ -395,7 +402,7 @@ class MySQL(Dialect):
         with driver.cursor() as cursor:
             cursor.execute(
                 f"SET SESSION autocommit = 1, innodb_lock_wait_timeout = {seconds}, lock_wait_timeout = {seconds}, "
-                f"wait_timeout = 28800, sql_select_limit = {2**64 - 1}"
+                f"wait_timeout = 28800, sql_select_limit = {_ALL}"
             )
 
     def results(self, cursor: Any) -> list[Rows]:

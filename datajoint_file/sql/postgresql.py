@@ -255,8 +255,9 @@ class PostgreSQL(Dialect):
         where: str,
         insert: Callable[[str, str], str],
         *,
+        attributes: str,
         noted: str,
-        is_plain: bool,
+        count: Callable[[int], str] | None,
     ) -> int:
         """Run one statement: two would see different rows, whatever the first has locked.
 
