@@ -58,13 +58,14 @@ class Volumes:
 
 @dataclass(frozen=True, slots=True)
 class S3Address:
-    """Where the server is, who may do everything there, and a bucket that exists."""
+    """Where the server is, who may do everything there, a bucket that exists, and the file system below."""
 
     endpoint_url: str
     key: str
     secret: str
     region: str
     bucket: str
+    filer_url: str = ""
 
 
 FOR_TESTS = Volumes()
@@ -81,7 +82,7 @@ def _plan(directory: Path, program: str, volumes: Volumes) -> tuple[Server, S3Ad
     http_ports, grpc_ports = ports[: len(PARTS)], ports[len(PARTS) :]
     listen = [f"-{part}.port={port}" for part, port in zip(PARTS, http_ports, strict=True)]
     listen += [f"-{part}.port.grpc={port}" for part, port in zip(PARTS, grpc_ports, strict=True)]
-    address = _address(http_ports[PARTS.index("s3")])
+    address = _address(http_ports[PARTS.index("s3")], http_ports[PARTS.index("filer")])
     (directory / "data").mkdir()
     (directory / "s3.json").write_text(json.dumps(_identities(address)))
     limits = [f"-master.volumeSizeLimitMB={volumes.megabytes}", f"-volume.max={volumes.number}"]
@@ -93,9 +94,10 @@ def _plan(directory: Path, program: str, volumes: Volumes) -> tuple[Server, S3Ad
     return server, address
 
 
-def _address(port: int) -> S3Address:
+def _address(port: int, filer_port: int) -> S3Address:
     """Return an address with new credentials, so that no other server can be taken for this one."""
-    return S3Address(f"http://{HOST}:{port}", f"key-{secrets.token_hex(8)}", secrets.token_hex(20), REGION, BUCKET)
+    key, secret = f"key-{secrets.token_hex(8)}", secrets.token_hex(20)
+    return S3Address(f"http://{HOST}:{port}", key, secret, REGION, BUCKET, f"http://{HOST}:{filer_port}")
 
 
 def _identities(address: S3Address) -> dict[str, Any]:

@@ -10,8 +10,12 @@ import os
 import shutil
 from collections.abc import Iterable
 from contextlib import closing
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.error import HTTPError
+from urllib.parse import quote
+from urllib.request import Request, urlopen
 
 import botocore.config
 import botocore.session
@@ -80,10 +84,11 @@ class DiskObjects:
 
 
 class BucketObjects:
-    """Objects of a bucket below a project, seen with botocore alone."""
+    """Objects of a bucket below a project, seen with botocore alone; *filer_url* is SeaweedFS' own file system."""
 
-    def __init__(self, table: dict[str, Any], project: str) -> None:
+    def __init__(self, table: dict[str, Any], project: str, filer_url: str) -> None:
         self._bucket, self._project = table["bucket"], project
+        self._filer_url = f"{filer_url}/buckets/{self._bucket}/{project}/"
         self._client = botocore.session.get_session().create_client(
             "s3",
             region_name=table["region"],
@@ -113,8 +118,16 @@ class BucketObjects:
             self._client.delete_object(Bucket=self._bucket, Key=key)
 
     def clear(self) -> None:
-        if found := self.keys():
-            self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": [{"Key": key} for key in found]})
+        """Remove the folders as well: SeaweedFS keeps empty ones for a minute, and looks into each when it lists."""
+        try:
+            with urlopen(Request(self._filer_url, headers={"Accept": "application/json"})) as listing:
+                entries = json.load(listing)["Entries"] or ()
+        except HTTPError as error:
+            if error.code != HTTPStatus.NOT_FOUND:
+                raise
+            return
+        for name in {Path(entry["FullPath"]).name for entry in entries} - {REGISTRY.strip("/")}:
+            urlopen(Request(f"{self._filer_url}{quote(name)}?recursive=true", method="DELETE")).close()
 
     def unfinished(self) -> list[str]:
         return [upload["Key"] for upload in self._uploads()]

@@ -77,7 +77,9 @@ def make_place(servers: Servers, store: str) -> Place:
     }
     proxy = LyingProxy(urlsplit(s3.endpoint_url).port or 0)
     through = {**storage, "endpoint_url": f"http://127.0.0.1:{proxy.port}"}
-    return Place(through, project, BucketObjects(storage, project), directory, (s3.secret,), storage, proxy)
+    return Place(
+        through, project, BucketObjects(storage, project, s3.filer_url), directory, (s3.secret,), storage, proxy
+    )
 
 
 class World:
