@@ -107,9 +107,10 @@ class Worker:
         return world_of(cell, self._servers, self._worlds)
 
     def singles(self, cell: Cell) -> Singles:
-        """Return tier 1 of a cell."""
+        """Return tier 1 of a cell; time that passed in other worlds would pass in it as well."""
+        world = self.world(cell)
         if cell not in self._singles:
-            self._singles[cell] = Singles(self.world(cell), self._seed)
+            self._singles[cell] = Singles(world, self._seed)
         return self._singles[cell]
 
     def close(self) -> None:
