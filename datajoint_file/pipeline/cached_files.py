@@ -1,0 +1,133 @@
+"""Cache look-up before a read: opens what this machine has of a stored file, so that its store need not be asked.
+
+What is not there is not brought: that is the business of `local_paths`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO
+
+from datajoint_file.concurrency.progress import Advance
+from datajoint_file.errors import ConfigurationError, StorageError, VerificationError
+from datajoint_file.model.manifest import decode_path
+from datajoint_file.model.metadata import FileMetadata
+from datajoint_file.model.verify_policy import VerifyPolicy
+from datajoint_file.storage.disk.drafts import Draft
+from datajoint_file.transfer.fetch import Checks, Write, take_from
+
+if TYPE_CHECKING:
+    from datajoint_file.cache.entries import Cache
+    from datajoint_file.pipeline.pipeline import Pipeline
+
+logger = logging.getLogger(__name__)
+
+Watcher = Callable[[FileMetadata], bool]
+
+_watchers: list[Watcher] = []
+"""Told what is used; each tells whether it is bringing that. A child made by fork has none of its parent's."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_watchers.clear)
+
+
+@contextmanager
+def watched(watcher: Watcher) -> Iterator[None]:
+    """Tell *watcher*, for as long as the block lasts, what of stored files is used in this process."""
+    _watchers.append(watcher)
+    try:
+        yield
+    finally:
+        if watcher in _watchers:  # not in a child
+            _watchers.remove(watcher)
+
+
+def note_use(metadata: FileMetadata) -> bool:
+    """Tell those who watch that a stored file or directory is used; return whether one of them is bringing it."""
+    told = [watcher(metadata) for watcher in tuple(_watchers)]
+    return any(told)
+
+
+def open_cached(pipeline: Pipeline, metadata: FileMetadata, *, waits: bool) -> BinaryIO | None:
+    """Open a stored file in the cache, if it is there, by itself or in its directory; None if not, and of a disk.
+
+    What somebody is bringing is waited for if it *waits*, and where a `prefetch` of this process brings it.
+    """
+    is_coming = [note_use(one) for one in _with_wholes(metadata)]
+    if pipeline.backend_of(metadata.project).capabilities.is_mounted:
+        return None
+    try:
+        cache = pipeline.cache
+    except ConfigurationError:  # of which `cache()` tells
+        return None
+    is_coming[0] |= waits
+    for one, may_wait in zip(_with_wholes(metadata), is_coming, strict=True):
+        file = _look_up(cache, metadata, one)
+        if file is None and may_wait and cache.await_transfer(_digest(one)):
+            file = _look_up(cache, metadata, one)
+        if file is not None:
+            return file
+    return None
+
+
+def take_cached(
+    pipeline: Pipeline,
+    metadata: FileMetadata,
+    write: Write,
+    advance: Advance,
+    target: Draft | None,
+    policy: VerifyPolicy,
+) -> bool:
+    """Hand the bytes of a stored file on as `fetch` does, if the cache has it; tell whether that is done.
+
+    It was verified when it came, and has not been changed; it is hashed once more where *policy* has all bytes hashed.
+    If it is another one by now, the cache is told, and the store has to be asked.
+    """
+    file = open_cached(pipeline, metadata, waits=True)
+    if file is None:
+        return False
+    checks: Checks = "always" if policy == "always" else "size"
+    pieces: list[bytes | memoryview] = []  # what is of another file is not handed on
+    try:
+        with file:
+            keep = write if target is not None else lambda _, chunk: pieces.append(chunk)
+            take_from(file, metadata, keep, advance, target, checks)
+    except (VerificationError, StorageError) as error:
+        logger.warning("%s in the cache is not what was brought, and is brought again: %s", file.name, error)
+        for one in _with_wholes(metadata):
+            pipeline.cache.discard(_digest(one))
+        return False
+    if target is None:
+        write(0, b"".join(pieces))
+    return True
+
+
+def path_within(pipeline: Pipeline, metadata: FileMetadata) -> str:
+    """Return the path of a member in a directory that is in the cache; nothing if there is none."""
+    for one in _with_wholes(metadata):
+        if one is not metadata and (file := _look_up(pipeline.cache, metadata, one)) is not None:
+            file.close()
+            return file.name
+    return ""
+
+
+def _with_wholes(metadata: FileMetadata) -> Iterator[FileMetadata]:
+    """Give what is wanted, and the directories that have it."""
+    one: FileMetadata | None = metadata
+    while one is not None:
+        yield one
+        one = one.whole
+
+
+def _look_up(cache: Cache, metadata: FileMetadata, one: FileMetadata) -> BinaryIO | None:
+    digest, name = _digest(one), one.original_name
+    if one is metadata:
+        return cache.open(digest, name, one.size)
+    return cache.open_within(digest, name, one.size, decode_path(metadata.path[len(one.path) :]), metadata.size)
+
+
+def _digest(metadata: FileMetadata) -> str:
+    return metadata.hash.partition(":")[2]
