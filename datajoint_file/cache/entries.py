@@ -114,6 +114,14 @@ class Cache:
         self._keep(entry)
         return Path(entry.path)
 
+    def find(self, digest: str, name: str, size: int) -> Path | None:
+        """Return the path of an entry, if it is there as it was brought; else None. Nothing is brought for it."""
+        entry = self._entry(digest, name, size)
+        if not self._is_sound(entry):
+            return None
+        self._keep(entry)
+        return Path(entry.path)
+
     def open(self, digest: str, name: str, size: int) -> BinaryIO | None:
         """Open the file of an entry, if it is there as it was brought; else None. Nothing is brought or waited for."""
         entry = self._entry(digest, name, size)

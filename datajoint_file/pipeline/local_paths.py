@@ -70,8 +70,8 @@ class _Local:
         name = check_derived_name(metadata.original_name)
         if self.pipeline.backend_of(metadata.project).capabilities.is_mounted:
             return self._in_place(metadata)
-        if not metadata.is_directory and (found := path_within(self.pipeline, metadata)):
-            return Path(found)
+        if (found := path_within(self.pipeline, metadata)) is not None:
+            return found
         bring = self._bring_tree if metadata.is_directory else self._bring_file
         return self.pipeline.cache.get(metadata.hash.partition(":")[2], name, metadata.size, bring)
 
