@@ -7,6 +7,7 @@ PYTHON ?= python3
 help:
 	@echo "make demo          a tour on real images (DB=mysql: with the MySQL or MariaDB server of this machine)"
 	@echo "make demo-shell    a Python prompt with the tables of the tour"
+	@echo "make notebook      run examples/files.ipynb, into demo-notebook/"
 	@echo "make database      a database to try things with, such as the tutorial: until Ctrl-C"
 	@echo "make clean-demo    remove what the tour, and the database, have left"
 	@echo "make test          all tests, against real servers that they start themselves (TESTS=path: only these)"
@@ -46,12 +47,18 @@ endif
 
 DB ?= postgresql
 
-.PHONY: demo demo-shell database clean-demo
+.PHONY: demo demo-shell notebook database clean-demo
 demo: .venv/installed-demo
 	@.venv/bin/python -m examples.demo tour --database '$(DB)'
 
 demo-shell: .venv/installed-demo
 	@.venv/bin/python -m examples.demo shell --database '$(DB)'
+
+# Each time in a new project.
+notebook: .venv/installed-notebook
+	@.venv/bin/python -m examples.demo stop --project demo-notebook
+	@rm -rf demo-notebook
+	@.venv/bin/python -m examples.demo notebook --project demo-notebook
 
 # PostgreSQL, also where DB says otherwise: a database to try things with, until Ctrl-C.
 database: .venv/installed-demo
@@ -61,7 +68,8 @@ clean-demo:
 	@test ! -e .venv/installed-demo || for database in postgresql mysql; do \
 	    .venv/bin/python -m examples.demo stop --database $$database || exit 1; done
 	@test ! -e .venv/installed-demo || .venv/bin/python -m examples.demo stop --project demo-database
-	rm -rf demo-project demo-project-mysql demo-database
+	@test ! -e .venv/installed-notebook || .venv/bin/python -m examples.demo stop --project demo-notebook
+	rm -rf demo-project demo-project-mysql demo-database demo-notebook
 
 # ---- Tests, checks, documentation ----
 

@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from datajoint_file.cache.space import Space, is_full, remove
-from datajoint_file.concurrency.file_lock import locked
+from datajoint_file.concurrency.file_lock import lock_if_free, locked
 from datajoint_file.errors import CacheError, DataJointFileError, DestinationError, printable, reason_of
 from datajoint_file.model.wording import format_size
 
@@ -34,6 +34,8 @@ _ATTEMPTS = 2
 _TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# Files of datajoint-file. See https://bford.info/cachedir/\n"
 """By which programs for backups know what they need not keep."""
 
+_PLAIN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+
 Fill = Callable[[Path], object]
 """Writes the file or directory of this path, which is not there yet, or raises."""
 
@@ -46,6 +48,7 @@ class _Entry:
     name: str
     size: int
     shelf: str
+    is_deep: bool = True  # whether of a directory it is looked at all that is in it
     top: str = ""  # what it looked like, and of a directory only that itself
     noted: float = 0.0  # when its use was noted,
     process: int = 0  # by this one
@@ -78,7 +81,7 @@ class Cache:
     def __init__(self, directory: Path, limit: int) -> None:
         self.directory = directory
         self.space = Space(directory, limit)
-        self._known: dict[tuple[str, str, int], _Entry] = {}
+        self._known: dict[tuple[str, str, int, bool], _Entry] = {}
 
     def get(self, digest: str, name: str, size: int, fill: Fill) -> Path:
         """Return the path of an entry, which *fill* brings if it is not there as it was brought.
@@ -101,19 +104,63 @@ class Cache:
         CacheError
             If the directory cannot be used, or the disk is full.
         """
-        key = digest, name, size
-        entry = self._known.get(key) or _Entry(digest, name, size, f"{self.directory}/{digest[:2]}")
+        entry = self._entry(digest, name, size)
         if not self._is_sound(entry):
             with self._told():
                 self._prepare(entry)
                 with locked(self.space.lock_of(digest)):
                     if not self._is_sound(entry) and not self._is_linked(entry):
                         self._bring(entry, fill)
-        if key not in self._known:
-            if len(self._known) >= _MOST_KNOWN:
-                self._known.clear()
-            self._known[key] = entry
+        self._keep(entry)
         return Path(entry.path)
+
+    def find(self, digest: str, name: str, size: int) -> Path | None:
+        """Return the path of an entry, if it is there as it was brought; else None. Nothing is brought for it."""
+        entry = self._entry(digest, name, size)
+        if not self._is_sound(entry):
+            return None
+        self._keep(entry)
+        return Path(entry.path)
+
+    def open(self, digest: str, name: str, size: int) -> BinaryIO | None:
+        """Open the file of an entry, if it is there as it was brought; else None. Nothing is brought or waited for."""
+        entry = self._entry(digest, name, size)
+        file = _opened(entry.path) if self._is_sound(entry) else None
+        return self._checked(file, lambda status: _look(status) == entry.top, entry)
+
+    def open_within(self, digest: str, name: str, size: int, path: str, expected: int) -> BinaryIO | None:
+        """Open a file of so many bytes in an entry that is a directory, if both are there as they were brought.
+
+        It is looked at the file and the directory itself, whatever else is in that: when it was brought, the directory
+        was changed last of all, so what has changed since is younger.
+        """
+        entry = self._entry(digest, name, size, is_deep=False)
+        file = _opened(f"{entry.path}/{path}") if self._is_sound(entry) else None
+
+        def is_as_brought(status: os.stat_result) -> bool:
+            is_own = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
+            top = os.lstat(entry.path)
+            is_older = status.st_ctime_ns <= top.st_ctime_ns and _look(top) == entry.top
+            return is_own and is_older and status.st_size == expected
+
+        return self._checked(file, is_as_brought, entry)
+
+    def await_transfer(self, digest: str) -> bool:
+        """Wait for whoever brings an entry, if somebody does; tell whether it was waited for."""
+        lock = self.space.lock_of(digest)
+        if not os.path.lexists(lock):
+            return False
+        with lock_if_free(lock) as is_free:
+            if is_free:
+                return False
+        with locked(lock):
+            return True
+
+    def discard(self, digest: str) -> None:
+        """Remove an entry, unless it is just being brought: what it has is not what it should be."""
+        with lock_if_free(self.space.lock_of(digest)) as is_free:
+            for path in (f"{self.directory}/{digest[:2]}/{digest}{end}" for end in (".json", "") if is_free):
+                remove(path)
 
     def last_use(self, digest: str) -> int:
         """Return when a use of an entry was noted, in nanoseconds; 0 if it is not there. A process notes its first."""
@@ -121,6 +168,31 @@ class Cache:
             return os.lstat(f"{self.directory}/{digest[:2]}/{digest}.json").st_mtime_ns
         except OSError:
             return 0
+
+    def _entry(self, digest: str, name: str, size: int, *, is_deep: bool = True) -> _Entry:
+        """Return what this process knows of an entry, or one of which it knows nothing."""
+        known = self._known.get((digest, name, size, is_deep))
+        return known or _Entry(digest, name, size, f"{self.directory}/{digest[:2]}", is_deep)
+
+    def _checked(
+        self, file: BinaryIO | None, is_as_brought: Callable[[os.stat_result], bool], entry: _Entry
+    ) -> BinaryIO | None:
+        """Return an open file of an entry if it is the right one; else close it."""
+        if file is None:
+            return None
+        with suppress(OSError):  # the entry goes meanwhile
+            if is_as_brought(os.fstat(file.fileno())):
+                self._keep(entry)
+                return file
+        file.close()
+        return None
+
+    def _keep(self, entry: _Entry) -> None:
+        key = entry.digest, entry.name, entry.size, entry.is_deep
+        if key not in self._known:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[key] = entry
 
     def _is_sound(self, entry: _Entry) -> bool:
         """Tell whether an entry is there, as it was brought, and note that it is used."""
@@ -133,8 +205,8 @@ class Cache:
                 return False
             top = _look(status)
             is_due = abs(now - entry.noted) > _NOTED_SECONDS or entry.process != os.getpid()  # a child's use is its own
-            if top != entry.top or (is_due and stat.S_ISDIR(status.st_mode)):
-                if _recorded(entry).get(entry.name) != [look_through(entry.path), entry.size]:
+            if top != entry.top or (is_due and entry.is_deep and stat.S_ISDIR(status.st_mode)):
+                if not _is_as_recorded(entry, top):
                     return False
                 entry.top, is_due = top, True
             if is_due:
@@ -152,7 +224,7 @@ class Cache:
             with suppress(OSError, ValueError):
                 other = f"{entry.home}/{name}"
                 is_file = name != entry.name and stat.S_ISREG(os.lstat(other).st_mode)
-                if is_file and recorded == [look_through(other), entry.size]:
+                if is_file and recorded[:2] == [look_through(other), entry.size]:
                     remove(entry.path)
                     os.link(other, entry.path, follow_symlinks=False)
                     self._record(entry, name)
@@ -185,7 +257,8 @@ class Cache:
         names = _recorded(entry) | dict.fromkeys((entry.name, *others))
         for name in list(names):
             if name in (entry.name, *others):
-                names[name] = [look_through(f"{entry.home}/{name}"), entry.size]
+                path = f"{entry.home}/{name}"
+                names[name] = [look_through(path), entry.size, _look(os.lstat(path))]
             elif not os.path.lexists(f"{entry.home}/{name}"):
                 del names[name]
         remove(entry.record)
@@ -265,6 +338,24 @@ def _recorded(entry: _Entry) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _is_as_recorded(entry: _Entry, top: str) -> bool:
+    """Tell whether an entry looks as was noted when it was brought; *top* is what it looks like from outside."""
+    recorded = _recorded(entry).get(entry.name)
+    if not isinstance(recorded, list):
+        return False
+    return (
+        recorded[:2] == [look_through(entry.path), entry.size] if entry.is_deep else recorded[1:] == [entry.size, top]
+    )
+
+
+def _opened(path: str) -> BinaryIO | None:
+    """Open a file that may have gone; neither a link nor a FIFO in its place is followed or waited for."""
+    try:
+        return open(path, "rb", opener=lambda name, flags: os.open(name, flags | _PLAIN))
+    except OSError:
+        return None
 
 
 def look_through(path: str) -> str:

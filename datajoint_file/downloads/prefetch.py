@@ -1,6 +1,6 @@
 """`prefetch`: the files of the rows of a query, brought here before they are used.
 
-Into the cache, for whoever asks for their paths; or into a directory, for who goes through the rows, and then they go.
+Into the cache, for whoever uses them; or into a directory, for who goes through the rows, and then they go.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from datajoint_file.errors import DataJointFileError, DestinationError, brief, b
 from datajoint_file.hooks.row_listing import RawRow
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.pipeline import local_paths
+from datajoint_file.pipeline.cached_files import watched
 from datajoint_file.pipeline.pipeline import destination_path
 
 _LOOK_SECONDS = 0.5
@@ -88,11 +89,12 @@ class _IntoCache(Prefetch):
         self._given = 0
         self._used = 0  # rows that are behind
         self._begun = 0
+        self._under_way: set[str] = set()  # hashes
         self._came: dict[str, int] = {}  # by digest: when a file was brought that nobody has used yet
         self._open = ExitStack()
 
     def __enter__(self) -> Prefetch:
-        self._open.enter_context(local_paths.watched(self._note))
+        self._open.enter_context(watched(self._note))
         if not self._rows.pipeline.backend.capabilities.is_mounted:
             threading.Thread(target=self._look_around, name="prefetch", daemon=True).start()
         self._go_on(0)
@@ -113,10 +115,11 @@ class _IntoCache(Prefetch):
         found = {name: file and local_paths.local_path(self._rows.pipeline, file) for name, file in files.items()}
         return {**self._rows.listing.named(raw.key), **found}
 
-    def _note(self, metadata: FileMetadata) -> None:
-        """Go on behind a file that is used."""
+    def _note(self, metadata: FileMetadata) -> bool:
+        """Go on behind a file that is used; tell whether it is under way."""
         self._came.pop(metadata.hash.partition(":")[2], None)
         self._go_on(self._numbers.get(metadata.hash, -1) + 1)
+        return metadata.hash in self._under_way
 
     def _go_on(self, used: int) -> None:
         """Begin what is wanted once so many rows are behind."""
@@ -131,7 +134,11 @@ class _IntoCache(Prefetch):
         """Bring a file. What fails is told to who uses it, which brings it again."""
         if self._numbers.get(metadata.hash, -1) < self._used:
             return
-        local_paths.bring(self._rows.pipeline, metadata, self._stop.watched(lambda _: None))
+        self._under_way.add(metadata.hash)
+        try:
+            local_paths.bring(self._rows.pipeline, metadata, self._stop.watched(lambda _: None))
+        finally:
+            self._under_way.discard(metadata.hash)
         digest = metadata.hash.partition(":")[2]
         self._came[digest] = self._rows.pipeline.cache.last_use(digest)
 
@@ -232,7 +239,7 @@ def prefetch(
     """Bring the files of a query's rows here before they are used: while one is worked on, the next come.
 
     In a ``with`` block the files of the first *ahead* rows come into the cache, in the background; and whenever one of
-    the query's files is used (``ref.cache()``, or the reference given to what takes a path), those of the *ahead* rows
+    the query's files is used (by its path, ``read``, ``load``, ``open`` or ``download``), those of the *ahead* rows
     behind it. By whomever: a ``make`` of ``populate`` in the block, threads, other processes of this machine. Who uses
     a file that is under way waits for it; it comes once. Rows come in the order of their primary key. Leaving the block
     stops what is under way; what has come stays in the cache. On a disk, files are verified ahead, and not copied.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,5 +22,7 @@ def load_wav(stream: BinaryIO) -> tuple[int, Any]:
     """Read samples, and their rate in Hz."""
     from scipy.io import wavfile
 
-    rate, samples = wavfile.read(stream)
+    with warnings.catch_warnings():  # chunks beside the samples are usual: titles, and what libsndfile adds to floats
+        warnings.filterwarnings("ignore", r"Chunk \(non-data\) not understood", wavfile.WavFileWarning)
+        rate, samples = wavfile.read(stream)
     return int(rate), samples.copy()

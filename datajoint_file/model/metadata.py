@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import lru_cache
 from typing import Any
@@ -54,6 +54,8 @@ class FileMetadata:
         How many files a directory has; None of a file.
     title : str or None
         What people call it, if somebody has given it a title.
+    whole : FileMetadata or None
+        The directory of which it is a member or a part, where that is known: no part of the value, and in no row.
 
     Examples
     --------
@@ -79,6 +81,7 @@ class FileMetadata:
     mime_type: str | None = None
     files: int | None = None
     title: str | None = None
+    whole: FileMetadata | None = field(default=None, compare=False, repr=False)
 
     @property
     def is_directory(self) -> bool:

@@ -14,6 +14,7 @@ from datajoint_file.concurrency.progress import Advance
 from datajoint_file.errors import SizeMismatchError
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.verify_policy import VerifyPolicy
+from datajoint_file.pipeline.cached_files import open_cached
 from datajoint_file.pipeline.receipts import Receipts
 from datajoint_file.storage.backend import Receipt, StorageBackend
 from datajoint_file.storage.disk.drafts import Draft
@@ -87,6 +88,12 @@ def read_range(
     policy = pipeline.policy(verify)
     if metadata.size <= VERIFIED_BYTES and policy in ("always", "first"):
         return _verified.get(pipeline, metadata)[first:last]
+    if (file := open_cached(pipeline, metadata, waits=False)) is not None:
+        with file:
+            file.seek(first)
+            content = file.read(last - first)
+        require_whole(first, last, len(content))
+        return content
     if policy != "never" and not is_listed:
         pipeline.look(metadata)
     return pipeline.read_part(metadata, first, last)

@@ -58,7 +58,10 @@ def download(
     target = Path(destination) if is_exact else _target(destination, metadata.original_name, manifest)
     show = progress if advance is None else False
     with progress_bar(f"downloading {metadata.original_name}", metadata.size, show) as shown:
-        _Arrival(pipeline, metadata, manifest, target, overwrite=overwrite, verify=verify).bring(advance or shown)
+        arrival = _Arrival(
+            pipeline, metadata, manifest, target, overwrite=overwrite, verify=verify, is_cached=not is_exact
+        )
+        arrival.bring(advance or shown)
     return target
 
 
@@ -108,6 +111,7 @@ class _Arrival:
         *,
         overwrite: bool,
         verify: str | None,
+        is_cached: bool,
     ) -> None:
         self._pipeline = pipeline
         self._metadata = metadata
@@ -115,6 +119,7 @@ class _Arrival:
         self._target = target
         self._overwrite = overwrite
         self._verify = verify
+        self._is_cached = is_cached
 
     def bring(self, advance: Advance) -> None:
         """Bring what is not there, and put it in its place."""
@@ -171,7 +176,8 @@ class _Arrival:
 
     def _bring(self, new: ArrivingDirectory, arrivals: Batch, member: Member, advance: Advance) -> None:
         with new.file(decode_path(member.name), arrivals.add) as file:
-            self._pipeline.fill(file, member_metadata(self._metadata, member), advance, self._verify)
+            metadata = member_metadata(self._metadata, member)
+            self._pipeline.fill(file, metadata, advance, self._verify, is_cached=self._is_cached)
 
     def _merge(self, there: ExistingDirectory, new: ArrivingDirectory, brought: list[Member]) -> None:
         """Move what was brought into the target, file by file: what somebody else has put there meanwhile stays."""

@@ -8,8 +8,6 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +20,7 @@ from datajoint_file.model.manifest import Manifest, decode_path
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.names import check_derived_name
 from datajoint_file.pipeline import directory_download
+from datajoint_file.pipeline.cached_files import note_use, path_within
 from datajoint_file.pipeline.manifests import manifest_of, part_of
 from datajoint_file.pipeline.pipeline import Pipeline
 
@@ -33,33 +32,13 @@ _MOST_VERIFIED = 100_000
 _verified: dict[tuple[str, str], tuple[str, float]] = {}
 """Paths and hashes: what they looked like when they were verified, and when that was looked at."""
 
-Watcher = Callable[[FileMetadata], object]
-
-_watchers: list[Watcher] = []
-"""Told what is used. A child made by fork has none of its parent's."""
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_watchers.clear)
-
-
-@contextmanager
-def watched(watcher: Watcher) -> Iterator[None]:
-    """Tell *watcher*, for as long as the block lasts, of what `local_path` is asked in this process."""
-    _watchers.append(watcher)
-    try:
-        yield
-    finally:
-        if watcher in _watchers:  # not in a child
-            _watchers.remove(watcher)
-
 
 def local_path(pipeline: Pipeline, metadata: FileMetadata, below: str = "", progress: bool | None = None) -> Path:
     """Return a verified local path of a stored file or directory; see `FileRef.cache`, which is this.
 
     Of a part of a directory, *below* is its path in that, as the store has it.
     """
-    for watcher in tuple(_watchers):
-        watcher(metadata)
+    note_use(metadata)
     return _Local(pipeline, metadata, below, progress).path()
 
 
@@ -91,11 +70,15 @@ class _Local:
         name = check_derived_name(metadata.original_name)
         if self.pipeline.backend_of(metadata.project).capabilities.is_mounted:
             return self._in_place(metadata)
+        if (found := path_within(self.pipeline, metadata)) is not None:
+            return found
         bring = self._bring_tree if metadata.is_directory else self._bring_file
         return self.pipeline.cache.get(metadata.hash.partition(":")[2], name, metadata.size, bring)
 
     def _bring_file(self, target: Path) -> None:
-        self.pipeline.download(self.whole, target, progress=self.progress, advance=self.advance, verify="always")
+        self.pipeline.download(
+            self.whole, target, progress=self.progress, advance=self.advance, verify="always", is_cached=False
+        )
 
     def _bring_tree(self, target: Path) -> None:
         directory_download.download(

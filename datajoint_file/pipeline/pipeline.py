@@ -10,7 +10,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import cached_property, partial
 from pathlib import Path
@@ -53,6 +53,7 @@ from datajoint_file.model.object_keys import (
 )
 from datajoint_file.model.verify_policy import VerifyPolicy, check_policy
 from datajoint_file.model.wording import RIGHT_PLACE
+from datajoint_file.pipeline.cached_files import open_cached, take_cached
 from datajoint_file.pipeline.checked_reads import fetch_as, require_whole
 from datajoint_file.pipeline.directory_upload import check_members
 from datajoint_file.pipeline.manifests import manifest_of
@@ -233,7 +234,7 @@ class Pipeline:
         copy = FileMetadata(upload.key, size, source.hash or "", upload.name, _now(), media_type, title=source.title)
         if size == source.size:
             if not source.is_known:
-                self._read_through(source, advance)
+                self.verify(replace(copy, path=source.copy_of), advance=advance)
             headers = ContentHeaders(upload.mime_type, upload.name, is_contested=upload.is_contested)
             try:
                 self.backend.copy(source.copy_of, upload.key, headers)
@@ -245,11 +246,6 @@ class Pipeline:
             raise SizeMismatchError(f"{source.copy_of}: expected {source.size} bytes, found {size}. {_CORRUPT}")
         advance(size)
         return copy
-
-    def _read_through(self, source: Source, advance: Advance) -> None:
-        """Raise unless a stored file has the bytes that it is said to have."""
-        with source.open() as bare:
-            drain(_reader(source, bare, advance))
 
     def _prove_stored(self, upload: Upload, reader: HashingReader, error: StorageError) -> bool:
         """Read whether the object is there, byte by byte as it was sent, although *error* says that it is not.
@@ -305,7 +301,8 @@ class Pipeline:
     def open(self, metadata: FileMetadata, **options: Any) -> BinaryIO:
         """Open a stored file: binary, seekable, fetching what is read. What is read is *not* verified.
 
-        The options are ``block_size``, ``cache_type`` and ``cache_options`` as fsspec has them.
+        If the cache has it, it is opened there. The options are ``block_size``, ``cache_type`` and ``cache_options`` as
+        fsspec has them, for the store.
 
         Raises
         ------
@@ -314,6 +311,8 @@ class Pipeline:
         SizeMismatchError
             If it has not the recorded size.
         """
+        if (cached := open_cached(self, metadata, waits=False)) is not None:
+            return cached
         with self._blamed(metadata):
             file = self.backend_of(metadata.project).open(metadata.path, **options)
         found = file.seek(0, os.SEEK_END)
@@ -345,10 +344,15 @@ class Pipeline:
         with self._blamed(metadata):
             require_size(metadata.size, self.backend_of(metadata.project).stat(metadata.path).size)
 
-    def pass_on(self, metadata: FileMetadata, write: Write, verify: str | None = None) -> None:
-        """Hand the bytes of a stored file to *write*; see `fetch`. What is known of them then, `policy` says."""
+    def pass_on(
+        self, metadata: FileMetadata, write: Write, verify: str | None = None, *, is_cached: bool = True
+    ) -> None:
+        """Hand the bytes of a stored file to *write*; see `fetch`. What is known of them then, `policy` says.
+
+        Unless it *is_cached*, they come from the store, whatever the cache has.
+        """
         with self._blamed(metadata):
-            self._fetch(metadata, write, lambda _: None, verify=verify)
+            self._fetch(metadata, write, lambda _: None, verify=verify, is_cached=is_cached)
 
     def policy(self, verify: str | None = None) -> VerifyPolicy:
         """Return how much a read checks: as *verify* says, else as the configuration does."""
@@ -362,9 +366,11 @@ class Pipeline:
         target: Draft | None = None,
         *,
         verify: str | None = None,
+        is_cached: bool = True,
     ) -> None:
-        backend = self.backend_of(metadata.project)
-        fetch_as(self.policy(verify), backend, self.hashed, metadata, write, advance, target)
+        policy = self.policy(verify)
+        if not (is_cached and take_cached(self, metadata, write, advance, target, policy)):
+            fetch_as(policy, self.backend_of(metadata.project), self.hashed, metadata, write, advance, target)
 
     def verify(self, metadata: FileMetadata, progress: bool | None = None, advance: Advance | None = None) -> None:
         """Read a stored file to its end and raise unless its bytes are those recorded; see `FileRef.verify`.
@@ -385,10 +391,12 @@ class Pipeline:
         advance: Advance | None = None,
         finish: Callable[[Draft], object] = finish,
         verify: str | None = None,
+        is_cached: bool = True,
     ) -> Path:
         """Write the verified bytes of a stored file to *destination* and return the file's path.
 
         See `FileRef.download`, which is this. With *advance*, no progress is shown: it is told how many bytes come.
+        Unless it *is_cached*, they come from the store, whatever the cache has.
         *finish* flushes the file and gives it its name; that may be put off, see `datajoint_file.storage.disk.drafts`.
         """
         self.policy(verify)  # which may be none
@@ -398,13 +406,21 @@ class Pipeline:
         show = progress if advance is None else False
         bar = progress_bar(f"downloading {metadata.original_name}", metadata.size, show)
         with bar as shown, atomic_write(target, finish, replaces=overwrite) as new:
-            self.fill(new, metadata, advance or shown, verify)
+            self.fill(new, metadata, advance or shown, verify, is_cached=is_cached)
         return target
 
-    def fill(self, new: Draft, metadata: FileMetadata, advance: Advance, verify: str | None = None) -> None:
+    def fill(
+        self,
+        new: Draft,
+        metadata: FileMetadata,
+        advance: Advance,
+        verify: str | None = None,
+        *,
+        is_cached: bool = True,
+    ) -> None:
         """Write the bytes of a stored file to a new one, verified as `policy` says; *advance* is told how many come."""
         with self._blamed(metadata):
-            self._fetch(metadata, new.write, advance, new, verify=verify)
+            self._fetch(metadata, new.write, advance, new, verify=verify, is_cached=is_cached)
 
     def exists(self, metadata: FileMetadata) -> bool:
         """Tell whether the object is in the store; raise if the store cannot be asked, or is not the one of the row."""

@@ -61,7 +61,7 @@ def fetch(
         _take_at_once(backend, metadata, write, advance, checks)
     elif ranges == 1:
         with backend.open(metadata.path) as file:
-            _take_from(file, metadata, write, advance, target, checks)
+            take_from(file, metadata, write, advance, target, checks)
     elif metadata.size <= RANGE_SIZE:
         with transfers().take(metadata.size):
             _take_at_once(backend, metadata, write, advance, checks)
@@ -89,9 +89,10 @@ def _take_at_once(
     write(0, content)
 
 
-def _take_from(
+def take_from(
     file: BinaryIO, metadata: FileMetadata, write: Write, advance: Advance, target: Draft | None, checks: Checks
 ) -> None:
+    """Hand on the bytes of an open file of this machine, as `fetch` does; the system copies where it can."""
     descriptor = _descriptor(file) if metadata.size > COPY_ABOVE and can_copy() else None
     if checks == "never" and (descriptor is None or os.fstat(descriptor).st_size != metadata.size):
         descriptor, file = None, cast("BinaryIO", _Beginning(file, metadata.size))

@@ -1,4 +1,4 @@
-"""The demo's command line, `python -m examples.demo [tour | shell | database | stop]`; `make demo` calls it.
+"""The demo's command line, `python -m examples.demo [tour | shell | notebook | database | stop]`; `make demo` calls it.
 
 It puts the parts together: a project directory, its database server, and what is done while that runs.
 """
@@ -54,9 +54,9 @@ def _parser() -> argparse.ArgumentParser:
         "action",
         nargs="?",
         default="tour",
-        choices=("tour", "shell", "database", "stop"),
-        help="show everything (default), open a Python prompt with the tables, only run the database until Ctrl-C, or "
-        "stop what a killed demo left running",
+        choices=("tour", "shell", "notebook", "database", "stop"),
+        help="show everything (default), open a Python prompt with the tables, run the notebook, only run the database "
+        "until Ctrl-C, or stop what a killed demo left running",
     )
     parser.add_argument("--database", default="postgresql", choices=sorted(DIRECTORIES), help="default: postgresql")
     parser.add_argument("--project", help="the directory that the demo makes and uses")
@@ -79,7 +79,7 @@ def _work(action: str, console: Console, project: Project, server: Server) -> No
         project.enter()
         address = choose_address(server, project.recorded_address())
         project.record_address(server.backend, address)
-        if action != "database":
+        if action in ("tour", "shell"):
             _configure(console, project)
         with running(server, address):
             console.print(
@@ -87,6 +87,8 @@ def _work(action: str, console: Console, project: Project, server: Server) -> No
             )
             if action == "database":
                 _lend(console, server.backend, address)
+            elif action == "notebook":
+                _notebook(console, project)
             else:
                 _shell() if action == "shell" else _tour(console, project, server)
         console.print(f"{server.name} has been stopped.", style="dim")
@@ -122,6 +124,14 @@ def _shell() -> None:
     with suppress(ImportError):
         import readline  # noqa: F401 - gives the prompt a history and the arrow keys
     code.interact("Subject, Scan and Segmentation are here. End with Ctrl-D.", local=dict(vars(imaging)), exitmsg="")
+
+
+def _notebook(console: Console, project: Project) -> None:
+    from .notebook import execute  # not all have it
+
+    target = project.directory / "files.ipynb"
+    execute(target)
+    console.print(f"{_shown(target, project)} is the notebook with its outputs.", markup=False)
 
 
 def _lend(console: Console, backend: str, address: Address) -> None:

@@ -73,3 +73,10 @@ def test_a_site_opened_from_a_disk_has_a_search(site: Path) -> None:
     assert (site / "assets" / "iframe-worker.js").is_file()
     for page in site.rglob("*.html"):  # browsers allow such pages no worker, so each brings a stand-in
         assert re.search(r'<script src="[./]*/?assets/iframe-worker.js"', page.read_text(encoding="utf-8")), page
+
+
+def test_the_notebook_is_a_page_with_its_outputs(site: Path) -> None:
+    page = (site / "notebook.html").read_text(encoding="utf-8")
+    assert re.search(r'<div class="output">.*microaneurysms\.png.*<img src="data:image/png;base64,', page, re.DOTALL)
+    assert "SigningError" in page
+    assert 'id="take-back-a-change"' in page

@@ -189,6 +189,31 @@ def test_transaction_locks_no_more_than_it_inserts(schema: dj.Schema, database: 
     assert len(table()) == 2
 
 
+def test_statement_outside_a_transaction_is_asked_at_the_strictest_isolation_as_well_and_leaves_no_lock(
+    schema: dj.Schema, store: Store, database: Any, large: Path, small: Path
+) -> None:
+    session = recording_of(schema, "id : int32", "Session")
+    table = child_of(schema, "-> Session\n---\nraw : file", session)
+    session.insert1({"id": 1})
+    table.insert1({"id": 1, "raw": small})
+    is_mysql = schema.connection.adapter.backend == "mysql"
+    characteristics = "" if is_mysql else "CHARACTERISTICS AS "
+    schema.connection.query(f"SET SESSION {characteristics}TRANSACTION ISOLATION LEVEL SERIALIZABLE")
+    before = store.object_keys()
+    with pytest.raises(DuplicateError, match="nothing was sent"):
+        table.insert1({"id": 1, "raw": large})
+    with pytest.raises(IntegrityError, match="nothing was sent"):
+        table.insert1({"id": 9, "raw": large})
+    assert store.object_keys() == before
+    other = connect(database).connection
+    other.query("SET SESSION innodb_lock_wait_timeout = 1" if is_mysql else "SET lock_timeout = '1s'")
+    other.query(f"DELETE FROM {table.full_table_name}")
+    other.query(f"INSERT INTO {session.full_table_name} VALUES (9)")
+    other.close()
+    table.insert([{"id": 1, "raw": large}, {"id": 9, "raw": large}])
+    assert len(table()) == 2
+
+
 @over_postgresql
 def test_rows_of_an_heir_are_no_duplicates(schema: dj.Schema, large: Path, small: Path) -> None:
     table = recording_of(schema, "id : int32\n---\nraw : file")

@@ -9,8 +9,9 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import h5py
 import numpy as np
@@ -23,13 +24,17 @@ from PIL import Image
 
 import datajoint_file
 from datajoint_file.config import parse_settings
+from datajoint_file.errors import HashMismatchError
+from datajoint_file.pipeline.directory_upload import DirectoryUpload
+from datajoint_file.pipeline.directoryref import DirectoryRef
 from datajoint_file.pipeline.fileref import FileRef
 from datajoint_file.pipeline.lookup import remember
 from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.transfer.directories import LocalTree
 from datajoint_file.transfer.sources import as_source
 from tests.conftest import CACHE_VARIABLE
 from tests.integration.wire import wire_to
-from tests.projects import Store, over_local_and_s3, over_mysql, unique
+from tests.projects import Store, bare_filesystem, over_local_and_s3, over_mysql, unique
 from tests.wire.afar import CELL
 
 IMAGE = np.arange(64, dtype="uint8").reshape(8, 8)
@@ -178,6 +183,42 @@ def test_of_eight_processes_that_ask_at_once_one_transfers(far: tuple[Any, Path,
     done = subprocess.run(command, input=pickle.dumps(refs), cwd=settings.parent, capture_output=True, check=True)
     assert done.stdout.split() == [b"8"], done.stderr
     assert wire.requests.count("GET") == len(refs)
+
+
+def test_what_is_in_the_cache_is_read_without_a_request(
+    far: tuple[Any, Path, list[FileRef]], tmp_path: Path, files: Path
+) -> None:
+    wire, settings, refs = far
+    pipeline = refs[0]._pipeline()
+    directory = DirectoryUpload(
+        pipeline, pipeline.plan(source := as_source(files), CELL), cast("LocalTree", source.tree)
+    )
+    directory.send_all()
+    whole = DirectoryRef(directory.finish(), str(settings))
+    refs[1].cache(), whole.cache()
+    wire.clear()
+    with refs[1].open() as file, refs[1].open("r") as text:
+        assert (file.read(2), text.read(2)) == (b"\x01\x01", "\x01\x01")
+    assert refs[1].read() == refs[1].download(tmp_path / "copy.dat").read_bytes() == b"\x01" * 1000
+    assert refs[1].read(start=-1) == b"\x01"
+    assert (whole / "array.npy").load().tolist() == IMAGE.tolist()
+    assert tifffile.imread(whole / "stack.ome.tif").tolist() == IMAGE.tolist()
+    assert whole.fs.cat_file("notes.txt") == b"12 spikes"
+    assert len(list(whole.download(tmp_path / "run copy").iterdir())) == len(LIBRARIES)
+    assert wire.requests == []
+    assert refs[2].read() == b"\x02" * 1000
+    assert wire.requests == ["GET"]
+
+
+def test_copy_within_the_store_is_of_bytes_that_are_there_whatever_the_cache_has(
+    far: tuple[Any, Path, list[FileRef]], s3_storage: dict[str, Any]
+) -> None:
+    ref = far[2][1]
+    ref.cache()
+    bare_filesystem(s3_storage).pipe_file(f"{s3_storage['bucket']}/{ref.path}", b"?" * 1000)
+    pipeline = ref._pipeline()
+    with pytest.raises(HashMismatchError):
+        pipeline.ingest(pipeline.plan(replace(as_source(ref), copy_of=ref.path), CELL))
 
 
 def test_usage_and_emptying_are_those_of_the_command(

@@ -147,7 +147,13 @@ def test_what_was_changed_is_noticed_and_brought_again(
 ) -> None:
     kept = Cache(place, LARGE)
     path = store.get(kept, b"spikes")
+    asked = digest_of(b"spikes"), "a.dat", 6
+    with kept.open(*asked) as file, Cache(place, LARGE).open(*asked) as other:  # type: ignore[union-attr]
+        assert (file.read(), other.read()) == (b"spikes", b"spikes")
+        assert Path(file.name) == path
     damage(path)
+    assert (kept if is_known else Cache(place, LARGE)).open(*asked) is None
+    assert store.count == 1
     again = store.get(kept if is_known else Cache(place, LARGE), b"spikes")
     assert (again, again.read_bytes()) == (path, b"spikes")
     assert not any(part.is_symlink() for part in (path, path.parent, path.parent.parent))
@@ -185,13 +191,26 @@ def test_directory_is_an_entry_and_what_was_changed_in_it_is_noticed(place: Path
     def get(kept: Cache) -> Path:
         return kept.get("ab" * 32, "run.zarr", 2, fill)
 
+    def within(kept: Cache, name: str) -> bytes | None:
+        file = kept.open_within("ab" * 32, "run.zarr", 2, name, 1)
+        if file is None:
+            return None
+        with file:
+            return file.read()
+
     path = get(Cache(place, LARGE))
     assert get(Cache(place, LARGE)) == path
     assert len(calls) == 1
     assert stat.S_IMODE((path / "inner").stat().st_mode) == 0o555
+    caches = Cache(place, LARGE), Cache(place, LARGE)
+    assert [within(caches[0], name) for name in ("inner/a.txt", "b.txt", "inner", "c.txt")] == [b"a", b"b", None, None]
     inner = path / "inner" / "a.txt"
     inner.chmod(0o644)
     inner.write_text("c")
+    assert [(within(one, "inner/a.txt"), within(one, "b.txt")) for one in caches] == [(None, b"b")] * 2
+    path.chmod(0o755)  # what a change of the directory itself is taken for
+    assert [within(one, "b.txt") for one in caches] == [None] * 2
+    assert len(calls) == 1
     assert (get(Cache(place, LARGE)) / "inner" / "a.txt").read_text() == "a"
     inner.parent.chmod(0o755)
     (path / "inner" / "more.txt").write_text("")

@@ -17,6 +17,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.feather
 import pyarrow.parquet
 import pytest
 import scipy.io
@@ -28,6 +29,7 @@ from PIL import Image
 
 from datajoint_file.errors import FormatError, UnsafeContentError
 from datajoint_file.formats import limits
+from tests.unit.conftest import InChild
 from tests.unit.formats.conftest import Keep
 
 Ran = Callable[[], bool]
@@ -122,6 +124,24 @@ def test_a_zip_bomb_is_not_unpacked(keep: Keep, monkeypatch: pytest.MonkeyPatch,
     for name in ("a.parquet", "a.feather"):
         with pytest.raises(UnsafeContentError, match="times as many"):
             keep(str(tmp_path / name)).load()
+
+
+def test_offsets_that_arrow_would_end_the_process_for_are_an_error(
+    keep: Keep, in_child: InChild, tmp_path: Path
+) -> None:
+    table = pa.table({"s": pa.DictionaryArray.from_arrays(pa.array([0, 1]), pa.array(["abcd", "efgh"]))})
+    pa.feather.write_feather(table, str(tmp_path / "a.feather"), compression="uncompressed")
+    content = (tmp_path / "a.feather").read_bytes()
+    offsets = struct.pack("<3i", 0, 4, 8)
+    assert content.count(offsets) == 1
+    broken = content.replace(offsets, struct.pack("<3i", 0, 2**31 - 1, -(2**31)))
+
+    def load() -> str:
+        with pytest.raises(FormatError) as raised:
+            keep(("a.feather", broken)).load()
+        return str(raised.value)
+
+    assert "ArrowInvalid" in in_child(load)
 
 
 def test_an_image_of_too_many_pixels_is_not_unpacked(keep: Keep) -> None:

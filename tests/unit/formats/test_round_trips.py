@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.io.wavfile
+import soundfile
 import tifffile
 import xarray as xr
 import zarr
@@ -201,6 +202,16 @@ def test_members_and_parts_of_a_directory_are_loaded_as_files_are(keep: Keep, tm
     assert (ref / "grid.zarr").load().identical(DATASET)
     with pytest.raises(FormatError, match=r"run .*is a directory of no format"):
         ref.load()
+
+
+@pytest.mark.parametrize(("subtype", "dtype"), [("PCM_16", "int16"), ("PCM_32", "int32"), ("FLOAT", "float32")])
+def test_sound_is_what_libsndfile_writes_and_reads(keep: Keep, tmp_path: Path, subtype: str, dtype: str) -> None:
+    samples = (RNG.uniform(-1, 1, size=(50, 2)) * (1 if dtype == "float32" else 30_000)).astype(dtype)
+    soundfile.write(tmp_path / "a.wav", samples, 16_000, subtype=subtype)
+    rate, loaded = keep(str(tmp_path / "a.wav")).load()
+    assert (rate, loaded.dtype, loaded.tolist()) == (16_000, dtype, samples.tolist())
+    read, rate = soundfile.read(io.BytesIO(keep(("b.wav", (8000, loaded))).read()), dtype=dtype)
+    assert (rate, read.tolist()) == (8000, samples.tolist())
 
 
 def test_what_other_programs_have_written_is_read(keep: Keep, tmp_path: Path) -> None:

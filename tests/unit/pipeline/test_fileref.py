@@ -85,7 +85,7 @@ BAD = [
 USES: dict[str, Callable[[FileRef], Any]] = {
     **{
         name: operator.attrgetter(name)
-        for name in (*sorted(set(FileMetadata.__slots__) - {"files"}), "metadata", "url", "name")
+        for name in (*sorted(set(FileMetadata.__slots__) - {"files", "whole"}), "metadata", "url", "name")
     },
     **{
         name: operator.methodcaller(name)

@@ -194,6 +194,21 @@ def test_damaged_and_lost_objects_have_no_path(pipeline: Pipeline, make: Make, t
     assert not [path for path in place.glob("??/*/*") if path.is_file()]
 
 
+def test_what_comes_into_the_cache_is_verified_whatever_the_configuration_says(
+    pipeline: Pipeline, make: Make, tree: Path, root: Path
+) -> None:
+    ref, whole = make(), make(str(tree))
+    storage = {"backend": pipeline.settings.storage.backend, "path": str(root)}
+    document = {"project": {"name": "lab"}, "storage": storage, "object_storage": {"verify": "never"}}
+    remember(str(root), Pipeline(parse_settings(document, "test")))
+    damage(pipeline, ref.path, b"SPIKES")
+    damage(pipeline, (whole / "raw/day1.csv").path, b"9,9")
+    assert ref.read() == b"SPIKES"
+    for damaged in (ref, whole, whole / "raw", whole / "raw/day1.csv"):
+        with pytest.raises(HashMismatchError):
+            damaged.cache()
+
+
 @pytest.mark.parametrize("backend", ["file"], indirect=True)
 def test_object_on_a_disk_that_is_changed_is_verified_again(pipeline: Pipeline, make: Make, tree: Path) -> None:
     ref, whole = make(), make(str(tree))
