@@ -12,6 +12,8 @@ import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
+
 from datajoint_file.errors import FormatError
 from datajoint_file.formats.limits import check_growth
 
@@ -45,7 +47,19 @@ def load_mat(stream: BinaryIO) -> dict[str, Any]:
     _check(stream)
     stream.seek(0)
     found = loadmat(stream, appendmat=False)
-    return {name: value for name, value in found.items() if not (name.startswith("__") and name.endswith("__"))}
+    variables = {name: value for name, value in found.items() if not (name.startswith("__") and name.endswith("__"))}
+    _check_sparse(*variables.values())
+    return variables
+
+
+def _check_sparse(*values: Any) -> None:
+    """Raise if indices of a sparse matrix lead out of it: SciPy believes them, and writes there when it is used."""
+    for value in values:
+        if hasattr(value, "check_format"):
+            value.check_format()
+        elif isinstance(value, np.ndarray) and value.dtype.hasobject:
+            for part in [value[name] for name in value.dtype.names] if value.dtype.names else [value]:
+                _check_sparse(*part.flat)
 
 
 def _check(stream: BinaryIO) -> None:
