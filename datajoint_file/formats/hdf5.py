@@ -62,7 +62,7 @@ def check_self_contained(file: Any) -> int:
 
 def _items(root: Any) -> Iterator[Any]:
     """Give all datasets, each once; links are looked at before they are followed."""
-    waiting, seen = [root], {_address(root)}
+    waiting, seen = [root], {address(root)}
     while waiting:
         group = waiting.pop()
         for name in group:
@@ -72,24 +72,34 @@ def _items(root: Any) -> Iterator[Any]:
             if not isinstance(link, h5py.HardLink):
                 raise UnsafeContentError(f"{brief(name)} in it is a link to another file")
             item = group[name]
-            if (address := _address(item)) in seen:
+            if (place := address(item)) in seen:
                 continue
-            seen.add(address)
+            seen.add(place)
             if isinstance(item, h5py.Group):
                 waiting.append(item)
             elif isinstance(item, h5py.Dataset):
                 yield item
 
 
-def _address(item: Any) -> int:
+def address(item: Any) -> int:
+    """Return where in its file an object is, which is the same under all its names."""
     return int(h5py.h5o.get_info(item.id).addr)
 
 
+def elsewhere(dataset: Any) -> str:
+    """Say in which other files the data of a dataset are; nothing (``""``), if in none. Opens none of them."""
+    made = dataset.id.get_create_plist()
+    if made.get_external_count():
+        return "has its data in another file"
+    is_virtual = made.get_layout() == h5py.h5d.VIRTUAL
+    if is_virtual and any(made.get_virtual_filename(i) != "." for i in range(made.get_virtual_count())):
+        return "is made of other files"
+    return ""
+
+
 def _size_of(dataset: Any) -> int:
-    if dataset.external:
-        raise UnsafeContentError(f"{brief(dataset.name)} in it has its data in another file")
-    if dataset.is_virtual and any(source.file_name != "." for source in dataset.virtual_sources()):
-        raise UnsafeContentError(f"{brief(dataset.name)} in it is made of other files")
+    if where := elsewhere(dataset):
+        raise UnsafeContentError(f"{brief(dataset.name)} in it {where}")
     try:
         return int(dataset.nbytes)
     except TypeError as error:  # without a shape

@@ -60,9 +60,9 @@ def npy(descr: str, shape: str, data: bytes = b"", fortran: str = "False") -> by
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + data
 
 
-def zipped(**members: bytes) -> bytes:
+def zipped(method: int = zipfile.ZIP_DEFLATED, **members: bytes) -> bytes:
     buffer = io.BytesIO()
-    with warnings.catch_warnings(), zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+    with warnings.catch_warnings(), zipfile.ZipFile(buffer, "w", method) as archive:
         warnings.simplefilter("ignore")
         for name, content in members.items():
             archive.writestr(name.replace("_npy", ".npy").removesuffix("2"), content)
@@ -160,6 +160,8 @@ def test_an_image_of_too_many_pixels_is_not_unpacked(keep: Keep) -> None:
         (zipped(readme=b"text"), "no arrays"),
         (zipped(x_npy=npy("'|u1'", "(1000,)", b"a")), "tells of 1000 bytes"),
         (zipped(x_npy=npy("'|u1'", "(1,)", b"a"))[:-30], "BadZipFile"),
+        (zipped(zipfile.ZIP_BZIP2, x_npy=npy("'|u1'", "(1,)", b"a")), "hides how large"),
+        (zipped(zipfile.ZIP_LZMA, x_npy=npy("'|u1'", "(1,)", b"a")), "hides how large"),
     ],
 )
 def test_zips_that_contradict_themselves_are_refused(keep: Keep, content: bytes, message: str) -> None:
