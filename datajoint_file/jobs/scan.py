@@ -199,7 +199,7 @@ def scan(
     target = Target.of(table, attribute)
     compiled = target.rule(rule, values or {}, patterns)
     left_out = matcher((exclude,) if isinstance(exclude, str) else tuple(exclude))
-    return _Scan(_directory(root), compiled, target, dict(values or {}), left_out).found()
+    return _Scan(directory_of(root), compiled, target, dict(values or {}), left_out).found()
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,7 +333,8 @@ class _Scan:
         self.unmatched.append(Unmatched(f"{path}/", f"it cannot be listed: {reason_of(error)}"))
 
 
-def _directory(root: str | os.PathLike[str]) -> Path:
+def directory_of(root: str | os.PathLike[str]) -> Path:
+    """Return the absolute path of a directory, or say why it is none that can be looked into."""
     path = working_directory() / os.fsdecode(root)
     if not stat.S_ISDIR(look_at(str(path)).st_mode):
         raise SourceError(f"{printable(str(path))} is a file: give the directory to be scanned")
