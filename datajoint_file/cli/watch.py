@@ -19,7 +19,6 @@ from datajoint_file.cli.exit_codes import FINE, PARTLY, PROBLEMS
 from datajoint_file.cli.one_at_a_time import one_at_a_time
 from datajoint_file.cli.output import Abridged, console
 from datajoint_file.doctor import Check
-from datajoint_file.errors import RuleError
 from datajoint_file.jobs.watch import Look, News, Watch
 from datajoint_file.jobs.watch import watch as keep_watching
 from datajoint_file.model.wording import counted, duration
@@ -83,7 +82,7 @@ def watch(
 
     Exit code 0; with --once 1 if a person must see to a file, 3 if some still grow; 3 if another one watches already.
     """
-    with wrong_usage(RuleError):
+    with wrong_usage():
         watched = Watch(
             directory,
             rule,
@@ -100,7 +99,7 @@ def watch(
         how: dict[str, Any] = {"still": still, "interval": interval, "once": once}
         try:
             last = keep_watching(watched, directory, told=told.look, failed=told.failure, **how)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):  # as systemd ends it: that is no failure
             return
     told.end(last)
     ctx.exit(PROBLEMS if last.problems else PARTLY if last.waiting else FINE)

@@ -6,6 +6,7 @@ looked at is what is hashed and removed.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
@@ -202,6 +203,8 @@ class LocalValue:
     def _status(self, path: str) -> os.stat_result:
         with self._opened(path, getattr(os, "O_PATH", _READ) | getattr(os, "O_CLOEXEC", 0)) as descriptor:
             status = os.fstat(descriptor)
+        if stat.S_ISLNK(status.st_mode):
+            raise LinkOnTheWayError(errno.ELOOP, "it is a symbolic link", path)
         is_fitting = stat.S_ISREG(status.st_mode) or (self.is_directory and stat.S_ISDIR(status.st_mode))
         if not is_fitting:
             raise SourceNotRegularError(f"{printable(path)} is not a regular file")

@@ -322,7 +322,8 @@ class _Scan:
         try:
             mode = full.stat().st_mode
         except OSError as error:
-            raise SourceError(f"it cannot be looked at: {reason_of(error)}") from error
+            what = "it is a symbolic link that leads nowhere" if full.is_symlink() else "it cannot be looked at"
+            raise SourceError(f"{what}: {reason_of(error)}") from error
         if not stat.S_ISREG(mode):
             raise SourceError("it is a FIFO, socket or device, not a regular file")
 
