@@ -1,1 +1,1 @@
-"""Bulk import: rows from the paths of existing files, and directories that are watched for new ones."""
+"""Jobs: directories whose files become rows, once or whenever new ones come."""

@@ -109,6 +109,8 @@ class _Freeing:
         size = 0
         try:
             value = LocalValue(self.root, path, Path(f"{self.root.real}/{path}").is_dir())
+            if self.execute:
+                value.put_back()
             snapshot = value.snapshot()
             if snapshot is None:
                 return Freed("gone", path, 0, "it is not here")

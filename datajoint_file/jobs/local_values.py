@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import secrets
 import signal
 import stat
 from collections.abc import Callable, Iterator
@@ -150,11 +149,21 @@ class LocalValue:
         except OSError as error:
             raise _as_source_error(self.path, error) from error
 
+    def put_back(self) -> None:
+        """Give a file its name again which a removal that was killed has left under another; else do nothing."""
+
+        def put_back(parent: int, name: str) -> None:
+            with suppress(FileNotFoundError):
+                rename_new(_aside(name), name, parent, parent)
+
+        with suppress(OSError):  # it is looked at next: that tells
+            self._within(self.path, put_back)
+
     def _remove_file(self, path: str, expected: os.stat_result) -> None:
         """Remove a file. It gets another name first: one that somebody puts in its place at this moment is kept."""
 
         def remove(parent: int, name: str) -> None:
-            aside = f".datajoint-file-{secrets.token_hex(8)}.freed"
+            aside = _aside(name)
             with self._opened(path) as descriptor:
                 if not rename_new(name, aside, parent, parent):
                     os.rename(name, aside, src_dir_fd=parent, dst_dir_fd=parent)
@@ -217,6 +226,11 @@ class LocalValue:
             yield descriptor
         finally:
             os.close(descriptor)
+
+
+def _aside(name: str) -> str:
+    """Return what a file is called from when it is found to be what it should be until it is removed."""
+    return f".datajoint-file-{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}.freed"
 
 
 def is_open_for_writing(descriptor: int) -> bool:

@@ -18,7 +18,9 @@ import pytest
 import datajoint_file
 from datajoint_file.errors import RuleError, StorageUnavailableError
 from datajoint_file.jobs.free import free
+from datajoint_file.jobs.local_values import LocalValue, _aside
 from datajoint_file.jobs.watch import Look, Watch
+from datajoint_file.transfer.pinned_directory import PinnedDirectory
 from tests.projects import Store, connect, over_local_and_s3, over_mysql
 from tests.tables import recording_of
 
@@ -357,8 +359,12 @@ def test_watches_that_are_killed_at_any_moment_leave_one_row_each(
     ids, refs = table.to_arrays("session_id", "raw")
     assert {int(number): ref.read() for number, ref in zip(ids, refs, strict=True)} == expected
     assert {receipt_of(root / f"session{number}.dat")["path"] for number in expected} == {ref.path for ref in refs}
-    assert not list(root.glob("*.partial"))
+    killed = LocalValue(PinnedDirectory.at(str(root)), "session7.dat")
+    (root / "session7.dat").rename(root / _aside("session7.dat"))  # as a removal that is killed leaves it
+    assert killed.snapshot() is None
+    assert [one.state for one in free(root, table.connection)].count("gone") == 1
     assert [one.state for one in free(root, table.connection, execute=True)] == ["freed"] * 40
+    assert not list(root.glob("*.freed"))
 
 
 @over_mysql
