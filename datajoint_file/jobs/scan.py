@@ -13,6 +13,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from datajoint.table import Table
+
 from datajoint_file.config.paths import working_directory
 from datajoint_file.errors import (
     PathMismatchError,
@@ -217,6 +219,8 @@ class Target:
         if table is None:
             return cls(attribute or "path")
         query = query_of(table)
+        if not isinstance(query, Table):
+            raise UnsupportedValueError("rows are inserted into a table: give one, not a join")
         name, known = table_name(query), file_attributes(query.heading)
         if attribute is None and len(known) > 1:
             raise UnsupportedValueError(f"{name} has several `file` attributes: say which: {', '.join(known)}")

@@ -28,10 +28,11 @@ from datajoint_file.errors import (
     UnsafeNameError,
     VerificationError,
     driver_message,
+    printable,
 )
 from datajoint_file.jobs.local_values import LocalValue, Snapshot
 from datajoint_file.jobs.receipts import OWN_FILES, ImportReceipt, NoReceiptError, read_receipt
-from datajoint_file.jobs.scan import Scan, Target, scan
+from datajoint_file.jobs.scan import Scan, Target, directory_of, scan
 from datajoint_file.jobs.stored_rows import StoredRows
 from datajoint_file.journal.transactions import mend
 from datajoint_file.model.metadata import format_timestamp
@@ -164,6 +165,8 @@ class Watch:
     ------
     RuleError, UnsupportedValueError, SourceError
         As by `scan`.
+    DestinationError
+        If no receipts can be written there.
     """
 
     def __init__(
@@ -178,7 +181,9 @@ class Watch:
         exclude: Sequence[str] = (),
         still: float = 10.0,
     ) -> None:
-        self._root = Path(root)
+        self._root = directory_of(root)
+        if not os.access(self._root, os.W_OK):
+            raise DestinationError(f"{printable(str(self._root))}: this user may not write receipts there")
         self._target = Target.of(table, attribute)
         self._is_for_directories = self._target.rule(rule, values or {}, patterns).is_for_directories
         self._scan = partial(

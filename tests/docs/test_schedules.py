@@ -171,5 +171,5 @@ def test_watches_run_as_printed(table: Any, shell: Shell, tmp_path: Path) -> Non
     assert running.stdout is not None
     assert running.stdout.readline().startswith("inserted: subject7/session3.dat: ")
     running.terminate()  # as systemd stops it
-    assert running.wait(60) == 0
+    assert (running.communicate(timeout=60)[0], running.returncode) == ("", 0)
     assert len(table()) == 3

@@ -155,6 +155,8 @@ def test_a_rule_that_does_not_suit_the_table_is_refused(table: Any, schema: Any,
         datajoint_file.scan(root, "{id}", table=two)
     with pytest.raises(UnsupportedValueError, match="no `file` attribute 'id'"):
         datajoint_file.scan(root, "{id}", table=two, attribute="id")
+    with pytest.raises(UnsupportedValueError, match="not a join"):
+        datajoint_file.scan(root, "{id}", table=two.proj("raw") * table.proj())
     put(root, "5")
     assert datajoint_file.scan(root, "{id}", table=two, attribute="extra").rows == ({"id": 5, "extra": root / "5"},)
     with pytest.raises(SourceNotFoundError):

@@ -6,9 +6,11 @@ import json
 import os
 import random
 import signal
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ import datajoint_file
 from datajoint_file.errors import RuleError, StorageUnavailableError
 from datajoint_file.jobs.free import free
 from datajoint_file.jobs.local_values import LocalValue, _aside
-from datajoint_file.jobs.watch import Look, Watch
+from datajoint_file.jobs.watch import Look, Watch, watch
 from datajoint_file.transfer.pinned_directory import PinnedDirectory
 from tests.projects import Store, connect, over_local_and_s3, over_mysql
 from tests.tables import recording_of
@@ -365,6 +367,42 @@ def test_watches_that_are_killed_at_any_moment_leave_one_row_each(
     assert [one.state for one in free(root, table.connection)].count("gone") == 1
     assert [one.state for one in free(root, table.connection, execute=True)] == ["freed"] * 40
     assert not list(root.glob("*.freed"))
+
+
+@over_mysql
+def test_it_is_looked_at_intervals_where_nothing_tells_of_events(
+    watched: Watch, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "watchfiles", None)  # as if it were not installed
+    (root / "session1.dat").write_bytes(b"spikes")
+    looks: list[Look] = []
+    how: dict[str, Any] = {"still": timedelta(seconds=0.05), "interval": timedelta(seconds=30)}
+    last = watch(watched, root, told=looks.append, failed=pytest.fail, once=True, **how)
+    assert (last.settled, last.waiting, len(looks) > 1) == (1, (), True)
+
+    def stop(look: Look) -> None:
+        looks.append(look)
+        if len(looks) == 3:
+            raise KeyboardInterrupt
+
+    def damaged(text: str) -> None:
+        failures.append(text)
+        away.rename(root)
+
+    looks.clear()
+    failures: list[str] = []
+    away = root.with_name("away")
+
+    def told(look: Look) -> None:
+        if not looks:
+            root.rename(away)  # as a disk that is unmounted
+        stop(look)
+
+    how = {**how, "interval": timedelta(seconds=0.01)}
+    with pytest.raises(KeyboardInterrupt):
+        watch(watched, root, told=told, failed=damaged, **how)
+    assert len(failures) == 1
+    assert "does not exist" in failures[0]
 
 
 @over_mysql
