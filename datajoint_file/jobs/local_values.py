@@ -11,9 +11,9 @@ import hashlib
 import os
 import signal
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from datajoint_file.errors import SourceChangedError, SourceError, SourceNotRegularError, printable, reason_of
@@ -57,9 +57,9 @@ class LocalValue:
         path = f"{self.root.path}/{self.path}"
         return LocalTree(Directory(path), path, self.root.path)
 
-    def source(self) -> object:
-        """Return what an insert takes."""
-        return self if self.is_directory else TreeMember(self.root, self.path)
+    def source(self, expected: Snapshot) -> object:
+        """Return what an insert takes: the file that looked as *expected*, and no other that is called so later."""
+        return self if self.is_directory else _SameFile(self.root, self.path, expected=expected)
 
     def snapshot(self) -> Snapshot | None:
         """Return what it looks like now; None if it is gone.
@@ -71,15 +71,11 @@ class LocalValue:
         """
         try:
             found = [(path, self._status(path)) for path in self._paths()]
+            return _snapshot(found)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise _as_source_error(self.path, error) from error
-        told = "\n".join(f"{one.st_dev} {one.st_ino} {one.st_size} {one.st_mtime_ns} {path!r}" for path, one in found)
-        files = [one for _, one in found if stat.S_ISREG(one.st_mode)]
-        digest = hashlib.sha256(told.encode(errors="surrogateescape")).hexdigest()
-        latest = max((one.st_mtime_ns for _, one in found), default=0)
-        return Snapshot(sum(one.st_size for one in files), latest, digest)
 
     def has_writer(self) -> bool:
         """Tell whether somebody has it open for writing, as far as the system tells, of this user's files."""
@@ -111,7 +107,7 @@ class LocalValue:
         members = list(manifest)
         if [member.name for member in members] != listing.names:
             return "it has other files than what is stored"
-        for member, path in zip(members, self._members(), strict=True):
+        for member, path in zip(members, self._parts()[0], strict=True):
             different = self._difference(path, member.size, f"sha256:{member.digest}")
             if different:
                 return f"{printable(path)}: {different}"
@@ -137,14 +133,13 @@ class LocalValue:
             If it does not, or cannot be removed. Of a tree, some members may be gone then.
         """
         try:
-            paths = list(self._members()) if self.is_directory else [self.path]
-            directories = sorted(self._directories(), reverse=True)
-            looked_at = {path: self._status(path) for path in paths}
+            files, directories = self._parts()
+            looked_at = {path: self._status(path) for path in files}
             if self.snapshot() != expected or self.has_writer():
                 raise SourceChangedError(f"{printable(self.path)} was changed, or opened for writing, meanwhile")
             for path, status in looked_at.items():
                 self._remove_file(path, status)
-            for directory in directories:
+            for directory in reversed(directories):
                 self._within(directory, lambda parent, name: os.rmdir(name, dir_fd=parent))
         except OSError as error:
             raise _as_source_error(self.path, error) from error
@@ -186,28 +181,22 @@ class LocalValue:
         finally:
             os.close(parent)
 
-    def _paths(self) -> Iterator[str]:
-        """Give the paths of all that it is made of, below the root."""
-        yield self.path
-        if self.is_directory:
-            yield from self._members()
-            yield from self._directories()
+    def _paths(self) -> list[str]:
+        """Return the paths of all that it is made of, below the root."""
+        files, directories = self._parts()
+        return [*files, *directories]
 
-    def _members(self) -> Iterator[str]:
-        tree = self.as_tree()
-        return (f"{self.path}/{tree.value(name).path}" for name in tree.listing.names)
-
-    def _directories(self) -> Iterator[str]:
+    def _parts(self) -> tuple[list[str], list[str]]:
+        """Return the paths of files, and of directories, those within others after these."""
         if not self.is_directory:
-            return
-        yield self.path
-        found = set[str]()
-        for path in self._members():
-            below = path[len(self.path) + 1 :].split("/")[:-1]
-            found.update(f"{self.path}/{'/'.join(below[: end + 1])}" for end in range(len(below)))
+            return [self.path], []
         tree = self.as_tree()
-        found.update(f"{self.path}/{tree.value(name.rstrip('/')).path}" for name in tree.listing.empty)
-        yield from sorted(found)
+        files = [tree.value(name).path for name in tree.listing.names]
+        within = {above for path in files for above in _above(path)}
+        for name in tree.listing.empty:
+            path = tree.value(name.rstrip("/")).path
+            within.update((path, *_above(path)))
+        return [f"{self.path}/{path}" for path in files], [self.path, *(f"{self.path}/{one}" for one in sorted(within))]
 
     def _status(self, path: str) -> os.stat_result:
         with self._opened(path, getattr(os, "O_PATH", _READ) | getattr(os, "O_CLOEXEC", 0)) as descriptor:
@@ -226,6 +215,34 @@ class LocalValue:
             yield descriptor
         finally:
             os.close(descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class _SameFile(TreeMember):
+    """A file as it was when it was looked at; what has taken its place is not opened."""
+
+    expected: Snapshot = field(kw_only=True)
+
+    def open(self, path: str, flags: int) -> int:
+        """Open it, as an *opener* does."""
+        descriptor = TreeMember.open(self, path, flags)
+        if _snapshot([(self.path, os.fstat(descriptor))]) != self.expected:
+            os.close(descriptor)
+            raise FileNotFoundError(errno.ENOENT, "it is another file by now", path)
+        return descriptor
+
+
+def _snapshot(found: Sequence[tuple[str, os.stat_result]]) -> Snapshot:
+    told = "\n".join(f"{one.st_dev} {one.st_ino} {one.st_size} {one.st_mtime_ns} {path!r}" for path, one in found)
+    size = sum(one.st_size for _, one in found if stat.S_ISREG(one.st_mode))
+    latest = max((one.st_mtime_ns for _, one in found), default=0)
+    return Snapshot(size, latest, hashlib.sha256(told.encode()).hexdigest())
+
+
+def _above(path: str) -> list[str]:
+    """Return the directories that a path leads through."""
+    parts = path.split("/")[:-1]
+    return ["/".join(parts[: end + 1]) for end in range(len(parts))]
 
 
 def _aside(name: str) -> str:

@@ -212,6 +212,7 @@ class Target:
     name: str = ""  # of the table, as people write it
     types: dict[str, str] | None = None
     primary_key: tuple[str, ...] | None = None
+    files: tuple[str, ...] = ()  # the other `file` attributes
 
     @classmethod
     def of(cls, table: Any, attribute: str | None) -> Target:
@@ -227,12 +228,13 @@ class Target:
         if attribute is not None and attribute not in known:
             raise UnsupportedValueError(f"{name} has no `file` attribute {brief(attribute)}, only {', '.join(known)}")
         types = {one: declared_type(query.heading[one]) for one in query.heading.names if one not in known}
-        return cls(attribute or known[0], name, types, tuple(query.primary_key))
+        chosen = attribute or known[0]
+        return cls(chosen, name, types, tuple(query.primary_key), tuple(one for one in known if one != chosen))
 
     def rule(self, text: str, values: Mapping[str, Any], patterns: Mapping[str, str] | None) -> Rule:
         """Return a rule that gives rows of the table, together with *values*. Raises `RuleError` if it does not."""
         rule = Rule(text, self.types, patterns)
-        unknown = [name for name in values if self.types is not None and name not in self.types]
+        unknown = [name for name in values if self.types is not None and name not in (*self.types, *self.files)]
         missing = [name for name in self.primary_key or () if name not in rule.names and name not in values]
         twice = [name for name in rule.names if name in values or name == self.attribute]
         if unknown:

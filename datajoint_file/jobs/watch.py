@@ -50,6 +50,9 @@ _AT_ONCE = 50
 _LONGEST_PAUSE = 3600.0
 """Seconds before what failed is tried again, at most."""
 
+_REST = 3
+"""Times that a look takes: so long there is none while files grow, however much there is to be looked at."""
+
 _OF_THE_FILE = (
     SourceError,
     UnsafeNameError,
@@ -281,7 +284,7 @@ class Watch:
 
     def _stored(self, candidates: list[_Candidate], waiting: list[str]) -> Iterator[News]:
         """Insert files, and see that what their rows name is what they are."""
-        rows = [{**one.row, self._target.attribute: one.value.source()} for one in candidates]
+        rows = [{**one.row, self._target.attribute: one.value.source(one.snapshot)} for one in candidates]
         report = self._rows.table.insert(rows, skip_duplicates=True, on_error="skip")
         inserted = {self._rows.key(key) for key in report.inserted}
         failed = {one.index: one.error for one in report.failed}
@@ -377,20 +380,22 @@ def watch(
     *once* ends when nothing grows any more, or has had the time to stop. What fails at the first look is raised; later
     *failed* is told, and it is tried again: a database may be restarted, and a disk be mounted again.
     """
-    begun, due, last = time.monotonic(), 0.0, None
+    begun, due, rested, last, is_wanted = time.monotonic(), 0.0, 0.0, None, False
     for has_happened in _ticks(Path(root), min(still.total_seconds() / 2, 1.0)):
-        now = time.monotonic()
-        if now < due and not has_happened and not (last and (last.waiting or last.is_more)):
+        now, is_wanted = time.monotonic(), is_wanted or has_happened
+        if now < (rested if is_wanted else due):
             continue
-        due = now + interval.total_seconds()
         try:
             last = watched.look()
         except Exception as error:
             if last is None or once or not _may_pass(error):
                 raise
             failed(driver_message(error))
+            due = rested = time.monotonic() + interval.total_seconds()
             continue
         told(last)
+        ended, is_wanted = time.monotonic(), bool(last.waiting or last.is_more)
+        due, rested = ended + interval.total_seconds(), ended + (ended - now) * (0 if last.is_more else _REST)
         has_time = now - begun <= 2 * still.total_seconds()
         if once and not last.is_more and not (last.waiting and has_time):
             return last

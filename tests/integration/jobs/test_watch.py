@@ -18,10 +18,10 @@ import datajoint as dj
 import pytest
 
 import datajoint_file
-from datajoint_file.errors import RuleError, StorageUnavailableError
+from datajoint_file.errors import RuleError, SourceNotFoundError, StorageUnavailableError
 from datajoint_file.jobs.free import free
 from datajoint_file.jobs.local_values import LocalValue, _aside
-from datajoint_file.jobs.watch import Look, Watch, watch
+from datajoint_file.jobs.watch import Look, Watch, _may_pass, watch
 from datajoint_file.transfer.pinned_directory import PinnedDirectory
 from tests.projects import Store, connect, over_local_and_s3, over_mysql
 from tests.tables import recording_of
@@ -403,6 +403,47 @@ def test_it_is_looked_at_intervals_where_nothing_tells_of_events(
         watch(watched, root, told=told, failed=damaged, **how)
     assert len(failures) == 1
     assert "does not exist" in failures[0]
+
+
+def test_a_watch_goes_on_when_its_connection_was_lost(watched: Watch, table: Any, root: Path, database: Any) -> None:
+    (root / "session1.dat").write_bytes(b"spikes")
+    settle(watched)
+    (root / "session2.dat").write_bytes(b"waves")
+    watched.look()
+    time.sleep(0.06)
+    other = connect(database).connection
+    if "postgres" in type(database).__name__.lower():
+        number = table.connection.query("SELECT pg_backend_pid()").fetchone()[0]
+        other.query(f"SELECT pg_terminate_backend({number})").fetchall()
+    else:
+        number = table.connection.query("SELECT CONNECTION_ID()").fetchone()[0]
+        other.query(f"KILL CONNECTION {number}")
+    try:
+        done = watched.look().done
+    except Exception as error:
+        assert _may_pass(error)  # it is told, and tried again
+        done = watched.look().done
+    assert [one.path for one in done] == ["session2.dat"]
+    other.close()
+
+
+@over_mysql
+def test_what_takes_the_place_of_a_still_file_is_not_inserted(table: Any, root: Path) -> None:
+    path = root / "session1.dat"
+    path.write_bytes(b"spikes")
+    value = LocalValue(PinnedDirectory.at(str(root)), path.name)
+    snapshot = value.snapshot()
+    assert snapshot is not None
+    source = value.source(snapshot)
+    (root / "next").write_bytes(b"par")
+    (root / "next").rename(path)
+    with pytest.raises(SourceNotFoundError):
+        table.insert1({"session_id": 1, "raw": source})
+    assert len(table()) == 0
+    snapshot = value.snapshot()
+    assert snapshot is not None
+    table.insert1({"session_id": 1, "raw": value.source(snapshot)})
+    assert table.fetch1("raw").read() == b"par"
 
 
 @over_mysql
