@@ -19,6 +19,7 @@ from datajoint_file.errors import (
     MetadataError,
     ObjectNotFoundError,
     SourceError,
+    StorageUnavailableError,
     UnknownProjectError,
     VerificationError,
     printable,
@@ -137,6 +138,8 @@ class _Freeing:
         if different:
             raise _Kept(f"it is not what its row names: {different}")
         problem = examine(rows.pipeline, ref.metadata, self.level, lambda _: None)
+        if problem is not None and problem.is_unreachable:
+            raise StorageUnavailableError(f"{rows.where(receipt.key)}: {problem.found}; nothing more was removed")
         if problem is not None:
             raise _Kept(f"what is stored is not sound: expected {problem.expected}, found {problem.found}")
         again = self._row_value(rows, receipt)  # that reading may have taken hours

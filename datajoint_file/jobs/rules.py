@@ -270,6 +270,12 @@ class Rule:
         self._check()
         self._typed = self._compiled(is_loose=False)
 
+    @cached_property
+    def _ending(self) -> str:
+        """What each path ends with."""
+        last = self._parts[-1]
+        return re.split(r"[*?\]]", last)[-1] if isinstance(last, str) else ""
+
     @property
     def names(self) -> list[str]:
         """The names of its placeholders, each once."""
@@ -284,6 +290,8 @@ class Rule:
             If it is of this form, and what stands for a value is none; or if it can be read in several ways.
         """
         normal = unicodedata.normalize("NFC", path)
+        if not normal.endswith(self._ending):  # asked first: a long name can be tried in a great many ways
+            return None
         shortest = self._typed["shortest"].fullmatch(normal)
         if shortest is None:
             self._require_another_form(normal)
