@@ -21,7 +21,7 @@ import pytest
 from tests.projects import Store
 from tests.tables import recording_of
 
-from .conftest import Process, mysql_variables, postgresql_variables, write_configuration
+from .conftest import Process, Run, mysql_variables, postgresql_variables, write_configuration
 
 on_mysql = pytest.mark.parametrize("database", ["mysql"], indirect=True)
 
@@ -89,6 +89,16 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
+def lines_of(process: subprocess.Popen[str], text: str, count: int) -> list[str]:
+    """Return the lines that a process prints, until so many have a text."""
+    assert process.stdout is not None
+    lines: list[str] = []
+    while sum(text in line for line in lines) < count:
+        lines.append(process.stdout.readline())
+        assert lines[-1], f"it has ended: {lines}"
+    return lines
+
+
 def grow(path: Path, pieces: int, final: Path | None = None) -> None:
     """Write as an acquisition does: piece by piece, opened anew for each, and renamed in the middle."""
     for piece in range(pieces):
@@ -128,11 +138,11 @@ def test_an_acquisition_with_a_restart_ends_with_one_row_each(
         first.send_signal(signal.SIGKILL)
         assert len(table()) == 0
         second = started(*options)
-    wait_for(lambda: len(list(rig.glob("*.receipt.json"))) == 3, SECONDS + 60)
+    news = [json.loads(line) for line in lines_of(second, '"inserted"', 3)]
+    assert len(list(rig.glob("*.receipt.json"))) == 3
     second.send_signal(signal.SIGTERM)
     out, _ = second.communicate(timeout=60)
-    assert second.returncode == 0
-    news = [json.loads(line) for line in out.splitlines()]
+    assert (second.returncode, out) == (0, "")
     assert sorted(one["path"] for one in news if one["state"] == "inserted") == [f"session{n}.dat" for n in (1, 2, 3)]
     ids, refs = table.to_arrays("session_id", "raw")
     assert sorted(ids) == [1, 2, 3]
@@ -154,17 +164,18 @@ def test_one_watches_and_another_is_told(started: Started, rig: Path, table: Any
     assert out.startswith("Another `datajoint-file watch` is at it (process ")
     (rig / "session1.dat").write_bytes(b"spikes")
     (rig / "notes.txt").write_bytes(b"12 spikes")
-    wait_for(lambda: len(table()) == 1)
-    wait_for(lambda: any(rig.glob("*.receipt.json")))
+    lines = lines_of(first, f"inserted: session1.dat: {table.database}.Recording.raw (session_id=1): ", 1)
+    assert (len(table()), len(list(rig.glob("*.receipt.json")))) == (1, 1)
     first.send_signal(signal.SIGINT)
-    out, _ = first.communicate(timeout=60)
+    rest, _ = first.communicate(timeout=60)
     assert first.returncode == 0
-    assert sum("notes.txt: it does not match the rule" in line for line in out.splitlines()) == 1
-    assert f"inserted: session1.dat: {table.database}.Recording.raw (session_id=1): " in out
+    assert sum("notes.txt: it does not match the rule" in line for line in [*lines, *rest.splitlines()]) == 1
 
 
 @on_mysql
-def test_files_that_grow_or_differ_have_exit_codes(started: Started, rig: Path, command: Any, table: Any) -> None:
+def test_files_that_grow_or_differ_have_exit_codes(
+    started: Started, rig: Path, command: Any, run: Run, table: Any
+) -> None:
     writer = (rig / "session1.dat").open("wb")
     growing = started("--still", "0.2s", "--once", "--quiet")
     assert (growing.communicate(timeout=60)[0], growing.returncode) == ("", 3)
@@ -175,16 +186,19 @@ def test_files_that_grow_or_differ_have_exit_codes(started: Started, rig: Path, 
     assert differing.returncode == 1
     assert "session1.dat: " in out
     assert "Neither was changed" in out
-    name = f"{table.database}.Recording"
     for words, said in (
-        (["--rule", "s{sesion_id}", "--table", name], "did you mean 'session_id'"),
+        (["--rule", "s{sesion_id}", "--table", f"{table.database}.Recording"], "did you mean 'session_id'"),
         (["--rule", RULE, "--table", f"{table.database}.Nothing"], "there is no table 'Nothing'"),
-        (["--rule", RULE, "--table", name, "--still", "soon"], "is not of the form"),
-        (["--rule", RULE, "--table", name, "--set", "rig"], "not of the form"),
-        (["--rule", RULE, "--table", name, "--pattern", "session_id=("], "no regular expression"),
     ):
         done = command("watch", str(rig), *words)
         assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+    for words, said in (
+        (["--still", "soon"], "is not of the form"),
+        (["--set", "rig"], "not of the form"),
+        ([], "Missing option '--table'"),
+    ):
+        given = run("watch", str(rig), "--rule", RULE, *words)
+        assert (given.exit_code, said in given.output) == (2, True), given.output
 
 
 @on_mysql
@@ -204,8 +218,9 @@ def test_free_says_first_what_it_would_remove(started: Started, rig: Path, comma
     assert done.stdout.splitlines()[-1] == "1 file, 6 B freed, 1 kept."
     assert sorted(one.name for one in rig.glob("*.dat")) == ["session2.dat"]
     (rig / "session2.dat").unlink()
-    quiet = command("free", str(rig), "--yes", "--quiet")
-    assert (quiet.returncode, quiet.stdout) == (0, "")
-    states = [json.loads(line)["state"] for line in command("free", str(rig), "--json").stdout.splitlines()]
-    assert states == ["gone", "gone"]
+    again = command("free", str(rig), "--yes", "--json")
+    assert (again.returncode, [json.loads(line)["state"] for line in again.stdout.splitlines()]) == (
+        0,
+        ["gone", "gone"],
+    )
     assert table.to_arrays("raw")[0].read() == b"spikes"
