@@ -20,7 +20,7 @@ from datajoint_file.cli.one_at_a_time import one_at_a_time
 from datajoint_file.cli.output import Abridged, console
 from datajoint_file.doctor import Check
 from datajoint_file.jobs.watch import Look, News, Watch
-from datajoint_file.jobs.watch import watch as keep_watching
+from datajoint_file.jobs.watch_loop import keep_watching
 from datajoint_file.model.wording import counted, duration
 
 _EXAMPLES = """\b

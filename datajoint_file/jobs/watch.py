@@ -1,21 +1,20 @@
 """Watch folder: what has stopped growing in a directory is inserted, read back, and given a receipt beside it.
 
 The database decides what is done already: whatever kills a watch, the next one goes on where rows and receipts say.
-Paths are matched by `scan`; how a local file is looked at is told in `local_values`.
+Paths are matched by `scan`; how a local file is looked at is told in `local_values`, when there is
+a look in `watch_loop`.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from functools import partial
-from pathlib import Path
+from itertools import accumulate
 from typing import Any, Literal
-
-from datajoint.errors import DataJointError
 
 from datajoint_file.errors import (
     DestinationError,
@@ -27,7 +26,6 @@ from datajoint_file.errors import (
     SourceNotFoundError,
     UnsafeNameError,
     VerificationError,
-    driver_message,
     printable,
 )
 from datajoint_file.jobs.local_values import LocalValue, Snapshot
@@ -44,14 +42,11 @@ from datajoint_file.transfer.pinned_directory import PinnedDirectory
 State = Literal["inserted", "there already", "differs", "failed", "several paths", "no match"]
 """What is said of a path: the first two are good."""
 
-_AT_ONCE = 50
-"""Files that are inserted before others are looked at."""
+_AT_ONCE, _BYTES_AT_ONCE = 50, 2**30
+"""Files, and bytes of several, that are inserted before others are looked at, and before they get their receipts."""
 
 _LONGEST_PAUSE = 3600.0
 """Seconds before what failed is tried again, at most."""
-
-_REST = 3
-"""Times that a look takes: so long there is none while files grow, however much there is to be looked at."""
 
 _OF_THE_FILE = (
     SourceError,
@@ -63,8 +58,6 @@ _OF_THE_FILE = (
     LookupError,
 )
 """What is wrong with one file, its row or its receipt; all else is wrong with database or store."""
-
-_DRIVERS = ("pymysql", "psycopg2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +216,7 @@ class Watch:
         found = self._scanned()
         problems, waiting = list(_listed(found)), list[str]()
         candidates = list(self._candidates(found, problems, waiting))
-        chosen = candidates[:_AT_ONCE]
+        chosen = _first_of(candidates)
         news = list(self._stored(chosen, waiting)) if chosen else []
         done = tuple(one for one in news if one.is_good)
         problems += [one for one in news if not one.is_good]
@@ -354,6 +347,13 @@ class Watch:
         ).write(one.value.root, one.path)
 
 
+def _first_of(candidates: list[_Candidate]) -> list[_Candidate]:
+    """Return those that are inserted before others are looked at: the first, and more if they are not too much."""
+    sizes = accumulate(one.snapshot.size for one in candidates)
+    count = sum(size <= _BYTES_AT_ONCE for size in sizes)
+    return candidates[: min(max(count, 1), _AT_ONCE)]
+
+
 def _listed(found: Scan) -> Iterator[News]:
     """Give what of a scan has no row."""
     for one in found.unmatched:
@@ -363,69 +363,3 @@ def _listed(found: Scan) -> Iterator[News]:
         for path in several.paths:
             others = ", ".join(other for other in several.paths if other != path)
             yield News("several paths", path, f"{key} is that of {others}, too; none of them is inserted")
-
-
-def watch(
-    watched: Watch,
-    root: str | os.PathLike[str],
-    *,
-    still: timedelta,
-    interval: timedelta,
-    told: Callable[[Look], object],
-    failed: Callable[[str], object],
-    once: bool = False,
-) -> Look:
-    """Look at a directory for ever, when something happens in it and each *interval*; *told* is what each has found.
-
-    *once* ends when nothing grows any more, or has had the time to stop. What fails at the first look is raised; later
-    *failed* is told, and it is tried again: a database may be restarted, and a disk be mounted again.
-    """
-    begun, due, rested, last, is_wanted = time.monotonic(), 0.0, 0.0, None, False
-    for has_happened in _ticks(Path(root), min(still.total_seconds() / 2, 1.0)):
-        now, is_wanted = time.monotonic(), is_wanted or has_happened
-        if now < (rested if is_wanted else due):
-            continue
-        try:
-            last = watched.look()
-        except Exception as error:
-            if last is None or once or not _may_pass(error):
-                raise
-            failed(driver_message(error))
-            due = rested = time.monotonic() + interval.total_seconds()
-            continue
-        told(last)
-        ended, is_wanted = time.monotonic(), bool(last.waiting or last.is_more)
-        due, rested = ended + interval.total_seconds(), ended + (ended - now) * (0 if last.is_more else _REST)
-        has_time = now - begun <= 2 * still.total_seconds()
-        if once and not last.is_more and not (last.waiting and has_time):
-            return last
-    raise AssertionError("ticks do not end")
-
-
-def _may_pass(error: Exception) -> bool:
-    return isinstance(error, DataJointError) or type(error).__module__.partition(".")[0] in _DRIVERS
-
-
-def _ticks(root: Path, seconds: float) -> Iterator[bool]:
-    """Give for ever, each so many seconds or earlier, whether something is known to have happened below *root*.
-
-    Network disks tell of nothing that other machines do, and systems have limits: it is a help, no more.
-    """
-    yield True
-    try:
-        import watchfiles  # not all have it
-
-        for changes in watchfiles.watch(
-            root,
-            watch_filter=None,
-            debounce=round(seconds * 1000),
-            rust_timeout=round(seconds * 1000),
-            yield_on_timeout=True,
-            ignore_permission_denied=True,
-        ):
-            yield bool(changes)
-    except (ImportError, OSError, RuntimeError):
-        pass
-    while True:
-        time.sleep(seconds)
-        yield False

@@ -21,7 +21,8 @@ import datajoint_file
 from datajoint_file.errors import RuleError, SourceNotFoundError, StorageUnavailableError
 from datajoint_file.jobs.free import free
 from datajoint_file.jobs.local_values import LocalValue, _aside
-from datajoint_file.jobs.watch import Look, Watch, _may_pass, watch
+from datajoint_file.jobs.watch import Look, Watch
+from datajoint_file.jobs.watch_loop import _may_pass, keep_watching
 from datajoint_file.transfer.pinned_directory import PinnedDirectory
 from tests.projects import Store, connect, over_local_and_s3, over_mysql
 from tests.tables import recording_of
@@ -378,7 +379,7 @@ def test_it_is_looked_at_intervals_where_nothing_tells_of_events(
     (root / "session1.dat").write_bytes(b"spikes")
     looks: list[Look] = []
     how: dict[str, Any] = {"still": timedelta(seconds=0.05), "interval": timedelta(seconds=30)}
-    last = watch(watched, root, told=looks.append, failed=pytest.fail, once=True, **how)
+    last = keep_watching(watched, root, told=looks.append, failed=pytest.fail, once=True, **how)
     assert (last.settled, last.waiting, len(looks) > 1) == (1, (), True)
 
     def stop(look: Look) -> None:
@@ -401,7 +402,7 @@ def test_it_is_looked_at_intervals_where_nothing_tells_of_events(
 
     how = {**how, "interval": timedelta(seconds=0.01)}
     with pytest.raises(KeyboardInterrupt):
-        watch(watched, root, told=told, failed=damaged, **how)
+        keep_watching(watched, root, told=told, failed=damaged, **how)
     assert len(failures) == 1
     assert "does not exist" in failures[0]
 
