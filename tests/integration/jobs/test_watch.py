@@ -344,7 +344,7 @@ def test_watches_that_are_killed_at_any_moment_leave_one_row_each(
     for number, content in expected.items():
         (root / f"session{number}.dat").write_bytes(content)
     name, generator = table.full_table_name, random.Random(1)
-    for _ in range(12):
+    for _ in range(8):
         child = os.fork()
         if child == 0:
             instance = connect(database)
