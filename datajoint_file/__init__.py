@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from datajoint_file.errors import DataJointFileError, OutcomeUnknownError
     from datajoint_file.hooks.connections import configure
     from datajoint_file.insert.create import create
+    from datajoint_file.insert.skipping import FailedRow, InsertReport
     from datajoint_file.insert.stage import stage
     from datajoint_file.insert.staged import Staged
+    from datajoint_file.jobs.scan import Duplicate, Scan, Unmatched, scan
     from datajoint_file.journal.commit_outcome import Outcome, resolve
     from datajoint_file.model.metadata import FileMetadata
     from datajoint_file.pipeline.directoryref import DirectoryRef
@@ -35,14 +37,19 @@ __all__ = [
     "DataJointFileError",
     "Directory",
     "DirectoryRef",
+    "Duplicate",
+    "FailedRow",
     "File",
     "FileMetadata",
     "FileRef",
+    "InsertReport",
     "NotRestored",
     "Outcome",
     "OutcomeUnknownError",
+    "Scan",
     "Staged",
     "Undeleted",
+    "Unmatched",
     "VerifyReport",
     "Version",
     "cache",
@@ -55,6 +62,7 @@ __all__ = [
     "prefetch",
     "resolve",
     "revert",
+    "scan",
     "stage",
     "undelete",
     "unverified",
@@ -65,14 +73,19 @@ _HOMES = {
     "DataJointFileError": "errors",
     "Directory": "transfer.directories",
     "DirectoryRef": "pipeline.directoryref",
+    "Duplicate": "jobs.scan",
+    "FailedRow": "insert.skipping",
     "File": "transfer.sources",
     "FileMetadata": "model.metadata",
     "FileRef": "pipeline.fileref",
+    "InsertReport": "insert.skipping",
     "NotRestored": "undo.restore",
     "Outcome": "journal.commit_outcome",
     "OutcomeUnknownError": "errors",
+    "Scan": "jobs.scan",
     "Staged": "insert.staged",
     "Undeleted": "undo.restore",
+    "Unmatched": "jobs.scan",
     "VerifyReport": "verification",
     "Version": "undo.versions",
     "configure": "hooks.connections",
@@ -82,6 +95,7 @@ _HOMES = {
     "prefetch": "downloads.prefetch",
     "resolve": "journal.commit_outcome",
     "revert": "undo.restore",
+    "scan": "jobs.scan",
     "stage": "insert.stage",
     "undelete": "undo.restore",
     "unverified": "verification.unverified",

@@ -13,6 +13,8 @@ It holds no policy: the module that meets a problem decides which error it is.
     ├── InvalidKeyError (ValueError)              a primary key that cannot name an object
     ├── UnsupportedValueError (TypeError)         a value that is not a file
     ├── UnsafeNameError (ValueError)              a file name that no backend could hold
+    ├── RuleError (ValueError)                    a rule for paths that cannot be used
+    ├── PathMismatchError (ValueError)            a path does not give the values that a rule asks for
     ├── SourceError (OSError)                     what the user gave cannot be read
     │   ├── SourceNotFoundError (FileNotFoundError)
     │   ├── SourceAccessError (PermissionError)
@@ -189,6 +191,14 @@ class UnsupportedValueError(DataJointFileError, TypeError):
 
 class UnsafeNameError(DataJointFileError, ValueError):
     """A file name that no backend could hold, or that would leave its directory."""
+
+
+class RuleError(DataJointFileError, ValueError):
+    """A rule for paths is malformed, names no attribute of the table, or leaves one of its key out."""
+
+
+class PathMismatchError(DataJointFileError, ValueError):
+    """A path does not give the values that a rule asks for, gives them in several ways, or is not the only one to."""
 
 
 class SourceError(DataJointFileError, OSError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,18 +11,18 @@ from typing import Any
 import click
 import datajoint as dj
 
-from datajoint_file.errors import UnsupportedValueError
+from datajoint_file.errors import RuleError, UnsupportedValueError
 from datajoint_file.hooks.targets import connect, targets_named
 from datajoint_file.undo.overview import tables_in_history
 
 
 @contextmanager
 def wrong_usage(*kinds: type[Exception]) -> Iterator[None]:
-    """Make a mistake of usage of these errors, and of values that this package does not take."""
+    """Make a mistake of usage of these errors, and of values and rules that this package does not take."""
     mistakes: tuple[type[Exception], ...] = (LookupError, *kinds)
     try:
         yield
-    except UnsupportedValueError as error:
+    except (UnsupportedValueError, RuleError) as error:
         raise click.UsageError(str(error)) from error
     except dj.DataJointError:
         raise  # some are ValueErrors too, but not of usage
@@ -44,17 +46,28 @@ def one_table(name: str) -> Any:
     return target
 
 
-def _key(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:
-    pairs = [text.partition("=") for text in value]
-    wrong = next((text for text, (name, sign, _) in zip(value, pairs, strict=True) if not (name and sign)), None)
+def pairs(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:
+    """Return what was given as ``NAME=VALUE``, several times perhaps: a callback of an option."""
+    parts = [text.partition("=") for text in value]
+    wrong = next((text for text, (name, sign, _) in zip(value, parts, strict=True) if not (name and sign)), None)
     if wrong is not None:
         raise click.BadParameter(f"{wrong!r} is not of the form subject_id=1")
-    return {name: text for name, _, text in pairs}
+    return {name: text for name, _, text in parts}
 
 
-KEY_ARGUMENT = click.argument("pairs", nargs=-1, callback=_key, metavar="[NAME=VALUE]...")
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the block as an exception does, with the exit code that the shell has for it."""
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+KEY_ARGUMENT = click.argument("pairs", nargs=-1, callback=pairs, metavar="[NAME=VALUE]...")
 """The same as `KEY_OPTION`, shorter to write."""
 
 KEY_OPTION = click.option(
-    "--key", multiple=True, callback=_key, metavar="NAME=VALUE", help="Only rows with this value. May be repeated."
+    "--key", multiple=True, callback=pairs, metavar="NAME=VALUE", help="Only rows with this value. May be repeated."
 )

@@ -5,18 +5,14 @@ The checking is done by `datajoint_file.verification.verify`; what ``--state`` r
 
 from __future__ import annotations
 
-import signal
-import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
-from datajoint_file.cli.arguments import wrong_usage
+from datajoint_file.cli.arguments import ended_by_sigterm, wrong_usage
 from datajoint_file.cli.exit_codes import BLIND, FINE, PROBLEMS
 from datajoint_file.cli.memory import Memory
 from datajoint_file.cli.one_at_a_time import one_at_a_time
@@ -94,7 +90,7 @@ def verify(
         sorted(names), level, {"workers": workers, "budget": budget, "progress": False if quiet or as_json else None}
     )
     lock = memory.lock if memory else None
-    with one_at_a_time(lock, "datajoint-file verify", quiet=quiet), _ended_by_sigterm():
+    with one_at_a_time(lock, "datajoint-file verify", quiet=quiet), ended_by_sigterm():
         report, findings = run.examine(memory, None if as_json else Abridged(console(), "--json names them all"))
     code = _exit_code(report, findings)
     if as_json and (code or not quiet):
@@ -157,16 +153,6 @@ def _recalled(memory: Memory | None) -> tuple[str | None, OpenFindings]:
         return position, OpenFindings(documents)
     except ValueError as error:
         raise (memory.not_ours() if memory else error) from error
-
-
-@contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the block as an exception does, with the exit code that the shell has for it."""
-    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _print_end(report: VerifyReport, findings: OpenFindings) -> None:

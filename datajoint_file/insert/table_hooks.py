@@ -45,6 +45,7 @@ from datajoint_file.hooks.tables import Row, as_records, check_fields, read_rows
 from datajoint_file.insert.foreseen import refuse_hopeless
 from datajoint_file.insert.replaced import Replaced
 from datajoint_file.insert.rights import require_right
+from datajoint_file.insert.skipping import check_policy, insert_skipping
 from datajoint_file.insert.staged import Staged
 from datajoint_file.insert.statement import CellIndex, Statement
 from datajoint_file.journal.history import ensure_history
@@ -135,8 +136,13 @@ def update1(original: Callable[..., None], table: Any, row: Any) -> None:
     return None
 
 
-def insert(original: Callable[..., None], table: Any, rows: Any, *args: Any, **options: Any) -> None:
-    """Let DataJoint insert. Rows of a query refer to objects too: the schema is registered, the statement sent once."""
+def insert(original: Callable[..., Any], table: Any, rows: Any, *args: Any, **options: Any) -> Any:
+    """Let DataJoint insert. Rows of a query refer to objects too: the schema is registered, the statement sent once.
+
+    With ``on_error="skip"`` rows that fail are left out, and there is a report.
+    """
+    if check_policy(options.pop("on_error", "raise")):
+        return insert_skipping(original, table, rows, *args, **options)
     attributes = file_attributes(table.heading)
     if not _is_query(rows) or not attributes:
         return original(table, rows, *args, **options)

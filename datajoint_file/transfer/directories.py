@@ -228,7 +228,7 @@ class _Entry(NamedTuple):
 class _Walk:
     def __init__(self, given: Directory, root: PinnedDirectory) -> None:
         self._root = root
-        self._include, self._exclude = _matcher(given.include or ()), _matcher(given.exclude)
+        self._include, self._exclude = matcher(given.include or ()), matcher(given.exclude)
         self._includes_all = not given.include
         self._found = Listing()
         self._obstacles: list[tuple[str, _Obstacle]] = []
@@ -353,7 +353,7 @@ def _require_readable(status: os.stat_result, name: str, directory: int) -> None
         raise _Obstacle(SourceAccessError, " may not be read by this user")
 
 
-def _matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
+def matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
     """Return what tells whether a path within the directory, with a slash at its end if it is one itself, matches."""
     if not patterns:
         return lambda _: False

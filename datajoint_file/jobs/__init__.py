@@ -1,0 +1,1 @@
+"""Jobs: directories whose files become rows, once or whenever new ones come."""

@@ -1,0 +1,364 @@
+"""Directory scan: rows for an insert from the paths below a directory, by a rule; names are looked at, nothing is read.
+
+How a rule reads one path is told in `rules`.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from datajoint.table import Table
+
+from datajoint_file.config.paths import working_directory
+from datajoint_file.errors import (
+    PathMismatchError,
+    RuleError,
+    SourceError,
+    UnsafeNameError,
+    UnsupportedValueError,
+    brief,
+    brief_traceback,
+    printable,
+    reason_of,
+)
+from datajoint_file.hooks.codec import file_attributes
+from datajoint_file.hooks.row_listing import query_of
+from datajoint_file.hooks.tables import declared_type, table_name
+from datajoint_file.jobs.rules import Rule
+from datajoint_file.model.key_values import KeyValue, key_value
+from datajoint_file.model.names import check_name
+from datajoint_file.model.object_keys import key_text
+from datajoint_file.model.wording import counted
+from datajoint_file.transfer.directories import matcher
+from datajoint_file.transfer.source_readers import look_at
+
+_TOLD = 20
+"""So many rows, or paths, are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unmatched:
+    """A path that gives no row."""
+
+    path: str  # below the directory that was scanned
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{printable(self.path)}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """Several paths that give the same key; none of them gives a row."""
+
+    key: Mapping[str, Any]
+    paths: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{_key_text(self.key)}: {', '.join(map(printable, self.paths))}"
+
+
+@dataclass(frozen=True, slots=True)
+class Scan(Sequence[dict[str, Any]]):
+    """What `scan` has found. It is a sequence of its rows, so that ``Recording.insert(found)`` inserts them.
+
+    Parameters
+    ----------
+    root : Path
+        The directory.
+    rule : str
+        The rule.
+    rows : tuple of dict
+        A row for each path that matches, in the order of paths.
+    unmatched : tuple of Unmatched
+        What gives no row, each with the reason.
+    duplicates : tuple of Duplicate
+        Keys that several paths give. No row is made of these: which one is meant, nobody can tell.
+    """
+
+    root: Path
+    rule: str
+    rows: tuple[dict[str, Any], ...]
+    unmatched: tuple[Unmatched, ...]
+    duplicates: tuple[Duplicate, ...]
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.rows[index]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self.rows)
+
+    def require_all(self) -> Scan:
+        """Return it, if every path gives a row of its own.
+
+        Raises
+        ------
+        PathMismatchError
+            If not; it names the first of those that do not.
+        """
+        wrong = [*map(str, self.unmatched), *map(str, self.duplicates)]
+        if wrong:
+            more = f"; and {len(wrong) - _TOLD} more" if len(wrong) > _TOLD else ""
+            raise PathMismatchError(f"{printable(str(self.root))}: {'; '.join(wrong[:_TOLD])}{more}")
+        return self
+
+    def __str__(self) -> str:
+        lines = [f"{counted(len(self.rows), 'row')} from {printable(str(self.root))}"]
+        for title, those in self._lists():
+            lines += [f"{title}:", *(f"  {one}" for one in those[:_TOLD])]
+            lines += [f"  and {len(those) - _TOLD} more"] if len(those) > _TOLD else []
+        return "\n".join(lines)
+
+    def _lists(self) -> list[tuple[str, Sequence[object]]]:
+        lists: list[tuple[str, Sequence[object]]] = []
+        if self.unmatched:
+            lists.append((f"{counted(len(self.unmatched), 'path')} without a row", self.unmatched))
+        if self.duplicates:
+            lists.append((f"{counted(len(self.duplicates), 'key')} of several paths, without a row", self.duplicates))
+        return lists
+
+    def _repr_html_(self) -> str:
+        """Show its rows, and what has none, in notebooks."""
+        names = list(self.rows[0]) if self.rows else []
+        head = "".join(f"<th>{escape(name)}</th>" for name in names)
+        body = "".join(
+            f"<tr>{''.join(f'<td>{escape(printable(str(row[name])))}</td>' for name in names)}</tr>"
+            for row in self.rows[:_TOLD]
+        )
+        lists = "".join(
+            f"<p>{escape(title)}</p><ul>{''.join(f'<li>{escape(str(one))}</li>' for one in those[:_TOLD])}</ul>"
+            for title, those in self._lists()
+        )
+        title = f"<p>{escape(str(self).splitlines()[0])}</p>"
+        return f"<div>{title}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{lists}</div>"
+
+
+@brief_traceback
+def scan(
+    root: str | os.PathLike[str],
+    rule: str,
+    *,
+    table: Any = None,
+    attribute: str | None = None,
+    values: Mapping[str, Any] | None = None,
+    patterns: Mapping[str, str] | None = None,
+    exclude: str | Sequence[str] = (),
+) -> Scan:
+    """Return rows for an insert from the paths below a directory. Nothing is read but names, and nothing stored.
+
+    What gives no row is listed with the reason, and so are paths that give the same key: nothing is dropped, and
+    nothing guessed. A symbolic link that stays below *root* and ends at a file counts as a file; others are listed.
+
+    Parameters
+    ----------
+    root : path
+        The directory.
+    rule : str
+        What paths below it look like: text, globs (``*``, ``?``, ``[abc]``, and ``**`` for any directories), and
+        placeholders, ``{name}`` or ``{name:format}`` with a format of whole numbers (``03d``), others (``.2f``) or
+        times (``%Y%m%d``). A slash at its end makes each directory of that form one value.
+    table : table, optional
+        Where the rows are to go. Values then have the types of its heading, and the rule must give its whole key.
+        Without it values are text, unless a format says more.
+    attribute : str, optional
+        The `file` attribute that the path is for. That of the table, if it has one only; ``"path"`` without a table.
+    values : mapping, optional
+        What all rows have besides.
+    patterns : mapping of str, optional
+        What a value looks like, as a regular expression: ``{"probe": "[A-D][0-9]"}``.
+    exclude : str or sequence of str
+        Files and directories to leave out, and out of the lists, as patterns of ``gitignore``.
+
+    Returns
+    -------
+    Scan
+        A sequence of rows, with ``unmatched`` and ``duplicates``.
+
+    Raises
+    ------
+    RuleError
+        If the rule is malformed, names what is no attribute of the table, or leaves some of its key out.
+    SourceNotFoundError, SourceAccessError, SourceError
+        If *root* is not there, may not be read, or is no directory.
+    UnsupportedValueError
+        If the table has no such `file` attribute.
+
+    Examples
+    --------
+    >>> found = datajoint_file.scan("run1/", "subject{subject_id}/*.dat", table=Recording)  # doctest: +SKIP
+    >>> print(found)  # doctest: +SKIP
+    >>> Recording.insert(found, skip_duplicates=True)  # doctest: +SKIP
+    """
+    target = Target.of(table, attribute)
+    compiled = target.rule(rule, values or {}, patterns)
+    left_out = matcher((exclude,) if isinstance(exclude, str) else tuple(exclude))
+    return _Scan(directory_of(root), compiled, target, dict(values or {}), left_out).found()
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where rows are to go: a table, if one is known, and the attribute that paths are for."""
+
+    attribute: str
+    name: str = ""  # of the table, as people write it
+    types: dict[str, str] | None = None
+    primary_key: tuple[str, ...] | None = None
+    files: tuple[str, ...] = ()  # the other `file` attributes
+
+    @classmethod
+    def of(cls, table: Any, attribute: str | None) -> Target:
+        """Return what is known of a table, or of none."""
+        if table is None:
+            return cls(attribute or "path")
+        query = query_of(table)
+        if not isinstance(query, Table):
+            raise UnsupportedValueError("rows are inserted into a table: give one, not a join")
+        name, known = table_name(query), file_attributes(query.heading)
+        if attribute is None and len(known) > 1:
+            raise UnsupportedValueError(f"{name} has several `file` attributes: say which: {', '.join(known)}")
+        if attribute is not None and attribute not in known:
+            raise UnsupportedValueError(f"{name} has no `file` attribute {brief(attribute)}, only {', '.join(known)}")
+        types = {one: declared_type(query.heading[one]) for one in query.heading.names if one not in known}
+        chosen = attribute or known[0]
+        return cls(chosen, name, types, tuple(query.primary_key), tuple(one for one in known if one != chosen))
+
+    def rule(self, text: str, values: Mapping[str, Any], patterns: Mapping[str, str] | None) -> Rule:
+        """Return a rule that gives rows of the table, together with *values*. Raises `RuleError` if it does not."""
+        rule = Rule(text, self.types, patterns)
+        unknown = [name for name in values if self.types is not None and name not in (*self.types, *self.files)]
+        missing = [name for name in self.primary_key or () if name not in rule.names and name not in values]
+        twice = [name for name in rule.names if name in values or name == self.attribute]
+        if unknown:
+            raise RuleError(f"{self.name} has no attribute {unknown[0]!r} to be given a value")
+        if missing:
+            raise RuleError(
+                f"the rule {brief(text)} does not give {', '.join(missing)}, of the primary key of {self.name}: add "
+                f"{{{missing[0]}}}, or values={{{missing[0]!r}: …}}"
+            )
+        if twice:
+            raise RuleError(f"{twice[0]} is given a value by the rule {brief(text)} and otherwise as well")
+        return rule
+
+    def key(self, row: Mapping[str, Any]) -> tuple[KeyValue, ...] | tuple[tuple[str, Any], ...]:
+        """Return what tells a row from others; of a table its canonical primary key."""
+        if self.types is None or self.primary_key is None:
+            return tuple((name, value) for name, value in row.items() if name != self.attribute)
+        return tuple(key_value(name, self.types[name], row[name]) for name in self.primary_key)
+
+    def key_of(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the part of a row that is its key."""
+        return {name: row[name] for name in self.primary_key or [name for name in row if name != self.attribute]}
+
+
+@dataclass(slots=True)
+class _Scan:
+    """One walk through a directory."""
+
+    root: Path
+    rule: Rule
+    target: Target
+    values: dict[str, Any]
+    is_excluded: Callable[[str], bool]
+    rows: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    unmatched: list[Unmatched] = field(default_factory=list)
+
+    def found(self) -> Scan:
+        self._walk()
+        by_key: dict[Any, list[str]] = {}
+        for path, row in self.rows:
+            by_key.setdefault(self.target.key(row), []).append(path)
+        rows = [row for _, row in self.rows if len(by_key[self.target.key(row)]) == 1]
+        first = dict(self.rows)
+        duplicates = [
+            Duplicate(self.target.key_of(first[paths[0]]), tuple(paths)) for paths in by_key.values() if len(paths) > 1
+        ]
+        return Scan(self.root, self.rule.text, tuple(rows), tuple(self.unmatched), tuple(duplicates))
+
+    def _walk(self) -> None:
+        for directory, directories, files in os.walk(self.root, onerror=self._unreadable):
+            below = os.path.relpath(directory, self.root)
+            prefix = "" if below == "." else f"{below}/"
+            names = sorted(name for name in directories if not self.is_excluded(f"{prefix}{name}/"))
+            directories[:] = [name for name in names if self._enters(f"{prefix}{name}")]
+            for name in sorted(files):
+                if not self.is_excluded(f"{prefix}{name}"):
+                    self._look(f"{prefix}{name}", self._file_status)
+
+    def _enters(self, path: str) -> bool:
+        """Look at a directory; tell whether what is in it is to be looked at."""
+        if (self.root / path).is_symlink():
+            self.unmatched.append(Unmatched(path, "it is a symbolic link to a directory, which is not followed"))
+            return False
+        if not self.rule.is_for_directories:
+            return True
+        return not self._look(path, lambda _: None)
+
+    def _look(self, path: str, check: Callable[[str], None]) -> bool:
+        """Make a row of a path, or note why there is none; tell whether it has the form of the rule, or is a file."""
+        is_file = check == self._file_status
+        try:
+            row = None if is_file and self.rule.is_for_directories else self.rule.match(_as_text(path))
+            if row is not None:
+                check(path)
+                check_name(path.rpartition("/")[2])
+        except (PathMismatchError, UnsafeNameError, SourceError) as error:
+            self.unmatched.append(Unmatched(path, str(error)))
+            return True
+        if row is None:
+            if is_file:
+                self.unmatched.append(Unmatched(path, "it does not match the rule"))
+            return is_file
+        self.rows.append((path, {**self.values, **row, self.target.attribute: self.root / path}))
+        return True
+
+    def _file_status(self, path: str) -> None:
+        """Raise unless there is a regular file, below the root also if it is reached by a link."""
+        full = self.root / path
+        if full.is_symlink() and not _is_within(self.root, full):
+            raise SourceError("it is a symbolic link that leaves the directory")
+        try:
+            mode = full.stat().st_mode
+        except OSError as error:
+            what = "it is a symbolic link that leads nowhere" if full.is_symlink() else "it cannot be looked at"
+            raise SourceError(f"{what}: {reason_of(error)}") from error
+        if not stat.S_ISREG(mode):
+            raise SourceError("it is a FIFO, socket or device, not a regular file")
+
+    def _unreadable(self, error: OSError) -> None:
+        if os.fspath(error.filename) == os.fspath(self.root):
+            raise SourceError(f"{printable(str(self.root))} cannot be listed: {reason_of(error)}") from error
+        path = os.path.relpath(error.filename, self.root)
+        self.unmatched.append(Unmatched(f"{path}/", f"it cannot be listed: {reason_of(error)}"))
+
+
+def directory_of(root: str | os.PathLike[str]) -> Path:
+    """Return the absolute path of a directory, or say why it is none that can be looked into."""
+    path = working_directory() / os.fsdecode(root)
+    if not stat.S_ISDIR(look_at(str(path)).st_mode):
+        raise SourceError(f"{printable(str(path))} is a file: give the directory to be scanned")
+    return path
+
+
+def _is_within(root: Path, path: Path) -> bool:
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
+
+
+def _as_text(path: str) -> str:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise UnsafeNameError("its name is no text in UTF-8") from None
+    return path
+
+
+def _key_text(key: Mapping[str, Any]) -> str:
+    return key_text((name, printable(str(value))) for name, value in key.items())

@@ -1,0 +1,248 @@
+"""Scanning a directory: rows of real paths, which a table takes; and inserts that leave out what fails."""
+
+from __future__ import annotations
+
+import io
+import os
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import datajoint as dj
+import pandas as pd
+import polars as pl
+import pytest
+
+import datajoint_file
+from datajoint_file.errors import (
+    PathMismatchError,
+    RuleError,
+    SourceError,
+    SourceNotFoundError,
+    StorageUnavailableError,
+    UnsupportedValueError,
+)
+from tests.projects import Store, over_mysql
+from tests.tables import recording_of
+
+
+@pytest.fixture
+def table(schema: dj.Schema) -> Any:
+    return recording_of(
+        schema,
+        """
+        subject_id : int32
+        day : date
+        side : enum('L','R')
+        ---
+        raw : file
+        rig = "" : varchar(8)
+        """,
+    )
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    made = tmp_path / "run 1"
+    made.mkdir()
+    return made
+
+
+def put(root: Path, *paths: str, content: bytes = b"spikes") -> None:
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(content)
+
+
+RULE = "subject{subject_id}/{day:%Y%m%d}_{side}_*.dat"
+
+
+def test_three_equal_files_make_three_rows(table: Any, root: Path) -> None:
+    paths = ["subject007/20250131_L_Köln 1.dat", "subject007/20250131_R_x.dat", "subject8/20250201_L_x.dat"]
+    put(root, *paths)
+    found = datajoint_file.scan(root, RULE, table=table, values={"rig": "three"})
+    assert (found.unmatched, found.duplicates, len(found)) == ((), (), 3)
+    assert found[0] == {
+        "rig": "three",
+        "subject_id": 7,
+        "day": date(2025, 1, 31),
+        "side": "L",
+        "raw": root / "subject007/20250131_L_Köln 1.dat",
+    }
+    table.insert(found.require_all())
+    table.insert(found, skip_duplicates=True)
+    rows = table.to_dicts(order_by="KEY")
+    assert [(row["subject_id"], row["side"], row["rig"]) for row in rows] == [
+        (7, "L", "three"),
+        (7, "R", "three"),
+        (8, "L", "three"),
+    ]
+    assert {row["raw"].read() for row in rows} == {b"spikes"}
+    assert rows[0]["raw"].original_name == "20250131_L_Köln 1.dat"
+
+
+@over_mysql
+def test_what_gives_no_row_is_listed_and_never_chosen(table: Any, root: Path, tmp_path: Path) -> None:
+    put(root, "subject1/20250131_L_a.dat", "subject2/20250131_L_a.dat", "subject02/20250131_L_b.dat", "notes.txt")
+    put(root, "subjectX/20250131_L_a.dat", "subject3/20250231_L_a.dat", "subject4/20250131_M_a.dat", "tmp/x.dat")
+    put(tmp_path, "outside.dat")
+    (root / "subject5").mkdir()
+    (root / "subject5/20250131_L_out.dat").symlink_to(tmp_path / "outside.dat")
+    (root / "subject5/20250131_R_in.dat").symlink_to("../subject1/20250131_L_a.dat")
+    (root / "subject6").symlink_to(root / "subject1")
+    os.mkfifo(root / "subject5/20250201_L_fifo.dat")
+    (root / "subject5/20250202_L_gone.dat").symlink_to("nowhere")
+    put(root, "subject5/20250203_L_a\nb.dat")
+    (root / os.fsdecode(b"subject5/20250204_L_\xff.dat")).write_bytes(b"")
+    found = datajoint_file.scan(root, RULE, table=table, exclude="tmp/")
+    assert [str(row["raw"].relative_to(root)) for row in found] == [
+        "subject1/20250131_L_a.dat",
+        "subject5/20250131_R_in.dat",
+    ]
+    (duplicate,) = found.duplicates
+    assert duplicate.paths == ("subject02/20250131_L_b.dat", "subject2/20250131_L_a.dat")
+    assert duplicate.key == {"subject_id": 2, "day": date(2025, 1, 31), "side": "L"}
+    reasons = {one.path.encode(errors="backslashreplace").decode(): one.reason for one in found.unmatched}
+    expected = {
+        "notes.txt": "does not match the rule",
+        "subjectX/20250131_L_a.dat": "subject_id = 'X' is no value of type int32",
+        "subject3/20250231_L_a.dat": "day = '20250231' is no value of type date",
+        "subject4/20250131_M_a.dat": "side = 'M'",
+        "subject5/20250131_L_out.dat": "leaves the directory",
+        "subject6": "a symbolic link to a directory",
+        "subject5/20250201_L_fifo.dat": "FIFO",
+        "subject5/20250202_L_gone.dat": "leads nowhere",
+        "subject5/20250203_L_a\nb.dat": "control",
+        "subject5/20250204_L_\\udcff.dat": "no text in UTF-8",
+    }
+    assert set(reasons) == set(expected)
+    assert {path for path, said in expected.items() if said not in reasons[path]} == set(), reasons
+    text = str(found)
+    assert "2 rows from" in text
+    assert "subject_id=2, day=2025-01-31, side=L: subject02/" in text
+    assert "a\\nb" in text
+    put(root, "<b>.txt")
+    html = datajoint_file.scan(root, RULE, table=table)._repr_html_()
+    assert "&lt;b&gt;.txt" in html
+    assert "<b>.txt" not in html
+    with pytest.raises(PathMismatchError, match="does not match the rule"):
+        found.require_all()
+
+
+@over_mysql
+def test_directories_are_values_where_the_rule_ends_in_a_slash(table: Any, root: Path) -> None:
+    put(root, "subject1/20250131_L_run/a.npy", "subject1/20250131_L_run/b/c.npy", "subject1/notes.txt")
+    put(root, "subject1/20250131_M_run/a.npy")
+    found = datajoint_file.scan(root, "subject{subject_id}/{day:%Y%m%d}_{side}_run/", table=table)
+    assert [one.path for one in found.unmatched] == ["subject1/20250131_M_run", "subject1/notes.txt"]
+    table.insert(found)
+    assert sorted(file.name for file in table.fetch1("raw").files()) == ["a.npy", "c.npy"]
+
+
+@over_mysql
+def test_a_rule_that_does_not_suit_the_table_is_refused(table: Any, schema: Any, root: Path) -> None:
+    for rule, options, said in (
+        ("subject{subject_id}/*", {}, "does not give day, side, of the primary key of"),
+        ("{subject_id}{day}{side}{rg}", {}, "no attribute 'rg'; did you mean 'rig'"),
+        ("{subject_id}{day}{side}{raw}", {}, "no attribute 'raw'"),
+        (RULE, {"values": {"rigg": 1}}, "no attribute 'rigg'"),
+        (RULE, {"values": {"side": "L"}}, "given a value by the rule"),
+    ):
+        with pytest.raises(RuleError, match=said):
+            datajoint_file.scan(root, rule, table=table, **options)
+    two = recording_of(schema, name="Two")
+    with pytest.raises(UnsupportedValueError, match="several `file` attributes: say which: raw, extra"):
+        datajoint_file.scan(root, "{id}", table=two)
+    with pytest.raises(UnsupportedValueError, match="no `file` attribute 'id'"):
+        datajoint_file.scan(root, "{id}", table=two, attribute="id")
+    with pytest.raises(UnsupportedValueError, match="not a join"):
+        datajoint_file.scan(root, "{id}", table=two.proj("raw") * table.proj())
+    put(root, "5")
+    assert datajoint_file.scan(root, "{id}", table=two, attribute="extra").rows == ({"id": 5, "extra": root / "5"},)
+    with pytest.raises(SourceNotFoundError):
+        datajoint_file.scan(root / "nowhere", "{id}")
+    with pytest.raises(SourceError, match="is a file"):
+        datajoint_file.scan(root / "5", "{id}")
+    assert list(datajoint_file.scan(root, "{id}")) == [{"id": "5", "path": root / "5"}]
+
+
+@pytest.fixture
+def recording(schema: dj.Schema) -> Any:
+    return recording_of(schema)
+
+
+def test_one_bad_row_of_a_hundred_is_left_out_and_reported(recording: Any, root: Path, store: Store) -> None:
+    put(root, *(f"{number}.dat" for number in range(100)))
+    (root / "57.dat").unlink()
+    rows = [{"id": number, "raw": root / f"{number}.dat"} for number in range(100)]
+    with pytest.raises(SourceNotFoundError):
+        recording.insert(rows)
+    assert (len(recording()), store.object_keys()) == (0, [])
+    report = recording.insert(rows, on_error="skip")
+    assert (len(report.inserted), len(recording()), bool(report)) == (99, 99, False)
+    (failed,) = report.failed
+    assert (failed.index, failed.key, type(failed.error)) == (57, {"id": 57}, SourceNotFoundError)
+    assert "99 rows inserted, 1 failed\n  row 57 (id=57): SourceNotFoundError: " in str(report)
+    assert len(store.object_keys()) == 99
+    put(root, "57.dat")
+    again = recording.insert(rows, on_error="skip", skip_duplicates=True)
+    assert (again.inserted, len(again.present), again.failed, bool(again)) == (({"id": 57},), 99, (), True)
+    assert (recording & "id = 57").fetch1("raw").read() == b"spikes"
+
+
+def test_rows_of_all_kinds_fail_one_by_one(recording: Any, root: Path) -> None:
+    put(root, "a.dat")
+
+    class Pipe(io.BytesIO):
+        def seekable(self) -> bool:
+            return False
+
+    rows = [
+        {"id": 1, "raw": root / "a.dat"},
+        {"id": 1, "raw": root / "a.dat"},  # there already
+        {"id": "x", "raw": root / "a.dat"},
+        {"raw": root / "a.dat"},
+        {"id": 4, "raw": None},
+        {"id": 5, "raw": ("b.dat", Pipe(b"read once"))},
+        {"id": 6, "raw": io.StringIO("text")},
+        {"id": 7, "raw": root / "a.dat", "nothing": 1},
+        17,
+        {"id": 9, "raw": ("c.dat", b"bytes"), "extra": ("d.dat", b"d")},
+    ]
+    report = recording.insert(iter(rows), on_error="skip")
+    assert [key["id"] for key in report.inserted] == [1, 5, 9]
+    assert [one.index for one in report.failed] == [1, 2, 3, 4, 6, 7, 8]
+    assert (recording & "id = 5").fetch1("raw").read() == b"read once"
+    frame = pd.DataFrame({"id": [20, 1], "raw": [str(root / "a.dat")] * 2})
+    assert [key["id"] for key in recording.insert(frame, on_error="skip").inserted] == [20]
+    polars = pl.DataFrame({"id": [21, 1], "raw": [str(root / "a.dat")] * 2})
+    assert [key["id"] for key in recording.insert(polars, on_error="skip", chunk_size=1).inserted] == [21]
+    assert recording.insert([rows[0]], False, True, on_error="skip").present == ({"id": 1},)
+
+
+def test_what_is_no_rows_fault_is_raised(recording: Any, root: Path, store: Store) -> None:
+    put(root, "a.dat")
+    row = {"id": 1, "raw": root / "a.dat"}
+    with recording.connection.transaction:
+        with pytest.raises(UnsupportedValueError, match="not for transactions"):
+            recording.insert([row], on_error="skip")
+        recording.insert([row], on_error="raise")
+    assert len(recording()) == 1
+    with pytest.raises(UnsupportedValueError, match="rows of a query"):
+        recording.insert(recording, on_error="skip")
+    with pytest.raises(ValueError, match='on_error = \'ignore\': allowed are "raise" and "skip"'):
+        recording.insert([row], on_error="ignore")
+    place = Path(store.table["path"])
+    place.rename(place.with_name("unmounted"))
+    with pytest.raises(StorageUnavailableError):
+        recording.insert([{"id": number, "raw": root / "a.dat"} for number in range(2, 9)], on_error="skip")
+    assert len(recording()) == 1
+
+
+@over_mysql
+def test_tables_without_files_report_too(schema: Any) -> None:
+    plain = recording_of(schema, "id : int32\n---\nname : varchar(4)", "Plain")
+    report = plain.insert(
+        [{"id": 1, "name": "a"}, {"id": 2, "name": "too long"}, {"id": 3, "name": "c"}], on_error="skip"
+    )
+    assert ([key["id"] for key in report.inserted], [one.index for one in report.failed]) == ([1, 3], [1])
