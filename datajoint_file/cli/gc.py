@@ -37,10 +37,10 @@ Examples:
 """
 
 _ROWS = (
-    ("reclaim", "reclaimed", "uploads that were given up", "delete"),
-    ("purge", "purged", "removed or unknown, kept long enough", "delete"),
-    ("expire", "expired", "the same, noted now", "delete next time"),
-    ("wait", "", "removed from all rows", "keep"),
+    ("reclaim", "reclaimed", "uploads given up, grace over", "delete"),
+    ("purge", "purged", "retention over, noted by an earlier run", "delete"),
+    ("expire", "expired", "retention over, to be noted by this run", "delete next time"),
+    ("wait", "", "removed from all rows, retention not over", "keep"),
     ("noted", "", "unknown, noted for deletion", "keep for the grace"),
     ("unknown", "noted", "unknown objects", "report"),
     ("unfinished", "discarded", "remains of unfinished uploads", "delete"),

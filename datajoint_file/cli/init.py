@@ -75,7 +75,7 @@ def init(
         raise click.UsageError(str(error)) from error
     if os.path.lexists(new.path) and not force:
         raise click.UsageError(f"{new.path} exists and was left as it is; --force replaces it")
-    notes = rivals(new)
+    notes = [*rivals(new), *_lost_with_a_work_tree(new)]
     if new.store is not None:
         _refuse_place_of_others(new)
         with destination_errors(new.store):
@@ -92,6 +92,19 @@ def _refuse_place_of_others(new: NewConfiguration) -> None:
     place = check_place(open_backend(new.settings.storage, name, new.path.parent, read_only=True), name)
     if place.status == "failed":
         raise click.UsageError(". ".join(filter(None, (place.detail, place.fix))))
+
+
+def _lost_with_a_work_tree(new: NewConfiguration) -> list[str]:
+    """Say so if the store would be in a work tree of git, where a clean deletes what is not under version control."""
+    above = new.store.absolute().parents if new.store is not None else ()
+    tree = next((directory for directory in above if (directory / ".git").exists()), None)
+    return [_IN_WORK_TREE.format(store=new.store, tree=tree)] if tree else []
+
+
+_IN_WORK_TREE = (
+    "{store} is in the work tree {tree}, where `git clean -x` deletes it: for data that is to stay, give --storage a "
+    "place outside"
+)
 
 
 def _from_here(storage: str, directory: Path) -> str:

@@ -104,8 +104,8 @@ class Binding:
         if self._settings is not None and (self._settings != settings or self.name != name):
             raise ConfigurationError(
                 f"this connection already uses the pipeline {self._settings.project.name!r} of {called(self.name)}, "
-                f"and cannot change to {settings.project.name!r} of {called(name)}: make another connection with "
-                "dj.Instance(…) for it"
+                f"and cannot change to {'other settings' if self.name == name else repr(settings.project.name)} of "
+                f"{called(name)}: make another connection with dj.Instance(…) for it"
             )
         self._settings, self.name, self._is_named = settings, name, True
         self._rivals.clear()

@@ -9,7 +9,8 @@ import os
 import re
 import socket
 import ssl
-from collections.abc import Generator
+import stat
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
@@ -80,6 +81,9 @@ class _StoreChecks:
         yield (place := check_place(backend, self.settings.project.name))
         if place.status == "failed":
             return
+        if self.storage.backend == "file" and self.storage.path:
+            root = anchored(self.storage.path, self.settings.directory, self.storage.answers)
+            yield from _shut_for_group(Path(root))
         if self.read_only:
             yield self._look_at_one(backend)
             return
@@ -154,6 +158,15 @@ def check_place(backend: StorageBackend, project: str) -> Check:
             return Check("place", "failed", str(error))
         inner = mark_store.inside(_LOOKED_AT)
     return Check("place", "failed", INSIDE.format(inner=inner), PLACES) if inner else Check("place", "ok", "its own")
+
+
+def _shut_for_group(root: Path) -> Iterator[Check]:
+    """Warn if the directory is a group's to write in, and those that this user makes in it would not be."""
+    mode, umask = root.stat().st_mode, os.umask(0o077)
+    os.umask(umask)
+    if mode & stat.S_ISGID and mode & stat.S_IWGRP and umask & stat.S_IWGRP:
+        detail = f"its group may write in {root}, but not in the directories that this user makes: umask {umask:03o}"
+        yield Check("group", "warning", detail, "umask 002 for all who write there, from cron as well")
 
 
 def nothing_below(settings: Settings) -> str:

@@ -99,7 +99,7 @@ class Listing:
         except DataJointError:
             raise
         except Exception as error:  # of the driver, also when DataJoint connects again in vain
-            raise DataJointError(f"the database does not answer: {driver_message(error)}") from error
+            raise DataJointError(f"the database did not answer this: {driver_message(error)}") from error
 
     def _key_column(self, attribute: Any) -> str:
         """Return the column that gives a key's value so exactly that it is found again by it."""

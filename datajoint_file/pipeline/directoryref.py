@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from datajoint_file.errors import (
     DataJointFileError,
     MemberNotFoundError,
+    SigningError,
     UnsafeNameError,
     UnsupportedValueError,
     brief,
@@ -254,14 +255,24 @@ class _Browsing(Readable):
         return self._member(subpath).read(start=start, stop=stop, verify=verify)
 
     @brief_traceback
-    def load(self, *, format: str | None = None) -> Any:  # noqa: A002 - as of files
+    def load(self, subpath: str | os.PathLike[str] | None = None, *, format: str | None = None) -> Any:  # noqa: A002 - as of files
         """Return the object that the directory holds: a dataset of xarray or an array of a ``.zarr``, read when used.
 
-        *format* is the suffix of the format to take it for, if its name does not say it. Raises as `FileRef.load` does.
+        Or what a file or directory in it holds. *format* is the suffix of the format to take it for, if its name does
+        not say it. Raises as `FileRef.load` does.
         """
+        if subpath is not None:
+            return self.joinpath(subpath).load(format=format)
         from datajoint_file.pipeline.loading import load_directory  # for its cost, as below
 
         return load_directory(self.original_name, self.path, self.fsmap, format)
+
+    def sign(self, *_: object, **__: object) -> str:
+        """Refuse: a link is for one file. Raises `SigningError`, and says which to give."""
+        raise SigningError(
+            f"{printable(self.name)} is a directory, and a link is for one file: (ref / 'a/b.npy').sign('1 day'), or "
+            "store an archive of it"
+        )
 
     def _member(self, subpath: str | os.PathLike[str] | None) -> FileRef:
         if isinstance(subpath, int):

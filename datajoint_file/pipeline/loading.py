@@ -30,15 +30,19 @@ def load_directory(name: str, path: str, files: Any, suffix: str | None) -> Any:
     return _load(name, path, None, suffix, lambda _: files, is_directory=True)
 
 
+_FILE = "a file", "read() or open()"
+
+
 def _load(
     name: str, path: str, type_: str | None, suffix: str | None, given: Callable[[Takes], Any], *, is_directory: bool
 ) -> Any:
     what = f"{printable(name)} ({printable(path)})"
     format_ = chosen(suffix) if suffix is not None else format_of(name, type_)
     if format_ is None or format_.load is None or format_.is_directory != is_directory:
-        kind, other = ("a directory", "fs") if is_directory else ("a file", "read() or open()")
+        kind, other = ("a directory", "load('a/b.npy') of a file in it, or fs") if is_directory else _FILE
+        by = "its name" if is_directory else f"its name or its type {printable(type_ or '')}"
         raise FormatError(
-            f"{what} is {kind} of no format that can be read, by its name or its type {printable(type_ or '')}: "
-            f"use {other}, or load(format=…) with one of {suffixes(is_directory=is_directory)}"
+            f"{what} is {kind} of no format that can be read, by {by}: use {other}, or load(format=…) with one of "
+            f"{suffixes(is_directory=is_directory)}; or import the module that registers its format"
         )
     return call(format_, what, format_.load, given(format_.takes))

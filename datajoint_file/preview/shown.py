@@ -148,7 +148,7 @@ class Preview:
             If the file is there.
         """
         if self.png is None:
-            raise UnsupportedValueError(f"{on_one_line(self.name)} has no picture to save; {', '.join(self.notes)}")
+            raise UnsupportedValueError(": ".join([f"{on_one_line(self.name)} has no picture to save", *self.notes]))
         target = Path(path)
         with target.open("xb") as file:
             file.write(self.png)

@@ -33,6 +33,9 @@ from datajoint_file.storage.wrappers import ReadBackBackend, ReadOnlyBackend
 _UNCHECKED: dict[str, type[FileUploads]] = {"gcs": GCSBackend, "azure": AzureBackend}
 """Kinds of store to which the clients send no checksum."""
 
+_DISKS = frozenset({"disk", "local", "filesystem", "posix", "nfs", "folder", "directory"})
+"""What people call the backend ``file``."""
+
 _BUCKETS: dict[str, type[BucketBackend]] = {"s3": S3Backend, **_UNCHECKED}
 
 _FRESH = {"skip_instance_cache": True, "use_listings_cache": False}
@@ -135,7 +138,7 @@ def _require_protocol(storage: StorageSettings, protocol: str) -> None:
         raise ConfigurationError(f"{said}: what it needs is not installed: {advice}") from error
     except ValueError as error:
         known = ["file", *_BUCKETS, *fsspec.available_protocols()]
-        near = difflib.get_close_matches(storage.backend, known, 1)
+        near = ["file"] if storage.backend in _DISKS else difflib.get_close_matches(storage.backend, known, 1)
         hint = f"did you mean {near[0]}?; " if near else ""
         raise ConfigurationError(
             f"{said}: unknown; {hint}allowed: file, s3, gcs, azure, or an fsspec protocol, such as "

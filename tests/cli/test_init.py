@@ -28,6 +28,12 @@ def test_project_is_named_after_its_directory_and_kept_beside_the_file(run: Run,
     assert "datajoint-file doctor" in result.output
 
 
+def test_store_in_a_work_tree_of_git_is_warned_of(run: Run, tmp_path: Path, directory: Path) -> None:
+    (directory / ".git").mkdir()
+    assert "git clean" in run("init").output
+    assert "git clean" not in run("init", "--force", "--storage", str(tmp_path / "elsewhere")).output
+
+
 @pytest.mark.parametrize(
     ("url", "expected"),
     [

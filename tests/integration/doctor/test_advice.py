@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,24 @@ def test_file_in_place_of_the_directory_has_one_remedy(tmp_path: Path) -> None:
     check = checks_of({"backend": "file", "path": str(tmp_path / "store")})["reachable"]
     assert "is a file: correct path in [storage]" in check.detail
     assert check.fix == ""
+
+
+@pytest.mark.parametrize(
+    ("umask", "mode", "is_told"), [(0o022, 0o2775, True), (0o002, 0o2775, False), (0o022, 0o755, False)]
+)
+def test_directory_of_a_group_is_no_use_with_a_umask_that_shuts_it_out(
+    tmp_path: Path, umask: int, mode: int, is_told: bool
+) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store").chmod(mode)
+    before = os.umask(umask)
+    try:
+        found = checks_of({"backend": "file", "path": str(tmp_path / "store")})
+        assert os.umask(umask) == umask
+    finally:
+        os.umask(before)
+    assert ("group" in found) == is_told
+    assert not is_told or "umask 022" in found["group"].detail
 
 
 def test_https_of_a_plain_http_server_is_told(s3_storage: dict[str, Any]) -> None:

@@ -304,7 +304,8 @@ def stored_directory(root: Path, pipeline: Pipeline, cell: Any, tmp_path: Path) 
 
 
 def test_members_offer_what_files_do(stored_directory: Callable[..., DirectoryRef], root: Path, tmp_path: Path) -> None:
-    directory = stored_directory({"raw/day.1.csv": b"1, 2\n"}, title="Two days")
+    directory = stored_directory({"raw/day.1.csv": b"1, 2\n", "note.json": b"[1]"}, title="Two days")
+    assert directory.load("note.json") == [1]
     member = directory / "raw/day.1.csv"
     assert isinstance(member, FileRef)
     assert (member.stem, member.suffixes, (directory / "raw").stem) == ("day.1", [".1", ".csv"], "raw")
@@ -312,6 +313,8 @@ def test_members_offer_what_files_do(stored_directory: Callable[..., DirectoryRe
     with directory.open("raw/day.1.csv", "r") as file:
         assert file.readline() == "1, 2\n"
     assert (directory.title, member.title, (directory / "raw").title) == ("Two days", None, None)
+    with pytest.raises(SigningError, match=r"a link is for one file: \(ref / 'a/b.npy'\).sign"):
+        directory.sign("1 day")
     path = root.joinpath(*member.path.split("/")[1:])
     path.chmod(0o644)
     path.write_bytes(b"9, 9\n")
