@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import h5py
 
-from datajoint_file.errors import FormatError, UnsafeContentError, brief
-from datajoint_file.formats.limits import check_growth
+from datajoint_file.formats.hdf5_objects import check_loadable, check_self_contained
 
 
 def load_h5(path: Path) -> Any:
@@ -42,57 +40,7 @@ def save_h5ad(data: Any, path: Path) -> None:
 
 def load_h5ad(path: Path) -> Any:
     """Read annotated data, all of it."""
-    check_growth(check_self_contained(path), path.stat().st_size)
+    check_loadable(path, path.stat().st_size)
     import anndata
 
     return anndata.read_h5ad(path)
-
-
-def check_self_contained(file: Any) -> int:
-    """Raise if a file of HDF5, by path or open, takes anything from other files. Return the size of what is in it.
-
-    Raises
-    ------
-    UnsafeContentError
-        If it has external links, data in other files, or virtual datasets of other files.
-    """
-    with h5py.File(file, "r") as opened:
-        return sum(_size_of(item) for item in _items(opened))
-
-
-def _items(root: Any) -> Iterator[Any]:
-    """Give all datasets, each once; links are looked at before they are followed."""
-    waiting, seen = [root], {_address(root)}
-    while waiting:
-        group = waiting.pop()
-        for name in group:
-            link = group.get(name, getlink=True)
-            if isinstance(link, h5py.SoftLink):
-                continue  # within the file: what it leads to is met there
-            if not isinstance(link, h5py.HardLink):
-                raise UnsafeContentError(f"{brief(name)} in it is a link to another file")
-            item = group[name]
-            if (address := _address(item)) in seen:
-                continue
-            seen.add(address)
-            if isinstance(item, h5py.Group):
-                waiting.append(item)
-            elif isinstance(item, h5py.Dataset):
-                yield item
-
-
-def _address(item: Any) -> int:
-    return int(h5py.h5o.get_info(item.id).addr)
-
-
-def _size_of(dataset: Any) -> int:
-    if dataset.external:
-        raise UnsafeContentError(f"{brief(dataset.name)} in it has its data in another file")
-    if dataset.is_virtual and any(source.file_name != "." for source in dataset.virtual_sources()):
-        raise UnsafeContentError(f"{brief(dataset.name)} in it is made of other files")
-    try:
-        return int(dataset.nbytes)
-    except TypeError as error:  # without a shape
-        if dataset.shape is None:
-            return 0
-        raise FormatError(f"the size of {brief(dataset.name)} is not known") from error

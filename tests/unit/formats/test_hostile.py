@@ -23,7 +23,7 @@ import scipy.io
 import tifffile
 import xarray as xr
 import zarr
-from numcodecs import Pickle
+from numcodecs import BZ2, Blosc, Delta, Pickle, Quantize, Shuffle, Zstd
 from PIL import Image
 
 from datajoint_file.errors import FormatError, UnsafeContentError
@@ -231,6 +231,95 @@ def test_hdf5_that_is_made_of_itself_is_opened(keep: Keep, tmp_path: Path) -> No
         assert file["v"][:].tolist() == [1, 2]
 
 
+def in_attribute(file: h5py.File, reference: Any) -> None:
+    file.attrs["r"] = reference
+
+
+def in_type(file: h5py.File, reference: Any) -> None:
+    file["t"] = np.dtype([("i", "i4")])
+    file["t"].attrs["r"] = reference
+
+
+def in_data(file: h5py.File, reference: Any) -> None:
+    file.create_dataset("r", data=np.array([file["a"].ref, reference], dtype=h5py.ref_dtype))
+
+
+def in_scalar(file: h5py.File, reference: Any) -> None:
+    file.create_dataset("r", data=reference, dtype=h5py.ref_dtype)
+
+
+def in_compound(file: h5py.File, reference: Any) -> None:
+    values = np.zeros((3, 2), [("i", "i4"), ("s", [("r", h5py.ref_dtype, (2,)), ("q", h5py.ref_dtype)])])
+    values["s"]["q"] = file["a"].ref
+    values["s"]["r"][:] = file["a"].ref
+    values["s"]["r"][2, 1, 1] = reference
+    file.create_dataset("r", (3, 2), values.dtype)[...] = values
+
+
+def in_lists(file: h5py.File, reference: Any) -> None:
+    lists = file.create_dataset("r", (2,), h5py.vlen_dtype(h5py.ref_dtype))
+    lists[1] = np.array([file["a"].ref, reference], dtype=h5py.ref_dtype)
+
+
+def to_region(file: h5py.File, reference: Any) -> None:
+    file.create_dataset("r", data=np.array([file[reference].regionref[:2]], dtype=h5py.regionref_dtype))
+
+
+def through_another(file: h5py.File, reference: Any) -> None:
+    between = file["z"].create_dataset("b", data=np.array([reference], dtype=h5py.ref_dtype))
+    file["a"].attrs["r"] = between.ref
+
+
+def through_a_group(file: h5py.File, reference: Any) -> None:
+    file["a"].attrs["r"] = file["z"].ref
+
+
+@pytest.mark.parametrize(
+    "place",
+    [in_attribute, in_type, in_data, in_scalar, in_compound, in_lists, to_region, through_another, through_a_group],
+)
+@pytest.mark.parametrize("is_elsewhere", [True, False])
+def test_what_only_references_lead_to_is_looked_at(
+    keep: Keep, tmp_path: Path, place: Callable[[h5py.File, Any], None], is_elsewhere: bool
+) -> None:
+    path, secret = tmp_path / "a.h5", tmp_path / "secret.txt"
+    secret.write_text("secret")
+    with h5py.File(path, "w", libver="earliest") as file:
+        file["a"] = 1
+        data = {"external": [(str(secret), 0, 6)]} if is_elsewhere else {}
+        place(file, file.create_group("z").create_dataset("e", (6,), "u1", **data).ref)
+    content = bytearray(path.read_bytes())
+    names = content.index(b"SNOD") + 6  # of the root, of which z is the last; nothing has this name then
+    content[names : names + 2] = struct.pack("<H", struct.unpack_from("<H", content, names)[0] - 1)
+    path.write_bytes(content)
+    with h5py.File(path) as file:
+        assert "z" not in file
+    if is_elsewhere:
+        with pytest.raises(UnsafeContentError, match="what only a reference leads to in it has its data in another"):
+            keep(str(path)).load()
+    else:
+        keep(str(path)).load().close()
+
+
+def test_texts_that_are_one_in_the_file_are_counted_as_often_as_they_are(
+    keep: Keep, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(limits, "ALWAYS", 2**22)
+    count = 1000
+    for number, kind in enumerate([h5py.string_dtype(), h5py.vlen_dtype("u1"), [("t", h5py.string_dtype())]]):
+        path = tmp_path / f"{number}.nc"
+        with h5py.File(path, "w") as file:
+            texts = file.create_dataset("t", (count,), kind)
+            texts[0] = (long := "a" * 2**16) if number == 0 else np.zeros(2**16, "u1") if number == 1 else (long,)
+            texts[1] = "b" if number == 0 else np.zeros(1, "u1") if number == 1 else ("b",)
+            texts[2:] = texts[1]
+            place = texts.id.get_offset()
+        content = bytearray(path.read_bytes())
+        content[place : place + 16 * count] = bytes(content[place : place + 16]) * count
+        with pytest.raises(UnsafeContentError, match="times as many"):
+            keep((path.name, bytes(content))).load()
+
+
 def test_an_object_that_is_stored_as_hdf5_does_not_read_other_files_either(keep: Keep, tmp_path: Path) -> None:
     pynwb = pytest.importorskip("pynwb")
     import datetime
@@ -279,6 +368,88 @@ def test_chunks_of_a_zarr_are_never_unpickled(keep: Keep, bomb: Bomb, ran: Ran, 
         with pytest.raises(UnsafeContentError, match="chunks are pickles"):
             keep(str(tmp_path / "b.zarr")).load()
     assert not ran()
+
+
+ARRAY = {
+    "zarr_format": 2, "shape": [4], "chunks": [4], "dtype": "|u1", "order": "C", "compressor": None, "fill_value": 0,
+    "filters": None,
+}  # fmt: skip
+PICKLES = {"compressor": {"id": "pickle"}, "dtype": "|O", "filters": [{"id": "vlen-utf8"}]}
+
+
+def consolidated(node: Any, name: str = "x/.zarray") -> Any:
+    return {"zarr_consolidated_format": 1, "metadata": {".zgroup": {"zarr_format": 2}, name: node}}
+
+
+def in_version_3(*codecs: Any) -> Any:
+    return {"zarr_format": 3, "node_type": "array", "codecs": list(codecs)}
+
+
+@pytest.mark.parametrize(
+    ("name", "document", "message"),
+    [
+        (".zmetadata", consolidated([*{**ARRAY, **PICKLES}.items()]), "has list where Zarr has an object"),
+        (".zmetadata", consolidated(json.dumps({**ARRAY, **PICKLES})), "has str where Zarr has an object"),
+        (".zmetadata", consolidated([["compressor", {"id": "pickle"}]], "x/.zattrs"), "has list"),
+        (".zmetadata", {"metadata": [["x/.zarray", ARRAY]]}, "has list"),
+        (".zmetadata", consolidated({**ARRAY, **PICKLES}), "chunks are pickles"),
+        (".zgroup", {"zarr_format": 2, "consolidated_metadata": {"metadata": {".zattrs": PICKLES}}}, "pickles"),
+        (".zattrs", [["a", 1]], "has list"),
+        ("x/.zarray", [*ARRAY.items()], "has list"),
+        ("x/.zarray", {**ARRAY, "compressor": [["id", "pickle"]]}, "has list"),
+        ("x/.zarray", {**ARRAY, "compressor": {"id": "zlib", "name": "pickle"}}, "pickles"),
+        ("x/.zarray", {**ARRAY, "compressor": {"id": "my_codec"}}, "'my_codec', which is none of those known"),
+        ("x/.zarray", {**ARRAY, "compressor": {"id": ["pickle"]}}, "pickles"),
+        ("x/.zarray", {**ARRAY, "filters": [{"protocol": 5}]}, "names no codec"),
+        ("x/zarr.json", in_version_3("bytes", "imagecodecs_jpeg"), "none of those known"),
+        ("x/zarr.json", in_version_3({"name": "sharding_indexed", "configuration": {"index_codecs": ["a"]}}), "'a'"),
+        ("x/zarr.json", in_version_3({"name": "numcodecs.zlib", "configuration": {"id": "pickle"}}), "pickles"),
+        ("zarr.json", {"consolidated_metadata": {"metadata": {".zattrs": in_version_3("pickle")}}}, "pickles"),
+        ("zarr.json", {"consolidated_metadata": [["metadata", {}]]}, "has list"),
+    ],
+)
+def test_metadata_of_a_zarr_are_objects_that_name_known_codecs(
+    keep: Keep, tmp_path: Path, name: str, document: Any, message: str
+) -> None:
+    root = tmp_path / "a.zarr"
+    (root / "x").mkdir(parents=True)
+    (root / ".zgroup").write_text('{"zarr_format": 2}')
+    (root / name).write_text(json.dumps(document))
+    with pytest.raises(FormatError, match=message):
+        keep(str(root)).load()
+
+
+def test_all_codecs_of_the_list_are_read(keep: Keep, tmp_path: Path) -> None:
+    for number, (dtype, codecs) in enumerate(
+        [
+            ("f8", {"filters": [Delta("<f8"), Shuffle(8)], "compressors": Zstd()}),
+            ("f8", {"filters": [Quantize(3, "<f8")], "compressors": BZ2()}),
+            ("U3", {"compressors": Blosc()}),
+        ]
+    ):
+        path = tmp_path / f"{number}.zarr"
+        array = zarr.create_array(str(path), shape=(4,), dtype=dtype, zarr_format=2, **codecs)
+        array[:] = np.arange(4).astype(dtype)
+        assert keep(str(path)).load()[:].tolist() == np.arange(4).astype(dtype).tolist()
+    sharded = zarr.create_array(str(tmp_path / "s.zarr"), shape=(8,), dtype="i4", shards=(4,), chunks=(2,))
+    sharded[:] = np.arange(8)
+    assert keep(str(tmp_path / "s.zarr")).load()[:].tolist() == list(range(8))
+    texts = xr.Dataset({"v": ("x", np.array(["a", "bc"], dtype=object))}, {"x": ["k", "l"]})
+    for version in (2, 3):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of texts, for which version 3 has no specification
+            texts.to_zarr(tmp_path / f"t{version}.zarr", zarr_format=version)
+        assert keep(str(tmp_path / f"t{version}.zarr")).load().v.values.tolist() == ["a", "bc"]
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_coordinates_of_a_zarr_are_asked_for_their_size(keep: Keep, tmp_path: Path, version: int) -> None:
+    root = tmp_path / "a.zarr"
+    group = zarr.open_group(str(root), mode="w", zarr_format=version)
+    named = {"dimension_names": ["x"]} if version == 3 else {"attributes": {"_ARRAY_DIMENSIONS": ["x"]}}
+    group.create_array("x", shape=(10**11,), chunks=(10**9,), dtype="i8", **named)
+    with pytest.raises(UnsafeContentError, match="become 800000000000 in memory"):
+        keep(str(root)).load()
 
 
 def test_a_zarr_of_another_program_is_opened_as_zarr(keep: Keep, tmp_path: Path) -> None:
