@@ -162,7 +162,7 @@ def _print(to: Console, table: str, cells: list[_Cell], *, is_one: bool, preview
             to.print(f"{where}  {on_one_line(cell.problem) or _brief(cell.file)}", soft_wrap=True)
             continue
         to.print(where, style="bold", soft_wrap=True)
-        for what, value in _card(cell.file).items():
+        for what, value in cell.file.facts().items():
             to.print(f"  {what:<7} {on_one_line(value)}", soft_wrap=True)
         if preview:
             to.print(str(cell.file.preview()), soft_wrap=True)
@@ -172,22 +172,6 @@ def _brief(file: FileRef | DirectoryRef | None) -> str:
     if file is None:
         return "no file"
     return f"{on_one_line(file.name)}{'/' if file.is_dir() else ''}, {format_size(file.size)}"
-
-
-def _card(file: FileRef | DirectoryRef) -> dict[str, str]:
-    """Return what a notebook's card says of a file."""
-    document = file.to_dict()
-    lines = {
-        "name": file.name,
-        "title": document.get("title"),
-        "size": f"{format_size(file.size)} ({file.size:,} bytes)",
-        "files": f"{document['files']:,}" if "files" in document else None,
-        "type": file.mime_type,
-        "stored": document["timestamp"],
-        "hash": file.hash,
-        "path": file.path,
-    }
-    return {what: value for what, value in lines.items() if value is not None}
 
 
 def _document(table: str, cell: _Cell, *, preview: bool) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Arrays of NumPy: one (``.npy``), several by name (``.npz``), and those of MATLAB (``.mat``). Never a pickle."""
+"""Arrays of NumPy: one (``.npy``), and several by name (``.npz``). Never a pickle."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import ast
 import math
 import struct
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,7 +14,7 @@ import numpy as np
 from datajoint_file.errors import FormatError, UnsafeContentError, brief
 from datajoint_file.formats.limits import check_growth
 
-LONGEST_HEADER = 10_000
+_LONGEST_HEADER = 10_000
 """As NumPy has it: what parses it needs much memory for long ones."""
 
 _PIECE = 2**20
@@ -28,7 +27,7 @@ def save_npy(array: Any, path: Path) -> None:
     with path.open("wb") as file:
         _write(array, file)
     with path.open("rb") as file:
-        dtype, shape, _ = _header(file)
+        dtype, shape, _ = header(file)
     if dtype != array.dtype or dtype.isalignedstruct != array.dtype.isalignedstruct or shape != array.shape:
         raise FormatError(f"its dtype {array.dtype} comes back as {dtype}")
 
@@ -60,6 +59,8 @@ def load_npz(stream: BinaryIO) -> dict[str, Any]:
         names = [member.filename for member in members]
         if len(set(names)) < len(names) or not all(name.endswith(".npy") for name in names):
             raise FormatError("it has members that are no arrays, or two of one name")
+        if not all(map(is_metered, members)):
+            raise UnsafeContentError("its members are encrypted, or packed in a way that hides how large they become")
         arrays = {}
         for member in members:
             with archive.open(member) as file:
@@ -67,21 +68,9 @@ def load_npz(stream: BinaryIO) -> dict[str, Any]:
         return arrays
 
 
-def save_mat(arrays: dict[str, Any], path: Path) -> None:
-    """Write arrays as MATLAB 5 does."""
-    from scipy.io import savemat
-
-    savemat(path, arrays, appendmat=False)
-
-
-def load_mat(stream: BinaryIO) -> dict[str, Any]:
-    """Read the variables of a file of MATLAB 5 to 7.2; what MATLAB says of the file itself is left out."""
-    from scipy.io import loadmat
-
-    _check_compressed(stream)
-    stream.seek(0)
-    found = loadmat(stream, appendmat=False)
-    return {name: value for name, value in found.items() if not (name.startswith("__") and name.endswith("__"))}
+def is_metered(member: zipfile.ZipInfo) -> bool:
+    """Tell whether a member is unpacked no further than is asked: bzip2 and LZMA give at once all that they become."""
+    return member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) and not member.flag_bits & 1
 
 
 def _write(array: Any, file: Any) -> None:
@@ -100,7 +89,7 @@ def _write(array: Any, file: Any) -> None:
 
 def _read(stream: Any, size: int) -> Any:
     """Read an array of a file of so many bytes, which must be what its header says before memory is taken for it."""
-    dtype, shape, is_fortran = _header(stream)
+    dtype, shape, is_fortran = header(stream)
     count = math.prod(shape)
     if dtype.hasobject:
         raise UnsafeContentError("an array of objects is a pickle, which can run any code")
@@ -127,7 +116,7 @@ def _fill(stream: Any, flat: Any) -> None:
         done += len(piece)
 
 
-def _header(stream: Any) -> tuple[np.dtype[Any], tuple[int, ...], bool]:
+def header(stream: Any) -> tuple[np.dtype[Any], tuple[int, ...], bool]:
     """Read the header of an array (NEP 1), as NumPy does: a literal of Python, which is not evaluated."""
     if stream.read(6) != b"\x93NUMPY":
         raise FormatError("it is no array of NumPy")
@@ -135,34 +124,10 @@ def _header(stream: Any) -> tuple[np.dtype[Any], tuple[int, ...], bool]:
     if version not in _VERSIONS:
         raise FormatError(f"its version {version} is not known")
     (length,) = struct.unpack("<H", stream.read(2)) if version == (1, 0) else struct.unpack("<I", stream.read(4))
-    if length > LONGEST_HEADER:
-        raise UnsafeContentError(f"its header has {length} bytes, and {LONGEST_HEADER} are the most")
-    header = ast.literal_eval(stream.read(length).decode("utf-8" if version == (3, 0) else "latin1"))
-    shape, is_fortran = header["shape"], header["fortran_order"]
+    if length > _LONGEST_HEADER:
+        raise UnsafeContentError(f"its header has {length} bytes, and {_LONGEST_HEADER} are the most")
+    fields = ast.literal_eval(stream.read(length).decode("utf-8" if version == (3, 0) else "latin1"))
+    shape, is_fortran = fields["shape"], fields["fortran_order"]
     if not isinstance(shape, tuple) or not all(type(part) is int and part >= 0 for part in shape):
         raise FormatError(f"its shape is {brief(shape)}")
-    return np.lib.format.descr_to_dtype(header["descr"]), shape, bool(is_fortran)
-
-
-_COMPRESSED = 15  # miCOMPRESSED, of "MAT-File Format" (MathWorks)
-
-
-def _check_compressed(stream: BinaryIO) -> None:
-    """Decompress the variables of a MATLAB file piece by piece, and keep none: so it is known how large they become."""
-    content = memoryview(stream.read())
-    order = ">" if bytes(content[126:128]) == b"MI" else "<"
-    unpacked, place = 0, 128
-    while place + 8 <= len(content):
-        kind, length = struct.unpack_from(f"{order}II", content, place)
-        if kind == _COMPRESSED:
-            unpacked = _unpacked(content[place + 8 : place + 8 + length], unpacked, len(content))
-        place += 8 + length
-
-
-def _unpacked(compressed: memoryview, before: int, stored: int) -> int:
-    unpacking, data = zlib.decompressobj(), bytes(compressed)
-    while data and not unpacking.eof:
-        before += len(unpacking.decompress(data, _PIECE))
-        check_growth(before, stored)
-        data = unpacking.unconsumed_tail
-    return before
+    return np.lib.format.descr_to_dtype(fields["descr"]), shape, bool(is_fortran)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import h5py
 
 from datajoint_file.formats.hdf5_objects import check_loadable, check_self_contained
+from datajoint_file.formats.sparse import check_sparse
 
 
 def load_h5(path: Path) -> Any:
@@ -43,4 +45,11 @@ def load_h5ad(path: Path) -> Any:
     check_loadable(path, path.stat().st_size)
     import anndata
 
-    return anndata.read_h5ad(path)
+    loaded = anndata.read_h5ad(path)
+    parts = (getattr(loaded, name) for name in ("X", "layers", "obsm", "varm", "obsp", "varp", "uns"))
+    check_sparse(_plain(part) for part in (*parts, loaded.raw and loaded.raw.X, loaded.raw and loaded.raw.varm))
+    return loaded
+
+
+def _plain(part: Any) -> Any:
+    return dict(part) if isinstance(part, Mapping) else part

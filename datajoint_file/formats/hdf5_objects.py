@@ -89,7 +89,7 @@ def _datasets(root: Any) -> Iterator[Any]:
 
 
 def _named(root: Any, seen: set[int]) -> Iterator[Any]:
-    """Give an object, and what names in it lead to and is not *seen* yet. Links are looked at before they are followed."""
+    """Give an object, and what names in it lead to and is not *seen* yet. A link is looked at before it is followed."""
     waiting = [root]
     while waiting:
         item = waiting.pop()

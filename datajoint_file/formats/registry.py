@@ -112,7 +112,7 @@ _BUILT_IN = [
     *_built_in(".npy", "arrays", [_ARRAY], media_types=("application/x-npy",), instead="give an array of numbers"),
     *_built_in(".npz", "arrays", ["dict"], differs="sameness.differs", instead="give a dictionary of arrays by name"),
     *_built_in(
-        ".mat", "arrays", ["dict"], differs="sameness.values_differ", media_types=("application/x-matlab-data",),
+        ".mat", "matlab", ["dict"], differs="sameness.values_differ", media_types=("application/x-matlab-data",),
         pip="scipy", instead="give arrays of two dimensions or more, or .npz",
     ),
     *_built_in(

@@ -9,9 +9,13 @@ from typing import Any
 from datajoint_file.errors import FormatError, UnsafeContentError, brief
 
 CODECS = frozenset(
-    "adler32 astype base64 bitround blosc bytes bz2 categorize crc32 crc32c delta endian fixedscaleoffset fletcher32 gzip "
-    "jenkins_lookup3 json2 lz4 lzma msgpack2 packbits quantize sharding_indexed shuffle transpose vlen-array vlen-bytes "
-    "vlen-utf8 zlib zstd".split()
+    (
+        *("blosc", "bz2", "gzip", "lz4", "lzma", "zlib", "zstd"),
+        *("adler32", "crc32", "crc32c", "fletcher32", "jenkins_lookup3"),
+        *("astype", "bitround", "categorize", "delta", "fixedscaleoffset", "packbits", "quantize", "shuffle"),
+        *("base64", "json2", "msgpack2", "vlen-array", "vlen-bytes", "vlen-utf8"),
+        *("bytes", "endian", "sharding_indexed", "transpose"),
+    )
 )
 """Those of numcodecs and of zarr itself, but for pickles and for what needs another library."""
 
@@ -91,8 +95,8 @@ def _check_within(where: str, given: Any) -> None:
 
 def _check_name(where: str, name: Any) -> None:
     if not isinstance(name, str) or name.removeprefix("numcodecs.") not in CODECS:
-        because = ": chunks are pickles, which can run any code" if "pickle" in str(name) else ""
+        is_pickle = "pickle" in str(name)
+        why = "chunks are pickles, which can run any code" if is_pickle else "it is none of those known to be safe"
         raise UnsafeContentError(
-            f"{brief(where)} in it names the codec {brief(name)}{because or ', which is none of those known to be safe'}; "
-            "if you trust it, open it with zarr: zarr.open(ref.fsmap, mode='r')"
+            f"{brief(where)} in it names the codec {brief(name)}: {why}; if you trust it: zarr.open(ref.fsmap)"
         )

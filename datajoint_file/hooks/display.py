@@ -28,7 +28,7 @@ _WIDEST = 60
 """Characters of a cell in a notebook, where DataJoint has no limit."""
 
 
-def preview(original: Callable[..., str], query: Any, limit: int | None, width: int | None) -> str:
+def print_text(original: Callable[..., str], query: Any, limit: int | None, width: int | None) -> str:
     """Let DataJoint print *query*, with its files in it. Wraps ``preview``."""
     names = _shown(query)
     if not names:
@@ -37,7 +37,7 @@ def preview(original: Callable[..., str], query: Any, limit: int | None, width: 
     return original(_Labelled(query, names, lambda text: label(text, room)), limit, width)
 
 
-def repr_html(original: Callable[..., str], query: Any) -> str:
+def print_html(original: Callable[..., str], query: Any) -> str:
     """Let DataJoint make a notebook's table of *query*, with its files in it. Wraps ``repr_html``."""
     names = _shown(query)
     return original(_Labelled(query, names, lambda text: escape(label(text, _WIDEST))) if names else query)

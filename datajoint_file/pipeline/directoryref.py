@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -515,13 +515,12 @@ class DirectoryRef(_Browsing, StoredRef):
     def _amount(self) -> str:
         return f"{counted(self.file_count, 'file')}, {format_size(self.size)}"
 
-    def _card(self, **more: Sequence[str]) -> str:
+    def _card(self, *within: str) -> str:
         """Show what is in it as well, if that is known or can be had."""
-        lines = [f"{self.file_count:,}"]
         if self.file_count <= _SHOWN_FILES:
             with suppress(DataJointFileError):
-                lines += _tree(self)
-        return super()._card(files=lines, **more)
+                within += tuple(_tree(self))
+        return super()._card(*within)
 
 
 def ref_of(row: object, pipeline: str) -> FileRef | DirectoryRef:

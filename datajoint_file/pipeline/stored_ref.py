@@ -6,7 +6,7 @@ caches are looked up when bytes are asked for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from html import escape
@@ -105,6 +105,27 @@ class Described:
         return self.metadata.to_json()
 
     to_json = to_dict
+
+    def facts(self) -> dict[str, str]:
+        """Return what there is to say of it as people read it, each by a word.
+
+        Examples
+        --------
+        >>> {what: ref.facts()[what] for what in ("name", "size")}  # doctest: +SKIP
+        {'name': 'recording.dat', 'size': '1.2 GB (1,200,000,000 bytes)'}
+        """
+        files = self.metadata.files
+        said = {
+            "name": self.name,
+            "title": self.title,
+            "size": f"{format_size(self.size)} ({self.size:,} bytes)",
+            "files": None if files is None else f"{files:,}",
+            "type": self.mime_type,
+            "stored": format_timestamp(self.timestamp),
+            "hash": self.hash,
+            "path": self.path,
+        }
+        return {what: value for what, value in said.items() if value is not None}
 
 
 class Readable(Described):
@@ -302,24 +323,18 @@ class StoredRef(_Unread, Readable):
         except MetadataError:
             return f"<code>{escape(repr(self))}</code>"
 
-    def _card(self, **more: Sequence[str]) -> str:
-        rows: dict[str, Sequence[str]] = {
-            **({} if self.title is None else {"title": [self.title]}),
-            "size": [f"{format_size(self.size)} ({self.size:,} bytes)"],
-            "type": [self.mime_type or ""],
-            "stored": [format_timestamp(self.timestamp)],
-            "hash": [self.hash],
-            "path": [self.path],
-            **more,
-        }
+    def _card(self, *within: str) -> str:
+        """Return a card with what there is to say of it; *within* are the lines of a tree."""
+        rows = {what: (value,) for what, value in self.facts().items()} | ({"": within} if within else {})
+        name = rows.pop("name")
         cells = "".join(
-            f'<tr><th style="text-align:left;vertical-align:top;padding:0 1em 0 0">{name}</th>'
+            f'<tr><th style="text-align:left;vertical-align:top;padding:0 1em 0 0">{what}</th>'
             f'<td style="text-align:left;white-space:pre-line"><code>{_escaped(*lines)}</code></td></tr>'
-            for name, lines in rows.items()
+            for what, lines in rows.items()
         )
         return (
             '<div style="border:1px solid #8886;border-radius:6px;padding:.5em 1em;display:inline-block">'
-            f"<strong>{_escaped(self.original_name)}</strong><table>{cells}</table>"
+            f"<strong>{_escaped(*name)}</strong><table>{cells}</table>"
             "<small><code>.preview()</code> shows what is in it</small></div>"
         )
 

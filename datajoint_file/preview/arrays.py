@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from datajoint_file.formats.arrays import header, is_metered
 from datajoint_file.model.wording import counted, format_size
 from datajoint_file.preview.shown import Grid, Lines, Preview
 from datajoint_file.preview.stream import Metered, Subject
@@ -17,9 +18,6 @@ _VALUES = 12
 _MOST_MEMBERS = 20
 _VALUE_BYTES = 64 * 1024
 _LISTING_BYTES = 4 * 2**20
-_LONGEST_HEADER = 10_000  # as NumPy has it: a longer one takes its parser long
-_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-_INFLATED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others take more memory than is asked for
 
 
 def npy(stream: Metered, subject: Subject) -> Preview:
@@ -57,10 +55,7 @@ def matlab(stream: Metered, subject: Subject) -> Preview:
 
 def _array(stream: Any) -> tuple[str, tuple[str, ...]]:
     """Return what an array is, and its first values."""
-    version = np.lib.format.read_magic(stream)
-    if version not in _HEADERS:
-        return f"an array of NumPy's version {version[0]}.{version[1]}", ()
-    shape, is_fortran, dtype = _HEADERS[version](stream, max_header_size=_LONGEST_HEADER)
+    dtype, shape, is_fortran = header(stream)
     described = f"{_shape(shape)} {dtype}"
     if dtype.hasobject:
         return f"{described}, which is a pickle and is not read", ()
@@ -76,7 +71,7 @@ def _array(stream: Any) -> tuple[str, tuple[str, ...]]:
 
 
 def _described(opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> str:
-    if not info.filename.endswith(".npy") or info.compress_type not in _INFLATED or info.flag_bits & 1:
+    if not info.filename.endswith(".npy") or not is_metered(info):
         return ""
     with opened.open(info) as member:
         return _array(member)[0]

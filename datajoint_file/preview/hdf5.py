@@ -13,6 +13,7 @@ from typing import Any
 
 import h5py
 
+from datajoint_file.formats.hdf5_objects import address, elsewhere
 from datajoint_file.preview.shown import Lines, Preview, cut
 from datajoint_file.preview.stream import BudgetSpentError, Metered, Subject
 
@@ -29,7 +30,7 @@ def tree(stream: Metered, subject: Subject) -> Preview:
     notes: list[str] = []
     with h5py.File(stream, "r") as file:
         try:
-            lines += islice(_below(file, 0, {_address(file)}, stream), MOST_LINES + 1)
+            lines += islice(_below(file, 0, {address(file)}, stream), MOST_LINES + 1)
         except BudgetSpentError:
             notes.append("there is more, which is too much to read for a preview")
     if len(lines) > MOST_LINES:
@@ -52,8 +53,8 @@ def _below(group: Any, depth: int, seen: set[int], stream: Metered) -> Iterator[
         item = group[name]
         if isinstance(item, h5py.Group):
             yield f"{indent}{name}/"
-            if (address := _address(item)) not in seen:
-                seen.add(address)
+            if (place := address(item)) not in seen:
+                seen.add(place)
                 yield from _below(item, depth + 1, seen, stream)
         else:
             yield f"{indent}{name}  {_dataset(item) if isinstance(item, h5py.Dataset) else 'a type'}"
@@ -68,11 +69,8 @@ def _link(name: str, link: Any) -> str:
 
 
 def _dataset(item: Any) -> str:
-    plist = item.id.get_create_plist()
-    if plist.get_layout() == h5py.h5d.VIRTUAL:
-        return "made of datasets of other files, which are not opened"
-    if plist.get_external_count():
-        return "with its data in another file, which is not opened"
+    if where := elsewhere(item):
+        return f"{where}, not opened"
     try:
         shape = item.shape
         dtype = "text" if h5py.check_string_dtype(item.dtype) else cut(str(item.dtype), 80)
@@ -104,7 +102,3 @@ def _value(attributes: Any, name: str, stream: Metered) -> str:
         return f"({type(error).__name__})"
     value = value.tolist() if hasattr(value, "tolist") else value
     return cut(value if isinstance(value, str) else repr(value), 80)
-
-
-def _address(item: Any) -> int:
-    return int(h5py.h5o.get_info(item.id).addr)

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 import scipy.io
+import scipy.sparse
 import tifffile
 import xarray as xr
 import zarr
@@ -58,9 +59,9 @@ def npy(descr: str, shape: str, data: bytes = b"", fortran: str = "False") -> by
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + data
 
 
-def zipped(**members: bytes) -> bytes:
+def zipped(method: int = zipfile.ZIP_DEFLATED, **members: bytes) -> bytes:
     buffer = io.BytesIO()
-    with warnings.catch_warnings(), zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+    with warnings.catch_warnings(), zipfile.ZipFile(buffer, "w", method) as archive:
         warnings.simplefilter("ignore")
         for name, content in members.items():
             archive.writestr(name.replace("_npy", ".npy").removesuffix("2"), content)
@@ -140,6 +141,8 @@ def test_an_image_of_too_many_pixels_is_not_unpacked(keep: Keep) -> None:
         (zipped(readme=b"text"), "no arrays"),
         (zipped(x_npy=npy("'|u1'", "(1000,)", b"a")), "tells of 1000 bytes"),
         (zipped(x_npy=npy("'|u1'", "(1,)", b"a"))[:-30], "BadZipFile"),
+        (zipped(zipfile.ZIP_BZIP2, x_npy=npy("'|u1'", "(1,)", b"a")), "hides how large"),
+        (zipped(zipfile.ZIP_LZMA, x_npy=npy("'|u1'", "(1,)", b"a")), "hides how large"),
     ],
 )
 def test_zips_that_contradict_themselves_are_refused(keep: Keep, content: bytes, message: str) -> None:
@@ -398,7 +401,7 @@ def in_version_3(*codecs: Any) -> Any:
         ("x/.zarray", [*ARRAY.items()], "has list"),
         ("x/.zarray", {**ARRAY, "compressor": [["id", "pickle"]]}, "has list"),
         ("x/.zarray", {**ARRAY, "compressor": {"id": "zlib", "name": "pickle"}}, "pickles"),
-        ("x/.zarray", {**ARRAY, "compressor": {"id": "my_codec"}}, "'my_codec', which is none of those known"),
+        ("x/.zarray", {**ARRAY, "compressor": {"id": "my_codec"}}, "'my_codec': it is none of those known"),
         ("x/.zarray", {**ARRAY, "compressor": {"id": ["pickle"]}}, "pickles"),
         ("x/.zarray", {**ARRAY, "filters": [{"protocol": 5}]}, "names no codec"),
         ("x/zarr.json", in_version_3("bytes", "imagecodecs_jpeg"), "none of those known"),
@@ -504,3 +507,33 @@ def test_noise_is_an_error_of_ours_that_names_the_file(keep: Keep, name: str) ->
     noise = b"\xff\xfe\x00" + os.urandom(300)
     with pytest.raises(FormatError, match=rf"noise.{name} \(lab/ephys/objects/Recording-raw_data/.*\): "):
         keep((f"noise.{name}", noise)).load()
+
+
+def test_indexes_of_sparse_matrices_are_within_bounds(keep: Keep, tmp_path: Path) -> None:
+    matrix = scipy.sparse.csc_matrix((np.arange(1.0, 5), ([0, 1, 2, 3], [0, 1, 2, 3])), shape=(4, 4))
+    cells = np.empty((1, 2), dtype=object)
+    cells[0, 0], cells[0, 1] = {"a": matrix}, "text"
+    for number, value in enumerate([matrix, {"deep": {"deeper": matrix}}, cells]):
+        path = tmp_path / f"{number}.mat"
+        scipy.io.savemat(path, {"m": value})
+        assert set(keep(str(path)).load()) == {"m"}
+        content = bytearray(path.read_bytes())
+        place = content.index(struct.pack("<4i", 0, 1, 2, 3))
+        content[place + 4 : place + 8] = struct.pack("<i", 2**28)
+        with pytest.raises(FormatError, match="fails by ValueError: .*ind"):
+            keep((path.name, bytes(content))).load()
+
+
+def test_indexes_of_annotated_data_are_within_bounds(keep: Keep, tmp_path: Path) -> None:
+    anndata = pytest.importorskip("anndata")
+    matrix = scipy.sparse.csr_matrix(np.eye(4, dtype="f4"))
+    for place in ("X", "layers/a", "obsp/a", "obsm/a", "uns/a/b", "raw/X"):
+        data = anndata.AnnData(X=matrix.copy(), layers={"a": matrix.copy()}, uns={"a": {"b": matrix.copy()}})
+        data.obsp["a"], data.obsm["a"], data.raw = matrix.copy(), matrix.copy(), data.copy()
+        path = tmp_path / "a.h5ad"
+        data.write_h5ad(path)
+        assert keep(str(path)).load().shape == (4, 4)
+        with h5py.File(path, "r+") as file:
+            file[f"{place}/indices"][1] = 2**28
+        with pytest.raises(FormatError, match="fails by ValueError: .*ind"):
+            keep(str(path)).load()

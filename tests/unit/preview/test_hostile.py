@@ -104,10 +104,15 @@ def test_other_files_are_not_opened(tmp_path: Path, trap: Path) -> None:
         file["link"] = h5py.ExternalLink(str(trap), "/x")
         file.create_virtual_dataset("virtual", layout)
         file.create_dataset("outside", (4,), "f8", external=[(str(trap), 0, 32)])
+        file["x"] = np.zeros(3)
+        own = h5py.VirtualLayout(shape=(3,), dtype="f8")
+        own[:] = h5py.VirtualSource(file["x"])
+        file.create_virtual_dataset("own", own)
     shown = str(look(tmp_path / "a.h5"))
     assert "link -> /x of another file" in shown
-    assert "virtual  made of datasets of other files, which are not opened" in shown
-    assert "outside  with its data in another file" in shown
+    assert "virtual  is made of other files, not opened" in shown
+    assert "outside  has its data in another file, not opened" in shown
+    assert "own  (3,) float64" in shown
 
 
 def test_offsets_that_arrow_would_end_the_process_for_are_an_error(tmp_path: Path, in_child: InChild) -> None:
