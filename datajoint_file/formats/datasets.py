@@ -11,6 +11,7 @@ import numpy as np
 
 from datajoint_file.formats import limits
 from datajoint_file.formats.limits import check_growth
+from datajoint_file.formats.netcdf3 import check_netcdf3
 from datajoint_file.formats.zarr_metadata import metadata_of
 
 
@@ -28,6 +29,8 @@ def load_nc(stream: BinaryIO) -> Any:
     beginning = stream.read(3)
     stream.seek(0)
     if beginning == b"CDF":
+        check_netcdf3(stream)
+        stream.seek(0)
         return xarray.load_dataset(stream, engine="scipy")
     from datajoint_file.formats.hdf5_objects import check_loadable
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import lzma
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -43,8 +46,42 @@ def load_tif(stream: BinaryIO) -> Any:
     size = stream.tell()
     stream.seek(0)
     with tifffile.TiffFile(stream, _multifile=False) as file:
-        check_growth(int(file.series[0].nbytes), size)
+        series = file.series[0]
+        check_growth(int(series.nbytes), size)
+        _check_strips([page for page in series.pages if page is not None], stream, size)
         return file.asarray()
+
+
+_DEFLATE = (8, 32946, 50013)
+_LZMA = 34925
+_LZMA_MEMORY = 2**28
+_PIECE = 2**20
+
+
+def _check_strips(pages: list[Any], stream: BinaryIO, stored: int) -> None:
+    """Raise if strips and tiles become too large, whatever their pages say of them: tifffile unpacks all of each."""
+    check_growth(sum(sum(page.databytecounts) for page in pages), stored)
+    unpacked = 0
+    for page in pages:
+        if page.compression in (*_DEFLATE, _LZMA):
+            for offset, length in zip(page.dataoffsets, page.databytecounts, strict=True):
+                stream.seek(offset)
+                for size in _unpacked(stream.read(length), page.compression):
+                    check_growth(unpacked := unpacked + size, stored)
+
+
+def _unpacked(data: bytes, compression: int) -> Iterator[int]:
+    """Give the sizes of the pieces that data become, as Python's own decompressors have it: LZMA goes on at an end."""
+    is_lzma = compression == _LZMA
+    while data:
+        unpacking: Any = lzma.LZMADecompressor(memlimit=_LZMA_MEMORY) if is_lzma else zlib.decompressobj()
+        while not unpacking.eof:
+            size = len(unpacking.decompress(data, _PIECE))
+            yield size
+            data = b"" if is_lzma else unpacking.unconsumed_tail
+            if not (size or data or unpacking.eof):
+                return
+        data = unpacking.unused_data if is_lzma else b""
 
 
 def _load(stream: BinaryIO, kind: str) -> Any:

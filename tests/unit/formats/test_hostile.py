@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+import lzma
 import os
 import pickle
 import struct
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +171,82 @@ def test_json_that_parsers_disagree_about_is_refused(keep: Keep, content: bytes,
         keep(("a.json", content)).load()
 
 
+@pytest.mark.parametrize("separator", [",", "\t"])
+def test_rows_that_end_early_are_counted_as_if_they_did_not(
+    keep: Keep, monkeypatch: pytest.MonkeyPatch, separator: str
+) -> None:
+    monkeypatch.setattr(limits, "ALWAYS", 2**22)
+    name = "a.csv" if separator == "," else "a.tsv"
+    wide = separator * 999
+    for table in (
+        f"{wide}\n" + "1\n" * 5000,
+        f"{wide}\r" + "1\r" * 5000,
+        "a\n" + wide + "\n" + "1\n" * 5000,  # all but one of its columns are an index
+        '\n\n"\n"' + wide + "\n" + "1\n" * 5000,
+    ):
+        with pytest.raises(UnsafeContentError, match="times as many"):
+            keep((name, table.encode())).load()
+    with pytest.raises(UnsafeContentError, match="times as many"):
+        keep((name, separator.encode() * 2**20 + b"\n1\n")).load()
+    full = f"{separator.join(['a', 'b'])}\n" + f'"{wide}"{separator}"x\ny"\n' * 5000
+    assert keep((name, full.encode())).load().shape == (5000, 2)
+
+
+def classic(count: int, size: int, kind: int = 1) -> bytes:
+    """A file of netCDF 3 whose variables, of so many bytes each, begin at one place."""
+
+    def text(name: bytes) -> bytes:
+        return struct.pack(">I", len(name)) + name + bytes(-len(name) % 4)
+
+    def header(begin: int) -> bytes:
+        sides = struct.pack(">II", 0xA, 1) + text(b"x") + struct.pack(">I", size)
+        variables = b"".join(
+            text(b"v%d" % i) + struct.pack(">IIIIIII", 1, 0, 0, 0, kind, size, begin) for i in range(count)
+        )
+        return b"CDF\x01" + bytes(4) + sides + bytes(8) + struct.pack(">II", 0xB, count) + variables
+
+    return header(len(header(0))) + bytes(size)
+
+
+def test_variables_of_a_classic_file_are_in_places_of_their_own(keep: Keep) -> None:
+    assert keep(("a.nc", classic(1, 2**16))).load().v0.shape == (2**16,)
+    with pytest.raises(UnsafeContentError, match="its variables have 131072 bytes, and there are 65"):
+        keep(("a.nc", classic(2, 2**16))).load()
+    for content, message in ((classic(1, 8, kind=99), "of type 99"), (classic(1, 8)[:60], "ends early")):
+        with pytest.raises(FormatError, match=message):
+            keep(("a.nc", content)).load()
+    out = io.BytesIO()
+    with scipy.io.netcdf_file(out, "w") as file:
+        file.createDimension("t", None)
+        file.createVariable("t", "i", ("t",))[:] = np.arange(3)
+        file.createVariable("u", "h", ("t",))[:] = np.arange(3)
+        file.flush()
+        content = out.getvalue()
+    for records in (3, 2**32 - 1):  # which is how one says that it is not known
+        told = content[:4] + struct.pack(">I", records) + content[8:]
+        assert keep(("a.nc", told)).load().t.values.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("compression", ["zlib", "lzma"])
+def test_strips_of_a_tiff_are_no_longer_than_what_they_are_of(
+    keep: Keep, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, compression: str
+) -> None:
+    monkeypatch.setattr(limits, "ALWAYS", 2**22)
+    zeros = bytes(2**23)
+    data = zlib.compress(zeros) if compression == "zlib" else lzma.compress(b"") + lzma.compress(zeros)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((64, 64), "uint8"), compression=compression, metadata=None)
+    assert keep(str(path)).load().shape == (64, 64)
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        end = path.stat().st_size
+        file.pages.first.tags["StripOffsets"].overwrite(end)
+        file.pages.first.tags["StripByteCounts"].overwrite(len(data))
+    with path.open("ab") as out:
+        out.write(data)
+    with pytest.raises(UnsafeContentError, match="times as many"):
+        keep(str(path)).load()
+
+
 LAUGHS = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))
 MERGES = "a0: &a0 {x: 1}\n" + "".join(f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}\n" for n in range(1, 12))
 
@@ -184,6 +263,7 @@ MERGES = "a0: &a0 {x: 1}\n" + "".join(f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 
         ("[" * 900, "RecursionError|ParserError"),
         ("{? [a] : b}", "ConstructorError"),
         ("a: 1\n---\nb: 2", "ComposerError"),
+        ("!!int 1:30", "'1:30' is no number"),
     ],
 )
 def test_yaml_makes_plain_values_and_not_too_many(
@@ -192,6 +272,12 @@ def test_yaml_makes_plain_values_and_not_too_many(
     with pytest.raises(FormatError, match=message):
         keep(("a.yaml", text.replace("RAN", str(tmp_path / "ran")).encode())).load()
     assert not ran()
+    assert keep(("a.yaml", b"[1:30, 1:30.5, 2001-01-01 1:30:00]")).load() == [
+        "1:30",
+        "1:30.5",
+        datetime(2001, 1, 1, 1, 30),
+    ]
+    assert len(keep(("a.yaml", b"1" + b":1" * 250_000)).load()) == 500_001  # which was a number of as many digits
     assert keep(("a.yaml", b"a: &x [1]\nb: *x\nc: {<<: {d: 1}}")).load() == {"a": [1], "b": [1], "c": {"d": 1}}
 
 
@@ -446,7 +532,7 @@ def test_all_codecs_of_the_list_are_read(keep: Keep, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("version", [2, 3])
-def test_coordinates_of_a_zarr_are_asked_for_their_size(keep: Keep, tmp_path: Path, version: int) -> None:
+def test_coordinates_of_a_zarr_are_asked_for_their_size(keep: Keep, tmp_path: Path, version: Any) -> None:
     root = tmp_path / "a.zarr"
     group = zarr.open_group(str(root), mode="w", zarr_format=version)
     named = {"dimension_names": ["x"]} if version == 3 else {"attributes": {"_ARRAY_DIMENSIONS": ["x"]}}
@@ -520,7 +606,7 @@ def test_indexes_of_sparse_matrices_are_within_bounds(keep: Keep, tmp_path: Path
         content = bytearray(path.read_bytes())
         place = content.index(struct.pack("<4i", 0, 1, 2, 3))
         content[place + 4 : place + 8] = struct.pack("<i", 2**28)
-        with pytest.raises(FormatError, match="fails by ValueError: .*ind"):
+        with pytest.raises(FormatError, match="fails by ValueError: "):
             keep((path.name, bytes(content))).load()
 
 
@@ -535,5 +621,5 @@ def test_indexes_of_annotated_data_are_within_bounds(keep: Keep, tmp_path: Path)
         assert keep(str(path)).load().shape == (4, 4)
         with h5py.File(path, "r+") as file:
             file[f"{place}/indices"][1] = 2**28
-        with pytest.raises(FormatError, match="fails by ValueError: .*ind"):
+        with pytest.raises(FormatError, match="fails by ValueError: "):
             keep(str(path)).load()
