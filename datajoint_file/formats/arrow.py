@@ -85,7 +85,7 @@ def check_parquet(stream: Any) -> None:
     texts = {column.path for column in columns if column.physical_type == "BYTE_ARRAY"}
     categories = {field.name for field in file.schema_arrow if types.is_dictionary(field.type)}
     for names, rows in ((texts - categories, _TEXTS), (texts & categories, _CATEGORIES)):
-        for batch in file.iter_batches(rows, columns=sorted(names)) if names else ():
+        for batch in file.iter_batches(rows, columns=sorted(names), use_threads=False) if names else ():
             check_growth(grown := grown + batch.nbytes, stored)
 
 

@@ -97,9 +97,10 @@ class _Variables:
 
     def __init__(self, order: str, stored: int) -> None:
         self._order, self._stored, self._taken = order, stored, 0
+        self._tag, self._flags = struct.Struct(f"{order}II"), struct.Struct(f"{order}8xI4x")
 
     def pass_matrix(self, file: Any) -> None:
-        kind, length = struct.unpack(f"{self._order}II", _exactly(file, 8))
+        kind, length = self._tag.unpack(_exactly(file, 8))
         if kind != _MATRIX:
             raise FormatError(f"it has an element of type {kind} where a matrix is to be")
         self._take(_ARRAY_BYTES)
@@ -107,7 +108,7 @@ class _Variables:
             self.pass_content(file)
 
     def pass_content(self, file: Any) -> None:
-        (flags,) = struct.unpack_from(f"{self._order}I", _exactly(file, 16), 8)
+        (flags,) = self._flags.unpack(_exactly(file, 16))
         of_class = flags & 0xFF
         if of_class == _OPAQUE:
             for _ in range(3):  # texts
@@ -130,7 +131,7 @@ class _Variables:
     def _pass_element(self, file: Any) -> tuple[bytes, int]:
         """Return the first bytes of an element, and how many it has."""
         tag = _exactly(file, 8)
-        kind, length = struct.unpack(f"{self._order}II", tag)
+        kind, length = self._tag.unpack(tag)
         small, kind = divmod(kind, 2**16) if kind >> 16 else (0, kind)
         if kind not in _NUMBERS:
             raise FormatError(f"it has an element of type {kind} where numbers are to be")
