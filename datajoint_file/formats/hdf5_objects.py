@@ -12,16 +12,17 @@ from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5d, h5o, h5s, h5t
+from h5py import h5d, h5o, h5s, h5t, h5z
 
 from datajoint_file.errors import FormatError, UnsafeContentError, brief
 from datajoint_file.formats import limits
-from datajoint_file.formats.limits import check_growth
+from datajoint_file.formats.limits import check_growth, unpacked_sizes
 
 MOST_FOLLOWED = 1_000_000
 """So many references to regions, and in lists of any length, a file may have; each is followed by itself."""
 
 _BLOCK = 2**17
+_DEFLATE = 1032  # times as many bytes as are stored become of zeros
 _BYTES_OF_A_TEXT = 64  # of the object of Python that holds it
 
 
@@ -144,6 +145,7 @@ class _References:
             return
         stored = dataset.file.id.get_filesize()
         check_growth(math.prod(dataset.shape) * kind.get_size(), stored)
+        _check_chunks(dataset, stored)
         for block in _blocks(dataset.shape, _BLOCK):
             if _is_of_addresses(kind):
                 yield from (dataset[place] for place in self._unknown(dataset, kind, block))
@@ -218,9 +220,30 @@ def _sizes(dataset: Any, stored: int) -> Iterator[int]:
     except TypeError as error:
         raise FormatError(f"the size of {_name(dataset)} is not known") from error
     yield math.prod(dataset.shape) * size
+    _check_chunks(dataset, stored)
     if _has_variable_sizes(kind):
         for block in _blocks(dataset.shape, _most_items(stored)):
             yield _weight(dataset[block])
+
+
+def _check_chunks(dataset: Any, stored: int) -> None:
+    """Raise if a chunk becomes too large: HDF5 unpacks all of each, and not only so much as a chunk has.
+
+    Only those are unpacked for it that could: of a chunk of 1 MiB Deflate makes no more than what any file may become.
+    """
+    made = dataset.id.get_create_plist()
+    packed = [made.get_filter(i)[0] for i in range(made.get_nfilters())]
+    if packed.count(h5z.FILTER_DEFLATE) + packed.count(h5z.FILTER_LZF) > 1:
+        raise UnsafeContentError(f"{_name(dataset)} in it is packed more than once, which hides how large it becomes")
+    most = max(limits.ALWAYS, limits.RATIO * stored)
+    if h5z.FILTER_DEFLATE not in packed or dataset.id.get_storage_size() * _DEFLATE <= most:
+        return
+    places: list[tuple[int, ...]] = []
+    dataset.id.chunk_iter(lambda chunk: places.append(chunk.chunk_offset) if chunk.size * _DEFLATE > most else None)
+    for place in places:
+        unpacked = 0
+        for size in unpacked_sizes(dataset.id.read_direct_chunk(place)[1]):
+            check_growth(unpacked := unpacked + size, stored)
 
 
 def _most_items(stored: int) -> int:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import lzma
-import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from datajoint_file.formats.limits import check_growth
+from datajoint_file.formats.limits import check_growth, unpacked_sizes
 
 
 def save_png(array: Any, path: Path) -> None:
@@ -54,8 +51,6 @@ def load_tif(stream: BinaryIO) -> Any:
 
 _DEFLATE = (8, 32946, 50013)
 _LZMA = 34925
-_LZMA_MEMORY = 2**28
-_PIECE = 2**20
 
 
 def _check_strips(pages: list[Any], stream: BinaryIO, stored: int) -> None:
@@ -66,22 +61,8 @@ def _check_strips(pages: list[Any], stream: BinaryIO, stored: int) -> None:
         if page.compression in (*_DEFLATE, _LZMA):
             for offset, length in zip(page.dataoffsets, page.databytecounts, strict=True):
                 stream.seek(offset)
-                for size in _unpacked(stream.read(length), page.compression):
+                for size in unpacked_sizes(stream.read(length), is_lzma=page.compression == _LZMA):
                     check_growth(unpacked := unpacked + size, stored)
-
-
-def _unpacked(data: bytes, compression: int) -> Iterator[int]:
-    """Give the sizes of the pieces that data become, as Python's own decompressors have it: LZMA goes on at an end."""
-    is_lzma = compression == _LZMA
-    while data:
-        unpacking: Any = lzma.LZMADecompressor(memlimit=_LZMA_MEMORY) if is_lzma else zlib.decompressobj()
-        while not unpacking.eof:
-            size = len(unpacking.decompress(data, _PIECE))
-            yield size
-            data = b"" if is_lzma else unpacking.unconsumed_tail
-            if not (size or data or unpacking.eof):
-                return
-        data = unpacking.unused_data if is_lzma else b""
 
 
 def _load(stream: BinaryIO, kind: str) -> Any:

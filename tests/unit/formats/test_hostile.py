@@ -409,6 +409,26 @@ def test_texts_that_are_one_in_the_file_are_counted_as_often_as_they_are(
             keep((path.name, bytes(content))).load()
 
 
+def test_chunks_of_hdf5_are_no_larger_than_a_file_may_be(
+    keep: Keep, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(limits, "ALWAYS", 2**22)
+    for kind, name in (("u1", "a.nc"), (h5py.ref_dtype, "a.h5")):
+        with h5py.File(tmp_path / name, "w") as file:
+            values = file.create_dataset("x", (16,), kind, chunks=(16,), compression="gzip", shuffle=True)
+            values.id.write_direct_chunk((0,), zlib.compress(bytes(2**23)))
+        with pytest.raises(UnsafeContentError, match="times as many"):
+            keep(str(tmp_path / name)).load()
+    with h5py.File(tmp_path / "b.nc", "w") as file:
+        twice = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        twice.set_chunk((16,))
+        twice.set_deflate(9)
+        twice.set_deflate(9)
+        h5py.h5d.create(file.id, b"x", h5py.h5t.STD_U8LE, h5py.h5s.create_simple((16,)), twice)
+    with pytest.raises(UnsafeContentError, match="packed more than once"):
+        keep(str(tmp_path / "b.nc")).load()
+
+
 def test_an_object_that_is_stored_as_hdf5_does_not_read_other_files_either(keep: Keep, tmp_path: Path) -> None:
     pynwb = pytest.importorskip("pynwb")
     import datetime

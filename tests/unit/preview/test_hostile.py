@@ -307,3 +307,13 @@ def test_values_that_are_no_numbers_have_no_height(tmp_path: Path) -> None:
     assert shown.png is not None
     with Image.open(io.BytesIO(shown.png)) as picture:
         assert np.asarray(picture).ravel().tolist() == [0, 255, 0, 255, 0, 127]
+
+
+@pytest.mark.parametrize("is_compressed", [True, False])
+def test_names_of_matlab_are_not_as_long_as_they_say(is_compressed: bool) -> None:
+    variable = struct.pack("<IIII", 6, 8, 6, 0) + struct.pack("<IIii", 5, 8, 1, 1) + struct.pack("<II", 1, 2**24)
+    matrix = struct.pack("<II", 14, len(variable) + 2**24) + variable + b"a" * 2**24
+    packed = zlib.compress(matrix)
+    content = struct.pack("<II", 15, len(packed)) + packed if is_compressed else matrix
+    shown = look_at("a.mat", b"MATLAB 5.0".ljust(124) + struct.pack("<H", 0x0100) + b"IM" + content)
+    assert "the name of a variable in it has 16777216 bytes" in str(shown)
