@@ -22,7 +22,9 @@ MOST_FOLLOWED = 1_000_000
 """So many references to regions, and in lists of any length, a file may have; each is followed by itself."""
 
 _BLOCK = 2**17
+_DIMENSIONS = 32  # the most of a dataset, for each of which netCDF 4 has a list of references in one attribute
 _DEFLATE = 1032  # times as many bytes as are stored become of zeros
+_OBJECTS = 8  # times the bytes of a reference has the object of Python that is made of it
 _BYTES_OF_A_TEXT = 64  # of the object of Python that holds it
 
 
@@ -77,16 +79,24 @@ def _name(item: Any) -> str:
 
 
 def _datasets(root: Any) -> Iterator[Any]:
-    """Give all datasets, each once. Names are followed first, so that few references lead to what is not known."""
+    """Give all datasets, each once. Names are followed first, so that few references lead to what is not known.
+
+    Then names are followed again, for references: what is open takes memory, so nothing is kept open meanwhile.
+    """
     seen = {address(root)}
-    found = list(_named(root, seen))
-    yield from (item for item in found if isinstance(item, h5py.Dataset))
-    follow = _References(seen)
-    while found:
-        for other in follow.all_of(found.pop()):
-            hidden = list(_named(other, seen))
-            yield from (item for item in hidden if isinstance(item, h5py.Dataset))
-            found += hidden
+    walked = set(seen)
+    yield from _only_datasets(_named(root, seen))
+    follow, roots = _References(seen), [root]
+    while roots:
+        for item in _named(roots.pop(), walked):
+            for hidden in follow.all_of(item):
+                yield from _only_datasets(_named(hidden, seen))
+                walked.add(address(hidden))
+                roots.append(hidden)
+
+
+def _only_datasets(items: Iterator[Any]) -> Iterator[Any]:
+    return (item for item in items if isinstance(item, h5py.Dataset))
 
 
 def _named(root: Any, seen: set[int]) -> Iterator[Any]:
@@ -121,8 +131,7 @@ class _References:
 
     def all_of(self, item: Any) -> Iterator[Any]:
         """Give what references of an object and of its attributes lead to."""
-        attributes = (item.attrs[name] for name in item.attrs if _has_references(item.attrs.get_id(name).get_type()))
-        values = chain(attributes, self._values(item)) if isinstance(item, h5py.Dataset) else attributes
+        values = chain(_attributes(item), self._values(item) if isinstance(item, h5py.Dataset) else ())
         for reference in chain.from_iterable(map(_references, values)):
             self._left -= 1
             if self._left < 0:
@@ -150,7 +159,7 @@ class _References:
             if _is_of_addresses(kind):
                 yield from (dataset[place] for place in self._unknown(dataset, kind, block))
             else:
-                yield from (dataset[place] for place in _blocks_of(block, _most_items(stored)))
+                yield from (dataset[place] for place in _blocks_of(block, _most_items(stored) // _OBJECTS))
 
     def _unknown(self, dataset: Any, kind: Any, block: tuple[slice, ...]) -> Iterator[tuple[int, ...]]:
         """Give the places in a block of which an address is not known, one for each address."""
@@ -166,6 +175,17 @@ class _References:
                 if value and value not in self._seen:
                     inside = np.unravel_index(place, found.shape)[:-1]
                     yield tuple(int(part.start + at) for part, at in zip(block, inside, strict=True))
+
+
+def _attributes(item: Any) -> Iterator[Any]:
+    """Give the values of attributes that have references; each is read as a whole, so none may have many lists."""
+    most = max(_DIMENSIONS, _most_items(item.file.id.get_filesize()) // _OBJECTS)
+    for name in item.attrs:
+        attribute = item.attrs.get_id(name)
+        if _has_references(kind := attribute.get_type()):
+            if _has_variable_sizes(kind) and math.prod(attribute.shape) > most:
+                raise UnsafeContentError(f"the attribute {brief(name)} in it has more than {most} lists of references")
+            yield item.attrs[name]
 
 
 def _has_references(kind: Any) -> bool:

@@ -390,6 +390,22 @@ def test_what_only_references_lead_to_is_looked_at(
         keep(str(path)).load().close()
 
 
+def test_lists_of_references_are_not_many_in_one_attribute(keep: Keep, tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        one = np.array([file.create_dataset("a", data=1).ref], dtype=h5py.ref_dtype)
+        for count in (32, 4000):
+            lists = np.empty(count, dtype=object)
+            lists[:] = [one] * count
+            file.attrs.create("r", lists, dtype=h5py.vlen_dtype(h5py.ref_dtype))
+            file["noise"] = np.zeros(2**20)
+            file.flush()
+            if count == 32:
+                keep(str(tmp_path / "a.h5")).load().close()
+                del file["noise"]
+    with pytest.raises(UnsafeContentError, match="lists of references"):
+        keep(str(tmp_path / "a.h5")).load()
+
+
 def test_texts_that_are_one_in_the_file_are_counted_as_often_as_they_are(
     keep: Keep, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
