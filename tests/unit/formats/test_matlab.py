@@ -21,7 +21,7 @@ from datajoint_file.formats import limits
 from tests.unit.conftest import InChild
 from tests.unit.formats.conftest import Keep
 
-CELL, STRUCT, OBJECT, CHAR, DOUBLE = 1, 2, 3, 4, 6
+CELL, STRUCT, OBJECT, CHAR, SPARSE, DOUBLE = 1, 2, 3, 4, 5, 6
 INT8, INT32, UINT32, FLOAT64, MATRIX, COMPRESSED, UTF8 = 1, 5, 6, 9, 14, 15, 16
 
 
@@ -50,6 +50,13 @@ def mat(*variables: bytes) -> bytes:
 MANY = (1, 2**20)
 FIELDS = element(INT32, struct.pack("<i", 8)) + element(INT8, b"a".ljust(8, b"\0"))
 ONE = matrix(DOUBLE, (1, 1), element(FLOAT64, bytes(8)))
+FAR = matrix(
+    SPARSE,
+    (3, 3),
+    element(INT32, struct.pack("<3i", 0, 2**30, 2)),
+    element(INT32, struct.pack("<4i", 0, 1, 2, 3)),
+    element(FLOAT64, bytes(24)),
+)
 CHARS = matrix(CHAR, MANY, element(UTF8, b""))
 GREEDY = {
     "text": CHARS,
@@ -86,6 +93,8 @@ def test_what_ends_the_process_in_scipy_is_an_error(keep: Keep, in_child: InChil
 
     assert "RecursionError" in in_child(load, mat(compressed(deep)))
     assert "of type 32768" in in_child(load, mat(unknown))
+    for variable in (FAR, matrix(CELL, (1, 2), ONE, FAR), matrix(STRUCT, (1, 1), FIELDS, FAR)):
+        assert "indices must be < 3" in in_child(load, mat(variable))  # where `toarray` would write
 
 
 def test_lengths_are_not_believed(keep: Keep) -> None:
