@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -10,8 +9,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from datajoint_file.errors import UnsafeContentError, brief
+from datajoint_file.formats import limits
 from datajoint_file.formats.limits import check_growth
+from datajoint_file.formats.netcdf3 import check_netcdf3
+from datajoint_file.formats.zarr_metadata import metadata_of
 
 
 def save_nc(dataset: Any, path: Path) -> None:
@@ -28,12 +29,14 @@ def load_nc(stream: BinaryIO) -> Any:
     beginning = stream.read(3)
     stream.seek(0)
     if beginning == b"CDF":
+        check_netcdf3(stream)
+        stream.seek(0)
         return xarray.load_dataset(stream, engine="scipy")
-    from datajoint_file.formats.hdf5 import check_self_contained
+    from datajoint_file.formats.hdf5_objects import check_loadable
 
-    unpacked = check_self_contained(stream)
-    stream.seek(0, 2)
-    check_growth(unpacked, stream.tell())
+    size = stream.seek(0, 2)
+    stream.seek(0)
+    check_loadable(stream, size)
     stream.seek(0)
     return xarray.load_dataset(stream, engine="h5netcdf")
 
@@ -55,12 +58,15 @@ def load_zarr(files: Any) -> Any:
     """
     import zarr
 
-    described = _described(_Directory(files) if isinstance(files, Path) else files)
+    content = _Directory(files) if isinstance(files, Path) else files
+    store = str(files) if isinstance(files, Path) else files
+    described = metadata_of(content)
     if not _is_dataset(described):
-        return zarr.open(str(files) if isinstance(files, Path) else files, mode="r")
+        return zarr.open(store, mode="r")
     import xarray
 
-    is_consolidated = ".zmetadata" in described or "consolidated_metadata" in described.get("zarr.json", {})
+    is_consolidated = ".zmetadata" in described or bool(described.get("zarr.json", {}).get("consolidated_metadata"))
+    _check_coordinates((zarr.open_consolidated if is_consolidated else zarr.open_group)(store, mode="r"), content)
     return xarray.open_zarr(files, chunks=None, consolidated=is_consolidated)
 
 
@@ -80,43 +86,16 @@ class _Directory(Mapping[str, bytes]):
         return sum(1 for _ in self)
 
 
-_METADATA = (".zarray", ".zgroup", ".zattrs", ".zmetadata", "zarr.json")
-
-_NAMED = ("codecs", "compressor", "compressors", "filters", "serializer")
-"""Where metadata name what unpacks chunks."""
-
-
-def _described(files: Mapping[str, bytes]) -> dict[str, Any]:
-    """Return what the metadata say, by the names of their files. Refuse chunks that would be unpickled."""
-    described = {name: json.loads(files[name]) for name in files if name.rpartition("/")[2] in _METADATA}
-    for name, metadata in described.items():
-        if not name.endswith(".zattrs"):
-            for node in _nodes(metadata):
-                _refuse_pickles(name, [node.get(key) for key in _NAMED])
-    return described
+def _check_coordinates(group: Any, files: Mapping[str, bytes]) -> None:
+    """Raise if the indexes, which xarray reads at once, say that they are much larger than what there is of them."""
+    indexes = {name: array.nbytes for name, array in group.arrays() if name in _dimensions(array)}
+    claimed = sum(map(int, indexes.values()))
+    if claimed > limits.ALWAYS:
+        check_growth(claimed, sum(len(files[name]) for name in files if name.partition("/")[0] in indexes))
 
 
-def _nodes(metadata: Any) -> Iterator[dict[str, Any]]:
-    """Give the metadata of a node, and those of others that are consolidated in them."""
-    if isinstance(metadata, dict):
-        yield metadata
-        for consolidated in (metadata, metadata.get("consolidated_metadata")):
-            others = consolidated.get("metadata") if isinstance(consolidated, dict) else None
-            for other in others.values() if isinstance(others, dict) else ():
-                yield from _nodes(other)
-
-
-def _refuse_pickles(name: str, codecs: Any) -> None:
-    """Look through codecs, and codecs of codecs, for the one whose chunks are pickles."""
-    if isinstance(codecs, dict):
-        if any("pickle" in str(codecs.get(key)).lower() for key in ("id", "name")):
-            raise UnsafeContentError(f"{brief(name)} in it says that chunks are pickles, which can run any code")
-        _refuse_pickles(name, list(codecs.values()))
-    elif isinstance(codecs, list):
-        for codec in codecs:
-            _refuse_pickles(name, codec)
-    elif isinstance(codecs, str) and "pickle" in codecs.lower():
-        raise UnsafeContentError(f"{brief(name)} in it names a codec of pickles, which can run any code")
+def _dimensions(array: Any) -> Any:
+    return array.attrs.get("_ARRAY_DIMENSIONS") or getattr(array.metadata, "dimension_names", None) or ()
 
 
 def _is_dataset(described: Mapping[str, Any]) -> bool:

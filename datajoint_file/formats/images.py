@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from datajoint_file.formats.limits import check_growth
+from datajoint_file.formats.limits import check_growth, unpacked_sizes
 
 
 def save_png(array: Any, path: Path) -> None:
@@ -43,8 +43,26 @@ def load_tif(stream: BinaryIO) -> Any:
     size = stream.tell()
     stream.seek(0)
     with tifffile.TiffFile(stream, _multifile=False) as file:
-        check_growth(int(file.series[0].nbytes), size)
+        series = file.series[0]
+        check_growth(int(series.nbytes), size)
+        _check_strips([page for page in series.pages if page is not None], stream, size)
         return file.asarray()
+
+
+_DEFLATE = (8, 32946, 50013)
+_LZMA = 34925
+
+
+def _check_strips(pages: list[Any], stream: BinaryIO, stored: int) -> None:
+    """Raise if strips and tiles become too large, whatever their pages say of them: tifffile unpacks all of each."""
+    check_growth(sum(sum(page.databytecounts) for page in pages), stored)
+    unpacked = 0
+    for page in pages:
+        if page.compression in (*_DEFLATE, _LZMA):
+            for offset, length in zip(page.dataoffsets, page.databytecounts, strict=True):
+                stream.seek(offset)
+                for size in unpacked_sizes(stream.read(length), is_lzma=page.compression == _LZMA):
+                    check_growth(unpacked := unpacked + size, stored)
 
 
 def _load(stream: BinaryIO, kind: str) -> Any:

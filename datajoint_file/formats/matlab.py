@@ -9,15 +9,16 @@ import io
 import math
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
-
-from datajoint_file.errors import FormatError
+from datajoint_file.errors import FormatError, UnsafeContentError
 from datajoint_file.formats.limits import check_growth
+from datajoint_file.formats.sparse import check_sparse
 
 _PIECE = 2**20
+_LONGEST_NAME = 4096  # MATLAB has 63 letters
 _LONGEST_KEPT = 128  # of an element: 32 dimensions, the most that NumPy has
 
 _NUMBERS = frozenset({1, 2, 3, 4, 5, 6, 7, 9, 12, 13, 16, 17, 18})
@@ -47,44 +48,67 @@ def load_mat(stream: BinaryIO) -> dict[str, Any]:
     _check(stream)
     stream.seek(0)
     found = loadmat(stream, appendmat=False)
-    variables = {name: value for name, value in found.items() if not (name.startswith("__") and name.endswith("__"))}
-    _check_sparse(*variables.values())
-    return variables
+    check_sparse(found.values())
+    return {name: value for name, value in found.items() if not (name.startswith("__") and name.endswith("__"))}
 
 
-def _check_sparse(*values: Any) -> None:
-    """Raise if indices of a sparse matrix lead out of it: SciPy believes them, and writes there when it is used."""
-    for value in values:
-        if hasattr(value, "check_format"):
-            value.check_format()
-        elif isinstance(value, np.ndarray) and value.dtype.hasobject:
-            for part in [value[name] for name in value.dtype.names] if value.dtype.names else [value]:
-                _check_sparse(*part.flat)
+def check_names(stream: BinaryIO) -> None:
+    """Raise if a variable has a name, or dimensions, of more than a few bytes. Reads no more of each than that.
+
+    SciPy believes their lengths, even where it is asked for names alone.
+
+    Raises
+    ------
+    UnsafeContentError
+        If so.
+    FormatError
+        If it ends early.
+    """
+    for order, is_compressed, variable in _variables(stream, _LONGEST_NAME):
+        _exactly(variable, 24 if is_compressed else 16)  # that it is a matrix, and its flags
+        for _ in range(2):
+            small, length = struct.unpack(f"{order}II", _exactly(variable, 8))
+            if small >> 16 == 0:
+                if length > _LONGEST_NAME:
+                    raise UnsafeContentError(f"the name of a variable in it has {length} bytes")
+                _exactly(variable, length + -length % 8)
 
 
 def _check(stream: BinaryIO) -> None:
     stored = stream.seek(0, 2)
+    walk: _Variables | None = None
+    for order, is_compressed, variable in _variables(stream, _PIECE):
+        walk = walk or _Variables(order, stored)
+        if is_compressed:
+            walk.pass_matrix(variable)
+        else:
+            walk.pass_content(variable)
+
+
+def _variables(stream: BinaryIO, piece: int) -> Iterator[tuple[str, bool, Any]]:
+    """Give the order of bytes, whether a variable is compressed, and a file in which it begins, for each variable."""
     stream.seek(0)
     head = stream.read(128)
     if 0 in head[:4] or head[124 + (head[126] == ord("I"))] != 1:
         return  # version 4, in which nothing is compressed or nested; or none that SciPy reads
     order = "<" if head[126:] == b"IM" else ">"
-    variables = _Variables(order, stored)
     while len(tag := stream.read(8)) == 8:
         kind, length = struct.unpack(f"{order}II", tag)
         behind = stream.tell() + length
-        if kind == _COMPRESSED:
-            variables.pass_matrix(io.BufferedReader(_Unpacked(stream, length), _PIECE))
-        else:
-            variables.pass_content(stream)
+        is_compressed = kind == _COMPRESSED
+        yield (
+            order,
+            is_compressed,
+            io.BufferedReader(_Unpacked(stream, length, piece), piece) if is_compressed else stream,
+        )
         stream.seek(behind)
 
 
 class _Unpacked(io.RawIOBase):
     """The next bytes of a file, decompressed as they are asked for, piece by piece: zlib copies what is left of one."""
 
-    def __init__(self, file: BinaryIO, length: int) -> None:
-        self._file, self._left = file, length
+    def __init__(self, file: BinaryIO, length: int, piece: int) -> None:
+        self._file, self._left, self._piece = file, length, piece
         self._unpacking, self._data = zlib.decompressobj(), b""
 
     def readable(self) -> bool:
@@ -93,7 +117,7 @@ class _Unpacked(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         while not self._unpacking.eof:
             if not self._data:
-                self._data = self._file.read(min(_PIECE, self._left))
+                self._data = self._file.read(min(self._piece, self._left))
                 self._left -= len(self._data)
             is_end = not self._data
             unpacked = self._unpacking.decompress(self._data, len(buffer))

@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 import pandas as pd
 
 from datajoint_file.formats.arrow import check_feather, check_parquet, require_safe_arrow
+from datajoint_file.formats.limits import check_growth
 
 
 def save_csv(frame: pd.DataFrame, path: Path, separator: str = ",") -> None:
@@ -17,10 +18,35 @@ def save_csv(frame: pd.DataFrame, path: Path, separator: str = ",") -> None:
 
 def load_csv(stream: BinaryIO, separator: str = ",") -> pd.DataFrame:
     """Read text as pandas does, each number to the last digit."""
+    _check_cells(stream, separator)
     is_exact = tuple(map(int, pd.__version__.split(".")[:2])) >= (3, 1)  # by itself
     exact: Any = {} if is_exact else {"float_precision": "round_trip"}
     frame: pd.DataFrame = pd.read_csv(stream, sep=separator, low_memory=False, **exact)
     return frame
+
+
+_CELL = 24
+"""Bytes of a cell while pandas reads it: where its text begins, the text, and the value or where that is."""
+
+_COLUMN = 1024
+"""Bytes of a column without rows."""
+
+_PIECE = 2**18
+
+
+def _check_cells(stream: BinaryIO, separator: str) -> None:
+    """Raise if a table has many more cells than letters: pandas fills up rows that end early."""
+    stored, rows, columns = stream.seek(0, 2), 1, 0
+    stream.seek(0)
+    while piece := stream.read(_PIECE):
+        ends = piece.count(b"\n") + piece.count(b"\r") - piece.count(b"\r\n")
+        columns = 0 if ends else columns + piece.count(separator.encode())  # of a line that has no end so far
+        check_growth(_COLUMN * columns, stored)
+        rows += ends
+    stream.seek(0)
+    head = pd.read_csv(stream, sep=separator, nrows=1)
+    check_growth(_CELL * rows * (head.shape[1] + head.index.nlevels), stored)
+    stream.seek(0)
 
 
 def save_tsv(frame: pd.DataFrame, path: Path) -> None:

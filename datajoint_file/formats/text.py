@@ -47,11 +47,19 @@ def save_yaml(value: Any, path: Path) -> None:
 
 
 def load_yaml(stream: BinaryIO) -> Any:
-    """Read YAML: plain values, no tags that make others; aliases do not make more than memory has."""
+    """Read YAML: plain values, no tags that make others; aliases do not make more than memory has.
+
+    ``1:30`` is a text, as in YAML 1.2. In 1.1 it was a number to the base of 60, and a long one took minutes.
+    """
     import yaml
 
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]
+        def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
+            tag = super().resolve(kind, value, implicit)
+            return self.DEFAULT_SCALAR_TAG if _is_sexagesimal(tag, value) else tag
+
     text = stream.read().decode()
-    loader = yaml.SafeLoader(text)
+    loader = Loader(text)
     try:
         node = loader.get_single_node()
         if node is None:
@@ -74,6 +82,8 @@ def _count(node: Any, known: dict[int, int]) -> int:
             children = [child for pair in node.value for child in pair] if is_mapping else node.value
             known[id(node)] = 1 + sum(_counted(child, known) for child in children)
         else:
+            if _is_sexagesimal(node.tag, node.value):
+                raise FormatError(f"{brief(node.value)} is no number of YAML 1.2")
             known[id(node)] = 1
     return known[id(node)]
 
@@ -83,6 +93,10 @@ def _counted(node: Any, known: dict[int, int]) -> int:
     if not count:
         raise UnsafeContentError("it contains itself")
     return count
+
+
+def _is_sexagesimal(tag: Any, value: Any) -> bool:
+    return tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float") and ":" in value
 
 
 def _no_number(text: str) -> NoReturn:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import zipfile
 from itertools import islice
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
 from datajoint_file.formats.arrays import header, is_metered
+from datajoint_file.formats.matlab import check_names
 from datajoint_file.model.wording import counted, format_size
 from datajoint_file.preview.shown import Grid, Lines, Preview
 from datajoint_file.preview.stream import Metered, Subject
@@ -46,6 +47,7 @@ def matlab(stream: Metered, subject: Subject) -> Preview:
         return tree(stream, subject)
     from scipy.io import whosmat
 
+    check_names(cast("BinaryIO", stream))
     stream.seek(0)
     variables = whosmat(stream)
     rows = tuple((name, _shape(shape), kind) for name, shape, kind in variables[:_MOST_MEMBERS])

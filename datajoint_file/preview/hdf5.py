@@ -13,7 +13,7 @@ from typing import Any
 
 import h5py
 
-from datajoint_file.formats.hdf5 import address, elsewhere
+from datajoint_file.formats.hdf5_objects import address, elsewhere
 from datajoint_file.preview.shown import Lines, Preview, cut
 from datajoint_file.preview.stream import BudgetSpentError, Metered, Subject
 

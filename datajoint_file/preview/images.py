@@ -94,10 +94,10 @@ def _grey(values: Any) -> Any:
     """Return the values of a plane as grey, from the least to the greatest."""
     step = max(1, -(-max(values.shape) // SIDE))
     plane = values[::step, ::step].astype("float64")
-    finite = plane[np.isfinite(plane)]
+    finite = plane[np.isfinite(plane)] / 2  # so that no difference is too large
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
     span = high - low or 1.0
-    return (np.nan_to_num((plane - low) / span, nan=0.0, posinf=1.0, neginf=0.0).clip(0, 1) * 255).astype("uint8")
+    return (np.nan_to_num((plane / 2 - low) / span, nan=0.0, posinf=1.0, neginf=0.0).clip(0, 1) * 255).astype("uint8")
 
 
 def _page(stream: Metered, subject: Subject) -> Preview:

@@ -41,7 +41,7 @@ def sound(stream: Metered, subject: Subject) -> Preview:
         def peak(first: int, count: int) -> float:
             file.seek(first)
             values = file.read(count, dtype="float32", always_2d=True)
-            return float(np.abs(values).max(initial=0.0))
+            return float(np.nan_to_num(np.abs(values), nan=0.0, posinf=1.0).max(initial=0.0))
 
         return _shown(subject, file.frames, file.samplerate, file.channels, str(file.subtype), peak)
 

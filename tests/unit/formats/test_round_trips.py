@@ -159,10 +159,24 @@ def test_an_array_as_zarr_is_opened_and_read_when_it_is_used(keep: Keep) -> None
 def test_nwb_comes_back_open_and_is_read_when_it_is_used(keep: Keep) -> None:
     pynwb = pytest.importorskip("pynwb")
     file = pynwb.NWBFile("a session", "id", datetime.datetime(2020, 1, 2, tzinfo=datetime.timezone.utc))
-    file.add_acquisition(pynwb.TimeSeries(name="v", data=np.arange(5), unit="mV", rate=10.0))
+    series = pynwb.TimeSeries(name="v", data=np.arange(5), unit="mV", rate=10.0)
+    file.add_acquisition(series)
+    probe = file.create_device(name="probe")
+    group = file.create_electrode_group(name="shank", description="one", location="CA1", device=probe)
+    for _ in range(3):
+        file.add_electrode(group=group, location="CA1")
+    region = file.create_electrode_table_region(region=[0, 2], description="two of them")
+    electrical = pynwb.ecephys.ElectricalSeries(name="e", data=np.zeros((5, 2)), electrodes=region, rate=10.0)
+    file.add_acquisition(electrical)
+    file.add_epoch(start_time=0.1, stop_time=0.3, tags=["run"], timeseries=[series])
+    file.add_unit(spike_times=[0.1, 0.2], electrodes=[1])
     loaded = keep(("a.nwb", file)).load()
     assert loaded.session_description == "a session"
     assert loaded.acquisition["v"].data[:].tolist() == [0, 1, 2, 3, 4]
+    # references: in an attribute, in a column, in a list of compounds
+    assert loaded.acquisition["e"].electrodes.table is loaded.electrodes
+    assert loaded.electrodes["group"][1].name == "shank"
+    assert loaded.epochs["timeseries"][0][0].timeseries.name == "v"
     loaded.get_read_io().close()
 
 

@@ -21,6 +21,8 @@ import pyarrow as pa
 import pyarrow.feather
 import pyarrow.parquet
 import pytest
+import scipy.io
+import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -291,3 +293,27 @@ def test_seconds_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = str(preview_file(Subject("a.png", 10, None, lambda: io.BytesIO(b"0123456789"))))
     assert "too large to preview: open it with ref.open()" in shown
     assert "30 31 32" in shown
+
+
+def test_values_that_are_no_numbers_have_no_height(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    scipy.io.wavfile.write(path, 8000, np.array([0, np.nan, 1, -np.inf, np.inf, 0.5], "f4"))
+    check_harmless(shown := look(path))
+    assert "nan" not in shown._repr_html_()
+    assert str(shown).splitlines()[1].strip() == "▁▁███▅"
+    large = np.finfo("f8").max
+    tifffile.imwrite(tmp_path / "a.tif", np.array([[np.nan, np.inf], [-np.inf, large], [-large, 0]]), metadata=None)
+    shown = look(tmp_path / "a.tif")
+    assert shown.png is not None
+    with Image.open(io.BytesIO(shown.png)) as picture:
+        assert np.asarray(picture).ravel().tolist() == [0, 255, 0, 255, 0, 127]
+
+
+@pytest.mark.parametrize("is_compressed", [True, False])
+def test_names_of_matlab_are_not_as_long_as_they_say(is_compressed: bool) -> None:
+    variable = struct.pack("<IIII", 6, 8, 6, 0) + struct.pack("<IIii", 5, 8, 1, 1) + struct.pack("<II", 1, 2**24)
+    matrix = struct.pack("<II", 14, len(variable) + 2**24) + variable + b"a" * 2**24
+    packed = zlib.compress(matrix)
+    content = struct.pack("<II", 15, len(packed)) + packed if is_compressed else matrix
+    shown = look_at("a.mat", b"MATLAB 5.0".ljust(124) + struct.pack("<H", 0x0100) + b"IM" + content)
+    assert "the name of a variable in it has 16777216 bytes" in str(shown)
