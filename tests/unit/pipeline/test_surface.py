@@ -31,7 +31,7 @@ from datajoint_file.model.metadata import FileMetadata, is_title
 from datajoint_file.pipeline import checked_reads
 from datajoint_file.pipeline.directoryref import DirectoryRef
 from datajoint_file.pipeline.fileref import FileRef
-from datajoint_file.pipeline.links import seconds_of
+from datajoint_file.pipeline.signing import seconds_of
 from datajoint_file.pipeline.lookup import remember
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.transfer.directories import Directory
