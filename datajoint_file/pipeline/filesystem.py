@@ -51,6 +51,7 @@ class ThreadedFileSystem(AsyncFileSystem):  # type: ignore[misc] # fsspec has no
 
     async_impl = True
     mirror_sync_methods = True
+    cachable = False  # fsspec would keep each for ever
     root_marker = ""
 
     @classmethod
@@ -99,9 +100,9 @@ def registered(kind: type[DirectoryFileSystem]) -> type[DirectoryFileSystem]:
 class DirectoryFileSystem(ThreadedFileSystem):
     """The files of one stored directory; made by `DirectoryRef.fs`.
 
-    A file that is read whole is verified, and so is a range of one of up to 16 MiB. A range of a larger one is *not*:
-    it is what the store gives. A member that the store has lost, or whose bytes are others, is an error that zarr does
-    not take for a chunk of fill values.
+    A file that is read whole, at once, is verified, and so is all of one of up to 16 MiB. A range of a larger one is
+    *not*, nor is what `open` gives of it: it is what the store gives. A member that the store has lost, or whose bytes
+    are others, is an error that zarr does not take for a chunk of fill values.
 
     Parameters
     ----------
@@ -195,6 +196,30 @@ class DirectoryFileSystem(ThreadedFileSystem):
             found.append(entry)
         return found
 
+    async def _find(self, path: str, maxdepth: int | None = None, withdirs: bool = False, **options: Any) -> Any:
+        """Find files as fsspec does: of all at any depth the manifest is gone through once."""
+        if maxdepth is not None or withdirs:
+            return await super()._find(path, maxdepth, withdirs, **options)
+        return await self._in_thread(self._found, path, options.get("detail"))
+
+    def _found(self, path: str, is_detailed: object) -> Any:
+        """Return the files at or below a path, sorted, and what there is to say of them; none, if it is not there."""
+        try:
+            members = self._members(path)
+        except MemberNotFoundError:
+            members = {}
+        names = sorted(members)
+        return {name: described(name, members[name]) for name in names} if is_detailed else names
+
+    def _members(self, path: str) -> dict[str, Member]:
+        """Return the files at or below a path, by what they are called here."""
+        if not self._is_directory(path):
+            return {self._strip_protocol(path): self._member(path)}
+        start = len(self._below) + 1 if self._below else 0
+        with _present():
+            members = self._manifest.below(self._encoded(path))
+            return {_decoded(member.name[start:]): member for member in members}
+
     def _content(self, path: str, start: int | None, end: int | None) -> bytes:
         metadata = self._metadata_of(path)
         with _present():
@@ -282,6 +307,12 @@ class DirectoryFileSystem(ThreadedFileSystem):
                 return io.BytesIO(read_small(self._pipeline, metadata))
             return self._pipeline.open(metadata)
 
+    def read_text(
+        self, path: str, encoding: str | None = None, errors: str | None = None, newline: str | None = None
+    ) -> str:
+        """Return all text of a file, as fsspec does, verified."""
+        return io.TextIOWrapper(io.BytesIO(self.cat_file(path)), encoding, errors, newline).read()
+
     def _near(self, path: str) -> str:
         """Say what is called nearly so."""
         return near(self._manifest, self._below, self._strip_protocol(path))
@@ -311,6 +342,11 @@ class DirectoryFileSystem(ThreadedFileSystem):
 def described(name: str, member: Member) -> dict[str, Any]:
     """Return what fsspec is told of a file."""
     return {"name": name, "size": member.size, "type": "file", "sha256": member.digest}
+
+
+def _decoded(name: str) -> str:
+    """Return the path that the store calls *name*, which a manifest has, and so was checked."""
+    return decode_path(name) if "%" in name else name
 
 
 def _refuse() -> NoReturn:
