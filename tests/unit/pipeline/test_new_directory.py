@@ -221,7 +221,7 @@ def test_checkpoint_that_cannot_be_read_is_an_error_and_one_that_is_gone_says_no
 def test_large_files_are_read_without_being_held_in_memory(
     new: New, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    content = bytes(range(256)) * 2**16
+    content = bytes(range(256)) * 2**17
     new.fs.pipe_file("a/large.bin", content)
     new.fs.pipe_file("a/small.bin", content[:1000])
     monkeypatch.setattr(new_directory, "_IN_MEMORY", 2**20)

@@ -307,7 +307,6 @@ def test_filesystems_go_with_their_last_use_and_are_equal(
     ref_of: Callable[[object], FileRef], stored_directory: Callable[..., DirectoryRef]
 ) -> None:
     zarr: Any = importlib.import_module("zarr")
-    pandas: Any = importlib.import_module("pandas")
     array = b'{"zarr_format": 2, "shape": [2], "chunks": [2], "dtype": "|u1", "compressor": null, "fill_value": 0, '
     array += b'"order": "C", "filters": null}'
     file, directory = (
@@ -318,11 +317,10 @@ def test_filesystems_go_with_their_last_use_and_are_equal(
     for ref in (file, directory):
         fs: Any = ref.fs
         alive.add(fs)
-        for same in (ref.fs, pickle.loads(pickle.dumps(fs)), type(fs).from_json(fs.to_json()), ref.upath.fs):
+        for same in (ref.fs, pickle.loads(pickle.dumps(fs)), type(fs).from_json(fs.to_json())):
             assert (same == fs, hash(same) == hash(fs)) == (True, True)
             alive.add(same)
     assert file.fs != directory.fs
-    assert pandas.read_csv(file.upath)["a"].tolist() == pandas.read_csv(file.fs.open("a.csv"))["a"].tolist() == [1]
     mapping = pickle.loads(pickle.dumps(directory.fsmap))
     alive.add(mapping.fs)
     store = zarr.storage.FsspecStore.from_mapper(mapping, read_only=True)
