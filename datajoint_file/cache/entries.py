@@ -22,6 +22,7 @@ from datajoint_file.cache.space import Space, is_full, remove
 from datajoint_file.concurrency.file_lock import lock_if_free, locked
 from datajoint_file.errors import CacheError, DataJointFileError, DestinationError, printable, reason_of
 from datajoint_file.model.wording import format_size
+from datajoint_file.storage.disk.walk import open_real, owner_of_new
 
 _NOTED_SECONDS = 60.0
 """So often the use of an entry is noted; and so often it is looked whether all of a directory is what it was."""
@@ -82,8 +83,9 @@ class Cache:
         self.directory = directory
         self.space = Space(directory, limit)
         self._known: dict[tuple[str, str, int, bool], _Entry] = {}
+        self._owners: dict[int, int] = {}  # what the file system calls this machine's users
 
-    def get(self, digest: str, name: str, size: int, fill: Fill) -> Path:
+    def get(self, digest: str, name: str, size: int, fill: Fill, check: Callable[[], object] | None = None) -> Path:
         """Return the path of an entry, which *fill* brings if it is not there as it was brought.
 
         Of many that ask for one at once, in threads or processes, one brings it, and the others wait.
@@ -98,6 +100,8 @@ class Cache:
             How many bytes it has.
         fill : callable
             Called with the path to write to, of the same name; what it raises is raised, and nothing is left.
+        check : callable, optional
+            Called now and then while another one brings it; what it raises ends the waiting.
 
         Raises
         ------
@@ -105,11 +109,11 @@ class Cache:
             If the directory cannot be used, or the disk is full.
         """
         entry = self._entry(digest, name, size)
-        if not self._is_sound(entry):
+        if not self._use_if_sound(entry):
             with self._told():
                 self._prepare(entry)
-                with locked(self.space.lock_of(digest)):
-                    if not self._is_sound(entry) and not self._is_linked(entry):
+                with locked(self.space.lock_of(digest), check):
+                    if not self._use_if_sound(entry) and not self._link_other_name(entry):
                         self._bring(entry, fill)
         self._keep(entry)
         return Path(entry.path)
@@ -117,7 +121,7 @@ class Cache:
     def open(self, digest: str, name: str, size: int) -> BinaryIO | None:
         """Open the file of an entry, if it is there as it was brought; else None. Nothing is brought or waited for."""
         entry = self._entry(digest, name, size)
-        file = _opened(entry.path) if self._is_sound(entry) else None
+        file = _opened(entry.path) if self._use_if_sound(entry) else None
         return self._checked(file, lambda status: _look(status) == entry.top, entry)
 
     def open_within(self, digest: str, name: str, size: int, path: str, expected: int) -> BinaryIO | None:
@@ -127,10 +131,10 @@ class Cache:
         was changed last of all, so what has changed since is younger.
         """
         entry = self._entry(digest, name, size, is_deep=False)
-        file = _opened(f"{entry.path}/{path}") if self._is_sound(entry) else None
+        file = _opened(f"{entry.path}/{path}") if self._use_if_sound(entry) else None
 
         def is_as_brought(status: os.stat_result) -> bool:
-            is_own = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
+            is_own = stat.S_ISREG(status.st_mode) and self._is_own(status)
             top = os.lstat(entry.path)
             is_older = status.st_ctime_ns <= top.st_ctime_ns and _look(top) == entry.top
             return is_own and is_older and status.st_size == expected
@@ -186,14 +190,14 @@ class Cache:
                 self._known.clear()
             self._known[key] = entry
 
-    def _is_sound(self, entry: _Entry) -> bool:
-        """Tell whether an entry is there, as it was brought, and note that it is used."""
+    def _use_if_sound(self, entry: _Entry) -> bool:
+        """Note that an entry is used, if it is there as it was brought; tell whether it is."""
         now = time.time()
         try:
-            if not all(map(_is_own_directory, (str(self.directory), entry.shelf, entry.home))):
+            if not all(map(self._is_own_directory, (str(self.directory), entry.shelf, entry.home))):
                 return False
             status = os.lstat(entry.path)
-            if status.st_uid != os.geteuid():
+            if not self._is_own(status):
                 return False
             top = _look(status)
             is_due = abs(now - entry.noted) > _NOTED_SECONDS or entry.process != os.getpid()  # a child's use is its own
@@ -208,18 +212,22 @@ class Cache:
             return False
         return True
 
-    def _is_linked(self, entry: _Entry) -> bool:
-        """Tell whether an entry is there now, since the same file was there under another name."""
-        if not _is_own_directory(entry.home):
+    def _link_other_name(self, entry: _Entry) -> bool:
+        """Make an entry of the same file, if that is there under another name; tell whether it is.
+
+        A link more, or less, changes what the file looks like under all its names.
+        """
+        if not self._is_own_directory(entry.home):
             return False
-        for name, recorded in _recorded(entry).items():
+        names = _recorded(entry)
+        for name, recorded in names.items():
             with suppress(OSError, ValueError):
                 other = f"{entry.home}/{name}"
                 is_file = name != entry.name and stat.S_ISREG(os.lstat(other).st_mode)
                 if is_file and recorded[:2] == [look_through(other), entry.size]:
                     remove(entry.path)
                     os.link(other, entry.path, follow_symlinks=False)
-                    self._record(entry, name)
+                    self._record(entry, *(one for one in names if _is_same(f"{entry.home}/{one}", other)))
                     return True
         return False
 
@@ -239,7 +247,7 @@ class Cache:
             new = f"{partial}/{entry.name}"
             fill(Path(new))
             remove(entry.path)
-            _make_own_directory(entry.home)
+            self._make_own_directory(entry.home)
             os.rename(new, entry.path)
             _make_read_only(entry.path)
             self._record(entry)
@@ -262,16 +270,40 @@ class Cache:
     def _prepare(self, entry: _Entry) -> None:
         """Make the directories of an entry; refuse one that others can write to, and do without what is none."""
         self.directory.mkdir(0o700, parents=True, exist_ok=True)
-        if not _is_own_directory(str(self.directory)):
+        if not self._is_own_directory(str(self.directory)):
             raise CacheError(
                 f"the cache {self._named} is a link, or belongs to another user, or others may write to it, who could "
                 f"put files there; {_WAY_ON}, or mend that (chmod o-w)"
             )
         for place in (f"{self.directory}/locks", entry.shelf):
-            _make_own_directory(place)
+            self._make_own_directory(place)
         tag = self.directory / "CACHEDIR.TAG"
         if not os.path.lexists(tag):
             tag.write_text(_TAG, encoding="ascii")
+
+    def _make_own_directory(self, path: str) -> None:
+        """Make a directory, if there is none; what is in its place, and is none of this user, goes."""
+        with suppress(FileExistsError):
+            os.mkdir(path, 0o700)
+        if not self._is_own_directory(path):
+            remove(path)
+            os.mkdir(path, 0o700)
+
+    def _is_own_directory(self, path: str) -> bool:
+        """Tell whether it is a directory of this user, to which not everybody may write; False if it is not there."""
+        try:
+            status = os.lstat(path)
+        except FileNotFoundError:
+            return False
+        return stat.S_ISDIR(status.st_mode) and not status.st_mode & stat.S_IWOTH and self._is_own(status)
+
+    def _is_own(self, status: os.stat_result) -> bool:
+        """Tell whether it is of the user of whom files are that this process makes here: a server may name another."""
+        user = os.geteuid()
+        if status.st_uid != user and user not in self._owners:
+            with suppress(OSError):
+                self._owners[user] = _owner_below(str(self.directory))
+        return status.st_uid in (user, self._owners.get(user))
 
     @property
     def _named(self) -> str:
@@ -303,23 +335,20 @@ class Cache:
 _WAY_ON = "name another directory by path in [cache] of datajoint.toml, or DATAJOINT_FILE__CACHE__PATH"
 
 
-def _is_own_directory(path: str) -> bool:
-    """Tell whether it is a directory of this user, to which not everybody may write; False if it is not there."""
+def _owner_below(path: str) -> int:
+    directory = open_real(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        status = os.lstat(path)
-    except FileNotFoundError:
+        return owner_of_new(directory)
+    finally:
+        os.close(directory)
+
+
+def _is_same(path: str, other: str) -> bool:
+    """Tell whether both are names of one file."""
+    try:
+        return os.path.samestat(os.lstat(path), os.lstat(other))
+    except OSError:
         return False
-    is_own = status.st_uid == os.geteuid() and not status.st_mode & stat.S_IWOTH
-    return is_own and stat.S_ISDIR(status.st_mode)
-
-
-def _make_own_directory(path: str) -> None:
-    """Make a directory, if there is none; what is in its place, and is none of this user, goes."""
-    with suppress(FileExistsError):
-        os.mkdir(path, 0o700)
-    if not _is_own_directory(path):
-        remove(path)
-        os.mkdir(path, 0o700)
 
 
 def _recorded(entry: _Entry) -> dict[str, Any]:

@@ -190,11 +190,14 @@ def _used(record: str) -> float:
 
 
 def _is_idle(path: str) -> bool:
+    """Tell whether nothing in it, at any depth, was written to for a while."""
     try:
-        times = [os.lstat(one).st_mtime for one in (path, *(f"{path}/{name}" for name in os.listdir(path)))]
+        newest = os.lstat(path).st_mtime
+        for place, directories, names in os.walk(path):
+            newest = max([newest, *(os.lstat(f"{place}/{name}").st_mtime for name in (*directories, *names))])
     except OSError:  # it has just become an entry
         return False
-    return time.time() - max(times) > _IDLE_SECONDS
+    return time.time() - newest > _IDLE_SECONDS
 
 
 def _size(home: str) -> int:

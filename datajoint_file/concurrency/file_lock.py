@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -50,10 +50,12 @@ class FileLock:
             return True
         return True
 
-    def wait(self) -> None:
-        """Take the lock as soon as it can be had."""
+    def wait(self, check: Callable[[], object] | None = None) -> None:
+        """Take the lock as soon as it can be had. Between attempts *check* is called, which may raise to end that."""
         seconds = _SHORTEST_SECONDS
         while not self.take():
+            if check is not None:
+                check()
             time.sleep(seconds)
             seconds = min(seconds * 1.5, _LONGEST_SECONDS)
 
@@ -66,12 +68,15 @@ class FileLock:
 
 
 @contextmanager
-def locked(path: str | Path) -> Iterator[FileLock | None]:
-    """Run the block with the lock of this file, waiting for whoever has it; it is told which that is, if there is."""
+def locked(path: str | Path, check: Callable[[], object] | None = None) -> Iterator[FileLock | None]:
+    """Run the block with the lock of this file, waiting for whoever has it; it is told which that is, if there is.
+
+    While it waits, it calls *check* now and then, which may raise to end that.
+    """
     lock = FileLock.opened(path, 0o600)
     try:
         if lock is not None:
-            lock.wait()
+            lock.wait(check)
         yield lock
     finally:
         if lock is not None:

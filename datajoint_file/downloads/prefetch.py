@@ -11,7 +11,7 @@ import tempfile
 import threading
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,6 +158,16 @@ class _Coming:
     key: dict[str, Any]
     files: dict[str, Future[Path] | None]
     directory: Path
+    stop: Stop
+
+    def forget(self) -> None:
+        """Remove what has come; of a row that has failed the rest is not brought any more."""
+        self.stop.set()
+        files = list(filter(None, self.files.values()))
+        for file in files:
+            file.cancel()
+        wait(files, FOREVER)
+        shutil.rmtree(self.directory, ignore_errors=True)
 
 
 class _IntoDirectory(Prefetch):
@@ -187,7 +197,7 @@ class _IntoDirectory(Prefetch):
 
     def _forget(self) -> None:
         if self._last is not None:
-            shutil.rmtree(self._last.directory, ignore_errors=True)
+            self._last.forget()
             self._last = None
 
     def _fill(self) -> None:
@@ -198,19 +208,20 @@ class _IntoDirectory(Prefetch):
             self._coming.append(self._begun(raw))
 
     def _begun(self, raw: RawRow) -> _Coming:
-        directory = self._directory / str(self._count)
+        directory, stop = self._directory / str(self._count), Stop()
         self._count += 1
         files: dict[str, Future[Path] | None] = dict.fromkeys(self._rows.names)
         try:
             for name, wanted in self._rows.of(raw).items():
                 target = directory / name / Path(wanted.target).name
-                files[name] = self._pool.submit(self._bring, Wanted(wanted.metadata, str(target)))
+                files[name] = self._pool.submit(self._bring, Wanted(wanted.metadata, str(target)), stop)
         except DataJointFileError as error:  # told when the row is reached
             files = dict.fromkeys(self._rows.names, _failed(error))
-        return _Coming(self._rows.listing.named(raw.key), files, directory)
+        return _Coming(self._rows.listing.named(raw.key), files, directory, stop)
 
-    def _bring(self, wanted: Wanted) -> Path:
-        return bring(self._rows.pipeline, wanted, overwrite=False, advance=self._stop.watched(lambda _: None))
+    def _bring(self, wanted: Wanted, stop: Stop) -> Path:
+        advance = self._stop.watched(stop.watched(lambda _: None))
+        return bring(self._rows.pipeline, wanted, overwrite=False, advance=advance, verify="always")
 
 
 def _temporary_directory(parent: str | os.PathLike[str]) -> Path:

@@ -57,7 +57,8 @@ def refuse_hopeless(table: Any, rows: Sequence[Row], where: Callable[[Row], str]
     is_open, driver = has_transaction(connection), connection._conn
     try:
         questions = _Questions(table, rows, where, is_open=is_open)
-        found = (questions.duplicate() if is_new else None) or questions.orphan()
+        with questions.undisturbed():
+            found = (questions.duplicate() if is_new else None) or questions.orphan()
     except Exception as error:
         if is_open and is_lost(error, driver):  # with it the transaction, which must not go on as another one
             raise
@@ -156,10 +157,9 @@ class _Questions:
 
     def _is_within(self, name: str, values: Values) -> bool:
         """Tell whether the user sees a row: what his transaction has inserted or deleted, others do not know."""
-        with self._undisturbed():
-            ((found,),) = self._query(
-                f"SELECT EXISTS (SELECT 1 FROM {name} WHERE {self._condition(values)})", [value for _, value in values]
-            )
+        ((found,),) = self._query(
+            f"SELECT EXISTS (SELECT 1 FROM {name} WHERE {self._condition(values)})", [value for _, value in values]
+        )
         return bool(found)
 
     def _is_elsewhere(self, name: str, values: Values) -> bool | None:
@@ -180,7 +180,7 @@ class _Questions:
         return self._connection.query(sql, args, reconnect=False if self._is_open else None)
 
     @contextmanager
-    def _undisturbed(self) -> Iterator[None]:
+    def undisturbed(self) -> Iterator[None]:
         """Keep the user's transaction usable where a question has failed."""
         if not self._is_open:
             yield

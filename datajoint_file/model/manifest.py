@@ -27,6 +27,9 @@ Text: TypeAlias = bytes | mmap
 _KEPT_PARTS = 1_000
 """Directories in it of which a manifest keeps what was asked."""
 
+_OBJECT = 1024
+"""Bytes that the smallest costs to keep, beside its text."""
+
 MAX_BYTES = 2**29
 """Bytes of the largest manifest: some five million files. Whoever reads one holds it in memory."""
 
@@ -120,6 +123,11 @@ class Manifest:
         self._parts: dict[str, tuple[int, int, str]] = {}
         self.files = files
         self.size = size
+
+    @property
+    def memory(self) -> int:
+        """About how many bytes it holds: its text, where entries begin, and what keeping any object costs."""
+        return len(self._text) + 8 * len(self._starts) + _OBJECT
 
     def __len__(self) -> int:
         """Count the entries: files and empty directories."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from datajoint_file.concurrency.progress import Advance
 from datajoint_file.errors import SizeMismatchError
@@ -111,34 +111,38 @@ def require_whole(start: int, stop: int, found: int) -> None:
         raise SizeMismatchError(f"expected {stop - start} bytes from {start} on, found {found}")
 
 
+_Key: TypeAlias = tuple[str, int]
+
+
 class _Verified:
     """Verified bytes of small members, of which ranges are wanted: those that were used last, one transfer of each."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[str, bytes] = OrderedDict()
-        self._coming: dict[str, Lock] = {}
+        self._kept: OrderedDict[_Key, bytes] = OrderedDict()
+        self._coming: dict[_Key, Lock] = {}
         self._lock = Lock()
         self._size = 0
 
     def get(self, pipeline: Pipeline, metadata: FileMetadata) -> bytes:
+        key = metadata.hash, metadata.size  # what a row says of both was compared
         with self._lock:
-            turn = self._coming.setdefault(metadata.hash, Lock())
+            turn = self._coming.setdefault(key, Lock())
         try:
             with turn:
-                content = self._kept.get(metadata.hash)
+                content = self._kept.get(key)
                 if content is None:
                     content = pipeline.read(metadata, "always")
-                self._keep(metadata.hash, content)
+                self._keep(key, content)
                 return content
         finally:
             with self._lock:
-                self._coming.pop(metadata.hash, None)
+                self._coming.pop(key, None)
 
-    def _keep(self, digest: str, content: bytes) -> None:
+    def _keep(self, key: _Key, content: bytes) -> None:
         with self._lock:
-            self._size += 0 if digest in self._kept else len(content)
-            self._kept[digest] = content
-            self._kept.move_to_end(digest)
+            self._size += 0 if key in self._kept else len(content)
+            self._kept[key] = content
+            self._kept.move_to_end(key)
             while len(self._kept) > 1 and self._size > _KEPT_BYTES:
                 self._size -= len(self._kept.popitem(last=False)[1])
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from datajoint_file.concurrency.progress import Advance
 from datajoint_file.concurrency.threads import Stop, Stopped, run_all
-from datajoint_file.errors import StorageError
+from datajoint_file.errors import ObjectNotFoundError, StorageError
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import manifest_key
 from datajoint_file.pipeline.adoption import hash_of
@@ -137,8 +137,14 @@ def is_checkpoint(key: str) -> bool:
 
 
 def read_checkpoint(pipeline: Pipeline, key: str) -> Iterator[CheckpointLine]:
-    """Give what a checkpoint says; what cannot be read says nothing, nor does a line that is malformed or not whole."""
-    with suppress(StorageError, UnicodeDecodeError):
+    """Give what a checkpoint says; one that is gone says nothing, nor does a line that is malformed or not whole.
+
+    Raises
+    ------
+    StorageError
+        If the store fails: what is not known to be in it would be missing.
+    """
+    with suppress(ObjectNotFoundError, UnicodeDecodeError):
         size = pipeline.backend.stat(key).size
         if size > _MAX_BYTES:
             return

@@ -1,4 +1,4 @@
-"""Download of a stored directory: brought beside its target and verified, then put in its place; and its verification.
+"""Download of a stored directory: brought beside its target, or in it, and verified, then put in its place.
 
 How one file is brought is `Pipeline.download`'s business.
 """
@@ -10,7 +10,7 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -124,16 +124,26 @@ class _Arrival:
     def bring(self, advance: Advance) -> None:
         """Bring what is not there, and put it in its place."""
         with opened(self._target) as there:
-            wanted = list(self._manifest) if there is None else self._missing(there, advance)
-            with arriving(self._target) as new:
-                with Batch() as arrivals:
-                    _for_each(partial(self._bring, new, arrivals), wanted, self._pipeline.workers, advance)
-                if there is None:
+            if there is None:
+                with self._brought(list(self._manifest), advance) as new:
                     for empty in self._manifest.empty():
                         new.make(decode_path(empty.rstrip("/")))
                     new.rename(self._target)
-                else:
+                return
+            if wanted := self._missing(there, advance):
+                with self._brought(wanted, advance, is_inside=True) as new:
                     self._merge(there, new, wanted)
+            self._make_empty(there)
+
+    @contextmanager
+    def _brought(
+        self, wanted: list[Member], advance: Advance, *, is_inside: bool = False
+    ) -> Iterator[ArrivingDirectory]:
+        """Bring members to a new directory, beside the target or in it."""
+        with arriving(self._target, is_inside=is_inside) as new:
+            with Batch() as arrivals:
+                _for_each(partial(self._bring, new, arrivals), wanted, self._pipeline.workers, advance)
+            yield new
 
     def _missing(self, there: ExistingDirectory, advance: Advance) -> list[Member]:
         """Return the members that are not at the target already; refuse if others are in their place."""
@@ -187,6 +197,8 @@ class _Arrival:
             with there.made(directory) as inside, new.within(directory) as origin:
                 for member, name in members:
                     self._place(there, origin, inside, name, member)
+
+    def _make_empty(self, there: ExistingDirectory) -> None:
         for empty in self._manifest.empty():
             with there.made(decode_path(empty.rstrip("/"))):
                 pass

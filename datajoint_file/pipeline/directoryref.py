@@ -299,8 +299,8 @@ class _Browsing(Readable):
     ) -> Path:
         """Write the verified files to a directory and return its path.
 
-        They go to a temporary directory beside the target, which takes its name when all are there and match. Into a
-        directory that is there already they are moved one by one then, and what it has besides is left.
+        They go to a temporary directory beside the target, which takes its name when all are there and match. If the
+        target is there already, that is within it, and files are moved one by one then; what it has besides is left.
 
         Parameters
         ----------
@@ -427,7 +427,8 @@ class _Browsing(Readable):
     def fs(self) -> DirectoryFileSystem:
         """Its files as an fsspec filesystem, read-only; paths are those within the directory. No I/O.
 
-        A file that is read whole is verified, and so is a range of one of up to 16 MiB; a range of a larger one is not.
+        A file that is read whole, at once, is verified, and so is all of one of up to 16 MiB; a range of a larger one
+        is not, nor is what ``fs.open`` gives of it.
         What the store has lost is an error, and never taken for a chunk that nobody has written.
 
         Examples
@@ -484,10 +485,10 @@ class DirectoryRef(_Browsing, StoredRef):
     A value like `FileRef`: frozen, hashable, equal by what it describes, picklable, and fetched without I/O.
 
     What is in it the manifest says. The first look into it in a process reads all of it, some 80 bytes a file and the
-    paths, and verifies it; it is then kept in memory, for all references to equal directories, until manifests of two
-    million files have been used since. Every look may raise an `ObjectNotFoundError` (the manifest, and so the
-    directory, is not in the store), a `VerificationError` (it is not the one of the row), a `MetadataError` (it is
-    malformed), or a `StorageError` (the store fails).
+    paths, and verifies it; it is then kept in memory, for all references to equal directories, until 200 MB of
+    manifests have been used since, those of two million files. Every look may raise an `ObjectNotFoundError` (the
+    manifest, and so the directory, is not in the store), a `VerificationError` (it is not the one of the row), a
+    `MetadataError` (it is malformed), or a `StorageError` (the store fails).
 
     A member is a `FileRef`, whose bytes are verified as those of any file; what is read through ``open`` is not.
 

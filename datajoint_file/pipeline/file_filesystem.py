@@ -18,7 +18,7 @@ from datajoint_file.pipeline.filesystem import DirectoryFileSystem, described, r
 class FileFileSystem(DirectoryFileSystem):
     """One stored file; made by `FileRef.fs`. Its path is its original name.
 
-    If it is read whole it is verified, and so is a range of one of up to 16 MiB. A range of a larger one is *not*.
+    Verified as a file in a directory is.
 
     Parameters
     ----------
@@ -48,6 +48,10 @@ class FileFileSystem(DirectoryFileSystem):
     def _listed(self, path: str) -> list[dict[str, Any]]:
         name = self.metadata.original_name
         return [described(name, self._member(self._strip_protocol(path) or name))]
+
+    def _members(self, path: str) -> dict[str, Member]:
+        name = self.metadata.original_name
+        return {name: self._member(self._strip_protocol(path) or name)}
 
     def _metadata_of(self, path: str) -> FileMetadata:
         self._member(path)

@@ -295,7 +295,7 @@ class FileRef(StoredRef):
         >>> ref.sign("15 min")  # doctest: +SKIP
         'https://s3.eu-central-1.amazonaws.com/…&X-Amz-Expires=900&…'
         """
-        from datajoint_file.pipeline.links import sign  # for its cost, as above
+        from datajoint_file.pipeline.signing import sign  # for its cost, as above
 
         return sign(self._pipeline(), self.metadata, expires, inline=inline)
 

@@ -51,6 +51,7 @@ class ThreadedFileSystem(AsyncFileSystem):  # type: ignore[misc] # fsspec has no
 
     async_impl = True
     mirror_sync_methods = True
+    cachable = False  # fsspec would keep each for ever
     root_marker = ""
 
     @classmethod
@@ -99,9 +100,9 @@ def registered(kind: type[DirectoryFileSystem]) -> type[DirectoryFileSystem]:
 class DirectoryFileSystem(ThreadedFileSystem):
     """The files of one stored directory; made by `DirectoryRef.fs`.
 
-    A file that is read whole is verified, and so is a range of one of up to 16 MiB. A range of a larger one is *not*:
-    it is what the store gives. A member that the store has lost, or whose bytes are others, is an error that zarr does
-    not take for a chunk of fill values.
+    A file that is read whole, at once, is verified, and so is all of one of up to 16 MiB. A range of a larger one is
+    *not*, nor is what `open` gives of it: it is what the store gives. A member that the store has lost, or whose bytes
+    are others, is an error that zarr does not take for a chunk of fill values.
 
     Parameters
     ----------
@@ -195,6 +196,29 @@ class DirectoryFileSystem(ThreadedFileSystem):
             found.append(entry)
         return found
 
+    async def _find(self, path: str, maxdepth: int | None = None, withdirs: bool = False, **options: Any) -> Any:
+        """Find files as fsspec does: of all at any depth the manifest is gone through once."""
+        if maxdepth is not None or withdirs:
+            return await super()._find(path, maxdepth, withdirs, **options)
+        found = await self._in_thread(self._found, path)
+        return found if options.get("detail") else list(found)
+
+    def _found(self, path: str) -> dict[str, dict[str, Any]]:
+        """Return what there is to say of all files at or below a path, sorted; nothing, if it is not there."""
+        try:
+            members = self._members(path)
+        except MemberNotFoundError:
+            return {}
+        return {name: described(name, members[name]) for name in sorted(members)}
+
+    def _members(self, path: str) -> dict[str, Member]:
+        """Return the files at or below a path, by what they are called here."""
+        if not self._is_directory(path):
+            return {self._strip_protocol(path): self._member(path)}
+        start = len(self._below) + 1 if self._below else 0
+        with _present():
+            return {decode_path(member.name[start:]): member for member in self._manifest.below(self._encoded(path))}
+
     def _content(self, path: str, start: int | None, end: int | None) -> bytes:
         metadata = self._metadata_of(path)
         with _present():
@@ -281,6 +305,12 @@ class DirectoryFileSystem(ThreadedFileSystem):
             if metadata.size <= VERIFIED_BYTES:
                 return io.BytesIO(read_small(self._pipeline, metadata))
             return self._pipeline.open(metadata)
+
+    def read_text(
+        self, path: str, encoding: str | None = None, errors: str | None = None, newline: str | None = None
+    ) -> str:
+        """Return all text of a file, as fsspec does, verified."""
+        return io.TextIOWrapper(io.BytesIO(self.cat_file(path)), encoding, errors, newline).read()
 
     def _near(self, path: str) -> str:
         """Say what is called nearly so."""

@@ -73,7 +73,12 @@ class _Local:
         if not metadata.is_directory and (found := path_within(self.pipeline, metadata)):
             return Path(found)
         bring = self._bring_tree if metadata.is_directory else self._bring_file
-        return self.pipeline.cache.get(metadata.hash.partition(":")[2], name, metadata.size, bring)
+        return self.pipeline.cache.get(metadata.hash.partition(":")[2], name, metadata.size, bring, self._check)
+
+    def _check(self) -> None:
+        """Let who is told of bytes say, while others bring them, that nobody waits for them any more."""
+        if self.advance is not None:
+            self.advance(0)
 
     def _bring_file(self, target: Path) -> None:
         self.pipeline.download(
@@ -95,7 +100,7 @@ class _Local:
     def _in_place(self, metadata: FileMetadata) -> Path:
         """Return the object's own path, or that of a link, or of links, where names in the store are others."""
         path = file_path(self.pipeline.url(metadata).rstrip("/"))
-        if not metadata.is_directory or len(self._manifest):  # of one without files the store has the manifest alone
+        if not metadata.is_directory or self._manifest.files:  # of one without files the store has the manifest alone
             self._verify_once(path, metadata)
         if path.endswith(f"/{metadata.original_name}") and not (metadata.is_directory and self._has_other_names()):
             return Path(path)
@@ -111,7 +116,7 @@ class _Local:
 
     def _has_other_names(self) -> bool:
         """Tell whether something of a directory is called otherwise in the store, or is not there: what is empty."""
-        if not len(self._manifest):
+        if not self._manifest.files:
             return True
         return any(self._manifest.empty()) or any("%" in member.name for member in self._manifest)
 

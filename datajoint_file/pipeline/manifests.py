@@ -6,10 +6,11 @@ What stands in one is told in `model.manifest`; what is done with the members, b
 from __future__ import annotations
 
 import logging
+import os
 from collections import OrderedDict
-from contextlib import suppress
 from dataclasses import replace
 from mmap import MAP_PRIVATE, mmap
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from datajoint_file.errors import (
@@ -29,11 +30,46 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("datajoint_file")
 
-_KEPT_FILES = 2_000_000
-"""Files of all manifests that are kept: some 200 MB. The one that was used last is kept in any case."""
+_KEPT_BYTES = 200_000_000
+"""Of all manifests that are kept: two million files. The one that was used last is kept in any case."""
 
-_kept: OrderedDict[str, Manifest] = OrderedDict()
-"""By digest. No lock, which a fork could copy locked: each step is a single one of a dictionary."""
+_SMALL_BYTES = 2**16
+"""Of a manifest that gets no pages of its own."""
+
+
+class _Kept:
+    """The manifests that were used last, by digest."""
+
+    def __init__(self) -> None:
+        self._manifests: OrderedDict[str, Manifest] = OrderedDict()
+        self._bytes = 0
+        self._lock = Lock()
+
+    def get(self, digest: str) -> Manifest | None:
+        return self._manifests.get(digest)
+
+    def keep(self, digest: str, manifest: Manifest) -> None:
+        """Keep one, and let go of what was used least recently, if there is too much."""
+        with self._lock:
+            self._bytes += 0 if digest in self._manifests else manifest.memory
+            self._manifests.setdefault(digest, manifest)
+            self._manifests.move_to_end(digest)
+            while len(self._manifests) > 1 and self._bytes > _KEPT_BYTES:
+                self._bytes -= self._manifests.popitem(last=False)[1].memory
+
+    def clear(self) -> None:
+        self.__init__()  # type: ignore[misc]
+
+    def in_child(self) -> None:
+        """Go on in a child made by fork, where a lock that another thread held would stay locked."""
+        self._lock = Lock()
+        self._bytes = sum(manifest.memory for manifest in self._manifests.values())
+
+
+_kept = _Kept()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_kept.in_child)
 
 
 def manifest_of(pipeline: Pipeline, metadata: FileMetadata, *, is_kept: bool = True) -> Manifest:
@@ -57,18 +93,8 @@ def manifest_of(pipeline: Pipeline, metadata: FileMetadata, *, is_kept: bool = T
             f"{metadata.path}: the row speaks of {metadata.files} files with {metadata.size} bytes, and the manifest "
             f"of {found.files} with {found.size}: one of them is not what was inserted"
         )
-    _kept[metadata.hash] = found
-    if len(_kept) > 1:
-        _keep_fewer(metadata.hash)
+    _kept.keep(metadata.hash, found)
     return found
-
-
-def _keep_fewer(last: str) -> None:
-    """Let go of what was used least recently, if there is too much."""
-    with suppress(KeyError):  # another thread lets go as well
-        _kept.move_to_end(last)
-    while len(_kept) > 1 and sum(one.files for one in list(_kept.values())) > _KEPT_FILES:
-        _kept.popitem(last=False)
 
 
 def part_of(directory: FileMetadata, whole: Manifest, below: str) -> tuple[FileMetadata, Manifest]:
@@ -129,7 +155,7 @@ def _read(pipeline: Pipeline, metadata: FileMetadata) -> Manifest:
         lines, write, "always", is_cached=False
     )  # who brings the directory here holds the lock of its hash
     try:
-        return read_manifest(text)
+        return read_manifest(text if size > _SMALL_BYTES else text[:])
     except MetadataError as error:
         raise MetadataError(f"{key} is no manifest of a directory: {error}") from error
 

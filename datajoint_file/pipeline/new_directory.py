@@ -14,7 +14,7 @@ import math
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -58,7 +58,6 @@ class NewDirectoryFileSystem(ThreadedFileSystem):
     """
 
     protocol = "datajoint-file-new"
-    cachable = False
 
     def __init__(self, directory: str, pipeline: str, **options: Any) -> None:
         super().__init__(directory, pipeline, **options)
@@ -134,6 +133,27 @@ class NewDirectoryFileSystem(ThreadedFileSystem):
                 raise
             return self._content(path, start, end)  # it has been written again meanwhile
         return content
+
+    def _copied(self, path: str) -> BinaryIO:
+        """Return all of a file, in memory or on the disk, verified as `_content` is."""
+        stat, digest, size = self._stat(path), hashlib.sha256(), 0
+        file: BinaryIO = io.BytesIO() if stat.size <= _IN_MEMORY else tempfile.TemporaryFile()  # noqa: SIM115
+        try:
+            with _named(path):
+                with closing(self._pipeline.backend.iter_range(stat.key, 0, stat.size)) as chunks:
+                    for chunk in chunks:
+                        digest.update(chunk)
+                        size += file.write(chunk)
+                require_size(stat.size, size)
+                if hash_ := vouched(stat.size, stat.tag, self._record.lines(self._encoded(path))):
+                    require_hash(hash_, digest.hexdigest())
+        except BaseException as error:
+            file.close()
+            if isinstance(error, VerificationError) and self._stat(path).tag != stat.tag:
+                return self._copied(path)  # it has been written again meanwhile
+            raise
+        file.seek(0)
+        return file
 
     def _stat(self, path: str) -> ObjectStat:
         try:
@@ -214,7 +234,8 @@ class NewDirectoryFileSystem(ThreadedFileSystem):
         if self._described(path)["type"] == "directory":
             Path(target).mkdir(parents=True, exist_ok=True)
         else:
-            Path(target).write_bytes(self._content(path, None, None))
+            with self._copied(path) as file, Path(target).open("wb") as new:
+                copy(file, new.write)
 
     async def _rm_file(self, path: str, **_options: Any) -> None:
         await self._in_thread(self._remove_file, path)
@@ -272,7 +293,7 @@ class NewDirectoryFileSystem(ThreadedFileSystem):
 
     def _open(self, path: str, mode: str = "rb", **_options: Any) -> BinaryIO:
         if mode in ("rb", "br"):
-            return io.BytesIO(self._content(path, None, None))
+            return self._copied(path)
         if mode not in ("wb", "bw", "xb", "bx", "ab", "ba"):
             raise UnsupportedValueError(f"mode = {brief(mode)}: give 'rb', 'wb', 'xb' or 'ab'")
         is_there = ("x" in mode or "a" in mode) and self.exists(path)

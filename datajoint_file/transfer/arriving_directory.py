@@ -10,14 +10,14 @@ import os
 import secrets
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
 from datajoint_file.errors import DestinationError, printable
 from datajoint_file.storage.disk.drafts import Draft, flush_within
 from datajoint_file.storage.disk.removal import remove_opened
-from datajoint_file.storage.disk.walk import Walker, descend, enter, is_called
+from datajoint_file.storage.disk.walk import Walker, descend, enter, is_called, owner_of_new
 from datajoint_file.transfer.atomic_write import LocalFile, destination_errors, published
 
 
@@ -34,20 +34,28 @@ def arriving(target: Path, *, is_inside: bool = False) -> Iterator[ArrivingDirec
     with destination_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         parent = Walker(str(path.parent)).open("")
-    try:
+    with ExitStack() as stack:
+        stack.callback(os.close, parent)
         with destination_errors(path):
             os.mkdir(path.name, dir_fd=parent)
-            descriptor = enter(parent, path.name, os.O_RDONLY)
-        try:
+        with _removed_if_it_fails(parent, path.name):
+            with destination_errors(path):
+                descriptor = enter(parent, path.name, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
             new = ArrivingDirectory(path, parent, descriptor)
-            try:
-                yield new
-            finally:
-                new.remove()
-        finally:
-            os.close(descriptor)
-    finally:
-        os.close(parent)
+        stack.callback(new.remove)
+        yield new
+
+
+@contextmanager
+def _removed_if_it_fails(parent: int, name: str) -> Iterator[None]:
+    """Remove a directory if the block raises and it is empty: whose it is, is not known yet."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            os.rmdir(name, dir_fd=parent)
+        raise
 
 
 class ArrivingDirectory:
@@ -62,18 +70,8 @@ class ArrivingDirectory:
             self._mode = stat.S_IMODE(os.fstat(descriptor).st_mode)  # as the umask says, and the directory above
             with suppress(OSError):  # a file system without permissions
                 os.fchmod(descriptor, (self._mode | 0o700) & ~0o077)
-            if os.listdir(descriptor) or not self._is_ours():
+            if os.listdir(descriptor) or os.fstat(descriptor).st_uid != owner_of_new(descriptor):
                 raise self._exchanged()
-
-    def _is_ours(self) -> bool:
-        """Tell whether it is of the user of whom files are that this process makes: a server may call him otherwise."""
-        name = secrets.token_hex(8)
-        os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=self._descriptor))
-        try:
-            made = os.stat(name, dir_fd=self._descriptor, follow_symlinks=False)
-        finally:
-            os.unlink(name, dir_fd=self._descriptor)
-        return made.st_uid == os.fstat(self._descriptor).st_uid
 
     def _exchanged(self) -> DestinationError:
         return DestinationError(

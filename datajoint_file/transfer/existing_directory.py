@@ -153,7 +153,8 @@ def move_tree(new: ArrivingDirectory, target: Path, tree: Mapping[str, Sequence[
             return
         for below, names in tree.items():
             with there.entered(below) as inside, new.within(below) as origin:
-                different = [name for name in names if inside is None or not _is_equal(name, origin, inside)]
+                read = [name for name in names if any(map(is_read_by_datajoint, Path(below, name).parts))]
+                different = [name for name in read if inside is None or not _is_equal(name, origin, inside)]
                 there.refuse_what_datajoint_reads(str(Path(below, name)) for name in different)
         there.require_same()
         there.is_moving = True

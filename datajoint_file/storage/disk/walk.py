@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import secrets
 import stat
 import sys
 from collections.abc import Callable, Iterator
@@ -152,6 +153,20 @@ def open_real(path: str, flags: int) -> int:
         return open_below(root, path.strip("/"), flags)
     finally:
         os.close(root)
+
+
+def owner_of_new(directory: int) -> int:
+    """Return the number of the user of whom files are that this process makes in a directory, by making one.
+
+    A server may call him otherwise than this machine does.
+    """
+    name = secrets.token_hex(8)
+    descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=directory)
+    try:
+        return os.fstat(descriptor).st_uid  # not of the name, which may be another's by now
+    finally:
+        os.close(descriptor)
+        os.unlink(name, dir_fd=directory)
 
 
 def is_called(directory: int | None, name: str, descriptor: int) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,9 @@ from datajoint_file.errors import (
     MetadataError,
     ObjectNotFoundError,
 )
-from tests.projects import Store, over_all_stores, over_local_and_s3
+from datajoint_file.hooks.connections import pipeline_of
+from datajoint_file.testing.faults import Fault, FaultyBackend
+from tests.projects import Store, over_all_stores, over_local_and_s3, over_mysql
 from tests.tables import recording_of
 
 CONTENTS = {number: bytes([number]) * (1000 + number) for number in range(1, 9)}
@@ -278,6 +282,37 @@ def test_prefetch_tells_of_a_missing_object_when_its_row_is_reached(filled: Any,
         with pytest.raises(ObjectNotFoundError):
             next(rows)
         assert next(rows)["raw"].read_bytes() == CONTENTS[3]
+
+
+@over_mysql
+def test_row_of_which_a_file_has_failed_leaves_nothing_behind(schema: dj.Schema, store: Store, here: Path) -> None:
+    table = recording_of(schema, "id : int32\n---\na : file\nb : file\nc : file")
+    table.insert({"id": id_, **{name: (f"{id_}{name}.dat", b"spikes") for name in "abc"}} for id_ in range(2))
+    (lost,) = [key for key in store.object_keys() if key.endswith("/0a.dat")]
+    store.remove(lost)
+    pipeline, may_go_on = pipeline_of(table), threading.Event()
+
+    def hold(key: str) -> None:
+        assert not key.endswith("/0b.dat") or may_go_on.wait(30)
+
+    pipeline._backends[pipeline.project] = FaultyBackend(pipeline.backend, Fault("open", lasting=True, action=hold))
+    with datajoint_file.prefetch(table, directory=here, workers=1) as rows:
+        with pytest.raises(ObjectNotFoundError):
+            next(rows)
+        threading.Timer(0.2, may_go_on.set).start()
+        assert next(rows)["id"] == 1
+        assert sorted(path.name for path in here.rglob("*.dat")) == ["1a.dat", "1b.dat", "1c.dat"]
+
+
+@over_mysql
+def test_prefetched_files_are_verified_whatever_the_configuration_says(filled: Any, store: Store, here: Path) -> None:
+    pipeline = pipeline_of(filled)
+    lax = replace(pipeline.settings.object_storage, verify="never")
+    pipeline.settings = replace(pipeline.settings, object_storage=lax)
+    (key,) = [key for key in store.object_keys() if key.endswith("/1.dat")]
+    store.damage(key, b"#" * len(CONTENTS[1]))
+    with datajoint_file.prefetch(filled, directory=here) as rows, pytest.raises(HashMismatchError):
+        next(rows)
 
 
 def test_prefetch_that_is_left_early_leaves_nothing(filled: Any, here: Path) -> None:

@@ -215,6 +215,19 @@ def test_statement_outside_a_transaction_is_asked_at_the_strictest_isolation_as_
 
 
 @over_postgresql
+def test_question_that_fails_leaves_the_transaction_as_it_was(schema: dj.Schema, large: Path, small: Path) -> None:
+    table = recording_of(schema, "id : int32\n---\nraw : file")
+    table.insert1({"id": 1, "raw": small})
+    schema.connection.query(f'CREATE TABLE "{schema.database}".pg_trigger (nothing int)')  # is none
+    with schema.connection.transaction:
+        table.insert1({"id": 2, "raw": small})
+        (table & {"id": 1}).delete_quick()
+        schema.connection.query(f'SET LOCAL search_path = "{schema.database}", pg_catalog')
+        table.insert1({"id": 1, "raw": large})
+    assert len(table()) == 2
+
+
+@over_postgresql
 def test_rows_of_an_heir_are_no_duplicates(schema: dj.Schema, large: Path, small: Path) -> None:
     table = recording_of(schema, "id : int32\n---\nraw : file")
     table.insert1({"id": 1, "raw": small})

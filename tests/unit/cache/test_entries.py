@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import hashlib
 import multiprocessing
@@ -89,6 +90,20 @@ def test_entry_is_brought_once_and_is_a_read_only_file_of_its_name(place: Path, 
     assert (store.count, other.read_bytes(), other.stat().st_ino) == (1, b"spikes", path.stat().st_ino)
     assert Cache(place, LARGE).space.stored()[0].size == 6
     assert not leftovers(place)
+
+
+def test_any_number_of_names_of_one_content_settle(place: Path, store: Store) -> None:
+    kept, names = Cache(place, LARGE), ("a.dat", "b.dat", "c.dat", "d.dat")
+    paths = [store.get(kept, b"spikes", name) for name in names]
+    looks = [path.stat().st_ctime_ns for path in paths]
+    assert [store.get(kept, b"spikes", name) for name in names] == paths
+    assert [path.stat().st_ctime_ns for path in paths] == looks  # nothing was linked again
+    assert [store.get(Cache(place, LARGE), b"spikes", name).stat().st_ctime_ns for name in names] == looks
+    assert store.count == 1
+    change_length(paths[1])
+    for path in (*paths, *paths):
+        assert store.get(kept, b"spikes", path.name).read_bytes() == b"spikes"
+    assert store.count == 2
 
 
 def change_bytes(path: Path) -> None:
@@ -297,6 +312,21 @@ def test_kill_while_an_entry_is_brought_leaves_nothing_wrong(place: Path, store:
     assert used(place) <= 10
 
 
+def test_what_is_written_deep_in_a_directory_is_not_removed_where_there_are_no_locks(place: Path, store: Store) -> None:
+    store.get(Cache(place, 10), b"spikes")
+    digest = digest_of(b"others")
+    new = place / digest[:2] / f".{digest}-6-{'0' * 16}.partial"
+    (new / "run.zarr" / "a" / "b").mkdir(parents=True)
+    (new / "run.zarr" / "a" / "b" / "0.0").touch()
+    for path in (new / "run.zarr" / "a" / "b", new / "run.zarr" / "a", new / "run.zarr", new):
+        os.utime(path, (0, 0))
+    store.get(Cache(place, 10), b"x" * 9)  # looks what there is
+    assert (new / "run.zarr" / "a" / "b" / "0.0").exists()
+    os.utime(new / "run.zarr" / "a" / "b" / "0.0", (0, 0))
+    store.get(Cache(place, 10), b"y" * 9)
+    assert not leftovers(place)
+
+
 # the limit
 
 
@@ -415,6 +445,39 @@ def test_entry_of_another_user_is_not_trusted(place: Path, store: Store) -> None
     os.chown(path.parent, NOBODY, NOBODY)
     assert store.get(Cache(place, LARGE), b"spikes").parent.stat().st_uid == 0
     assert store.count == 3
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="is called otherwise")
+def test_user_whom_a_server_calls_otherwise_has_a_cache_and_trusts_nobody_else(
+    public_directory: Path, in_child: InChild
+) -> None:
+    (public_directory / "own").mkdir()
+    os.chown(public_directory / "own", NOBODY, NOBODY)
+    in_child(_called_nobody, public_directory / "own")
+
+
+def _called_nobody(place: Path) -> None:
+    """Use a cache as who is root here, and whose files are another one's: so does a server that squashes users."""
+    store = Store(place)
+    os.chown(store.calls, NOBODY, NOBODY)
+    ctypes.CDLL(None).setfsuid(NOBODY)
+    path = store.get(Cache(place / "cache", LARGE), b"spikes")
+    assert (os.geteuid(), path.stat().st_uid) == (0, NOBODY)
+    assert store.get(Cache(place / "cache", LARGE), b"spikes", "b.dat").read_bytes() == b"spikes"
+    assert store.get(Cache(place / "cache", LARGE), b"spikes") == path
+    assert store.count == 1
+    assert not [left for left in (place / "cache").iterdir() if left.is_file() and left.name != "CACHEDIR.TAG"][1:]
+    ctypes.CDLL(None).setfsuid(0)
+    os.chown(path, NOBODY - 1, NOBODY)
+    os.chown(place / "cache" / "total", NOBODY, NOBODY)
+    ctypes.CDLL(None).setfsuid(NOBODY)
+    assert store.get(Cache(place / "cache", LARGE), b"spikes").stat().st_uid == NOBODY
+    assert store.count == 2
+    ctypes.CDLL(None).setfsuid(0)
+    os.chown(place / "cache", NOBODY - 1, NOBODY)
+    (place / "cache").chmod(0o755)
+    with pytest.raises(CacheError, match="belongs to another user"):
+        store.get(Cache(place / "cache", LARGE), b"spikes")
 
 
 def test_clearing_leaves_what_is_none_of_the_caches(

@@ -9,6 +9,8 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from datajoint_file.concurrency.file_lock import FileLock, lock_if_free, locked
 
 FORK = multiprocessing.get_context("fork")
@@ -31,6 +33,22 @@ def test_one_thread_at_a_time_is_in_the_block(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert most == [1] * 40
+
+
+def test_waiting_ends_by_what_is_raised_meanwhile(tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    def check() -> None:
+        calls.append(1)
+        if len(calls) == 3:
+            raise TimeoutError
+
+    with locked(tmp_path / "lock", check):
+        assert calls == []
+        with pytest.raises(TimeoutError), locked(tmp_path / "lock", check):
+            pass
+    with lock_if_free(tmp_path / "lock") as is_free:
+        assert is_free
 
 
 def _hold(path: Path, mark: Path) -> None:

@@ -7,6 +7,7 @@ import pickle
 import re
 import shutil
 import stat
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ import pandas as pd
 import pytest
 from deepdiff import DeepHash
 
+from datajoint_file.concurrency.file_lock import locked
+from datajoint_file.concurrency.threads import Stop, Stopped
 from datajoint_file.config import parse_settings
 from datajoint_file.errors import (
     DestinationError,
@@ -159,6 +162,39 @@ def test_names_and_empty_directories_that_the_store_has_not_are_there(make: Make
     assert Path(ref / "Tag 1 µ" / "a b.csv").name == "a b.csv"
     assert content_of(Path(ref / "Tag 1 µ")) == {"a b.csv": b"1"}
     assert ref.cache() == path
+
+
+def test_directory_of_empty_directories_alone_is_one_here_as_well(make: Make, tree: Path, tmp_path: Path) -> None:
+    (tree / "logs" / "empty").mkdir(parents=True)
+    part = make(str(tree)) / "logs"
+    (tmp_path / "bare" / "only" / "empty").mkdir(parents=True)
+    (tmp_path / "nothing").mkdir()
+    whole, nothing = make(Directory(tmp_path / "bare")), make(Directory(tmp_path / "nothing"))
+    for ref, below in ((part, "empty"), (whole, "only/empty"), (nothing, "")):
+        assert (ref.cache() / below).is_dir()
+        assert content_of(ref.cache()) == {}
+
+
+@pytest.mark.parametrize("backend", ["memory"], indirect=True)
+def test_who_waits_for_another_that_brings_the_same_can_be_stopped(make: Make, pipeline: Pipeline, tree: Path) -> None:
+    (pipeline.cache.directory / "locks").mkdir(parents=True)
+    for ref in (make(), make(str(tree))):
+        stop, ends = Stop(), []
+
+        def wait(ref: Any = ref, stop: Stop = stop, ends: list[BaseException] = ends) -> None:
+            try:
+                local_paths.bring(pipeline, ref.metadata, stop.watched(lambda _: None))
+            except BaseException as error:
+                ends.append(error)
+
+        with locked(pipeline.cache.space.lock_of(ref.hash.partition(":")[2])):
+            thread = threading.Thread(target=wait)
+            thread.start()
+            stop.set()
+            thread.join(20)
+            assert not thread.is_alive()
+        assert [type(end) for end in ends] == [Stopped]
+        assert ref.cache().exists()
 
 
 # what is not what was inserted

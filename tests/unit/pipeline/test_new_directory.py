@@ -8,6 +8,7 @@ import io
 import logging
 import threading
 import time
+import tracemalloc
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from datajoint_file.errors import (
     InvalidKeyError,
     ObjectNotFoundError,
     ReadOnlyStorageError,
+    StorageUnavailableError,
     UnsafeNameError,
     UnsupportedValueError,
     VerificationError,
@@ -30,7 +32,7 @@ from datajoint_file.model import manifest
 from datajoint_file.model.manifest import Manifest
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import Cell, manifest_key
-from datajoint_file.pipeline import checkpoints, written
+from datajoint_file.pipeline import checkpoints, new_directory, written
 from datajoint_file.pipeline.checkpoints import CheckpointLine
 from datajoint_file.pipeline.directory_upload import DirectoryUpload
 from datajoint_file.pipeline.fence import Fence
@@ -202,6 +204,39 @@ def test_malformed_line_of_a_checkpoint_says_nothing_and_the_others_speak(new: N
     text = first + wrong.encode() + second + first[:-1]
     new.pipeline.backend.upload(f"{key}0", io.BytesIO(text), len(text))
     assert list(checkpoints.read_checkpoint(new.pipeline, f"{key}0")) == some
+
+
+def test_checkpoint_that_cannot_be_read_is_an_error_and_one_that_is_gone_says_nothing(new: New) -> None:
+    key = checkpoints.write_checkpoint(
+        new.pipeline, new.upload.key, [CheckpointLine("a", f"sha256:{'0' * 64}", 1, "tag")]
+    )
+    assert list(checkpoints.read_checkpoint(new.pipeline, f"{key}-gone")) == []
+    for verb in ("stat", "open"):
+        new.pipeline._backends["lab"] = FaultyBackend(new.pipeline.backend, Fault(verb))
+        with pytest.raises(StorageUnavailableError):
+            list(checkpoints.read_checkpoint(new.pipeline, key))
+        assert len(list(checkpoints.read_checkpoint(new.pipeline, key))) == 1
+
+
+def test_large_files_are_read_without_being_held_in_memory(
+    new: New, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = bytes(range(256)) * 2**17
+    new.fs.pipe_file("a/large.bin", content)
+    new.fs.pipe_file("a/small.bin", content[:1000])
+    monkeypatch.setattr(new_directory, "_IN_MEMORY", 2**20)
+    tracemalloc.start()
+    with new.fs.open("a/large.bin") as file:
+        assert file.seek(-3, 2) == len(content) - 3
+        assert (file.read(), file.seek(256), file.read(2)) == (content[-3:], 256, b"\0\1")
+    new.fs.get("a", str(tmp_path / "copy"), recursive=True)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < len(content) / 2
+    assert (tmp_path / "copy" / "large.bin").read_bytes() == content
+    assert (tmp_path / "copy" / "small.bin").read_bytes() == content[:1000]
+    with new.fs.open("a/small.bin", "r", encoding="latin-1") as text:
+        assert text.read(3) == "\0\1\2"
 
 
 def test_worker_keeps_no_record_of_what_is_in_a_checkpoint(new: New, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import copy
+import gc
+import hashlib
 import importlib
 import io
 import json
 import logging
 import os
 import pickle
+import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -27,13 +32,15 @@ from datajoint_file.errors import (
     UnsupportedValueError,
     VerificationError,
 )
+from datajoint_file.model.manifest import Member, encode_path, lines, read_manifest
 from datajoint_file.model.metadata import FileMetadata, is_title
-from datajoint_file.pipeline import checked_reads
+from datajoint_file.pipeline import checked_reads, filesystem
 from datajoint_file.pipeline.directoryref import DirectoryRef
 from datajoint_file.pipeline.fileref import FileRef
-from datajoint_file.pipeline.links import seconds_of
 from datajoint_file.pipeline.lookup import remember
+from datajoint_file.pipeline.manifests import _kept
 from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.pipeline.signing import seconds_of
 from datajoint_file.transfer.directories import Directory
 from datajoint_file.transfer.fetch import fetch
 from datajoint_file.transfer.sources import File, as_source
@@ -116,6 +123,15 @@ def test_range_of_a_small_file_is_verified_and_of_a_large_one_complete(
         changed.read(start=15, stop=25, verify="never")
     assert changed.read(start=15, stop=20, verify="never") == b"#####"
     assert changed.read(start=5, stop=5) == b""
+
+
+def test_range_of_a_row_that_tells_another_size_is_not_one_of_what_was_verified(ref: FileRef) -> None:
+    assert ref.read(start=1, stop=3) == CONTENT[1:3]
+    for size in (len(CONTENT) + 100, len(CONTENT) - 100):
+        other = FileRef(replace(ref.metadata, size=size), ref.pipeline)
+        with pytest.raises(SizeMismatchError):
+            other.read(start=1, stop=3)
+    assert ref.read(start=1, stop=3) == CONTENT[1:3]
 
 
 def test_size_by_position_is_an_error_that_says_what_to_give(ref: FileRef) -> None:
@@ -283,24 +299,97 @@ def test_universal_paths_read_files_and_directories(
         (top / "params.py").unlink()
 
 
-@pytest.fixture
-def stored_directory(root: Path, pipeline: Pipeline, cell: Any, tmp_path: Path) -> Callable[..., DirectoryRef]:
-    from datajoint_file.pipeline.directory_upload import DirectoryUpload
+class _Weak(weakref.WeakSet[Any]):
+    """Filesystems that are there still."""
 
-    remember(str(tmp_path), pipeline)
 
-    def store(files: dict[str, bytes], title: str | None = None) -> DirectoryRef:
-        for name, content in files.items():
-            path = tmp_path / "tree" / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        upload = pipeline.plan(as_source(Directory(tmp_path / "tree", title=title)), cell)
-        assert upload.source.tree is not None
-        directory = DirectoryUpload(pipeline, upload, upload.source.tree)
-        directory.send_all()
-        return DirectoryRef(directory.finish(), str(tmp_path))
+def test_filesystems_go_with_their_last_use_and_are_equal(
+    ref_of: Callable[[object], FileRef], stored_directory: Callable[..., DirectoryRef]
+) -> None:
+    zarr: Any = importlib.import_module("zarr")
+    array = b'{"zarr_format": 2, "shape": [2], "chunks": [2], "dtype": "|u1", "compressor": null, "fill_value": 0, '
+    array += b'"order": "C", "filters": null}'
+    file, directory = (
+        ref_of(("a.csv", b"a\n1\n")),
+        stored_directory({".zarray": array, "0": b"\x01\x02", "b/c.csv": b"1"}),
+    )
+    alive = _Weak()
+    for ref in (file, directory):
+        fs: Any = ref.fs
+        alive.add(fs)
+        for same in (ref.fs, pickle.loads(pickle.dumps(fs)), type(fs).from_json(fs.to_json())):
+            assert (same == fs, hash(same) == hash(fs)) == (True, True)
+            alive.add(same)
+    assert file.fs != directory.fs
+    mapping = pickle.loads(pickle.dumps(directory.fsmap))
+    alive.add(mapping.fs)
+    store = zarr.storage.FsspecStore.from_mapper(mapping, read_only=True)
+    assert store == zarr.storage.FsspecStore.from_mapper(directory.fsmap, read_only=True)
+    assert zarr.open(store, mode="r")[:].tolist() == zarr.open(mapping, mode="r")[:].tolist() == [1, 2]
+    path = directory.upath / "b" / "c.csv"
+    alive.add(path.fs)
+    assert pickle.loads(pickle.dumps(path)) == path == directory.upath / "b/c.csv"
+    assert (path.read_text(), [*path.parent.iterdir()]) == ("1", [path])
+    del fs, same, mapping, store, path
+    gc.collect()
+    assert len(alive) == 0
 
-    return store
+
+def test_file_that_is_read_whole_is_verified_whatever_its_size(
+    changed: FileRef, stored_directory: Callable[..., DirectoryRef], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = stored_directory({"a/large.txt": CONTENT})
+    path = root.joinpath(*(directory / "a/large.txt").path.split("/")[1:])
+    path.chmod(0o644)
+    path.write_bytes(b"#" * len(CONTENT))
+    for module in (filesystem, checked_reads):
+        monkeypatch.setattr(module, "VERIFIED_BYTES", 10)
+    for ref, name in ((changed, "new.dat"), (directory, "a/large.txt")):
+        fs: Any = ref.fs
+        upath = ref.upath / name if ref is directory else ref.upath
+        for read in (
+            lambda fs=fs, name=name: fs.cat_file(name),
+            lambda fs=fs, name=name: fs.read_bytes(name),
+            lambda fs=fs, name=name: fs.read_text(name),
+            lambda fs=fs, name=name: fs.get_mapper("")[name],
+            upath.read_bytes,
+            upath.read_text,
+        ):
+            with pytest.raises(HashMismatchError):
+                read()
+
+
+def test_texts_of_filesystems_and_paths_are_those_of_pathlib(ref: FileRef, tmp_path: Path) -> None:
+    path = tmp_path / ref.name
+    path.write_bytes(CONTENT)
+    for options in ({"encoding": "utf-8"}, {"encoding": "latin-1"}, {"encoding": "ascii", "errors": "ignore"}):
+        expected = path.read_text(**options)
+        assert ref.upath.read_text(**options) == ref.fs.read_text(ref.name, **options) == expected
+    assert ref.fs.read_text(ref.name, encoding="utf-8", newline="") == TEXT
+
+
+_NAMES = st.lists(st.lists(st.sampled_from(["a", "b", "a.b", "ö", "x y"]), min_size=1, max_size=3), max_size=6)
+
+
+@given(_NAMES, st.lists(st.sampled_from(["", "a", "a/b", "/a", "x y", "a/", "nothing", "a/../b"]), min_size=1))
+@settings(max_examples=60, deadline=None)
+def test_find_gives_what_fsspec_does_by_going_through_each_directory(paths: list[list[str]], asked: list[str]) -> None:
+    names = sorted({encode_path("/".join(path)) for path in paths})
+    names = [name for name in names if not any(other.startswith(f"{name}/") for other in names)]
+    manifest = read_manifest(b"".join(lines([Member(name, 3, "0" * 64) for name in names], ["empty/"])))
+    digest = f"sha256:{hashlib.sha256(repr(names).encode()).hexdigest()}"
+    _kept.keep(digest, manifest)
+    row = {"size": manifest.size, "hash": digest, "timestamp": "2025-01-15T10:30:00Z", "original_name": "run"}
+    path = "lab/ephys/objects/Recording-raw/bqlo5vw7tqnu6k23-i7j3wtcqaoc2jopgqwnwly6uqe/run/"
+    with TemporaryDirectory() as place:
+        remember("found", Pipeline(settings_of(Path(place))))
+        ref = DirectoryRef.from_row({**row, "path": path, "files": manifest.files, "format": 2}, "found")
+        for fs in (ref.fs, *((ref / "a").fs for _ in range("a" in ref and (ref / "a").is_dir()))):
+            for below in asked:
+                assert fs.find(below) == [*fs.find(below, maxdepth=99)]
+                assert fs.find(below, detail=True).keys() == fs.find(below, maxdepth=99, detail=True).keys()
+            assert fs.find("", detail=True) == fs.find("", maxdepth=99, detail=True)
+            assert sorted(fs.get_mapper("")) == fs.find("")
 
 
 def test_members_offer_what_files_do(stored_directory: Callable[..., DirectoryRef], root: Path, tmp_path: Path) -> None:
