@@ -200,10 +200,11 @@ class Cache:
             return True
 
     def discard(self, digest: str) -> None:
-        """Have an entry brought again, unless it is just being brought: what it has is not what it should be."""
+        """Remove an entry, unless it is just being brought: what it has is not what it should be, whoever has it."""
         with lock_if_free(self.space.lock_of(digest)) as is_free, suppress(OSError):
             if is_free:
                 os.truncate(self.space.record_of(digest), 0)
+                self.space.withdraw(digest)
 
     def last_use(self, digest: str) -> int:
         """Return when a use of an entry was noted, in nanoseconds; 0 if it is not there. A process notes its first."""
@@ -327,7 +328,7 @@ class Cache:
         entry.top, entry.noted, entry.process = _look(os.lstat(entry.path)), time.time(), os.getpid()
 
     def _prepare(self, entry: _Entry) -> None:
-        """Make the directories of an entry; refuse one that others can write to, or that has what is not the cache's."""
+        """Make the directories of an entry; refuse one that others can write to, or that has other things."""
         self.directory.mkdir(0o700, parents=True, exist_ok=True)
         if not self._is_own_directory(str(self.directory)):
             raise CacheError(

@@ -44,8 +44,8 @@ class _Lease:
 class Leases:
     """What this process holds of a cache, that which was asked for last at the end.
 
-    No lock, which a fork could copy locked: each step is a single one of a dictionary, and what two threads let go of at
-    once has gone once.
+    No lock, which a fork could copy locked: each step is a single one of a dictionary, and what two threads let go of
+    at once has gone once.
 
     Parameters
     ----------

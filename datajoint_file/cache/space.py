@@ -1,7 +1,7 @@
 """Disk space of a cache: a running total under a lock, and eviction of what was used longest ago when it is too much.
 
-Only then is looked what there is; what killed processes have left goes as well. What somebody has a lease of stays. What
-an entry is, `entries` says.
+Only then is looked what there is; what killed processes have left goes as well. What somebody has a lease of stays.
+What an entry is, `entries` says.
 """
 
 from __future__ import annotations
@@ -177,12 +177,12 @@ class Space:
                 is_free = lease.take() and (lease.is_real or time.time() - entry.used > _IDLE_SECONDS)
                 if is_free:
                     remove(record)
-                    self._withdraw(entry.digest)
+                    self.withdraw(entry.digest)
                 return is_free
             finally:
                 lease.close()
 
-    def _withdraw(self, digest: str) -> None:
+    def withdraw(self, digest: str) -> None:
         """Remove what there is of an entry. A directory leaves a link to itself, which cannot be opened.
 
         Whoever still goes by its path gets an error by that. Without it, a file that has gone would look like one that

@@ -16,11 +16,11 @@ from datajoint_file.errors import ConfigurationError, StorageError, Verification
 from datajoint_file.model.manifest import decode_path
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.verify_policy import VerifyPolicy
+from datajoint_file.pipeline.cache_keys import directory_room, entry_key
 from datajoint_file.storage.disk.drafts import Draft
 from datajoint_file.transfer.fetch import Checks, Write, take_from
 
 if TYPE_CHECKING:
-    from datajoint_file.cache.entries import Cache
     from datajoint_file.pipeline.pipeline import Pipeline
 
 logger = logging.getLogger(__name__)
@@ -60,14 +60,14 @@ def open_cached(pipeline: Pipeline, metadata: FileMetadata, *, waits: bool) -> B
     if pipeline.backend_of(metadata.project).capabilities.is_mounted:
         return None
     try:
-        cache = pipeline.cache
+        pipeline.cache  # noqa: B018 - its configuration is read
     except ConfigurationError:  # of which `cache()` tells
         return None
     is_coming[0] |= waits
     for one, may_wait in zip(_with_wholes(metadata), is_coming, strict=True):
-        file = _look_up(cache, metadata, one)
-        if file is None and may_wait and cache.await_transfer(_digest(one)):
-            file = _look_up(cache, metadata, one)
+        file = _look_up(pipeline, metadata, one)
+        if file is None and may_wait and pipeline.cache.await_transfer(entry_key(pipeline, one)):
+            file = _look_up(pipeline, metadata, one)
         if file is not None:
             return file
     return None
@@ -98,7 +98,7 @@ def take_cached(
     except (VerificationError, StorageError) as error:
         logger.warning("%s in the cache is not what was brought, and is brought again: %s", file.name, error)
         for one in _with_wholes(metadata):
-            pipeline.cache.discard(_digest(one))
+            pipeline.cache.discard(entry_key(pipeline, one))
         return False
     if target is None:
         write(0, b"".join(pieces))
@@ -106,9 +106,11 @@ def take_cached(
 
 
 def path_within(pipeline: Pipeline, metadata: FileMetadata) -> str:
-    """Return the path of a member in a directory that is in the cache; nothing if there is none."""
+    """Return the path of a member in a directory that is in the cache, and stays; nothing if there is none."""
     for one in _with_wholes(metadata):
-        if one is not metadata and (file := _look_up(pipeline.cache, metadata, one)) is not None:
+        if one is metadata or not pipeline.cache.hold(entry_key(pipeline, one), directory_room(one)):
+            continue
+        if (file := _look_up(pipeline, metadata, one)) is not None:
             file.close()
             return file.name
     return ""
@@ -122,12 +124,8 @@ def _with_wholes(metadata: FileMetadata) -> Iterator[FileMetadata]:
         one = one.whole
 
 
-def _look_up(cache: Cache, metadata: FileMetadata, one: FileMetadata) -> BinaryIO | None:
-    digest, name = _digest(one), one.original_name
+def _look_up(pipeline: Pipeline, metadata: FileMetadata, one: FileMetadata) -> BinaryIO | None:
+    cache, key, name = pipeline.cache, entry_key(pipeline, one), one.original_name
     if one is metadata:
-        return cache.open(digest, name, one.size)
-    return cache.open_within(digest, name, one.size, decode_path(metadata.path[len(one.path) :]), metadata.size)
-
-
-def _digest(metadata: FileMetadata) -> str:
-    return metadata.hash.partition(":")[2]
+        return cache.open(key, name, one.size)
+    return cache.open_within(key, name, one.size, decode_path(metadata.path[len(one.path) :]), metadata.size)

@@ -32,6 +32,7 @@ from datajoint_file.errors import (
     VerificationError,
 )
 from datajoint_file.pipeline import local_paths
+from datajoint_file.pipeline.cache_keys import entry_key
 from datajoint_file.pipeline.directory_upload import DirectoryUpload
 from datajoint_file.pipeline.directoryref import DirectoryRef
 from datajoint_file.pipeline.fileref import FileRef
@@ -177,7 +178,7 @@ def test_directory_of_empty_directories_alone_is_one_here_as_well(make: Make, tr
 
 @pytest.mark.parametrize("backend", ["memory"], indirect=True)
 def test_who_waits_for_another_that_brings_the_same_can_be_stopped(make: Make, pipeline: Pipeline, tree: Path) -> None:
-    (pipeline.cache.directory / "locks").mkdir(parents=True)
+    make(("other.dat", b"the cache is there")).cache()
     for ref in (make(), make(str(tree))):
         stop, ends = Stop(), []
 
@@ -187,7 +188,7 @@ def test_who_waits_for_another_that_brings_the_same_can_be_stopped(make: Make, p
             except BaseException as error:
                 ends.append(error)
 
-        with locked(pipeline.cache.space.lock_of(ref.hash.partition(":")[2])):
+        with locked(pipeline.cache.space.lock_of(entry_key(pipeline, ref.metadata))):
             thread = threading.Thread(target=wait)
             thread.start()
             stop.set()
