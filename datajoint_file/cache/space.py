@@ -237,8 +237,8 @@ class Space:
 
     def _shelves(self) -> Iterator[tuple[set[str], list[str]]]:
         """Give, for each directory of entries, their digests, and the names of what is being brought."""
-        with suppress(FileNotFoundError):
-            for shelf in os.scandir(self.directory):
+        with suppress(FileNotFoundError), os.scandir(self.directory) as shelves:
+            for shelf in shelves:
                 if _SHELF.fullmatch(shelf.name) and shelf.is_dir(follow_symlinks=False):
                     names = os.listdir(shelf.path)
                     digests = {match[1] for match in map(_ENTRY.fullmatch, names) if match}
