@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import click
 
 from datajoint_file.config import parse_settings
 from datajoint_file.model.key_values import KeyValue
 from datajoint_file.model.object_keys import Cell
+from datajoint_file.pipeline.cached_files import open_cached
 from datajoint_file.pipeline.fileref import FileRef
 from datajoint_file.pipeline.lookup import remember
 from datajoint_file.pipeline.pipeline import Pipeline
@@ -44,13 +46,34 @@ def _stored(directory: Path, backend: str, count: int) -> list[FileRef]:
 
 def _opened(paths: list[FileRef] | list[str]) -> list[float]:
     """Return the seconds that opening and closing each takes."""
-    seconds = []
-    for path in paths:
-        start = perf_counter()
+
+    def use(path: FileRef | str) -> None:
         with open(path, "rb"):  # noqa: PTH123
             pass
+
+    return _timed(use, paths)
+
+
+def _opened_by_method(refs: list[FileRef]) -> list[float]:
+    def use(ref: FileRef) -> None:
+        with ref.open():
+            pass
+
+    return _timed(use, refs)
+
+
+def _timed(use: Callable[[Any], object], things: Sequence[Any]) -> list[float]:
+    seconds = []
+    for thing in things:
+        start = perf_counter()
+        use(thing)
         seconds.append(perf_counter() - start)
     return seconds
+
+
+def _looked_up(refs: list[FileRef]) -> list[float]:
+    """Return the seconds that each read looks into the cache, in vain."""
+    return _timed(lambda ref: open_cached(ref._pipeline(), ref.metadata, waits=True), refs)
 
 
 def _microseconds(measure: Callable[[], list[float]]) -> str:
@@ -64,11 +87,17 @@ def main() -> None:
         directory = Path(name)
         here, far = (_stored(directory, backend, FILES) for backend in ("file", "memory"))
         brought = _opened(far)
+        far[0]._pipeline().cache.space.clear()  # which leaves the directories
+        missed = _microseconds(lambda: _looked_up(far))
+        _opened(far)
         cached = [str(ref.cache()) for ref in far]
         _opened(here)
         rows = {
             "a cached file, by its path": _microseconds(lambda: _opened(cached)),
             "the same, by its reference": _microseconds(lambda: _opened(far)),
+            "the same, by its open()": _microseconds(lambda: _opened_by_method(far)),
+            "the same, read() with its hash": _microseconds(lambda: _timed(FileRef.read, far)),
+            "a look into the cache in vain, before a read from the store": missed,
             "a file of a store on a disk, by its reference": _microseconds(lambda: _opened(here)),
             f"a file of {SIZE // 1024} KiB that is not in the cache yet": f"{statistics.median(brought) * 1e6:.0f} µs",
         }

@@ -165,6 +165,14 @@ class Cache:
         """Let go of an entry that was brought ahead, and which nobody has asked for."""
         self.space.leases.release(self.space.record_of(digest))
 
+    def find(self, digest: str, name: str, size: int) -> Path | None:
+        """Return the path of an entry, if it is there as it was brought; else None. Nothing is brought for it."""
+        entry = self._entry(digest, name, size)
+        if not self._use_if_sound(entry):
+            return None
+        self._keep(entry)
+        return Path(entry.path)
+
     def open(self, digest: str, name: str, size: int) -> BinaryIO | None:
         """Open the file of an entry, if it is there as it was brought; else None. Nothing is brought or waited for."""
         entry = self._entry(digest, name, size)

@@ -1,6 +1,6 @@
 """`prefetch`: the files of the rows of a query, brought here before they are used.
 
-Into the cache, for whoever asks for their paths; or into a directory, for who goes through the rows, and then they go.
+Into the cache, for whoever uses them; or into a directory, for who goes through the rows, and then they go.
 """
 
 from __future__ import annotations
@@ -289,7 +289,7 @@ def prefetch(
     """Bring the files of a query's rows here before they are used: while one is worked on, the next come.
 
     In a ``with`` block the files of the first *ahead* rows come into the cache, in the background; and whenever one of
-    the query's files is used (``ref.cache()``, or the reference given to what takes a path), those of the *ahead* rows
+    the query's files is used (by its path, ``read``, ``load``, ``open`` or ``download``), those of the *ahead* rows
     behind it. By whomever: a ``make`` of ``populate`` in the block, threads, other processes of this machine. Who uses
     a file that is under way waits for it; it comes once. Rows come in the order of their primary key. Leaving the block
     stops what is under way; what has come stays in the cache. On a disk, files are verified ahead, and not copied.

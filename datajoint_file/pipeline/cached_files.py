@@ -5,20 +5,24 @@ What is not there is not brought: that is the business of `local_paths`.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from datajoint_file.concurrency.progress import Advance
-from datajoint_file.errors import ConfigurationError, StorageError, VerificationError
+from datajoint_file.errors import ConfigurationError, StorageError, VerificationError, reason_of
 from datajoint_file.model.manifest import decode_path
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.verify_policy import VerifyPolicy
 from datajoint_file.pipeline.cache_keys import directory_room, entry_key
 from datajoint_file.storage.disk.drafts import Draft
 from datajoint_file.transfer.fetch import Checks, Write, take_from
+from datajoint_file.transfer.hashing import require_hash, require_size
 
 if TYPE_CHECKING:
     from datajoint_file.pipeline.pipeline import Pipeline
@@ -90,30 +94,49 @@ def take_cached(
     if file is None:
         return False
     checks: Checks = "always" if policy == "always" else "size"
-    pieces: list[bytes | memoryview] = []  # what is of another file is not handed on
+    content = b""
     try:
         with file:
-            keep = write if target is not None else lambda _, chunk: pieces.append(chunk)
-            take_from(file, metadata, keep, advance, target, checks)
+            if target is None:
+                content = _content(file, metadata, checks)
+            else:
+                take_from(file, metadata, write, advance, target, checks)
     except (VerificationError, StorageError) as error:
         logger.warning("%s in the cache is not what was brought, and is brought again: %s", file.name, error)
         for one in _with_wholes(metadata):
             pipeline.cache.discard(entry_key(pipeline, one))
         return False
     if target is None:
-        write(0, b"".join(pieces))
+        advance(metadata.size)
+        write(0, content)
     return True
 
 
-def path_within(pipeline: Pipeline, metadata: FileMetadata) -> str:
-    """Return the path of a member in a directory that is in the cache, and stays; nothing if there is none."""
-    for one in _with_wholes(metadata):
-        if one is metadata or not pipeline.cache.hold(entry_key(pipeline, one), directory_room(one)):
+def _content(file: BinaryIO, metadata: FileMetadata, checks: Checks) -> bytes:
+    """Return all bytes of a file, at once: nobody has seen any if they are of another one."""
+    try:
+        content = file.read()
+    except OSError as error:
+        raise StorageError(reason_of(error)) from error
+    require_size(metadata.size, len(content))
+    if checks == "always":
+        require_hash(metadata.hash, hashlib.sha256(content).hexdigest())
+    return content
+
+
+def path_within(pipeline: Pipeline, metadata: FileMetadata) -> Path | None:
+    """Return the path of a member, or a part, of a directory that is in the cache, and stays; None if there is none."""
+    for whole in islice(_with_wholes(metadata), 1, None):
+        key = entry_key(pipeline, whole)
+        if not pipeline.cache.hold(key, directory_room(whole)):
             continue
-        if (file := _look_up(pipeline, metadata, one)) is not None:
+        if metadata.is_directory:
+            if (top := pipeline.cache.find(key, whole.original_name, whole.size)) is not None:
+                return top / decode_path(metadata.path[len(whole.path) : -1])
+        elif (file := _look_up(pipeline, metadata, whole)) is not None:
             file.close()
-            return file.name
-    return ""
+            return Path(file.name)
+    return None
 
 
 def _with_wholes(metadata: FileMetadata) -> Iterator[FileMetadata]:

@@ -54,6 +54,8 @@ class FileRef(StoredRef):
     ) -> bytes:
         """Return the file's bytes, or a range of them, in memory; all of them are verified against its hash.
 
+        What the cache has is read there, and hashed all the same.
+
         A range is verified in files of up to 16 MiB, which are fetched whole for that and kept a while. Of a larger
         file the range alone is fetched: it is *not* verified, beyond the file's size, which is asked for first.
 
@@ -63,7 +65,8 @@ class FileRef(StoredRef):
             Where the range begins and ends, as in a slice: ``start=-100`` is the last hundred bytes.
         verify : {"always", "first", "size", "never"}, optional
             How much is checked, if not as ``[object_storage] verify`` says: the hash; the hash, unless this process has
-            found it right and the store says that the object is the same still; the number of bytes; nothing. Too few
+            found it right and the store says that the object is the same still, or it comes from the cache, where it
+            was verified when it came; the number of bytes; nothing. Too few
             bytes are an error in any case. Of a range, ``"size"`` and ``"never"`` fetch no more than that.
 
         Raises
@@ -133,9 +136,10 @@ class FileRef(StoredRef):
     ) -> BinaryIO | TextIO:
         """Open the file for reading: seekable, fetching only what is read. The caller closes it.
 
-        What is read this way is *not* verified, beyond the file's size; `read` and `download` verify. The file can be
-        copied and pickled: the copy is opened anew, in another process through that one's configuration. (A text not
-        while a loop goes through its lines: then Python does not tell where it is.)
+        What is read this way is *not* verified, beyond the file's size; `read` and `download` verify. What the cache
+        has is opened there, and no store is asked. The file can be copied and pickled: the copy is opened anew, in
+        another process through that one's configuration. (A text not while a loop goes through its lines: then Python
+        does not tell where it is.)
 
         Parameters
         ----------
@@ -181,7 +185,7 @@ class FileRef(StoredRef):
         """Write the file's verified bytes to *destination* and return the path written.
 
         They go to a temporary file beside the target, which takes its name when all are there and match: at every
-        moment the target is absent, what it was, or complete.
+        moment the target is absent, what it was, or complete. What the cache has is copied from there.
 
         Parameters
         ----------

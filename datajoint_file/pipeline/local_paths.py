@@ -82,8 +82,8 @@ class _Local:
         name = check_derived_name(metadata.original_name)
         if self.pipeline.backend_of(metadata.project).capabilities.is_mounted:
             return self._in_place(metadata)
-        if not metadata.is_directory and (found := path_within(self.pipeline, metadata)):
-            return Path(found)
+        if (found := path_within(self.pipeline, metadata)) is not None:
+            return found
         return self.pipeline.cache.get(
             entry_key(self.pipeline, metadata),
             name,

@@ -136,7 +136,8 @@ class Readable(Described):
         changed since; nothing is copied. (Where the store calls it by another name, it is a link, in the cache.) Of
         other stores it is a copy in the cache, which is brought if it is not there, by one of all processes and threads
         that ask. It stays until the cache needs room for others, and this was used longest ago: open it soon, and call
-        this again for the next use. The path of a directory has its whole tree.
+        this again for the next use. The path of a directory has its whole tree; one of its members or parts, if that
+        is there, has its path in it.
 
         `os.fspath` gives the same path, so what takes a path takes this.
 

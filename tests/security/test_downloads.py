@@ -124,12 +124,12 @@ def test_directory_that_is_exchanged_while_its_files_come_gets_them_and_nothing_
     ref: Any = arena.fetch(k)
     fill, lock, modes = Pipeline.fill, Lock(), list[int]()
 
-    def exchanging(self: Pipeline, *args: Any) -> None:
+    def exchanging(self: Pipeline, *args: Any, **how: Any) -> None:
         with lock:
             if not modes:
                 modes.extend(stat.S_IMODE(path.stat().st_mode) for path in shared.glob("*.partial"))
                 exchange(shared, becomes)
-        fill(self, *args)
+        fill(self, *args, **how)
 
     def attacked(act: Callable[[], object]) -> None:
         modes.clear()

@@ -117,7 +117,8 @@ def test_members_are_found_in_their_directory_and_parts_of_it(
         with member.open() as file:
             assert (member.read(), member.read(start=1), file.read()) == (content, content[1:], content)
         assert member.read(verify="size") == content
-    assert whole.fs.cat_file("raw/day 1.csv") == (whole / "raw" / "day 1.csv").read() == b"1,2"
+    assert whole.fs.cat_file("raw/day 1.csv") == whole.read("raw/day 1.csv") == b"1,2"
+    assert (whole / "raw").cache() == path / "raw"
     assert sorted(found.name for found in whole.download(tmp_path / "copy").rglob("*.csv")) == ["day 1.csv", "day2.csv"]
     assert (whole / "raw").download(tmp_path / "part").is_dir()
     assert asked(pipeline) == before
@@ -191,7 +192,7 @@ def test_read_waits_for_who_brings_the_file_and_open_does_if_it_is_a_prefetch(pi
 
     def opened() -> bytes:
         with ref.open() as file:
-            return file.read()
+            return bytes(file.read())
 
     ref.cache()
     once = slow.calls["read"]
