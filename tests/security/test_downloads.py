@@ -140,7 +140,7 @@ def shared(tmp_path: Path) -> Path:
 
 def exchange(shared: Path, becomes: str) -> None:
     """Put something else in the place of what is unfinished; a whole directory of the victim's, for one."""
-    (unfinished,) = shared.glob(".datajoint-file-*.partial")
+    unfinished = min(shared.rglob(".datajoint-file-*.partial"), key=lambda path: len(path.parts))
     unfinished.rename(shared.parent / "moved")
     if becomes == "link":
         unfinished.symlink_to(shared.parent / "home")
