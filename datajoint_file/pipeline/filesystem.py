@@ -200,16 +200,16 @@ class DirectoryFileSystem(ThreadedFileSystem):
         """Find files as fsspec does: of all at any depth the manifest is gone through once."""
         if maxdepth is not None or withdirs:
             return await super()._find(path, maxdepth, withdirs, **options)
-        found = await self._in_thread(self._found, path)
-        return found if options.get("detail") else list(found)
+        return await self._in_thread(self._found, path, options.get("detail"))
 
-    def _found(self, path: str) -> dict[str, dict[str, Any]]:
-        """Return what there is to say of all files at or below a path, sorted; nothing, if it is not there."""
+    def _found(self, path: str, is_detailed: object) -> Any:
+        """Return the files at or below a path, sorted, and what there is to say of them; none, if it is not there."""
         try:
             members = self._members(path)
         except MemberNotFoundError:
-            return {}
-        return {name: described(name, members[name]) for name in sorted(members)}
+            members = {}
+        names = sorted(members)
+        return {name: described(name, members[name]) for name in names} if is_detailed else names
 
     def _members(self, path: str) -> dict[str, Member]:
         """Return the files at or below a path, by what they are called here."""
@@ -217,7 +217,8 @@ class DirectoryFileSystem(ThreadedFileSystem):
             return {self._strip_protocol(path): self._member(path)}
         start = len(self._below) + 1 if self._below else 0
         with _present():
-            return {decode_path(member.name[start:]): member for member in self._manifest.below(self._encoded(path))}
+            members = self._manifest.below(self._encoded(path))
+            return {_decoded(member.name[start:]): member for member in members}
 
     def _content(self, path: str, start: int | None, end: int | None) -> bytes:
         metadata = self._metadata_of(path)
@@ -341,6 +342,11 @@ class DirectoryFileSystem(ThreadedFileSystem):
 def described(name: str, member: Member) -> dict[str, Any]:
     """Return what fsspec is told of a file."""
     return {"name": name, "size": member.size, "type": "file", "sha256": member.digest}
+
+
+def _decoded(name: str) -> str:
+    """Return the path that the store calls *name*, which a manifest has, and so was checked."""
+    return decode_path(name) if "%" in name else name
 
 
 def _refuse() -> NoReturn:

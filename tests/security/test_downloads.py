@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from collections.abc import Callable
@@ -12,7 +13,8 @@ from typing import Any
 import pytest
 
 import datajoint_file
-from datajoint_file.errors import DestinationError, DestinationExistsError, UnsafeNameError
+from datajoint_file.cache.entries import Cache, look_through
+from datajoint_file.errors import CacheError, DestinationError, DestinationExistsError, UnsafeNameError
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.storage.disk.walk import enter
 from datajoint_file.transfer import arriving_directory
@@ -83,6 +85,50 @@ def test_partial_download_has_a_name_nobody_can_wait_for(tmp_path: Path) -> None
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
 
+@attacks(43)
+@pytest.mark.parametrize("what", ["open to everybody", "a link", "another's"])
+def test_cache_that_others_could_fill_is_refused(tmp_path: Path, what: str) -> None:
+    place = tmp_path / "cache"
+    place.mkdir(0o700)
+    if what == "open to everybody":
+        place.chmod(0o777)
+    elif what == "a link":
+        place.rename(tmp_path / "elsewhere")
+        place.symlink_to(tmp_path / "elsewhere")
+    elif os.geteuid() == 0:
+        os.chown(place, 65534, 65534)
+    else:
+        place.chmod(0o707)
+    with pytest.raises(CacheError, match=r"is a link, or belongs to another user, or others may write to it"):
+        Cache(place, 10**6).get("ab" * 32, "a.dat", 6, lambda path: path.write_bytes(b"spikes"))
+    assert [path.name for path in tmp_path.rglob("*.dat")] == []
+
+
+@attacks(43)
+@pytest.mark.parametrize("what", ["a link", "other bytes", "another's", "a record of its own"])
+def test_entry_of_a_cache_that_is_not_what_came_is_brought_again(tmp_path: Path, what: str) -> None:
+    def get() -> Path:
+        return Cache(tmp_path, 10**6).get("ab" * 32, "a.dat", 6, lambda path: path.write_bytes(b"spikes"))
+
+    path = get()
+    times = path.stat()
+    path.rename(tmp_path / "moved")
+    if what == "a link":
+        (tmp_path / "evil").write_bytes(b"SPIKES")
+        path.symlink_to(tmp_path / "evil")
+    else:
+        path.write_bytes(b"SPIKES")
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    if what == "another's" and os.geteuid() == 0:
+        os.chown(path, 65534, 65534)
+    if what == "a record of its own":
+        record = path.parent.with_suffix(".json")
+        (tmp_path / "forged").write_text(json.dumps({"a.dat": [look_through(str(path)), 6]}))
+        record.unlink()
+        record.symlink_to(tmp_path / "forged")
+    assert (get().read_bytes(), get().is_symlink()) == (b"spikes", False)
+
+
 @pytest.fixture
 def shared(tmp_path: Path) -> Path:
     """A directory where others may write, beside a home where only the victim may, which has a file."""
@@ -94,7 +140,7 @@ def shared(tmp_path: Path) -> Path:
 
 def exchange(shared: Path, becomes: str) -> None:
     """Put something else in the place of what is unfinished; a whole directory of the victim's, for one."""
-    (unfinished,) = shared.glob(".datajoint-file-*.partial")
+    unfinished = min(shared.rglob(".datajoint-file-*.partial"), key=lambda path: len(path.parts))
     unfinished.rename(shared.parent / "moved")
     if becomes == "link":
         unfinished.symlink_to(shared.parent / "home")

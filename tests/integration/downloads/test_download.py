@@ -7,7 +7,6 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -307,8 +306,8 @@ def test_row_of_which_a_file_has_failed_leaves_nothing_behind(schema: dj.Schema,
 @over_mysql
 def test_prefetched_files_are_verified_whatever_the_configuration_says(filled: Any, store: Store, here: Path) -> None:
     pipeline = pipeline_of(filled)
-    lax = replace(pipeline.settings.object_storage, verify="never")
-    pipeline.settings = replace(pipeline.settings, object_storage=lax)
+    lax = pipeline.settings.object_storage.model_copy(update={"verify": "never"})
+    pipeline.settings = pipeline.settings.model_copy(update={"object_storage": lax})
     (key,) = [key for key in store.object_keys() if key.endswith("/1.dat")]
     store.damage(key, b"#" * len(CONTENTS[1]))
     with datajoint_file.prefetch(filled, directory=here) as rows, pytest.raises(HashMismatchError):

@@ -180,7 +180,8 @@ def test_directory_of_empty_directories_alone_is_one_here_as_well(make: Make, tr
 def test_who_waits_for_another_that_brings_the_same_can_be_stopped(make: Make, pipeline: Pipeline, tree: Path) -> None:
     make(("other.dat", b"the cache is there")).cache()
     for ref in (make(), make(str(tree))):
-        stop, ends = Stop(), []
+        stop = Stop()
+        ends: list[BaseException] = []
 
         def wait(ref: Any = ref, stop: Stop = stop, ends: list[BaseException] = ends) -> None:
             try:
