@@ -292,7 +292,8 @@ def prefetch(
     the query's files is used (by its path, ``read``, ``load``, ``open`` or ``download``), those of the *ahead* rows
     behind it. By whomever: a ``make`` of ``populate`` in the block, threads, other processes of this machine. Who uses
     a file that is under way waits for it; it comes once. Rows come in the order of their primary key. Leaving the block
-    stops what is under way; what has come stays in the cache. On a disk, files are verified ahead, and not copied.
+    stops what is under way; what has come stays in the cache. What does not fit into that beside what is in use waits
+    for room. On a disk, files are verified ahead, and not copied.
 
     It can also be iterated over: each row is a dictionary of its primary key and its ``file`` attributes, each the
     `Path` of a verified local file or directory (``None`` where the row has none).

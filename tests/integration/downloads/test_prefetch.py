@@ -184,7 +184,7 @@ def test_directories_that_are_worked_on_stay_in_a_cache_that_is_too_small(
         definition = "-> Movie\n---\ntotal : int64"
 
         def make(self, key: Any) -> None:
-            movie = zarr.open((Movie & key).fetch1("raw").cache(), mode="r")
+            movie: Any = zarr.open((Movie & key).fetch1("raw").cache(), mode="r")
             first = int(movie[0].sum())
             time.sleep(WORK_SECONDS)
             paths.append(len(list(place.glob("??/*/*.zarr/zarr.json"))))
