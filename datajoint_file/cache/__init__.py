@@ -35,7 +35,7 @@ class Usage:
     entries : int
         How many files and directories.
     size : int
-        Their bytes.
+        Their bytes, and a block of 4 KiB for each link and each file of a directory besides.
     limit : int
         So many bytes it may have.
 
@@ -86,9 +86,17 @@ def usage() -> Usage:
 
 @brief_traceback
 def clear() -> Usage:
-    """Remove all from the cache but what is being brought, and return what was removed. Raises as `path` does.
+    """Remove all from the cache but what is being brought or in use, and return what was removed.
 
-    Who has a file open keeps it; a path that was given out leads nowhere then.
+    In use are the directories that this process was given last, and all that others were. Who has a file open keeps it;
+    a path that was given out leads nowhere then.
+
+    Raises
+    ------
+    ConfigurationError
+        If the configuration is wrong.
+    CacheError
+        If the directory is no cache: it has files that are not of one.
 
     Examples
     --------
@@ -97,7 +105,9 @@ def clear() -> Usage:
     """
     cache = _found()
     before = _usage(cache)
-    left = cache.space.clear() if before.path.is_dir() else []
+    if before.path.is_dir():
+        cache.require_ours()
+    left = cache.space.clear() if cache.space.is_ours() else []
     size = before.size - sum(entry.size for entry in left)
     return Usage(before.path, before.entries - len(left), size, before.limit)
 

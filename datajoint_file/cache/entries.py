@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from datajoint_file.cache.space import Space, is_full, remove
+from datajoint_file.cache.space import TAG, Space, is_full, put, remove
 from datajoint_file.concurrency.file_lock import lock_if_free, locked
-from datajoint_file.errors import CacheError, DataJointFileError, DestinationError, printable, reason_of
+from datajoint_file.errors import CacheError, DataJointFileError, DestinationError, brief, printable, reason_of
 from datajoint_file.model.wording import format_size
 from datajoint_file.storage.disk.walk import open_real, owner_of_new
 
@@ -32,13 +32,30 @@ _MOST_KNOWN = 100_000
 _ATTEMPTS = 2
 """At a disk that is full: the second after others have gone."""
 
-_TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# Files of datajoint-file. See https://bford.info/cachedir/\n"
-"""By which programs for backups know what they need not keep."""
+_PROVEN_SHARE = 8
+"""What claims more than this part of the limit is looked at before others go for it: a row can say anything."""
+
+_TAG_ATTEMPTS = 3
+"""To find the tag of a cache that another process just makes."""
+
+_DIRECTORY = f"{stat.S_IFDIR:o} "
+"""So begins what a directory looks like."""
 
 _PLAIN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 Fill = Callable[[Path], object]
 """Writes the file or directory of this path, which is not there yet, or raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """How an entry is brought, and for whom."""
+
+    fill: Fill
+    check: Callable[[], object] | None
+    room: int
+    prove: Callable[[], object] | None
+    is_ahead: bool
 
 
 @dataclass(slots=True)
@@ -85,15 +102,27 @@ class Cache:
         self._known: dict[tuple[str, str, int, bool], _Entry] = {}
         self._owners: dict[int, int] = {}  # what the file system calls this machine's users
 
-    def get(self, digest: str, name: str, size: int, fill: Fill, check: Callable[[], object] | None = None) -> Path:
+    def get(
+        self,
+        digest: str,
+        name: str,
+        size: int,
+        fill: Fill,
+        check: Callable[[], object] | None = None,
+        *,
+        room: int | None = None,
+        prove: Callable[[], object] | None = None,
+        is_ahead: bool = False,
+    ) -> Path:
         """Return the path of an entry, which *fill* brings if it is not there as it was brought.
 
-        Of many that ask for one at once, in threads or processes, one brings it, and the others wait.
+        Of many that ask for one at once, in threads or processes, one brings it, and the others wait. Nobody removes it
+        as long as it is among the last that this process was given; see `leases`.
 
         Parameters
         ----------
         digest : str
-            64 hexadecimal digits that stand for its bytes.
+            64 hexadecimal digits that stand for its bytes, and for where they come from.
         name : str
             What its file or directory is called: the name of a file, that was checked.
         size : int
@@ -102,21 +131,39 @@ class Cache:
             Called with the path to write to, of the same name; what it raises is raised, and nothing is left.
         check : callable, optional
             Called now and then while another one brings it; what it raises ends the waiting.
+        room : int, optional
+            How many bytes it takes here, if these are others.
+        prove : callable, optional
+            Called before much room is made, which it can prevent: what it raises is raised.
+        is_ahead : bool
+            It is brought ahead of its use: it is held until somebody asks for it, or `release` is called.
 
         Raises
         ------
         CacheError
-            If the directory cannot be used, or the disk is full.
+            If the directory cannot be used, is another's, or the disk is full.
+        NoRoomError
+            If it is brought ahead, and does not fit beside what is in use.
         """
+        order = _Order(fill, check, size if room is None else room, prove, is_ahead)
         entry = self._entry(digest, name, size)
-        if not self._use_if_sound(entry):
+        if not (self._hold(entry, order) and self._use_if_sound(entry)):
             with self._told():
                 self._prepare(entry)
                 with locked(self.space.lock_of(digest), check):
                     if not self._use_if_sound(entry) and not self._link_other_name(entry):
-                        self._bring(entry, fill)
+                        self._bring(entry, order)
+                    self._hold(entry, order)
         self._keep(entry)
         return Path(entry.path)
+
+    def hold(self, digest: str, size: int) -> bool:
+        """Let nobody remove a directory as long as it is among the last this process was given, if it is there."""
+        return self.space.leases.take(self.space.record_of(digest), size, is_directory=True)
+
+    def release(self, digest: str) -> None:
+        """Let go of an entry that was brought ahead, and which nobody has asked for."""
+        self.space.leases.release(self.space.record_of(digest))
 
     def find(self, digest: str, name: str, size: int) -> Path | None:
         """Return the path of an entry, if it is there as it was brought; else None. Nothing is brought for it."""
@@ -161,10 +208,11 @@ class Cache:
             return True
 
     def discard(self, digest: str) -> None:
-        """Remove an entry, unless it is just being brought: what it has is not what it should be."""
-        with lock_if_free(self.space.lock_of(digest)) as is_free:
-            for path in (f"{self.directory}/{digest[:2]}/{digest}{end}" for end in (".json", "") if is_free):
-                remove(path)
+        """Remove an entry, unless it is just being brought: what it has is not what it should be, whoever has it."""
+        with lock_if_free(self.space.lock_of(digest)) as is_free, suppress(OSError):
+            if is_free:
+                os.truncate(self.space.record_of(digest), 0)
+                self.space.withdraw(digest)
 
     def last_use(self, digest: str) -> int:
         """Return when a use of an entry was noted, in nanoseconds; 0 if it is not there. A process notes its first."""
@@ -197,6 +245,13 @@ class Cache:
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
             self._known[key] = entry
+
+    def _hold(self, entry: _Entry, order: _Order) -> bool:
+        with suppress(OSError):
+            is_directory = (entry.top or _look(os.lstat(entry.path))).startswith(_DIRECTORY)
+            how = {"is_directory": is_directory, "is_ahead": order.is_ahead}
+            return self.space.leases.take(entry.record, order.room, **how)
+        return False
 
     def _use_if_sound(self, entry: _Entry) -> bool:
         """Note that an entry is used, if it is there as it was brought; tell whether it is."""
@@ -239,29 +294,33 @@ class Cache:
                     return True
         return False
 
-    def _bring(self, entry: _Entry, fill: Fill) -> None:
+    def _bring(self, entry: _Entry, order: _Order) -> None:
+        if order.prove is not None and order.room > self.space.limit // _PROVEN_SHARE:
+            order.prove()
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                self._try_to_bring(entry, fill)
+                self._try_to_bring(entry, order)
                 return
             except OSError as error:
                 if not is_full(error):
                     raise
-                if attempt == _ATTEMPTS or not self.space.free(entry.size):
-                    raise self._full(entry.size) from error
+                if attempt == _ATTEMPTS or not self.space.free(order.room):
+                    raise self._full(order.room) from error
 
-    def _try_to_bring(self, entry: _Entry, fill: Fill) -> None:
-        with self.space.taken(entry.digest, entry.size) as partial:
+    def _try_to_bring(self, entry: _Entry, order: _Order) -> None:
+        with self.space.taken(entry.digest, order.room, is_ahead=order.is_ahead) as partial:
             new = f"{partial}/{entry.name}"
-            fill(Path(new))
-            remove(entry.path)
+            order.fill(Path(new))
             self._make_own_directory(entry.home)
-            os.rename(new, entry.path)
+            put(new, entry.path)
             _make_read_only(entry.path)
             self._record(entry)
 
     def _record(self, entry: _Entry, *others: str) -> None:
-        """Note what an entry looks like, and *others*. To who reads half of that, the entry is one that was changed."""
+        """Note what an entry looks like, and *others*. To who reads half of that, the entry is one that was changed.
+
+        The record stays the file it is: who has a lease has locked it.
+        """
         names = _recorded(entry) | dict.fromkeys((entry.name, *others))
         for name in list(names):
             if name in (entry.name, *others):
@@ -269,28 +328,53 @@ class Cache:
                 names[name] = [look_through(path), entry.size, _look(os.lstat(path))]
             elif not os.path.lexists(f"{entry.home}/{name}"):
                 del names[name]
-        remove(entry.record)
-        descriptor = os.open(entry.record, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        if not _is_plain(entry.record):
+            remove(entry.record)
+        descriptor = os.open(entry.record, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _PLAIN, 0o600)
         with open(descriptor, "w", encoding="utf-8") as file:
             json.dump(names, file)
         entry.top, entry.noted, entry.process = _look(os.lstat(entry.path)), time.time(), os.getpid()
 
     def _prepare(self, entry: _Entry) -> None:
-        """Make the directories of an entry; refuse one that others can write to, and do without what is none."""
+        """Make the directories of an entry; refuse one that others can write to, or that has other things."""
         self.directory.mkdir(0o700, parents=True, exist_ok=True)
         if not self._is_own_directory(str(self.directory)):
             raise CacheError(
                 f"the cache {self._named} is a link, or belongs to another user, or others may write to it, who could "
                 f"put files there; {_WAY_ON}, or mend that (chmod o-w)"
             )
+        self._make_ours()
         for place in (f"{self.directory}/locks", entry.shelf):
-            self._make_own_directory(place)
-        tag = self.directory / "CACHEDIR.TAG"
-        if not os.path.lexists(tag):
-            tag.write_text(_TAG, encoding="ascii")
+            with suppress(FileExistsError):
+                os.mkdir(place, 0o700)
+            if not self._is_own_directory(place):
+                raise CacheError(
+                    f"{printable(place)} is no directory of this user alone, and the cache has to have one there: "
+                    f"move away what it is, or {_WAY_ON}"
+                )
+
+    def _make_ours(self) -> None:
+        """Make the tag of a new cache, in a directory that is empty: what is not the cache's is never removed."""
+        for attempt in range(_TAG_ATTEMPTS):
+            time.sleep(0.1 * attempt)
+            if self.space.is_ours():
+                return
+            if not os.listdir(self.directory):
+                with suppress(FileExistsError), (self.directory / "CACHEDIR.TAG").open("x", encoding="ascii") as file:
+                    file.write(TAG)
+        self.require_ours()
+
+    def require_ours(self) -> None:
+        """Raise `CacheError` if the directory has files of others, and is no cache."""
+        if not self.space.is_ours() and (found := sorted(os.listdir(self.directory))):
+            raise CacheError(
+                f"{self._named} is no cache: there is {printable(brief(found[0]))} in it, and not the CACHEDIR.TAG "
+                "that a cache of this package has. A cache removes what it has, so it takes a directory that is new or "
+                f"empty: {_WAY_ON}"
+            )
 
     def _make_own_directory(self, path: str) -> None:
-        """Make a directory, if there is none; what is in its place, and is none of this user, goes."""
+        """Make the directory of an entry, if there is none; what is in its place, and is none of this user, goes."""
         with suppress(FileExistsError):
             os.mkdir(path, 0o700)
         if not self._is_own_directory(path):
@@ -377,6 +461,15 @@ def _is_as_recorded(entry: _Entry, top: str) -> bool:
     return (
         recorded[:2] == [look_through(entry.path), entry.size] if entry.is_deep else recorded[1:] == [entry.size, top]
     )
+
+
+def _is_plain(path: str) -> bool:
+    """Tell whether it is a file of one name."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_nlink == 1
 
 
 def _opened(path: str) -> BinaryIO | None:

@@ -1,6 +1,7 @@
 """Disk space of a cache: a running total under a lock, and eviction of what was used longest ago when it is too much.
 
-Only then is looked what there is; what killed processes have left goes as well. What an entry is, `entries` says.
+Only then is looked what there is; what killed processes have left goes as well. What somebody has a lease of stays.
+What an entry is, `entries` says.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from datajoint_file.cache.leases import Leases
 from datajoint_file.concurrency.file_lock import FileLock, lock_if_free, locked
+from datajoint_file.storage.disk.rename import exchange
 
 _SHELF = re.compile(r"[0-9a-f]{2}")
 _ENTRY = re.compile(r"([0-9a-f]{64})(?:\.json)?")
@@ -31,7 +34,20 @@ _FULL_TENTHS = 9
 """To so many tenths of the limit it is emptied, so that not each new entry has to look what there is."""
 
 _IDLE_SECONDS = 600.0
-"""Where a file system has no locks, what nobody has written to for so long is nobody's."""
+"""Where a file system has no locks, what nobody has written to, or used, for so long is nobody's."""
+
+_STALE_SECONDS = 7 * 86400.0
+"""So long it is remembered that a directory has gone; and so long a link is kept that nobody uses."""
+
+BLOCK_BYTES = 4096
+"""What a link counts, and each file of a directory besides its bytes: its own place on a disk."""
+
+TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# Files of datajoint-file. See https://bford.info/cachedir/\n"
+"""By which programs for backups know what they need not keep, and this one that a directory is its own."""
+
+
+class NoRoomError(Exception):
+    """What is brought ahead of its use does not fit beside what is in use. Never raised to users."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -41,6 +57,7 @@ class Stored:
     used: float
     digest: str
     size: int
+    is_link: bool = False
 
 
 class Space:
@@ -57,24 +74,46 @@ class Space:
     def __init__(self, directory: Path, limit: int) -> None:
         self.directory = directory
         self.limit = limit
+        self.leases = Leases(limit)
         self._total = str(directory / "total")  # is locked, and holds how many bytes there are
 
     def lock_of(self, digest: str) -> str:
         """Return the path of the lock that whoever brings or removes an entry holds."""
         return f"{self.directory}/locks/{digest[:_LOCK_CHARACTERS]}"
 
+    def record_of(self, digest: str) -> str:
+        """Return the path of the record of an entry, which is locked by who has a lease of that."""
+        return f"{self._home(digest)}.json"
+
+    def is_ours(self) -> bool:
+        """Tell whether the directory is a cache of this package, by its tag."""
+        try:
+            return (self.directory / "CACHEDIR.TAG").read_text(encoding="ascii") == TAG
+        except (OSError, ValueError):
+            return False
+
     @contextmanager
-    def taken(self, digest: str, size: int) -> Iterator[str]:
+    def taken(self, digest: str, size: int, *, is_ahead: bool = False) -> Iterator[str]:
         """Make room for an entry of so many bytes, and give a new directory for a block that brings them.
 
         That goes with the block. If it raises, the room is given back. Whoever looks meanwhile what there is finds the
         size in the directory's name.
+
+        Raises
+        ------
+        NoRoomError
+            If it is only brought *is_ahead* of its use, and would be more than the limit beside what is in use.
         """
-        partial = f"{self.directory}/{digest[:2]}/.{digest}-{size}-{secrets.token_hex(8)}.partial"
+        if is_ahead and size > self.limit:
+            raise NoRoomError
+        partial = self.aside(digest, size)
         with locked(self._total) as lock:
             total = _noted(lock)
             if total is None or total + size > self.limit:
                 total = self._evicted_to(min(self.limit - size, self.limit * _FULL_TENTHS // 10))
+            if is_ahead and total + size > self.limit:
+                _note(lock, total)
+                raise NoRoomError
             os.mkdir(partial, 0o700)
             _note(lock, total + size)
         try:
@@ -88,6 +127,7 @@ class Space:
 
     def free(self, size: int) -> int:
         """Let go of entries of at least so many bytes, or a tenth of all, and return how many bytes that were."""
+        self.leases.keep_last()
         with locked(self._total) as lock:
             total = self._evicted_to(sys.maxsize)  # nothing goes
             left = self._evicted_to(total - max(size, total // 10))
@@ -95,36 +135,95 @@ class Space:
         return total - left
 
     def clear(self) -> list[Stored]:
-        """Let go of all entries but those that are being brought, and return what is left."""
+        """Let go of all entries but those that are being brought or in use, and return what is left.
+
+        Files that this process was given go all the same: who has one open keeps it.
+        """
+        self.leases.forget_files()
         with locked(self._total) as lock:
             _note(lock, self._evicted_to(-1))
         return self.stored()
 
     def stored(self) -> list[Stored]:
         """Return what there is, that which was used longest ago first, without what is being brought."""
-        return sorted(self._entry(digest) for digests, _ in self._shelves() for digest in digests)
+        return self._look()[0] if self.is_ours() else []
 
     def _evicted_to(self, target: int) -> int:
         """Let go of what was used longest ago until there is not more than that, and return how many bytes are left."""
-        shelves = list(self._shelves())
-        found = sorted(self._entry(digest) for digests, _ in shelves for digest in digests)
-        total = sum(entry.size for entry in found)
-        total += sum(self._expected(name) for _, partials in shelves for name in partials)
+        found, total = self._look()
+        oldest = time.time() - _STALE_SECONDS
         for entry in found:
-            if total <= target:
-                break
-            with lock_if_free(self.lock_of(entry.digest)) as is_free:
-                if is_free:
-                    remove(f"{self._home(entry.digest)}.json")
-                    remove(self._home(entry.digest))
-                    total -= entry.size
+            if (total > target or (entry.is_link and entry.used < oldest)) and self._let_go(entry):
+                total -= entry.size
         return total
+
+    def _look(self) -> tuple[list[Stored], int]:
+        """Return what there is, and how many bytes that are, with what is being brought."""
+        shelves = list(self._shelves())
+        found = sorted(filter(None, (self._entry(digest) for digests, _ in shelves for digest in digests)))
+        coming = sum(self._expected(name) for _, partials in shelves for name in partials)
+        return found, coming + sum(entry.size for entry in found)
+
+    def _let_go(self, entry: Stored) -> bool:
+        """Remove an entry, unless it is being brought or in use; tell whether it has gone."""
+        record = self.record_of(entry.digest)
+        if record in self.leases:
+            return False
+        with lock_if_free(self.lock_of(entry.digest)) as is_still:
+            lease = FileLock.opened(record, 0o600) if is_still else None
+            if lease is None:
+                return False
+            try:
+                is_free = lease.take() and (lease.is_real or time.time() - entry.used > _IDLE_SECONDS)
+                if is_free:
+                    remove(record)
+                    self.withdraw(entry.digest)
+                return is_free
+            finally:
+                lease.close()
+
+    def withdraw(self, digest: str) -> None:
+        """Remove what there is of an entry. A directory leaves a link to itself, which cannot be opened.
+
+        Whoever still goes by its path gets an error by that. Without it, a file that has gone would look like one that
+        never was: in a Zarr that is a chunk of zeros.
+        """
+        home = self._home(digest)
+        with suppress(OSError):
+            for name in os.listdir(home):
+                path = f"{home}/{name}"
+                if stat.S_ISDIR(os.lstat(path).st_mode):
+                    self._exchange_for_nothing(digest, name)
+                elif not _is_stub(path):
+                    os.unlink(path)
+            os.rmdir(home)
+
+    def _exchange_for_nothing(self, digest: str, name: str) -> None:
+        aside = self.aside(digest, 0)
+        os.mkdir(aside, 0o700)
+        try:
+            os.symlink(name, f"{aside}/{name}")
+            put(f"{aside}/{name}", f"{self._home(digest)}/{name}")
+        finally:
+            remove(aside)
+
+    def aside(self, digest: str, size: int) -> str:
+        """Return a path for what is on its way: that of an entry, or out of the cache."""
+        return f"{self.directory}/{digest[:2]}/.{digest}-{size}-{secrets.token_hex(8)}.partial"
 
     def _home(self, digest: str) -> str:
         return f"{self.directory}/{digest[:2]}/{digest}"
 
-    def _entry(self, digest: str) -> Stored:
-        return Stored(_used(f"{self._home(digest)}.json"), digest, _size(self._home(digest)))
+    def _entry(self, digest: str) -> Stored | None:
+        """Return what there is of an entry; nothing, if it has gone."""
+        home, record = self._home(digest), self.record_of(digest)
+        size, is_link = _size(home)
+        if size == 0 and not os.path.lexists(record) and (stubs := _stubs(home)) is not None:
+            with lock_if_free(self.lock_of(digest)) as is_free:  # else it is just being brought
+                if is_free and all(time.time() - when > _STALE_SECONDS for when in stubs):
+                    remove(home)
+            return None
+        return Stored(_used(record), digest, size, is_link)
 
     def _expected(self, partial: str) -> int:
         """Return how many bytes are being brought; what nobody brings any more is removed."""
@@ -138,8 +237,8 @@ class Space:
 
     def _shelves(self) -> Iterator[tuple[set[str], list[str]]]:
         """Give, for each directory of entries, their digests, and the names of what is being brought."""
-        with suppress(FileNotFoundError):
-            for shelf in os.scandir(self.directory):
+        with suppress(FileNotFoundError), os.scandir(self.directory) as shelves:
+            for shelf in shelves:
                 if _SHELF.fullmatch(shelf.name) and shelf.is_dir(follow_symlinks=False):
                     names = os.listdir(shelf.path)
                     digests = {match[1] for match in map(_ENTRY.fullmatch, names) if match}
@@ -200,12 +299,57 @@ def _is_idle(path: str) -> bool:
     return time.time() - newest > _IDLE_SECONDS
 
 
-def _size(home: str) -> int:
-    """Return how many bytes are in a directory, at any depth; a file of several names counts once."""
+def _size(home: str) -> tuple[int, bool]:
+    """Return how many bytes are in an entry, and whether it consists of links.
+
+    A file of several names counts once; a link, and what is in a directory, a block besides.
+    """
     sizes: dict[int, int] = {}
-    for place, _, names in os.walk(home):
-        for name in names:
+    has_links = has_files = False
+    for place, directories, names in os.walk(home):
+        block = BLOCK_BYTES if place != home else 0
+        for name in (*names, *(directories if block else ())):
+            path = f"{place}/{name}"
             with suppress(OSError):
-                status = os.lstat(f"{place}/{name}")
-                sizes[status.st_ino] = status.st_size
-    return sum(sizes.values())
+                status = os.lstat(path)
+                if stat.S_ISREG(status.st_mode):
+                    sizes[status.st_ino] = status.st_size + block
+                    has_files = True
+                elif not _is_stub(path):
+                    sizes[status.st_ino] = BLOCK_BYTES
+                    has_links = has_links or stat.S_ISLNK(status.st_mode)
+    return sum(sizes.values()), has_links and not has_files
+
+
+def put(new: str, path: str) -> None:
+    """Give a file or directory its place, and what was there the one of the new: at no moment there is nothing.
+
+    But for the blink of an eye, where a system cannot exchange names.
+    """
+    with suppress(FileNotFoundError):
+        if stat.S_ISDIR(os.lstat(path).st_mode):
+            os.chmod(path, 0o700)  # else it could not be moved
+        if not exchange(new, path):
+            os.rename(path, f"{new}.old")
+            os.rename(f"{new}", path)
+        return
+    os.rename(new, path)
+
+
+def _is_stub(path: str) -> bool:
+    """Tell whether it is a link to itself, where a directory was."""
+    try:
+        return os.readlink(path) == os.path.basename(path)
+    except OSError:
+        return False
+
+
+def _stubs(home: str) -> list[float] | None:
+    """Return when directories went of which a link is left, if there is nothing else."""
+    try:
+        paths = [f"{home}/{name}" for name in os.listdir(home)]
+        return [os.lstat(path).st_mtime for path in paths] if all(map(_is_stub, paths)) else None
+    except FileNotFoundError:
+        return []
+    except OSError:
+        return None

@@ -12,7 +12,7 @@ from datajoint_file.cli.output import console, print_json
 
 
 @click.command(short_help="Show or empty this machine's cache of files.")
-@click.option("--clear", "clears", is_flag=True, help="Remove all that is in it.")
+@click.option("--clear", "clears", is_flag=True, help="Remove all that is in it and not in use.")
 @click.option("--path", "only_path", is_flag=True, help="Print where it is, and nothing else.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def cache(clears: bool, only_path: bool, as_json: bool) -> None:

@@ -26,6 +26,7 @@ class FileLock:
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
+        self.is_real = False  # once it is taken: whether there are locks here
         _open.add(descriptor)
 
     @classmethod
@@ -48,6 +49,7 @@ class FileLock:
             return False
         except OSError:
             return True
+        self.is_real = True
         return True
 
     def wait(self, check: Callable[[], object] | None = None) -> None:
@@ -92,6 +94,22 @@ def lock_if_free(path: str | Path) -> Iterator[bool]:
     finally:
         if lock is not None:
             lock.close()
+
+
+def share(descriptor: int) -> bool:
+    """Hold a lock with others until the file is closed; False if somebody has it alone.
+
+    Children made by fork hold it as well. Where there are no locks, it is none.
+    """
+    try:
+        import fcntl  # not on Windows
+
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):
+        return True
+    return True
 
 
 def _close_in_child() -> None:

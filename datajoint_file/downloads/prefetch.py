@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from datajoint_file.cache.space import NoRoomError
 from datajoint_file.concurrency.descriptors import affordable
 from datajoint_file.concurrency.threads import FOREVER, LastingPool, Stop, check_workers, is_count
 from datajoint_file.downloads.rows import Rows
@@ -26,11 +27,18 @@ from datajoint_file.errors import DataJointFileError, DestinationError, brief, b
 from datajoint_file.hooks.row_listing import RawRow
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.pipeline import local_paths
+from datajoint_file.pipeline.cache_keys import entry_key
 from datajoint_file.pipeline.cached_files import watched
 from datajoint_file.pipeline.pipeline import destination_path
 
 _LOOK_SECONDS = 0.5
 """So often it is looked what other processes have used."""
+
+_RETRY_SECONDS = 10.0
+"""So often it is tried, where there was no room, even if nothing is used: other processes may have ended."""
+
+_HANDED_SECONDS = 0.1
+"""After a use is told of, until who uses it has been given it, and so lets go of what was before."""
 
 
 class Prefetch:
@@ -48,7 +56,7 @@ class Prefetch:
         self._rows = rows
         self._pool = LastingPool(affordable(workers), thread_name_prefix="prefetch")
         self._stop = Stop()
-        self._turn = threading.Lock()  # of who begins something, or ends all
+        self._turn = threading.Condition()  # of who begins something, or ends all
 
     def __enter__(self) -> Prefetch:
         return self
@@ -69,6 +77,7 @@ class Prefetch:
         """Stop what is on its way."""
         with self._turn:
             self._stop.set()
+            self._turn.notify_all()
         self._pool.shutdown(cancel_futures=True)
 
     def _give(self) -> dict[str, Any]:
@@ -90,19 +99,25 @@ class _IntoCache(Prefetch):
         self._used = 0  # rows that are behind
         self._begun = 0
         self._under_way: set[str] = set()  # hashes
-        self._came: dict[str, int] = {}  # by digest: when a file was brought that nobody has used yet
+        self._uses = 0
+        self._came: dict[str, tuple[int, int]] = {}  # by entry of the cache: the row, and when it was brought
         self._open = ExitStack()
 
     def __enter__(self) -> Prefetch:
         self._open.enter_context(watched(self._note))
-        if not self._rows.pipeline.backend.capabilities.is_mounted:
+        if not self._is_mounted:
             threading.Thread(target=self._look_around, name="prefetch", daemon=True).start()
         self._go_on(0)
         return self
 
+    @property
+    def _is_mounted(self) -> bool:
+        return self._rows.pipeline.backend.capabilities.is_mounted
+
     def close(self) -> None:
         self._open.close()
         super().close()
+        self._let_go(len(self._all) + 1)
 
     def _give(self) -> dict[str, Any]:
         number = self._given
@@ -117,14 +132,16 @@ class _IntoCache(Prefetch):
 
     def _note(self, metadata: FileMetadata) -> bool:
         """Go on behind a file that is used; tell whether it is under way."""
-        self._came.pop(metadata.hash.partition(":")[2], None)
         self._go_on(self._numbers.get(metadata.hash, -1) + 1)
         return metadata.hash in self._under_way
 
     def _go_on(self, used: int) -> None:
         """Begin what is wanted once so many rows are behind."""
         with self._turn:
-            self._used = max(self._used, used)
+            if used > self._used:
+                self._used, self._uses = used, self._uses + 1
+                self._let_go(used - 1)  # the last may just be opened
+                self._turn.notify_all()
             start, self._begun = max(self._begun, self._used), max(self._begun, self._used + self._ahead)
             for raw in self._all[start : self._begun]:
                 for metadata in () if self._stop.is_set() else self._rows.sound(raw):
@@ -134,21 +151,43 @@ class _IntoCache(Prefetch):
         """Bring a file. What fails is told to who uses it, which brings it again."""
         if self._numbers.get(metadata.hash, -1) < self._used:
             return
+        uses = self._uses
+        while not self._has_come(metadata) and self._is_wanted_after(uses, metadata):
+            uses = self._uses
+
+    def _has_come(self, metadata: FileMetadata) -> bool:
+        """Bring a file; tell whether there was room for it beside what is in use."""
         self._under_way.add(metadata.hash)
         try:
             local_paths.bring(self._rows.pipeline, metadata, self._stop.watched(lambda _: None))
+        except NoRoomError:
+            return False
         finally:
             self._under_way.discard(metadata.hash)
-        digest = metadata.hash.partition(":")[2]
-        self._came[digest] = self._rows.pipeline.cache.last_use(digest)
+        if not self._is_mounted:
+            key = entry_key(self._rows.pipeline, metadata)
+            self._came[key] = self._numbers[metadata.hash], self._rows.pipeline.cache.last_use(key)
+        return True
+
+    def _is_wanted_after(self, uses: int, metadata: FileMetadata) -> bool:
+        """Wait for one use more, by which what was used before may go; tell whether a file is wanted still."""
+        with self._turn:
+            self._turn.wait_for(lambda: self._uses != uses or self._stop.is_set(), _RETRY_SECONDS)
+        return not self._stop.wait(_HANDED_SECONDS) and self._numbers[metadata.hash] >= self._used
+
+    def _let_go(self, used: int) -> None:
+        """Let the cache have back what was brought for rows that are behind, if nobody has it."""
+        for key, (number, _) in tuple(self._came.items()):
+            if number < used:
+                self._came.pop(key, None)
+                self._rows.pipeline.cache.release(key)
 
     def _look_around(self) -> None:
         """Go on behind files that other processes use: each notes its first use of one."""
         while not self._stop.wait(_LOOK_SECONDS):
-            for digest, came in tuple(self._came.items()):
-                if self._rows.pipeline.cache.last_use(digest) > came:
-                    self._came.pop(digest, None)
-                    self._go_on(self._numbers.get(f"sha256:{digest}", -1) + 1)
+            for key, (number, came) in tuple(self._came.items()):
+                if self._rows.pipeline.cache.last_use(key) > came:
+                    self._go_on(number + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +292,8 @@ def prefetch(
     the query's files is used (by its path, ``read``, ``load``, ``open`` or ``download``), those of the *ahead* rows
     behind it. By whomever: a ``make`` of ``populate`` in the block, threads, other processes of this machine. Who uses
     a file that is under way waits for it; it comes once. Rows come in the order of their primary key. Leaving the block
-    stops what is under way; what has come stays in the cache. On a disk, files are verified ahead, and not copied.
+    stops what is under way; what has come stays in the cache. What does not fit into that beside what is in use waits
+    for room. On a disk, files are verified ahead, and not copied.
 
     It can also be iterated over: each row is a dictionary of its primary key and its ``file`` attributes, each the
     `Path` of a verified local file or directory (``None`` where the row has none).

@@ -19,12 +19,12 @@ from datajoint_file.errors import ConfigurationError, StorageError, Verification
 from datajoint_file.model.manifest import decode_path
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.verify_policy import VerifyPolicy
+from datajoint_file.pipeline.cache_keys import directory_room, entry_key
 from datajoint_file.storage.disk.drafts import Draft
 from datajoint_file.transfer.fetch import Checks, Write, take_from
 from datajoint_file.transfer.hashing import require_hash, require_size
 
 if TYPE_CHECKING:
-    from datajoint_file.cache.entries import Cache
     from datajoint_file.pipeline.pipeline import Pipeline
 
 logger = logging.getLogger(__name__)
@@ -64,14 +64,14 @@ def open_cached(pipeline: Pipeline, metadata: FileMetadata, *, waits: bool) -> B
     if pipeline.backend_of(metadata.project).capabilities.is_mounted:
         return None
     try:
-        cache = pipeline.cache
+        pipeline.cache  # noqa: B018 - its configuration is read
     except ConfigurationError:  # of which `cache()` tells
         return None
     is_coming[0] |= waits
     for one, may_wait in zip(_with_wholes(metadata), is_coming, strict=True):
-        file = _look_up(cache, metadata, one)
-        if file is None and may_wait and cache.await_transfer(_digest(one)):
-            file = _look_up(cache, metadata, one)
+        file = _look_up(pipeline, metadata, one)
+        if file is None and may_wait and pipeline.cache.await_transfer(entry_key(pipeline, one)):
+            file = _look_up(pipeline, metadata, one)
         if file is not None:
             return file
     return None
@@ -104,7 +104,7 @@ def take_cached(
     except (VerificationError, StorageError) as error:
         logger.warning("%s in the cache is not what was brought, and is brought again: %s", file.name, error)
         for one in _with_wholes(metadata):
-            pipeline.cache.discard(_digest(one))
+            pipeline.cache.discard(entry_key(pipeline, one))
         return False
     if target is None:
         advance(metadata.size)
@@ -125,12 +125,15 @@ def _content(file: BinaryIO, metadata: FileMetadata, checks: Checks) -> bytes:
 
 
 def path_within(pipeline: Pipeline, metadata: FileMetadata) -> Path | None:
-    """Return the path of a member, or a part, of a directory that is in the cache; None if there is none."""
+    """Return the path of a member, or a part, of a directory that is in the cache, and stays; None if there is none."""
     for whole in islice(_with_wholes(metadata), 1, None):
+        key = entry_key(pipeline, whole)
+        if not pipeline.cache.hold(key, directory_room(whole)):
+            continue
         if metadata.is_directory:
-            if (top := pipeline.cache.find(_digest(whole), whole.original_name, whole.size)) is not None:
+            if (top := pipeline.cache.find(key, whole.original_name, whole.size)) is not None:
                 return top / decode_path(metadata.path[len(whole.path) : -1])
-        elif (file := _look_up(pipeline.cache, metadata, whole)) is not None:
+        elif (file := _look_up(pipeline, metadata, whole)) is not None:
             file.close()
             return Path(file.name)
     return None
@@ -144,12 +147,8 @@ def _with_wholes(metadata: FileMetadata) -> Iterator[FileMetadata]:
         one = one.whole
 
 
-def _look_up(cache: Cache, metadata: FileMetadata, one: FileMetadata) -> BinaryIO | None:
-    digest, name = _digest(one), one.original_name
+def _look_up(pipeline: Pipeline, metadata: FileMetadata, one: FileMetadata) -> BinaryIO | None:
+    cache, key, name = pipeline.cache, entry_key(pipeline, one), one.original_name
     if one is metadata:
-        return cache.open(digest, name, one.size)
-    return cache.open_within(digest, name, one.size, decode_path(metadata.path[len(one.path) :]), metadata.size)
-
-
-def _digest(metadata: FileMetadata) -> str:
-    return metadata.hash.partition(":")[2]
+        return cache.open(key, name, one.size)
+    return cache.open_within(key, name, one.size, decode_path(metadata.path[len(one.path) :]), metadata.size)

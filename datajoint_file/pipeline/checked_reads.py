@@ -111,7 +111,7 @@ def require_whole(start: int, stop: int, found: int) -> None:
         raise SizeMismatchError(f"expected {stop - start} bytes from {start} on, found {found}")
 
 
-_Key: TypeAlias = tuple[str, int]
+_Key: TypeAlias = tuple[str, str, int]
 
 
 class _Verified:
@@ -124,7 +124,8 @@ class _Verified:
         self._size = 0
 
     def get(self, pipeline: Pipeline, metadata: FileMetadata) -> bytes:
-        key = metadata.hash, metadata.size  # what a row says of both was compared
+        store = pipeline.identity_of(metadata.project)
+        key = store, metadata.hash, metadata.size  # what a row says was compared there
         with self._lock:
             turn = self._coming.setdefault(key, Lock())
         try:

@@ -5,14 +5,15 @@ Both are verified: the object once for what it looks like, in each process, the 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from dataclasses import dataclass
 from functools import cached_property
+from heapq import nlargest
 from pathlib import Path
 
 from datajoint_file.cache.entries import look_through
+from datajoint_file.cache.space import BLOCK_BYTES
 from datajoint_file.concurrency.progress import Advance
 from datajoint_file.config.urls import file_path
 from datajoint_file.errors import ObjectNotFoundError, VerificationError, printable
@@ -20,14 +21,18 @@ from datajoint_file.model.manifest import Manifest, decode_path
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.names import check_derived_name
 from datajoint_file.pipeline import directory_download
+from datajoint_file.pipeline.cache_keys import directory_room, entry_key, link_key
 from datajoint_file.pipeline.cached_files import note_use, path_within
-from datajoint_file.pipeline.manifests import manifest_of, part_of
+from datajoint_file.pipeline.manifests import manifest_of, member_metadata, part_of
 from datajoint_file.pipeline.pipeline import Pipeline
 
 _LOOK_SECONDS = 60.0
 """So often it is looked whether all of a directory is what was verified."""
 
 _MOST_VERIFIED = 100_000
+
+_MOST_PROVEN = 8
+"""Files of a directory whose sizes are asked for before much room is made: the largest."""
 
 _verified: dict[tuple[str, str], tuple[str, float]] = {}
 """Paths and hashes: what they looked like when they were verified, and when that was looked at."""
@@ -43,8 +48,14 @@ def local_path(pipeline: Pipeline, metadata: FileMetadata, below: str = "", prog
 
 
 def bring(pipeline: Pipeline, metadata: FileMetadata, advance: Advance) -> None:
-    """See to it that `local_path` will have nothing to wait for. *advance* is told how many bytes come."""
-    _Local(pipeline, metadata, "", False, advance).path()
+    """See to it that `local_path` will have nothing to wait for. *advance* is told how many bytes come.
+
+    Raises
+    ------
+    NoRoomError
+        If there is no room for it in the cache beside what is in use.
+    """
+    _Local(pipeline, metadata, "", False, advance, is_ahead=True).path()
 
 
 @dataclass
@@ -56,6 +67,7 @@ class _Local:
     below: str
     progress: bool | None
     advance: Advance | None = None
+    is_ahead: bool = False
 
     @cached_property
     def _part(self) -> tuple[FileMetadata, Manifest]:
@@ -72,8 +84,24 @@ class _Local:
             return self._in_place(metadata)
         if (found := path_within(self.pipeline, metadata)) is not None:
             return found
-        bring = self._bring_tree if metadata.is_directory else self._bring_file
-        return self.pipeline.cache.get(metadata.hash.partition(":")[2], name, metadata.size, bring, self._check)
+        return self.pipeline.cache.get(
+            entry_key(self.pipeline, metadata),
+            name,
+            metadata.size,
+            self._bring_tree if metadata.is_directory else self._bring_file,
+            self._check,
+            room=directory_room(metadata),
+            prove=self._prove,
+            is_ahead=self.is_ahead,
+        )
+
+    def _prove(self) -> None:
+        """Raise unless it has as many bytes in the store as the row says: others would go from the cache for them."""
+        if not self.whole.is_directory:
+            self.pipeline.look(self.whole)
+            return
+        for member in nlargest(_MOST_PROVEN, self._manifest, key=lambda one: one.size):
+            self.pipeline.look(member_metadata(self._part[0], member))
 
     def _check(self) -> None:
         """Let who is told of bytes say, while others bring them, that nobody waits for them any more."""
@@ -104,7 +132,6 @@ class _Local:
             self._verify_once(path, metadata)
         if path.endswith(f"/{metadata.original_name}") and not (metadata.is_directory and self._has_other_names()):
             return Path(path)
-        key = hashlib.sha256(f"{path}\0{metadata.hash}".encode(errors="surrogateescape")).hexdigest()
 
         def link(target: Path) -> None:
             if metadata.is_directory:
@@ -112,7 +139,8 @@ class _Local:
             else:
                 target.symlink_to(path)
 
-        return self.pipeline.cache.get(key, metadata.original_name, 0, link)
+        key, room = link_key(self.pipeline, metadata, path), BLOCK_BYTES * max(1, metadata.files or 0)
+        return self.pipeline.cache.get(key, metadata.original_name, 0, link, room=room)
 
     def _has_other_names(self) -> bool:
         """Tell whether something of a directory is called otherwise in the store, or is not there: what is empty."""

@@ -24,6 +24,7 @@ from datajoint_file.model import manifest, media_types
 from datajoint_file.model.manifest import Manifest, Member, read_manifest
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import manifest_key
+from datajoint_file.pipeline.cache_keys import entry_key
 
 if TYPE_CHECKING:
     from datajoint_file.pipeline.pipeline import Pipeline
@@ -38,7 +39,7 @@ _SMALL_BYTES = 2**16
 
 
 class _Kept:
-    """The manifests that were used last, by digest."""
+    """The manifests that were used last, by store and digest."""
 
     def __init__(self) -> None:
         self._manifests: OrderedDict[str, Manifest] = OrderedDict()
@@ -86,14 +87,15 @@ def manifest_of(pipeline: Pipeline, metadata: FileMetadata, *, is_kept: bool = T
     StorageError
         If the store fails.
     """
-    known = _kept.get(metadata.hash) if is_kept else None
+    key = entry_key(pipeline, metadata)
+    known = _kept.get(key) if is_kept else None
     found = _read(pipeline, metadata) if known is None else known
     if (found.files, found.size) != (metadata.files, metadata.size):
         raise MetadataError(
             f"{metadata.path}: the row speaks of {metadata.files} files with {metadata.size} bytes, and the manifest "
             f"of {found.files} with {found.size}: one of them is not what was inserted"
         )
-    _kept.keep(metadata.hash, found)
+    _kept.keep(key, found)
     return found
 
 

@@ -5,6 +5,8 @@ The smart layer over a dumb backend. It knows nothing of DataJoint: cells come i
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import os
 import stat
@@ -21,6 +23,7 @@ from datajoint_file.cache.entries import Cache
 from datajoint_file.concurrency.progress import Advance, progress_bar
 from datajoint_file.config import Settings
 from datajoint_file.config.paths import expanded
+from datajoint_file.config.settings import StorageSettings
 from datajoint_file.config.urls import file_path
 from datajoint_file.errors import (
     DestinationError,
@@ -60,7 +63,7 @@ from datajoint_file.pipeline.manifests import manifest_of
 from datajoint_file.pipeline.open_stores import clock, note_opened
 from datajoint_file.pipeline.receipts import Receipts
 from datajoint_file.pipeline.stored_ref import Readable
-from datajoint_file.storage import StorageBackend, open_backend
+from datajoint_file.storage import StorageBackend, open_backend, place_of
 from datajoint_file.storage.backend import ContentHeaders, Reader, UploadGroup
 from datajoint_file.storage.disk.drafts import Draft
 from datajoint_file.storage.tuning import MEMORY_BYTES
@@ -103,6 +106,7 @@ class Pipeline:
         self.settings = settings
         self.digest = settings.digest
         self._backends: dict[str, StorageBackend] = {}
+        self._identities: dict[str, str] = {}
         self.receipts = Receipts()
         self.hashed = Receipts()  # what was read and found to be what it should be
         self.last_used = 0  # by the clock of `open_stores`
@@ -449,6 +453,24 @@ class Pipeline:
             note_opened(self)
         return LoggedBackend(backend) if logger.isEnabledFor(logging.DEBUG) else backend
 
+    def identity_of(self, project: str) -> str:
+        """Return what tells the store of *project* from all others: a digest of where it is. No secret is in it.
+
+        Raises
+        ------
+        UnknownProjectError
+            If the configuration does not say where it is.
+        """
+        found = self._identities.get(project)
+        if found is None:
+            url, storage = self.backend_of(project).url(f"{project}/x"), self._storage_of(project)
+            place = json.dumps([url, place_of(storage, self.settings.directory)])
+            self._identities[project] = found = hashlib.sha256(place.encode()).hexdigest()
+        return found
+
+    def _storage_of(self, project: str) -> StorageSettings:
+        return self.settings.storage if project == self.project else self.settings.projects[project]
+
     def backend_for_marks(self, project: str) -> StorageBackend:
         """Return the store of *project* for telling it which schemas name its objects, and for nothing else.
 
@@ -490,7 +512,7 @@ class Pipeline:
                 return
         except StorageAccessError:
             return
-        storage = self.settings.storage if project == self.project else self.settings.projects[project]
+        storage = self._storage_of(project)
         raise StorageUnavailableError(
             f"{storage.location} has no object of the project {project} and no mark of any schema, and a row names "
             f"{metadata.path}: {RIGHT_PLACE}"

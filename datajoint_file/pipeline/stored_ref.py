@@ -153,12 +153,15 @@ class Readable(Described):
     def cache(self, *, progress: bool | None = None) -> Path:
         """Return a path of this machine that has the verified bytes, under the original name. To be read only.
 
+        What moves or removes it acts on the file itself, which on a disk is the stored one: `FileRef.download` copies.
+
         If the store is a disk, that is the object itself, verified at the first use in a process, and again if it looks
         changed since; nothing is copied. (Where the store calls it by another name, it is a link, in the cache.) Of
         other stores it is a copy in the cache, which is brought if it is not there, by one of all processes and threads
-        that ask. It stays until the cache needs room for others, and this was used longest ago: open it soon, and call
-        this again for the next use. The path of a directory has its whole tree; one of its members or parts, if that
-        is there, has its path in it.
+        that ask. It stays as long as it is among the last that this process was given, and after that until the cache
+        needs room, and this was used longest ago: call this again for the next use. What goes by the path of a
+        directory that has gone cannot open its files, by an `OSError`. The path of a directory has its whole tree; one
+        of its members or parts, if that is there, has its path in it.
 
         `os.fspath` gives the same path, so what takes a path takes this.
 
@@ -172,7 +175,7 @@ class Readable(Described):
         VerificationError
             If the stored bytes are not those that were inserted.
         CacheError
-            If the cache cannot be written to, or its disk is full.
+            If the cache cannot be written to, is a directory with other things in it, or its disk is full.
         UnsafeNameError
             If a shell or DataJoint would read a file of the original name: see `FileRef.download`.
         ObjectNotFoundError, StorageError

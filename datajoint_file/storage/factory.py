@@ -6,6 +6,7 @@ Secrets are resolved here, when a filesystem is made, in the process that uses i
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,12 @@ _DISKS = frozenset({"disk", "local", "filesystem", "posix", "nfs", "folder", "di
 """What people call the backend ``file``."""
 
 _BUCKETS: dict[str, type[BucketBackend]] = {"s3": S3Backend, **_UNCHECKED}
+
+_PLACES = frozenset({"account_name", "account_host", "connection_string", "endpoint_url", "host", "port"})
+"""What options and credentials say of where a store is."""
+
+_ACCOUNT = re.compile(r"(?:AccountName|BlobEndpoint|EndpointSuffix)=[^;?]*")
+"""What a connection string of Azure says of that."""
 
 _FRESH = {"skip_instance_cache": True, "use_listings_cache": False}
 """Never share a filesystem with the user's own code, and never answer from an old listing."""
@@ -80,6 +87,15 @@ def open_backend(
     if read_only:
         backend = ReadOnlyBackend(backend)
     return backend
+
+
+def place_of(storage: StorageSettings, directory: Path | None) -> list[Any]:
+    """Return what tells the server and the account of a store from others, as JSON can have it. No secret is in it."""
+    tables = storage.options, storage.options.get("client_kwargs") or {}, storage.credentials
+    said = [(name, table[name]) for table in tables for name in sorted(_PLACES & table.keys())]
+    found = [(name, str(_revealed(storage, value, directory))) for name, value in said]
+    found = [(name, "".join(_ACCOUNT.findall(text)) if name == "connection_string" else text) for name, text in found]
+    return [storage.backend, storage.endpoint_url, found]
 
 
 def needs_reading_back(storage: StorageSettings, directory: Path | None) -> bool:

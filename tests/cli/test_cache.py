@@ -26,5 +26,9 @@ def test_cache_is_shown_and_emptied(run: Run, tmp_path: Path, monkeypatch: pytes
     assert not path.exists()
     assert run("cache", "--clear").output == f"removed 0 files, 0 B of 1.0 GB, in {place}\n"
     assert run("cache", "--clear", "--path").exit_code == 2
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    refused = run("cache", "--clear")
+    assert (refused.exit_code, place.exists()) == (4, True)
+    assert "is no cache: there is" in refused.output
     monkeypatch.setenv("DATAJOINT_FILE__CACHE__SIZE", "much")
     assert run("cache").exit_code == 4

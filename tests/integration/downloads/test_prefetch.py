@@ -14,8 +14,10 @@ from typing import Any
 
 import datajoint as dj
 import pytest
+import zarr
 
 import datajoint_file
+from datajoint_file.cache.entries import Cache
 from datajoint_file.errors import MetadataError, ObjectNotFoundError, StorageUnavailableError
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.testing.faults import Fault, FaultyBackend
@@ -161,6 +163,39 @@ def test_errors_are_raised_where_a_file_is_used_and_nowhere_else(filled: Any, st
             next(rows)
         assert [row["id"] for row in rows] == [5, 6, 7]
     assert len(list(place.glob("??/*/*.dat"))) == COUNT - 2
+
+
+@over_mysql
+@over_s3
+def test_directories_that_are_worked_on_stay_in_a_cache_that_is_too_small(
+    place: Path, schema: dj.Schema, table: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(pipeline_of(table).__dict__, "cache", Cache(place, 400_000))
+    Movie, expected = table, 10_000 * 5
+    for number in range(5):
+        movie = zarr.create_array(
+            tmp_path / f"{number}.zarr", shape=(10, 1000), chunks=(1, 1000), dtype="i8", compressors=None
+        )
+        movie[:] = 5 + number
+        table.insert1({"id": number, "raw": tmp_path / f"{number}.zarr"})
+
+    @schema
+    class Total(dj.Computed):
+        definition = "-> Movie\n---\ntotal : int64"
+
+        def make(self, key: Any) -> None:
+            movie: Any = zarr.open((Movie & key).fetch1("raw").cache(), mode="r")
+            first = int(movie[0].sum())
+            time.sleep(WORK_SECONDS)
+            paths.append(len(list(place.glob("??/*/*.zarr/zarr.json"))))
+            total = first + int(movie[1:].sum()) - 10_000 * key["id"]
+            self.insert1({**key, "total": total})
+
+    paths: list[int] = []
+    with datajoint_file.prefetch(table - Total, "raw"):
+        Total.populate()
+    assert list(Total.to_arrays("total")) == [expected] * 5
+    assert max(paths) <= 4
 
 
 @over_mysql

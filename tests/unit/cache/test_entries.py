@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
+import gc
 import hashlib
 import multiprocessing
 import os
@@ -21,8 +23,16 @@ import pytest
 
 from datajoint_file import cache
 from datajoint_file.cache.entries import Cache
+from datajoint_file.cache.space import BLOCK_BYTES, NoRoomError
 from datajoint_file.config.loader import find_cache_settings
-from datajoint_file.errors import CacheError, ConfigurationError, DestinationError, StorageUnavailableError
+from datajoint_file.errors import (
+    CacheError,
+    ConfigurationError,
+    DestinationError,
+    SizeMismatchError,
+    StorageUnavailableError,
+)
+from datajoint_file.storage.disk import rename
 from tests.unit.conftest import NOBODY, InChild
 
 FORK = multiprocessing.get_context("fork")
@@ -233,6 +243,18 @@ def test_directory_is_an_entry_and_what_was_changed_in_it_is_noticed(place: Path
     assert len(calls) == 3
     Cache(place, 1).space.clear()
     assert not path.exists()
+    with pytest.raises(OSError, match=os.strerror(errno.ELOOP)):
+        (path / "b.txt").open()  # not as if there never was such a file
+    assert Cache(place, 1).space.stored() == []
+    assert content_of(get(Cache(place, LARGE))) == {"inner/a.txt", "b.txt"}
+    Cache(place, 1).space.clear()
+    os.utime(path, (0, 0), follow_symlinks=False)  # long ago
+    Cache(place, 1).space.clear()
+    assert not path.parent.exists()
+
+
+def content_of(tree: Path) -> set[str]:
+    return {str(path.relative_to(tree)) for path in tree.rglob("*") if path.is_file()}
 
 
 def test_what_fails_leaves_nothing_and_is_raised(place: Path, store: Store) -> None:
@@ -356,11 +378,11 @@ def test_what_was_used_longest_ago_goes_first(place: Path, store: Store) -> None
 
 def test_file_that_is_larger_than_the_limit_is_given_all_the_same(place: Path, store: Store) -> None:
     kept = Cache(place, 10)
-    small, large = store.get(kept, b"small"), store.get(kept, b"larger than that")
+    old, small, large = (store.get(kept, content) for content in (b"old", b"small", b"larger than that"))
     assert large.read_bytes() == b"larger than that"
-    assert not small.exists()
-    assert store.get(kept, b"small").read_bytes() == b"small"
-    assert not large.exists()
+    assert [path.exists() for path in (old, small)] == [False, True]  # the last that was given is in use
+    assert store.get(kept, b"old").read_bytes() == b"old"
+    assert [path.exists() for path in (small, large)] == [False, True]
 
 
 def test_total_that_is_lost_is_counted_anew(place: Path, store: Store) -> None:
@@ -368,6 +390,197 @@ def test_total_that_is_lost_is_counted_anew(place: Path, store: Store) -> None:
         store.get(Cache(place, 10), content)
         (place / "total").write_text("no number")
     assert used(place) <= 10
+
+
+# what somebody has
+
+
+def tree_of(size: int, *names: str) -> Callable[[Path], None]:
+    def write(target: Path) -> None:
+        for name in names or ("c/0", "c/1"):
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            (target / name).write_bytes(b"x" * size)
+
+    return write
+
+
+def get_tree(kept: Cache, number: int, **how: Any) -> Path:
+    return kept.get(f"{number:02x}" * 32, f"{number}.zarr", 200, tree_of(100), **how)
+
+
+@pytest.mark.parametrize("has_exchange", [True, False])
+def test_directory_that_was_given_stays_whoever_needs_room(
+    place: Path, store: Store, has_exchange: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not has_exchange:
+        monkeypatch.setattr(rename, "_renameat2", None)
+    kept, other = Cache(place, 300), Cache(place, 300)
+    first, second, third = (get_tree(kept, number) for number in (1, 2, 3))  # too many for the limit
+    assert [path.exists() for path in (first, second, third)] == [False, True, True]  # the last one is in use
+    for number in range(4, 6):
+        get_tree(other, number)
+    store.get(other, b"x" * 300)
+    assert content_of(third) == {"c/0", "c/1"}
+    assert [one.digest[:2] for one in other.space.clear()] == ["03", "05"]
+    with pytest.raises(OSError, match=os.strerror(errno.ELOOP)):
+        (first / "c" / "0").open()
+    del kept  # as when its process ends
+    gc.collect()
+    assert [one.digest[:2] for one in Cache(place, 300).space.clear()] == ["05"]
+    assert not list(place.glob("??/.*"))
+
+
+def _hold_until(place: Path, is_ready: Any, may_end: Any) -> None:
+    kept = Cache(place, LARGE)
+    get_tree(kept, 1)
+    store_of_child = Store(place.parent)
+    store_of_child.get(kept, b"spikes")
+    is_ready.set()
+    may_end.wait(30)
+
+
+def test_what_another_process_was_given_stays_until_it_ends(place: Path, store: Store) -> None:
+    is_ready, may_end = FORK.Event(), FORK.Event()
+    child = FORK.Process(target=_hold_until, args=(place, is_ready, may_end))
+    child.start()
+    assert is_ready.wait(30)
+    assert len(Cache(place, LARGE).space.clear()) == 2
+    child.kill()
+    child.join()
+    assert Cache(place, LARGE).space.clear() == []
+
+
+def test_child_made_by_fork_holds_what_its_parent_was_given(place: Path) -> None:
+    kept = Cache(place, LARGE)
+    path = get_tree(kept, 1)
+    child = FORK.Process(target=time.sleep, args=(60,))
+    child.start()
+    del kept
+    gc.collect()
+    assert len(Cache(place, LARGE).space.clear()) == 1
+    child.kill()
+    child.join()
+    assert Cache(place, LARGE).space.clear() == []
+    assert not path.exists()
+
+
+def test_no_more_is_held_than_the_last_of_each_thread_and_a_quarter(place: Path, store: Store) -> None:
+    kept = Cache(place, 100 * BLOCK_BYTES)  # of which each tree takes two and a bit
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    for number in range(1, 60):
+        get_tree(kept, number, room=3 * BLOCK_BYTES)
+        store.get(kept, b"%d" % number)
+    assert len(os.listdir("/proc/self/fd")) - before == 8 + 8  # noqa: PTH208
+    with ThreadPoolExecutor(3) as pool:
+        barrier = threading.Barrier(3)
+
+        def take(number: int) -> None:
+            barrier.wait(10)
+            get_tree(kept, number, room=40 * BLOCK_BYTES)
+            barrier.wait(10)
+
+        list(pool.map(take, (61, 62, 63)))
+        assert {one.digest[:2] for one in Cache(place, LARGE).space.clear() if one.size > 100} == {
+            f"{number:02x}" for number in (59, 61, 62, 63)
+        }
+
+
+def test_what_is_brought_ahead_does_not_take_the_place_of_what_is_in_use(place: Path) -> None:
+    limit = 4 * BLOCK_BYTES * 3
+    kept, room = Cache(place, limit), 3 * BLOCK_BYTES + 200
+    in_use = get_tree(kept, 1, room=room)
+    ahead = [get_tree(kept, number, room=room, is_ahead=True) for number in (2, 3)]
+    with pytest.raises(NoRoomError):
+        get_tree(kept, 4, room=room, is_ahead=True)
+    assert all(path.exists() for path in (in_use, *ahead))
+    kept.release("02" * 32)
+    kept.release("01" * 32)  # which somebody has asked for
+    paths = [get_tree(kept, 4, room=room, is_ahead=True), in_use, *ahead]
+    assert [path.exists() for path in paths] == [True, True, False, True]
+    with pytest.raises(NoRoomError):
+        get_tree(kept, 5, room=limit + 1, is_ahead=True)
+    assert not list(place.glob("??/.*"))
+
+
+def test_where_there_are_no_locks_what_was_used_lately_stays(
+    place: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    path = get_tree(Cache(place, 10), 1)
+    store.get(Cache(place, 10), b"spikes")
+    assert path.exists()
+    os.utime(path.parent.with_suffix(".json"), (time.time() - 1000,) * 2)
+    store.get(Cache(place, 10), b"others")
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("has_exchange", [True, False])
+def test_directory_that_is_brought_again_is_never_missing(
+    place: Path, has_exchange: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not has_exchange:
+        monkeypatch.setattr(rename, "_renameat2", None)
+    kept, missing, stop = Cache(place, LARGE), [], threading.Event()
+    path = get_tree(kept, 1)
+
+    def look() -> None:
+        while not stop.is_set():
+            try:
+                os.lstat(f"{path}/c/0")
+            except FileNotFoundError:
+                missing.append(1)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    for _ in range(20):
+        path.joinpath("c").chmod(0o755)
+        path.joinpath("c", "more").touch()
+        assert content_of(get_tree(Cache(place, LARGE), 1)) == {"c/0", "c/1"}
+    stop.set()
+    thread.join()
+    assert not (missing and has_exchange)
+    assert len(Cache(place, LARGE).space.stored()) == 1
+    assert Cache(place, LARGE).space.clear()[0].size == 200 + 3 * BLOCK_BYTES  # `kept` has it still
+
+
+def test_links_count_and_go_when_nobody_has_used_them_for_long(place: Path, tmp_path: Path) -> None:
+    def get(kept: Cache, number: int) -> Path:
+        target = tmp_path / "object"
+        return kept.get(f"{number:02x}" * 32, "a b.txt", 0, lambda path: path.symlink_to(target), room=BLOCK_BYTES)
+
+    def get_links(kept: Cache) -> Path:
+        def link_all(path: Path) -> None:
+            path.mkdir()
+            for name in "abc":
+                (path / name).symlink_to(tmp_path / name)
+
+        return kept.get("ff" * 32, "run", 0, link_all, room=3 * BLOCK_BYTES)
+
+    for number in range(1, 40):
+        get(Cache(place, 10 * BLOCK_BYTES), number)
+    assert len(list(place.glob("??/*/*"))) <= 10
+    get_links(Cache(place, LARGE))
+    stored = Cache(place, LARGE).space.stored()
+    assert (stored[-1].size, sum(one.is_link for one in stored)) == (3 * BLOCK_BYTES, len(stored))
+    for record in place.glob("??/*.json"):
+        os.utime(record, (0, 0))
+    Cache(place, LARGE).space.free(0)
+    assert Cache(place, LARGE).space.stored() == []
+
+
+def test_what_claims_much_is_looked_at_before_others_go_for_it(place: Path, store: Store) -> None:
+    def refuse() -> None:
+        raise SizeMismatchError("it has 1 byte")
+
+    kept = Cache(place, 1000)
+    paths = [store.get(kept, b"%d" % number) for number in range(10)]
+    with pytest.raises(SizeMismatchError):
+        kept.get("ab" * 32, "a.dat", 2**62, store.fill(b"1"), prove=refuse)
+    kept.get("ab" * 32, "a.dat", 1, store.fill(b"1"), prove=refuse)  # of so little nothing is asked
+    assert all(path.exists() for path in paths)
 
 
 # a disk that is full, rights
@@ -382,7 +595,7 @@ def _full(target: Path) -> None:
 
 def test_full_disk_lets_others_go_first_and_then_names_cache_and_setting(place: Path, store: Store) -> None:
     kept = Cache(place, LARGE)
-    old = store.get(kept, b"old")
+    old, last = store.get(kept, b"old"), store.get(kept, b"last")
 
     def fill(target: Path) -> None:
         if old.exists():
@@ -390,6 +603,7 @@ def test_full_disk_lets_others_go_first_and_then_names_cache_and_setting(place: 
         target.write_bytes(b"spikes")
 
     assert kept.get(digest_of(b"spikes"), "a.dat", 6, fill).read_bytes() == b"spikes"
+    assert last.exists()
     with pytest.raises(CacheError, match=r"is full: 6 B are needed") as caught:
         kept.get(digest_of(b"others"), "a.dat", 6, _full)
     for part in (str(place), "[cache]", "DATAJOINT_FILE__CACHE__PATH", "1.0 GB"):
@@ -496,11 +710,40 @@ def test_clearing_leaves_what_is_none_of_the_caches(
         other.parent.mkdir(exist_ok=True)
         other.touch()
     assert str(cache.usage()) == f"2 files, 3 B of 1.0 kB, in {place}"
+    assert all(path.exists() for path in place.glob("??/*/a.dat"))
     gone = cache.clear()
     assert (gone.entries, gone.size) == (2, 3)
     assert (cache.usage().entries, used(place)) == (0, 0)
     assert all(other.exists() for other in others)
     assert (place / "CACHEDIR.TAG").read_text().startswith("Signature: 8a477f597d28d172789f06886806bc55")
+
+
+def test_directory_with_other_things_is_not_made_a_cache(
+    place: Path, store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DATAJOINT_FILE__CACHE__PATH", str(place))
+    raw = place / digest_of(b"spikes")[:2] / digest_of(b"spikes") / "raw.dat"
+    raw.parent.mkdir(parents=True)
+    raw.write_bytes(b"years of work")
+    for path in (raw.parent, raw.parent.parent):
+        path.chmod(0o777)
+    before = sorted(place.rglob("*"))
+    for act in (lambda: store.get(Cache(place, LARGE), b"spikes"), cache.clear):
+        with pytest.raises(CacheError, match=r"is no cache: there is .* in it.*new or empty.*\[cache\]"):
+            act()
+    assert cache.usage().entries == 0
+    (place / "CACHEDIR.TAG").write_text("Signature: 8a477f597d28d172789f06886806bc55\n# of another program\n")
+    with pytest.raises(CacheError, match="is no cache"):
+        store.get(Cache(place, LARGE), b"spikes")
+    (place / "CACHEDIR.TAG").unlink()
+    assert sorted(place.rglob("*")) == before
+    assert raw.read_bytes() == b"years of work"
+    (tmp_path / "empty").mkdir()
+    assert store.get(Cache(tmp_path / "empty", LARGE), b"spikes").exists()
+    (tmp_path / "empty" / "locks").chmod(0o777)
+    with pytest.raises(CacheError, match=r"locks is no directory of this user alone"):
+        store.get(Cache(tmp_path / "empty", LARGE), b"others")
 
 
 def test_place_and_size_are_those_of_the_configuration_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
 import re
@@ -9,6 +10,7 @@ import shutil
 import stat
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from datajoint_file.config import parse_settings
 from datajoint_file.errors import (
     DestinationError,
     HashMismatchError,
+    MetadataError,
     ObjectNotFoundError,
     SizeMismatchError,
     StorageUnavailableError,
@@ -31,7 +34,9 @@ from datajoint_file.errors import (
     UnsupportedValueError,
     VerificationError,
 )
-from datajoint_file.pipeline import local_paths
+from datajoint_file.model.manifest import Member, lines
+from datajoint_file.pipeline import cache_keys, local_paths
+from datajoint_file.pipeline.cache_keys import entry_key
 from datajoint_file.pipeline.directory_upload import DirectoryUpload
 from datajoint_file.pipeline.directoryref import DirectoryRef
 from datajoint_file.pipeline.fileref import FileRef
@@ -177,7 +182,7 @@ def test_directory_of_empty_directories_alone_is_one_here_as_well(make: Make, tr
 
 @pytest.mark.parametrize("backend", ["memory"], indirect=True)
 def test_who_waits_for_another_that_brings_the_same_can_be_stopped(make: Make, pipeline: Pipeline, tree: Path) -> None:
-    (pipeline.cache.directory / "locks").mkdir(parents=True)
+    make(("other.dat", b"the cache is there")).cache()
     for ref in (make(), make(str(tree))):
         stop = Stop()
         ends: list[BaseException] = []
@@ -188,7 +193,7 @@ def test_who_waits_for_another_that_brings_the_same_can_be_stopped(make: Make, p
             except BaseException as error:
                 ends.append(error)
 
-        with locked(pipeline.cache.space.lock_of(ref.hash.partition(":")[2])):
+        with locked(pipeline.cache.space.lock_of(entry_key(pipeline, ref.metadata))):
             thread = threading.Thread(target=wait)
             thread.start()
             stop.set()
@@ -273,6 +278,60 @@ def test_disk_that_is_not_mounted_is_not_an_object_that_is_gone(make: Make, root
     root.rename(root.with_name("away"))
     with pytest.raises(StorageUnavailableError):
         ref.cache()
+
+
+# rows that say what is not theirs
+
+
+def test_row_that_has_the_hash_of_another_projects_row_gets_nothing_of_it(
+    pipeline: Pipeline, make: Make, tree: Path, cell: Any, tmp_path: Path
+) -> None:
+    document = {"project": {"name": "other"}, "storage": {"backend": "memory", "path": str(tmp_path / "other")}}
+    other = remember("other", Pipeline(parse_settings(document, "test")))
+    file, whole = make(("salaries 2026.csv", b"Boss,1000000")), make(str(tree))
+    path, _ = file.cache(), whole.cache()
+    assert file.read(start=0, stop=3) == b"Bos"
+    assert len(list(whole.files())) == 3
+    mine = other.ingest(other.plan(as_source(("mine.csv", b"x")), cell))
+    said = {"hash": file.hash, "size": file.size, "original_name": file.original_name}
+    keys = cache_keys.link_key(pipeline, file.metadata, str(path)), cache_keys.entry_key(pipeline, file.metadata)
+    for row in (said, *({**said, "hash": f"sha256:{key}", "size": 0} for key in keys)):
+        with pytest.raises(VerificationError):
+            FileRef(replace(mine, **row), "other").cache()
+    for read in (lambda ref: ref.read(start=1, stop=3), FileRef.read, lambda ref: ref.open().read()):
+        with pytest.raises(VerificationError):
+            read(FileRef(replace(mine, **said), "other"))
+    directory = replace(whole.metadata, path=f"{mine.path.rpartition('/')[0]}/run/")
+    with pytest.raises(ObjectNotFoundError):
+        list(DirectoryRef(directory, "other").files())
+
+
+def test_file_that_is_the_manifest_of_a_directory_is_not_that_directory(make: Make, tmp_path: Path) -> None:
+    sizes = range(100, 400)
+    text = next(text for size in sizes if len(text := manifest_of_one(size)) == size)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "a").write_bytes(b"x" * len(text))
+    whole, file = make(str(tmp_path / "run")), make(("run", text))
+    assert (whole.hash, whole.size, whole.original_name) == (file.hash, file.size, file.original_name)
+    for _ in range(2):
+        assert (whole.cache().is_dir(), file.cache().is_file()) == (True, True)
+
+
+def manifest_of_one(size: int) -> bytes:
+    return b"".join(lines([Member("a", size, hashlib.sha256(b"x" * size).hexdigest())]))
+
+
+@pytest.mark.parametrize("backend", ["memory"], indirect=True)
+def test_row_that_claims_more_than_there_is_does_not_empty_the_cache(
+    make: Make, tree: Path, pipeline: Pipeline
+) -> None:
+    kept = [make((f"{number}.dat", b"%d" % number)).cache() for number in range(10)]
+    pipeline.cache.space.leases.keep_last()
+    file, whole = make(), make(str(tree))
+    for ref in (file, whole):
+        with pytest.raises((SizeMismatchError, MetadataError)):
+            type(ref)(replace(ref.metadata, size=2**62), ref.pipeline).cache()
+    assert all(path.exists() for path in kept)
 
 
 # what a value that has a path is taken for

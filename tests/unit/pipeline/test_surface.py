@@ -35,6 +35,7 @@ from datajoint_file.errors import (
 from datajoint_file.model.manifest import Member, encode_path, lines, read_manifest
 from datajoint_file.model.metadata import FileMetadata, is_title
 from datajoint_file.pipeline import checked_reads, filesystem
+from datajoint_file.pipeline.cache_keys import entry_key
 from datajoint_file.pipeline.directoryref import DirectoryRef
 from datajoint_file.pipeline.fileref import FileRef
 from datajoint_file.pipeline.lookup import remember
@@ -378,12 +379,12 @@ def test_find_gives_what_fsspec_does_by_going_through_each_directory(paths: list
     names = [name for name in names if not any(other.startswith(f"{name}/") for other in names)]
     manifest = read_manifest(b"".join(lines([Member(name, 3, "0" * 64) for name in names], ["empty/"])))
     digest = f"sha256:{hashlib.sha256(repr(names).encode()).hexdigest()}"
-    _kept.keep(digest, manifest)
     row = {"size": manifest.size, "hash": digest, "timestamp": "2025-01-15T10:30:00Z", "original_name": "run"}
     path = "lab/ephys/objects/Recording-raw/bqlo5vw7tqnu6k23-i7j3wtcqaoc2jopgqwnwly6uqe/run/"
     with TemporaryDirectory() as place:
         remember("found", Pipeline(settings_of(Path(place))))
         ref = DirectoryRef.from_row({**row, "path": path, "files": manifest.files, "format": 2}, "found")
+        _kept.keep(entry_key(ref._pipeline(), ref.metadata), manifest)
         for fs in (ref.fs, *((ref / "a").fs for _ in range("a" in ref and (ref / "a").is_dir()))):
             for below in asked:
                 assert fs.find(below) == [*fs.find(below, maxdepth=99)]
