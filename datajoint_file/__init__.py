@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from datajoint_file.insert.create import create
     from datajoint_file.insert.stage import stage
     from datajoint_file.insert.staged import Staged
+    from datajoint_file.jobs.capture import Run, capture, captures
+    from datajoint_file.jobs.inputs import inputs
+    from datajoint_file.jobs.outputs import CapturedDirectory, CapturedFile
     from datajoint_file.journal.commit_outcome import Outcome, resolve
     from datajoint_file.model.metadata import FileMetadata
     from datajoint_file.pipeline.directoryref import DirectoryRef
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "CapturedDirectory",
+    "CapturedFile",
     "DataJointFileError",
     "Directory",
     "DirectoryRef",
@@ -41,17 +46,21 @@ __all__ = [
     "NotRestored",
     "Outcome",
     "OutcomeUnknownError",
+    "Run",
     "Staged",
     "Undeleted",
     "VerifyReport",
     "Version",
     "cache",
+    "capture",
+    "captures",
     "configure",
     "create",
     "download",
     "formats",
     "gc",
     "history",
+    "inputs",
     "prefetch",
     "resolve",
     "revert",
@@ -62,6 +71,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "CapturedDirectory": "jobs.outputs",
+    "CapturedFile": "jobs.outputs",
     "DataJointFileError": "errors",
     "Directory": "transfer.directories",
     "DirectoryRef": "pipeline.directoryref",
@@ -71,14 +82,18 @@ _HOMES = {
     "NotRestored": "undo.restore",
     "Outcome": "journal.commit_outcome",
     "OutcomeUnknownError": "errors",
+    "Run": "jobs.capture",
     "Staged": "insert.staged",
     "Undeleted": "undo.restore",
     "VerifyReport": "verification",
     "Version": "undo.versions",
+    "capture": "jobs.capture",
+    "captures": "jobs.capture",
     "configure": "hooks.connections",
     "create": "insert.create",
     "download": "downloads.download",
     "history": "undo.versions",
+    "inputs": "jobs.inputs",
     "prefetch": "downloads.prefetch",
     "resolve": "journal.commit_outcome",
     "revert": "undo.restore",

@@ -18,13 +18,14 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from datajoint_file.config.paths import anchored, expanded, is_taken, working_directory
-from datajoint_file.config.rules import check_cache, check_storage, is_credential
+from datajoint_file.config.rules import check_place, check_storage, is_credential
 from datajoint_file.config.settings import (
     PROJECT_NAME,
     CacheSettings,
     DisplaySettings,
     ObjectStorageSettings,
     ProjectSettings,
+    ScratchSettings,
     Settings,
     StorageSettings,
 )
@@ -41,11 +42,12 @@ FILE_NAME = "datajoint.toml"
 FILE_VARIABLE = "DATAJOINT_TOML"
 OVERRIDE_PREFIX = "DATAJOINT_FILE__"
 
-_SINGLE = re.compile(r"DATAJOINT_FILE_(?!_)(?:(OBJECT_STORAGE|STORAGE|PROJECTS?|CACHE|FORMATS)_(?=\w))?(\w*)")
+_SINGLE = re.compile(r"DATAJOINT_FILE_(?!_)(?:(OBJECT_STORAGE|STORAGE|PROJECTS?|CACHE|SCRATCH|FORMATS)_(?=\w))?(\w*)")
 """What is meant as an override, and is none for want of underscores."""
 
 _Location = tuple[str, ...]
 _Model = TypeVar("_Model", bound=BaseModel)
+_Place = TypeVar("_Place", CacheSettings, ScratchSettings)
 
 _USER_OF_URL = re.compile(r"//\S*@")
 _QUERY_OF_URL = re.compile(r"(//[^?\s]*\?)\S*")
@@ -144,10 +146,19 @@ def find_cache_settings(start: Path) -> tuple[CacheSettings, Path]:
     ConfigurationError
         If it is wrong.
     """
+    return _find(start, CacheSettings, "cache")
+
+
+def find_scratch_settings(start: Path) -> tuple[ScratchSettings, Path]:
+    """Return the table ``[scratch]`` in the same way. Raises as `find_cache_settings` does."""
+    return _find(start, ScratchSettings, "scratch")
+
+
+def _find(start: Path, model: type[_Place], name: str) -> tuple[_Place, Path]:
     path = find_configuration(start)
     if path is None:
-        return _Reading({}, "the environment", start).cache(), start
-    return load_settings(path, is_searched=not is_named()).cache, path.parent
+        return _Reading({}, "the environment", start).place(model, name), start
+    return getattr(load_settings(path, is_searched=not is_named()), name), path.parent
 
 
 class _Reading:
@@ -170,7 +181,8 @@ class _Reading:
             raise self._unknown(("directory",))
         settings = self._validated(Settings, {**self.tables, "directory": self.directory})
         self._check(settings.storage, ("storage",))
-        self._check_cache(settings.cache)
+        self._checked(settings.cache, "cache")
+        self._checked(settings.scratch, "scratch")
         for name, storage in settings.projects.items():
             if not re.fullmatch(PROJECT_NAME, name):
                 raise self._error(("projects", name), "no project can be called so", _allowed(("project", "name")))
@@ -179,13 +191,13 @@ class _Reading:
             self._check(storage, ("projects", name))
         return self._anchored(settings)
 
-    def cache(self) -> CacheSettings:
-        """Return the one table that needs no other."""
-        return self._check_cache(self._validated(CacheSettings, self.tables.get("cache", {}), "cache"))
+    def place(self, model: type[_Place], name: str) -> _Place:
+        """Return a table that needs no other."""
+        return self._checked(self._validated(model, self.tables.get(name, {}), name), name)
 
-    def _check_cache(self, cache: CacheSettings) -> CacheSettings:
-        check_cache(cache, lambda key, why, allowed: self._error(("cache", key), why, allowed))
-        return cache
+    def _checked(self, place: _Place, name: str) -> _Place:
+        check_place(place, lambda key, why, allowed: self._error((name, key), why, allowed))
+        return place
 
     def _validated(self, model: type[_Model], value: Any, *where: str) -> _Model:
         try:
@@ -342,6 +354,7 @@ _MODELS: dict[_Location, type[BaseModel]] = {
     ("storage",): StorageSettings,
     ("object_storage",): ObjectStorageSettings,
     ("cache",): CacheSettings,
+    ("scratch",): ScratchSettings,
     ("display",): DisplaySettings,
 }
 

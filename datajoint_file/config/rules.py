@@ -13,7 +13,7 @@ from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from datajoint_file.config.paths import anchored
-from datajoint_file.config.settings import CacheSettings, Settings, StorageSettings
+from datajoint_file.config.settings import CacheSettings, ScratchSettings, Settings, StorageSettings
 from datajoint_file.config.urls import SCHEMES
 from datajoint_file.errors import ConfigurationError
 
@@ -75,12 +75,12 @@ def _check_taken(storage: StorageSettings, given: Iterable[str], taken: frozense
             raise complain(key, f'backend = "{storage.backend}" does not take it', ", ".join(sorted(taken)))
 
 
-def check_cache(cache: CacheSettings, complain: Complaint) -> None:
-    """Check the table ``[cache]``. Raises a `ConfigurationError` as made by *complain*."""
-    _check_texts(cache, complain, "path")
+def check_place(settings: CacheSettings | ScratchSettings, complain: Complaint) -> None:
+    """Check a table that names a directory. Raises a `ConfigurationError` as made by *complain*."""
+    _check_texts(settings, complain, "path")
 
 
-def _check_texts(settings: StorageSettings | CacheSettings, complain: Complaint, *keys: str) -> None:
+def _check_texts(settings: StorageSettings | CacheSettings | ScratchSettings, complain: Complaint, *keys: str) -> None:
     """Refuse ``${HOME}`` and ``$HOME``, which mean nothing here and would be the name of a directory."""
     for key in keys:
         found = _SHELL_VARIABLE.search(getattr(settings, key) or "")

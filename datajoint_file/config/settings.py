@@ -156,6 +156,12 @@ class CacheSettings(_Section):
     ] = 50 * 10**9
 
 
+class ScratchSettings(_Section):
+    """Where jobs work on this machine: the table ``[scratch]``."""
+
+    path: Annotated[str | None, Field(pattern=r"^[^\x00-\x1f]+$", description="a directory, which is there")] = None
+
+
 class DisplaySettings(_Section):
     """What printed tables show: the table ``[display]``."""
 
@@ -184,6 +190,7 @@ class Settings(_Section):
     display: Annotated[DisplaySettings, Field(repr=False, description="a table")] = DisplaySettings()
     projects: Annotated[dict[str, StorageSettings], Field(description="a table of tables")] = {}
     cache: Annotated[CacheSettings, Field(repr=False, description="a table")] = CacheSettings()
+    scratch: Annotated[ScratchSettings, Field(repr=False, description="a table")] = ScratchSettings()
     directory: Annotated[Path | None, Field(exclude=True, repr=False)] = None
 
     @property

@@ -198,11 +198,11 @@ def _absolute(value: Any) -> Any:
 def _is_path(value: object) -> TypeGuard[str | os.PathLike[Any]]:
     """Tell whether *value* names a file. fsspec's open local files know their path, and are streams none the less.
 
-    What is stored has a path here as well: it is taken for what it is.
+    What is stored has a path here as well, and so has a member: they are taken for what they are.
     """
     if not isinstance(value, os.PathLike):
         return isinstance(value, str)
-    return not isinstance(value, io.IOBase | StoredFile | StoredDirectory)
+    return not isinstance(value, io.IOBase | StoredFile | StoredDirectory | TreeMember)
 
 
 def _from_file(value: File) -> Source:
@@ -268,7 +268,8 @@ def _from_member(member: TreeMember) -> Source:
     with open_file(path, member.open) as reader:
         size = reader.size
     name = _checked_name(Path(path).name)
-    return Source(name, partial(open_file, path, member.open), partial(head_of, path, member.open), size)
+    source = Source(name, partial(open_file, path, member.open), partial(head_of, path, member.open), size)
+    return replace(source, title=_checked_title(member.title))
 
 
 def _from_directory(given: Directory) -> Source:
