@@ -20,14 +20,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from datajoint_file.jobs.process import Claim
+from datajoint_file.jobs.process import Claim, opened
 
 _SECONDS = 0.1
 """So often it is looked what has come into the file."""
 
 _CHUNK = 2**16
 
-_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND
 
 _claim = Claim("standard output", "leave log=True to one, or use processes instead of threads")
 
@@ -49,7 +49,7 @@ def recorded(path: Path) -> Iterator[None]:
     """
     growing = path.with_name(f"{path.name}.growing")
     with _claim.held():
-        process, file = os.getpid(), os.open(growing, _NEW, 0o600)
+        process, file = os.getpid(), opened(growing, _NEW, 0o600)
         try:
             with _shown(file), _diverted(file) as streams, _complete(file, streams):
                 yield
@@ -169,15 +169,17 @@ def _stream_diverted(name: str, file: int) -> Iterator[Any]:
 def _complete(file: int, streams: list[Any]) -> Iterator[None]:
     """Write records of `logging` that no handler writes to *streams*, and Python itself does not show."""
     before = logging.getLogRecordFactory()
+    make = getattr(before, "stands_for", before)  # of a block around this one: what it gets comes by this one's file
     formatter = logging.Formatter(logging.BASIC_FORMAT)
 
     def noted(*args: Any, **options: Any) -> logging.LogRecord:
-        record = before(*args, **options)
+        record: logging.LogRecord = make(*args, **options)
         if not _is_shown(record, streams):
             with suppress(Exception):  # as `logging` does with a message that cannot be formatted
                 _write(file, f"{formatter.format(record)}\n")
         return record
 
+    noted.stands_for = make  # type: ignore[attr-defined]
     logging.setLogRecordFactory(noted)
     try:
         yield

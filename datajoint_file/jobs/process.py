@@ -56,6 +56,20 @@ class Claim:
             lock.release()
 
 
+def opened(path: str | Path, flags: int, mode: int = 0o777) -> int:
+    """Open a file whose descriptor is none of standard input, output and error, also where these are closed."""
+    descriptors: list[int] = []
+    try:
+        while not descriptors or descriptors[-1] <= _LAST_STANDARD:
+            descriptors.append(os.open(path, flags, mode) if not descriptors else os.dup(descriptors[0]))
+        return descriptors.pop()
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+_LAST_STANDARD = 2
+
 _claim = Claim("the working directory", "use run.path, with chdir=False, or processes instead of threads")
 
 
@@ -75,7 +89,7 @@ def working_in(directory: Path) -> Iterator[None]:
     """
     with _claim.held():
         by_descriptor = os.chdir in os.supports_fd
-        before = os.open(".", os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)) if by_descriptor else os.getcwd()
+        before = opened(".", os.O_RDONLY) if by_descriptor else os.getcwd()
         try:
             os.chdir(directory)
             try:

@@ -22,8 +22,9 @@ from datajoint_file.concurrency.file_lock import FileLock
 from datajoint_file.config.loader import find_scratch_settings
 from datajoint_file.config.paths import anchored, working_directory
 from datajoint_file.errors import ScratchError, printable, reason_of
+from datajoint_file.jobs.process import opened
 
-_NEW_LOCK = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
+_NEW_LOCK = os.O_RDWR | os.O_CREAT | os.O_EXCL
 _OLD_LOCK = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 _WAY_ON = "name another disk by capture(scratch=…), [scratch] path in datajoint.toml, or DATAJOINT_FILE__SCRATCH__PATH"
 
@@ -122,7 +123,7 @@ def _claimed(base: Path) -> tuple[Path, FileLock]:
     while True:
         home = base / f"{_prefix()}{secrets.token_hex(8)}"
         try:
-            lock = FileLock(os.open(f"{home}.lock", _NEW_LOCK, 0o600))
+            lock = FileLock(opened(f"{home}.lock", _NEW_LOCK, 0o600))
         except OSError as error:
             raise _told(base, error) from error
         if lock.take() and os.fstat(lock.descriptor).st_nlink:

@@ -236,8 +236,9 @@ def list_chosen(root: PinnedDirectory, choice: Choice) -> Listing:
     return _Walk(root, choice).listing()
 
 
-_LEAVE_OUT = "Leave it out with Directory(…, exclude=…), or put a file in its place"
-_RENAME = "Rename it, or leave it out with Directory(…, exclude=…)"
+_EXCLUDE = "out with Directory(…, exclude=…) or capture(put=[…, '!…'])"
+_LEAVE_OUT = f"Leave it {_EXCLUDE}, or put a file in its place"
+_RENAME = f"Rename it, or leave it {_EXCLUDE}"
 
 _TOLD = 10
 """So many of the things that cannot be stored are named."""
@@ -397,8 +398,8 @@ class _Walk:
         left = self._obstacle_count - len(told)
         return first.kind(
             f"{printable(self._root.path)} has {self._obstacle_count} files and directories that cannot be stored; "
-            f"nothing was stored: {'; '.join(told)}{f'; and {left} more' if left else ''}. Leave them out with "
-            "Directory(…, exclude=…), rename them, or put files in their place"
+            f"nothing was stored: {'; '.join(told)}{f'; and {left} more' if left else ''}. "
+            f"Leave them {_EXCLUDE}, rename them, or put files in their place"
         )
 
 

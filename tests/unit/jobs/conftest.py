@@ -16,10 +16,10 @@ from tests.docs.pages import ROOT
 @pytest.fixture(autouse=True)
 def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The scratch disk; the working directory is another one."""
-    for name in ("disk", "project"):
+    for name in ("disk", "here"):
         (tmp_path / name).mkdir(exist_ok=True)
     monkeypatch.setenv("DATAJOINT_FILE__SCRATCH__PATH", str(tmp_path / "disk"))
-    monkeypatch.chdir(tmp_path / "project")
+    monkeypatch.chdir(tmp_path / "here")
     return tmp_path / "disk"
 
 

@@ -109,7 +109,7 @@ def test_where_it_is_can_be_chosen_and_must_be_there(tmp_path: Path, monkeypatch
     (tmp_path / "fast").mkdir()
     with datajoint_file.capture(scratch="../fast") as run:
         assert tmp_path / "fast" in Path.cwd().parents
-        assert run.origin == tmp_path / "project"
+        assert run.origin == tmp_path / "here"
     with pytest.raises(ScratchError, match=r"unmounted: No such file or directory; name another disk by capture"):
         Scratch.made(tmp_path / "unmounted")
     toml = '[project]\nname = "lab"\n[storage]\nbackend = "file"\npath = "store"\n[scratch]\npath = "../toml"\n'
