@@ -50,7 +50,7 @@ def test_it_goes_with_the_process_and_when_it_is_closed(left: Left, program: Cal
     run.close()
     run.close()
     assert left() == []
-    with pytest.raises(datajoint_file.DataJointFileError, match="x.txt has gone with its run, which was closed"):
+    with pytest.raises(datajoint_file.DataJointFileError, match=r"x\.txt has gone with its run, which was closed"):
         run.summary()
 
 
@@ -137,7 +137,7 @@ def test_a_place_that_others_can_change_is_refused(disk: Path) -> None:
 
 def test_a_full_disk_has_an_error_of_its_own(tmp_path: Path, in_child: InChild, left: Left) -> None:
     with pytest.raises(ScratchError, match=r"a disk was full while the job ran; .* free: free some"):
-        with datajoint_file.capture(put="x"), open("/dev/full", "wb", buffering=0) as file:
+        with datajoint_file.capture(put="x"), Path("/dev/full").open("wb", buffering=0) as file:
             file.write(b"x")
     assert left() == []
     in_child(_on_a_small_disk, tmp_path / "small")
