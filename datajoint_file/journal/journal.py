@@ -84,6 +84,7 @@ class Journal:
         """Note what is going to be stored, before the first byte is.
 
         One round trip for 5,000 files. Where the table cannot be made or used, a `JournalWarning` says what is lost.
+        Of what stays where it is nothing is noted: there is nothing to reclaim.
         """
         return self._begun([_intent_of(upload, table_name) for upload in uploads])
 
@@ -106,7 +107,10 @@ class Journal:
             self.owner.has_strict_snapshots = self.intents.dialect.has_strict_snapshots(self.connection)
         holder = f"{self.owner.name()}-{next(self.owner.counter)}"  # no other statement has it
         entries = JournalEntries(self, holder, [JournalEntry(intent, 0, holder) for intent in intents])
-        for some in self.intents.statements(entries.all, lambda entry: entry.intent.weight):
+        for entry in entries.all:
+            entry.is_told = not entry.intent.write_id
+        noted = [entry for entry in entries.all if entry.intent.write_id]
+        for some in self.intents.statements(noted, lambda entry: entry.intent.weight):
             if not self._try(lambda some=some: entries.begin(some)):  # type: ignore[misc]
                 break
         return entries
@@ -407,6 +411,8 @@ class JournalEntries:
 
 def _intent_of(upload: Upload, table_name: str) -> Intent:
     cell = table_name, upload.cell.attribute, key_digest(upload.cell.key)
+    if not upload.write_id:  # a link: that rows name it proves nothing
+        return Intent("", upload.key, *cell, upload.source.size, SHARING)
     return Intent(upload.write_id, upload.key, *cell, upload.source.size)
 
 

@@ -114,6 +114,10 @@ class Dialect(ABC):
         """Return the SQL of the object key in a quoted ``file`` attribute."""
 
     @abstractmethod
+    def is_link(self, name: str) -> str:
+        """Return the SQL of whether a quoted ``file`` attribute, not NULL, has a file that stays where it is."""
+
+    @abstractmethod
     def first_component(self, path: str) -> str:
         """Return the SQL of what stands before the first slash of a path."""
 

@@ -163,6 +163,9 @@ class PostgreSQL(Dialect):
     def path(self, name: str) -> str:
         return f"({name} ->> 'path')"
 
+    def is_link(self, name: str) -> str:
+        return f"COALESCE({name} ->> 'linked' = 'true', FALSE)"
+
     def first_component(self, path: str) -> str:
         return f"split_part({path}, '/', 1)"
 
