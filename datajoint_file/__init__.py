@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from datajoint_file.downloads.prefetch import prefetch
     from datajoint_file.errors import DataJointFileError, OutcomeUnknownError
     from datajoint_file.hooks.connections import configure
+    from datajoint_file.insert.copy_in import CopiedIn, copy_in
     from datajoint_file.insert.create import create
     from datajoint_file.insert.stage import stage
     from datajoint_file.insert.staged import Staged
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "CopiedIn",
     "DataJointFileError",
     "Directory",
     "DirectoryRef",
@@ -48,6 +50,7 @@ __all__ = [
     "Version",
     "cache",
     "configure",
+    "copy_in",
     "create",
     "download",
     "formats",
@@ -63,6 +66,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "CopiedIn": "insert.copy_in",
     "DataJointFileError": "errors",
     "Directory": "transfer.directories",
     "DirectoryRef": "pipeline.directoryref",
@@ -78,6 +82,7 @@ _HOMES = {
     "VerifyReport": "verification",
     "Version": "undo.versions",
     "configure": "hooks.connections",
+    "copy_in": "insert.copy_in",
     "create": "insert.create",
     "download": "downloads.download",
     "history": "undo.versions",

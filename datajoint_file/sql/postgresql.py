@@ -163,8 +163,8 @@ class PostgreSQL(Dialect):
     def path(self, name: str) -> str:
         return f"({name} ->> 'path')"
 
-    def is_link(self, name: str) -> str:
-        return f"COALESCE({name} ->> 'linked' = 'true', FALSE)"
+    def linked(self, name: str) -> str:
+        return f"({name} ->> 'linked')"
 
     def first_component(self, path: str) -> str:
         return f"split_part({path}, '/', 1)"
