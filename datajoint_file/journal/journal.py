@@ -319,7 +319,8 @@ class JournalEntries:
             if missing:
                 self._refuse([noted[number].intent.write_id for number in missing], len(noted))
             unseen |= outside
-        return tuple(self.write_of(entry, is_known=entry.number not in unseen) for entry in self.all if entry.is_told)
+        told = (entry for entry in self.all if entry.is_told and entry.intent.write_id)  # of a link nobody can be asked
+        return tuple(self.write_of(entry, is_known=entry.number not in unseen) for entry in told)
 
     def _claimed(
         self, numbers: Sequence[int], holders: Sequence[str], before: set[int], *, is_own: bool
@@ -411,8 +412,6 @@ class JournalEntries:
 
 def _intent_of(upload: Upload, table_name: str) -> Intent:
     cell = table_name, upload.cell.attribute, key_digest(upload.cell.key)
-    if not upload.write_id:  # a link: that rows name it proves nothing
-        return Intent("", upload.key, *cell, upload.source.size, SHARING)
     return Intent(upload.write_id, upload.key, *cell, upload.source.size)
 
 

@@ -319,10 +319,10 @@ def _is_url(path: str | os.PathLike[Any]) -> bool:
 
 
 def _from_copied(copied: Copied) -> Source:
-    if isinstance(copied.original, StoredFile):
-        return _of_bytes(copied.original)
-    tree = _CopiedTree(copied.original.as_tree())
-    return _of_tree(_checked_name(copied.original.original_name), tree, copied.original.title)
+    original = copied.original
+    if not isinstance(original, StoredDirectory):
+        return _of_bytes(original)
+    return _of_tree(_checked_name(original.original_name), _CopiedTree(original.as_tree()), original.title)
 
 
 class _CopiedTree:

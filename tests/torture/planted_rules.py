@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from datajoint_file import Link, gc
-from datajoint_file.collector import books, collection, make_plan, preflight, server_facts
+from datajoint_file.collector import books, collection, make_plan, preflight, server_facts, workers
 from datajoint_file.config import parse_settings
 from datajoint_file.errors import ConfigurationError, LeaseLostError, OutcomeUnknownError, StorageError
 from datajoint_file.insert import uploads
@@ -120,7 +120,7 @@ def _deleted_just_now(world: World, seed: int) -> list[Violation]:
 @contextmanager
 def _links_taken_for_objects() -> Iterator[None]:
     """Let the collector take whatever a history names for an object that an insert has made."""
-    with changed(books, "is_candidate", lambda project, key: True):
+    with changed(books, "is_candidate", lambda *_: True), changed(workers, "is_candidate", lambda *_: True):
         yield
 
 
