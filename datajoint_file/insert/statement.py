@@ -243,8 +243,8 @@ class Statement:
         source = as_source(self._files.stored(value, attribute, self._formats, is_sent=is_sent))
         if not source.link:
             return source
-        if self._is_staging and source.tree is None:
-            raise UnsupportedValueError("a link needs no staging, for nothing of it is stored: insert it with its row")
+        if self._is_staging:
+            raise UnsupportedValueError("a link needs no staging, for its bytes are not stored: insert it with its row")
         self._check_same_root(value)
         return located(self.pipeline, source)
 
