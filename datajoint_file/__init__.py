@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from datajoint_file.downloads.prefetch import prefetch
     from datajoint_file.errors import DataJointFileError, OutcomeUnknownError
     from datajoint_file.hooks.connections import configure
+    from datajoint_file.insert.copy_in import CopiedIn, copy_in
     from datajoint_file.insert.create import create
     from datajoint_file.insert.stage import stage
     from datajoint_file.insert.staged import Staged
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from datajoint_file.pipeline.directoryref import DirectoryRef
     from datajoint_file.pipeline.fileref import FileRef
     from datajoint_file.transfer.directories import Directory
-    from datajoint_file.transfer.sources import File
+    from datajoint_file.transfer.sources import File, Link
     from datajoint_file.undo.restore import NotRestored, Undeleted, revert, undelete
     from datajoint_file.undo.versions import Version, history
     from datajoint_file.verification import VerifyReport
@@ -37,12 +38,14 @@ __version__ = "0.1.0"
 __all__ = [
     "CapturedDirectory",
     "CapturedFile",
+    "CopiedIn",
     "DataJointFileError",
     "Directory",
     "DirectoryRef",
     "File",
     "FileMetadata",
     "FileRef",
+    "Link",
     "NotRestored",
     "Outcome",
     "OutcomeUnknownError",
@@ -55,6 +58,7 @@ __all__ = [
     "capture",
     "captures",
     "configure",
+    "copy_in",
     "create",
     "download",
     "formats",
@@ -73,12 +77,14 @@ __all__ = [
 _HOMES = {
     "CapturedDirectory": "jobs.outputs",
     "CapturedFile": "jobs.outputs",
+    "CopiedIn": "insert.copy_in",
     "DataJointFileError": "errors",
     "Directory": "transfer.directories",
     "DirectoryRef": "pipeline.directoryref",
     "File": "transfer.sources",
     "FileMetadata": "model.metadata",
     "FileRef": "pipeline.fileref",
+    "Link": "transfer.sources",
     "NotRestored": "undo.restore",
     "Outcome": "journal.commit_outcome",
     "OutcomeUnknownError": "errors",
@@ -90,6 +96,7 @@ _HOMES = {
     "capture": "jobs.capture",
     "captures": "jobs.capture",
     "configure": "hooks.connections",
+    "copy_in": "insert.copy_in",
     "create": "insert.create",
     "download": "downloads.download",
     "history": "undo.versions",

@@ -8,6 +8,7 @@ It holds no policy: the module that meets a problem decides which error it is.
     ├── ConfigurationError (ValueError)           datajoint.toml or an environment variable is wrong
     │   ├── ConfigurationNotFoundError (FileNotFoundError)   there is no datajoint.toml
     │   └── UnknownProjectError (LookupError)     a row belongs to a project this configuration does not name
+    │       └── UnknownRootError                   a link lies below no root that this configuration names
     ├── HostVersionError (RuntimeError)           DataJoint's internals are not the ones we know
     ├── DeclarationError (ValueError)             a `file` attribute that cannot be declared
     ├── InvalidKeyError (ValueError)              a primary key that cannot name an object
@@ -34,7 +35,8 @@ It holds no policy: the module that meets a problem decides which error it is.
     ├── MemberNotFoundError (FileNotFoundError)   a stored directory has no file of this path
     ├── VerificationError (ValueError)            bytes are not the bytes of the row
     │   ├── SizeMismatchError
-    │   └── HashMismatchError
+    │   ├── HashMismatchError
+    │   └── FileChangedError                      a linked file has other bytes than when it was linked
     ├── FormatError (ValueError)                  a format cannot bring an object back as it is, or load a file
     │   └── UnsafeContentError                    loading it would run code, read other files, or fill the memory
     ├── MissingLibraryError (ImportError)         the library of a format is not installed
@@ -177,6 +179,10 @@ class UnknownProjectError(ConfigurationError, LookupError):
     """A row belongs to a project that the configuration does not say how to read."""
 
 
+class UnknownRootError(UnknownProjectError):
+    """A file stays where it is, and that lies below no root that the configuration names."""
+
+
 class HostVersionError(DataJointFileError, RuntimeError):
     """The installed DataJoint differs from the versions this package knows how to extend."""
 
@@ -308,6 +314,10 @@ class HashMismatchError(VerificationError):
 
     found = ""
     """The hash that they have, if all were read."""
+
+
+class FileChangedError(VerificationError):
+    """A linked file, which stays where it is, was changed since it was linked. None of its bytes was handed out."""
 
 
 class FormatError(DataJointFileError, ValueError):

@@ -139,6 +139,13 @@ def check_disjoint(settings: Settings, stores: Mapping[str, Any]) -> None:
                 f"{settings.storage.where} {settings.storage.location}: the project's root and that of {project!r} "
                 f"({other.where} {other.location}) lie inside one another; allowed: a place of its own for each project"
             )
+    for name, root in settings.roots.items():
+        if (lie := _roots(settings, "", root)) and PurePath(lie[1]).is_relative_to(lie[0]):
+            raise ConfigurationError(
+                f"{root.where} {root.location}: the root {name!r} lies in the project's root ({settings.storage.where} "
+                f"{settings.storage.location}), which is a root itself: leave the table out, and links below it are "
+                f"those of {settings.project.name!r}"
+            )
     if settings.cache.path and _is_around(settings, "", StorageSettings(backend="file", path=settings.cache.path)):
         raise ConfigurationError(
             f"{settings.storage.where} {settings.storage.location}: the project's root and the cache (path = "
@@ -154,18 +161,27 @@ def check_disjoint(settings: Settings, stores: Mapping[str, Any]) -> None:
 
 def _is_around(settings: Settings, project: str, other: StorageSettings) -> bool:
     """Tell whether the roots of two projects certainly lie inside one another."""
+    roots = _roots(settings, project, other)
+    return roots is not None and _nested(*roots)
+
+
+def _roots(settings: Settings, project: str, other: StorageSettings) -> tuple[str, str] | None:
+    """Return the paths of the project's root and of another's, if they are comparable: of one disk, or one server."""
     storage, directory = settings.storage, settings.directory
     if storage.backend == other.backend == "file" and storage.path and other.path:
         try:
-            return _nested(*(os.path.realpath(anchored(path, directory)) for path in (storage.path, other.path)))
+            own, theirs = (os.path.realpath(anchored(path, directory)) for path in (storage.path, other.path))
+            return own, theirs
         except ConfigurationError:  # a reference that cannot be resolved here, and perhaps need not
-            return False
+            return None
     if _server(storage) != _server(other):
-        return False
+        return None
     roots = [f"/{place.root.strip('/')}" for place in (storage, other)]
     if not storage.path:
-        roots = [f"{root}/{name}" for root, name in zip(roots, (settings.project.name, project), strict=True)]
-    return _nested(*roots)
+        roots = [
+            f"{root}/{name}".rstrip("/") for root, name in zip(roots, (settings.project.name, project), strict=True)
+        ]
+    return roots[0], roots[1]
 
 
 def _server(storage: StorageSettings) -> tuple[Any, ...]:

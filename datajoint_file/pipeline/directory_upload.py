@@ -149,11 +149,12 @@ class DirectoryUpload:
         value: Any = self._tree.value(name)
         with self._named(name):
             source = as_source(value)
+        link = f"{self._upload.link}{name}" if self._upload.link else ""
         if self._upload.source.copy_of:
             source = replace(source, copy_of=value.metadata.path, is_known=self._upload.source.is_known)
         mime_type = source.mime_type or media_types.of_name(source.name)
-        key = f"{self._upload.key}{name}"
-        return replace(self._upload, key=key, source=source, name=source.name, mime_type=mime_type, is_contested=True)
+        member = replace(self._upload, key=link or f"{self._upload.key}{name}", link=link, source=source)
+        return replace(member, name=source.name, mime_type=mime_type, is_contested=True)
 
     def send_all(self) -> None:
         """Store all members, several at a time. Raises as `send` does."""
@@ -228,11 +229,14 @@ class DirectoryUpload:
             mime_type=DIRECTORY_TYPE,
             files=len(self.listing.names),
             title=self._upload.source.title,
+            linked=self._upload.link,
         )
 
     def _listed(self) -> Upload:
         """Return the manifest, as what is going to be stored."""
-        listed = replace(self._upload, key=manifest_key(self.key), source=self._manifest(), mime_type="text/plain")
+        listed = replace(
+            self._upload, key=manifest_key(self.key), source=self._manifest(), mime_type="text/plain", link=""
+        )
         return replace(listed, name=f"{self._upload.name}.sha256", is_contested=True)
 
     def _manifest(self) -> Source:

@@ -44,6 +44,18 @@ def is_same_store(name: str, pipeline: Pipeline) -> bool:
     return (mine.storage, mine.directory) == (theirs.storage, theirs.directory)
 
 
+def has_same_root(name: str, pipeline: Pipeline, link: str) -> bool:
+    """Tell whether what a `FileRef` of the pipeline *name* links to is the same in *pipeline*; yes, if it is not known.
+
+    What is elsewhere has another hash, and nobody reads it.
+    """
+    known, root = _pipelines.get(name), link.partition("/")[0]
+    if known is None or known is pipeline or not link:
+        return True
+    mine, theirs = pipeline.settings, known.settings
+    return (mine.places.get(root), mine.directory) == (theirs.places.get(root), theirs.directory)
+
+
 def pipeline_named(name: str, project: str) -> Pipeline:
     """Return the pipeline that a `FileRef` names, in whatever process it has come to.
 
@@ -71,7 +83,7 @@ def pipeline_named(name: str, project: str) -> Pipeline:
     known, changed = _pipelines.get(str(path)), f"{path}#"
     if known is None or (name.startswith(changed) and name != f"{changed}{known.digest}"):
         known = Pipeline(load_settings(path, is_searched=not (given or is_named())))
-    if project not in (known.project, *known.settings.projects):
+    if project and project not in (known.project, *known.settings.projects):
         raise UnknownProjectError(
             f"a file of the project {project!r} is to be read, and {path} is the configuration of {known.project!r} "
             f"and has no table [projects.{project}]"

@@ -97,8 +97,9 @@ def part_metadata(directory: FileMetadata, whole: Manifest, below: str) -> FileM
         )
     files, size, digest = whole.described(below)
     path, name = f"{directory.path}{below}/", manifest.decode_path(below.rpartition("/")[2])
+    linked = f"{directory.linked}{below}/" if directory.linked else ""
     part = replace(directory, path=path, size=size, hash=f"sha256:{digest}", original_name=name, files=files)
-    return replace(part, title=None)  # that of the whole
+    return replace(part, title=None, linked=linked)  # the title is that of the whole
 
 
 def prove_part(pipeline: Pipeline, whole: FileMetadata, part: FileMetadata) -> bool:
@@ -124,7 +125,8 @@ def _read(pipeline: Pipeline, metadata: FileMetadata) -> Manifest:
     def write(position: int, chunk: bytes | memoryview) -> None:
         text[position : position + len(chunk)] = chunk
 
-    pipeline.pass_on(replace(metadata, path=key, size=size, files=None), write, "always")
+    listed = replace(metadata, path=key, size=size, files=None, linked="")
+    pipeline.pass_on(listed, write, "always")
     try:
         return read_manifest(text)
     except MetadataError as error:
@@ -135,4 +137,6 @@ def member_metadata(directory: FileMetadata, member: Member) -> FileMetadata:
     """Return what there is to say of a member, as of any stored file."""
     name = manifest.decode_path(member.name.rpartition("/")[2])
     hash_, mime_type = f"sha256:{member.digest}", media_types.of_name(name) or None
-    return FileMetadata(f"{directory.path}{member.name}", member.size, hash_, name, directory.timestamp, mime_type)
+    path, linked = f"{directory.linked or directory.path}{member.name}", bool(directory.linked)
+    described = FileMetadata(path, member.size, hash_, name, directory.timestamp, mime_type)
+    return replace(described, linked=path) if linked else described

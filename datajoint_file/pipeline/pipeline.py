@@ -9,8 +9,8 @@ import logging
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import cached_property, partial
 from pathlib import Path
@@ -25,16 +25,19 @@ from datajoint_file.config.urls import file_path
 from datajoint_file.errors import (
     DestinationError,
     DestinationExistsError,
+    FileChangedError,
     LeaseLostError,
     MetadataError,
     ObjectExistsError,
     ObjectNotFoundError,
     SizeMismatchError,
+    SourceChangedError,
     SourceError,
     StorageAccessError,
     StorageError,
     StorageUnavailableError,
     UnknownProjectError,
+    UnknownRootError,
     VerificationError,
     printable,
     reason_of,
@@ -59,9 +62,10 @@ from datajoint_file.pipeline.manifests import manifest_of
 from datajoint_file.pipeline.open_stores import clock, note_opened
 from datajoint_file.pipeline.receipts import Receipts
 from datajoint_file.pipeline.stored_ref import Readable
-from datajoint_file.storage import StorageBackend, open_backend
+from datajoint_file.storage import StorageBackend, open_backend, open_root
 from datajoint_file.storage.backend import ContentHeaders, Reader, UploadGroup
 from datajoint_file.storage.disk.drafts import Draft
+from datajoint_file.storage.roots import require_anything, root_variable
 from datajoint_file.storage.tuning import MEMORY_BYTES
 from datajoint_file.storage.wrappers import LoggedBackend, logger
 from datajoint_file.transfer.atomic_write import atomic_write, finish
@@ -82,6 +86,7 @@ class Upload:
     mime_type: str  # empty if the first bytes are to tell
     write_id: str  # what is unique in the key
     is_contested: bool = False  # others may be storing under the same key
+    link: str = ""  # where it stays, if it is not stored
 
 
 _ANY_WRITE_ID = new_write_id()
@@ -162,6 +167,8 @@ class Pipeline:
         """
         prefix = prefix_of(self.project, self.settings.object_storage.partition_pattern, cell)
         key = object_key(prefix, source.name or cell.attribute, _ANY_WRITE_ID)
+        if source.link:
+            key = source.link.rstrip("/")
         if isinstance(source.tree, LocalTree) and source.tree.contains(self.local_path(self.project)):
             raise SourceError("the directory contains the project's own store: give what is to be stored of it")
         if source.tree is not None:
@@ -181,13 +188,15 @@ class Pipeline:
         Reads at most the first bytes of the source, where it has no name: its media type gives one a suffix.
         """
         mime_type = source.mime_type or media_types.of_name(source.name)
+        if source.link and source.tree is None:
+            return Upload(source.link, cell, source, source.name, mime_type, "", link=source.link)
         if not mime_type and not source.name:
             mime_type = media_types.of_content(source.head())
         name = source.name or f"{cell.attribute}{media_types.suffix_for(mime_type)}"
         write_id = new_write_id()
         key = object_key(prefix or self.check(source, cell), name, write_id)
         key += "/" if source.tree is not None else ""
-        return Upload(key, cell, source, name, mime_type, write_id)
+        return Upload(key, cell, source, name, mime_type, write_id, link=source.link)
 
     def ingest(
         self, upload: Upload, advance: Advance = lambda _: None, group: UploadGroup | None = None
@@ -207,6 +216,8 @@ class Pipeline:
             If the store fails.
         """
         source = upload.source
+        if upload.link:
+            return self._linked(upload, advance)
         if source.copy_of and self.backend.capabilities.copies:
             return self._copied(upload, advance)
         with source.open() as bare:
@@ -225,6 +236,27 @@ class Pipeline:
         described = _description(upload, reader)
         self.receipts.keep(described, reader.receipt)
         return described
+
+    def _linked(self, upload: Upload, advance: Advance) -> FileMetadata:
+        """Return what a row is to record of a file that stays where it is: it is read, or only looked at if known."""
+        source, link, backend = upload.source, upload.link, self.backend_at(upload.link)
+        found = backend.stat(link)
+        if source.linked is not None:
+            with self._blamed(source.linked):
+                require_size(source.linked.size, found.size)
+            named = replace(source.linked, original_name=upload.name, mime_type=source.mime_type, title=source.title)
+            return named if link == source.linked.path else replace(named, path=link, linked=link)
+        digest, media_type = source.hash or "", upload.mime_type
+        if not digest:
+            with backend.open(link) as file:
+                reader = HashingReader(file, advance)
+                drain(reader)
+            digest, media_type, after = reader.hash, _media_type(upload, reader), backend.stat(link)
+            if (found, reader.size) != (after, after.size):
+                raise SourceChangedError(f"{link} changed while it was read. Link it when its writer has finished")
+        return FileMetadata(
+            link, found.size, digest, upload.name, _now(), media_type or None, title=source.title, linked=link
+        )
 
     def _copied(self, upload: Upload, advance: Advance) -> FileMetadata:
         """Have the store make a copy, and look at it. Nothing is sent; what nobody vouches for is read once."""
@@ -315,11 +347,12 @@ class Pipeline:
             If it has not the recorded size.
         """
         with self._blamed(metadata):
-            file = self.backend_of(metadata.project).open(metadata.path, **options)
+            file = self.backend_for(metadata).open(metadata.path, **options)
         found = file.seek(0, os.SEEK_END)
         if found != metadata.size:
             file.close()
-            raise SizeMismatchError(f"{metadata.path}: expected {metadata.size} bytes, found {found}. {_CORRUPT}")
+            with self._blamed(metadata):
+                require_size(metadata.size, found)
         file.seek(0)
         return file
 
@@ -336,14 +369,14 @@ class Pipeline:
     def read_part(self, metadata: FileMetadata, start: int, stop: int) -> bytes:
         """Return the bytes of a stored file from *start* to before *stop*, which it has. They are *not* verified."""
         with self._blamed(metadata):
-            content = bytes(self.backend_of(metadata.project).read(metadata.path, start, stop))
+            content = bytes(self.backend_for(metadata).read(metadata.path, start, stop))
             require_whole(start, stop, len(content))
         return content
 
     def look(self, metadata: FileMetadata) -> None:
         """Raise unless the object is there and has the recorded size, as `open` does; a request to a bucket."""
         with self._blamed(metadata):
-            require_size(metadata.size, self.backend_of(metadata.project).stat(metadata.path).size)
+            require_size(metadata.size, self.backend_for(metadata).stat(metadata.path).size)
 
     def pass_on(self, metadata: FileMetadata, write: Write, verify: str | None = None) -> None:
         """Hand the bytes of a stored file to *write*; see `fetch`. What is known of them then, `policy` says."""
@@ -363,7 +396,7 @@ class Pipeline:
         *,
         verify: str | None = None,
     ) -> None:
-        backend = self.backend_of(metadata.project)
+        backend = self.backend_for(metadata)
         fetch_as(self.policy(verify), backend, self.hashed, metadata, write, advance, target)
 
     def verify(self, metadata: FileMetadata, progress: bool | None = None, advance: Advance | None = None) -> None:
@@ -373,7 +406,7 @@ class Pipeline:
         """
         bar = progress_bar(f"verifying {metadata.original_name}", metadata.size, progress if advance is None else False)
         with bar as shown, self._blamed(metadata):
-            fetch(self.backend_of(metadata.project), metadata, lambda *_: None, advance or shown)
+            fetch(self.backend_for(metadata), metadata, lambda *_: None, advance or shown)
 
     def download(
         self,
@@ -408,7 +441,7 @@ class Pipeline:
 
     def exists(self, metadata: FileMetadata) -> bool:
         """Tell whether the object is in the store; raise if the store cannot be asked, or is not the one of the row."""
-        if self.backend_of(metadata.project).exists(proof_key(metadata.path)):
+        if self.backend_for(metadata).exists(proof_key(metadata.path)):
             return True
         self.require_present(metadata)
         return False
@@ -416,7 +449,7 @@ class Pipeline:
     def url(self, metadata: FileMetadata) -> str:
         """Return the object's address without credentials."""
         slash = "/" if metadata.is_directory else ""
-        return f"{self.backend_of(metadata.project).url(metadata.path.rstrip('/'))}{slash}"
+        return f"{self.home_of(metadata).url((metadata.linked or metadata.path).rstrip('/'))}{slash}"
 
     def backend_of(self, project: str) -> StorageBackend:
         """Return the store that has the objects of *project*: this one's, or one that is only read.
@@ -426,12 +459,45 @@ class Pipeline:
         UnknownProjectError
             If the configuration does not say where they are.
         """
+        return self._used(project, self._opened)
+
+    def backend_at(self, link: str) -> StorageBackend:
+        """Return the root that something linked lies below, which is only read.
+
+        Raises
+        ------
+        UnknownRootError
+            If the configuration does not say where it is.
+        """
+        return self._used(f"{link.partition('/')[0]}:", self._opened_root)
+
+    def backend_for(self, metadata: FileMetadata) -> StorageBackend:
+        """Return what has the object, or the manifest, that *metadata* describes: a store; of a link its root."""
+        return self.backend_at(metadata.linked) if metadata.is_link else self.backend_of(metadata.project)
+
+    def home_of(self, metadata: FileMetadata) -> StorageBackend:
+        """Return where the bytes are: those of a file, or of a directory's members."""
+        return self.backend_at(metadata.linked) if metadata.linked else self.backend_of(metadata.project)
+
+    def _used(self, name: str, opened: Callable[[str], StorageBackend]) -> StorageBackend:
         self.last_used = next(clock)
-        backend = self._backends.get(project)
+        backend = self._backends.get(name)
         if backend is None:
-            backend = self._backends.setdefault(project, self._opened(project))
+            backend = self._backends.setdefault(name, opened(name))
             note_opened(self)
         return LoggedBackend(backend) if logger.isEnabledFor(logging.DEBUG) else backend
+
+    def _opened_root(self, root: str) -> StorageBackend:
+        name = root.rstrip(":")
+        storage = self.settings.places.get(name)
+        if storage is None:
+            raise UnknownRootError(
+                f"the file is linked below the root {name!r}, and this configuration does not say where that is: set "
+                f"{root_variable('roots', name)} to its directory on this machine, or add to datajoint.toml:\n\n"
+                f'# where files are that stay where they are\n[roots.{name}]\npath = "/…"'
+            )
+        project = "" if name in self.settings.roots else name
+        return open_root(storage, name, self.settings.directory, project=project)
 
     def backend_for_marks(self, project: str) -> StorageBackend:
         """Return the store of *project* for telling it which schemas name its objects, and for nothing else.
@@ -457,9 +523,14 @@ class Pipeline:
         try:
             yield
         except VerificationError as error:
-            raise type(error)(f"{metadata.path}: {error}. {_CORRUPT}") from error
-        except ObjectNotFoundError:
+            kind, why = (FileChangedError, _CHANGED) if metadata.is_link else (type(error), _CORRUPT)
+            raise kind(f"{metadata.path}: {error}. {why}") from error
+        except ObjectNotFoundError as error:
             self.require_present(metadata)
+            if metadata.is_link:
+                raise ObjectNotFoundError(f"{metadata.path}: {_GONE.format(self.url(metadata))}").of(
+                    metadata.path
+                ) from error
             raise
 
     def require_present(self, metadata: FileMetadata) -> None:
@@ -467,6 +538,10 @@ class Pipeline:
 
         To be asked where an object is not there. A store that may not be listed counts as the right one.
         """
+        if metadata.is_link:
+            with suppress(StorageAccessError):
+                require_anything(self.backend_for(metadata), metadata.linked)
+            return
         project = metadata.project
         try:
             listed = self.backend_of(project).list(project)
@@ -506,6 +581,13 @@ _CORRUPT = (
     "The object in the store is not the file that was inserted: it was damaged, cut short or replaced. "
     "No byte of it was handed out; restore it from a backup, or insert the file again"
 )
+
+
+_CHANGED = (
+    "The original was changed since it was linked, and no byte of it was handed out: bring back what it was; or, if it "
+    "is right as it is now, link it again with update1"
+)
+_GONE = "there is no file at {} any more: bring it back, or link it where it is now with update1"
 
 
 def destination_path(given: str | os.PathLike[str]) -> Path:

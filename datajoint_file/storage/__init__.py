@@ -11,7 +11,7 @@ from datajoint_file.storage.backend import (
     StorageBackend,
     UnfinishedUpload,
 )
-from datajoint_file.storage.factory import open_backend
+from datajoint_file.storage.factory import open_backend, open_root
 
 __all__ = [
     "Capabilities",
@@ -21,4 +21,5 @@ __all__ = [
     "StorageBackend",
     "UnfinishedUpload",
     "open_backend",
+    "open_root",
 ]

@@ -1,0 +1,142 @@
+"""Resolution of links: below which root a path or URL lies, and what a row is to call it.
+
+Bytes are read elsewhere, by that name: what is looked at here is where the name ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from datajoint_file.config.urls import SCHEMES, file_path
+from datajoint_file.errors import ConfigurationError, UnknownRootError, UnsafePathError, printable
+from datajoint_file.model.manifest import encode_path
+from datajoint_file.model.object_keys import check_link
+from datajoint_file.storage.backend import StorageBackend
+from datajoint_file.storage.factory import root_address
+from datajoint_file.transfer.directories import Listing, LocalTree
+from datajoint_file.transfer.sources import Link, Source
+from datajoint_file.transfer.stream_names import without_secrets
+
+if TYPE_CHECKING:
+    from datajoint_file.pipeline.pipeline import Pipeline
+
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/+(.*)", re.DOTALL)
+
+_KEPT = re.compile(r"(?:^|/)(?:objects(?:/|$)|~|%7E)")
+"""Where in its storage a project keeps what is stored: there nothing is linked."""
+
+
+def located(pipeline: Pipeline, source: Source) -> Source:
+    """Return *source* with the place of its link as rows have it, and with a directory's files. Reads none of them.
+
+    Raises
+    ------
+    UnknownRootError
+        If it lies below no root.
+    UnsafePathError
+        If it leaves its root through ``..`` or a symbolic link, or is where the project keeps what is stored.
+    UnsafeNameError
+        If no row could name it.
+    """
+    if not _is_given(source.link):
+        pipeline.backend_at(source.link)
+        return replace(source, link=check_link(source.link))
+    link = _key_of(pipeline, source.link)
+    if link.endswith("/") and source.tree is None:
+        source = replace(source, tree=RootTree(pipeline.backend_at(link), link))
+    if isinstance(source.tree, LocalTree) and (inner := next(iter(source.tree.listing.links), "")):
+        raise UnsafePathError(f"{printable(source.link)}{inner} is a symbolic link: a directory is linked without any")
+    if link.startswith(f"{pipeline.project}/"):
+        _refuse_kept(source, link)
+    return replace(source, link=check_link(link))
+
+
+def _refuse_kept(source: Source, link: str) -> None:
+    names = [f"{link}{name}" for name in source.tree.listing.names] if source.tree else [link]
+    if kept := next(filter(_KEPT.search, names), ""):
+        raise UnsafePathError(
+            f"{printable(source.link)}: {kept} is where the project keeps what is stored (`objects`, and what begins "
+            "with `~`), and nothing is linked there: insert what a fetch of the stored file gives, or link a file "
+            "elsewhere"
+        )
+
+
+def _is_given(link: str) -> bool:
+    """Tell a path or URL, as somebody has given it, from what a row has."""
+    return link.startswith("/") or _URL.match(link) is not None
+
+
+@dataclass(frozen=True)
+class RootTree:
+    """A directory of a root that is not on this machine."""
+
+    backend: StorageBackend
+    link: str
+
+    @cached_property
+    def listing(self) -> Listing:
+        """What is in it."""
+        found = sorted((stat.key[len(self.link) :], stat.size) for stat in self.backend.list(self.link[:-1]))
+        listing = Listing(names=[name for name, _ in found])
+        listing.sizes.extend(size for _, size in found)
+        return listing
+
+    def value(self, name: str) -> Link:
+        """Return a member."""
+        return Link(self.backend.url(f"{self.link}{name}"))
+
+
+def _key_of(pipeline: Pipeline, given: str) -> str:
+    beginning, path = _taken_apart(given)
+    real = path if beginning else os.path.realpath(path)
+    slash = "/" if given.endswith("/") else ""
+    roots = sorted(_roots(pipeline), key=lambda root: len(root[2]), reverse=True)
+    for name, scheme, root in roots:
+        if scheme == beginning and real.startswith(f"{root}/"):
+            below = real[len(root) + 1 :].rstrip("/")
+            if ".." not in below.split("/"):
+                return f"{name}/{encode_path(below)}{slash}"
+    shown = printable(without_secrets(given))
+    for name, scheme, root in roots:
+        if scheme == beginning and path.startswith(f"{root}/"):
+            ends = "" if beginning else f": it ends at {printable(real)}"
+            raise UnsafePathError(f"{shown} leaves the root {name!r} through `..` or a symbolic link{ends}")
+    raise UnknownRootError(_below_none(shown, beginning, real, roots))
+
+
+def _taken_apart(given: str) -> tuple[str, str]:
+    """Return the kind of store that a URL is of, and the rest of it; of a path of this machine no kind."""
+    match = _URL.fullmatch(given)
+    if match is None:
+        return "", given
+    kind = SCHEMES.get(match[1].lower(), match[1].lower())
+    return ("", file_path(given)) if kind == "file" else (kind, match[2])
+
+
+def _roots(pipeline: Pipeline) -> Iterator[tuple[str, str, str]]:
+    """Give the roots that can be resolved here: their names, what URLs below them begin with, and their paths."""
+    settings = pipeline.settings
+    for name, storage in {**settings.roots, pipeline.project: settings.storage}.items():
+        project = name if name == pipeline.project else ""
+        with suppress(ConfigurationError):  # a reference that cannot be resolved here
+            yield name, *root_address(storage, settings.directory, project=project)
+
+
+def _below_none(shown: str, beginning: str, path: str, roots: list[tuple[str, str, str]]) -> str:
+    """Say which roots there are, and what to write for another."""
+    known = ", ".join(f"{name} ({f'{scheme}://' if scheme else ''}{root})" for name, scheme, root in sorted(roots))
+    above = PurePath(path).parent.as_posix()
+    place = f"url = {json.dumps(f'{beginning}://{above}')}" if beginning else f"path = {json.dumps(above)}"
+    name = re.sub(r"[^A-Za-z0-9]+", "_", PurePath(above).name).strip("_") or "data"
+    return (
+        f"{shown} lies below no root of datajoint.toml. The roots are: {known}. For another, add:\n\n"
+        f"# where files are that stay where they are\n[roots.{name}]\n{place}"
+    )
