@@ -27,6 +27,7 @@ from datajoint_file.errors import (
 )
 from datajoint_file.formats.objects import write
 from datajoint_file.jobs.inputs import check_names, laid_out
+from datajoint_file.jobs.linking import Keeping
 from datajoint_file.jobs.log import recorded
 from datajoint_file.jobs.notebook import run_notebook
 from datajoint_file.jobs.outputs import CapturedDirectory, CapturedFile, Outputs, collected
@@ -39,7 +40,7 @@ from datajoint_file.model.wording import counted, format_size
 from datajoint_file.transfer.directories import look_of
 from datajoint_file.transfer.hashing import HashingReader, drain
 from datajoint_file.transfer.pinned_directory import PinnedDirectory
-from datajoint_file.transfer.sources import as_source
+from datajoint_file.transfer.sources import Link, as_source
 
 _P = ParamSpec("_P")
 
@@ -98,13 +99,18 @@ class Run:
         return list(self._captured.files())
 
     @property
+    def links(self) -> dict[str, Link]:
+        """The files that are linked, by their paths in the working directory, sorted. Insert them. See ``keep``."""
+        return self._captured.links
+
+    @property
     def log(self) -> CapturedFile:
         """What the job has said, if ``log=True`` was given. Insert it."""
         if self._log is None:
             raise UnsupportedValueError("there is no log: give capture(…, log=True), and ask when the block has ended")
         return self._log
 
-    def __getitem__(self, path: str) -> CapturedFile | CapturedDirectory:
+    def __getitem__(self, path: str) -> CapturedFile | CapturedDirectory | Link:
         """Return a file that was captured, or a directory. Raises `OutputMissingError` if there is no such path."""
         return self._captured.get(path)
 
@@ -197,7 +203,9 @@ class Run:
 
         The hashes are those that rows will have.
         """
-        files = {file.path: {"size": file.size, "hash": _hash(file)} for file in self.files}
+        files: dict[str, Any] = {file.path: {"size": file.size, "hash": _hash(file)} for file in self.files}
+        for path, link in self.links.items():
+            files[path] = {"size": os.stat(link.path).st_size, "hash": link.hash, "linked": str(link.path)}
         return {
             "outputs": files,
             "count": len(files),
@@ -216,10 +224,12 @@ class Run:
             raise UnsupportedValueError("the outputs are there when the block has ended well; within it, use run.path")
         return self._outputs
 
-    def _end(self, process: int, *, log: bool) -> None:
+    def _end(self, process: int, keeping: Keeping, *, log: bool) -> None:
         if os.getpid() != process:
             raise JobError("the block of capture was left by a child that was forked in it: leave it by os._exit")
-        self._outputs = collected(self._name, self._scratch, self._patterns)
+        outputs = collected(self._name, self._scratch, self._patterns)
+        keeping.apply(outputs)
+        self._outputs = outputs
         if log:
             home = PinnedDirectory.at(str(self._scratch.home))
             status = (self._scratch.home / _LOG).stat()
@@ -233,6 +243,8 @@ def capture(
     *,
     log: bool = False,
     inputs: Mapping[str, Any] | None = None,
+    keep: Mapping[str, Literal["copy", "link"]] | None = None,
+    link_to: str | os.PathLike[str] | None = None,
     on_failure: Literal["discard", "keep"] = "discard",
     scratch: str | os.PathLike[str] | None = None,
     chdir: bool | None = None,
@@ -254,6 +266,11 @@ def capture(
         Whether to write down standard output and error, of children and C libraries too, logging and warnings.
     inputs : mapping, optional
         Stored files and directories that are laid into the directory before, as by `inputs`; they are no outputs.
+    keep : mapping, optional
+        Of patterns to ``"copy"``, as it is with others, or ``"link"``: such files are moved to *link_to*, and what is
+        inserted is a `Link` to them. The first pattern that matches counts.
+    link_to : str or os.PathLike, optional
+        A directory below a root of ``datajoint.toml``. Each run makes one of its own in it, and nobody removes that.
     on_failure : {"discard", "keep"}
         What to do with the directory, and the log, of a block that raises: ``"keep"`` leaves them, for you to remove,
         and says where, in the log of this package and a note of the error.
@@ -268,7 +285,7 @@ def capture(
     Yields
     ------
     Run
-        With `path` within the block; and after it `directory`, `files`, `log`, ``run["df.csv"]``, `glob`, `summary`.
+        With `path` within the block; and after it `directory`, ``run["df.csv"]``, `files`, `links`, `log`, `summary`.
 
     Raises
     ------
@@ -282,6 +299,8 @@ def capture(
         If an input has the name of an output.
     ScratchError
         If no directory can be made, or a disk was full.
+    DestinationError
+        If *link_to* is no directory, or cannot be written to.
     UnsupportedValueError
         If *put* is no pattern; if another thread has the working directory, or standard output.
 
@@ -297,7 +316,7 @@ def capture(
     """
     given = dict(inputs or {})
     check_names(given)
-    patterns = Patterns.read(put, given)
+    patterns, keeping = Patterns.read(put, given), Keeping(keep, link_to)
     _check(patterns, given, on_failure)
     home = Scratch.made(scratch)
     run = Run(home, patterns, check_name(name))
@@ -310,7 +329,7 @@ def capture(
             start = time.monotonic()
             yield run
             run.seconds = time.monotonic() - start
-        run._end(process, log=log)
+        run._end(process, keeping, log=log)
     except BaseException as error:
         if os.getpid() == process:
             _failed(home, on_failure, error)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import Any
 
@@ -25,6 +25,7 @@ from datajoint_file.model.manifest import decode_path, encode_path
 from datajoint_file.model.wording import counted, format_size
 from datajoint_file.transfer.directories import Listing, TreeMember, list_chosen
 from datajoint_file.transfer.pinned_directory import PinnedDirectory
+from datajoint_file.transfer.sources import Link
 
 _TOLD = 10
 """So many of the files that there are, are named where one is missing."""
@@ -39,6 +40,7 @@ class CapturedFile(TreeMember):
     Examples
     --------
     >>> import datajoint_file
+    >>> from pathlib import Path
     >>> with datajoint_file.capture(put="plots/*.txt") as run:
     ...     (run.path / "plots").mkdir()
     ...     _ = (run.path / "plots" / "day1.txt").write_text("12 spikes")
@@ -133,7 +135,17 @@ class Outputs:
 
     def __init__(self, name: str, directory: PinnedDirectory, listing: Listing, patterns: Patterns, scratch: Scratch):
         self.whole = CapturedDirectory(name, directory, "", listing, None, scratch)
+        self.links: dict[str, Link] = {}
         self._patterns = patterns
+
+    def leave_out(self, links: Mapping[str, Link]) -> None:
+        """Take files out, of which there are links."""
+        self.links.update(links)
+        kept = [index for index, name in enumerate(self.listing.names) if decode_path(name) not in links]
+        names = [self.listing.names[index] for index in kept]
+        sizes, looks = (array("Q", (one[i] for i in kept)) for one in (self.listing.sizes, self.listing.looks))
+        ends = {name: self.listing.links[name] for name in names if name in self.listing.links}
+        self.whole = replace(self.whole, listing=Listing(names, sizes, self.listing.empty, looks, ends))
 
     @property
     def listing(self) -> Listing:
@@ -149,14 +161,16 @@ class Outputs:
         chosen = Patterns.read(pattern)
         return [file for file in self.files() if chosen.has(file.path)]
 
-    def get(self, path: str) -> CapturedFile | CapturedDirectory:
-        """Return the file, or directory, of a path.
+    def get(self, path: str) -> CapturedFile | CapturedDirectory | Link:
+        """Return the file, or directory, of a path; a link, if that is what there is of it.
 
         Raises
         ------
         OutputMissingError
             If nothing of this path was captured.
         """
+        if path in self.links:
+            return self.links[path]
         try:
             name = encode_path(path.rstrip("/"))
         except UnsafeNameError:
@@ -166,7 +180,9 @@ class Outputs:
             return self._titled(self.whole.value(name))
         part = _part(self.listing, f"{name}/")
         if not name or not (part.names or part.empty or f"{name}/" in self.listing.empty):
-            told = _told((file.path for file in self.whole.files()), len(names))
+            if within := [one for one in self.links if one.startswith(f"{path.rstrip('/')}/")]:
+                return Link(str(self.links[within[0]].path).removesuffix(within[0]) + path.rstrip("/"))
+            told = _told(chain((file.path for file in self.whole.files()), self.links), len(names) + len(self.links))
             raise OutputMissingError(f"{printable(path)} is not among what was captured: {told}")
         below = f"{path.rstrip('/')}/"
         title, whole = self._patterns.title_of(below), self.whole

@@ -213,3 +213,45 @@ def test_a_damaged_input_is_refused(table: Any, store: Store, disk: Path) -> Non
     with pytest.raises(HashMismatchError), datajoint_file.inputs({"raw.dat": ref}):
         pass
     assert list(disk.glob("*/*")) == []
+
+
+@pytest.fixture
+def nas(store: Store, tmp_path: Path, instance: dj.Instance) -> Path:
+    """A root, which the pipeline knows."""
+    (tmp_path / "nas" / "derived").mkdir(parents=True)
+    datajoint_file.configure(store.configuration(roots={"nas": {"path": str(tmp_path / "nas")}}), connection=instance)
+    return tmp_path / "nas"
+
+
+@pytest.fixture
+def pipeline(nas: Path, instance: dj.Instance) -> dj.Instance:
+    return instance
+
+
+@over_mysql
+def test_large_outputs_stay_below_a_root_and_small_ones_are_stored(
+    nas: Path, schema: dj.Schema, store: Store
+) -> None:
+
+    @schema
+    class Processed(dj.Manual):
+        definition = """
+        k : int32
+        ---
+        data    : file
+        frames  : file
+        summary : file
+        """
+
+    keep: Any = {"*.parquet": "link", "frames/": "link"}
+    with datajoint_file.capture(".", keep=keep, link_to=nas / "derived") as run:
+        Path("processed.parquet").write_bytes(b"large")
+        Path("summary.csv").write_text("small")
+        Path("frames").mkdir()
+        Path("frames/1").write_text("frame")
+    values = {"data": run["processed.parquet"], "frames": run["frames"], "summary": run["summary.csv"]}
+    Processed.insert1({"k": 1, **values})
+    row = Processed.fetch1()
+    assert row["data"].path.startswith("nas/derived/")
+    assert (row["data"].read(), row["summary"].read(), (row["frames"] / "1").read()) == (b"large", b"small", b"frame")
+    assert [key.rpartition("/")[2] for key in store.object_keys() if "/objects/" in key] == ["~manifest", "summary.csv"]

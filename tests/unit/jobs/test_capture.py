@@ -5,17 +5,20 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import shutil
 import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import datajoint_file
 from datajoint_file.errors import (
+    DestinationError,
     JobError,
     NothingMatchesError,
     OutputConflictError,
@@ -306,3 +309,55 @@ def test_a_program_that_fails_ends_the_job_without_showing_its_arguments(left: L
     with datajoint_file.capture(put="made") as run:
         run.command([sys.executable, "-c", "open('made', 'w').write('by a program')"])
     assert Path(run["made"]).read_text() == "by a program"  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("is_same_disk", [True, False])
+def test_what_is_linked_is_moved_to_a_place_of_its_own(tmp_path: Path, left: Left, is_same_disk: bool) -> None:
+    place = tmp_path / "nas" if is_same_disk else Path("/dev/shm", tmp_path.parent.name + tmp_path.name)
+    place.mkdir()
+    if not is_same_disk:
+        assert place.stat().st_dev != tmp_path.stat().st_dev
+    try:
+        _link_to(place)
+    finally:
+        if not is_same_disk:
+            shutil.rmtree(place)
+    assert left() == []
+
+
+def _link_to(place: Path) -> None:
+    keep: Any = {"small.parquet": "copy", "*.parquet": "link", "movie/": "link"}
+    for _ in range(2):
+        with datajoint_file.capture(put={"*": "all of it"}, keep=keep, link_to=place) as run:
+            make("small.parquet", "large.parquet", "summary.csv", "movie/0/1", "movie/2")
+        assert [file.path for file in run.files] == ["small.parquet", "summary.csv"]
+        assert run.directory.original_name == "outputs"
+        assert list(run.links) == ["large.parquet", "movie/0/1", "movie/2"]
+        link = run["large.parquet"]
+        assert isinstance(link, datajoint_file.Link)
+        assert link == run.links["large.parquet"]
+        assert (link.title, link.hash) == ("all of it", f"sha256:{hashlib.sha256(b'large.parquet').hexdigest()}")
+        assert Path(link.path).read_bytes() == b"large.parquet"
+        assert Path(link.path).stat().st_mode & 0o777 == 0o444
+        movie = run["movie/"]
+        assert isinstance(movie, datajoint_file.Link)
+        assert (Path(movie.path) / "0" / "1").read_text() == "movie/0/1"
+        assert run.summary()["outputs"]["movie/2"]["linked"] == str(Path(movie.path) / "2")
+        with pytest.raises(OutputMissingError, match=r"small.parquet, summary.csv"):
+            run["other"]
+    first, second = sorted(place.iterdir())
+    assert sorted(path.name for path in first.rglob("*")) == ["0", "1", "2", "large.parquet", "movie"]
+    with pytest.raises(OutputMissingError), datajoint_file.capture(put="x", keep=keep, link_to=place):
+        make("large.parquet")
+    assert sorted(place.iterdir()) == [first, second]
+
+
+def test_links_need_a_place_that_is_there(tmp_path: Path, left: Left) -> None:
+    for options, error, message in (
+        ({"keep": {"x": "link"}}, UnsupportedValueError, "say where they go"),
+        ({"keep": {"x": "move"}}, UnsupportedValueError, "one of copy, link"),
+        ({"keep": {"x": "link"}, "link_to": tmp_path / "nas"}, DestinationError, "is its disk mounted"),
+    ):
+        with pytest.raises(error, match=message), datajoint_file.capture(put="x", **options):
+            pass
+    assert left() == []
