@@ -127,7 +127,7 @@ class FilesystemRoot(_RemoteNames, FilesystemBackend):
 
 
 class BucketRoot(_RemoteNames, BucketBackend):
-    """Objects of a bucket, or of a prefix of it. The kind of bucket is mixed in by `root_kind`."""
+    """Objects of a bucket, or of a prefix of it. The kind of bucket is mixed in by `root_of`."""
 
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
         """Give the objects below a part of the root, or of all of it."""

@@ -15,7 +15,7 @@ from datajoint_file.errors import FileChangedError, ObjectNotFoundError, UnsafeP
 from tests.projects import Store, over_mysql
 
 from .conftest import Root
-from .test_files import json_of, on_disk_and_s3, set_json
+from .test_linked_files import json_of, on_disk_and_s3, set_json
 
 FILES = {"params.py": b"p", "c 1/0.npy": b"00", "c 1/1.npy": b"11", ".zarray": b"{}", "empty.txt": b""}
 

@@ -25,7 +25,7 @@ from datajoint_file.errors import (
     UnsupportedValueError,
 )
 from datajoint_file.pipeline.pipeline import Pipeline
-from tests.projects import Store, over_local_and_s3, over_mysql, unique
+from tests.projects import Store, connect, over_local_and_s3, over_mysql, unique
 
 from .conftest import CONTENT, Root
 
@@ -241,4 +241,37 @@ def test_link_stays_a_link(schema: dj.Schema, table: Any, nas: Root, store: Stor
     assert done
     assert (table & "id=1").fetch1("raw").read() == CONTENT
     assert (table & "id=1").fetch1("extra") == ref
+    assert nas.names() == {"run1.dat"}
+
+
+@over_mysql
+def test_link_of_a_pipeline_whose_root_is_elsewhere_is_refused(
+    table: Any, nas: Root, store: Store, database: Any, tmp_path: Path
+) -> None:
+    table.insert1({"id": 1, "raw": Link(nas.write("run1.dat"))})
+    (tmp_path / "other").mkdir()
+    other = connect(database)
+    roots = {"nas": {"path": str(tmp_path / "other")}}
+    datajoint_file.configure(store.configuration(roots=roots), connection=other)
+    theirs = other.Schema(table.database)
+    ref = dj.FreeTable(theirs.connection, table.full_table_name).fetch1("raw")
+    with pytest.raises(StorageUnavailableError):
+        ref.read()
+    with pytest.raises(UnsupportedValueError, match=r"below a root that the pipeline .* has elsewhere"):
+        table.insert1({"id": 2, "raw": ref})
+    with pytest.raises(UnsupportedValueError, match="needs no staging"):
+        datajoint_file.stage(table, {"id": 3}, "raw", Link(nas.address("run1.dat")))
+    other.connection.close()
+
+
+def test_links_of_a_transaction_that_is_rolled_back_leave_nothing(table: Any, nas: Root, store: Store) -> None:
+    link = Link(nas.write("run1.dat"))
+    with pytest.raises(ZeroDivisionError), table.connection.transaction:
+        table.insert1({"id": 1, "raw": link, "extra": ("a.txt", b"stored")})
+        raise ZeroDivisionError
+    assert len(table()) == 0
+    table.insert([{"id": 1, "raw": link}, {"id": 1, "raw": link}], skip_duplicates=True)
+    table.insert1({"id": 1, "raw": link, "extra": ("a.txt", b"stored")}, replace=True)
+    assert (table.fetch1("raw").read(), table.fetch1("extra").read()) == (CONTENT, b"stored")
+    assert len(store.object_keys()) in (1, 2)  # that of the first attempt is adopted, or collected
     assert nas.names() == {"run1.dat"}
