@@ -64,6 +64,8 @@ class Run:
         What the function has returned, of a run of `captures`.
     seconds : float
         How long the block took.
+    kept : Path or None
+        Where its directory and its log are, if it has failed and ``on_failure="keep"`` was given.
     """
 
     def __init__(self, scratch: Scratch, patterns: Patterns, name: str) -> None:
@@ -71,6 +73,7 @@ class Run:
         self.origin = working_directory()
         self.result: Any = None
         self.seconds = 0.0
+        self.kept: Path | None = None
         self._scratch = scratch
         self._patterns = patterns
         self._name = name
@@ -332,7 +335,7 @@ def capture(
         run._end(process, keeping, log=log)
     except BaseException as error:
         if os.getpid() == process:
-            _failed(home, on_failure, error)
+            _failed(run, home, on_failure, error)
         raise
 
 
@@ -406,11 +409,12 @@ def _hash(file: CapturedFile) -> str:
     return hashing.hash
 
 
-def _failed(home: Scratch, on_failure: str, error: BaseException) -> None:
+def _failed(run: Run, home: Scratch, on_failure: str, error: BaseException) -> None:
     """Remove what a block has left that has failed, or say where it is; and which disk was full."""
     free = shutil.disk_usage(home.home).free if home.is_there else 0
     if on_failure == "keep" and home.is_there:
-        told = f"what the job has made is kept in {printable(str(home.keep()))}; remove it when you have seen it"
+        run.kept = home.keep()
+        told = f"what the job has made is kept in {printable(str(run.kept))}; remove it when you have seen it"
         logger.warning("%s: %s", type(error).__name__, told)
         if hasattr(error, "add_note"):  # not in Python 3.10
             error.add_note(told)

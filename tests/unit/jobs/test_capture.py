@@ -173,6 +173,7 @@ def test_a_failed_block_leaves_nothing_or_what_it_was_asked_to_keep(
             _ = 1 / 0
     (name,) = left()
     kept = run.path.parent.with_name(name)
+    assert run.kept == kept
     assert (kept / "work" / "x").read_text() == "x"
     log = (kept / "execution.log").read_text()
     assert log.startswith("as far as that\nTraceback")

@@ -26,6 +26,7 @@ import datajoint_file
 def say(what):
     print(what)
 
+warnings.simplefilter("ignore", DeprecationWarning)  # that a process with a thread is forked
 logging.basicConfig(format="%(message)s")
 quiet = logging.getLogger("quiet")
 quiet.addHandler(logging.FileHandler(sys.argv[0] + ".log"))
