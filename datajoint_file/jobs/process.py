@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from datajoint_file.config.paths import working_elsewhere
 from datajoint_file.errors import UnsupportedValueError
 
 
@@ -82,12 +83,14 @@ def is_main_thread() -> bool:
 def working_in(directory: Path) -> Iterator[None]:
     """Make *directory* the working directory for a block; then it is what it was, even if that has no name any more.
 
+    A ``datajoint.toml`` is looked for as before.
+
     Raises
     ------
     UnsupportedValueError
         If another thread has changed it, in such a block.
     """
-    with _claim.held():
+    with _claim.held(), working_elsewhere():
         by_descriptor = os.chdir in os.supports_fd
         before = opened(".", os.O_RDONLY) if by_descriptor else os.getcwd()
         try:

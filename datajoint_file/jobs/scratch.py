@@ -20,7 +20,7 @@ from pathlib import Path
 
 from datajoint_file.concurrency.file_lock import FileLock
 from datajoint_file.config.loader import find_scratch_settings
-from datajoint_file.config.paths import anchored, working_directory
+from datajoint_file.config.paths import anchored, configuration_start, working_directory
 from datajoint_file.errors import ScratchError, printable, reason_of
 from datajoint_file.jobs.process import opened
 
@@ -85,10 +85,9 @@ class Scratch:
 
 
 def _disk(given: str | os.PathLike[str] | None) -> Path:
-    start = working_directory()
     if given is not None:
-        return anchored(os.fspath(given), start)
-    settings, directory = find_scratch_settings(start)
+        return anchored(os.fspath(given), working_directory())
+    settings, directory = find_scratch_settings(configuration_start())
     return anchored(settings.path, directory) if settings.path else Path(tempfile.gettempdir()).absolute()
 
 

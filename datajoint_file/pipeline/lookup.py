@@ -10,7 +10,7 @@ from pathlib import Path
 from datajoint_file.config import Settings, find_configuration, load_settings
 from datajoint_file.config.bindings import called
 from datajoint_file.config.loader import is_named
-from datajoint_file.config.paths import is_readable, working_directory
+from datajoint_file.config.paths import configuration_start, is_readable
 from datajoint_file.errors import ConfigurationNotFoundError, UnknownProjectError, brief
 from datajoint_file.pipeline.pipeline import Pipeline
 
@@ -73,12 +73,12 @@ def pipeline_named(name: str, project: str) -> Pipeline:
     if known is not None:
         return known
     given = next((Path(path) for path in (name, name.rpartition("#")[0]) if path and is_readable(Path(path))), None)
-    path = given or find_configuration(working_directory())
+    path = given or find_configuration(configuration_start())
     if path is None:
         elsewhere = f" nor at {brief(called(name), 200)}" if name else ""
         raise ConfigurationNotFoundError(
             f"a file of the project {project!r} is to be read, and there is no datajoint.toml here "
-            f"({working_directory()} or above){elsewhere}: set DATAJOINT_TOML, or call datajoint_file.configure(…)"
+            f"({configuration_start()} or above){elsewhere}: set DATAJOINT_TOML, or call datajoint_file.configure(…)"
         )
     known, changed = _pipelines.get(str(path)), f"{path}#"
     if known is None or (name.startswith(changed) and name != f"{changed}{known.digest}"):

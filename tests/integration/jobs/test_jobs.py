@@ -229,9 +229,7 @@ def pipeline(nas: Path, instance: dj.Instance) -> dj.Instance:
 
 
 @over_mysql
-def test_large_outputs_stay_below_a_root_and_small_ones_are_stored(
-    nas: Path, schema: dj.Schema, store: Store
-) -> None:
+def test_large_outputs_stay_below_a_root_and_small_ones_are_stored(nas: Path, schema: dj.Schema, store: Store) -> None:
 
     @schema
     class Processed(dj.Manual):

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 import datajoint_file
+from datajoint_file.config.loader import find_configuration
+from datajoint_file.config.paths import configuration_start
 from datajoint_file.errors import ConfigurationError, ScratchError
 from datajoint_file.jobs.scratch import Scratch
 from tests.docs.pages import ROOT
@@ -116,8 +118,10 @@ def test_where_it_is_can_be_chosen_and_must_be_there(tmp_path: Path, monkeypatch
     monkeypatch.delenv("DATAJOINT_FILE__SCRATCH__PATH")
     Path("datajoint.toml").write_text(toml)
     (tmp_path / "toml").mkdir()
-    with datajoint_file.capture() as run:
+    with datajoint_file.capture() as run, datajoint_file.capture() as inner:
         assert tmp_path / "toml" in run.path.parents
+        assert tmp_path / "toml" in inner.path.parents, "datajoint.toml is found from within a block, too"
+        assert find_configuration(configuration_start()) == tmp_path / "here" / "datajoint.toml"
     monkeypatch.setenv("DATAJOINT_FILE__SCRATCH__PATH", "$SCRATCH")
     with pytest.raises(ConfigurationError, match=r"\[scratch\] path"), datajoint_file.capture():
         pass
