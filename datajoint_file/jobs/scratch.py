@@ -137,7 +137,8 @@ def _sweep(base: Path) -> None:
             lock = FileLock(os.open(path, _OLD_LOCK))
             if lock.take_for_sure():
                 _remove(str(path.with_suffix("")), lock, os.getpid())
-            lock.close()
+            else:
+                lock.close()
 
 
 def _remove(home: str, lock: FileLock, process: int) -> None:

@@ -12,6 +12,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 
 import datajoint_file
@@ -142,3 +143,31 @@ def test_a_killed_process_leaves_its_terminal_alone(in_child: InChild) -> None:
     with datajoint_file.capture(log=True) as run:
         assert in_child(work) == "in the child\n"
     assert "in the child" in Path(run.log).read_text()
+
+
+IN_A_NOTEBOOK = """
+import logging, os, sys
+import datajoint_file
+logging.basicConfig(format="%(message)s")
+print("before")
+with datajoint_file.capture(log=True) as run:
+    print("printed")
+    os.system("echo child")
+    logging.warning("logged")
+    print("to the end", end="", file=sys.stderr)
+assert open(run.log).read() == "printed\\nchild\\nlogged\\nto the end", open(run.log).read()
+print("\\nafter")
+os.system("echo child, too")
+"""
+
+
+def test_a_notebook_shows_all_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTEST_CURRENT_TEST")  # with it, a kernel does not look at its descriptors
+    cells = [nbformat.v4.new_code_cell(IN_A_NOTEBOOK)]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), "in.ipynb")
+    with datajoint_file.capture("in.ipynb") as run:
+        run.notebook("in.ipynb", timeout=100)
+    (cell,) = nbformat.read(run.path / "in.ipynb", as_version=4).cells
+    shown = "".join(output.get("text", "") for output in cell.outputs)
+    expected = ["before", "printed", "child", "logged", "to the end", "after", "child, too"]
+    assert sorted(line for line in shown.splitlines() if line in expected) == sorted(expected)
