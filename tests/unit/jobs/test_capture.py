@@ -362,3 +362,16 @@ def test_links_need_a_place_that_is_there(tmp_path: Path, left: Left) -> None:
         with pytest.raises(error, match=message), datajoint_file.capture(put="x", **options):
             pass
     assert left() == []
+
+
+def test_workers_of_other_processes_take_captured_directories_for_what_they_were() -> None:
+    with datajoint_file.capture(put="d/") as run:
+        make("d/x", "d/y")
+    source = pickle.loads(pickle.dumps(as_source(run["d"]))).here()
+    assert (source.name, source.tree.listing.names) == ("d", ["x", "y"])
+    member = as_source(pickle.loads(pickle.dumps(source.tree.value("x"))))
+    with member.open() as reader:
+        assert reader.read() == b"d/x"
+    (run.path / "d" / "x").write_text("z")
+    with pytest.raises(SourceChangedError):
+        as_source(source.tree.value("x"))

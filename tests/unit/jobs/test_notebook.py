@@ -49,7 +49,7 @@ def test_what_is_no_notebook_is_an_error() -> None:
         ("c.ipynb", {"parameters": {"x; y": 1}}, UnsupportedValueError, "the parameter 'x; y'"),
     ):
         with pytest.raises(error, match=message), datajoint_file.capture() as run:
-            run.notebook(name, **options)  # type: ignore[arg-type]
+            run.notebook(name, **options)
     with pytest.raises(OutputConflictError, match=r"c\.ipynb is in the working directory already"):
         with datajoint_file.capture() as run:
             (run.path / "c.ipynb").touch()
