@@ -218,7 +218,7 @@ class DirectoryUpload:
         StorageError
             If it cannot be stored.
         """
-        check_members(self.key[:-1], self.listing)
+        check_members((self._upload.link or self.key)[:-1], self.listing)
         stored = self._stored_manifest or self._pipeline.ingest(self._listed())
         self._checkpoints.remove()
         return replace(

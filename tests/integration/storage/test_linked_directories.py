@@ -15,7 +15,7 @@ from datajoint_file.errors import FileChangedError, ObjectNotFoundError, UnsafeP
 from tests.projects import Store, over_mysql
 
 from .conftest import Root
-from .test_linked_files import json_of, on_disk_and_s3, set_json
+from .test_linked_files import anywhere, json_of, set_json
 
 FILES = {"params.py": b"p", "c 1/0.npy": b"00", "c 1/1.npy": b"11", ".zarray": b"{}", "empty.txt": b""}
 
@@ -26,7 +26,7 @@ def written(nas: Root, name: str) -> str:
     return nas.address(f"{name}/")
 
 
-@on_disk_and_s3
+@anywhere
 def test_manifest_is_stored_and_files_stay(table: Any, store: Store, nas: Root, tmp_path: Path) -> None:
     table.insert1({"id": 1, "raw": Link(written(nas, "day 1/sorted"))})
     row = json_of(table)
