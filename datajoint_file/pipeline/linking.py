@@ -23,6 +23,7 @@ from datajoint_file.errors import (
     ConfigurationError,
     FileChangedError,
     SourceChangedError,
+    SourceNotFoundError,
     UnknownRootError,
     UnsafePathError,
     printable,
@@ -153,7 +154,10 @@ class RootTree:
     @cached_property
     def listing(self) -> Listing:
         """What is in it."""
-        found = sorted((stat.key[len(self.link) :], stat.size) for stat in self.backend.list(self.link[:-1]))
+        some = self.backend.list(self.link[:-1])
+        found = sorted((check_link(stat.key)[len(self.link) :], stat.size) for stat in some)
+        if not found:
+            raise SourceNotFoundError(f"{self.backend.url(self.link)}/ has no file: is there such a directory?")
         listing = Listing(names=[name for name, _ in found])
         listing.sizes.extend(size for _, size in found)
         return listing
@@ -168,12 +172,14 @@ def _key_of(pipeline: Pipeline, given: str) -> str:
     real = path if beginning else os.path.realpath(path)
     slash = "/" if given.endswith("/") else ""
     roots = sorted(_roots(pipeline), key=lambda root: len(root[2]), reverse=True)
+    shown = printable(without_secrets(given))
     for name, scheme, root in roots:
+        if name == pipeline.project and scheme == beginning and f"{root}/".startswith(f"{real.rstrip('/')}/"):
+            raise UnsafePathError(f"{shown} contains the project's own store: link what is to be linked of it")
         if scheme == beginning and real.startswith(f"{root}/"):
             below = real[len(root) + 1 :].rstrip("/")
             if ".." not in below.split("/"):
                 return f"{name}/{encode_path(below)}{slash}"
-    shown = printable(without_secrets(given))
     for name, scheme, root in roots:
         if scheme == beginning and path.startswith(f"{root}/"):
             ends = "" if beginning else f": it ends at {printable(real)}"

@@ -1,4 +1,4 @@
-"""Roots: places outside the project, on a disk, in a bucket and elsewhere, that tests fill and look at past the package."""
+"""Roots: places outside the project, on a disk, in a bucket and elsewhere, seen past the package."""
 
 from __future__ import annotations
 
