@@ -184,7 +184,7 @@ def _key_of(pipeline: Pipeline, given: str) -> str:
         if scheme == beginning and path.startswith(f"{root}/"):
             ends = "" if beginning else f": it ends at {printable(real)}"
             raise UnsafePathError(f"{shown} leaves the root {name!r} through `..` or a symbolic link{ends}")
-    raise UnknownRootError(_below_none(shown, beginning, real, roots))
+    raise UnknownRootError(_below_none(shown, real, roots))
 
 
 def _taken_apart(given: str) -> tuple[str, str]:
@@ -205,13 +205,19 @@ def _roots(pipeline: Pipeline) -> Iterator[tuple[str, str, str]]:
             yield name, *root_address(storage, settings.directory, project=project)
 
 
-def _below_none(shown: str, beginning: str, path: str, roots: list[tuple[str, str, str]]) -> str:
+def _below_none(shown: str, real: str, roots: list[tuple[str, str, str]]) -> str:
     """Say which roots there are, and what to write for another."""
     known = ", ".join(f"{name} ({f'{scheme}://' if scheme else ''}{root})" for name, scheme, root in sorted(roots))
-    above = PurePath(path).parent.as_posix()
-    place = f"url = {json.dumps(f'{beginning}://{above}')}" if beginning else f"path = {json.dumps(above)}"
-    name = re.sub(r"[^A-Za-z0-9]+", "_", PurePath(above).name).strip("_") or "data"
-    return (
-        f"{shown} lies below no root of datajoint.toml. The roots are: {known}. For another, add:\n\n"
-        f"# where files are that stay where they are\n[roots.{name}]\n{place}"
+    kind, path = _taken_apart(shown)
+    above = PurePath(path if kind else real).parent
+    name = re.sub(r"[^A-Za-z0-9]+", "_", above.name).strip("_") or "data"
+    what, place = "# where files are that stay where they are", json.dumps(above.as_posix())
+    if kind in SCHEMES.values():
+        lines = [what, f"[roots.{name}]", f"url = {json.dumps(f'{kind}://{above.as_posix()}')}"]
+    elif kind:
+        lines = [f"[roots.{name}]", f'backend = "{kind}"', f"path = {place}"]
+    else:
+        lines = [what, f"[roots.{name}]", f"path = {place}"]
+    return "\n".join(
+        (f"{shown} lies below no root of datajoint.toml. The roots are: {known}. For another, add:", "", *lines)
     )
