@@ -165,9 +165,7 @@ class Pipeline:
             If something in a directory cannot be stored.
         """
         prefix = prefix_of(self.project, self.settings.object_storage.partition_pattern, cell)
-        key = object_key(prefix, source.name or cell.attribute, _ANY_WRITE_ID)
-        if source.link:
-            key = source.link.rstrip("/")
+        key = source.link.rstrip("/") or object_key(prefix, source.name or cell.attribute, _ANY_WRITE_ID)
         if isinstance(source.tree, LocalTree) and source.tree.contains(self.local_path(self.project)):
             raise SourceError("the directory contains the project's own store: give what is to be stored of it")
         if source.tree is not None:

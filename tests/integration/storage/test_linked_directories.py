@@ -129,6 +129,9 @@ def test_original_that_is_gone_is_told(table: Any, nas: Root) -> None:
         nas.remove(f"sorted/{name}")
     with pytest.raises(ObjectNotFoundError, match="there is no file at"):
         (table.fetch1("raw") / "params.py").read()
+    assert {one.kind for one in datajoint_file.verify(table).findings} == {"gone"}
+    nas.remove("other.dat")  # now it is a disk that is not mounted
+    assert {one.kind for one in datajoint_file.verify(table).findings} == {"unreadable"}
 
 
 @on_s3
