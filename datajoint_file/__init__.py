@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from datajoint_file.pipeline.directoryref import DirectoryRef
     from datajoint_file.pipeline.fileref import FileRef
     from datajoint_file.transfer.directories import Directory
-    from datajoint_file.transfer.sources import File, Link
+    from datajoint_file.transfer.links import Link
+    from datajoint_file.transfer.sources import File
     from datajoint_file.undo.restore import NotRestored, Undeleted, revert, undelete
     from datajoint_file.undo.versions import Version, history
     from datajoint_file.verification import VerifyReport
@@ -84,7 +85,7 @@ _HOMES = {
     "File": "transfer.sources",
     "FileMetadata": "model.metadata",
     "FileRef": "pipeline.fileref",
-    "Link": "transfer.sources",
+    "Link": "transfer.links",
     "NotRestored": "undo.restore",
     "Outcome": "journal.commit_outcome",
     "OutcomeUnknownError": "errors",

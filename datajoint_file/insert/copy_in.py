@@ -31,7 +31,7 @@ from datajoint_file.model.object_keys import key_text
 from datajoint_file.model.wording import counted, format_size
 from datajoint_file.sql import dialect_of
 from datajoint_file.startup import on_one_line
-from datajoint_file.transfer.sources import Copied
+from datajoint_file.transfer.links import Copied
 
 _OF_ONE_ROW = (VerificationError, ObjectNotFoundError, MetadataError, RowVanishedError)
 """What is wrong with one original, or one row: the others are copied all the same."""

@@ -149,7 +149,7 @@ class Uploads:
         tree = cast("Tree", upload.source.tree)
         with failing(entry):
             if upload.link:
-                return DirectoryUpload(self.pipeline, upload, tree, is_resumable=False)
+                return DirectoryUpload(self.pipeline, upload, tree)
             if self.adopt(entry, upload):
                 return None
             for left in self.entries.begun(entry):

@@ -80,11 +80,12 @@ def check_members(key: str, listing: Listing) -> None:
 class DirectoryUpload:
     """One directory that is being stored. Members are named by their place in the listing.
 
-    If *is_resumable*, checkpoints are written for a retry.
+    If *is_resumable*, checkpoints are written for a retry; not if it stays where it is, for then its manifest alone is
+    stored.
     """
 
     def __init__(self, pipeline: Pipeline, upload: Upload, tree: Tree, *, is_resumable: bool = True) -> None:
-        self._is_resumable = is_resumable
+        self._is_resumable = is_resumable and not upload.link
         self._pipeline = pipeline
         self._upload = upload
         self._tree = tree
@@ -218,7 +219,7 @@ class DirectoryUpload:
         StorageError
             If it cannot be stored.
         """
-        check_members(self.key[:-1], self.listing)
+        check_members((self._upload.link or self.key)[:-1], self.listing)
         stored = self._stored_manifest or self._pipeline.ingest(self._listed())
         self._checkpoints.remove()
         return replace(

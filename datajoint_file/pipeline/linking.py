@@ -1,6 +1,6 @@
-"""Resolution of links: below which root a path or URL lies, and what a row is to call it.
+"""Links: below which root a path or URL lies, what a row calls it, and what there is to record of it.
 
-Bytes are read elsewhere, by that name: what is looked at here is where the name ends.
+How its bytes are read for somebody who has the row is the pipeline's business, as of any file.
 """
 
 from __future__ import annotations
@@ -11,22 +11,38 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from datajoint_file.concurrency.progress import Advance
+from datajoint_file.config import Settings
 from datajoint_file.config.urls import SCHEMES, file_path
-from datajoint_file.errors import ConfigurationError, UnknownRootError, UnsafePathError, printable
+from datajoint_file.errors import (
+    ConfigurationError,
+    FileChangedError,
+    SourceChangedError,
+    SourceNotFoundError,
+    UnknownRootError,
+    UnsafePathError,
+    printable,
+)
+from datajoint_file.model import media_types
 from datajoint_file.model.manifest import encode_path
+from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import check_link
-from datajoint_file.storage.backend import StorageBackend
+from datajoint_file.storage import StorageBackend, open_root
 from datajoint_file.storage.factory import root_address
+from datajoint_file.storage.roots import root_variable
 from datajoint_file.transfer.directories import Listing, LocalTree
-from datajoint_file.transfer.sources import Link, Source
+from datajoint_file.transfer.hashing import HashingReader, drain
+from datajoint_file.transfer.links import Link
+from datajoint_file.transfer.sources import Source
 from datajoint_file.transfer.stream_names import without_secrets
 
 if TYPE_CHECKING:
-    from datajoint_file.pipeline.pipeline import Pipeline
+    from datajoint_file.pipeline.pipeline import Pipeline, Upload
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/+(.*)", re.DOTALL)
 
@@ -69,6 +85,60 @@ def _refuse_kept(source: Source, link: str) -> None:
         )
 
 
+def recorded(pipeline: Pipeline, upload: Upload, advance: Advance) -> FileMetadata:
+    """Return what a row is to record of a file that stays where it is: it is read, or only looked at if it is known.
+
+    Raises
+    ------
+    SourceChangedError
+        If it is written to meanwhile.
+    FileChangedError
+        If it has not the size that a row says.
+    StorageError
+        If it is not there, or its root cannot be reached.
+    """
+    source, link, backend = upload.source, upload.link, pipeline.backend_at(upload.link)
+    found = backend.stat(link)
+    if (known := source.linked) is not None:
+        if found.size != known.size:
+            raise FileChangedError(f"{link}: expected {known.size} bytes, found {found.size}. {CHANGED}")
+        named = replace(known, original_name=upload.name, mime_type=source.mime_type, title=source.title)
+        return replace(named, path=link, linked=link)
+    digest, media_type = source.hash, upload.mime_type
+    if digest is None:
+        with backend.open(link) as file:
+            reader = HashingReader(file, advance)
+            drain(reader)
+        digest, media_type = reader.hash, media_type or media_types.of_content(reader.head)
+        if (backend.stat(link), reader.size) != (found, found.size):
+            raise SourceChangedError(f"{link} changed while it was read. Link it when its writer has finished")
+    now = datetime.now(timezone.utc).replace(microsecond=0)
+    return FileMetadata(link, found.size, digest, upload.name, now, media_type or None, None, source.title, link)
+
+
+def opened_root(settings: Settings, name: str) -> StorageBackend:
+    """Open a root for reading, by its name in rows. No I/O. Raises `UnknownRootError` if *settings* do not have it."""
+    storage = settings.places.get(name)
+    if storage is None:
+        raise UnknownRootError(
+            f"the file is linked below the root {name!r}, and this configuration does not say where that is: set "
+            f"{root_variable('roots', name)} to its directory on this machine, or add to datajoint.toml:\n\n"
+            f'# where files are that stay where they are\n[roots.{name}]\npath = "/…"'
+        )
+    return open_root(storage, name, settings.directory, project="" if name in settings.roots else name)
+
+
+CHANGED = (
+    "The original was changed since it was linked, and no byte of it was handed out: bring back what it was; or, if it "
+    "is right as it is now, link it again with update1"
+)
+
+
+def gone(url: str) -> str:
+    """Say that an original is not there."""
+    return f"there is no file at {url} any more: bring it back, or link it where it is now with update1"
+
+
 def _is_given(link: str) -> bool:
     """Tell a path or URL, as somebody has given it, from what a row has."""
     return link.startswith("/") or _URL.match(link) is not None
@@ -84,7 +154,10 @@ class RootTree:
     @cached_property
     def listing(self) -> Listing:
         """What is in it."""
-        found = sorted((stat.key[len(self.link) :], stat.size) for stat in self.backend.list(self.link[:-1]))
+        some = self.backend.list(self.link[:-1])
+        found = sorted((check_link(stat.key)[len(self.link) :], stat.size) for stat in some)
+        if not found:
+            raise SourceNotFoundError(f"{self.backend.url(self.link)}/ has no file: is there such a directory?")
         listing = Listing(names=[name for name, _ in found])
         listing.sizes.extend(size for _, size in found)
         return listing
@@ -99,17 +172,19 @@ def _key_of(pipeline: Pipeline, given: str) -> str:
     real = path if beginning else os.path.realpath(path)
     slash = "/" if given.endswith("/") else ""
     roots = sorted(_roots(pipeline), key=lambda root: len(root[2]), reverse=True)
+    shown = printable(without_secrets(given))
     for name, scheme, root in roots:
+        if name == pipeline.project and scheme == beginning and f"{root}/".startswith(f"{real.rstrip('/')}/"):
+            raise UnsafePathError(f"{shown} contains the project's own store: link what is to be linked of it")
         if scheme == beginning and real.startswith(f"{root}/"):
             below = real[len(root) + 1 :].rstrip("/")
             if ".." not in below.split("/"):
                 return f"{name}/{encode_path(below)}{slash}"
-    shown = printable(without_secrets(given))
     for name, scheme, root in roots:
         if scheme == beginning and path.startswith(f"{root}/"):
             ends = "" if beginning else f": it ends at {printable(real)}"
             raise UnsafePathError(f"{shown} leaves the root {name!r} through `..` or a symbolic link{ends}")
-    raise UnknownRootError(_below_none(shown, beginning, real, roots))
+    raise UnknownRootError(_below_none(shown, real, roots))
 
 
 def _taken_apart(given: str) -> tuple[str, str]:
@@ -130,13 +205,19 @@ def _roots(pipeline: Pipeline) -> Iterator[tuple[str, str, str]]:
             yield name, *root_address(storage, settings.directory, project=project)
 
 
-def _below_none(shown: str, beginning: str, path: str, roots: list[tuple[str, str, str]]) -> str:
+def _below_none(shown: str, real: str, roots: list[tuple[str, str, str]]) -> str:
     """Say which roots there are, and what to write for another."""
     known = ", ".join(f"{name} ({f'{scheme}://' if scheme else ''}{root})" for name, scheme, root in sorted(roots))
-    above = PurePath(path).parent.as_posix()
-    place = f"url = {json.dumps(f'{beginning}://{above}')}" if beginning else f"path = {json.dumps(above)}"
-    name = re.sub(r"[^A-Za-z0-9]+", "_", PurePath(above).name).strip("_") or "data"
-    return (
-        f"{shown} lies below no root of datajoint.toml. The roots are: {known}. For another, add:\n\n"
-        f"# where files are that stay where they are\n[roots.{name}]\n{place}"
+    kind, path = _taken_apart(shown)
+    above = PurePath(path if kind else real).parent
+    name = re.sub(r"[^A-Za-z0-9]+", "_", above.name).strip("_") or "data"
+    what, place = "# where files are that stay where they are", json.dumps(above.as_posix())
+    if kind in SCHEMES.values():
+        lines = [what, f"[roots.{name}]", f"url = {json.dumps(f'{kind}://{above.as_posix()}')}"]
+    elif kind:
+        lines = [f"[roots.{name}]", f'backend = "{kind}"', f"path = {place}"]
+    else:
+        lines = [what, f"[roots.{name}]", f"path = {place}"]
+    return "\n".join(
+        (f"{shown} lies below no root of datajoint.toml. The roots are: {known}. For another, add:", "", *lines)
     )

@@ -52,8 +52,10 @@ def has_same_root(name: str, pipeline: Pipeline, link: str) -> bool:
     known, root = _pipelines.get(name), link.partition("/")[0]
     if known is None or known is pipeline or not link:
         return True
-    mine, theirs = pipeline.settings, known.settings
-    return (mine.places.get(root), mine.directory) == (theirs.places.get(root), theirs.directory)
+    mine, theirs = pipeline.settings.places.get(root), known.settings.places.get(root)
+    if mine is None or theirs is None:
+        return mine is theirs
+    return all(getattr(mine, key) == getattr(theirs, key) for key in ("backend", "root", "endpoint_url", "options"))
 
 
 def pipeline_named(name: str, project: str) -> Pipeline:

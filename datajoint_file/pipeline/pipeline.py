@@ -10,7 +10,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cached_property, partial
 from pathlib import Path
@@ -31,13 +31,11 @@ from datajoint_file.errors import (
     ObjectExistsError,
     ObjectNotFoundError,
     SizeMismatchError,
-    SourceChangedError,
     SourceError,
     StorageAccessError,
     StorageError,
     StorageUnavailableError,
     UnknownProjectError,
-    UnknownRootError,
     VerificationError,
     printable,
     reason_of,
@@ -58,14 +56,15 @@ from datajoint_file.model.verify_policy import VerifyPolicy, check_policy
 from datajoint_file.model.wording import RIGHT_PLACE
 from datajoint_file.pipeline.checked_reads import fetch_as, require_whole
 from datajoint_file.pipeline.directory_upload import check_members
+from datajoint_file.pipeline.linking import CHANGED, gone, opened_root, recorded
 from datajoint_file.pipeline.manifests import manifest_of
 from datajoint_file.pipeline.open_stores import clock, note_opened
 from datajoint_file.pipeline.receipts import Receipts
 from datajoint_file.pipeline.stored_ref import Readable
-from datajoint_file.storage import StorageBackend, open_backend, open_root
+from datajoint_file.storage import StorageBackend, open_backend
 from datajoint_file.storage.backend import ContentHeaders, Reader, UploadGroup
 from datajoint_file.storage.disk.drafts import Draft
-from datajoint_file.storage.roots import require_anything, root_variable
+from datajoint_file.storage.roots import require_anything
 from datajoint_file.storage.tuning import MEMORY_BYTES
 from datajoint_file.storage.wrappers import LoggedBackend, logger
 from datajoint_file.transfer.atomic_write import atomic_write, finish
@@ -166,9 +165,7 @@ class Pipeline:
             If something in a directory cannot be stored.
         """
         prefix = prefix_of(self.project, self.settings.object_storage.partition_pattern, cell)
-        key = object_key(prefix, source.name or cell.attribute, _ANY_WRITE_ID)
-        if source.link:
-            key = source.link.rstrip("/")
+        key = source.link.rstrip("/") or object_key(prefix, source.name or cell.attribute, _ANY_WRITE_ID)
         if isinstance(source.tree, LocalTree) and source.tree.contains(self.local_path(self.project)):
             raise SourceError("the directory contains the project's own store: give what is to be stored of it")
         if source.tree is not None:
@@ -217,7 +214,7 @@ class Pipeline:
         """
         source = upload.source
         if upload.link:
-            return self._linked(upload, advance)
+            return recorded(self, upload, advance)
         if source.copy_of and self.backend.capabilities.copies:
             return self._copied(upload, advance)
         with source.open() as bare:
@@ -236,27 +233,6 @@ class Pipeline:
         described = _description(upload, reader)
         self.receipts.keep(described, reader.receipt)
         return described
-
-    def _linked(self, upload: Upload, advance: Advance) -> FileMetadata:
-        """Return what a row is to record of a file that stays where it is: it is read, or only looked at if known."""
-        source, link, backend = upload.source, upload.link, self.backend_at(upload.link)
-        found = backend.stat(link)
-        if source.linked is not None:
-            with self._blamed(source.linked):
-                require_size(source.linked.size, found.size)
-            named = replace(source.linked, original_name=upload.name, mime_type=source.mime_type, title=source.title)
-            return named if link == source.linked.path else replace(named, path=link, linked=link)
-        digest, media_type = source.hash or "", upload.mime_type
-        if not digest:
-            with backend.open(link) as file:
-                reader = HashingReader(file, advance)
-                drain(reader)
-            digest, media_type, after = reader.hash, _media_type(upload, reader), backend.stat(link)
-            if (found, reader.size) != (after, after.size):
-                raise SourceChangedError(f"{link} changed while it was read. Link it when its writer has finished")
-        return FileMetadata(
-            link, found.size, digest, upload.name, _now(), media_type or None, title=source.title, linked=link
-        )
 
     def _copied(self, upload: Upload, advance: Advance) -> FileMetadata:
         """Have the store make a copy, and look at it. Nothing is sent; what nobody vouches for is read once."""
@@ -469,7 +445,8 @@ class Pipeline:
         UnknownRootError
             If the configuration does not say where it is.
         """
-        return self._used(f"{link.partition('/')[0]}:", self._opened_root)
+        name = link.partition("/")[0]
+        return self._used(f"{name}:", lambda _: opened_root(self.settings, name))
 
     def backend_for(self, metadata: FileMetadata) -> StorageBackend:
         """Return what has the object, or the manifest, that *metadata* describes: a store; of a link its root."""
@@ -486,18 +463,6 @@ class Pipeline:
             backend = self._backends.setdefault(name, opened(name))
             note_opened(self)
         return LoggedBackend(backend) if logger.isEnabledFor(logging.DEBUG) else backend
-
-    def _opened_root(self, root: str) -> StorageBackend:
-        name = root.rstrip(":")
-        storage = self.settings.places.get(name)
-        if storage is None:
-            raise UnknownRootError(
-                f"the file is linked below the root {name!r}, and this configuration does not say where that is: set "
-                f"{root_variable('roots', name)} to its directory on this machine, or add to datajoint.toml:\n\n"
-                f'# where files are that stay where they are\n[roots.{name}]\npath = "/…"'
-            )
-        project = "" if name in self.settings.roots else name
-        return open_root(storage, name, self.settings.directory, project=project)
 
     def backend_for_marks(self, project: str) -> StorageBackend:
         """Return the store of *project* for telling it which schemas name its objects, and for nothing else.
@@ -523,14 +488,12 @@ class Pipeline:
         try:
             yield
         except VerificationError as error:
-            kind, why = (FileChangedError, _CHANGED) if metadata.is_link else (type(error), _CORRUPT)
+            kind, why = (FileChangedError, CHANGED) if metadata.is_link else (type(error), _CORRUPT)
             raise kind(f"{metadata.path}: {error}. {why}") from error
         except ObjectNotFoundError as error:
             self.require_present(metadata)
             if metadata.is_link:
-                raise ObjectNotFoundError(f"{metadata.path}: {_GONE.format(self.url(metadata))}").of(
-                    metadata.path
-                ) from error
+                raise ObjectNotFoundError(f"{metadata.path}: {gone(self.url(metadata))}").of(metadata.path) from error
             raise
 
     def require_present(self, metadata: FileMetadata) -> None:
@@ -581,13 +544,6 @@ _CORRUPT = (
     "The object in the store is not the file that was inserted: it was damaged, cut short or replaced. "
     "No byte of it was handed out; restore it from a backup, or insert the file again"
 )
-
-
-_CHANGED = (
-    "The original was changed since it was linked, and no byte of it was handed out: bring back what it was; or, if it "
-    "is right as it is now, link it again with update1"
-)
-_GONE = "there is no file at {} any more: bring it back, or link it where it is now with update1"
 
 
 def destination_path(given: str | os.PathLike[str]) -> Path:

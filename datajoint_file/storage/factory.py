@@ -115,7 +115,8 @@ def root_address(storage: StorageSettings, directory: Path | None = None, *, pro
         path = str(_revealed(storage, storage.path or "", directory))
         return "", os.path.realpath(anchored(path, directory))
     below = f"/{project}" if project and not storage.path else ""
-    return storage.backend, f"{_root(storage, directory)}{below}".strip("/")
+    host = _revealed(storage, storage.options.get("host", ""), directory) if storage.path else ""
+    return storage.backend, f"{host}/{_root(storage, directory).strip('/')}{below}".strip("/")
 
 
 def needs_reading_back(storage: StorageSettings, directory: Path | None) -> bool:

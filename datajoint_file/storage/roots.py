@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from datajoint_file.config.loader import OVERRIDE_PREFIX
 from datajoint_file.errors import (
@@ -29,23 +31,22 @@ from datajoint_file.storage.bucket.backend import BucketBackend
 from datajoint_file.storage.disk.backend import LocalBackend
 from datajoint_file.storage.remote.backend import RemoteBackend, described
 from datajoint_file.storage.remote.filesystem import FilesystemBackend
-from datajoint_file.storage.shared import is_partial
 
 
 def _names(root: str, key: str) -> str:
     """Return the path of a file below the root *root*, as it is called there."""
     name, _, path = check_link(key.removesuffix("/")).partition("/")
-    below = decode_path(path)
-    if name != root or is_partial(below):
+    if name != root:
         raise UnsafePathError(f"path = {key!r} is not that of a file below the root {root!r}")
-    return below
+    return decode_path(path)
 
 
 def _encoded(below: str) -> str:
-    """Return the key's part of a path below a root; nothing of what no row could name."""
-    with suppress(UnsafeNameError):
+    """Return the key's part of a path below a root; of what no row could name, what `check_link` refuses."""
+    try:
         return encode_path(below)
-    return ""
+    except UnsafeNameError:
+        return f"~{quote(below, safe='', errors='replace')}"
 
 
 class LocalRoot(LocalBackend):
@@ -87,9 +88,8 @@ class LocalRoot(LocalBackend):
         self._require_root()
         for place, _, names in os.walk(top):
             for path in (f"{place}/{name}" for name in names):
-                if below := _encoded(path[len(self._root) + 1 :]):
-                    with suppress(StorageError, UnsafePathError):
-                        yield self.stat(f"{self.project}/{below}")
+                with suppress(StorageError, UnsafePathError):
+                    yield self.stat(f"{self.project}/{_encoded(path[len(self._root) + 1 :])}")
 
     def _require_root(self) -> None:
         if not self.root.is_dir():
@@ -122,8 +122,8 @@ class FilesystemRoot(_RemoteNames, FilesystemBackend):
             path = f"{directory}/{str(details['name']).rstrip('/').rpartition('/')[2]}"
             if details["type"] == "directory" and not details.get("islink"):
                 yield from self._walk(path)
-            elif details["type"] == "file" and (below := _encoded(path[len(self.root) + 1 :])):
-                yield described(f"{self._name}/{below}", details)
+            elif details["type"] == "file":
+                yield described(f"{self._name}/{_encoded(path[len(self.root) + 1 :])}", details)
 
 
 class BucketRoot(_RemoteNames, BucketBackend):
@@ -133,8 +133,8 @@ class BucketRoot(_RemoteNames, BucketBackend):
         """Give the objects below a part of the root, or of all of it."""
         below = f"{_names(self._name, prefix)}/" if "/" in prefix else ""
         for found in self._entries(self._object_page, prefix, below):
-            if encoded := _encoded(found.key):
-                yield ObjectStat(f"{self._name}/{encoded}", found.size, found.modified, found.tag)
+            if not found.key.endswith("/"):  # which stands for a directory, as some programs make them
+                yield replace(found, key=f"{self._name}/{_encoded(found.key)}")
 
 
 def root_of(kind: type[RemoteBackend], name: str) -> Callable[..., Any]:

@@ -31,7 +31,8 @@ from datajoint_file.model.media_types import HEAD_SIZE
 from datajoint_file.model.metadata import DIRECTORY_TYPE, TITLE_FORM, FileMetadata, is_hash, is_mime_type, is_title
 from datajoint_file.model.names import check_name
 from datajoint_file.storage.backend import Reader
-from datajoint_file.transfer.directories import Directory, Listing, LocalTree, Tree, TreeMember
+from datajoint_file.transfer.directories import Directory, LocalTree, Tree, TreeMember
+from datajoint_file.transfer.links import Copied, CopiedTree, Link
 from datajoint_file.transfer.source_readers import StreamReader, head_of, look_at, open_file
 from datajoint_file.transfer.stream_names import is_url, name_of, without_secrets
 
@@ -69,48 +70,6 @@ class File:
     name: str | None = None
     mime_type: str | None = None
     title: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """A file or directory that stays where it is: it is read and recorded, not copied.
-
-    It lies below a root, which a table ``[roots.NAME]`` of ``datajoint.toml`` names, or in the project's own storage.
-    Nothing linked is ever written, moved or deleted.
-
-    Parameters
-    ----------
-    path : str or os.PathLike
-        A path of this machine; or a URL such as ``s3://bucket/raw/run1.dat``, which ends in a slash if it is that of a
-        directory.
-    hash : str or None
-        ``sha256:`` and 64 hexadecimal digits, of a file, if they are known: its size alone is looked at then, and its
-        bytes are compared at the first read.
-    name : str or None
-        The original name to record; that of the path if not given.
-    mime_type : str or None
-        The media type to record; guessed if not given.
-    title : str or None
-        What people call it: a line of at most 255 characters.
-
-    Examples
-    --------
-    >>> Link("/mnt/nas/rig3/run1.dat").path
-    '/mnt/nas/rig3/run1.dat'
-    """
-
-    path: Any
-    hash: str | None = None
-    name: str | None = None
-    mime_type: str | None = None
-    title: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Copied:
-    """A stored file or directory of which a copy is to be stored, also if it is a link."""
-
-    original: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,21 +281,7 @@ def _from_copied(copied: Copied) -> Source:
     original = copied.original
     if not isinstance(original, StoredDirectory):
         return _of_bytes(original)
-    return _of_tree(_checked_name(original.original_name), _CopiedTree(original.as_tree()), original.title)
-
-
-class _CopiedTree:
-    """A stored directory, of whose members copies are to be stored."""
-
-    def __init__(self, tree: Tree) -> None:
-        self._tree = tree
-
-    @property
-    def listing(self) -> Listing:
-        return self._tree.listing
-
-    def value(self, name: str) -> Copied:
-        return Copied(self._tree.value(name))
+    return _of_tree(_checked_name(original.original_name), CopiedTree(original.as_tree()), original.title)
 
 
 def _from_stored(stored: StoredFile) -> Source:

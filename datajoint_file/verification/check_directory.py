@@ -90,6 +90,8 @@ class _Check:
         try:
             problem = check_object(self._backend, metadata, self._level, self._told)
         except ObjectNotFoundError:
+            if metadata.is_link:
+                self._pipeline.require_present(metadata)
             problem = missing(metadata)
         if problem is not None:
             self._found.append(replace(problem, member=decode_path(member.name)))

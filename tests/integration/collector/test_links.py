@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,19 @@ import datajoint_file
 from datajoint_file import Link
 from tests.projects import Store, over_local_and_s3
 
-from .collecting import collect, insert, kinds, let_grace_pass, objects, path_of, raw_json, scan, set_raw_json, sweep
+from .collecting import (
+    collect,
+    history,
+    insert,
+    kinds,
+    let_grace_pass,
+    objects,
+    path_of,
+    raw_json,
+    scan,
+    set_raw_json,
+    sweep,
+)
 
 NAMES = (".hidden", "run 1.dat", "~draft", "manifest", "objects.txt", "tmp/partial", "a%20b.dat")
 
@@ -60,6 +73,10 @@ def test_linked_file_is_never_collected_whatever_its_name(
     assert stored not in objects(store)
     assert {key.partition("/incoming/")[2] for key in objects(store)} == set(names)
     assert (tmp_path / "nas" / "x.dat").read_bytes() == b"x"
+    assert len(history(table)) > len(names)
+    let_grace_pass(connection, table.database, timedelta(days=500))
+    sweep(connection)
+    assert not [state for (state,) in history(table) if state != "purged"]  # of which nothing can be put back any more
     with pytest.raises(datajoint_file.errors.UnsafePathError, match="where the project keeps what is stored"):
         table.insert1({"recording_id": 1, "raw": Link(written(store, "~partial-x"))})
 

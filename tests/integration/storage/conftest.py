@@ -1,4 +1,4 @@
-"""Roots: places outside the project, on a disk and in a bucket, that tests fill and look at past the package."""
+"""Roots: places outside the project, on a disk, in a bucket and elsewhere, seen past the package."""
 
 from __future__ import annotations
 
@@ -25,12 +25,17 @@ class Root:
     def place(self) -> str:
         return str(self.table.get("path") or f"{self.table['bucket']}/{self.table['prefix']}")
 
+    @property
+    def is_local(self) -> bool:
+        return bool(self.table["backend"] == "file")
+
     def address(self, name: str) -> str:
-        return f"{self.place}/{name}" if "path" in self.table else f"s3://{self.place}/{name}"
+        scheme = "" if self.is_local else f"{self.table['backend']}://"
+        return f"{scheme}{self.place}/{name}"
 
     def write(self, name: str, content: bytes = CONTENT) -> str:
         """Write a file and return what a user calls it."""
-        if "path" in self.table:
+        if self.is_local:
             path = Path(self.place, name)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
@@ -51,6 +56,8 @@ def nas(request: pytest.FixtureRequest, tmp_path: Path) -> Root:
     if request.param == "disk":
         (tmp_path / "nas").mkdir()
         return Root({"backend": "file", "path": str(tmp_path / "nas")})
+    if request.param == "memory":
+        return Root({"backend": "memory", "path": f"/{unique('rig')}"})
     return Root({**request.getfixturevalue("s3_storage"), "prefix": unique("rig")})
 
 

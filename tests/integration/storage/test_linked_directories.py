@@ -11,11 +11,23 @@ import pytest
 
 import datajoint_file
 from datajoint_file import Link
-from datajoint_file.errors import FileChangedError, ObjectNotFoundError, UnsafePathError, UnsupportedValueError
+from datajoint_file.config import parse_settings
+from datajoint_file.errors import (
+    FileChangedError,
+    ObjectNotFoundError,
+    SourceNotFoundError,
+    UnsafePathError,
+    UnsupportedValueError,
+)
+from datajoint_file.pipeline.linking import located
+from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.transfer.sources import as_source
 from tests.projects import Store, over_mysql
 
 from .conftest import Root
-from .test_linked_files import json_of, on_disk_and_s3, set_json
+from .test_linked_files import anywhere, json_of, set_json
+
+on_s3 = pytest.mark.parametrize("nas", ["s3"], indirect=True)
 
 FILES = {"params.py": b"p", "c 1/0.npy": b"00", "c 1/1.npy": b"11", ".zarray": b"{}", "empty.txt": b""}
 
@@ -26,7 +38,7 @@ def written(nas: Root, name: str) -> str:
     return nas.address(f"{name}/")
 
 
-@on_disk_and_s3
+@anywhere
 def test_manifest_is_stored_and_files_stay(table: Any, store: Store, nas: Root, tmp_path: Path) -> None:
     table.insert1({"id": 1, "raw": Link(written(nas, "day 1/sorted"))})
     row = json_of(table)
@@ -117,3 +129,27 @@ def test_original_that_is_gone_is_told(table: Any, nas: Root) -> None:
         nas.remove(f"sorted/{name}")
     with pytest.raises(ObjectNotFoundError, match="there is no file at"):
         (table.fetch1("raw") / "params.py").read()
+    assert {one.kind for one in datajoint_file.verify(table).findings} == {"gone"}
+    nas.remove("other.dat")  # now it is a disk that is not mounted
+    assert {one.kind for one in datajoint_file.verify(table).findings} == {"unreadable"}
+
+
+@on_s3
+@over_mysql
+def test_directory_of_a_bucket_is_linked_whole_or_not_at_all(table: Any, store: Store, nas: Root) -> None:
+    with pytest.raises(SourceNotFoundError, match="is there such a directory"):
+        table.insert1({"id": 1, "raw": Link(nas.address("nowhere/"))})
+    with pytest.raises(ObjectNotFoundError):
+        table.insert1({"id": 1, "raw": Link(nas.address("nowhere"))})
+    for path in ("sorted/", "sorted/a.dat"):  # the first is what consoles make for a directory
+        nas.write(path, b"a" if path.endswith("t") else b"")
+    table.insert1({"id": 1, "raw": Link(nas.address("sorted/"))})
+    assert [member.name for member in table.fetch1("raw").files()] == ["a.dat"]
+    nas.write("sorted/b\u202ec.dat")
+    with pytest.raises(UnsafePathError, match=r"b%E2%80%AEc"):
+        table.insert1({"id": 2, "raw": Link(nas.address("sorted/"))})
+    own = {**nas.table, "prefix": f"{nas.table['prefix']}/inner"}
+    pipeline = Pipeline(parse_settings({**store.configuration(roots={"nas": nas.table}), "storage": own}, "the test"))
+    for address in ("inner/", f"inner/{store.project}/"):
+        with pytest.raises(UnsafePathError, match="contains the project's own store"):
+            located(pipeline, as_source(Link(nas.address(address))))

@@ -31,6 +31,7 @@ from .conftest import CONTENT, Root
 
 ODD = "rig 3/a#b?[1] %20.dat"
 on_disk_and_s3 = pytest.mark.parametrize("nas", ["disk", "s3"], indirect=True)
+anywhere = pytest.mark.parametrize("nas", ["disk", "s3", "memory"], indirect=True)
 
 
 def json_of(table: Any, attribute: str = "raw") -> dict[str, Any]:
@@ -45,7 +46,7 @@ def set_json(table: Any, document: dict[str, Any]) -> None:
     table.connection.query(f"UPDATE {table.full_table_name} SET {raw} = %s", (json.dumps(document),))
 
 
-@on_disk_and_s3
+@anywhere
 def test_link_is_recorded_and_read_where_it_is(table: Any, store: Store, nas: Root, tmp_path: Path) -> None:
     table.insert1({"id": 1, "raw": Link(nas.write(ODD))})
     row = json_of(table)
@@ -60,7 +61,7 @@ def test_link_is_recorded_and_read_where_it_is(table: Any, store: Store, nas: Ro
         assert file.read(5) == CONTENT[:5]
     assert ref.download(tmp_path / "here.dat").read_bytes() == CONTENT
     assert Path(ref).read_bytes() == CONTENT
-    assert (os.fspath(ref) == nas.address(ODD)) == ("path" in nas.table)
+    assert (os.fspath(ref) == nas.address(ODD)) == nas.is_local
     assert ref.exists()
     assert ref.verify()
     assert ref.fs.cat_file(ref.name) == CONTENT
@@ -206,6 +207,9 @@ def test_file_of_the_project_can_be_linked_outside_of_objects(table: Any, store:
     assert json_of(table)["path"] == f"{store.project}/incoming/day%201/run1.dat"
     assert table.fetch1("raw").read() == CONTENT
     assert datajoint_file.verify(table)
+    other: dict[str, Any] = {"project": {"name": "other"}, "storage": {"backend": "memory", "path": "/other"}}
+    reader = Pipeline(parse_settings({**other, "projects": {store.project: store.table}}, "theirs"))
+    assert reader.read(table.fetch1("raw").metadata) == CONTENT  # a project is a root to others as well
     stored = table.fetch1("extra")
     with pytest.raises(UnsafePathError, match="where the project keeps what is stored"):
         table.insert1({"id": 2, "raw": Link(stored.full_path)})
