@@ -39,8 +39,9 @@ from datajoint_file.model.names import check_name
 from datajoint_file.model.wording import counted, format_size
 from datajoint_file.transfer.directories import look_of
 from datajoint_file.transfer.hashing import HashingReader, drain
+from datajoint_file.transfer.links import Link
 from datajoint_file.transfer.pinned_directory import PinnedDirectory
-from datajoint_file.transfer.sources import Link, as_source
+from datajoint_file.transfer.sources import as_source
 
 _P = ParamSpec("_P")
 

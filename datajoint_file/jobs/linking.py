@@ -29,7 +29,8 @@ from datajoint_file.jobs.patterns import Pattern
 from datajoint_file.storage.disk.drafts import flush_directory
 from datajoint_file.storage.disk.rename import rename_new
 from datajoint_file.transfer.hashing import HashingReader, copy, drain
-from datajoint_file.transfer.sources import Link, as_source
+from datajoint_file.transfer.links import Link
+from datajoint_file.transfer.sources import as_source
 
 _MODES = ("copy", "link")
 

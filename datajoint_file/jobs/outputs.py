@@ -24,8 +24,8 @@ from datajoint_file.jobs.scratch import Scratch
 from datajoint_file.model.manifest import decode_path, encode_path
 from datajoint_file.model.wording import counted, format_size
 from datajoint_file.transfer.directories import Listing, TreeMember, list_chosen
+from datajoint_file.transfer.links import Link
 from datajoint_file.transfer.pinned_directory import PinnedDirectory
-from datajoint_file.transfer.sources import Link
 
 _TOLD = 10
 """So many of the files that there are, are named where one is missing."""
