@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from datajoint_file.insert.create import create
     from datajoint_file.insert.stage import stage
     from datajoint_file.insert.staged import Staged
-    from datajoint_file.jobs.capture import Run, capture, captures
+    from datajoint_file.jobs.capture import capture, captures
     from datajoint_file.jobs.inputs import inputs
     from datajoint_file.jobs.outputs import CapturedDirectory, CapturedFile
+    from datajoint_file.jobs.run import Run
     from datajoint_file.journal.commit_outcome import Outcome, resolve
     from datajoint_file.model.metadata import FileMetadata
     from datajoint_file.pipeline.directoryref import DirectoryRef
@@ -89,7 +90,7 @@ _HOMES = {
     "NotRestored": "undo.restore",
     "Outcome": "journal.commit_outcome",
     "OutcomeUnknownError": "errors",
-    "Run": "jobs.capture",
+    "Run": "jobs.run",
     "Staged": "insert.staged",
     "Undeleted": "undo.restore",
     "VerifyReport": "verification",

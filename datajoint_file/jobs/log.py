@@ -55,7 +55,8 @@ def recorded(path: Path) -> Iterator[None]:
                 yield
         except BaseException as error:
             if os.getpid() == process:
-                _write(file, "".join(traceback.format_exception(error)))
+                with suppress(OSError):  # a disk that is full: the job's own error matters more
+                    _write(file, "".join(traceback.format_exception(error)))
             raise
         finally:
             os.close(file)
