@@ -18,6 +18,7 @@ from urllib.parse import quote
 from datajoint_file.config.loader import OVERRIDE_PREFIX
 from datajoint_file.errors import (
     ObjectNotFoundError,
+    StorageAccessError,
     StorageError,
     StorageMissingError,
     StorageUnavailableError,
@@ -83,9 +84,11 @@ class LocalRoot(LocalBackend):
         return Path(self._path(key)).absolute().as_uri()
 
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
-        """Give the files of a directory of the root, or of all of it; what may not be entered is passed over."""
+        """Give the files of a directory of the root, or of all of it; what in it may not be entered is passed over."""
         top = self._path(prefix) if "/" in prefix else self._root
         self._require_root()
+        if not os.access(top, os.R_OK | os.X_OK) and os.path.lexists(top):
+            raise StorageAccessError(f"{top} may not be listed by this user").of(prefix)
         for place, _, names in os.walk(top):
             for path in (f"{place}/{name}" for name in names):
                 with suppress(StorageError, UnsafePathError):
