@@ -14,16 +14,22 @@ if TYPE_CHECKING:
     from datajoint_file.downloads.prefetch import prefetch
     from datajoint_file.errors import DataJointFileError, OutcomeUnknownError
     from datajoint_file.hooks.connections import configure
+    from datajoint_file.insert.copy_in import CopiedIn, copy_in
     from datajoint_file.insert.create import create
     from datajoint_file.insert.skipping import FailedRow, InsertReport
     from datajoint_file.insert.stage import stage
     from datajoint_file.insert.staged import Staged
+    from datajoint_file.jobs.capture import capture, captures
+    from datajoint_file.jobs.inputs import inputs
+    from datajoint_file.jobs.outputs import CapturedDirectory, CapturedFile
+    from datajoint_file.jobs.run import Run
     from datajoint_file.jobs.scan import Duplicate, Scan, Unmatched, scan
     from datajoint_file.journal.commit_outcome import Outcome, resolve
     from datajoint_file.model.metadata import FileMetadata
     from datajoint_file.pipeline.directoryref import DirectoryRef
     from datajoint_file.pipeline.fileref import FileRef
     from datajoint_file.transfer.directories import Directory
+    from datajoint_file.transfer.links import Link
     from datajoint_file.transfer.sources import File
     from datajoint_file.undo.restore import NotRestored, Undeleted, revert, undelete
     from datajoint_file.undo.versions import Version, history
@@ -34,6 +40,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "CapturedDirectory",
+    "CapturedFile",
+    "CopiedIn",
     "DataJointFileError",
     "Directory",
     "DirectoryRef",
@@ -43,9 +52,11 @@ __all__ = [
     "FileMetadata",
     "FileRef",
     "InsertReport",
+    "Link",
     "NotRestored",
     "Outcome",
     "OutcomeUnknownError",
+    "Run",
     "Scan",
     "Staged",
     "Undeleted",
@@ -53,12 +64,16 @@ __all__ = [
     "VerifyReport",
     "Version",
     "cache",
+    "capture",
+    "captures",
     "configure",
+    "copy_in",
     "create",
     "download",
     "formats",
     "gc",
     "history",
+    "inputs",
     "prefetch",
     "resolve",
     "revert",
@@ -70,6 +85,9 @@ __all__ = [
 ]
 
 _HOMES = {
+    "CapturedDirectory": "jobs.outputs",
+    "CapturedFile": "jobs.outputs",
+    "CopiedIn": "insert.copy_in",
     "DataJointFileError": "errors",
     "Directory": "transfer.directories",
     "DirectoryRef": "pipeline.directoryref",
@@ -79,19 +97,25 @@ _HOMES = {
     "FileMetadata": "model.metadata",
     "FileRef": "pipeline.fileref",
     "InsertReport": "insert.skipping",
+    "Link": "transfer.links",
     "NotRestored": "undo.restore",
     "Outcome": "journal.commit_outcome",
     "OutcomeUnknownError": "errors",
+    "Run": "jobs.run",
     "Scan": "jobs.scan",
     "Staged": "insert.staged",
     "Undeleted": "undo.restore",
     "Unmatched": "jobs.scan",
     "VerifyReport": "verification",
     "Version": "undo.versions",
+    "capture": "jobs.capture",
+    "captures": "jobs.capture",
     "configure": "hooks.connections",
+    "copy_in": "insert.copy_in",
     "create": "insert.create",
     "download": "downloads.download",
     "history": "undo.versions",
+    "inputs": "jobs.inputs",
     "prefetch": "downloads.prefetch",
     "resolve": "journal.commit_outcome",
     "revert": "undo.restore",

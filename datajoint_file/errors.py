@@ -8,6 +8,7 @@ It holds no policy: the module that meets a problem decides which error it is.
     ├── ConfigurationError (ValueError)           datajoint.toml or an environment variable is wrong
     │   ├── ConfigurationNotFoundError (FileNotFoundError)   there is no datajoint.toml
     │   └── UnknownProjectError (LookupError)     a row belongs to a project this configuration does not name
+    │       └── UnknownRootError                   a link lies below no root that this configuration names
     ├── HostVersionError (RuntimeError)           DataJoint's internals are not the ones we know
     ├── DeclarationError (ValueError)             a `file` attribute that cannot be declared
     ├── InvalidKeyError (ValueError)              a primary key that cannot name an object
@@ -36,7 +37,8 @@ It holds no policy: the module that meets a problem decides which error it is.
     ├── MemberNotFoundError (FileNotFoundError)   a stored directory has no file of this path
     ├── VerificationError (ValueError)            bytes are not the bytes of the row
     │   ├── SizeMismatchError
-    │   └── HashMismatchError
+    │   ├── HashMismatchError
+    │   └── FileChangedError                      a linked file has other bytes than when it was linked
     ├── FormatError (ValueError)                  a format cannot bring an object back as it is, or load a file
     │   └── UnsafeContentError                    loading it would run code, read other files, or fill the memory
     ├── MissingLibraryError (ImportError)         the library of a format is not installed
@@ -47,6 +49,12 @@ It holds no policy: the module that meets a problem decides which error it is.
     ├── RowVanishedError (LookupError)            the row to update is not there any more
     ├── StatementTooLargeError (ValueError)       the database takes no statement of this size
     ├── OutcomeUnknownError (LostConnectionError) nobody can say yet whether a commit happened
+    ├── JobError (RuntimeError)                   what a job has made cannot be taken, or it has failed
+    │   ├── OutputMissingError (FileNotFoundError)   a file or directory that was named was not made
+    │   ├── NothingMatchesError (LookupError)     a pattern matches nothing that was made
+    │   ├── OutputConflictError (FileExistsError)    two files under one name
+    │   ├── ProgramError (ChildProcessError)      a program or notebook of the job has failed
+    │   └── ScratchError (OSError)                there is no scratch directory to be had, or its disk is full
     ├── WorkerError (RuntimeError)                an executor lost a worker, or takes no work
     └── CollectionRefusedError (RuntimeError)     the collector cannot prove what is unused
 
@@ -173,6 +181,10 @@ class UnknownProjectError(ConfigurationError, LookupError):
     """A row belongs to a project that the configuration does not say how to read."""
 
 
+class UnknownRootError(UnknownProjectError):
+    """A file stays where it is, and that lies below no root that the configuration names."""
+
+
 class HostVersionError(DataJointFileError, RuntimeError):
     """The installed DataJoint differs from the versions this package knows how to extend."""
 
@@ -222,7 +234,9 @@ class SourceNotRegularError(SourceError):
 
 
 class SourceChangedError(SourceError):
-    """The source changed while it was being read, as its size, time or inode tell; nothing was stored.
+    """The source changed while it was being read, or since a job has made it, as its size, times or inode tell.
+
+    Nothing was stored.
 
     What a program stores through a mapping of the file (``mmap``) can go unnoticed.
     """
@@ -312,6 +326,10 @@ class HashMismatchError(VerificationError):
     """The hash that they have, if all were read."""
 
 
+class FileChangedError(VerificationError):
+    """A linked file, which stays where it is, was changed since it was linked. None of its bytes was handed out."""
+
+
 class FormatError(DataJointFileError, ValueError):
     """An object would not come back from this format as it is; or a stored file is not what its format says."""
 
@@ -365,6 +383,32 @@ class OutcomeUnknownError(DataJointFileError, LostConnectionError):
     def write_ids(self) -> tuple[str, ...]:
         """The ids of the files concerned: the last 26 characters of the directories that their objects are in."""
         return tuple(write.write_id for write in self.writes)
+
+
+class JobError(DataJointFileError, RuntimeError):
+    """What a job has made cannot be taken as outputs, or the job has failed. Nothing was stored."""
+
+
+class OutputMissingError(JobError, FileNotFoundError):
+    """A file or directory that was named as an output was not made."""
+
+
+class NothingMatchesError(JobError, LookupError):
+    """A pattern of outputs matches nothing that was made."""
+
+
+class OutputConflictError(JobError, FileExistsError):
+    """Two files of a job would have one name: two outputs, or an output and an input."""
+
+
+class ProgramError(JobError, ChildProcessError):
+    """A program or notebook that a job has run ended with an error; ``returncode`` is what a program ended with."""
+
+    returncode: int | None = None
+
+
+class ScratchError(JobError, OSError):
+    """A job has no scratch directory to work in: there is none to be had, or its disk is full."""
 
 
 class WorkerError(DataJointFileError, RuntimeError):

@@ -13,7 +13,7 @@ from pathlib import Path
 from datajoint_file.cache.entries import Cache
 from datajoint_file.config import Settings
 from datajoint_file.config.loader import find_cache_settings
-from datajoint_file.config.paths import anchored, cache_directory, working_directory
+from datajoint_file.config.paths import anchored, cache_directory, configuration_start
 from datajoint_file.config.settings import CacheSettings
 from datajoint_file.errors import brief_traceback, printable
 from datajoint_file.model.wording import counted, format_size
@@ -124,7 +124,7 @@ def _cache(settings: CacheSettings, start: Path | None) -> Cache:
 
 
 def _found() -> Cache:
-    return _cache(*find_cache_settings(working_directory()))
+    return _cache(*find_cache_settings(configuration_start()))
 
 
 def _usage(cache: Cache) -> Usage:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -42,6 +43,8 @@ _DIRECTORY = f"{stat.S_IFDIR:o} "
 """So begins what a directory looks like."""
 
 _PLAIN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+
+_ENTRY = re.compile(r"/([0-9a-f]{2})/([0-9a-f]{64})/([^/]+)", re.DOTALL)
 
 Fill = Callable[[Path], object]
 """Writes the file or directory of this path, which is not there yet, or raises."""
@@ -213,6 +216,29 @@ class Cache:
             if is_free:
                 os.truncate(self.space.record_of(digest), 0)
                 self.space.withdraw(digest)
+
+    @contextmanager
+    def relinked(self, path: Path) -> Iterator[bool]:
+        """Let a block make or remove hard links to an entry, and note what it looks like then; tell whether it is one.
+
+        One that is not as it was brought is not taken for it later, either. *path* is what `get` has returned.
+        """
+        found = _ENTRY.fullmatch(str(path)[len(str(self.directory)) :])
+        if found is None or not str(path).startswith(f"{self.directory}/"):
+            yield False
+            return
+        shelf, digest, name = found.groups()
+        with self._told(), locked(self.space.lock_of(digest)):
+            entry = _Entry(digest, name, 0, f"{self.directory}/{shelf}")
+            sound = {
+                other: noted[1]
+                for other, noted in _recorded(entry).items()
+                if os.path.lexists(f"{entry.home}/{other}") and noted[0] == look_through(f"{entry.home}/{other}")
+            }
+            yield True
+            if name in sound:
+                entry.size = sound[name]
+                self._record(entry, *sound)
 
     def last_use(self, digest: str) -> int:
         """Return when a use of an entry was noted, in nanoseconds; 0 if it is not there. A process notes its first."""

@@ -18,6 +18,7 @@ from datajoint_file.cli.exit_codes import FINE, PROBLEMS
 from datajoint_file.cli.output import console, print_check, print_json
 from datajoint_file.doctor import SEVERITY, Check, Status, check_configuration, check_store
 from datajoint_file.doctor.database import check_database, check_stores
+from datajoint_file.doctor.roots import check_roots
 from datajoint_file.model.wording import counted
 
 Part = tuple[str, Generator[Check, None, None]]
@@ -60,6 +61,8 @@ def _parts(start: Path, skip: tuple[str, ...], *, read_only: bool, collector: bo
     if "store" not in skip:
         nothing = (check for check in list[Check]())
         yield "store", check_store(settings, read_only=read_only, collector=collector) if settings else nothing
+    if settings and settings.roots and "store" not in skip:
+        yield "roots", check_roots(settings)
     if "database" not in skip:
         yield "database", check_database(settings, read_only=read_only, collector=collector)
 

@@ -196,14 +196,14 @@ class HistoryBook(_Book):
         return self._change(numbers, f"state = '{CONDEMNED}'", values)
 
     def tidy(self) -> None:
-        """Remove what was purged a month ago, and rows without files whose retention is over."""
+        """Remove what was purged a month ago, and rows without objects (links have none) whose retention is over."""
         self._delete(
             f"state = '{PURGED}' AND {self._ours} AND {self.dialect.age('due_at')} > {TOMBSTONE_DAYS * 86_400}"
         )
         seconds = max(self.graces.retention, _ROW_DAYS * 86_400) + TOMBSTONE_DAYS * 86_400  # of other projects, too
         is_old = f"{self.dialect.age('at')} > {seconds:f}"
-        kept = f"SELECT event FROM {self.table} WHERE path IS NOT NULL AND state <> '{PURGED}'"
-        self._delete(f"path IS NULL AND {is_old}", f" AND event NOT IN ({kept})")
+        kept = f"SELECT event FROM {self.table} WHERE path LIKE '%%/objects/%%' AND state <> '{PURGED}'"
+        self._delete(f"COALESCE(path, '') NOT LIKE '%%/objects/%%' AND {is_old}", f" AND event NOT IN ({kept})")
 
     def add_unknown(self, records: Sequence[ObjectRecord], event: str) -> list[ObjectRecord]:
         """Note objects that nothing speaks of, for deletion after the grace; return those that were not noted yet."""

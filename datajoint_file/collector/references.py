@@ -16,9 +16,8 @@ from datajoint_file.collector.plan import Refusal, refuse
 from datajoint_file.collector.snapshot import CHANGED, Snapshot, refusing
 from datajoint_file.errors import CollectionRefusedError, UnsafePathError, brief
 from datajoint_file.hooks.tables import class_name
-from datajoint_file.model.metadata import FORMAT, path_in
+from datajoint_file.model.metadata import FORMAT, object_named, path_in
 from datajoint_file.model.object_keys import (
-    check_value_key,
     is_candidate,
     is_directory,
     keys_in,
@@ -129,7 +128,7 @@ def _path(attribute: Attribute, text: str) -> str:
     try:
         if version == 2 and not is_directory(path):
             raise _incomplete(attribute, f"a row of format 2 holds {brief(text)}, which is no directory's")
-        return value_key(check_value_key(path))
+        return object_named(row, path)
     except UnsafePathError as error:
         raise _incomplete(attribute, f"a row's {error}") from error
 

@@ -39,16 +39,24 @@ class FileLock:
 
     def take(self) -> bool:
         """Take the lock, without waiting for it; tell whether it is ours, or there are no locks here."""
+        return self._taken() is not False
+
+    def take_for_sure(self) -> bool:
+        """Take the lock, without waiting for it; tell whether it is ours: not where there are no locks."""
+        return self._taken() is True
+
+    def _taken(self) -> bool | None:
+        """Tell whether it is ours by now; None where there are no locks."""
         try:
             import fcntl  # not on Windows
         except ImportError:
-            return True
+            return None
         try:
             fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         except OSError:
-            return True
+            return None
         self.is_real = True
         return True
 

@@ -22,7 +22,7 @@ from datajoint_file.config.loader import (
     is_named,
     load_settings,
 )
-from datajoint_file.config.paths import is_taken, working_directory
+from datajoint_file.config.paths import configuration_start, is_taken
 from datajoint_file.config.settings import Settings
 from datajoint_file.errors import ConfigurationError, ConfigurationNotFoundError
 
@@ -178,14 +178,14 @@ class Attached(Generic[_Value]):
         return forget
 
 
-_bindings: Attached[Binding] = Attached(lambda _: Binding(working_directory()))
+_bindings: Attached[Binding] = Attached(lambda _: Binding(configuration_start()))
 
 
 def bind(*owners: Any) -> Binding:
     """Return the binding that all *owners* share, making one from the working directory if none has any."""
     with _lock:
         known = (_bindings.known(owner) for owner in owners)
-        binding = next(filter(None, known), None) or Binding(working_directory())
+        binding = next(filter(None, known), None) or Binding(configuration_start())
         for owner in owners:
             _bindings.keep(owner, binding)
     return binding

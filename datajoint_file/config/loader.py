@@ -18,13 +18,14 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from datajoint_file.config.paths import anchored, expanded, is_taken, working_directory
-from datajoint_file.config.rules import check_cache, check_storage, is_credential
+from datajoint_file.config.rules import check_place, check_storage, is_credential
 from datajoint_file.config.settings import (
     PROJECT_NAME,
     CacheSettings,
     DisplaySettings,
     ObjectStorageSettings,
     ProjectSettings,
+    ScratchSettings,
     Settings,
     StorageSettings,
 )
@@ -41,11 +42,16 @@ FILE_NAME = "datajoint.toml"
 FILE_VARIABLE = "DATAJOINT_TOML"
 OVERRIDE_PREFIX = "DATAJOINT_FILE__"
 
-_SINGLE = re.compile(r"DATAJOINT_FILE_(?!_)(?:(OBJECT_STORAGE|STORAGE|PROJECTS?|CACHE|FORMATS)_(?=\w))?(\w*)")
+_TABLES = "OBJECT_STORAGE|STORAGE|PROJECTS?|ROOTS|CACHE|SCRATCH|FORMATS"
+_SINGLE = re.compile(rf"DATAJOINT_FILE_(?!_)(?:({_TABLES})_(?=\w))?(\w*)")
 """What is meant as an override, and is none for want of underscores."""
+
+_NAMED = ("projects", "roots")
+"""Tables of tables like ``[storage]``, by names that people give."""
 
 _Location = tuple[str, ...]
 _Model = TypeVar("_Model", bound=BaseModel)
+_Place = TypeVar("_Place", CacheSettings, ScratchSettings)
 
 _USER_OF_URL = re.compile(r"//\S*@")
 _QUERY_OF_URL = re.compile(r"(//[^?\s]*\?)\S*")
@@ -144,10 +150,19 @@ def find_cache_settings(start: Path) -> tuple[CacheSettings, Path]:
     ConfigurationError
         If it is wrong.
     """
+    return _find(start, CacheSettings, "cache")
+
+
+def find_scratch_settings(start: Path) -> tuple[ScratchSettings, Path]:
+    """Return the table ``[scratch]`` in the same way. Raises as `find_cache_settings` does."""
+    return _find(start, ScratchSettings, "scratch")
+
+
+def _find(start: Path, model: type[_Place], name: str) -> tuple[_Place, Path]:
     path = find_configuration(start)
     if path is None:
-        return _Reading({}, "the environment", start).cache(), start
-    return load_settings(path, is_searched=not is_named()).cache, path.parent
+        return _Reading({}, "the environment", start).place(model, name), start
+    return getattr(load_settings(path, is_searched=not is_named()), name), path.parent
 
 
 class _Reading:
@@ -170,22 +185,29 @@ class _Reading:
             raise self._unknown(("directory",))
         settings = self._validated(Settings, {**self.tables, "directory": self.directory})
         self._check(settings.storage, ("storage",))
-        self._check_cache(settings.cache)
+        self._checked(settings.cache, "cache")
+        self._checked(settings.scratch, "scratch")
         for name, storage in settings.projects.items():
             if not re.fullmatch(PROJECT_NAME, name):
                 raise self._error(("projects", name), "no project can be called so", _allowed(("project", "name")))
             if name == settings.project.name:
                 raise self._error(("projects", name), "it is this project itself, whose objects are in [storage]")
             self._check(storage, ("projects", name))
+        for name, root in settings.roots.items():
+            if not re.fullmatch(PROJECT_NAME, name):
+                raise self._error(("roots", name), "no root can be called so", _allowed(("project", "name")))
+            if name in (settings.project.name, *settings.projects):
+                raise self._error(("roots", name), "that is a project, which is a root already", "another name")
+            self._check(root, ("roots", name))
         return self._anchored(settings)
 
-    def cache(self) -> CacheSettings:
-        """Return the one table that needs no other."""
-        return self._check_cache(self._validated(CacheSettings, self.tables.get("cache", {}), "cache"))
+    def place(self, model: type[_Place], name: str) -> _Place:
+        """Return a table that needs no other."""
+        return self._checked(self._validated(model, self.tables.get(name, {}), name), name)
 
-    def _check_cache(self, cache: CacheSettings) -> CacheSettings:
-        check_cache(cache, lambda key, why, allowed: self._error(("cache", key), why, allowed))
-        return cache
+    def _checked(self, place: _Place, name: str) -> _Place:
+        check_place(place, lambda key, why, allowed: self._error((name, key), why, allowed))
+        return place
 
     def _validated(self, model: type[_Model], value: Any, *where: str) -> _Model:
         try:
@@ -207,6 +229,8 @@ class _Reading:
                 except ValueError as error:
                     raise self._error((*location, "url"), str(error), STORAGE_URLS) from None
                 del table["url"]
+            if location[0] == "roots" and "path" in table:
+                table.setdefault("backend", "file")
 
     def _override(self, variable: str, location: _Location, text: str) -> None:
         """Let a variable have its say; a URL, which comes before the others, takes the place of the whole place."""
@@ -222,11 +246,11 @@ class _Reading:
         self.variables[location] = variable
 
     def _location(self, variable: str) -> _Location:
-        """Name the key that *variable* sets; names of other projects keep the case they have in the file."""
+        """Name the key that *variable* sets; names of projects and roots keep the case they have in the file."""
         parts = [part.lower() for part in variable[len(OVERRIDE_PREFIX) :].split("__")]
-        projects = self.tables.get("projects")
-        if parts[0] == "projects" and len(parts) > 1 and isinstance(projects, dict):
-            parts[1] = {name.lower(): name for name in projects}.get(parts[1], parts[1])
+        named = self.tables.get(parts[0])
+        if parts[0] in _NAMED and len(parts) > 1 and isinstance(named, dict):
+            parts[1] = {name.lower(): name for name in named}.get(parts[1], parts[1])
         if len(parts) < 2 or not all(parts):
             raise ConfigurationError(
                 f"environment variable {variable}: it names no key; "
@@ -244,8 +268,11 @@ class _Reading:
 
     def _anchored(self, settings: Settings) -> Settings:
         """Make the directories of ``file`` stores absolute: a later ``chdir`` changes nothing."""
-        storages = {name: self._anchor(storage) for name, storage in settings.projects.items()}
-        return settings.model_copy(update={"storage": self._anchor(settings.storage), "projects": storages})
+        named = {
+            table: {name: self._anchor(storage) for name, storage in getattr(settings, table).items()}
+            for table in _NAMED
+        }
+        return settings.model_copy(update={"storage": self._anchor(settings.storage), **named})
 
     def _anchor(self, storage: StorageSettings) -> StorageSettings:
         if storage.backend != "file" or storage.path is None or "${" in storage.path:
@@ -307,8 +334,8 @@ def _refuse_single_underscores() -> None:
 
 def _storages(tables: dict[str, Any]) -> list[tuple[_Location, dict[str, Any]]]:
     """Return the tables that describe stores, with the places where they stand."""
-    projects = tables.get("projects")
-    found = [(("projects", name), table) for name, table in projects.items()] if isinstance(projects, dict) else []
+    named = [(which, tables.get(which)) for which in _NAMED]
+    found = [((which, name), t) for which, some in named if isinstance(some, dict) for name, t in some.items()]
     return [(where, t) for where, t in [(("storage",), tables.get("storage")), *found] if isinstance(t, dict)]
 
 
@@ -342,19 +369,20 @@ _MODELS: dict[_Location, type[BaseModel]] = {
     ("storage",): StorageSettings,
     ("object_storage",): ObjectStorageSettings,
     ("cache",): CacheSettings,
+    ("scratch",): ScratchSettings,
     ("display",): DisplaySettings,
 }
 
 
 def _model_of(location: _Location) -> type[BaseModel] | None:
-    is_project = location[:1] == ("projects",) and len(location) == 2
-    return StorageSettings if is_project else _MODELS.get(location)
+    is_named = location[0] in _NAMED and len(location) == 2 if location else False
+    return StorageSettings if is_named else _MODELS.get(location)
 
 
 def _allowed(location: _Location) -> str:
     model = _model_of(location[:-1])
     field = model.model_fields.get(location[-1]) if model else None
-    if field is None and location[:1] == ("projects",) and len(location) == 2:
+    if field is None and location[0] in _NAMED and len(location) == 2:
         return "a table"
     if location[:1] == ("formats",):
         return 'a suffix, such as ".parquet"'

@@ -8,6 +8,8 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from datajoint_file.config.secrets import Answers, reveal
@@ -66,6 +68,25 @@ def is_readable(path: Path) -> bool:
         return path.is_file() and os.access(path, os.R_OK)
     except (OSError, ValueError):
         return False
+
+
+_origins: list[Path] = []
+"""Working directories before those of blocks that work elsewhere, which are in one another: see `working_elsewhere`."""
+
+
+@contextmanager
+def working_elsewhere() -> Iterator[None]:
+    """Let the configuration be looked for, during a block that changes the working directory, where it was before."""
+    _origins.append(working_directory())
+    try:
+        yield
+    finally:
+        _origins.pop()
+
+
+def configuration_start() -> Path:
+    """Return the directory where the search for a configuration starts: the working directory, or what it was."""
+    return _origins[0] if _origins else working_directory()
 
 
 def working_directory() -> Path:

@@ -13,7 +13,7 @@ from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from datajoint_file.config.paths import anchored
-from datajoint_file.config.settings import CacheSettings, Settings, StorageSettings
+from datajoint_file.config.settings import CacheSettings, ScratchSettings, Settings, StorageSettings
 from datajoint_file.config.urls import SCHEMES
 from datajoint_file.errors import ConfigurationError
 
@@ -75,12 +75,12 @@ def _check_taken(storage: StorageSettings, given: Iterable[str], taken: frozense
             raise complain(key, f'backend = "{storage.backend}" does not take it', ", ".join(sorted(taken)))
 
 
-def check_cache(cache: CacheSettings, complain: Complaint) -> None:
-    """Check the table ``[cache]``. Raises a `ConfigurationError` as made by *complain*."""
-    _check_texts(cache, complain, "path")
+def check_place(settings: CacheSettings | ScratchSettings, complain: Complaint) -> None:
+    """Check a table that names a directory. Raises a `ConfigurationError` as made by *complain*."""
+    _check_texts(settings, complain, "path")
 
 
-def _check_texts(settings: StorageSettings | CacheSettings, complain: Complaint, *keys: str) -> None:
+def _check_texts(settings: StorageSettings | CacheSettings | ScratchSettings, complain: Complaint, *keys: str) -> None:
     """Refuse ``${HOME}`` and ``$HOME``, which mean nothing here and would be the name of a directory."""
     for key in keys:
         found = _SHELL_VARIABLE.search(getattr(settings, key) or "")
@@ -139,6 +139,13 @@ def check_disjoint(settings: Settings, stores: Mapping[str, Any]) -> None:
                 f"{settings.storage.where} {settings.storage.location}: the project's root and that of {project!r} "
                 f"({other.where} {other.location}) lie inside one another; allowed: a place of its own for each project"
             )
+    for name, root in settings.roots.items():
+        if (lie := _roots(settings, "", root)) and PurePath(lie[1]).is_relative_to(lie[0]):
+            raise ConfigurationError(
+                f"{root.where} {root.location}: the root {name!r} lies in the project's root ({settings.storage.where} "
+                f"{settings.storage.location}), which is a root itself: leave the table out, and links below it are "
+                f"those of {settings.project.name!r}"
+            )
     if settings.cache.path and _is_around(settings, "", StorageSettings(backend="file", path=settings.cache.path)):
         raise ConfigurationError(
             f"{settings.storage.where} {settings.storage.location}: the project's root and the cache (path = "
@@ -154,18 +161,27 @@ def check_disjoint(settings: Settings, stores: Mapping[str, Any]) -> None:
 
 def _is_around(settings: Settings, project: str, other: StorageSettings) -> bool:
     """Tell whether the roots of two projects certainly lie inside one another."""
+    roots = _roots(settings, project, other)
+    return roots is not None and _nested(*roots)
+
+
+def _roots(settings: Settings, project: str, other: StorageSettings) -> tuple[str, str] | None:
+    """Return the paths of the project's root and of another's, if they are comparable: of one disk, or one server."""
     storage, directory = settings.storage, settings.directory
     if storage.backend == other.backend == "file" and storage.path and other.path:
         try:
-            return _nested(*(os.path.realpath(anchored(path, directory)) for path in (storage.path, other.path)))
+            own, theirs = (os.path.realpath(anchored(path, directory)) for path in (storage.path, other.path))
+            return own, theirs
         except ConfigurationError:  # a reference that cannot be resolved here, and perhaps need not
-            return False
+            return None
     if _server(storage) != _server(other):
-        return False
+        return None
     roots = [f"/{place.root.strip('/')}" for place in (storage, other)]
     if not storage.path:
-        roots = [f"{root}/{name}" for root, name in zip(roots, (settings.project.name, project), strict=True)]
-    return _nested(*roots)
+        roots = [
+            f"{root}/{name}".rstrip("/") for root, name in zip(roots, (settings.project.name, project), strict=True)
+        ]
+    return roots[0], roots[1]
 
 
 def _server(storage: StorageSettings) -> tuple[Any, ...]:

@@ -69,7 +69,7 @@ class _Section(BaseModel):
 
 
 class StorageSettings(_Section):
-    """One store: the table ``[storage]``, or ``[projects.NAME]``."""
+    """One store: the table ``[storage]``, ``[projects.NAME]`` or ``[roots.NAME]``."""
 
     backend: Annotated[str, Field(min_length=1, description="file, s3, gcs, azure, or another fsspec protocol")]
     path: Annotated[str | None, Field(pattern=r"^[^\x00-\x1f]+$", description="the project's directory")] = None
@@ -104,6 +104,11 @@ class StorageSettings(_Section):
     def where(self) -> str:
         """What messages call this table: ``file: [storage]``, and its key next."""
         return self._where
+
+    @property
+    def table(self) -> str:
+        """The name of this table: ``storage``, ``roots.nas``."""
+        return self._where.rpartition("[")[2].rstrip("]")
 
     @property
     def answers(self) -> Answers:
@@ -156,6 +161,12 @@ class CacheSettings(_Section):
     ] = 50 * 10**9
 
 
+class ScratchSettings(_Section):
+    """Where jobs work on this machine: the table ``[scratch]``."""
+
+    path: Annotated[str | None, Field(pattern=r"^[^\x00-\x1f]+$", description="a directory, which is there")] = None
+
+
 class DisplaySettings(_Section):
     """What printed tables show: the table ``[display]``."""
 
@@ -183,8 +194,22 @@ class Settings(_Section):
     ] = {}
     display: Annotated[DisplaySettings, Field(repr=False, description="a table")] = DisplaySettings()
     projects: Annotated[dict[str, StorageSettings], Field(description="a table of tables")] = {}
+    roots: Annotated[dict[str, StorageSettings], Field(description="a table of tables")] = {}
     cache: Annotated[CacheSettings, Field(repr=False, description="a table")] = CacheSettings()
+    scratch: Annotated[ScratchSettings, Field(repr=False, description="a table")] = ScratchSettings()
     directory: Annotated[Path | None, Field(exclude=True, repr=False)] = None
+
+    @property
+    def stores(self) -> dict[str, StorageSettings]:
+        """All tables that describe stores, by their names in the file."""
+        others = {"projects": self.projects, "roots": self.roots}
+        named = {f"{table}.{name}": store for table, some in others.items() for name, store in some.items()}
+        return {"storage": self.storage, **named}
+
+    @property
+    def places(self) -> dict[str, StorageSettings]:
+        """Where files can be that stay where they are, by the names that rows have: projects are roots as well."""
+        return {**self.projects, **self.roots, self.project.name: self.storage}
 
     @property
     def digest(self) -> str:

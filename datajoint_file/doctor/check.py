@@ -72,7 +72,7 @@ def censored(checks: Generator[Check, None, None], secrets: Iterable[str]) -> Ge
 
 def secrets_of(settings: Settings) -> Iterator[str]:
     """Give every secret of a configuration that can be resolved here."""
-    for storage in (settings.storage, *settings.projects.values()):
+    for storage in settings.stores.values():
         for name, text in texts_of(storage):
             try:
                 secret = str(reveal(text, settings.directory, storage.answers))

@@ -42,7 +42,7 @@ def _contents(settings: Settings) -> Check:
 
 def _check_secrets(settings: Settings) -> list[Check]:
     """Resolve each reference to a secret by itself, so that all that are missing are told at once."""
-    storages = {"storage": settings.storage} | {f"projects.{name}": s for name, s in settings.projects.items()}
+    storages = settings.stores
     references = [(table, reference) for table, storage in storages.items() for reference in references_of(storage)]
     failures = []
     for table, reference in references:

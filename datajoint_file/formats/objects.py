@@ -123,6 +123,25 @@ def _refuse_path(name: str, text: str) -> None:
         )
 
 
+def write(name: str, content: Any, path: Path) -> None:
+    """Write an object, or bytes, to a new file of this *path*, as an insert of ``(name, content)`` would.
+
+    Raises
+    ------
+    UnsupportedValueError
+        If no format writes such an object into a file of this name.
+    FormatError, MissingLibraryError
+        If it would not come back as it is, or the format's library is not installed.
+    """
+    if isinstance(content, bytes | bytearray | memoryview):
+        path.write_bytes(content)
+        return
+    found = object_in((name, content), "", dict)
+    if found is None:
+        raise UnsupportedValueError(refusal(name, type_name(type(content))))
+    call(found.format, found.what, _write_and_compare, found, path, hint=found.format.instead)
+
+
 class ObjectFiles:
     """The files of the objects of one statement, in a directory of their own, which only this user can read."""
 

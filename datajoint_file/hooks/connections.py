@@ -19,7 +19,7 @@ from datajoint.schemas import VirtualModule
 
 from datajoint_file.config import Settings, bind, binding_of, load_settings, parse_settings
 from datajoint_file.config.bindings import Attached
-from datajoint_file.config.paths import expanded, working_directory
+from datajoint_file.config.paths import configuration_start, expanded
 from datajoint_file.config.rules import check_disjoint
 from datajoint_file.errors import ConfigurationError, brief, brief_traceback, printable, reason_of
 from datajoint_file.pipeline.lookup import own_name, remember
@@ -28,7 +28,7 @@ from datajoint_file.pipeline.pipeline import Pipeline
 
 def bind_schema(original: Callable[..., None], connection: Any, schema: Any) -> None:
     """Bind the connection to the ``datajoint.toml`` of this moment, then let DataJoint register the schema."""
-    bind(connection._config, connection.adapter).meet(str(schema.database), working_directory())
+    bind(connection._config, connection.adapter).meet(str(schema.database), configuration_start())
     original(connection, schema)
 
 

@@ -67,5 +67,5 @@ def _comparison(query: Any, name: str, ref: StoredRef) -> str:
     dialect = dialect_of(query.connection)
     path = dialect.path(dialect.quoted(name))
     # Of an object key's characters only % has a meaning: DataJoint doubles it whenever it passes a restriction on.
-    key = check_value_key(ref.path).replace("%", "!")
+    key = (ref.path if ref.metadata.is_link else check_value_key(ref.path)).replace("%", "!")
     return f"REPLACE({path}, {dialect.percent}, '!') = '{key}'"

@@ -16,6 +16,7 @@ from datajoint_file.model.key_values import KeyValue, key_value
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import Cell
 from datajoint_file.pipeline.directory_upload import DirectoryUpload
+from datajoint_file.pipeline.linking import located
 from datajoint_file.transfer.sources import as_source
 
 _TYPES = {name: name for name in ("bool", "int", "datetime", "date", "bytes")}
@@ -44,7 +45,7 @@ def store(value: Any, key: dict[str, Any] | None, context: dict[str, Any] | None
     files = ObjectFiles()
     try:
         source = as_source(files.stored(value, cell.attribute, lambda: pipeline.settings.formats, is_sent=False))
-        upload = pipeline.plan(source, cell)
+        upload = pipeline.plan(located(pipeline, source) if source.link else source, cell)
         if upload.source.tree is None:
             return pipeline.ingest(upload)
         directory = DirectoryUpload(pipeline, upload, upload.source.tree)

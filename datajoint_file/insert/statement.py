@@ -16,6 +16,7 @@ from datajoint.errors import LostConnectionError
 
 from datajoint_file.concurrency.executors import runs_here
 from datajoint_file.concurrency.threads import Stop, run_all
+from datajoint_file.config.bindings import called
 from datajoint_file.errors import DataJointFileError, UnsupportedValueError
 from datajoint_file.formats.objects import ObjectFiles, object_in
 from datajoint_file.hooks.codec import Ingested
@@ -33,7 +34,8 @@ from datajoint_file.model.key_values import is_missing
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import Cell, directory_of, key_digest
 from datajoint_file.pipeline.directoryref import Subdirectory
-from datajoint_file.pipeline.lookup import is_same_store
+from datajoint_file.pipeline.linking import located
+from datajoint_file.pipeline.lookup import has_same_root, is_same_store
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.pipeline.stored_ref import StoredRef
 from datajoint_file.transfer.source_readers import moved_by
@@ -238,7 +240,23 @@ class Statement:
 
     def _source(self, value: object, attribute: str, executor: Executor | None) -> Source:
         is_sent = executor is not None and not runs_here(executor)
-        return as_source(self._files.stored(value, attribute, self._formats, is_sent=is_sent))
+        source = as_source(self._files.stored(value, attribute, self._formats, is_sent=is_sent))
+        if not source.link:
+            return source
+        if self._is_staging:
+            raise UnsupportedValueError("a link needs no staging, for its bytes are not stored: insert it with its row")
+        self._check_same_root(value)
+        return located(self.pipeline, source)
+
+    def _check_same_root(self, value: object) -> None:
+        """Raise if a link that a row of another pipeline has would mean another file in this one."""
+        value = value.content if isinstance(value, File) else value
+        name = getattr(value, "pipeline", "")
+        if name and not has_same_root(name, self.pipeline, getattr(value, "linked", "")):
+            raise UnsupportedValueError(
+                f"{value!r} is a link below a root that the pipeline {called(name)} has elsewhere: give both "
+                "the same place, or insert a Link to the file"
+            )
 
     def check_value(self, value: object, attribute: str) -> None:
         """Raise unless *value* could be stored. Looks at the path of a file; reads and writes nothing."""

@@ -203,7 +203,8 @@ def _projects_of(rows: Any, attributes: tuple[str, ...]) -> list[str]:
     dialect, projects = dialect_of(rows.connection), set[str]()
     for name in set(attributes).intersection(rows.heading.names):
         project = dialect.first_component(dialect.path(dialect.quoted(name)))
-        sql = f"SELECT DISTINCT {project} FROM ({rows.make_sql()}) AS copied WHERE {dialect.quoted(name)} IS NOT NULL"
+        stored = f"{dialect.quoted(name)} IS NOT NULL AND NOT ({dialect.is_link(dialect.quoted(name))})"
+        sql = f"SELECT DISTINCT {project} FROM ({rows.make_sql()}) AS copied WHERE {stored}"
         projects.update(found for (found,) in rows.connection.query(sql).fetchall() if found)
     return sorted(projects)
 

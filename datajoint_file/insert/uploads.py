@@ -148,6 +148,8 @@ class Uploads:
         """Return the upload of a directory, with what an earlier attempt has left of it; None if that is all."""
         tree = cast("Tree", upload.source.tree)
         with failing(entry):
+            if upload.link:
+                return DirectoryUpload(self.pipeline, upload, tree)
             if self.adopt(entry, upload):
                 return None
             for left in self.entries.begun(entry):
@@ -186,7 +188,9 @@ class Uploads:
 
     def adopt(self, entry: JournalEntry, upload: Upload) -> bool:
         """Adopt what an earlier attempt has left of *upload*, if it has, and tell so."""
-        return self.entries.adopt(entry, lambda left: alike(self.pipeline, upload, left, self.advance))
+        return not upload.link and self.entries.adopt(
+            entry, lambda left: alike(self.pipeline, upload, left, self.advance)
+        )
 
     def _store(self, entry: JournalEntry, upload: Upload) -> None:
         with failing(entry):

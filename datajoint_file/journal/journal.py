@@ -84,6 +84,7 @@ class Journal:
         """Note what is going to be stored, before the first byte is.
 
         One round trip for 5,000 files. Where the table cannot be made or used, a `JournalWarning` says what is lost.
+        Of what stays where it is nothing is noted: there is nothing to reclaim.
         """
         return self._begun([_intent_of(upload, table_name) for upload in uploads])
 
@@ -106,7 +107,10 @@ class Journal:
             self.owner.has_strict_snapshots = self.intents.dialect.has_strict_snapshots(self.connection)
         holder = f"{self.owner.name()}-{next(self.owner.counter)}"  # no other statement has it
         entries = JournalEntries(self, holder, [JournalEntry(intent, 0, holder) for intent in intents])
-        for some in self.intents.statements(entries.all, lambda entry: entry.intent.weight):
+        for entry in entries.all:
+            entry.is_told = not entry.intent.write_id
+        noted = [entry for entry in entries.all if entry.intent.write_id]
+        for some in self.intents.statements(noted, lambda entry: entry.intent.weight):
             if not self._try(lambda some=some: entries.begin(some)):  # type: ignore[misc]
                 break
         return entries
@@ -315,7 +319,8 @@ class JournalEntries:
             if missing:
                 self._refuse([noted[number].intent.write_id for number in missing], len(noted))
             unseen |= outside
-        return tuple(self.write_of(entry, is_known=entry.number not in unseen) for entry in self.all if entry.is_told)
+        told = (entry for entry in self.all if entry.is_told and entry.intent.write_id)  # of a link nobody can be asked
+        return tuple(self.write_of(entry, is_known=entry.number not in unseen) for entry in told)
 
     def _claimed(
         self, numbers: Sequence[int], holders: Sequence[str], before: set[int], *, is_own: bool

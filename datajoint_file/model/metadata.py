@@ -12,9 +12,16 @@ from datetime import datetime, timezone
 from functools import lru_cache
 from typing import Any
 
-from datajoint_file.errors import MetadataError, UnsafeNameError, brief
+from datajoint_file.errors import MetadataError, UnsafeNameError, UnsafePathError, brief
 from datajoint_file.model.names import check_name
-from datajoint_file.model.object_keys import check_object_key, check_value_key, is_directory
+from datajoint_file.model.object_keys import (
+    check_link,
+    check_object_key,
+    check_value_key,
+    is_directory,
+    value_key,
+    write_id_of,
+)
 
 FORMAT = 2
 """The newest form of the row's JSON that this version reads: that of a directory. A file's is 1, and has no field."""
@@ -54,6 +61,10 @@ class FileMetadata:
         How many files a directory has; None of a file.
     title : str or None
         What people call it, if somebody has given it a title.
+    linked : str
+        Where the bytes are, if they stay where they are: the name of a root first, then the path below it,
+        percent-encoded. Of a file that is its *path*; of a directory, whose manifest is stored under its *path*, where
+        its members' begin. Empty of what is stored.
     whole : FileMetadata or None
         The directory of which it is a member or a part, where that is known: no part of the value, and in no row.
 
@@ -81,6 +92,7 @@ class FileMetadata:
     mime_type: str | None = None
     files: int | None = None
     title: str | None = None
+    linked: str = ""
     whole: FileMetadata | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -89,9 +101,14 @@ class FileMetadata:
         return is_directory(self.path)
 
     @property
+    def is_link(self) -> bool:
+        """Whether nothing of it is stored: a file that stays where it is."""
+        return bool(self.linked) and not self.is_directory
+
+    @property
     def project(self) -> str:
-        """The project this file belongs to: the first part of its path."""
-        return self.path.split("/", 1)[0]
+        """The project whose store has it: the first part of its path; nothing, if nothing of it is stored."""
+        return "" if self.is_link else self.path.split("/", 1)[0]
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object of the row. It holds no secret and nothing of this machine."""
@@ -108,6 +125,8 @@ class FileMetadata:
             row |= {"files": self.files, "format": 2}
         if self.title is not None:
             row["title"] = self.title
+        if self.linked:
+            row["linked"] = self.linked if self.is_directory else True
         return row
 
     @classmethod
@@ -134,12 +153,34 @@ class FileMetadata:
             mime_type=_mime_type(row),
             files=_size(row, "files") if is_directory_row(row) else None,
             title=_title(row),
+            linked=_linked(row),
         )
 
 
 def is_directory_row(row: Mapping[str, Any]) -> bool:
     """Tell whether a row's JSON, whatever else is in it, is that of a directory."""
     return row.get("format") == 2
+
+
+def is_link_row(row: Mapping[str, Any]) -> bool:
+    """Tell whether a row's JSON, whatever else is in it, is that of a file that stays where it is."""
+    return row.get("linked") is True and not is_directory_row(row)
+
+
+def object_named(row: Mapping[str, Any], path: str) -> str:
+    """Return the key of the object that a row's JSON names by its *path*; nothing, if it is a link.
+
+    What an insert may have made is an object, whatever else the row says.
+
+    Raises
+    ------
+    UnsafePathError
+        If it cannot be one.
+    """
+    if is_link_row(row) and not write_id_of(path):
+        check_link(path)
+        return ""
+    return value_key(check_value_key(path))
 
 
 def path_in(document: object) -> str | None:
@@ -194,11 +235,36 @@ def _field(row: Mapping[Any, Any], name: str, kind: type) -> Any:
 
 def _path(row: Mapping[Any, Any]) -> str:
     path: str = _field(row, "path", str)
+    if is_link_row(row):
+        return check_file_link(path)
     if not is_directory_row(row):
         return check_object_key(path)
     if not is_directory(path):
         raise MetadataError(f"path = {brief(path)}; expected that of a directory, with a slash at its end, in format 2")
     return check_value_key(path)
+
+
+def check_file_link(path: str) -> str:
+    """Return *path* if it is that of a linked file, else raise `UnsafePathError`."""
+    if is_directory(path):
+        raise UnsafePathError(f"path = {brief(path, 200)} is that of a directory, and the row that of a file")
+    return check_link(path)
+
+
+def _linked(row: Mapping[Any, Any]) -> str:
+    """Return where the bytes are, if they are not in the project's store."""
+    linked = row.get("linked")
+    if linked is None or linked is False:
+        return ""
+    if not is_directory_row(row):
+        if linked is not True:
+            raise MetadataError(f"linked = {brief(linked)} in the row of a file; expected true")
+        return str(row["path"])
+    if not isinstance(linked, str) or not is_directory(linked):
+        raise MetadataError(
+            f"linked = {brief(linked)} in the row of a directory; expected where its files are, and a /"
+        )
+    return check_link(linked)
 
 
 def _size(row: Mapping[Any, Any], name: str = "size") -> int:
@@ -210,7 +276,7 @@ def _size(row: Mapping[Any, Any], name: str = "size") -> int:
 
 def _hash(row: Mapping[Any, Any]) -> str:
     digest: str = _field(row, "hash", str)
-    if not _HASH.fullmatch(digest):
+    if not is_hash(digest):
         raise MetadataError(f"hash = {brief(digest)}; expected sha256: and 64 hexadecimal digits")
     return digest
 
@@ -230,6 +296,11 @@ def _mime_type(row: Mapping[Any, Any]) -> str | None:
     if not is_mime_type(mime_type):
         raise MetadataError(f"mime_type = {brief(mime_type)} is not of the form type/subtype")
     return mime_type
+
+
+def is_hash(text: str) -> bool:
+    """Tell whether *text* is a digest as rows have it: ``sha256:`` and 64 hexadecimal digits."""
+    return _HASH.fullmatch(text) is not None
 
 
 def is_mime_type(text: str) -> bool:

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import unquote
 
-from datajoint_file.errors import InvalidKeyError, UnsafePathError, brief, printable
+from datajoint_file.errors import InvalidKeyError, UnsafeNameError, UnsafePathError, brief, printable
 from datajoint_file.model.key_values import KeyValue
-from datajoint_file.model.names import base32, encode_component
+from datajoint_file.model.names import base32, decode_member, encode_component
 from datajoint_file.model.partition import PartitionPattern
 
 MAX_KEY_BYTES = 1024
@@ -34,6 +34,7 @@ _KEY_OF_AN_INSERT = re.compile(
 _WRITE_ID_OR_LONGER = re.compile(r"[a-z2-7]{26,}")
 _PLAIN = rf"(?!\.){_COMPONENT}(?<!\.)"
 _MEMBER = rf"(?!\.\.?(?:/|\Z)){_COMPONENT}(?<!\.)"
+_ROOT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]*")
 _OBJECT_KEY = re.compile(rf"{_COMPONENT}(?:/{_PLAIN})+")
 _MEMBER_KEY = re.compile(rf"{_COMPONENT}(?:/{_PLAIN})*?/{_CELL}/{_PLAIN}(?:/{_MEMBER})+".replace("?P<write_id>", "?:"))
 
@@ -123,6 +124,42 @@ def check_value_key(key: str) -> str:
     if _parsed(check_object_key(key[:-1])) is None or value_key(key) != key:
         raise UnsafePathError(f"path = {brief(key, 200)} is not the key of a directory that was inserted")
     return key
+
+
+def check_link(path: str) -> str:
+    """Return *path* if it is that of a file that stays where it is, or of a directory (with a slash at its end).
+
+    It begins with the name of a root; the names below it are percent-encoded, and can be read back.
+
+    Raises
+    ------
+    UnsafePathError
+        If it leaves the root, or is the key of an object that an insert has made: that is no link.
+
+    Examples
+    --------
+    >>> check_link("nas/rig%203/.run1.dat")
+    'nas/rig%203/.run1.dat'
+    >>> check_link("nas/a%2Fb")
+    Traceback (most recent call last):
+        ...
+    datajoint_file.errors.UnsafePathError: path = 'nas/a%2Fb' is not that of a linked file: 'a/b' is not a file name: \
+it holds a path separator
+    """
+    root, *names = path.removesuffix("/").split("/")
+    why = "" if _ROOT.fullmatch(root) else f"{brief(root)} cannot be the name of a root"
+    if not names or len(path) > MAX_KEY_BYTES:
+        why = why or f"expected a root's name, a slash and a path of up to {MAX_KEY_BYTES} bytes in all"
+    try:
+        for name in () if why else names:
+            decode_member(name)
+    except UnsafeNameError as error:
+        why = str(error)
+    if not why and _parsed(path):
+        why = "it is the key of a stored object"
+    if why:
+        raise UnsafePathError(f"path = {brief(path, 200)} is not that of a linked file: {why}")
+    return path
 
 
 def manifest_key(directory: str) -> str:

@@ -33,5 +33,5 @@ def link_key(pipeline: Pipeline, metadata: FileMetadata, path: str) -> str:
 
 
 def _key(kind: str, pipeline: Pipeline, metadata: FileMetadata, path: str = "") -> str:
-    parts = kind, pipeline.identity_of(metadata.project), metadata.hash, path
+    parts = kind, pipeline.identity_of(metadata), metadata.hash, path
     return hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()

@@ -61,7 +61,7 @@ def open_cached(pipeline: Pipeline, metadata: FileMetadata, *, waits: bool) -> B
     What somebody is bringing is waited for if it *waits*, and where a `prefetch` of this process brings it.
     """
     is_coming = [note_use(one) for one in _with_wholes(metadata)]
-    if pipeline.backend_of(metadata.project).capabilities.is_mounted:
+    if pipeline.home_of(metadata).capabilities.is_mounted:
         return None
     try:
         pipeline.cache  # noqa: B018 - its configuration is read

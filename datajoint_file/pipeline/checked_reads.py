@@ -124,7 +124,7 @@ class _Verified:
         self._size = 0
 
     def get(self, pipeline: Pipeline, metadata: FileMetadata) -> bytes:
-        store = pipeline.identity_of(metadata.project)
+        store = pipeline.identity_of(metadata)
         key = store, metadata.hash, metadata.size  # what a row says was compared there
         with self._lock:
             turn = self._coming.setdefault(key, Lock())

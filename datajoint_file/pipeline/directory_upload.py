@@ -80,11 +80,12 @@ def check_members(key: str, listing: Listing) -> None:
 class DirectoryUpload:
     """One directory that is being stored. Members are named by their place in the listing.
 
-    If *is_resumable*, checkpoints are written for a retry.
+    If *is_resumable*, checkpoints are written for a retry; not if it stays where it is, for then its manifest alone is
+    stored.
     """
 
     def __init__(self, pipeline: Pipeline, upload: Upload, tree: Tree, *, is_resumable: bool = True) -> None:
-        self._is_resumable = is_resumable
+        self._is_resumable = is_resumable and not upload.link
         self._pipeline = pipeline
         self._upload = upload
         self._tree = tree
@@ -149,11 +150,12 @@ class DirectoryUpload:
         value: Any = self._tree.value(name)
         with self._named(name):
             source = as_source(value)
+        link = f"{self._upload.link}{name}" if self._upload.link else ""
         if self._upload.source.copy_of:
             source = replace(source, copy_of=value.metadata.path, is_known=self._upload.source.is_known)
         mime_type = source.mime_type or media_types.of_name(source.name)
-        key = f"{self._upload.key}{name}"
-        return replace(self._upload, key=key, source=source, name=source.name, mime_type=mime_type, is_contested=True)
+        member = replace(self._upload, key=link or f"{self._upload.key}{name}", link=link, source=source)
+        return replace(member, name=source.name, mime_type=mime_type, is_contested=True)
 
     def send_all(self) -> None:
         """Store all members, several at a time. Raises as `send` does."""
@@ -217,7 +219,7 @@ class DirectoryUpload:
         StorageError
             If it cannot be stored.
         """
-        check_members(self.key[:-1], self.listing)
+        check_members((self._upload.link or self.key)[:-1], self.listing)
         stored = self._stored_manifest or self._pipeline.ingest(self._listed())
         self._checkpoints.remove()
         return replace(
@@ -228,11 +230,14 @@ class DirectoryUpload:
             mime_type=DIRECTORY_TYPE,
             files=len(self.listing.names),
             title=self._upload.source.title,
+            linked=self._upload.link,
         )
 
     def _listed(self) -> Upload:
         """Return the manifest, as what is going to be stored."""
-        listed = replace(self._upload, key=manifest_key(self.key), source=self._manifest(), mime_type="text/plain")
+        listed = replace(
+            self._upload, key=manifest_key(self.key), source=self._manifest(), mime_type="text/plain", link=""
+        )
         return replace(listed, name=f"{self._upload.name}.sha256", is_contested=True)
 
     def _manifest(self) -> Source:

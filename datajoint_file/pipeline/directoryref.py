@@ -588,6 +588,11 @@ class Subdirectory(_Browsing):
         return f"{self.whole.path}{self.inner}/"
 
     @property
+    def linked(self) -> str:
+        """Where its files are, if they stay where they are."""
+        return f"{self.whole.linked}{self.inner}/" if self.whole.linked else ""
+
+    @property
     def pipeline(self) -> str:
         """The name of the pipeline that reads it."""
         return self.whole.pipeline

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from heapq import nlargest
@@ -80,7 +81,7 @@ class _Local:
     def path(self) -> Path:
         metadata = self._part[0] if self.below else self.whole
         name = check_derived_name(metadata.original_name)
-        if self.pipeline.backend_of(metadata.project).capabilities.is_mounted:
+        if self.pipeline.home_of(metadata).capabilities.is_mounted:
             return self._in_place(metadata)
         if (found := path_within(self.pipeline, metadata)) is not None:
             return found
@@ -135,7 +136,7 @@ class _Local:
 
         def link(target: Path) -> None:
             if metadata.is_directory:
-                _link_all(path, self._manifest, target)
+                _link_all(path, self._manifest, target, decode_path if metadata.linked else str)
             else:
                 target.symlink_to(path)
 
@@ -143,8 +144,11 @@ class _Local:
         return self.pipeline.cache.get(key, metadata.original_name, 0, link, room=room)
 
     def _has_other_names(self) -> bool:
-        """Tell whether something of a directory is called otherwise in the store, or is not there: what is empty."""
-        if not self._manifest.files:
+        """Tell whether something of a directory is called otherwise in the store, or is not there: what is empty.
+
+        Where it stays where it is, others may put what they like beside its files.
+        """
+        if self.whole.linked or not self._manifest.files:
             return True
         return any(self._manifest.empty()) or any("%" in member.name for member in self._manifest)
 
@@ -183,6 +187,8 @@ class _Local:
             self.pipeline.verify(self.whole, self.progress, self.advance)
             return
         directory_download.verify(self.pipeline, self.whole, self.progress, self.below, self.advance)
+        if self.whole.linked:
+            return
         for place, directories, names in os.walk(path):
             above = f"{place[len(path) + 1 :]}/" if len(place) > len(path) else ""
             links = [name for name in directories if Path(place, name).is_symlink()]
@@ -194,11 +200,12 @@ class _Local:
                     )
 
 
-def _link_all(path: str, manifest: Manifest, target: Path) -> None:
+def _link_all(path: str, manifest: Manifest, target: Path, called: Callable[[str], str]) -> None:
+    """Make a directory of links to the members below *path*, where they are *called* so by their keys."""
     target.mkdir()
     for member in manifest:
         link = target / decode_path(member.name)
         link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(f"{path}/{member.name}")
+        link.symlink_to(f"{path}/{called(member.name)}")
     for empty in manifest.empty():
         (target / decode_path(empty.rstrip("/"))).mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from datajoint_file.config import Settings, find_configuration, load_settings
 from datajoint_file.config.bindings import called
 from datajoint_file.config.loader import is_named
-from datajoint_file.config.paths import is_readable, working_directory
+from datajoint_file.config.paths import configuration_start, is_readable
 from datajoint_file.errors import ConfigurationNotFoundError, UnknownProjectError, brief
 from datajoint_file.pipeline.pipeline import Pipeline
 
@@ -44,6 +44,20 @@ def is_same_store(name: str, pipeline: Pipeline) -> bool:
     return (mine.storage, mine.directory) == (theirs.storage, theirs.directory)
 
 
+def has_same_root(name: str, pipeline: Pipeline, link: str) -> bool:
+    """Tell whether what a `FileRef` of the pipeline *name* links to is the same in *pipeline*; yes, if it is not known.
+
+    What is elsewhere has another hash, and nobody reads it.
+    """
+    known, root = _pipelines.get(name), link.partition("/")[0]
+    if known is None or known is pipeline or not link:
+        return True
+    mine, theirs = pipeline.settings.places.get(root), known.settings.places.get(root)
+    if mine is None or theirs is None:
+        return mine is theirs
+    return all(getattr(mine, key) == getattr(theirs, key) for key in ("backend", "root", "endpoint_url", "options"))
+
+
 def pipeline_named(name: str, project: str) -> Pipeline:
     """Return the pipeline that a `FileRef` names, in whatever process it has come to.
 
@@ -61,17 +75,17 @@ def pipeline_named(name: str, project: str) -> Pipeline:
     if known is not None:
         return known
     given = next((Path(path) for path in (name, name.rpartition("#")[0]) if path and is_readable(Path(path))), None)
-    path = given or find_configuration(working_directory())
+    path = given or find_configuration(configuration_start())
     if path is None:
         elsewhere = f" nor at {brief(called(name), 200)}" if name else ""
         raise ConfigurationNotFoundError(
             f"a file of the project {project!r} is to be read, and there is no datajoint.toml here "
-            f"({working_directory()} or above){elsewhere}: set DATAJOINT_TOML, or call datajoint_file.configure(…)"
+            f"({configuration_start()} or above){elsewhere}: set DATAJOINT_TOML, or call datajoint_file.configure(…)"
         )
     known, changed = _pipelines.get(str(path)), f"{path}#"
     if known is None or (name.startswith(changed) and name != f"{changed}{known.digest}"):
         known = Pipeline(load_settings(path, is_searched=not (given or is_named())))
-    if project not in (known.project, *known.settings.projects):
+    if project and project not in (known.project, *known.settings.projects):
         raise UnknownProjectError(
             f"a file of the project {project!r} is to be read, and {path} is the configuration of {known.project!r} "
             f"and has no table [projects.{project}]"

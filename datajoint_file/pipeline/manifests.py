@@ -125,8 +125,9 @@ def part_metadata(directory: FileMetadata, whole: Manifest, below: str) -> FileM
         )
     files, size, digest = whole.described(below)
     path, name = f"{directory.path}{below}/", manifest.decode_path(below.rpartition("/")[2])
+    linked = f"{directory.linked}{below}/" if directory.linked else ""
     part = replace(directory, path=path, size=size, hash=f"sha256:{digest}", original_name=name, files=files)
-    return replace(part, title=None, whole=directory)  # whose title it has not
+    return replace(part, title=None, linked=linked, whole=directory)  # the title is that of the whole
 
 
 def prove_part(pipeline: Pipeline, whole: FileMetadata, part: FileMetadata) -> bool:
@@ -152,10 +153,9 @@ def _read(pipeline: Pipeline, metadata: FileMetadata) -> Manifest:
     def write(position: int, chunk: bytes | memoryview) -> None:
         text[position : position + len(chunk)] = chunk
 
-    lines = replace(metadata, path=key, size=size, files=None)
-    pipeline.pass_on(
-        lines, write, "always", is_cached=False
-    )  # who brings the directory here holds the lock of its hash
+    listed = replace(metadata, path=key, size=size, files=None, linked="")
+    # Who brings the directory here holds the lock of its hash.
+    pipeline.pass_on(listed, write, "always", is_cached=False)
     try:
         return read_manifest(text if size > _SMALL_BYTES else text[:])
     except MetadataError as error:
@@ -166,5 +166,6 @@ def member_metadata(directory: FileMetadata, member: Member) -> FileMetadata:
     """Return what there is to say of a member, as of any stored file."""
     name = manifest.decode_path(member.name.rpartition("/")[2])
     hash_, mime_type = f"sha256:{member.digest}", media_types.of_name(name) or None
-    path = f"{directory.path}{member.name}"
-    return FileMetadata(path, member.size, hash_, name, directory.timestamp, mime_type, whole=directory)
+    path, linked = f"{directory.linked or directory.path}{member.name}", bool(directory.linked)
+    described = FileMetadata(path, member.size, hash_, name, directory.timestamp, mime_type, whole=directory)
+    return replace(described, linked=path) if linked else described

@@ -11,7 +11,7 @@ import logging
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import cached_property, partial
@@ -28,6 +28,7 @@ from datajoint_file.config.urls import file_path
 from datajoint_file.errors import (
     DestinationError,
     DestinationExistsError,
+    FileChangedError,
     LeaseLostError,
     MetadataError,
     ObjectExistsError,
@@ -59,6 +60,7 @@ from datajoint_file.model.wording import RIGHT_PLACE
 from datajoint_file.pipeline.cached_files import open_cached, take_cached
 from datajoint_file.pipeline.checked_reads import fetch_as, require_whole
 from datajoint_file.pipeline.directory_upload import check_members
+from datajoint_file.pipeline.linking import CHANGED, gone, opened_root, recorded
 from datajoint_file.pipeline.manifests import manifest_of
 from datajoint_file.pipeline.open_stores import clock, note_opened
 from datajoint_file.pipeline.receipts import Receipts
@@ -66,6 +68,7 @@ from datajoint_file.pipeline.stored_ref import Readable
 from datajoint_file.storage import StorageBackend, open_backend, place_of
 from datajoint_file.storage.backend import ContentHeaders, Reader, UploadGroup
 from datajoint_file.storage.disk.drafts import Draft
+from datajoint_file.storage.roots import require_anything
 from datajoint_file.storage.tuning import MEMORY_BYTES
 from datajoint_file.storage.wrappers import LoggedBackend, logger
 from datajoint_file.transfer.atomic_write import atomic_write, finish
@@ -86,6 +89,7 @@ class Upload:
     mime_type: str  # empty if the first bytes are to tell
     write_id: str  # what is unique in the key
     is_contested: bool = False  # others may be storing under the same key
+    link: str = ""  # where it stays, if it is not stored
 
 
 _ANY_WRITE_ID = new_write_id()
@@ -106,7 +110,7 @@ class Pipeline:
         self.settings = settings
         self.digest = settings.digest
         self._backends: dict[str, StorageBackend] = {}
-        self._identities: dict[str, str] = {}
+        self._identities: dict[tuple[str, str], str] = {}
         self.receipts = Receipts()
         self.hashed = Receipts()  # what was read and found to be what it should be
         self.last_used = 0  # by the clock of `open_stores`
@@ -166,7 +170,7 @@ class Pipeline:
             If something in a directory cannot be stored.
         """
         prefix = prefix_of(self.project, self.settings.object_storage.partition_pattern, cell)
-        key = object_key(prefix, source.name or cell.attribute, _ANY_WRITE_ID)
+        key = source.link.rstrip("/") or object_key(prefix, source.name or cell.attribute, _ANY_WRITE_ID)
         if isinstance(source.tree, LocalTree) and source.tree.contains(self.local_path(self.project)):
             raise SourceError("the directory contains the project's own store: give what is to be stored of it")
         if source.tree is not None:
@@ -186,13 +190,15 @@ class Pipeline:
         Reads at most the first bytes of the source, where it has no name: its media type gives one a suffix.
         """
         mime_type = source.mime_type or media_types.of_name(source.name)
+        if source.link and source.tree is None:
+            return Upload(source.link, cell, source, source.name, mime_type, "", link=source.link)
         if not mime_type and not source.name:
             mime_type = media_types.of_content(source.head())
         name = source.name or f"{cell.attribute}{media_types.suffix_for(mime_type)}"
         write_id = new_write_id()
         key = object_key(prefix or self.check(source, cell), name, write_id)
         key += "/" if source.tree is not None else ""
-        return Upload(key, cell, source, name, mime_type, write_id)
+        return Upload(key, cell, source, name, mime_type, write_id, link=source.link)
 
     def ingest(
         self, upload: Upload, advance: Advance = lambda _: None, group: UploadGroup | None = None
@@ -212,6 +218,8 @@ class Pipeline:
             If the store fails.
         """
         source = upload.source
+        if upload.link:
+            return recorded(self, upload, advance)
         if source.copy_of and self.backend.capabilities.copies:
             return self._copied(upload, advance)
         with source.open() as bare:
@@ -318,11 +326,12 @@ class Pipeline:
         if (cached := open_cached(self, metadata, waits=False)) is not None:
             return cached
         with self._blamed(metadata):
-            file = self.backend_of(metadata.project).open(metadata.path, **options)
+            file = self.backend_for(metadata).open(metadata.path, **options)
         found = file.seek(0, os.SEEK_END)
         if found != metadata.size:
             file.close()
-            raise SizeMismatchError(f"{metadata.path}: expected {metadata.size} bytes, found {found}. {_CORRUPT}")
+            with self._blamed(metadata):
+                require_size(metadata.size, found)
         file.seek(0)
         return file
 
@@ -339,14 +348,14 @@ class Pipeline:
     def read_part(self, metadata: FileMetadata, start: int, stop: int) -> bytes:
         """Return the bytes of a stored file from *start* to before *stop*, which it has. They are *not* verified."""
         with self._blamed(metadata):
-            content = bytes(self.backend_of(metadata.project).read(metadata.path, start, stop))
+            content = bytes(self.backend_for(metadata).read(metadata.path, start, stop))
             require_whole(start, stop, len(content))
         return content
 
     def look(self, metadata: FileMetadata) -> None:
         """Raise unless the object is there and has the recorded size, as `open` does; a request to a bucket."""
         with self._blamed(metadata):
-            require_size(metadata.size, self.backend_of(metadata.project).stat(metadata.path).size)
+            require_size(metadata.size, self.backend_for(metadata).stat(metadata.path).size)
 
     def pass_on(
         self, metadata: FileMetadata, write: Write, verify: str | None = None, *, is_cached: bool = True
@@ -374,7 +383,7 @@ class Pipeline:
     ) -> None:
         policy = self.policy(verify)
         if not (is_cached and take_cached(self, metadata, write, advance, target, policy)):
-            fetch_as(policy, self.backend_of(metadata.project), self.hashed, metadata, write, advance, target)
+            fetch_as(policy, self.backend_for(metadata), self.hashed, metadata, write, advance, target)
 
     def verify(self, metadata: FileMetadata, progress: bool | None = None, advance: Advance | None = None) -> None:
         """Read a stored file to its end and raise unless its bytes are those recorded; see `FileRef.verify`.
@@ -383,7 +392,7 @@ class Pipeline:
         """
         bar = progress_bar(f"verifying {metadata.original_name}", metadata.size, progress if advance is None else False)
         with bar as shown, self._blamed(metadata):
-            fetch(self.backend_of(metadata.project), metadata, lambda *_: None, advance or shown)
+            fetch(self.backend_for(metadata), metadata, lambda *_: None, advance or shown)
 
     def download(
         self,
@@ -428,7 +437,7 @@ class Pipeline:
 
     def exists(self, metadata: FileMetadata) -> bool:
         """Tell whether the object is in the store; raise if the store cannot be asked, or is not the one of the row."""
-        if self.backend_of(metadata.project).exists(proof_key(metadata.path)):
+        if self.backend_for(metadata).exists(proof_key(metadata.path)):
             return True
         self.require_present(metadata)
         return False
@@ -436,7 +445,7 @@ class Pipeline:
     def url(self, metadata: FileMetadata) -> str:
         """Return the object's address without credentials."""
         slash = "/" if metadata.is_directory else ""
-        return f"{self.backend_of(metadata.project).url(metadata.path.rstrip('/'))}{slash}"
+        return f"{self.home_of(metadata).url((metadata.linked or metadata.path).rstrip('/'))}{slash}"
 
     def backend_of(self, project: str) -> StorageBackend:
         """Return the store that has the objects of *project*: this one's, or one that is only read.
@@ -446,26 +455,51 @@ class Pipeline:
         UnknownProjectError
             If the configuration does not say where they are.
         """
-        self.last_used = next(clock)
-        backend = self._backends.get(project)
-        if backend is None:
-            backend = self._backends.setdefault(project, self._opened(project))
-            note_opened(self)
-        return LoggedBackend(backend) if logger.isEnabledFor(logging.DEBUG) else backend
+        return self._used(project, self._opened)
 
-    def identity_of(self, project: str) -> str:
-        """Return what tells the store of *project* from all others: a digest of where it is. No secret is in it.
+    def backend_at(self, link: str) -> StorageBackend:
+        """Return the root that something linked lies below, which is only read.
 
         Raises
         ------
-        UnknownProjectError
+        UnknownRootError
             If the configuration does not say where it is.
         """
-        found = self._identities.get(project)
+        name = link.partition("/")[0]
+        return self._used(f"{name}:", lambda _: opened_root(self.settings, name))
+
+    def backend_for(self, metadata: FileMetadata) -> StorageBackend:
+        """Return what has the object, or the manifest, that *metadata* describes: a store; of a link its root."""
+        return self.backend_at(metadata.linked) if metadata.is_link else self.backend_of(metadata.project)
+
+    def home_of(self, metadata: FileMetadata) -> StorageBackend:
+        """Return where the bytes are: those of a file, or of a directory's members."""
+        return self.backend_at(metadata.linked) if metadata.linked else self.backend_of(metadata.project)
+
+    def _used(self, name: str, opened: Callable[[str], StorageBackend]) -> StorageBackend:
+        self.last_used = next(clock)
+        backend = self._backends.get(name)
+        if backend is None:
+            backend = self._backends.setdefault(name, opened(name))
+            note_opened(self)
+        return LoggedBackend(backend) if logger.isEnabledFor(logging.DEBUG) else backend
+
+    def identity_of(self, metadata: FileMetadata) -> str:
+        """Return what tells the store or root of a file from all others: a digest of where it is. No secret is in it.
+
+        Raises
+        ------
+        UnknownProjectError, UnknownRootError
+            If the configuration does not say where it is.
+        """
+        name = metadata.linked.partition("/")[0] or metadata.project
+        kind = "root" if metadata.linked else "project"
+        found = self._identities.get((kind, name))
         if found is None:
-            url, storage = self.backend_of(project).url(f"{project}/x"), self._storage_of(project)
-            place = json.dumps([url, place_of(storage, self.settings.directory)])
-            self._identities[project] = found = hashlib.sha256(place.encode()).hexdigest()
+            url = self.home_of(metadata).url(f"{name}/x")
+            storage = self.settings.places[name] if metadata.linked else self._storage_of(name)
+            place = json.dumps([kind, url, place_of(storage, self.settings.directory)])
+            self._identities[kind, name] = found = hashlib.sha256(place.encode()).hexdigest()
         return found
 
     def _storage_of(self, project: str) -> StorageSettings:
@@ -495,9 +529,12 @@ class Pipeline:
         try:
             yield
         except VerificationError as error:
-            raise type(error)(f"{metadata.path}: {error}. {_CORRUPT}") from error
-        except ObjectNotFoundError:
+            kind, why = (FileChangedError, CHANGED) if metadata.is_link else (type(error), _CORRUPT)
+            raise kind(f"{metadata.path}: {error}. {why}") from error
+        except ObjectNotFoundError as error:
             self.require_present(metadata)
+            if metadata.is_link:
+                raise ObjectNotFoundError(f"{metadata.path}: {gone(self.url(metadata))}").of(metadata.path) from error
             raise
 
     def require_present(self, metadata: FileMetadata) -> None:
@@ -505,6 +542,10 @@ class Pipeline:
 
         To be asked where an object is not there. A store that may not be listed counts as the right one.
         """
+        if metadata.is_link:
+            with suppress(StorageAccessError):
+                require_anything(self.backend_for(metadata), metadata.linked)
+            return
         project = metadata.project
         try:
             listed = self.backend_of(project).list(project)

@@ -25,7 +25,7 @@ def sign(pipeline: Pipeline, metadata: FileMetadata, expires: timedelta | float 
     """Return a URL of a stored file; see `FileRef.sign`."""
     seconds = seconds_of(expires)
     headers = ContentHeaders(filename=metadata.original_name, disposition="inline" if inline else "attachment")
-    backend = pipeline.backend_of(metadata.project)
+    backend = pipeline.backend_for(metadata)
     if backend.capabilities.is_mounted:
         raise SigningError(
             f"{metadata.path}: a disk makes no links, as s3, gcs and azure do. Its path is ref.full_path; for others, "

@@ -91,8 +91,13 @@ class Described:
         return self.suffix or None
 
     @property
+    def linked(self) -> str:
+        """Where it is, if it stays where it is: the name of a root, and the path below it; empty of what is stored."""
+        return self.metadata.linked
+
+    @property
     def timestamp(self) -> datetime:
-        """When its upload finished: aware, in UTC."""
+        """When its upload finished, or it was linked: aware, in UTC."""
         return self.metadata.timestamp
 
     @property
@@ -124,6 +129,7 @@ class Described:
             "stored": format_timestamp(self.timestamp),
             "hash": self.hash,
             "path": self.path,
+            "linked": self.linked or None,
         }
         return {what: value for what, value in said.items() if value is not None}
 

@@ -113,6 +113,18 @@ class Dialect(ABC):
     def path(self, name: str) -> str:
         """Return the SQL of the object key in a quoted ``file`` attribute."""
 
+    def is_link(self, name: str) -> str:
+        """Return the SQL of whether a quoted ``file`` attribute, not NULL, has a file that stays where it is."""
+        return f"COALESCE({self.linked(name)} = 'true', FALSE)"
+
+    def is_linked(self, name: str) -> str:
+        """Return the SQL of whether it has such a file, or a directory whose files do."""
+        return f"COALESCE({self.linked(name)} <> 'false', FALSE)"
+
+    @abstractmethod
+    def linked(self, name: str) -> str:
+        """Return the SQL of where what it has stays, as text: ``true`` if that is its path; NULL if it is stored."""
+
     @abstractmethod
     def first_component(self, path: str) -> str:
         """Return the SQL of what stands before the first slash of a path."""

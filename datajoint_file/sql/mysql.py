@@ -157,6 +157,9 @@ class MySQL(Dialect):
         """Return it in two steps: ``JSON_VALUE`` is younger than the oldest version."""
         return f"JSON_UNQUOTE(JSON_EXTRACT({name}, '$.path'))"
 
+    def linked(self, name: str) -> str:
+        return f"JSON_UNQUOTE(JSON_EXTRACT({name}, '$.linked'))"
+
     def first_component(self, path: str) -> str:
         return f"SUBSTRING_INDEX({path}, '/', 1)"
 

@@ -163,6 +163,9 @@ class PostgreSQL(Dialect):
     def path(self, name: str) -> str:
         return f"({name} ->> 'path')"
 
+    def linked(self, name: str) -> str:
+        return f"({name} ->> 'linked')"
+
     def first_component(self, path: str) -> str:
         return f"split_part({path}, '/', 1)"
 

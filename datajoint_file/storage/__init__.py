@@ -11,7 +11,7 @@ from datajoint_file.storage.backend import (
     StorageBackend,
     UnfinishedUpload,
 )
-from datajoint_file.storage.factory import open_backend, place_of
+from datajoint_file.storage.factory import open_backend, open_root, place_of
 
 __all__ = [
     "Capabilities",
@@ -21,5 +21,6 @@ __all__ = [
     "StorageBackend",
     "UnfinishedUpload",
     "open_backend",
+    "open_root",
     "place_of",
 ]

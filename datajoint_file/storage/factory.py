@@ -6,6 +6,7 @@ Secrets are resolved here, when a filesystem is made, in the process that uses i
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,7 @@ from datajoint_file.storage.disk.backend import LocalBackend
 from datajoint_file.storage.obstore.backend import OBSTORE
 from datajoint_file.storage.obstore.selection import EngineBackend, engine_of
 from datajoint_file.storage.remote.filesystem import FilesystemBackend
+from datajoint_file.storage.roots import LocalRoot, root_of, root_variable
 from datajoint_file.storage.wrappers import ReadBackBackend, ReadOnlyBackend
 
 _UNCHECKED: dict[str, type[FileUploads]] = {"gcs": GCSBackend, "azure": AzureBackend}
@@ -87,6 +89,44 @@ def open_backend(
     if read_only:
         backend = ReadOnlyBackend(backend)
     return backend
+
+
+def open_root(
+    storage: StorageSettings, name: str, directory: Path | None = None, *, project: str = ""
+) -> StorageBackend:
+    """Return the read-only backend of files that stay where they are, below the root *name*. No I/O, as `open_backend`.
+
+    If it is a *project* whose store the settings describe, its files in a bucket are below its name there.
+
+    Raises
+    ------
+    ConfigurationError
+        As `open_backend` does.
+    """
+    if storage.backend == "file":
+        path = str(_revealed(storage, storage.path or "", directory))
+        variable = root_variable(*storage.table.split("."))
+        return ReadOnlyBackend(LocalRoot(anchored(path, directory), name, variable))
+    kind = _BUCKETS.get(storage.backend, FilesystemBackend)
+    protocol = _BUCKETS[storage.backend].protocol if storage.backend in _BUCKETS else storage.backend
+    _require_protocol(storage, protocol)
+    below = f"/{project}" if project and not storage.path else ""
+    root, connect = f"{_root(storage, directory)}{below}", _connector(storage, protocol, directory)
+    named = (root, connect) if storage.backend in _BUCKETS else (protocol, root, connect)
+    return ReadOnlyBackend(root_of(kind, name)(*named))
+
+
+def root_address(storage: StorageSettings, directory: Path | None = None, *, project: str = "") -> tuple[str, str]:
+    """Return how URLs of a store begin, and the path of a root in it, as people write them; both resolved.
+
+    Of a directory of this machine the beginning is empty, and the path a real one.
+    """
+    if storage.backend == "file":
+        path = str(_revealed(storage, storage.path or "", directory))
+        return "", os.path.realpath(anchored(path, directory))
+    below = f"/{project}" if project and not storage.path else ""
+    host = _revealed(storage, storage.options.get("host", ""), directory) if storage.path else ""
+    return storage.backend, f"{host}/{_root(storage, directory).strip('/')}{below}".strip("/")
 
 
 def place_of(storage: StorageSettings, directory: Path | None) -> list[Any]:

@@ -86,6 +86,7 @@ class Listing:
     names: list[str] = field(default_factory=list)
     sizes: array[int] = field(default_factory=lambda: array("Q"))
     empty: list[str] = field(default_factory=list)
+    looks: array[int] = field(default_factory=lambda: array("Q"))  # of files, as of `look_of`
     links: dict[str, str] = field(default_factory=dict)  # of those that are links, the files they end at, not encoded
     is_open: bool = False  # somebody is adding to it
 
@@ -115,13 +116,36 @@ class TreeMember:
     directory: PinnedDirectory
     path: str  # below it
     target: str = ""  # what it ends at, below it, if it is a link
+    look: int | None = None  # what it looked like, if it must be what it was then
+    title: str | None = None
 
     def __str__(self) -> str:
         return f"{self.directory.path}/{self.path}"
 
     def open(self, _path: str, flags: int) -> int:
-        """Open it, as an *opener* does: no link is followed but the one that was listed."""
-        return self.directory.open(self.target or self.path, flags)
+        """Open it, as an *opener* does: no link is followed but the one that was listed.
+
+        Raises
+        ------
+        SourceChangedError
+            If it is another file by now, or has been written to, and must not.
+        """
+        descriptor = self.directory.open(self.target or self.path, flags)
+        if self.look is None or look_of(os.fstat(descriptor)) == self.look:
+            return descriptor
+        os.close(descriptor)
+        raise SourceChangedError(
+            f"{printable(str(self))} has been changed since it was captured; nothing was stored. Let the job wait for "
+            "all that writes to it before the block ends"
+        )
+
+
+def look_of(status: os.stat_result) -> int:
+    """Return a number that differs once a file was written to, or another bears its name: 64 bits.
+
+    It is of inode, size and times, those of the inode too: programs that copy set the other to what it was.
+    """
+    return hash((status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)) % 2**64
 
 
 class LocalTree:
@@ -158,8 +182,39 @@ class LocalTree:
         return TreeMember(self._directory, decode_path(name), self.listing.links.get(name, ""))
 
 
+class Choice(Protocol):
+    """Says what of a directory is wanted. Paths are those within it; of directories they end in a slash."""
+
+    def has(self, path: str) -> bool:
+        """Tell whether a file is wanted, or a directory to be entered."""
+        ...
+
+    def is_whole(self, directory: str) -> bool:
+        """Tell whether a directory is wanted if it has no file."""
+        ...
+
+
+class _Patterns:
+    """What a `Directory` is given of."""
+
+    def __init__(self, given: Directory) -> None:
+        self._includes_all = not given.include
+        self._include, self._exclude = matcher(given.include or ()), matcher(given.exclude)
+
+    def has(self, path: str) -> bool:
+        return not self._exclude(path) and (path.endswith("/") or self._includes_all or self._include(path))
+
+    def is_whole(self, _directory: str) -> bool:
+        return self._includes_all
+
+
 def walk(given: Directory, root: PinnedDirectory) -> Listing:
-    """List the files below *root*. Looks at each, reads none; no directory is entered by a link.
+    """List the files of a `Directory`, whose path has led to *root*. Raises as `list_chosen` does."""
+    return list_chosen(root, _Patterns(given))
+
+
+def list_chosen(root: PinnedDirectory, choice: Choice) -> Listing:
+    """List the files below *root* that are wanted. Looks at each, reads none; no directory is entered by a link.
 
     A symbolic link that stays inside and ends at a file counts as that file. All is looked at before what cannot be
     stored is told, in one error: the first ten, and how many others there are; it is of the class of the first.
@@ -178,11 +233,12 @@ def walk(given: Directory, root: PinnedDirectory) -> Listing:
     SourceError
         If the system says no for another reason.
     """
-    return _Walk(given, root).listing()
+    return _Walk(root, choice).listing()
 
 
-_LEAVE_OUT = "Leave it out with Directory(…, exclude=…), or put a file in its place"
-_RENAME = "Rename it, or leave it out with Directory(…, exclude=…)"
+_EXCLUDE = "out with Directory(…, exclude=…) or capture(put=[…, '!…'])"
+_LEAVE_OUT = f"Leave it {_EXCLUDE}, or put a file in its place"
+_RENAME = f"Rename it, or leave it {_EXCLUDE}"
 
 _TOLD = 10
 """So many of the things that cannot be stored are named."""
@@ -221,15 +277,15 @@ class _Entry(NamedTuple):
     encoded: str  # its name, with a slash at its end if it is a directory
     name: str
     size: int = 0
+    look: int = 0
     target: str = ""  # what it ends at, if it is a link
     obstacle: OSError | _Obstacle | None = None
 
 
 class _Walk:
-    def __init__(self, given: Directory, root: PinnedDirectory) -> None:
+    def __init__(self, root: PinnedDirectory, choice: Choice) -> None:
         self._root = root
-        self._include, self._exclude = matcher(given.include or ()), matcher(given.exclude)
-        self._includes_all = not given.include
+        self._choice = choice
         self._found = Listing()
         self._obstacles: list[tuple[str, _Obstacle]] = []
         self._obstacle_count = 0
@@ -261,9 +317,11 @@ class _Walk:
             else:
                 self._found.names.append(name)
                 self._found.sizes.append(entry.size)
+                self._found.looks.append(entry.look)
                 if entry.target:
                     self._found.links[name] = entry.target
-        if encoded and self._includes_all and before == (len(self._found.names), len(self._found.empty)):
+        is_empty = before == (len(self._found.names), len(self._found.empty))
+        if encoded and is_empty and self._choice.is_whole(below):
             self._found.empty.append(encoded)
 
     def _listed(self, below: str) -> list[_Entry]:
@@ -280,7 +338,7 @@ class _Walk:
         is_directory = entry.is_dir(follow_symlinks=False)
         slash = "/" if is_directory else ""
         path = f"{below}{entry.name}{slash}"
-        if self._exclude(path) or not (is_directory or self._includes_all or self._include(path)):
+        if not self._choice.has(path):
             return None
         try:
             encoded = f"{encode_member(entry.name)}{slash}"
@@ -295,7 +353,7 @@ class _Walk:
             _require_readable(status, entry.name, directory)
         except (OSError, _Obstacle) as error:
             return _Entry(encoded, entry.name, obstacle=error)
-        return _Entry(encoded, entry.name, status.st_size, target)
+        return _Entry(encoded, entry.name, status.st_size, look_of(status), target)
 
     def _target(self, path: str) -> str:
         """Return what a link ends at, below the root."""
@@ -340,8 +398,8 @@ class _Walk:
         left = self._obstacle_count - len(told)
         return first.kind(
             f"{printable(self._root.path)} has {self._obstacle_count} files and directories that cannot be stored; "
-            f"nothing was stored: {'; '.join(told)}{f'; and {left} more' if left else ''}. Leave them out with "
-            "Directory(…, exclude=…), rename them, or put files in their place"
+            f"nothing was stored: {'; '.join(told)}{f'; and {left} more' if left else ''}. "
+            f"Leave them {_EXCLUDE}, rename them, or put files in their place"
         )
 
 

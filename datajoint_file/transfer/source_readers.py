@@ -87,6 +87,8 @@ def open_file(path: str | Path, opener: Callable[[str, int], int] = os.open) -> 
             f"{printable(path)} has become a symbolic link, or a directory on its way has, since it was listed; "
             "nothing was stored. Insert it when nobody changes it"
         ) from error
+    except DataJointFileError:
+        raise
     except FileNotFoundError as error:
         raise SourceNotFoundError(f"{printable(path)} has disappeared since the insert began") from error
     except PermissionError as error:

@@ -28,16 +28,17 @@ from datajoint_file.errors import (
     printable,
 )
 from datajoint_file.model.media_types import HEAD_SIZE
-from datajoint_file.model.metadata import DIRECTORY_TYPE, TITLE_FORM, FileMetadata, is_mime_type, is_title
+from datajoint_file.model.metadata import DIRECTORY_TYPE, TITLE_FORM, FileMetadata, is_hash, is_mime_type, is_title
 from datajoint_file.model.names import check_name
 from datajoint_file.storage.backend import Reader
 from datajoint_file.transfer.directories import Directory, LocalTree, Tree, TreeMember
+from datajoint_file.transfer.links import Copied, CopiedTree, Link
 from datajoint_file.transfer.source_readers import StreamReader, head_of, look_at, open_file
 from datajoint_file.transfer.stream_names import is_url, name_of, without_secrets
 
 ACCEPTED = (
     "the path of a file or directory, a binary stream, (name, stream), (name, bytes), (name, object) where the name "
-    "has the suffix of a format, a File, a Directory, a FileRef, a DirectoryRef, or None where nullable"
+    "has the suffix of a format, a File, a Directory, a Link, a FileRef, a DirectoryRef, or None where nullable"
 )
 
 
@@ -92,6 +93,8 @@ class Source:
     carried: int = 0  # bytes that travel with it to another process: those that were given in memory
     tree: Tree | None = None  # if it is a directory: it has no bytes of its own then, but those of its members
     title: str | None = None  # if the caller gave one
+    link: str = ""  # if it stays where it is: where that is, as it was given; or as a row has it
+    linked: FileMetadata | None = None  # what a row has of it, if it is one that is linked already
     given: Any = field(default=None, repr=False)
 
     def __reduce__(self) -> tuple[Callable[[object], Source], tuple[object]]:
@@ -190,25 +193,25 @@ def _absolute(value: Any) -> Any:
     """Return *value*, a path in it made absolute: workers have other working directories."""
     if isinstance(value, File):
         return replace(value, content=_absolute(value.content))
-    if isinstance(value, Directory):
+    if isinstance(value, Directory | Link):
         return replace(value, path=_absolute(value.path))
-    return str(working_directory() / os.fsdecode(value)) if _is_path(value) else value
+    return str(working_directory() / os.fsdecode(value)) if _is_path(value) and not _is_url(value) else value
 
 
 def _is_path(value: object) -> TypeGuard[str | os.PathLike[Any]]:
     """Tell whether *value* names a file. fsspec's open local files know their path, and are streams none the less.
 
-    What is stored has a path here as well: it is taken for what it is.
+    What is stored has a path here as well, and so has a member: they are taken for what they are.
     """
     if not isinstance(value, os.PathLike):
         return isinstance(value, str)
-    return not isinstance(value, io.IOBase | StoredFile | StoredDirectory)
+    return not isinstance(value, io.IOBase | StoredFile | StoredDirectory | TreeMember)
 
 
 def _from_file(value: File) -> Source:
     if value.mime_type is not None and not is_mime_type(str(value.mime_type)):
         raise UnsupportedValueError(f"mime_type = {brief(value.mime_type)} is not of the form type/subtype")
-    if isinstance(value.content, File | Directory | tuple):
+    if isinstance(value.content, File | Directory | Link | tuple):
         raise UnsupportedValueError("the content of a File is a path, a binary stream or bytes")
     if isinstance(value.content, bytes | bytearray | memoryview):
         source = _from_bytes(value.content)
@@ -242,7 +245,51 @@ def _from_bytes(content: bytes | bytearray | memoryview) -> Source:
     return Source("", lambda: nullcontext(io.BytesIO(fixed)), lambda: fixed[:HEAD_SIZE], len(fixed), carried=len(fixed))
 
 
+def _from_link(link: Link) -> Source:
+    if not _is_path(link.path):
+        raise UnsupportedValueError(f"a Link is to a path or URL, not to a value of type {type(link.path).__name__}")
+    if link.mime_type is not None and not is_mime_type(str(link.mime_type)):
+        raise UnsupportedValueError(f"mime_type = {brief(link.mime_type)} is not of the form type/subtype")
+    if link.hash is not None and not is_hash(str(link.hash)):
+        raise UnsupportedValueError(f"hash = {brief(link.hash)}: expected sha256: and 64 hexadecimal digits")
+    if _is_url(link.path):
+        source = _of_url(os.fsdecode(link.path), link.name)
+    else:
+        path, status = _looked_at(link.path)
+        if stat.S_ISDIR(status.st_mode):
+            source = replace(_from_directory(Directory(path, name=link.name)), link=f"{path}/")
+        else:
+            name = _checked_name(Path(path).name if link.name is None else link.name)
+            source = Source(name, _no_bytes, bytes, status.st_size, link=path)
+    if link.hash is not None and source.link.endswith("/"):
+        raise UnsupportedValueError("hash is that of a file: a directory is read, and its files are listed with theirs")
+    mime_type = link.mime_type or source.mime_type
+    return replace(source, mime_type=mime_type, hash=link.hash, title=_checked_title(link.title))
+
+
+def _of_url(url: str, name: str | None) -> Source:
+    own = url.rstrip("/").rpartition("/")[2]
+    return Source(_checked_name(own if name is None else name), _no_bytes, bytes, link=url)
+
+
+def _is_url(path: str | os.PathLike[Any]) -> bool:
+    text = os.fsdecode(path)
+    return ":/" in text and is_url(text) and not os.path.lexists(text)
+
+
+def _from_copied(copied: Copied) -> Source:
+    original = copied.original
+    if not isinstance(original, StoredDirectory):
+        return _of_bytes(original)
+    return _of_tree(_checked_name(original.original_name), CopiedTree(original.as_tree()), original.title)
+
+
 def _from_stored(stored: StoredFile) -> Source:
+    metadata, source = stored.metadata, _of_bytes(stored)
+    return replace(source, link=metadata.linked, linked=metadata) if metadata.is_link else source
+
+
+def _of_bytes(stored: StoredFile) -> Source:
     metadata = stored.metadata
 
     @contextmanager
@@ -268,7 +315,8 @@ def _from_member(member: TreeMember) -> Source:
     with open_file(path, member.open) as reader:
         size = reader.size
     name = _checked_name(Path(path).name)
-    return Source(name, partial(open_file, path, member.open), partial(head_of, path, member.open), size)
+    source = Source(name, partial(open_file, path, member.open), partial(head_of, path, member.open), size)
+    return replace(source, title=_checked_title(member.title))
 
 
 def _from_directory(given: Directory) -> Source:
@@ -287,7 +335,7 @@ def _of_tree(name: str, tree: Tree, title: str | None) -> Source:
 
 
 def _no_bytes() -> NoReturn:
-    raise NotImplementedError("a directory has no bytes of its own: its members are stored")
+    raise NotImplementedError("of a directory its members are stored, and a link is read where it is")
 
 
 def _looked_at(given: str | os.PathLike[Any]) -> tuple[str, os.stat_result]:
@@ -361,11 +409,14 @@ def _is_closed(stream: io.IOBase) -> bool:
 
 
 def _from_stored_directory(value: StoredDirectory) -> Source:
-    return _of_tree(_checked_name(value.original_name), value.as_tree(), value.title)
+    source = _of_tree(_checked_name(value.original_name), value.as_tree(), value.title)
+    return replace(source, link=getattr(value, "linked", ""))
 
 
 _OWN: dict[type, Callable[[Any], Source]] = {
     File: _from_file,
+    Link: _from_link,
+    Copied: _from_copied,
     Directory: _from_directory,
     TreeMember: _from_member,
     StoredDirectory: _from_stored_directory,

@@ -571,7 +571,8 @@ def _files(rows: Sequence[_Deleted]) -> Iterator[tuple[tuple[int, str], tuple[Ce
     for index, row in enumerate(rows):
         key = (KeyValue("cell", "str", row.entry.cell),)
         for attribute, entry in row.files.items():
-            if metadata := _metadata(entry):
+            metadata = _metadata(entry)
+            if metadata and not metadata.is_link:  # of which nothing is stored
                 yield (index, attribute), (Cell(entry.schema, entry.table_name, attribute, key), metadata)
 
 

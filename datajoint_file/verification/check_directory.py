@@ -48,7 +48,7 @@ class _Check:
         self, pipeline: Pipeline, metadata: FileMetadata, manifest: Manifest, level: Level, advance: Advance
     ) -> None:
         self._pipeline = pipeline
-        self._backend = pipeline.backend_of(metadata.project)
+        self._backend = pipeline.home_of(metadata)
         self._metadata = metadata
         self._manifest = manifest
         self._level: Level = level
@@ -74,9 +74,12 @@ class _Check:
 
     def _extra(self, fine: set[str]) -> Iterator[Problem]:
         """List what is there; add to *fine* what need not be looked at, unless its content is asked for."""
-        for stat in self._backend.list(self._metadata.path.rstrip("/")):
-            name = stat.key[len(self._metadata.path) :]
+        top = self._metadata.linked or self._metadata.path
+        for stat in self._backend.list(top.rstrip("/")):
+            name = stat.key[len(top) :]
             member = self._manifest.find(name)
+            if member is None and self._metadata.linked:
+                continue  # not ours to judge
             if member is None:
                 yield Problem("extra", "no such file", f"one of {stat.size} bytes", member=_decoded(name))
             elif self._level == "exists" or stat.size == member.size:
@@ -87,6 +90,8 @@ class _Check:
         try:
             problem = check_object(self._backend, metadata, self._level, self._told)
         except ObjectNotFoundError:
+            if metadata.is_link:
+                self._pipeline.require_present(metadata)
             problem = missing(metadata)
         if problem is not None:
             self._found.append(replace(problem, member=decode_path(member.name)))

@@ -43,6 +43,8 @@ def check_level(level: str) -> Level:
 
 def missing(metadata: FileMetadata) -> Problem:
     """Say that an object, or the manifest of a directory, is not there."""
+    if metadata.is_link:
+        return Problem("gone", f"the original of {metadata.size} bytes", "no file")
     if metadata.is_directory:
         return Problem("missing", f"the manifest of a directory of {counted(metadata.files or 0, 'file')}", "no object")
     return Problem("missing", f"an object of {metadata.size} bytes", "no object")
@@ -62,9 +64,10 @@ def check_object(backend: StorageBackend, metadata: FileMetadata, level: Level, 
     except SizeMismatchError:
         return _size_problem(metadata, backend.stat(metadata.path).size)
     except HashMismatchError as error:
-        return Problem("hash", metadata.hash, error.found)
+        return Problem("changed" if metadata.is_link else "hash", metadata.hash, error.found)
     return None
 
 
 def _size_problem(metadata: FileMetadata, size: int) -> Problem | None:
-    return None if size == metadata.size else Problem("size", f"{metadata.size} bytes", f"{size} bytes")
+    kind: Kind = "changed" if metadata.is_link else "size"
+    return None if size == metadata.size else Problem(kind, f"{metadata.size} bytes", f"{size} bytes")

@@ -30,7 +30,7 @@ def examine(pipeline: Pipeline, metadata: FileMetadata, level: Level, advance: A
     *advance* is told how many bytes have been read; at the cheaper levels, how many are spoken for.
     """
     try:
-        backend = pipeline.backend_of(metadata.project)
+        backend = pipeline.backend_for(metadata)
         try:
             return _check(pipeline, metadata, level, advance)
         except ObjectNotFoundError:
@@ -52,7 +52,7 @@ def examine(pipeline: Pipeline, metadata: FileMetadata, level: Level, advance: A
 def _check(pipeline: Pipeline, metadata: FileMetadata, level: Level, advance: Advance) -> Problem | None:
     if metadata.is_directory:
         return check_directory(pipeline, metadata, level, advance)
-    return check_object(pipeline.backend_of(metadata.project), metadata, level, advance)
+    return check_object(pipeline.backend_for(metadata), metadata, level, advance)
 
 
 def _unreadable(

@@ -14,13 +14,15 @@ from datajoint_file.errors import printable
 from datajoint_file.model.object_keys import key_text
 from datajoint_file.model.wording import RIGHT_PLACE, counted, format_size
 
-Kind = Literal["missing", "size", "hash", "extra", "unreadable", "row"]
+Kind = Literal["missing", "size", "hash", "extra", "changed", "gone", "unreadable", "row"]
 
 _ADVICE: dict[Kind, str] = {
     "missing": "restore it under this path from a backup or an older version in the bucket, or insert the file again",
     "size": "it was cut short or replaced: restore it from a backup under this path, or insert the file again",
     "hash": "it was damaged or replaced: restore it from a backup under this path, or insert the file again",
     "extra": "it is in the stored directory and was not inserted with it: look who has put it there, and remove it",
+    "changed": "the original was changed since it was linked: bring back what it was; or, if it is right, link it anew",
+    "gone": "the original was moved, renamed or deleted: bring it back, or link it where it is now, with update1",
     "unreadable": "nothing is known of its bytes: see that the store can be read here, then verify again",
     "row": "the value was not written by datajoint_file, or was changed since: correct it with update1",
 }
@@ -35,7 +37,8 @@ class Finding:
     ----------
     kind : str
         ``"missing"``: there is no such object. ``"size"``, ``"hash"``: it is not the file that was inserted.
-        ``"extra"``: a directory has it that was not inserted with it. ``"unreadable"``: the store would not say.
+        ``"extra"``: a directory has it that was not inserted with it. ``"changed"``, ``"gone"``: a linked file has
+        other bytes than when it was linked, or is not there any more. ``"unreadable"``: the store would not say.
         ``"row"``: the row's JSON is not usable.
     table : str
         The table, ``schema.Recording``.

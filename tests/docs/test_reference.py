@@ -25,6 +25,7 @@ from datajoint_file.config.settings import (
     DisplaySettings,
     ObjectStorageSettings,
     ProjectSettings,
+    ScratchSettings,
     StorageSettings,
 )
 from datajoint_file.model.metadata import FileMetadata
@@ -54,6 +55,7 @@ def first_cells(table: str) -> set[str]:
         ("`[storage]`", StorageSettings),
         ("`[object_storage]`", ObjectStorageSettings),
         ("`[cache]`", CacheSettings),
+        ("`[scratch]`", ScratchSettings),
         ("`[display]`", DisplaySettings),
     ],
 )

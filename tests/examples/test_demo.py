@@ -170,13 +170,26 @@ def test_missing_mysql_is_said_with_the_command_that_installs_it(monkeypatch: py
         find_program()
 
 
-def test_imaging_runs_on_its_own(project: Project) -> None:
+def test_scripts_run_on_their_own(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     run_demo(project, "postgresql")
     address = project.recorded_address()
     assert address
     shutil.rmtree(project.directory / "downloads")
+    monkeypatch.setenv("DATAJOINT_FILE__ROOTS__NAS__PATH", "nas")
+    before = set(project.store.rglob("*"))
     with running(server_of(project, "postgresql"), address):
-        script = [sys.executable, str(ROOT / "examples" / "imaging.py")]
-        done = subprocess.run(script, cwd=project.directory, capture_output=True, text=True, check=True)
-    assert "ihc.png: " in done.stdout
+        imaging, jobs = (run_script(project, name) for name in ("imaging.py", "jobs.py"))
+    assert "ihc.png: " in imaging
     assert (project.directory / "downloads" / "subject2-scan1.png").exists()
+    assert {"Analysis", "Training", "Report", "Processed"} <= set(jobs.split()), jobs
+    new = {path.as_posix().partition("/objects/")[2] for path in set(project.store.rglob("*")) - before}
+    names = {"/".join(path.split("/")[2:]) for path in new}
+    assert {"sales_summary.csv", "model/trained_model.pkl", "monthly_report/charts/sales.png", "summary.csv"} <= names
+    assert not any(name.endswith("processed_data.npy") for name in names)
+    (large,) = project.directory.glob("nas/processed/*/processed_data.npy")
+    assert large.stat().st_size > 9_600_000
+
+
+def run_script(project: Project, name: str) -> str:
+    script = [sys.executable, str(ROOT / "examples" / name)]
+    return subprocess.run(script, cwd=project.directory, capture_output=True, text=True, check=True).stdout

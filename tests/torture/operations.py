@@ -20,6 +20,7 @@ from datajoint.errors import DuplicateError
 
 import datajoint_file
 from datajoint_file.errors import StorageError
+from tests.torture.originals import Linked
 from tests.torture.subjects import Subject
 from tests.torture.tables import ATTRIBUTES, KEYS, Tables
 from tests.torture.trees import EMPTY, Tree
@@ -67,9 +68,12 @@ class Operation(Protocol):
 def payload(token: str, table: str, key: Key, attribute: str) -> bytes:
     """Return the bytes that the operation *token* stores there: up to some kilobytes, sometimes none.
 
-    Twins are of one size; large ones take several parts of an upload; those of a tree are a directory's.
+    Twins are of one size; large ones take several parts of an upload; those of a tree are a directory's, those of a
+    link a file's that stays where it is.
     """
     content = _payload(token, table, key, attribute)
+    if token.startswith("link"):
+        return Linked(content)
     return Tree(content) if token.startswith("tree") else content
 
 

@@ -12,8 +12,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from types import SimpleNamespace
 from typing import Any, cast
 
-from datajoint_file import gc
-from datajoint_file.collector import collection, make_plan, preflight, server_facts
+from datajoint_file import Link, gc
+from datajoint_file.collector import books, collection, make_plan, preflight, server_facts, workers
 from datajoint_file.config import parse_settings
 from datajoint_file.errors import ConfigurationError, LeaseLostError, OutcomeUnknownError, StorageError
 from datajoint_file.insert import uploads
@@ -115,6 +115,23 @@ def _deleted_just_now(world: World, seed: int) -> list[Violation]:
     for seconds in (HOUR, HOUR, HOUR):
         world.other.collect(seconds)
     return problems_of("retention", seed, ["it was deleted within its retention"] * is_gone(world, metadata))
+
+
+@contextmanager
+def _links_taken_for_objects() -> Iterator[None]:
+    """Let the collector take whatever a history names for an object that an insert has made."""
+    with changed(books, "is_candidate", lambda *_: True), changed(workers, "is_candidate", lambda *_: True):
+        yield
+
+
+def _linked_and_gone(world: World, seed: int) -> list[Violation]:
+    """A file of the project was linked, and its row deleted long ago: nobody but its owner removes it."""
+    world.clear()
+    world.user.tables["Recording"].insert1({**KEY, "data": Link(world.originals.add(b"raw data"))})
+    deleted(world)
+    for seconds in (2 * GRACE_SECONDS, 2 * GRACE_SECONDS, HOUR):
+        world.other.collect(seconds)
+    return problems_of("links", seed, list(world.originals.lost()))
 
 
 def _client_clock() -> AbstractContextManager[None]:
@@ -390,6 +407,7 @@ BUGS: dict[str, Bug] = {
     "commit believed without its row": Bug(_gone_is_committed, _lost_moments),
     "older dump believed": Bug(_older_dump_believed, _restored_books),
     "grace from client clock": Bug(_client_clock, _clock_ahead),
+    "collector takes a link for its own": Bug(_links_taken_for_objects, _linked_and_gone),
     "retention ignored": Bug(_retention_ignored, _deleted_just_now),
     "intents of other schemas ignored": Bug(_others_intents_ignored, _claimed_elsewhere),
     "claim without a look at the object": Bug(_object_not_looked_at, _staged_and_gone),

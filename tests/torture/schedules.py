@@ -72,7 +72,7 @@ def draw(
 ) -> list[Move]:
     """Return the schedule of a case: ten to twenty moves, a third of them with a fault, and some of the surroundings.
 
-    *changes* are those of the surroundings that can be; with *trees* some values are directories.
+    *changes* are those of the surroundings that can be; with *trees* some values are directories, and some links.
     """
     generator = case.randomness()
     able = {"collects": collects, "replaces": replaces, "lies": lies, "undoes": undoes, "trees": trees}
@@ -133,8 +133,8 @@ class _Dealer:
 
     def operation(self, token: str) -> Operation:
         generator, key = self._generator, self._generator.choice(KEYS)
-        if self._trees and generator.random() < 0.3:
-            token = f"tree-{token}"
+        chance = generator.random() if self._trees else 1.0
+        token = f"tree-{token}" if chance < 0.3 else f"link-{token}" if chance < 0.4 else token
         choices: list[tuple[int, Callable[[], Operation]]] = [
             (5, lambda: Insert(token, (key,))),
             (2, lambda: Insert(token, KEYS[:2], attributes=("data", "notes"))),

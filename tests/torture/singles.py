@@ -87,6 +87,15 @@ _REMOVED_TREES = (
 )
 """A directory that was begun, and one that no row names any more, which the collector has marked."""
 
+_REMOVED_LINKS = (
+    Insert("link-kept", (KEY, OTHER_KEY), attributes=("data", "notes")),
+    Copy(KEY, "Archive"),
+    Update("link-new", KEY),
+    Delete(OTHER_KEY),
+    Collect(2 * GRACE_SECONDS),
+)
+"""Links that rows name, that only another schema's row names any more, and that no row does."""
+
 _REMOVED = (_LEFT, _kept(), Copy(KEY, "Archive"), Delete(KEY), Delete(OTHER_KEY))
 """An upload that was given up, a file that only another schema's row names any more, and some that no row does."""
 
@@ -118,6 +127,8 @@ SCENES: dict[str, Scene] = {
     ),
     "large": Scene(Insert("large", (KEY,))),
     "download": Scene(Download(KEY), (_kept(),)),
+    "link-insert1": Scene(Insert("link-new", (KEY,), attributes=("data", "notes"))),
+    "link-purge": Scene(Collect(2 * GRACE_SECONDS), _REMOVED_LINKS, kept="link-kept"),
     "tree-insert1": Scene(Insert("tree-new", (KEY,))),
     "tree-update1": Scene(Update("tree-new", KEY), (Insert("tree-kept", (KEY,)),)),
     "tree-delete": Scene(Delete(KEY), (Insert("tree-kept", (KEY, OTHER_KEY)),)),
@@ -129,7 +140,7 @@ SCENES: dict[str, Scene] = {
         Collect(2 * GRACE_SECONDS), _REMOVED_TREES, kept="tree-kept", verbs=("delete", "list", "unfinished")
     ),
 }
-"""The operations; those of trees store directories. Filling a cache will be another, once there is a cache."""
+"""The operations; those of trees store directories, those of links nothing."""
 
 # What others do meanwhile; a twin does the same.
 _ACTORS: dict[Kind, tuple[Operation, ...]] = {
@@ -164,7 +175,7 @@ class Singles:
         if not self.world.subject.can_replace(self.world.cell.database):
             unable.add("replace")
         if not self.world.subject.journals:
-            unable |= {name for name in SCENES if name.startswith("tree-")}
+            unable |= {name for name in SCENES if name.startswith(("tree-", "link-"))}
         unable.add("caught" if self.world.cell.database == "postgresql" else "")
         unable.add("large" if self.world.cell.store == "local" else "")
         return [name for name in SCENES if name not in unable]

@@ -22,6 +22,7 @@ from datajoint_file import gc
 from datajoint_file.journal import schema_registry
 from datajoint_file.journal.second_connection import second_connection_of
 from datajoint_file.testing.faults import Fault
+from tests.torture.originals import Linked, Originals
 from tests.torture.steps import Steps
 from tests.torture.stores import NumberedBackend, watching_file, watching_object
 from tests.torture.trees import Tree, is_directory
@@ -164,6 +165,7 @@ class FileSubject:
     waits: bool = True
     journals: bool = True
     trees: Path = Path()
+    originals: Originals | None = None
     opened: list[NumberedBackend] = field(default_factory=list)
 
     def watching(self, steps: Steps) -> AbstractContextManager[None]:
@@ -177,9 +179,12 @@ class FileSubject:
         datajoint_file.configure(document, connection=instance)
 
     def value(self, name: str, content: bytes) -> Any:
+        if isinstance(content, Linked) and self.originals is not None:
+            return datajoint_file.Link(self.originals.add(content), name=name)
         return content.written(self.trees, name) if isinstance(content, Tree) else (name, content)
 
     def staged(self, table: Any, key: dict[str, int], attribute: str, content: bytes) -> Any:
+        content = bytes(content) if isinstance(content, Linked) else content  # a link is not staged
         return datajoint_file.stage(table, key, attribute, self.value(f"{attribute}.dat", content))
 
     def staged_insert(self, table: Any, key: dict[str, int], attribute: str, content: bytes) -> None:

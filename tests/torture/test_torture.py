@@ -127,6 +127,7 @@ SWIFT = [
     "older dump believed",
     "grace from client clock",
     "retention ignored",
+    "collector takes a link for its own",
     "claim without a look at the object",
     "adopted unread",
     "source hashed for each leftover",

@@ -26,6 +26,7 @@ from tests.servers import Servers
 from tests.torture import trees
 from tests.torture.bare import BucketObjects, Database, DiskObjects, Objects
 from tests.torture.operations import Actor, Copy, Insert
+from tests.torture.originals import Originals, is_original
 from tests.torture.relay import Relay
 from tests.torture.sql import be_quick, is_idle, is_open, watch
 from tests.torture.steps import Steps
@@ -114,6 +115,9 @@ class World:
             self.steps.lie = lambda kind: proxy.spoil(ANSWERS[kind], ".", is_done=kind != "answer-instead")
         self.servers = servers
         self.subject.trees = self.place.directory / "trees"
+        self.originals = Originals(self.place)
+        if isinstance(self.subject, FileSubject):
+            self.subject.originals = self.originals
         self._manifests: dict[str, bytes] = {}
         self.address = servers.mysql() if cell.database == "mysql" else servers.postgresql()
         self.database = Database(self.address)
@@ -233,6 +237,7 @@ class World:
         self.hidden = self.raw.hidden_tables()
         self.raw.clear([pair for pair in self.hidden if pair[1] != "~file_registry"])
         self.place.objects.clear()
+        self.originals.written.clear()
         self._manifests.clear()
         for actor in (self.user, self.other):
             for file in actor.directory.iterdir():
@@ -243,6 +248,8 @@ class World:
     def objects_of(self, value: Any) -> frozenset[str]:
         """Return the keys of all objects that a row's value stands for: of a directory as its manifest says."""
         key = self.subject.object_key(value, self.place.project)
+        if is_original(key):
+            return frozenset()
         if not trees.is_directory(key):
             return frozenset({key})
         manifest = trees.manifest_key(key)

@@ -349,7 +349,7 @@ def _translated(key: str) -> Iterator[None]:
         error.key = error.key or key
         raise
     except LinkOnTheWayError as error:
-        raise UnsafePathError(f"path = {key!r} leaves the project's directory through a symbolic link") from error
+        raise UnsafePathError(f"path = {key!r} leaves its root through a symbolic link") from error
     except OSError as error:
         raise translation(key, error).of(key) from error
 

@@ -254,3 +254,23 @@ def test_marks_suit_a_terminal_without_unicode(process: Process, local: Path) ->
 
 def test_unknown_part_cannot_be_skipped(run: Run) -> None:
     assert run("doctor", "--skip", "everything").exit_code == 2
+
+
+def test_roots_are_looked_at_and_those_that_are_elsewhere_are_a_warning(
+    run: Run, directory: Path, local: Path, echoing_server: str
+) -> None:
+    for name in ("nas", "empty"):
+        (directory / name).mkdir()
+    (directory / "nas" / "day 1").mkdir()
+    (directory / "nas" / "day 1" / "run#1.dat").write_bytes(b"spikes")
+    text = (directory / "datajoint.toml").read_text()
+    for name, path in {"nas": "nas", "empty": "empty", "away": "/nowhere/nas"}.items():
+        text += f'\n[roots.{name}]\npath = "{path}"\n'
+    text += f'\n[roots.archive]\nurl = "s3://lab"\nendpoint_url = "{echoing_server}"\n'
+    text += f'\n[roots.archive.credentials]\nkey = "key"\nsecret = "{CANARY}"\n'
+    (directory / "datajoint.toml").write_text(text)
+    result = run("doctor", "--skip", "database", "--json")
+    found = report(result.output)
+    assert found.statuses("roots") == {"nas": "ok", "empty": "warning", "away": "warning", "archive": "failed"}
+    assert "DATAJOINT_FILE__ROOTS__AWAY__PATH" in found.checks["roots", "away"]["fix"]
+    assert CANARY not in result.output

@@ -721,3 +721,40 @@ def test_variables_override_a_prefix_or_the_whole_place(monkeypatch: pytest.Monk
     monkeypatch.setenv("DATAJOINT_FILE__STORAGE__PREFIX", "other/team")
     with pytest.raises(ConfigurationError, match=r"DATAJOINT_FILE__STORAGE__URL: .*it says prefix already"):
         parse_settings(tables, "the file")
+
+
+def test_roots_are_places_like_storage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    roots = {
+        "NAS": {"path": "../nas"},
+        "archive": {"url": "s3://lab/raw", "credentials": {"key": "CANARY-key", "secret": "CANARY-secret"}},
+    }
+    monkeypatch.setenv("DATAJOINT_FILE__ROOTS__NAS__PATH", "/Volumes/nas")
+    monkeypatch.setenv("DATAJOINT_FILE__ROOTS__SCRATCH__PATH", "scratch")
+    settings = parse_settings({**document(), "roots": roots}, "the file", tmp_path)
+    assert settings.roots["NAS"].location == "file: /Volumes/nas"
+    assert settings.roots["scratch"].path == str(tmp_path / "scratch")
+    assert settings.roots["archive"].location == "s3: lab/raw"
+    assert {*settings.stores} == {"storage", "roots.NAS", "roots.archive", "roots.scratch"}
+    assert settings.roots["archive"].table == "roots.archive"
+    assert "CANARY" not in repr(settings)
+    project = settings.project.name
+    assert settings.places == {**settings.roots, project: settings.storage}
+
+
+@pytest.mark.parametrize(
+    ("roots", "told"),
+    [
+        (3, "roots = 3: it is no table"),
+        ({"a/b": {"path": "/x"}}, "[roots] a/b: no root can be called so"),
+        ({"lab": {"path": "/x"}}, "[roots] lab: that is a project, which is a root already"),
+        ({"up": {"path": "/x"}}, "[roots] up: that is a project, which is a root already"),
+        ({"nas": {"pth": "/x"}}, "[roots.nas] pth: unknown key; did you mean path?"),
+        ({"nas": {"bucket": "x"}}, "[roots.nas] backend: it is missing"),
+        ({"nas": {"path": "/x", "prefix": "y"}}, '[roots.nas] prefix = "y": backend = "file" does not take it'),
+    ],
+)
+def test_root_that_is_none_is_told(roots: Any, told: str) -> None:
+    tables = {"project": {"name": "lab"}, "storage": {"backend": "file", "path": "/data/lab"}, "roots": roots}
+    with pytest.raises(ConfigurationError) as caught:
+        parse_settings({**tables, "projects": {"up": {"backend": "file", "path": "/up"}}}, "the file")
+    assert told in str(caught.value)

@@ -269,3 +269,24 @@ def test_cache_inside_or_around_the_project_is_refused(
         check_disjoint(settings, {})
     with pytest.raises(ConfigurationError, match=r"\[cache\] path = .*no reference here.*env:HOME"):
         parse_settings({**tables, "cache": {"path": "$HOME/cache"}}, "the file")
+
+
+@pytest.mark.parametrize(
+    ("storage", "root", "is_refused"),
+    [
+        ({"backend": "file", "path": "/data/lab"}, {"path": "/data/lab/incoming"}, True),
+        ({"backend": "file", "path": "/data/lab"}, {"path": "/data/lab"}, True),
+        ({"backend": "file", "path": "/data/lab"}, {"path": "/data"}, False),
+        ({"backend": "file", "path": "/data/lab"}, {"path": "/data/labs"}, False),
+        ({"backend": "s3", "bucket": "b"}, {"url": "s3://b/lab/incoming"}, True),
+        ({"backend": "s3", "bucket": "b"}, {"url": "s3://b"}, False),
+        ({"backend": "s3", "bucket": "b", "prefix": "team"}, {"url": "s3://b/team/raw"}, False),
+    ],
+)
+def test_root_within_the_project_is_refused(storage: dict[str, Any], root: dict[str, Any], is_refused: bool) -> None:
+    settings = parse_settings({"project": {"name": "lab"}, "storage": storage, "roots": {"raw": root}}, "the file")
+    if is_refused:
+        with pytest.raises(ConfigurationError, match=r"the root 'raw' lies in the project's root .* those of 'lab'"):
+            check_disjoint(settings, {})
+    else:
+        check_disjoint(settings, {})

@@ -1,0 +1,223 @@
+"""Links: below which root a path or URL lies, what a row calls it, and what there is to record of it.
+
+How its bytes are read for somebody who has the row is the pipeline's business, as of any file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from functools import cached_property
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from datajoint_file.concurrency.progress import Advance
+from datajoint_file.config import Settings
+from datajoint_file.config.urls import SCHEMES, file_path
+from datajoint_file.errors import (
+    ConfigurationError,
+    FileChangedError,
+    SourceChangedError,
+    SourceNotFoundError,
+    UnknownRootError,
+    UnsafePathError,
+    printable,
+)
+from datajoint_file.model import media_types
+from datajoint_file.model.manifest import encode_path
+from datajoint_file.model.metadata import FileMetadata
+from datajoint_file.model.object_keys import check_link
+from datajoint_file.storage import StorageBackend, open_root
+from datajoint_file.storage.factory import root_address
+from datajoint_file.storage.roots import root_variable
+from datajoint_file.transfer.directories import Listing, LocalTree
+from datajoint_file.transfer.hashing import HashingReader, drain
+from datajoint_file.transfer.links import Link
+from datajoint_file.transfer.sources import Source
+from datajoint_file.transfer.stream_names import without_secrets
+
+if TYPE_CHECKING:
+    from datajoint_file.pipeline.pipeline import Pipeline, Upload
+
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/+(.*)", re.DOTALL)
+
+_KEPT = re.compile(r"(?:^|/)(?:objects(?:/|$)|~|%7E)")
+"""Where in its storage a project keeps what is stored: there nothing is linked."""
+
+
+def located(pipeline: Pipeline, source: Source) -> Source:
+    """Return *source* with the place of its link as rows have it, and with a directory's files. Reads none of them.
+
+    Raises
+    ------
+    UnknownRootError
+        If it lies below no root.
+    UnsafePathError
+        If it leaves its root through ``..`` or a symbolic link, or is where the project keeps what is stored.
+    UnsafeNameError
+        If no row could name it.
+    """
+    if not _is_given(source.link):
+        pipeline.backend_at(source.link)
+        return replace(source, link=check_link(source.link))
+    link = _key_of(pipeline, source.link)
+    if link.endswith("/") and source.tree is None:
+        source = replace(source, tree=RootTree(pipeline.backend_at(link), link))
+    if isinstance(source.tree, LocalTree) and (inner := next(iter(source.tree.listing.links), "")):
+        raise UnsafePathError(f"{printable(source.link)}{inner} is a symbolic link: a directory is linked without any")
+    if link.startswith(f"{pipeline.project}/"):
+        _refuse_kept(source, link)
+    return replace(source, link=check_link(link))
+
+
+def _refuse_kept(source: Source, link: str) -> None:
+    names = [f"{link}{name}" for name in source.tree.listing.names] if source.tree else [link]
+    if kept := next(filter(_KEPT.search, names), ""):
+        raise UnsafePathError(
+            f"{printable(source.link)}: {kept} is where the project keeps what is stored (`objects`, and what begins "
+            "with `~`), and nothing is linked there: insert what a fetch of the stored file gives, or link a file "
+            "elsewhere"
+        )
+
+
+def recorded(pipeline: Pipeline, upload: Upload, advance: Advance) -> FileMetadata:
+    """Return what a row is to record of a file that stays where it is: it is read, or only looked at if it is known.
+
+    Raises
+    ------
+    SourceChangedError
+        If it is written to meanwhile.
+    FileChangedError
+        If it has not the size that a row says.
+    StorageError
+        If it is not there, or its root cannot be reached.
+    """
+    source, link, backend = upload.source, upload.link, pipeline.backend_at(upload.link)
+    found = backend.stat(link)
+    if (known := source.linked) is not None:
+        if found.size != known.size:
+            raise FileChangedError(f"{link}: expected {known.size} bytes, found {found.size}. {CHANGED}")
+        named = replace(known, original_name=upload.name, mime_type=source.mime_type, title=source.title)
+        return replace(named, path=link, linked=link)
+    digest, media_type = source.hash, upload.mime_type
+    if digest is None:
+        with backend.open(link) as file:
+            reader = HashingReader(file, advance)
+            drain(reader)
+        digest, media_type = reader.hash, media_type or media_types.of_content(reader.head)
+        if (backend.stat(link), reader.size) != (found, found.size):
+            raise SourceChangedError(f"{link} changed while it was read. Link it when its writer has finished")
+    now = datetime.now(timezone.utc).replace(microsecond=0)
+    return FileMetadata(link, found.size, digest, upload.name, now, media_type or None, None, source.title, link)
+
+
+def opened_root(settings: Settings, name: str) -> StorageBackend:
+    """Open a root for reading, by its name in rows. No I/O. Raises `UnknownRootError` if *settings* do not have it."""
+    storage = settings.places.get(name)
+    if storage is None:
+        raise UnknownRootError(
+            f"the file is linked below the root {name!r}, and this configuration does not say where that is: set "
+            f"{root_variable('roots', name)} to its directory on this machine, or add to datajoint.toml:\n\n"
+            f'# where files are that stay where they are\n[roots.{name}]\npath = "/…"'
+        )
+    return open_root(storage, name, settings.directory, project="" if name in settings.roots else name)
+
+
+CHANGED = (
+    "The original was changed since it was linked, and no byte of it was handed out: bring back what it was; or, if it "
+    "is right as it is now, link it again with update1"
+)
+
+
+def gone(url: str) -> str:
+    """Say that an original is not there."""
+    return f"there is no file at {url} any more: bring it back, or link it where it is now with update1"
+
+
+def _is_given(link: str) -> bool:
+    """Tell a path or URL, as somebody has given it, from what a row has."""
+    return link.startswith("/") or _URL.match(link) is not None
+
+
+@dataclass(frozen=True)
+class RootTree:
+    """A directory of a root that is not on this machine."""
+
+    backend: StorageBackend
+    link: str
+
+    @cached_property
+    def listing(self) -> Listing:
+        """What is in it."""
+        some = self.backend.list(self.link[:-1])
+        found = sorted((check_link(stat.key)[len(self.link) :], stat.size) for stat in some)
+        if not found:
+            raise SourceNotFoundError(f"{self.backend.url(self.link)}/ has no file: is there such a directory?")
+        listing = Listing(names=[name for name, _ in found])
+        listing.sizes.extend(size for _, size in found)
+        return listing
+
+    def value(self, name: str) -> Link:
+        """Return a member."""
+        return Link(self.backend.url(f"{self.link}{name}"))
+
+
+def _key_of(pipeline: Pipeline, given: str) -> str:
+    beginning, path = _taken_apart(given)
+    real = path if beginning else os.path.realpath(path)
+    slash = "/" if given.endswith("/") else ""
+    roots = sorted(_roots(pipeline), key=lambda root: len(root[2]), reverse=True)
+    shown = printable(without_secrets(given))
+    for name, scheme, root in roots:
+        if name == pipeline.project and scheme == beginning and f"{root}/".startswith(f"{real.rstrip('/')}/"):
+            raise UnsafePathError(f"{shown} contains the project's own store: link what is to be linked of it")
+        if scheme == beginning and real.startswith(f"{root}/"):
+            below = real[len(root) + 1 :].rstrip("/")
+            if ".." not in below.split("/"):
+                return f"{name}/{encode_path(below)}{slash}"
+    for name, scheme, root in roots:
+        if scheme == beginning and path.startswith(f"{root}/"):
+            ends = "" if beginning else f": it ends at {printable(real)}"
+            raise UnsafePathError(f"{shown} leaves the root {name!r} through `..` or a symbolic link{ends}")
+    raise UnknownRootError(_below_none(shown, real, roots))
+
+
+def _taken_apart(given: str) -> tuple[str, str]:
+    """Return the kind of store that a URL is of, and the rest of it; of a path of this machine no kind."""
+    match = _URL.fullmatch(given)
+    if match is None:
+        return "", given
+    kind = SCHEMES.get(match[1].lower(), match[1].lower())
+    return ("", file_path(given)) if kind == "file" else (kind, match[2])
+
+
+def _roots(pipeline: Pipeline) -> Iterator[tuple[str, str, str]]:
+    """Give the roots that can be resolved here: their names, what URLs below them begin with, and their paths."""
+    settings = pipeline.settings
+    for name, storage in {**settings.roots, pipeline.project: settings.storage}.items():
+        project = name if name == pipeline.project else ""
+        with suppress(ConfigurationError):  # a reference that cannot be resolved here
+            yield name, *root_address(storage, settings.directory, project=project)
+
+
+def _below_none(shown: str, real: str, roots: list[tuple[str, str, str]]) -> str:
+    """Say which roots there are, and what to write for another."""
+    known = ", ".join(f"{name} ({f'{scheme}://' if scheme else ''}{root})" for name, scheme, root in sorted(roots))
+    kind, path = _taken_apart(shown)
+    above = PurePath(path if kind else real).parent
+    name = re.sub(r"[^A-Za-z0-9]+", "_", above.name).strip("_") or "data"
+    what, place = "# where files are that stay where they are", json.dumps(above.as_posix())
+    if kind in SCHEMES.values():
+        lines = [what, f"[roots.{name}]", f"url = {json.dumps(f'{kind}://{above.as_posix()}')}"]
+    elif kind:
+        lines = [f"[roots.{name}]", f'backend = "{kind}"', f"path = {place}"]
+    else:
+        lines = [what, f"[roots.{name}]", f"path = {place}"]
+    return "\n".join(
+        (f"{shown} lies below no root of datajoint.toml. The roots are: {known}. For another, add:", "", *lines)
+    )

@@ -1,0 +1,118 @@
+"""Where a link is: below which of several roots, what rows call it, and what is said of one that is below none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datajoint_file.config import parse_settings
+from datajoint_file.errors import UnknownRootError, UnsafeNameError, UnsafePathError
+from datajoint_file.pipeline.linking import located
+from datajoint_file.pipeline.lookup import has_same_root, remember
+from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.transfer.links import Link
+from datajoint_file.transfer.sources import as_source
+
+ROOTS: dict[str, Any] = {
+    "nas": {"path": "nas"},
+    "rig": {"path": "nas/rig"},
+    "s3": {"url": "s3://lab/raw"},
+    "gcs": {"url": "gs://lab/raw"},
+    "azure": {"url": "az://lab"},
+    "sftp": {"backend": "sftp", "path": "/data", "options": {"host": "files.example.org"}},
+    "hidden": {"backend": "s3", "bucket": "${env:DJF_NOT_SET}"},
+}
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path) -> Pipeline:
+    for name in ("nas/rig/day 1", "nas/lab/incoming"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("nas/a.dat", "nas/rig/day 1/a.dat", "nas/lab/incoming/.a.dat", "elsewhere.dat"):
+        (tmp_path / name).write_bytes(b"x")
+    storage = {"backend": "file", "path": "nas/lab"}
+    tables = {"project": {"name": "lab"}, "storage": storage, "roots": ROOTS}
+    return Pipeline(parse_settings(tables, "the test", tmp_path))
+
+
+def link_of(pipeline: Pipeline, address: str) -> str:
+    return located(pipeline, as_source(Link(address))).link
+
+
+@pytest.mark.parametrize(
+    ("address", "link"),
+    [
+        ("{here}/nas/a.dat", "nas/a.dat"),
+        ("file://{here}/nas/a.dat", "nas/a.dat"),
+        ("{here}/nas/rig/../a.dat", "nas/a.dat"),
+        ("{here}/nas/rig/day 1/a.dat", "rig/day%201/a.dat"),
+        ("{here}/nas/lab/incoming/.a.dat", "lab/incoming/.a.dat"),
+        ("{here}/nas/rig/day 1", "rig/day%201/"),
+        ("s3://lab/raw/a b/c#1.dat", "s3/a%20b/c%231.dat"),
+        ("s3a://lab/raw/x.dat", "s3/x.dat"),
+        ("gs://lab/raw/x.dat", "gcs/x.dat"),
+        ("gcs://lab/raw/x.dat", "gcs/x.dat"),
+        ("abfs://lab/x/y.dat", "azure/x/y.dat"),
+        ("sftp://files.example.org/data/x.dat", "sftp/x.dat"),
+    ],
+)
+def test_link_is_named_by_the_innermost_root(pipeline: Pipeline, tmp_path: Path, address: str, link: str) -> None:
+    assert link_of(pipeline, address.format(here=tmp_path)) == link
+
+
+@pytest.mark.parametrize(
+    ("address", "lines"),
+    [
+        ("{here}/elsewhere.dat", ["# where files are that stay where they are", "[roots.{name}]", 'path = "{here}"']),
+        (
+            "s3://other/raw data/x.dat",
+            ["# where files are that stay where they are", "[roots.raw_data]", 'url = "s3://other/raw data"'],
+        ),
+        (
+            "sftp://me:CANARY@elsewhere.org/data/x.dat?token=CANARY",
+            ["[roots.data]", 'backend = "sftp"', 'path = "elsewhere.org/data"'],
+        ),
+        (
+            "s3://lab/raws/x.dat",
+            ["# where files are that stay where they are", "[roots.raws]", 'url = "s3://lab/raws"'],
+        ),
+    ],
+)
+def test_error_for_what_is_below_no_root_has_three_lines_to_paste(
+    pipeline: Pipeline, tmp_path: Path, address: str, lines: list[str]
+) -> None:
+    with pytest.raises(UnknownRootError) as caught:
+        link_of(pipeline, address.format(here=tmp_path))
+    told, _, toml = str(caught.value).partition("\n\n")
+    name = "".join(letter if letter.isalnum() else "_" for letter in tmp_path.name)
+    assert toml.splitlines() == [line.format(here=tmp_path, name=name) for line in lines]
+    assert f"lab ({tmp_path}/nas/lab)" in told
+    assert "s3 (s3://lab/raw)" in told
+    assert "CANARY" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "error"),
+    [
+        ("s3://lab/raw/../secret.dat", UnsafePathError),
+        ("s3://lab/raw/a\\b.dat", UnsafeNameError),
+        ("s3://lab/raw/a//b.dat", UnsafeNameError),
+        ("{here}/nas", UnsafePathError),
+    ],
+)
+def test_what_no_row_could_name_is_no_link(
+    pipeline: Pipeline, tmp_path: Path, address: str, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        link_of(pipeline, address.format(here=tmp_path))
+
+
+def test_root_is_the_same_where_it_is_the_same_place(pipeline: Pipeline) -> None:
+    roots = {**ROOTS, "nas": {"path": "other"}}
+    tables = {"project": {"name": "lab"}, "storage": {"backend": "file", "path": "nas/lab"}, "roots": roots}
+    remember("test_linking", Pipeline(parse_settings(tables, "other", pipeline.settings.directory)))
+    assert has_same_root("test_linking", pipeline, "rig/x.dat")
+    assert not has_same_root("test_linking", pipeline, "nas/x.dat")
+    assert has_same_root("nobody knows this one", pipeline, "nas/x.dat")
