@@ -292,13 +292,16 @@ def test_yaml_makes_plain_values_and_not_too_many(
     with pytest.raises(FormatError, match=message):
         keep(("a.yaml", text.replace("RAN", str(tmp_path / "ran")).encode())).load()
     assert not ran()
+    assert keep(("a.yaml", b"a: &x [1]\nb: *x\nc: {<<: {d: 1}}")).load() == {"a": [1], "b": [1], "c": {"d": 1}}
+
+
+def test_numbers_of_yaml_to_the_base_of_60_are_texts(keep: Keep) -> None:
     assert keep(("a.yaml", b"[1:30, 1:30.5, 2001-01-01 1:30:00]")).load() == [
         "1:30",
         "1:30.5",
         datetime(2001, 1, 1, 1, 30),
     ]
     assert len(keep(("a.yaml", b"1" + b":1" * 250_000)).load()) == 500_001  # which was a number of as many digits
-    assert keep(("a.yaml", b"a: &x [1]\nb: *x\nc: {<<: {d: 1}}")).load() == {"a": [1], "b": [1], "c": {"d": 1}}
 
 
 def hostile_hdf5(path: Path, kind: str, other: Path) -> None:
