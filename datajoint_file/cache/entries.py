@@ -77,10 +77,10 @@ class Cache:
     """
 
     def __init__(self, directory: Path, limit: int) -> None:
+        self._owners: dict[int, int] = {}  # what the file system calls this machine's users
         self.directory = directory
         self.space = Space(directory, limit)
         self._known: dict[tuple[str, str, int], _Entry] = {}
-        self._owners: dict[int, int] = {}  # what the file system calls this machine's users
 
     def get(self, digest: str, name: str, size: int, fill: Fill, check: Callable[[], object] | None = None) -> Path:
         """Return the path of an entry, which *fill* brings if it is not there as it was brought.
@@ -107,11 +107,11 @@ class Cache:
         """
         key = digest, name, size
         entry = self._known.get(key) or _Entry(digest, name, size, f"{self.directory}/{digest[:2]}")
-        if not self._use_if_sound(entry):
+        if not self._is_sound(entry):
             with self._told():
                 self._prepare(entry)
                 with locked(self.space.lock_of(digest), check):
-                    if not self._use_if_sound(entry) and not self._link_other_name(entry):
+                    if not self._is_sound(entry) and not self._link_other_name(entry):
                         self._bring(entry, fill)
         if key not in self._known:
             if len(self._known) >= _MOST_KNOWN:
@@ -126,8 +126,8 @@ class Cache:
         except OSError:
             return 0
 
-    def _use_if_sound(self, entry: _Entry) -> bool:
-        """Note that an entry is used, if it is there as it was brought; tell whether it is."""
+    def _is_sound(self, entry: _Entry) -> bool:
+        """Tell whether an entry is there, as it was brought, and note that it is used."""
         now = time.time()
         try:
             if not all(map(self._is_own_directory, (str(self.directory), entry.shelf, entry.home))):
