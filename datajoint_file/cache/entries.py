@@ -97,10 +97,10 @@ class Cache:
     """
 
     def __init__(self, directory: Path, limit: int) -> None:
+        self._owners: dict[int, int] = {}  # what the file system calls this machine's users
         self.directory = directory
         self.space = Space(directory, limit)
         self._known: dict[tuple[str, str, int, bool], _Entry] = {}
-        self._owners: dict[int, int] = {}  # what the file system calls this machine's users
 
     def get(
         self,
@@ -254,7 +254,7 @@ class Cache:
         return False
 
     def _is_sound(self, entry: _Entry) -> bool:
-        """Note that an entry is used, if it is there as it was brought; tell whether it is."""
+        """Tell whether an entry is there, as it was brought, and note that it is used."""
         now = time.time()
         try:
             if not all(map(self._is_own_directory, (str(self.directory), entry.shelf, entry.home))):
