@@ -351,7 +351,7 @@ class DestinationExistsError(DestinationError, FileExistsError):
 
 
 class CacheError(DestinationError):
-    """The local cache of stored files cannot be written to, is not this user's alone, or its disk is full."""
+    """The local cache cannot be written to, is not this user's alone, has other things in it, or its disk is full."""
 
 
 class LeaseLostError(DataJointFileError, TimeoutError):

@@ -100,10 +100,10 @@ class Cache:
     """
 
     def __init__(self, directory: Path, limit: int) -> None:
+        self._owners: dict[int, int] = {}  # what the file system calls this machine's users
         self.directory = directory
         self.space = Space(directory, limit)
         self._known: dict[tuple[str, str, int, bool], _Entry] = {}
-        self._owners: dict[int, int] = {}  # what the file system calls this machine's users
 
     def get(
         self,
@@ -150,11 +150,11 @@ class Cache:
         """
         order = _Order(fill, check, size if room is None else room, prove, is_ahead)
         entry = self._entry(digest, name, size)
-        if not (self._hold(entry, order) and self._use_if_sound(entry)):
+        if not (self._hold(entry, order) and self._is_sound(entry)):
             with self._told():
                 self._prepare(entry)
                 with locked(self.space.lock_of(digest), check):
-                    if not self._use_if_sound(entry) and not self._link_other_name(entry):
+                    if not self._is_sound(entry) and not self._link_other_name(entry):
                         self._bring(entry, order)
                     self._hold(entry, order)
         self._keep(entry)
@@ -171,7 +171,7 @@ class Cache:
     def find(self, digest: str, name: str, size: int) -> Path | None:
         """Return the path of an entry, if it is there as it was brought; else None. Nothing is brought for it."""
         entry = self._entry(digest, name, size)
-        if not self._use_if_sound(entry):
+        if not self._is_sound(entry):
             return None
         self._keep(entry)
         return Path(entry.path)
@@ -179,7 +179,7 @@ class Cache:
     def open(self, digest: str, name: str, size: int) -> BinaryIO | None:
         """Open the file of an entry, if it is there as it was brought; else None. Nothing is brought or waited for."""
         entry = self._entry(digest, name, size)
-        file = _opened(entry.path) if self._use_if_sound(entry) else None
+        file = _opened(entry.path) if self._is_sound(entry) else None
         return self._checked(file, lambda status: _look(status) == entry.top, entry)
 
     def open_within(self, digest: str, name: str, size: int, path: str, expected: int) -> BinaryIO | None:
@@ -189,7 +189,7 @@ class Cache:
         was changed last of all, so what has changed since is younger.
         """
         entry = self._entry(digest, name, size, is_deep=False)
-        file = _opened(f"{entry.path}/{path}") if self._use_if_sound(entry) else None
+        file = _opened(f"{entry.path}/{path}") if self._is_sound(entry) else None
 
         def is_as_brought(status: os.stat_result) -> bool:
             is_own = stat.S_ISREG(status.st_mode) and self._is_own(status)
@@ -279,8 +279,8 @@ class Cache:
             return self.space.leases.take(entry.record, order.room, **how)
         return False
 
-    def _use_if_sound(self, entry: _Entry) -> bool:
-        """Note that an entry is used, if it is there as it was brought; tell whether it is."""
+    def _is_sound(self, entry: _Entry) -> bool:
+        """Tell whether an entry is there, as it was brought, and note that it is used."""
         now = time.time()
         try:
             if not all(map(self._is_own_directory, (str(self.directory), entry.shelf, entry.home))):
