@@ -76,7 +76,7 @@ def test_dry_run_changes_nothing_and_says_how_to_go_on(gc: Gc, table: Any, store
     give_up(table, 2)
     result = gc()
     assert (result.returncode, result.stderr) == (0, "")
-    assert "uploads that were given up" in result.stdout
+    assert "uploads given up, grace over" in result.stdout
     assert result.stdout.endswith("Nothing was changed. Next: datajoint-file gc --execute\n")
     assert len(objects(store)) == 2
     assert gc("--execute").returncode == 0
@@ -130,7 +130,7 @@ def test_unknown_object_is_shown_noted_and_spared(gc: Gc, table: Any, store: Sto
     assert re.fullmatch(f"What is noted is deleted after {when} if no row names it by then; {back}.", noted[-1])
     kept = gc("--list").stdout
     assert re.search(r"  unknown, noted for deletion +1 +6 B +keep for the grace *\n", kept)
-    assert re.search(r"  removed from all rows +0 +0 B *\n", kept)
+    assert re.search(r"  removed from all rows, retention not over +0 +0 B *\n", kept)
     assert f"  noted      {key}\n" in kept
     shown = gc("--kept").stdout
     assert re.match(rf"unknown 20..-..-.. ..:.., kept until 20..-..-.. ..:..        6 B  {key}\n", shown)
