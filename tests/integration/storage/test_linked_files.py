@@ -24,6 +24,8 @@ from datajoint_file.errors import (
     UnsafePathError,
     UnsupportedValueError,
 )
+from datajoint_file.jobs.free import free
+from datajoint_file.jobs.watch import Watch
 from datajoint_file.pipeline.pipeline import Pipeline
 from tests.projects import Store, connect, over_local_and_s3, over_mysql, unique
 
@@ -279,3 +281,17 @@ def test_links_of_a_transaction_that_is_rolled_back_leave_nothing(table: Any, na
     assert (table.fetch1("raw").read(), table.fetch1("extra").read()) == (CONTENT, b"stored")
     assert len(store.object_keys()) in (1, 2)  # that of the first attempt is adopted, or collected
     assert nas.names() == {"run1.dat"}
+
+
+@over_mysql
+def test_the_only_copy_is_not_freed_for_a_link_to_it(table: Any, nas: Root) -> None:
+    path, root = Path(nas.write("run1.dat")), Path(nas.place)
+    watch = Watch(root, "run{id}.dat", table, attribute="raw", still=0)
+    while not watch.look().done:
+        pass
+    assert [one.state for one in free(root, table.connection)] == ["stored"]
+    table.update1({"id": 1, "raw": Link(path)})
+    (kept,) = free(root, table.connection, execute=True)
+    assert kept.state == "kept"
+    assert path.read_bytes() == CONTENT
+    assert table.fetch1("raw").verify()
