@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from datajoint_file.pipeline.pipeline import Pipeline
 
 logger = logging.getLogger(__name__)
+
+_PAUSE_SECONDS = 0.001
+"""Between two looks at what this process is about to bring."""
 
 Watcher = Callable[[FileMetadata], bool]
 
@@ -58,10 +62,10 @@ def note_use(metadata: FileMetadata) -> bool:
 def open_cached(pipeline: Pipeline, metadata: FileMetadata, *, waits: bool) -> BinaryIO | None:
     """Open a stored file in the cache, if it is there, by itself or in its directory; None if not, and of a disk.
 
-    What somebody is bringing is waited for if it *waits*, and where a `prefetch` of this process brings it.
+    Of a link the original is read, so that its changes are noticed. What somebody is bringing is waited for if it *waits*, and where a `prefetch` of this process brings it.
     """
     is_coming = [note_use(one) for one in _with_wholes(metadata)]
-    if pipeline.home_of(metadata).capabilities.is_mounted:
+    if metadata.linked or pipeline.backend_of(metadata.project).capabilities.is_mounted:
         return None
     try:
         pipeline.cache  # noqa: B018 - its configuration is read
@@ -70,7 +74,7 @@ def open_cached(pipeline: Pipeline, metadata: FileMetadata, *, waits: bool) -> B
     is_coming[0] |= waits
     for one, may_wait in zip(_with_wholes(metadata), is_coming, strict=True):
         file = _look_up(pipeline, metadata, one)
-        if file is None and may_wait and pipeline.cache.await_transfer(entry_key(pipeline, one)):
+        if file is None and may_wait and _has_come(pipeline, one):
             file = _look_up(pipeline, metadata, one)
         if file is not None:
             return file
@@ -132,7 +136,7 @@ def path_within(pipeline: Pipeline, metadata: FileMetadata) -> Path | None:
             continue
         if metadata.is_directory:
             if (top := pipeline.cache.find(key, whole.original_name, whole.size)) is not None:
-                return top / decode_path(metadata.path[len(whole.path) : -1])
+                return top / _below(metadata, whole)
         elif (file := _look_up(pipeline, metadata, whole)) is not None:
             file.close()
             return Path(file.name)
@@ -147,8 +151,24 @@ def _with_wholes(metadata: FileMetadata) -> Iterator[FileMetadata]:
         one = one.whole
 
 
+def _has_come(pipeline: Pipeline, one: FileMetadata) -> bool:
+    """Wait for whoever brings an entry, or is just about to in this process; tell whether it was waited for."""
+    key, is_coming = entry_key(pipeline, one), False
+    while not pipeline.cache.await_transfer(key):
+        if not note_use(one):
+            return is_coming
+        is_coming = True
+        time.sleep(_PAUSE_SECONDS)
+    return True
+
+
 def _look_up(pipeline: Pipeline, metadata: FileMetadata, one: FileMetadata) -> BinaryIO | None:
     cache, key, name = pipeline.cache, entry_key(pipeline, one), one.original_name
     if one is metadata:
         return cache.open(key, name, one.size)
-    return cache.open_within(key, name, one.size, decode_path(metadata.path[len(one.path) :]), metadata.size)
+    return cache.open_within(key, name, one.size, _below(metadata, one), metadata.size)
+
+
+def _below(metadata: FileMetadata, whole: FileMetadata) -> str:
+    """Return the path of a member, or a part, within a directory, which may stay where it is."""
+    return decode_path((metadata.linked or metadata.path)[len(whole.linked or whole.path) :].rstrip("/"))

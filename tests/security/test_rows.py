@@ -60,7 +60,7 @@ def uses_of(ref: FileRef) -> list[Callable[[], Any]]:
     uses: list[Callable[[], Any]] = [
         *(
             partial(getattr, ref, name)
-            for name in (*sorted(set(FileMetadata.__dataclass_fields__) - {"files"}), "metadata", "url")
+            for name in (*sorted(set(FileMetadata.__dataclass_fields__) - {"files", "whole"}), "metadata", "url")
         ),
         *(ref.read, ref.open, ref.exists, ref.verify, ref.to_dict),
         *(partial(use, ref) for use in (hash, pickle.dumps, copy.copy)),
