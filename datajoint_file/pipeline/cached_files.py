@@ -62,7 +62,8 @@ def note_use(metadata: FileMetadata) -> bool:
 def open_cached(pipeline: Pipeline, metadata: FileMetadata, *, waits: bool) -> BinaryIO | None:
     """Open a stored file in the cache, if it is there, by itself or in its directory; None if not, and of a disk.
 
-    Of a link the original is read, so that its changes are noticed. What somebody is bringing is waited for if it *waits*, and where a `prefetch` of this process brings it.
+    Of a link the original is read, so that its changes are noticed. What somebody is bringing is waited for if it
+    *waits*, and where a `prefetch` of this process brings it.
     """
     is_coming = [note_use(one) for one in _with_wholes(metadata)]
     if metadata.linked or pipeline.backend_of(metadata.project).capabilities.is_mounted:
