@@ -119,7 +119,7 @@ def shell(table: Any, mysql: Any, tmp_path: Path) -> Shell:
     variables = reduce(lambda text, pair: text.replace(*pair), own.items(), VARIABLES)
     (tmp_path / "datajoint.env").write_text(f"{variables}\nDJ_PORT={mysql.port}\nDJ_USE_TLS=false\n")
     places = {DIRECTORY: tmp_path, "/data/rig3": tmp_path / "rig3"}
-    names = {"lab_checks": table.database, "lab_rig": table.database}
+    names = {"lab_checks": table.database, "lab_watch": table.database}
     programs = {PROGRAM: Path(sys.executable).with_name("datajoint-file")}
     bare = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
 
