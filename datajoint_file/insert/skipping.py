@@ -127,11 +127,10 @@ def insert_skipping(original: Callable[..., None], table: Any, rows: Any, *args:
     return skipping.report()
 
 
-def check_policy(on_error: object) -> bool:
-    """Tell whether rows that fail are to be left out; raise `ValueError` if *on_error* says neither that nor not."""
+def check_policy(on_error: object) -> None:
+    """Raise `ValueError` if *on_error* says neither that rows which fail are raised nor that they are left out."""
     if on_error not in ("raise", "skip"):
         raise ValueError(f'on_error = {brief(on_error)}: allowed are "raise" and "skip"')
-    return on_error == "skip"
 
 
 Numbered = tuple[int, Any]

@@ -142,7 +142,8 @@ def insert(original: Callable[..., Any], table: Any, rows: Any, *args: Any, **op
     With ``on_error="skip"`` rows that fail are left out, and there is a report.
     """
     on_error = options.pop("on_error", "raise")
-    if on_error != "raise" and check_policy(on_error):
+    if on_error != "raise":
+        check_policy(on_error)
         return insert_skipping(original, table, rows, *args, **options)
     attributes = file_attributes(table.heading)
     if not _is_query(rows) or not attributes:

@@ -75,7 +75,7 @@ def open_cached(pipeline: Pipeline, metadata: FileMetadata, *, waits: bool) -> B
     is_coming[0] |= waits
     for one, may_wait in zip(_with_wholes(metadata), is_coming, strict=True):
         file = _look_up(pipeline, metadata, one)
-        if file is None and may_wait and _has_come(pipeline, one):
+        if file is None and may_wait and _is_waited_for(pipeline, one):
             file = _look_up(pipeline, metadata, one)
         if file is not None:
             return file
@@ -152,7 +152,7 @@ def _with_wholes(metadata: FileMetadata) -> Iterator[FileMetadata]:
         one = one.whole
 
 
-def _has_come(pipeline: Pipeline, one: FileMetadata) -> bool:
+def _is_waited_for(pipeline: Pipeline, one: FileMetadata) -> bool:
     """Wait for whoever brings an entry, or is just about to in this process; tell whether it was waited for."""
     key, is_coming = entry_key(pipeline, one), False
     while not pipeline.cache.await_transfer(key):
