@@ -110,8 +110,16 @@ class Dialect(ABC):
         """Return the SQL of a moment as the driver gives it without a time zone, in UTC."""
 
     @abstractmethod
+    def text(self, name: str, member: str) -> str:
+        """Return the SQL of a member of the JSON in a quoted ``file`` attribute as text; NULL if it has none."""
+
+    @abstractmethod
+    def whole_number(self, name: str, member: str) -> str:
+        """Return the SQL of a member as a whole number; NULL if it is none."""
+
     def path(self, name: str) -> str:
         """Return the SQL of the object key in a quoted ``file`` attribute."""
+        return self.text(name, "path")
 
     def is_link(self, name: str) -> str:
         """Return the SQL of whether a quoted ``file`` attribute, not NULL, has a file that stays where it is."""
@@ -121,9 +129,9 @@ class Dialect(ABC):
         """Return the SQL of whether it has such a file, or a directory whose files do."""
         return f"COALESCE({self.linked(name)} <> 'false', FALSE)"
 
-    @abstractmethod
     def linked(self, name: str) -> str:
         """Return the SQL of where what it has stays, as text: ``true`` if that is its path; NULL if it is stored."""
+        return self.text(name, "linked")
 
     @abstractmethod
     def first_component(self, path: str) -> str:
@@ -187,10 +195,6 @@ class Dialect(ABC):
     @abstractmethod
     def bounded_path(self, name: str) -> str:
         """Return the SQL of `path` as a column for paths takes it, also of a row that holds something else."""
-
-    @abstractmethod
-    def bounded_size(self, name: str) -> str:
-        """Return the SQL of the size in a ``file`` attribute, NULL if it is none."""
 
     @abstractmethod
     def written(self, column: Column, value: str = "") -> tuple[Kind, str, bool]:

@@ -20,9 +20,13 @@ class MariaDB(MySQL):
     def is_spoken_by(self, driver: Any) -> bool:
         return not super().is_spoken_by(driver)
 
-    def path(self, name: str) -> str:
+    def text(self, name: str, member: str) -> str:
         """Return it in one step: each function parses the text anew, and this one takes half the time."""
-        return f"JSON_VALUE({name}, '$.path')"
+        return f"JSON_VALUE({name}, '$.{member}')"
+
+    def linked(self, name: str) -> str:
+        """Return it in two steps: ``JSON_VALUE`` gives ``1`` for true."""
+        return super().text(name, "linked")
 
     def has_strict_snapshots(self, connection: Any) -> bool:
         """Ask for ``innodb_snapshot_isolation``, which is on from 11.6 on."""

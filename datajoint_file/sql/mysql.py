@@ -153,12 +153,13 @@ class MySQL(Dialect):
         """Return *moment*: times are written in UTC, and have no zone."""
         return moment
 
-    def path(self, name: str) -> str:
+    def text(self, name: str, member: str) -> str:
         """Return it in two steps: ``JSON_VALUE`` is younger than the oldest version."""
-        return f"JSON_UNQUOTE(JSON_EXTRACT({name}, '$.path'))"
+        return f"JSON_UNQUOTE(JSON_EXTRACT({name}, '$.{member}'))"
 
-    def linked(self, name: str) -> str:
-        return f"JSON_UNQUOTE(JSON_EXTRACT({name}, '$.linked'))"
+    def whole_number(self, name: str, member: str) -> str:
+        number = self.text(name, member)
+        return f"CASE WHEN {number} REGEXP '^[0-9]{{1,18}}$' THEN CAST({number} AS UNSIGNED) END"
 
     def first_component(self, path: str) -> str:
         return f"SUBSTRING_INDEX({path}, '/', 1)"
@@ -206,10 +207,6 @@ class MySQL(Dialect):
 
     def bounded_path(self, name: str) -> str:
         return f"LEFT(CONVERT({self.path(name)} USING ASCII), 1024)"
-
-    def bounded_size(self, name: str) -> str:
-        size = self.path(name).replace("$.path", "$.size")
-        return f"CASE WHEN {size} REGEXP '^[0-9]{{1,18}}$' THEN CAST({size} AS UNSIGNED) END"
 
     def written(self, column: Column, value: str = "") -> tuple[Kind, str, bool]:
         """Return what loses nothing: a float is cut as text, bits are no text, a timestamp is in the session's zone.

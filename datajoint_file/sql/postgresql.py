@@ -160,11 +160,12 @@ class PostgreSQL(Dialect):
     def utc(self, moment: str) -> str:
         return f"({moment} AT TIME ZONE 'UTC')"
 
-    def path(self, name: str) -> str:
-        return f"({name} ->> 'path')"
+    def text(self, name: str, member: str) -> str:
+        return f"({name} ->> '{member}')"
 
-    def linked(self, name: str) -> str:
-        return f"({name} ->> 'linked')"
+    def whole_number(self, name: str, member: str) -> str:
+        number = self.text(name, member)
+        return f"CASE WHEN {number} ~ '^[0-9]{{1,18}}$' THEN {number}::bigint END"
 
     def first_component(self, path: str) -> str:
         return f"split_part({path}, '/', 1)"
@@ -197,10 +198,6 @@ class PostgreSQL(Dialect):
 
     def bounded_path(self, name: str) -> str:
         return f"left({self.path(name)}, 1024)"
-
-    def bounded_size(self, name: str) -> str:
-        size = f"({name} ->> 'size')"
-        return f"CASE WHEN {size} ~ '^[0-9]{{1,18}}$' THEN {size}::bigint END"
 
     def written(self, column: Column, value: str = "") -> tuple[Kind, str, bool]:
         """Return what no setting of the session changes: of floats, bytes, times."""
