@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import contextvars
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from itertools import chain, islice
 from typing import Any
 
 from datajoint_file.concurrency.descriptors import affordable
@@ -67,8 +68,10 @@ import Polars is enough.
 _SECONDS_TO_NOTICE = 0.5
 
 
-def run_all(jobs: Sequence[Callable[[], object]], workers: int, stop: Stop) -> None:
+def run_all(jobs: Iterable[Callable[[], object]], workers: int, stop: Stop) -> None:
     """Run *jobs*, up to *workers* at a time, and wait for all that were begun. Context variables are the caller's.
+
+    Jobs are taken as they are begun, a few ahead: those of an iterator need not be in memory all at a time.
 
     There are as many workers as there are file descriptors for; with one, or one job, all is done in this thread.
     Else that only waits: so an interrupt reaches it at once, and what is done in the main thread, where it must be
@@ -77,10 +80,11 @@ def run_all(jobs: Sequence[Callable[[], object]], workers: int, stop: Stop) -> N
     When a job fails, or others set *stop*, no further job is begun. Those under way end by `Stopped` if they look. What
     the first job that failed has raised is raised.
     """
-    run = _WorkQueue(jobs, stop)
+    waiting = iter(jobs)
+    first = list(islice(waiting, workers))
+    run = _WorkQueue(chain(first, waiting), stop)
     try:
-        several = min(workers, len(jobs))
-        started = sum(run.start() for _ in range(affordable(several))) if several > 1 else 0
+        started = sum(run.start() for _ in range(affordable(len(first)))) if len(first) > 1 else 0
         if not started:
             run.work()
         run.wait()

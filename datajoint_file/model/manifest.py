@@ -135,12 +135,17 @@ class Manifest:
 
     def __iter__(self) -> Iterator[Member]:
         """Give the files, sorted by name."""
-        return (member for index in range(len(self)) if (member := self._member(index)) is not None)
+        return (member for index in range(len(self)) if (member := self.member(index)) is not None)
 
     def find(self, name: str) -> Member | None:
         """Return the file *name*, as the store calls it, if there is one."""
+        index = self.number_of(name)
+        return self.member(index) if index >= 0 else None
+
+    def number_of(self, name: str) -> int:
+        """Return which entry *name* is, as the store calls it, -1 if it is none: for notes of a few bits a file."""
         index = self._index(name)
-        return self._member(index) if index < len(self) and self._name(index) == name else None
+        return index if index < len(self) and self._name(index) == name else -1
 
     def is_directory(self, name: str) -> bool:
         """Tell whether there is a directory *name*; the directory itself has none."""
@@ -158,7 +163,7 @@ class Manifest:
 
     def below(self, directory: str) -> Iterator[Member]:
         """Give all files below a directory, sorted by name."""
-        return (member for index in self._within(directory) if (member := self._member(index)) is not None)
+        return (member for index in self._within(directory) if (member := self.member(index)) is not None)
 
     def empty(self, directory: str = "") -> Iterator[str]:
         """Give the directories without files below a directory, each with a slash at its end."""
@@ -205,7 +210,8 @@ class Manifest:
     def _name(self, index: int) -> str:
         return self._bytes(index).decode()
 
-    def _member(self, index: int) -> Member | None:
+    def member(self, index: int) -> Member | None:
+        """Return an entry by its number; None if it is a directory."""
         start, end = self._starts[index], self._starts[index + 1]
         size, _, line = self._text[start + 2 : end - 1].partition(b"\n")
         return Member(line[66:].decode(), int(size), line[:64].decode()) if line else None

@@ -86,7 +86,8 @@ def settled(pipeline: Pipeline, *keys: str) -> bool:
 def _matches(tree: Tree, manifest: Manifest, advance: Advance) -> bool:
     """Read the files of a tree, up to the first that differs, and tell whether it is the one of the manifest."""
     listing = tree.listing
-    same_names = list(manifest.empty()) == listing.empty and [one.name for one in manifest] == listing.names
+    same_count = list(manifest.empty()) == listing.empty and manifest.files == len(listing.names)
+    same_names = same_count and all(one.name == name for one, name in zip(manifest, listing.names, strict=True))
     return same_names and all(
         hash_of(as_source(tree.value(member.name)), member.size, advance) == f"sha256:{member.digest}"
         for member in manifest
@@ -101,7 +102,7 @@ def _prove_members(pipeline: Pipeline, directory: FileMetadata, manifest: Manife
         if not prove(pipeline, member_metadata(directory, member), advance):
             wrong.set()
 
-    looks = [partial(look, member) for member in manifest]
+    looks = (partial(look, member) for member in manifest)
     with suppress(Stopped):
         run_all(looks, pipeline.workers, wrong)
     return not wrong.is_set()

@@ -9,6 +9,7 @@ import io
 import os
 import stat
 import threading
+from array import array
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -84,10 +85,12 @@ def verify(
 
     show = progress if advance is None else False
     with progress_bar(f"verifying {metadata.original_name}", metadata.size, show) as shown:
-        _for_each(look, list(manifest), pipeline.workers, advance or shown)
+        _for_each(look, manifest, pipeline.workers, advance or shown)
 
 
-def _for_each(job: Callable[[Member, Advance], None], members: list[Member], workers: int, advance: Advance) -> None:
+def _for_each(
+    job: Callable[[Member, Advance], None], members: Iterable[Member], workers: int, advance: Advance
+) -> None:
     """Do *job* with each member, so many at a time; it tells how many bytes have come, one call at a time."""
     lock, stop = threading.Lock(), Stop()
 
@@ -96,7 +99,7 @@ def _for_each(job: Callable[[Member, Advance], None], members: list[Member], wor
         with lock:
             advance(count)
 
-    run_all([partial(job, member, told) for member in members], workers, stop)
+    run_all((partial(job, member, told) for member in members), workers, stop)
 
 
 class _Arrival:
@@ -125,19 +128,19 @@ class _Arrival:
         """Bring what is not there, and put it in its place."""
         with opened(self._target) as there:
             if there is None:
-                with self._brought(list(self._manifest), advance) as new:
+                with self._brought(self._manifest, advance) as new:
                     for empty in self._manifest.empty():
                         new.make(decode_path(empty.rstrip("/")))
                     new.rename(self._target)
                 return
-            if wanted := self._missing(there, advance):
-                with self._brought(wanted, advance, is_inside=True) as new:
-                    self._merge(there, new, wanted)
+            if numbers := self._missing(there, advance):
+                with self._brought(self._members(numbers), advance, is_inside=True) as new:
+                    self._merge(there, new, self._members(numbers))
             self._make_empty(there)
 
     @contextmanager
     def _brought(
-        self, wanted: list[Member], advance: Advance, *, is_inside: bool = False
+        self, wanted: Iterable[Member], advance: Advance, *, is_inside: bool = False
     ) -> Iterator[ArrivingDirectory]:
         """Bring members to a new directory, beside the target or in it."""
         with arriving(self._target, is_inside=is_inside) as new:
@@ -145,9 +148,12 @@ class _Arrival:
                 _for_each(partial(self._bring, new, arrivals), wanted, self._pipeline.workers, advance)
             yield new
 
-    def _missing(self, there: ExistingDirectory, advance: Advance) -> list[Member]:
-        """Return the members that are not at the target already; refuse if others are in their place."""
-        missing = []
+    def _members(self, numbers: Iterable[int]) -> Iterator[Member]:
+        return filter(None, map(self._manifest.member, numbers))
+
+    def _missing(self, there: ExistingDirectory, advance: Advance) -> array[int]:
+        """Return the numbers of members that are not at the target already; refuse if others are in their place."""
+        missing = array("Q")
         for directory, members in _by_directory(self._manifest):
             with there.entered(directory) as inside:
                 for member, name in members:
@@ -157,11 +163,11 @@ class _Arrival:
                         continue
                     if mode and (stat.S_ISDIR(mode) or not self._overwrite):
                         raise self._differs(there, member, mode)
-                    missing.append(member)
+                    missing.append(self._manifest.number_of(member.name))
         for empty in self._manifest.empty():
             with there.entered(decode_path(empty.rstrip("/"))):
                 pass
-        there.refuse_what_datajoint_reads(decode_path(member.name) for member in missing)
+        there.refuse_what_datajoint_reads(decode_path(member.name) for member in self._members(missing))
         return missing
 
     def _is_equal(self, there: ExistingDirectory, directory: int, name: str, member: Member) -> bool:
@@ -189,7 +195,7 @@ class _Arrival:
             metadata = member_metadata(self._metadata, member)
             self._pipeline.fill(file, metadata, advance, self._verify, is_cached=self._is_cached)
 
-    def _merge(self, there: ExistingDirectory, new: ArrivingDirectory, brought: list[Member]) -> None:
+    def _merge(self, there: ExistingDirectory, new: ArrivingDirectory, brought: Iterable[Member]) -> None:
         """Move what was brought into the target, file by file: what somebody else has put there meanwhile stays."""
         there.require_same()
         there.is_moving = True

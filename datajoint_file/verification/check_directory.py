@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from bisect import insort
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -41,6 +42,21 @@ def check_directory(pipeline: Pipeline, metadata: FileMetadata, level: Level, ad
     return replace(problems[0], others=tuple(problems[1:]))
 
 
+class _Problems:
+    """The problems that are told, sorted by member, and how many there are. Several threads may add to it."""
+
+    def __init__(self) -> None:
+        self.first: list[Problem] = []
+        self.count = 0
+        self._lock = threading.Lock()
+
+    def add(self, problem: Problem) -> None:
+        with self._lock:
+            self.count += 1
+            insort(self.first, problem, key=lambda one: one.member)
+            del self.first[_MOST_MEMBERS:]
+
+
 class _Check:
     """The members of one directory, being looked at."""
 
@@ -54,36 +70,35 @@ class _Check:
         self._level: Level = level
         self._advance = advance
         self._lock = threading.Lock()
-        self._found: list[Problem] = []
+        self._found = _Problems()
 
     def problems(self) -> tuple[list[Problem], int]:
         """Return what is not as it should be, then what should not be there, and how many problems there are in all."""
-        fine, extra, count = set[str](), list[Problem](), 0
+        fine, extra = bytearray(len(self._manifest)), _Problems()
         for problem in self._extra(fine):
-            count += 1
-            if count <= _MOST_MEMBERS:
-                extra.append(problem)
-        if self._level == "content":
-            fine.clear()
-        else:
+            extra.add(problem)
+        if self._level != "content":
             self._advance(self._metadata.size)
-        looks = [partial(self._look, member) for member in self._manifest if member.name not in fine]
-        run_all(looks, min(_AT_ONCE, self._pipeline.workers), Stop())
-        found = sorted(self._found, key=lambda problem: problem.member)
-        return [*found, *extra][:_MOST_MEMBERS], len(found) + count
+        run_all(self._looks(fine), min(_AT_ONCE, self._pipeline.workers), Stop())
+        return [*self._found.first, *extra.first][:_MOST_MEMBERS], self._found.count + extra.count
 
-    def _extra(self, fine: set[str]) -> Iterator[Problem]:
-        """List what is there; add to *fine* what need not be looked at, unless its content is asked for."""
+    def _looks(self, fine: bytearray) -> Iterator[Callable[[], None]]:
+        is_read = self._level == "content"
+        for number, is_fine in enumerate(fine):
+            if (is_read or not is_fine) and (member := self._manifest.member(number)):
+                yield partial(self._look, member)
+
+    def _extra(self, fine: bytearray) -> Iterator[Problem]:
+        """List what is there; note in *fine*, by number, what need not be looked at but for its content."""
         top = self._metadata.linked or self._metadata.path
         for stat in self._backend.list(top.rstrip("/")):
             name = stat.key[len(top) :]
-            member = self._manifest.find(name)
-            if member is None and self._metadata.linked:
-                continue  # not ours to judge
-            if member is None:
+            number = self._manifest.number_of(name)
+            member = self._manifest.member(number) if number >= 0 else None
+            if member is not None:
+                fine[number] = self._level == "exists" or stat.size == member.size
+            elif not self._metadata.linked:  # what else is there is not ours to judge
                 yield Problem("extra", "no such file", f"one of {stat.size} bytes", member=_decoded(name))
-            elif self._level == "exists" or stat.size == member.size:
-                fine.add(name)
 
     def _look(self, member: Member) -> None:
         metadata = member_metadata(self._metadata, member)
@@ -94,7 +109,7 @@ class _Check:
                 self._pipeline.require_present(metadata)
             problem = missing(metadata)
         if problem is not None:
-            self._found.append(replace(problem, member=decode_path(member.name)))
+            self._found.add(replace(problem, member=decode_path(member.name)))
 
     def _told(self, count: int) -> None:
         if self._level == "content":

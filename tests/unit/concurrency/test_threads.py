@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import signal
 import threading
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
@@ -18,6 +19,27 @@ def test_all_jobs_are_done_and_begun_in_order() -> None:
     begun: list[int] = []
     run_all([partial(begun.append, number) for number in range(100)], 1, Stop())
     assert begun == list(range(100))
+
+
+def test_jobs_are_taken_as_they_are_begun() -> None:
+    done: list[int] = []
+
+    def jobs() -> Iterator[Callable[[], None]]:
+        for number in range(1_000):
+            assert number - len(done) <= 4
+            yield partial(done.append, number)
+
+    run_all(jobs(), 4, Stop())
+    assert sorted(done) == list(range(1_000))
+
+
+def test_what_jobs_cannot_be_taken_from_is_raised() -> None:
+    def jobs() -> Iterator[Callable[[], None]]:
+        yield from [lambda: None] * 9
+        raise OSError("no more")
+
+    with pytest.raises(OSError, match="no more"):
+        run_all(jobs(), 2, Stop())
 
 
 def test_so_many_run_at_a_time_and_no_more() -> None:
