@@ -218,10 +218,11 @@ class Cache:
                 self.space.withdraw(digest)
 
     @contextmanager
-    def relinked(self, path: Path) -> Iterator[bool]:
+    def relinked(self, path: Path) -> Iterator[bool | None]:
         """Let a block make or remove hard links to an entry, and note what it looks like then; tell whether it is one.
 
-        One that is not as it was brought is not taken for it later, either. *path* is what `get` has returned.
+        It is told None of one that is not as it was brought; `get` does not take that for it any more, and brings it
+        again. *path* is what `get` has returned.
         """
         found = _ENTRY.fullmatch(str(path)[len(str(self.directory)) :])
         if found is None or not str(path).startswith(f"{self.directory}/"):
@@ -235,7 +236,10 @@ class Cache:
                 for other, noted in _recorded(entry).items()
                 if os.path.lexists(f"{entry.home}/{other}") and noted[0] == look_through(f"{entry.home}/{other}")
             }
-            yield True
+            if name not in sound:
+                for key in [key for key in tuple(self._known) if key[0] == digest]:
+                    self._known.pop(key, None)
+            yield True if name in sound else None
             if name in sound:
                 entry.size = sound[name]
                 self._record(entry, *sound)
