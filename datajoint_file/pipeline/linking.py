@@ -85,8 +85,8 @@ def _refuse_kept(source: Source, within: str, link: str) -> None:
     if kept:
         raise UnsafePathError(
             f"{printable(without_secrets(source.link))}: {printable(kept)} is where the project keeps what is stored "
-            "(`objects`, and what begins with `~`), and nothing is linked there: insert what a fetch of the stored file "
-            "gives, or link a file elsewhere"
+            "(`objects`, and what begins with `~`), and nothing is linked there: insert what a fetch of the stored "
+            "file gives, or link a file elsewhere"
         )
 
 
