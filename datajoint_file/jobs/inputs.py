@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -135,8 +136,9 @@ def _lay(ref: FileRef | DirectoryRef, target: Path, links: list[_Links]) -> None
 
 def _may_be_written(path: str) -> bool:
     """Tell whether this user may write to a file, or one in a directory: to no original a program is to be led then."""
-    files = [path, *(os.path.join(place, name) for place, _, names in os.walk(path) for name in names)]
-    return any(os.access(file, os.W_OK) and os.stat(file).st_mode & 0o222 for file in files if os.path.isfile(file))
+    members = (os.path.join(place, name) for place, _, names in os.walk(path) for name in names)
+    files = filter(os.path.isfile, chain([path], members))
+    return any(os.access(file, os.W_OK) and os.stat(file).st_mode & 0o222 for file in files)
 
 
 def _is_laid(ref: FileRef | DirectoryRef, target: Path, links: list[_Links], *, is_last: bool) -> bool:
