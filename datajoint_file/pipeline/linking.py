@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/+(.*)", re.DOTALL)
 
+_SIGNED = re.compile(r":/.*[?&](?:sig|signature|token|x-(?:amz|goog)-[a-z-]+)=", re.IGNORECASE | re.DOTALL)
+"""What a signed URL has, and a name of a file has not."""
+
 _KEPT = re.compile(r"(?:^|/)(?:objects(?:/|$)|~|%7E)", re.IGNORECASE)
 """Where in its storage a project keeps what is stored: there nothing is linked. Some disks know no case."""
 
@@ -61,7 +64,8 @@ def located(pipeline: Pipeline, source: Source) -> Source:
     UnknownRootError
         If it lies below no root.
     UnsafePathError
-        If it leaves its root through ``..`` or a symbolic link, or is where the project keeps what is stored.
+        If it leaves its root through ``..`` or a symbolic link, is where the project keeps what is stored, or is a
+        signed URL.
     UnsafeNameError
         If no row could name it.
     """
@@ -69,6 +73,11 @@ def located(pipeline: Pipeline, source: Source) -> Source:
         pipeline.backend_at(source.link)
         return replace(source, link=check_link(source.link))
     link = _key_of(pipeline, source.link)
+    if _SIGNED.search(source.link):
+        raise UnsafePathError(
+            f"{printable(without_secrets(source.link))} was given with a signature, which a row would show to all: "
+            "give it without that; credentials that may read belong in [roots.NAME.credentials] of datajoint.toml"
+        )
     if link.endswith("/") and source.tree is None:
         source = replace(source, tree=RootTree(pipeline.backend_at(link), link))
     if isinstance(source.tree, LocalTree) and (inner := next(iter(source.tree.listing.links), "")):

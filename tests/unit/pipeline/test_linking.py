@@ -100,13 +100,16 @@ def test_error_for_what_is_below_no_root_has_three_lines_to_paste(
         ("s3://lab/raw/a\\b.dat", UnsafeNameError),
         ("s3://lab/raw/a//b.dat", UnsafeNameError),
         ("{here}/nas", UnsafePathError),
+        ("s3://lab/raw/x.dat?X-Amz-Date=1&X-Amz-Signature=CANARY", UnsafePathError),
+        ("az://lab/x.dat?sv=2022&sig=CANARY", UnsafePathError),
     ],
 )
 def test_what_no_row_could_name_is_no_link(
     pipeline: Pipeline, tmp_path: Path, address: str, error: type[Exception]
 ) -> None:
-    with pytest.raises(error):
+    with pytest.raises(error) as caught:
         link_of(pipeline, address.format(here=tmp_path))
+    assert "CANARY" not in str(caught.value)
 
 
 def test_root_is_the_same_where_it_is_the_same_place(pipeline: Pipeline) -> None:
