@@ -18,7 +18,7 @@ import datajoint as dj
 import pytest
 
 import datajoint_file
-from datajoint_file.errors import DestinationError, RuleError, SourceNotFoundError, StorageUnavailableError
+from datajoint_file.errors import DestinationError, RuleError, SourceError, SourceNotFoundError, StorageUnavailableError
 from datajoint_file.jobs.free import free
 from datajoint_file.jobs.local_values import LocalValue, _aside
 from datajoint_file.jobs.receipts import ImportReceipt, read_receipt
@@ -473,3 +473,30 @@ def test_a_receipt_is_written_through_no_link(tmp_path: Path) -> None:
     with pytest.raises(DestinationError):
         receipt.write(root, "day1/a.dat")
     assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_removal_loses_nothing_where_no_rename_refuses_to_replace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("datajoint_file.jobs.local_values.rename_new", lambda *_: False)  # as on NFS
+    path, aside = tmp_path / "a.dat", tmp_path / _aside("a.dat")
+    value = LocalValue(PinnedDirectory.at(str(tmp_path)), "a.dat")
+    aside.write_bytes(b"of a removal that was killed")
+    value.put_back()
+    assert (path.read_bytes(), aside.exists()) == (b"of a removal that was killed", False)
+    snapshot = value.snapshot()
+    assert snapshot is not None
+
+    def is_not(*_: object) -> bool:
+        path.write_bytes(b"a third")
+        return False
+
+    with monkeypatch.context() as context, pytest.raises(SourceError):
+        context.setattr("datajoint_file.jobs.local_values.is_called", is_not)
+        value.remove(snapshot)
+    assert (path.read_bytes(), aside.read_bytes()) == (b"a third", b"of a removal that was killed")
+    snapshot = value.snapshot()
+    assert snapshot is not None
+    with pytest.raises(SourceError, match="File exists"):
+        value.remove(snapshot)
+    assert (path.read_bytes(), aside.read_bytes()) == (b"a third", b"of a removal that was killed")
