@@ -213,6 +213,10 @@ class PathMismatchError(DataJointFileError, ValueError):
     """A path does not give the values that a rule asks for, gives them in several ways, or is not the only one to."""
 
 
+class QueryError(DataJointFileError, ValueError):
+    """What is asked about files cannot be asked of this query, or is written in a form that does not exist."""
+
+
 class SourceError(DataJointFileError, OSError):
     """The file or stream that was to be stored cannot be read."""
 
