@@ -35,7 +35,7 @@ class Like:
 
 @dataclass(frozen=True, slots=True)
 class Equal:
-    """This text, character by character."""
+    """Text that is the same, character by character."""
 
     text: str
 
@@ -97,8 +97,8 @@ def parse(keyword: str, value: object) -> Comparison:
 
     Examples
     --------
-    >>> parse("name", "*.tif"), parse("size", (">1e6", "<1.5 GB"))
-    (Like(pattern='%.tif', is_negated=False), AllOf(parts=(Between(low=1000001, high=None), Between(low=None, high=1499999999))))
+    >>> parse("name", "*.tif"), parse("size", (">1 MB",))
+    (Like(pattern='%.tif', is_negated=False), AllOf(parts=(Between(low=1000001, high=None),)))
     >>> parse("suffix", [".dat", ".bin"])
     AnyOf(parts=(Like(pattern='_%.dat', is_negated=False), Like(pattern='_%.bin', is_negated=False)))
     """
@@ -245,11 +245,8 @@ def _taken_apart(text: str) -> tuple[str, str]:
 
 def _moment(keyword: str, value: object) -> Comparison:
     operator, text = _taken_apart(value.isoformat() if isinstance(value, date) else str(value))
-    match = _PERIOD.fullmatch(text)
     try:
-        if match is None or not isinstance(value, str | date):
-            raise ValueError(text)
-        start, end = _period(match)
+        start, end = _period(text if isinstance(value, str | date) else "")
         return _within(operator, start, end)
     except (ValueError, OverflowError) as error:
         raise QueryError(
@@ -258,8 +255,11 @@ def _moment(keyword: str, value: object) -> Comparison:
         ) from error
 
 
-def _period(match: re.Match[str]) -> tuple[datetime, datetime]:
+def _period(text: str) -> tuple[datetime, datetime]:
     """Return the beginning of a year, month, day, minute or second, and that of the next."""
+    match = _PERIOD.fullmatch(text)
+    if match is None:
+        raise ValueError(text)
     year, month, day, hour, minute, second, zone = match.groups()
     offset = datetime.strptime("+00:00" if zone in (None, "Z") else zone, "%z").tzinfo
     start = datetime(
@@ -275,14 +275,13 @@ def _period(match: re.Match[str]) -> tuple[datetime, datetime]:
 def _within(operator: str, start: datetime, end: datetime) -> Between:
     """Return bounds to the second, as rows have it."""
     first, last = start.astimezone(timezone.utc), end.astimezone(timezone.utc) - _SECOND
-    found: dict[str, Callable[[], tuple[datetime | None, datetime | None]]] = {
-        "<": lambda: (None, first - _SECOND),
-        "<=": lambda: (None, last),
-        ">": lambda: (last + _SECOND, None),
-        ">=": lambda: (first, None),
-    }
-    low, high = found.get(operator, lambda: (first, last))()
-    return Between(low and format_timestamp(low), high and format_timestamp(high))
+    if operator == "<":
+        return Between(None, format_timestamp(first - _SECOND))
+    if operator == "<=":
+        return Between(None, format_timestamp(last))
+    if operator == ">":
+        return Between(format_timestamp(last + _SECOND), None)
+    return Between(format_timestamp(first), None if operator == ">=" else format_timestamp(last))
 
 
 def _linked(keyword: str, value: object) -> Comparison:

@@ -56,7 +56,7 @@ def data_frame(primary_key: tuple[str, ...], files: Iterable[Described]) -> pand
             series[name] = _key_series(values)
         elif name == _beside(primary_key, "stored"):
             moments = pd.to_datetime(pd.Series(values, dtype=object), utc=True, errors="coerce")
-            series[name] = moments.astype(types[name])  # what nanoseconds do not reach is missing
+            series[name] = moments.dt.as_unit("ns")  # what nanoseconds do not reach is missing
         else:
             series[name] = pd.Series(values, dtype=types[name])
     return pd.DataFrame(series)
@@ -108,7 +108,7 @@ def _beside(primary_key: tuple[str, ...], name: str) -> str:
 
 
 def _key_series(values: list[Any]) -> pandas.Series[Any]:
-    """Return a column of a key; one of values that pandas has no type for, or that its type cannot hold, as they are."""
+    """Return a column of a key; values that no type of pandas can hold stay as they are."""
     import pandas as pd
 
     kinds = {type(value) for value in values}

@@ -12,8 +12,6 @@ from datetime import date
 from types import EllipsisType
 from typing import Any
 
-from datajoint.expression import Aggregation
-
 from datajoint_file.errors import QueryError, brief, brief_traceback
 from datajoint_file.hooks.codec import file_attributes
 from datajoint_file.hooks.restrictions import SqlCondition
@@ -80,12 +78,10 @@ class FileCondition(SqlCondition):
         names = file_attributes(query.heading)
         if self.attribute not in names:
             title = query_name(query) or "the query"
-            others = nearest(self.attribute, names) if names else ""
-            raise QueryError(f"{title} has no `file` attribute {self.attribute!r}{others or ', and no other'}")
+            others = nearest(self.attribute, names) if names else ", and no other"
+            raise QueryError(f"{title} has no `file` attribute {self.attribute!r}{others}")
         dialect = dialect_of(query.connection)
         column = dialect.quoted(self.attribute)
-        if isinstance(query, Aggregation):
-            column = dialect.grouped(column)
         if self.comparisons:
             parts = [_Member(dialect, column, _MEMBERS.get(key, key)).sql(what) for key, what in self.comparisons]
             return " AND ".join(parts), {self.attribute}
@@ -96,7 +92,7 @@ class FileCondition(SqlCondition):
 @brief_traceback
 def where(
     attribute: str,
-    file: None | EllipsisType = ...,
+    file: EllipsisType | None = ...,
     /,
     *,
     name: Text | EllipsisType = ...,
@@ -108,7 +104,7 @@ def where(
     media_type: Text | EllipsisType = ...,
     stored: Moment | EllipsisType = ...,
     files: Number | EllipsisType = ...,
-    linked: bool | None | EllipsisType = ...,
+    linked: bool | EllipsisType | None = ...,
     title: Text | EllipsisType = ...,
 ) -> FileCondition:
     r"""Return a restriction by what rows record of a file. No I/O; the database compares when the query is run.
@@ -189,7 +185,7 @@ def where(
     if not isinstance(attribute, str):
         raise QueryError(f"{brief(attribute)}: expected the name of a `file` attribute")
     comparisons = tuple((key, parse(key, value)) for key, value in given.items() if value is not ...)
-    if file is not ... and (file is not None or comparisons):
+    if file not in (None, ...) or (file is None and comparisons):
         raise QueryError(f"where({attribute!r}, {brief(file)}, …): None alone stands for no file; a name is name=…")
     return FileCondition(attribute, comparisons, has_file=file is ...)
 
@@ -238,11 +234,11 @@ class _Member:
 
     def _between(self, comparison: Between) -> str:
         low, high = comparison.low, comparison.high
-        if isinstance(low, str) or isinstance(high, str):
-            as_json = self.dialect.as_json(self.column, self.name)
-            in_form = f" AND {self.dialect.matches(as_json, _TIME)}"
-            return _bounded(self.dialect.exactly(self._text()), low and f"'{low}'", high and f"'{high}'") + in_form
-        return _bounded(self.dialect.whole_number(self.column, self.name), low, high)
+        if not any(isinstance(bound, str) for bound in (low, high)):
+            return _bounded(self.dialect.whole_number(self.column, self.name), low, high)
+        first, last = (bound and f"'{bound}'" for bound in (low, high))
+        as_written = self.dialect.matches(self.dialect.as_json(self.column, self.name), _TIME)
+        return f"{_bounded(self.dialect.exactly(self._text()), first, last)} AND {as_written}"
 
     def _text(self) -> str:
         return self.dialect.text(self.column, self.name)

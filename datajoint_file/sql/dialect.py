@@ -112,10 +112,6 @@ class Dialect(ABC):
     def utc(self, moment: str) -> str:
         """Return the SQL of a moment as the driver gives it without a time zone, in UTC."""
 
-    def grouped(self, name: str) -> str:
-        """Return the SQL of a quoted attribute of the row that a group has one of, for its ``HAVING``."""
-        return name
-
     @abstractmethod
     def is_absent(self, name: str) -> str:
         """Return the SQL of whether a quoted ``file`` attribute has no JSON, or JSON's null."""

