@@ -72,12 +72,12 @@ def files(query: Any, *attributes: str) -> Files:
 
     Examples
     --------
-    >>> recordings = datajoint_file.files(Recording)
-    >>> for key, attribute, ref in recordings:
-    ...     print(key, attribute, ref.name)
-    {'subject_id': 123, 'session': 1} raw_data recording.dat
-    {'subject_id': 124, 'session': 1} raw_data recording.dat
-    >>> recordings[0].ref.name, len(recordings[1:])
+    >>> recordings = datajoint_file.files(Recording, "raw_data")  # doctest: +SKIP
+    >>> for key, attribute, ref in recordings:  # doctest: +SKIP
+    ...     print(key, ref.name)
+    {'subject_id': 123, 'session': 1} recording.dat
+    {'subject_id': 124, 'session': 1} recording.dat
+    >>> recordings[0].ref.name, len(recordings[1:])  # doctest: +SKIP
     ('recording.dat', 1)
     """
     query = query_of(query)
@@ -178,9 +178,8 @@ class Files:
 
         Examples
         --------
-        >>> frame = datajoint_file.files(Recording).to_pandas()
-        >>> frame.groupby("subject_id")["size"].sum().to_dict() == {123: 3, 124: 3}
-        True
+        >>> frame = datajoint_file.files(Recording).to_pandas()  # doctest: +SKIP
+        >>> frame.groupby("subject_id")["size"].sum()  # doctest: +SKIP
         """
         return data_frame(self._primary_key(), self._described())
 

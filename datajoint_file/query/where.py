@@ -165,9 +165,10 @@ def where(
 
     Examples
     --------
-    >>> big = datajoint_file.where("raw_data", suffix=".dat", size=">1 GB")
-    >>> len(Recording & big), len(Recording - big)
-    (0, 2)
+    >>> large = where("raw_data", suffix=".dat", size=">1 GB")
+    >>> len(Recording & large), len(Recording - large)  # doctest: +SKIP
+    (1, 2)
+    >>> (Recording & [large, where("notes", name="*todo*")]).delete()  # doctest: +SKIP
     """
     given = {
         "name": name,
@@ -185,9 +186,10 @@ def where(
     if not isinstance(attribute, str):
         raise QueryError(f"{brief(attribute)}: expected the name of a `file` attribute")
     comparisons = tuple((key, parse(key, value)) for key, value in given.items() if value is not ...)
-    if file not in (None, ...) or (file is None and comparisons):
+    has_file = isinstance(file, EllipsisType)
+    if not has_file and (file is not None or comparisons):
         raise QueryError(f"where({attribute!r}, {brief(file)}, …): None alone stands for no file; a name is name=…")
-    return FileCondition(attribute, comparisons, has_file=file is ...)
+    return FileCondition(attribute, comparisons, has_file)
 
 
 @dataclass(frozen=True, slots=True)

@@ -267,8 +267,10 @@ def time_cases(draw: Any) -> tuple[str, Any, Predicate]:
         "<=": lambda moment: moment < end,
         ">": lambda moment: moment >= end,
         ">=": lambda moment: moment >= start,
+        "": lambda moment: start <= moment < end,
+        "=": lambda moment: start <= moment < end,
     }
-    within = is_so.get(sign, lambda moment: start <= moment < end)
+    within = is_so[sign]
     return "stored", f"{sign}{text}", on_text("timestamp", lambda moment: moment in TIMES and within(moment))
 
 
