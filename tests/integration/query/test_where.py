@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import operator
+import os
 import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -22,6 +23,11 @@ from datajoint_file.sql import MariaDB, dialect_of
 from tests.projects import DATABASES, connect, unique
 from tests.tables import drop_schema
 
+EXAMPLES = (
+    settings(max_examples=500)
+    if os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
+    else settings(max_examples=60, derandomize=True)
+)
 HASHES = [f"sha256:{digit * 64}" for digit in "0af"]
 PIECES = [
     "a", "A", "é", "e\u0301", "ß", "ss", "😀", "日本", "%", "_", "\\", "'", '"', "|", "*", "?", "[x]", "`", "{}", " ",
@@ -294,7 +300,7 @@ OTHER_CASES: list[tuple[str, Any, Predicate]] = [
 CASES = st.one_of(text_cases(), like_cases(), part_cases(), number_cases(), time_cases(), st.sampled_from(OTHER_CASES))
 
 
-@settings(deadline=None, max_examples=60, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@settings(EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(cases=st.lists(CASES, min_size=1, max_size=2), others=st.lists(text_cases(), max_size=2))
 def test_the_same_rows_as_of_a_filter_in_python(lab: Any, cases: list[Any], others: list[Any]) -> None:
     """Of all that is given each, and of what is in a list any."""
