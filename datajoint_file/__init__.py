@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from datajoint_file.model.metadata import FileMetadata
     from datajoint_file.pipeline.directoryref import DirectoryRef
     from datajoint_file.pipeline.fileref import FileRef
+    from datajoint_file.query.files import FileItem, Files, files
+    from datajoint_file.query.where import FileCondition, where
     from datajoint_file.transfer.directories import Directory
     from datajoint_file.transfer.links import Link
     from datajoint_file.transfer.sources import File
@@ -49,8 +51,11 @@ __all__ = [
     "Duplicate",
     "FailedRow",
     "File",
+    "FileCondition",
+    "FileItem",
     "FileMetadata",
     "FileRef",
+    "Files",
     "InsertReport",
     "Link",
     "NotRestored",
@@ -70,6 +75,7 @@ __all__ = [
     "copy_in",
     "create",
     "download",
+    "files",
     "formats",
     "gc",
     "history",
@@ -82,6 +88,7 @@ __all__ = [
     "undelete",
     "unverified",
     "verify",
+    "where",
 ]
 
 _HOMES = {
@@ -94,8 +101,11 @@ _HOMES = {
     "Duplicate": "jobs.scan",
     "FailedRow": "insert.skipping",
     "File": "transfer.sources",
+    "FileCondition": "query.where",
+    "FileItem": "query.files",
     "FileMetadata": "model.metadata",
     "FileRef": "pipeline.fileref",
+    "Files": "query.files",
     "InsertReport": "insert.skipping",
     "Link": "transfer.links",
     "NotRestored": "undo.restore",
@@ -114,6 +124,7 @@ _HOMES = {
     "copy_in": "insert.copy_in",
     "create": "insert.create",
     "download": "downloads.download",
+    "files": "query.files",
     "history": "undo.versions",
     "inputs": "jobs.inputs",
     "prefetch": "downloads.prefetch",
@@ -124,6 +135,7 @@ _HOMES = {
     "undelete": "undo.restore",
     "unverified": "verification.unverified",
     "verify": "verification.verify",
+    "where": "query.where",
 }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -49,14 +50,18 @@ class Listing:
         self._dialect = dialect_of(self.connection)
         self._source = query.proj(*names).make_subquery().from_clause()
 
-    def rows(self, after: Key | None = None) -> Iterator[RawRow]:
-        """Give all rows, or those behind the key *after*. What is inserted or deleted meanwhile may be given or not."""
-        while True:
-            page = self._page(after)
+    def rows(self, after: Key | None = None, *, skip: int = 0, limit: int = sys.maxsize) -> Iterator[RawRow]:
+        """Give all rows, or those behind the key *after*; of these *limit* at most, when *skip* have been passed over.
+
+        What is inserted or deleted meanwhile may be given or not.
+        """
+        while limit > 0:
+            wanted = min(limit, PAGE_ROWS)
+            page = self._page(after, wanted, skip)
             yield from page
-            if len(page) < PAGE_ROWS or not self.primary_key:
+            if len(page) < wanted or not self.primary_key:
                 return
-            after = page[-1].key
+            after, skip, limit = page[-1].key, 0, limit - len(page)
 
     def again(self, key: Key) -> RawRow | None:
         """Return the row of *key* as it is now; None if it is gone."""
@@ -71,6 +76,23 @@ class Listing:
         query = f"SELECT {counts} FROM {self._source} WHERE {condition}"
         return int(self._answer(query, values)[0][0])
 
+    def counts(self) -> list[int]:
+        """Return how many files each ``file`` attribute has, by one statement; JSON's null is none."""
+        counted = [
+            f"COUNT(CASE WHEN NOT {self._dialect.is_absent(name)} THEN 1 END)" for name in map(self._quoted, self.names)
+        ]
+        (found,) = self._answer(f"SELECT {', '.join(counted)} FROM {self._source}", [])
+        return [int(count) for count in found]
+
+    def size(self, *, skip: int = 0, limit: int = sys.maxsize) -> int:
+        """Return how many bytes they have, of all rows or of so many in the order of their key, by one statement."""
+        names = [self._quoted(name) for name in self.names]
+        source = self._source
+        if skip or limit < sys.maxsize:
+            source = f"(SELECT {', '.join(names)} FROM {source} {self._window(limit, skip)}) AS datajoint_file_window"
+        sums = [f"COALESCE(SUM({self._dialect.whole_number(name, 'size')}), 0)" for name in names]
+        return int(self._answer(f"SELECT {' + '.join(sums)} FROM {source}", [])[0][0])
+
     def named(self, key: Key) -> dict[str, Any]:
         """Return *key* by attribute, its values as DataJoint's fetch gives them."""
         pairs = zip(self._attributes, key, strict=True)
@@ -82,9 +104,15 @@ class Listing:
         except Exception:  # noqa: BLE001 - what DataJoint cannot read (a UUID of PostgreSQL) is shown as it is
             return value
 
-    def _page(self, after: Key | None) -> list[RawRow]:
+    def _page(self, after: Key | None, rows: int, skip: int) -> list[RawRow]:
+        if self.primary_key:
+            return self._select(*self._behind(after), self._window(rows, skip))
+        return self._select(*self._behind(after), "")[skip : skip + rows]
+
+    def _window(self, rows: int, skip: int) -> str:
+        """Return the end of a statement that selects so many rows in the order of their key."""
         order = ", ".join(map(self._quoted, self.primary_key))
-        return self._select(*self._behind(after), f"ORDER BY {order} LIMIT {PAGE_ROWS}" if order else "")
+        return f"{f'ORDER BY {order} ' if order else ''}LIMIT {rows}{f' OFFSET {skip}' if skip else ''}"
 
     def _select(self, condition: str, values: list[Any], ending: str) -> list[RawRow]:
         columns = [*map(self._key_column, self._attributes), *map(self._dialect.as_text, map(self._quoted, self.names))]

@@ -20,6 +20,7 @@ _PACKAGES = {
     "azure": ("adlfs", "obstore"),
     "postgres": ("psycopg2-binary",),
     "keyring": ("keyring",),
+    "arrow": ("pyarrow",),
     "notebook": ("ipykernel", "nbclient"),
 }
 """What the extras of this package bring; the names are for wherever it was installed from."""

@@ -32,6 +32,8 @@ kept."""
 _SCHEMAS = "schemas"
 """The key, in a row's text, of the schemas from which rows may have gone together with it."""
 
+_PLAIN_TEXT = re.compile(r"[A-Za-z0-9 .,:;/|_+=()\[\]@#-]*")
+
 _FILE_COMMENT = re.compile(r":\s*<\s*file\s*(?:@[^>]*)?>", re.IGNORECASE)
 
 
@@ -56,6 +58,17 @@ class Column:
 def is_file_comment(comment: str) -> bool:
     """Tell whether DataJoint has written this comment of a column for a ``file`` attribute."""
     return _FILE_COMMENT.match(comment) is not None
+
+
+def is_plain_text(text: str) -> bool:
+    """Tell whether *text* means itself between single quotes, on each server and to DataJoint.
+
+    Examples
+    --------
+    >>> is_plain_text("rec-1.dat"), is_plain_text("50%"), is_plain_text("it's")
+    (True, False, False)
+    """
+    return _PLAIN_TEXT.fullmatch(text) is not None
 
 
 def row_sql(dialect: Dialect, columns: Sequence[Column], schemas: Sequence[str] = ()) -> str:

@@ -26,6 +26,9 @@ Condition = tuple[str, list[Any]]
 
 Version = tuple[int, ...]
 
+WHOLE_NUMBER = "^[0-9]{1,18}$"
+"""How JSON writes the whole numbers that a row can have, in a regular expression."""
+
 NO_INDEX: Mapping[str, str] = {}
 
 Presence = Literal["there", "gone", "unreadable"]
@@ -110,12 +113,42 @@ class Dialect(ABC):
         """Return the SQL of a moment as the driver gives it without a time zone, in UTC."""
 
     @abstractmethod
+    def is_absent(self, name: str) -> str:
+        """Return the SQL of whether a quoted ``file`` attribute has no JSON, or JSON's null."""
+
+    @abstractmethod
+    def as_json(self, name: str, member: str) -> str:
+        """Return the SQL of a member of its JSON as JSON, text with its quotes; NULL if it has none."""
+
+    @abstractmethod
     def text(self, name: str, member: str) -> str:
-        """Return the SQL of a member of the JSON in a quoted ``file`` attribute as text; NULL if it has none."""
+        """Return the SQL of a member as text; NULL if it has none. What is no text may be given as such, or as NULL."""
+
+    def is_text(self, name: str, member: str) -> str:
+        """Return the SQL of whether a member is text; NULL if there is none."""
+        return f"LEFT({self.as_json(name, member)}, 1) = '\"'"
 
     @abstractmethod
     def whole_number(self, name: str, member: str) -> str:
         """Return the SQL of a member as a whole number; NULL if it is none."""
+
+    matching: ClassVar[str]
+    """The operator that matches text with a regular expression."""
+
+    def matches(self, text: str, pattern: str) -> str:
+        """Return the SQL of whether text matches *pattern*, which has neither backslashes nor quotes of one stroke."""
+        return f"{text} {self.matching} '{pattern}'"
+
+    @abstractmethod
+    def exactly(self, text: str) -> str:
+        """Return the SQL of text that is compared, and ordered, by its characters alone."""
+
+    @abstractmethod
+    def constant(self, text: str) -> str:
+        """Return text as SQL that stays what it is in a restriction of DataJoint's, however often it is passed on.
+
+        DataJoint doubles percent signs then, and looks for names in what is quoted with a backslash.
+        """
 
     def path(self, name: str) -> str:
         """Return the SQL of the object key in a quoted ``file`` attribute."""

@@ -24,6 +24,9 @@ class MariaDB(MySQL):
         """Return it in one step: each function parses the text anew, and this one takes half the time."""
         return f"JSON_VALUE({name}, '$.{member}')"
 
+    def as_json(self, name: str, member: str) -> str:
+        return f"JSON_EXTRACT({name}, '$.{member}')"
+
     def linked(self, name: str) -> str:
         """Return it in two steps: ``JSON_VALUE`` gives ``1`` for true."""
         return super().text(name, "linked")

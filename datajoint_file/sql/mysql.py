@@ -14,8 +14,19 @@ import pymysql.cursors
 from datajoint.errors import DataJointError
 from pymysql.constants import CLIENT, SERVER_STATUS
 
-from datajoint_file.sql.columns import Column, Kind
-from datajoint_file.sql.dialect import NO_INDEX, Condition, Dialect, Presence, Query, Rights, Rows, Unseen, Version
+from datajoint_file.sql.columns import Column, Kind, is_plain_text
+from datajoint_file.sql.dialect import (
+    NO_INDEX,
+    WHOLE_NUMBER,
+    Condition,
+    Dialect,
+    Presence,
+    Query,
+    Rights,
+    Rows,
+    Unseen,
+    Version,
+)
 
 NEEDED_RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "REFERENCES")
 """What it takes to declare tables, with foreign keys, and to use them."""
@@ -129,6 +140,7 @@ class MySQL(Dialect):
     )
     json_row = """SELECT '{"path": "12"}' AS file_json"""
     percent = "CHAR(37)"
+    matching = "REGEXP"
     has_replace = True
     share_now = "FOR SHARE NOWAIT"
     size_limit = "max_allowed_packet"
@@ -157,9 +169,21 @@ class MySQL(Dialect):
         """Return it in two steps: ``JSON_VALUE`` is younger than the oldest version."""
         return f"JSON_UNQUOTE(JSON_EXTRACT({name}, '$.{member}'))"
 
+    def is_absent(self, name: str) -> str:
+        return f"(COALESCE(JSON_TYPE({name}), 'NULL') = 'NULL')"
+
+    def as_json(self, name: str, member: str) -> str:
+        return f"CAST(JSON_EXTRACT({name}, '$.{member}') AS CHAR)"
+
     def whole_number(self, name: str, member: str) -> str:
-        number = self.text(name, member)
-        return f"CASE WHEN {number} REGEXP '^[0-9]{{1,18}}$' THEN CAST({number} AS UNSIGNED) END"
+        number = self.as_json(name, member)
+        return f"CASE WHEN {self.matches(number, WHOLE_NUMBER)} THEN CAST({number} AS UNSIGNED) END"
+
+    def exactly(self, text: str) -> str:
+        return f"{text} COLLATE UTF8MB4_BIN"
+
+    def constant(self, text: str) -> str:
+        return f"'{text}'" if is_plain_text(text) else f"_utf8mb4 X'{text.encode().hex()}'"
 
     def first_component(self, path: str) -> str:
         return f"SUBSTRING_INDEX({path}, '/', 1)"

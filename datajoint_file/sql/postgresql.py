@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from datajoint_file.model.wording import counted
-from datajoint_file.sql.columns import Column, Kind
-from datajoint_file.sql.dialect import NO_INDEX, Condition, Dialect, Presence, Query, Rights, Rows, Unseen
+from datajoint_file.sql.columns import Column, Kind, is_plain_text
+from datajoint_file.sql.dialect import NO_INDEX, WHOLE_NUMBER, Condition, Dialect, Presence, Query, Rights, Rows, Unseen
 
 _IDLE, _IN_ERROR = 0, 3
 """``PQTRANS_IDLE`` and ``PQTRANS_INERROR`` of libpq."""
@@ -139,6 +139,7 @@ class PostgreSQL(Dialect):
     snapshot = ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",)
     json_row = """SELECT '{"path": "12"}'::jsonb AS file_json"""
     percent = "CHR(37)"
+    matching = "~"
     has_replace = False
     share_now = ""
     keeps_transaction = False
@@ -160,12 +161,25 @@ class PostgreSQL(Dialect):
     def utc(self, moment: str) -> str:
         return f"({moment} AT TIME ZONE 'UTC')"
 
+    def is_absent(self, name: str) -> str:
+        return f"(COALESCE(JSONB_TYPEOF({name}), 'null') = 'null')"
+
+    def as_json(self, name: str, member: str) -> str:
+        """Return it in capitals: DataJoint takes other words of a restriction for attributes."""
+        return f"({name} -> '{member}')::TEXT"
+
     def text(self, name: str, member: str) -> str:
         return f"({name} ->> '{member}')"
 
     def whole_number(self, name: str, member: str) -> str:
-        number = self.text(name, member)
-        return f"CASE WHEN {number} ~ '^[0-9]{{1,18}}$' THEN {number}::bigint END"
+        number = self.as_json(name, member)
+        return f"CASE WHEN {self.matches(number, WHOLE_NUMBER)} THEN {number}::BIGINT END"
+
+    def exactly(self, text: str) -> str:
+        return f'{text} COLLATE "C"'
+
+    def constant(self, text: str) -> str:
+        return f"'{text}'" if is_plain_text(text) else f"CONVERT_FROM(DECODE('{text.encode().hex()}', 'hex'), 'UTF8')"
 
     def first_component(self, path: str) -> str:
         return f"split_part({path}, '/', 1)"

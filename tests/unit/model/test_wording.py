@@ -19,7 +19,7 @@ else:
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.mark.parametrize("extra", ["s3", "gcs", "azure", "postgres", "keyring"])
+@pytest.mark.parametrize("extra", ["s3", "gcs", "azure", "postgres", "keyring", "arrow"])
 def test_what_is_advised_to_install_is_what_the_extra_brings(extra: str) -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     brought = {re.split(r"[<>=;\[ ]", package)[0] for package in extras[extra]}

@@ -1,0 +1,141 @@
+"""Benchmark of questions about files: ``python -m benchmarks.queries [mysql|postgresql] [ROWS]``, ROWS a power of ten.
+
+Rows are made by SQL alone, without bytes; of MySQL and MariaDB it is the one that the tests use (``DJF_TEST_MYSQL``
+names another). Prints seconds, the best of three, one question a line. A question more is one line in `questions`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import datajoint as dj
+
+import datajoint_file
+from datajoint_file import files, where
+from datajoint_file.sql import dialect_of
+from tests.projects import connect, unique
+from tests.servers import Servers
+from tests.tables import drop_schema
+
+ROUNDS = 3
+LISTED = 20_000
+"""Rows of which a frame is made."""
+
+_DIGITS = " UNION ALL ".join(f"SELECT {digit} AS n" for digit in range(10))
+
+
+def questions(table: Any, count: int) -> dict[str, Callable[[], Any]]:
+    """Return what is asked of a table with so many rows, each by its title."""
+    middle = f"sha256:{count // 2:064d}"
+    conditions: dict[str, dict[str, Any]] = {
+        "suffix='.dat'": {"suffix": ".dat"},
+        "name='rec*7.tif'": {"name": "rec*7.tif"},
+        "stem='rec7'": {"stem": "rec7"},
+        "size='>1e6'": {"size": ">1e6"},
+        "size=('>1 MB', '<2 MB'), suffix='.dat'": {"size": (">1 MB", "<2 MB"), "suffix": ".dat"},
+        "hash=…": {"hash": middle},
+        "media_type='image/*'": {"media_type": "image/*"},
+        "stored='2025-03'": {"stored": "2025-03"},
+        "title=None": {"title": None},
+        "linked=True": {"linked": True},
+    }
+    asked: dict[str, Callable[[], Any]] = {
+        f"where({title})": partial(_count, table, given) for title, given in conditions.items()
+    }
+    return asked | {
+        "where(None)": lambda: len(table & where("raw", None)),
+        "len(files)": lambda: len(files(table)),
+        "files.size": lambda: files(table).size,
+        "files[:10]": lambda: list(files(table)[:10]),
+        "files[middle:middle + 10]": lambda: list(files(table)[count // 2 : count // 2 + 10]),
+        f"files[:{LISTED}].to_pandas()": lambda: files(table)[:LISTED].to_pandas(),
+    }
+
+
+def _count(table: Any, given: dict[str, Any]) -> int:
+    return len(table & where("raw", **given))
+
+
+def fill(table: Any, count: int) -> None:
+    """Insert *count* rows past the package; there are no objects."""
+    places = range(len(str(count)) - 1)
+    number = " + ".join(f"d{place}.n * {10**place}" for place in places)
+    numbers = f"(SELECT {number} AS n FROM {', '.join(f'({_DIGITS}) AS d{place}' for place in places)}) AS numbered"
+    is_postgresql = table.connection.adapter.backend == "postgresql"
+    text = "CAST({} AS TEXT)" if is_postgresql else "CONVERT({} USING utf8mb4)"
+    parts = [
+        '{"path": "lab/ephys/objects/Recording-raw/k7/',
+        text.format("n"),
+        '/a", "size": ',
+        text.format("n * 10"),
+        ', "hash": "sha256:',
+        f"LPAD({text.format('n')}, 64, '0')",
+        '", "original_name": "rec',
+        text.format("n"),
+        ".",
+        "CASE MOD(n, 3) WHEN 0 THEN 'dat' WHEN 1 THEN 'tif' ELSE 'csv' END",
+        '", "timestamp": "2025-0',
+        text.format("1 + MOD(n, 9)"),
+        '-15T10:30:00Z", "mime_type": "',
+        "CASE MOD(n, 3) WHEN 0 THEN 'application/octet-stream' WHEN 1 THEN 'image/tiff' ELSE 'text/csv' END",
+        '"',
+        "CASE MOD(n, 100) WHEN 1 THEN ', \"title\": \"A title\"}' ELSE '}' END",
+    ]
+    document = f"CONCAT({', '.join(part if position % 2 else repr(part) for position, part in enumerate(parts))})"
+    value = f"CAST({document} AS JSONB)" if is_postgresql else document
+    table.connection.query(f"INSERT INTO {table().full_table_name} (id, raw) SELECT n, {value} FROM {numbers}")
+
+
+def measure(question: Callable[[], Any]) -> tuple[float, Any]:
+    """Return the best time of a question, and the answer."""
+    best, answer = float("inf"), None
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        answer = question()
+        best = min(best, time.perf_counter() - began)
+    return best, answer
+
+
+def main(database: str = "mysql", rows: str = "1000000") -> None:
+    """Fill a table and ask."""
+    count = int(rows)
+    with tempfile.TemporaryDirectory(prefix="queries-", ignore_cleanup_errors=True) as directory:
+        servers = Servers(Path(directory) / "servers", os.getpid())
+        try:
+            _run(getattr(servers, database)(), Path(directory), count)
+        finally:
+            servers.stop_all()
+
+
+def _run(server: Any, directory: Path, count: int) -> None:
+    instance = connect(server)
+    storage = {"backend": "file", "path": str(directory / "store")}
+    (directory / "store").mkdir()
+    datajoint_file.configure({"project": {"name": "bench"}, "storage": storage}, connection=instance)
+    schema = instance.Schema(unique("schema"))
+    try:
+        table = schema(type("Recording", (dj.Manual,), {"definition": "id : int32\n---\nraw = null : file"}))
+        began = time.perf_counter()
+        fill(table, count)
+        title = dialect_of(instance.connection).title
+        print(f"{title}: {count:,} rows, made in {time.perf_counter() - began:.0f} s", flush=True)
+        for name, question in questions(table, count).items():
+            seconds, answer = measure(question)
+            told = f"{answer:,}" if isinstance(answer, int) else f"{len(answer):,} rows"
+            print(f"{seconds:8.3f} s  {name}: {told}", flush=True)
+    finally:
+        with suppress(Exception):  # of a server that has stopped: what failed before is shown
+            drop_schema(instance.connection, schema.database)
+        instance.connection.close()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
