@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from datajoint_file.model.metadata import FileMetadata
     from datajoint_file.pipeline.directoryref import DirectoryRef
     from datajoint_file.pipeline.fileref import FileRef
+    from datajoint_file.query.tree import tree
+    from datajoint_file.query.usage import usage
     from datajoint_file.transfer.directories import Directory
     from datajoint_file.transfer.links import Link
     from datajoint_file.transfer.sources import File
@@ -79,8 +81,10 @@ __all__ = [
     "revert",
     "scan",
     "stage",
+    "tree",
     "undelete",
     "unverified",
+    "usage",
     "verify",
 ]
 
@@ -121,8 +125,10 @@ _HOMES = {
     "revert": "undo.restore",
     "scan": "jobs.scan",
     "stage": "insert.stage",
+    "tree": "query.tree",
     "undelete": "undo.restore",
     "unverified": "verification.unverified",
+    "usage": "query.usage",
     "verify": "verification.verify",
 }
 

@@ -21,6 +21,7 @@ _PACKAGES = {
     "postgres": ("psycopg2-binary",),
     "keyring": ("keyring",),
     "notebook": ("ipykernel", "nbclient"),
+    "plot": ("matplotlib",),
 }
 """What the extras of this package bring; the names are for wherever it was installed from."""
 

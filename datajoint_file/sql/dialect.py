@@ -117,6 +117,10 @@ class Dialect(ABC):
     def whole_number(self, name: str, member: str) -> str:
         """Return the SQL of a member as a whole number; NULL if it is none."""
 
+    def summand(self, name: str, member: str) -> str:
+        """Return the SQL of a member that is a whole number, to be added up in a query; 0 or NULL, mostly, if not."""
+        return self.whole_number(name, member)
+
     def path(self, name: str) -> str:
         """Return the SQL of the object key in a quoted ``file`` attribute."""
         return self.text(name, "path")
@@ -136,6 +140,10 @@ class Dialect(ABC):
     @abstractmethod
     def first_component(self, path: str) -> str:
         """Return the SQL of what stands before the first slash of a path."""
+
+    @abstractmethod
+    def first_components(self, path: str, count: int) -> str:
+        """Return the SQL of so many components of a path; of all of it, if it has no more."""
 
     @abstractmethod
     def as_text(self, name: str) -> str:
