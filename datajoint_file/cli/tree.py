@@ -24,8 +24,12 @@ Examples:
 
 @click.command(epilog=_EXAMPLES, short_help="Show files as a tree.")
 @click.argument("targets", nargs=-1, required=True, metavar="SCHEMA[.TABLE]...")
-@click.option("--by", type=click.Choice(["key", "path"]), default="key", show_default=True, help="What the branches are.")
-@click.option("--depth", type=click.IntRange(min=0), help="How many attributes of the key, or parts of the path, to go.")
+@click.option(
+    "--by", type=click.Choice(["key", "path"]), default="key", show_default=True, help="What the branches are."
+)
+@click.option(
+    "--depth", type=click.IntRange(min=0), help="How many attributes of the key, or parts of the path, to go."
+)
 @click.option(
     "--limit",
     type=click.IntRange(min=1),

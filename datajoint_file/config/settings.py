@@ -39,6 +39,9 @@ SUFFIX_OF_FORMAT = Annotated[str, Field(pattern=SUFFIX)]
 QUOTA_NAME = r"[a-z][a-z0-9_]*|[^.\s]+\.(\*|[^.*\s]+(\.[^.*\s]+)?)"
 """Of a quota: ``total``, an attribute, ``schema.*``, ``schema.Table`` or ``schema.Table.Part``."""
 
+QUOTA_OF_ALL = "total"
+"""What the quota of all that a project's rows have stored is called."""
+
 SIZE_OF_QUOTA = 'a size, such as "500 GB"'
 
 PROJECT_NAME = r"^[A-Za-z0-9][A-Za-z0-9._=-]{0,99}$"

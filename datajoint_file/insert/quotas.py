@@ -12,10 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from datajoint.condition import make_condition
 from datajoint.errors import AccessError, MissingTableError
-from datajoint.table import FreeTable
 
 from datajoint_file.config.bindings import Attached
+from datajoint_file.config.settings import QUOTA_OF_ALL
 from datajoint_file.errors import JournalWarning, QuotaExceededError, warn
 from datajoint_file.hooks.tables import Row, TableKeys, class_name
 from datajoint_file.journal.schema_registry import TABLE
@@ -24,9 +25,6 @@ from datajoint_file.journal.transactions import claims_of
 from datajoint_file.model.wording import format_size
 from datajoint_file.sql.columns import is_file_comment
 from datajoint_file.sql.file_sums import stored_size
-
-TOTAL = "total"
-"""The quota of all that the project's rows have stored."""
 
 KEPT_SECONDS = 5.0
 """A sum is used again for so long,"""
@@ -69,7 +67,9 @@ class _Table:
 
     def is_in(self, quota: str) -> bool:
         """Tell whether the quota is about this table, or some of its rows."""
-        return quota in (TOTAL, f"{self.schema}.*", f"{self.schema}.{class_name(self.name)}") or quota in self.key
+        return (
+            quota in (QUOTA_OF_ALL, f"{self.schema}.*", f"{self.schema}.{class_name(self.name)}") or quota in self.key
+        )
 
 
 @dataclass(slots=True)
@@ -156,12 +156,12 @@ class Quotas:
 
     def _used(self, table: _Table, scope: Scope, row: Row) -> int:
         """Ask how much the rows of a table have stored, or those of the value that *row* has."""
-        dialect, connection = self._second.dialect, self._table.connection
-        free = FreeTable(connection, connection.adapter.make_full_table_name(table.schema, table.name))
+        dialect, where = self._second.dialect, ""
+        if scope.value:  # made by DataJoint, which doubles percent signs
+            where = f" WHERE {make_condition(self._table, {scope.quota: row.values[scope.quota]}, set())}" % ()
         sizes = " + ".join(f"COALESCE({stored_size(dialect, dialect.quoted(name))}, 0)" for name in table.attributes)
-        where = (free & {scope.quota: row.values[scope.quota]}).where_clause() if scope.value else ""
         try:
-            ((used,),) = self._second.query(f"SELECT {sizes} FROM {free.full_table_name}{where % ()}")
+            ((used,),) = self._second.query(f"SELECT {sizes} FROM {dialect.quoted(table.schema, table.name)}{where}")
         except MissingTableError:
             self._ledger.until = 0.0
             return 0

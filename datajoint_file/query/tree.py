@@ -20,6 +20,7 @@ from datajoint_file.hooks.codec import file_attributes
 from datajoint_file.hooks.connections import name_of, pipeline_of
 from datajoint_file.hooks.row_listing import Listing, decoded
 from datajoint_file.model.metadata import path_in
+from datajoint_file.model.object_keys import is_directory
 from datajoint_file.pipeline.directoryref import ref_of
 from datajoint_file.query.branches import FileTree, Growing
 from datajoint_file.sql import dialect_of
@@ -103,8 +104,9 @@ class _File:
 
     @property
     def name(self) -> str:
+        """What it was called; a directory has a slash."""
         name = self.document.get("original_name") if isinstance(self.document, dict) else None
-        return name if isinstance(name, str) else "not readable"
+        return f"{name}{'/' if is_directory(self.path) else ''}" if isinstance(name, str) else "not readable"
 
     @property
     def path(self) -> str:

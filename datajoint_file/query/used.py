@@ -21,6 +21,7 @@ MOST_LINES = 100
 """Groups that are printed, the first; `to_pandas` has all."""
 
 _MOST_BARS = 30
+_MOST_MONTHS = 1200
 _LONGEST = 60
 _NUMBERS = ("files", "size", "linked_files", "linked_size", "history_files", "history_size")
 
@@ -219,7 +220,7 @@ def _draw_bars(ax: Any, used: Usage) -> None:
 def _draw_growth(ax: Any, used: Usage) -> None:
     """Draw what there was at the end of each month, a line for each other group."""
     place = used.by.index("month")
-    months = sorted({_shown(row.group[place]) for row in used.rows})
+    months = _months(sorted({_shown(row.group[place]) for row in used.rows}))
     lines: dict[str, dict[str, int]] = {}
     for row in used.rows:
         others = _label([value for number, value in enumerate(row.group) if number != place])
@@ -236,6 +237,16 @@ def _draw_growth(ax: Any, used: Usage) -> None:
     ax.set_ylim(bottom=0)
     ax.set_ylabel(name)
     ax.tick_params(axis="x", rotation=90 if len(months) > 12 else 0)
+
+
+def _months(found: list[str]) -> list[str]:
+    """Return the months that were found with those between them, unless one is none, as of a row that is damaged."""
+    try:
+        first, last = (int(month[:4]) * 12 + int(month[5:]) - 1 for month in (found[0], found[-1]))
+    except (ValueError, IndexError):
+        return found
+    between = [f"{number // 12:04}-{number % 12 + 1:02}" for number in range(first, last + 1)]
+    return between if len(between) <= _MOST_MONTHS and set(found) <= set(between) else found
 
 
 def _label(group: Iterable[Any]) -> str:
