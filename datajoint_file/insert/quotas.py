@@ -67,9 +67,7 @@ class _Table:
 
     def is_in(self, quota: str) -> bool:
         """Tell whether the quota is about this table, or some of its rows."""
-        return (
-            quota in (QUOTA_OF_ALL, f"{self.schema}.*", f"{self.schema}.{class_name(self.name)}") or quota in self.key
-        )
+        return quota in {QUOTA_OF_ALL, f"{self.schema}.*", f"{self.schema}.{class_name(self.name)}", *self.key}
 
 
 @dataclass(slots=True)

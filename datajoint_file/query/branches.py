@@ -172,10 +172,11 @@ class Growing:
             at = at.below[name]
             at.is_cut = True
 
-    def grown(self) -> Branch:
-        """Return it as a value."""
+    def grown(self, *, is_sorted: bool = False) -> Branch:
+        """Return it as a value, what is below it by name or in the order in which it was added."""
         files, size, linked_files, linked_size = (None if self.is_cut else number for number in self.sums)
-        below = tuple(one.grown() for one in self.below.values())
+        added = sorted(self.below.values(), key=lambda one: one.name) if is_sorted else self.below.values()
+        below = tuple(one.grown(is_sorted=is_sorted) for one in added)
         more_files, more_size = self.more
         return Branch(
             self.name,

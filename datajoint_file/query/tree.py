@@ -91,8 +91,8 @@ def tree(
         for part in [_Keys(query)] if by == "key" else [_Paths(query, name) for name in file_attributes(query.heading)]:
             growth.add(part)
     notes = growth.check() if check else ()
-    root = growth.root
-    return FileTree(by, tuple(one.grown() for one in root.below.values()), *root.more, notes)
+    root = growth.root.grown(is_sorted=by == "path")
+    return FileTree(by, root.branches, root.more_files, root.more_size, notes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,15 +11,17 @@ from typing import Any
 
 from datajoint_file.sql.dialect import Dialect
 
-COUNT = 4
+COUNT = 3
 """How many aggregates there are for each attribute."""
+
+_ONE = 10**30
+"""One link, in a sum of links and of their bytes, which are fewer: to look for links once is a third of the work."""
 
 
 def file_sums(dialect: Dialect, name: str) -> list[str]:
-    """Return the SQL, for a quoted attribute, of the number and the bytes of what rows name, and of the links in it."""
-    size, is_linked = dialect.summand(name, "size"), dialect.is_linked(name)
-    links = (f"SUM(CASE WHEN {is_linked} THEN {what} END)" for what in ("1", size))
-    return [f"COUNT({name})", f"SUM({size})", *links]
+    """Return the SQL, for a quoted attribute, of what `read_sums` reads: integers, exact on all servers."""
+    size = dialect.summand(name, "size")
+    return [f"COUNT({name})", f"SUM({size})", f"SUM(CASE WHEN {dialect.is_linked(name)} THEN {_ONE} + {size} END)"]
 
 
 def stored_size(dialect: Dialect, name: str) -> str:
@@ -29,5 +31,6 @@ def stored_size(dialect: Dialect, name: str) -> str:
 
 def read_sums(values: Sequence[Any]) -> tuple[int, int, int, int]:
     """Return files and bytes of what is stored, then of what is linked, from the results of `file_sums`."""
-    files, size, linked_files, linked_size = (int(value or 0) for value in values)
+    files, size, links = (int(value or 0) for value in values)
+    linked_files, linked_size = divmod(links, _ONE)
     return files - linked_files, size - linked_size, linked_files, linked_size

@@ -169,7 +169,8 @@ class MySQL(Dialect):
         return self.first_components(path, 1)
 
     def first_components(self, path: str, count: int) -> str:
-        return f"SUBSTRING_INDEX({path}, '/', {count})"
+        """Return no more than a path can have: the server groups by text of any length on its disk."""
+        return f"LEFT(SUBSTRING_INDEX({path}, '/', {count}), 1024)"
 
     def as_text(self, name: str) -> str:
         return name
