@@ -7,8 +7,10 @@ from datajoint.errors import MissingTableError
 from datajoint_file.journal.history_table import CHECKING, KEPT, HistoryTable
 from datajoint_file.journal.second_connection import SecondConnection
 
-_KEPT = f"path IS NOT NULL AND state IN ('{KEPT}', '{CHECKING}') AND COALESCE(metadata, '') NOT LIKE '%%\"linked\":%%'"
+_KEPT = "path IS NOT NULL AND state IN (%s, %s) AND COALESCE(metadata, '') NOT LIKE '%%\"linked\":%%'"
 """The entries whose bytes are in the store. In JSON a quote within a name is escaped, so no name looks like that."""
+
+_STATES = (KEPT, CHECKING)
 
 
 def history_sums(second: SecondConnection, schema: str, table_name: str = "") -> list[tuple[str, str, int, int]]:
@@ -18,10 +20,10 @@ def history_sums(second: SecondConnection, schema: str, table_name: str = "") ->
     another attribute does is not asked.
     """
     history = HistoryTable(second, schema).table
-    condition, args = f"{_KEPT} AND table_name = %s" if table_name else _KEPT, [table_name] if table_name else ["1"]
-    source = f"{history} WHERE {condition}" + ("" if table_name else " AND '1' = %s")
+    of_table, args = (" AND table_name = %s", (table_name,)) if table_name else ("", ())
+    sql = f"SELECT DISTINCT table_name, attribute FROM {history} WHERE {_KEPT}{of_table}"
     try:
-        found = second.query(f"SELECT DISTINCT table_name, attribute FROM {source}", args)
+        found = second.query(sql, (*_STATES, *args))
     except MissingTableError:  # nothing was ever removed from this schema
         return []
     there = second.dialect.columns(second.query, schema, sorted({table for table, _ in found})) if found else {}
@@ -36,7 +38,7 @@ def _sum(second: SecondConnection, schema: str, table: str, attribute: str, *, i
     dialect, history = second.dialect, HistoryTable(second, schema).table
     entries = f"FROM {history} WHERE {_KEPT} AND table_name = %s AND attribute = %s"
     kept = f"SELECT path, MAX(size) AS size {entries} GROUP BY path"
-    args = [table, attribute]
+    args = (*_STATES, table, attribute)
     if not is_there:
         ((files, size),) = second.query(f"SELECT COUNT(*), SUM(size) FROM ({kept}) AS kept", args)
     else:
@@ -44,5 +46,5 @@ def _sum(second: SecondConnection, schema: str, table: str, attribute: str, *, i
         rows = f"{dialect.quoted(schema, table)} WHERE {path} IN (SELECT path {entries})"
         joined = f"({kept}) AS kept LEFT JOIN (SELECT DISTINCT {path} AS path FROM {rows}) AS named"
         sql = f"SELECT COUNT(*), SUM(kept.size) FROM {joined} ON named.path = kept.path WHERE named.path IS NULL"
-        ((files, size),) = second.query(sql, [*args, *args])
+        ((files, size),) = second.query(sql, (*args, *args))
     return int(files), int(size or 0)
