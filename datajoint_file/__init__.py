@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from datajoint_file.pipeline.fileref import FileRef
     from datajoint_file.query.files import FileItem, Files, files
     from datajoint_file.query.where import FileCondition, where
+    from datajoint_file.query.tree import tree
+    from datajoint_file.query.usage import usage
     from datajoint_file.transfer.directories import Directory
     from datajoint_file.transfer.links import Link
     from datajoint_file.transfer.sources import File
@@ -85,8 +87,10 @@ __all__ = [
     "revert",
     "scan",
     "stage",
+    "tree",
     "undelete",
     "unverified",
+    "usage",
     "verify",
     "where",
 ]
@@ -132,8 +136,10 @@ _HOMES = {
     "revert": "undo.restore",
     "scan": "jobs.scan",
     "stage": "insert.stage",
+    "tree": "query.tree",
     "undelete": "undo.restore",
     "unverified": "verification.unverified",
+    "usage": "query.usage",
     "verify": "verification.verify",
     "where": "query.where",
 }

@@ -46,6 +46,7 @@ It holds no policy: the module that meets a problem decides which error it is.
     ├── DestinationError (OSError)                a download cannot be written
     │   ├── DestinationExistsError (FileExistsError)
     │   └── CacheError                            the local cache cannot be written, or its disk is full
+    ├── QuotaExceededError (OSError)              more would be stored than [quota] allows
     ├── LeaseLostError (TimeoutError)             an upload was given up, or taken over, before its row was inserted
     ├── RowVanishedError (LookupError)            the row to update is not there any more
     ├── StatementTooLargeError (ValueError)       the database takes no statement of this size
@@ -357,6 +358,10 @@ class DestinationExistsError(DestinationError, FileExistsError):
 
 class CacheError(DestinationError):
     """The local cache cannot be written to, is not this user's alone, has other things in it, or its disk is full."""
+
+
+class QuotaExceededError(DataJointFileError, OSError):
+    """A quota of ``datajoint.toml`` leaves no room for what was to be stored. No row was written."""
 
 
 class LeaseLostError(DataJointFileError, TimeoutError):

@@ -25,12 +25,14 @@ _DRIVERS = ("pymysql", "psycopg2")
 _SHORT_HELPS = {
     "cache": "Show or empty this machine's cache of files.",
     "doctor": "Check configuration, store and database.",
+    "du": "Add up files and bytes.",
     "free": "Remove local files that are stored.",
     "gc": "Delete stored objects that nothing uses.",
     "history": "Show earlier and deleted files.",
     "init": "Write a commented datajoint.toml.",
     "restore": "Put back an earlier file, or deleted rows.",
     "show": "Show what is stored in a row.",
+    "tree": "Show files as a tree.",
     "verify": "Check stored files against their rows.",
     "watch": "Insert files when they have stopped growing.",
 }

@@ -15,7 +15,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from datajoint_file.cli.arguments import KEY_ARGUMENT, KEY_OPTION, wrong_usage
+from datajoint_file.cli.arguments import KEY_ARGUMENT, KEY_OPTION, restricted, wrong_usage
 from datajoint_file.cli.exit_codes import FINE, PROBLEMS
 from datajoint_file.cli.output import console, print_json
 from datajoint_file.errors import MetadataError, UnsupportedValueError
@@ -79,7 +79,7 @@ def show(
     ctx.call_on_close(connection.close)
     with wrong_usage():
         table, names = _table(connection, name, attribute)
-        query = _restricted(table, {**pairs, **key})
+        query = restricted(table, {**pairs, **key})
     rows = list(islice(Listing(query, names).rows(), limit + 1))
     cells = list(_cells(query, names, rows[:limit]))
     if (preview or save) and len(rows) != 1:
@@ -117,12 +117,6 @@ def _table(connection: Any, name: str, attribute: str | None) -> tuple[Any, tupl
         there = f"its `file` attributes are {', '.join(known)}" if known else "it has no `file` attribute"
         raise UnsupportedValueError(f"{table_name(table)}{f'.{attribute}' if attribute else ''}: {there}")
     return table, known if attribute is None else (attribute,)
-
-
-def _restricted(table: Any, key: dict[str, str]) -> Any:
-    if unknown := sorted(key.keys() - set(table.heading.names)):
-        raise UnsupportedValueError(f"{table_name(table)} has no {', '.join(unknown)}; it has {table.heading.names}")
-    return table & key
 
 
 def _cells(query: Any, names: tuple[str, ...], rows: list[Any]) -> Iterator[_Cell]:

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from io import StringIO
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +21,8 @@ from datajoint_file.config.paths import anchored, expanded, is_taken, working_di
 from datajoint_file.config.rules import check_place, check_storage, is_credential
 from datajoint_file.config.settings import (
     PROJECT_NAME,
+    QUOTA_NAME,
+    SIZE_OF_QUOTA,
     CacheSettings,
     DisplaySettings,
     ObjectStorageSettings,
@@ -42,9 +44,11 @@ FILE_NAME = "datajoint.toml"
 FILE_VARIABLE = "DATAJOINT_TOML"
 OVERRIDE_PREFIX = "DATAJOINT_FILE__"
 
-_TABLES = "OBJECT_STORAGE|STORAGE|PROJECTS?|ROOTS|CACHE|SCRATCH|FORMATS"
+_TABLES = "OBJECT_STORAGE|STORAGE|PROJECTS?|ROOTS|CACHE|SCRATCH|FORMATS|QUOTA"
 _SINGLE = re.compile(rf"DATAJOINT_FILE_(?!_)(?:({_TABLES})_(?=\w))?(\w*)")
 """What is meant as an override, and is none for want of underscores."""
+
+_QUOTAS = 'total, an attribute of keys, "schema.*", "schema.Table"'
 
 _NAMED = ("projects", "roots")
 """Tables of tables like ``[storage]``, by names that people give."""
@@ -199,7 +203,13 @@ class _Reading:
             if name in (settings.project.name, *settings.projects):
                 raise self._error(("roots", name), "that is a project, which is a root already", "another name")
             self._check(root, ("roots", name))
+        self._check_quotas(settings.quota)
         return self._anchored(settings)
+
+    def _check_quotas(self, names: Iterable[str]) -> None:
+        for name in names:
+            if not re.fullmatch(QUOTA_NAME, name):
+                raise self._error(("quota", name), "no quota can be called so", _QUOTAS)
 
     def place(self, model: type[_Place], name: str) -> _Place:
         """Return a table that needs no other."""
@@ -246,10 +256,10 @@ class _Reading:
         self.variables[location] = variable
 
     def _location(self, variable: str) -> _Location:
-        """Name the key that *variable* sets; names of projects and roots keep the case they have in the file."""
+        """Name the key that *variable* sets; what people have named keeps the case that it has in the file."""
         parts = [part.lower() for part in variable[len(OVERRIDE_PREFIX) :].split("__")]
         named = self.tables.get(parts[0])
-        if parts[0] in _NAMED and len(parts) > 1 and isinstance(named, dict):
+        if parts[0] in (*_NAMED, "quota") and len(parts) > 1 and isinstance(named, dict):
             parts[1] = {name.lower(): name for name in named}.get(parts[1], parts[1])
         if len(parts) < 2 or not all(parts):
             raise ConfigurationError(
@@ -386,4 +396,6 @@ def _allowed(location: _Location) -> str:
         return "a table"
     if location[:1] == ("formats",):
         return 'a suffix, such as ".parquet"'
+    if location[:1] == ("quota",) and len(location) > 1:
+        return SIZE_OF_QUOTA
     return str(field.description) if field and field.description else ""

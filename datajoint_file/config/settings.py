@@ -36,6 +36,14 @@ _NAME = r"^(\$\{[^}]*\}|[^/\s])+$"
 
 SUFFIX_OF_FORMAT = Annotated[str, Field(pattern=SUFFIX)]
 
+QUOTA_NAME = r"[a-z][a-z0-9_]*|[^.\s]+\.(\*|[^.*\s]+(\.[^.*\s]+)?)"
+"""Of a quota: ``total``, an attribute, ``schema.*``, ``schema.Table`` or ``schema.Table.Part``."""
+
+QUOTA_OF_ALL = "total"
+"""What the quota of all that a project's rows have stored is called."""
+
+SIZE_OF_QUOTA = 'a size, such as "500 GB"'
+
 PROJECT_NAME = r"^[A-Za-z0-9][A-Za-z0-9._=-]{0,99}$"
 
 
@@ -62,6 +70,17 @@ def _retention(value: Any) -> timedelta:
 
 def _bytes(value: Any) -> Any:
     return parse_size(value) if isinstance(value, str) else value
+
+
+def _flat(value: Any) -> Any:
+    """Return a table without tables in it, whose names have dots: TOML takes ``lab_ephys.Recording`` for a table."""
+    if not isinstance(value, Mapping):
+        return value
+    flat: dict[str, Any] = {}
+    for name, item in value.items():
+        below = _flat(item) if isinstance(item, Mapping) else None
+        flat |= {name: item} if below is None else {f"{name}.{inner}": one for inner, one in below.items()}
+    return flat
 
 
 class _Section(BaseModel):
@@ -193,6 +212,11 @@ class Settings(_Section):
         Field(repr=False, description='a table of suffixes, such as DataFrame = ".parquet"'),
     ] = {}
     display: Annotated[DisplaySettings, Field(repr=False, description="a table")] = DisplaySettings()
+    quota: Annotated[
+        dict[str, Annotated[int, BeforeValidator(_bytes), Field(ge=0)]],
+        BeforeValidator(_flat),
+        Field(repr=False, description='a table of sizes, such as subject_id = "500 GB"'),
+    ] = {}
     projects: Annotated[dict[str, StorageSettings], Field(description="a table of tables")] = {}
     roots: Annotated[dict[str, StorageSettings], Field(description="a table of tables")] = {}
     cache: Annotated[CacheSettings, Field(repr=False, description="a table")] = CacheSettings()

@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Any
 
 from datajoint_file.config import Settings
+from datajoint_file.config.settings import QUOTA_OF_ALL
 from datajoint_file.doctor.check import Check
 from datajoint_file.errors import DataJointFileError, StorageAccessError, StorageError, StorageMissingError
 from datajoint_file.hooks.codec import file_attributes
@@ -39,6 +40,9 @@ def check_schemas(settings: Settings, connection: Any) -> Check:
     known = set().union(*(primary_keys(connection, schema) for schema in schemas))
     if fault := unknown_placeholders(settings.object_storage.partition_pattern, known):
         return Check("schemas", "warning", fault, "correct partition_pattern; objects are stored without that part now")
+    if idle := [name for name in settings.quota if name not in (QUOTA_OF_ALL, *known) and "." not in name]:
+        fault = f"[quota] {', '.join(idle)}: no table has this in its primary key, so it limits nothing"
+        return Check("schemas", "warning", fault, "correct datajoint.toml")
     with suppress(DataJointFileError):  # a store that does not answer, which other checks tell, holds what it holds
         return _Comparison(settings, connection).of(schemas)
     return _fine(schemas)

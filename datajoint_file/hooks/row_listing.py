@@ -96,13 +96,7 @@ class Listing:
     def named(self, key: Key) -> dict[str, Any]:
         """Return *key* by attribute, its values as DataJoint's fetch gives them."""
         pairs = zip(self._attributes, key, strict=True)
-        return {attribute.name: self._decoded(attribute, value) for attribute, value in pairs}
-
-    def _decoded(self, attribute: Any, value: Any) -> Any:
-        try:
-            return decode_attribute(attribute, value, squeeze=False, connection=self.connection)
-        except Exception:  # noqa: BLE001 - what DataJoint cannot read (a UUID of PostgreSQL) is shown as it is
-            return value
+        return {attribute.name: decoded(attribute, value, self.connection) for attribute, value in pairs}
 
     def _page(self, after: Key | None, rows: int, skip: int) -> list[RawRow]:
         if self.primary_key:
@@ -144,6 +138,14 @@ class Listing:
 
     def _quoted(self, name: str) -> str:
         return self._dialect.quoted(name)
+
+
+def decoded(attribute: Any, value: Any, connection: Any) -> Any:
+    """Return a value of the database's as DataJoint's fetch gives it."""
+    try:
+        return decode_attribute(attribute, value, squeeze=False, connection=connection)
+    except Exception:  # noqa: BLE001 - what DataJoint cannot read (a UUID of PostgreSQL) is shown as it is
+        return value
 
 
 def _as_parameter(value: Any) -> Any:

@@ -87,6 +87,8 @@ def copy_in(query: Any, attribute: str | None = None) -> CopiedIn:
         If *query* is no table, or has no such attribute.
     DataJointError
         If the connection is in a transaction.
+    QuotaExceededError
+        If ``[quota]`` leaves no room for the next. The rows before are done.
     StorageError
         If a root cannot be reached, or the store fails. The rows before are done.
 

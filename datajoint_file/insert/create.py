@@ -15,6 +15,7 @@ from typing import Any
 
 from datajoint_file.errors import EmptyDirectoryWarning, StorageError, UnsupportedValueError, printable, warn
 from datajoint_file.hooks.connections import name_of
+from datajoint_file.hooks.tables import Row
 from datajoint_file.insert.stage import check_attribute, row_of
 from datajoint_file.insert.staged import Staged
 from datajoint_file.insert.statement import Statement
@@ -85,8 +86,8 @@ class NewDirectory:
             )
         return self._value
 
-    def _end(self, statement: Statement) -> None:
-        """Store what is in the directory of this machine, and the manifest."""
+    def _end(self, statement: Statement, row: Row) -> None:
+        """Store what is in the directory of this machine, and the manifest; *row* is what it is for."""
         if os.getpid() != self._process:
             raise UnsupportedValueError(
                 "the block of datajoint_file.create was left by a child that was forked within it: the process that "
@@ -96,7 +97,9 @@ class NewDirectory:
         with self._area.kept(upload.name):
             self._record.stop()
             self._record.require_closed()
-            entry.metadata = finished(self._uploads.pipeline, upload, self._area, self._record)
+            metadata = finished(self._uploads.pipeline, upload, self._area, self._record)
+            statement.check_quotas(row, metadata.size)
+            entry.metadata = metadata
             entries.end_uploads()
         write = entries.write_of(entry)
         self._value = Staged(entry.metadata, statement.name, statement.attributes[0], entry.intent.key_digest, write)
@@ -157,6 +160,8 @@ def create(
         If the key is incomplete.
     UnsafeNameError
         If *name* could not be stored, or a file is called so.
+    QuotaExceededError
+        At the end, if a quota leaves no room for what was written. It goes to the collector.
     StorageError
         If the store fails; at the end also if a file has gone that nobody has removed by `NewDirectory.fs`.
 
@@ -182,7 +187,7 @@ def create(
         Fence(uploads.pipeline, new._key).begin()
         with _renewed(uploads):
             yield new
-            new._end(statement)
+            new._end(statement, row)
         if not new.value.metadata.files:
             warn(
                 f"{statement.cell(row, attribute)}: no file was written into {printable(name)}, so its value is an "

@@ -90,6 +90,8 @@ def stage(
     SourceError, StorageError
         If the source or the store fails; nothing was stored then. Of many files some may be stored, as the error says:
         staging them again sends only the others.
+    QuotaExceededError
+        If ``[quota]`` leaves no room.
     WorkerError
         If a worker of the executor died. What is stored is adopted when they are staged again.
     ConfigurationError

@@ -23,6 +23,7 @@ from datajoint_file.hooks.codec import Ingested
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.hooks.declare import refuse_partition
 from datajoint_file.hooks.tables import Row, TableKeys, table_name
+from datajoint_file.insert.quotas import Quotas
 from datajoint_file.insert.rights import Right, require_right
 from datajoint_file.insert.staged import Staged
 from datajoint_file.insert.uploads import UploadFailed, Uploads, store_all
@@ -58,6 +59,13 @@ class _Value:
     prefix: str  # of the key of its object
     original: FileMetadata | None  # what it is, if it is a file of this store
     entry: JournalEntry | None = None  # from the beginning of its upload; what is shared has one before
+
+    @property
+    def stored_size(self) -> int | None:
+        """How many bytes it needs in the store: none, if it is a link; None as long as nobody knows."""
+        if self.source.link:
+            return 0
+        return self.source.size if self.entry is None or self.entry.metadata is None else self.entry.metadata.size
 
     @property
     def metadata(self) -> FileMetadata:
@@ -113,9 +121,12 @@ class Statement:
             ask_first()
         with self._located(self.cell(rows[0], self.attributes[0]), rows[0].index, len(rows)):
             ensure_marked(self.pipeline, self.table.connection, self.table.database)
+        is_known = self._check_quotas(rows)
         shared = self._share()
         entries = self._send([value for value in self._values if value.entry is None], len(rows), workers, executor)
         self._look_at_staged(len(rows))
+        if not is_known:
+            self._check_quotas(rows)
         stored = {value.index: Ingested(value.metadata) for value in self._values}
         for index, (staged, _) in self._staged.items():
             stored[index] = Ingested(staged.metadata)
@@ -131,6 +142,27 @@ class Statement:
         with self._located(self.cell(row, self.attributes[0]), row.index, 1):
             ensure_marked(self.pipeline, self.table.connection, self.table.database)
         return self._begin(self._values, 1)
+
+    def check_quotas(self, row: Row, size: int) -> None:
+        """Raise `QuotaExceededError` unless there is room for so many bytes of *row*."""
+        with self._located(self.cell(row, self.attributes[0]), row.index, 1):
+            self._quotas.check([(row, size)], self.keys)
+
+    @property
+    def _quotas(self) -> Quotas:
+        return Quotas(self.table, self.pipeline.project, self.pipeline.settings.quota)
+
+    def _check_quotas(self, rows: list[Row]) -> bool:
+        """Compare sizes with quotas, if all are known, or else those that are; tell whether all were."""
+        if not self.pipeline.settings.quota:
+            return True
+        by_index = {row.index: row for row in rows}
+        sizes = [(index, staged.metadata.size) for (index, _), (staged, _) in self._staged.items()]
+        sizes += [(value.index[0], size) for value in self._values if (size := value.stored_size) is not None]
+        is_known = len(sizes) == len(self._staged) + len(self._values)
+        with self._located(self.cell(rows[0], self.attributes[0]), rows[0].index, len(rows)):
+            self._quotas.check([(by_index[index], size) for index, size in sizes], self.keys, is_final=is_known)
+        return is_known
 
     def _written(self, row: Row) -> list[str]:
         """Return the attributes that the statement gives values to."""

@@ -72,6 +72,8 @@ def insert_rows(
     ------
     UnsupportedValueError, UnsafeNameError, SourceError, InvalidKeyError, ConfigurationError
         If a value cannot be stored; nothing has been.
+    QuotaExceededError
+        If ``[quota]`` leaves no room; nothing has been stored, but streams of which nobody knew the size.
     StorageError
         If the store fails; no row has been inserted.
     LeaseLostError

@@ -27,7 +27,9 @@ class Claims:
     def __init__(self, connection: Any) -> None:
         self.writes: tuple[Write, ...] = ()
         self.removals: tuple[tuple[str, str], ...] = ()  # schemas in whose history an event is written
-        self.has_more = False  # whether rows with files were written, of which nothing may be noted: links, copies of rows
+        self.has_more = (
+            False  # whether rows with files were written, of which nothing may be noted: links, copies of rows
+        )
         self.is_used = False  # whether files have ever been inserted through it; if not, nothing of it concerns us
         self._is_datajoints = False
 

@@ -22,6 +22,7 @@ _PACKAGES = {
     "keyring": ("keyring",),
     "arrow": ("pyarrow",),
     "notebook": ("ipykernel", "nbclient"),
+    "plot": ("matplotlib",),
 }
 """What the extras of this package bring; the names are for wherever it was installed from."""
 

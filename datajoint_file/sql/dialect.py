@@ -150,6 +150,10 @@ class Dialect(ABC):
         DataJoint doubles percent signs then, and looks for names in what is quoted with a backslash.
         """
 
+    def summand(self, name: str, member: str) -> str:
+        """Return the SQL of a member that is a whole number, to be added up in a query; 0 or NULL, mostly, if not."""
+        return self.whole_number(name, member)
+
     def path(self, name: str) -> str:
         """Return the SQL of the object key in a quoted ``file`` attribute."""
         return self.text(name, "path")
@@ -169,6 +173,10 @@ class Dialect(ABC):
     @abstractmethod
     def first_component(self, path: str) -> str:
         """Return the SQL of what stands before the first slash of a path."""
+
+    @abstractmethod
+    def first_components(self, path: str, count: int) -> str:
+        """Return the SQL of so many components of a path; of all of it, if it has no more."""
 
     @abstractmethod
     def as_text(self, name: str) -> str:

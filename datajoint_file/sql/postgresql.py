@@ -184,6 +184,9 @@ class PostgreSQL(Dialect):
     def first_component(self, path: str) -> str:
         return f"split_part({path}, '/', 1)"
 
+    def first_components(self, path: str, count: int) -> str:
+        return f"array_to_string((string_to_array({path}, '/'))[1:{count}], '/')"
+
     def as_text(self, name: str) -> str:
         """Return text: the driver would parse JSON."""
         return f"{name}::text"

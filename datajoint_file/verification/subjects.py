@@ -142,14 +142,30 @@ def subjects_of(subjects: Any) -> list[Subject]:
 
 
 def _subjects_in(index: int, given: Any) -> Iterator[Subject]:
-    if isinstance(given, VirtualModule):
-        given = given.schema
-    if isinstance(given, _Schema):
-        for table in tables_of(given.connection, given.database):
-            if file_attributes(table.heading):
-                yield _subject(index, table, is_table_of_schema=True)
+    for query in queries_of(given):
+        yield _subject(index, query, is_table_of_schema=is_schema(given))
+
+
+def queries_of(given: Any) -> Iterator[Any]:
+    """Give the tables with ``file`` attributes of a schema, or the query, or table, that was given.
+
+    Raises
+    ------
+    TypeError
+        If it is neither a query nor a schema.
+    ValueError
+        If a query has no ``file`` attribute.
+    """
+    if is_schema(given):
+        schema = given.schema if isinstance(given, VirtualModule) else given
+        yield from (table for table in tables_of(schema.connection, schema.database) if file_attributes(table.heading))
     else:
-        yield _subject(index, query_of(given))
+        yield query_of(given)
+
+
+def is_schema(given: Any) -> bool:
+    """Tell whether what was given is a schema, and not a query."""
+    return isinstance(given, VirtualModule | _Schema)
 
 
 def _subject(index: int, query: Any, *, is_table_of_schema: bool = False) -> Subject:

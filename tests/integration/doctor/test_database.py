@@ -229,6 +229,8 @@ def test_schema_counts_when_it_has_stored_a_file(request: pytest.FixtureRequest,
             assert check_schemas(settings, connection).detail == "none has stored a file yet"
             insert(table, 1)
             assert check_schemas(settings, connection).detail == "1 schema that stored files"
+            idle = parse_settings(store.configuration(quota={"total": "1 GB", "nobody": "1 GB"}), "the test")
+            assert check_schemas(idle, connection).detail.startswith("[quota] nobody: no table has this")
 
 
 @pytest.mark.parametrize("server", ["mysql", "postgresql"])

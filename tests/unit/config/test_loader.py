@@ -758,3 +758,31 @@ def test_root_that_is_none_is_told(roots: Any, told: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         parse_settings({**tables, "projects": {"up": {"backend": "file", "path": "/up"}}}, "the file")
     assert told in str(caught.value)
+
+
+def test_quotas_are_sizes_by_name_and_keep_their_spelling(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATAJOINT_FILE__QUOTA__LAB.RECORDING", "1 TB")
+    monkeypatch.setenv("DATAJOINT_FILE__QUOTA__SUBJECT_ID", "5 GB")
+    quota = {
+        "total": "20 TB",
+        "lab.Recording": "2 TB",
+        "other": {"Scan": 7, "Session": {"Trace": "0"}},
+        "lab.*": "5 TB",
+    }
+    assert parse_settings({**document(), "quota": quota}, "the file").quota == {
+        "total": 20 * 10**12,
+        "lab.Recording": 10**12,
+        "other.Scan": 7,
+        "other.Session.Trace": 0,
+        "lab.*": 5 * 10**12,
+        "subject_id": 5 * 10**9,
+    }
+    monkeypatch.setenv("DATAJOINT_FILE__QUOTA__SUBJECT_ID", "much")
+    assert message_of(document()).startswith(
+        "environment variable DATAJOINT_FILE__QUOTA__SUBJECT_ID: [quota] subject_id"
+    )
+    monkeypatch.delenv("DATAJOINT_FILE__QUOTA__SUBJECT_ID")
+    monkeypatch.delenv("DATAJOINT_FILE__QUOTA__LAB.RECORDING")
+    for name in ("a b", "lab.*.x", "Subject", "lab.", "a.b.c.d"):
+        assert "no quota can be called so" in message_of({**document(), "quota": {name: "1 GB"}})
+    assert "it is too small" in message_of({**document(), "quota": {"total": -1}})
