@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from datajoint_file.pipeline.directoryref import DirectoryRef
     from datajoint_file.pipeline.fileref import FileRef
     from datajoint_file.query.files import FileItem, Files, files
-    from datajoint_file.query.where import FileCondition, where
     from datajoint_file.query.tree import tree
     from datajoint_file.query.usage import usage
+    from datajoint_file.query.where import FileCondition, where
     from datajoint_file.transfer.directories import Directory
     from datajoint_file.transfer.links import Link
     from datajoint_file.transfer.sources import File
