@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from datajoint_file.model.metadata import FileMetadata
     from datajoint_file.pipeline.directoryref import DirectoryRef
     from datajoint_file.pipeline.fileref import FileRef
+    from datajoint_file.query.tags import tag, tagged, tags, untag
     from datajoint_file.transfer.directories import Directory
     from datajoint_file.transfer.links import Link
     from datajoint_file.transfer.sources import File
@@ -79,7 +80,11 @@ __all__ = [
     "revert",
     "scan",
     "stage",
+    "tag",
+    "tagged",
+    "tags",
     "undelete",
+    "untag",
     "unverified",
     "verify",
 ]
@@ -121,7 +126,11 @@ _HOMES = {
     "revert": "undo.restore",
     "scan": "jobs.scan",
     "stage": "insert.stage",
+    "tag": "query.tags",
+    "tagged": "query.tags",
+    "tags": "query.tags",
     "undelete": "undo.restore",
+    "untag": "query.tags",
     "unverified": "verification.unverified",
     "verify": "verification.verify",
 }

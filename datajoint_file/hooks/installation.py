@@ -15,6 +15,7 @@ from datajoint import declare as dj_declare
 from datajoint import expression as dj_expression
 from datajoint import table as dj_table
 from datajoint.connection import Connection
+from datajoint.dependencies import Dependencies
 from datajoint.expression import QueryExpression
 from datajoint.table import Table
 
@@ -44,6 +45,7 @@ HOOKS = (
     _hook(QueryExpression, "to_pandas", _ORDERED, "hooks.frames:to_pandas"),
     _hook(dj_expression, "preview", "query_expression limit width", "hooks.display:print_text"),
     _hook(dj_expression, "repr_html", "query_expression", "hooks.display:print_html"),
+    _hook(Dependencies, "load", "self force schema_names", "hooks.dependencies:load"),
     _hook(Connection, "query", _QUERY, "insert.removal_hooks:execute_ddl", ("DROP ", "ALTER ")),
     _hook(Connection, "start_transaction", "self", "journal.transactions:start_transaction"),
     _hook(Connection, "commit_transaction", "self", "journal.transactions:commit_transaction"),

@@ -1,10 +1,12 @@
-"""Restriction by fetched rows: a ``file`` attribute is compared by the object key, for which SQL has an expression.
+"""Restriction by fetched rows, and by conditions that become SQL when it is known which query they restrict.
 
-DataJoint would write the reference's repr into the query. What it makes of lists, frames and `Not`, it makes of these.
+Of a row a ``file`` attribute is compared by the object key, for which SQL has an expression: DataJoint would write the
+reference's repr into the query. What it makes of lists, frames and `Not`, it makes of these.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,6 +21,20 @@ from datajoint_file.pipeline.stored_ref import StoredRef
 from datajoint_file.sql import dialect_of
 
 
+class SqlCondition(ABC):
+    """Something to restrict queries by, on whichever server they are: a restriction for DataJoint, also in lists."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def sql(self, query: Any) -> tuple[str, set[str]]:
+        """Return the SQL for *query*, true or false but never NULL, and the attributes of the query that are in it.
+
+        It has no percent sign, and no word in small letters outside of quotes: DataJoint may pass it on as text, where
+        it doubles the one, and takes the other for an attribute.
+        """
+
+
 def make_condition(
     original: Callable[..., str | bool], query: Any, condition: Any, columns: set[str], semantic_check: bool = True
 ) -> str | bool:
@@ -30,12 +46,18 @@ def make_condition(
     ------
     UnsupportedValueError
         If a reference is compared with what is no ``file`` attribute.
+    QueryError
+        If a condition is about such a one.
     MetadataError
         If a reference is not sound.
     """
     is_negated, bare = False, condition
     while isinstance(bare, Not):
         is_negated, bare = not is_negated, bare.restriction
+    if isinstance(bare, SqlCondition):
+        sql, names = bare.sql(query)
+        columns.update(names)  # or a cascade would apply it to children, where the name means another attribute
+        return f"NOT ({sql})" if is_negated else f"({sql})"
     row = _row_of(bare)
     if not any(isinstance(value, StoredRef) for value in row.values()):
         return original(query, condition, columns, semantic_check)
@@ -43,11 +65,11 @@ def make_condition(
     others = {name: value for name, value in row.items() if name not in refs}
     known = {name: ref for name, ref in refs.items() if name in query.heading.names}
     comparisons = [_comparison(query, name, ref) for name, ref in known.items()]
-    sql = original(query, AndList([others, *comparisons]), columns, semantic_check)
-    columns.update(known)  # or a cascade would apply it to children, where the name means another attribute
+    made = original(query, AndList([others, *comparisons]), columns, semantic_check)
+    columns.update(known)  # as above
     if not is_negated:
-        return sql
-    return not sql if isinstance(sql, bool) else f"NOT ({sql})"  # DataJoint would negate the first part only
+        return made
+    return not made if isinstance(made, bool) else f"NOT ({made})"  # DataJoint would negate the first part only
 
 
 def _row_of(condition: Any) -> Mapping[str, Any]:

@@ -269,8 +269,8 @@ class Dialect(ABC):
     """Whether a table that was dropped comes back by a rollback; if not, DROP commits the transaction."""
 
     @abstractmethod
-    def lock(self, run: Callable[[str], Any], table: str, history: str) -> None:
-        """Keep others from *table* (quoted), while it is copied to *history* and dropped; wait for those who use it.
+    def lock(self, run: Callable[[str], Any], tables: Sequence[str], history: str) -> None:
+        """Keep others from *tables* (quoted), while they are copied to *history* and dropped; wait for who uses them.
 
         Nobody waits for *history* meanwhile longer than a second: it is that of other tables as well.
         """
@@ -288,6 +288,25 @@ class Dialect(ABC):
 
         In *columns*, ``{number}`` is a primary key that counts up, ``{ascii}`` compares bytes, ``{moment}`` is a time
         to the microsecond, ``{large_text}`` has no limit, ``{path_attribute}`` is what paths are found by.
+        """
+
+    @abstractmethod
+    def declared(self, column: Column) -> str:
+        """Return the SQL that declares a column as a foreign key to it has to be."""
+
+    @abstractmethod
+    def insert_missing(self, table: str, attributes: Sequence[str], select: str) -> str:
+        """Return the statement that inserts what *select*, which ends in a condition, gives, but what is there."""
+
+    @abstractmethod
+    def encoded(self, text: str) -> str:
+        """Return text as SQL for `concealed`."""
+
+    @abstractmethod
+    def concealed(self, sql: str) -> str:
+        """Return a restriction without small letters but in names, in which DataJoint finds none.
+
+        It looks for attributes in what it passes on as text, and takes the names of other tables for these.
         """
 
     @abstractmethod
