@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     from datajoint_file.jobs.run import Run
     from datajoint_file.jobs.scan import Duplicate, Scan, Unmatched, scan
     from datajoint_file.journal.commit_outcome import Outcome, resolve
+    from datajoint_file.journal.running_program import program
     from datajoint_file.model.metadata import FileMetadata
     from datajoint_file.pipeline.directoryref import DirectoryRef
     from datajoint_file.pipeline.fileref import FileRef
+    from datajoint_file.query.source import Source, source
     from datajoint_file.query.tags import tag, tagged, tags, untag
     from datajoint_file.transfer.directories import Directory
     from datajoint_file.transfer.links import Link
@@ -59,6 +61,7 @@ __all__ = [
     "OutcomeUnknownError",
     "Run",
     "Scan",
+    "Source",
     "Staged",
     "Undeleted",
     "Unmatched",
@@ -76,9 +79,11 @@ __all__ = [
     "history",
     "inputs",
     "prefetch",
+    "program",
     "resolve",
     "revert",
     "scan",
+    "source",
     "stage",
     "tag",
     "tagged",
@@ -108,6 +113,7 @@ _HOMES = {
     "OutcomeUnknownError": "errors",
     "Run": "jobs.run",
     "Scan": "jobs.scan",
+    "Source": "query.source",
     "Staged": "insert.staged",
     "Undeleted": "undo.restore",
     "Unmatched": "jobs.scan",
@@ -122,9 +128,11 @@ _HOMES = {
     "history": "undo.versions",
     "inputs": "jobs.inputs",
     "prefetch": "downloads.prefetch",
+    "program": "journal.running_program",
     "resolve": "journal.commit_outcome",
     "revert": "undo.restore",
     "scan": "jobs.scan",
+    "source": "query.source",
     "stage": "insert.stage",
     "tag": "query.tags",
     "tagged": "query.tags",

@@ -173,6 +173,12 @@ class DisplaySettings(_Section):
     file_names: Annotated[bool, Field(description="true or false")] = True
 
 
+class ProvenanceSettings(_Section):
+    """What is noted of where files come from: the table ``[provenance]``."""
+
+    enabled: Annotated[bool, Field(description="true or false")] = True
+
+
 class ProjectSettings(_Section):
     """The table ``[project]``."""
 
@@ -193,6 +199,7 @@ class Settings(_Section):
         Field(repr=False, description='a table of suffixes, such as DataFrame = ".parquet"'),
     ] = {}
     display: Annotated[DisplaySettings, Field(repr=False, description="a table")] = DisplaySettings()
+    provenance: Annotated[ProvenanceSettings, Field(repr=False, description="a table")] = ProvenanceSettings()
     projects: Annotated[dict[str, StorageSettings], Field(description="a table of tables")] = {}
     roots: Annotated[dict[str, StorageSettings], Field(description="a table of tables")] = {}
     cache: Annotated[CacheSettings, Field(repr=False, description="a table")] = CacheSettings()

@@ -52,6 +52,7 @@ from datajoint_file.journal.history import ensure_history
 from datajoint_file.journal.journal import Journal
 from datajoint_file.journal.schema_registry import ensure_marked
 from datajoint_file.journal.second_connection import second_connection_of
+from datajoint_file.journal.sources import ensure_sources
 from datajoint_file.journal.transactions import claims_of, has_transaction, sever, transaction_for
 from datajoint_file.model.key_values import is_missing
 from datajoint_file.sql import dialect_of, is_lost
@@ -186,7 +187,14 @@ def declare(original: Callable[..., None], table: Any, context: Any = None) -> N
     if has_file_attributes(table.definition):
         Journal(table.connection, table.database).ensure()
         ensure_history(table.connection, table.database)
+        _ensure_sources(table)
         warn_of_unknown_placeholders(table.connection, table.database)
+
+
+def _ensure_sources(table: Any) -> None:
+    with suppress(ConfigurationError):  # nothing is configured as yet
+        if pipeline_of(table.connection, table.database).settings.provenance.enabled:
+            ensure_sources(table.connection, table.database)
 
 
 def validate(original: Callable[..., Any], table: Any, rows: Any, *, ignore_extra_fields: bool = False) -> Any:

@@ -162,9 +162,7 @@ class Tagged(SqlCondition):
             yield ""
 
 
-def tagged(
-    *names: str, any_of: Iterable[str] = (), none_of: Iterable[str] = (), of: Any = None
-) -> Tagged:
+def tagged(*names: str, any_of: Iterable[str] = (), none_of: Iterable[str] = (), of: Any = None) -> Tagged:
     """Return a restriction to rows by their tags: ``Recording & tagged("good")``, ``Recording - tagged("bad")``.
 
     It goes wherever DataJoint takes a restriction: in lists, in `datajoint.AndList`, for joins and projections. Without
@@ -193,8 +191,8 @@ def tagged(
     >>> (Recording & datajoint_file.tagged(any_of=["good", "fair"])) * Session  # doctest: +SKIP
     >>> Session * Recording - datajoint_file.tagged("bad", of=Recording)  # doctest: +SKIP
     """
-    checked = (_checked(some) if some else () for some in (names, _several(any_of), _several(none_of)))
-    return Tagged(*checked, of=of)
+    all_of, some, none = (_checked(one) if one else () for one in (names, _several(any_of), _several(none_of)))
+    return Tagged(all_of, some, none, of)
 
 
 def _several(names: Iterable[str]) -> tuple[str, ...]:

@@ -363,7 +363,9 @@ class MySQL(Dialect):
     def insert_missing(self, table: str, attributes: Sequence[str], select: str) -> str:
         """Return a statement that leaves what is there as it is: ``IGNORE`` would leave out what is wrong as well."""
         first = attributes[0]
-        return f"INSERT INTO {table} ({', '.join(attributes)}) {select} ON DUPLICATE KEY UPDATE {first} = VALUES({first})"
+        return (
+            f"INSERT INTO {table} ({', '.join(attributes)}) {select} ON DUPLICATE KEY UPDATE {first} = VALUES({first})"
+        )
 
     def encoded(self, text: str) -> str:
         return f"_utf8mb4 0x{text.encode().hex()}"

@@ -66,8 +66,8 @@ class TagTable:
         """
         lineage, columns = self.dialect.quoted(self.schema, "~lineage"), "table_name, attribute_name, lineage"
         ours, theirs = self.dialect.literal(self.name), self.dialect.literal(self.tagged)
+        copied = f"SELECT {ours}, attribute_name, lineage FROM {lineage} AS known WHERE table_name = {theirs}"
         return [
             f"DELETE FROM {lineage} WHERE table_name = {ours}",
-            f"INSERT INTO {lineage} ({columns}) SELECT {ours}, attribute_name, lineage FROM {lineage} AS known "
-            f"WHERE table_name = {theirs} AND attribute_name IN %s",
+            f"INSERT INTO {lineage} ({columns}) {copied} AND attribute_name IN %s",
         ]

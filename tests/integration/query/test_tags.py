@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from types import SimpleNamespace
 from typing import Any
 
 import datajoint as dj
 import pytest
-from datajoint.errors import AccessError, DataJointError
+from datajoint.errors import DataJointError
 
 import datajoint_file
 from datajoint_file.errors import QueryError
 from datajoint_file.hooks import installation
 from datajoint_file.query.tags import tag, tagged, tags, untag
-from tests.projects import connect, over_mysql, over_postgresql
+from tests.projects import over_mysql, over_postgresql
 
 
 @pytest.fixture
@@ -52,8 +53,7 @@ def lab(schema: dj.Schema) -> Any:
     Recording.insert([{"subject": s, "recording_id": i, "raw": ("a", b"a")} for s in "Äb" for i in range(3)])
     Recording.Trace.insert([{"subject": "Ä", "recording_id": i, "t": 1} for i in range(3)])
     Spikes.populate()
-    found = type("Lab", (), {"schema": schema, "Subject": Subject, "Recording": Recording, "Spikes": Spikes})
-    return found
+    return SimpleNamespace(schema=schema, Subject=Subject, Recording=Recording, Spikes=Spikes)
 
 
 def ids(query: Any) -> list[str]:
@@ -128,15 +128,15 @@ def test_joins_projections_and_sums_know_whose_tags_are_meant(lab: Any) -> None:
 
     with pytest.raises(QueryError, match=r"made of .*Subject, .*Recording; say whose tags are meant"):
         Subject * Recording & tagged("good")
-    with pytest.raises(QueryError, match="has lost recording_id of the primary key of .*Recording"):
+    with pytest.raises(QueryError, match=r"has lost recording_id of the primary key of .*Recording"):
         dj.U("subject").aggr(Recording, n="COUNT(*)") & tagged("good")
-    with pytest.raises(QueryError, match="made of .*Subject, .*Recording; tag rows of a table"):
+    with pytest.raises(QueryError, match=r"made of .*Subject, .*Recording; tag rows of a table"):
         tag(Subject * Recording, "good")
     with pytest.raises(QueryError, match="is no query"):
         tag({"subject": "b"}, "good")
 
 
-@pytest.mark.parametrize("name", ["it's 50% \"done\" \\ {x} %s `", "漢字 🧠", "\u00e9", "x" * 64])
+@pytest.mark.parametrize("name", ['it\'s 50% "done" \\ {x} %s `', "漢字 🧠", "\u00e9", "x" * 64])
 def test_a_tag_is_any_printable_text_and_equal_only_to_itself(lab: Any, name: str) -> None:
     Recording = lab.Recording & {"subject": "b"}
     tag(Recording & "recording_id = 1", name)
@@ -148,7 +148,8 @@ def test_a_tag_is_any_printable_text_and_equal_only_to_itself(lab: Any, name: st
 
 
 def test_names_that_are_no_tags_are_refused(lab: Any) -> None:
-    for name in ("", " good", "good ", "a\nb", "\x00", "x" * 65, None, ["good"], "\ud800", "a\u200b"):
+    names: tuple[Any, ...] = ("", " good", "good ", "a\nb", "\x00", "x" * 65, None, ["good"], "\ud800", "a\u200b")
+    for name in names:
         for use in (tag, untag):
             with pytest.raises(QueryError, match="is no tag"):
                 use(lab.Recording, name)
@@ -232,7 +233,9 @@ def test_datajoint_sees_nothing_of_the_tables_of_tags(lab: Any) -> None:
     Recording.Trace.drop_quick()
     Recording().drop(prompt=False)
     long().drop(prompt=False)
-    left = [name for (name, *_) in run(lab.Subject, schema.connection.adapter.list_tables_sql(schema.database)).fetchall()]
+    left = [
+        name for (name, *_) in run(lab.Subject, schema.connection.adapter.list_tables_sql(schema.database)).fetchall()
+    ]
     assert sorted(name for name in left if "tag" in name) == ["~tag__subject"]
     again = schema(type("Recording", (dj.Manual,), {"definition": "k : int32"}))
     again.insert1({"k": 1})
