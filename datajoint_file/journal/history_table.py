@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from datajoint.errors import AccessError, MissingTableError
+from datajoint.errors import AccessError
 
 from datajoint_file.journal.intent_table import batches
 from datajoint_file.journal.second_connection import SecondConnection
@@ -197,8 +197,10 @@ class HistoryTable:
     def forget_sources(self, condition: str) -> None:
         """Delete what is noted of where the objects of some entries came from: they are gone for good."""
         paths = self.second.query(f"SELECT DISTINCT path FROM {self.table} WHERE {condition}")
-        with suppress(MissingTableError, AccessError):
-            SourceTable(self.second, self.schema).forget(filter(None, (write_id_of(path or "") for (path,) in paths)))
+        gone, sources = [write_id_of(path or "") for (path,) in paths], SourceTable(self.second, self.schema)
+        if any(gone) and sources.is_plain():
+            with suppress(AccessError):
+                sources.forget(filter(None, gone))
 
     def has_event(self, event: str) -> bool:
         """Tell whether there are entries of an event, for everybody to see."""

@@ -69,6 +69,10 @@ class SourceTable:
             "FROM (SELECT 1 AS one) AS nothing WHERE 1 = 0"
         )
 
+    def is_plain(self) -> bool:
+        """Tell whether the table is there and runs nothing else: who looks may have more rights than its owner."""
+        return bool(self.dialect.tables_named(self.second.query, [TABLE], self.schema))
+
     def insertions(self, facts: Mapping[str, Any], objects: Sequence[str]) -> Iterable[Condition]:
         """Give the statements that note a call and its objects: one for 5,000."""
         event = base32(time.time_ns().to_bytes(8, "big") + secrets.token_bytes(8))

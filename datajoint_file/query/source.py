@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from datajoint.errors import AccessError, MissingTableError
+from datajoint.errors import AccessError
 from datajoint.table import Table
 
 from datajoint_file.errors import QueryError, brief, brief_traceback, printable
@@ -51,7 +51,7 @@ class Source:
     package : str or None
         The version of datajoint-file.
     table : str or None
-        Whose ``make`` inserted it, as people write it; None outside of `populate`.
+        Whose ``make`` inserted it, as people write it; None outside of ``populate``.
     key : dict
         The key that this ``make`` was called with.
     datajoint : dict
@@ -157,10 +157,9 @@ def _call(query: Any, ref: StoredRef) -> Call | None:
     second, one = second_connection_of(query.connection), object_id(ref.metadata)
     named = schema_named_by(ref.path)
     for schema in dict.fromkeys((query.database, named or query.database)):
-        with suppress(MissingTableError):
-            found = SourceTable(second, schema).call_of(one)
-            if found is not None:
-                return found
+        table = SourceTable(second, schema)
+        if table.is_plain() and (found := table.call_of(one)) is not None:
+            return found
     return None
 
 

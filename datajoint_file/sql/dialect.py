@@ -468,8 +468,10 @@ class Dialect(ABC):
         """Give what this user may not see: schemas with rows, or transactions of others. Found out by trying."""
 
     @abstractmethod
-    def relations(self, query: Query, names: Sequence[str]) -> list[tuple[str, str, bool]]:
+    def relations(self, query: Query, names: Sequence[str], schema: str = "") -> list[tuple[str, str, bool]]:
         """Return schema and name of all that has one of *names*, and whether it is a table and runs nothing else.
+
+        Of one *schema*, if it is given.
 
         Whoever looks has more rights than the owner of some schema, whose triggers, policies, or functions in indexes
         and checks would run with them.
@@ -479,9 +481,9 @@ class Dialect(ABC):
     def grantee(self, query: Query) -> str:
         """Return this user, as GRANT names him."""
 
-    def tables_named(self, query: Query, names: Sequence[str]) -> list[tuple[str, str]]:
+    def tables_named(self, query: Query, names: Sequence[str], schema: str = "") -> list[tuple[str, str]]:
         """Return schema and name of all tables that have one of *names*, and that run nothing of their owner's."""
-        return [(schema, table) for schema, table, is_plain in self.relations(query, names) if is_plain]
+        return [(place, table) for place, table, is_plain in self.relations(query, names, schema) if is_plain]
 
     @abstractmethod
     def attributes(self, query: Query) -> Iterator[tuple[Any, ...]]:

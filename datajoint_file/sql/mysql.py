@@ -488,12 +488,13 @@ class MySQL(Dialect):
     def is_denied(self, error: BaseException) -> bool:
         return _code(error) in _DENIED | _READ_ONLY
 
-    def relations(self, query: Query, names: Sequence[str]) -> list[tuple[str, str, bool]]:
+    def relations(self, query: Query, names: Sequence[str], schema: str = "") -> list[tuple[str, str, bool]]:
         """Return them; a trigger runs with its owner's rights here, and a view need not."""
         columns, where = "table_name, table_type", "table_schema = %s AND table_name IN %s"
         sql = f"SELECT {columns} FROM information_schema.tables WHERE {where}"
-        found = ((schema, *row) for (schema,) in query(_SCHEMAS) for row in query(sql, (schema, tuple(names))))
-        return [(schema, table, type_ in ("BASE TABLE", "SYSTEM VERSIONED")) for schema, table, type_ in found]
+        places = [(schema,)] if schema else query(_SCHEMAS)
+        found = ((place, *row) for (place,) in places for row in query(sql, (place, tuple(names))))
+        return [(place, table, type_ in ("BASE TABLE", "SYSTEM VERSIONED")) for place, table, type_ in found]
 
     def attributes(self, query: Query) -> Iterator[tuple[Any, ...]]:
         """Ask for each schema; those that the user may see."""

@@ -437,8 +437,9 @@ class PostgreSQL(Dialect):
     def is_denied(self, error: BaseException) -> bool:
         return getattr(error, "pgcode", "") in _DENIED
 
-    def relations(self, query: Query, names: Sequence[str]) -> list[tuple[str, str, bool]]:
-        return [(schema, table, is_plain) for schema, table, is_plain in query(_RELATIONS, (tuple(names),))]
+    def relations(self, query: Query, names: Sequence[str], schema: str = "") -> list[tuple[str, str, bool]]:
+        found = query(_RELATIONS, (tuple(names),))
+        return [(place, table, is_plain) for place, table, is_plain in found if schema in ("", place)]
 
     def attributes(self, query: Query) -> Iterator[tuple[Any, ...]]:
         """Ask the catalog, which everybody may read; ``CREATE TABLE … AS`` copies no comments."""

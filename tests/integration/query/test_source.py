@@ -67,7 +67,7 @@ def test_an_insert_notes_who_and_by_which_program(table: Any, monkeypatch: pytes
     assert "rig upload, version 1.4" in repr(found)
     assert str(Path.home()) not in repr(found) + json.dumps(noted(table))
     rows = noted(table)
-    assert [(bool(row[1]), bool(row[3])) for row in rows] in (
+    assert [(bool(row[1].strip()), bool(row[3])) for row in rows] in (
         [(False, True), *[(True, False)] * 4, (False, True), (True, False)],
         [(False, True), (True, False), (False, True), *[(True, False)] * 4],
     )
