@@ -25,10 +25,13 @@ if TYPE_CHECKING:
     from datajoint_file.jobs.run import Run
     from datajoint_file.jobs.scan import Duplicate, Scan, Unmatched, scan
     from datajoint_file.journal.commit_outcome import Outcome, resolve
+    from datajoint_file.journal.running_program import program
     from datajoint_file.model.metadata import FileMetadata
     from datajoint_file.pipeline.directoryref import DirectoryRef
     from datajoint_file.pipeline.fileref import FileRef
     from datajoint_file.query.files import FileItem, Files, files
+    from datajoint_file.query.source import Source, source
+    from datajoint_file.query.tags import tag, tagged, tags, untag
     from datajoint_file.query.tree import tree
     from datajoint_file.query.usage import usage
     from datajoint_file.query.where import FileCondition, where
@@ -65,6 +68,7 @@ __all__ = [
     "OutcomeUnknownError",
     "Run",
     "Scan",
+    "Source",
     "Staged",
     "Undeleted",
     "Unmatched",
@@ -83,12 +87,18 @@ __all__ = [
     "history",
     "inputs",
     "prefetch",
+    "program",
     "resolve",
     "revert",
     "scan",
+    "source",
     "stage",
+    "tag",
+    "tagged",
+    "tags",
     "tree",
     "undelete",
+    "untag",
     "unverified",
     "usage",
     "verify",
@@ -117,6 +127,7 @@ _HOMES = {
     "OutcomeUnknownError": "errors",
     "Run": "jobs.run",
     "Scan": "jobs.scan",
+    "Source": "query.source",
     "Staged": "insert.staged",
     "Undeleted": "undo.restore",
     "Unmatched": "jobs.scan",
@@ -132,12 +143,18 @@ _HOMES = {
     "history": "undo.versions",
     "inputs": "jobs.inputs",
     "prefetch": "downloads.prefetch",
+    "program": "journal.running_program",
     "resolve": "journal.commit_outcome",
     "revert": "undo.restore",
     "scan": "jobs.scan",
+    "source": "query.source",
     "stage": "insert.stage",
     "tree": "query.tree",
+    "tag": "query.tags",
+    "tagged": "query.tags",
+    "tags": "query.tags",
     "undelete": "undo.restore",
+    "untag": "query.tags",
     "unverified": "verification.unverified",
     "usage": "query.usage",
     "verify": "verification.verify",

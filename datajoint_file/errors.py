@@ -474,6 +474,10 @@ class SourceWarning(_Told, UserWarning):
     """Not all of a stream is stored: it does not stand at its start."""
 
 
+class UndeclaredInputWarning(_Told, UserWarning):
+    """A ``make`` reads a file of a table that is not upstream of its own."""
+
+
 class EmptyDirectoryWarning(_Told, UserWarning):
     """The block of `create` has written no file: what there is to insert is an empty directory."""
 

@@ -197,9 +197,9 @@ class HistoryBook(_Book):
 
     def tidy(self) -> None:
         """Remove what was purged a month ago, and rows without objects (links have none) whose retention is over."""
-        self._delete(
-            f"state = '{PURGED}' AND {self._ours} AND {self.dialect.age('due_at')} > {TOMBSTONE_DAYS * 86_400}"
-        )
+        is_past = f"state = '{PURGED}' AND {self._ours} AND {self.dialect.age('due_at')} > {TOMBSTONE_DAYS * 86_400}"
+        HistoryTable(self.second, self.schema).forget_sources(is_past)
+        self._delete(is_past)
         seconds = max(self.graces.retention, _ROW_DAYS * 86_400) + TOMBSTONE_DAYS * 86_400  # of other projects, too
         is_old = f"{self.dialect.age('at')} > {seconds:f}"
         kept = f"SELECT event FROM {self.table} WHERE path LIKE '%%/objects/%%' AND state <> '{PURGED}'"

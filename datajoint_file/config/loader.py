@@ -27,6 +27,7 @@ from datajoint_file.config.settings import (
     DisplaySettings,
     ObjectStorageSettings,
     ProjectSettings,
+    ProvenanceSettings,
     ScratchSettings,
     Settings,
     StorageSettings,
@@ -44,7 +45,7 @@ FILE_NAME = "datajoint.toml"
 FILE_VARIABLE = "DATAJOINT_TOML"
 OVERRIDE_PREFIX = "DATAJOINT_FILE__"
 
-_TABLES = "OBJECT_STORAGE|STORAGE|PROJECTS?|ROOTS|CACHE|SCRATCH|FORMATS|QUOTA"
+_TABLES = "OBJECT_STORAGE|STORAGE|PROJECTS?|ROOTS|CACHE|SCRATCH|FORMATS|QUOTA|PROVENANCE"
 _SINGLE = re.compile(rf"DATAJOINT_FILE_(?!_)(?:({_TABLES})_(?=\w))?(\w*)")
 """What is meant as an override, and is none for want of underscores."""
 
@@ -381,6 +382,7 @@ _MODELS: dict[_Location, type[BaseModel]] = {
     ("cache",): CacheSettings,
     ("scratch",): ScratchSettings,
     ("display",): DisplaySettings,
+    ("provenance",): ProvenanceSettings,
 }
 
 

@@ -192,6 +192,12 @@ class DisplaySettings(_Section):
     file_names: Annotated[bool, Field(description="true or false")] = True
 
 
+class ProvenanceSettings(_Section):
+    """What is noted of where files come from: the table ``[provenance]``."""
+
+    enabled: Annotated[bool, Field(description="true or false")] = True
+
+
 class ProjectSettings(_Section):
     """The table ``[project]``."""
 
@@ -217,6 +223,7 @@ class Settings(_Section):
         BeforeValidator(_flat),
         Field(repr=False, description='a table of sizes, such as subject_id = "500 GB"'),
     ] = {}
+    provenance: Annotated[ProvenanceSettings, Field(repr=False, description="a table")] = ProvenanceSettings()
     projects: Annotated[dict[str, StorageSettings], Field(description="a table of tables")] = {}
     roots: Annotated[dict[str, StorageSettings], Field(description="a table of tables")] = {}
     cache: Annotated[CacheSettings, Field(repr=False, description="a table")] = CacheSettings()

@@ -14,7 +14,9 @@ from datajoint import condition as dj_condition
 from datajoint import declare as dj_declare
 from datajoint import expression as dj_expression
 from datajoint import table as dj_table
+from datajoint.autopopulate import AutoPopulate
 from datajoint.connection import Connection
+from datajoint.dependencies import Dependencies
 from datajoint.expression import QueryExpression
 from datajoint.table import Table
 
@@ -24,6 +26,7 @@ from datajoint_file.hooks.patching import Hook
 _CONDITION = "query_expression condition columns semantic_check"
 _ORDERED = "self order_by limit offset squeeze"
 _QUERY = "self query args as_dict suppress_warnings reconnect"
+_MAKE = "self key jobs suppress_errors return_exception_objects make_kwargs"
 _ROWS = "self rows replace skip_duplicates ignore_extra_fields"
 
 
@@ -44,6 +47,7 @@ HOOKS = (
     _hook(QueryExpression, "to_pandas", _ORDERED, "hooks.frames:to_pandas"),
     _hook(dj_expression, "preview", "query_expression limit width", "hooks.display:print_text"),
     _hook(dj_expression, "repr_html", "query_expression", "hooks.display:print_html"),
+    _hook(Dependencies, "load", "self force schema_names", "hooks.dependencies:load"),
     _hook(Connection, "query", _QUERY, "insert.removal_hooks:execute_ddl", ("DROP ", "ALTER ")),
     _hook(Connection, "start_transaction", "self", "journal.transactions:start_transaction"),
     _hook(Connection, "commit_transaction", "self", "journal.transactions:commit_transaction"),
@@ -55,6 +59,7 @@ HOOKS = (
     _hook(Table, "delete", "self transaction prompt part_integrity", "insert.removal_hooks:delete"),
     _hook(Table, "delete_quick", "self get_count", "insert.removal_hooks:delete_quick"),
     _hook(Table, "drop", "self prompt part_integrity", "insert.removal_hooks:drop"),
+    _hook(AutoPopulate, "_populate1", _MAKE, "hooks.undeclared:populate_one"),
     _hook(Table, "validate", "self rows ignore_extra_fields", "insert.table_hooks:validate"),
 )
 

@@ -18,7 +18,8 @@ from datajoint.dependencies import extract_master
 from datajoint_file.journal.history import Event, Name
 from datajoint_file.journal.schema_registry import dropping
 from datajoint_file.journal.transactions import has_transaction
-from datajoint_file.sql import is_changed
+from datajoint_file.sql import dialect_of, is_changed
+from datajoint_file.sql.tag_table import TagTable
 
 _event: ContextVar[Event | None] = ContextVar("removal", default=None)
 """The cascade that is under way."""
@@ -76,6 +77,10 @@ def execute_ddl(original: Callable[..., Any], connection: Any, query: Any, *args
         return _drop_schema(execute, connection, sql)
     quoted, what = found["table"], found["what"].lower()
     name: Name = connection.adapter.split_full_table_name(quoted)
+    tags = _tags_of(connection, name) if what == "drop" else []
+    if tags:  # by one statement: none goes without the other
+        sql = f"DROP TABLE {', '.join([*tags, quoted])}{sql[found.end() :]}"
+        execute = partial(original, connection, sql, *args, **options)
     event = _event_of(connection, what, name)
     columns = event.kept.get(name, ())
     files = [column.name for column in columns if column.is_file]
@@ -84,7 +89,13 @@ def execute_ddl(original: Callable[..., Any], connection: Any, query: Any, *args
         files = [attribute for attribute in files if quote(attribute) in sql[found.end() :]]
     if not columns or (what == "alter" and not files):
         return execute()
-    return event.drop(*name, quoted, files, execute)
+    return event.drop(*name, quoted, files, execute, besides=tags)
+
+
+def _tags_of(connection: Any, name: Name) -> list[str]:
+    """Return the table of tags beside a table, quoted, if there is one: its foreign key would keep the table."""
+    table = TagTable(dialect_of(connection), *name)
+    return [table.table] if table.is_there(lambda sql, args: connection.query(sql, args).fetchall()) else []
 
 
 def _drop_schema(execute: Callable[[], Any], connection: Any, sql: str) -> Any:

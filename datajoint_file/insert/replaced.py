@@ -1,4 +1,7 @@
-"""Rows that an update or a REPLACE is going to change: found before the transaction, written down in it."""
+"""Rows that an update or a REPLACE is going to change: found before the transaction, written down in it.
+
+And the tags of those that are replaced: on some servers REPLACE deletes rows, on others it changes them.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,12 @@ import numpy as np
 from datajoint import AndList
 
 from datajoint_file.errors import UnsupportedValueError
-from datajoint_file.hooks.tables import Row
+from datajoint_file.hooks.tables import Row, TableKeys
 from datajoint_file.insert.statement import Statement
 from datajoint_file.journal.history import Event
 from datajoint_file.model.key_values import is_missing
+from datajoint_file.sql import dialect_of
+from datajoint_file.sql.tag_table import TagTable
 
 _ROWS_PER_STATEMENT = 200
 
@@ -67,6 +72,27 @@ class Replaced:
         """Write down what the rows hold now, in the transaction that is open; they stay locked."""
         for where in self._wheres:
             self._event.keep_values(*self._name, self._full_name, where, self._attributes)
+
+
+def has_tags(table: Any) -> bool:
+    """Ask whether rows of a table may have tags."""
+    query, tags = table.connection.query, _tags_of(table)
+    return tags.is_there(lambda sql, args: query(sql, args).fetchall())
+
+
+def tag_removals(table: Any, keys: TableKeys, rows: Sequence[Row]) -> list[str]:
+    """Return the statements that take the tags away from the rows in whose place *rows* come."""
+    complete = [row for row in rows if keys.is_complete(row)]
+    if not (complete and has_tags(table)):
+        return []
+    tags = _tags_of(table)
+    key = ", ".join(map(tags.dialect.quoted, table.primary_key))
+    found = keys.queries_for(complete, tuple(table.primary_key))
+    return [f"DELETE FROM {tags.table} WHERE ({key}) IN ({one})" for one in found]
+
+
+def _tags_of(table: Any) -> TagTable:
+    return TagTable(dialect_of(table.connection), table.database, table.table_name)
 
 
 def _text(value: Any) -> str:

@@ -30,6 +30,7 @@ from datajoint_file.insert.uploads import UploadFailed, Uploads, store_all
 from datajoint_file.journal.journal import Journal, JournalEntries, JournalEntry
 from datajoint_file.journal.schema_registry import ensure_marked
 from datajoint_file.journal.sharing import prove_parts, share
+from datajoint_file.journal.sources import note_sources
 from datajoint_file.journal.transactions import claims_of, claims_outside
 from datajoint_file.model.key_values import is_missing
 from datajoint_file.model.metadata import FileMetadata
@@ -219,6 +220,8 @@ class Statement:
         if self._entries is not None:
             claims = claims_of(self.table.connection)
             claims.add(self._entries.claim(is_own=is_own, claimed=claims.writes))
+            if self.pipeline.settings.provenance.enabled:
+                note_sources(self.table.connection, self.table.database, self._entries.own_files())
 
     def give_back(self, kept: Iterable[str] = ()) -> None:
         """Note down again, in the transaction that is open, the files that no row names after all: all but *kept*."""

@@ -41,9 +41,9 @@ from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.hooks.declare import has_file_attributes
 from datajoint_file.hooks.partitions import warn_of_unknown_placeholders
 from datajoint_file.hooks.patching import original_of
-from datajoint_file.hooks.tables import Row, as_records, check_fields, read_rows, table_name
+from datajoint_file.hooks.tables import Row, TableKeys, as_records, check_fields, read_rows, table_name
 from datajoint_file.insert.foreseen import refuse_hopeless
-from datajoint_file.insert.replaced import Replaced
+from datajoint_file.insert.replaced import Replaced, has_tags, tag_removals
 from datajoint_file.insert.rights import require_right
 from datajoint_file.insert.skipping import check_policy, insert_skipping
 from datajoint_file.insert.staged import Staged
@@ -52,6 +52,7 @@ from datajoint_file.journal.history import ensure_history
 from datajoint_file.journal.journal import Journal
 from datajoint_file.journal.schema_registry import ensure_marked
 from datajoint_file.journal.second_connection import second_connection_of
+from datajoint_file.journal.sources import ensure_sources
 from datajoint_file.journal.transactions import claims_of, has_transaction, sever, transaction_for
 from datajoint_file.model.key_values import is_missing
 from datajoint_file.sql import dialect_of, is_lost
@@ -85,7 +86,7 @@ def insert_rows(
     """
     attributes = file_attributes(table.heading)
     if not attributes:
-        return original(table, rows, replace, skip_duplicates, ignore_extra_fields)
+        return _insert_plain(original, table, rows, replace, skip_duplicates, ignore_extra_fields)
     statement = Statement(table, attributes)
     given = read_rows(table.heading, rows)
     check_fields(table.heading, given, ignore_extra_fields=ignore_extra_fields)
@@ -99,9 +100,11 @@ def insert_rows(
         may_leave_some = stored and (skip_duplicates or (replace and len(_latest(statement, given)) < len(given)))
         queries = statement.keys.queries_for(given, attributes) if may_leave_some else []
         replaced = Replaced(statement, "replace", given) if replace else None
+        untags = tag_removals(table, statement.keys, given) if replace else []
         with _writing(statement, given, is_open=is_open) if stored or replace else nullcontext():
             if replaced:
                 replaced.keep()
+            _run(table.connection, untags)
             if replace and not dialect_of(table.connection).has_replace:
                 _replace(original, statement, given, stored, ignore_extra_fields)
             else:
@@ -110,6 +113,25 @@ def insert_rows(
             if may_leave_some:
                 statement.give_back(_named(statement, queries, stored))
     return None
+
+
+def _insert_plain(
+    original: Callable[..., None],
+    table: Any,
+    rows: Iterable[Any],
+    replace: bool,
+    skip_duplicates: bool,
+    ignore_extra_fields: bool,
+) -> None:
+    """Let DataJoint insert rows without files. Where they replace others, the tags of these go, on every server."""
+    options = replace, skip_duplicates, ignore_extra_fields
+    if not (replace and has_tags(table)):
+        return original(table, rows, *options)
+    rows = list(rows)
+    untags = tag_removals(table, TableKeys(table, table_name(table)), read_rows(table.heading, rows))
+    with transaction_for(table.connection, is_open=has_transaction(table.connection)):
+        _run(table.connection, untags)
+        return original(table, rows, *options)
 
 
 def update1(original: Callable[..., None], table: Any, row: Any) -> None:
@@ -167,7 +189,14 @@ def declare(original: Callable[..., None], table: Any, context: Any = None) -> N
     if has_file_attributes(table.definition):
         Journal(table.connection, table.database).ensure()
         ensure_history(table.connection, table.database)
+        _ensure_sources(table)
         warn_of_unknown_placeholders(table.connection, table.database)
+
+
+def _ensure_sources(table: Any) -> None:
+    with suppress(ConfigurationError):  # nothing is configured as yet
+        if pipeline_of(table.connection, table.database).settings.provenance.enabled:
+            ensure_sources(table.connection, table.database)
 
 
 def validate(original: Callable[..., Any], table: Any, rows: Any, *, ignore_extra_fields: bool = False) -> Any:
@@ -333,6 +362,11 @@ def _latest(statement: Statement, rows: list[Row]) -> list[Row]:
     """Return the last row of each key."""
     keys = statement.keys
     return list({keys.of(row) if keys.is_complete(row) else row.index: row for row in rows}.values())
+
+
+def _run(connection: Any, statements: Iterable[str]) -> None:
+    for sql in statements:
+        connection.query(sql, reconnect=False)
 
 
 def _is_query(rows: Any) -> bool:

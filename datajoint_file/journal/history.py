@@ -102,8 +102,19 @@ class Event:
         """Return the SQL of all columns; of some tables, ``*`` has not all."""
         return ", ".join(self.dialect.named(column) for column in columns)
 
-    def drop(self, schema: str, table: str, full_name: str, attributes: Sequence[str], ddl: Callable[[], Any]) -> Any:
+    def drop(
+        self,
+        schema: str,
+        table: str,
+        full_name: str,
+        attributes: Sequence[str],
+        ddl: Callable[[], Any],
+        *,
+        besides: Sequence[str] = (),
+    ) -> Any:
         """Run *ddl*, which drops a table of `kept` or *attributes* of it, having written down what it has.
+
+        It drops other tables (quoted) *besides*, of which nothing is kept.
 
         Raises
         ------
@@ -112,7 +123,7 @@ class Event:
         """
         history, columns = self._table(schema), self.kept[schema, table]
         copy = history.insertion(self.removal, table, columns, attributes, full_name, "")
-        lock = partial(self.dialect.lock, self._run, full_name, history.table)
+        lock = partial(self.dialect.lock, self._run, [*besides, full_name], history.table)
         if self.dialect.has_transactional_ddl:
             with self._transaction():
                 lock()

@@ -7,12 +7,17 @@ collector goes by.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
+from datajoint.errors import AccessError
+
 from datajoint_file.journal.intent_table import batches
 from datajoint_file.journal.second_connection import SecondConnection
+from datajoint_file.journal.source_table import SourceTable
+from datajoint_file.model.object_keys import write_id_of
 from datajoint_file.sql import Column, Dialect, Rows
 from datajoint_file.sql.columns import cell_sql, row_sql
 
@@ -188,6 +193,14 @@ class HistoryTable:
             HistoryEntry(self.schema, number, event, at.replace(tzinfo=timezone.utc), *rest)
             for number, event, at, *rest in found
         ]
+
+    def forget_sources(self, condition: str) -> None:
+        """Delete what is noted of where the objects of some entries came from: they are gone for good."""
+        paths = self.second.query(f"SELECT DISTINCT path FROM {self.table} WHERE {condition}")
+        gone, sources = [write_id_of(path or "") for (path,) in paths], SourceTable(self.second, self.schema)
+        if any(gone) and sources.is_plain():
+            with suppress(AccessError):
+                sources.forget(filter(None, gone))
 
     def has_event(self, event: str) -> bool:
         """Tell whether there are entries of an event, for everybody to see."""

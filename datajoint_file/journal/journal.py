@@ -289,6 +289,10 @@ class JournalEntries:
         intent = Intent(write.write_id, metadata.path, *cell, metadata.size, STORED, row)
         self.all.append(JournalEntry(intent, write.number, write.holder, metadata, is_told=True))
 
+    def own_files(self) -> list[FileMetadata]:
+        """Return what rows are going to name and no other row has named: not what is shared."""
+        return [one.metadata for one in self.all if one.metadata is not None and one.intent.state != SHARING]
+
     def write_of(self, entry: JournalEntry, *, is_known: bool = True) -> Write:
         """Return what the intent of *entry* is found by; without a number if it is not to tell what became of it."""
         intent = entry.intent

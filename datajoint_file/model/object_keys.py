@@ -306,6 +306,21 @@ def schema_named_by(key: str) -> str:
     return unquote(match["schema"]) if match else ""
 
 
+def table_named_by(key: str) -> tuple[str, str]:
+    """Return schema and table that an object key names, as they are written in it; nothing of any other text.
+
+    Examples
+    --------
+    >>> table_named_by("lab/ephys/objects/Recording.Trace-raw/aaaabbbbccccdddd-aaaabbbbccccddddeeeeffffgg/a.dat")
+    ('ephys', 'Recording.Trace')
+    """
+    match = _parsed(key)
+    if match is None:
+        return "", ""
+    cell = key[match.end("schema") :].removeprefix("/objects/").partition("/")[0]
+    return match["schema"], cell.rpartition("-")[0]
+
+
 def names_attribute(key: str, table: str, attribute: str) -> bool:
     """Tell whether an object key is what an insert into *attribute* of *table*, as people call it, has made."""
     return f"/objects/{encode_component(table)}-{encode_component(attribute)}/" in key

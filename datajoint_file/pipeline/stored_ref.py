@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from datajoint_file.errors import MetadataError, brief_traceback, printable
 from datajoint_file.model.metadata import FileMetadata, check_is_object, format_timestamp
 from datajoint_file.model.wording import format_size
+from datajoint_file.pipeline.reads import note_read
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -352,6 +353,7 @@ class StoredRef(_Unread, Readable):
         # For its cost: stores are not needed to hold a reference.
         from datajoint_file.pipeline.lookup import pipeline_named
 
+        note_read(self.metadata)
         return pipeline_named(self.pipeline, self.metadata.project)
 
 

@@ -310,8 +310,8 @@ class Dialect(ABC):
     """Whether a table that was dropped comes back by a rollback; if not, DROP commits the transaction."""
 
     @abstractmethod
-    def lock(self, run: Callable[[str], Any], table: str, history: str) -> None:
-        """Keep others from *table* (quoted), while it is copied to *history* and dropped; wait for those who use it.
+    def lock(self, run: Callable[[str], Any], tables: Sequence[str], history: str) -> None:
+        """Keep others from *tables* (quoted), while they are copied to *history* and dropped; wait for who uses them.
 
         Nobody waits for *history* meanwhile longer than a second: it is that of other tables as well.
         """
@@ -329,6 +329,25 @@ class Dialect(ABC):
 
         In *columns*, ``{number}`` is a primary key that counts up, ``{ascii}`` compares bytes, ``{moment}`` is a time
         to the microsecond, ``{large_text}`` has no limit, ``{path_attribute}`` is what paths are found by.
+        """
+
+    @abstractmethod
+    def declared(self, column: Column) -> str:
+        """Return the SQL that declares a column as a foreign key to it has to be."""
+
+    @abstractmethod
+    def insert_missing(self, table: str, attributes: Sequence[str], select: str) -> str:
+        """Return the statement that inserts what *select*, which ends in a condition, gives, but what is there."""
+
+    @abstractmethod
+    def encoded(self, text: str) -> str:
+        """Return text as SQL for `concealed`."""
+
+    @abstractmethod
+    def concealed(self, sql: str) -> str:
+        """Return a restriction without small letters but in names, in which DataJoint finds none.
+
+        It looks for attributes in what it passes on as text, and takes the names of other tables for these.
         """
 
     @abstractmethod
@@ -490,8 +509,10 @@ class Dialect(ABC):
         """Give what this user may not see: schemas with rows, or transactions of others. Found out by trying."""
 
     @abstractmethod
-    def relations(self, query: Query, names: Sequence[str]) -> list[tuple[str, str, bool]]:
+    def relations(self, query: Query, names: Sequence[str], schema: str = "") -> list[tuple[str, str, bool]]:
         """Return schema and name of all that has one of *names*, and whether it is a table and runs nothing else.
+
+        Of one *schema*, if it is given.
 
         Whoever looks has more rights than the owner of some schema, whose triggers, policies, or functions in indexes
         and checks would run with them.
@@ -501,9 +522,9 @@ class Dialect(ABC):
     def grantee(self, query: Query) -> str:
         """Return this user, as GRANT names him."""
 
-    def tables_named(self, query: Query, names: Sequence[str]) -> list[tuple[str, str]]:
+    def tables_named(self, query: Query, names: Sequence[str], schema: str = "") -> list[tuple[str, str]]:
         """Return schema and name of all tables that have one of *names*, and that run nothing of their owner's."""
-        return [(schema, table) for schema, table, is_plain in self.relations(query, names) if is_plain]
+        return [(place, table) for place, table, is_plain in self.relations(query, names, schema) if is_plain]
 
     @abstractmethod
     def attributes(self, query: Query) -> Iterator[tuple[Any, ...]]:

@@ -343,22 +343,23 @@ class MySQL(Dialect):
 
     has_transactional_ddl = False
 
-    def lock(self, run: Callable[[str], Any], table: str, history: str) -> None:
-        """Lock both at once, as there is no other way, for a second; then wait for the table alone, and try again."""
+    def lock(self, run: Callable[[str], Any], tables: Sequence[str], history: str) -> None:
+        """Lock all at once, as there is no other way, for a second; then wait for the tables alone, and try again."""
+        locked = ", ".join(f"{table} WRITE" for table in tables)
         limit = run("SELECT @@SESSION.lock_wait_timeout").fetchone()[0]
         deadline = time.monotonic() + limit
         try:
             while True:
                 run("SET SESSION lock_wait_timeout = 1")
                 try:
-                    run(f"LOCK TABLES {table} WRITE, {history} WRITE")
+                    run(f"LOCK TABLES {locked}, {history} WRITE")
                 except Exception as error:
                     if not self.is_timeout(error) or time.monotonic() > deadline:
                         raise
                 else:
                     return
                 run(f"SET SESSION lock_wait_timeout = {limit}")
-                run(f"LOCK TABLES {table} WRITE")
+                run(f"LOCK TABLES {locked}")
                 run("UNLOCK TABLES")
                 time.sleep(_PAUSE_SECONDS)
         finally:
@@ -387,6 +388,23 @@ class MySQL(Dialect):
             f"CREATE TABLE IF NOT EXISTS {table} ({columns}{key}) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 "
             f"COLLATE = utf8mb4_bin COMMENT = '{comment} (datajoint-file)'"
         )
+
+    def declared(self, column: Column) -> str:
+        return f"{column.type}{column.collation and f' COLLATE {column.collation}'}"
+
+    def insert_missing(self, table: str, attributes: Sequence[str], select: str) -> str:
+        """Return a statement that leaves what is there as it is: ``IGNORE`` would leave out what is wrong as well."""
+        first = attributes[0]
+        return (
+            f"INSERT INTO {table} ({', '.join(attributes)}) {select} ON DUPLICATE KEY UPDATE {first} = VALUES({first})"
+        )
+
+    def encoded(self, text: str) -> str:
+        return f"_utf8mb4 0x{text.encode().hex()}"
+
+    def concealed(self, sql: str) -> str:
+        """Return it between comments: DataJoint takes for text what stands between two quotes, also in these."""
+        return f"(/*'*/ {sql} /*'*/)"
 
     def insert_new(self, table: str, attributes: str, values: str) -> str:
         return f"INSERT IGNORE INTO {table} ({attributes}) VALUES {values}"
@@ -502,12 +520,13 @@ class MySQL(Dialect):
     def is_denied(self, error: BaseException) -> bool:
         return _code(error) in _DENIED | _READ_ONLY
 
-    def relations(self, query: Query, names: Sequence[str]) -> list[tuple[str, str, bool]]:
+    def relations(self, query: Query, names: Sequence[str], schema: str = "") -> list[tuple[str, str, bool]]:
         """Return them; a trigger runs with its owner's rights here, and a view need not."""
         columns, where = "table_name, table_type", "table_schema = %s AND table_name IN %s"
         sql = f"SELECT {columns} FROM information_schema.tables WHERE {where}"
-        found = ((schema, *row) for (schema,) in query(_SCHEMAS) for row in query(sql, (schema, tuple(names))))
-        return [(schema, table, type_ in ("BASE TABLE", "SYSTEM VERSIONED")) for schema, table, type_ in found]
+        places = [(schema,)] if schema else query(_SCHEMAS)
+        found = ((place, *row) for (place,) in places for row in query(sql, (place, tuple(names))))
+        return [(place, table, type_ in ("BASE TABLE", "SYSTEM VERSIONED")) for place, table, type_ in found]
 
     def attributes(self, query: Query) -> Iterator[tuple[Any, ...]]:
         """Ask for each schema; those that the user may see."""

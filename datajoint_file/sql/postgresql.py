@@ -295,8 +295,8 @@ class PostgreSQL(Dialect):
 
     has_transactional_ddl = True
 
-    def lock(self, run: Callable[[str], Any], table: str, history: str) -> None:
-        run(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+    def lock(self, run: Callable[[str], Any], tables: Sequence[str], history: str) -> None:
+        run(f"LOCK TABLE {', '.join(tables)} IN ACCESS EXCLUSIVE MODE")
 
     def after(self, columns: Sequence[tuple[str, str]], values: Sequence[Any]) -> Condition:
         names = ", ".join(name for name, _ in columns)
@@ -316,6 +316,19 @@ class PostgreSQL(Dialect):
             for name, of in indexes.items()
         ]
         return "; ".join([f"CREATE TABLE IF NOT EXISTS {table} ({columns})", *made])
+
+    def declared(self, column: Column) -> str:
+        return column.type
+
+    def insert_missing(self, table: str, attributes: Sequence[str], select: str) -> str:
+        return f"INSERT INTO {table} ({', '.join(attributes)}) {select} ON CONFLICT DO NOTHING"
+
+    def encoded(self, text: str) -> str:
+        return f"CONVERT_FROM(DECODE('{text.encode().hex()}', 'hex'), 'UTF8')"
+
+    def concealed(self, sql: str) -> str:
+        """Return it as it is: names stand in quotes, which are text to DataJoint."""
+        return f"({sql})"
 
     def insert_new(self, table: str, attributes: str, values: str) -> str:
         return f"INSERT INTO {table} ({attributes}) VALUES {values} ON CONFLICT DO NOTHING"
@@ -441,8 +454,9 @@ class PostgreSQL(Dialect):
     def is_denied(self, error: BaseException) -> bool:
         return getattr(error, "pgcode", "") in _DENIED
 
-    def relations(self, query: Query, names: Sequence[str]) -> list[tuple[str, str, bool]]:
-        return [(schema, table, is_plain) for schema, table, is_plain in query(_RELATIONS, (tuple(names),))]
+    def relations(self, query: Query, names: Sequence[str], schema: str = "") -> list[tuple[str, str, bool]]:
+        found = query(_RELATIONS, (tuple(names),))
+        return [(place, table, is_plain) for place, table, is_plain in found if schema in ("", place)]
 
     def attributes(self, query: Query) -> Iterator[tuple[Any, ...]]:
         """Ask the catalog, which everybody may read; ``CREATE TABLE … AS`` copies no comments."""

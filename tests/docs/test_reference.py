@@ -25,6 +25,7 @@ from datajoint_file.config.settings import (
     DisplaySettings,
     ObjectStorageSettings,
     ProjectSettings,
+    ProvenanceSettings,
     ScratchSettings,
     StorageSettings,
 )
@@ -57,6 +58,7 @@ def first_cells(table: str) -> set[str]:
         ("`[cache]`", CacheSettings),
         ("`[scratch]`", ScratchSettings),
         ("`[display]`", DisplaySettings),
+        ("`[provenance]`", ProvenanceSettings),
     ],
 )
 def test_every_key_of_the_configuration_is_listed(heading: str, model: type) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import datajoint as dj
 import pytest
-from datajoint import codecs, condition, declare, expression, preview, table
+from datajoint import autopopulate, codecs, condition, declare, dependencies, expression, preview, provenance, table
+from datajoint.adapters.mysql import MySQLAdapter
 from datajoint.connection import Connection
 
 from datajoint_file.errors import HostVersionError
@@ -102,6 +103,28 @@ def test_restrictions_of_every_form_come_to_make_condition_of_their_module() -> 
     """It calls itself by that name for the rows of a list or frame, and so the hook."""
     assert source_of(condition.make_condition).count("make_condition(query_expression, ") == 2
     assert "new_condition = make_condition(" in source_of(expression.QueryExpression.restrict)
+
+
+def test_datajoint_takes_for_text_what_stands_between_quotes_of_comments_too() -> None:
+    """`Dialect.concealed` rests on it: names of other tables would be taken for attributes in a cascade."""
+    hidden = "/*'*/ (`k`) IN (SELECT `k` FROM `lab`.`~tag__recording` WHERE `~tag` IN (_utf8mb4 0x61)) /*'*/"
+    assert condition.extract_column_names(hidden) == set()
+    assert condition.extract_column_names("`k` = 1 AND other = 2") == {"k", "other"}
+
+
+def test_a_make_runs_in_populate1_and_is_noted_by_datajoint_meanwhile() -> None:
+    source = source_of(autopopulate.AutoPopulate._populate1)
+    assert source.index("provenance.set_ingesting(") < source.index("make(dict(key)")
+    assert provenance._ingesting.get() is None
+    with provenance.ingesting("`lab`.`__spikes`", {"k": 1}, "v"):
+        assert provenance._ingesting.get() == {"table": "`lab`.`__spikes`", "key": {"k": 1}, "version": "v"}
+
+
+def test_hidden_tables_come_into_the_graph_by_load_alone() -> None:
+    """On MySQL, whose query leaves out what is referred to by such a name, and not what refers."""
+    assert "add_edge" not in source_of(dependencies.Dependencies).replace(source_of(dependencies.Dependencies.load), "")
+    mysql = source_of(MySQLAdapter.load_foreign_keys_sql)
+    assert "WHERE referenced_table_name NOT LIKE {like_pattern}" in mysql
 
 
 def test_datajoint_negates_the_first_of_several_conditions_only() -> None:
