@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from datajoint_file.model.metadata import FileMetadata
     from datajoint_file.pipeline.directoryref import DirectoryRef
     from datajoint_file.pipeline.fileref import FileRef
+    from datajoint_file.query.find import Earlier, FindReport, Found, find
+    from datajoint_file.query.index import IndexReport, index
     from datajoint_file.transfer.directories import Directory
     from datajoint_file.transfer.links import Link
     from datajoint_file.transfer.sources import File
@@ -47,10 +49,14 @@ __all__ = [
     "Directory",
     "DirectoryRef",
     "Duplicate",
+    "Earlier",
     "FailedRow",
     "File",
     "FileMetadata",
     "FileRef",
+    "FindReport",
+    "Found",
+    "IndexReport",
     "InsertReport",
     "Link",
     "NotRestored",
@@ -70,9 +76,11 @@ __all__ = [
     "copy_in",
     "create",
     "download",
+    "find",
     "formats",
     "gc",
     "history",
+    "index",
     "inputs",
     "prefetch",
     "resolve",
@@ -92,10 +100,14 @@ _HOMES = {
     "Directory": "transfer.directories",
     "DirectoryRef": "pipeline.directoryref",
     "Duplicate": "jobs.scan",
+    "Earlier": "query.find",
     "FailedRow": "insert.skipping",
     "File": "transfer.sources",
     "FileMetadata": "model.metadata",
     "FileRef": "pipeline.fileref",
+    "FindReport": "query.find",
+    "Found": "query.find",
+    "IndexReport": "query.index",
     "InsertReport": "insert.skipping",
     "Link": "transfer.links",
     "NotRestored": "undo.restore",
@@ -114,7 +126,9 @@ _HOMES = {
     "copy_in": "insert.copy_in",
     "create": "insert.create",
     "download": "downloads.download",
+    "find": "query.find",
     "history": "undo.versions",
+    "index": "query.index",
     "inputs": "jobs.inputs",
     "prefetch": "downloads.prefetch",
     "resolve": "journal.commit_outcome",

@@ -16,6 +16,8 @@ It holds no policy: the module that meets a problem decides which error it is.
     ├── UnsafeNameError (ValueError)              a file name that no backend could hold
     ├── RuleError (ValueError)                    a rule for paths that cannot be used
     ├── PathMismatchError (ValueError)            a path does not give the values that a rule asks for
+    ├── QueryError (ValueError)                   a question about files that cannot be asked so
+    ├── IndexingError (RuntimeError)              an index on files cannot be made or dropped
     ├── SourceError (OSError)                     what the user gave cannot be read
     │   ├── SourceNotFoundError (FileNotFoundError)
     │   ├── SourceAccessError (PermissionError)
@@ -211,6 +213,14 @@ class RuleError(DataJointFileError, ValueError):
 
 class PathMismatchError(DataJointFileError, ValueError):
     """A path does not give the values that a rule asks for, gives them in several ways, or is not the only one to."""
+
+
+class QueryError(DataJointFileError, ValueError):
+    """What is asked about files cannot be asked of this query, or is written in a form that does not exist."""
+
+
+class IndexingError(DataJointFileError, RuntimeError):
+    """An index on files cannot be made or dropped: by this user, on this server, or as long as others use the table."""
 
 
 class SourceError(DataJointFileError, OSError):

@@ -19,6 +19,7 @@ from datajoint_file.journal.history import Event, Name
 from datajoint_file.journal.schema_registry import dropping
 from datajoint_file.journal.transactions import has_transaction
 from datajoint_file.sql import is_changed
+from datajoint_file.sql.file_indexes import with_its_indexes
 
 _event: ContextVar[Event | None] = ContextVar("removal", default=None)
 """The cascade that is under way."""
@@ -71,12 +72,15 @@ def execute_ddl(original: Callable[..., Any], connection: Any, query: Any, *args
     ``Table.alter`` itself cannot be wrapped, for it reads its caller's frame, and only what is executed counts.
     """
     sql = str(query)
-    execute, found = partial(original, connection, query, *args, **options), _TABLE.match(sql)
+    found = _TABLE.match(sql)
     if found is None:
-        return _drop_schema(execute, connection, sql)
+        return _drop_schema(partial(original, connection, query, *args, **options), connection, sql)
     quoted, what = found["table"], found["what"].lower()
     name: Name = connection.adapter.split_full_table_name(quoted)
     event = _event_of(connection, what, name)
+    if what == "alter":
+        query = with_its_indexes(event.dialect, event.query, *name, sql)
+    execute = partial(original, connection, query, *args, **options)
     columns = event.kept.get(name, ())
     files = [column.name for column in columns if column.is_file]
     if what == "alter":

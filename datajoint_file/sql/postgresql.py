@@ -9,7 +9,18 @@ from typing import Any
 
 from datajoint_file.model.wording import counted
 from datajoint_file.sql.columns import Column, Kind
-from datajoint_file.sql.dialect import NO_INDEX, Condition, Dialect, Presence, Query, Rights, Rows, Unseen
+from datajoint_file.sql.dialect import (
+    KEY_DIGITS,
+    NO_INDEX,
+    Condition,
+    Dialect,
+    Presence,
+    Query,
+    Rights,
+    Rows,
+    Searched,
+    Unseen,
+)
 
 _IDLE, _IN_ERROR = 0, 3
 """``PQTRANS_IDLE`` and ``PQTRANS_INERROR`` of libpq."""
@@ -103,6 +114,14 @@ _READABLE_SCHEMAS = """
 """
 
 
+_INDEXES = """
+    SELECT i.relname, x.indisvalid FROM pg_catalog.pg_index AS x
+    JOIN pg_catalog.pg_class AS i ON i.oid = x.indexrelid
+    JOIN pg_catalog.pg_class AS c ON c.oid = x.indrelid
+    JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE n.nspname = %s AND c.relname = %s
+"""
+
 _COLUMNS = """
     SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), COALESCE(a.attnum = ANY(i.indkey), FALSE),
         a.attgenerated <> '', COALESCE(col_description(c.oid, a.attnum), ''), '',
@@ -136,6 +155,7 @@ class PostgreSQL(Dialect):
     now = "clock_timestamp()"
     from_now = "clock_timestamp() + %s * INTERVAL '1 second'"
     reading = "SET row_security = off"  # policies that hide rows make an error then
+    whole = "SET LOCAL row_security = off"
     snapshot = ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",)
     json_row = """SELECT '{"path": "12"}'::jsonb AS file_json"""
     percent = "CHR(37)"
@@ -166,6 +186,33 @@ class PostgreSQL(Dialect):
     def whole_number(self, name: str, member: str) -> str:
         number = self.text(name, member)
         return f"CASE WHEN {number} ~ '^[0-9]{{1,18}}$' THEN {number}::bigint END"
+
+    def key_of(self, name: str, member: Searched) -> str:
+        """Return the first digits of a hash in an order of bytes; a path as it is, for a hash index keeps it short."""
+        text = self.text(name, member)
+        return f'substr({text}, 8, {KEY_DIGITS}) COLLATE "C"' if member == "hash" else text
+
+    index_waits = (
+        "nobody waits for it; it waits up to ten minutes for transactions that are open and may use the table, also "
+        "for one of your own"
+    )
+    index_patience = "SET lock_timeout = '600s'"
+    drops_with_index = True
+
+    def index_names(self, query: Query, schema: str, table: str) -> dict[str, bool]:
+        return dict(query(_INDEXES, (schema, table)))
+
+    def create_indexes(self, schema: str, table: str, indexes: Mapping[str, tuple[str, Searched]]) -> list[str]:
+        """Return one statement for each, which lets others write."""
+        of = self.quoted(schema, table)
+        return [
+            f"CREATE INDEX CONCURRENTLY {self.quoted(name)} ON {of} "
+            f"{'' if member == 'hash' else 'USING hash '}(({self.key_of(attribute, member)}))"
+            for name, (attribute, member) in indexes.items()
+        ]
+
+    def drop_indexes(self, schema: str, table: str, names: Sequence[str]) -> list[str]:
+        return [f"DROP INDEX CONCURRENTLY IF EXISTS {self.quoted(schema, name)}" for name in names]
 
     def first_component(self, path: str) -> str:
         return f"split_part({path}, '/', 1)"
