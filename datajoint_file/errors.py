@@ -125,6 +125,11 @@ def driver_message(error: Exception) -> str:
     return " ".join(str(error.args[-1] if error.args else error).split()) or type(error).__name__
 
 
+def server_message(error: Exception) -> str:
+    """Return the same where DataJoint may have put an error of its own, which says less, in place of the driver's."""
+    return driver_message(error.__cause__ if isinstance(error.__cause__, Exception) else error)
+
+
 _CONTEXT: Any = BaseException.__dict__["__context__"]
 
 

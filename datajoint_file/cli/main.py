@@ -25,9 +25,11 @@ _DRIVERS = ("pymysql", "psycopg2")
 _SHORT_HELPS = {
     "cache": "Show or empty this machine's cache of files.",
     "doctor": "Check configuration, store and database.",
+    "find": "Say which rows have a file.",
     "free": "Remove local files that are stored.",
     "gc": "Delete stored objects that nothing uses.",
     "history": "Show earlier and deleted files.",
+    "index": "Make find faster on a table.",
     "init": "Write a commented datajoint.toml.",
     "restore": "Put back an earlier file, or deleted rows.",
     "show": "Show what is stored in a row.",

@@ -18,7 +18,7 @@ from datajoint.table import FreeTable
 
 from datajoint_file.collector.references import Attribute
 from datajoint_file.concurrency.progress import progress_bar
-from datajoint_file.errors import QueryError, brief_traceback, driver_message
+from datajoint_file.errors import QueryError, brief_traceback, server_message
 from datajoint_file.hooks.connections import connection_of, name_of, pipeline_of
 from datajoint_file.hooks.row_listing import Listing, RawRow, key_column, raw_row
 from datajoint_file.journal.history_table import TABLE, UNKNOWN, HistoryTable
@@ -281,7 +281,7 @@ class _Search:
         except LostConnectionError:
             raise
         except Exception as error:  # noqa: BLE001 - of drivers, which have their own: the answer says so
-            self._unread.append(f"{what}: {driver_message(error)}")
+            self._unread.append(f"{what}: {server_message(error)}")
 
     def _rows(self, attribute: Attribute, columns: list[Column]) -> list[RawRow]:
         """Return the rows that have it: their keys, and the JSON of the attribute."""

@@ -11,7 +11,7 @@ from typing import Any
 from datajoint.errors import AccessError
 from datajoint.table import Table
 
-from datajoint_file.errors import IndexingError, QueryError, brief, brief_traceback, driver_message
+from datajoint_file.errors import IndexingError, QueryError, brief, brief_traceback, server_message
 from datajoint_file.hooks.codec import file_attributes
 from datajoint_file.hooks.tables import table_name
 from datajoint_file.journal.second_connection import SecondConnection
@@ -128,13 +128,13 @@ def _run(name: str, second: SecondConnection, statements: list[str]) -> None:
             second.execute(statement)
     except AccessError as error:
         raise IndexingError(
-            f"{name}: this user may not change the indexes of the table: {driver_message(error)}. The owner of the "
+            f"{name}: this user may not change the indexes of the table: {server_message(error)}. The owner of the "
             "table may, or on MySQL who has the right INDEX on the schema"
         ) from error
     except Exception as error:
         if not second.dialect.is_timeout(error):
             raise
         raise IndexingError(
-            f"{name}: others have used the table all the time that this has waited ({driver_message(error)}). Try "
+            f"{name}: others have used the table all the time that this has waited ({server_message(error)}). Try "
             "again when no transaction is open that has read or changed it; what is left half-made is made anew then"
         ) from error

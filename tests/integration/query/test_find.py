@@ -13,7 +13,7 @@ import datajoint as dj
 import pytest
 
 import datajoint_file
-from datajoint_file.errors import ConfigurationNotFoundError, QueryError, UnknownRootError
+from datajoint_file.errors import ConfigurationNotFoundError, IndexingError, QueryError, UnknownRootError
 from datajoint_file.journal.second_connection import second_connection_of
 from tests.projects import Store, connect, over_local_and_s3, over_mysql, over_postgresql, unique
 from tests.tables import drop_schema, recording_of
@@ -240,6 +240,8 @@ def test_tables_that_postgresql_hides_rows_of_are_named(lab: SimpleNamespace, po
     assert (len(report.unread), report.hides_schemas) == (5, False)  # three attributes and two histories
     assert "row-level security" in told
     assert "Copies.raw: permission denied" in told
+    with pytest.raises(IndexingError, match="may not change the indexes of the table: must be owner of table"):
+        datajoint_file.index(dj.FreeTable(instance.connection, lab.recording.full_table_name))
     instance.connection.close()
     second.execute(f"DROP OWNED BY {name}")
     second.execute(f"DROP ROLE {name}")

@@ -11,28 +11,25 @@ import pytest
 
 import datajoint_file
 from datajoint_file.errors import IndexingError, QueryError
+from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.journal.second_connection import SecondConnection, second_connection_of
 from datajoint_file.query.wanted import by_hash, by_path
 from datajoint_file.sql import Dialect, dialect_of
+from tests.projects import connect
 from tests.tables import recording_of
-
-ROWS = 3000
 
 
 @pytest.fixture
 def indexed(table: Any) -> Any:
-    """A table with an index, and rows enough for one; on MariaDB, which has none, what is refused is looked at."""
+    """A table with an index, and rows enough for one."""
     dialect = dialect_of(table.connection)
     if dialect.index_refusal:
-        before = described(table)
-        with pytest.raises(IndexingError, match=r"Recording: MariaDB makes no index.*some seconds"):
-            datajoint_file.index(table)
-        assert described(table) == before
-        pytest.skip("MariaDB: that it is refused was tested")
+        pytest.skip(f"{dialect.title} has none, which `test_what_has_no_index_is_refused` looks at")
     table.insert({"id": one, "raw": (f"{one}.dat", b"%d" % one), "extra": None} for one in range(5))
     second, name = second_connection_of(table.connection), table.full_table_name
-    numbers = " UNION ALL ".join(f"SELECT {one} AS n" for one in range(10))
-    copied = f"SELECT {second_number(dialect)} AS id FROM ({numbers}) AS a, ({numbers}) AS b, ({numbers}) AS c, (SELECT 1 AS n UNION ALL SELECT 2 UNION ALL SELECT 3) AS d"
+    digits = " UNION ALL ".join(f"SELECT {one} AS n" for one in range(10))
+    digits = f"({digits}) AS a, ({digits}) AS b, ({digits}) AS c, (SELECT 1 AS n UNION ALL SELECT 2) AS d"
+    copied = f"SELECT a.n + 10 * b.n + 100 * c.n + 1000 * d.n AS id FROM {digits}"
     for (document,) in second.query(f"SELECT {dialect.as_text('raw')} FROM {name} WHERE id = 0"):
         second.execute(
             f"INSERT INTO {name} (id, raw) SELECT id, {made(dialect)} FROM ({copied}) AS numbers",
@@ -40,10 +37,6 @@ def indexed(table: Any) -> Any:
         )
     datajoint_file.index(table)
     return table
-
-
-def second_number(dialect: Dialect) -> str:
-    return "100 + a.n + 10 * b.n + 100 * c.n + 1000 * d.n"
 
 
 def made(dialect: Dialect) -> str:
@@ -71,19 +64,14 @@ def plan(table: Any, condition: tuple[str, list[Any]]) -> str:
 def test_server_uses_the_index_for_what_find_asks(indexed: Any) -> None:
     dialect = dialect_of(indexed.connection)
     raw, digest = dialect.quoted("raw"), hashlib.sha256(b"1234").hexdigest()
-    wanted = (by_hash(digest), by_hash(digest[:9]), by_hash(digest[:30]), by_path("lab/objects/1234", lambda: None))  # type: ignore[arg-type, return-value]
+    paths = by_path("lab/objects/1234", lambda: pipeline_of(indexed))
+    wanted = (by_hash(digest), by_hash(digest[:9]), by_hash(digest[:30]), paths)
     for one in wanted:
         for condition in one.conditions(dialect, raw):
             assert "~file_" in plan(indexed, condition), (one, plan(indexed, condition))
-    found = [
-        datajoint_file.find(**given, schemas=indexed.database, connection=indexed)
-        for given in (  # type: ignore[arg-type]
-            {"hash": digest},
-            {"hash": digest[:9]},
-            {"path": "lab/objects/1234"},
-        )
-    ]
-    assert [[one.key for one in report] for report in found] == [[{"id": 1234}]] * 3
+    for given in ({"hash": digest}, {"hash": digest[:9]}, {"path": "lab/objects/1234"}):
+        report = datajoint_file.find(**given, schemas=indexed.database, connection=indexed)  # type: ignore[arg-type]
+        assert [one.key for one in report] == [{"id": 1234}]
 
 
 def test_nobody_notices_an_index(indexed: Any, schema: Any) -> None:
@@ -139,8 +127,25 @@ def test_dry_run_and_drop_say_what_they_do(indexed: Any) -> None:
             datajoint_file.index(indexed)
 
 
-def test_what_has_no_files_has_no_index(schema: Any) -> None:
+def test_who_has_the_table_open_is_not_waited_for_for_long(indexed: Any, database: Any) -> None:
+    if dialect_of(indexed.connection).drops_with_index:
+        pytest.skip("nobody waits behind it there, and it waits ten minutes")
+    other = connect(database).connection
+    with other.transaction:
+        other.query(f"SELECT COUNT(*) FROM {indexed.full_table_name}").fetchall()
+        with pytest.raises(IndexingError, match=r"others have used the table all the time .*Lock wait timeout"):
+            datajoint_file.index(indexed, drop=True)
+    other.close()
+    assert datajoint_file.index(indexed, drop=True).statements
+
+
+def test_what_has_no_index_is_refused(table: Any, schema: Any) -> None:
     bare = recording_of(schema, "id : int32", "Bare")
     for given in (bare, schema, "lab.Recording"):
         with pytest.raises(QueryError):
             datajoint_file.index(given)
+    if dialect_of(table.connection).index_refusal:
+        before = described(table)
+        with pytest.raises(IndexingError, match=r"Recording: MariaDB makes no index.*some seconds"):
+            datajoint_file.index(table)
+        assert described(table) == before
