@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from datajoint_file.concurrency.progress import Advance
 from datajoint_file.config import Settings
+from datajoint_file.config.paths import working_directory
 from datajoint_file.config.settings import StorageSettings
 from datajoint_file.config.urls import SCHEMES, file_path
 from datajoint_file.errors import (
@@ -207,7 +208,7 @@ def names_at(pipeline: Pipeline, given: str) -> list[str]:
         If it lies in no store and below no root of the configuration.
     """
     beginning, path = _taken_apart(given)
-    real = path.rstrip("/") if beginning else os.path.realpath(path)
+    real = path.rstrip("/") if beginning else os.path.realpath(working_directory() / path)
     places, found = list(_addresses(pipeline, pipeline.settings.places)), list[str]()
     for name, _, root in (place for place in places if place[1] == beginning and real.startswith(f"{place[2]}/")):
         below = real[len(root) + 1 :]

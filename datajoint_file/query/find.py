@@ -200,7 +200,7 @@ def find(
 
 
 def _listed(schemas: Any) -> list[Any]:
-    is_one = isinstance(schemas, str) or not isinstance(schemas, Iterable) or hasattr(schemas, "schema")
+    is_one = isinstance(schemas, str) or not isinstance(schemas, Iterable)
     return [] if schemas is None else [schemas] if is_one else list(schemas)
 
 

@@ -87,7 +87,11 @@ def test_nobody_notices_an_index(indexed: Any, schema: Any) -> None:
     datajoint_file.revert(indexed & key, "raw")
     assert (indexed & key).fetch1("raw").read() == b"first"
     second, dialect = second_connection_of(indexed.connection), dialect_of(indexed.connection)
-    rows: list[Any] = [{"hash": "x" * 5000, "path": "y" * 50_000, "linked": {"a": [1]}}, {"hash": 5, "path": None}, []]
+    rows: list[Any] = [
+        {"hash": "x" * 5000, "path": "y" * 50_000, "linked": "é" * 50_000},
+        {"hash": 5, "linked": [1]},
+        [],
+    ]
     for row in rows:
         second.execute(f"UPDATE {indexed.full_table_name} SET raw = %s WHERE id = 7000", (json.dumps(row),))
     assert len(dialect.index_names(second.query, indexed.database, indexed.table_name)) == 7
