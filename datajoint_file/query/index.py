@@ -52,9 +52,9 @@ class IndexReport:
 def index(table: Any, *, drop: bool = False, dry_run: bool = False) -> IndexReport:
     """Make the indexes by which `find` looks files of a table up: by hash, by path, by the original of a link.
 
-    For each ``file`` attribute three, which together take some 100 bytes a row. The definition of the table stays as it
-    is, for DataJoint too. If it takes part in the deletion of the table or of an attribute, that drops them. Only what
-    is missing is made, also after a failure half-way.
+    For each ``file`` attribute three, which together take 60 to 80 bytes a row. The definition of the table stays as it
+    is, for DataJoint too; dropping the table, or an attribute, drops them. Only what is missing is made, also after a
+    failure half-way.
 
     Parameters
     ----------
