@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from datajoint_file.pipeline.directoryref import DirectoryRef
     from datajoint_file.pipeline.fileref import FileRef
     from datajoint_file.query.files import FileItem, Files, files
+    from datajoint_file.query.find import Earlier, FindReport, Found, find
+    from datajoint_file.query.index import IndexReport, index
     from datajoint_file.query.source import Source, source
     from datajoint_file.query.tags import tag, tagged, tags, untag
     from datajoint_file.query.tree import tree
@@ -54,6 +56,7 @@ __all__ = [
     "Directory",
     "DirectoryRef",
     "Duplicate",
+    "Earlier",
     "FailedRow",
     "File",
     "FileCondition",
@@ -61,6 +64,9 @@ __all__ = [
     "FileMetadata",
     "FileRef",
     "Files",
+    "FindReport",
+    "Found",
+    "IndexReport",
     "InsertReport",
     "Link",
     "NotRestored",
@@ -82,9 +88,11 @@ __all__ = [
     "create",
     "download",
     "files",
+    "find",
     "formats",
     "gc",
     "history",
+    "index",
     "inputs",
     "prefetch",
     "program",
@@ -113,6 +121,7 @@ _HOMES = {
     "Directory": "transfer.directories",
     "DirectoryRef": "pipeline.directoryref",
     "Duplicate": "jobs.scan",
+    "Earlier": "query.find",
     "FailedRow": "insert.skipping",
     "File": "transfer.sources",
     "FileCondition": "query.where",
@@ -120,6 +129,9 @@ _HOMES = {
     "FileMetadata": "model.metadata",
     "FileRef": "pipeline.fileref",
     "Files": "query.files",
+    "FindReport": "query.find",
+    "Found": "query.find",
+    "IndexReport": "query.index",
     "InsertReport": "insert.skipping",
     "Link": "transfer.links",
     "NotRestored": "undo.restore",
@@ -140,7 +152,9 @@ _HOMES = {
     "create": "insert.create",
     "download": "downloads.download",
     "files": "query.files",
+    "find": "query.find",
     "history": "undo.versions",
+    "index": "query.index",
     "inputs": "jobs.inputs",
     "prefetch": "downloads.prefetch",
     "program": "journal.running_program",

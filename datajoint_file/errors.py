@@ -17,6 +17,7 @@ It holds no policy: the module that meets a problem decides which error it is.
     ├── RuleError (ValueError)                    a rule for paths that cannot be used
     ├── PathMismatchError (ValueError)            a path does not give the values that a rule asks for
     ├── QueryError (ValueError)                   what is asked about files has no answer, or no such form
+    ├── IndexingError (RuntimeError)              an index on files cannot be made or dropped
     ├── SourceError (OSError)                     what the user gave cannot be read
     │   ├── SourceNotFoundError (FileNotFoundError)
     │   ├── SourceAccessError (PermissionError)
@@ -125,6 +126,11 @@ def driver_message(error: Exception) -> str:
     return " ".join(str(error.args[-1] if error.args else error).split()) or type(error).__name__
 
 
+def server_message(error: Exception) -> str:
+    """Return the same where DataJoint may have put an error of its own, which says less, in place of the driver's."""
+    return driver_message(error.__cause__ if isinstance(error.__cause__, Exception) else error)
+
+
 _CONTEXT: Any = BaseException.__dict__["__context__"]
 
 
@@ -217,6 +223,10 @@ class PathMismatchError(DataJointFileError, ValueError):
 
 class QueryError(DataJointFileError, ValueError):
     """What is asked about files cannot be asked of this query, or is written in a form that does not exist."""
+
+
+class IndexingError(DataJointFileError, RuntimeError):
+    """An index on files cannot be made or dropped: by this user, on this server, or as long as others use the table."""
 
 
 class SourceError(DataJointFileError, OSError):

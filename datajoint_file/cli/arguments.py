@@ -11,7 +11,7 @@ from typing import Any
 import click
 import datajoint as dj
 
-from datajoint_file.errors import RuleError, UnsupportedValueError
+from datajoint_file.errors import QueryError, RuleError, UnsupportedValueError
 from datajoint_file.hooks.tables import table_name
 from datajoint_file.hooks.targets import connect, targets_named
 from datajoint_file.undo.overview import tables_in_history
@@ -19,11 +19,11 @@ from datajoint_file.undo.overview import tables_in_history
 
 @contextmanager
 def wrong_usage(*kinds: type[Exception]) -> Iterator[None]:
-    """Make a mistake of usage of these errors, and of values and rules that this package does not take."""
+    """Make a mistake of usage of these errors, and of values, rules and questions that this package does not take."""
     mistakes: tuple[type[Exception], ...] = (LookupError, *kinds)
     try:
         yield
-    except (UnsupportedValueError, RuleError) as error:
+    except (UnsupportedValueError, RuleError, QueryError) as error:
         raise click.UsageError(str(error)) from error
     except dj.DataJointError:
         raise  # some are ValueErrors too, but not of usage

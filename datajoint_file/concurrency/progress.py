@@ -13,16 +13,17 @@ from contextlib import contextmanager
 from datajoint_file.errors import printable
 
 Advance = Callable[[int], object]
-"""Told the number of bytes that have just been moved."""
+"""Told the number of bytes that have just been moved, or what else is counted."""
 
 DELAY_SECONDS = 1.0
 """Work that takes less shows no bar."""
 
 
 @contextmanager
-def progress_bar(description: str, total: int | None, show: bool | None = None) -> Iterator[Advance]:
+def progress_bar(description: str, total: int | None, show: bool | None = None, unit: str = "B") -> Iterator[Advance]:
     """Show how a transfer of *total* bytes, if known, gets on, and give the function to tell it.
 
+    Or other work, of which *unit* says what is counted.
     It is shown always, never, or (``None``) on a terminal or in a notebook once a second has passed.
     """
     if not (is_interactive() if show is None else show):
@@ -32,7 +33,7 @@ def progress_bar(description: str, total: int | None, show: bool | None = None) 
         warnings.simplefilter("ignore")  # a notebook without ipywidgets gets a text bar; that needs no warning
         from tqdm.auto import tqdm
     delay, text = 0.0 if show else DELAY_SECONDS, printable(description)
-    with tqdm(total=total, desc=text, unit="B", unit_scale=True, delay=delay, leave=bool(show)) as bar:
+    with tqdm(total=total, desc=text, unit=unit, unit_scale=unit == "B", delay=delay, leave=bool(show)) as bar:
         yield bar.update
 
 

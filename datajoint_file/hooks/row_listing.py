@@ -109,11 +109,12 @@ class Listing:
         return f"{f'ORDER BY {order} ' if order else ''}LIMIT {rows}{f' OFFSET {skip}' if skip else ''}"
 
     def _select(self, condition: str, values: list[Any], ending: str) -> list[RawRow]:
-        columns = [*map(self._key_column, self._attributes), *map(self._dialect.as_text, map(self._quoted, self.names))]
+        keys = [key_column(self._quoted(attribute.name), attribute.type) for attribute in self._attributes]
+        columns = [*keys, *map(self._dialect.as_text, map(self._quoted, self.names))]
         query = f"SELECT {', '.join(columns)} FROM {self._source} WHERE {condition} {ending}"
         count = len(self.primary_key)
         rows = self._answer(query, values)
-        return [RawRow(tuple(map(_as_parameter, row[:count])), tuple(row[count:])) for row in rows]
+        return [raw_row(row, count) for row in rows]
 
     def _answer(self, query: str, values: list[Any]) -> Any:
         try:
@@ -122,11 +123,6 @@ class Listing:
             raise
         except Exception as error:  # of the driver, also when DataJoint connects again in vain
             raise DataJointError(f"the database did not answer this: {driver_message(error)}") from error
-
-    def _key_column(self, attribute: Any) -> str:
-        """Return the column that gives a key's value so exactly that it is found again by it."""
-        quoted = self._quoted(attribute.name)
-        return f"{quoted} + 0e0" if attribute.type.lower().startswith(_FLOATS) else quoted
 
     def _behind(self, after: Key | None) -> tuple[str, list[Any]]:
         """Return the condition that a row comes after *after*."""
@@ -148,8 +144,14 @@ def decoded(attribute: Any, value: Any, connection: Any) -> Any:
         return value
 
 
-def _as_parameter(value: Any) -> Any:
-    return bytes(value) if isinstance(value, memoryview) else value
+def key_column(quoted: str, type_: str) -> str:
+    """Return the SQL of a quoted attribute of a key that gives its value so exactly that it is found again by it."""
+    return f"{quoted} + 0e0" if type_.lower().startswith(_FLOATS) else quoted
+
+
+def raw_row(row: tuple[Any, ...], count: int) -> RawRow:
+    """Return a row of a result, whose first *count* columns are a key as `key_column` gives it."""
+    return RawRow(tuple(bytes(one) if isinstance(one, memoryview) else one for one in row[:count]), tuple(row[count:]))
 
 
 def key_to_json(key: Key) -> list[Any]:

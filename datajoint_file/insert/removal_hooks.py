@@ -19,6 +19,7 @@ from datajoint_file.journal.history import Event, Name
 from datajoint_file.journal.schema_registry import dropping
 from datajoint_file.journal.transactions import has_transaction
 from datajoint_file.sql import dialect_of, is_changed
+from datajoint_file.sql.file_indexes import with_its_indexes
 from datajoint_file.sql.tag_table import TagTable
 
 _event: ContextVar[Event | None] = ContextVar("removal", default=None)
@@ -72,16 +73,18 @@ def execute_ddl(original: Callable[..., Any], connection: Any, query: Any, *args
     ``Table.alter`` itself cannot be wrapped, for it reads its caller's frame, and only what is executed counts.
     """
     sql = str(query)
-    execute, found = partial(original, connection, query, *args, **options), _TABLE.match(sql)
+    found = _TABLE.match(sql)
     if found is None:
-        return _drop_schema(execute, connection, sql)
+        return _drop_schema(partial(original, connection, query, *args, **options), connection, sql)
     quoted, what = found["table"], found["what"].lower()
     name: Name = connection.adapter.split_full_table_name(quoted)
     tags = _tags_of(connection, name) if what == "drop" else []
     if tags:  # by one statement: none goes without the other
-        sql = f"DROP TABLE {', '.join([*tags, quoted])}{sql[found.end() :]}"
-        execute = partial(original, connection, sql, *args, **options)
+        query = f"DROP TABLE {', '.join([*tags, quoted])}{sql[found.end() :]}"
     event = _event_of(connection, what, name)
+    if what == "alter":
+        query = with_its_indexes(event.dialect, event.query, *name, sql)
+    execute = partial(original, connection, query, *args, **options)
     columns = event.kept.get(name, ())
     files = [column.name for column in columns if column.is_file]
     if what == "alter":

@@ -54,7 +54,7 @@ class Event:
         found = {
             (schema, table): columns
             for schema, tables in by_schema.items()
-            for table, columns in self.dialect.columns(self._query, schema, tables).items()
+            for table, columns in self.dialect.columns(self.query, schema, tables).items()
         }
         if not any(column.is_file for columns in found.values() for column in columns):
             return {}
@@ -65,7 +65,8 @@ class Event:
             self.removal = replace(self.removal, schemas=tuple(sorted(usable)))
         return {name: columns for name, columns in found.items() if name[0] in usable}
 
-    def _query(self, sql: str, args: Sequence[Any] = ()) -> Any:
+    def query(self, sql: str, args: Sequence[Any] = ()) -> Any:
+        """Return the rows of a query on the user's connection."""
         return self.connection.query(sql, args).fetchall()
 
     def _table(self, schema: str) -> HistoryTable:
@@ -73,7 +74,7 @@ class Event:
 
     def unique_keys(self, schema: str, table: str) -> list[dict[str, bool]]:
         """Return the unique keys by which a REPLACE removes rows, but the primary key: see `Dialect.replaced_by`."""
-        return self.dialect.replaced_by(self._query, schema, table)
+        return self.dialect.replaced_by(self.query, schema, table)
 
     def delete(self, schema: str, table: str, full_name: str, where: str) -> int:
         """Delete rows of a table of `kept`, and return how many: in the user's transaction, or one of its own."""
@@ -147,7 +148,7 @@ class Event:
     def _done(self, result: Any, history: HistoryTable, schema: str, table: str, attributes: Sequence[str]) -> Any:
         """Forget what an ALTER has only changed the comment or place of."""
         if self.removal.why == "alter":
-            columns = self.dialect.columns(self._query, schema, [table]).get(table, [])
+            columns = self.dialect.columns(self.query, schema, [table]).get(table, [])
             for column in columns:
                 if column.is_file and column.name in attributes:
                     self._run(history.void(self.removal.event, column.name))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 
 from datajoint_file.concurrency.progress import Advance
 from datajoint_file.config import Settings
+from datajoint_file.config.paths import working_directory
+from datajoint_file.config.settings import StorageSettings
 from datajoint_file.config.urls import SCHEMES, file_path
 from datajoint_file.errors import (
     ConfigurationError,
@@ -25,6 +27,7 @@ from datajoint_file.errors import (
     SourceChangedError,
     SourceNotFoundError,
     UnknownRootError,
+    UnsafeNameError,
     UnsafePathError,
     printable,
 )
@@ -220,13 +223,46 @@ def _taken_apart(given: str) -> tuple[str, str]:
     return ("", file_path(given)) if kind == "file" else (kind, match[2])
 
 
+def names_at(pipeline: Pipeline, given: str) -> list[str]:
+    """Return what rows can call the file or directory at a path or URL: as stored there, and as what stays there.
+
+    Raises
+    ------
+    UnknownRootError
+        If it lies in no store and below no root of the configuration.
+    """
+    beginning, path = _taken_apart(given)
+    real = path.rstrip("/") if beginning else os.path.realpath(working_directory() / path)
+    places, found = list(_addresses(pipeline, pipeline.settings.places)), list[str]()
+    for name, _, root in (place for place in places if place[1] == beginning and real.startswith(f"{place[2]}/")):
+        below = real[len(root) + 1 :]
+        if name not in pipeline.settings.roots:
+            found.append(f"{name}/{below}")  # what is stored is called in the store as in the row
+        with suppress(UnsafeNameError):
+            found.append(f"{name}/{encode_path(below)}")
+    if not found:
+        raise UnknownRootError(
+            f"{printable(without_secrets(given))} lies in no store and below no root of datajoint.toml, so that no row "
+            f"is known to name it. They are: {_listed(places)}"
+        )
+    return found
+
+
 def _roots(pipeline: Pipeline) -> Iterator[tuple[str, str, str]]:
     """Give the roots that can be resolved here: their names, what URLs below them begin with, and their paths."""
+    return _addresses(pipeline, {**pipeline.settings.roots, pipeline.project: pipeline.settings.storage})
+
+
+def _addresses(pipeline: Pipeline, places: Mapping[str, StorageSettings]) -> Iterator[tuple[str, str, str]]:
     settings = pipeline.settings
-    for name, storage in {**settings.roots, pipeline.project: settings.storage}.items():
-        project = name if name == pipeline.project else ""
+    for name, storage in places.items():
+        project = "" if name in settings.roots else name
         with suppress(ConfigurationError):  # a reference that cannot be resolved here
             yield name, *root_address(storage, settings.directory, project=project)
+
+
+def _listed(places: list[tuple[str, str, str]]) -> str:
+    return ", ".join(f"{name} ({_shown(scheme, root)})" for name, scheme, root in sorted(places))
 
 
 def _shown(scheme: str, root: str) -> str:
@@ -235,7 +271,6 @@ def _shown(scheme: str, root: str) -> str:
 
 def _below_none(shown: str, real: str, roots: list[tuple[str, str, str]]) -> str:
     """Say which roots there are, and what to write for another."""
-    known = ", ".join(f"{name} ({_shown(scheme, root)})" for name, scheme, root in sorted(roots))
     kind, path = _taken_apart(shown)
     above = PurePath(path if kind else real).parent
     name = re.sub(r"[^A-Za-z0-9]+", "_", above.name).strip("_") or "data"
@@ -247,5 +282,9 @@ def _below_none(shown: str, real: str, roots: list[tuple[str, str, str]]) -> str
     else:
         lines = [what, f"[roots.{name}]", f"path = {place}"]
     return "\n".join(
-        (f"{shown} lies below no root of datajoint.toml. The roots are: {known}. For another, add:", "", *lines)
+        (
+            f"{shown} lies below no root of datajoint.toml. The roots are: {_listed(roots)}. For another, add:",
+            "",
+            *lines,
+        )
     )

@@ -31,6 +31,12 @@ WHOLE_NUMBER = "^[0-9]{1,18}$"
 
 NO_INDEX: Mapping[str, str] = {}
 
+Searched = Literal["hash", "path", "linked"]
+"""The members of a row's JSON that files are found by."""
+
+KEY_DIGITS = 16
+"""So many digits of a hash are in an index: 64 bits, which tell all files of a laboratory apart."""
+
 Presence = Literal["there", "gone", "unreadable"]
 """Of a schema: all of it may be read; there is none, for certain; it may be there."""
 
@@ -169,6 +175,50 @@ class Dialect(ABC):
     def linked(self, name: str) -> str:
         """Return the SQL of where what it has stays, as text: ``true`` if that is its path; NULL if it is stored."""
         return self.text(name, "linked")
+
+    @abstractmethod
+    def key_of(self, name: str, member: Searched) -> str:
+        """Return the SQL of what a member of a quoted ``file`` attribute is found by: short, whatever it holds.
+
+        It is what `create_indexes` makes indexes of, and a server uses them for this very expression only.
+        """
+
+    def has_hash(self, name: str, digits: str) -> Condition:
+        """Return the condition that the hash in a quoted ``file`` attribute begins with so many hexadecimal digits."""
+        key, start = self.key_of(name, "hash"), digits[:KEY_DIGITS]
+        is_near, values = (
+            (f"{key} = %s", [start]) if len(start) == KEY_DIGITS else (f"{key} BETWEEN %s AND %s", [start, f"{start}g"])
+        )
+        pattern = f"sha256:{digits}{'' if len(digits) == 64 else '%'}"
+        return f"{is_near} AND {self.text(name, 'hash')} LIKE %s", [*values, pattern]
+
+    def has_path(self, name: str, paths: Sequence[str], member: Searched = "path") -> Condition:
+        """Return the condition that a quoted ``file`` attribute names one of *paths*, for which an index is used."""
+        return f"{self.text(name, member)} IN %s", [tuple(paths)]
+
+    index_refusal: ClassVar[str] = ""
+    """Why no index is made here; nothing, where it is."""
+
+    index_waits: ClassVar[str]
+    """Who waits while an index is made, and for whom that waits."""
+
+    index_patience: ClassVar[str] = ""
+    """Statement after which a session waits longer for others, where nobody waits behind it meanwhile."""
+
+    drops_with_index: ClassVar[bool]
+    """Whether an attribute that an index is made of is dropped, or renamed, with no more said of the index."""
+
+    @abstractmethod
+    def index_names(self, query: Query, schema: str, table: str) -> dict[str, bool]:
+        """Return the names of a table's indexes, and whether each can be used: one that failed half-way cannot."""
+
+    @abstractmethod
+    def create_indexes(self, schema: str, table: str, indexes: Mapping[str, tuple[str, Searched]]) -> list[str]:
+        """Return the statements that make *indexes*, of quoted attributes and members, by their names."""
+
+    @abstractmethod
+    def drop_indexes(self, schema: str, table: str, names: Sequence[str]) -> list[str]:
+        """Return the statements that drop indexes of a table."""
 
     @abstractmethod
     def first_component(self, path: str) -> str:
@@ -401,6 +451,9 @@ class Dialect(ABC):
     reading: ClassVar[str]
     """Statement after which a connection of the collector's is shown all or an error."""
 
+    whole: ClassVar[str] = ""
+    """Statement after which, in this transaction, a query gives all rows or an error; empty where it always does."""
+
     snapshot: ClassVar[tuple[str, ...]]
     """Statements that begin a transaction in which everything is read as of one moment."""
 
@@ -507,6 +560,10 @@ class Dialect(ABC):
     @abstractmethod
     def unseen(self, query: Query) -> Iterator[Unseen]:
         """Give what this user may not see: schemas with rows, or transactions of others. Found out by trying."""
+
+    def hides_schemas(self, query: Query) -> bool:
+        """Ask whether there may be schemas of which this user is not even told that they are there."""
+        return False
 
     @abstractmethod
     def relations(self, query: Query, names: Sequence[str], schema: str = "") -> list[tuple[str, str, bool]]:

@@ -16,6 +16,7 @@ from pymysql.constants import CLIENT, SERVER_STATUS
 
 from datajoint_file.sql.columns import Column, Kind, is_plain_text
 from datajoint_file.sql.dialect import (
+    KEY_DIGITS,
     NO_INDEX,
     WHOLE_NUMBER,
     Condition,
@@ -24,6 +25,7 @@ from datajoint_file.sql.dialect import (
     Query,
     Rights,
     Rows,
+    Searched,
     Unseen,
     Version,
 )
@@ -189,6 +191,40 @@ class MySQL(Dialect):
         """Return a cast without looking first, which costs less than half; in a query it is never an error."""
         return f"GREATEST(CAST({self.text(name, member)} AS SIGNED), 0)"
 
+    def key_of(self, name: str, member: Searched) -> str:
+        """Return the first digits of a hash, and of a path its checksum: paths are long and begin alike."""
+        text = self.searched(name, member)
+        return f"SUBSTRING({text}, 8, {KEY_DIGITS})" if member == "hash" else f"CRC32({text})"
+
+    def searched(self, name: str, member: Searched) -> str:
+        """Return a member as text whose SQL is the same for the server whatever a session's character set is."""
+        return f"JSON_UNQUOTE(JSON_EXTRACT({name}, _utf8mb4'$.{member}'))"
+
+    def has_path(self, name: str, paths: Sequence[str], member: Searched = "path") -> Condition:
+        condition, values = super().has_path(name, paths, member)
+        return f"{self.key_of(name, member)} IN %s AND {condition}", [_checksums(paths), *values]
+
+    index_waits = (
+        "whoever changes rows of the table waits until it is made; it waits some seconds for open transactions that "
+        "have used the table, then it gives up"
+    )
+    drops_with_index = False
+
+    def index_names(self, query: Query, schema: str, table: str) -> dict[str, bool]:
+        sql = (
+            "SELECT DISTINCT index_name FROM information_schema.statistics WHERE table_schema = %s AND table_name = %s"
+        )
+        return {name: True for (name,) in query(sql, (schema, table))}
+
+    def create_indexes(self, schema: str, table: str, indexes: Mapping[str, tuple[str, Searched]]) -> list[str]:
+        """Return one statement: the table is read once. LOCK=NONE is refused for what is computed."""
+        added = [f"ADD INDEX {self.quoted(name)} (({self.key_of(*of)}))" for name, of in indexes.items()]
+        return [f"ALTER TABLE {self.quoted(schema, table)} {', '.join(added)}, ALGORITHM=INPLACE, LOCK=SHARED"]
+
+    def drop_indexes(self, schema: str, table: str, names: Sequence[str]) -> list[str]:
+        dropped = ", ".join(f"DROP INDEX {self.quoted(name)}" for name in names)
+        return [f"ALTER TABLE {self.quoted(schema, table)} {dropped}"]
+
     def first_component(self, path: str) -> str:
         return self.first_components(path, 1)
 
@@ -234,8 +270,7 @@ class MySQL(Dialect):
         return ""
 
     def by_path(self, paths: Sequence[str]) -> Condition:
-        crcs = tuple(zlib.crc32(path.encode()) for path in paths)
-        return "path_crc IN %s AND path IN %s", [crcs, tuple(paths)]
+        return "path_crc IN %s AND path IN %s", [_checksums(paths), tuple(paths)]
 
     def bounded_path(self, name: str) -> str:
         return f"LEFT(CONVERT({self.path(name)} USING ASCII), 1024)"
@@ -576,7 +611,7 @@ class MySQL(Dialect):
         grantee = self.grantee(query)
         fix = f"An administrator can GRANT SELECT, PROCESS ON *.* TO {grantee}"
         revoked = [line for (line,) in query("SHOW GRANTS") if _REVOKED.match(line)]
-        if not self._is_readable(query, f"file_probe_{secrets.token_hex(8)}"):
+        if self.hides_schemas(query):
             yield Unseen("schemas", "this user has no SELECT on *.*: schemas may be hidden from it", fix)
         elif revoked or not all(self._is_readable(query, schema) for (schema,) in query(_SCHEMAS)):
             detail = "some schemas are taken from this user's SELECT on *.* by narrower grants or revokes"
@@ -588,6 +623,10 @@ class MySQL(Dialect):
                 raise
             detail = "this user may not see open transactions of others"
             yield Unseen("transactions", detail, fix)
+
+    def hides_schemas(self, query: Query) -> bool:
+        """Ask for a schema that cannot be there."""
+        return not self._is_readable(query, f"file_probe_{secrets.token_hex(8)}")
 
     def grantee(self, query: Query) -> str:
         user, _, host = query("SELECT CURRENT_USER()")[0][0].rpartition("@")
@@ -623,6 +662,11 @@ def rights_in(grants: Iterable[str]) -> dict[str, frozenset[str]]:
         rights[database] = rights.get(database, frozenset()) | frozenset(granted)
     everywhere = rights.get("*", frozenset())
     return {database: granted | everywhere for database, granted in rights.items()}
+
+
+def _checksums(paths: Sequence[str]) -> tuple[int, ...]:
+    """Return what the server's ``CRC32`` makes of paths."""
+    return tuple(zlib.crc32(path.encode()) for path in paths)
 
 
 def _greater(name: str, type_: str, value: Any) -> Condition:

@@ -1,4 +1,4 @@
-"""Lookup of rows by object key: the question that no index answers, and that keys cannot.
+"""Lookup of rows by object key: a question that an index answers only where somebody has made one.
 
 A database rounds and pads keys, so that what was inserted is not always found under the key it was given; its path is.
 """
@@ -35,9 +35,8 @@ def cells_among(
 
 
 def _among(query: Query, dialect: Dialect, table: str, attribute: str, paths: Sequence[str], what: str) -> Rows:
-    sql = f"SELECT {what} FROM {table} WHERE {dialect.path(dialect.quoted(attribute))} IN %s"
-    return [
-        row
-        for start in range(0, len(paths), _PATHS_PER_QUERY)
-        for row in query(sql, (tuple(paths[start : start + _PATHS_PER_QUERY]),))
-    ]
+    found: Rows = []
+    for start in range(0, len(paths), _PATHS_PER_QUERY):
+        condition, values = dialect.has_path(dialect.quoted(attribute), paths[start : start + _PATHS_PER_QUERY])
+        found += query(f"SELECT {what} FROM {table} WHERE {condition}", values)
+    return found

@@ -9,7 +9,19 @@ from typing import Any
 
 from datajoint_file.model.wording import counted
 from datajoint_file.sql.columns import Column, Kind, is_plain_text
-from datajoint_file.sql.dialect import NO_INDEX, WHOLE_NUMBER, Condition, Dialect, Presence, Query, Rights, Rows, Unseen
+from datajoint_file.sql.dialect import (
+    KEY_DIGITS,
+    NO_INDEX,
+    WHOLE_NUMBER,
+    Condition,
+    Dialect,
+    Presence,
+    Query,
+    Rights,
+    Rows,
+    Searched,
+    Unseen,
+)
 
 _IDLE, _IN_ERROR = 0, 3
 """``PQTRANS_IDLE`` and ``PQTRANS_INERROR`` of libpq."""
@@ -21,6 +33,9 @@ _CHANGED = frozenset({"42P01", "42703", "3F000"})
 """Tables, columns and schemas that have gone since they were listed."""
 
 _NOT_THERE = frozenset({"42P01", "3F000"})
+
+_KEY_LETTERS = 600
+"""An index of the usual kind takes 2,704 bytes, and a letter has four at most."""
 
 _DENIED = frozenset({"42501", "25006"})
 
@@ -103,6 +118,14 @@ _READABLE_SCHEMAS = """
 """
 
 
+_INDEXES = """
+    SELECT i.relname, x.indisvalid FROM pg_catalog.pg_index AS x
+    JOIN pg_catalog.pg_class AS i ON i.oid = x.indexrelid
+    JOIN pg_catalog.pg_class AS c ON c.oid = x.indrelid
+    JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE n.nspname = %s AND c.relname = %s
+"""
+
 _COLUMNS = """
     SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), COALESCE(a.attnum = ANY(i.indkey), FALSE),
         a.attgenerated <> '', COALESCE(col_description(c.oid, a.attnum), ''), '',
@@ -136,6 +159,7 @@ class PostgreSQL(Dialect):
     now = "clock_timestamp()"
     from_now = "clock_timestamp() + %s * INTERVAL '1 second'"
     reading = "SET row_security = off"  # policies that hide rows make an error then
+    whole = "SET LOCAL row_security = off"
     snapshot = ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",)
     json_row = """SELECT '{"path": "12"}'::jsonb AS file_json"""
     percent = "CHR(37)"
@@ -180,6 +204,47 @@ class PostgreSQL(Dialect):
 
     def constant(self, text: str) -> str:
         return f"'{text}'" if is_plain_text(text) else f"CONVERT_FROM(DECODE('{text.encode().hex()}', 'hex'), 'UTF8')"
+
+    def key_of(self, name: str, member: Searched) -> str:
+        """Return the first digits of a hash, in an order of bytes; a path as it is, for a hash index keeps it short.
+
+        Such an index has room for all rows: few have something linked, whose beginning is in one of the usual kind.
+        """
+        text = self.text(name, member)
+        if member == "hash":
+            return f'substr({text}, 8, {KEY_DIGITS}) COLLATE "C"'
+        return text if member == "path" else f'left({text}, {_KEY_LETTERS}) COLLATE "C"'
+
+    def has_path(self, name: str, paths: Sequence[str], member: Searched = "path") -> Condition:
+        condition, values = super().has_path(name, paths, member)
+        if member == "path":
+            return condition, values
+        return f"{self.key_of(name, member)} IN %s AND {condition}", [
+            tuple(path[:_KEY_LETTERS] for path in paths),
+            *values,
+        ]
+
+    index_waits = (
+        "nobody waits for it; it waits up to ten minutes for transactions that are open and may use the table, also "
+        "for one of your own"
+    )
+    index_patience = "SET lock_timeout = '600s'"
+    drops_with_index = True
+
+    def index_names(self, query: Query, schema: str, table: str) -> dict[str, bool]:
+        return dict(query(_INDEXES, (schema, table)))
+
+    def create_indexes(self, schema: str, table: str, indexes: Mapping[str, tuple[str, Searched]]) -> list[str]:
+        """Return one statement for each, which lets others write."""
+        of = self.quoted(schema, table)
+        return [
+            f"CREATE INDEX CONCURRENTLY {self.quoted(name)} ON {of} "
+            f"{'USING hash ' if member == 'path' else ''}(({self.key_of(attribute, member)}))"
+            for name, (attribute, member) in indexes.items()
+        ]
+
+    def drop_indexes(self, schema: str, table: str, names: Sequence[str]) -> list[str]:
+        return [f"DROP INDEX CONCURRENTLY IF EXISTS {self.quoted(schema, name)}" for name in names]
 
     def first_component(self, path: str) -> str:
         return f"split_part({path}, '/', 1)"

@@ -12,7 +12,7 @@ import pytest
 import datajoint_file
 from datajoint_file.sql import DIALECTS, Dialect, MariaDB, MySQL, PostgreSQL, dialect_of
 
-ROOMS = ("cli", "collector", "doctor", "downloads", "hooks", "insert", "journal", "verification")
+ROOMS = ("cli", "collector", "doctor", "downloads", "hooks", "insert", "journal", "query", "verification")
 NAMES = {dialect.backend for dialect in DIALECTS} | {dialect.title.lower() for dialect in DIALECTS}
 
 
