@@ -75,14 +75,30 @@ def located(pipeline: Pipeline, source: Source) -> Source:
     return replace(source, link=check_link(link))
 
 
+def require_root(pipeline: Pipeline, place: str) -> None:
+    """Raise unless a directory of this machine lies below a root, or is one: files in it can be linked then.
+
+    Raises
+    ------
+    UnknownRootError, UnsafePathError
+        As by `located`.
+    """
+    link = _key_of(pipeline, f"{place}/a file", printable(place))
+    if link.startswith(f"{pipeline.project}/") and _KEPT.search(link):
+        raise _kept(printable(place), link)
+
+
 def _refuse_kept(source: Source, link: str) -> None:
     names = [f"{link}{name}" for name in source.tree.listing.names] if source.tree else [link]
     if kept := next(filter(_KEPT.search, names), ""):
-        raise UnsafePathError(
-            f"{printable(source.link)}: {kept} is where the project keeps what is stored (`objects`, and what begins "
-            "with `~`), and nothing is linked there: insert what a fetch of the stored file gives, or link a file "
-            "elsewhere"
-        )
+        raise _kept(printable(source.link), kept)
+
+
+def _kept(shown: str, link: str) -> UnsafePathError:
+    return UnsafePathError(
+        f"{shown}: {link} is where the project keeps what is stored (`objects`, and what begins with `~`), and nothing "
+        "is linked there: insert what a fetch of the stored file gives, or link a file elsewhere"
+    )
 
 
 def recorded(pipeline: Pipeline, upload: Upload, advance: Advance) -> FileMetadata:
@@ -167,12 +183,12 @@ class RootTree:
         return Link(self.backend.url(f"{self.link}{name}"))
 
 
-def _key_of(pipeline: Pipeline, given: str) -> str:
+def _key_of(pipeline: Pipeline, given: str, shown: str = "") -> str:
     beginning, path = _taken_apart(given)
     real = path if beginning else os.path.realpath(path)
     slash = "/" if given.endswith("/") else ""
     roots = sorted(_roots(pipeline), key=lambda root: len(root[2]), reverse=True)
-    shown = printable(without_secrets(given))
+    shown = shown or printable(without_secrets(given))
     for name, scheme, root in roots:
         if name == pipeline.project and scheme == beginning and f"{root}/".startswith(f"{real.rstrip('/')}/"):
             raise UnsafePathError(f"{shown} contains the project's own store: link what is to be linked of it")
