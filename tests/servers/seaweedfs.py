@@ -58,7 +58,7 @@ class Volumes:
 
 @dataclass(frozen=True, slots=True)
 class S3Address:
-    """Where the server is, who may do everything there, a bucket that exists, the file system below, and who may read."""
+    """Where the server is, who may do everything there and who may read, a bucket that exists, and the filer."""
 
     endpoint_url: str
     key: str

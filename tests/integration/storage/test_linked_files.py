@@ -11,6 +11,7 @@ from typing import Any
 
 import datajoint as dj
 import pytest
+from azure.core.exceptions import HttpResponseError
 
 import datajoint_file
 from datajoint_file import Link
@@ -28,7 +29,7 @@ from datajoint_file.errors import (
 from datajoint_file.jobs.free import free
 from datajoint_file.jobs.watch import Watch
 from datajoint_file.pipeline.pipeline import Pipeline
-from tests.projects import DATABASES, Store, connect, over_local_and_s3, over_mysql, unique
+from tests.projects import DATABASES, Store, bare_filesystem, connect, over_local_and_s3, over_mysql, unique
 
 from .conftest import CONTENT, Root
 
@@ -80,6 +81,9 @@ def test_link_is_recorded_and_read_where_it_is(table: Any, store: Store, nas: Ro
     assert report.checked == 1
     if nas.table["backend"] == "s3":
         assert "X-Amz-Signature" in ref.sign("1 min")
+    if nas.owner:  # the pipeline could not have written there
+        with pytest.raises((PermissionError, HttpResponseError)):
+            bare_filesystem(nas.table).pipe_file(f"{nas.place}/{ODD}", b"other")
     assert nas.names() == {ODD}
 
 
