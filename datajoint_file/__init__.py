@@ -20,10 +20,13 @@ if TYPE_CHECKING:
     from datajoint_file.insert.stage import stage
     from datajoint_file.insert.staged import Staged
     from datajoint_file.jobs.capture import capture, captures
+    from datajoint_file.jobs.free import Freed, free
     from datajoint_file.jobs.inputs import inputs
     from datajoint_file.jobs.outputs import CapturedDirectory, CapturedFile
     from datajoint_file.jobs.run import Run
     from datajoint_file.jobs.scan import Duplicate, Scan, Unmatched, scan
+    from datajoint_file.jobs.watch import Look, News
+    from datajoint_file.jobs.watch_loop import watch
     from datajoint_file.journal.commit_outcome import Outcome, resolve
     from datajoint_file.model.metadata import FileMetadata
     from datajoint_file.pipeline.directoryref import DirectoryRef
@@ -51,8 +54,11 @@ __all__ = [
     "File",
     "FileMetadata",
     "FileRef",
+    "Freed",
     "InsertReport",
     "Link",
+    "Look",
+    "News",
     "NotRestored",
     "Outcome",
     "OutcomeUnknownError",
@@ -71,6 +77,7 @@ __all__ = [
     "create",
     "download",
     "formats",
+    "free",
     "gc",
     "history",
     "inputs",
@@ -82,6 +89,7 @@ __all__ = [
     "undelete",
     "unverified",
     "verify",
+    "watch",
 ]
 
 _HOMES = {
@@ -96,8 +104,11 @@ _HOMES = {
     "File": "transfer.sources",
     "FileMetadata": "model.metadata",
     "FileRef": "pipeline.fileref",
+    "Freed": "jobs.free",
     "InsertReport": "insert.skipping",
     "Link": "transfer.links",
+    "Look": "jobs.watch",
+    "News": "jobs.watch",
     "NotRestored": "undo.restore",
     "Outcome": "journal.commit_outcome",
     "OutcomeUnknownError": "errors",
@@ -114,6 +125,7 @@ _HOMES = {
     "copy_in": "insert.copy_in",
     "create": "insert.create",
     "download": "downloads.download",
+    "free": "jobs.free",
     "history": "undo.versions",
     "inputs": "jobs.inputs",
     "prefetch": "downloads.prefetch",
@@ -124,6 +136,7 @@ _HOMES = {
     "undelete": "undo.restore",
     "unverified": "verification.unverified",
     "verify": "verification.verify",
+    "watch": "jobs.watch_loop",
 }
 
 
