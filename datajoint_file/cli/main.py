@@ -25,10 +25,12 @@ _DRIVERS = ("pymysql", "psycopg2")
 _SHORT_HELPS = {
     "cache": "Show or empty this machine's cache of files.",
     "doctor": "Check configuration, store and database.",
+    "download": "Bring files of rows here.",
     "free": "Remove local files that are stored.",
     "gc": "Delete stored objects that nothing uses.",
     "history": "Show earlier and deleted files.",
     "init": "Write a commented datajoint.toml.",
+    "members": "List the files of a stored directory.",
     "restore": "Put back an earlier file, or deleted rows.",
     "show": "Show what is stored in a row.",
     "verify": "Check stored files against their rows.",
