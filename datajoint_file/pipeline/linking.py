@@ -75,30 +75,14 @@ def located(pipeline: Pipeline, source: Source) -> Source:
     return replace(source, link=check_link(link))
 
 
-def require_root(pipeline: Pipeline, place: str) -> None:
-    """Raise unless a directory of this machine lies below a root, or is one: files in it can be linked then.
-
-    Raises
-    ------
-    UnknownRootError, UnsafePathError
-        As by `located`.
-    """
-    link = _key_of(pipeline, f"{place}/a file", printable(place))
-    if link.startswith(f"{pipeline.project}/") and _KEPT.search(link):
-        raise _kept(printable(place), link)
-
-
 def _refuse_kept(source: Source, link: str) -> None:
     names = [f"{link}{name}" for name in source.tree.listing.names] if source.tree else [link]
     if kept := next(filter(_KEPT.search, names), ""):
-        raise _kept(printable(source.link), kept)
-
-
-def _kept(shown: str, link: str) -> UnsafePathError:
-    return UnsafePathError(
-        f"{shown}: {link} is where the project keeps what is stored (`objects`, and what begins with `~`), and nothing "
-        "is linked there: insert what a fetch of the stored file gives, or link a file elsewhere"
-    )
+        raise UnsafePathError(
+            f"{printable(source.link)}: {kept} is where the project keeps what is stored (`objects`, and what begins "
+            "with `~`), and nothing is linked there: insert what a fetch of the stored file gives, or link a file "
+            "elsewhere"
+        )
 
 
 def recorded(pipeline: Pipeline, upload: Upload, advance: Advance) -> FileMetadata:
@@ -142,6 +126,21 @@ def opened_root(settings: Settings, name: str) -> StorageBackend:
             f'# where files are that stay where they are\n[roots.{name}]\npath = "/…"'
         )
     return open_root(storage, name, settings.directory, project="" if name in settings.roots else name)
+
+
+def require_root(pipeline: Pipeline, place: str) -> None:
+    """Raise unless a directory of this machine lies below a root, or is one: files in it can be linked then.
+
+    Raises
+    ------
+    UnknownRootError, UnsafePathError
+        As by `located`.
+    """
+    link = _key_of(pipeline, f"{place}/a file", printable(place))
+    if link.startswith(f"{pipeline.project}/") and _KEPT.search(link):
+        raise UnsafePathError(
+            f"{printable(place)} is where the project keeps what is stored: nothing is linked there, but elsewhere"
+        )
 
 
 CHANGED = (
