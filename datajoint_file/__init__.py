@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from datajoint_file.jobs.capture import capture, captures
     from datajoint_file.jobs.free import Freed, free
     from datajoint_file.jobs.inputs import inputs
+    from datajoint_file.jobs.joined_rows import Duplicate, Unmatched
     from datajoint_file.jobs.outputs import CapturedDirectory, CapturedFile
     from datajoint_file.jobs.run import Run
-    from datajoint_file.jobs.scan import Duplicate, Scan, Unmatched, scan
+    from datajoint_file.jobs.scan import Scan, scan
     from datajoint_file.jobs.watch import Look, News
     from datajoint_file.jobs.watch_loop import watch
     from datajoint_file.journal.commit_outcome import Outcome, resolve
@@ -99,7 +100,7 @@ _HOMES = {
     "DataJointFileError": "errors",
     "Directory": "transfer.directories",
     "DirectoryRef": "pipeline.directoryref",
-    "Duplicate": "jobs.scan",
+    "Duplicate": "jobs.joined_rows",
     "FailedRow": "insert.skipping",
     "File": "transfer.sources",
     "FileMetadata": "model.metadata",
@@ -116,7 +117,7 @@ _HOMES = {
     "Scan": "jobs.scan",
     "Staged": "insert.staged",
     "Undeleted": "undo.restore",
-    "Unmatched": "jobs.scan",
+    "Unmatched": "jobs.joined_rows",
     "VerifyReport": "verification",
     "Version": "undo.versions",
     "capture": "jobs.capture",

@@ -79,9 +79,11 @@ def require_some_root(place: str) -> None:
         If ``datajoint.toml`` cannot be used.
     """
     path = find_configuration(configuration_start())
-    own = _pipelines.get(str(path)) or (path and Pipeline(load_settings(path, is_searched=not is_named())))
+    pipelines = list(_pipelines.values())
+    if path is not None and str(path) not in _pipelines:
+        pipelines.insert(0, Pipeline(load_settings(path, is_searched=not is_named())))
     refusals: list[ConfigurationError | UnsafePathError] = []
-    for pipeline in (*filter(None, (own,)), *_pipelines.values()):
+    for pipeline in pipelines:
         try:
             return require_root(pipeline, place)
         except (UnknownRootError, UnsafePathError) as error:

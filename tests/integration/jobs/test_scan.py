@@ -227,10 +227,11 @@ def test_rows_of_all_kinds_fail_one_by_one(recording: Any, root: Path) -> None:
     polars = pl.DataFrame({"id": [21, 1], "raw": [str(root / "a.dat")] * 2})
     assert [key["id"] for key in recording.insert(polars, on_error="skip", chunk_size=1).inserted] == [21]
     assert recording.insert([rows[0]], False, True, on_error="skip").present == ({"id": 1},)
-    (failed,) = recording.insert1(rows[0], on_error="skip").failed
+    row = {"raw": root / "a.dat"}
+    (failed,) = recording.insert1({**row, "id": 1}, on_error="skip").failed
     assert (failed.key, type(failed.error)) == ({"id": 1}, DuplicateError)
-    assert recording.insert1({**rows[0], "id": 22}, on_error="skip").inserted == ({"id": 22},)
-    assert recording.insert1({**rows[0], "id": 23}) is None
+    assert recording.insert1({**row, "id": 22}, on_error="skip").inserted == ({"id": 22},)
+    assert recording.insert1({**row, "id": 23}) is None
 
 
 def test_what_is_no_rows_fault_is_raised(recording: Any, root: Path, store: Store) -> None:

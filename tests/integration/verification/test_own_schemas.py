@@ -19,7 +19,8 @@ def test_a_schema_is_known_by_its_registration_or_its_links(database: Any, store
     link, stored = Link(place / "run1.dat"), ("run1.dat", b"spikes")
     roots = {root: {"path": str(place)}}
     project = store.configuration(roots=roots)
-    other = {**store.configuration(), "project": {"name": unique("project")}, "roots": roots}
+    (tmp_path / "other").mkdir()
+    other = Store({"backend": "file", "path": str(tmp_path / "other")}, unique("project")).configuration(roots=roots)
     found, made = [], []
     for configuration, values, is_own in (
         (project, (stored, link), True),
