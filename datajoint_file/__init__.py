@@ -20,10 +20,14 @@ if TYPE_CHECKING:
     from datajoint_file.insert.stage import stage
     from datajoint_file.insert.staged import Staged
     from datajoint_file.jobs.capture import capture, captures
+    from datajoint_file.jobs.free import Freed, free
     from datajoint_file.jobs.inputs import inputs
+    from datajoint_file.jobs.joined_rows import Duplicate, Unmatched
     from datajoint_file.jobs.outputs import CapturedDirectory, CapturedFile
     from datajoint_file.jobs.run import Run
-    from datajoint_file.jobs.scan import Duplicate, Scan, Unmatched, scan
+    from datajoint_file.jobs.scan import Scan, scan
+    from datajoint_file.jobs.watch import Look, News
+    from datajoint_file.jobs.watch_loop import watch
     from datajoint_file.journal.commit_outcome import Outcome, resolve
     from datajoint_file.journal.running_program import program
     from datajoint_file.model.metadata import FileMetadata
@@ -66,9 +70,12 @@ __all__ = [
     "Files",
     "FindReport",
     "Found",
+    "Freed",
     "IndexReport",
     "InsertReport",
     "Link",
+    "Look",
+    "News",
     "NotRestored",
     "Outcome",
     "OutcomeUnknownError",
@@ -90,6 +97,7 @@ __all__ = [
     "files",
     "find",
     "formats",
+    "free",
     "gc",
     "history",
     "index",
@@ -110,6 +118,7 @@ __all__ = [
     "unverified",
     "usage",
     "verify",
+    "watch",
     "where",
 ]
 
@@ -120,7 +129,7 @@ _HOMES = {
     "DataJointFileError": "errors",
     "Directory": "transfer.directories",
     "DirectoryRef": "pipeline.directoryref",
-    "Duplicate": "jobs.scan",
+    "Duplicate": "jobs.joined_rows",
     "Earlier": "query.find",
     "FailedRow": "insert.skipping",
     "File": "transfer.sources",
@@ -132,8 +141,11 @@ _HOMES = {
     "FindReport": "query.find",
     "Found": "query.find",
     "IndexReport": "query.index",
+    "Freed": "jobs.free",
     "InsertReport": "insert.skipping",
     "Link": "transfer.links",
+    "Look": "jobs.watch",
+    "News": "jobs.watch",
     "NotRestored": "undo.restore",
     "Outcome": "journal.commit_outcome",
     "OutcomeUnknownError": "errors",
@@ -142,7 +154,7 @@ _HOMES = {
     "Source": "query.source",
     "Staged": "insert.staged",
     "Undeleted": "undo.restore",
-    "Unmatched": "jobs.scan",
+    "Unmatched": "jobs.joined_rows",
     "VerifyReport": "verification",
     "Version": "undo.versions",
     "capture": "jobs.capture",
@@ -153,6 +165,7 @@ _HOMES = {
     "download": "downloads.download",
     "files": "query.files",
     "find": "query.find",
+    "free": "jobs.free",
     "history": "undo.versions",
     "index": "query.index",
     "inputs": "jobs.inputs",
@@ -172,6 +185,7 @@ _HOMES = {
     "unverified": "verification.unverified",
     "usage": "query.usage",
     "verify": "verification.verify",
+    "watch": "jobs.watch_loop",
     "where": "query.where",
 }
 

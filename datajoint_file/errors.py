@@ -58,6 +58,7 @@ It holds no policy: the module that meets a problem decides which error it is.
     │   ├── OutputConflictError (FileExistsError)    two files under one name
     │   ├── ProgramError (ChildProcessError)      a program or notebook of the job has failed
     │   └── ScratchError (OSError)                there is no scratch directory to be had, or its disk is full
+    ├── AlreadyWatchedError (BlockingIOError)     somebody watches the directory for this attribute
     ├── WorkerError (RuntimeError)                an executor lost a worker, or takes no work
     └── CollectionRefusedError (RuntimeError)     the collector cannot prove what is unused
 
@@ -429,6 +430,10 @@ class ProgramError(JobError, ChildProcessError):
 
 class ScratchError(JobError, OSError):
     """A job has no scratch directory to work in: there is none to be had, or its disk is full."""
+
+
+class AlreadyWatchedError(DataJointFileError, BlockingIOError):
+    """Another process, or another thread of this one, watches the directory for the same attribute."""
 
 
 class WorkerError(DataJointFileError, RuntimeError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,7 +12,6 @@ import click
 import datajoint as dj
 
 from datajoint_file.errors import QueryError, RuleError, UnsupportedValueError
-from datajoint_file.hooks.tables import table_name
 from datajoint_file.hooks.targets import connect, targets_named
 from datajoint_file.undo.overview import tables_in_history
 
@@ -45,21 +44,6 @@ def one_table(name: str) -> Any:
     if not isinstance(target, dj.Table):
         raise click.UsageError(f"{name} is a schema: name one of its tables, such as {name}.Recording")
     return target
-
-
-def restricted(table: Any, key: Mapping[str, str]) -> Any:
-    """Return the rows of a table that have these values."""
-    if unknown := sorted(key.keys() - set(table.heading.names)):
-        raise UnsupportedValueError(f"{table_name(table)} has no {', '.join(unknown)}; it has {table.heading.names}")
-    return table & key if key else table
-
-
-def restricted_targets(names: Iterable[str], key: Mapping[str, str], connection: Any) -> list[Any]:
-    """Return the schemas and tables of these names, of tables the rows that have these values."""
-    targets = targets_named(names, connection)
-    if key and any(not isinstance(target, dj.Table) for target in targets):
-        raise UnsupportedValueError("--key is for tables: name them as schema.Table")
-    return [restricted(target, key) if key else target for target in targets]
 
 
 def pairs(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:

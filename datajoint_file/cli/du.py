@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
-from datajoint_file.cli.arguments import KEY_OPTION, restricted_targets, wrong_usage
+from datajoint_file.cli.arguments import KEY_OPTION, wrong_usage
 from datajoint_file.cli.output import console, print_json
+from datajoint_file.cli.rows import restricted_targets
 from datajoint_file.hooks.targets import connect
 from datajoint_file.query.usage import usage
 

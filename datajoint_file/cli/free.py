@@ -17,8 +17,7 @@ from datajoint_file.cli.exit_codes import FINE, PROBLEMS
 from datajoint_file.cli.output import Abridged, console
 from datajoint_file.doctor import Check
 from datajoint_file.hooks.targets import connect
-from datajoint_file.jobs.free import Freed
-from datajoint_file.jobs.free import free as free_files
+from datajoint_file.jobs.free import Freed, freed
 from datajoint_file.model.wording import counted, format_size
 from datajoint_file.verification.check_object import LEVELS, Level
 
@@ -54,7 +53,7 @@ def free(ctx: click.Context, directory: Path, yes: bool, level: Level, quiet: bo
     sizes, counts = Counter[str](), Counter[str]()
     abridged = Abridged(console(), "--json names them all")
     with ended_by_sigterm():
-        for one in free_files(directory, connect(), level=level, execute=yes):
+        for one in freed(directory, connect(), level=level, execute=yes):
             counts[one.state] += 1
             sizes[one.state] += one.size
             if as_json and not (quiet and one.state != "kept"):
@@ -72,7 +71,7 @@ def _print(one: Freed, abridged: Abridged, *, quiet: bool) -> None:
     if one.state == "kept":
         abridged.print(Check("kept", "failed", f"{one.path}: {one.reason}"))
     elif one.state != "gone" and not quiet:
-        console().print(f"{one.state}: {one.path} ({format_size(one.size)}): {one.reason}", soft_wrap=True)
+        console().print(str(one), soft_wrap=True)
 
 
 def _print_sum(counts: Counter[str], sizes: Counter[str], *, yes: bool) -> None:

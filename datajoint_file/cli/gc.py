@@ -22,6 +22,7 @@ from datajoint_file.cli.exit_codes import FINE, PARTLY, PROBLEMS
 from datajoint_file.cli.one_at_a_time import lock_of_project, one_at_a_time
 from datajoint_file.cli.output import Abridged, console, print_check, print_json
 from datajoint_file.collector.plan import refusals_of
+from datajoint_file.config.settings import ObjectStorageSettings
 from datajoint_file.doctor import Check
 from datajoint_file.errors import CollectionRefusedError
 from datajoint_file.hooks.connections import pipeline_of
@@ -129,7 +130,8 @@ def gc(
         plan = library.plan(connection, scan=scan, grace=grace, progress=shown, **options)
         to = console()
         if not as_json and not quiet:
-            _print_plan(to, plan, force=force, as_list=as_list)
+            keeps = _keeps(pipeline_of(connection).settings.object_storage)
+            _print_plan(to, plan, keeps, force=force, as_list=as_list)
         done, refusals = None, plan.standing_refusals(force=force)
         if execute:
             done, refusals = _executed(plan, force=force, progress=shown)
@@ -185,8 +187,14 @@ def _document(
     return {"plan": document, "done": None if done is None else done.to_dict()}
 
 
-def _print_plan(to: Console, plan: library.Plan, *, force: bool, as_list: bool) -> None:
-    to.print(f"Project {plan.project}, grace {spoken(plan.grace)}", style="bold")
+def _keeps(settings: ObjectStorageSettings) -> str:
+    """Say how long what was removed from rows is kept."""
+    versions = f" and the last {counted(settings.versions, 'version')}" if settings.versions else ""
+    return f"retention {spoken(settings.retention)}{versions}"
+
+
+def _print_plan(to: Console, plan: library.Plan, keeps: str, *, force: bool, as_list: bool) -> None:
+    to.print(f"Project {plan.project}, {keeps}, grace {spoken(plan.grace)}", style="bold")
     if plan.is_scan and plan.listed:
         listed = f"{counted(plan.listed.count, 'object')} ({format_size(plan.listed.size)})"
         others = f"{counted(plan.foreign.count, 'other file')}, not touched"

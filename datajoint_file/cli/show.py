@@ -15,15 +15,15 @@ from typing import Any
 import click
 from rich.console import Console
 
-from datajoint_file.cli.arguments import KEY_ARGUMENT, KEY_OPTION, restricted, wrong_usage
+from datajoint_file.cli.arguments import KEY_ARGUMENT, KEY_OPTION, wrong_usage
 from datajoint_file.cli.exit_codes import FINE, PROBLEMS
 from datajoint_file.cli.output import console, print_json
-from datajoint_file.errors import MetadataError, UnsupportedValueError
-from datajoint_file.hooks.codec import file_attributes
+from datajoint_file.cli.rows import restricted, table_with_files
+from datajoint_file.errors import MetadataError
 from datajoint_file.hooks.connections import name_of
 from datajoint_file.hooks.row_listing import Listing
 from datajoint_file.hooks.tables import table_name
-from datajoint_file.hooks.targets import connect, targets_named
+from datajoint_file.hooks.targets import connect
 from datajoint_file.model.object_keys import key_text
 from datajoint_file.model.wording import counted, format_size
 from datajoint_file.pipeline.directoryref import DirectoryRef, ref_of
@@ -78,7 +78,7 @@ def show(
     connection = connect()
     ctx.call_on_close(connection.close)
     with wrong_usage():
-        table, names = _table(connection, name, attribute)
+        table, names = table_with_files(connection, name, attribute)
         query = restricted(table, {**pairs, **key})
     rows = list(islice(Listing(query, names).rows(), limit + 1))
     cells = list(_cells(query, names, rows[:limit]))
@@ -96,27 +96,6 @@ def show(
             said = f"There are more than {counted(limit, 'row')}: --limit shows more, NAME=VALUE only some."
             console().print(said, style="bold", soft_wrap=True)
     ctx.exit(PROBLEMS if not rows or any(cell.problem for cell in cells) else FINE)
-
-
-def _table(connection: Any, name: str, attribute: str | None) -> tuple[Any, tuple[str, ...]]:
-    """Return the table of a name, which may end in that of an attribute, and the attributes to show."""
-    shorter, _, last = name.rpartition(".")
-    try:
-        (table,) = targets_named([name], connection)
-    except LookupError as error:
-        if attribute is not None or "." not in shorter:
-            raise
-        try:
-            (table,), attribute = targets_named([shorter], connection), last
-        except LookupError:
-            raise error from None
-    if not hasattr(table, "heading"):
-        raise UnsupportedValueError(f"{name} is a schema: name one of its tables, such as {name}.Recording")
-    known = file_attributes(table.heading)
-    if not known or attribute not in (None, *known):
-        there = f"its `file` attributes are {', '.join(known)}" if known else "it has no `file` attribute"
-        raise UnsupportedValueError(f"{table_name(table)}{f'.{attribute}' if attribute else ''}: {there}")
-    return table, known if attribute is None else (attribute,)
 
 
 def _cells(query: Any, names: tuple[str, ...], rows: list[Any]) -> Iterator[_Cell]:

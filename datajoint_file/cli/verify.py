@@ -25,6 +25,7 @@ from datajoint_file.verification import Finding, VerifyReport
 from datajoint_file.verification.budget import Budget
 from datajoint_file.verification.check_object import LEVELS, Level
 from datajoint_file.verification.open_findings import OpenFindings
+from datajoint_file.verification.own_schemas import schemas_of_pipeline
 from datajoint_file.verification.subjects import QueryRow
 from datajoint_file.verification.verification import FileValue
 from datajoint_file.verification.verify import verify_telling
@@ -33,12 +34,13 @@ _EXAMPLES = """\b
 Examples:
   datajoint-file verify lab_ephys
   datajoint-file verify lab_ephys.Recording lab_ephys.Recording.Trace --level size
-  datajoint-file verify lab_ephys --budget 2h --state /var/lib/lab/verify.json
+  datajoint-file verify --all --budget 2h --state /var/lib/lab/verify.json
 """
 
 
 @click.command(epilog=_EXAMPLES, short_help="Check stored files against their rows.")
-@click.argument("names", nargs=-1, required=True, metavar="SCHEMA[.TABLE]...")
+@click.argument("names", nargs=-1, metavar="[SCHEMA[.TABLE]]...")
+@click.option("--all", "is_all", is_flag=True, help="All schemas of the server that have files of this project.")
 @click.option(
     "--level",
     type=click.Choice(LEVELS),
@@ -60,6 +62,7 @@ Examples:
 def verify(
     ctx: click.Context,
     names: tuple[str, ...],
+    is_all: bool,
     level: Level,
     workers: int | None,
     budget: str | None,
@@ -70,6 +73,7 @@ def verify(
     """Compare the files that rows name with what is in the store. Neither rows nor files are changed.
 
     SCHEMA stands for all its tables with `file` attributes, SCHEMA.Table for one, SCHEMA.Table.Part for a part table.
+    With --all it is each schema of the server, as far as one may see it, that has files of the project.
 
     With --budget and --state a run from cron does a piece of the work each time and begins again when it has come to
     the end; what it has found it looks at, and says, again each time until it is mended.
@@ -78,17 +82,18 @@ def verify(
     earlier is still open, 1 if there are problems, 3 if another run with this state is at it, 4 if store or database
     could not be reached or read.
     """
-    task = {"names": sorted(names), "level": level}
+    if bool(names) == is_all:
+        raise click.UsageError("give the names of schemas or tables, or --all and no names")
     with wrong_usage(ValueError):  # before anything is connected to
         Budget.parse(budget)
+        chosen = schemas_of_pipeline(connect()) if is_all else sorted(names)
+    task = {"names": chosen, "level": level}
     memory = None if state is None else Memory(state, task)
     if memory is not None:
         memory.check()
     if quiet:
         warnings.filterwarnings("ignore", ".*`~file_check`", JournalWarning)
-    run = _Run(
-        sorted(names), level, {"workers": workers, "budget": budget, "progress": False if quiet or as_json else None}
-    )
+    run = _Run(chosen, level, {"workers": workers, "budget": budget, "progress": False if quiet or as_json else None})
     lock = memory.lock if memory else None
     with one_at_a_time(lock, "datajoint-file verify", quiet=quiet), ended_by_sigterm():
         report, findings = run.examine(memory, None if as_json else Abridged(console(), "--json names them all"))

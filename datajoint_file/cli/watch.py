@@ -21,7 +21,7 @@ from datajoint_file.cli.output import Abridged, console
 from datajoint_file.doctor import Check
 from datajoint_file.jobs.watch import Look, News, Watch
 from datajoint_file.jobs.watch_loop import keep_watching
-from datajoint_file.model.wording import counted, duration
+from datajoint_file.model.wording import duration
 
 _EXAMPLES = """\b
 Examples:
@@ -94,8 +94,7 @@ def watch(
             still=still.total_seconds(),
         )
     told = _Told(quiet=quiet, as_json=as_json)
-    lock = directory / f".datajoint-file-watch-{watched.name}.lock"
-    with one_at_a_time(lock, "datajoint-file watch", quiet=quiet), ended_by_sigterm():
+    with one_at_a_time(watched.lock_file, "datajoint-file watch", quiet=quiet), ended_by_sigterm():
         how: dict[str, Any] = {"still": still, "interval": interval, "once": once}
         try:
             last = keep_watching(watched, directory, told=told.look, failed=told.failure, **how)
@@ -138,5 +137,4 @@ class _Told:
 
     def end(self, look: Look) -> None:
         if not (self.quiet or self.as_json):
-            counts = f"{counted(look.settled, 'file')} with a receipt, {len(look.waiting)} growing"
-            console().print(f"{counts}, {counted(len(look.problems), 'problem')}", style="bold", soft_wrap=True)
+            console().print(look.counts, style="bold", soft_wrap=True)

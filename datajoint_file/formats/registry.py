@@ -278,9 +278,15 @@ def refusal(name: str, kind: str) -> str:
     if writers:
         told += f"; name it {', '.join(writers)}"
     if wanted is not None:
-        what = " or ".join(wanted.types) or "nothing; give the path of a file, or (name, bytes)"
+        what = " or ".join(wanted.types) or "nothing"
         told += f"; {wanted.suffix} takes {what}"
-    return f"{told}. datajoint_file.formats.register adds formats"
+    return f"{told}. {_way_on(kind)}; datajoint_file.formats.register adds formats"
+
+
+def _way_on(kind: str) -> str:
+    if kind.endswith(".Figure"):
+        return "Let figure.savefig(stream, format=…) write into an io.BytesIO, and give (name, stream.getvalue())"
+    return "Else write it yourself, and give the path of the file, or (name, bytes)"
 
 
 def suffixes(*, is_directory: bool = False) -> str:

@@ -96,4 +96,9 @@ class FileCodec(dj.Codec):
 
 def file_attributes(heading: Any) -> tuple[str, ...]:
     """Return the names of a heading's ``file`` attributes."""
-    return tuple(name for name, attribute in heading.attributes.items() if isinstance(attribute.codec, FileCodec))
+    return tuple(name for name, attribute in heading.attributes.items() if is_file(attribute))
+
+
+def is_file(attribute: Any) -> bool:
+    """Tell whether an attribute of a heading, or none, is a ``file``."""
+    return attribute is not None and isinstance(attribute.codec, FileCodec)

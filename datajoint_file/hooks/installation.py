@@ -54,6 +54,7 @@ HOOKS = (
     _hook(Connection, "cancel_transaction", "self", "journal.transactions:cancel_transaction"),
     _hook(Table, "declare", "self context", "insert.table_hooks:declare"),
     _hook(Table, "insert", f"{_ROWS} allow_direct_insert chunk_size", "insert.table_hooks:insert"),
+    _hook(Table, "insert1", "self row kwargs", "insert.table_hooks:insert1"),
     _hook(Table, "_insert_rows", _ROWS, "insert.table_hooks:insert_rows"),
     _hook(Table, "update1", "self row", "insert.table_hooks:update1"),
     _hook(Table, "delete", "self transaction prompt part_integrity", "insert.removal_hooks:delete"),

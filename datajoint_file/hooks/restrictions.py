@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from datajoint.condition import AndList, Not
 
-from datajoint_file.errors import UnsupportedValueError
-from datajoint_file.hooks.codec import file_attributes
+from datajoint_file.errors import UnsupportedValueError, brief
+from datajoint_file.hooks.codec import file_attributes, is_file
 from datajoint_file.hooks.tables import query_name
+from datajoint_file.model.key_values import is_missing
 from datajoint_file.model.object_keys import check_value_key
 from datajoint_file.pipeline.stored_ref import StoredRef
 from datajoint_file.sql import dialect_of
@@ -45,7 +46,7 @@ def make_condition(
     Raises
     ------
     UnsupportedValueError
-        If a reference is compared with what is no ``file`` attribute.
+        If a reference is compared with what is no ``file`` attribute, or a ``file`` attribute with what is none.
     QueryError
         If a condition is about such a one.
     MetadataError
@@ -59,6 +60,7 @@ def make_condition(
         columns.update(names)  # or a cascade would apply it to children, where the name means another attribute
         return f"NOT ({sql})" if is_negated else f"({sql})"
     row = _row_of(bare)
+    _refuse_values(query, row)
     if not any(isinstance(value, StoredRef) for value in row.values()):
         return original(query, condition, columns, semantic_check)
     refs = {name: value for name, value in row.items() if isinstance(value, StoredRef)}
@@ -70,6 +72,18 @@ def make_condition(
     if not is_negated:
         return made
     return not made if isinstance(made, bool) else f"NOT ({made})"  # DataJoint would negate the first part only
+
+
+def _refuse_values(query: Any, row: Mapping[str, Any]) -> None:
+    """Raise if what is no reference is compared with a file: that would find nothing, and say so to nobody."""
+    for name, value in row.items():
+        if is_missing(value) or isinstance(value, StoredRef) or not is_file(query.heading.attributes.get(name)):
+            continue
+        table = query_name(query)
+        raise UnsupportedValueError(
+            f"{table}{'.' if table else ''}{name} is a file, and nothing is equal to one but what a fetch gives: it is "
+            f"compared with {brief(value)}. Restrict by datajoint_file.where({name!r}, name='run1.dat'), or by the key"
+        )
 
 
 def _row_of(condition: Any) -> Mapping[str, Any]:

@@ -111,10 +111,10 @@ class Listing:
     def _key_of(self, after: Key | None, skip: int) -> Key | None:
         """Return the key of the row that comes behind so many: keys alone are sorted in less time and space."""
         condition, values = self._behind(after)
-        keys = ", ".join(map(self._key_column, self._attributes))
+        keys = ", ".join(key_column(self._quoted(attribute.name), attribute.type) for attribute in self._attributes)
         query = f"SELECT {keys} FROM {self._source} WHERE {condition} {self._window(1, skip)}"
         found = self._answer(query, values)
-        return tuple(map(_as_parameter, found[0])) if found else None
+        return raw_row(found[0], len(self._attributes)).key if found else None
 
     def _window(self, rows: int, skip: int) -> str:
         """Return the end of a statement that selects so many rows in the order of their key."""

@@ -183,6 +183,11 @@ def insert(original: Callable[..., Any], table: Any, rows: Any, *args: Any, **op
         return original(table, rows, *args, **options)
 
 
+def insert1(original: Callable[..., None], table: Any, row: Any, **options: Any) -> Any:
+    """Let DataJoint insert a row, and return what `insert` does: with ``on_error="skip"`` a report, else nothing."""
+    return table.insert((row,), **options) if "on_error" in options else original(table, row, **options)
+
+
 def declare(original: Callable[..., None], table: Any, context: Any = None) -> None:
     """Let DataJoint declare the table, then make the schema's journal, as long as somebody with the right is here."""
     original(table, context)

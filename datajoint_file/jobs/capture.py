@@ -103,6 +103,8 @@ def capture(
         If no directory can be made, or a disk was full.
     DestinationError
         If *link_to* is no directory, or cannot be written to.
+    UnknownRootError
+        Before the block, if *link_to* lies below no root of the pipelines in use, and of ``datajoint.toml``.
     UnsupportedValueError
         If *put* is no pattern; if another thread has the working directory, or standard output.
 

@@ -22,15 +22,18 @@ from datajoint_file.errors import (
     StorageUnavailableError,
     UnknownProjectError,
     VerificationError,
+    brief_traceback,
     printable,
 )
 from datajoint_file.hooks.codec import file_attributes
+from datajoint_file.hooks.connections import connection_of
 from datajoint_file.hooks.targets import targets_named
 from datajoint_file.jobs.local_values import LocalValue, Snapshot
 from datajoint_file.jobs.receipts import SUFFIX, ImportReceipt, NoReceiptError, read_receipt
 from datajoint_file.jobs.scan import directory_of
 from datajoint_file.jobs.stored_rows import StoredRows
 from datajoint_file.model.object_keys import is_candidate
+from datajoint_file.model.wording import format_size
 from datajoint_file.pipeline.stored_ref import StoredRef
 from datajoint_file.transfer.pinned_directory import PinnedDirectory
 from datajoint_file.verification.check_object import Level
@@ -61,23 +64,43 @@ class Freed:
     size: int
     reason: str
 
+    def __str__(self) -> str:
+        return f"{self.state}: {printable(self.path)} ({format_size(self.size)}): {self.reason}"
+
 
 class _Kept(Exception):
     """A file stays, for a reason."""
 
 
+@brief_traceback
 def free(
     root: str | os.PathLike[str],
-    connection: Any,
+    connection: Any = None,
     *,
     level: Level = "content",
     execute: bool = False,
-) -> Iterator[Freed]:
-    """Remove the local files below a directory whose receipt still holds; give what has become of each, one by one.
+) -> list[Freed]:
+    """Remove the local files below a directory whose receipt still holds; return what has become of each.
 
-    It holds if the file is what was inserted (size, time and hash, read now), its row names that hash, and the stored
-    bytes are these, as far as *level* looks. Rows and stored bytes are never changed. Without *execute* nothing is
-    removed. Links are not followed.
+    As ``datajoint-file free``. A receipt holds if the file is what was inserted (size, time and hash, read now), its
+    row names that hash, and the stored bytes are these, as far as *level* looks. Rows and stored bytes are never
+    changed. Without *execute* nothing is removed. Links are not followed.
+
+    Parameters
+    ----------
+    root : path
+        The directory.
+    connection : datajoint.Connection, or what has one, optional
+        The database that is asked; DataJoint's default connection if not given.
+    level : {"content", "size", "exists"}
+        How closely what is stored is looked at.
+    execute : bool
+        Whether to remove files; else it is only said which could be.
+
+    Returns
+    -------
+    list of Freed
+        One for each file that has a receipt.
 
     Raises
     ------
@@ -85,7 +108,19 @@ def free(
         If the directory cannot be listed.
     DataJointError
         If the database or the store cannot be asked: nothing more is removed then.
+
+    Examples
+    --------
+    >>> for one in datajoint_file.free("rig3"):  # doctest: +SKIP
+    ...     print(one)
     """
+    return list(freed(root, connection_of(connection), level=level, execute=execute))
+
+
+def freed(
+    root: str | os.PathLike[str], connection: Any, *, level: Level = "content", execute: bool = False
+) -> Iterator[Freed]:
+    """Give what `free` returns, each when it is done."""
     path = str(directory_of(root))
     freeing = _Freeing(PinnedDirectory.at(path), connection, level, execute)
     for directory, directories, files in os.walk(path):

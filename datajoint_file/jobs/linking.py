@@ -1,6 +1,6 @@
 """Outputs that stay on a disk of the user's: moved out of the scratch directory to a durable place, and linked there.
 
-Whether that place lies below a root, the insert finds out, since it knows the pipeline.
+Whether that place lies below a root is asked before the job runs, of the pipelines that are known by then.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from datajoint_file.errors import (
 )
 from datajoint_file.jobs.outputs import CapturedFile, Outputs
 from datajoint_file.jobs.patterns import Pattern
+from datajoint_file.pipeline.lookup import require_some_root
 from datajoint_file.storage.disk.drafts import NO_LINKS, flush_directory
 from datajoint_file.transfer.hashing import HashingReader, copy, drain
 from datajoint_file.transfer.links import Link
@@ -49,6 +50,8 @@ class Keeping:
         If *keep* says something else, or there is no *link_to* for it.
     DestinationError
         If *link_to* is no directory.
+    UnknownRootError
+        If it lies below no root of a pipeline that is known here.
     """
 
     def __init__(self, keep: Mapping[str, Any] | None, link_to: str | os.PathLike[str] | None) -> None:
@@ -61,6 +64,8 @@ class Keeping:
         self._place = Path(os.path.abspath(link_to or os.curdir))
         if self._links and not self._place.is_dir():
             raise DestinationError(f"{printable(str(self._place))} is no directory: is its disk mounted? Or make it")
+        if self._links:
+            require_some_root(str(self._place))
 
     def apply(self, outputs: Outputs) -> dict[str, Link]:
         """Move what is to be linked, take it out of *outputs*, and return the links by path. All are moved, or none.

@@ -1,6 +1,6 @@
 """Directory scan: rows for an insert from the paths below a directory, by a rule; names are looked at, nothing is read.
 
-How a rule reads one path is told in `rules`.
+How a rule reads one path is told in `rules`, how paths of several rules become rows in `joined_rows`.
 """
 
 from __future__ import annotations
@@ -28,40 +28,21 @@ from datajoint_file.errors import (
     reason_of,
 )
 from datajoint_file.hooks.codec import file_attributes
+from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.hooks.row_listing import query_of
 from datajoint_file.hooks.tables import declared_type, table_name
+from datajoint_file.jobs.joined_rows import Duplicate, Join, Match, Unmatched
 from datajoint_file.jobs.rules import Rule
 from datajoint_file.model.key_values import KeyValue, key_value
 from datajoint_file.model.names import check_name
-from datajoint_file.model.object_keys import key_text
 from datajoint_file.model.wording import counted
+from datajoint_file.pipeline.linking import require_root
 from datajoint_file.transfer.directories import matcher
+from datajoint_file.transfer.links import Link
 from datajoint_file.transfer.source_readers import look_at
 
 _TOLD = 20
 """So many rows, or paths, are shown."""
-
-
-@dataclass(frozen=True, slots=True)
-class Unmatched:
-    """A path that gives no row."""
-
-    path: str  # below the directory that was scanned
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{printable(self.path)}: {self.reason}"
-
-
-@dataclass(frozen=True, slots=True)
-class Duplicate:
-    """Several paths that give the same key; none of them gives a row."""
-
-    key: Mapping[str, Any]
-    paths: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return f"{_key_text(self.key)}: {', '.join(map(printable, self.paths))}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +53,18 @@ class Scan(Sequence[dict[str, Any]]):
     ----------
     root : Path
         The directory.
-    rule : str
-        The rule.
+    rule : str or mapping of str
+        The rule, or the rules by attribute.
     rows : tuple of dict
-        A row for each path that matches, in the order of paths.
+        A row for each path that matches, in the order of paths; with several rules, for each key.
     unmatched : tuple of Unmatched
         What gives no row, each with the reason.
     duplicates : tuple of Duplicate
-        Keys that several paths give. No row is made of these: which one is meant, nobody can tell.
+        Keys for which an attribute has several paths. No row is made of these: which one is meant, nobody can tell.
     """
 
     root: Path
-    rule: str
+    rule: str | Mapping[str, str]
     rows: tuple[dict[str, Any], ...]
     unmatched: tuple[Unmatched, ...]
     duplicates: tuple[Duplicate, ...]
@@ -145,13 +126,14 @@ class Scan(Sequence[dict[str, Any]]):
 @brief_traceback
 def scan(
     root: str | os.PathLike[str],
-    rule: str,
+    rule: str | Mapping[str, str],
     *,
     table: Any = None,
     attribute: str | None = None,
     values: Mapping[str, Any] | None = None,
     patterns: Mapping[str, str] | None = None,
     exclude: str | Sequence[str] = (),
+    link: bool = False,
 ) -> Scan:
     """Return rows for an insert from the paths below a directory. Nothing is read but names, and nothing stored.
 
@@ -162,10 +144,11 @@ def scan(
     ----------
     root : path
         The directory.
-    rule : str
+    rule : str or mapping of str
         What paths below it look like: text, globs (``*``, ``?``, ``[abc]``, and ``**`` for any directories), and
         placeholders, ``{name}`` or ``{name:format}`` with a format of whole numbers (``03d``), others (``.2f``) or
-        times (``%Y%m%d``). A slash at its end makes each directory of that form one value.
+        times (``%Y%m%d``). A slash at its end makes each directory of that form one value. A mapping has a rule for
+        each of several `file` attributes; paths that give the same key are one row.
     table : table, optional
         Where the rows are to go. Values then have the types of its heading, and the rule must give its whole key.
         Without it values are text, unless a format says more.
@@ -177,6 +160,8 @@ def scan(
         What a value looks like, as a regular expression: ``{"probe": "[A-D][0-9]"}``.
     exclude : str or sequence of str
         Files and directories to leave out, and out of the lists, as patterns of ``gitignore``.
+    link : bool
+        Whether the values are links, to files that stay where they are, below a root of ``datajoint.toml``.
 
     Returns
     -------
@@ -191,6 +176,8 @@ def scan(
         If *root* is not there, may not be read, or is no directory.
     UnsupportedValueError
         If the table has no such `file` attribute.
+    UnknownRootError
+        If the files are to be linked, *table* is given, and *root* lies below no root of its pipeline.
 
     Examples
     --------
@@ -198,10 +185,38 @@ def scan(
     >>> print(found)  # doctest: +SKIP
     >>> Recording.insert(found, skip_duplicates=True)  # doctest: +SKIP
     """
-    target = Target.of(table, attribute)
-    compiled = target.rule(rule, values or {}, patterns)
-    left_out = matcher((exclude,) if isinstance(exclude, str) else tuple(exclude))
-    return _Scan(directory_of(root), compiled, target, dict(values or {}), left_out).found()
+    target, rules = _rules(rule, table, attribute, values or {}, patterns or {})
+    left_out, directory = matcher((exclude,) if isinstance(exclude, str) else tuple(exclude)), directory_of(root)
+    if link and table is not None:
+        require_root(pipeline_of(query_of(table)), str(directory))
+    made = _Scan(directory, rules, target, dict(values or {}), left_out, Link if link else Path)
+    return made.found(rule)
+
+
+def _rules(
+    rule: str | Mapping[str, str],
+    table: Any,
+    attribute: str | None,
+    values: Mapping[str, Any],
+    patterns: Mapping[str, str],
+) -> tuple[Target, dict[str, Rule]]:
+    """Return where rows go, and the rule of each attribute."""
+    if not isinstance(rule, Mapping):
+        target = Target.of(table, attribute)
+        return target, {target.attribute: target.rule(rule, values, patterns)}
+    if not rule or attribute is not None:
+        raise RuleError("give a rule for each `file` attribute, as {'raw': '*.dat'}, and no attribute= besides")
+    targets = {name: Target.of(table, name) for name in rule}
+    names = {name: Rule(text, targets[name].types).names for name, text in rule.items()}
+    if unknown := sorted(set(patterns).difference(*names.values())):
+        raise RuleError(f"there is a pattern for {unknown[0]}, and no such placeholder")
+    if twice := sorted(set(rule) & set(values)):
+        raise RuleError(f"{twice[0]} is given a value by a rule and otherwise as well")
+    rules = {}
+    for name, text in rule.items():
+        own = {each: pattern for each, pattern in patterns.items() if each in names[name]}
+        rules[name] = targets[name].rule(text, values, own)
+    return next(iter(targets.values())), rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +228,7 @@ class Target:
     types: dict[str, str] | None = None
     primary_key: tuple[str, ...] | None = None
     files: tuple[str, ...] = ()  # the other `file` attributes
+    nullable: tuple[str, ...] = ()  # those of all `file` attributes that need no value
 
     @classmethod
     def of(cls, table: Any, attribute: str | None) -> Target:
@@ -229,7 +245,9 @@ class Target:
             raise UnsupportedValueError(f"{name} has no `file` attribute {brief(attribute)}, only {', '.join(known)}")
         types = {one: declared_type(query.heading[one]) for one in query.heading.names if one not in known}
         chosen = attribute or known[0]
-        return cls(chosen, name, types, tuple(query.primary_key), tuple(one for one in known if one != chosen))
+        others = tuple(one for one in known if one != chosen)
+        nullable = tuple(one for one in known if query.heading[one].nullable)
+        return cls(chosen, name, types, tuple(query.primary_key), others, nullable)
 
     def rule(self, text: str, values: Mapping[str, Any], patterns: Mapping[str, str] | None) -> Rule:
         """Return a rule that gives rows of the table, together with *values*. Raises `RuleError` if it does not."""
@@ -264,24 +282,34 @@ class _Scan:
     """One walk through a directory."""
 
     root: Path
-    rule: Rule
+    rules: Mapping[str, Rule]  # by attribute
     target: Target
     values: dict[str, Any]
     is_excluded: Callable[[str], bool]
-    rows: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    value: Callable[[Path], Any]
+    matches: list[Match] = field(default_factory=list)
     unmatched: list[Unmatched] = field(default_factory=list)
 
-    def found(self) -> Scan:
+    def found(self, rule: str | Mapping[str, str]) -> Scan:
         self._walk()
-        by_key: dict[Any, list[str]] = {}
-        for path, row in self.rows:
-            by_key.setdefault(self.target.key(row), []).append(path)
-        rows = [row for _, row in self.rows if len(by_key[self.target.key(row)]) == 1]
-        first = dict(self.rows)
-        duplicates = [
-            Duplicate(self.target.key_of(first[paths[0]]), tuple(paths)) for paths in by_key.values() if len(paths) > 1
-        ]
-        return Scan(self.root, self.rule.text, tuple(rows), tuple(self.unmatched), tuple(duplicates))
+        required = [name for name in self.rules if name not in self.target.nullable]
+        join = Join(self.target.key, self.target.key_of, required)
+        rows, duplicates = [], list[Duplicate]()
+        for group in join.groups(self.matches):
+            if (duplicate := join.duplicate(group)) is not None:
+                duplicates.append(duplicate)
+            elif problem := join.problem(group):
+                self.unmatched += [Unmatched(match.path, problem) for match in group]
+            else:
+                rows.append(self._row(group))
+        return Scan(self.root, rule, tuple(rows), tuple(self.unmatched), tuple(duplicates))
+
+    def _row(self, group: list[Match]) -> dict[str, Any]:
+        row: dict[str, Any] = {}
+        for match in group:
+            row |= match.values
+        files = {match.attribute: self.value(self.root / match.path) for match in group}
+        return row | {name: files.get(name) for name in self.rules}
 
     def _walk(self) -> None:
         for directory, directories, files in os.walk(self.root, onerror=self._unreadable):
@@ -291,34 +319,58 @@ class _Scan:
             directories[:] = [name for name in names if self._enters(f"{prefix}{name}")]
             for name in sorted(files):
                 if not self.is_excluded(f"{prefix}{name}"):
-                    self._look(f"{prefix}{name}", self._file_status)
+                    self._look(f"{prefix}{name}", is_file=True)
 
     def _enters(self, path: str) -> bool:
         """Look at a directory; tell whether what is in it is to be looked at."""
         if (self.root / path).is_symlink():
             self.unmatched.append(Unmatched(path, "it is a symbolic link to a directory, which is not followed"))
             return False
-        if not self.rule.is_for_directories:
+        if not any(rule.is_for_directories for rule in self.rules.values()):
             return True
-        return not self._look(path, lambda _: None)
+        return not self._look(path, is_file=False)
 
-    def _look(self, path: str, check: Callable[[str], None]) -> bool:
-        """Make a row of a path, or note why there is none; tell whether it has the form of the rule, or is a file."""
-        is_file = check == self._file_status
+    def _look(self, path: str, *, is_file: bool) -> bool:
+        """Note what a path matches, or why it gives no row; tell whether it has the form of a rule, or is a file."""
         try:
-            row = None if is_file and self.rule.is_for_directories else self.rule.match(_as_text(path))
-            if row is not None:
-                check(path)
+            matches = self._matches(path, is_file=is_file)
+            if matches:
                 check_name(path.rpartition("/")[2])
+                if is_file:
+                    self._file_status(path)
         except (PathMismatchError, UnsafeNameError, SourceError) as error:
             self.unmatched.append(Unmatched(path, str(error)))
             return True
-        if row is None:
-            if is_file:
-                self.unmatched.append(Unmatched(path, "it does not match the rule"))
-            return is_file
-        self.rows.append((path, {**self.values, **row, self.target.attribute: self.root / path}))
-        return True
+        self.matches += matches
+        if is_file and not matches:
+            self.unmatched.append(
+                Unmatched(path, f"it does not match {'the rule' if len(self.rules) == 1 else 'a rule'}")
+            )
+        return is_file or bool(matches)
+
+    def _matches(self, path: str, *, is_file: bool) -> list[Match]:
+        """Return the match of a path with the one rule that it has the form of, if there is one.
+
+        Raises
+        ------
+        PathMismatchError
+            If it has the form of several; or of none, for what stands for a value is none.
+        """
+        rules = {name: rule for name, rule in self.rules.items() if rule.is_for_directories != is_file}
+        matches, errors = list[Match](), list[PathMismatchError]()
+        for name, rule in rules.items():
+            try:
+                values = rule.match(_as_text(path))
+            except PathMismatchError as error:
+                errors.append(error)
+            else:
+                matches += [] if values is None else [Match(path, name, {**self.values, **values})]
+        if errors and not matches:
+            raise errors[0]
+        if len(matches) > 1:
+            names = " and ".join(match.attribute for match in matches)
+            raise PathMismatchError(f"it matches the rules of {names}: make them differ, or exclude it")
+        return matches
 
     def _file_status(self, path: str) -> None:
         """Raise unless there is a regular file, below the root also if it is reached by a link."""
@@ -358,7 +410,3 @@ def _as_text(path: str) -> str:
     except UnicodeEncodeError:
         raise UnsafeNameError("its name is no text in UTF-8") from None
     return path
-
-
-def _key_text(key: Mapping[str, Any]) -> str:
-    return key_text((name, printable(str(value))) for name, value in key.items())

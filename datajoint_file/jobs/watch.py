@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import partial
 from itertools import accumulate
+from pathlib import Path
 from typing import Any, Literal
 
 from datajoint_file.errors import (
@@ -35,6 +36,7 @@ from datajoint_file.jobs.stored_rows import StoredRows
 from datajoint_file.journal.transactions import mend
 from datajoint_file.model.metadata import format_timestamp
 from datajoint_file.model.object_keys import key_text
+from datajoint_file.model.wording import counted
 from datajoint_file.pipeline.directoryref import DirectoryRef
 from datajoint_file.pipeline.fileref import FileRef
 from datajoint_file.transfer.pinned_directory import PinnedDirectory
@@ -73,6 +75,9 @@ class News:
         """Whether the file is stored, and nobody need look."""
         return self.state in ("inserted", "there already")
 
+    def __str__(self) -> str:
+        return f"{self.state}: {printable(self.path)}: {self.text}"
+
 
 @dataclass(frozen=True, slots=True)
 class Look:
@@ -97,6 +102,15 @@ class Look:
     waiting: tuple[str, ...] = ()
     settled: int = 0
     is_more: bool = False
+
+    def __str__(self) -> str:
+        return "\n".join([*map(str, self.done), *map(str, self.problems), self.counts])
+
+    @property
+    def counts(self) -> str:
+        """How many files have a receipt, grow, or have a problem."""
+        settled = f"{counted(self.settled, 'file')} with a receipt, {len(self.waiting)} growing"
+        return f"{settled}, {counted(len(self.problems), 'problem')}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +215,11 @@ class Watch:
     def name(self) -> str:
         """The table and attribute that it inserts into."""
         return f"{self._target.name}.{self._target.attribute}"
+
+    @property
+    def lock_file(self) -> Path:
+        """The file that is locked by who watches the directory for this attribute."""
+        return self._root / f".datajoint-file-watch-{self.name}.lock"
 
     def look(self) -> Look:
         """Look at the directory once: insert what has stopped growing, write receipts, and say how all stands.

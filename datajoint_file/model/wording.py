@@ -12,7 +12,7 @@ import sys
 from collections.abc import Collection, Sequence
 from datetime import timedelta
 
-from datajoint_file.errors import printable
+from datajoint_file.errors import brief, printable
 
 _PACKAGES = {
     "s3": ("s3fs", "obstore"),
@@ -94,6 +94,28 @@ def duration(text: str) -> timedelta:
     if match is None:
         raise ValueError(f"{text!r} is not of the form 30 days, 36h, 90min or 2w")
     return timedelta(seconds=float(match[1]) * _SECONDS[match[2][: 3 if match[2].startswith("mi") else 1]])
+
+
+def timespan(given: timedelta | float | str, name: str) -> timedelta:
+    """Return the amount of time that is meant by seconds, a `timedelta`, or a text as `duration` reads it.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If it is no amount of time; *name* says what it was given as.
+
+    Examples
+    --------
+    >>> timespan("1 hour", "expires") == timespan(3600, "expires") == timedelta(hours=1)
+    True
+    """
+    if isinstance(given, timedelta):
+        return given
+    if isinstance(given, str):
+        return duration(given)
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        raise TypeError(f"{name} = {brief(given)}: give seconds, a timedelta, or a text such as '1 hour'")
+    return timedelta(seconds=given)
 
 
 def nearest(name: str, known: Sequence[str]) -> str:

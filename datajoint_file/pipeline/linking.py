@@ -155,6 +155,21 @@ def opened_root(settings: Settings, name: str) -> StorageBackend:
     return open_root(storage, name, settings.directory, project="" if name in settings.roots else name)
 
 
+def require_root(pipeline: Pipeline, place: str) -> None:
+    """Raise unless a directory of this machine lies below a root, or is one: files in it can be linked then.
+
+    Raises
+    ------
+    UnknownRootError, UnsafePathError
+        As by `located`.
+    """
+    link = _key_of(pipeline, f"{place}/a file", printable(place))
+    if link.startswith(f"{pipeline.project}/") and _KEPT.search(link):
+        raise UnsafePathError(
+            f"{printable(place)} is where the project keeps what is stored: nothing is linked there, but elsewhere"
+        )
+
+
 CHANGED = (
     "The original was changed since it was linked, and no byte of it was handed out: bring back what it was; or, if it "
     "is right as it is now, link it again with update1"
@@ -194,12 +209,12 @@ class RootTree:
         return Link(self.backend.url(f"{self.link}{name}"))
 
 
-def _key_of(pipeline: Pipeline, given: str) -> str:
+def _key_of(pipeline: Pipeline, given: str, shown: str = "") -> str:
     beginning, path = _taken_apart(given)
     real = path if beginning else os.path.realpath(path)
     slash = "/" if given.endswith("/") else ""
     roots = sorted(_roots(pipeline), key=lambda root: len(root[2]), reverse=True)
-    shown = printable(without_secrets(given))
+    shown = shown or printable(without_secrets(given))
     for name, scheme, root in roots:
         if name == pipeline.project and scheme == beginning and f"{root}/".startswith(f"{real.rstrip('/')}/"):
             raise UnsafePathError(f"{shown} contains the project's own store: link what is to be linked of it")

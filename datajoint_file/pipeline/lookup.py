@@ -11,7 +11,15 @@ from datajoint_file.config import Settings, find_configuration, load_settings
 from datajoint_file.config.bindings import called
 from datajoint_file.config.loader import is_named
 from datajoint_file.config.paths import configuration_start, is_readable
-from datajoint_file.errors import ConfigurationNotFoundError, UnknownProjectError, brief
+from datajoint_file.errors import (
+    ConfigurationError,
+    ConfigurationNotFoundError,
+    UnknownProjectError,
+    UnknownRootError,
+    UnsafePathError,
+    brief,
+)
+from datajoint_file.pipeline.linking import require_root
 from datajoint_file.pipeline.pipeline import Pipeline
 
 _pipelines: dict[str, Pipeline] = {}
@@ -56,6 +64,33 @@ def has_same_root(name: str, pipeline: Pipeline, link: str) -> bool:
     if mine is None or theirs is None:
         return mine is theirs
     return all(getattr(mine, key) == getattr(theirs, key) for key in ("backend", "root", "endpoint_url", "options"))
+
+
+def require_some_root(place: str) -> None:
+    """Raise unless files of a directory could be linked by a pipeline of this process, or its own ``datajoint.toml``.
+
+    Where neither is known yet, an insert finds out.
+
+    Raises
+    ------
+    UnknownRootError, UnsafePathError
+        If the directory lies below no root of any of them.
+    ConfigurationError
+        If ``datajoint.toml`` cannot be used.
+    """
+    path = find_configuration(configuration_start())
+    pipelines = list(_pipelines.values())
+    if path is not None and str(path) not in _pipelines:
+        pipelines.insert(0, Pipeline(load_settings(path, is_searched=not is_named())))
+    refusals: list[ConfigurationError | UnsafePathError] = []
+    for pipeline in pipelines:
+        try:
+            return require_root(pipeline, place)
+        except (UnknownRootError, UnsafePathError) as error:
+            refusals.append(error)
+    if refusals:
+        raise refusals[0]
+    return None
 
 
 def pipeline_named(name: str, project: str) -> Pipeline:

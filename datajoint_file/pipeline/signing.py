@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from datajoint_file.errors import SigningError, brief
 from datajoint_file.model.metadata import FileMetadata
-from datajoint_file.model.wording import duration, spoken
+from datajoint_file.model.wording import spoken, timespan
 from datajoint_file.storage.backend import ContentHeaders
 
 if TYPE_CHECKING:
@@ -48,11 +48,7 @@ def seconds_of(expires: timedelta | float | str) -> int:
     >>> seconds_of("1 hour"), seconds_of(timedelta(minutes=5)), seconds_of(0.5)
     (3600, 300, 1)
     """
-    if isinstance(expires, str):
-        expires = duration(expires)
-    elif isinstance(expires, bool) or not isinstance(expires, int | float | timedelta):
-        raise TypeError(f"expires = {brief(expires)}: give seconds, a timedelta, or a text such as '1 hour'")
-    seconds = expires.total_seconds() if isinstance(expires, timedelta) else expires
+    seconds = expires if isinstance(expires, float) else timespan(expires, "expires").total_seconds()
     if not 0 < seconds <= LONGEST.total_seconds():  # and nothing that is no number
         raise ValueError(f"expires = {brief(expires)}: a link is good for up to {spoken(LONGEST)}")
     return math.ceil(seconds)

@@ -54,9 +54,9 @@ def command(run: Run, directory: Path, database: Any, table: Any, store: Store) 
     settings |= {"use_tls": False, "backend": "postgresql" if is_postgresql else "mysql"}
     settings |= {"name": database.database} if is_postgresql else {}
 
-    def start(*arguments: str, of: str = "") -> Result:
+    def start(*arguments: str, of: str = "", what: str = "show") -> Result:
         with dj.config.override(**{f"database__{name}": value for name, value in settings.items()}):
-            return run("show", f"{table().database}.Recording{of}", *arguments)
+            return run(what, f"{table().database}.Recording{of}", *arguments)
 
     before = bindings._bindings.known(dj_settings.config)
     bindings._bindings.keep(dj_settings.config, bindings.Binding(directory))  # as in a process of its own
@@ -147,3 +147,26 @@ def test_what_is_not_there_and_what_is_damaged_have_codes_of_their_own(
     gone = command("id=0", "--preview", of=".raw")
     assert gone.exit_code == 1
     assert "there is no such object in the store" in gone.stderr
+
+
+@over_mysql
+def test_files_are_brought_and_members_listed(command: Command, table: Any, store: Store, directory: Path) -> None:
+    done = command("--to", "here", "--layout", "key", of=".raw", what="download")
+    assert (done.exit_code, done.stdout) == (0, "3 files in here\n")
+    assert (directory / "here" / "id=2" / "a.dat").read_bytes() == b"123"
+    done = command("id=1", "--to", "there", "--json", what="download")
+    assert sorted(Path(path).name for path in json.loads(done.stdout)) == ["result", "trials.csv"]
+    (directory / "there" / "trials.csv").write_bytes(b"other")
+    done = command("id=1", "--to", "there", what="download")
+    assert (done.exit_code, "trials.csv" in done.stderr) == (1, True)
+    assert command("id=1", "--to", "there", "--overwrite", "--quiet", what="download").stdout == ""
+    assert command("id=7", "--to", "there", what="download").exit_code == 1
+    assert command("nothing=7", "--to", "there", what="download").exit_code == 2
+
+    done = command("id=1", of=".extra", what="members")
+    assert [line.split() for line in done.stdout.splitlines()] == [["8", "B", "a.csv"], ["1", "file,", "8", "B"]]
+    (member,) = json.loads(command("id=1", "--json", of=".extra", what="members").stdout)
+    assert member == {"path": "a.csv", "size": 8, "hash": (table & "id = 1").fetch1("raw").hash}
+    for key, of, code in (("id=1", "", 2), ("id=1", ".raw", 2), ("id=7", ".extra", 1)):
+        assert command(key, of=of, what="members").exit_code == code
+    assert command(of=".extra", what="members").exit_code == 1

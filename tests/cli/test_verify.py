@@ -86,6 +86,19 @@ def test_sound_schema_ends_with_0_and_a_damaged_one_with_1(verify: Verify, recor
     assert "1 problem (1 hash)" in summary
 
 
+@on_mysql
+def test_all_is_instead_of_names(verify: Verify, recording: Any, directory: Path) -> None:
+    state = str(directory / "state.json")
+    assert json.loads(verify("--all", "--json", "--level", "size", "--state", state).stdout)["checked"] == 6
+    for arguments in ([], ["--all", recording.database]):
+        wrong = verify(*arguments)
+        assert (wrong.returncode, "or --all and no names" in wrong.stderr) == (2, True)
+    path = directory / "datajoint.toml"
+    path.write_text(path.read_text(encoding="utf-8").replace('name = "', 'name = "other_'), encoding="utf-8")
+    nothing = verify("--all")
+    assert (nothing.returncode, "has files of the project 'other_" in nothing.stderr) == (2, True)
+
+
 def test_tables_are_named_as_people_write_them(verify: Verify, recording: Any) -> None:
     name = recording.database
     for arguments, count in (

@@ -58,7 +58,7 @@ class Volumes:
 
 @dataclass(frozen=True, slots=True)
 class S3Address:
-    """Where the server is, who may do everything there, a bucket that exists, and the file system below."""
+    """Where the server is, who may do everything there and who may read, a bucket that exists, and the filer."""
 
     endpoint_url: str
     key: str
@@ -66,6 +66,8 @@ class S3Address:
     region: str
     bucket: str
     filer_url: str = ""
+    reader_key: str = ""
+    reader_secret: str = ""
 
 
 FOR_TESTS = Volumes()
@@ -97,12 +99,19 @@ def _plan(directory: Path, program: str, volumes: Volumes) -> tuple[Server, S3Ad
 def _address(port: int, filer_port: int) -> S3Address:
     """Return an address with new credentials, so that no other server can be taken for this one."""
     key, secret = f"key-{secrets.token_hex(8)}", secrets.token_hex(20)
-    return S3Address(f"http://{HOST}:{port}", key, secret, REGION, BUCKET, f"http://{HOST}:{filer_port}")
+    reader = f"reader-{secrets.token_hex(8)}", secrets.token_hex(20)
+    return S3Address(f"http://{HOST}:{port}", key, secret, REGION, BUCKET, f"http://{HOST}:{filer_port}", *reader)
 
 
 def _identities(address: S3Address) -> dict[str, Any]:
-    credentials = {"accessKey": address.key, "secretKey": address.secret}
-    return {"identities": [{"name": "tests", "credentials": [credentials], "actions": ACTIONS}]}
+    everything = {"accessKey": address.key, "secretKey": address.secret}
+    reading = {"accessKey": address.reader_key, "secretKey": address.reader_secret}
+    return {
+        "identities": [
+            {"name": "tests", "credentials": [everything], "actions": ACTIONS},
+            {"name": "reader", "credentials": [reading], "actions": ["Read", "List"]},
+        ]
+    }
 
 
 def _makes_bucket(address: S3Address) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import datajoint as dj
@@ -101,6 +102,18 @@ def test_attribute_that_the_query_has_not_is_ignored_as_datajoint_does(table: An
 def test_reference_is_not_compared_with_what_is_no_file(table: Any) -> None:
     with pytest.raises(UnsupportedValueError, match=r"Note\.raw is no `file` attribute.*restrict by the key"):
         table.Note & (table & "k = 1").fetch1()
+
+
+def test_what_is_no_reference_is_not_compared_with_a_file_in_silence(table: Any) -> None:
+    for value in ("b.dat", Path("b.dat"), {"original_name": "b.dat"}, 3):
+        for condition in ({"raw": value}, {"k": 2, "raw": value}, dj.Not({"raw": value})):
+            with pytest.raises(UnsupportedValueError, match=r"Recording\.raw is a file.*where\('raw', name='run1"):
+                table & condition
+        with pytest.raises(dj.DataJointError, match="Invalid restriction type"):  # what DataJoint makes of a TypeError
+            table & [{"k": 2, "raw": value}]
+    assert keys(table & {"raw.original_name": "b.dat"}) == [2]
+    assert keys(table & {"raw": None}) == [3]
+    assert keys(table.Note & {"raw": "b.dat"}) == []
 
 
 def test_reference_that_says_sql_is_refused(table: Any) -> None:

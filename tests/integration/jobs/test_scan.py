@@ -12,6 +12,7 @@ import datajoint as dj
 import pandas as pd
 import polars as pl
 import pytest
+from datajoint.errors import DuplicateError
 
 import datajoint_file
 from datajoint_file.errors import (
@@ -20,6 +21,7 @@ from datajoint_file.errors import (
     SourceError,
     SourceNotFoundError,
     StorageUnavailableError,
+    UnknownRootError,
     UnsupportedValueError,
 )
 from tests.projects import Store, over_mysql
@@ -46,6 +48,13 @@ def root(tmp_path: Path) -> Path:
     made = tmp_path / "run 1"
     made.mkdir()
     return made
+
+
+@pytest.fixture
+def pipeline(root: Path, store: Store, instance: dj.Instance) -> dj.Instance:
+    """A pipeline that knows the directory as a root."""
+    datajoint_file.configure(store.configuration(roots={"nas": {"path": str(root)}}), connection=instance)
+    return instance
 
 
 def put(root: Path, *paths: str, content: bytes = b"spikes") -> None:
@@ -218,6 +227,11 @@ def test_rows_of_all_kinds_fail_one_by_one(recording: Any, root: Path) -> None:
     polars = pl.DataFrame({"id": [21, 1], "raw": [str(root / "a.dat")] * 2})
     assert [key["id"] for key in recording.insert(polars, on_error="skip", chunk_size=1).inserted] == [21]
     assert recording.insert([rows[0]], False, True, on_error="skip").present == ({"id": 1},)
+    row = {"raw": root / "a.dat"}
+    (failed,) = recording.insert1({**row, "id": 1}, on_error="skip").failed
+    assert (failed.key, type(failed.error)) == ({"id": 1}, DuplicateError)
+    assert recording.insert1({**row, "id": 22}, on_error="skip").inserted == ({"id": 22},)
+    assert recording.insert1({**row, "id": 23}) is None
 
 
 def test_what_is_no_rows_fault_is_raised(recording: Any, root: Path, store: Store) -> None:
@@ -246,3 +260,57 @@ def test_tables_without_files_report_too(schema: Any) -> None:
         [{"id": 1, "name": "a"}, {"id": 2, "name": "too long"}, {"id": 3, "name": "c"}], on_error="skip"
     )
     assert ([key["id"] for key in report.inserted], [one.index for one in report.failed]) == ([1, 3], [1])
+
+
+@over_mysql
+def test_files_of_several_attributes_become_one_row_or_are_listed(root: Path, schema: dj.Schema) -> None:
+    two = recording_of(
+        schema, "subject_id : int32\n---\nprobe : varchar(8)\nraw : file\nnotes : file\nvideo = null : file"
+    )
+    put(root, "s1/left_1.dat", "s1/1.txt", "s1/left.mp4", "s2/left_2.dat", "s2/2.txt")  # of 2 no video
+    put(root, "s3/left_3.dat", "s4/left_4.dat", "s4/4.txt", "s04/4.txt", "s5/left_5.dat", "s5/5.txt", "s5/right.mp4")
+    rules = {
+        "raw": "s{subject_id}/{probe}_*.dat",
+        "notes": "s{subject_id}/*.txt",
+        "video": "s{subject_id}/{probe}.mp4",
+    }
+    found = datajoint_file.scan(root, rules, table=two, link=True)
+    assert [list(row) for row in found] == [["subject_id", "probe", "raw", "notes", "video"]] * 2
+    assert found[1]["video"] is None
+    assert {one.path: one.reason for one in found.unmatched} == {
+        "s3/left_3.dat": "there is no path for notes of subject_id=3",
+        **dict.fromkeys(
+            ("s5/5.txt", "s5/left_5.dat", "s5/right.mp4"),
+            "probe of subject_id=5 is left by one path and right by another",
+        ),
+    }
+    (duplicate,) = found.duplicates
+    assert (duplicate.key, duplicate.paths) == ({"subject_id": 4}, ("s04/4.txt", "s4/4.txt", "s4/left_4.dat"))
+    two.insert(found)
+    row = (two & "subject_id = 1").fetch1()
+    assert [row[name].path for name in rules] == ["nas/s1/left_1.dat", "nas/s1/1.txt", "nas/s1/left.mp4"]
+    assert (two & "subject_id = 2").fetch1("video") is None
+
+    both = datajoint_file.scan(root, {"raw": "**/*.dat", "notes": "**/*"}, values={"subject_id": 1})
+    assert "it matches the rules of raw and notes" in both.unmatched[0].reason
+    for rule, options, said in (
+        ({}, {}, "give a rule for each"),
+        (rules, {"attribute": "raw"}, "no attribute= besides"),
+        (rules, {"patterns": {"prob": "x"}}, "pattern for prob"),
+        (rules, {"values": {"video": "x"}}, "video is given a value"),
+        ({"raw": "*.dat", "notes": "s{subject_id}/*.txt"}, {}, "does not give subject_id"),
+    ):
+        with pytest.raises(RuleError, match=said):
+            datajoint_file.scan(root, rule, table=two, **options)
+
+
+@over_mysql
+def test_links_are_made_below_a_root_only(schema: dj.Schema, tmp_path: Path) -> None:
+    recording = recording_of(schema)
+    put(tmp_path, "elsewhere/1.dat")
+    with pytest.raises(UnknownRootError, match=r"elsewhere lies below no root .*\n(.*\n)*\[roots.elsewhere\]"):
+        datajoint_file.scan(tmp_path / "elsewhere", "{id}.dat", table=recording, attribute="raw", link=True)
+    assert (
+        datajoint_file.scan(tmp_path / "elsewhere", "{id}.dat", link=True)[0]["path"].path
+        == tmp_path / "elsewhere/1.dat"
+    )

@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +19,14 @@ import datajoint as dj
 import pytest
 
 import datajoint_file
-from datajoint_file.errors import DestinationError, RuleError, SourceError, SourceNotFoundError, StorageUnavailableError
+from datajoint_file.errors import (
+    AlreadyWatchedError,
+    DestinationError,
+    RuleError,
+    SourceError,
+    SourceNotFoundError,
+    StorageUnavailableError,
+)
 from datajoint_file.jobs.free import free
 from datajoint_file.jobs.local_values import LocalValue, _aside
 from datajoint_file.jobs.receipts import ImportReceipt, read_receipt
@@ -406,6 +414,32 @@ def test_it_is_looked_at_intervals_where_nothing_tells_of_events(
         keep_watching(watched, root, told=told, failed=damaged, **how)
     assert len(failures) == 1
     assert "does not exist" in failures[0]
+
+
+@over_mysql
+def test_a_watch_of_python_ends_when_it_is_told_to(table: Any, root: Path) -> None:
+    (root / "session1.dat").write_bytes(b"spikes")
+    stop, looks = threading.Event(), list[Look]()
+
+    def on_look(look: Look) -> None:
+        looks.append(look)
+        if look.done:
+            with pytest.raises(AlreadyWatchedError, match=r"is watched for .*Recording.raw already"):
+                datajoint_file.watch(root, RULE, table, once=True)
+            stop.set()
+
+    look = datajoint_file.watch(root, RULE, table, still=0.01, interval="1 hour", on_look=on_look, stop=stop)
+    assert look is looks[-1]
+    assert str(look).startswith("inserted: session1.dat: ")
+    assert str(look).endswith("\n1 file with a receipt, 0 growing, 0 problems")
+    assert datajoint_file.watch(root, RULE, table, stop=stop) == Look()  # as it was set already
+    stored = datajoint_file.free(root, table)
+    assert [str(one) for one in stored] == [f"stored: session1.dat (6 B): {table.fetch1('raw').path}"]
+    assert [one.state for one in datajoint_file.free(root, table, execute=True)] == ["freed"]
+    assert not (root / "session1.dat").exists()
+    for wrong in (True, "ten", -1):
+        with pytest.raises((TypeError, ValueError)):
+            datajoint_file.watch(root, RULE, table, still=wrong)
 
 
 def test_a_watch_goes_on_when_its_connection_was_lost(watched: Watch, table: Any, root: Path, database: Any) -> None:

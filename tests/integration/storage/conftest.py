@@ -1,18 +1,25 @@
-"""Roots: places outside the project, on a disk, in a bucket and elsewhere, seen past the package."""
+"""Roots: places outside the project, on a disk, in a bucket and elsewhere, seen past the package.
+
+Where the server tells who may do what, the pipeline has credentials that may read and no more.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import datajoint as dj
 import pytest
+from azure.storage.blob import ContainerSasPermissions, generate_container_sas
 from fsspec import register_implementation
 from fsspec.implementations.local import LocalFileSystem
 
 import datajoint_file
 from tests.projects import Store, bare_filesystem, unique
+
+_SCHEMES = {"gcs": "gs", "azure": "az"}
 
 CONTENT = b"spikes of the rig " * 100
 
@@ -21,19 +28,27 @@ CONTENT = b"spikes of the rig " * 100
 class Root:
     """A place of files that are somebody else's."""
 
-    table: dict[str, Any]
+    table: dict[str, Any]  # as the pipeline has it
+    owner: dict[str, Any] = field(default_factory=dict)  # the credentials of who writes there, if others than these
 
     @property
     def place(self) -> str:
-        return str(self.table.get("path") or f"{self.table['bucket']}/{self.table['prefix']}")
+        bucket = self.table.get("bucket") or self.table.get("container")
+        return str(self.table.get("path") or f"{bucket}/{self.table['prefix']}")
+
+    @property
+    def _bare(self) -> Any:
+        return bare_filesystem({**self.table, **({"credentials": self.owner} if self.owner else {})})
 
     @property
     def is_local(self) -> bool:
         return bool(self.table["backend"] == "file")
 
     def address(self, name: str) -> str:
-        scheme = "" if self.is_local else f"{self.table['backend']}://"
-        return f"{scheme}{self.place}/{name}"
+        if self.is_local:
+            return f"{self.place}/{name}"
+        backend = self.table["backend"]
+        return f"{_SCHEMES.get(backend, backend)}://{self.place}/{name}"
 
     def write(self, name: str, content: bytes = CONTENT) -> str:
         """Write a file and return what a user calls it."""
@@ -42,14 +57,14 @@ class Root:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
         else:
-            bare_filesystem(self.table).pipe_file(f"{self.place}/{name}", content)
+            self._bare.pipe_file(f"{self.place}/{name}", content)
         return self.address(name)
 
     def remove(self, name: str) -> None:
-        bare_filesystem(self.table).rm_file(f"{self.place}/{name}")
+        self._bare.rm_file(f"{self.place}/{name}")
 
     def names(self) -> set[str]:
-        found = bare_filesystem(self.table).find(self.place)
+        found = self._bare.find(self.place)
         return {name.removeprefix(f"{self.place}/") for name in found}
 
 
@@ -70,7 +85,27 @@ def nas(request: pytest.FixtureRequest, tmp_path: Path) -> Root:
         return Root({"backend": "share", "path": str(tmp_path / "nas")})
     if request.param == "memory":
         return Root({"backend": "memory", "path": f"/{unique('rig')}"})
-    return Root({**request.getfixturevalue("s3_storage"), "prefix": unique("rig")})
+    table = {**request.getfixturevalue(f"{request.param}_storage"), "prefix": unique("rig")}
+    reader = {"s3": _s3_reader, "azure": _azure_reader}.get(request.param)
+    owner = table["credentials"]
+    return Root(table) if reader is None else Root({**table, "credentials": reader(request, table)}, owner)
+
+
+def _s3_reader(request: pytest.FixtureRequest, _: dict[str, Any]) -> dict[str, str]:
+    address = request.getfixturevalue("servers").s3()
+    return {"key": address.reader_key, "secret": address.reader_secret}
+
+
+def _azure_reader(request: pytest.FixtureRequest, table: dict[str, Any]) -> dict[str, str]:
+    address = request.getfixturevalue("servers").azure()
+    token = generate_container_sas(
+        address.account_name,
+        table["container"],
+        address.account_key,
+        permission=ContainerSasPermissions(read=True, list=True),
+        expiry=datetime.now(timezone.utc) + timedelta(hours=1),
+    )
+    return {"connection_string": f"BlobEndpoint={address.endpoint};SharedAccessSignature={token}"}
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from tests.projects import Store, over_mysql
 from .conftest import Root
 from .test_linked_files import anywhere, json_of, set_json
 
-on_s3 = pytest.mark.parametrize("nas", ["s3"], indirect=True)
+on_buckets = pytest.mark.parametrize("nas", ["s3", "gcs", "azure"], indirect=True)
 
 FILES = {"params.py": b"p", "c 1/0.npy": b"00", "c 1/1.npy": b"11", ".zarray": b"{}", "empty.txt": b""}
 
@@ -136,7 +136,7 @@ def test_original_that_is_gone_is_told(table: Any, nas: Root) -> None:
     assert {one.kind for one in datajoint_file.verify(table).findings} == {"unreadable"}
 
 
-@on_s3
+@on_buckets
 @over_mysql
 def test_directory_of_a_bucket_is_linked_whole_or_not_at_all(table: Any, store: Store, nas: Root) -> None:
     with pytest.raises(SourceNotFoundError, match="is there such a directory"):

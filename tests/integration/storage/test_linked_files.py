@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import datajoint as dj
 import pytest
+from azure.core.exceptions import HttpResponseError
 
 import datajoint_file
 from datajoint_file import Link
@@ -27,13 +29,18 @@ from datajoint_file.errors import (
 from datajoint_file.jobs.free import free
 from datajoint_file.jobs.watch import Watch
 from datajoint_file.pipeline.pipeline import Pipeline
-from tests.projects import Store, connect, over_local_and_s3, over_mysql, unique
+from tests.projects import DATABASES, Store, bare_filesystem, connect, over_local_and_s3, over_mysql, unique
 
 from .conftest import CONTENT, Root
 
 ODD = "rig 3/a#b?[1] %20.dat"
-on_disk_and_s3 = pytest.mark.parametrize("nas", ["disk", "s3"], indirect=True)
-anywhere = pytest.mark.parametrize("nas", ["disk", "s3", "memory"], indirect=True)
+BUCKETS = ["s3", "gcs", "azure"]
+on_disk_and_buckets = pytest.mark.parametrize("nas", ["disk", *BUCKETS], indirect=True)
+anywhere = pytest.mark.parametrize(
+    ("nas", "database"),
+    [*product(["disk", "s3", "memory"], DATABASES), ("gcs", "mysql"), ("azure", "mysql")],
+    indirect=True,
+)
 
 
 def json_of(table: Any, attribute: str = "raw") -> dict[str, Any]:
@@ -72,12 +79,15 @@ def test_link_is_recorded_and_read_where_it_is(table: Any, store: Store, nas: Ro
     report = datajoint_file.verify(table)
     assert report
     assert report.checked == 1
-    if "bucket" in nas.table:
+    if nas.table["backend"] == "s3":
         assert "X-Amz-Signature" in ref.sign("1 min")
+    if nas.owner:  # the pipeline could not have written there
+        with pytest.raises((PermissionError, HttpResponseError)):
+            bare_filesystem(nas.table).pipe_file(f"{nas.place}/{ODD}", b"other")
     assert nas.names() == {ODD}
 
 
-@on_disk_and_s3
+@on_disk_and_buckets
 @over_mysql
 def test_changed_or_missing_original_is_never_other_bytes(
     table: Any, nas: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

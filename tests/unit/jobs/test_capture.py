@@ -27,6 +27,8 @@ from datajoint_file.errors import (
     SourceChangedError,
     SourceError,
     SourceNotRegularError,
+    UnknownRootError,
+    UnsafePathError,
     UnsupportedValueError,
 )
 from datajoint_file.jobs.outputs import Outputs, collected
@@ -321,12 +323,25 @@ def test_what_is_linked_is_moved_to_a_place_of_its_own(tmp_path: Path, left: Lef
     place.mkdir()
     if not is_same_disk:
         assert place.stat().st_dev != tmp_path.stat().st_dev
+    configuration = "[project]\nname = 'lab'\n[storage]\nbackend = 'file'\npath = 'store'\n"
+    Path("datajoint.toml").write_text(f"{configuration}[roots.derived]\npath = '{place}'\n")
     try:
         _link_to(place)
     finally:
         if not is_same_disk:
             shutil.rmtree(place)
     assert left() == []
+
+
+def test_a_place_below_no_root_is_told_before_the_job_runs(tmp_path: Path) -> None:
+    Path("datajoint.toml").write_text("[project]\nname = 'lab'\n[storage]\nbackend = 'file'\npath = 'store'\n")
+    for place, error, said in (
+        (Path(), UnknownRootError, "here lies below no root of datajoint.toml.*add:\n\n(.*\n)*.*here"),
+        (Path("store/objects"), UnsafePathError, "where the project keeps what is stored"),
+    ):
+        place.mkdir(parents=True, exist_ok=True)
+        with pytest.raises(error, match=said), datajoint_file.capture(".", keep={"*": "link"}, link_to=place):
+            pytest.fail("the job runs")
 
 
 def _link_to(place: Path) -> None:
