@@ -84,26 +84,27 @@ class Listing:
     def counts(self, *, skip: int = 0, limit: int = sys.maxsize) -> list[int]:
         """Return how many files each ``file`` attribute has, by one statement; JSON's null is none.
 
-        Of all rows, or of so many in the order of their key.
+        Of all rows, or of some, if all that there are have a file: which ones these are is not said.
         """
         columns = [
             f"COUNT(CASE WHEN NOT {self._dialect.is_absent(name)} THEN 1 END)" for name in map(self._quoted, self.names)
         ]
-        query = f"SELECT {', '.join(columns)} FROM {self._windowed(skip, limit)}"
+        query = f"SELECT {', '.join(columns)} FROM {self._windowed(skip, limit, is_ordered=False)}"
         return [int(count) for count in self._answer(query, [])[0]]
 
     def size(self, *, skip: int = 0, limit: int = sys.maxsize) -> int:
-        """Return how many bytes they have together, likewise."""
+        """Return how many bytes they have together, of all rows or of so many in the order of their key."""
         sums = [
             f"COALESCE(SUM({self._dialect.whole_number(name, 'size')}), 0)" for name in map(self._quoted, self.names)
         ]
         return int(self._answer(f"SELECT {' + '.join(sums)} FROM {self._windowed(skip, limit)}", [])[0][0])
 
-    def _windowed(self, skip: int, limit: int) -> str:
+    def _windowed(self, skip: int, limit: int, *, is_ordered: bool = True) -> str:
+        """Return what to select of so many rows from; how many there are does not depend on their order."""
         if not skip and limit == sys.maxsize:
             return self._source
-        columns = ", ".join(map(self._quoted, self.names))
-        return f"(SELECT {columns} FROM {self._source} {self._window(limit, skip)}) AS datajoint_file_window"
+        columns, window = ", ".join(map(self._quoted, self.names)), self._window(limit, skip, is_ordered=is_ordered)
+        return f"(SELECT {columns} FROM {self._source} {window}) AS datajoint_file_window"
 
     def named(self, key: Key) -> dict[str, Any]:
         """Return *key* by attribute, its values as DataJoint's fetch gives them."""
@@ -129,9 +130,9 @@ class Listing:
         found = self._answer(query, values)
         return tuple(map(_as_parameter, found[0])) if found else None
 
-    def _window(self, rows: int, skip: int) -> str:
+    def _window(self, rows: int, skip: int, *, is_ordered: bool = True) -> str:
         """Return the end of a statement that selects so many rows in the order of their key."""
-        order = ", ".join(map(self._quoted, self.primary_key))
+        order = ", ".join(map(self._quoted, self.primary_key if is_ordered else ()))
         return f"{f'ORDER BY {order} ' if order else ''}LIMIT {rows}{f' OFFSET {skip}' if skip else ''}"
 
     def _select(self, condition: str, values: list[Any], ending: str) -> list[RawRow]:
