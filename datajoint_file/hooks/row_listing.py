@@ -48,7 +48,7 @@ class Listing:
         self.primary_key = tuple(query.primary_key)
         self._attributes = [query.heading[name] for name in self.primary_key]
         self._dialect = dialect_of(self.connection)
-        self._source = query.proj(*names).make_subquery().from_clause()
+        self._source: str = query.proj(*names).make_subquery().from_clause()
 
     def rows(self, after: Key | None = None, *, skip: int = 0, limit: int = sys.maxsize) -> Iterator[RawRow]:
         """Give all rows, or those behind the key *after*; of these *limit* at most, when *skip* have been passed over.
@@ -81,22 +81,30 @@ class Listing:
         query = f"SELECT {counts} FROM {self._source} WHERE {condition}"
         return int(self._answer(query, values)[0][0])
 
-    def counts(self) -> list[int]:
-        """Return how many files each ``file`` attribute has, by one statement; JSON's null is none."""
-        counted = [
+    def counts(self, *, skip: int = 0, limit: int = sys.maxsize) -> list[int]:
+        """Return how many files each ``file`` attribute has, by one statement; JSON's null is none.
+
+        Of all rows, or of some, if all that there are have a file: which ones these are is not said.
+        """
+        columns = [
             f"COUNT(CASE WHEN NOT {self._dialect.is_absent(name)} THEN 1 END)" for name in map(self._quoted, self.names)
         ]
-        (found,) = self._answer(f"SELECT {', '.join(counted)} FROM {self._source}", [])
-        return [int(count) for count in found]
+        query = f"SELECT {', '.join(columns)} FROM {self._windowed(skip, limit, is_ordered=False)}"
+        return [int(count) for count in self._answer(query, [])[0]]
 
     def size(self, *, skip: int = 0, limit: int = sys.maxsize) -> int:
-        """Return how many bytes they have, of all rows or of so many in the order of their key, by one statement."""
-        names = [self._quoted(name) for name in self.names]
-        source = self._source
-        if skip or limit < sys.maxsize:
-            source = f"(SELECT {', '.join(names)} FROM {source} {self._window(limit, skip)}) AS datajoint_file_window"
-        sums = [f"COALESCE(SUM({self._dialect.whole_number(name, 'size')}), 0)" for name in names]
-        return int(self._answer(f"SELECT {' + '.join(sums)} FROM {source}", [])[0][0])
+        """Return how many bytes they have together, of all rows or of so many in the order of their key."""
+        sums = [
+            f"COALESCE(SUM({self._dialect.whole_number(name, 'size')}), 0)" for name in map(self._quoted, self.names)
+        ]
+        return int(self._answer(f"SELECT {' + '.join(sums)} FROM {self._windowed(skip, limit)}", [])[0][0])
+
+    def _windowed(self, skip: int, limit: int, *, is_ordered: bool = True) -> str:
+        """Return what to select of so many rows from; how many there are does not depend on their order."""
+        if not skip and limit == sys.maxsize:
+            return self._source
+        columns, window = ", ".join(map(self._quoted, self.names)), self._window(limit, skip, is_ordered=is_ordered)
+        return f"(SELECT {columns} FROM {self._source} {window}) AS datajoint_file_window"
 
     def named(self, key: Key) -> dict[str, Any]:
         """Return *key* by attribute, its values as DataJoint's fetch gives them."""
@@ -116,9 +124,9 @@ class Listing:
         found = self._answer(query, values)
         return raw_row(found[0], len(self._attributes)).key if found else None
 
-    def _window(self, rows: int, skip: int) -> str:
+    def _window(self, rows: int, skip: int, *, is_ordered: bool = True) -> str:
         """Return the end of a statement that selects so many rows in the order of their key."""
-        order = ", ".join(map(self._quoted, self.primary_key))
+        order = ", ".join(map(self._quoted, self.primary_key if is_ordered else ()))
         return f"{f'ORDER BY {order} ' if order else ''}LIMIT {rows}{f' OFFSET {skip}' if skip else ''}"
 
     def _select(self, condition: str, values: list[Any], ending: str) -> list[RawRow]:

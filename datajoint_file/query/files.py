@@ -113,7 +113,7 @@ class Files:
     stop: int = sys.maxsize
 
     def __len__(self) -> int:
-        """Count the files; one statement."""
+        """Count the files; one statement, of a slice for its rows alone. `list` asks for it as well."""
         return self.count
 
     def __bool__(self) -> bool:
@@ -153,8 +153,10 @@ class Files:
     @property
     def count(self) -> int:
         """How many files there are, as the database counts them; a directory is one."""
-        found = sum(Listing(self.query, self.attributes).counts())
-        return max(0, min(self.stop, found) - self.start)
+        if self._is_whole or len(self.attributes) > 1:
+            found = sum(Listing(self.query, self.attributes).counts())
+            return max(0, min(self.stop, found) - self.start)
+        return sum(listing.counts(skip=skip, limit=limit)[0] for listing, skip, limit in self._windows())
 
     @property
     def size(self) -> int:

@@ -203,7 +203,11 @@ class PostgreSQL(Dialect):
         return f'{text} COLLATE "C"'
 
     def constant(self, text: str) -> str:
-        return f"'{text}'" if is_plain_text(text) else f"CONVERT_FROM(DECODE('{text.encode().hex()}', 'hex'), 'UTF8')"
+        """Return a literal with escapes: what a function makes of bytes would be made again for each row."""
+        if is_plain_text(text):
+            return f"'{text}'"
+        escaped = (one if is_plain_text(one) else f"!+{ord(one):06X}" for one in text)
+        return f"U&'{''.join(escaped)}' UESCAPE '!'"
 
     def key_of(self, name: str, member: Searched) -> str:
         """Return the first digits of a hash, in an order of bytes; a path as it is, for a hash index keeps it short.

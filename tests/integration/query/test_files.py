@@ -119,6 +119,9 @@ def test_slices_read_their_rows_alone(table: Any) -> None:
     assert "LIMIT 2 OFFSET 1" in asked[0]
     assert raw[1:3].size == 2 + 4
     with statements(table.connection) as asked:
+        assert len(list(raw[1:3])) == 2
+    assert all("LIMIT 2 OFFSET 1" in sql for sql in asked)  # also that for the length, which `list` asks for
+    with statements(table.connection) as asked:
         assert [item.key["session"] for item in raw[4:6]] == [3, 7]
         assert not raw[40:]
     assert len(asked) == 3  # from far behind keys are asked for first
