@@ -162,6 +162,8 @@ def _ticks(root: Path, seconds: float, stop: Event) -> Iterator[bool]:
 
     Network disks tell of nothing that other machines do, and systems have limits: it is a help, no more.
     """
+    if stop.is_set():
+        return
     yield True
     try:
         import watchfiles  # not all have it
