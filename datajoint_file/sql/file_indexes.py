@@ -24,7 +24,7 @@ def indexes_of(table: str, attributes: Iterable[str]) -> Indexed:
     Examples
     --------
     >>> sorted(indexes_of("recording", ["raw"]))
-    ['~file_hash_a3d5a5dbd5bd0ddd', '~file_linked_a3d5a5dbd5bd0ddd', '~file_path_a3d5a5dbd5bd0ddd']
+    ['~file_hash_7f9c1ae5aa926f4f', '~file_linked_7f9c1ae5aa926f4f', '~file_path_7f9c1ae5aa926f4f']
     """
     found: Indexed = {}
     for attribute in attributes:
