@@ -16,7 +16,7 @@ It holds no policy: the module that meets a problem decides which error it is.
     ├── UnsafeNameError (ValueError)              a file name that no backend could hold
     ├── RuleError (ValueError)                    a rule for paths that cannot be used
     ├── PathMismatchError (ValueError)            a path does not give the values that a rule asks for
-    ├── QueryError (ValueError)                   a question that cannot be asked of this query, or in this form
+    ├── QueryError (ValueError)                   what is asked about files has no answer, or no such form
     ├── SourceError (OSError)                     what the user gave cannot be read
     │   ├── SourceNotFoundError (FileNotFoundError)
     │   ├── SourceAccessError (PermissionError)
