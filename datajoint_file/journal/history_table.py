@@ -7,7 +7,6 @@ collector goes by.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -199,8 +198,13 @@ class HistoryTable:
         paths = self.second.query(f"SELECT DISTINCT path FROM {self.table} WHERE {condition}")
         gone, sources = [write_id_of(path or "") for (path,) in paths], SourceTable(self.second, self.schema)
         if any(gone) and sources.is_plain():
-            with suppress(AccessError):
+            try:
                 sources.forget(filter(None, gone))
+            except AccessError:
+                return
+            except Exception as error:
+                if not self.dialect.is_timeout(error):  # what stays is of no account
+                    raise
 
     def has_event(self, event: str) -> bool:
         """Tell whether there are entries of an event, for everybody to see."""

@@ -97,16 +97,17 @@ class SourceTable:
         return Call(at.replace(tzinfo=timezone.utc), str(who), _read(facts))
 
     def forget(self, objects: Iterable[str]) -> None:
-        """Delete what is noted of objects that are gone for good, and of calls that have no others."""
+        """Delete what is noted of objects that are gone for good, and of calls that have no others.
+
+        By the primary key: on InnoDB a search would keep writers waiting, or wait for them.
+        """
         for some in batches(objects, _IDS_PER_QUERY):
-            of_some = (tuple(some),)
-            events = [
-                event for (event,) in self.second.query(f"SELECT event FROM {self.table} WHERE object IN %s", of_some)
-            ]
-            self.second.execute(f"DELETE FROM {self.table} WHERE object IN %s", of_some)
-            if events:
+            found = self.second.query(f"SELECT event, object FROM {self.table} WHERE object IN %s", (tuple(some),))
+            if found:
+                events, gone = (tuple(set(column)) for column in zip(*found, strict=True))
+                self.second.execute(f"DELETE FROM {self.table} WHERE event IN %s AND object IN %s", (events, gone))
                 left = f"SELECT event FROM {self.table} WHERE event IN %s AND object <> ''"
-                kept = {event for (event,) in self.second.query(left, (tuple(events),))}
+                kept = {event for (event,) in self.second.query(left, (events,))}
                 if over := tuple(set(events) - kept):
                     self.second.execute(f"DELETE FROM {self.table} WHERE event IN %s AND object = ''", (over,))
 

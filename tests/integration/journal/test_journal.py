@@ -98,7 +98,7 @@ def test_others_see_the_intent_until_the_transaction_ends(table: Any, other: Any
 
 
 @over_local_and_s3
-def test_an_insert_takes_three_statements_more_than_without_files(table: Any, monkeypatch: Any) -> None:
+def test_an_insert_takes_four_statements_more_than_without_files(table: Any, monkeypatch: Any) -> None:
     table.insert1({"id": 0, "raw": ("a.dat", b"the first one makes the connection")})
     statements: list[str] = []
     adapter = table().connection.adapter
@@ -114,7 +114,7 @@ def test_an_insert_takes_three_statements_more_than_without_files(table: Any, mo
         table.insert({"id": id_, "raw": ("a.dat", b"1"), "extra": ("b.dat", b"2")} for id_ in range(1, 51))
         count = len(statements)
 
-    assert count == 3 + 1, "begin, stored, claim; and DataJoint's own INSERT"
+    assert count == 4 + 1, "begin, stored, claim, source; and DataJoint's own INSERT"
 
 
 def test_nothing_is_noted_when_a_value_is_refused(table: Any) -> None:

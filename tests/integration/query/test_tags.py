@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Iterable
+from datetime import date, datetime
+from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
@@ -241,6 +244,44 @@ def test_datajoint_sees_nothing_of_the_tables_of_tags(lab: Any) -> None:
     again.insert1({"k": 1})
     assert tag(again, "good") == 1
     assert stored(again) == [(1, "good")]
+
+
+def test_keys_of_every_type_can_have_tags(schema: dj.Schema) -> None:
+    is_mysql = schema.connection.adapter.backend == "mysql"  # DataJoint cannot insert a uuid into PostgreSQL
+    one: Any = uuid.UUID(int=1) if is_mysql else "1"
+
+    @schema
+    class Many(dj.Manual):
+        definition = (
+            f"one : {'uuid' if is_mysql else 'varchar(9)'}"
+            """
+        two : enum('a', 'B {x}')
+        three : datetime(3)
+        four : decimal(5, 2)
+        five : char(4)
+        six : date
+        seven : float64
+        eight : bool
+        nine : int64
+        """
+        )
+
+    row = {
+        "one": one,
+        "two": "B {x}",
+        "three": datetime(2025, 1, 1, 1, 1, 1, 5000),
+        "four": Decimal("1.20"),
+        "five": "Äbcd",
+        "six": date(2025, 1, 1),
+        "seven": 0.1,
+        "eight": True,
+        "nine": 2**40,
+    }
+    Many.insert([row, {**row, "nine": 1}])
+    assert tag(Many & "nine > 1", "good") == 1
+    assert (Many & tagged("good")).keys() == [row]
+    assert (Many - tagged("good")).keys() == [{**row, "nine": 1}]
+    assert untag(Many, "good") == 1
 
 
 @over_mysql
