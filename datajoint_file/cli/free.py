@@ -12,9 +12,9 @@ from pathlib import Path
 
 import click
 
-from datajoint_file.cli.arguments import ended_by_sigterm
 from datajoint_file.cli.exit_codes import FINE, PROBLEMS
 from datajoint_file.cli.output import Abridged, console
+from datajoint_file.concurrency.termination import ended_by_sigterm
 from datajoint_file.doctor import Check
 from datajoint_file.hooks.targets import connect
 from datajoint_file.jobs.free import Freed

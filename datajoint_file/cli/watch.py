@@ -14,10 +14,11 @@ from typing import Any
 
 import click
 
-from datajoint_file.cli.arguments import ended_by_sigterm, one_table, pairs, wrong_usage
+from datajoint_file.cli.arguments import one_table, pairs, wrong_usage
 from datajoint_file.cli.exit_codes import FINE, PARTLY, PROBLEMS
 from datajoint_file.cli.one_at_a_time import one_at_a_time
 from datajoint_file.cli.output import Abridged, console
+from datajoint_file.concurrency.termination import ended_by_sigterm
 from datajoint_file.doctor import Check
 from datajoint_file.jobs.watch import Look, News, Watch
 from datajoint_file.jobs.watch_loop import keep_watching
