@@ -95,6 +95,8 @@ def watch(
             still=still.total_seconds(),
         )
     told = _Told(quiet=quiet, as_json=as_json)
+    if not (once or quiet or as_json):
+        console().print(f"watching {directory} for {watched.name}", soft_wrap=True)
     lock = directory / f".datajoint-file-watch-{watched.name}.lock"
     with one_at_a_time(lock, "datajoint-file watch", quiet=quiet), ended_by_sigterm():
         how: dict[str, Any] = {"still": still, "interval": interval, "once": once}

@@ -11,7 +11,13 @@ import datajoint as dj
 import pytest
 
 import datajoint_file
-from datajoint_file.errors import HashMismatchError, OutputConflictError, SourceChangedError, UnsafeNameError
+from datajoint_file.errors import (
+    HashMismatchError,
+    OutputConflictError,
+    SourceChangedError,
+    UnsafeNameError,
+    UnsupportedValueError,
+)
 from tests.conftest import CACHE_VARIABLE
 from tests.projects import Store, over_local_and_s3, over_mysql
 
@@ -169,10 +175,13 @@ def test_inputs_are_there_under_given_names_without_a_copy_and_gone_at_the_end(
     atlas = tmp_path / "an atlas"
     (atlas / "regions" / "empty").mkdir(parents=True)
     (atlas / "regions" / "ca 1.csv").write_text("ca1")
+    (atlas / "regions" / "ca 2.csv").write_text("ca2")
     table.insert1({"id": 1, "raw": ("raw data.bin", b"spikes"), "extra": atlas})
     raw, extra = table.fetch1("raw", "extra")
     cached = raw.cache(), (extra / "regions/ca 1.csv").cache()
-    before = [path.stat().st_ino for path in (cached[0], extra.cache() / "regions" / "ca 1.csv")]
+    regions = extra.cache() / "regions"
+    names = [name for name in os.listdir(regions) if name.endswith("csv")]
+    before = [path.stat().st_ino for path in (cached[0], regions / "ca 1.csv", regions / names[1])]
 
     for _ in range(2):
         with datajoint_file.inputs(
@@ -182,10 +191,12 @@ def test_inputs_are_there_under_given_names_without_a_copy_and_gone_at_the_end(
             assert (given / "atlas" / "regions" / "ca 1.csv").read_text() == (given / "one.csv").read_text() == "ca1"
             assert (given / "atlas" / "regions" / "empty").is_dir()
             assert disk in given.parents
-            assert [(given / name).stat().st_ino for name in ("run/raw.dat", "atlas/regions/ca 1.csv")] == before
+            assert [(given / name).stat().st_ino for name in ("run/raw.dat", "atlas/regions/ca 1.csv")] == before[:2]
             assert (given / "run" / "raw.dat").stat().st_mode & 0o222 == 0
+            (given / "atlas" / "regions" / names[0]).unlink()  # the others are links still
         assert list(disk.glob("*/*")) == []
-    after = [path.stat().st_ino for path in (raw.cache(), extra.cache() / "regions" / "ca 1.csv")]
+    regions = extra.cache() / "regions"
+    after = [path.stat().st_ino for path in (raw.cache(), regions / "ca 1.csv", regions / names[1])]
     assert after == before, "not brought again"
 
     with datajoint_file.capture("**/*", inputs={"raw.dat": raw, "atlas/": extra}) as run:
@@ -193,11 +204,13 @@ def test_inputs_are_there_under_given_names_without_a_copy_and_gone_at_the_end(
         Path("raw.dat").unlink()  # is its own: what is stored, and the cache, stay
     assert [file.path for file in run.files] == ["out.txt"]
     assert raw.cache().read_bytes() == raw.read() == b"spikes"
-    for names, error in (
+    wrong: list[tuple[Any, type[Exception]]] = [
         ({"../raw.dat": raw}, UnsafeNameError),
         ({"a": raw, "a/b": extra}, OutputConflictError),
-        ({"a": "raw.dat"}, TypeError),
-    ):
+        ({"a": "raw.dat"}, UnsupportedValueError),
+        ([raw], UnsupportedValueError),
+    ]
+    for names, error in wrong:
         with pytest.raises(error), datajoint_file.inputs(names):
             pass
     with pytest.raises(OutputConflictError), datajoint_file.capture("raw.dat", inputs={"raw.dat": raw}):
