@@ -180,7 +180,7 @@ def test_inputs_are_there_under_given_names_without_a_copy_and_gone_at_the_end(
     raw, extra = table.fetch1("raw", "extra")
     cached = raw.cache(), (extra / "regions/ca 1.csv").cache()
     regions = extra.cache() / "regions"
-    names = [name for name in os.listdir(regions) if name.endswith("csv")]
+    names = [path.name for path in regions.iterdir() if path.suffix == ".csv"]
     before = [path.stat().st_ino for path in (cached[0], regions / "ca 1.csv", regions / names[1])]
 
     for _ in range(2):
