@@ -188,8 +188,13 @@ def test_a_row_without_its_parent_waits_for_it(schema: dj.Schema, root: Path) ->
 def test_many_files_are_listed_once_and_looked_at_again_before_they_are_inserted(
     table: Any, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    walked, walk = [], os.walk
-    monkeypatch.setattr(os, "walk", lambda top, **options: walked.append(str(top)) or walk(top, **options))
+    walked, walk = list[str](), os.walk
+
+    def counted(top: Any, **options: Any) -> Any:
+        walked.append(str(top))
+        return walk(top, **options)
+
+    monkeypatch.setattr(os, "walk", counted)
     monkeypatch.setattr("datajoint_file.jobs.watch._AT_ONCE", 2)
     monkeypatch.setattr("datajoint_file.jobs.watch._FRESH_SECONDS", 600)
     for number in range(6):
