@@ -218,10 +218,11 @@ class Cache:
                 self.space.withdraw(digest)
 
     @contextmanager
-    def relinked(self, path: Path) -> Iterator[bool]:
+    def relinked(self, path: Path) -> Iterator[bool | None]:
         """Let a block make or remove hard links to an entry, and note what it looks like then; tell whether it is one.
 
-        One that is not as it was brought is not taken for it later, either. *path* is what `get` has returned.
+        It is told None of one that is not as it was brought; `get` does not take that for it any more, and brings it
+        again. *path* is what `get` has returned.
         """
         found = _ENTRY.fullmatch(str(path)[len(str(self.directory)) :])
         if found is None or not str(path).startswith(f"{self.directory}/"):
@@ -231,13 +232,18 @@ class Cache:
         with self._told(), locked(self.space.lock_of(digest)):
             entry = _Entry(digest, name, 0, f"{self.directory}/{shelf}")
             sound = {
-                other: noted[1]
+                other: (noted[1], look_through(f"{entry.home}/{other}", _look_of_content))
                 for other, noted in _recorded(entry).items()
                 if os.path.lexists(f"{entry.home}/{other}") and noted[0] == look_through(f"{entry.home}/{other}")
             }
-            yield True
-            if name in sound:
-                entry.size = sound[name]
+            if name not in sound:
+                for key in [key for key in tuple(self._known) if key[0] == digest]:
+                    self._known.pop(key, None)
+            yield True if name in sound else None
+            if name in sound and all(
+                look_through(f"{entry.home}/{other}", _look_of_content) == look for other, (_, look) in sound.items()
+            ):  # else somebody has written to it meanwhile: it is left as what was changed
+                entry.size = sound[name][0]
                 self._record(entry, *sound)
 
     def last_use(self, digest: str) -> int:
@@ -506,17 +512,17 @@ def _opened(path: str) -> BinaryIO | None:
         return None
 
 
-def look_through(path: str) -> str:
+def look_through(path: str, look: Callable[[os.stat_result], str] | None = None) -> str:
     """Return what a file looks like, or a directory with all that is in it: something else if it was changed."""
-    status = os.lstat(path)
+    look, status = look or _look, os.lstat(path)
     if not stat.S_ISDIR(status.st_mode):
-        return _look(status)
+        return look(status)
     seen = hashlib.sha256(f"{status.st_ino}".encode())
     for place, directories, names in os.walk(path):
         directories.sort()
         for name in sorted([*directories, *names]):
             inner = f"{place}/{name}"
-            seen.update(os.fsencode(f"{inner[len(path) :]}\0{_look(os.lstat(inner))}\0"))
+            seen.update(os.fsencode(f"{inner[len(path) :]}\0{look(os.lstat(inner))}\0"))
     return f"tree {seen.hexdigest()}"
 
 
@@ -524,6 +530,11 @@ def _look(status: os.stat_result) -> str:
     """Say what a file is; its device is not in it, which has a number of its own on each machine that mounts it."""
     kind = stat.S_IFMT(status.st_mode)
     return f"{kind:o} {status.st_ino} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+
+
+def _look_of_content(status: os.stat_result) -> str:
+    """Say what a file is, whatever names it has: what links change is left out."""
+    return f"{stat.S_IFMT(status.st_mode):o} {status.st_ino} {status.st_size} {status.st_mtime_ns}"
 
 
 def _make_read_only(path: str) -> None:

@@ -53,7 +53,7 @@ _Location = tuple[str, ...]
 _Model = TypeVar("_Model", bound=BaseModel)
 _Place = TypeVar("_Place", CacheSettings, ScratchSettings)
 
-_USER_OF_URL = re.compile(r"//\S*@")
+_USER_OF_URL = re.compile(r"(//)\S*@|^[^\s/]+:[^\s/]+@")
 _QUERY_OF_URL = re.compile(r"(//[^?\s]*\?)\S*")
 
 _WHY = {
@@ -341,7 +341,7 @@ def _storages(tables: dict[str, Any]) -> list[tuple[_Location, dict[str, Any]]]:
 
 def without_secrets(text: str) -> str:
     """Return *text* without the password of a URL, in which any character may stand, and its query: a signature."""
-    return _QUERY_OF_URL.sub(r"\1***", _USER_OF_URL.sub("//***@", text))
+    return _QUERY_OF_URL.sub(r"\1***", _USER_OF_URL.sub(r"\1***@", text))
 
 
 def _copied(value: Any) -> Any:

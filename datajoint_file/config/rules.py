@@ -105,7 +105,7 @@ def _check_other_protocol(storage: StorageSettings, complain: Complaint) -> None
     if lower in _ALIASES:
         raise complain("backend", f'it is called "{_ALIASES[lower]}" here', _allowed("backend"))
     _check_taken(storage, _said(storage), _ALWAYS | _ANY_PROTOCOL, complain)
-    if storage.path and re.search(r"//\S*:\S*@", storage.path):
+    if storage.path and re.search(r"//\S*:\S*@|^[^\s/]+:[^\s/]+@", storage.path):
         raise complain("path", "it holds a user and a password", "a path; name them in credentials")
     if (storage.path is None) == (storage.bucket is None):
         raise complain("path", f'backend = "{storage.backend}" needs either path or bucket', "a directory of the store")

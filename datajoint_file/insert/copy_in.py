@@ -5,6 +5,7 @@ What a row holds is replaced by an ordinary update, so its history keeps the lin
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,7 @@ from datajoint_file.hooks.tables import table_name
 from datajoint_file.insert.stage import check_attribute
 from datajoint_file.insert.table_hooks import update1
 from datajoint_file.journal.transactions import has_transaction
+from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import key_text
 from datajoint_file.model.wording import counted, format_size
 from datajoint_file.sql import dialect_of
@@ -113,7 +115,8 @@ def _copied(table: Any, names: tuple[str, ...]) -> CopiedIn:
         try:
             links = _links(whole, key, names)
             if links:
-                update1(_Swap(links), whole, {**key, **{name: Copied(link) for name, link in links.items()}})
+                copies = {name: Copied(link) for name, link in links.items()}
+                update1(_Swap(whole & key, links), whole, {**key, **copies})
                 copied, size = copied + len(links), size + sum(link.size for link in links.values())
         except _OF_ONE_ROW as error:
             where = "" if table_name(table) in str(error) else f"{table_name(table)} ({_shown(key)}): "
@@ -134,19 +137,28 @@ def _links(table: Any, key: Mapping[str, Any], names: tuple[str, ...]) -> dict[s
 
 
 class _Swap:
-    """DataJoint's own update, of a row that still has the links which were copied; asked in its transaction."""
+    """DataJoint's own update, of a row that still has the links which were copied; asked in its transaction.
 
-    def __init__(self, links: Mapping[str, Any]) -> None:
-        self._links = links
+    The row is locked for that: MySQL shows what was there when the transaction began, whatever was committed since.
+    """
+
+    def __init__(self, row: Any, links: Mapping[str, Any]) -> None:
+        self._links = {name: link.metadata for name, link in links.items()}
+        self._sql = f"{row.make_sql(tuple(links))} FOR UPDATE"
 
     def __call__(self, table: Any, row: Any) -> None:
         key = {name: row[name] for name in table.primary_key}
-        if _links(table, key, tuple(self._links)) != self._links:
+        found = table.connection.query(self._sql, reconnect=False).fetchall()
+        if [tuple(map(_metadata, values)) for values in found] != [tuple(self._links.values())]:
             raise RowVanishedError(
                 f"{table_name(table)} ({_shown(key)}): somebody else has changed or deleted the row while its files "
                 "were copied; it was left as it is"
             )
         original_of(Table.update1)(table, row)
+
+
+def _metadata(value: Any) -> FileMetadata | None:
+    return None if value is None else FileMetadata.from_json(json.loads(value) if isinstance(value, str) else value)
 
 
 def _shown(key: Mapping[str, Any]) -> str:

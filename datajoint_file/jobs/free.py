@@ -177,7 +177,7 @@ class _Freeing:
 
 def _require_own_object(ref: StoredRef, value: LocalValue) -> None:
     """Raise unless the row names an object of the store's own, which is not the local file itself."""
-    if not is_candidate(ref.metadata.project, ref.path):
+    if ref.linked or not is_candidate(ref.metadata.project, ref.path):  # of a linked directory the list is stored
         raise _Kept("its row names no object that an insert has made: this may be the only copy")
     try:
         stored = Path(ref.full_path)

@@ -5,18 +5,19 @@ Where they come from is `pipeline.local_paths`' business: the store itself, if t
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from datajoint_file.cache.entries import Cache
 from datajoint_file.concurrency.threads import Stop, run_all
 from datajoint_file.errors import (
+    DataJointFileError,
     OutputConflictError,
     ScratchError,
     UnsafeNameError,
@@ -26,13 +27,16 @@ from datajoint_file.errors import (
     reason_of,
 )
 from datajoint_file.jobs.scratch import Scratch
+from datajoint_file.pipeline.directoryref import DirectoryRef
+from datajoint_file.pipeline.fileref import FileRef
 from datajoint_file.pipeline.stored_ref import StoredRef
+from datajoint_file.storage.disk.drafts import NO_LINKS
 from datajoint_file.storage.disk.kernel_copy import share_blocks
 
 _WORKERS = 8
 
-_NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
-"""Of a hard link: another disk, no such links there, too many of them."""
+_ATTEMPTS = 3
+"""To find what is in the cache as it was brought."""
 
 
 @contextmanager
@@ -41,7 +45,8 @@ def inputs(files: Mapping[str, Any], *, scratch: str | os.PathLike[str] | None =
 
     They are verified, as by `FileRef.cache`, and read-only. Their bytes are shared with the cache by a hard link, or
     with the file system's help (reflink); with a store that is a disk by a symbolic link; they are copied where the
-    scratch disk is another one than that of the cache. The working directory is not changed.
+    scratch disk is another one than that of the cache, and where they are linked and this user may write to the
+    originals. The working directory is not changed.
 
     Parameters
     ----------
@@ -103,7 +108,7 @@ def check_names(files: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def laid_out(files: Mapping[str, StoredRef], directory: Path) -> Iterator[None]:
+def laid_out(files: Mapping[str, FileRef | DirectoryRef], directory: Path) -> Iterator[None]:
     """Lay stored files into a directory for a block, several at a time."""
     links: list[_Links] = []
     try:
@@ -114,26 +119,50 @@ def laid_out(files: Mapping[str, StoredRef], directory: Path) -> Iterator[None]:
             one.remove()
 
 
-def _lay(ref: StoredRef, target: Path, links: list[_Links]) -> None:
-    path = ref.cache()
-    cache = ref._pipeline().cache
+def _lay(ref: FileRef | DirectoryRef, target: Path, links: list[_Links]) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with cache.relinked(path) as is_entry:
-            made = _Links(cache, path)
-            links.append(made)
-            if not path.is_dir():
-                made.add(path, target, is_entry=is_entry)
+        if ref.linked and ref.full_path.startswith("/") and _may_be_written(ref.full_path):
+            ref.download(target, progress=False)
+            for path in (target, *target.rglob("*")):
+                if path.is_file():
+                    path.chmod(0o444)
+            return
+        for attempt in range(1, _ATTEMPTS + 1):
+            if _is_laid(ref, target, links, is_last=attempt == _ATTEMPTS):
                 return
-            target.mkdir()
-            for place, directories, names in os.walk(path):
-                below = target / os.path.relpath(place, path)
-                for name in directories:
-                    (below / name).mkdir()
-                for name in names:
-                    made.add(Path(place, name), below / name, is_entry=is_entry)
     except OSError as error:
+        if isinstance(error, DataJointFileError):
+            raise
         raise ScratchError(f"{printable(str(target))} cannot be laid out: {reason_of(error)}") from error
+
+
+def _may_be_written(path: str) -> bool:
+    """Tell whether this user may write to a file, or one in a directory: to no original a program is to be led then."""
+    members = (os.path.join(place, name) for place, _, names in os.walk(path) for name in names)
+    files = filter(os.path.isfile, chain([path], members))
+    return any(os.access(file, os.W_OK) and os.stat(file).st_mode & 0o222 for file in files)
+
+
+def _is_laid(ref: FileRef | DirectoryRef, target: Path, links: list[_Links], *, is_last: bool) -> bool:
+    """Lay it out from where it is; tell whether that was done: not if a job has written to it in the cache."""
+    path, cache = ref.cache(), ref._pipeline().cache
+    with cache.relinked(path) as is_entry:
+        if is_entry is None and not is_last:
+            return False
+        made = _Links(cache, path)
+        links.append(made)
+        if not path.is_dir():
+            made.add(path, target, is_entry=is_entry is not False)
+            return True
+        target.mkdir()
+        for place, directories, names in os.walk(path):
+            below = target / os.path.relpath(place, path)
+            for name in directories:
+                (below / name).mkdir()
+            for name in names:
+                made.add(Path(place, name), below / name, is_entry=is_entry is not False)
+    return True
 
 
 class _Links:
@@ -156,7 +185,7 @@ class _Links:
             os.link(path, target)
             self._made.append(target)
         except OSError as error:
-            if error.errno not in _NO_LINK:
+            if error.errno not in NO_LINKS:
                 raise
             shutil.copyfile(path, target)
             target.chmod(0o444)

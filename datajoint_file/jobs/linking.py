@@ -5,12 +5,11 @@ Whether that place lies below a root, the insert finds out, since it knows the p
 
 from __future__ import annotations
 
-import errno
 import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -27,8 +26,7 @@ from datajoint_file.errors import (
 )
 from datajoint_file.jobs.outputs import CapturedFile, Outputs, told
 from datajoint_file.jobs.patterns import Pattern
-from datajoint_file.storage.disk.drafts import flush_directory
-from datajoint_file.storage.disk.rename import rename_new
+from datajoint_file.storage.disk.drafts import NO_LINKS, flush_directory
 from datajoint_file.transfer.hashing import HashingReader, copy, drain
 from datajoint_file.transfer.links import Link
 from datajoint_file.transfer.sources import as_source
@@ -87,6 +85,9 @@ class Keeping:
             for place, _, _ in os.walk(home):
                 flush_directory(place)
             flush_directory(str(self._place))
+        for file in chosen:  # not before all are there: what fails must not cost what it was to keep
+            with suppress(OSError):
+                os.unlink(file)
         outputs.leave_out(links)
         return links
 
@@ -120,9 +121,9 @@ class Keeping:
 
 
 def _move(file: CapturedFile, target: Path) -> str:
-    """Move a file under a name that is free, on to the disk, read-only; return its hash."""
+    """Give a file a name there that is free, on to the disk, read-only; return its hash. It keeps the old one, too."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    found = "" if file.target or os.stat(file).st_dev != os.stat(target.parent).st_dev else _renamed(file, target)
+    found = "" if file.target else _hard_linked(file, target)
     if not found:
         with as_source(file).open() as reader, target.open("xb") as copied:
             hashing = HashingReader(reader, lambda _: None)
@@ -134,16 +135,17 @@ def _move(file: CapturedFile, target: Path) -> str:
     return found
 
 
-def _renamed(file: CapturedFile, target: Path) -> str:
-    """Rename a file and return its hash; nothing, if the two are on different disks all the same."""
+def _hard_linked(file: CapturedFile, target: Path) -> str:
+    """Give a file a second name and return its hash; nothing, where that cannot be: on another disk, say."""
+    if os.stat(file).st_dev != os.stat(target.parent).st_dev:
+        return ""
     with as_source(file).open() as reader:
         hashing = HashingReader(reader, lambda _: None)
         drain(hashing)
     try:
-        if not rename_new(os.fspath(file), str(target), None, None):
-            os.rename(file, target)
+        os.link(file, target, follow_symlinks=False)
     except OSError as error:
-        if error.errno != errno.EXDEV:
+        if error.errno not in NO_LINKS:
             raise
         return ""
     return hashing.hash

@@ -19,8 +19,9 @@ from typing import NamedTuple
 from datajoint_file.errors import SourceChangedError, SourceError, SourceNotRegularError, printable, reason_of
 from datajoint_file.model.manifest import Manifest
 from datajoint_file.model.metadata import FileMetadata
+from datajoint_file.storage.disk.drafts import move_new
 from datajoint_file.storage.disk.rename import rename_new
-from datajoint_file.storage.disk.walk import LinkOnTheWayError, is_called
+from datajoint_file.storage.disk.walk import LinkOnTheWayError, is_called, mode_in
 from datajoint_file.transfer.directories import Directory, LocalTree, TreeMember
 from datajoint_file.transfer.hashing import HashingReader, drain
 from datajoint_file.transfer.pinned_directory import PinnedDirectory
@@ -149,7 +150,7 @@ class LocalValue:
 
         def put_back(parent: int, name: str) -> None:
             with suppress(FileNotFoundError):
-                rename_new(_aside(name), name, parent, parent)
+                move_new(_aside(name), name, parent, parent)
 
         with suppress(OSError):  # it is looked at next: that tells
             self._within(self.path, put_back)
@@ -161,14 +162,15 @@ class LocalValue:
             aside = _aside(name)
             with self._opened(path) as descriptor:
                 if not rename_new(name, aside, parent, parent):
+                    if mode_in(parent, aside):  # what a removal has left that was killed: nobody knows what it is
+                        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), aside)
                     os.rename(name, aside, src_dir_fd=parent, dst_dir_fd=parent)
                 now = os.fstat(descriptor)
                 is_same = os.path.samestat(now, expected) and now.st_mtime_ns == expected.st_mtime_ns
                 if is_same and is_called(parent, aside, descriptor) and not is_open_for_writing(descriptor):
                     os.unlink(aside, dir_fd=parent)
                     return
-            if not rename_new(aside, name, parent, parent):
-                os.rename(aside, name, src_dir_fd=parent, dst_dir_fd=parent)
+            move_new(aside, name, parent, parent)
             raise SourceChangedError(f"{printable(path)} was changed or replaced at this moment; it was kept")
 
         self._within(path, remove)

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from datajoint_file.model.names import check_name
 from datajoint_file.storage.disk.walk import LinkOnTheWayError
-from datajoint_file.transfer.atomic_write import READ_FILE, write_text
+from datajoint_file.transfer.atomic_write import READ_FILE, LocalFile, destination_errors, published
 from datajoint_file.transfer.pinned_directory import PinnedDirectory
 
 SUFFIX = ".receipt.json"
@@ -61,7 +64,22 @@ class ImportReceipt:
         """Write it beside the file *path* below *root*: it is there as a whole, or not at all."""
         document = {"receipt of": _WRITTEN_BY, "format": 1, **asdict(self)}
         check_name(f"{path.rpartition('/')[2]}{SUFFIX}")
-        write_text(Path(f"{root.real}/{path}{SUFFIX}"), f"{json.dumps(document, indent=2)}\n")
+        target, partial_name = f"{root.real}/{path}{SUFFIX}", f".datajoint-file-{secrets.token_hex(8)}.partial"
+        within, errors = partial(_directory, root, path.rpartition("/")[0]), partial(destination_errors, Path(target))
+        with errors():
+            new = LocalFile(target, partial_name, errors, within=within, replaces=True)
+        with published(new):
+            new.write(0, f"{json.dumps(document, indent=2)}\n".encode())
+
+
+@contextmanager
+def _directory(root: PinnedDirectory, below: str) -> Iterator[int]:
+    """Open a directory for a block; one that somebody has put a link in the place of is none."""
+    descriptor = root.open_directory(below)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 class NoReceiptError(ValueError):

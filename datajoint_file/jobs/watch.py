@@ -362,6 +362,9 @@ class Watch:
             ref, where = self._rows.value(one.row), self._rows.where(one.row)
             if not isinstance(ref, FileRef | DirectoryRef):
                 return self._later(one, "differs", f"{where}: the row is there, and has no file. It was not changed")
+            if ref.linked:
+                text = f"{where} links to {ref.path}, and nothing is stored: `datajoint_file.copy_in` takes a copy"
+                return self._later(one, "differs", text)
             different = self._difference(one, ref, is_new=is_new)
             if different:
                 return self._later(

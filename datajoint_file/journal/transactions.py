@@ -27,12 +27,13 @@ class Claims:
     def __init__(self, connection: Any) -> None:
         self.writes: tuple[Write, ...] = ()
         self.removals: tuple[tuple[str, str], ...] = ()  # schemas in whose history an event is written
+        self.has_more = False  # whether rows with files were written, of which nothing may be noted: links, copies of rows
         self.is_used = False  # whether files have ever been inserted through it; if not, nothing of it concerns us
         self._is_datajoints = False
 
     def forget(self, *, is_datajoints: bool = False) -> None:
         """Take note that nothing is claimed: DataJoint has begun a transaction, or there is none, or another one."""
-        self.writes, self.removals, self._is_datajoints = (), (), is_datajoints
+        self.writes, self.removals, self.has_more, self._is_datajoints = (), (), False, is_datajoints
 
     def add(self, writes: tuple[Write, ...]) -> None:
         """Take note of what has been claimed.
@@ -73,13 +74,13 @@ def commit_transaction(original: Callable[[Any], None], connection: Any) -> None
     Raises
     ------
     OutcomeUnknownError
-        If the server does not tell within five seconds.
+        If the server does not tell within five seconds, or nothing was noted that it could be asked.
     LostConnectionError
         If nothing was committed.
     """
     claims = _claims.known(connection)
     writes, removals = (claims.writes, claims.removals) if claims else ((), ())
-    if not writes and not removals:
+    if not (writes or removals or (claims and claims.has_more)):
         return original(connection)
     driver, dialect = connection._conn, _dialect_of(connection)
     has_failed = dialect.has_failed(driver)
@@ -240,6 +241,7 @@ def _told_to_datajoint(connection: Any) -> Iterator[None]:
     try:
         with _unchanged(connection):
             yield
+        claims_of(connection).has_more = True
     finally:
         if not was_told:
             connection._in_transaction = False

@@ -46,8 +46,14 @@ if TYPE_CHECKING:
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/+(.*)", re.DOTALL)
 
-_KEPT = re.compile(r"(?:^|/)(?:objects(?:/|$)|~|%7E)")
-"""Where in its storage a project keeps what is stored: there nothing is linked."""
+_SIGNED = re.compile(r":/.*[?&](?:sig|signature|token|x-(?:amz|goog)-[a-z-]+)=", re.IGNORECASE | re.DOTALL)
+"""What a signed URL has, and a name of a file has not."""
+
+_KEPT = re.compile(r"(?:^|/)(?:objects(?:/|$)|~|%7E)", re.IGNORECASE)
+"""Where in its storage a project keeps what is stored: there nothing is linked. Some disks know no case."""
+
+_OF_A_WRITE = re.compile(r"/[a-z2-7]{16}-[a-z2-7]{26}/", re.IGNORECASE)
+"""In the name of whatever a project has stored, wherever the root begins below which it lies."""
 
 
 def located(pipeline: Pipeline, source: Source) -> Source:
@@ -58,7 +64,8 @@ def located(pipeline: Pipeline, source: Source) -> Source:
     UnknownRootError
         If it lies below no root.
     UnsafePathError
-        If it leaves its root through ``..`` or a symbolic link, or is where the project keeps what is stored.
+        If it leaves its root through ``..`` or a symbolic link, is where the project keeps what is stored, or is a
+        signed URL.
     UnsafeNameError
         If no row could name it.
     """
@@ -66,23 +73,40 @@ def located(pipeline: Pipeline, source: Source) -> Source:
         pipeline.backend_at(source.link)
         return replace(source, link=check_link(source.link))
     link = _key_of(pipeline, source.link)
+    if _SIGNED.search(source.link):
+        raise UnsafePathError(
+            f"{printable(without_secrets(source.link))} was given with a signature, which a row would show to all: "
+            "give it without that; credentials that may read belong in [roots.NAME.credentials] of datajoint.toml"
+        )
     if link.endswith("/") and source.tree is None:
         source = replace(source, tree=RootTree(pipeline.backend_at(link), link))
     if isinstance(source.tree, LocalTree) and (inner := next(iter(source.tree.listing.links), "")):
         raise UnsafePathError(f"{printable(source.link)}{inner} is a symbolic link: a directory is linked without any")
-    if link.startswith(f"{pipeline.project}/"):
-        _refuse_kept(source, link)
+    _refuse_kept(source, _within_project(pipeline, source.link), link)
     return replace(source, link=check_link(link))
 
 
-def _refuse_kept(source: Source, link: str) -> None:
-    names = [f"{link}{name}" for name in source.tree.listing.names] if source.tree else [link]
-    if kept := next(filter(_KEPT.search, names), ""):
+def _refuse_kept(source: Source, within: str, link: str) -> None:
+    """Raise if something linked is stored: its store's collector would not know of the link."""
+    below = source.tree.listing.names if source.tree else [""]
+    named = (f"{within}{name}" for name in below if within), (f"{link}{name}" for name in below)
+    kept = next(filter(_KEPT.search, named[0]), "") or next(filter(_OF_A_WRITE.search, named[1]), "")
+    if kept:
         raise UnsafePathError(
-            f"{printable(source.link)}: {kept} is where the project keeps what is stored (`objects`, and what begins "
-            "with `~`), and nothing is linked there: insert what a fetch of the stored file gives, or link a file "
-            "elsewhere"
+            f"{printable(without_secrets(source.link))}: {printable(kept)} is where the project keeps what is stored "
+            "(`objects`, and what begins with `~`), and nothing is linked there: insert what a fetch of the stored "
+            "file gives, or link a file elsewhere"
         )
+
+
+def _within_project(pipeline: Pipeline, given: str) -> str:
+    """Return what a link would be called below the project's own storage, whatever root it lies below; else nothing."""
+    beginning, path = _taken_apart(given)
+    real, slash = path if beginning else os.path.realpath(path), "/" if given.endswith("/") else ""
+    for name, scheme, root in _roots(pipeline):
+        if name == pipeline.project and scheme == beginning and real.startswith(f"{root}/"):
+            return f"{name}/{real[len(root) + 1 :].rstrip('/')}{slash}"
+    return ""
 
 
 def recorded(pipeline: Pipeline, upload: Upload, advance: Advance) -> FileMetadata:
@@ -205,9 +229,13 @@ def _roots(pipeline: Pipeline) -> Iterator[tuple[str, str, str]]:
             yield name, *root_address(storage, settings.directory, project=project)
 
 
+def _shown(scheme: str, root: str) -> str:
+    return without_secrets(f"{scheme}://{root}") if scheme else root
+
+
 def _below_none(shown: str, real: str, roots: list[tuple[str, str, str]]) -> str:
     """Say which roots there are, and what to write for another."""
-    known = ", ".join(f"{name} ({f'{scheme}://' if scheme else ''}{root})" for name, scheme, root in sorted(roots))
+    known = ", ".join(f"{name} ({_shown(scheme, root)})" for name, scheme, root in sorted(roots))
     kind, path = _taken_apart(shown)
     above = PurePath(path if kind else real).parent
     name = re.sub(r"[^A-Za-z0-9]+", "_", above.name).strip("_") or "data"

@@ -114,6 +114,12 @@ class _RemoteNames(RemoteBackend):
 class FilesystemRoot(_RemoteNames, FilesystemBackend):
     """Files below a directory of any fsspec filesystem."""
 
+    def _path(self, key: str) -> str:
+        """Return the path of a file; in a URL it is quoted, of which ``?`` and ``%2e%2e`` would make another one."""
+        if "://" not in self.root:
+            return super()._path(key)
+        return f"{self.root}/{quote(_names(self._name, key))}"
+
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
         """Give the files of a directory of the root, or of all of it."""
         path = self._path(prefix) if "/" in prefix else self.root

@@ -5,13 +5,16 @@ Values only. How they become sources is told in `sources`.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
+from datajoint_file.errors import brief
 from datajoint_file.transfer.directories import Listing, Tree
+from datajoint_file.transfer.stream_names import is_url, without_secrets
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Link:
     """A file or directory that stays where it is: it is read and recorded, not copied.
 
@@ -44,6 +47,13 @@ class Link:
     name: str | None = None
     mime_type: str | None = None
     title: str | None = None
+
+    def __repr__(self) -> str:
+        path = self.path if isinstance(self.path, str | os.PathLike) else brief(self.path)
+        shown = without_secrets(os.fsdecode(path)) if is_url(os.fsdecode(path)) else path
+        given = ((name, getattr(self, name)) for name in ("hash", "name", "mime_type", "title"))
+        options = "".join(f", {name}={value!r}" for name, value in given if value is not None)
+        return f"{type(self).__name__}({shown!r}{options})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import datajoint as dj
 import pytest
 
 import datajoint_file
+from datajoint_file import Link
 from datajoint_file.errors import (
     HashMismatchError,
     OutputConflictError,
@@ -262,3 +263,45 @@ def test_large_outputs_stay_below_a_root_and_small_ones_are_stored(nas: Path, sc
     assert row["data"].path.startswith("nas/derived/")
     assert (row["data"].read(), row["summary"].read(), (row["frames"] / "1").read()) == (b"large", b"small", b"frame")
     assert [key.rpartition("/")[2] for key in store.object_keys() if "/objects/" in key] == ["~manifest", "summary.csv"]
+
+
+@over_mysql
+def test_a_job_that_writes_to_its_inputs_reaches_no_original(table: Any, nas: Path) -> None:
+    (nas / "frames/empty").mkdir(parents=True)
+    for name, mode in (("raw.dat", 0o644), ("frames/1", 0o644), ("safe.dat", 0o444)):
+        (nas / name).write_bytes(b"spikes")
+        (nas / name).chmod(mode)
+    table.insert1({"id": 1, "raw": Link(nas / "raw.dat"), "extra": Link(nas / "frames", name="frames")})
+    table.insert1({"id": 2, "raw": Link(nas / "safe.dat")})
+    raw, safe = table.to_arrays("raw")
+    extra = (table & "id = 1").fetch1("extra")
+    with datajoint_file.inputs({"raw.dat": raw, "frames": extra, "safe.dat": safe}) as given:
+        assert (given / "safe.dat").samefile(nas / "safe.dat"), "as it is without a copy"
+        for path in (given / "raw.dat", given / "frames/1"):
+            assert (path.read_bytes(), path.stat().st_mode & 0o222) == (b"spikes", 0)
+            path.chmod(0o644)
+            path.write_bytes(b"SPIKES")
+    assert ((nas / "raw.dat").read_bytes(), (nas / "frames/1").read_bytes()) == (b"spikes", b"spikes")
+    assert raw.read() == b"spikes"
+
+
+@over_mysql
+@pytest.mark.parametrize("store", ["s3"], indirect=True)
+def test_what_a_job_has_written_to_a_cached_directory_is_not_given_to_the_next(table: Any, tmp_path: Path) -> None:
+    (tmp_path / "atlas/ca1").mkdir(parents=True)
+    (tmp_path / "atlas/ca1/map.csv").write_text("ca1")
+    table.insert1({"id": 1, "raw": tmp_path / "atlas"})
+    ref = table.fetch1("raw")
+
+    def used(given: Path) -> str:
+        path = given / "atlas/ca1/map.csv"
+        found = path.read_text()
+        path.chmod(0o644)  # as root need not
+        path.write_text("CA1")
+        return found
+
+    with datajoint_file.inputs({"atlas": ref}) as first:
+        assert used(first) == "ca1"
+        with datajoint_file.inputs({"atlas": ref}) as second:
+            assert used(second) == "ca1"
+    assert (ref.cache() / "ca1/map.csv").read_text() == "ca1"

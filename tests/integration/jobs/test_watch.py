@@ -18,9 +18,10 @@ import datajoint as dj
 import pytest
 
 import datajoint_file
-from datajoint_file.errors import RuleError, SourceNotFoundError, StorageUnavailableError
+from datajoint_file.errors import DestinationError, RuleError, SourceError, SourceNotFoundError, StorageUnavailableError
 from datajoint_file.jobs.free import free
 from datajoint_file.jobs.local_values import LocalValue, _aside
+from datajoint_file.jobs.receipts import ImportReceipt, read_receipt
 from datajoint_file.jobs.watch import Look, Watch
 from datajoint_file.jobs.watch_loop import _may_pass, keep_watching
 from datajoint_file.transfer.pinned_directory import PinnedDirectory
@@ -502,3 +503,46 @@ def test_a_receipt_is_not_believed_about_other_tables(table: Any, schema: Any, r
     other = recording_of(schema, "session_id : int32\n---\nraw : file", "Other")
     assert [one.state for one in settle(Watch(root, RULE, other, still=0.05)).done] == ["inserted"]
     assert datajoint_file.verify(schema)
+
+
+def test_a_receipt_is_written_through_no_link(tmp_path: Path) -> None:
+    (tmp_path / "rig/day1").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    root = PinnedDirectory.at(str(tmp_path / "rig"))
+    receipt = ImportReceipt("lab.Recording", "raw", {"id": "1"}, "p", 1, "h", 1)
+    receipt.write(root, "day1/a.dat")
+    receipt.write(root, "day1/a.dat")
+    assert read_receipt(root, "day1/a.dat") == receipt
+    assert [path.name for path in (tmp_path / "rig/day1").iterdir()] == ["a.dat.receipt.json"]
+    (tmp_path / "rig/day1").rename(tmp_path / "rig/day2")
+    (tmp_path / "rig/day1").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DestinationError):
+        receipt.write(root, "day1/a.dat")
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_removal_loses_nothing_where_no_rename_refuses_to_replace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("datajoint_file.jobs.local_values.rename_new", lambda *_: False)  # as on NFS
+    path, aside = tmp_path / "a.dat", tmp_path / _aside("a.dat")
+    value = LocalValue(PinnedDirectory.at(str(tmp_path)), "a.dat")
+    aside.write_bytes(b"of a removal that was killed")
+    value.put_back()
+    assert (path.read_bytes(), aside.exists()) == (b"of a removal that was killed", False)
+    snapshot = value.snapshot()
+    assert snapshot is not None
+
+    def is_not(*_: object) -> bool:
+        path.write_bytes(b"a third")
+        return False
+
+    with monkeypatch.context() as context, pytest.raises(SourceError):
+        context.setattr("datajoint_file.jobs.local_values.is_called", is_not)
+        value.remove(snapshot)
+    assert (path.read_bytes(), aside.read_bytes()) == (b"a third", b"of a removal that was killed")
+    snapshot = value.snapshot()
+    assert snapshot is not None
+    with pytest.raises(SourceError, match="File exists"):
+        value.remove(snapshot)
+    assert (path.read_bytes(), aside.read_bytes()) == (b"a third", b"of a removal that was killed")

@@ -185,6 +185,24 @@ def test_a_commit_of_which_nothing_was_noted_says_that_nobody_can_be_asked(table
     assert "nothing was noted" in caught.value.reason
 
 
+def test_the_users_own_commit_of_rows_of_which_nothing_was_noted_is_unknown(
+    schema: Any, table: Any, relay: Relay, truth: Any
+) -> None:
+    @schema
+    class Copy(dj.Manual):
+        definition = "id : int32\n---\nraw : file"
+
+    table.insert1({"id": 1, "raw": ("a.dat", b"1")})
+    connection = table().connection
+    before_statement(connection, "COMMIT", lambda: relay.lose_reply(local_port(connection)))
+    with pytest.raises(OutcomeUnknownError, match="Look whether the rows are there"), connection.transaction:
+        Copy.insert(table)
+    assert count(Copy, truth) == 1
+    with connection.transaction:
+        Copy.insert(table, skip_duplicates=True)
+    assert not connection.in_transaction
+
+
 def cut(connection: Any) -> None:
     """Break the connection at this end."""
     driver = connection._conn

@@ -8,6 +8,8 @@ from typing import Any
 
 import datajoint as dj
 import pytest
+from fsspec import register_implementation
+from fsspec.implementations.local import LocalFileSystem
 
 import datajoint_file
 from tests.projects import Store, bare_filesystem, unique
@@ -51,11 +53,21 @@ class Root:
         return {name.removeprefix(f"{self.place}/") for name in found}
 
 
+class Share(LocalFileSystem):
+    """A disk of this machine as a server shows it: the same files, by no path."""
+
+    protocol = "share"
+
+
 @pytest.fixture(params=["disk"])
 def nas(request: pytest.FixtureRequest, tmp_path: Path) -> Root:
     if request.param == "disk":
         (tmp_path / "nas").mkdir()
         return Root({"backend": "file", "path": str(tmp_path / "nas")})
+    if request.param == "share":
+        (tmp_path / "nas").mkdir()
+        register_implementation("share", Share, clobber=True)
+        return Root({"backend": "share", "path": str(tmp_path / "nas")})
     if request.param == "memory":
         return Root({"backend": "memory", "path": f"/{unique('rig')}"})
     return Root({**request.getfixturevalue("s3_storage"), "prefix": unique("rig")})

@@ -10,6 +10,8 @@ import datajoint_file
 from datajoint_file import Link
 from datajoint_file.errors import DataJointError, StorageError, UnsupportedValueError
 from datajoint_file.hooks.connections import pipeline_of
+from datajoint_file.insert.replaced import Replaced
+from datajoint_file.journal.second_connection import second_connection_of
 from datajoint_file.testing import Fault, FaultyBackend
 from tests.projects import Store, over_local_and_s3, over_mysql
 
@@ -89,3 +91,23 @@ def test_copy_in_is_of_tables_and_outside_of_transactions(table: Any) -> None:
         datajoint_file.copy_in(table, "x")
     with table.connection.transaction, pytest.raises(DataJointError, match="transactions of its own"):
         datajoint_file.copy_in(table)
+
+
+@over_mysql
+def test_copy_in_sees_what_was_committed_when_its_transaction_had_begun(
+    table: Any, nas: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table.insert1({"id": 1, "raw": Link(nas.write("run1.dat"))})
+    table.insert1({"id": 2, "raw": ("other.dat", b"other")})
+    second, keep = second_connection_of(table.connection), Replaced.keep
+
+    def meanwhile(self: Replaced) -> None:
+        monkeypatch.undo()
+        name = table.full_table_name
+        second.execute(f"UPDATE {name} one, {name} other SET one.raw = other.raw WHERE one.id = 1 AND other.id = 2")
+        keep(self)
+
+    monkeypatch.setattr(Replaced, "keep", meanwhile)
+    (problem,) = datajoint_file.copy_in(table).problems
+    assert "somebody else has changed" in problem
+    assert (table & "id = 1").fetch1("raw").read() == b"other"

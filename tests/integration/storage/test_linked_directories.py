@@ -19,6 +19,8 @@ from datajoint_file.errors import (
     UnsafePathError,
     UnsupportedValueError,
 )
+from datajoint_file.jobs.free import free
+from datajoint_file.jobs.watch import Watch
 from datajoint_file.pipeline.linking import located
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.transfer.sources import as_source
@@ -153,3 +155,23 @@ def test_directory_of_a_bucket_is_linked_whole_or_not_at_all(table: Any, store: 
     for address in ("inner/", f"inner/{store.project}/"):
         with pytest.raises(UnsafePathError, match="contains the project's own store"):
             located(pipeline, as_source(Link(nas.address(address))))
+
+
+@over_mysql
+@pytest.mark.parametrize("nas", ["share"], indirect=True)
+def test_directory_that_is_linked_is_the_only_copy_and_is_neither_stored_nor_freed(table: Any, nas: Root) -> None:
+    rig = Path(nas.place)
+    for number in (1, 2):
+        (rig / f"run{number}").mkdir()
+        (rig / f"run{number}/a.dat").write_bytes(b"spikes")
+    table.insert1({"id": 1, "raw": Link(f"share://{rig}/run1/")})
+    watch = Watch(rig, "run{id}/", table, attribute="raw", still=0)
+    while not (look := watch.look()).done:
+        pass
+    ((stored,), (problem,)) = look.done, look.problems
+    assert (stored.path, problem.state, problem.path) == ("run2", "differs", "run1")
+    assert "copy_in" in problem.text
+    table.update1({"id": 2, "raw": Link(f"share://{rig}/run2/")})  # since it has a receipt
+    (kept,) = free(rig, table.connection, execute=True)
+    assert (kept.state, "the only copy" in kept.reason) == ("kept", True)
+    assert (rig / "run2/a.dat").read_bytes() == b"spikes"

@@ -204,6 +204,22 @@ def test_row_of_another_size_is_not_taken_for_the_entry(place: Path, store: Stor
     assert store.count == 2
 
 
+def test_what_is_written_to_while_it_gets_another_name_is_brought_again(
+    place: Path, store: Store, tmp_path: Path
+) -> None:
+    kept = Cache(place, LARGE)
+    path = store.get(kept, b"spikes")
+    with kept.relinked(path) as is_entry:
+        os.link(path, tmp_path / "linked")
+    assert (is_entry, store.get(Cache(place, LARGE), b"spikes"), store.count) == (True, path, 1)
+    with kept.relinked(path) as is_entry:
+        (tmp_path / "linked").unlink()
+        path.chmod(0o644)
+        path.write_bytes(b"SPIKES")
+    assert is_entry
+    assert (store.get(kept, b"spikes").read_bytes(), store.count) == (b"spikes", 2)
+
+
 def test_directory_is_an_entry_and_what_was_changed_in_it_is_noticed(place: Path) -> None:
     calls = []
 

@@ -52,6 +52,8 @@ def test_store_takes_what_it_needs(storage: dict[str, Any]) -> None:
         ({"backend": "file", "path": ""}, '[storage] path = "": '),
         ({"backend": "s3"}, '[storage] bucket: backend = "s3" needs it; allowed: the name of a bucket'),
         ({"backend": "gcs"}, '[storage] bucket: backend = "gcs" needs it'),
+        ({"backend": "webdav", "path": "me:pw@h/x"}, '[storage] path = "***@h/x": it holds a user and a password'),
+        ({"backend": "webdav", "path": "https://me:pw@h/x"}, '[storage] path = "https://***@h/x": it holds a user'),
         ({"backend": "azure"}, '[storage] container: backend = "azure" needs it'),
         ({"backend": "azure", "bucket": "b"}, '[storage] container: backend = "azure" needs it'),
         ({"backend": "file", "path": "/x", "bucket": "b"}, '[storage] bucket = "b": backend = "file" does not take it'),

@@ -35,6 +35,9 @@ from datajoint_file.errors import (
     SourceNotRegularError,
     UnsupportedValueError,
 )
+from datajoint_file.jobs.outputs import Outputs, collected
+from datajoint_file.jobs.patterns import Patterns
+from datajoint_file.jobs.scratch import Scratch
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import Cell
 from datajoint_file.pipeline.directory_upload import DirectoryUpload
@@ -507,3 +510,23 @@ def test_workers_of_other_processes_take_captured_directories_for_what_they_were
     (run.path / "d" / "x").write_text("z")
     with pytest.raises(SourceChangedError):
         as_source(source.tree.value("x"))
+
+
+def test_what_cannot_be_linked_costs_nothing_that_was_to_be_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def and_still_written(name: str, scratch: Scratch, patterns: Patterns) -> Outputs:
+        found = collected(name, scratch, patterns)
+        (scratch.work / "b.dat").write_text("more")
+        return found
+
+    monkeypatch.setattr("datajoint_file.jobs.run.collected", and_still_written)
+    place = tmp_path / "nas"
+    place.mkdir()
+    options: Any = {"keep": {"*.dat": "link"}, "link_to": place, "on_failure": "keep"}
+    with pytest.raises(SourceChangedError), datajoint_file.capture("*.dat", **options) as run:
+        make("a.dat", "b.dat")
+    assert run.kept is not None
+    kept = {path.name: path.read_text() for path in (run.kept / "work").iterdir()}
+    assert kept == {"a.dat": "a.dat", "b.dat": "more"}
+    assert list(place.iterdir()) == []

@@ -100,13 +100,16 @@ def test_error_for_what_is_below_no_root_has_three_lines_to_paste(
         ("s3://lab/raw/a\\b.dat", UnsafeNameError),
         ("s3://lab/raw/a//b.dat", UnsafeNameError),
         ("{here}/nas", UnsafePathError),
+        ("s3://lab/raw/x.dat?X-Amz-Date=1&X-Amz-Signature=CANARY", UnsafePathError),
+        ("az://lab/x.dat?sv=2022&sig=CANARY", UnsafePathError),
     ],
 )
 def test_what_no_row_could_name_is_no_link(
     pipeline: Pipeline, tmp_path: Path, address: str, error: type[Exception]
 ) -> None:
-    with pytest.raises(error):
+    with pytest.raises(error) as caught:
         link_of(pipeline, address.format(here=tmp_path))
+    assert "CANARY" not in str(caught.value)
 
 
 def test_root_is_the_same_where_it_is_the_same_place(pipeline: Pipeline) -> None:
@@ -116,3 +119,32 @@ def test_root_is_the_same_where_it_is_the_same_place(pipeline: Pipeline) -> None
     assert has_same_root("test_linking", pipeline, "rig/x.dat")
     assert not has_same_root("test_linking", pipeline, "nas/x.dat")
     assert has_same_root("nobody knows this one", pipeline, "nas/x.dat")
+
+
+@pytest.mark.parametrize(
+    ("root", "name"),
+    [
+        ("nas/lab/ephys", "objects/Recording-raw/aaaabbbbccccdddd-aaaabbbbccccddddeeeeffffgg/a.dat"),
+        ("nas/lab/ephys/objects", "Recording-raw/aaaabbbbccccdddd-aaaabbbbccccddddeeeeffffgg/a.dat"),
+        ("nas/lab/ephys/objects", "Recording-raw"),
+        ("nas/lab/ephys", "Objects/a.dat"),
+        ("theirs/objects", "Recording-raw/aaaabbbbccccdddd-aaaabbbbccccddddeeeeffffgg/a.dat"),
+        ("theirs/objects", "Recording-raw"),
+    ],
+)
+def test_what_is_stored_is_no_link_wherever_its_root_begins(tmp_path: Path, root: str, name: str) -> None:
+    stored = f"{root}/Recording-raw/aaaabbbbccccdddd-aaaabbbbccccddddeeeeffffgg/a.dat"
+    for path in (stored, f"{root}/{name}" if name.endswith(".dat") else stored):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(b"x")
+    tables: dict[str, Any] = {"project": {"name": "lab"}, "storage": {"backend": "file", "path": "nas/lab"}}
+    tables["roots"] = {"inner": {"path": root}}
+    pipeline = Pipeline(parse_settings(tables, "the test", tmp_path))
+    with pytest.raises(UnsafePathError, match="is where the project keeps what is stored"):
+        link_of(pipeline, f"{tmp_path}/{root}/{name}")
+
+
+def test_a_link_shows_no_secret_of_its_url() -> None:
+    shown = repr(Link("https://me:CANARY@lab.org/x.dat?sig=CANARY", title="Day 1"))
+    assert shown == "Link('https://lab.org/x.dat', title='Day 1')"
+    assert repr(Link(Path("/nas/a?b.dat"), hash="x")) == f"Link({Path('/nas/a?b.dat')!r}, hash='x')"
