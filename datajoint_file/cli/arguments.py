@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -36,7 +34,9 @@ def one_table(name: str) -> Any:
     try:
         (target,) = targets_named([name], connection)
     except LookupError:
-        known = tables_in_history(connection, schema) if wanted else []
+        if not wanted:
+            raise click.UsageError(f"{name} is no table: write SCHEMA.TABLE, such as lab_ephys.{name}") from None
+        known = tables_in_history(connection, schema)
         found = [one for one in known if wanted in (one.name.partition(".")[2], one.table_name)]
         if not found:
             raise
@@ -53,16 +53,6 @@ def pairs(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) ->
     if wrong is not None:
         raise click.BadParameter(f"{wrong!r} is not of the form subject_id=1")
     return {name: text for name, _, text in parts}
-
-
-@contextmanager
-def ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the block as an exception does, with the exit code that the shell has for it."""
-    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 KEY_ARGUMENT = click.argument("pairs", nargs=-1, callback=pairs, metavar="[NAME=VALUE]...")

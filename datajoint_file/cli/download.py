@@ -10,10 +10,11 @@ from typing import Any
 
 import click
 
-from datajoint_file.cli.arguments import KEY_ARGUMENT, KEY_OPTION, ended_by_sigterm, wrong_usage
+from datajoint_file.cli.arguments import KEY_ARGUMENT, KEY_OPTION, wrong_usage
 from datajoint_file.cli.exit_codes import FINE, PROBLEMS
 from datajoint_file.cli.output import console, print_json
 from datajoint_file.cli.rows import restricted, table_with_files
+from datajoint_file.concurrency.termination import ended_by_sigterm
 from datajoint_file.downloads.download import download as download_files
 from datajoint_file.errors import (
     DestinationError,

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import click
 
-from datajoint_file.cli.arguments import ended_by_sigterm
 from datajoint_file.cli.exit_codes import FINE, PROBLEMS
 from datajoint_file.cli.output import Abridged, console
+from datajoint_file.concurrency.termination import ended_by_sigterm
 from datajoint_file.doctor import Check
 from datajoint_file.hooks.targets import connect
 from datajoint_file.jobs.free import Freed, freed
@@ -44,8 +44,9 @@ Examples:
 def free(ctx: click.Context, directory: Path, yes: bool, level: Level, quiet: bool, as_json: bool) -> None:
     """Remove the files below DIRECTORY that `datajoint-file watch` has inserted, if they are stored now.
 
-    Each is read, its row is asked for, and what is stored is read: all three must have one hash. A receipt alone
-    removes nothing. Files without a receipt are left alone, and receipts stay.
+    Each is read, its row is asked for, and what is stored is read: all three must have one hash. With --level size or
+    exists what is stored is not read: a damaged one would be found when the local file is gone. A receipt alone removes
+    nothing. Files without a receipt are left alone, and receipts stay.
 
     Exit code 0; 1 if a file with a receipt has to stay, and a person must see why; 4 if database or store could not be
     reached.

@@ -12,11 +12,12 @@ from typing import Any
 
 import click
 
-from datajoint_file.cli.arguments import ended_by_sigterm, wrong_usage
+from datajoint_file.cli.arguments import wrong_usage
 from datajoint_file.cli.exit_codes import BLIND, FINE, PROBLEMS
 from datajoint_file.cli.memory import Memory
 from datajoint_file.cli.one_at_a_time import one_at_a_time
 from datajoint_file.cli.output import Abridged, console, print_json
+from datajoint_file.concurrency.termination import ended_by_sigterm
 from datajoint_file.doctor import Check
 from datajoint_file.errors import JournalWarning
 from datajoint_file.hooks.targets import connect, targets_named

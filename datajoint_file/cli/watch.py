@@ -14,10 +14,11 @@ from typing import Any
 
 import click
 
-from datajoint_file.cli.arguments import ended_by_sigterm, one_table, pairs, wrong_usage
+from datajoint_file.cli.arguments import one_table, pairs, wrong_usage
 from datajoint_file.cli.exit_codes import FINE, PARTLY, PROBLEMS
 from datajoint_file.cli.one_at_a_time import one_at_a_time
 from datajoint_file.cli.output import Abridged, console
+from datajoint_file.concurrency.termination import ended_by_sigterm
 from datajoint_file.doctor import Check
 from datajoint_file.jobs.watch import Look, News, Watch
 from datajoint_file.jobs.watch_loop import keep_watching
@@ -94,6 +95,8 @@ def watch(
             still=still.total_seconds(),
         )
     told = _Told(quiet=quiet, as_json=as_json)
+    if not (once or quiet or as_json):
+        console().print(f"watching {directory} for {watched.name}", soft_wrap=True)
     with one_at_a_time(watched.lock_file, "datajoint-file watch", quiet=quiet), ended_by_sigterm():
         how: dict[str, Any] = {"still": still, "interval": interval, "once": once}
         try:

@@ -76,8 +76,10 @@ def download(
 
     Raises
     ------
+    UnsupportedValueError
+        If the query has no ``file`` attribute, or is none.
     ValueError, TypeError
-        If the query has no ``file`` attribute, or an argument is none of the above.
+        If another argument is none of the above.
     DestinationExistsError
         If a different file is there, or two files of the query would have one path. Neither is touched.
     DestinationError

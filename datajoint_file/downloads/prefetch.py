@@ -321,8 +321,10 @@ def prefetch(
 
     Raises
     ------
+    UnsupportedValueError
+        If the query has no ``file`` attribute, or is none.
     ValueError, TypeError
-        If the query has no ``file`` attribute, or an argument is none of the above.
+        If another argument is none of the above.
     DestinationError
         If no temporary directory can be made.
     DataJointFileError

@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from datajoint_file.downloads.tasks import Layout, Targets, Wanted, path_below
-from datajoint_file.errors import DataJointFileError, MetadataError, UnsafeNameError, brief, printable
+from datajoint_file.errors import (
+    DataJointFileError,
+    MetadataError,
+    UnsafeNameError,
+    UnsupportedValueError,
+    brief,
+    printable,
+)
 from datajoint_file.hooks.codec import file_attributes
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.hooks.row_listing import Listing, RawRow, query_of
@@ -107,5 +114,6 @@ def _chosen(names: tuple[str, ...], attribute: str | None) -> tuple[str, ...]:
     if attribute is None:
         return names
     if attribute not in names:
-        raise ValueError(f"the query has no `file` attribute {brief(attribute)}{nearest(str(attribute), names)}")
+        known = nearest(str(attribute), names)
+        raise UnsupportedValueError(f"the query has no `file` attribute {brief(attribute)}{known}")
     return (attribute,)

@@ -18,7 +18,7 @@ from typing import Any
 from datajoint.codecs import decode_attribute
 from datajoint.expression import QueryExpression
 
-from datajoint_file.errors import DataJointError, brief, driver_message
+from datajoint_file.errors import DataJointError, UnsupportedValueError, brief, driver_message
 from datajoint_file.hooks.codec import file_attributes
 from datajoint_file.hooks.tables import query_name
 from datajoint_file.sql import dialect_of
@@ -233,17 +233,17 @@ def query_of(subject: Any) -> Any:
 
     Raises
     ------
-    TypeError, ValueError
+    UnsupportedValueError
         If it is none.
     """
     if inspect.isclass(subject) and issubclass(subject, QueryExpression):
         subject = subject()
     if not isinstance(subject, QueryExpression):
-        raise TypeError(
+        raise UnsupportedValueError(
             f"{brief(subject)} is neither a table nor a query: give a table, a query with `file` attributes, or, to "
             "verify, a schema or a list of these"
         )
     if not file_attributes(subject.heading):
         name = query_name(subject) or "the query"
-        raise ValueError(f"{name} has no `file` attribute, only {', '.join(subject.heading.names)}")
+        raise UnsupportedValueError(f"{name} has no `file` attribute, only {', '.join(subject.heading.names)}")
     return subject

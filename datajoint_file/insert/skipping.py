@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from datajoint.errors import AccessError, LostConnectionError
+from datajoint.errors import AccessError, DuplicateError, LostConnectionError
 from datajoint.expression import QueryExpression
 
 from datajoint_file.errors import (
@@ -81,11 +81,11 @@ class InsertReport:
     Parameters
     ----------
     inserted : tuple of dict
-        The primary keys of the rows that were inserted.
+        The primary keys of the rows that this insert has inserted.
     present : tuple of dict
         Those that were there already, or are earlier among the rows, and were left out by ``skip_duplicates=True``.
     failed : tuple of FailedRow
-        The others.
+        The others: also those of a new primary key that another unique index has refused.
     """
 
     inserted: tuple[Mapping[str, Any], ...] = ()
@@ -122,7 +122,8 @@ def insert_skipping(original: Callable[..., None], table: Any, rows: Any, *args:
         raise UnsupportedValueError(f'{name}: the rows of a query are one statement; on_error="skip" is for other rows')
     options = {**dict(zip(_OPTIONS, args, strict=False)), **options}
     together = options.pop("chunk_size", None) or _TOGETHER
-    skipping = _Skipping(table, partial(original, table, **options), skips=bool(options.get("skip_duplicates")))
+    skips = bool(options.pop("skip_duplicates", False))  # as is found here: a database that drops rows tells of none
+    skipping = _Skipping(table, partial(original, table, **options), skips=skips)
     skipping.insert(_listed(rows), together)
     return skipping.report()
 
@@ -182,12 +183,18 @@ class _Skipping:
                 self._try(rows[:middle])
                 self._try(rows[middle:])
             else:
-                ((index, row),) = rows
-                self._failed.append(FailedRow(index, self._key(row), error))
+                self._leave_out(*rows[0], error)
             return
         taken = {index for index, _ in left}
         self._inserted += [self._key(row) for _, row in left]
         self._present += [self._key(row) for index, row in rows if index not in taken]
+
+    def _leave_out(self, index: int, row: Any, error: Exception) -> None:
+        """Note that a row failed; or that it is there by now, for somebody else has inserted it meanwhile."""
+        if self._skips and isinstance(error, DuplicateError) and not self._without_present([(index, row)]):
+            self._present.append(self._key(row))
+        else:
+            self._failed.append(FailedRow(index, self._key(row), error))
 
     def _without_present(self, rows: list[Numbered]) -> list[Numbered]:
         if not self._skips:

@@ -15,7 +15,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any, Literal, ParamSpec
 
+from datajoint_file.concurrency.termination import ended_by_sigterm
 from datajoint_file.errors import (
+    DataJointFileError,
     OutputConflictError,
     ScratchError,
     UnsupportedValueError,
@@ -74,8 +76,10 @@ def capture(
     link_to : str or os.PathLike, optional
         A directory below a root of ``datajoint.toml``. Each run makes one of its own in it, and nobody removes that.
     on_failure : {"discard", "keep"}
-        What to do with the directory, and the log, of a block that raises: ``"keep"`` leaves them, for you to remove,
-        and says where, in the log of this package and a note of the error.
+        What to do with the directory, and the log, of a block that raises, or is ended by SIGTERM: ``"keep"`` leaves
+        them, for you to remove, and says where, in the log of this package, and in the error or a note of it. Where the
+        block has ended well, and what it has made cannot be taken, they are left in any case. Of an insert afterwards
+        it knows nothing: see `Run.keep`.
     scratch : str or os.PathLike, optional
         A directory on the disk to work on; else ``[scratch] path`` of ``datajoint.toml``, or that of temporary files.
     chdir : bool, optional
@@ -94,7 +98,7 @@ def capture(
     OutputMissingError
         At the end, if a file or directory that was named was not made.
     NothingMatchesError
-        At the end, if a glob matches nothing.
+        At the end, if a glob matches nothing, or a pattern of *keep* nothing of what is taken.
     SourceNotRegularError, SourceAccessError, UnsafeNameError
         At the end, if what is to be taken cannot be stored.
     OutputConflictError
@@ -119,22 +123,22 @@ def capture(
     >>> run.files
     [CapturedFile('df.csv', 9 B), CapturedFile('plots/unit1.png', 3 B)]
     """
-    given = dict(inputs or {})
-    check_names(given)
+    given = check_names(inputs or {})
     patterns, keeping = Patterns.read(put, given), Keeping(keep, link_to)
     _check(patterns, given, on_failure)
     home = Scratch.made(scratch)
     run = Run(home, patterns, check_name(name))
     process = os.getpid()
     try:
-        with ExitStack() as stack:
-            stack.enter_context(laid_out(given, home.work))
-            stack.enter_context(working_in(home.work) if _changes(chdir) else nullcontext())
-            stack.enter_context(recorded(home.home / LOG) if log else nullcontext())
-            start = time.monotonic()
-            yield run
-            run.seconds = time.monotonic() - start
-        run._end(process, keeping, log=log)
+        with ended_by_sigterm():
+            with ExitStack() as stack:
+                stack.enter_context(laid_out(given, home.work))
+                stack.enter_context(working_in(home.work) if _changes(chdir) else nullcontext())
+                stack.enter_context(recorded(home.home / LOG) if log else nullcontext())
+                start = time.monotonic()
+                yield run
+                run.seconds, run.has_ended_well = time.monotonic() - start, True
+            run._end(process, keeping, log=log)
         logger.info("captured %r in %.1f s", run.directory, run.seconds)
     except BaseException as error:
         if os.getpid() == process:
@@ -177,6 +181,7 @@ def captures(
         def captured(*args: _P.args, **kwargs: _P.kwargs) -> Run:
             with capture(wanted, **options) as run:
                 run.result = function(*args, **kwargs)
+                run.has_ended_well = True
                 if returns is not None:
                     run.save(returns, run.result)
             return run
@@ -208,17 +213,34 @@ def _changes(chdir: bool | None) -> bool:
 
 def _failed(run: Run, home: Scratch, on_failure: str, error: BaseException) -> None:
     """Remove what a block has left that has failed, or say where it is; and which disk was full."""
-    free = shutil.disk_usage(home.home).free if home.is_there else 0
-    if on_failure == "keep" and home.is_there:
-        run.kept = home.keep()
-        told = f"what the job has made is kept in {printable(str(run.kept))}; remove it when you have seen it"
-        logger.warning("%s: %s", type(error).__name__, told)
-        if hasattr(error, "add_note"):  # not in Python 3.10
-            error.add_note(told)
+    is_full = isinstance(error, OSError) and error.errno in _FULL and not isinstance(error, ScratchError)
+    free = _free(home) if is_full else ""
+    told = _kept(run, error) if home.is_there and (on_failure == "keep" or run.has_ended_well) else ""
     home.remove()
-    if isinstance(error, OSError) and error.errno in _FULL and not isinstance(error, ScratchError):
+    if is_full:
         raise ScratchError(
             f"a disk was full while the job ran; on that of its scratch directory, {printable(str(home.home.parent))}, "
-            f"are {format_size(free)} free: free some, or name another disk by capture(scratch=…) or [scratch] path in "
-            "datajoint.toml. Nothing was stored"
+            f"are {free} free: free some, or name another disk by capture(scratch=…) or [scratch] path in "
+            f"datajoint.toml. Nothing was stored. {told}".rstrip()
         ) from error
+    if told and isinstance(error, DataJointFileError):  # so that the message has it, which jobs tables show
+        error.args = (f"{str(error).rstrip('.')}. {told}",)
+    elif told and hasattr(error, "add_note"):  # not in Python 3.10
+        error.add_note(told)
+
+
+def _free(home: Scratch) -> str:
+    try:
+        return format_size(shutil.disk_usage(home.home.parent).free)
+    except OSError:  # the job has removed it: its own error matters more
+        return "an unknown number of bytes"
+
+
+def _kept(run: Run, error: BaseException) -> str:
+    """Keep what a block has made; return what is to be said of that."""
+    try:
+        told = f"What the job has made is kept in {printable(str(run.keep()))}; remove it when you have seen it"
+    except ScratchError as lost:
+        told = f"What the job has made could not be kept: {lost}"
+    logger.warning("%s: %s", type(error).__name__, told)
+    return told

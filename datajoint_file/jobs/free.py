@@ -162,7 +162,10 @@ class _Freeing:
         """Return what a row names, if that is stored, and is what the local file is."""
         receipt = read_receipt(self.root, value.path)
         if (receipt.size, receipt.modified) != (snapshot.size, snapshot.modified):
-            raise _Kept("it was changed since it was inserted")
+            raise _Kept(
+                "it was changed since it was inserted: `datajoint-file watch` compares it again, and renews its "
+                "receipt if it has the same bytes"
+            )
         if value.has_writer():
             raise _Kept("somebody has it open for writing")
         rows = self._rows(receipt.table, receipt.attribute)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import chain
 from pathlib import Path, PurePosixPath
@@ -78,17 +78,19 @@ def inputs(files: Mapping[str, Any], *, scratch: str | os.PathLike[str] | None =
     >>> with datajoint_file.inputs({"raw.dat": ref}) as directory:  # doctest: +SKIP
     ...     subprocess.run(["sorter", "raw.dat"], cwd=directory, check=True)
     """
-    check_names(files)
+    given = check_names(files)
     home = Scratch.made(scratch)
     try:
-        with laid_out(files, home.work):
+        with laid_out(given, home.work):
             yield home.work
     finally:
         home.remove()
 
 
-def check_names(files: Mapping[str, Any]) -> None:
-    """Raise unless all names can be laid into one directory, and all values are stored files or directories."""
+def check_names(files: Any) -> dict[str, Any]:
+    """Return *files*, or raise unless all names can be laid into one directory, and all values are stored."""
+    if not isinstance(files, Mapping):
+        raise UnsupportedValueError(f"inputs = {brief(files)}: give the files by names, such as {{'raw.dat': ref}}")
     for name, ref in files.items():
         if not isinstance(ref, StoredRef):
             raise UnsupportedValueError(
@@ -102,6 +104,7 @@ def check_names(files: Mapping[str, Any]) -> None:
     for path in paths:
         if paths.count(path) > 1 or any(path in other.parents for other in paths):
             raise OutputConflictError(f"{printable(str(path))} is an input, and another input would lie there as well")
+    return dict(files)
 
 
 @contextmanager
@@ -190,7 +193,7 @@ class _Links:
     def remove(self) -> None:
         """Remove the links."""
         if self._made:
-            with self._cache.relinked(self._path), ExitStack() as stack:
+            with self._cache.relinked(self._path):
                 for link in self._made:
-                    stack.enter_context(suppress(OSError))
-                    link.unlink()
+                    with suppress(OSError):  # the job has removed it, perhaps; the others are links still
+                        link.unlink()

@@ -18,12 +18,13 @@ from typing import Any
 from datajoint_file.errors import (
     DataJointFileError,
     DestinationError,
+    NothingMatchesError,
     UnsupportedValueError,
     brief,
     printable,
     reason_of,
 )
-from datajoint_file.jobs.outputs import CapturedFile, Outputs
+from datajoint_file.jobs.outputs import CapturedFile, Outputs, told
 from datajoint_file.jobs.patterns import Pattern
 from datajoint_file.pipeline.lookup import require_some_root
 from datajoint_file.storage.disk.drafts import NO_LINKS, flush_directory
@@ -72,11 +73,14 @@ class Keeping:
 
         Raises
         ------
+        NothingMatchesError
+            If a pattern matches nothing: what was to be linked would be copied.
         DestinationError
             If the place cannot be written to, or is full.
         """
         if not self._links:
             return {}
+        self._require_matches(outputs)
         chosen = [file for file in outputs.files() if self._mode_of(file.path) == "link"]
         if not chosen:
             return {}
@@ -91,6 +95,13 @@ class Keeping:
                 os.unlink(file)
         outputs.leave_out(links)
         return links
+
+    def _require_matches(self, outputs: Outputs) -> None:
+        if idle := [one.text for one in self._modes if not any(map(one.has, outputs.paths()))]:
+            raise NothingMatchesError(
+                f"keep: {', '.join(map(printable, idle))} matches nothing of what is taken; nothing was stored. There "
+                f"is: {told(outputs.paths())}"
+            )
 
     def _mode_of(self, path: str) -> str:
         return next((mode for pattern, mode in self._modes.items() if pattern.has(path)), "copy")

@@ -15,11 +15,12 @@ import shutil
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
+from datajoint_file.errors import printable
 from datajoint_file.jobs.process import Claim, opened
 
 _SECONDS = 0.1
@@ -32,6 +33,9 @@ _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND
 _claim = Claim("standard output", "leave log=True to one, or use processes instead of threads")
 
 _OUT, _ERR = 1, 2
+
+_QUOTED_LINES, _QUOTED_LENGTH = 8, 160
+"""Of the end of a log, in an error: DataJoint's jobs table has room for so much."""
 
 
 @contextmanager
@@ -47,7 +51,7 @@ def recorded(path: Path) -> Iterator[None]:
     UnsupportedValueError
         If another thread does so.
     """
-    growing = path.with_name(f"{path.name}.growing")
+    growing = _growing(path)
     with _claim.held():
         process, file = os.getpid(), opened(growing, _NEW, 0o600)
         try:
@@ -62,6 +66,28 @@ def recorded(path: Path) -> Iterator[None]:
             os.close(file)
             if os.getpid() == process:
                 _finish(growing, path)
+
+
+def last_words(path: Path) -> Callable[[], str]:
+    """Return what tells the last lines that come into the log at *path* from now on; without a log, where to look."""
+    growing = _growing(path)
+    try:
+        start = growing.stat().st_size
+    except FileNotFoundError:
+        return lambda: "What it said is on standard error; with log=True its last lines stand here"
+
+    def told() -> str:
+        with growing.open("rb") as file:
+            file.seek(max(start, growing.stat().st_size - _CHUNK))
+            lines = [line.expandtabs().rstrip() for line in file.read().decode("utf-8", "replace").splitlines()]
+        last = [printable(line[:_QUOTED_LENGTH]) for line in lines if line][-_QUOTED_LINES:]
+        return "\n  ".join(["The last that it said:", *last]) if last else "It said nothing"
+
+    return told
+
+
+def _growing(path: Path) -> Path:
+    return path.with_name(f"{path.name}.growing")
 
 
 def _finish(growing: Path, path: Path) -> None:

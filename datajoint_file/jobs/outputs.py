@@ -19,7 +19,7 @@ from datajoint_file.errors import (
     UnsafeNameError,
     printable,
 )
-from datajoint_file.jobs.patterns import Patterns
+from datajoint_file.jobs.patterns import Pattern, Patterns
 from datajoint_file.jobs.scratch import Scratch
 from datajoint_file.model.manifest import decode_path, encode_path
 from datajoint_file.model.wording import counted, format_size
@@ -156,6 +156,11 @@ class Outputs:
         """Give all files, sorted, with their titles."""
         return map(self._titled, self.whole.files())
 
+    def paths(self) -> Iterator[str]:
+        """Give the paths of all files, and of directories without any, these with a slash at their ends."""
+        empty = (f"{decode_path(name.rstrip('/'))}/" for name in self.listing.empty)
+        return chain(map(decode_path, self.listing.names), empty)
+
     def matching(self, pattern: str) -> list[CapturedFile]:
         """Return the files that a pattern chooses."""
         chosen = Patterns.read(pattern)
@@ -182,8 +187,8 @@ class Outputs:
         if not name or not (part.names or part.empty or f"{name}/" in self.listing.empty):
             if within := [one for one in self.links if one.startswith(f"{path.rstrip('/')}/")]:
                 return Link(str(self.links[within[0]].path).removesuffix(within[0]) + path.rstrip("/"))
-            told = _told(chain((file.path for file in self.whole.files()), self.links), len(names) + len(self.links))
-            raise OutputMissingError(f"{printable(path)} is not among what was captured: {told}")
+            there = told(chain((file.path for file in self.whole.files()), self.links), len(names) + len(self.links))
+            raise OutputMissingError(f"{printable(path)} is not among what was captured: {there}")
         below = f"{path.rstrip('/')}/"
         title, whole = self._patterns.title_of(below), self.whole
         return CapturedDirectory(below[:-1].rpartition("/")[2], whole.directory, below, part, title, whole.scratch)
@@ -208,19 +213,28 @@ def collected(name: str, scratch: Scratch, patterns: Patterns) -> Outputs:
         If what is wanted cannot be stored, as by `transfer.directories.list_chosen`: a FIFO, a link that leads out, …
     """
     directory = PinnedDirectory.at(str(scratch.work))
-    listing = list_chosen(directory, patterns)
-    empty = (f"{decode_path(name.rstrip('/'))}/" for name in listing.empty)
-    if idle := patterns.idle(chain(map(decode_path, listing.names), empty)):
+    outputs = Outputs(name, directory, list_chosen(directory, patterns), patterns, scratch)
+    if idle := patterns.idle(outputs.paths()):
         kind = NothingMatchesError if all(one.is_glob for one in idle) else OutputMissingError
         named = ", ".join(printable(one.text) for one in idle)
         what = "matches nothing that the job has made" if kind is NothingMatchesError else "was not made by the job"
-        made = (path.relative_to(scratch.work).as_posix() for path in scratch.work.rglob("*") if not path.is_dir())
-        advice = " If there may be none, name their directory instead ('plots/')" if kind is NothingMatchesError else ""
-        raise kind(f"{named} {what}; nothing was stored. There is: {_told(made)}.{advice}")
-    return Outputs(name, directory, listing, patterns, scratch)
+        made = [path.relative_to(scratch.work).as_posix() for path in scratch.work.rglob("*") if not path.is_dir()]
+        left = (path for path in made if not any(one.has(path) for one in patterns.unwanted))
+        advice = _advice(idle, list(left)) if kind is NothingMatchesError else ""
+        raise kind(f"{named} {what}; nothing was stored. There is: {told(made)}.{advice}")
+    return outputs
 
 
-def _told(paths: Iterable[str], count: int | None = None) -> str:
+def _advice(idle: Iterable[Pattern], made: Iterable[str]) -> str:
+    """Return what to write for globs that match nothing."""
+    for one in idle:
+        deeper = f"**/{one.text}"
+        if found := next(filter(Pattern.read(deeper).has, made), None):
+            return f" A star ends at a slash: {printable(deeper)} takes {printable(found)}"
+    return " If there may be none, name their directory instead ('plots/')"
+
+
+def told(paths: Iterable[str], count: int | None = None) -> str:
     """Name some paths, and say how many others there are."""
     everything = iter(paths)
     shown = sorted(map(printable, islice(everything, _TOLD)))

@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from datajoint_file.config.paths import working_directory
-from datajoint_file.errors import JobError, OutputConflictError, UnsupportedValueError, printable
+from datajoint_file.errors import (
+    JobError,
+    OutputConflictError,
+    SourceNotFoundError,
+    UnsupportedValueError,
+    printable,
+)
 from datajoint_file.formats.objects import write
 from datajoint_file.jobs.linking import Keeping
 from datajoint_file.jobs.notebook import run_notebook
@@ -25,6 +31,7 @@ from datajoint_file.transfer.directories import look_of
 from datajoint_file.transfer.hashing import HashingReader, drain
 from datajoint_file.transfer.links import Link
 from datajoint_file.transfer.pinned_directory import PinnedDirectory
+from datajoint_file.transfer.source_readers import look_at
 from datajoint_file.transfer.sources import as_source
 
 LOG = "execution.log"
@@ -45,7 +52,9 @@ class Run:
     seconds : float
         How long the block took.
     kept : Path or None
-        Where its directory and its log are, if it has failed and ``on_failure="keep"`` was given.
+        Where its directory and its log are, if they were kept: see `keep`, and ``on_failure`` of `capture`.
+    has_ended_well : bool
+        Whether the block has not failed, whatever became of what it has made.
     """
 
     def __init__(self, scratch: Scratch, patterns: Patterns, name: str) -> None:
@@ -54,6 +63,7 @@ class Run:
         self.result: Any = None
         self.seconds = 0.0
         self.kept: Path | None = None
+        self.has_ended_well = False
         self._scratch = scratch
         self._patterns = patterns
         self._name = name
@@ -73,12 +83,12 @@ class Run:
 
     @property
     def directory(self) -> CapturedDirectory:
-        """All that was captured, as one directory, with the tree as it is. Insert it."""
+        """All that was captured and is not linked, as one directory, with the tree as it is. Insert it."""
         return self._captured.whole
 
     @property
     def files(self) -> list[CapturedFile]:
-        """All files that were captured, sorted by path, one by one: for the rows of a part table, say."""
+        """All files that were captured and are not linked, by path, one by one: for the rows of a part table, say."""
         return list(self._captured.files())
 
     @property
@@ -111,7 +121,7 @@ class Run:
         UnsupportedValueError, FormatError, MissingLibraryError
             If no format writes such an object into a file of this name, as by an insert.
         """
-        path = self.path / check_name(name)
+        path = self._require_there() / check_name(name)
         if os.path.lexists(path):
             raise OutputConflictError(
                 f"{printable(name)} is there already: the job has written it, and another output would take its place; "
@@ -123,6 +133,9 @@ class Run:
     def command(self, arguments: Sequence[Any], **options: Any) -> None:
         """Run a program in the working directory, and wait for it. What it says goes where that of the job goes.
 
+        Relative paths begin in the working directory, which has nothing in it but what the job has made and its inputs:
+        a script of yours is ``run.origin / "sorter.py"``.
+
         Parameters
         ----------
         arguments : sequence of str or os.PathLike
@@ -133,13 +146,14 @@ class Run:
         Raises
         ------
         ProgramError
-            If there is no such program, it ends with another code than 0, or not in time.
+            If there is no such program, it ends with another code than 0, or not in time. With ``log=True`` it quotes
+            the last lines that were written down.
 
         Examples
         --------
         >>> run.command(["ffmpeg", "-i", "raw.avi", "movie.mp4"])  # doctest: +SKIP
         """
-        run_program(arguments, self.path, **options)
+        run_program(arguments, self._require_there(), self._scratch.home / LOG, **options)
 
     def notebook(
         self,
@@ -175,7 +189,7 @@ class Run:
             If there is a file of this name already.
         """
         source = self.origin / os.fspath(notebook)
-        target = self.path / source.name
+        target = self._require_there() / source.name
         if os.path.lexists(target):
             raise OutputConflictError(f"{printable(source.name)} is in the working directory already; remove it before")
         run_notebook(source, target, parameters or {}, timeout)
@@ -188,7 +202,7 @@ class Run:
         """
         files: dict[str, Any] = {file.path: {"size": file.size, "hash": _hash(file)} for file in self.files}
         for path, link in self.links.items():
-            files[path] = {"size": os.stat(link.path).st_size, "hash": link.hash, "linked": str(link.path)}
+            files[path] = {"size": look_at(str(link.path)).st_size, "hash": link.hash, "linked": str(link.path)}
         return {
             "outputs": files,
             "count": len(files),
@@ -200,6 +214,26 @@ class Run:
     def close(self) -> None:
         """Remove its files now; what was inserted is stored. Values of it cannot be inserted any more."""
         self._scratch.remove()
+
+    def keep(self) -> Path:
+        """Leave its directory and log where nobody removes them but you, and return where: when an insert fails, say.
+
+        Values of it cannot be inserted any more. Insert the files of the directory.
+
+        Raises
+        ------
+        SourceNotFoundError, ScratchError
+            If they are gone, or cannot be renamed.
+        """
+        if self.kept is None:
+            self._require_there()
+            self.kept = self._scratch.keep()
+        return self.kept
+
+    def _require_there(self) -> Path:
+        if not self._scratch.is_there:
+            raise SourceNotFoundError("the working directory has gone with its run, which was closed, or kept")
+        return self.path
 
     @property
     def _captured(self) -> Outputs:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -32,6 +32,7 @@ from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.hooks.row_listing import query_of
 from datajoint_file.hooks.tables import declared_type, table_name
 from datajoint_file.jobs.joined_rows import Duplicate, Join, Match, Unmatched
+from datajoint_file.jobs.receipts import OWN_FILES
 from datajoint_file.jobs.rules import Rule
 from datajoint_file.model.key_values import KeyValue, key_value
 from datajoint_file.model.names import check_name
@@ -139,6 +140,7 @@ def scan(
 
     What gives no row is listed with the reason, and so are paths that give the same key: nothing is dropped, and
     nothing guessed. A symbolic link that stays below *root* and ends at a file counts as a file; others are listed.
+    What `datajoint-file watch` leaves beside files (``*.receipt.json``, ``.datajoint-file-*``) counts as nothing.
 
     Parameters
     ----------
@@ -150,7 +152,8 @@ def scan(
         times (``%Y%m%d``). A slash at its end makes each directory of that form one value. A mapping has a rule for
         each of several `file` attributes; paths that give the same key are one row.
     table : table, optional
-        Where the rows are to go. Values then have the types of its heading, and the rule must give its whole key.
+        Where the rows are to go. Values then have the types of its heading, and the rule, with *values*, must give its
+        whole key, and whatever else has no default there.
         Without it values are text, unless a format says more.
     attribute : str, optional
         The `file` attribute that the path is for. That of the table, if it has one only; ``"path"`` without a table.
@@ -171,11 +174,11 @@ def scan(
     Raises
     ------
     RuleError
-        If the rule is malformed, names what is no attribute of the table, or leaves some of its key out.
+        If the rule is malformed, names what is no attribute of the table, or leaves out what a row must have.
     SourceNotFoundError, SourceAccessError, SourceError
         If *root* is not there, may not be read, or is no directory.
     UnsupportedValueError
-        If the table has no such `file` attribute.
+        If *table* is none, or has no such `file` attribute.
     UnknownRootError
         If the files are to be linked, *table* is given, and *root* lies below no root of its pipeline.
 
@@ -186,7 +189,9 @@ def scan(
     >>> Recording.insert(found, skip_duplicates=True)  # doctest: +SKIP
     """
     target, rules = _rules(rule, table, attribute, values or {}, patterns or {})
-    left_out, directory = matcher((exclude,) if isinstance(exclude, str) else tuple(exclude)), directory_of(root)
+    target.require_row({*(values or {}), *rules, *(name for one in rules.values() for name in one.names)})
+    left_out = matcher((*((exclude,) if isinstance(exclude, str) else exclude), *OWN_FILES))
+    directory = directory_of(root)
     if link and table is not None:
         require_root(pipeline_of(query_of(table)), str(directory))
     made = _Scan(directory, rules, target, dict(values or {}), left_out, Link if link else Path)
@@ -229,6 +234,7 @@ class Target:
     primary_key: tuple[str, ...] | None = None
     files: tuple[str, ...] = ()  # the other `file` attributes
     nullable: tuple[str, ...] = ()  # those of all `file` attributes that need no value
+    required: tuple[str, ...] = ()  # what is not in the key, and has no default
 
     @classmethod
     def of(cls, table: Any, attribute: str | None) -> Target:
@@ -247,7 +253,7 @@ class Target:
         chosen = attribute or known[0]
         others = tuple(one for one in known if one != chosen)
         nullable = tuple(one for one in known if query.heading[one].nullable)
-        return cls(chosen, name, types, tuple(query.primary_key), others, nullable)
+        return cls(chosen, name, types, tuple(query.primary_key), others, nullable, _required(query.heading))
 
     def rule(self, text: str, values: Mapping[str, Any], patterns: Mapping[str, str] | None) -> Rule:
         """Return a rule that gives rows of the table, together with *values*. Raises `RuleError` if it does not."""
@@ -265,6 +271,14 @@ class Target:
         if twice:
             raise RuleError(f"{twice[0]} is given a value by the rule {brief(text)} and otherwise as well")
         return rule
+
+    def require_row(self, names: Collection[str]) -> None:
+        """Raise `RuleError` unless a row of these attributes has all that the database wants."""
+        if missing := [name for name in self.required if name not in names]:
+            raise RuleError(
+                f"{self.name} takes no row without {', '.join(missing)}, and the rule does not give that: add "
+                f"{{{missing[0]}}}, or values={{{missing[0]!r}: …}}"
+            )
 
     def key(self, row: Mapping[str, Any]) -> tuple[KeyValue, ...] | tuple[tuple[str, Any], ...]:
         """Return what tells a row from others; of a table its canonical primary key."""
@@ -398,6 +412,11 @@ def directory_of(root: str | os.PathLike[str]) -> Path:
     if not stat.S_ISDIR(look_at(str(path)).st_mode):
         raise SourceError(f"{printable(str(path))} is a file: give the directory to be scanned")
     return path
+
+
+def _required(heading: Any) -> tuple[str, ...]:
+    attributes = [heading[name] for name in heading.secondary_attributes]
+    return tuple(one.name for one in attributes if not one.nullable and one.default is None)
 
 
 def _is_within(root: Path, path: Path) -> bool:

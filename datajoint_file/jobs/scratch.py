@@ -77,9 +77,18 @@ class Scratch:
         self._removal()
 
     def keep(self) -> Path:
-        """Give it a name under which nobody removes it, and return that."""
+        """Give it a name under which nobody removes it, and return that.
+
+        Raises
+        ------
+        ScratchError
+            If it is not there, or cannot be renamed.
+        """
         kept = self.home.with_name(f"kept-{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}")
-        self.home.rename(kept)
+        try:
+            self.home.rename(kept)
+        except OSError as error:
+            raise ScratchError(f"{printable(str(self.home))} cannot be kept: {reason_of(error)}") from error
         self._removal()
         return kept
 

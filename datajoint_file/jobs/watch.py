@@ -17,6 +17,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
 
+from datajoint.errors import IntegrityError
+
 from datajoint_file.errors import (
     DestinationError,
     InvalidKeyError,
@@ -27,10 +29,12 @@ from datajoint_file.errors import (
     SourceNotFoundError,
     UnsafeNameError,
     VerificationError,
+    driver_message,
     printable,
 )
+from datajoint_file.hooks.tables import table_name
 from datajoint_file.jobs.local_values import LocalValue, Snapshot
-from datajoint_file.jobs.receipts import OWN_FILES, ImportReceipt, NoReceiptError, read_receipt
+from datajoint_file.jobs.receipts import ImportReceipt, NoReceiptError, read_receipt
 from datajoint_file.jobs.scan import Scan, Target, directory_of, scan
 from datajoint_file.jobs.stored_rows import StoredRows
 from datajoint_file.journal.transactions import mend
@@ -46,6 +50,9 @@ State = Literal["inserted", "there already", "differs", "failed", "several paths
 
 _AT_ONCE, _BYTES_AT_ONCE = 50, 2**30
 """Files, and bytes of several, that are inserted before others are looked at, and before they get their receipts."""
+
+_FRESH_SECONDS, _FRESH_TIMES = 30.0, 10
+"""So long, or so many times what it took, a listing of the directory is gone through before the next is made."""
 
 _LONGEST_PAUSE = 3600.0
 """Seconds before what failed is tried again, at most."""
@@ -94,7 +101,7 @@ class Look:
     settled : int
         Files that have a receipt which is of them as they are.
     is_more : bool
-        Whether others have stopped growing, for which there was no time.
+        Whether others have stopped growing, which the next look goes on with.
     """
 
     done: tuple[News, ...] = ()
@@ -134,6 +141,20 @@ class _Candidate:
     @property
     def path(self) -> str:
         return self.value.path
+
+
+@dataclass(slots=True)
+class _Listing:
+    """What one walk through the directory has found, as far as it has not been dealt with."""
+
+    problems: list[News] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)
+    left: list[_Candidate] = field(default_factory=list)
+    good_until: float = 0.0
+
+    @property
+    def is_good(self) -> bool:
+        return bool(self.left) and time.monotonic() < self.good_until
 
 
 @dataclass(slots=True)
@@ -195,7 +216,9 @@ class Watch:
         if not os.access(self._root, os.W_OK):
             raise DestinationError(f"{printable(str(self._root))}: this user may not write receipts there")
         self._target = Target.of(table, attribute)
-        self._is_for_directories = self._target.rule(rule, values or {}, patterns).is_for_directories
+        read = self._target.rule(rule, values or {}, patterns)
+        self._target.require_row({*read.names, *(values or {}), self._target.attribute})
+        self._is_for_directories = read.is_for_directories
         self._scan = partial(
             scan,
             self._root,
@@ -204,12 +227,13 @@ class Watch:
             attribute=self._target.attribute,
             values=values,
             patterns=patterns,
-            exclude=(*exclude, *OWN_FILES),
+            exclude=exclude,
         )
         self._rows = StoredRows(table, self._target.attribute)
         self._stillness = _Stillness(still)
         self._settled: dict[str, Snapshot] = {}
         self._again: dict[str, _Again] = {}
+        self._listing = _Listing()
 
     @property
     def name(self) -> str:
@@ -224,7 +248,8 @@ class Watch:
     def look(self) -> Look:
         """Look at the directory once: insert what has stopped growing, write receipts, and say how all stands.
 
-        Nothing is waited for. Killed at any moment, it leaves what an insert leaves, and the next look goes on.
+        Nothing is waited for. Killed at any moment, it leaves what an insert leaves, and the next look goes on. What is
+        more than it inserts at once, the next looks go on with, before the directory is walked through again.
 
         Raises
         ------
@@ -232,15 +257,40 @@ class Watch:
             If database or store cannot be used, which is no file's fault.
         """
         mend(self._rows.table.connection)
-        found = self._scanned()
-        problems, waiting = list(_listed(found)), list[str]()
-        candidates = list(self._candidates(found, problems, waiting))
-        chosen = _first_of(candidates)
-        news = list(self._stored(chosen, waiting)) if chosen else []
+        listing, self._listing = self._listing, _Listing()  # if this look fails, the next one begins anew
+        if not listing.is_good:
+            listing = self._listed()
+        chosen = _first_of(listing.left)
+        listing.left = listing.left[len(chosen) :]
+        same = [one for one in chosen if self._is_same(one, listing.waiting)]
+        news = list(self._stored(same, listing.waiting)) if same else []
         done = tuple(one for one in news if one.is_good)
-        problems += [one for one in news if not one.is_good]
-        is_more = len(candidates) > len(chosen)
-        return Look(done, tuple(problems), tuple(waiting), len(self._settled), is_more)
+        listing.problems += [one for one in news if not one.is_good]
+        self._listing = listing
+        return Look(
+            done, tuple(listing.problems), tuple(listing.waiting), len(self._settled), is_more=bool(listing.left)
+        )
+
+    def _listed(self) -> _Listing:
+        began = time.monotonic()
+        found = self._scanned()
+        listing = _Listing(list(_without_rows(found)))
+        listing.left = list(self._candidates(found, listing.problems, listing.waiting))
+        now = time.monotonic()
+        listing.good_until = now + max(_FRESH_SECONDS, _FRESH_TIMES * (now - began))
+        return listing
+
+    def _is_same(self, one: _Candidate, waiting: list[str]) -> bool:
+        """Tell whether a file still looks as it did when it was listed; else it is waited for anew."""
+        try:
+            snapshot = one.value.snapshot()
+        except SourceError:  # a link in its place, say: told when it is listed next
+            snapshot = None
+        if snapshot == one.snapshot and not one.value.has_writer():
+            return True
+        self._stillness.forget(one.path)
+        waiting.append(one.path)
+        return False
 
     def _scanned(self) -> Scan:
         found = self._scan()
@@ -306,9 +356,18 @@ class Watch:
                 self._stillness.forget(one.path)
                 waiting.append(one.path)
             elif isinstance(news, Exception):
-                yield self._later(one, "failed", str(news) or type(news).__name__)
+                yield self._later(one, "failed", self._reason(one, news))
             else:
                 yield news
+
+    def _reason(self, one: _Candidate, error: Exception) -> str:
+        if not isinstance(error, IntegrityError):
+            return str(error) or type(error).__name__
+        parents = " or ".join(map(table_name, self._rows.table.parents(as_objects=True)))
+        return (
+            f"{self._rows.where(one.row)}: {parents} has no row that it refers to. Insert that one: this file is tried "
+            f"again, sooner or later within an hour ({driver_message(error)})"
+        )
 
     def _confirmed(self, one: _Candidate, *, is_new: bool) -> News | Exception:
         """Compare a file with what its row names, and go on as that says; return what has failed, if it is the file's.
@@ -376,7 +435,7 @@ def _first_of(candidates: list[_Candidate]) -> list[_Candidate]:
     return candidates[: min(max(count, 1), _AT_ONCE)]
 
 
-def _listed(found: Scan) -> Iterator[News]:
+def _without_rows(found: Scan) -> Iterator[News]:
     """Give what of a scan has no row."""
     for one in found.unmatched:
         yield News("no match", one.path, one.reason)

@@ -92,7 +92,7 @@ def duration(text: str) -> timedelta:
     """
     match = _DURATION.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"{text!r} is not of the form 30 days, 36h, 90min or 2w")
+        raise ValueError(f"{text!r} is not of the form 30 days, 36h, 90min, 10s or 2w")
     return timedelta(seconds=float(match[1]) * _SECONDS[match[2][: 3 if match[2].startswith("mi") else 1]])
 
 

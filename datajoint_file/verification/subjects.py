@@ -129,10 +129,8 @@ def subjects_of(subjects: Any) -> list[Subject]:
 
     Raises
     ------
-    TypeError
-        If something is neither a query nor a schema.
-    ValueError
-        If a query has no ``file`` attribute.
+    UnsupportedValueError
+        If something is neither a query nor a schema, or a query has no ``file`` attribute.
     ConfigurationError
         If the pipeline's configuration is missing or wrong.
     """

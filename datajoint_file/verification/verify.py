@@ -85,8 +85,10 @@ def verify(
 
     Raises
     ------
+    UnsupportedValueError
+        If a query has no ``file`` attribute, or something is none.
     TypeError, ValueError
-        If an argument is none of the above, or a query has no ``file`` attribute.
+        If another argument is none of the above.
     ConfigurationError
         If the pipeline's configuration is missing or wrong, here or where the executor's workers are.
 

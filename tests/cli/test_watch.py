@@ -169,6 +169,7 @@ def test_one_watches_and_another_is_told(started: Started, rig: Path, table: Any
     first.send_signal(signal.SIGINT)
     rest, _ = first.communicate(timeout=60)
     assert first.returncode == 0
+    assert lines[0] == f"watching {rig} for {table.database}.Recording.raw\n"
     assert sum("notes.txt: it does not match the rule" in line for line in [*lines, *rest.splitlines()]) == 1
 
 
@@ -189,11 +190,12 @@ def test_files_that_grow_or_differ_have_exit_codes(
     for words, said in (
         (["--rule", "s{sesion_id}", "--table", f"{table.database}.Recording"], "did you mean 'session_id'"),
         (["--rule", RULE, "--table", f"{table.database}.Nothing"], "there is no table 'Nothing'"),
+        (["--rule", RULE, "--table", "Recording"], "Recording is no table: write SCHEMA.TABLE, such as"),
     ):
         done = command("watch", str(rig), *words)
         assert (done.returncode, said in done.stderr) == (2, True), done.stderr
     for words, said in (
-        (["--still", "soon"], "is not of the form"),
+        (["--still", "5"], "is not of the form 30 days, 36h, 90min, 10s or 2w"),
         (["--set", "rig"], "not of the form"),
         ([], "Missing option '--table'"),
     ):
@@ -214,7 +216,7 @@ def test_free_says_first_what_it_would_remove(started: Started, rig: Path, comma
     (rig / "session2.dat").write_bytes(b"longer than that")
     done = command("free", str(rig), "--yes")
     assert done.returncode == 1
-    assert "session2.dat: it was changed since it was inserted" in done.stdout
+    assert "session2.dat: it was changed since it was inserted: `datajoint-file watch` compares it" in done.stdout
     assert done.stdout.splitlines()[-1] == "1 file, 6 B freed, 1 kept."
     assert sorted(one.name for one in rig.glob("*.dat")) == ["session2.dat"]
     (rig / "session2.dat").unlink()

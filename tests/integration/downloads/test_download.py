@@ -20,6 +20,7 @@ from datajoint_file.errors import (
     HashMismatchError,
     MetadataError,
     ObjectNotFoundError,
+    UnsupportedValueError,
 )
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.testing.faults import Fault, FaultyBackend
@@ -98,9 +99,10 @@ def test_table_is_called_as_its_class(schema: dj.Schema, here: Path, capsys: pyt
     name = f"{schema.database}.SpikeSorting2.File"
     datajoint_file.download(SpikeSorting2.File & "k = 1", here, progress=True)
     assert f"downloading {name}:" in capsys.readouterr().err
-    with pytest.raises(ValueError, match=rf"^{schema.database}\.SpikeSorting2 has no `file` attribute, only k$"):
+    message = rf"^{schema.database}\.SpikeSorting2 has no `file` attribute, only k$"
+    with pytest.raises(UnsupportedValueError, match=message):
         datajoint_file.download(SpikeSorting2, here)
-    with pytest.raises(ValueError, match=r"^the query has no `file` attribute, only k$"):
+    with pytest.raises(UnsupportedValueError, match=r"^the query has no `file` attribute, only k$"):
         datajoint_file.download((SpikeSorting2.File * SpikeSorting2).proj(), here)
 
 
@@ -214,7 +216,7 @@ def test_wrong_arguments_are_refused(filled: Any, here: Path) -> None:
         datajoint_file.download(filled, here, layout="flat")
     with pytest.raises(TypeError):
         datajoint_file.download("not a table", here)
-    with pytest.raises(ValueError, match="no `file` attribute"):
+    with pytest.raises(UnsupportedValueError, match="no `file` attribute"):
         datajoint_file.download(filled.proj(), here)
 
 

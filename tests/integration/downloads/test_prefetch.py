@@ -18,7 +18,7 @@ import zarr
 
 import datajoint_file
 from datajoint_file.cache.entries import Cache
-from datajoint_file.errors import MetadataError, ObjectNotFoundError, StorageUnavailableError
+from datajoint_file.errors import MetadataError, ObjectNotFoundError, StorageUnavailableError, UnsupportedValueError
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.testing.faults import Fault, FaultyBackend
 from tests.conftest import CACHE_VARIABLE
@@ -227,5 +227,5 @@ def test_on_a_disk_files_are_verified_ahead_and_not_copied(filled: Any, place: P
 
 @over_mysql
 def test_attribute_that_the_query_lacks_is_refused(filled: Any) -> None:
-    with pytest.raises(ValueError, match="no `file` attribute 'row'; did you mean 'raw'"):
+    with pytest.raises(UnsupportedValueError, match="no `file` attribute 'row'; did you mean 'raw'"):
         datajoint_file.prefetch(filled, "row")

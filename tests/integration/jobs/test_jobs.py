@@ -12,7 +12,13 @@ import pytest
 
 import datajoint_file
 from datajoint_file import Link
-from datajoint_file.errors import HashMismatchError, OutputConflictError, SourceChangedError, UnsafeNameError
+from datajoint_file.errors import (
+    HashMismatchError,
+    OutputConflictError,
+    SourceChangedError,
+    UnsafeNameError,
+    UnsupportedValueError,
+)
 from tests.conftest import CACHE_VARIABLE
 from tests.projects import Store, over_local_and_s3, over_mysql
 
@@ -186,6 +192,7 @@ def test_inputs_are_there_under_given_names_without_a_copy_and_gone_at_the_end(
             assert [(given / name).stat().st_ino for name in ("run/raw.dat", "atlas/regions/ca 1.csv")] == before
             assert (given / "run" / "raw.dat").stat().st_mode & 0o222 == 0
         assert list(disk.glob("*/*")) == []
+    raw._pipeline().cache._known.clear()  # as another process comes
     after = [path.stat().st_ino for path in (raw.cache(), extra.cache() / "regions" / "ca 1.csv")]
     assert after == before, "not brought again"
 
@@ -194,11 +201,13 @@ def test_inputs_are_there_under_given_names_without_a_copy_and_gone_at_the_end(
         Path("raw.dat").unlink()  # is its own: what is stored, and the cache, stay
     assert [file.path for file in run.files] == ["out.txt"]
     assert raw.cache().read_bytes() == raw.read() == b"spikes"
-    for names, error in (
+    wrong: list[tuple[Any, type[Exception]]] = [
         ({"../raw.dat": raw}, UnsafeNameError),
         ({"a": raw, "a/b": extra}, OutputConflictError),
-        ({"a": "raw.dat"}, TypeError),
-    ):
+        ({"a": "raw.dat"}, UnsupportedValueError),
+        ([raw], UnsupportedValueError),
+    ]
+    for names, error in wrong:
         with pytest.raises(error), datajoint_file.inputs(names):
             pass
     with pytest.raises(OutputConflictError), datajoint_file.capture("raw.dat", inputs={"raw.dat": raw}):

@@ -24,6 +24,7 @@ from datajoint_file.errors import (
     UnknownRootError,
     UnsupportedValueError,
 )
+from datajoint_file.journal.second_connection import second_connection_of
 from tests.projects import Store, over_mysql
 from tests.tables import recording_of
 
@@ -159,6 +160,15 @@ def test_a_rule_that_does_not_suit_the_table_is_refused(table: Any, schema: Any,
     ):
         with pytest.raises(RuleError, match=said):
             datajoint_file.scan(root, rule, table=table, **options)
+    optional = "n = 1 : int32\nnote = null : varchar(8)\nat = CURRENT_TIMESTAMP : datetime"
+    asking = recording_of(schema, f"id : int32\n---\nby : varchar(8)\n{optional}\nraw : file\nlog : file", "Asking")
+    with pytest.raises(RuleError, match=r"Asking takes no row without by, log, .* add \{by\}, or values=\{'by': "):
+        datajoint_file.scan(root, "{id}", table=asking, attribute="raw")
+    datajoint_file.scan(root, "{by}/{id}", table=asking, attribute="raw", values={"log": None})
+    with pytest.raises(UnsupportedValueError, match="has no `file` attribute, only id"):
+        datajoint_file.scan(root, "{id}", table=recording_of(schema, "id : int32", "Plain"))
+    with pytest.raises(UnsupportedValueError, match="neither a table nor a query"):
+        datajoint_file.scan(root, "{id}", table="Two")
     two = recording_of(schema, name="Two")
     with pytest.raises(UnsupportedValueError, match="several `file` attributes: say which: raw, extra"):
         datajoint_file.scan(root, "{id}", table=two)
@@ -167,7 +177,8 @@ def test_a_rule_that_does_not_suit_the_table_is_refused(table: Any, schema: Any,
     with pytest.raises(UnsupportedValueError, match="not a join"):
         datajoint_file.scan(root, "{id}", table=two.proj("raw") * table.proj())
     put(root, "5")
-    assert datajoint_file.scan(root, "{id}", table=two, attribute="extra").rows == ({"id": 5, "extra": root / "5"},)
+    (row,) = datajoint_file.scan(root, "{id}", table=two, attribute="extra", values={"raw": None})
+    assert row == {"id": 5, "raw": None, "extra": root / "5"}
     with pytest.raises(SourceNotFoundError):
         datajoint_file.scan(root / "nowhere", "{id}")
     with pytest.raises(SourceError, match="is a file"):
@@ -232,6 +243,29 @@ def test_rows_of_all_kinds_fail_one_by_one(recording: Any, root: Path) -> None:
     assert (failed.key, type(failed.error)) == ({"id": 1}, DuplicateError)
     assert recording.insert1({**row, "id": 22}, on_error="skip").inserted == ({"id": 22},)
     assert recording.insert1({**row, "id": 23}) is None
+
+
+def test_a_row_that_somebody_inserts_meanwhile_is_not_reported_as_inserted(schema: Any) -> None:
+    table = recording_of(schema, "id : int32\n---\nname : varchar(8)\nraw : file\nunique index (name)", "Named")
+
+    class Meanwhile(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if len(table & "id = 1") == 0:
+                theirs = f"(id, name, raw) SELECT 1, 'theirs', raw FROM {table.full_table_name}"
+                second_connection_of(table.connection).execute(f"INSERT INTO {table.full_table_name} {theirs}")
+            return super().read(size)
+
+    table.insert1({"id": 0, "name": "first", "raw": ("a.dat", b"theirs")})
+    rows = [
+        {"id": 1, "name": "ours", "raw": ("b.dat", Meanwhile(b"ours"))},
+        {"id": 2, "name": "first", "raw": ("c.dat", b"another index")},
+        {"id": 3, "name": "third", "raw": ("d.dat", b"well")},
+    ]
+    report = table.insert(rows, on_error="skip", skip_duplicates=True)
+    assert (report.inserted, report.present) == (({"id": 3},), ({"id": 1},))
+    (failed,) = report.failed
+    assert (failed.index, type(failed.error)) == (1, DuplicateError)
+    assert table.to_arrays("name", order_by="id").tolist() == ["first", "theirs", "third"]
 
 
 def test_what_is_no_rows_fault_is_raised(recording: Any, root: Path, store: Store) -> None:

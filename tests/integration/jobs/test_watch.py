@@ -104,6 +104,8 @@ def test_a_file_is_inserted_when_it_is_still_and_closed(watched: Watch, table: A
     assert receipt["verified"].startswith("20")
     last = watched.look()
     assert (last.done, last.problems, last.waiting, last.settled) == ((), (), (), 1)
+    (root / ".datajoint-file-watch-lab.Recording.raw.lock").touch()
+    assert len(datajoint_file.scan(root, RULE, table=table).require_all()) == 1
 
 
 def test_the_database_says_what_is_done(table: Any, root: Path) -> None:
@@ -138,14 +140,17 @@ def test_a_row_that_is_there_is_never_changed(watched: Watch, table: Any, root: 
         assert said(watched.look()) == {"session1.dat": (state, text)}
     assert (table.fetch1("raw"), store.object_keys()) == (kept, before)
     (problem,) = free(root, table.connection, execute=True)
-    assert (problem.state, problem.reason) == ("kept", "it was changed since it was inserted")
+    assert problem.state == "kept"
+    assert "it was changed since it was inserted: `datajoint-file watch` compares it again" in problem.reason
     path.write_bytes(b"first")
     (news,) = settle(watched).done
     assert news.state == "there already"
 
 
 @over_mysql
-def test_what_has_no_row_is_told_and_left_alone(watched: Watch, root: Path, tmp_path: Path, table: Any) -> None:
+def test_what_has_no_row_is_told_and_left_alone(
+    watched: Watch, root: Path, tmp_path: Path, table: Any, schema: Any
+) -> None:
     (tmp_path / "secret.dat").write_bytes(b"secret")
     (root / "session1.dat").symlink_to(tmp_path / "secret.dat")
     (root / "session2a.dat").symlink_to("session3.dat")
@@ -166,6 +171,8 @@ def test_what_has_no_row_is_told_and_left_alone(watched: Watch, root: Path, tmp_
     assert table.to_arrays("session_id").tolist() == [3]
     with pytest.raises(RuleError):
         Watch(root, "session{sesion_id}.dat", table)
+    with pytest.raises(RuleError, match="takes no row without by"):
+        Watch(root, RULE, recording_of(schema, "session_id : int32\n---\nby : varchar(8)\nraw : file", "Signed"))
 
 
 def test_a_row_without_its_parent_waits_for_it(schema: dj.Schema, root: Path) -> None:
@@ -179,9 +186,48 @@ def test_a_row_without_its_parent_waits_for_it(schema: dj.Schema, root: Path) ->
     parent.insert1({"session_id": 1})
     look = settle(watched)
     assert [one.path for one in look.done] == ["session1.dat"]
-    assert said(look)["session2.dat"][0] == "failed"
+    state, text = said(look)["session2.dat"]
+    assert state == "failed"
+    assert f"{schema.database}.Session has no row that it refers to. Insert that one: this file is tried" in text
     parent.insert1({"session_id": 2})
     assert [one.path for one in settle(watched).done] == ["session2.dat"]
+
+
+@over_mysql
+def test_many_files_are_listed_once_and_looked_at_again_before_they_are_inserted(
+    table: Any, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    walked, walk = list[str](), os.walk
+
+    def counted(top: Any, **options: Any) -> Any:
+        walked.append(str(top))
+        return walk(top, **options)
+
+    monkeypatch.setattr(os, "walk", counted)
+    monkeypatch.setattr("datajoint_file.jobs.watch._AT_ONCE", 2)
+    monkeypatch.setattr("datajoint_file.jobs.watch._FRESH_SECONDS", 600)
+    for number in range(6):
+        (root / f"session{number}.dat").write_bytes(b"%d" % number)
+    (root / "notes.txt").write_text("6 sessions")
+    watched = Watch(root, RULE, table, still=0)
+    first = watched.look()
+    (root / "session2.dat").unlink()
+    (root / "session4.dat").write_bytes(b"grown")
+    (root / "session6.dat").write_bytes(b"6")
+    second, third = watched.look(), watched.look()
+    assert [[one.path[:8] for one in look.done] for look in (first, second, third)] == [
+        ["session0", "session1"],
+        ["session3"],
+        ["session5"],
+    ]
+    assert [look.is_more for look in (first, second, third)] == [True, True, False]
+    assert [list(said(look)) for look in (first, second, third)] == [["notes.txt"]] * 3
+    assert third.waiting == ("session2.dat", "session4.dat")
+    assert walked.count(str(root)) == 1
+    fourth = watched.look()
+    assert [one.path for one in fourth.done] == ["session4.dat", "session6.dat"]
+    assert (fourth.is_more, fourth.waiting, fourth.settled) == (False, (), 6)
+    assert table.to_arrays("session_id").tolist() == [0, 1, 3, 4, 5, 6]
 
 
 @over_mysql

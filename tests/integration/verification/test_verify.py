@@ -17,7 +17,7 @@ import datajoint as dj
 import pytest
 
 import datajoint_file
-from datajoint_file.errors import ConfigurationError
+from datajoint_file.errors import ConfigurationError, UnsupportedValueError
 from datajoint_file.hooks import row_listing
 from datajoint_file.verification import Finding, VerifyReport
 from datajoint_file.verification.verify import verify, verify_telling
@@ -514,9 +514,9 @@ def test_bad_arguments_are_named(recording: Any, arguments: dict[str, Any], mess
 
 
 def test_what_has_no_files_cannot_be_verified(recording: Any) -> None:
-    with pytest.raises(ValueError, match="no `file` attribute, only subject_id, session_id"):
+    with pytest.raises(UnsupportedValueError, match="no `file` attribute, only subject_id, session_id"):
         verify(recording.proj())
-    with pytest.raises(TypeError, match="give a table"):
+    with pytest.raises(UnsupportedValueError, match="give a table"):
         verify("Recording")
 
 

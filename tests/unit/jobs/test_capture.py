@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import pickle
 import shutil
+import signal
+import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,8 +28,10 @@ from datajoint_file.errors import (
     OutputConflictError,
     OutputMissingError,
     ProgramError,
+    ScratchError,
     SourceChangedError,
     SourceError,
+    SourceNotFoundError,
     SourceNotRegularError,
     UnknownRootError,
     UnsafePathError,
@@ -42,6 +48,8 @@ from datajoint_file.transfer.sources import as_source
 from tests.unit.conftest import InChild
 
 Left = Callable[[], list[str]]
+
+PATIENCE_SECONDS = 60
 
 
 def make(*paths: str) -> None:
@@ -105,6 +113,11 @@ def test_a_file_matched_twice_is_there_once_and_the_summary_has_the_hashes_of_ro
     [
         ("df.csv", OutputMissingError, r"df.csv was not made by the job; nothing was stored. There is: other.txt\."),
         (["df.csv", "*.png"], OutputMissingError, r"df.csv, \*.png was not made"),
+        (
+            "*.a",
+            NothingMatchesError,
+            r"There is: deep/x\.a, other\.txt\. A star ends at a slash: \*\*/\*\.a takes deep/x\.a\. ",
+        ),
         ("results/", OutputMissingError, r"results/ was not made"),
         ("*.png", NothingMatchesError, r"\*.png matches nothing that the job has made.*name their directory instead"),
         ("pipe", SourceNotRegularError, r"pipe is a FIFO, socket or device, not a regular file; nothing was stored"),
@@ -112,19 +125,24 @@ def test_a_file_matched_twice_is_there_once_and_the_summary_has_the_hashes_of_ro
         ("bad/*", datajoint_file.DataJointFileError, r"is not a file name: it holds a control"),
     ],
 )
-def test_what_cannot_be_taken_is_an_error_and_nothing_is_left(
-    put: object, error: type[Exception], message: str, left: Left
+def test_what_cannot_be_taken_is_an_error_and_is_kept(
+    put: object, error: type[Exception], message: str, left: Left, disk: Path
 ) -> None:
-    with pytest.raises(error, match=message):
+    with pytest.raises(error, match=message) as caught:
         with datajoint_file.capture(put=put):
             make("other.txt")
+            if put == "*.a":
+                make("deep/x.a")
             if put == "pipe":
                 os.mkfifo("pipe")
             if put == "link":
                 Path("link").symlink_to("/etc/hostname")
             if put == "bad/*":
                 make("bad/a\nb")
-    assert left() == []
+    (kept,) = disk.glob("*/kept-*")
+    assert f"kept in {kept}; remove it" in str(caught.value)
+    assert left() == [kept.name]
+    assert (kept / "work/other.txt").read_text() == "other.txt"
 
 
 def test_what_is_not_asked_for_hinders_nobody() -> None:
@@ -189,6 +207,16 @@ def test_a_failed_block_leaves_nothing_or_what_it_was_asked_to_keep(
     with pytest.raises(OutputMissingError), datajoint_file.capture(put="y", on_failure="keep"):
         make("z")
     assert sorted(left())[0] != sorted(left())[1]
+    with pytest.raises(JobError, match=r"^no spikes\. What the job has made is kept in "):
+        with datajoint_file.capture(put="y", on_failure="keep"):
+            raise JobError("no spikes")
+    with pytest.raises(ZeroDivisionError), datajoint_file.capture(on_failure="keep") as run:
+        shutil.rmtree(run.path.parent)
+        _ = 1 / 0
+    assert "could not be kept" in caplog.text
+    with pytest.raises(ScratchError, match=r"a disk was full.* are .* free"), datajoint_file.capture() as run:
+        shutil.rmtree(run.path.parent.parent)
+        raise OSError(errno.ENOSPC, "full")
     with pytest.raises(UnsupportedValueError, match="the outputs are there when the block has ended well"):
         _ = run.files
     with pytest.raises(UnsupportedValueError, match="there is no log"):
@@ -276,7 +304,84 @@ def test_decorated_function_returns_its_run_and_what_it_returns_is_a_file() -> N
 def test_what_no_format_writes_is_refused(result: object, left: Left) -> None:
     with pytest.raises(UnsupportedValueError, match="no format writes"):
         datajoint_file.captures(returns="x.npy")(lambda: result)()
-    assert left() == []
+    (kept,) = left()
+    assert kept.startswith("kept-")
+
+
+def test_a_run_is_kept_for_another_try_or_closed() -> None:
+    with datajoint_file.capture("x", log=True) as run:
+        make("x")
+        print("made")
+    kept = run.keep()
+    assert run.kept == run.keep() == kept
+    run.close()
+    assert ((kept / "work/x").read_text(), (kept / "execution.log").read_text()) == ("x", "made\n")
+    uses: list[Callable[[], object]] = [
+        run.summary,
+        lambda: run.save("y", b"y"),
+        lambda: run.command(["true"]),
+        lambda: run.notebook("y.ipynb"),
+        lambda: as_source(run.directory),
+        lambda: as_source(run.log).open(),
+    ]
+    for use in uses:
+        with pytest.raises(SourceNotFoundError, match="has gone with its run"):
+            use()
+    with datajoint_file.capture("x") as run:
+        make("x")
+    run.close()
+    with pytest.raises(SourceNotFoundError):
+        run.keep()
+
+
+SORTER = """
+import sys
+import datajoint_file
+from pathlib import Path
+
+with datajoint_file.capture("x", on_failure="keep") as run:
+    Path("x").write_text("half")
+    child = "import os, pathlib, time; pathlib.Path('pid').write_text(str(os.getpid())); time.sleep(600)"
+    run.command([sys.executable, "-c", child])
+"""
+
+
+def test_sigterm_ends_the_program_of_a_job_and_keeps_what_it_has_made(tmp_path: Path, disk: Path) -> None:
+    script = tmp_path / "sorter.py"
+    script.write_text(SORTER)
+    environment = {**os.environ, "PYTHONPATH": str(Path(datajoint_file.__file__).parents[1])}
+    running = subprocess.Popen([sys.executable, str(script)], env=environment)
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not any(path.read_text() for path in disk.glob("*/*/work/pid")):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    running.send_signal(signal.SIGTERM)
+    assert running.wait(PATIENCE_SECONDS) == 128 + signal.SIGTERM
+    (kept,) = disk.glob("*/kept-*")
+    assert (kept / "work/x").read_text() == "half"
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((kept / "work/pid").read_text()), 0)
+
+
+def test_a_handler_of_sigterm_is_left_alone_and_a_child_dies_of_it() -> None:
+    def handle(number: int, frame: object) -> None:
+        pass
+
+    before = signal.signal(signal.SIGTERM, handle)
+    try:
+        with datajoint_file.capture():
+            assert signal.getsignal(signal.SIGTERM) is handle
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    with datajoint_file.capture():
+        child = os.fork()
+        if child == 0:
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+            finally:
+                os._exit(1)
+        assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_two_outputs_of_one_name_are_refused() -> None:
@@ -290,7 +395,14 @@ def test_two_outputs_of_one_name_are_refused() -> None:
 
 
 def test_options_that_are_none_are_refused(left: Left) -> None:
-    for options in ({"on_failure": "never"}, {"put": "../x"}, {"name": "a/b"}, {"inputs": {"x": "y"}}):
+    wrong: list[Any] = [
+        {"on_failure": "never"},
+        {"put": "../x"},
+        {"name": "a/b"},
+        {"inputs": {"x": "y"}},
+        {"inputs": [1]},
+    ]
+    for options in wrong:
         with pytest.raises(datajoint_file.DataJointFileError), datajoint_file.capture(**options):
             pass
     assert left() == []
@@ -308,6 +420,16 @@ def test_a_program_that_fails_ends_the_job_without_showing_its_arguments(left: L
         with pytest.raises(ProgramError, match=message) as caught, datajoint_file.capture() as run:
             run.command(command, **options)
         assert "secret" not in str(caught.value)
+    said = [sys.executable, "-c", "print('first\\n\\n\\tlast \\x1b[1m', end=''); 1 / 0"]
+    with pytest.raises(ProgramError) as caught, datajoint_file.capture(log=True) as run:
+        print("before")
+        run.command(said)
+    _, *lines = str(caught.value).splitlines()
+    assert lines[:2] == ["  first", "  '        last \\x1b[1mTraceback (most recent call last):'"]
+    assert lines[-1] == "  ZeroDivisionError: division by zero"
+    with pytest.raises(ProgramError, match=r"stored\. It said nothing"), datajoint_file.capture(log=True) as run:
+        print("before")
+        run.command(fail)
     with pytest.raises(UnsupportedValueError, match="in a list"), datajoint_file.capture() as run:
         run.command("ls -l")
     assert left() == []
@@ -365,9 +487,19 @@ def _link_to(place: Path) -> None:
         with pytest.raises(OutputMissingError, match=r"small.parquet, summary.csv"):
             run["other"]
     first, second = sorted(place.iterdir())
+    typo: Any = {"*.parquet": "link", "moovie/": "link"}
+    with pytest.raises(
+        NothingMatchesError, match=r"keep: moovie/ matches nothing .*There is: large\.parquet, movie/2\. "
+    ):
+        with datajoint_file.capture(".", keep=typo, link_to=place) as run:
+            make("large.parquet", "movie/2")
+    assert run.kept is not None
+    shutil.rmtree(run.kept)
     assert sorted(path.name for path in first.rglob("*")) == ["0", "1", "2", "large.parquet", "movie"]
-    with pytest.raises(OutputMissingError), datajoint_file.capture(put="x", keep=keep, link_to=place):
+    with pytest.raises(OutputMissingError), datajoint_file.capture(put="x", keep=keep, link_to=place) as run:
         make("large.parquet")
+    assert run.kept is not None
+    shutil.rmtree(run.kept)
     assert sorted(place.iterdir()) == [first, second]
 
 
