@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from functools import cached_property
 from pathlib import PurePath
 from typing import TYPE_CHECKING
@@ -33,6 +33,7 @@ from datajoint_file.model.manifest import encode_path
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import check_link
 from datajoint_file.storage import StorageBackend, open_root
+from datajoint_file.storage.backend import ObjectStat, Receipt
 from datajoint_file.storage.factory import root_address
 from datajoint_file.storage.roots import root_variable
 from datajoint_file.transfer.directories import Listing, LocalTree
@@ -136,8 +137,45 @@ def recorded(pipeline: Pipeline, upload: Upload, advance: Advance) -> FileMetada
         digest, media_type = reader.hash, media_type or media_types.of_content(reader.head)
         if (backend.stat(link), reader.size) != (found, found.size):
             raise SourceChangedError(f"{link} changed while it was read. Link it when its writer has finished")
-    now = datetime.now(timezone.utc).replace(microsecond=0)
-    return FileMetadata(link, found.size, digest, upload.name, now, media_type or None, None, source.title, link)
+    now = datetime.now(timezone.utc)
+    moment = min(now, found.modified or now) if source.hash else now  # what nobody has read is not known since today
+    described = FileMetadata(link, found.size, digest, upload.name, moment.replace(microsecond=0), media_type or None)
+    return replace(described, title=source.title, linked=link)
+
+
+_MARGIN = timedelta(seconds=5)
+"""By so much a clock may be behind, and what is written to a file while it is read be no later than that."""
+
+
+def require_unchanged(pipeline: Pipeline, metadata: FileMetadata, verify: str | None = None) -> None:
+    """Read a linked original through if it may have been written to since it was linked, before parts of it are read.
+
+    What it looked like then is remembered: in a process it is read through once, until it is written to again. What is
+    stored is left alone, and so is a link where *verify*, or the configuration, asks for the size alone, or nothing.
+
+    Raises
+    ------
+    FileChangedError
+        If it is not what was linked, or is written to meanwhile.
+    StorageError
+        If it is not there, or its root cannot be reached.
+    """
+    if not metadata.is_link or pipeline.policy(verify) in ("size", "never"):
+        return
+    found = _tagged(pipeline.look(metadata))
+    if found.modified is not None and found.modified < metadata.timestamp - _MARGIN:
+        return
+    if pipeline.hashed.prove(metadata, found):
+        return
+    pipeline.verify(metadata)
+    if _tagged(pipeline.look(metadata)) != found:
+        raise FileChangedError(f"{metadata.path} was written to while it was compared with what was linked. {CHANGED}")
+    pipeline.hashed.keep(metadata, Receipt(found.tag))
+
+
+def _tagged(found: ObjectStat) -> ObjectStat:
+    """Return what a root says of a file, with a tag if it tells when the file was written to."""
+    return replace(found, tag=found.tag or (found.modified.isoformat() if found.modified else ""))
 
 
 def opened_root(settings: Settings, name: str) -> StorageBackend:

@@ -30,8 +30,10 @@ from datajoint_file.model.object_keys import check_link
 from datajoint_file.storage.backend import ObjectStat, StorageBackend
 from datajoint_file.storage.bucket.backend import BucketBackend
 from datajoint_file.storage.disk.backend import LocalBackend
+from datajoint_file.storage.disk.posix import changed_at
 from datajoint_file.storage.remote.backend import RemoteBackend, described
 from datajoint_file.storage.remote.filesystem import FilesystemBackend
+from datajoint_file.storage.shared import moment
 
 
 def _names(root: str, key: str) -> str:
@@ -61,9 +63,11 @@ class LocalRoot(LocalBackend):
         return f"{self._root}/{_names(self.project, key)}"
 
     def stat(self, key: str) -> ObjectStat:
-        """Describe a file."""
+        """Describe a file. It counts as modified when it got its bytes here, even if its time was set back since."""
         with self._no_link(key):
-            return super().stat(key)
+            found = super().stat(key)
+        times = filter(None, (found.modified, moment(changed_at(found.tag))))
+        return replace(found, modified=max(times, default=None))
 
     def _opened_file(self, key: str, path: str) -> tuple[int, int]:
         with self._no_link(key):
