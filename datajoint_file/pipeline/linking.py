@@ -15,6 +15,7 @@ from datetime import datetime, timedelta, timezone
 from functools import cached_property
 from pathlib import PurePath
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from datajoint_file.concurrency.progress import Advance
 from datajoint_file.config import Settings
@@ -22,8 +23,11 @@ from datajoint_file.config.urls import SCHEMES, file_path
 from datajoint_file.errors import (
     ConfigurationError,
     FileChangedError,
+    ObjectNotFoundError,
     SourceChangedError,
     SourceNotFoundError,
+    StorageAccessError,
+    StorageError,
     UnknownRootError,
     UnsafePathError,
     printable,
@@ -35,7 +39,7 @@ from datajoint_file.model.object_keys import check_link
 from datajoint_file.storage import StorageBackend, open_root
 from datajoint_file.storage.backend import ObjectStat, Receipt
 from datajoint_file.storage.factory import root_address
-from datajoint_file.storage.roots import root_variable
+from datajoint_file.storage.roots import require_anything, root_variable
 from datajoint_file.transfer.directories import Listing, LocalTree
 from datajoint_file.transfer.hashing import HashingReader, drain
 from datajoint_file.transfer.links import Link
@@ -123,7 +127,10 @@ def recorded(pipeline: Pipeline, upload: Upload, advance: Advance) -> FileMetada
         If it is not there, or its root cannot be reached.
     """
     source, link, backend = upload.source, upload.link, pipeline.backend_at(upload.link)
-    found = backend.stat(link)
+    try:
+        found = backend.stat(link)
+    except ObjectNotFoundError as error:
+        raise gone(pipeline, source.linked) if source.linked else _absent(backend, link) from error
     if (known := source.linked) is not None:
         if found.size != known.size:
             raise FileChangedError(f"{link}: expected {known.size} bytes, found {found.size}. {CHANGED}")
@@ -141,6 +148,16 @@ def recorded(pipeline: Pipeline, upload: Upload, advance: Advance) -> FileMetada
     moment = min(now, found.modified or now) if source.hash else now  # what nobody has read is not known since today
     described = FileMetadata(link, found.size, digest, upload.name, moment.replace(microsecond=0), media_type or None)
     return replace(described, title=source.title, linked=link)
+
+
+def _absent(backend: StorageBackend, link: str) -> ObjectNotFoundError:
+    """Return the error for a URL that is going to be linked, and at which nothing is."""
+    url = backend.url(link)
+    hint = f"; a URL is taken as it is written, so if it was copied from a row give {unquote(url)}"
+    with suppress(StorageError):
+        if next(backend.list(link), None) is not None:
+            return ObjectNotFoundError(f"{url} is a directory: end its URL in /").of(link)
+    return ObjectNotFoundError(f"{url}: there is no such file{hint if '%25' in link else ''}").of(link)
 
 
 _MARGIN = timedelta(seconds=5)
@@ -191,14 +208,32 @@ def opened_root(settings: Settings, name: str) -> StorageBackend:
 
 
 CHANGED = (
-    "The original was changed since it was linked, and no byte of it was handed out: bring back what it was; or, if it "
-    "is right as it is now, link it again with update1"
+    "The original was changed since it was linked, or the hash that was given then is another file's; no byte of it "
+    "was handed out: bring back what it was; or, if it is right as it is now, link it again with update1"
 )
 
 
-def gone(url: str) -> str:
-    """Say that an original is not there."""
-    return f"there is no file at {url} any more: bring it back, or link it where it is now with update1"
+def gone(pipeline: Pipeline, metadata: FileMetadata) -> StorageError:
+    """Return the error for an original that is not there: where it is, or that all of its root is not.
+
+    *metadata* is that of a file, or of a directory whose files are not there.
+    """
+    backend, link = pipeline.home_of(metadata), metadata.linked
+    try:
+        with suppress(StorageAccessError):
+            require_anything(backend, link)
+    except StorageError as error:
+        return error
+    root = link.partition("/")[0]
+    table = pipeline.settings.places[root].table
+    elsewhere = f"if all of the root {root!r} is elsewhere on this machine, say where in [{table}] of datajoint.toml"
+    if backend.capabilities.is_mounted:
+        elsewhere += f", or set {root_variable(*table.split('.'))}"
+    what = "directory" if metadata.is_directory else "file"
+    return ObjectNotFoundError(
+        f"{link}: there is no {what} at {backend.url(link.rstrip('/'))} any more: bring it back; or, {elsewhere}; or, "
+        "if it was moved alone, link it where it is now with update1"
+    ).of(metadata.path)
 
 
 def _is_given(link: str) -> bool:
@@ -238,15 +273,28 @@ def _key_of(pipeline: Pipeline, given: str) -> str:
     for name, scheme, root in roots:
         if name == pipeline.project and scheme == beginning and f"{root}/".startswith(f"{real.rstrip('/')}/"):
             raise UnsafePathError(f"{shown} contains the project's own store: link what is to be linked of it")
-        if scheme == beginning and real.startswith(f"{root}/"):
+        if scheme == beginning and real.rstrip("/").startswith(f"{root}/"):
             below = real[len(root) + 1 :].rstrip("/")
             if ".." not in below.split("/"):
                 return f"{name}/{encode_path(below)}{slash}"
+    _refuse_root(shown, beginning, real, roots)
     for name, scheme, root in roots:
         if scheme == beginning and path.startswith(f"{root}/"):
             ends = "" if beginning else f": it ends at {printable(real)}"
             raise UnsafePathError(f"{shown} leaves the root {name!r} through `..` or a symbolic link{ends}")
     raise UnknownRootError(_below_none(shown, real, roots))
+
+
+def _refuse_root(shown: str, beginning: str, real: str, roots: list[tuple[str, str, str]]) -> None:
+    """Raise if somebody means all of a root, or has a root's name for that of a kind of store."""
+    for name, scheme, root in roots:
+        if (scheme, root) == (beginning, real.rstrip("/")):
+            raise UnsafePathError(f"{shown} is the root {name!r} itself: link a file or a directory below it")
+        if name == beginning and beginning not in {scheme for _, scheme, _ in roots}:
+            raise UnknownRootError(
+                f"{shown}: {name!r} is the name of a root, and no URL begins so: give the path or URL itself, "
+                f"{_shown(scheme, root)}/…"
+            )
 
 
 def _taken_apart(given: str) -> tuple[str, str]:
@@ -280,10 +328,12 @@ def _below_none(shown: str, real: str, roots: list[tuple[str, str, str]]) -> str
     what, place = "# where files are that stay where they are", json.dumps(above.as_posix())
     if kind in SCHEMES.values():
         lines = [what, f"[roots.{name}]", f"url = {json.dumps(f'{kind}://{above.as_posix()}')}"]
+        server = "endpoint_url, if it is not Amazon's, " if kind == "s3" else ""
+        lines.append(f"# and {server}credentials, if it needs any, as in [storage]")
     elif kind:
+        place = json.dumps(f"{kind}://{above.as_posix()}") if kind in ("http", "https") else place
         lines = [f"[roots.{name}]", f'backend = "{kind}"', f"path = {place}"]
     else:
         lines = [what, f"[roots.{name}]", f"path = {place}"]
-    return "\n".join(
-        (f"{shown} lies below no root of datajoint.toml. The roots are: {known}. For another, add:", "", *lines)
-    )
+    said = f"{shown} lies below no root of datajoint.toml. The roots are: {known}."
+    return "\n".join((f"{said} For another, add this, or a directory above it:", "", *lines))

@@ -535,9 +535,9 @@ class Pipeline:
             kind, why = (FileChangedError, CHANGED) if metadata.is_link else (type(error), _CORRUPT)
             raise kind(f"{metadata.path}: {error}. {why}") from error
         except ObjectNotFoundError as error:
-            self.require_present(metadata)
             if metadata.is_link:
-                raise ObjectNotFoundError(f"{metadata.path}: {gone(self.url(metadata))}").of(metadata.path) from error
+                raise gone(self, metadata) from error
+            self.require_present(metadata)
             raise
 
     def require_present(self, metadata: FileMetadata) -> None:

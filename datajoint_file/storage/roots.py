@@ -27,6 +27,7 @@ from datajoint_file.errors import (
 )
 from datajoint_file.model.manifest import decode_path, encode_path
 from datajoint_file.model.object_keys import check_link
+from datajoint_file.model.wording import RIGHT_PLACE
 from datajoint_file.storage.backend import ObjectStat, StorageBackend
 from datajoint_file.storage.bucket.backend import BucketBackend
 from datajoint_file.storage.disk.backend import LocalBackend
@@ -124,6 +125,10 @@ class FilesystemRoot(_RemoteNames, FilesystemBackend):
             return super()._path(key)
         return f"{self.root}/{quote(_names(self._name, key))}"
 
+    def url(self, key: str) -> str:
+        """Return the address of a file."""
+        return self._path(key) if "://" in self.root else super().url(key)
+
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
         """Give the files of a directory of the root, or of all of it."""
         path = self._path(prefix) if "/" in prefix else self.root
@@ -150,10 +155,12 @@ class BucketRoot(_RemoteNames, BucketBackend):
                 yield replace(found, key=f"{self._name}/{_encoded(found.key)}")
 
 
-def root_of(kind: type[RemoteBackend], name: str) -> Callable[..., Any]:
-    """Return what makes the backend of a root called *name* that is a store of this *kind*."""
+def root_of(kind: type[RemoteBackend], name: str, table: str) -> Callable[..., Any]:
+    """Return what makes the backend of a root called *name* that is a store of this *kind*, as a *table* says."""
     base = BucketRoot if issubclass(kind, BucketBackend) else FilesystemRoot
-    made: Any = type(f"{kind.__name__}Root", (base,) if base is FilesystemRoot else (base, kind), {"_name": name})
+    made: Any = type(
+        f"{kind.__name__}Root", (base,) if base is FilesystemRoot else (base, kind), {"_name": name, "table": table}
+    )
     return partial(made)
 
 
@@ -162,7 +169,7 @@ def require_anything(backend: StorageBackend, link: str) -> None:
     name = link.partition("/")[0]
     if next(backend.list(), None) is None:
         raise StorageUnavailableError(
-            f"the root {name!r} has no file at all, and {backend.url(link)} is wanted: is its disk mounted?"
+            f"the root {name!r} has no file at all, and {backend.url(link.rstrip('/'))} is wanted: {RIGHT_PLACE}"
         )
 
 

@@ -14,6 +14,7 @@ import pytest
 import datajoint_file
 from datajoint_file import Link
 from datajoint_file.config import parse_settings
+from datajoint_file.doctor.roots import check_links
 from datajoint_file.errors import (
     FileChangedError,
     MetadataError,
@@ -111,7 +112,9 @@ def test_changed_or_missing_original_is_never_other_bytes(
     nas.write("other.dat")
     nas.remove("run1.dat")
     assert not ref.exists()
-    with pytest.raises(ObjectNotFoundError, match=r"there is no file at .*run1.dat any more"):
+    with pytest.raises(
+        ObjectNotFoundError, match=r"no file at .*run1.dat any more: .*if all of the root 'nas' is else"
+    ):
         ref.read()
     (finding,) = datajoint_file.verify(table).findings
     assert finding.kind == "gone"
@@ -234,6 +237,16 @@ def test_root_that_is_not_on_this_machine(
     monkeypatch.setenv("DATAJOINT_FILE__ROOTS__NAS__PATH", str(moved))
     elsewhere = Pipeline(parse_settings(store.configuration(roots={"nas": nas.table}), "there"))
     assert elsewhere.read(ref.metadata) == CONTENT
+
+
+def test_root_that_is_another_one_on_this_machine_is_told(table: Any, nas: Root, store: Store) -> None:
+    table.insert1({"id": 1, "raw": Link(nas.write("rig/run1.dat")), "extra": Link(nas.address("rig/"))})
+    here, above = parse_settings(store.configuration(roots={"nas": nas.table}), "here"), str(Path(nas.place).parent)
+    there = parse_settings(store.configuration(roots={"nas": {"path": above}}), "there")
+    assert check_links(here, table.connection).status == "ok"
+    check = check_links(there, table.connection)
+    assert (check.status, "below the root nas not one is there" in check.detail) == ("failed", True)
+    assert "DATAJOINT_FILE__ROOTS__NAS__PATH" in check.fix
 
 
 @over_local_and_s3
