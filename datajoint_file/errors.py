@@ -50,6 +50,7 @@ It holds no policy: the module that meets a problem decides which error it is.
     ├── QuotaExceededError (OSError)              more would be stored than [quota] allows
     ├── LeaseLostError (TimeoutError)             an upload was given up, or taken over, before its row was inserted
     ├── RowVanishedError (LookupError)            the row to update is not there any more
+    ├── RowChangedError (RuntimeError)            somebody else has changed the row to update
     ├── StatementTooLargeError (ValueError)       the database takes no statement of this size
     ├── OutcomeUnknownError (LostConnectionError) nobody can say yet whether a commit happened
     ├── JobError (RuntimeError)                   what a job has made cannot be taken, or it has failed
@@ -381,6 +382,10 @@ class LeaseLostError(DataJointFileError, TimeoutError):
 
 class RowVanishedError(DataJointFileError, LookupError):
     """The row to update was deleted by somebody else meanwhile; nothing was changed."""
+
+
+class RowChangedError(DataJointFileError, RuntimeError):
+    """The row to update was changed by somebody else meanwhile; it was left as it is."""
 
 
 class StatementTooLargeError(DataJointFileError, ValueError):

@@ -20,6 +20,7 @@ from datajoint_file.config import Settings
 from datajoint_file.config.rules import check_disjoint
 from datajoint_file.doctor.check import Check, Status, censored
 from datajoint_file.doctor.collector_rights import check_notes, check_sight
+from datajoint_file.doctor.roots import check_links
 from datajoint_file.doctor.schemas import asking, check_schemas
 from datajoint_file.doctor.store import CONNECT_SECONDS
 from datajoint_file.errors import ConfigurationError, driver_message, printable
@@ -82,6 +83,8 @@ def _checks(database: Any, settings: Settings | None, read_only: bool, collector
             yield _taken(name, look, connection)
         if settings is not None:
             yield _taken("schemas", lambda found: check_schemas(settings, found), connection)
+        if settings is not None and settings.roots:
+            yield _taken("links", lambda found: check_links(settings, found), connection)
 
 
 def _check_settings(address: str) -> Check:

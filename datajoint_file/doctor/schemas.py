@@ -78,16 +78,17 @@ class _Comparison:
     def _emptied(self, schemas: list[str]) -> Check | None:
         """Say what an insert says where the database knows marks and the store has none."""
         marks = MarkStore(self._backend, self._project)
+        missing: StorageError | None = None
         try:
             is_empty = not marks.names()
         except StorageAccessError:
             return None
-        except StorageMissingError:
-            is_empty = True
+        except StorageMissingError as error:
+            is_empty, missing = True, error
         if not is_empty:
             return None
         known = [schema for schema in schemas if any(is_marked for *_, is_marked in self._epochs(schema))]
-        return Check("schemas", "failed", str(emptied(marks, known[0])), _FIX_OF_MARKS) if known else None
+        return Check("schemas", "failed", str(missing or emptied(marks, known[0])), _FIX_OF_MARKS) if known else None
 
     def _missing(self, paths: dict[str, list[str]]) -> Check | None:
         missing = {schema: [p for p in sample if not self._backend.exists(p)] for schema, sample in paths.items()}

@@ -16,6 +16,7 @@ from datajoint_file.errors import (
     DataJointError,
     MetadataError,
     ObjectNotFoundError,
+    RowChangedError,
     RowVanishedError,
     UnsupportedValueError,
     VerificationError,
@@ -35,7 +36,7 @@ from datajoint_file.sql import dialect_of
 from datajoint_file.startup import on_one_line
 from datajoint_file.transfer.links import Copied
 
-_OF_ONE_ROW = (VerificationError, ObjectNotFoundError, MetadataError, RowVanishedError)
+_OF_ONE_ROW = (VerificationError, ObjectNotFoundError, MetadataError, RowVanishedError, RowChangedError)
 """What is wrong with one original, or one row: the others are copied all the same."""
 
 
@@ -114,6 +115,7 @@ def _copied(table: Any, names: tuple[str, ...]) -> CopiedIn:
     copied, size, problems = 0, 0, []
     whole = FreeTable(table.connection, table.full_table_name)
     for key in (table & [_has_link(table, name) for name in names]).keys():  # noqa: SIM118 - of a table
+        links: dict[str, Any] = {}
         try:
             links = _links(whole, key, names)
             if links:
@@ -121,6 +123,8 @@ def _copied(table: Any, names: tuple[str, ...]) -> CopiedIn:
                 update1(_Swap(whole & key, links), whole, {**key, **copies})
                 copied, size = copied + len(links), size + sum(link.size for link in links.values())
         except _OF_ONE_ROW as error:
+            if _is_done(whole, key, links):  # by another copy_in
+                continue
             where = "" if table_name(table) in str(error) else f"{table_name(table)} ({_shown(key)}): "
             problems.append(f"{where}{error}")
     return CopiedIn(copied, size, tuple(problems))
@@ -138,6 +142,16 @@ def _links(table: Any, key: Mapping[str, Any], names: tuple[str, ...]) -> dict[s
     return {name: value for row in found for name, value in row.items() if name in names and value and value.linked}
 
 
+def _is_done(table: Any, key: Mapping[str, Any], links: Mapping[str, Any]) -> bool:
+    """Tell whether a row has what it linked to as stored files by now."""
+    found = (table & key).proj(*links).to_dicts() if links else []
+    return bool(found) and all(
+        now is not None and (now.linked, now.hash, now.size) == ("", link.hash, link.size)
+        for name, link in links.items()
+        for now in (found[0][name],)
+    )
+
+
 class _Swap:
     """DataJoint's own update, of a row that still has the links which were copied; asked in its transaction.
 
@@ -151,10 +165,12 @@ class _Swap:
     def __call__(self, table: Any, row: Any) -> None:
         key = {name: row[name] for name in table.primary_key}
         found = table.connection.query(self._sql, reconnect=False).fetchall()
+        row_name = f"{table_name(table)} ({_shown(key)})"
+        if not found:
+            raise RowVanishedError(f"{row_name}: somebody else has deleted the row while its files were copied")
         if [tuple(map(_metadata, values)) for values in found] != [tuple(self._links.values())]:
-            raise RowVanishedError(
-                f"{table_name(table)} ({_shown(key)}): somebody else has changed or deleted the row while its files "
-                "were copied; it was left as it is"
+            raise RowChangedError(
+                f"{row_name}: somebody else has changed the row while its files were copied; it was left as it is"
             )
         original_of(Table.update1)(table, row)
 

@@ -32,9 +32,12 @@ from datajoint_file.jobs.local_values import LocalValue, Snapshot
 from datajoint_file.jobs.receipts import SUFFIX, ImportReceipt, NoReceiptError, read_receipt
 from datajoint_file.jobs.scan import directory_of
 from datajoint_file.jobs.stored_rows import StoredRows
+from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import is_candidate
 from datajoint_file.model.wording import format_size
+from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.pipeline.stored_ref import StoredRef
+from datajoint_file.storage import open_backend
 from datajoint_file.transfer.pinned_directory import PinnedDirectory
 from datajoint_file.verification.check_object import Level
 from datajoint_file.verification.examine import examine
@@ -153,6 +156,7 @@ class _Freeing:
             size = snapshot.size
             ref = self._proven(value, snapshot)
             if self.execute:
+                _settle(ref._pipeline(), ref.metadata)
                 value.remove(snapshot)
         except (_Kept, NoReceiptError, SourceError, VerificationError, MetadataError, ObjectNotFoundError) as error:
             return Freed("kept", path, size, str(error))
@@ -208,6 +212,14 @@ class _Freeing:
             raise _Kept(f"its receipt names what is no `file` attribute: {printable(f'{table}.{attribute}')}")
         self.tables[table, attribute] = StoredRows(target, attribute)
         return self.tables[table, attribute]
+
+
+def _settle(pipeline: Pipeline, metadata: FileMetadata) -> None:
+    """Have the disk of a store take what is stored, also where an insert leaves that to the system."""
+    storage, project = pipeline.settings.places[metadata.project], metadata.project
+    if storage.backend == "file":
+        flushing = storage.model_copy(update={"durability": "full"})
+        open_backend(flushing, project, pipeline.settings.directory).settle(metadata.path)
 
 
 def _require_own_object(ref: StoredRef, value: LocalValue) -> None:

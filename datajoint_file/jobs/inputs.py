@@ -120,7 +120,7 @@ def laid_out(files: Mapping[str, FileRef | DirectoryRef], directory: Path) -> It
 
 
 def _lay(ref: FileRef | DirectoryRef, target: Path, links: list[_Links]) -> None:
-    try:
+    with _told(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         if ref.linked and ref.full_path.startswith("/") and _may_be_written(ref.full_path):
             ref.download(target, progress=False)
@@ -131,9 +131,16 @@ def _lay(ref: FileRef | DirectoryRef, target: Path, links: list[_Links]) -> None
         for attempt in range(1, _ATTEMPTS + 1):
             if _is_laid(ref, target, links, is_last=attempt == _ATTEMPTS):
                 return
+
+
+@contextmanager
+def _told(target: Path) -> Iterator[None]:
+    """Say of what the system says that it is about the scratch directory, and neither about the cache nor a store."""
+    try:
+        yield
+    except DataJointFileError:
+        raise
     except OSError as error:
-        if isinstance(error, DataJointFileError):
-            raise
         raise ScratchError(f"{printable(str(target))} cannot be laid out: {reason_of(error)}") from error
 
 
@@ -147,7 +154,7 @@ def _may_be_written(path: str) -> bool:
 def _is_laid(ref: FileRef | DirectoryRef, target: Path, links: list[_Links], *, is_last: bool) -> bool:
     """Lay it out from where it is; tell whether that was done: not if a job has written to it in the cache."""
     path, cache = ref.cache(), ref._pipeline().cache
-    with cache.relinked(path) as is_entry:
+    with cache.relinked(path) as is_entry, _told(target):
         if is_entry is None and not is_last:
             return False
         made = _Links(cache, path)

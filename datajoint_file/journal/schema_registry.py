@@ -155,7 +155,7 @@ def _checked_names(mark_store: MarkStore, schema: str, *, is_marked: bool) -> li
     except StorageAccessError:
         return []
     except StorageMissingError as error:
-        raise emptied(mark_store, schema) if is_marked else error.for_new() from error
+        raise StorageMissingError(f"{error} Nothing was stored") if is_marked else error.for_new() from error
     except BucketNotFoundError as error:
         if not is_marked:
             raise

@@ -54,7 +54,9 @@ class FileMetadata:
     original_name : str
         Its name when it was inserted.
     timestamp : datetime
-        When the upload finished, aware, in UTC, to the second.
+        When the upload finished, aware, in UTC, to the second. Of a link, since when its original is known to be what
+        was linked: when it was read; or when it was last written to, if its hash was given; of a directory when the
+        first of its files was.
     mime_type : str or None
         Advisory media type; ``inode/directory`` of a directory.
     files : int or None

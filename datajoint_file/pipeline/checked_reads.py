@@ -15,6 +15,7 @@ from datajoint_file.errors import SizeMismatchError
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.verify_policy import VerifyPolicy
 from datajoint_file.pipeline.cached_files import open_cached
+from datajoint_file.pipeline.linking import require_unchanged
 from datajoint_file.pipeline.receipts import Receipts
 from datajoint_file.storage.backend import Receipt, StorageBackend
 from datajoint_file.storage.disk.drafts import Draft
@@ -73,7 +74,8 @@ def read_range(
 
     All of them, and a range of an object of up to 16 MiB, are verified, unless *verify* or the configuration says
     otherwise. A range of a larger one is not: the object is looked at, which has to have the recorded size, unless
-    nothing is to be checked, or a manifest that was verified says what there *is_listed*.
+    nothing is to be checked, or a manifest that was verified says what there *is_listed*; of a link, see
+    `require_unchanged`.
 
     Raises
     ------
@@ -94,6 +96,7 @@ def read_range(
             content = file.read(last - first)
         require_whole(first, last, len(content))
         return content
+    require_unchanged(pipeline, metadata, verify)
     if policy != "never" and not is_listed:
         pipeline.look(metadata)
     return pipeline.read_part(metadata, first, last)

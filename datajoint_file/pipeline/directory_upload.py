@@ -97,6 +97,7 @@ class DirectoryUpload:
         self._lock = threading.Lock()
         self._checkpoints = Checkpoints(pipeline, upload.key)
         self._stored_manifest: FileMetadata | None = None
+        self._known_since = datetime.now(timezone.utc).replace(microsecond=0)  # the first of what is linked
 
     @property
     def key(self) -> str:
@@ -181,6 +182,7 @@ class DirectoryUpload:
         group.publish()
         for index, stored in sent:
             self.mark_stored(index, stored.hash, stored.size)
+        self._note_age(stored for _, stored in sent)
         if self._is_resumable:
             self._checkpoints.add([stored for _, stored in sent], [self.listing.names[index] for index, _ in sent])
 
@@ -196,10 +198,15 @@ class DirectoryUpload:
         self._sizes[index] = size
         self._is_stored[index] = 1
 
+    def _note_age(self, some: Iterable[FileMetadata]) -> None:
+        with self._lock:
+            self._known_since = min([self._known_since, *(one.timestamp for one in some)])
+
     def take(self, stored: FileMetadata) -> bool:
         """Take over a member that somebody else has stored; tell whether it was the last one."""
         name = stored.path[len(self.key) :]
         self.mark_stored(bisect_left(self.listing.names, name), stored.hash, stored.size)
+        self._note_age([stored])
         self._checkpoints.add([stored], [name])
         return self.count_down(1)
 
@@ -231,6 +238,7 @@ class DirectoryUpload:
             files=len(self.listing.names),
             title=self._upload.source.title,
             linked=self._upload.link,
+            timestamp=self._known_since if self._upload.link else stored.timestamp,
         )
 
     def _listed(self) -> Upload:

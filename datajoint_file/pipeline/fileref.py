@@ -57,7 +57,8 @@ class FileRef(StoredRef):
         What the cache has is read there, and hashed all the same.
 
         A range is verified in files of up to 16 MiB, which are fetched whole for that and kept a while. Of a larger
-        file the range alone is fetched: it is *not* verified, beyond the file's size, which is asked for first.
+        file the range alone is fetched: it is *not* verified, beyond the file's size, which is asked for first, and
+        whether the original of a link was changed, as by `open`.
 
         Parameters
         ----------
@@ -136,8 +137,9 @@ class FileRef(StoredRef):
     ) -> BinaryIO | TextIO:
         """Open the file for reading: seekable, fetching only what is read. The caller closes it.
 
-        What is read this way is *not* verified, beyond the file's size; `read` and `download` verify. What the cache
-        has is opened there, and no store is asked. The file can be copied and pickled: the copy is opened anew, in
+        What is read this way is *not* verified, beyond the file's size; `read` and `download` verify. A link is read
+        through before, if its original may have been written to since it was linked. What the cache has is opened
+        there, and no store is asked. The file can be copied and pickled: the copy is opened anew, in
         another process through that one's configuration. (A text not while a loop goes through its lines: then Python
         does not tell where it is.)
 
@@ -158,8 +160,8 @@ class FileRef(StoredRef):
         ------
         ObjectNotFoundError
             If the object is not in the store.
-        SizeMismatchError
-            If it has not the recorded size.
+        SizeMismatchError, FileChangedError
+            If it has not the recorded size; or is the original of a link, and was changed.
         ValueError
             If the mode is another, or fsspec has no such caches.
         LookupError
@@ -247,9 +249,9 @@ class FileRef(StoredRef):
     def preview(self) -> Preview:
         """Return what there is to see of the file, for a notebook or ``print``: a picture, first rows, a tree, a shape.
 
-        No more is read than that takes, at most 32 MiB, and it is *not* verified. Nothing of the file is run, unpickled
-        or shown as markup. What is damaged, too large or of no known kind is shown by its first bytes, and so is what
-        needs a library that is missing; the preview says which.
+        No more is read than that takes, at most 32 MiB, and it is *not* verified; of a link see `open`. Nothing
+        of the file is run, unpickled or shown as markup. What is damaged, too large or of no known kind is shown by its
+        first bytes, and so is what needs a library that is missing; the preview says which.
 
         Raises
         ------

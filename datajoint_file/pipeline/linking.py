@@ -11,10 +11,11 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from functools import cached_property
 from pathlib import PurePath
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from datajoint_file.concurrency.progress import Advance
 from datajoint_file.config import Settings
@@ -24,8 +25,11 @@ from datajoint_file.config.urls import SCHEMES, file_path
 from datajoint_file.errors import (
     ConfigurationError,
     FileChangedError,
+    ObjectNotFoundError,
     SourceChangedError,
     SourceNotFoundError,
+    StorageAccessError,
+    StorageError,
     UnknownRootError,
     UnsafeNameError,
     UnsafePathError,
@@ -36,8 +40,9 @@ from datajoint_file.model.manifest import encode_path
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import check_link
 from datajoint_file.storage import StorageBackend, open_root
+from datajoint_file.storage.backend import ObjectStat, Receipt
 from datajoint_file.storage.factory import root_address
-from datajoint_file.storage.roots import root_variable
+from datajoint_file.storage.roots import require_anything, root_variable
 from datajoint_file.transfer.directories import Listing, LocalTree
 from datajoint_file.transfer.hashing import HashingReader, drain
 from datajoint_file.transfer.links import Link
@@ -125,7 +130,10 @@ def recorded(pipeline: Pipeline, upload: Upload, advance: Advance) -> FileMetada
         If it is not there, or its root cannot be reached.
     """
     source, link, backend = upload.source, upload.link, pipeline.backend_at(upload.link)
-    found = backend.stat(link)
+    try:
+        found = backend.stat(link)
+    except ObjectNotFoundError as error:
+        raise gone(pipeline, source.linked) if source.linked else _absent(backend, link) from error
     if (known := source.linked) is not None:
         if found.size != known.size:
             raise FileChangedError(f"{link}: expected {known.size} bytes, found {found.size}. {CHANGED}")
@@ -139,8 +147,55 @@ def recorded(pipeline: Pipeline, upload: Upload, advance: Advance) -> FileMetada
         digest, media_type = reader.hash, media_type or media_types.of_content(reader.head)
         if (backend.stat(link), reader.size) != (found, found.size):
             raise SourceChangedError(f"{link} changed while it was read. Link it when its writer has finished")
-    now = datetime.now(timezone.utc).replace(microsecond=0)
-    return FileMetadata(link, found.size, digest, upload.name, now, media_type or None, None, source.title, link)
+    now = datetime.now(timezone.utc)
+    moment = min(now, found.modified or now) if source.hash else now  # what nobody has read is not known since today
+    described = FileMetadata(link, found.size, digest, upload.name, moment.replace(microsecond=0), media_type or None)
+    return replace(described, title=source.title, linked=link)
+
+
+def _absent(backend: StorageBackend, link: str) -> ObjectNotFoundError:
+    """Return the error for a URL that is going to be linked, and at which nothing is."""
+    url = backend.url(link)
+    hint = f"; a URL is taken as it is written, so if it was copied from a row give {unquote(url)}"
+    with suppress(StorageError):
+        if next(backend.list(link), None) is not None:
+            return ObjectNotFoundError(f"{url} is a directory: end its URL in /").of(link)
+    return ObjectNotFoundError(f"{url}: there is no such file{hint if '%25' in link else ''}").of(link)
+
+
+_MARGIN = timedelta(seconds=5)
+"""By so much a clock may be behind, and what is written to a file while it is read be no later than that."""
+
+
+def require_unchanged(pipeline: Pipeline, metadata: FileMetadata, verify: str | None = None) -> None:
+    """Read a linked original through if it may have been written to since it was linked, before parts of it are read.
+
+    What it looked like then is remembered: in a process it is read through once, until it is written to again. What is
+    stored is left alone, and so is a link where *verify*, or the configuration, asks for the size alone, or nothing.
+
+    Raises
+    ------
+    FileChangedError
+        If it is not what was linked, or is written to meanwhile.
+    StorageError
+        If it is not there, or its root cannot be reached.
+    """
+    if not metadata.is_link or pipeline.policy(verify) in ("size", "never"):
+        return
+    found = _tagged(pipeline.look(metadata))
+    if found.modified is not None and found.modified < metadata.timestamp - _MARGIN:
+        return
+    if pipeline.hashed.prove(metadata, found):
+        return
+    pipeline.verify(metadata)
+    if _tagged(pipeline.look(metadata)) != found:
+        raise FileChangedError(f"{metadata.path} was written to while it was compared with what was linked. {CHANGED}")
+    pipeline.hashed.keep(metadata, Receipt(found.tag))
+
+
+def _tagged(found: ObjectStat) -> ObjectStat:
+    """Return what a root says of a file, with a tag if it tells when the file was written to."""
+    return replace(found, tag=found.tag or (found.modified.isoformat() if found.modified else ""))
 
 
 def opened_root(settings: Settings, name: str) -> StorageBackend:
@@ -171,14 +226,32 @@ def require_root(pipeline: Pipeline, place: str) -> None:
 
 
 CHANGED = (
-    "The original was changed since it was linked, and no byte of it was handed out: bring back what it was; or, if it "
-    "is right as it is now, link it again with update1"
+    "The original was changed since it was linked, or the hash that was given then is another file's; no byte of it "
+    "was handed out: bring back what it was; or, if it is right as it is now, link it again with update1"
 )
 
 
-def gone(url: str) -> str:
-    """Say that an original is not there."""
-    return f"there is no file at {url} any more: bring it back, or link it where it is now with update1"
+def gone(pipeline: Pipeline, metadata: FileMetadata) -> StorageError:
+    """Return the error for an original that is not there: where it is, or that all of its root is not.
+
+    *metadata* is that of a file, or of a directory whose files are not there.
+    """
+    backend, link = pipeline.home_of(metadata), metadata.linked
+    try:
+        with suppress(StorageAccessError):
+            require_anything(backend, link)
+    except StorageError as error:
+        return error
+    root = link.partition("/")[0]
+    table = pipeline.settings.places[root].table
+    elsewhere = f"if all of the root {root!r} is elsewhere on this machine, say where in [{table}] of datajoint.toml"
+    if backend.capabilities.is_mounted:
+        elsewhere += f", or set {root_variable(*table.split('.'))}"
+    what = "directory" if metadata.is_directory else "file"
+    return ObjectNotFoundError(
+        f"{link}: there is no {what} at {backend.url(link.rstrip('/'))} any more: bring it back; or, {elsewhere}; or, "
+        "if it was moved alone, link it where it is now with update1"
+    ).of(metadata.path)
 
 
 def _is_given(link: str) -> bool:
@@ -218,15 +291,28 @@ def _key_of(pipeline: Pipeline, given: str, shown: str = "") -> str:
     for name, scheme, root in roots:
         if name == pipeline.project and scheme == beginning and f"{root}/".startswith(f"{real.rstrip('/')}/"):
             raise UnsafePathError(f"{shown} contains the project's own store: link what is to be linked of it")
-        if scheme == beginning and real.startswith(f"{root}/"):
+        if scheme == beginning and real.rstrip("/").startswith(f"{root}/"):
             below = real[len(root) + 1 :].rstrip("/")
             if ".." not in below.split("/"):
                 return f"{name}/{encode_path(below)}{slash}"
+    _refuse_root(shown, beginning, real, roots)
     for name, scheme, root in roots:
         if scheme == beginning and path.startswith(f"{root}/"):
             ends = "" if beginning else f": it ends at {printable(real)}"
             raise UnsafePathError(f"{shown} leaves the root {name!r} through `..` or a symbolic link{ends}")
     raise UnknownRootError(_below_none(shown, real, roots))
+
+
+def _refuse_root(shown: str, beginning: str, real: str, roots: list[tuple[str, str, str]]) -> None:
+    """Raise if somebody means all of a root, or has a root's name for that of a kind of store."""
+    for name, scheme, root in roots:
+        if (scheme, root) == (beginning, real.rstrip("/")):
+            raise UnsafePathError(f"{shown} is the root {name!r} itself: link a file or a directory below it")
+        if name == beginning and beginning not in {scheme for _, scheme, _ in roots}:
+            raise UnknownRootError(
+                f"{shown}: {name!r} is the name of a root, and no URL begins so: give the path or URL itself, "
+                f"{_shown(scheme, root)}/…"
+            )
 
 
 def _taken_apart(given: str) -> tuple[str, str]:
@@ -292,14 +378,12 @@ def _below_none(shown: str, real: str, roots: list[tuple[str, str, str]]) -> str
     what, place = "# where files are that stay where they are", json.dumps(above.as_posix())
     if kind in SCHEMES.values():
         lines = [what, f"[roots.{name}]", f"url = {json.dumps(f'{kind}://{above.as_posix()}')}"]
+        server = "endpoint_url, if it is not Amazon's, " if kind == "s3" else ""
+        lines.append(f"# and {server}credentials, if it needs any, as in [storage]")
     elif kind:
+        place = json.dumps(f"{kind}://{above.as_posix()}") if kind in ("http", "https") else place
         lines = [f"[roots.{name}]", f'backend = "{kind}"', f"path = {place}"]
     else:
         lines = [what, f"[roots.{name}]", f"path = {place}"]
-    return "\n".join(
-        (
-            f"{shown} lies below no root of datajoint.toml. The roots are: {_listed(roots)}. For another, add:",
-            "",
-            *lines,
-        )
-    )
+    said = f"{shown} lies below no root of datajoint.toml. The roots are: {_listed(roots)}."
+    return "\n".join((f"{said} For another, add this, or a directory above it:", "", *lines))

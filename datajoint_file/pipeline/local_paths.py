@@ -24,6 +24,7 @@ from datajoint_file.model.names import check_derived_name
 from datajoint_file.pipeline import directory_download
 from datajoint_file.pipeline.cache_keys import directory_room, entry_key, link_key
 from datajoint_file.pipeline.cached_files import note_use, path_within
+from datajoint_file.pipeline.linking import gone
 from datajoint_file.pipeline.manifests import manifest_of, member_metadata, part_of
 from datajoint_file.pipeline.pipeline import Pipeline
 
@@ -177,9 +178,11 @@ class _Local:
         try:
             return look_through(path)
         except (FileNotFoundError, NotADirectoryError) as error:
+            if metadata.linked:
+                raise gone(self.pipeline, metadata) from error
             self.pipeline.require_present(metadata)
-            gone = f"{metadata.path}: there is no such object in the store"
-            raise ObjectNotFoundError(gone).of(metadata.path) from error
+            absent = f"{metadata.path}: there is no such object in the store"
+            raise ObjectNotFoundError(absent).of(metadata.path) from error
 
     def _verify(self, path: str) -> None:
         """Verify a file; or all files of a directory, and that it has no others."""

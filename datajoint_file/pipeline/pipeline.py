@@ -60,13 +60,13 @@ from datajoint_file.model.wording import RIGHT_PLACE
 from datajoint_file.pipeline.cached_files import open_cached, take_cached
 from datajoint_file.pipeline.checked_reads import fetch_as, require_whole
 from datajoint_file.pipeline.directory_upload import check_members
-from datajoint_file.pipeline.linking import CHANGED, gone, opened_root, recorded
+from datajoint_file.pipeline.linking import CHANGED, gone, opened_root, recorded, require_unchanged
 from datajoint_file.pipeline.manifests import manifest_of
 from datajoint_file.pipeline.open_stores import clock, note_opened
 from datajoint_file.pipeline.receipts import Receipts
 from datajoint_file.pipeline.stored_ref import Readable
 from datajoint_file.storage import StorageBackend, open_backend, place_of
-from datajoint_file.storage.backend import ContentHeaders, Reader, UploadGroup
+from datajoint_file.storage.backend import ContentHeaders, ObjectStat, Reader, UploadGroup
 from datajoint_file.storage.disk.drafts import Draft
 from datajoint_file.storage.roots import require_anything
 from datajoint_file.storage.tuning import MEMORY_BYTES
@@ -313,18 +313,19 @@ class Pipeline:
     def open(self, metadata: FileMetadata, **options: Any) -> BinaryIO:
         """Open a stored file: binary, seekable, fetching what is read. What is read is *not* verified.
 
-        If the cache has it, it is opened there. The options are ``block_size``, ``cache_type`` and ``cache_options`` as
-        fsspec has them, for the store.
+        If the cache has it, it is opened there; of a link see `require_unchanged`. The options are ``block_size``,
+        ``cache_type`` and ``cache_options`` as fsspec has them, for the store.
 
         Raises
         ------
         ObjectNotFoundError
             If the object is gone.
-        SizeMismatchError
-            If it has not the recorded size.
+        SizeMismatchError, FileChangedError
+            If it has not the recorded size; or is an original that was changed.
         """
         if (cached := open_cached(self, metadata, waits=False)) is not None:
             return cached
+        require_unchanged(self, metadata)
         with self._blamed(metadata):
             file = self.backend_for(metadata).open(metadata.path, **options)
         found = file.seek(0, os.SEEK_END)
@@ -352,10 +353,12 @@ class Pipeline:
             require_whole(start, stop, len(content))
         return content
 
-    def look(self, metadata: FileMetadata) -> None:
+    def look(self, metadata: FileMetadata) -> ObjectStat:
         """Raise unless the object is there and has the recorded size, as `open` does; a request to a bucket."""
         with self._blamed(metadata):
-            require_size(metadata.size, self.backend_for(metadata).stat(metadata.path).size)
+            found = self.backend_for(metadata).stat(metadata.path)
+            require_size(metadata.size, found.size)
+        return found
 
     def pass_on(
         self, metadata: FileMetadata, write: Write, verify: str | None = None, *, is_cached: bool = True
@@ -532,9 +535,9 @@ class Pipeline:
             kind, why = (FileChangedError, CHANGED) if metadata.is_link else (type(error), _CORRUPT)
             raise kind(f"{metadata.path}: {error}. {why}") from error
         except ObjectNotFoundError as error:
-            self.require_present(metadata)
             if metadata.is_link:
-                raise ObjectNotFoundError(f"{metadata.path}: {gone(self.url(metadata))}").of(metadata.path) from error
+                raise gone(self, metadata) from error
+            self.require_present(metadata)
             raise
 
     def require_present(self, metadata: FileMetadata) -> None:

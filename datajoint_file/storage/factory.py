@@ -113,7 +113,7 @@ def open_root(
     below = f"/{project}" if project and not storage.path else ""
     root, connect = f"{_root(storage, directory)}{below}", _connector(storage, protocol, directory)
     named = (root, connect) if storage.backend in _BUCKETS else (protocol, root, connect)
-    return ReadOnlyBackend(root_of(kind, name)(*named))
+    return ReadOnlyBackend(root_of(kind, name, storage.table)(*named))
 
 
 def root_address(storage: StorageSettings, directory: Path | None = None, *, project: str = "") -> tuple[str, str]:
@@ -126,7 +126,11 @@ def root_address(storage: StorageSettings, directory: Path | None = None, *, pro
         return "", os.path.realpath(anchored(path, directory))
     below = f"/{project}" if project and not storage.path else ""
     host = _revealed(storage, storage.options.get("host", ""), directory) if storage.path else ""
-    return storage.backend, f"{host}/{_root(storage, directory).strip('/')}{below}".strip("/")
+    root = _root(storage, directory)
+    if "://" in root:  # as fsspec has those of the web
+        kind, _, root = root.partition("://")
+        return kind, f"{root.strip('/')}{below}"
+    return storage.backend, f"{host}/{root.strip('/')}{below}".strip("/")
 
 
 def place_of(storage: StorageSettings, directory: Path | None) -> list[Any]:

@@ -27,11 +27,14 @@ from datajoint_file.errors import (
 )
 from datajoint_file.model.manifest import decode_path, encode_path
 from datajoint_file.model.object_keys import check_link
+from datajoint_file.model.wording import RIGHT_PLACE
 from datajoint_file.storage.backend import ObjectStat, StorageBackend
 from datajoint_file.storage.bucket.backend import BucketBackend
 from datajoint_file.storage.disk.backend import LocalBackend
+from datajoint_file.storage.disk.posix import changed_at
 from datajoint_file.storage.remote.backend import RemoteBackend, described
 from datajoint_file.storage.remote.filesystem import FilesystemBackend
+from datajoint_file.storage.shared import moment
 
 
 def _names(root: str, key: str) -> str:
@@ -61,9 +64,11 @@ class LocalRoot(LocalBackend):
         return f"{self._root}/{_names(self.project, key)}"
 
     def stat(self, key: str) -> ObjectStat:
-        """Describe a file."""
+        """Describe a file. It counts as modified when it got its bytes here, even if its time was set back since."""
         with self._no_link(key):
-            return super().stat(key)
+            found = super().stat(key)
+        times = filter(None, (found.modified, moment(changed_at(found.tag))))
+        return replace(found, modified=max(times, default=None))
 
     def _opened_file(self, key: str, path: str) -> tuple[int, int]:
         with self._no_link(key):
@@ -120,6 +125,10 @@ class FilesystemRoot(_RemoteNames, FilesystemBackend):
             return super()._path(key)
         return f"{self.root}/{quote(_names(self._name, key))}"
 
+    def url(self, key: str) -> str:
+        """Return the address of a file."""
+        return self._path(key) if "://" in self.root else super().url(key)
+
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
         """Give the files of a directory of the root, or of all of it."""
         path = self._path(prefix) if "/" in prefix else self.root
@@ -146,10 +155,12 @@ class BucketRoot(_RemoteNames, BucketBackend):
                 yield replace(found, key=f"{self._name}/{_encoded(found.key)}")
 
 
-def root_of(kind: type[RemoteBackend], name: str) -> Callable[..., Any]:
-    """Return what makes the backend of a root called *name* that is a store of this *kind*."""
+def root_of(kind: type[RemoteBackend], name: str, table: str) -> Callable[..., Any]:
+    """Return what makes the backend of a root called *name* that is a store of this *kind*, as a *table* says."""
     base = BucketRoot if issubclass(kind, BucketBackend) else FilesystemRoot
-    made: Any = type(f"{kind.__name__}Root", (base,) if base is FilesystemRoot else (base, kind), {"_name": name})
+    made: Any = type(
+        f"{kind.__name__}Root", (base,) if base is FilesystemRoot else (base, kind), {"_name": name, "table": table}
+    )
     return partial(made)
 
 
@@ -158,7 +169,7 @@ def require_anything(backend: StorageBackend, link: str) -> None:
     name = link.partition("/")[0]
     if next(backend.list(), None) is None:
         raise StorageUnavailableError(
-            f"the root {name!r} has no file at all, and {backend.url(link)} is wanted: is its disk mounted?"
+            f"the root {name!r} has no file at all, and {backend.url(link.rstrip('/'))} is wanted: {RIGHT_PLACE}"
         )
 
 

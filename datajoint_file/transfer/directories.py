@@ -237,7 +237,7 @@ def list_chosen(root: PinnedDirectory, choice: Choice) -> Listing:
 
 
 _EXCLUDE = "out with Directory(…, exclude=…) or capture(put=[…, '!…'])"
-_LEAVE_OUT = f"Leave it {_EXCLUDE}, or put a file in its place"
+_LEAVE_OUT = f"Leave it {_EXCLUDE}, or put a file in its place; a Link takes all of a directory, or one below it"
 _RENAME = f"Rename it, or leave it {_EXCLUDE}"
 
 _TOLD = 10

@@ -255,7 +255,7 @@ def _from_link(link: Link) -> Source:
     if _is_url(link.path):
         source = _of_url(os.fsdecode(link.path), link.name)
     else:
-        path, status = _looked_at(link.path)
+        path, status = _original(link.path)
         if stat.S_ISDIR(status.st_mode):
             source = replace(_from_directory(Directory(path, name=link.name)), link=f"{path}/")
         else:
@@ -265,6 +265,17 @@ def _from_link(link: Link) -> Source:
         raise UnsupportedValueError("hash is that of a file: a directory is read, and its files are listed with theirs")
     mime_type = link.mime_type or source.mime_type
     return replace(source, mime_type=mime_type, hash=link.hash, title=_checked_title(link.title))
+
+
+def _original(given: str | os.PathLike[Any]) -> tuple[str, os.stat_result]:
+    """Return what `_looked_at` does; of what is not there, say which of the directories on the way is not."""
+    try:
+        return _looked_at(given)
+    except SourceNotFoundError as error:
+        above = Path(working_directory() / os.fsdecode(given)).parents
+        missing = [str(directory) for directory in above if not directory.exists()]
+        on_the_way = f"; nor does {printable(missing[-1])}" if missing else ""
+        raise SourceNotFoundError(f"{error}{on_the_way}: is its disk mounted?") from error.__cause__
 
 
 def _of_url(url: str, name: str | None) -> Source:

@@ -54,6 +54,9 @@ class Finding:
         What there is instead.
     member : str
         Of a directory, the path within it; empty if it is about the whole.
+    linked : str
+        Of a directory that stays where it is, where its files are; empty if it is about the list of them, which is
+        stored.
 
     Examples
     --------
@@ -69,6 +72,7 @@ class Finding:
     expected: str
     found: str
     member: str = ""
+    linked: str = ""
 
     @property
     def where(self) -> str:
@@ -79,7 +83,7 @@ class Finding:
     @property
     def problem(self) -> str:
         """What is wrong, on one line."""
-        path = f"{self.path}{printable(self.member)}: " if self.path else ""
+        path = f"{self.linked or self.path}{printable(self.member)}: " if self.path else ""
         return f"{self.where}: {path}expected {self.expected}, found {self.found}"
 
     @property

@@ -49,6 +49,11 @@ class FileValue:
     fault: str = ""  # why it cannot be used
     schema: str = ""  # whose table it is; empty if that is not known
 
+    @property
+    def linked(self) -> str:
+        """Where its files are, if they stay where they are."""
+        return self.metadata.linked if self.metadata else ""
+
 
 class ListedRow(Protocol):
     """A row to check, as `subjects` lists it. Used in the thread that lists, never by workers."""
@@ -305,7 +310,8 @@ class Verification:
             return  # a row that is gone, or names another object by now, has no problem
         where = value.table, value.attribute, begun.row.key(), value.path
         findings = [
-            Finding(one.kind, *where, one.expected, one.found, one.member) for one in (problem, *problem.others)
+            Finding(one.kind, *where, one.expected, one.found, one.member, value.linked if one.member else "")
+            for one in (problem, *problem.others)
         ]
         self._found += [(begun.number, finding) for finding in findings]
         self._told_of(begun.row, value, findings[0])

@@ -65,7 +65,7 @@ class AzureBackend(FileUploads):
         if not key:
             raise SigningError(
                 f"{name}: links of Azure are signed with the account's key, which these credentials have not: give "
-                f"account_key or a connection string with one in [storage.credentials]; {NO_LINK}"
+                f"account_key or a connection string with one in [{self.table}.credentials]; {NO_LINK}"
             )
         blob = importlib.import_module("azure.storage.blob")
         told = {field.lower().replace("-", "_"): value for field, value in fields.items()}

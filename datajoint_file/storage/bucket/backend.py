@@ -348,7 +348,7 @@ class BucketBackend(RemoteBackend):
             self._look_at_bucket(self._filesystem())
         except FileNotFoundError as error:
             raise BucketNotFoundError(
-                f"the bucket {self.scheme}://{self.bucket} does not exist; create it, or correct [storage] in "
+                f"the bucket {self.scheme}://{self.bucket} does not exist; create it, or correct [{self.table}] in "
                 "datajoint.toml"
             ) from error
 

@@ -75,7 +75,7 @@ class GCSBackend(FileUploads):
         if not isinstance(credentials, importlib.import_module("google.auth.credentials").Signing):
             raise SigningError(
                 f"{name}: links of Google Cloud Storage are signed with a service account's private key, which these "
-                f"credentials have not: give its JSON key as token in [storage.credentials]; {NO_LINK}"
+                f"credentials have not: give its JSON key as token in [{self.table}.credentials]; {NO_LINK}"
             )
         query = {f"response-{field.lower()}": value for field, value in fields.items()}
         url = f"{filesystem._location.rstrip('/')}/{quote(f'{self.bucket}/{name}', safe='/~')}"

@@ -20,6 +20,11 @@ def tag_of(status: os.stat_result) -> str:
     return f"{status.st_ino}-{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
 
 
+def changed_at(tag: str) -> float:
+    """Return when the system has last changed a file, or what it says of it, by its tag: nobody sets that back."""
+    return int(tag.rpartition("-")[2]) / 1e9
+
+
 def translation(key: str, error: OSError) -> StorageError:
     """Return the error of this package that says what *error* says, about the object *key*."""
     reason = f"{key}: {error.strerror or error}"

@@ -39,6 +39,9 @@ class RemoteBackend(DerivedVerbs):
     not survive a fork.
     """
 
+    table = "storage"
+    """That of ``datajoint.toml`` which says where this is."""
+
     def __init__(self, scheme: str, root: str, connect: Callable[[], Any]) -> None:
         self.scheme = scheme
         self.root = root.rstrip("/")
@@ -95,7 +98,7 @@ class RemoteBackend(DerivedVerbs):
             raise self._translation(key, error, writing=writing).of(key) from presentable(error)
 
     def _translation(self, key: str, error: Exception, *, writing: bool) -> StorageError:
-        translated = translation(key, error, writing=writing)
+        translated = translation(key, error, self.table, writing=writing)
         if isinstance(translated, StorageAccessError):
             self._filesystems.pop(os.getpid(), None)  # credentials may be renewed: the next call reads them again
         if not isinstance(translated, ObjectNotFoundError | BucketNotFoundError):
@@ -105,7 +108,7 @@ class RemoteBackend(DerivedVerbs):
         except StorageError as missing:
             return missing
         except Exception as unknown:  # noqa: BLE001 - whatever hinders the second look is what there is to tell
-            return translation(key, unknown)
+            return translation(key, unknown, self.table)
         if writing and isinstance(translated, ObjectNotFoundError):
             return StorageError(f"{key}: the store has lost the upload ({scrubbed(error)}); nothing was stored")
         return translated

@@ -69,23 +69,24 @@ class _Facts:
     codes: frozenset[str]
 
 
-def translation(key: str, error: Exception, *, writing: bool = False) -> StorageError:
+def translation(key: str, error: Exception, table: str = "storage", *, writing: bool = False) -> StorageError:
     """Return the error of this package that says what a client's *error* says, about the object *key*.
 
-    *writing* tells whether it was being added: then a failed condition means that there is one already.
+    The *table* of ``datajoint.toml`` says where the store is. *writing* tells whether it was being added: then a failed
+    condition means that there is one already.
     """
     facts, text = _facts(error), scrubbed(error)
     if writing and _says_exists(error, facts):
         return ObjectExistsError(f"{key}: there is an object under this key, left as it is")
     if facts.codes & _NO_BUCKET:
         return BucketNotFoundError(
-            f"{key}: the bucket or container does not exist ({text}); create it, or correct [storage] in datajoint.toml"
+            f"{key}: the bucket or container does not exist ({text}); create it, or correct [{table}] in datajoint.toml"
         )
     if isinstance(error, _NO_FILE) or "ResourceNotFoundError" in facts.names:
         return ObjectNotFoundError(f"{key}: there is no such object in the store")
     if isinstance(error, PermissionError) or facts.names & _CREDENTIAL_ERRORS or facts.codes & _REFUSED:
         return StorageAccessError(
-            f"{key}: the store refused the credentials or the operation ({text}). Check [storage.credentials]; a "
+            f"{key}: the store refused the credentials or the operation ({text}). Check [{table}.credentials]; a "
             "store that answers 403 for missing objects needs the right to list the bucket"
         )
     if facts.codes & _CHANGED:

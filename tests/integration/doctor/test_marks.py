@@ -14,7 +14,7 @@ from datajoint_file.config import Settings, parse_settings
 from datajoint_file.doctor import Check
 from datajoint_file.doctor.schemas import check_schemas
 from datajoint_file.doctor.store import check_store
-from datajoint_file.errors import StorageUnavailableError
+from datajoint_file.errors import StorageMissingError, StorageUnavailableError
 from datajoint_file.journal.schema_registry import TABLE
 from datajoint_file.sql import dialect_of
 from tests.projects import Store, connect, over_local_and_s3
@@ -56,6 +56,23 @@ def test_a_wrong_prefix_takes_no_file_and_fails_also_where_something_is(
     assert check.status == "failed"
     assert f"astray/{store.project} has no mark of any schema, and the database knows" in check.detail
     assert look(store, recording).status == "ok"
+    instance.connection.close()
+
+
+def test_a_directory_that_is_not_there_is_none_that_was_emptied(
+    database: Any, store: Store, recording: Any, tmp_path: Path
+) -> None:
+    away = Store({**store.table, "path": str(tmp_path / "away")}, store.project)
+    instance = connect(database)
+    datajoint_file.configure(away.configuration(), connection=instance)
+    theirs = dj.FreeTable(instance.connection, recording.full_table_name)
+    with pytest.raises(
+        StorageMissingError, match=r"does not exist: is its disk mounted\? Nothing was stored"
+    ) as caught:
+        theirs.insert1({"id": 99, "raw": ("99.dat", b"99")})
+    check = look(away, recording)
+    assert (check.status, "does not exist" in check.detail) == ("failed", True)
+    assert "take-over" not in f"{caught.value}{check.detail}{check.fix}"
     instance.connection.close()
 
 

@@ -64,22 +64,25 @@ def test_copy_in_goes_on_after_a_failure_and_leaves_what_was_changed(table: Any,
 
 
 @over_mysql
+@pytest.mark.parametrize("is_same", [True, False])
 def test_copy_in_does_not_overwrite_what_somebody_else_has_put_there(
-    table: Any, nas: Root, monkeypatch: pytest.MonkeyPatch
+    table: Any, nas: Root, monkeypatch: pytest.MonkeyPatch, is_same: bool
 ) -> None:
+    theirs = CONTENT if is_same else b"other"  # another copy_in does the former
     table.insert1({"id": 1, "raw": Link(nas.write("run1.dat"))})
     pipeline = pipeline_of(table.connection)
     ingest = type(pipeline).ingest
 
     def meanwhile(self: Any, *args: Any, **options: Any) -> Any:
         monkeypatch.undo()
-        table.update1({"id": 1, "raw": ("other.dat", b"other")})
+        table.update1({"id": 1, "raw": ("other.dat", theirs)})
         return ingest(self, *args, **options)
 
     monkeypatch.setattr(type(pipeline), "ingest", meanwhile)
-    (problem,) = datajoint_file.copy_in(table).problems
-    assert "somebody else has changed" in problem
-    assert table.fetch1("raw").read() == b"other"
+    done = datajoint_file.copy_in(table)
+    assert ["somebody else has changed the row" in problem for problem in done.problems] == [True] * (not is_same)
+    assert done.copied == 0
+    assert table.fetch1("raw").read() == theirs
 
 
 @over_mysql

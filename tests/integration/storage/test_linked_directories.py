@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from datajoint_file.errors import (
     FileChangedError,
     ObjectNotFoundError,
     SourceNotFoundError,
+    StorageUnavailableError,
     UnsafePathError,
     UnsupportedValueError,
 )
@@ -129,10 +131,19 @@ def test_original_that_is_gone_is_told(table: Any, nas: Root) -> None:
     nas.write("other.dat")
     for name in FILES:
         nas.remove(f"sorted/{name}")
+    shutil.rmtree(Path(nas.place, "sorted"))
     with pytest.raises(ObjectNotFoundError, match="there is no file at"):
         (table.fetch1("raw") / "params.py").read()
-    assert {one.kind for one in datajoint_file.verify(table).findings} == {"gone"}
+    findings = datajoint_file.verify(table).findings
+    assert {one.kind for one in findings} == {"gone"}
+    assert any(": nas/sorted/params.py: expected" in str(one) for one in findings)
+    with pytest.raises(
+        ObjectNotFoundError, match=r"nas/sorted/: there is no directory at .*DATAJOINT_FILE__ROOTS__NAS"
+    ):
+        table.fetch1("raw").cache()
     nas.remove("other.dat")  # now it is a disk that is not mounted
+    with pytest.raises(StorageUnavailableError, match="the root 'nas' has no file at all"):
+        table.fetch1("raw").cache()
     assert {one.kind for one in datajoint_file.verify(table).findings} == {"unreadable"}
 
 
@@ -141,12 +152,14 @@ def test_original_that_is_gone_is_told(table: Any, nas: Root) -> None:
 def test_directory_of_a_bucket_is_linked_whole_or_not_at_all(table: Any, store: Store, nas: Root) -> None:
     with pytest.raises(SourceNotFoundError, match="is there such a directory"):
         table.insert1({"id": 1, "raw": Link(nas.address("nowhere/"))})
-    with pytest.raises(ObjectNotFoundError):
-        table.insert1({"id": 1, "raw": Link(nas.address("nowhere"))})
+    with pytest.raises(ObjectNotFoundError, match=r"%20x: .*if it was copied from a row give .*nowhere/ x"):
+        table.insert1({"id": 1, "raw": Link(nas.address("nowhere/%20x"))})
     for path in ("sorted/", "sorted/a.dat"):  # the first is what consoles make for a directory
         nas.write(path, b"a" if path.endswith("t") else b"")
     table.insert1({"id": 1, "raw": Link(nas.address("sorted/"))})
     assert [member.name for member in table.fetch1("raw").files()] == ["a.dat"]
+    with pytest.raises(ObjectNotFoundError, match="end its URL in /"):
+        table.insert1({"id": 2, "raw": Link(nas.address("sorted"))})
     nas.write("sorted/b\u202ec.dat")
     with pytest.raises(UnsafePathError, match=r"b%E2%80%AEc"):
         table.insert1({"id": 2, "raw": Link(nas.address("sorted/"))})

@@ -16,6 +16,7 @@ from azure.core.exceptions import HttpResponseError
 import datajoint_file
 from datajoint_file import Link
 from datajoint_file.config import parse_settings
+from datajoint_file.doctor.roots import check_links
 from datajoint_file.errors import (
     FileChangedError,
     MetadataError,
@@ -28,6 +29,7 @@ from datajoint_file.errors import (
 )
 from datajoint_file.jobs.free import free
 from datajoint_file.jobs.watch import Watch
+from datajoint_file.pipeline import checked_reads, filesystem
 from datajoint_file.pipeline.pipeline import Pipeline
 from tests.projects import DATABASES, Store, bare_filesystem, connect, over_local_and_s3, over_mysql, unique
 
@@ -53,6 +55,11 @@ def json_of(table: Any, attribute: str = "raw") -> dict[str, Any]:
 def set_json(table: Any, document: dict[str, Any]) -> None:
     raw = table.connection.adapter.quote_identifier("raw")
     table.connection.query(f"UPDATE {table.full_table_name} SET {raw} = %s", (json.dumps(document),))
+
+
+def opened(ref: Any) -> bytes:
+    with ref.open() as file:
+        return bytes(file.read())
 
 
 @anywhere
@@ -95,8 +102,12 @@ def test_changed_or_missing_original_is_never_other_bytes(
     content = unique("of this test alone").encode()  # which no cache has
     table.insert1({"id": 1, "raw": Link(nas.write("run1.dat", content))})
     ref = table.fetch1("raw")
+    assert opened(ref) == content
     nas.write("run1.dat", content.upper())
-    for use in (ref.read, ref.verify, ref.cache, lambda: ref.download(tmp_path / "x.dat")):
+    if nas.is_local:  # as `cp -p` does
+        os.utime(f"{nas.place}/run1.dat", (0, 0))
+    parts = (ref.open, ref.preview, lambda: ref.read(start=3), lambda: ref.upath.open().read())
+    for use in (ref.read, ref.verify, ref.cache, lambda: ref.download(tmp_path / "x.dat"), *parts):
         with pytest.raises(FileChangedError, match=f"nas/run1.dat: expected {ref.hash}.*found sha256:.*link it again"):
             use()
     assert not (tmp_path / "x.dat").exists()
@@ -111,7 +122,9 @@ def test_changed_or_missing_original_is_never_other_bytes(
     nas.write("other.dat")
     nas.remove("run1.dat")
     assert not ref.exists()
-    with pytest.raises(ObjectNotFoundError, match=r"there is no file at .*run1.dat any more"):
+    with pytest.raises(
+        ObjectNotFoundError, match=r"no file at .*run1.dat any more: .*if all of the root 'nas' is else"
+    ):
         ref.read()
     (finding,) = datajoint_file.verify(table).findings
     assert finding.kind == "gone"
@@ -121,6 +134,38 @@ def test_changed_or_missing_original_is_never_other_bytes(
             use()
     (finding,) = datajoint_file.verify(table).findings
     assert finding.kind == "unreadable"
+
+
+@anywhere
+@over_mysql
+def test_part_of_an_original_is_given_out_if_it_is_not_written_to_or_is_what_was_linked(
+    table: Any, nas: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (checked_reads, filesystem):
+        monkeypatch.setattr(module, "VERIFIED_BYTES", 9)
+    table.insert1({"id": 1, "raw": Link(nas.write("day/run1.dat")), "extra": Link(nas.address("day/"))})
+    changed = CONTENT.swapcase()
+    nas.write("day/run1.dat", changed)
+    ref, directory = table.fetch1("raw", "extra")
+    member = directory / "run1.dat"
+    for use in (
+        lambda: ref.read(start=3, stop=9),
+        member.open,
+        lambda: member.read(start=3, stop=9),
+        lambda: directory.fs.cat_file("run1.dat", 3, 9),
+        lambda: directory.fs.open("run1.dat"),
+    ):
+        with pytest.raises(FileChangedError, match=r"nas/day/run1.dat: expected"):
+            use()
+    assert ref.read(start=3, stop=9, verify="size") == changed[3:9]  # as it was asked for
+    nas.write("day/run1.dat")
+    assert (opened(ref), member.read(start=3, stop=9)) == (CONTENT, CONTENT[3:9])
+    set_json(table, {**json_of(table), "timestamp": "2999-01-01T00:00:00Z"})  # when nothing was written to it any more
+    nas.write("day/run1.dat", changed)
+    assert opened(table.fetch1("raw")) == changed  # nobody has read it through
+    table.update1({"id": 1, "raw": Link(nas.address("day/run1.dat"), hash=f"sha256:{'0' * 64}")})
+    with pytest.raises(FileChangedError):
+        table.fetch1("raw").open()
 
 
 def test_known_hash_is_not_read_and_compared_at_the_first_read(table: Any, nas: Root) -> None:
@@ -202,6 +247,16 @@ def test_root_that_is_not_on_this_machine(
     monkeypatch.setenv("DATAJOINT_FILE__ROOTS__NAS__PATH", str(moved))
     elsewhere = Pipeline(parse_settings(store.configuration(roots={"nas": nas.table}), "there"))
     assert elsewhere.read(ref.metadata) == CONTENT
+
+
+def test_root_that_is_another_one_on_this_machine_is_told(table: Any, nas: Root, store: Store) -> None:
+    table.insert1({"id": 1, "raw": Link(nas.write("rig/run1.dat")), "extra": Link(nas.address("rig/"))})
+    here, above = parse_settings(store.configuration(roots={"nas": nas.table}), "here"), str(Path(nas.place).parent)
+    there = parse_settings(store.configuration(roots={"nas": {"path": above}}), "there")
+    assert check_links(here, table.connection).status == "ok"
+    check = check_links(there, table.connection)
+    assert (check.status, "below the root nas not one is there" in check.detail) == ("failed", True)
+    assert "DATAJOINT_FILE__ROOTS__NAS__PATH" in check.fix
 
 
 @over_local_and_s3

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from datajoint_file.config import parse_settings
-from datajoint_file.errors import UnknownRootError, UnsafeNameError, UnsafePathError
+from datajoint_file.errors import DataJointFileError, UnknownRootError, UnsafeNameError, UnsafePathError
 from datajoint_file.pipeline.linking import located
 from datajoint_file.pipeline.lookup import has_same_root, remember
 from datajoint_file.pipeline.pipeline import Pipeline
@@ -18,10 +18,12 @@ from datajoint_file.transfer.sources import as_source
 ROOTS: dict[str, Any] = {
     "nas": {"path": "nas"},
     "rig": {"path": "nas/rig"},
+    "alone": {"path": "alone"},
     "s3": {"url": "s3://lab/raw"},
     "gcs": {"url": "gs://lab/raw"},
     "azure": {"url": "az://lab"},
     "sftp": {"backend": "sftp", "path": "/data", "options": {"host": "files.example.org"}},
+    "web": {"backend": "https", "path": "https://lab.org/raw"},
     "hidden": {"backend": "s3", "bucket": "${env:DJF_NOT_SET}"},
 }
 
@@ -56,6 +58,7 @@ def link_of(pipeline: Pipeline, address: str) -> str:
         ("gcs://lab/raw/x.dat", "gcs/x.dat"),
         ("abfs://lab/x/y.dat", "azure/x/y.dat"),
         ("sftp://files.example.org/data/x.dat", "sftp/x.dat"),
+        ("https://lab.org/raw/day 1/x.dat", "web/day%201/x.dat"),
     ],
 )
 def test_link_is_named_by_the_innermost_root(pipeline: Pipeline, tmp_path: Path, address: str, link: str) -> None:
@@ -68,7 +71,12 @@ def test_link_is_named_by_the_innermost_root(pipeline: Pipeline, tmp_path: Path,
         ("{here}/elsewhere.dat", ["# where files are that stay where they are", "[roots.{name}]", 'path = "{here}"']),
         (
             "s3://other/raw data/x.dat",
-            ["# where files are that stay where they are", "[roots.raw_data]", 'url = "s3://other/raw data"'],
+            [
+                "# where files are that stay where they are",
+                "[roots.raw_data]",
+                'url = "s3://other/raw data"',
+                "# and endpoint_url, if it is not Amazon's, credentials, if it needs any, as in [storage]",
+            ],
         ),
         (
             "sftp://me:CANARY@elsewhere.org/data/x.dat?token=CANARY",
@@ -76,11 +84,17 @@ def test_link_is_named_by_the_innermost_root(pipeline: Pipeline, tmp_path: Path,
         ),
         (
             "s3://lab/raws/x.dat",
-            ["# where files are that stay where they are", "[roots.raws]", 'url = "s3://lab/raws"'],
+            [
+                "# where files are that stay where they are",
+                "[roots.raws]",
+                'url = "s3://lab/raws"',
+                "# and endpoint_url, if it is not Amazon's, credentials, if it needs any, as in [storage]",
+            ],
         ),
+        ("http://lab.org/a/x.dat", ["[roots.a]", 'backend = "http"', 'path = "http://lab.org/a"']),
     ],
 )
-def test_error_for_what_is_below_no_root_has_three_lines_to_paste(
+def test_error_for_what_is_below_no_root_has_lines_to_paste(
     pipeline: Pipeline, tmp_path: Path, address: str, lines: list[str]
 ) -> None:
     with pytest.raises(UnknownRootError) as caught:
@@ -110,6 +124,23 @@ def test_what_no_row_could_name_is_no_link(
     with pytest.raises(error) as caught:
         link_of(pipeline, address.format(here=tmp_path))
     assert "CANARY" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("{here}/alone", "is the root 'alone' itself"),
+        ("s3://lab/raw/", "is the root 's3' itself"),
+        ("nas://rig 3/run1.dat", r"'nas' is the name of a root, .*give the path or URL itself, .*/nas/"),
+        ("{here}/away/rig 3/run1.dat", r"run1.dat does not exist; nor does {here}/away: is its disk mounted"),
+    ],
+)
+def test_error_says_what_somebody_has_taken_for_a_link(
+    pipeline: Pipeline, tmp_path: Path, address: str, said: str
+) -> None:
+    (tmp_path / "alone").mkdir()
+    with pytest.raises(DataJointFileError, match=said.format(here=tmp_path)):
+        link_of(pipeline, address.format(here=tmp_path))
 
 
 def test_root_is_the_same_where_it_is_the_same_place(pipeline: Pipeline) -> None:
