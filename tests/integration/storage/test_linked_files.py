@@ -81,6 +81,7 @@ def test_link_is_recorded_and_read_where_it_is(table: Any, store: Store, nas: Ro
     assert report.checked == 1
     if "bucket" in nas.table:
         assert "X-Amz-Signature" in ref.sign("1 min")
+    assert repr(ref).endswith(f"linked {row['path']!r})")
     assert nas.names() == {ODD}
 
 
