@@ -289,8 +289,8 @@ class FileRef(StoredRef):
         SigningError
             If the store makes no links (a disk, sftp), or the credentials cannot: an anonymous caller, on Google Cloud
             Storage all but a service account's private key, on Azure all but the account's key.
-        ObjectNotFoundError, SizeMismatchError
-            If the object is not in the store, or has not the recorded size.
+        ObjectNotFoundError, SizeMismatchError, FileChangedError
+            If the object is not in the store, has not the recorded size, or is the original of a link and was changed.
         StorageError
             If the store cannot be asked.
         ValueError, TypeError

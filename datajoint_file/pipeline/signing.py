@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from datajoint_file.errors import SigningError, brief
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.wording import spoken, timespan
+from datajoint_file.pipeline.linking import require_unchanged
 from datajoint_file.storage.backend import ContentHeaders
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def sign(pipeline: Pipeline, metadata: FileMetadata, expires: timedelta | float 
             "let a web application hand the file on"
         ).of(metadata.path)
     pipeline.look(metadata)
+    require_unchanged(pipeline, metadata)
     return backend.sign(metadata.path, seconds, headers)
 
 

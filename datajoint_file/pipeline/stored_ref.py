@@ -321,7 +321,9 @@ class StoredRef(_Unread, Readable):
             name = ascii(self.original_name) if not self.original_name.isprintable() else repr(self.original_name)
         except MetadataError as error:  # tables are shown whole, whatever one of their rows holds
             return f"{kind}(<{printable(str(error))}>)"
-        return f"{kind}({name}, {self._amount()}, {self.hash[:15]}..., {self.path!r})"
+        linked = self.metadata.linked
+        place = f"linked {linked!r}" if linked else repr(self.path)
+        return f"{kind}({name}, {self._amount()}, {self.hash[:15]}..., {place})"
 
     def _amount(self) -> str:
         """Say how much it is."""

@@ -83,8 +83,13 @@ class Finding:
     @property
     def problem(self) -> str:
         """What is wrong, on one line."""
-        path = f"{self.linked or self.path}{printable(self.member)}: " if self.path else ""
+        path = f"{self.place}: " if self.path else ""
         return f"{self.where}: {path}expected {self.expected}, found {self.found}"
+
+    @property
+    def place(self) -> str:
+        """What it is about: the object, or the file in a directory."""
+        return f"{self.linked or self.path}{printable(self.member)}"
 
     @property
     def advice(self) -> str:
@@ -197,7 +202,10 @@ class VerifyReport:
     @property
     def is_everything_missing(self) -> bool:
         """Whether no object at all was found, which speaks for the wrong store rather than for lost objects."""
-        return len(self.findings) == self.checked > 1 and self.counts == {"missing": self.checked}
+        return len(self.findings) == self.checked > 1 and self.counts in (
+            {"missing": self.checked},
+            {"gone": self.checked},
+        )
 
     def __repr__(self) -> str:
         return f"<VerifyReport: {self.summary}>"
@@ -206,7 +214,7 @@ class VerifyReport:
         rows = "".join(
             f"<tr><td>{finding.kind}</td>"
             + "".join(f"<td>{escape(text)}</td>" for text in (finding.where, finding.expected, finding.found))
-            + f"<td><code>{escape(finding.path)}</code></td></tr>"
+            + f"<td><code>{escape(finding.place)}</code></td></tr>"
             for finding in self.findings[:_SHOWN]
         )
         head = "<tr><th>problem</th><th>where</th><th>expected</th><th>found</th><th>path</th></tr>"

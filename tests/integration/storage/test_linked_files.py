@@ -88,6 +88,7 @@ def test_link_is_recorded_and_read_where_it_is(table: Any, store: Store, nas: Ro
     assert report.checked == 1
     if nas.table["backend"] == "s3":
         assert "X-Amz-Signature" in ref.sign("1 min")
+    assert repr(ref).endswith(f"linked {row['path']!r})")
     if nas.owner:  # the pipeline could not have written there
         with pytest.raises((PermissionError, HttpResponseError)):
             bare_filesystem(nas.table).pipe_file(f"{nas.place}/{ODD}", b"other")
