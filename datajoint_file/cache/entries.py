@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from datajoint_file.cache.space import TAG, Space, is_full, put, remove
-from datajoint_file.concurrency.file_lock import lock_if_free, locked
+from datajoint_file.concurrency.file_lock import Check, lock_if_free, wait_while
 from datajoint_file.errors import CacheError, DataJointFileError, DestinationError, brief, printable, reason_of
 from datajoint_file.model.wording import format_size
 from datajoint_file.storage.disk.walk import open_real, owner_of_new
@@ -55,7 +55,7 @@ class _Order:
     """How an entry is brought, and for whom."""
 
     fill: Fill
-    check: Callable[[], object] | None
+    check: Check | None
     room: int
     prove: Callable[[], object] | None
     is_ahead: bool
@@ -111,7 +111,7 @@ class Cache:
         name: str,
         size: int,
         fill: Fill,
-        check: Callable[[], object] | None = None,
+        check: Check | None = None,
         *,
         room: int | None = None,
         prove: Callable[[], object] | None = None,
@@ -153,7 +153,7 @@ class Cache:
         if not (self._hold(entry, order) and self._is_sound(entry)):
             with self._told():
                 self._prepare(entry)
-                with locked(self.space.lock_of(digest), check):
+                with self.space.locked(digest, check):
                     if not self._is_sound(entry) and not self._link_other_name(entry):
                         self._bring(entry, order)
                     self._hold(entry, order)
@@ -199,16 +199,12 @@ class Cache:
 
         return self._checked(file, is_as_brought, entry)
 
-    def await_transfer(self, digest: str) -> bool:
-        """Wait for whoever brings an entry, if somebody does; tell whether it was waited for."""
-        lock = self.space.lock_of(digest)
-        if not os.path.lexists(lock):
-            return False
-        with lock_if_free(lock) as is_free:
-            if is_free:
-                return False
-        with locked(lock):
-            return True
+    def await_transfer(self, digest: str, check: Check | None = None) -> bool:
+        """Wait for whoever brings this entry, if somebody does; tell whether it was waited for.
+
+        Now and then *check* is called; what it raises ends the waiting.
+        """
+        return wait_while(lambda: self.space.is_locked(digest), check)
 
     def discard(self, digest: str) -> None:
         """Remove an entry, unless it is just being brought: what it has is not what it should be, whoever has it."""
@@ -227,18 +223,24 @@ class Cache:
         if found is None or not str(path).startswith(f"{self.directory}/"):
             yield False
             return
-        shelf, digest, name = found.groups()
-        with self._told(), locked(self.space.lock_of(digest)):
-            entry = _Entry(digest, name, 0, f"{self.directory}/{shelf}")
-            sound = {
-                other: noted[1]
-                for other, noted in _recorded(entry).items()
-                if os.path.lexists(f"{entry.home}/{other}") and noted[0] == look_through(f"{entry.home}/{other}")
-            }
-            yield True
-            if name in sound:
-                entry.size = sound[name]
-                self._record(entry, *sound)
+        _, digest, name = found.groups()
+        with self._told(), self.space.locked(digest):
+            sound = self._sound_names(digest)
+            try:
+                yield True
+            finally:
+                if name in sound:
+                    with suppress(OSError):  # what is not recorded is brought again
+                        self._record(self._entry(digest, name, sound[name]), *sound)
+
+    def _sound_names(self, digest: str) -> dict[str, int]:
+        """Return the names of an entry under which it is as it was brought, and their sizes."""
+        entry = self._entry(digest, "", 0)
+        return {
+            name: noted[1]
+            for name, noted in _recorded(entry).items()
+            if os.path.lexists(f"{entry.home}/{name}") and noted[0] == look_through(f"{entry.home}/{name}")
+        }
 
     def last_use(self, digest: str) -> int:
         """Return when a use of an entry was noted, in nanoseconds; 0 if it is not there. A process notes its first."""

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datajoint_file.cache.leases import Leases
-from datajoint_file.concurrency.file_lock import FileLock, lock_if_free, locked
+from datajoint_file.concurrency.file_lock import Check, FileLock, lock_if_free, locked
 from datajoint_file.storage.disk.rename import exchange
 
 _SHELF = re.compile(r"[0-9a-f]{2}")
@@ -81,6 +81,26 @@ class Space:
         """Return the path of the lock that whoever brings or removes an entry holds."""
         return f"{self.directory}/locks/{digest[:_LOCK_CHARACTERS]}"
 
+    @contextmanager
+    def locked(self, digest: str, check: Check | None = None) -> Iterator[None]:
+        """Run a block in which nobody else brings or removes an entry; `is_locked` tells of which."""
+        with locked(self.lock_of(digest), check) as lock:
+            with suppress(OSError):
+                if lock is not None:
+                    os.pwrite(lock.descriptor, digest.encode(), 0)
+            yield
+
+    def is_locked(self, digest: str) -> bool:
+        """Tell whether somebody is bringing this entry, and not one of those that have the same lock."""
+        path = self.lock_of(digest)
+        lock = FileLock.opened(path, 0o600) if os.path.lexists(path) else None
+        if lock is None:
+            return False
+        try:
+            return not lock.take() and os.pread(lock.descriptor, len(digest), 0) == digest.encode()
+        finally:
+            lock.close()
+
     def record_of(self, digest: str) -> str:
         """Return the path of the record of an entry, which is locked by who has a lease of that."""
         return f"{self._home(digest)}.json"
@@ -121,7 +141,8 @@ class Space:
         except BaseException:
             with locked(self._total) as lock:
                 remove(partial)
-                _note(lock, (_noted(lock) or 0) - size)
+                if (total := _noted(lock)) is not None:
+                    _note(lock, total - size)
             raise
         remove(partial)
 
@@ -129,7 +150,7 @@ class Space:
         """Let go of entries of at least so many bytes, or a tenth of all, and return how many bytes that were."""
         self.leases.keep_last()
         with locked(self._total) as lock:
-            total = self._evicted_to(sys.maxsize)  # nothing goes
+            total = self._evicted_to(sys.maxsize)  # but for what is stale, nothing goes
             left = self._evicted_to(total - max(size, total // 10))
             _note(lock, left)
         return total - left

@@ -8,14 +8,14 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
-from datajoint_file.concurrency.progress import Advance
+from datajoint_file.concurrency.file_lock import Check, wait_while
+from datajoint_file.concurrency.progress import OnlyOnce
 from datajoint_file.errors import ConfigurationError, StorageError, VerificationError, reason_of
 from datajoint_file.model.manifest import decode_path
 from datajoint_file.model.metadata import FileMetadata
@@ -23,20 +23,19 @@ from datajoint_file.model.verify_policy import VerifyPolicy
 from datajoint_file.pipeline.cache_keys import directory_room, entry_key
 from datajoint_file.storage.disk.drafts import Draft
 from datajoint_file.transfer.fetch import Checks, Write, take_from
-from datajoint_file.transfer.hashing import require_hash, require_size
+from datajoint_file.transfer.hashing import require_hash, require_size, require_whole
 
 if TYPE_CHECKING:
     from datajoint_file.pipeline.pipeline import Pipeline
 
 logger = logging.getLogger(__name__)
 
-_PAUSE_SECONDS = 0.001
-"""Between two looks at what this process is about to bring."""
+_T = TypeVar("_T")
 
-Watcher = Callable[[FileMetadata], bool]
+Watcher = Callable[[str], bool]
 
 _watchers: list[Watcher] = []
-"""Told what is used; each tells whether it is bringing that. A child made by fork has none of its parent's."""
+"""Told by its `entry_key` what is used; each tells whether it is bringing that. A child made by fork has none."""
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_watchers.clear)
@@ -53,80 +52,128 @@ def watched(watcher: Watcher) -> Iterator[None]:
             _watchers.remove(watcher)
 
 
-def note_use(metadata: FileMetadata) -> bool:
+def note_use(pipeline: Pipeline, metadata: FileMetadata) -> bool:
     """Tell those who watch that a stored file or directory is used; return whether one of them is bringing it."""
-    told = [watcher(metadata) for watcher in tuple(_watchers)]
+    watchers = tuple(_watchers)
+    key = entry_key(pipeline, metadata) if watchers else ""
+    told = [watcher(key) for watcher in watchers]
     return any(told)
 
 
-def open_cached(pipeline: Pipeline, metadata: FileMetadata, *, waits: bool) -> BinaryIO | None:
+def open_cached(pipeline: Pipeline, metadata: FileMetadata, check: Check | None = None) -> BinaryIO | None:
     """Open a stored file in the cache, if it is there, by itself or in its directory; None if not, and of a disk.
 
-    Of a link the original is read, so that its changes are noticed. What somebody is bringing is waited for if it
-    *waits*, and where a `prefetch` of this process brings it.
+    Of a link the original is read, so that its changes are noticed. What a `prefetch` of this process brings is waited
+    for; with *check*, what anybody does, and it is called now and then: what it raises ends the waiting.
     """
-    is_coming = [note_use(one) for one in _with_wholes(metadata)]
+    found = _found(pipeline, metadata, check)
+    return found and found[0]
+
+
+def _found(pipeline: Pipeline, metadata: FileMetadata, check: Check | None) -> tuple[BinaryIO, str] | None:
+    """Open a stored file in the cache; tell the key of the entry that it is in."""
+    is_coming = [note_use(pipeline, one) for one in _with_wholes(metadata)]
     if metadata.linked or pipeline.backend_of(metadata.project).capabilities.is_mounted:
         return None
     try:
         pipeline.cache  # noqa: B018 - its configuration is read
     except ConfigurationError:  # of which `cache()` tells
         return None
-    is_coming[0] |= waits
-    for one, may_wait in zip(_with_wholes(metadata), is_coming, strict=True):
+    for one, comes in zip(_with_wholes(metadata), is_coming, strict=True):
+        is_awaited = comes or (check is not None and one is metadata)
         file = _look_up(pipeline, metadata, one)
-        if file is None and may_wait and _is_waited_for(pipeline, one):
+        if file is None and is_awaited and _is_waited_for(pipeline, one, check):
             file = _look_up(pipeline, metadata, one)
         if file is not None:
-            return file
+            return file, entry_key(pipeline, one)
     return None
+
+
+def _used(
+    pipeline: Pipeline, metadata: FileMetadata, use: Callable[[BinaryIO], _T], check: Check | None = None
+) -> _T | None:
+    """Do something with a stored file in the cache; None if it is not there.
+
+    If *use* finds that it is not what it should be, or cannot be read, the entry that it is in is discarded, and the
+    store has to be asked.
+    """
+    found = _found(pipeline, metadata, check)
+    if found is None:
+        return None
+    file, key = found
+    try:
+        with file:
+            return use(file)
+    except (VerificationError, StorageError) as error:
+        logger.warning("%s in the cache is not what was brought, and is read from the store: %s", file.name, error)
+        pipeline.cache.discard(key)
+        return None
+
+
+def read_cached(pipeline: Pipeline, metadata: FileMetadata, start: int, stop: int) -> bytes | None:
+    """Return the bytes of a stored file from *start* to before *stop*, if the cache has it."""
+
+    def read(file: BinaryIO) -> bytes:
+        file.seek(start)
+        content = _read(file, stop - start)
+        require_whole(start, stop, len(content))
+        return content
+
+    return _used(pipeline, metadata, read)
 
 
 def take_cached(
     pipeline: Pipeline,
     metadata: FileMetadata,
     write: Write,
-    advance: Advance,
+    advance: OnlyOnce,
     target: Draft | None,
     policy: VerifyPolicy,
 ) -> bool:
     """Hand the bytes of a stored file on as `fetch` does, if the cache has it; tell whether that is done.
 
     It was verified when it came, and has not been changed; it is hashed once more where *policy* has all bytes hashed.
-    If it is another one by now, the cache is told, and the store has to be asked.
+    If it is another one by now, *target* is left empty, and *advance* at the beginning.
     """
-    file = open_cached(pipeline, metadata, waits=True)
-    if file is None:
-        return False
     checks: Checks = "always" if policy == "always" else "size"
-    content = b""
-    try:
-        with file:
-            if target is None:
-                content = _content(file, metadata, checks)
-            else:
-                take_from(file, metadata, write, advance, target, checks)
-    except (VerificationError, StorageError) as error:
-        logger.warning("%s in the cache is not what was brought, and is brought again: %s", file.name, error)
-        for one in _with_wholes(metadata):
-            pipeline.cache.discard(entry_key(pipeline, one))
+
+    def check() -> None:
+        advance(0)
+
+    def copy(file: BinaryIO) -> bool:
+        try:
+            take_from(file, metadata, write, advance, target, checks)
+        except (VerificationError, StorageError):
+            if target is not None:
+                target.clear()
+            advance.begin_anew()
+            raise
+        return True
+
+    if target is not None:
+        return _used(pipeline, metadata, copy, check) is not None
+    content = _used(pipeline, metadata, lambda file: _content(file, metadata, checks), check)
+    if content is None:
         return False
-    if target is None:
-        advance(metadata.size)
-        write(0, content)
+    advance(metadata.size)
+    write(0, content)
     return True
 
 
 def _content(file: BinaryIO, metadata: FileMetadata, checks: Checks) -> bytes:
     """Return all bytes of a file, at once: nobody has seen any if they are of another one."""
-    try:
-        content = file.read()
-    except OSError as error:
-        raise StorageError(reason_of(error)) from error
+    content = _read(file, -1)
     require_size(metadata.size, len(content))
     if checks == "always":
         require_hash(metadata.hash, hashlib.sha256(content).hexdigest())
     return content
+
+
+def _read(file: BinaryIO, size: int) -> bytes:
+    try:
+        return file.read(size)
+    except OSError as error:
+        raise StorageError(reason_of(error)) from error
 
 
 def path_within(pipeline: Pipeline, metadata: FileMetadata) -> Path | None:
@@ -152,15 +199,10 @@ def _with_wholes(metadata: FileMetadata) -> Iterator[FileMetadata]:
         one = one.whole
 
 
-def _is_waited_for(pipeline: Pipeline, one: FileMetadata) -> bool:
+def _is_waited_for(pipeline: Pipeline, one: FileMetadata, check: Check | None) -> bool:
     """Wait for whoever brings an entry, or is just about to in this process; tell whether it was waited for."""
-    key, is_coming = entry_key(pipeline, one), False
-    while not pipeline.cache.await_transfer(key):
-        if not note_use(one):
-            return is_coming
-        is_coming = True
-        time.sleep(_PAUSE_SECONDS)
-    return True
+    key = entry_key(pipeline, one)
+    return pipeline.cache.await_transfer(key, check) or wait_while(lambda: note_use(pipeline, one), check)
 
 
 def _look_up(pipeline: Pipeline, metadata: FileMetadata, one: FileMetadata) -> BinaryIO | None:

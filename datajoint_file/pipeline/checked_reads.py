@@ -11,10 +11,9 @@ from threading import Lock
 from typing import TYPE_CHECKING, TypeAlias
 
 from datajoint_file.concurrency.progress import Advance
-from datajoint_file.errors import SizeMismatchError
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.verify_policy import VerifyPolicy
-from datajoint_file.pipeline.cached_files import open_cached
+from datajoint_file.pipeline.cached_files import read_cached
 from datajoint_file.pipeline.receipts import Receipts
 from datajoint_file.storage.backend import Receipt, StorageBackend
 from datajoint_file.storage.disk.drafts import Draft
@@ -88,11 +87,7 @@ def read_range(
     policy = pipeline.policy(verify)
     if metadata.size <= VERIFIED_BYTES and policy in ("always", "first"):
         return _verified.get(pipeline, metadata)[first:last]
-    if (file := open_cached(pipeline, metadata, waits=False)) is not None:
-        with file:
-            file.seek(first)
-            content = file.read(last - first)
-        require_whole(first, last, len(content))
+    if (content := read_cached(pipeline, metadata, first, last)) is not None:
         return content
     if policy != "never" and not is_listed:
         pipeline.look(metadata)
@@ -103,12 +98,6 @@ def read_small(pipeline: Pipeline, metadata: FileMetadata) -> bytes:
     """Return all bytes of an object of up to 16 MiB, which a process keeps for a while if they are verified."""
     is_verified = pipeline.policy() in ("always", "first")
     return _verified.get(pipeline, metadata) if is_verified else pipeline.read(metadata)
-
-
-def require_whole(start: int, stop: int, found: int) -> None:
-    """Raise unless a store has given all bytes of a range."""
-    if found != stop - start:
-        raise SizeMismatchError(f"expected {stop - start} bytes from {start} on, found {found}")
 
 
 _Key: TypeAlias = tuple[str, str, int]

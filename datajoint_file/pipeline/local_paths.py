@@ -44,7 +44,7 @@ def local_path(pipeline: Pipeline, metadata: FileMetadata, below: str = "", prog
 
     Of a part of a directory, *below* is its path in that, as the store has it.
     """
-    note_use(metadata)
+    note_use(pipeline, metadata)
     return _Local(pipeline, metadata, below, progress).path()
 
 

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 
 from datajoint_file.cache import cache_of
 from datajoint_file.cache.entries import Cache
-from datajoint_file.concurrency.progress import Advance, progress_bar
+from datajoint_file.concurrency.progress import Advance, OnlyOnce, progress_bar
 from datajoint_file.config import Settings
 from datajoint_file.config.paths import expanded
 from datajoint_file.config.settings import StorageSettings
@@ -58,7 +58,7 @@ from datajoint_file.model.object_keys import (
 from datajoint_file.model.verify_policy import VerifyPolicy, check_policy
 from datajoint_file.model.wording import RIGHT_PLACE
 from datajoint_file.pipeline.cached_files import open_cached, take_cached
-from datajoint_file.pipeline.checked_reads import fetch_as, require_whole
+from datajoint_file.pipeline.checked_reads import fetch_as
 from datajoint_file.pipeline.directory_upload import check_members
 from datajoint_file.pipeline.linking import CHANGED, gone, opened_root, recorded
 from datajoint_file.pipeline.manifests import manifest_of
@@ -74,7 +74,14 @@ from datajoint_file.storage.wrappers import LoggedBackend, logger
 from datajoint_file.transfer.atomic_write import atomic_write, finish
 from datajoint_file.transfer.directories import LocalTree
 from datajoint_file.transfer.fetch import Write, fetch
-from datajoint_file.transfer.hashing import HashingReader, VerifyingReader, drain, hash_file, require_size
+from datajoint_file.transfer.hashing import (
+    HashingReader,
+    VerifyingReader,
+    drain,
+    hash_file,
+    require_size,
+    require_whole,
+)
 from datajoint_file.transfer.sources import Source
 
 
@@ -323,7 +330,7 @@ class Pipeline:
         SizeMismatchError
             If it has not the recorded size.
         """
-        if (cached := open_cached(self, metadata, waits=False)) is not None:
+        if (cached := open_cached(self, metadata)) is not None:
             return cached
         with self._blamed(metadata):
             file = self.backend_for(metadata).open(metadata.path, **options)
@@ -382,8 +389,9 @@ class Pipeline:
         is_cached: bool = True,
     ) -> None:
         policy = self.policy(verify)
-        if not (is_cached and take_cached(self, metadata, write, advance, target, policy)):
-            fetch_as(policy, self.backend_for(metadata), self.hashed, metadata, write, advance, target)
+        told = OnlyOnce(advance, metadata.size)
+        if not (is_cached and take_cached(self, metadata, write, told, target, policy)):
+            fetch_as(policy, self.backend_for(metadata), self.hashed, metadata, write, told, target)
 
     def verify(self, metadata: FileMetadata, progress: bool | None = None, advance: Advance | None = None) -> None:
         """Read a stored file to its end and raise unless its bytes are those recorded; see `FileRef.verify`.

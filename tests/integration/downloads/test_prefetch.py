@@ -114,6 +114,21 @@ def test_only_so_many_rows_beyond_the_last_use_are_brought(filled: Any, place: P
 
 @over_mysql
 @over_s3
+def test_later_row_of_the_same_bytes_is_brought_as_well(place: Path, table: Any) -> None:
+    table.insert({"id": number, "raw": (f"{number}.dat", bytes([number % 4]) * 100)} for number in range(8))
+    refs = list(table.to_arrays("raw", order_by="id"))
+    with datajoint_file.prefetch(table, ahead=2):
+        wait_until(lambda: number_here(place) == 2)
+        for _ in range(3):
+            refs[3].cache()
+        wait_until(lambda: {"4.dat", "5.dat"} <= {path.name for path in place.glob("??/*/*.dat")})
+        refs[0].cache()  # once more, which is no use of row 4
+        time.sleep(0.2)
+        assert not {"6.dat", "7.dat"} & {path.name for path in place.glob("??/*/*.dat")}
+
+
+@over_mysql
+@over_s3
 def test_what_other_processes_use_counts_as_well(filled: Any, place: Path, store: Store, tmp_path: Path) -> None:
     refs = list(filled.to_arrays("raw", order_by="id"))
     (tmp_path / "datajoint.toml").write_text(toml_of(store))
