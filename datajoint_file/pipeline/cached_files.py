@@ -179,15 +179,11 @@ def _read(file: BinaryIO, size: int) -> bytes:
 def path_within(pipeline: Pipeline, metadata: FileMetadata) -> Path | None:
     """Return the path of a member, or a part, of a directory that is in the cache, and stays; None if there is none."""
     for whole in islice(_with_wholes(metadata), 1, None):
-        key = entry_key(pipeline, whole)
-        if not pipeline.cache.hold(key, directory_room(whole)):
-            continue
-        if metadata.is_directory:
-            if (top := pipeline.cache.find(key, whole.original_name, whole.size)) is not None:
-                return top / _below(metadata, whole)
-        elif (file := _look_up(pipeline, metadata, whole)) is not None:
-            file.close()
-            return Path(file.name)
+        key, below, size = entry_key(pipeline, whole), _below(metadata, whole), metadata.size
+        expected = None if metadata.is_directory else size
+        how = key, whole.original_name, whole.size, below, expected
+        if (found := pipeline.cache.path_within(*how, room=directory_room(whole))) is not None:
+            return found
     return None
 
 

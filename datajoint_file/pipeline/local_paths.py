@@ -13,7 +13,6 @@ from functools import cached_property
 from heapq import nlargest
 from pathlib import Path
 
-from datajoint_file.cache.entries import look_through
 from datajoint_file.cache.space import BLOCK_BYTES
 from datajoint_file.concurrency.progress import Advance
 from datajoint_file.config.urls import file_path
@@ -26,6 +25,7 @@ from datajoint_file.pipeline.cache_keys import directory_room, entry_key, link_k
 from datajoint_file.pipeline.cached_files import note_use, path_within
 from datajoint_file.pipeline.manifests import manifest_of, member_metadata, part_of
 from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.storage.disk.looks import look_through
 
 _LOOK_SECONDS = 60.0
 """So often it is looked whether all of a directory is what was verified."""

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 import datajoint_file
-from datajoint_file.cache.entries import Cache, look_through
+from datajoint_file.cache.entries import Cache
 from datajoint_file.errors import CacheError, DestinationError, DestinationExistsError, UnsafeNameError
 from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.storage.disk.looks import look_through
 from datajoint_file.storage.disk.walk import enter
 from datajoint_file.transfer import arriving_directory
 from datajoint_file.transfer.arriving_directory import arriving

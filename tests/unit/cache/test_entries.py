@@ -631,7 +631,7 @@ def test_links_count_and_go_when_nobody_has_used_them_for_long(place: Path, tmp_
     assert len(list(place.glob("??/*/*"))) <= 10
     get_links(Cache(place, LARGE))
     stored = Cache(place, LARGE).space.stored()
-    assert (stored[-1].size, sum(one.is_link for one in stored)) == (3 * BLOCK_BYTES, len(stored))
+    assert (stored[-1].size, sum(one.has_links for one in stored)) == (3 * BLOCK_BYTES, len(stored))
     for record in place.glob("??/*.json"):
         os.utime(record, (0, 0))
     Cache(place, LARGE).space.free(0)

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from datajoint_file.cache.entries import look_through
 from datajoint_file.config import parse_settings
 from datajoint_file.model.object_keys import Cell
 from datajoint_file.pipeline.cache_keys import entry_key
@@ -24,6 +23,7 @@ from datajoint_file.pipeline.directoryref import DirectoryRef
 from datajoint_file.pipeline.fileref import FileRef
 from datajoint_file.pipeline.lookup import remember
 from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.storage.disk.looks import look_through
 from datajoint_file.testing.faults import Fault, FaultyBackend
 from datajoint_file.transfer.sources import as_source
 from tests.conftest import CACHE_VARIABLE
@@ -205,11 +205,17 @@ def test_range_of_a_file_that_is_too_short_in_the_cache_comes_from_the_store(
 
 
 def test_use_is_told_of_by_store_and_bytes(pipeline: Pipeline, make: Make, root: Path) -> None:
-    ref, used = make(), []
+    ref = make()
+    used: list[str] = []
+
+    def note(key: str) -> bool:
+        used.append(key)
+        return False
+
     settings = {"project": {"name": "lab"}, "storage": {"backend": "memory", "path": f"{root}/other"}}
     elsewhere = remember(f"{root}/other", Pipeline(parse_settings(settings, "test")))
     stored = elsewhere.ingest(elsewhere.plan(as_source(("spikes.dat", SPIKES)), Cell("s", "t", "a", ())))
-    with watched(lambda key: bool(used.append(key))):
+    with watched(note):
         ref.read(), FileRef(stored, f"{root}/other").read(), ref.cache()
     assert stored.hash == ref.hash
     mine, others = entry_key(pipeline, ref.metadata), entry_key(elsewhere, stored)

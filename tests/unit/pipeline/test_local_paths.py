@@ -20,6 +20,7 @@ import pandas as pd
 import pytest
 from deepdiff import DeepHash
 
+from datajoint_file.cache.layout import Place
 from datajoint_file.concurrency.file_lock import locked
 from datajoint_file.concurrency.threads import Stop, Stopped
 from datajoint_file.config import parse_settings
@@ -193,7 +194,7 @@ def test_who_waits_for_another_that_brings_the_same_can_be_stopped(make: Make, p
             except BaseException as error:
                 ends.append(error)
 
-        with locked(pipeline.cache.space.lock_of(entry_key(pipeline, ref.metadata))):
+        with locked(Place(str(pipeline.cache.directory), entry_key(pipeline, ref.metadata)).lock):
             thread = threading.Thread(target=wait)
             thread.start()
             stop.set()
