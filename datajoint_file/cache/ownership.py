@@ -1,4 +1,4 @@
-"""Ownership checks of the cache's directory: it is this user's, nobody else may write to it, and it bears the tag of one.
+"""Ownership checks of the cache's directory: this user's, nobody else may write to it, and it bears the tag of a cache.
 
 What is in it is the business of `entries`.
 """
