@@ -49,11 +49,17 @@ DELAY_SECONDS = 1.0
 
 
 @contextmanager
-def progress_bar(description: str, total: int | None, show: bool | None = None) -> Iterator[Advance]:
+def progress_bar(
+    description: str, total: int | None, show: bool | None = None, advance: Advance | None = None
+) -> Iterator[Advance]:
     """Show how a transfer of *total* bytes, if known, gets on, and give the function to tell it.
 
-    It is shown always, never, or (``None``) on a terminal or in a notebook once a second has passed.
+    It is shown always, never, or (``None``) on a terminal or in a notebook once a second has passed. If there is
+    *advance*, that is told, and nothing is shown.
     """
+    if advance is not None:
+        yield advance
+        return
     if not (is_interactive() if show is None else show):
         yield lambda _: None
         return

@@ -31,7 +31,7 @@ from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.pipeline import local_paths
 from datajoint_file.pipeline.cache_keys import entry_key
 from datajoint_file.pipeline.cached_files import watched
-from datajoint_file.pipeline.pipeline import destination_path
+from datajoint_file.pipeline.destinations import destination_path
 
 _LOOK_SECONDS = 0.5
 """So often it is looked what other processes have used."""
@@ -139,7 +139,7 @@ class _IntoCache(Prefetch):
         """Give the files of a row by the entries that they have in the cache, without what could not be brought."""
         for metadata in self._rows.sound(raw):
             with suppress(DataJointFileError):  # which is told where it is used
-                yield entry_key(self._rows.pipeline, metadata), metadata
+                yield entry_key(self._rows.pipeline.stores, metadata), metadata
 
     def _note(self, key: str) -> bool:
         """Go on behind a file that is used; tell whether it is under way."""

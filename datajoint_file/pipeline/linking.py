@@ -14,10 +14,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import PurePath
-from typing import TYPE_CHECKING
 
 from datajoint_file.concurrency.progress import Advance
-from datajoint_file.config import Settings
 from datajoint_file.config.urls import SCHEMES, file_path
 from datajoint_file.errors import (
     ConfigurationError,
@@ -32,17 +30,15 @@ from datajoint_file.model import media_types
 from datajoint_file.model.manifest import encode_path
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import check_link
-from datajoint_file.storage import StorageBackend, open_root
+from datajoint_file.pipeline.stores import Stores
+from datajoint_file.pipeline.upload import Upload
+from datajoint_file.storage import StorageBackend
 from datajoint_file.storage.factory import root_address
-from datajoint_file.storage.roots import root_variable
 from datajoint_file.transfer.directories import Listing, LocalTree
 from datajoint_file.transfer.hashing import HashingReader, drain
 from datajoint_file.transfer.links import Link
 from datajoint_file.transfer.sources import Source
 from datajoint_file.transfer.stream_names import without_secrets
-
-if TYPE_CHECKING:
-    from datajoint_file.pipeline.pipeline import Pipeline, Upload
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/+(.*)", re.DOTALL)
 
@@ -50,7 +46,7 @@ _KEPT = re.compile(r"(?:^|/)(?:objects(?:/|$)|~|%7E)")
 """Where in its storage a project keeps what is stored: there nothing is linked."""
 
 
-def located(pipeline: Pipeline, source: Source) -> Source:
+def located(stores: Stores, source: Source) -> Source:
     """Return *source* with the place of its link as rows have it, and with a directory's files. Reads none of them.
 
     Raises
@@ -63,14 +59,14 @@ def located(pipeline: Pipeline, source: Source) -> Source:
         If no row could name it.
     """
     if not _is_given(source.link):
-        pipeline.backend_at(source.link)
+        stores.of_root(source.link)
         return replace(source, link=check_link(source.link))
-    link = _key_of(pipeline, source.link)
+    link = _key_of(stores, source.link)
     if link.endswith("/") and source.tree is None:
-        source = replace(source, tree=RootTree(pipeline.backend_at(link), link))
+        source = replace(source, tree=RootTree(stores.of_root(link), link))
     if isinstance(source.tree, LocalTree) and (inner := next(iter(source.tree.listing.links), "")):
         raise UnsafePathError(f"{printable(source.link)}{inner} is a symbolic link: a directory is linked without any")
-    if link.startswith(f"{pipeline.project}/"):
+    if link.startswith(f"{stores.project}/"):
         _refuse_kept(source, link)
     return replace(source, link=check_link(link))
 
@@ -85,7 +81,7 @@ def _refuse_kept(source: Source, link: str) -> None:
         )
 
 
-def recorded(pipeline: Pipeline, upload: Upload, advance: Advance) -> FileMetadata:
+def recorded(stores: Stores, upload: Upload, advance: Advance) -> FileMetadata:
     """Return what a row is to record of a file that stays where it is: it is read, or only looked at if it is known.
 
     Raises
@@ -97,7 +93,7 @@ def recorded(pipeline: Pipeline, upload: Upload, advance: Advance) -> FileMetada
     StorageError
         If it is not there, or its root cannot be reached.
     """
-    source, link, backend = upload.source, upload.link, pipeline.backend_at(upload.link)
+    source, link, backend = upload.source, upload.link, stores.of_root(upload.link)
     found = backend.stat(link)
     if (known := source.linked) is not None:
         if found.size != known.size:
@@ -114,18 +110,6 @@ def recorded(pipeline: Pipeline, upload: Upload, advance: Advance) -> FileMetada
             raise SourceChangedError(f"{link} changed while it was read. Link it when its writer has finished")
     now = datetime.now(timezone.utc).replace(microsecond=0)
     return FileMetadata(link, found.size, digest, upload.name, now, media_type or None, None, source.title, link)
-
-
-def opened_root(settings: Settings, name: str) -> StorageBackend:
-    """Open a root for reading, by its name in rows. No I/O. Raises `UnknownRootError` if *settings* do not have it."""
-    storage = settings.places.get(name)
-    if storage is None:
-        raise UnknownRootError(
-            f"the file is linked below the root {name!r}, and this configuration does not say where that is: set "
-            f"{root_variable('roots', name)} to its directory on this machine, or add to datajoint.toml:\n\n"
-            f'# where files are that stay where they are\n[roots.{name}]\npath = "/…"'
-        )
-    return open_root(storage, name, settings.directory, project="" if name in settings.roots else name)
 
 
 CHANGED = (
@@ -167,14 +151,14 @@ class RootTree:
         return Link(self.backend.url(f"{self.link}{name}"))
 
 
-def _key_of(pipeline: Pipeline, given: str) -> str:
+def _key_of(stores: Stores, given: str) -> str:
     beginning, path = _taken_apart(given)
     real = path if beginning else os.path.realpath(path)
     slash = "/" if given.endswith("/") else ""
-    roots = sorted(_roots(pipeline), key=lambda root: len(root[2]), reverse=True)
+    roots = sorted(_roots(stores), key=lambda root: len(root[2]), reverse=True)
     shown = printable(without_secrets(given))
     for name, scheme, root in roots:
-        if name == pipeline.project and scheme == beginning and f"{root}/".startswith(f"{real.rstrip('/')}/"):
+        if name == stores.project and scheme == beginning and f"{root}/".startswith(f"{real.rstrip('/')}/"):
             raise UnsafePathError(f"{shown} contains the project's own store: link what is to be linked of it")
         if scheme == beginning and real.startswith(f"{root}/"):
             below = real[len(root) + 1 :].rstrip("/")
@@ -196,11 +180,11 @@ def _taken_apart(given: str) -> tuple[str, str]:
     return ("", file_path(given)) if kind == "file" else (kind, match[2])
 
 
-def _roots(pipeline: Pipeline) -> Iterator[tuple[str, str, str]]:
+def _roots(stores: Stores) -> Iterator[tuple[str, str, str]]:
     """Give the roots that can be resolved here: their names, what URLs below them begin with, and their paths."""
-    settings = pipeline.settings
-    for name, storage in {**settings.roots, pipeline.project: settings.storage}.items():
-        project = name if name == pipeline.project else ""
+    settings = stores.settings
+    for name, storage in {**settings.roots, stores.project: settings.storage}.items():
+        project = name if name == stores.project else ""
         with suppress(ConfigurationError):  # a reference that cannot be resolved here
             yield name, *root_address(storage, settings.directory, project=project)
 

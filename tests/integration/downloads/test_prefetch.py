@@ -59,7 +59,7 @@ def set_afar(table: Any, *faults: Fault) -> FaultyBackend:
     pipeline = pipeline_of(table)
     slow = Fault("open", 1, lasting=True, action=lambda _: time.sleep(AFAR_SECONDS))
     backend = FaultyBackend(pipeline.backend, *(faults or (slow,)))
-    pipeline._backends[pipeline.project] = backend
+    pipeline.stores._backends[pipeline.project] = backend
     return backend
 
 

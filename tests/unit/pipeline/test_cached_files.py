@@ -41,7 +41,7 @@ def pipeline(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pip
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     storage = {"backend": "memory", "path": str(root)}
     made = Pipeline(parse_settings({"project": {"name": "lab"}, "storage": storage}, "test"))
-    made._backends["lab"] = FaultyBackend(made.backend)
+    made.stores._backends["lab"] = FaultyBackend(made.backend)
     return remember(str(root), made)
 
 
@@ -71,7 +71,7 @@ def whole(make: Make, tmp_path: Path) -> DirectoryRef:
 
 def asked(pipeline: Pipeline) -> int:
     """Return how often the store was asked for anything."""
-    counted: Any = pipeline._backends["lab"]
+    counted: Any = pipeline.stores._backends["lab"]
     return sum(counted.calls.values())
 
 
@@ -218,7 +218,7 @@ def test_use_is_told_of_by_store_and_bytes(pipeline: Pipeline, make: Make, root:
     with watched(note):
         ref.read(), FileRef(stored, f"{root}/other").read(), ref.cache()
     assert stored.hash == ref.hash
-    mine, others = entry_key(pipeline, ref.metadata), entry_key(elsewhere, stored)
+    mine, others = entry_key(pipeline.stores, ref.metadata), entry_key(elsewhere.stores, stored)
     assert (used[0], used[-1], set(used)) == (mine, mine, {mine, others})
     assert mine != others
 
@@ -239,7 +239,7 @@ def test_what_was_changed_in_the_cache_is_left_alone_by_reads(
 
 def test_read_waits_for_who_brings_the_file_and_open_does_if_it_is_a_prefetch(pipeline: Pipeline, make: Make) -> None:
     ref = make()
-    inner: Any = pipeline._backends["lab"]
+    inner: Any = pipeline.stores._backends["lab"]
     is_begun = threading.Event()
 
     def dawdle(_: str) -> None:
@@ -247,7 +247,7 @@ def test_read_waits_for_who_brings_the_file_and_open_does_if_it_is_a_prefetch(pi
         time.sleep(0.3)
 
     slow = FaultyBackend(inner, Fault("open", lasting=True, action=dawdle))
-    pipeline._backends["lab"] = slow
+    pipeline.stores._backends["lab"] = slow
 
     def opened() -> bytes:
         with ref.open() as file:
@@ -262,7 +262,7 @@ def test_read_waits_for_who_brings_the_file_and_open_does_if_it_is_a_prefetch(pi
         bringing = threading.Thread(target=ref.cache)
         bringing.start()
         assert is_begun.wait(10)
-        with watched(lambda key: key == entry_key(pipeline, ref.metadata)):
+        with watched(lambda key: key == entry_key(pipeline.stores, ref.metadata)):
             assert read() == SPIKES
         bringing.join()
         assert slow.calls["read"] == before + once
