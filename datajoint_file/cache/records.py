@@ -15,17 +15,20 @@ from datajoint_file.cache.layout import Place
 from datajoint_file.cache.removal import remove
 from datajoint_file.storage.disk.looks import look, look_through
 
+_PARTS = 3
+
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
-def read(place: Place) -> dict[str, Any]:
-    """Return what was noted of each name of an entry; nothing, if that cannot be read."""
+def read(place: Place) -> dict[str, list[Any]]:
+    """Return what was noted of each name of an entry: the look of all, its size, the look of itself; else nothing."""
     try:
         with open(os.open(place.record, os.O_RDONLY | os.O_NOFOLLOW), encoding="utf-8") as file:
             found = json.load(file)
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    named = found.items() if isinstance(found, dict) else ()
+    return {name: noted for name, noted in named if isinstance(noted, list) and len(noted) == _PARTS}
 
 
 def matches(place: Place, name: str, size: int, top: str = "") -> bool:
@@ -34,7 +37,7 @@ def matches(place: Place, name: str, size: int, top: str = "") -> bool:
     Without that, of a directory all that is in it is looked at.
     """
     recorded = read(place).get(name)
-    if not isinstance(recorded, list):
+    if recorded is None:
         return False
     return recorded[1:] == [size, top] if top else recorded[:2] == [look_through(place.path(name)), size]
 

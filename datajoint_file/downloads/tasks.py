@@ -122,7 +122,7 @@ def bring(
     finish: Callable[[Draft], object] = publish_now,
     verify: str | None = None,
 ) -> Path:
-    """Bring one file or directory, verified as `Pipeline.policy` says.
+    """Bring one file or directory, verified as `Reads.policy` says.
 
     What is there already and equal is kept, and not transferred.
     """
