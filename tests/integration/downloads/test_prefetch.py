@@ -184,7 +184,7 @@ def test_errors_are_raised_where_a_file_is_used_and_nowhere_else(filled: Any, st
 def test_directories_that_are_worked_on_stay_in_a_cache_that_is_too_small(
     place: Path, schema: dj.Schema, table: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(pipeline_of(table).__dict__, "cache", Cache(place, 400_000))
+    monkeypatch.setitem(pipeline_of(table).reads.cached.__dict__, "cache", Cache(place, 400_000))
     Movie, expected = table, 10_000 * 5
     for number in range(5):
         movie = zarr.create_array(
