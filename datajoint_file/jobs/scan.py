@@ -188,7 +188,7 @@ def scan(
     target, rules = _rules(rule, table, attribute, values or {}, patterns or {})
     left_out, directory = matcher((exclude,) if isinstance(exclude, str) else tuple(exclude)), directory_of(root)
     if link and table is not None:
-        require_root(pipeline_of(query_of(table)), str(directory))
+        require_root(pipeline_of(query_of(table)).stores, str(directory))
     made = _Scan(directory, rules, target, dict(values or {}), left_out, Link if link else Path)
     return made.found(rule)
 
