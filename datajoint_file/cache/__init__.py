@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datajoint_file.cache.entries import Cache
+from datajoint_file.cache.layout import is_ours
 from datajoint_file.config import Settings
 from datajoint_file.config.loader import find_cache_settings
 from datajoint_file.config.paths import anchored, cache_directory, configuration_start
@@ -106,8 +107,8 @@ def clear() -> Usage:
     cache = _found()
     before = _usage(cache)
     if before.path.is_dir():
-        cache.require_ours()
-    left = cache.space.clear() if cache.space.is_ours() else []
+        cache.ownership.require_ours()
+    left = cache.space.clear() if is_ours(cache.space.directory) else []
     size = before.size - sum(entry.size for entry in left)
     return Usage(before.path, before.entries - len(left), size, before.limit)
 

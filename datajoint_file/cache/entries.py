@@ -1,29 +1,28 @@
 """Content-addressed cache on the local disk: each entry is brought once, by whichever process asks first.
 
-An entry is ``{aa}/{digest}/{name}``, a read-only file or directory that was verified on its way; beside it
-``{aa}/{digest}.json`` says what it looked like then, so that one that was changed is not taken for it, and has the time
-of its last use. How much room there is for all is the business of `space`; what is brought, and how, of who asks.
+An entry is a read-only file or directory that was verified on its way; its record says what it looked like then, so
+that one that was changed is not taken for it, and has the time of its last use. Where they lie, `layout` says. How much
+room there is for all is the business of `space`; what is brought, and how, of who asks.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import re
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-from datajoint_file.cache.space import TAG, Space, is_full, put, remove
-from datajoint_file.concurrency.file_lock import lock_if_free, locked
-from datajoint_file.errors import CacheError, DataJointFileError, DestinationError, brief, printable, reason_of
-from datajoint_file.model.wording import format_size
-from datajoint_file.storage.disk.walk import open_real, owner_of_new
+from datajoint_file.cache import records
+from datajoint_file.cache.layout import Place, place_of
+from datajoint_file.cache.ownership import Ownership
+from datajoint_file.cache.removal import put, remove, withdraw
+from datajoint_file.cache.space import Space, is_full, last_use
+from datajoint_file.concurrency.file_lock import Check, lock_if_free, wait_while
+from datajoint_file.storage.disk.looks import look, look_of_content, look_through
 
 _NOTED_SECONDS = 60.0
 """So often the use of an entry is noted; and so often it is looked whether all of a directory is what it was."""
@@ -36,15 +35,7 @@ _ATTEMPTS = 2
 _PROVEN_SHARE = 8
 """What claims more than this part of the limit is looked at before others go for it: a row can say anything."""
 
-_TAG_ATTEMPTS = 3
-"""To find the tag of a cache that another process just makes."""
-
-_DIRECTORY = f"{stat.S_IFDIR:o} "
-"""So begins what a directory looks like."""
-
 _PLAIN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-
-_ENTRY = re.compile(r"/([0-9a-f]{2})/([0-9a-f]{64})/([^/]+)", re.DOTALL)
 
 Fill = Callable[[Path], object]
 """Writes the file or directory of this path, which is not there yet, or raises."""
@@ -55,36 +46,25 @@ class _Order:
     """How an entry is brought, and for whom."""
 
     fill: Fill
-    check: Callable[[], object] | None
     room: int
     prove: Callable[[], object] | None
     is_ahead: bool
 
 
 @dataclass(slots=True)
-class _Entry:
-    """Where one entry is; and what this process knows of it."""
+class _Known:
+    """What this process knows of an entry under one name."""
 
-    digest: str
+    place: Place
     name: str
     size: int
-    shelf: str
-    is_deep: bool = True  # whether of a directory it is looked at all that is in it
+    is_deep: bool  # whether of a directory it is looked at all that is in it
+    path: str
+    directories: tuple[str, ...]  # which have to be this user's
     top: str = ""  # what it looked like, and of a directory only that itself
+    is_directory: bool = False
     noted: float = 0.0  # when its use was noted,
     process: int = 0  # by this one
-
-    @property
-    def home(self) -> str:
-        return f"{self.shelf}/{self.digest}"
-
-    @property
-    def path(self) -> str:
-        return f"{self.shelf}/{self.digest}/{self.name}"
-
-    @property
-    def record(self) -> str:
-        return f"{self.shelf}/{self.digest}.json"
 
 
 class Cache:
@@ -100,10 +80,10 @@ class Cache:
     """
 
     def __init__(self, directory: Path, limit: int) -> None:
-        self._owners: dict[int, int] = {}  # what the file system calls this machine's users
         self.directory = directory
         self.space = Space(directory, limit)
-        self._known: dict[tuple[str, str, int, bool], _Entry] = {}
+        self.ownership = Ownership(str(directory))
+        self._known: dict[tuple[str, str, int, bool], _Known] = {}
 
     def get(
         self,
@@ -111,7 +91,7 @@ class Cache:
         name: str,
         size: int,
         fill: Fill,
-        check: Callable[[], object] | None = None,
+        check: Check | None = None,
         *,
         room: int | None = None,
         prove: Callable[[], object] | None = None,
@@ -148,74 +128,85 @@ class Cache:
         NoRoomError
             If it is brought ahead, and does not fit beside what is in use.
         """
-        order = _Order(fill, check, size if room is None else room, prove, is_ahead)
+        order = _Order(fill, size if room is None else room, prove, is_ahead)
         entry = self._entry(digest, name, size)
-        if not (self._hold(entry, order) and self._is_sound(entry)):
-            with self._told():
-                self._prepare(entry)
-                with locked(self.space.lock_of(digest), check):
-                    if not self._is_sound(entry) and not self._link_other_name(entry):
+        if not (self._hold(entry, order) and self._use(entry)):
+            with self.ownership.told():
+                self.ownership.prepare(entry.place)
+                with self.space.locked(entry.place, check):
+                    if not self._use(entry) and not self._link_other_name(entry):
                         self._bring(entry, order)
                     self._hold(entry, order)
         self._keep(entry)
         return Path(entry.path)
 
-    def hold(self, digest: str, size: int) -> bool:
-        """Let nobody remove a directory as long as it is among the last this process was given, if it is there."""
-        return self.space.leases.take(self.space.record_of(digest), size, is_directory=True)
-
     def release(self, digest: str) -> None:
         """Let go of an entry that was brought ahead, and which nobody has asked for."""
-        self.space.leases.release(self.space.record_of(digest))
-
-    def find(self, digest: str, name: str, size: int) -> Path | None:
-        """Return the path of an entry, if it is there as it was brought; else None. Nothing is brought for it."""
-        entry = self._entry(digest, name, size)
-        if not self._is_sound(entry):
-            return None
-        self._keep(entry)
-        return Path(entry.path)
+        self.space.leases.release(self._place(digest).record)
 
     def open(self, digest: str, name: str, size: int) -> BinaryIO | None:
-        """Open the file of an entry, if it is there as it was brought; else None. Nothing is brought or waited for."""
+        """Open the file of an entry, if it is there as it was brought; else None. Nothing is brought or waited for.
+
+        It is not held: who has the file open has it, whoever removes the entry.
+        """
         entry = self._entry(digest, name, size)
-        file = _opened(entry.path) if self._is_sound(entry) else None
-        return self._checked(file, lambda status: _look(status) == entry.top, entry)
+        file = _opened(entry.path) if self._use(entry) else None
+        return self._checked(file, lambda status: look(status) == entry.top, entry)
 
     def open_within(self, digest: str, name: str, size: int, path: str, expected: int) -> BinaryIO | None:
         """Open a file of so many bytes in an entry that is a directory, if both are there as they were brought.
 
         It is looked at the file and the directory itself, whatever else is in that: when it was brought, the directory
-        was changed last of all, so what has changed since is younger.
+        was changed last of all, so what has changed since is younger. The entry is not held, as by `open`.
         """
         entry = self._entry(digest, name, size, is_deep=False)
-        file = _opened(f"{entry.path}/{path}") if self._is_sound(entry) else None
+        file = _opened(f"{entry.path}/{path}") if self._use(entry) else None
 
         def is_as_brought(status: os.stat_result) -> bool:
-            is_own = stat.S_ISREG(status.st_mode) and self._is_own(status)
+            is_own = stat.S_ISREG(status.st_mode) and self.ownership.is_own(status)
             top = os.lstat(entry.path)
-            is_older = status.st_ctime_ns <= top.st_ctime_ns and _look(top) == entry.top
+            is_older = status.st_ctime_ns <= top.st_ctime_ns and look(top) == entry.top
             return is_own and is_older and status.st_size == expected
 
         return self._checked(file, is_as_brought, entry)
 
-    def await_transfer(self, digest: str) -> bool:
-        """Wait for whoever brings an entry, if somebody does; tell whether it was waited for."""
-        lock = self.space.lock_of(digest)
-        if not os.path.lexists(lock):
-            return False
-        with lock_if_free(lock) as is_free:
-            if is_free:
-                return False
-        with locked(lock):
-            return True
+    def path_within(
+        self, digest: str, name: str, size: int, path: str, expected: int | None, *, room: int
+    ) -> Path | None:
+        """Return the path of something in an entry that is a directory, if both are there as they were brought.
+
+        Of a file, *expected* is how many bytes it has; of a directory it is looked at all that is in the entry. The
+        entry is held as by `get`, and takes so much *room*. Nothing is brought for it.
+        """
+        if not self.space.leases.take(self._place(digest).record, room, is_directory=True):
+            return None
+        if expected is None:
+            entry = self._entry(digest, name, size)
+            if not self._use(entry):
+                return None
+            self._keep(entry)
+            return Path(entry.path, path)
+        file = self.open_within(digest, name, size, path, expected)
+        if file is None:
+            return None
+        file.close()
+        return Path(file.name)
+
+    def await_transfer(self, digest: str, check: Check | None = None) -> bool:
+        """Wait for whoever brings this entry, if somebody does; tell whether it was waited for.
+
+        Now and then *check* is called; what it raises ends the waiting.
+        """
+        place = self._place(digest)
+        return wait_while(lambda: self.space.is_locked(place), check)
 
     def discard(self, digest: str) -> None:
         """Remove an entry, unless it is just being brought: what it has is not what it should be, whoever has it."""
-        with lock_if_free(self.space.lock_of(digest)) as is_free, suppress(OSError):
+        place = self._place(digest)
+        with lock_if_free(place.lock) as is_free, suppress(OSError):
             if is_free:
-                os.truncate(self.space.record_of(digest), 0)
-                self.space.withdraw(digest)
+                os.truncate(place.record, 0)
+                withdraw(place)
 
     @contextmanager
     def relinked(self, path: Path) -> Iterator[bool | None]:
@@ -224,42 +215,55 @@ class Cache:
         It is told None of one that is not as it was brought; `get` does not take that for it any more, and brings it
         again. *path* is what `get` has returned.
         """
-        found = _ENTRY.fullmatch(str(path)[len(str(self.directory)) :])
-        if found is None or not str(path).startswith(f"{self.directory}/"):
+        found = place_of(str(self.directory), str(path))
+        if found is None:
             yield False
             return
-        shelf, digest, name = found.groups()
-        with self._told(), locked(self.space.lock_of(digest)):
-            entry = _Entry(digest, name, 0, f"{self.directory}/{shelf}")
-            sound = {
-                other: (noted[1], look_through(f"{entry.home}/{other}", _look_of_content))
-                for other, noted in _recorded(entry).items()
-                if os.path.lexists(f"{entry.home}/{other}") and noted[0] == look_through(f"{entry.home}/{other}")
-            }
-            if name not in sound:
-                for key in [key for key in tuple(self._known) if key[0] == digest]:
-                    self._known.pop(key, None)
-            yield True if name in sound else None
-            if name in sound and all(
-                look_through(f"{entry.home}/{other}", _look_of_content) == look for other, (_, look) in sound.items()
-            ):  # else somebody has written to it meanwhile: it is left as what was changed
-                entry.size = sound[name][0]
-                self._record(entry, *sound)
+        place, name = found
+        with self.ownership.told(), self.space.locked(place):
+            sound = records.sound_names(place)
+            before = _contents(place, sound)
+            try:
+                yield True if name in sound else None
+            finally:
+                is_noted = False
+                with suppress(OSError):  # what is not recorded is brought again, as is what was written to meanwhile
+                    if name in sound and _contents(place, sound) == before:
+                        self._record(self._entry(place.digest, name, sound[name]), *sound)
+                        is_noted = True
+                if not is_noted:
+                    self._forget(place.digest)
 
     def last_use(self, digest: str) -> int:
         """Return when a use of an entry was noted, in nanoseconds; 0 if it is not there. A process notes its first."""
-        try:
-            return os.lstat(f"{self.directory}/{digest[:2]}/{digest}.json").st_mtime_ns
-        except OSError:
-            return 0
+        return last_use(self._place(digest))
 
-    def _entry(self, digest: str, name: str, size: int, *, is_deep: bool = True) -> _Entry:
+    def _place(self, digest: str) -> Place:
+        return Place(str(self.directory), digest)
+
+    def _entry(self, digest: str, name: str, size: int, *, is_deep: bool = True) -> _Known:
         """Return what this process knows of an entry, or one of which it knows nothing."""
         known = self._known.get((digest, name, size, is_deep))
-        return known or _Entry(digest, name, size, f"{self.directory}/{digest[:2]}", is_deep)
+        if known is not None:
+            return known
+        place = self._place(digest)
+        directories = (place.directory, place.shelf, place.home)
+        return _Known(place, name, size, is_deep, place.path(name), directories)
+
+    def _keep(self, entry: _Known) -> None:
+        key = entry.place.digest, entry.name, entry.size, entry.is_deep
+        if key not in self._known:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[key] = entry
+
+    def _forget(self, digest: str) -> None:
+        """Take no entry any more for what this process knows of it: the next one that asks looks at all of it."""
+        for key in [key for key in tuple(self._known) if key[0] == digest]:
+            self._known.pop(key, None)
 
     def _checked(
-        self, file: BinaryIO | None, is_as_brought: Callable[[os.stat_result], bool], entry: _Entry
+        self, file: BinaryIO | None, is_as_brought: Callable[[os.stat_result], bool], entry: _Known
     ) -> BinaryIO | None:
         """Return an open file of an entry if it is the right one; else close it."""
         if file is None:
@@ -271,62 +275,55 @@ class Cache:
         file.close()
         return None
 
-    def _keep(self, entry: _Entry) -> None:
-        key = entry.digest, entry.name, entry.size, entry.is_deep
-        if key not in self._known:
-            if len(self._known) >= _MOST_KNOWN:
-                self._known.clear()
-            self._known[key] = entry
-
-    def _hold(self, entry: _Entry, order: _Order) -> bool:
+    def _hold(self, entry: _Known, order: _Order) -> bool:
         with suppress(OSError):
-            is_directory = (entry.top or _look(os.lstat(entry.path))).startswith(_DIRECTORY)
+            is_directory = entry.is_directory if entry.top else stat.S_ISDIR(os.lstat(entry.path).st_mode)
             how = {"is_directory": is_directory, "is_ahead": order.is_ahead}
-            return self.space.leases.take(entry.record, order.room, **how)
+            return self.space.leases.take(entry.place.record, order.room, **how)
         return False
 
-    def _is_sound(self, entry: _Entry) -> bool:
-        """Tell whether an entry is there, as it was brought, and note that it is used."""
+    def _use(self, entry: _Known) -> bool:
+        """Note that an entry is used, if it is there as it was brought; tell whether it is."""
         now = time.time()
         try:
-            if not all(map(self._is_own_directory, (str(self.directory), entry.shelf, entry.home))):
+            if not all(map(self.ownership.is_own_directory, entry.directories)):
                 return False
             status = os.lstat(entry.path)
-            if not self._is_own(status):
+            if not self.ownership.is_own(status):
                 return False
-            top = _look(status)
+            top = look(status)
             is_due = abs(now - entry.noted) > _NOTED_SECONDS or entry.process != os.getpid()  # a child's use is its own
             if top != entry.top or (is_due and entry.is_deep and stat.S_ISDIR(status.st_mode)):
-                if not _is_as_recorded(entry, top):
+                if not records.matches(entry.place, entry.name, entry.size, "" if entry.is_deep else top):
                     return False
-                entry.top, is_due = top, True
+                is_due = True
             if is_due:
-                os.utime(entry.record)
-                entry.noted, entry.process = now, os.getpid()
+                os.utime(entry.place.record)
+                _learn(entry, status, now)
         except OSError:
             return False
         return True
 
-    def _link_other_name(self, entry: _Entry) -> bool:
+    def _link_other_name(self, entry: _Known) -> bool:
         """Make an entry of the same file, if that is there under another name; tell whether it is.
 
         A link more, or less, changes what the file looks like under all its names.
         """
-        if not self._is_own_directory(entry.home):
+        if not self.ownership.is_own_directory(entry.place.home):
             return False
-        names = _recorded(entry)
+        names = records.read(entry.place)
         for name, recorded in names.items():
             with suppress(OSError, ValueError):
-                other = f"{entry.home}/{name}"
+                other = entry.place.path(name)
                 is_file = name != entry.name and stat.S_ISREG(os.lstat(other).st_mode)
                 if is_file and recorded[:2] == [look_through(other), entry.size]:
                     remove(entry.path)
                     os.link(other, entry.path, follow_symlinks=False)
-                    self._record(entry, *(one for one in names if _is_same(f"{entry.home}/{one}", other)))
+                    self._record(entry, *(one for one in names if _is_same(entry.place.path(one), other)))
                     return True
         return False
 
-    def _bring(self, entry: _Entry, order: _Order) -> None:
+    def _bring(self, entry: _Known, order: _Order) -> None:
         if order.prove is not None and order.room > self.space.limit // _PROVEN_SHARE:
             order.prove()
         for attempt in range(1, _ATTEMPTS + 1):
@@ -337,134 +334,32 @@ class Cache:
                 if not is_full(error):
                     raise
                 if attempt == _ATTEMPTS or not self.space.free(order.room):
-                    raise self._full(order.room) from error
+                    raise self.ownership.full(order.room, self.space.limit) from error
 
-    def _try_to_bring(self, entry: _Entry, order: _Order) -> None:
-        with self.space.taken(entry.digest, order.room, is_ahead=order.is_ahead) as partial:
+    def _try_to_bring(self, entry: _Known, order: _Order) -> None:
+        with self.space.taken(entry.place, order.room, is_ahead=order.is_ahead) as partial:
             new = f"{partial}/{entry.name}"
             order.fill(Path(new))
-            self._make_own_directory(entry.home)
+            self.ownership.make_own_directory(entry.place.home)
             put(new, entry.path)
             _make_read_only(entry.path)
             self._record(entry)
 
-    def _record(self, entry: _Entry, *others: str) -> None:
-        """Note what an entry looks like, and *others*. To who reads half of that, the entry is one that was changed.
-
-        The record stays the file it is: who has a lease has locked it.
-        """
-        names = _recorded(entry) | dict.fromkeys((entry.name, *others))
-        for name in list(names):
-            if name in (entry.name, *others):
-                path = f"{entry.home}/{name}"
-                names[name] = [look_through(path), entry.size, _look(os.lstat(path))]
-            elif not os.path.lexists(f"{entry.home}/{name}"):
-                del names[name]
-        if not _is_plain(entry.record):
-            remove(entry.record)
-        descriptor = os.open(entry.record, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _PLAIN, 0o600)
-        with open(descriptor, "w", encoding="utf-8") as file:
-            json.dump(names, file)
-        entry.top, entry.noted, entry.process = _look(os.lstat(entry.path)), time.time(), os.getpid()
-
-    def _prepare(self, entry: _Entry) -> None:
-        """Make the directories of an entry; refuse one that others can write to, or that has other things."""
-        self.directory.mkdir(0o700, parents=True, exist_ok=True)
-        if not self._is_own_directory(str(self.directory)):
-            raise CacheError(
-                f"the cache {self._named} is a link, or belongs to another user, or others may write to it, who could "
-                f"put files there; {_WAY_ON}, or mend that (chmod o-w)"
-            )
-        self._make_ours()
-        for place in (f"{self.directory}/locks", entry.shelf):
-            with suppress(FileExistsError):
-                os.mkdir(place, 0o700)
-            if not self._is_own_directory(place):
-                raise CacheError(
-                    f"{printable(place)} is no directory of this user alone, and the cache has to have one there: "
-                    f"move away what it is, or {_WAY_ON}"
-                )
-
-    def _make_ours(self) -> None:
-        """Make the tag of a new cache, in a directory that is empty: what is not the cache's is never removed."""
-        for attempt in range(_TAG_ATTEMPTS):
-            time.sleep(0.1 * attempt)
-            if self.space.is_ours():
-                return
-            if not os.listdir(self.directory):
-                with suppress(FileExistsError), (self.directory / "CACHEDIR.TAG").open("x", encoding="ascii") as file:
-                    file.write(TAG)
-        self.require_ours()
-
-    def require_ours(self) -> None:
-        """Raise `CacheError` if the directory has files of others, and is no cache."""
-        if not self.space.is_ours() and (found := sorted(os.listdir(self.directory))):
-            raise CacheError(
-                f"{self._named} is no cache: there is {printable(brief(found[0]))} in it, and not the CACHEDIR.TAG "
-                "that a cache of this package has. A cache removes what it has, so it takes a directory that is new or "
-                f"empty: {_WAY_ON}"
-            )
-
-    def _make_own_directory(self, path: str) -> None:
-        """Make the directory of an entry, if there is none; what is in its place, and is none of this user, goes."""
-        with suppress(FileExistsError):
-            os.mkdir(path, 0o700)
-        if not self._is_own_directory(path):
-            remove(path)
-            os.mkdir(path, 0o700)
-
-    def _is_own_directory(self, path: str) -> bool:
-        """Tell whether it is a directory of this user, to which not everybody may write; False if it is not there."""
-        try:
-            status = os.lstat(path)
-        except FileNotFoundError:
-            return False
-        return stat.S_ISDIR(status.st_mode) and not status.st_mode & stat.S_IWOTH and self._is_own(status)
-
-    def _is_own(self, status: os.stat_result) -> bool:
-        """Tell whether it is of the user of whom files are that this process makes here: a server may name another."""
-        user = os.geteuid()
-        if status.st_uid != user and user not in self._owners:
-            with suppress(OSError):
-                self._owners[user] = _owner_below(str(self.directory))
-        return status.st_uid in (user, self._owners.get(user))
-
-    @property
-    def _named(self) -> str:
-        return printable(str(self.directory))
-
-    def _full(self, size: int) -> CacheError:
-        return CacheError(
-            f"the disk of the cache {self._named} is full: {format_size(size)} are needed, and what could go from the "
-            f"cache has gone. Free some space, or {_WAY_ON}. How much the cache may have is size in [cache], now "
-            f"{format_size(self.space.limit)}"
-        )
-
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Turn what the system says of the cache's directory into this package's words."""
-        try:
-            yield
-        except CacheError:
-            raise
-        except DestinationError as error:
-            cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
-            raise CacheError(f"the cache {self._named} cannot be used: {reason_of(cause)}; {_WAY_ON}") from error
-        except DataJointFileError:
-            raise
-        except OSError as error:
-            raise CacheError(f"the cache {self._named} cannot be used: {reason_of(error)}; {_WAY_ON}") from error
+    def _record(self, entry: _Known, *others: str) -> None:
+        """Note what an entry looks like, under this name and *others*."""
+        records.write(entry.place, entry.size, {entry.name, *others})
+        _learn(entry, os.lstat(entry.path), time.time())
 
 
-_WAY_ON = "name another directory by path in [cache] of datajoint.toml, or DATAJOINT_FILE__CACHE__PATH"
+def _learn(entry: _Known, status: os.stat_result, now: float) -> None:
+    """Remember what an entry looks like that was proven to be what was brought, and that its use was noted."""
+    entry.top, entry.is_directory = look(status), stat.S_ISDIR(status.st_mode)
+    entry.noted, entry.process = now, os.getpid()
 
 
-def _owner_below(path: str) -> int:
-    directory = open_real(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        return owner_of_new(directory)
-    finally:
-        os.close(directory)
+def _contents(place: Place, names: Iterable[str]) -> dict[str, str]:
+    """Return what an entry looks like under each of its names, but for how many there are."""
+    return {name: look_through(place.path(name), look_of_content) for name in names}
 
 
 def _is_same(path: str, other: str) -> bool:
@@ -475,66 +370,12 @@ def _is_same(path: str, other: str) -> bool:
         return False
 
 
-def _recorded(entry: _Entry) -> dict[str, Any]:
-    """Return what was noted of each name of an entry."""
-    try:
-        with open(os.open(entry.record, os.O_RDONLY | os.O_NOFOLLOW), encoding="utf-8") as file:
-            found = json.load(file)
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _is_as_recorded(entry: _Entry, top: str) -> bool:
-    """Tell whether an entry looks as was noted when it was brought; *top* is what it looks like from outside."""
-    recorded = _recorded(entry).get(entry.name)
-    if not isinstance(recorded, list):
-        return False
-    return (
-        recorded[:2] == [look_through(entry.path), entry.size] if entry.is_deep else recorded[1:] == [entry.size, top]
-    )
-
-
-def _is_plain(path: str) -> bool:
-    """Tell whether it is a file of one name."""
-    try:
-        status = os.lstat(path)
-    except OSError:
-        return False
-    return stat.S_ISREG(status.st_mode) and status.st_nlink == 1
-
-
 def _opened(path: str) -> BinaryIO | None:
     """Open a file that may have gone; neither a link nor a FIFO in its place is followed or waited for."""
     try:
         return open(path, "rb", opener=lambda name, flags: os.open(name, flags | _PLAIN))
     except OSError:
         return None
-
-
-def look_through(path: str, look: Callable[[os.stat_result], str] | None = None) -> str:
-    """Return what a file looks like, or a directory with all that is in it: something else if it was changed."""
-    look, status = look or _look, os.lstat(path)
-    if not stat.S_ISDIR(status.st_mode):
-        return look(status)
-    seen = hashlib.sha256(f"{status.st_ino}".encode())
-    for place, directories, names in os.walk(path):
-        directories.sort()
-        for name in sorted([*directories, *names]):
-            inner = f"{place}/{name}"
-            seen.update(os.fsencode(f"{inner[len(path) :]}\0{look(os.lstat(inner))}\0"))
-    return f"tree {seen.hexdigest()}"
-
-
-def _look(status: os.stat_result) -> str:
-    """Say what a file is; its device is not in it, which has a number of its own on each machine that mounts it."""
-    kind = stat.S_IFMT(status.st_mode)
-    return f"{kind:o} {status.st_ino} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
-
-
-def _look_of_content(status: os.stat_result) -> str:
-    """Say what a file is, whatever names it has: what links change is left out."""
-    return f"{stat.S_IFMT(status.st_mode):o} {status.st_ino} {status.st_size} {status.st_mtime_ns}"
 
 
 def _make_read_only(path: str) -> None:

@@ -34,7 +34,7 @@ class _Lease:
     inode: int
     size: int
     is_directory: bool
-    asker: int
+    asker: int = 0  # nobody yet
 
     def __del__(self) -> None:
         if self.descriptor >= 0:
@@ -66,16 +66,16 @@ class Leases:
         What is brought *is_ahead* of its use is held until somebody asks for it, or lets it go.
         """
         asker = _ahead() if is_ahead else threading.get_ident()
-        lease, inode = self._held.pop(record, None), _inode(record)
-        is_new = lease is None or lease.inode != inode
-        if lease is None or is_new:
-            lease = self._opened(record, inode, size, is_directory)
+        lease = self._held.pop(record, None)
+        if lease is None or lease.inode != _inode(record):
+            lease = self._opened(record, size, is_directory)
             if lease is None:
                 return False
-        if is_new or (lease.asker != asker and not is_ahead):
-            lease.asker, is_new = asker, True
+        is_more = lease.asker == 0 or (lease.asker != asker and not is_ahead)  # than this asker had
+        if is_more:
+            lease.asker = asker
         self._held[record] = lease
-        if is_new:
+        if is_more:
             self._let_go(self._limit // _SHARE)
         return True
 
@@ -112,7 +112,7 @@ class Leases:
             if not is_kept:
                 self._held.pop(record, None)
 
-    def _opened(self, record: str, inode: int, size: int, is_directory: bool) -> _Lease | None:
+    def _opened(self, record: str, size: int, is_directory: bool) -> _Lease | None:
         """Lock a record, unless it is another one by then, or somebody has it for himself."""
         try:
             descriptor = os.open(record, _FLAGS)
@@ -120,10 +120,9 @@ class Leases:
             if error.errno not in RAN_OUT:
                 return None
             self.keep_last()
-            return _Lease(-1, inode, size, is_directory, 0)  # nobody else knows of it
-        lease = _Lease(descriptor, inode, size, is_directory, 0)
-        is_same = share(descriptor) and _inode(record) == os.fstat(descriptor).st_ino == inode
-        return lease if is_same else None
+            return _Lease(-1, _inode(record), size, is_directory)  # nobody else knows of it
+        lease = _Lease(descriptor, os.fstat(descriptor).st_ino, size, is_directory)
+        return lease if share(descriptor) and _inode(record) == lease.inode else None
 
 
 def _ahead() -> int:

@@ -17,6 +17,9 @@ _OPEN = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NO
 _SHORTEST_SECONDS, _LONGEST_SECONDS = 0.001, 0.05
 """Between two attempts. A wait within the system could not be interrupted where a library has that begun again."""
 
+Check = Callable[[], object]
+"""Called now and then by who waits: what it raises ends that."""
+
 _open: set[int] = set()
 """Descriptors of lock files in this process. Those of a parent are closed in its child, which would hold its locks."""
 
@@ -60,14 +63,9 @@ class FileLock:
         self.is_real = True
         return True
 
-    def wait(self, check: Callable[[], object] | None = None) -> None:
+    def wait(self, check: Check | None = None) -> None:
         """Take the lock as soon as it can be had. Between attempts *check* is called, which may raise to end that."""
-        seconds = _SHORTEST_SECONDS
-        while not self.take():
-            if check is not None:
-                check()
-            time.sleep(seconds)
-            seconds = min(seconds * 1.5, _LONGEST_SECONDS)
+        wait_while(lambda: not self.take(), check)
 
     def close(self) -> None:
         """Give the lock up, if it is ours, and close the file."""
@@ -77,8 +75,19 @@ class FileLock:
         os.close(self.descriptor)
 
 
+def wait_while(is_so: Callable[[], bool], check: Check | None = None) -> bool:
+    """Wait until something is not so any more; tell whether it ever was. Between two looks *check* is called."""
+    seconds = 0.0
+    while is_so():
+        if check is not None:
+            check()
+        seconds = min(max(seconds * 1.5, _SHORTEST_SECONDS), _LONGEST_SECONDS)
+        time.sleep(seconds)
+    return seconds > 0
+
+
 @contextmanager
-def locked(path: str | Path, check: Callable[[], object] | None = None) -> Iterator[FileLock | None]:
+def locked(path: str | Path, check: Check | None = None) -> Iterator[FileLock | None]:
     """Run the block with the lock of this file, waiting for whoever has it; it is told which that is, if there is.
 
     While it waits, it calls *check* now and then, which may raise to end that.

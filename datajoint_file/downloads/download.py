@@ -24,7 +24,8 @@ from datajoint_file.hooks.row_listing import PAGE_ROWS
 from datajoint_file.journal.worker_address import address_of
 from datajoint_file.model.verify_policy import check_policy
 from datajoint_file.model.wording import counted
-from datajoint_file.pipeline.pipeline import Pipeline, destination_path
+from datajoint_file.pipeline.destinations import destination_path
+from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.storage.disk.drafts import Batch
 
 

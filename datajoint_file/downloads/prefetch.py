@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 import threading
-from collections import deque
+from bisect import bisect_left
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from concurrent.futures import Future, wait
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -29,13 +31,16 @@ from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.pipeline import local_paths
 from datajoint_file.pipeline.cache_keys import entry_key
 from datajoint_file.pipeline.cached_files import watched
-from datajoint_file.pipeline.pipeline import destination_path
+from datajoint_file.pipeline.destinations import destination_path
 
 _LOOK_SECONDS = 0.5
 """So often it is looked what other processes have used."""
 
 _RETRY_SECONDS = 10.0
 """So often it is tried, where there was no room, even if nothing is used: other processes may have ended."""
+
+_IS_KNOWN = sys.maxsize
+"""Later than any time."""
 
 _HANDED_SECONDS = 0.1
 """After a use is told of, until who uses it has been given it, and so lets go of what was before."""
@@ -91,16 +96,16 @@ class _IntoCache(Prefetch):
         super().__init__(rows, workers)
         self._ahead = ahead
         self._all = list(rows.listing.rows())
-        self._numbers: dict[str, int] = {}  # of rows, by the hashes of their files
+        self._rows_with: dict[str, list[int]] = defaultdict(list)  # their numbers, by entry of the cache
         for number, raw in enumerate(self._all):
-            for metadata in rows.sound(raw):
-                self._numbers.setdefault(metadata.hash, number)
+            for key, _ in self._files(raw):
+                self._rows_with[key].append(number)
         self._given = 0
         self._used = 0  # rows that are behind
         self._begun = 0
-        self._under_way: set[str] = set()  # hashes
+        self._under_way: set[str] = set()  # entries
         self._uses = 0
-        self._came: dict[str, tuple[int, int]] = {}  # by entry of the cache: the row, and when it was brought
+        self._came: dict[str, int] = {}  # by entry: when it was brought; or that its use is known
         self._open = ExitStack()
 
     def __enter__(self) -> Prefetch:
@@ -130,10 +135,25 @@ class _IntoCache(Prefetch):
         found = {name: file and local_paths.local_path(self._rows.pipeline, file) for name, file in files.items()}
         return {**self._rows.listing.named(raw.key), **found}
 
-    def _note(self, metadata: FileMetadata) -> bool:
+    def _files(self, raw: RawRow) -> Iterator[tuple[str, FileMetadata]]:
+        """Give the files of a row by the entries that they have in the cache, without what could not be brought."""
+        for metadata in self._rows.sound(raw):
+            with suppress(DataJointFileError):  # which is told where it is used
+                yield entry_key(self._rows.pipeline.stores, metadata), metadata
+
+    def _note(self, key: str) -> bool:
         """Go on behind a file that is used; tell whether it is under way."""
-        self._go_on(self._numbers.get(metadata.hash, -1) + 1)
-        return metadata.hash in self._under_way
+        if key in self._came:
+            self._came[key] = _IS_KNOWN
+        row = self._row_with(key, self._used - 1)  # what is used once more is of the row in hand still
+        if row is not None and (row < self._begun or row == self._rows_with[key][0]):
+            self._go_on(row + 1)
+        return key in self._under_way
+
+    def _row_with(self, key: str, start: int) -> int | None:
+        """Return the number of the first row with a file, from *start* on."""
+        numbers = self._rows_with.get(key, [])
+        return next(iter(numbers[bisect_left(numbers, start) :][:1]), None)
 
     def _go_on(self, used: int) -> None:
         """Begin what is wanted once so many rows are behind."""
@@ -143,51 +163,51 @@ class _IntoCache(Prefetch):
                 self._let_go(used - 1)  # the last may just be opened
                 self._turn.notify_all()
             start, self._begun = max(self._begun, self._used), max(self._begun, self._used + self._ahead)
-            for raw in self._all[start : self._begun]:
-                for metadata in () if self._stop.is_set() else self._rows.sound(raw):
-                    self._pool.submit(self._bring, metadata)
+            for number, raw in enumerate(self._all[start : self._begun], start):
+                for key, metadata in () if self._stop.is_set() else self._files(raw):
+                    self._pool.submit(self._bring, number, key, metadata)
 
-    def _bring(self, metadata: FileMetadata) -> None:
-        """Bring a file. What fails is told to who uses it, which brings it again."""
-        if self._numbers.get(metadata.hash, -1) < self._used:
+    def _bring(self, number: int, key: str, metadata: FileMetadata) -> None:
+        """Bring a file of a row. What fails is told to who uses it, which brings it again."""
+        if number < self._used:
             return
         uses = self._uses
-        while not self._has_come(metadata) and self._is_wanted_after(uses, metadata):
+        while not self._has_come(key, metadata) and self._is_wanted_after(uses, number):
             uses = self._uses
 
-    def _has_come(self, metadata: FileMetadata) -> bool:
+    def _has_come(self, key: str, metadata: FileMetadata) -> bool:
         """Bring a file; tell whether there was room for it beside what is in use."""
-        self._under_way.add(metadata.hash)
+        self._under_way.add(key)
         try:
             local_paths.bring(self._rows.pipeline, metadata, self._stop.watched(lambda _: None))
         except NoRoomError:
             return False
         finally:
-            self._under_way.discard(metadata.hash)
+            self._under_way.discard(key)
         if not self._is_mounted:
-            key = entry_key(self._rows.pipeline, metadata)
-            self._came[key] = self._numbers[metadata.hash], self._rows.pipeline.cache.last_use(key)
+            self._came[key] = self._rows.pipeline.cache.last_use(key)
         return True
 
-    def _is_wanted_after(self, uses: int, metadata: FileMetadata) -> bool:
-        """Wait for one use more, by which what was used before may go; tell whether a file is wanted still."""
+    def _is_wanted_after(self, uses: int, number: int) -> bool:
+        """Wait for one use more, by which what was used before may go; tell whether a row's file is wanted still."""
         with self._turn:
             self._turn.wait_for(lambda: self._uses != uses or self._stop.is_set(), _RETRY_SECONDS)
-        return not self._stop.wait(_HANDED_SECONDS) and self._numbers[metadata.hash] >= self._used
+        return not self._stop.wait(_HANDED_SECONDS) and number >= self._used
 
     def _let_go(self, used: int) -> None:
         """Let the cache have back what was brought for rows that are behind, if nobody has it."""
-        for key, (number, _) in tuple(self._came.items()):
-            if number < used:
+        for key in tuple(self._came):
+            row = self._row_with(key, used)
+            if row is None or row >= self._begun:
                 self._came.pop(key, None)
                 self._rows.pipeline.cache.release(key)
 
     def _look_around(self) -> None:
         """Go on behind files that other processes use: each notes its first use of one."""
         while not self._stop.wait(_LOOK_SECONDS):
-            for key, (number, came) in tuple(self._came.items()):
+            for key, came in tuple(self._came.items()):
                 if self._rows.pipeline.cache.last_use(key) > came:
-                    self._go_on(number + 1)
+                    self._note(key)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from datajoint_file.pipeline.address import PipelineAddress
 from datajoint_file.pipeline.directory_download import download as download_directory
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.storage.disk.drafts import Draft
-from datajoint_file.transfer.atomic_write import finish
+from datajoint_file.transfer.atomic_write import publish_now
 
 Layout = Literal["name", "key", "path"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
@@ -119,10 +119,10 @@ def bring(
     *,
     overwrite: bool,
     advance: Advance | None = None,
-    finish: Callable[[Draft], object] = finish,
+    finish: Callable[[Draft], object] = publish_now,
     verify: str | None = None,
 ) -> Path:
-    """Bring one file or directory, verified as `Pipeline.policy` says.
+    """Bring one file or directory, verified as `Reads.policy` says.
 
     What is there already and equal is kept, and not transferred.
     """

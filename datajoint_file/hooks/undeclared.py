@@ -22,7 +22,7 @@ from datajoint_file.hooks.tables import class_name, table_name
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.names import encode_component
 from datajoint_file.model.object_keys import table_named_by
-from datajoint_file.pipeline.reads import watcher
+from datajoint_file.pipeline.read_watchers import watcher
 
 Place = tuple[str, str]
 """Schema and table, as they stand in object keys."""

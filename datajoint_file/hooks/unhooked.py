@@ -45,7 +45,7 @@ def store(value: Any, key: dict[str, Any] | None, context: dict[str, Any] | None
     files = ObjectFiles()
     try:
         source = as_source(files.stored(value, cell.attribute, lambda: pipeline.settings.formats, is_sent=False))
-        upload = pipeline.plan(located(pipeline, source) if source.link else source, cell)
+        upload = pipeline.plan(located(pipeline.stores, source) if source.link else source, cell)
         if upload.source.tree is None:
             return pipeline.ingest(upload)
         directory = DirectoryUpload(pipeline, upload, upload.source.tree)

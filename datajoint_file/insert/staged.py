@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from datajoint_file.errors import UnsupportedValueError, brief
+from datajoint_file.errors import LeaseLostError, UnsupportedValueError, brief
 from datajoint_file.journal.journal import Write
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import is_made_for
-from datajoint_file.pipeline.stored_ref import Described
+from datajoint_file.pipeline.described import Described
+from datajoint_file.pipeline.manifests import difference
+from datajoint_file.pipeline.pipeline import Pipeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,14 @@ class Staged(Described):
 
     def __repr__(self) -> str:
         return f"Staged({self.metadata.original_name!r}, {self.metadata.size} bytes, {self.metadata.path!r})"
+
+    def require_stored(self, pipeline: Pipeline) -> None:
+        """Raise `LeaseLostError` unless the store of a pipeline has the file."""
+        if found := difference(pipeline, self.metadata):
+            raise LeaseLostError(
+                f"the staged file {pipeline.url(self.metadata)} {found}: it was given up, or staged into another "
+                "store (compare the datajoint.toml of both sides). Stage it again"
+            )
 
     def check(self, project: str, table: str, attribute: str, key_digest: str) -> None:
         """Raise unless this is what it was staged for.

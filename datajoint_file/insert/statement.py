@@ -192,7 +192,7 @@ class Statement:
 
         def look(index: CellIndex, staged: Staged, cell: Cell) -> None:
             with self._located(cell, index[0], row_count):
-                self.pipeline.require_stored(staged.metadata)
+                staged.require_stored(self.pipeline)
 
         looks = [partial(look, index, *value) for index, value in self._staged.items()]
         run_all(looks, self.pipeline.workers, Stop())
@@ -281,7 +281,7 @@ class Statement:
         if self._is_staging:
             raise UnsupportedValueError("a link needs no staging, for its bytes are not stored: insert it with its row")
         self._check_same_root(value)
-        return located(self.pipeline, source)
+        return located(self.pipeline.stores, source)
 
     def _check_same_root(self, value: object) -> None:
         """Raise if a link that a row of another pipeline has would mean another file in this one."""

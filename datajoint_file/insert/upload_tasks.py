@@ -14,7 +14,8 @@ from datajoint_file.concurrency.threads import Stop
 from datajoint_file.errors import DataJointFileError
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.pipeline.address import PipelineAddress, worker_name
-from datajoint_file.pipeline.pipeline import Pipeline, Upload
+from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.pipeline.upload import Upload
 
 
 @dataclass(frozen=True, slots=True)

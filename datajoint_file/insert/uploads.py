@@ -30,7 +30,8 @@ from datajoint_file.model.object_keys import value_key
 from datajoint_file.pipeline.address import PipelineAddress
 from datajoint_file.pipeline.adoption import alike
 from datajoint_file.pipeline.directory_upload import DirectoryUpload
-from datajoint_file.pipeline.pipeline import Pipeline, Upload
+from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.pipeline.upload import Upload
 from datajoint_file.storage.backend import UploadGroup
 from datajoint_file.transfer.directories import Tree
 

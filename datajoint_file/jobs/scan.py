@@ -193,7 +193,7 @@ def scan(
     left_out = matcher((*((exclude,) if isinstance(exclude, str) else exclude), *OWN_FILES))
     directory = directory_of(root)
     if link and table is not None:
-        require_root(pipeline_of(query_of(table)), str(directory))
+        require_root(pipeline_of(query_of(table)).stores, str(directory))
     made = _Scan(directory, rules, target, dict(values or {}), left_out, Link if link else Path)
     return made.found(rule)
 

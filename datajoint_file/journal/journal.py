@@ -37,7 +37,7 @@ from datajoint_file.model.object_keys import (
     project_of,
 )
 from datajoint_file.model.wording import ROLLED_BACK
-from datajoint_file.pipeline.pipeline import Upload
+from datajoint_file.pipeline.upload import Upload
 from datajoint_file.sql import Condition, Rows
 
 LEASE_SECONDS = 120.0

@@ -86,7 +86,7 @@ def ensure_marked(pipeline: Pipeline, connection: Any, schema: str, project: str
     project = project or pipeline.project
     key = (*_place(connection, schema), pipeline.digest, project)
     until, mark = _registered.get(key, (0.0, ""))
-    if time.monotonic() < until and _is_still_there(pipeline.backend_of(project), mark):
+    if time.monotonic() < until and _is_still_there(pipeline.stores.of_project(project), mark):
         return
     mark, seconds = "", EPOCH_SECONDS
     try:
@@ -124,7 +124,7 @@ def _register(pipeline: Pipeline, second: SecondConnection, schema: str, project
     """Do it, and return the key of the mark; empty where there are others that contradict it."""
     schema = _as_spelled(second, schema)
     registry = RegistryTable(second, schema, project)
-    mark_store = MarkStore(pipeline.backend_for_marks(project), project)
+    mark_store = MarkStore(pipeline.stores.for_marks(project), project)
     identity, problem, is_marked = identity_of(second), "", False
     try:
         registry.prepare()
@@ -230,7 +230,7 @@ class DroppedSchema:
         forget(self.connection, self.schema)
         for project in dict.fromkeys(mark.registration.project for mark in self.marks):
             try:
-                mark_store = MarkStore(pipeline_of(self.connection, self.schema).backend_for_marks(project), project)
+                mark_store = MarkStore(pipeline_of(self.connection, self.schema).stores.for_marks(project), project)
                 _mark_dropped(mark_store, [mark for mark in self.marks if mark.registration.project == project])
             except (DataJointFileError, OSError) as error:
                 warn(
@@ -247,7 +247,7 @@ def record_conflict(pipeline: Pipeline, connection: Any, schemas: Sequence[str])
     recorded is left to the next insert.
     """
     project, second = pipeline.project, second_connection_of(connection)
-    mark_store = MarkStore(pipeline.backend_for_marks(project), project)
+    mark_store = MarkStore(pipeline.stores.for_marks(project), project)
     for schema in schemas:
         with suppress(Exception):  # a right that is missing: who calls has refused already
             registry = RegistryTable(second, schema, project)

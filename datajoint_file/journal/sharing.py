@@ -38,7 +38,7 @@ from datajoint_file.model.object_keys import (
     names_attribute,
     schema_named_by,
 )
-from datajoint_file.pipeline.manifests import prove_part
+from datajoint_file.pipeline.manifests import difference, prove_part
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.sql import Column, Rows
 from datajoint_file.sql.path_lookup import documents_among
@@ -94,7 +94,7 @@ def share(
 
 def _is_whole(pipeline: Pipeline, metadata: FileMetadata) -> bool:
     with suppress(StorageError, DataJointFileError):
-        return not pipeline.difference(metadata)
+        return not difference(pipeline, metadata)
     return False
 
 

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 from datajoint_file.concurrency.progress import Advance
 from datajoint_file.concurrency.threads import Stop, Stopped, run_all
@@ -20,14 +19,13 @@ from datajoint_file.model.manifest import Manifest, Member
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import proof_key
 from datajoint_file.pipeline.manifests import manifest_of, member_metadata
+from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.pipeline.upload import Upload
 from datajoint_file.storage.backend import CHUNK_SIZE
 from datajoint_file.transfer.directories import Tree
 from datajoint_file.transfer.fetch import fetch
 from datajoint_file.transfer.hashing import HashingReader
 from datajoint_file.transfer.sources import Source, as_source
-
-if TYPE_CHECKING:
-    from datajoint_file.pipeline.pipeline import Pipeline, Upload
 
 logger = logging.getLogger("datajoint_file")
 
@@ -69,7 +67,7 @@ def _directories_alike(
 
 def _settle(pipeline: Pipeline, stored: FileMetadata) -> bool:
     """Wait for the disk to have what another process has stored, and tell whether it has; for its own this one has."""
-    is_ours = bool(pipeline.receipts.tag_of(proof_key(stored.path)))
+    is_ours = bool(pipeline.writes.receipts.tag_of(proof_key(stored.path)))
     return is_ours or settled(pipeline, stored.path, proof_key(stored.path))
 
 
@@ -111,7 +109,7 @@ def _prove_members(pipeline: Pipeline, directory: FileMetadata, manifest: Manife
 def prove(pipeline: Pipeline, stored: FileMetadata, advance: Advance) -> bool:
     """Tell whether the object has the bytes that *stored* says, which may be read; if the store cannot tell, not."""
     try:
-        if not pipeline.receipts.prove(stored, pipeline.backend.stat(stored.path)):
+        if not pipeline.writes.receipts.prove(stored, pipeline.backend.stat(stored.path)):
             fetch(pipeline.backend, stored, lambda *_: None, lambda _: advance(0))
     except (StorageError, VerificationError) as error:
         logger.info("%s is not adopted: %s", stored.path, error)

@@ -8,18 +8,15 @@ directory has the digest of its manifest, which can be a file, too.
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
 
 from datajoint_file.cache.space import BLOCK_BYTES
 from datajoint_file.model.metadata import FileMetadata
-
-if TYPE_CHECKING:
-    from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.pipeline.stores import Stores
 
 
-def entry_key(pipeline: Pipeline, metadata: FileMetadata) -> str:
+def entry_key(stores: Stores, metadata: FileMetadata) -> str:
     """Return the name of the entry of a stored file or directory: 64 hexadecimal digits."""
-    return _key("directory" if metadata.is_directory else "file", pipeline, metadata)
+    return _key("directory" if metadata.is_directory else "file", stores, metadata)
 
 
 def directory_room(metadata: FileMetadata) -> int:
@@ -27,11 +24,11 @@ def directory_room(metadata: FileMetadata) -> int:
     return metadata.size + (metadata.files or 0) * BLOCK_BYTES
 
 
-def link_key(pipeline: Pipeline, metadata: FileMetadata, path: str) -> str:
+def link_key(stores: Stores, metadata: FileMetadata, path: str) -> str:
     """Return the name of the entry of a link, or a tree of links, to what is at *path* on a disk."""
-    return _key("links", pipeline, metadata, path)
+    return _key("links", stores, metadata, path)
 
 
-def _key(kind: str, pipeline: Pipeline, metadata: FileMetadata, path: str = "") -> str:
-    parts = kind, pipeline.identity_of(metadata), metadata.hash, path
+def _key(kind: str, stores: Stores, metadata: FileMetadata, path: str = "") -> str:
+    parts = kind, stores.identity_of(metadata), metadata.hash, path
     return hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()

@@ -1,6 +1,6 @@
-"""Reads that check as much as a verify policy says: of whole objects, and of ranges of them.
+"""Reads of ranges of stored files, which check as much as a verify policy says.
 
-How bytes come, in one request or several, is `transfer.fetch`'s business.
+How whole files are read is told in `reads`.
 """
 
 from __future__ import annotations
@@ -8,57 +8,16 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from threading import Lock
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
-from datajoint_file.concurrency.progress import Advance
-from datajoint_file.errors import SizeMismatchError
 from datajoint_file.model.metadata import FileMetadata
-from datajoint_file.model.verify_policy import VerifyPolicy
-from datajoint_file.pipeline.cached_files import open_cached
-from datajoint_file.pipeline.linking import require_unchanged
-from datajoint_file.pipeline.receipts import Receipts
-from datajoint_file.storage.backend import Receipt, StorageBackend
-from datajoint_file.storage.disk.drafts import Draft
-from datajoint_file.storage.tuning import RANGE_SIZE
-from datajoint_file.transfer.fetch import Write, fetch
-
-if TYPE_CHECKING:
-    from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.pipeline.pipeline import Pipeline
 
 VERIFIED_BYTES = 16 * 2**20
 """Of an object of no more bytes a range is taken from the whole, which is fetched and verified."""
 
 _KEPT_BYTES = 128 * 2**20
 """Bytes of such objects that a process keeps."""
-
-
-def fetch_as(
-    policy: VerifyPolicy,
-    backend: StorageBackend,
-    hashed: Receipts,
-    metadata: FileMetadata,
-    write: Write,
-    advance: Advance,
-    target: Draft | None = None,
-) -> None:
-    """Fetch a stored file as `fetch` does, and check what *policy* says; *hashed* is what was hashed before.
-
-    An object counts as hashed while its store gives it the same tag. Where asking for that takes a request, and hashing
-    what is small less time, it is hashed again.
-    """
-    if policy != "first":
-        fetch(backend, metadata, write, advance, target, checks=policy)
-        return
-    if not backend.capabilities.is_mounted and metadata.size <= RANGE_SIZE:
-        fetch(backend, metadata, write, advance, target)
-        return
-    found = backend.stat(metadata.path)
-    if hashed.prove(metadata, found):
-        fetch(backend, metadata, write, advance, target, checks="size")
-        return
-    fetch(backend, metadata, write, advance, target)
-    if found.tag and found.tag == backend.stat(metadata.path).tag:  # those bytes it was that were hashed
-        hashed.keep(metadata, Receipt(found.tag))
 
 
 def read_range(
@@ -87,31 +46,21 @@ def read_range(
         return pipeline.read(metadata, verify)
     if first >= last:
         return b""
-    policy = pipeline.policy(verify)
+    policy = pipeline.reads.policy(verify)
     if metadata.size <= VERIFIED_BYTES and policy in ("always", "first"):
         return _verified.get(pipeline, metadata)[first:last]
-    if (file := open_cached(pipeline, metadata, waits=False)) is not None:
-        with file:
-            file.seek(first)
-            content = file.read(last - first)
-        require_whole(first, last, len(content))
+    if (content := pipeline.reads.cached.read(metadata, first, last)) is not None:
         return content
-    require_unchanged(pipeline, metadata, verify)
+    pipeline.reads.require_unchanged(metadata, verify)
     if policy != "never" and not is_listed:
-        pipeline.look(metadata)
-    return pipeline.read_part(metadata, first, last)
+        pipeline.reads.look(metadata)
+    return pipeline.reads.read_part(metadata, first, last)
 
 
 def read_small(pipeline: Pipeline, metadata: FileMetadata) -> bytes:
     """Return all bytes of an object of up to 16 MiB, which a process keeps for a while if they are verified."""
-    is_verified = pipeline.policy() in ("always", "first")
+    is_verified = pipeline.reads.policy() in ("always", "first")
     return _verified.get(pipeline, metadata) if is_verified else pipeline.read(metadata)
-
-
-def require_whole(start: int, stop: int, found: int) -> None:
-    """Raise unless a store has given all bytes of a range."""
-    if found != stop - start:
-        raise SizeMismatchError(f"expected {stop - start} bytes from {start} on, found {found}")
 
 
 _Key: TypeAlias = tuple[str, str, int]
@@ -127,7 +76,7 @@ class _Verified:
         self._size = 0
 
     def get(self, pipeline: Pipeline, metadata: FileMetadata) -> bytes:
-        store = pipeline.identity_of(metadata)
+        store = pipeline.stores.identity_of(metadata)
         key = store, metadata.hash, metadata.size  # what a row says was compared there
         with self._lock:
             turn = self._coming.setdefault(key, Lock())

@@ -17,7 +17,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache, partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from datajoint_file.concurrency.progress import Advance
 from datajoint_file.concurrency.threads import Stop, Stopped, run_all
@@ -25,13 +25,11 @@ from datajoint_file.errors import ObjectNotFoundError, StorageError
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import manifest_key
 from datajoint_file.pipeline.adoption import hash_of
+from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.storage.backend import ObjectStat
 from datajoint_file.transfer.directories import Tree
 from datajoint_file.transfer.hashing import HashingReader, drain
 from datajoint_file.transfer.sources import as_source
-
-if TYPE_CHECKING:
-    from datajoint_file.pipeline.pipeline import Pipeline
 
 CHECKPOINT_FILES = 1_000
 CHECKPOINT_BYTES = 2**30
@@ -76,7 +74,7 @@ class Checkpoints:
     def add(self, sent: Sequence[FileMetadata], names: Sequence[str]) -> None:
         """Add members that have been stored, and write a checkpoint if it is time."""
         for stored, name in zip(sent, names, strict=True):
-            line = CheckpointLine(name, stored.hash, stored.size, self._pipeline.receipts.tag_of(stored.path))
+            line = CheckpointLine(name, stored.hash, stored.size, self._pipeline.writes.receipts.tag_of(stored.path))
             with self._lock:
                 self._waiting.append(line)
                 self._bytes += stored.size

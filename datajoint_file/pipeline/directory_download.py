@@ -22,9 +22,10 @@ from datajoint_file.errors import DestinationError, DestinationExistsError, prin
 from datajoint_file.model.manifest import Manifest, Member, decode_path
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.names import check_derived_name
+from datajoint_file.pipeline.destinations import destination_path
 from datajoint_file.pipeline.manifests import manifest_of, member_metadata, part_of
-from datajoint_file.pipeline.pipeline import Pipeline, destination_path
-from datajoint_file.storage.disk.drafts import Batch, move_new
+from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.storage.disk.drafts import Batch, Draft, move_new
 from datajoint_file.storage.disk.walk import mode_in
 from datajoint_file.transfer.arriving_directory import ArrivingDirectory, arriving
 from datajoint_file.transfer.atomic_write import READ_FILE
@@ -57,13 +58,30 @@ def download(
     """
     metadata, manifest = part_of(metadata, manifest_of(pipeline, metadata), below)
     target = Path(destination) if is_exact else _target(destination, metadata.original_name, manifest)
-    show = progress if advance is None else False
-    with progress_bar(f"downloading {metadata.original_name}", metadata.size, show) as shown:
-        arrival = _Arrival(
-            pipeline, metadata, manifest, target, overwrite=overwrite, verify=verify, is_cached=not is_exact
-        )
-        arrival.bring(advance or shown)
+    fill = partial(pipeline.reads.fill, verify=verify)
+    arrival = _Arrival(fill, pipeline.workers, metadata, manifest, target, overwrite=overwrite)
+    with progress_bar(f"downloading {metadata.original_name}", metadata.size, progress, advance) as told:
+        arrival.bring(told)
     return target
+
+
+def bring(
+    pipeline: Pipeline,
+    metadata: FileMetadata,
+    target: Path,
+    below: str = "",
+    progress: bool | None = None,
+    advance: Advance | None = None,
+) -> None:
+    """Write the verified files of a stored directory, or a part of it, to a new one, from the store in any case."""
+    metadata, manifest = part_of(metadata, manifest_of(pipeline, metadata), below)
+
+    def fill(new: Draft, member: FileMetadata, advance: Advance) -> None:
+        pipeline.reads.from_store(member, new.write, advance, new)
+
+    arrival = _Arrival(fill, pipeline.workers, metadata, manifest, target, overwrite=False)
+    with progress_bar(f"downloading {metadata.original_name}", metadata.size, progress, advance) as told:
+        arrival.bring(told)
 
 
 def verify(
@@ -83,9 +101,8 @@ def verify(
         pipeline.verify(member_metadata(metadata, member), progress=False)
         advance(member.size)
 
-    show = progress if advance is None else False
-    with progress_bar(f"verifying {metadata.original_name}", metadata.size, show) as shown:
-        _for_each(look, manifest, pipeline.workers, advance or shown)
+    with progress_bar(f"verifying {metadata.original_name}", metadata.size, progress, advance) as told:
+        _for_each(look, manifest, pipeline.workers, told)
 
 
 def _for_each(
@@ -107,22 +124,20 @@ class _Arrival:
 
     def __init__(
         self,
-        pipeline: Pipeline,
+        fill: Callable[[Draft, FileMetadata, Advance], object],
+        workers: int,
         metadata: FileMetadata,
         manifest: Manifest,
         target: Path,
         *,
         overwrite: bool,
-        verify: str | None,
-        is_cached: bool,
     ) -> None:
-        self._pipeline = pipeline
+        self._fill = fill
+        self._workers = workers
         self._metadata = metadata
         self._manifest = manifest
         self._target = target
         self._overwrite = overwrite
-        self._verify = verify
-        self._is_cached = is_cached
 
     def bring(self, advance: Advance) -> None:
         """Bring what is not there, and put it in its place."""
@@ -145,7 +160,7 @@ class _Arrival:
         """Bring members to a new directory, beside the target or in it."""
         with arriving(self._target, is_inside=is_inside) as new:
             with Batch() as arrivals:
-                _for_each(partial(self._bring, new, arrivals), wanted, self._pipeline.workers, advance)
+                _for_each(partial(self._bring, new, arrivals), wanted, self._workers, advance)
             yield new
 
     def _members(self, numbers: Iterable[int]) -> Iterator[Member]:
@@ -192,8 +207,7 @@ class _Arrival:
 
     def _bring(self, new: ArrivingDirectory, arrivals: Batch, member: Member, advance: Advance) -> None:
         with new.file(decode_path(member.name), arrivals.add) as file:
-            metadata = member_metadata(self._metadata, member)
-            self._pipeline.fill(file, metadata, advance, self._verify, is_cached=self._is_cached)
+            self._fill(file, member_metadata(self._metadata, member), advance)
 
     def _merge(self, there: ExistingDirectory, new: ArrivingDirectory, brought: Iterable[Member]) -> None:
         """Move what was brought into the target, file by file: what somebody else has put there meanwhile stays."""

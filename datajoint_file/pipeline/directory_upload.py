@@ -13,68 +13,29 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
-from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from datajoint_file.concurrency.progress import Advance
 from datajoint_file.concurrency.threads import Stop, run_all
-from datajoint_file.errors import DataJointFileError, InvalidKeyError, MetadataError, brief
+from datajoint_file.errors import DataJointFileError, brief
 from datajoint_file.model import manifest, media_types
 from datajoint_file.model.manifest import Member, decode_path
 from datajoint_file.model.metadata import DIRECTORY_TYPE, FileMetadata
-from datajoint_file.model.object_keys import MAX_KEY_BYTES, manifest_key
+from datajoint_file.model.object_keys import manifest_key
 from datajoint_file.pipeline.adoption import prove, settled
 from datajoint_file.pipeline.checkpoints import Checkpoints, resumable
+from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.pipeline.upload import Upload, check_members
 from datajoint_file.storage.backend import UploadGroup
-from datajoint_file.transfer.directories import Listing, Tree
+from datajoint_file.transfer.directories import Tree
 from datajoint_file.transfer.hashing import HashingReader, drain
 from datajoint_file.transfer.sources import Source, as_source
-
-if TYPE_CHECKING:
-    from datajoint_file.pipeline.pipeline import Pipeline, Upload
 
 BATCH_FILES = 128
 BATCH_BYTES = 16 * 2**20
 """Members that one thread sends one after the other: small ones wait together for the disk."""
 
-_TOLD = 10
-"""So many members that cannot be stored are named."""
-
 _DIGEST_BYTES = 32
-_LINES_BYTES = 80
-"""What a manifest has of a file at most, beside its name."""
-
-
-def check_members(key: str, listing: Listing) -> None:
-    """Raise if the members of a directory that is to be stored under *key* could not be named, or be listed.
-
-    Raises
-    ------
-    InvalidKeyError
-        If the key of one would be too long, there are too many of them, or a list of them could not be read: one is
-        both a file and a directory, say.
-    """
-    room = MAX_KEY_BYTES - len(key) - 1
-    if too_long := [name for name in listing.names if len(name) > room]:
-        shown = ", ".join(brief(decode_path(name), 200) for name in too_long[1:_TOLD])
-        left = f" and {len(too_long) - _TOLD} more" if len(too_long) > _TOLD else ""
-        others = f" (likewise of {shown}{left})" if shown else ""
-        raise InvalidKeyError(
-            f"the object key of its member {brief(decode_path(too_long[0]), 200)} would have "
-            f"{len(key) + 1 + len(too_long[0])} bytes, more than the {MAX_KEY_BYTES} that object stores allow{others}: "
-            "shorten its path, leave it out with Directory(…, exclude=…), or leave long key attributes out of "
-            "partition_pattern"
-        )
-    count = len(listing.names) + len(listing.empty)
-    if sum(map(len, chain(listing.names, listing.empty))) + _LINES_BYTES * count > manifest.MAX_BYTES:
-        raise InvalidKeyError(
-            f"{count} files and empty directories are more than the list of one directory has room for: insert its "
-            "parts as directories of their own, or pack what is small"
-        )
-    try:
-        manifest.check_entries(listing.names, listing.empty)
-    except MetadataError as error:
-        raise InvalidKeyError(f"its list of files could not be read: {error}; call one of them otherwise") from error
 
 
 class DirectoryUpload:

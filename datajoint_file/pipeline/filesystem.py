@@ -256,7 +256,7 @@ class DirectoryFileSystem(ThreadedFileSystem):
         def bring(path: str, below: str) -> None:
             metadata = member_metadata(self.metadata, self._member(path))
             with _present(), new.file(below, arrivals.add) as file:
-                self._pipeline.fill(file, metadata, lambda _: None)
+                self._pipeline.reads.fill(file, metadata, lambda _: None)
             with lock:
                 callback.relative_update(1)
 

@@ -11,14 +11,12 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import PurePath
-from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from datajoint_file.concurrency.progress import Advance
-from datajoint_file.config import Settings
 from datajoint_file.config.paths import working_directory
 from datajoint_file.config.settings import StorageSettings
 from datajoint_file.config.urls import SCHEMES, file_path
@@ -39,8 +37,9 @@ from datajoint_file.model import media_types
 from datajoint_file.model.manifest import encode_path
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import check_link
-from datajoint_file.storage import StorageBackend, open_root
-from datajoint_file.storage.backend import ObjectStat, Receipt
+from datajoint_file.pipeline.stores import Stores
+from datajoint_file.pipeline.upload import Upload
+from datajoint_file.storage import StorageBackend
 from datajoint_file.storage.factory import root_address
 from datajoint_file.storage.roots import require_anything, root_variable
 from datajoint_file.transfer.directories import Listing, LocalTree
@@ -48,9 +47,6 @@ from datajoint_file.transfer.hashing import HashingReader, drain
 from datajoint_file.transfer.links import Link
 from datajoint_file.transfer.sources import Source
 from datajoint_file.transfer.stream_names import without_secrets
-
-if TYPE_CHECKING:
-    from datajoint_file.pipeline.pipeline import Pipeline, Upload
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/+(.*)", re.DOTALL)
 
@@ -64,7 +60,7 @@ _OF_A_WRITE = re.compile(r"/[a-z2-7]{16}-[a-z2-7]{26}/", re.IGNORECASE)
 """In the name of whatever a project has stored, wherever the root begins below which it lies."""
 
 
-def located(pipeline: Pipeline, source: Source) -> Source:
+def located(stores: Stores, source: Source) -> Source:
     """Return *source* with the place of its link as rows have it, and with a directory's files. Reads none of them.
 
     Raises
@@ -78,19 +74,19 @@ def located(pipeline: Pipeline, source: Source) -> Source:
         If no row could name it.
     """
     if not _is_given(source.link):
-        pipeline.backend_at(source.link)
+        stores.of_root(source.link)
         return replace(source, link=check_link(source.link))
-    link = _key_of(pipeline, source.link)
+    link = _key_of(stores, source.link)
     if _SIGNED.search(source.link):
         raise UnsafePathError(
             f"{printable(without_secrets(source.link))} was given with a signature, which a row would show to all: "
             "give it without that; credentials that may read belong in [roots.NAME.credentials] of datajoint.toml"
         )
     if link.endswith("/") and source.tree is None:
-        source = replace(source, tree=RootTree(pipeline.backend_at(link), link))
+        source = replace(source, tree=RootTree(stores.of_root(link), link))
     if isinstance(source.tree, LocalTree) and (inner := next(iter(source.tree.listing.links), "")):
         raise UnsafePathError(f"{printable(source.link)}{inner} is a symbolic link: a directory is linked without any")
-    _refuse_kept(source, _within_project(pipeline, source.link), link)
+    _refuse_kept(source, _within_project(stores, source.link), link)
     return replace(source, link=check_link(link))
 
 
@@ -107,17 +103,17 @@ def _refuse_kept(source: Source, within: str, link: str) -> None:
         )
 
 
-def _within_project(pipeline: Pipeline, given: str) -> str:
+def _within_project(stores: Stores, given: str) -> str:
     """Return what a link would be called below the project's own storage, whatever root it lies below; else nothing."""
     beginning, path = _taken_apart(given)
     real, slash = path if beginning else os.path.realpath(path), "/" if given.endswith("/") else ""
-    for name, scheme, root in _roots(pipeline):
-        if name == pipeline.project and scheme == beginning and real.startswith(f"{root}/"):
+    for name, scheme, root in _roots(stores):
+        if name == stores.project and scheme == beginning and real.startswith(f"{root}/"):
             return f"{name}/{real[len(root) + 1 :].rstrip('/')}{slash}"
     return ""
 
 
-def recorded(pipeline: Pipeline, upload: Upload, advance: Advance) -> FileMetadata:
+def recorded(stores: Stores, upload: Upload, advance: Advance) -> FileMetadata:
     """Return what a row is to record of a file that stays where it is: it is read, or only looked at if it is known.
 
     Raises
@@ -129,11 +125,11 @@ def recorded(pipeline: Pipeline, upload: Upload, advance: Advance) -> FileMetada
     StorageError
         If it is not there, or its root cannot be reached.
     """
-    source, link, backend = upload.source, upload.link, pipeline.backend_at(upload.link)
+    source, link, backend = upload.source, upload.link, stores.of_root(upload.link)
     try:
         found = backend.stat(link)
     except ObjectNotFoundError as error:
-        raise gone(pipeline, source.linked) if source.linked else _absent(backend, link) from error
+        raise gone(stores, source.linked) if source.linked else _absent(backend, link) from error
     if (known := source.linked) is not None:
         if found.size != known.size:
             raise FileChangedError(f"{link}: expected {known.size} bytes, found {found.size}. {CHANGED}")
@@ -163,54 +159,7 @@ def _absent(backend: StorageBackend, link: str) -> ObjectNotFoundError:
     return ObjectNotFoundError(f"{url}: there is no such file{hint if '%25' in link else ''}").of(link)
 
 
-_MARGIN = timedelta(seconds=5)
-"""By so much a clock may be behind, and what is written to a file while it is read be no later than that."""
-
-
-def require_unchanged(pipeline: Pipeline, metadata: FileMetadata, verify: str | None = None) -> None:
-    """Read a linked original through if it may have been written to since it was linked, before parts of it are read.
-
-    What it looked like then is remembered: in a process it is read through once, until it is written to again. What is
-    stored is left alone, and so is a link where *verify*, or the configuration, asks for the size alone, or nothing.
-
-    Raises
-    ------
-    FileChangedError
-        If it is not what was linked, or is written to meanwhile.
-    StorageError
-        If it is not there, or its root cannot be reached.
-    """
-    if not metadata.is_link or pipeline.policy(verify) in ("size", "never"):
-        return
-    found = _tagged(pipeline.look(metadata))
-    if found.modified is not None and found.modified < metadata.timestamp - _MARGIN:
-        return
-    if pipeline.hashed.prove(metadata, found):
-        return
-    pipeline.verify(metadata)
-    if _tagged(pipeline.look(metadata)) != found:
-        raise FileChangedError(f"{metadata.path} was written to while it was compared with what was linked. {CHANGED}")
-    pipeline.hashed.keep(metadata, Receipt(found.tag))
-
-
-def _tagged(found: ObjectStat) -> ObjectStat:
-    """Return what a root says of a file, with a tag if it tells when the file was written to."""
-    return replace(found, tag=found.tag or (found.modified.isoformat() if found.modified else ""))
-
-
-def opened_root(settings: Settings, name: str) -> StorageBackend:
-    """Open a root for reading, by its name in rows. No I/O. Raises `UnknownRootError` if *settings* do not have it."""
-    storage = settings.places.get(name)
-    if storage is None:
-        raise UnknownRootError(
-            f"the file is linked below the root {name!r}, and this configuration does not say where that is: set "
-            f"{root_variable('roots', name)} to its directory on this machine, or add to datajoint.toml:\n\n"
-            f'# where files are that stay where they are\n[roots.{name}]\npath = "/…"'
-        )
-    return open_root(storage, name, settings.directory, project="" if name in settings.roots else name)
-
-
-def require_root(pipeline: Pipeline, place: str) -> None:
+def require_root(stores: Stores, place: str) -> None:
     """Raise unless a directory of this machine lies below a root, or is one: files in it can be linked then.
 
     Raises
@@ -218,8 +167,8 @@ def require_root(pipeline: Pipeline, place: str) -> None:
     UnknownRootError, UnsafePathError
         As by `located`.
     """
-    link = _key_of(pipeline, f"{place}/a file", printable(place))
-    if link.startswith(f"{pipeline.project}/") and _KEPT.search(link):
+    link = _key_of(stores, f"{place}/a file", printable(place))
+    if link.startswith(f"{stores.project}/") and _KEPT.search(link):
         raise UnsafePathError(
             f"{printable(place)} is where the project keeps what is stored: nothing is linked there, but elsewhere"
         )
@@ -231,19 +180,19 @@ CHANGED = (
 )
 
 
-def gone(pipeline: Pipeline, metadata: FileMetadata) -> StorageError:
+def gone(stores: Stores, metadata: FileMetadata) -> StorageError:
     """Return the error for an original that is not there: where it is, or that all of its root is not.
 
     *metadata* is that of a file, or of a directory whose files are not there.
     """
-    backend, link = pipeline.home_of(metadata), metadata.linked
+    backend, link = stores.of_bytes(metadata), metadata.linked
     try:
         with suppress(StorageAccessError):
             require_anything(backend, link)
     except StorageError as error:
         return error
     root = link.partition("/")[0]
-    table = pipeline.settings.places[root].table
+    table = stores.settings.places[root].table
     elsewhere = f"if all of the root {root!r} is elsewhere on this machine, say where in [{table}] of datajoint.toml"
     if backend.capabilities.is_mounted:
         elsewhere += f", or set {root_variable(*table.split('.'))}"
@@ -282,14 +231,14 @@ class RootTree:
         return Link(self.backend.url(f"{self.link}{name}"))
 
 
-def _key_of(pipeline: Pipeline, given: str, shown: str = "") -> str:
+def _key_of(stores: Stores, given: str, shown: str = "") -> str:
     beginning, path = _taken_apart(given)
     real = path if beginning else os.path.realpath(path)
     slash = "/" if given.endswith("/") else ""
-    roots = sorted(_roots(pipeline), key=lambda root: len(root[2]), reverse=True)
+    roots = sorted(_roots(stores), key=lambda root: len(root[2]), reverse=True)
     shown = shown or printable(without_secrets(given))
     for name, scheme, root in roots:
-        if name == pipeline.project and scheme == beginning and f"{root}/".startswith(f"{real.rstrip('/')}/"):
+        if name == stores.project and scheme == beginning and f"{root}/".startswith(f"{real.rstrip('/')}/"):
             raise UnsafePathError(f"{shown} contains the project's own store: link what is to be linked of it")
         if scheme == beginning and real.rstrip("/").startswith(f"{root}/"):
             below = real[len(root) + 1 :].rstrip("/")
@@ -324,7 +273,7 @@ def _taken_apart(given: str) -> tuple[str, str]:
     return ("", file_path(given)) if kind == "file" else (kind, match[2])
 
 
-def names_at(pipeline: Pipeline, given: str) -> list[str]:
+def names_at(stores: Stores, given: str) -> list[str]:
     """Return what rows can call the file or directory at a path or URL: as stored there, and as what stays there.
 
     Raises
@@ -334,10 +283,10 @@ def names_at(pipeline: Pipeline, given: str) -> list[str]:
     """
     beginning, path = _taken_apart(given)
     real = path.rstrip("/") if beginning else os.path.realpath(working_directory() / path)
-    places, found = list(_addresses(pipeline, pipeline.settings.places)), list[str]()
+    places, found = list(_addresses(stores, stores.settings.places)), list[str]()
     for name, _, root in (place for place in places if place[1] == beginning and real.startswith(f"{place[2]}/")):
         below = real[len(root) + 1 :]
-        if name not in pipeline.settings.roots:
+        if name not in stores.settings.roots:
             found.append(f"{name}/{below}")  # what is stored is called in the store as in the row
         with suppress(UnsafeNameError):
             found.append(f"{name}/{encode_path(below)}")
@@ -349,13 +298,13 @@ def names_at(pipeline: Pipeline, given: str) -> list[str]:
     return found
 
 
-def _roots(pipeline: Pipeline) -> Iterator[tuple[str, str, str]]:
+def _roots(stores: Stores) -> Iterator[tuple[str, str, str]]:
     """Give the roots that can be resolved here: their names, what URLs below them begin with, and their paths."""
-    return _addresses(pipeline, {**pipeline.settings.roots, pipeline.project: pipeline.settings.storage})
+    return _addresses(stores, {**stores.settings.roots, stores.project: stores.settings.storage})
 
 
-def _addresses(pipeline: Pipeline, places: Mapping[str, StorageSettings]) -> Iterator[tuple[str, str, str]]:
-    settings = pipeline.settings
+def _addresses(stores: Stores, places: Mapping[str, StorageSettings]) -> Iterator[tuple[str, str, str]]:
+    settings = stores.settings
     for name, storage in places.items():
         project = "" if name in settings.roots else name
         with suppress(ConfigurationError):  # a reference that cannot be resolved here

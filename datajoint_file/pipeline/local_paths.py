@@ -13,9 +13,8 @@ from functools import cached_property
 from heapq import nlargest
 from pathlib import Path
 
-from datajoint_file.cache.entries import look_through
 from datajoint_file.cache.space import BLOCK_BYTES
-from datajoint_file.concurrency.progress import Advance
+from datajoint_file.concurrency.progress import Advance, progress_bar
 from datajoint_file.config.urls import file_path
 from datajoint_file.errors import ObjectNotFoundError, VerificationError, printable
 from datajoint_file.model.manifest import Manifest, decode_path
@@ -23,10 +22,12 @@ from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.names import check_derived_name
 from datajoint_file.pipeline import directory_download
 from datajoint_file.pipeline.cache_keys import directory_room, entry_key, link_key
-from datajoint_file.pipeline.cached_files import note_use, path_within
+from datajoint_file.pipeline.cached_files import note_use
 from datajoint_file.pipeline.linking import gone
 from datajoint_file.pipeline.manifests import manifest_of, member_metadata, part_of
 from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.storage.disk.looks import look_through
+from datajoint_file.transfer.atomic_write import atomic_write
 
 _LOOK_SECONDS = 60.0
 """So often it is looked whether all of a directory is what was verified."""
@@ -45,7 +46,7 @@ def local_path(pipeline: Pipeline, metadata: FileMetadata, below: str = "", prog
 
     Of a part of a directory, *below* is its path in that, as the store has it.
     """
-    note_use(metadata)
+    note_use(pipeline.stores, metadata)
     return _Local(pipeline, metadata, below, progress).path()
 
 
@@ -82,12 +83,12 @@ class _Local:
     def path(self) -> Path:
         metadata = self._part[0] if self.below else self.whole
         name = check_derived_name(metadata.original_name)
-        if self.pipeline.home_of(metadata).capabilities.is_mounted:
+        if self.pipeline.stores.of_bytes(metadata).capabilities.is_mounted:
             return self._in_place(metadata)
-        if (found := path_within(self.pipeline, metadata)) is not None:
+        if (found := self.pipeline.reads.cached.path_within(metadata)) is not None:
             return found
         return self.pipeline.cache.get(
-            entry_key(self.pipeline, metadata),
+            entry_key(self.pipeline.stores, metadata),
             name,
             metadata.size,
             self._bring_tree if metadata.is_directory else self._bring_file,
@@ -100,10 +101,10 @@ class _Local:
     def _prove(self) -> None:
         """Raise unless it has as many bytes in the store as the row says: others would go from the cache for them."""
         if not self.whole.is_directory:
-            self.pipeline.look(self.whole)
+            self.pipeline.reads.look(self.whole)
             return
         for member in nlargest(_MOST_PROVEN, self._manifest, key=lambda one: one.size):
-            self.pipeline.look(member_metadata(self._part[0], member))
+            self.pipeline.reads.look(member_metadata(self._part[0], member))
 
     def _check(self) -> None:
         """Let who is told of bytes say, while others bring them, that nobody waits for them any more."""
@@ -111,21 +112,13 @@ class _Local:
             self.advance(0)
 
     def _bring_file(self, target: Path) -> None:
-        self.pipeline.download(
-            self.whole, target, progress=self.progress, advance=self.advance, verify="always", is_cached=False
-        )
+        what = f"downloading {self.whole.original_name}"
+        bar = progress_bar(what, self.whole.size, self.progress, self.advance)
+        with bar as told, atomic_write(target) as new:
+            self.pipeline.reads.from_store(self.whole, new.write, told, new)
 
     def _bring_tree(self, target: Path) -> None:
-        directory_download.download(
-            self.pipeline,
-            self.whole,
-            target,
-            progress=self.progress,
-            advance=self.advance,
-            is_exact=True,
-            verify="always",
-            below=self.below,
-        )
+        directory_download.bring(self.pipeline, self.whole, target, self.below, self.progress, self.advance)
 
     def _in_place(self, metadata: FileMetadata) -> Path:
         """Return the object's own path, or that of a link, or of links, where names in the store are others."""
@@ -141,7 +134,7 @@ class _Local:
             else:
                 target.symlink_to(path)
 
-        key, room = link_key(self.pipeline, metadata, path), BLOCK_BYTES * max(1, metadata.files or 0)
+        key, room = link_key(self.pipeline.stores, metadata, path), BLOCK_BYTES * max(1, metadata.files or 0)
         return self.pipeline.cache.get(key, metadata.original_name, 0, link, room=room)
 
     def _has_other_names(self) -> bool:
@@ -179,8 +172,8 @@ class _Local:
             return look_through(path)
         except (FileNotFoundError, NotADirectoryError) as error:
             if metadata.linked:
-                raise gone(self.pipeline, metadata) from error
-            self.pipeline.require_present(metadata)
+                raise gone(self.pipeline.stores, metadata) from error
+            self.pipeline.stores.require_present(metadata)
             absent = f"{metadata.path}: there is no such object in the store"
             raise ObjectNotFoundError(absent).of(metadata.path) from error
 

@@ -85,7 +85,7 @@ def require_some_root(place: str) -> None:
     refusals: list[ConfigurationError | UnsafePathError] = []
     for pipeline in pipelines:
         try:
-            return require_root(pipeline, place)
+            return require_root(pipeline.stores, place)
         except (UnknownRootError, UnsafePathError) as error:
             refusals.append(error)
     if refusals:

@@ -11,12 +11,12 @@ from collections import OrderedDict
 from dataclasses import replace
 from mmap import MAP_PRIVATE, mmap
 from threading import Lock
-from typing import TYPE_CHECKING
 
 from datajoint_file.errors import (
     MemberNotFoundError,
     MetadataError,
     ObjectNotFoundError,
+    VerificationError,
     brief,
     printable,
 )
@@ -25,9 +25,7 @@ from datajoint_file.model.manifest import Manifest, Member, read_manifest
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import manifest_key
 from datajoint_file.pipeline.cache_keys import entry_key
-
-if TYPE_CHECKING:
-    from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.pipeline.pipeline import Pipeline
 
 logger = logging.getLogger("datajoint_file")
 
@@ -87,7 +85,7 @@ def manifest_of(pipeline: Pipeline, metadata: FileMetadata, *, is_kept: bool = T
     StorageError
         If the store fails.
     """
-    key = entry_key(pipeline, metadata)
+    key = entry_key(pipeline.stores, metadata)
     known = _kept.get(key) if is_kept else None
     found = _read(pipeline, metadata) if known is None else known
     if (found.files, found.size) != (metadata.files, metadata.size):
@@ -97,6 +95,23 @@ def manifest_of(pipeline: Pipeline, metadata: FileMetadata, *, is_kept: bool = T
         )
     _kept.keep(key, found)
     return found
+
+
+def difference(pipeline: Pipeline, metadata: FileMetadata) -> str:
+    """Say how the object differs from what *metadata* says, as far as a look tells; nothing if it does not.
+
+    Of a directory the manifest is looked at, which is the last that is stored and the first that is deleted.
+    """
+    try:
+        if metadata.is_directory:
+            manifest_of(pipeline, metadata, is_kept=False)
+            return ""
+        size = pipeline.backend.stat(metadata.path).size
+    except ObjectNotFoundError:
+        return "is not there"
+    except (VerificationError, MetadataError) as error:
+        return f"is another one ({error})"
+    return "" if size == metadata.size else f"has {size} bytes there, expected {metadata.size}"
 
 
 def part_of(directory: FileMetadata, whole: Manifest, below: str) -> tuple[FileMetadata, Manifest]:
@@ -142,9 +157,9 @@ def prove_part(pipeline: Pipeline, whole: FileMetadata, part: FileMetadata) -> b
 def _read(pipeline: Pipeline, metadata: FileMetadata) -> Manifest:
     key = manifest_key(metadata.path)
     try:
-        size = pipeline.backend_of(metadata.project).stat(key).size
+        size = pipeline.stores.of_project(metadata.project).stat(key).size
     except ObjectNotFoundError:
-        pipeline.require_present(metadata)
+        pipeline.stores.require_present(metadata)
         raise
     if size > manifest.MAX_BYTES:
         raise MetadataError(f"{key} has {size} bytes, and no manifest more than {manifest.MAX_BYTES}")
@@ -154,8 +169,7 @@ def _read(pipeline: Pipeline, metadata: FileMetadata) -> Manifest:
         text[position : position + len(chunk)] = chunk
 
     listed = replace(metadata, path=key, size=size, files=None, linked="")
-    # Who brings the directory here holds the lock of its hash.
-    pipeline.pass_on(listed, write, "always", is_cached=False)
+    pipeline.reads.from_store(listed, write)  # who brings the directory here holds the lock of its hash
     try:
         return read_manifest(text if size > _SMALL_BYTES else text[:])
     except MetadataError as error:

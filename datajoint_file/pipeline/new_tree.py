@@ -36,9 +36,10 @@ from datajoint_file.pipeline.checkpoints import (
     proven,
     read_checkpoint,
 )
-from datajoint_file.pipeline.directory_upload import DirectoryUpload, check_members
+from datajoint_file.pipeline.directory_upload import DirectoryUpload
 from datajoint_file.pipeline.fence import Fence
-from datajoint_file.pipeline.pipeline import Pipeline, Upload
+from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.pipeline.upload import Upload, check_members
 from datajoint_file.pipeline.written import Record
 from datajoint_file.storage.backend import ObjectStat, UnfinishedUpload
 from datajoint_file.storage.disk.removal import remove_tree
@@ -82,8 +83,8 @@ class LocalArea:
         self._is_mounted = pipeline.backend.capabilities.is_mounted
         self._upload = UnfinishedUpload(manifest_key(directory).rpartition("/")[0], _AREA, None, None)
         if self._is_mounted:
-            self._top = pipeline.local_path(pipeline.project)
-            self._path = Path(pipeline.local_path(f"{self._upload.key}/{_AREA}"))
+            self._top = pipeline.stores.local_path(pipeline.project)
+            self._path = Path(pipeline.stores.local_path(f"{self._upload.key}/{_AREA}"))
         else:
             self._top = tempfile.gettempdir()
             self._path = Path(self._top, f"datajoint-file-{secrets.token_hex(8)}")

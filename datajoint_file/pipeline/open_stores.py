@@ -1,16 +1,13 @@
-"""Bound on open stores: few pipelines keep theirs, and those that were used least recently let go of them.
+"""Bound on open stores: few projects keep theirs, and those that were used least recently let go of them.
 
-A pipeline opens and closes its stores by itself; which pipelines there are is known to `lookup`.
+How they are opened and closed is told in `stores`; which pipelines there are is known to `lookup`.
 """
 
 from __future__ import annotations
 
 import itertools
 import weakref
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from datajoint_file.pipeline.pipeline import Pipeline
+from typing import Protocol
 
 MOST_OPEN = 8
 """So many keep their stores open. One of a bucket costs some 13 MiB and five connections."""
@@ -19,19 +16,34 @@ clock = itertools.count(1)
 """Tells which of two uses was later."""
 
 
-_opened: dict[weakref.ref[Pipeline], None] = {}
+class Opener(Protocol):
+    """Who has stores open."""
+
+    last_used: int
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there are some."""
+        ...
+
+    def close(self) -> None:
+        """Let go of them."""
+        ...
 
 
-def note_opened(opener: Pipeline) -> None:
+_opened: dict[weakref.ref[Opener], None] = {}
+
+
+def note_opened(opener: Opener) -> None:
     """Take note of who has opened a store, and close the others that are too many.
 
     No lock, which a fork could copy locked: each step is a single one of a dictionary.
     """
     _opened[weakref.ref(opener)] = None
     known = {reference: reference() for reference in list(_opened)}
-    for reference, pipeline in known.items():
-        if pipeline is None:
+    for reference, one in known.items():
+        if one is None:
             _opened.pop(reference, None)
-    still_open = [pipeline for pipeline in known.values() if pipeline is not None and pipeline.is_open]
-    for old in sorted(still_open, key=lambda pipeline: pipeline.last_used)[:-MOST_OPEN]:
+    still_open = [one for one in known.values() if one is not None and one.is_open]
+    for old in sorted(still_open, key=lambda one: one.last_used)[:-MOST_OPEN]:
         old.close()

@@ -7,16 +7,12 @@ from __future__ import annotations
 
 import math
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 from datajoint_file.errors import SigningError, brief
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.wording import spoken, timespan
-from datajoint_file.pipeline.linking import require_unchanged
+from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.storage.backend import ContentHeaders
-
-if TYPE_CHECKING:
-    from datajoint_file.pipeline.pipeline import Pipeline
 
 LONGEST = timedelta(days=7)
 """What S3 and Google Cloud Storage allow."""
@@ -26,14 +22,14 @@ def sign(pipeline: Pipeline, metadata: FileMetadata, expires: timedelta | float 
     """Return a URL of a stored file; see `FileRef.sign`."""
     seconds = seconds_of(expires)
     headers = ContentHeaders(filename=metadata.original_name, disposition="inline" if inline else "attachment")
-    backend = pipeline.backend_for(metadata)
+    backend = pipeline.stores.of_object(metadata)
     if backend.capabilities.is_mounted:
         raise SigningError(
             f"{metadata.path}: a disk makes no links, as s3, gcs and azure do. Its path is ref.full_path; for others, "
             "let a web application hand the file on"
         ).of(metadata.path)
-    pipeline.look(metadata)
-    require_unchanged(pipeline, metadata)
+    pipeline.reads.look(metadata)
+    pipeline.reads.require_unchanged(metadata)
     return backend.sign(metadata.path, seconds, headers)
 
 

@@ -266,7 +266,7 @@ class _Search:
         for schema in sorted({attribute.schema for attribute in attributes}):
             tables = sorted({attribute.table for attribute in attributes if attribute.schema == schema})
             columns[schema] = self._dialect.columns(self._second.query, schema, tables)
-        with progress_bar("find", len(attributes), progress, " attributes") as advance:
+        with progress_bar("find", len(attributes), progress, unit=" attributes") as advance:
             for attribute in attributes:
                 with self._noting(str(attribute)):
                     rows = self._rows(attribute, columns[attribute.schema].get(attribute.table, []))

@@ -17,9 +17,9 @@ from datajoint_file.errors import ConfigurationError, QueryError, UnsafeNameErro
 from datajoint_file.model.manifest import decode_path
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import check_link, check_value_key, value_key, write_id_of
+from datajoint_file.pipeline.described import Described
 from datajoint_file.pipeline.linking import names_at
 from datajoint_file.pipeline.pipeline import Pipeline
-from datajoint_file.pipeline.stored_ref import Described
 from datajoint_file.sql import Condition, Dialect
 from datajoint_file.transfer.digests import digest_of
 from datajoint_file.transfer.links import Link
@@ -125,7 +125,7 @@ def by_path(given: Any, pipeline: Callable[[], Pipeline]) -> Wanted:
     text = os.fsdecode(given)
     names = [] if _IS_ELSEWHERE.match(text) else _as_key(text)
     try:
-        names += names_at(pipeline(), text)
+        names += names_at(pipeline().stores, text)
     except ConfigurationError:
         if not names:
             raise

@@ -19,13 +19,15 @@ from datajoint_file.storage.disk.drafts import Draft, publish_all
 from datajoint_file.storage.disk.walk import is_called, mode_in
 
 
-def finish(new: Draft) -> None:
+def publish_now(new: Draft) -> None:
     """Flush a complete file to the disk and give it its name."""
     publish_all([new])
 
 
 @contextmanager
-def atomic_write(target: Path, finish: Callable[[Draft], object] = finish, *, replaces: bool = True) -> Iterator[Draft]:
+def atomic_write(
+    target: Path, finish: Callable[[Draft], object] = publish_now, *, replaces: bool = True
+) -> Iterator[Draft]:
     """Give a file that becomes *target* if the block ends well, else vanishes. Missing directories are made.
 
     At every moment *target* is absent, what it was, or complete. A symbolic link is replaced, not written through. What
@@ -50,7 +52,7 @@ def atomic_write(target: Path, finish: Callable[[Draft], object] = finish, *, re
 
 
 @contextmanager
-def published(new: Draft, finish: Callable[[Draft], object] = finish) -> Iterator[Draft]:
+def published(new: Draft, finish: Callable[[Draft], object] = publish_now) -> Iterator[Draft]:
     """Give a new file that is finished if the block ends well, else removed."""
     try:
         yield new

@@ -161,6 +161,12 @@ def require_size(expected: int, found: int) -> None:
         raise SizeMismatchError(f"expected {expected} bytes, found {found if found < expected else 'more'}")
 
 
+def require_whole(start: int, stop: int, found: int) -> None:
+    """Raise unless all bytes of a range have come."""
+    if found != stop - start:
+        raise SizeMismatchError(f"expected {stop - start} bytes from {start} on, found {found}")
+
+
 def require_hash(expected: str, digest: str) -> None:
     """Raise a `HashMismatchError` unless *expected* is *digest*, the SHA-256 of all bytes in hexadecimal digits."""
     if expected != f"sha256:{digest}":

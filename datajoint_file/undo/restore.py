@@ -49,6 +49,7 @@ from datajoint_file.model.key_values import KeyValue
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import Cell, key_text
 from datajoint_file.model.wording import counted
+from datajoint_file.pipeline.manifests import difference
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.sql import Column, is_lost
 from datajoint_file.sql.columns import Kind, NotKept, Value, read_row, read_schemas
@@ -551,7 +552,7 @@ def _why_not(pipeline: Pipeline, metadata: FileMetadata, *, is_known: bool) -> s
         )
     if not is_known:
         return f"{path}: others describe it otherwise; find out with `datajoint-file verify` who is right"
-    found = pipeline.difference(metadata)
+    found = difference(pipeline, metadata)
     if not found:
         return (
             f"{path}: the collector asks who uses it, or is about to delete it; download it now, and insert the row "

@@ -64,7 +64,7 @@ class _Check:
         self, pipeline: Pipeline, metadata: FileMetadata, manifest: Manifest, level: Level, advance: Advance
     ) -> None:
         self._pipeline = pipeline
-        self._backend = pipeline.home_of(metadata)
+        self._backend = pipeline.stores.of_bytes(metadata)
         self._metadata = metadata
         self._manifest = manifest
         self._level: Level = level
@@ -106,7 +106,7 @@ class _Check:
             problem = check_object(self._backend, metadata, self._level, self._told)
         except ObjectNotFoundError:
             if metadata.is_link:
-                self._pipeline.require_present(metadata)
+                self._pipeline.stores.require_present(metadata)
             problem = missing(metadata)
         if problem is not None:
             self._found.add(replace(problem, member=decode_path(member.name)))

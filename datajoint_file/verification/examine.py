@@ -30,11 +30,11 @@ def examine(pipeline: Pipeline, metadata: FileMetadata, level: Level, advance: A
     *advance* is told how many bytes have been read; at the cheaper levels, how many are spoken for.
     """
     try:
-        backend = pipeline.backend_for(metadata)
+        backend = pipeline.stores.of_object(metadata)
         try:
             return _check(pipeline, metadata, level, advance)
         except ObjectNotFoundError:
-            pipeline.require_present(metadata)
+            pipeline.stores.require_present(metadata)
             backend.stat(proof_key(metadata.path))  # asked again: a disk that is being unmounted may have said so
             return _check(pipeline, metadata, level, advance)
     except ObjectNotFoundError:
@@ -52,7 +52,7 @@ def examine(pipeline: Pipeline, metadata: FileMetadata, level: Level, advance: A
 def _check(pipeline: Pipeline, metadata: FileMetadata, level: Level, advance: Advance) -> Problem | None:
     if metadata.is_directory:
         return check_directory(pipeline, metadata, level, advance)
-    return check_object(pipeline.backend_for(metadata), metadata, level, advance)
+    return check_object(pipeline.stores.of_object(metadata), metadata, level, advance)
 
 
 def _unreadable(

@@ -36,7 +36,7 @@ def test_ten_gigabytes_are_sent_once_however_often_the_insert_is_retried(
     pipeline = pipeline_of(schema.connection)
     ensure_marked(pipeline, schema.connection, schema.database)
     counted: Any = FaultyBackend(pipeline.backend)
-    pipeline._backends[pipeline.project] = counted
+    pipeline.stores._backends[pipeline.project] = counted
     for _ in range(2):
         with pytest.raises(Interruption), schema.connection.transaction:
             Recording.insert1({"id": 1, "raw": path})

@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 
 import datajoint_file
-from datajoint_file.cache.entries import Cache, look_through
+from datajoint_file.cache.entries import Cache
 from datajoint_file.errors import CacheError, DestinationError, DestinationExistsError, UnsafeNameError
-from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.pipeline.reads import Reads
+from datajoint_file.storage.disk.looks import look_through
 from datajoint_file.storage.disk.walk import enter
 from datajoint_file.transfer import arriving_directory
 from datajoint_file.transfer.arriving_directory import arriving
-from datajoint_file.transfer.atomic_write import atomic_write, finish
+from datajoint_file.transfer.atomic_write import atomic_write, publish_now
 from tests.security.attacks import attack, attacks
 from tests.security.conftest import BYSTANDER, OUTSIDE, Arena, by_database, by_store, on_disk
 
@@ -168,9 +169,9 @@ def test_directory_that_is_exchanged_while_its_files_come_gets_them_and_nothing_
     (given / "empty").mkdir()
     k = arena.insert(given)
     ref: Any = arena.fetch(k)
-    fill, lock, modes = Pipeline.fill, Lock(), list[int]()
+    fill, lock, modes = Reads.fill, Lock(), list[int]()
 
-    def exchanging(self: Pipeline, *args: Any, **how: Any) -> None:
+    def exchanging(self: Reads, *args: Any, **how: Any) -> None:
         with lock:
             if not modes:
                 modes.extend(stat.S_IMODE(path.stat().st_mode) for path in shared.glob("*.partial"))
@@ -180,7 +181,7 @@ def test_directory_that_is_exchanged_while_its_files_come_gets_them_and_nothing_
     def attacked(act: Callable[[], object]) -> None:
         modes.clear()
         with monkeypatch.context() as patch:
-            patch.setattr(Pipeline, "fill", exchanging)
+            patch.setattr(Reads, "fill", exchanging)
             with pytest.raises(DestinationError, match="was exchanged by somebody else"):
                 act()
         assert modes == [0o700]
@@ -205,7 +206,7 @@ def test_directory_that_is_exchanged_while_its_files_come_gets_them_and_nothing_
     (came / "a").unlink()
     with monkeypatch.context() as patch:  # into a directory that is there, all comes all the same
         modes.clear()
-        patch.setattr(Pipeline, "fill", exchanging)
+        patch.setattr(Reads, "fill", exchanging)
         assert (ref.download(shared) / "a").read_bytes() == b"a"
     assert [path.read_bytes() for path in shared.parent.rglob("mine")] == [b"mine"]
 
@@ -230,7 +231,7 @@ def test_directory_that_is_exchanged_between_a_look_and_its_use_is_told(
     def bring() -> None:
         with arriving(shared / "run") as new:
             new.make("sub")
-            with new.file("sub/x", finish) as file:
+            with new.file("sub/x", publish_now) as file:
                 file.write(0, b"evil")
             if moment == "named":
                 exchange(shared, becomes)

@@ -28,7 +28,7 @@ from datajoint_file.journal import history, intent_table, journal
 from datajoint_file.journal.second_connection import second_connection_of
 from datajoint_file.journal.transactions import transaction_for
 from datajoint_file.model import metadata
-from datajoint_file.pipeline import fileref, pipeline
+from datajoint_file.pipeline import fileref, pipeline, reads, writes
 from datajoint_file.sql import dialect_of
 from datajoint_file.storage import wrappers
 from datajoint_file.storage.disk import backend as local
@@ -71,7 +71,7 @@ def _delete_on_any_exception() -> AbstractContextManager[None]:
 
 def _doubt_is_success() -> AbstractContextManager[None]:
     """Count what was sent to its end as stored, whatever the answer, without looking."""
-    return changed(pipeline.Pipeline, "_prove_stored", lambda self, upload, reader, error: True)
+    return changed(writes.Writes, "_prove_stored", lambda self, upload, reader, error: True)
 
 
 def _no_directory_flush() -> AbstractContextManager[None]:
@@ -214,7 +214,7 @@ def _download_to_final_name() -> AbstractContextManager[None]:
         yield draft
         draft.close()
 
-    return changed(pipeline, "atomic_write", atomic_write)
+    return changed(reads, "atomic_write", atomic_write)
 
 
 def _path_unchecked() -> AbstractContextManager[None]:

@@ -16,13 +16,13 @@ from datajoint_file import Link, gc
 from datajoint_file.collector import books, collection, make_plan, preflight, server_facts, workers
 from datajoint_file.config import parse_settings
 from datajoint_file.errors import ConfigurationError, LeaseLostError, OutcomeUnknownError, StorageError
-from datajoint_file.insert import uploads
+from datajoint_file.insert import staged, uploads
 from datajoint_file.journal import commit_outcome, store_marks
 from datajoint_file.journal.journal import Write
 from datajoint_file.model.key_values import KeyValue
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import Cell
-from datajoint_file.pipeline import adoption, pipeline
+from datajoint_file.pipeline import adoption, pipeline, writes
 from datajoint_file.sql.mysql import MySQL
 from datajoint_file.sql.postgresql import PostgreSQL
 from datajoint_file.storage.bucket import backend as bucket
@@ -178,7 +178,7 @@ def _claimed_elsewhere(world: World, seed: int) -> list[Violation]:
 
 
 def _object_not_looked_at() -> AbstractContextManager[None]:
-    return changed(pipeline.Pipeline, "require_stored", lambda *_: None)
+    return changed(staged.Staged, "require_stored", lambda *_: None)
 
 
 def _staged_and_gone(world: World, seed: int) -> list[Violation]:
@@ -271,7 +271,7 @@ def _last_answer_believed() -> AbstractContextManager[None]:
 
 
 def _doubt_is_failure() -> AbstractContextManager[None]:
-    return changed(pipeline.Pipeline, "_prove_stored", lambda *_: False)
+    return changed(writes.Writes, "_prove_stored", lambda *_: False)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import datajoint.storage
 
-import datajoint_file.pipeline.pipeline
+import datajoint_file.pipeline.stores
 from datajoint_file.errors import StorageUnavailableError
 from datajoint_file.journal import commit_outcome, second_connection
 from datajoint_file.pipeline import checkpoints, directory_upload
@@ -120,7 +120,7 @@ def watching_file(steps: Steps, opened: list[NumberedBackend]) -> Iterator[None]
     Nobody waits as long for a lock, or for a lost commit, as a real user should; and directories of a few files are
     stored in several batches, with checkpoints, as large ones are.
     """
-    pipeline: Any = datajoint_file.pipeline.pipeline
+    pipeline: Any = datajoint_file.pipeline.stores
     original = pipeline.open_backend
 
     def open_numbered(*args: Any, **kwargs: Any) -> StorageBackend:

@@ -127,6 +127,11 @@ class Draft:
         with self.translated():
             return next(chunks, None)
 
+    def clear(self) -> None:
+        """Make it empty again."""
+        with self.translated():
+            os.ftruncate(self.descriptor, 0)
+
     def flush(self) -> None:
         """Wait until the disk has all that was written."""
         with self.translated():

@@ -182,7 +182,7 @@ def faulty(connection: Any, *faults: Fault) -> FaultyBackend:
     """Put a store that fails on purpose, and keeps account of what is asked of it, in the place of the pipeline's."""
     pipeline = pipeline_of(connection)
     backend = FaultyBackend(pipeline.backend, *faults)
-    pipeline._backends[pipeline.project] = backend
+    pipeline.stores._backends[pipeline.project] = backend
     return backend
 
 

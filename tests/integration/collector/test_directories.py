@@ -72,7 +72,7 @@ def test_given_up_directory_goes_with_what_has_arrived_of_it(
     assert not store.is_local or any("/~sent-" in key for key in objects(store))
     make_older(connection, table.database, "~file_intent", "lease_until")
     pipeline = pipeline_of(connection)
-    pipeline._backends[pipeline.project] = backend.inner
+    pipeline.stores._backends[pipeline.project] = backend.inner
     assert scan(connection).unknown.count == 0
     assert sweep(connection).reclaimed.count == 1
     assert objects(store) == set()

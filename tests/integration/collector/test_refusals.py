@@ -629,7 +629,7 @@ def test_wrong_clock_of_the_store_is_refused(table: Any, connection: Any, store:
     pipeline = pipeline_of(connection)
     backend = Skewed(pipeline.backend)
     backend.by = by
-    pipeline._backends[pipeline.project] = backend
+    pipeline.stores._backends[pipeline.project] = backend
     plan = scan(connection)
     with pytest.raises(CollectionRefusedError, match="Set the clock"):
         gc.execute(plan)

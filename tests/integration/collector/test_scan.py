@@ -209,7 +209,7 @@ def test_listing_that_leaves_out_an_object_keeps_unknown_ones_from_being_noted(
     backend = Forgetful(pipeline.backend)
     backend.left_out = path_of(table, 1)
     make_file_older(store, path_of(table, 1))
-    pipeline._backends[pipeline.project] = backend
+    pipeline.stores._backends[pipeline.project] = backend
     plan = scan(connection, unknown=True)
     assert (plan.is_complete, plan.unknown.count) == (False, 1)
     assert "left out" in " ".join(plan.notes)

@@ -65,7 +65,7 @@ def test_again_within_ten_minutes_asks_nobody(table: Any, connection: Any, datab
     register(connection, table.database)
     pipeline = pipeline_of(connection)
     backend = FaultyBackend(pipeline.backend, Fault(None, action=fail, lasting=True))
-    pipeline._backends[pipeline.project] = backend
+    pipeline.stores._backends[pipeline.project] = backend
     register(connection, table.database)
     assert backend.calls.total() == 0
 
@@ -76,7 +76,7 @@ def test_other_process_finds_it_done(table: Any, connection: Any, store: Store) 
     forget()
     pipeline = pipeline_of(connection)
     backend = FaultyBackend(pipeline.backend)
-    pipeline._backends[pipeline.project] = backend
+    pipeline.stores._backends[pipeline.project] = backend
     register(connection, table.database)
     assert (marks(store), dict(backend.calls)) == (before, {"list": 1})
 
@@ -107,7 +107,7 @@ def test_writer_who_may_not_delete_objects_leaves_old_marks_and_the_collector_un
 ) -> None:
     register(connection, table.database)
     pipeline = pipeline_of(connection)
-    pipeline._backends[pipeline.project] = FaultyBackend(pipeline.backend, Fault("delete", lasting=True))
+    pipeline.stores._backends[pipeline.project] = FaultyBackend(pipeline.backend, Fault("delete", lasting=True))
     for _ in range(2):
         make_older(connection, table.database, "~file_registry", "bumped_at", by=timedelta(days=40))
         forget()
@@ -123,11 +123,11 @@ def test_process_that_dies_between_epoch_and_mark_is_made_up_for(table: Any, con
     forget()
     pipeline = pipeline_of(connection)
     healthy = pipeline.backend
-    pipeline._backends[pipeline.project] = FaultyBackend(healthy, Fault("upload"))
+    pipeline.stores._backends[pipeline.project] = FaultyBackend(healthy, Fault("upload"))
     with pytest.raises(StorageUnavailableError):
         register(connection, table.database)
     assert [row[0] for row in rows(connection, table.database)] == [1, 2]
-    pipeline._backends[pipeline.project] = healthy
+    pipeline.stores._backends[pipeline.project] = healthy
     assert scan(connection).refusals == ()
     register(connection, table.database)
     (key,) = marks(store)
@@ -137,7 +137,7 @@ def test_process_that_dies_between_epoch_and_mark_is_made_up_for(table: Any, con
 def test_store_that_fails_fails_the_insert(table: Any, connection: Any) -> None:
     forget()
     pipeline = pipeline_of(connection)
-    pipeline._backends[pipeline.project] = FaultyBackend(pipeline.backend, Fault("list", lasting=True))
+    pipeline.stores._backends[pipeline.project] = FaultyBackend(pipeline.backend, Fault("list", lasting=True))
     with pytest.raises(StorageUnavailableError):
         insert(table, 1)
     assert len(table()) == 0
@@ -204,7 +204,7 @@ def test_child_process_registers_by_itself(table: Any, connection: Any, store: S
     def in_child() -> int:
         pipeline = pipeline_of(connection)
         backend = FaultyBackend(pipeline.backend)
-        pipeline._backends[pipeline.project] = backend
+        pipeline.stores._backends[pipeline.project] = backend
         register(connection, table.database)
         return backend.calls["list"]
 
@@ -289,10 +289,10 @@ def test_process_that_dies_before_the_first_mark_makes_no_later_refusal(
 ) -> None:
     pipeline = pipeline_of(connection)
     healthy = pipeline.backend
-    pipeline._backends[pipeline.project] = FaultyBackend(healthy, Fault("upload"))
+    pipeline.stores._backends[pipeline.project] = FaultyBackend(healthy, Fault("upload"))
     with pytest.raises(StorageUnavailableError):
         register(connection, table.database)
-    pipeline._backends[pipeline.project] = healthy
+    pipeline.stores._backends[pipeline.project] = healthy
     register(connection, table.database)
     assert len(marks(store)) == 1
 

@@ -296,7 +296,9 @@ def test_row_of_which_a_file_has_failed_leaves_nothing_behind(schema: dj.Schema,
     def hold(key: str) -> None:
         assert not key.endswith("/0b.dat") or may_go_on.wait(30)
 
-    pipeline._backends[pipeline.project] = FaultyBackend(pipeline.backend, Fault("open", lasting=True, action=hold))
+    pipeline.stores._backends[pipeline.project] = FaultyBackend(
+        pipeline.backend, Fault("open", lasting=True, action=hold)
+    )
     with datajoint_file.prefetch(table, directory=here, workers=1) as rows:
         with pytest.raises(ObjectNotFoundError):
             next(rows)

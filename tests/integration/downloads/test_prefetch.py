@@ -59,7 +59,7 @@ def set_afar(table: Any, *faults: Fault) -> FaultyBackend:
     pipeline = pipeline_of(table)
     slow = Fault("open", 1, lasting=True, action=lambda _: time.sleep(AFAR_SECONDS))
     backend = FaultyBackend(pipeline.backend, *(faults or (slow,)))
-    pipeline._backends[pipeline.project] = backend
+    pipeline.stores._backends[pipeline.project] = backend
     return backend
 
 
@@ -110,6 +110,20 @@ def test_only_so_many_rows_beyond_the_last_use_are_brought(filled: Any, place: P
         time.sleep(0.2)
         assert [os.fspath(ref) in set(map(str, place.glob("??/*/*.dat"))) for ref in refs[4:6]] == [True, True]
         assert number_here(place) <= 8
+
+
+@over_mysql
+@over_s3
+def test_later_row_of_the_same_bytes_is_brought_as_well(place: Path, table: Any) -> None:
+    table.insert({"id": number, "raw": (f"{number}.dat", bytes([number % 4]) * 100)} for number in range(8))
+    refs = list(table.to_arrays("raw", order_by="id"))
+    with datajoint_file.prefetch(table, ahead=2):
+        wait_until(lambda: number_here(place) == 2)
+        refs[3].cache()
+        wait_until(lambda: {"4.dat", "5.dat"} <= {path.name for path in place.glob("??/*/*.dat")})
+        refs[3].cache()  # once more, which is no use of row 7
+        time.sleep(0.2)
+        assert not {"6.dat", "7.dat"} & {path.name for path in place.glob("??/*/*.dat")}
 
 
 @over_mysql
@@ -170,7 +184,7 @@ def test_errors_are_raised_where_a_file_is_used_and_nowhere_else(filled: Any, st
 def test_directories_that_are_worked_on_stay_in_a_cache_that_is_too_small(
     place: Path, schema: dj.Schema, table: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(pipeline_of(table).__dict__, "cache", Cache(place, 400_000))
+    monkeypatch.setitem(pipeline_of(table).reads.cached.__dict__, "cache", Cache(place, 400_000))
     Movie, expected = table, 10_000 * 5
     for number in range(5):
         movie = zarr.create_array(

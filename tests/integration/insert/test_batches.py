@@ -33,7 +33,7 @@ def faulty(table: Any, *faults: Fault) -> FaultyBackend:
     pipeline = pipeline_of(table().connection, table().database)
     ensure_marked(pipeline, table().connection, table().database)  # its marks are not meant
     backend = FaultyBackend(pipeline.backend, *faults)
-    pipeline._backends[pipeline.project] = backend
+    pipeline.stores._backends[pipeline.project] = backend
     return backend
 
 

@@ -56,7 +56,7 @@ def cut_short(table: Any, tree: Path, at: int = 12) -> FaultyBackend:
     with pytest.raises(StorageError):
         table.insert1({"id": 1, "raw": tree})
     pipeline = pipeline_of(table.connection)
-    pipeline._backends[pipeline.project] = backend.inner
+    pipeline.stores._backends[pipeline.project] = backend.inner
     return faulty(table.connection)
 
 
@@ -102,7 +102,7 @@ def test_what_another_attempt_has_stored_is_on_the_disk_before_a_row_names_it(
             table.insert1({"id": 1, "raw": value})
             raise ZeroDivisionError
         assert settled == []  # this process has waited itself
-    pipeline.receipts = Receipts()  # as another one knows nothing
+    pipeline.writes.receipts = Receipts()  # as another one knows nothing
     table.insert1({"id": 1, "raw": value})
     path = table.fetch1("raw").path
     assert settled == ([path] if what == "a file" else [path, manifest_key(path)])

@@ -163,7 +163,7 @@ def test_a_three_part_make_stages_before_its_transaction(schema: dj.Schema, stor
     Subject.insert([{"id": 1}, {"id": 2}])
     pipeline = pipeline_of(schema.connection)
     ensure_marked(pipeline, schema.connection, schema.database)
-    counted = pipeline._backends[pipeline.project] = FaultyBackend(pipeline.backend)
+    counted = pipeline.stores._backends[pipeline.project] = FaultyBackend(pipeline.backend)
     Movie.populate(suppress_errors=True)
     assert (len(Movie()), counted.uploaded_bytes) == (0, 2000)
 

@@ -52,7 +52,7 @@ def counted(table: Any) -> FaultyBackend:
     pipeline = pipeline_of(table().connection)
     ensure_marked(pipeline, table().connection, table().database)  # its marks are not payload
     backend = FaultyBackend(pipeline.backend)
-    pipeline._backends[pipeline.project] = backend
+    pipeline.stores._backends[pipeline.project] = backend
     return backend
 
 

@@ -128,7 +128,7 @@ def faulty(table: Any, *faults: Fault) -> FaultyBackend:
     pipeline = pipeline_of(table().connection)
     ensure_marked(pipeline, table().connection, table.database)  # its marks are not payload
     backend = FaultyBackend(pipeline.backend, *faults)
-    pipeline._backends[pipeline.project] = backend
+    pipeline.stores._backends[pipeline.project] = backend
     return backend
 
 

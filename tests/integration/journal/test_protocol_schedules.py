@@ -98,7 +98,7 @@ def test_a_journal_dropped_during_the_upload_inserts_no_row(table: Any, other: A
     pipeline = pipeline_of(table().connection)
     ensure_marked(pipeline, table().connection, table().database)
     drop = Fault("upload", action=lambda key: other.query(f"DROP TABLE {journal(table, other)}"))
-    pipeline._backends[pipeline.project] = FaultyBackend(pipeline.backend, drop)
+    pipeline.stores._backends[pipeline.project] = FaultyBackend(pipeline.backend, drop)
     path = rf"{pipeline.project}/\S+/a\.dat"
     told = rf"`~file_intent` of schema {table().database} was dropped .* 2 files of {table().table_name} \({path}, …\)"
     with pytest.raises(LeaseLostError, match=told):

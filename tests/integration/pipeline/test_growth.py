@@ -68,7 +68,7 @@ def many(tmp_path: Path) -> list[Pipeline]:
 
 
 def opened(pipelines: list[Pipeline]) -> list[str]:
-    return [pipeline.project for pipeline in pipelines if pipeline._backends]
+    return [pipeline.project for pipeline in pipelines if pipeline.stores._backends]
 
 
 def test_few_pipelines_of_many_keep_their_stores_open(many: list[Pipeline]) -> None:

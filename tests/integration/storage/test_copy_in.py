@@ -45,11 +45,11 @@ def test_copy_in_goes_on_after_a_failure_and_leaves_what_was_changed(table: Any,
         table.insert1({"id": number, "raw": Link(nas.write(f"run{number}.dat", CONTENT * number))})
     pipeline = pipeline_of(table.connection)
     inner = pipeline.backend
-    pipeline._backends[store.project] = FaultyBackend(inner, Fault("upload", call=2, lasting=True))
+    pipeline.stores._backends[store.project] = FaultyBackend(inner, Fault("upload", call=2, lasting=True))
     with pytest.raises(StorageError):
         datajoint_file.copy_in(table & "id > 1", "raw")
     assert [bool(ref.linked) for ref in table.to_arrays("raw")] == [True, False, True]
-    pipeline._backends[store.project] = inner
+    pipeline.stores._backends[store.project] = inner
     nas.write("run1.dat", b"changed")
     done = datajoint_file.copy_in(table)
     assert not done

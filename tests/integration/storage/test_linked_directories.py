@@ -172,7 +172,7 @@ def test_directory_of_a_bucket_is_linked_whole_or_not_at_all(table: Any, store: 
     pipeline = Pipeline(parse_settings({**store.configuration(roots={"nas": nas.table}), "storage": own}, "the test"))
     for address in ("inner/", f"inner/{store.project}/"):
         with pytest.raises(UnsafePathError, match="contains the project's own store"):
-            located(pipeline, as_source(Link(nas.address(address))))
+            located(pipeline.stores, as_source(Link(nas.address(address))))
 
 
 @over_mysql

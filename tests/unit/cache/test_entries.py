@@ -408,6 +408,73 @@ def test_total_that_is_lost_is_counted_anew(place: Path, store: Store) -> None:
     assert used(place) <= 10
 
 
+def test_total_that_is_lost_while_a_transfer_fails_is_not_taken_for_nothing(place: Path, store: Store) -> None:
+    def lose(_: Path) -> None:
+        (place / "total").write_text("")
+        raise StorageUnavailableError("gone")
+
+    store.get(Cache(place, 10), b"1" * 8)
+    with pytest.raises(StorageUnavailableError):
+        Cache(place, 10).get(digest_of(b"x"), "x.dat", 1, lose)
+    store.get(Cache(place, 10), b"2" * 8)
+    assert used(place) <= 10
+
+
+# what several do
+
+
+def test_reads_wait_for_the_entry_that_they_want_and_for_no_other_of_its_lock(place: Path, store: Store) -> None:
+    kept, lent = Cache(place, LARGE), Cache(place, LARGE)
+    mine, other = "abc" + "1" * 61, "abc" + "2" * 61
+    assert not kept.await_transfer(mine)
+    is_begun, may_end = threading.Event(), threading.Event()
+    looks: list[int] = []
+
+    def slow(target: Path) -> None:
+        is_begun.set()
+        assert may_end.wait(20)
+        store.fill(b"spikes")(target)
+
+    def look() -> None:
+        looks.append(1)
+        if len(looks) > 2:
+            raise StorageUnavailableError("nobody waits any more")
+
+    bringing = threading.Thread(target=lent.get, args=(mine, "a.dat", 6, slow))
+    bringing.start()
+    try:
+        assert is_begun.wait(20)
+        assert not kept.await_transfer(other)
+        with pytest.raises(StorageUnavailableError):
+            kept.await_transfer(mine, look)
+        threading.Timer(0.1, may_end.set).start()
+        assert kept.await_transfer(mine)
+        assert (place / "ab" / mine / "a.dat").exists()
+    finally:
+        may_end.set()
+        bringing.join()
+    assert not kept.await_transfer(mine)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_who_links_an_entry_tells_the_cache_also_if_that_fails(
+    place: Path, store: Store, tmp_path: Path, fails: bool
+) -> None:
+    kept = Cache(place, LARGE)
+    path = store.get(kept, b"spikes")
+    try:
+        with kept.relinked(path) as is_entry:
+            os.link(path, tmp_path / "link.dat")
+            if fails:
+                raise OSError(errno.EMLINK, "no more")
+    except CacheError:
+        assert fails
+    assert is_entry
+    for one in (kept, Cache(place, LARGE)):
+        assert store.get(one, b"spikes") == path
+    assert store.count == 1
+
+
 # what somebody has
 
 
@@ -580,7 +647,7 @@ def test_links_count_and_go_when_nobody_has_used_them_for_long(place: Path, tmp_
     assert len(list(place.glob("??/*/*"))) <= 10
     get_links(Cache(place, LARGE))
     stored = Cache(place, LARGE).space.stored()
-    assert (stored[-1].size, sum(one.is_link for one in stored)) == (3 * BLOCK_BYTES, len(stored))
+    assert (stored[-1].size, sum(one.has_links for one in stored)) == (3 * BLOCK_BYTES, len(stored))
     for record in place.glob("??/*.json"):
         os.utime(record, (0, 0))
     Cache(place, LARGE).space.free(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -13,14 +14,16 @@ from typing import Any
 
 import pytest
 
-from datajoint_file.cache.entries import look_through
 from datajoint_file.config import parse_settings
+from datajoint_file.model.object_keys import Cell
+from datajoint_file.pipeline.cache_keys import entry_key
 from datajoint_file.pipeline.cached_files import watched
 from datajoint_file.pipeline.directory_upload import DirectoryUpload
 from datajoint_file.pipeline.directoryref import DirectoryRef
 from datajoint_file.pipeline.fileref import FileRef
 from datajoint_file.pipeline.lookup import remember
 from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.storage.disk.looks import look_through
 from datajoint_file.testing.faults import Fault, FaultyBackend
 from datajoint_file.transfer.sources import as_source
 from tests.conftest import CACHE_VARIABLE
@@ -38,7 +41,7 @@ def pipeline(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pip
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     storage = {"backend": "memory", "path": str(root)}
     made = Pipeline(parse_settings({"project": {"name": "lab"}, "storage": storage}, "test"))
-    made._backends["lab"] = FaultyBackend(made.backend)
+    made.stores._backends["lab"] = FaultyBackend(made.backend)
     return remember(str(root), made)
 
 
@@ -68,7 +71,7 @@ def whole(make: Make, tmp_path: Path) -> DirectoryRef:
 
 def asked(pipeline: Pipeline) -> int:
     """Return how often the store was asked for anything."""
-    counted: Any = pipeline._backends["lab"]
+    counted: Any = pipeline.stores._backends["lab"]
     return sum(counted.calls.values())
 
 
@@ -164,6 +167,62 @@ def test_bytes_that_have_rotted_in_the_cache_are_not_handed_out_and_brought_agai
     assert ref.download(tmp_path / "a.dat").read_bytes() == SPIKES
 
 
+def test_bad_file_costs_no_other_entry_that_has_it(pipeline: Pipeline, whole: DirectoryRef) -> None:
+    member = whole / "params.py"
+    own = member.cache()
+    directory = whole.cache()
+    assert own.parent != directory
+    spoil(own, b"FS = 2")
+    assert member.read() == b"fs = 1"
+    assert not own.exists()
+    before = asked(pipeline)
+    assert whole.cache() == directory
+    assert member.read() == b"fs = 1"
+    assert asked(pipeline) == before
+
+
+def test_read_that_begins_anew_begins_at_nothing_and_tells_each_byte_once(
+    pipeline: Pipeline, make: Make, tmp_path: Path
+) -> None:
+    content = random.Random(1).randbytes(2 * 2**20)
+    ref = make(("large.dat", content))
+    for bad in (content[:-1] + b"?", content + b"behind"):
+        spoil(ref.cache(), bad)
+        told: list[int] = []
+        path = pipeline.download(ref.metadata, tmp_path / f"{len(bad)}.dat", advance=told.append)
+        assert path.read_bytes() == content
+        assert sum(told) == len(content)
+
+
+def test_range_of_a_file_that_is_too_short_in_the_cache_comes_from_the_store(
+    pipeline: Pipeline, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    ref = make()
+    spoil(path := ref.cache(), SPIKES[:10])
+    assert ref.read(start=500, stop=600, verify="size") == SPIKES[500:600]
+    assert f"{path} in the cache is not what was brought" in caplog.text
+    assert not path.exists()
+
+
+def test_use_is_told_of_by_store_and_bytes(pipeline: Pipeline, make: Make, root: Path) -> None:
+    ref = make()
+    used: list[str] = []
+
+    def note(key: str) -> bool:
+        used.append(key)
+        return False
+
+    settings = {"project": {"name": "lab"}, "storage": {"backend": "memory", "path": f"{root}/other"}}
+    elsewhere = remember(f"{root}/other", Pipeline(parse_settings(settings, "test")))
+    stored = elsewhere.ingest(elsewhere.plan(as_source(("spikes.dat", SPIKES)), Cell("s", "t", "a", ())))
+    with watched(note):
+        ref.read(), FileRef(stored, f"{root}/other").read(), ref.cache()
+    assert stored.hash == ref.hash
+    mine, others = entry_key(pipeline.stores, ref.metadata), entry_key(elsewhere.stores, stored)
+    assert (used[0], used[-1], set(used)) == (mine, mine, {mine, others})
+    assert mine != others
+
+
 def test_what_was_changed_in_the_cache_is_left_alone_by_reads(
     pipeline: Pipeline, make: Make, whole: DirectoryRef
 ) -> None:
@@ -180,7 +239,7 @@ def test_what_was_changed_in_the_cache_is_left_alone_by_reads(
 
 def test_read_waits_for_who_brings_the_file_and_open_does_if_it_is_a_prefetch(pipeline: Pipeline, make: Make) -> None:
     ref = make()
-    inner: Any = pipeline._backends["lab"]
+    inner: Any = pipeline.stores._backends["lab"]
     is_begun = threading.Event()
 
     def dawdle(_: str) -> None:
@@ -188,7 +247,7 @@ def test_read_waits_for_who_brings_the_file_and_open_does_if_it_is_a_prefetch(pi
         time.sleep(0.3)
 
     slow = FaultyBackend(inner, Fault("open", lasting=True, action=dawdle))
-    pipeline._backends["lab"] = slow
+    pipeline.stores._backends["lab"] = slow
 
     def opened() -> bytes:
         with ref.open() as file:
@@ -203,7 +262,7 @@ def test_read_waits_for_who_brings_the_file_and_open_does_if_it_is_a_prefetch(pi
         bringing = threading.Thread(target=ref.cache)
         bringing.start()
         assert is_begun.wait(10)
-        with watched(lambda metadata: metadata.hash == ref.hash):
+        with watched(lambda key: key == entry_key(pipeline.stores, ref.metadata)):
             assert read() == SPIKES
         bringing.join()
         assert slow.calls["read"] == before + once

@@ -40,7 +40,7 @@ def pipeline(tmp_path: Path) -> Pipeline:
 
 
 def link_of(pipeline: Pipeline, address: str) -> str:
-    return located(pipeline, as_source(Link(address))).link
+    return located(pipeline.stores, as_source(Link(address))).link
 
 
 @pytest.mark.parametrize(

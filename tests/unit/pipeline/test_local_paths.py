@@ -20,6 +20,7 @@ import pandas as pd
 import pytest
 from deepdiff import DeepHash
 
+from datajoint_file.cache.layout import Place
 from datajoint_file.concurrency.file_lock import locked
 from datajoint_file.concurrency.threads import Stop, Stopped
 from datajoint_file.config import parse_settings
@@ -67,12 +68,12 @@ def pipeline(backend: str, root: Path, place: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv(CACHE_VARIABLE, str(place))
     storage = {"backend": backend, "path": str(root)}
     made = Pipeline(parse_settings({"project": {"name": "lab"}, "storage": storage}, "test"))
-    made._backends["lab"] = FaultyBackend(made.backend)
+    made.stores._backends["lab"] = FaultyBackend(made.backend)
     return remember(str(root), made)
 
 
 def reads(pipeline: Pipeline) -> int:
-    counted: Any = pipeline._backends["lab"]
+    counted: Any = pipeline.stores._backends["lab"]
     return int(counted.calls["open"] + counted.calls["read"])
 
 
@@ -193,7 +194,7 @@ def test_who_waits_for_another_that_brings_the_same_can_be_stopped(make: Make, p
             except BaseException as error:
                 ends.append(error)
 
-        with locked(pipeline.cache.space.lock_of(entry_key(pipeline, ref.metadata))):
+        with locked(Place(str(pipeline.cache.directory), entry_key(pipeline.stores, ref.metadata)).lock):
             thread = threading.Thread(target=wait)
             thread.start()
             stop.set()
@@ -209,7 +210,7 @@ def test_who_waits_for_another_that_brings_the_same_can_be_stopped(make: Make, p
 def damage(pipeline: Pipeline, key: str, content: bytes | None) -> None:
     """Put other bytes into a store."""
     if pipeline.settings.storage.backend == "file":
-        path = Path(pipeline.local_path(key))
+        path = Path(pipeline.stores.local_path(key))
         path.unlink()
         if content is not None:
             path.write_bytes(content)
@@ -294,7 +295,10 @@ def test_row_that_has_the_hash_of_another_projects_row_gets_nothing_of_it(
     assert len(list(whole.files())) == 3
     mine = other.ingest(other.plan(as_source(("mine.csv", b"x")), cell))
     said = {"hash": file.hash, "size": file.size, "original_name": file.original_name}
-    keys = cache_keys.link_key(pipeline, file.metadata, str(path)), cache_keys.entry_key(pipeline, file.metadata)
+    keys = (
+        cache_keys.link_key(pipeline.stores, file.metadata, str(path)),
+        cache_keys.entry_key(pipeline.stores, file.metadata),
+    )
     for row in (said, *({**said, "hash": f"sha256:{key}", "size": 0} for key in keys)):
         with pytest.raises(VerificationError):
             FileRef(replace(mine, **row), "other").cache()

@@ -212,7 +212,7 @@ def test_checkpoint_that_cannot_be_read_is_an_error_and_one_that_is_gone_says_no
     )
     assert list(checkpoints.read_checkpoint(new.pipeline, f"{key}-gone")) == []
     for verb in ("stat", "open"):
-        new.pipeline._backends["lab"] = FaultyBackend(new.pipeline.backend, Fault(verb))
+        new.pipeline.stores._backends["lab"] = FaultyBackend(new.pipeline.backend, Fault(verb))
         with pytest.raises(StorageUnavailableError):
             list(checkpoints.read_checkpoint(new.pipeline, key))
         assert len(list(checkpoints.read_checkpoint(new.pipeline, key))) == 1
@@ -256,7 +256,7 @@ def test_worker_keeps_no_record_of_what_is_in_a_checkpoint(new: New, monkeypatch
 @pytest.mark.parametrize("new", ["file"], indirect=True)
 def test_each_change_takes_no_more_requests_than_it_needs(new: New) -> None:
     backend = FaultyBackend(new.pipeline.backend)
-    new.pipeline._backends[new.pipeline.project] = backend
+    new.pipeline.stores._backends[new.pipeline.project] = backend
 
     def requests(act: Callable[[], object]) -> list[str]:
         before = len(backend.history)
@@ -287,7 +287,9 @@ def test_end_waits_for_threads_and_refuses_those_that_come_later(new: New, monke
         begun.set()
         go_on.wait()
 
-    new.pipeline._backends[new.pipeline.project] = FaultyBackend(new.pipeline.backend, Fault("upload", action=wait))
+    new.pipeline.stores._backends[new.pipeline.project] = FaultyBackend(
+        new.pipeline.backend, Fault("upload", action=wait)
+    )
     record = written.begin_record(new.upload.key)
     thread = threading.Thread(target=new.fs.pipe_file, args=("x", b"x"))
     thread.start()
@@ -405,7 +407,7 @@ class Misreading(DelegatingBackend):
 
     def __init__(self, new: New, change: Callable[[bytes], bytes]) -> None:
         super().__init__(new.pipeline.backend)
-        new.pipeline._backends[new.pipeline.project] = self
+        new.pipeline.stores._backends[new.pipeline.project] = self
         self.changes = [change]
         self.opened = 0
 

@@ -633,7 +633,7 @@ def test_file_of_another_project_is_read_where_the_configuration_says(
 
 
 def test_other_projects_are_read_only(stored: Store, upstream: Pipeline, downstream: Pipeline) -> None:
-    backend = downstream.backend_of("upstream")
+    backend = downstream.stores.of_project("upstream")
     metadata = stored(in_=upstream)
     with pytest.raises(ReadOnlyStorageError):
         backend.upload("upstream/x", io.BytesIO(b"x"))

@@ -35,7 +35,7 @@ from datajoint_file.errors import (
 )
 from datajoint_file.model.manifest import Member, encode_path, lines, read_manifest
 from datajoint_file.model.metadata import FileMetadata, is_title
-from datajoint_file.pipeline import checked_reads, filesystem
+from datajoint_file.pipeline import checked_reads, filesystem, reads
 from datajoint_file.pipeline.cache_keys import entry_key
 from datajoint_file.pipeline.directoryref import DirectoryRef
 from datajoint_file.pipeline.fileref import FileRef
@@ -228,7 +228,7 @@ def test_first_hashes_an_object_again_when_it_is_another(
         checks.append(options.get("checks", "always"))
         fetch(*args, **options)
 
-    monkeypatch.setattr(checked_reads, "fetch", told)
+    monkeypatch.setattr(reads, "fetch", told)
     assert [ref.read(verify="first") == CONTENT for _ in range(3)] == [True] * 3
     assert checks == ["always", "size", "size"]
     assert ref.read() == CONTENT
@@ -388,7 +388,7 @@ def test_find_gives_what_fsspec_does_by_going_through_each_directory(paths: list
     with TemporaryDirectory() as place:
         remember("found", Pipeline(settings_of(Path(place))))
         ref = DirectoryRef.from_row({**row, "path": path, "files": manifest.files, "format": 2}, "found")
-        _kept.keep(entry_key(ref._pipeline(), ref.metadata), manifest)
+        _kept.keep(entry_key(ref._pipeline().stores, ref.metadata), manifest)
         for fs in (ref.fs, *((ref / "a").fs for _ in range("a" in ref and (ref / "a").is_dir()))):
             for below in asked:
                 assert fs.find(below) == [*fs.find(below, maxdepth=99)]

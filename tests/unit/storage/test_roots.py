@@ -42,6 +42,6 @@ def test_row_stays_below_a_root_of_the_web(asked: tuple[str, list[str]], key: st
     roots = {"web": {"backend": "http", "path": f"{address}/base"}}
     storage = {"backend": "memory", "path": "/lab"}
     pipeline = Pipeline(parse_settings({"project": {"name": "lab"}, "storage": storage, "roots": roots}, "the test"))
-    with pipeline.backend_at("web/x").open(f"web/{key}") as file:
+    with pipeline.stores.of_root("web/x").open(f"web/{key}") as file:
         assert file.read() == b"abc"
     assert set(paths) == {f"/base/{key}"}

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from datajoint_file.errors import InvalidKeyError, SourceChangedError, UnsafeNameError
-from datajoint_file.pipeline.directory_upload import check_members
+from datajoint_file.pipeline.upload import check_members
 from datajoint_file.storage.disk import walk as descriptors
 from datajoint_file.transfer.directories import Directory, Listing, LocalTree, TreeMember, walk
 from datajoint_file.transfer.pinned_directory import PinnedDirectory

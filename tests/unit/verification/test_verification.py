@@ -75,7 +75,7 @@ def checked(
 def faulty(pipeline: Pipeline) -> FaultyBackend:
     """The pipeline's store, which counts and fails when told to."""
     backend = FaultyBackend(pipeline.backend)
-    pipeline._backends[pipeline.project] = backend
+    pipeline.stores._backends[pipeline.project] = backend
     return backend
 
 
