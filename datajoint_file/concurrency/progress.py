@@ -71,9 +71,15 @@ def progress_bar(
         yield bar.update
 
 
+def is_kernel() -> bool:
+    """Tell whether this process is the kernel of a notebook; who runs notebooks has only loaded the same library."""
+    kernel = sys.modules.get("ipykernel.kernelapp")
+    return kernel is not None and bool(kernel.IPKernelApp.initialized())
+
+
 def is_interactive() -> bool:
     """Tell whether somebody is looking: standard error is a terminal, or this is a notebook's kernel."""
-    if "ipykernel" in sys.modules:
+    if is_kernel():
         return True
     try:
         return sys.stderr.isatty()

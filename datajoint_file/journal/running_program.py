@@ -17,6 +17,7 @@ from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
+from datajoint_file.concurrency.progress import is_kernel
 from datajoint_file.errors import UnsupportedValueError, brief
 from datajoint_file.journal.git_state import git_state
 
@@ -84,7 +85,7 @@ def _running() -> tuple[str, Path | None]:
     """Return what runs, as people call it, and the directory that its code is in."""
     main = sys.modules.get("__main__")
     spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
-    if "ipykernel" in sys.modules and not spec:
+    if is_kernel() and not spec:
         return _notebook(main)
     if spec and spec.name:
         return f"python -m {spec.name.removesuffix('.__main__')}", Path(spec.origin).parent if spec.origin else None

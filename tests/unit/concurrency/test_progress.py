@@ -69,8 +69,11 @@ def test_terminal_is_interactive(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_notebook_is_interactive(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ipykernel", sys)
     monkeypatch.setattr(sys, "stderr", io.StringIO())
+    from ipykernel.kernelapp import IPKernelApp
+
+    assert not is_interactive()  # which has loaded it, as what runs notebooks does
+    monkeypatch.setattr(IPKernelApp, "initialized", lambda: True)
     assert is_interactive()
 
 

@@ -458,7 +458,7 @@ def test_what_is_linked_is_moved_to_a_place_of_its_own(tmp_path: Path, left: Lef
 def test_a_place_below_no_root_is_told_before_the_job_runs(tmp_path: Path) -> None:
     Path("datajoint.toml").write_text("[project]\nname = 'lab'\n[storage]\nbackend = 'file'\npath = 'store'\n")
     for place, error, said in (
-        (Path(), UnknownRootError, "here lies below no root of datajoint.toml.*add:\n\n(.*\n)*.*here"),
+        (Path(), UnknownRootError, "here lies below no root of datajoint.toml.*add.*:\n\n(.*\n)*.*here"),
         (Path("store/objects"), UnsafePathError, "where the project keeps what is stored"),
     ):
         place.mkdir(parents=True, exist_ok=True)
