@@ -138,6 +138,7 @@ def test_problems_in_json_name_all_there_is_to_know(verify: Verify, recording: A
         "expected": "an object of 8 bytes",
         "found": "no object",
         "member": "",
+        "linked": "",
     }
 
 

@@ -33,6 +33,7 @@ from datajoint_file.jobs.receipts import ImportReceipt, read_receipt
 from datajoint_file.jobs.watch import Look, Watch
 from datajoint_file.jobs.watch_loop import _may_pass, keep_watching
 from datajoint_file.transfer.pinned_directory import PinnedDirectory
+from tests.flushes import Flushed, flushes_noted
 from tests.projects import Store, connect, over_local_and_s3, over_mysql
 from tests.tables import recording_of
 
@@ -258,7 +259,10 @@ def test_directories_are_watched_and_freed_as_a_whole(table: Any, root: Path) ->
     (run / "more.npy").unlink()
     os.utime(run, ns=(receipt_of(run)["modified"],) * 2)
     assert [one.state for one in free(root, table.connection)] == ["stored"]
-    assert [one.state for one in free(root, table.connection, execute=True)] == ["freed"]
+    flushed, stored = Flushed(), Path(table.fetch1("raw").full_path)
+    with flushes_noted(flushed):
+        assert [one.state for one in free(root, table.connection, execute=True)] == ["freed"]
+    assert flushed.has(stored / "a.npy")  # the insert need not have waited for the disk: durability = "none"
     assert [path.name for path in root.iterdir()] == ["session1.receipt.json"]
     table.fetch1("raw").verify()
 
