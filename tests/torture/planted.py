@@ -28,7 +28,7 @@ from datajoint_file.journal import history, intent_table, journal
 from datajoint_file.journal.second_connection import second_connection_of
 from datajoint_file.journal.transactions import transaction_for
 from datajoint_file.model import metadata
-from datajoint_file.pipeline import fileref, pipeline, reads, writes
+from datajoint_file.pipeline import pipeline, reads, stored_ref, writes
 from datajoint_file.sql import dialect_of
 from datajoint_file.storage import wrappers
 from datajoint_file.storage.disk import backend as local
@@ -242,9 +242,9 @@ def _pickled_filesystem() -> AbstractContextManager[None]:
     def reduce(self: Any) -> Any:
         settings = self._pipeline().settings
         secrets = reveal(settings.storage.credentials, settings.directory)
-        return fileref.FileRef, (self.metadata, f"{self.pipeline}{secrets}")
+        return type(self), (self.metadata, f"{self.pipeline}{secrets}")
 
-    return changed(fileref.FileRef, "__reduce__", reduce)
+    return changed(stored_ref.StoredRef, "__reduce__", reduce)
 
 
 # ---- The protocol ----
