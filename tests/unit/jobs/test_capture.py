@@ -445,8 +445,7 @@ def test_what_is_linked_is_moved_to_a_place_of_its_own(tmp_path: Path, left: Lef
     place.mkdir()
     if not is_same_disk:
         assert place.stat().st_dev != tmp_path.stat().st_dev
-    configuration = "[project]\nname = 'lab'\n[storage]\nbackend = 'file'\npath = 'store'\n"
-    Path("datajoint.toml").write_text(f"{configuration}[roots.derived]\npath = '{place}'\n")
+    _configure(place)
     try:
         _link_to(place)
     finally:
@@ -464,6 +463,11 @@ def test_a_place_below_no_root_is_told_before_the_job_runs(tmp_path: Path) -> No
         place.mkdir(parents=True, exist_ok=True)
         with pytest.raises(error, match=said), datajoint_file.capture(".", keep={"*": "link"}, link_to=place):
             pytest.fail("the job runs")
+
+
+def _configure(place: Path) -> None:
+    configuration = "[project]\nname = 'lab'\n[storage]\nbackend = 'file'\npath = 'store'\n"
+    Path("datajoint.toml").write_text(f"{configuration}[roots.derived]\npath = '{place}'\n")
 
 
 def _link_to(place: Path) -> None:
@@ -538,6 +542,7 @@ def test_what_cannot_be_linked_costs_nothing_that_was_to_be_kept(
     monkeypatch.setattr("datajoint_file.jobs.run.collected", and_still_written)
     place = tmp_path / "nas"
     place.mkdir()
+    _configure(place)
     options: Any = {"keep": {"*.dat": "link"}, "link_to": place, "on_failure": "keep"}
     with pytest.raises(SourceChangedError), datajoint_file.capture("*.dat", **options) as run:
         make("a.dat", "b.dat")
