@@ -65,7 +65,7 @@ def files(query: Any, *attributes: str) -> Files:
 
     Raises
     ------
-    TypeError, ValueError
+    UnsupportedValueError
         If it is no query, or one without ``file`` attributes.
     QueryError
         If an attribute is none of these.

@@ -184,7 +184,7 @@ def test_what_it_is_is_said_shortly_and_shown_escaped(table: Any) -> None:
 def test_what_is_no_file_is_refused_by_name(table: Any) -> None:
     with pytest.raises(QueryError, match=r"Recording has no `file` attribute 'row'; did you mean 'raw'"):
         files(table, "row")
-    with pytest.raises(ValueError, match="has no `file` attribute, only subject, session"):
+    with pytest.raises(TypeError, match="has no `file` attribute, only subject, session"):
         files(table.proj())
     with pytest.raises(TypeError, match="neither a table nor a query"):
         files("Recording")
