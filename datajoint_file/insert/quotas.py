@@ -155,7 +155,7 @@ class Quotas:
     def _used(self, table: _Table, scope: Scope, row: Row) -> int:
         """Ask how much the rows of a table have stored, or those of the value that *row* has."""
         dialect, where = self._second.dialect, ""
-        if scope.value:  # made by DataJoint, which doubles percent signs
+        if scope.quota in self._table.primary_key:  # made by DataJoint, which doubles percent signs
             where = f" WHERE {make_condition(self._table, {scope.quota: row.values[scope.quota]}, set())}" % ()
         sizes = " + ".join(f"COALESCE({stored_size(dialect, dialect.quoted(name))}, 0)" for name in table.attributes)
         try:
@@ -167,6 +167,10 @@ class Quotas:
             told = f"{table.schema}.{class_name(table.name)} is not counted in the quota {scope.quota}: {error}"
             warn(f"{told}. GRANT this user the right to read it", JournalWarning)
             return 0
+        except Exception as error:
+            if not (where and dialect.is_incomparable(error.__cause__ or error)):
+                raise
+            return 0  # an attribute of the same name and another type
         return int(used or 0)
 
     def _tables(self) -> tuple[_Table, ...]:

@@ -98,7 +98,14 @@ def execute_ddl(original: Callable[..., Any], connection: Any, query: Any, *args
 def _tags_of(connection: Any, name: Name) -> list[str]:
     """Return the table of tags beside a table, quoted, if there is one: its foreign key would keep the table."""
     table = TagTable(dialect_of(connection), *name)
-    return [table.table] if table.is_there(lambda sql, args: connection.query(sql, args).fetchall()) else []
+
+    def query(sql: str, args: Sequence[Any]) -> Any:
+        return connection.query(sql, args).fetchall()
+
+    if not table.is_there(query):
+        return []
+    is_kept = set(table.dialect.referring(query, *name)) - {table.name}  # the DROP is going to be refused
+    return [] if is_kept else [table.table]
 
 
 def _drop_schema(execute: Callable[[], Any], connection: Any, sql: str) -> Any:

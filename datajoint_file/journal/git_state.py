@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _REFERENCE = re.compile(r"ref: (refs/[\w./+@-]+)")
+_ANOTHERS = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR"})
+"""Variables that name the repository whose hook has started the program."""
 _STATUS_SECONDS = 2.0
 _MAX_BYTES = 2**24
 
@@ -79,6 +81,7 @@ def _read(path: Path) -> str:
 
 def _is_dirty(top: Path) -> bool | None:
     """Ask git, once a process, and not for long; it writes nothing, and starts no monitor."""
+    others = {name: value for name, value in os.environ.items() if name not in _ANOTHERS}
     command = ["git", "-c", "core.fsmonitor=false", "-C", str(top), "status", "--porcelain", "--untracked-files=no"]
     try:
         done = subprocess.run(  # noqa: S603 - the git of this machine, as the user would run it
@@ -86,7 +89,7 @@ def _is_dirty(top: Path) -> bool | None:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=_STATUS_SECONDS,
-            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+            env={**others, "GIT_OPTIONAL_LOCKS": "0"},
             check=True,
         )
     except (OSError, subprocess.SubprocessError):

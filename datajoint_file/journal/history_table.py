@@ -101,7 +101,7 @@ class HistoryTable:
         """Create the table, unless it is there."""
         indexes = {"~file_history_path": self.dialect.path_index, "~file_history_cell": "table_name, cell"}
         comment = "references that were"
-        self.second.execute(self.dialect.create_table(self.table, _ATTRIBUTES, comment=comment, indexes=indexes))
+        self.second.create(self.dialect.create_table(self.table, _ATTRIBUTES, comment=comment, indexes=indexes))
 
     def require_rights(self) -> None:
         """Raise `AccessError` unless this user may add entries. Nothing is changed."""

@@ -100,7 +100,7 @@ class Intents:
         """Create the table, unless it is there."""
         indexes = {"~file_intent_cell": "table_name, attribute, key_digest"}
         comment = "files on their way into rows"
-        self.second.execute(self.dialect.create_table(self.table, _ATTRIBUTES, comment=comment, indexes=indexes))
+        self.second.create(self.dialect.create_table(self.table, _ATTRIBUTES, comment=comment, indexes=indexes))
 
     def begin(self, intents: Sequence[Intent], holder: str, lease_seconds: float) -> tuple[list[int], Rows]:
         """Insert *intents* and return their numbers, and what has been stored for the same cells before.

@@ -113,6 +113,8 @@ def _working_directory() -> Path | None:
 
 def _shown(path: Path) -> str:
     """Return a path as it is noted: names of homes are nobody's business, and differ from machine to machine."""
-    with suppress(ValueError, RuntimeError):
-        return str(Path("~") / path.relative_to(Path.home()))
+    with suppress(OSError, ValueError, RuntimeError):
+        for home in (Path.home(), Path.home().resolve()):  # which may be behind a link
+            if path.is_relative_to(home):
+                return str(Path("~") / path.relative_to(home))
     return str(path)

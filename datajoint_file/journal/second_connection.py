@@ -27,6 +27,8 @@ IDLE_SECONDS = 5.0
 LOCK_WAIT_SECONDS = 5.0
 """What waits longer for a lock fails. Nothing here has a reason to wait for anybody's transaction."""
 
+_ATTEMPTS = 3
+
 
 class SecondConnection:
     """A second connection to the server, database and user of one of DataJoint's, which is asked for nothing else.
@@ -50,6 +52,18 @@ class SecondConnection:
         """Run one statement and return how many rows it concerned."""
         with self._cursor(sql, args) as cursor:
             return int(cursor.rowcount)
+
+    def create(self, sql: str) -> None:
+        """Run one statement that makes what is not there yet; again, if another was at it in the same moment."""
+        for _ in range(_ATTEMPTS):
+            try:
+                self.execute(sql)
+            except Exception as error:
+                if not self.dialect.is_made_by_another(error.__cause__ or error):
+                    raise
+            else:
+                return
+        self.execute(sql)
 
     def query(self, sql: str, args: Sequence[Any] = ()) -> Rows:
         """Run one statement and return the rows that it gives."""

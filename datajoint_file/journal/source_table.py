@@ -60,7 +60,7 @@ class SourceTable:
         """Create the table, unless it is there."""
         indexes = {"~file_source_object": "object"}
         comment = "who inserted files, and by which program"
-        self.second.execute(self.dialect.create_table(self.table, _ATTRIBUTES, comment=comment, indexes=indexes))
+        self.second.create(self.dialect.create_table(self.table, _ATTRIBUTES, comment=comment, indexes=indexes))
 
     def require_rights(self) -> None:
         """Raise `AccessError` unless this user may add entries. Nothing is changed."""

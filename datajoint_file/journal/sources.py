@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from datajoint import provenance
-from datajoint.errors import AccessError, MissingTableError
+from datajoint.errors import LostConnectionError, MissingTableError
 
 from datajoint_file.config.bindings import Attached
 from datajoint_file.errors import JournalWarning, warn
@@ -39,7 +39,9 @@ def _is_usable(table: SourceTable) -> bool:
             table.require_rights()
         except MissingTableError:
             table.create()
-    except (AccessError, PermissionError) as error:
+    except LostConnectionError:
+        raise
+    except Exception as error:  # noqa: BLE001 - no right, a table of another's: rows are inserted as well without it
         reason = " ".join(str(part) for part in error.args[:2]).strip()
         warn(_NO_SOURCES.format(schema=table.schema, reason=reason), JournalWarning)
         return False

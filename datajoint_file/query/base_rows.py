@@ -11,6 +11,7 @@ from datajoint.table import FreeTable, Table
 
 from datajoint_file.errors import QueryError, brief
 from datajoint_file.hooks.tables import table_name
+from datajoint_file.sql import dialect_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,7 @@ def _names(query: Any, table: str, key: list[str]) -> dict[str, str]:
             inner |= _names(part, table, key)
         elif part == table:
             inner |= {name: name for name in key}
-    attributes = query.heading.attributes.items()  # renamed ones are in quotes, of whichever kind
-    now = {(attribute.attribute_expression or name).strip('`"'): name for name, attribute in attributes}
+    marks = f"`{dialect_of(query.connection).quote}"  # around renamed ones; in quotes of another kind is text
+    attributes = query.heading.attributes.items()
+    now = {(attribute.attribute_expression or name).strip(marks): name for name, attribute in attributes}
     return {name: now[called] for name, called in inner.items() if called in now}

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
@@ -65,7 +66,7 @@ def files(query: Any, *attributes: str) -> Files:
 
     Raises
     ------
-    TypeError, ValueError
+    UnsupportedValueError
         If it is no query, or one without ``file`` attributes.
     QueryError
         If an attribute is none of these.
@@ -300,12 +301,13 @@ class Files:
             yield key, attribute, _metadata(text)
 
 
-def _document(text: str) -> Any:
-    """Return what a row's JSON says; the text, of which a reference says what is wrong with it, if it is none."""
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
+def _document(text: str) -> dict[str, Any]:
+    """Return what a row's JSON says; nothing, of which a reference says that it is no file, if it is no JSON object."""
+    with suppress(ValueError, RecursionError):
+        document = json.loads(text)
+        if isinstance(document, dict):
+            return document
+    return {}
 
 
 def _metadata(text: str) -> FileMetadata | None:

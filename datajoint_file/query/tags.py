@@ -13,7 +13,7 @@ from typing import Any
 
 from datajoint.errors import AccessError, DataJointError, MissingTableError
 
-from datajoint_file.errors import QueryError, brief, brief_traceback, driver_message
+from datajoint_file.errors import QueryError, brief, brief_traceback, server_message
 from datajoint_file.hooks.restrictions import SqlCondition
 from datajoint_file.hooks.tables import table_name
 from datajoint_file.journal.second_connection import second_connection_of
@@ -294,5 +294,5 @@ def _denied(rows: BaseRows, error: Exception, advice: str) -> AccessError:
     table = _table_of(rows)
     return AccessError(
         f"{table_name(rows.table)}: its tags are in `{table.schema}`.`{table.name}`, which this user may not use so "
-        f"({driver_message(error)}). {advice[0].upper()}{advice[1:]}"
+        f"({server_message(error)}). {advice[0].upper()}{advice[1:]}"
     )

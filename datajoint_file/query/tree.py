@@ -19,7 +19,7 @@ from datajoint_file.errors import MetadataError, UnsupportedValueError, brief, b
 from datajoint_file.hooks.codec import file_attributes
 from datajoint_file.hooks.connections import name_of, pipeline_of
 from datajoint_file.hooks.row_listing import Listing, decoded
-from datajoint_file.model.metadata import path_in
+from datajoint_file.model.metadata import MAX_SIZE, path_in
 from datajoint_file.model.object_keys import is_directory
 from datajoint_file.pipeline.directoryref import ref_of
 from datajoint_file.query.branches import FileTree, Growing
@@ -119,7 +119,7 @@ class _File:
     @property
     def sums(self) -> Sums:
         size = self.document.get("size") if isinstance(self.document, dict) else 0
-        size = size if isinstance(size, int) and size >= 0 else 0
+        size = size if isinstance(size, int) and 0 <= size <= MAX_SIZE else 0
         return (0, 0, 1, size) if self.is_linked else (1, size, 0, 0)
 
 

@@ -523,6 +523,18 @@ class Dialect(ABC):
     def is_timeout(self, error: BaseException) -> bool:
         """Tell whether *error* says that others have held a lock for too long."""
 
+    def is_made_by_another(self, error: BaseException) -> bool:
+        """Tell whether a statement that creates what is not there failed as another was creating it."""
+        return False
+
+    def is_incomparable(self, error: BaseException) -> bool:
+        """Tell whether *error* says that a value is of a type that an attribute is not compared with."""
+        return self.is_about_value(error)
+
+    def referring(self, query: Query, schema: str, table: str) -> list[str]:
+        """Return the tables that refer to one, where a DROP of that and others would drop the others and then fail."""
+        return []
+
     def is_too_large(self, error: BaseException) -> bool:
         """Tell whether *error* says that a statement has more bytes than the server takes."""
         return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from datajoint_file.sql.dialect import Searched
+from datajoint_file.sql.dialect import Query, Searched
 from datajoint_file.sql.mysql import MySQL
 
 
@@ -35,6 +35,13 @@ class MariaDB(MySQL):
         "MariaDB makes no index of an expression, only of a column that is computed, which would show in what "
         "DataJoint says of the table. Without one a search reads the whole table: some seconds for a million rows"
     )
+
+    def referring(self, query: Query, schema: str, table: str) -> list[str]:
+        sql = (
+            "SELECT DISTINCT table_name FROM information_schema.key_column_usage "
+            "WHERE referenced_table_schema = %s AND referenced_table_name = %s"
+        )
+        return [str(name) for (name,) in query(sql, (schema, table))]
 
     def linked(self, name: str) -> str:
         """Return it in two steps: ``JSON_VALUE`` gives ``1`` for true."""

@@ -34,6 +34,9 @@ _CHANGED = frozenset({"42P01", "42703", "3F000"})
 
 _NOT_THERE = frozenset({"42P01", "3F000"})
 
+_MADE_BY_ANOTHER = frozenset({"23505", "42P07"})
+"""A catalog's unique key, and a table that is there: IF NOT EXISTS looks before it waits for who is at it."""
+
 _KEY_LETTERS = 600
 """An index of the usual kind takes 2,704 bytes, and a letter has four at most."""
 
@@ -506,6 +509,12 @@ class PostgreSQL(Dialect):
 
     def is_timeout(self, error: BaseException) -> bool:
         return getattr(error, "pgcode", "") == "55P03"
+
+    def is_made_by_another(self, error: BaseException) -> bool:
+        return getattr(error, "pgcode", "") in _MADE_BY_ANOTHER
+
+    def is_incomparable(self, error: BaseException) -> bool:
+        return self.is_about_value(error) or getattr(error, "pgcode", "") == "42883"  # no such operator
 
     def is_gone(self, error: BaseException) -> bool:
         return getattr(error, "pgcode", "") in _NOT_THERE

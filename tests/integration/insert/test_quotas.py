@@ -14,7 +14,7 @@ import datajoint_file
 from datajoint_file import Link
 from datajoint_file.errors import ConfigurationError, QuotaExceededError
 from tests.projects import Store, over_mysql, unique
-from tests.tables import drop_schema
+from tests.tables import drop_schema, recording_of
 
 KB = 1000
 
@@ -42,7 +42,8 @@ def lab(instance: dj.Instance, store: Store, tmp_path: Path) -> Iterator[Any]:
     class Movie(dj.Manual):
         definition = "subject : varchar(30)\n---\nmovie : file"
 
-    yield SimpleNamespace(Recording=Recording, Atlas=Atlas, Movie=Movie, store=store, nas=tmp_path / "nas")
+    tables = {"Recording": Recording, "Atlas": Atlas, "Movie": Movie}
+    yield SimpleNamespace(**tables, schema=schema, store=store, nas=tmp_path / "nas")
     if instance.connection.in_transaction:
         instance.connection.cancel_transaction()
     for name in (first, second):
@@ -132,3 +133,13 @@ def test_quota_that_is_none_is_refused(instance: dj.Instance, store: Store) -> N
     for quota in ({"subject": "much"}, {"a b": "1 GB"}, {"lab.*.x": "1 GB"}):
         with pytest.raises(ConfigurationError, match=r"\[quota\]"):
             datajoint_file.configure(store.configuration(quota=quota), connection=instance)
+
+
+def test_a_value_that_is_empty_or_of_another_type_is_counted_as_itself(lab: Any) -> None:
+    scan = recording_of(lab.schema, "subject : int32\n---\nraw : file", "Scan")
+    scan.insert1({"subject": 7, "raw": ("7.dat", b"x" * KB)})
+    lab.Recording.insert([row("b", 1, 2 * KB), row("", 1, 2 * KB)])
+    lab.Recording.insert1(row("", 2, KB))
+    scan.insert1({"subject": 8, "raw": ("8.dat", b"x" * KB)})
+    with pytest.raises(QuotaExceededError, match="subject"):
+        lab.Recording.insert1(row("", 3, 1))

@@ -10,6 +10,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ import pytest
 
 import datajoint_file
 from datajoint_file.errors import JournalWarning, QueryError, UndeclaredInputWarning, UnsupportedValueError
+from datajoint_file.journal import sources
 from datajoint_file.journal.history_table import HistoryTable
 from datajoint_file.journal.second_connection import second_connection_of
+from datajoint_file.journal.source_table import SourceTable
 from datajoint_file.query.source import source
-from tests.projects import Store, over_mysql, unique
+from tests.projects import Store, connect, over_mysql, over_postgresql, unique
 from tests.tables import recording_of
 
 
@@ -171,7 +174,7 @@ def test_nothing_is_noted_where_it_is_switched_off_or_not_allowed(
         warnings.simplefilter("always")
         for number in (1, 2):
             writer.insert1({"id": number, "raw": ("a", b"a")})
-        with pytest.raises(dj.errors.AccessError, match=r"GRANT CREATE, REFERENCES|GRANT SELECT"):
+        with pytest.raises(dj.errors.AccessError, match=r"denied.*(GRANT CREATE, REFERENCES|GRANT SELECT)"):
             datajoint_file.tag(writer, "good")
     told = [str(one.message) for one in caught if issubclass(one.category, JournalWarning)]
     assert len(told) == 1
@@ -294,3 +297,35 @@ def test_what_others_have_written_into_the_table_is_shown_and_not_believed(table
         assert found is not None
         assert (found.program, found.table, found.is_dirty) == (None, None, None)
         assert "a\nb" not in repr(found)
+
+
+@over_postgresql
+def test_who_makes_the_table_at_the_same_time_gets_on_as_well(table: Any, database: Any) -> None:
+    drop = f"DROP TABLE {table().connection.adapter.make_full_table_name(table.database, '~file_source')}"
+    instances = [connect(database) for _ in range(6)]
+    for _ in range(4):
+        table().connection.query(drop)
+        barrier = threading.Barrier(len(instances))
+
+        def make(instance: dj.Instance, barrier: threading.Barrier = barrier) -> None:
+            made = SourceTable(second_connection_of(instance.connection), table.database)
+            made.is_plain()
+            barrier.wait()
+            made.create()
+
+        with ThreadPoolExecutor(len(instances)) as threads:
+            list(threads.map(make, instances))
+    for instance in instances:
+        second_connection_of(instance.connection).close()
+        instance.connection.close()
+
+
+def test_a_table_of_that_name_that_is_anothers_keeps_nobody_from_inserting(table: Any) -> None:
+    connection = table().connection
+    name = connection.adapter.make_full_table_name(table.database, "~file_source")
+    connection.query(f"DROP TABLE {name}")
+    connection.query(f"CREATE TABLE {name} (x INT)")
+    sources._usable.of(connection).clear()
+    with pytest.warns(JournalWarning, match="`~file_source`"):
+        table.insert1({"id": 1, "raw": ("a", b"a")})
+    assert (table & "id = 1").fetch1("raw").read() == b"a"

@@ -311,3 +311,20 @@ def test_a_datajoint_without_this_package_deletes_tagged_rows_and_is_told_what_k
         lab.Subject().drop(prompt=False)
     installation.install()
     lab.Subject().drop(prompt=False)
+
+
+@over_mysql
+def test_text_that_is_called_like_a_key_is_no_key(lab: Any) -> None:
+    lab.Subject.insert1({"subject": "subject"})
+    named = lab.Subject.proj(label='"subject"')
+    assert tag(named & {"subject": "b"}, "good") == 1
+    assert (lab.Subject & tagged("good")).keys() == [{"subject": "b"}]
+    assert (named & tagged("good")).keys() == [{"subject": "b"}]
+
+
+def test_tags_stay_where_a_table_cannot_be_dropped(lab: Any) -> None:
+    tag(lab.Recording, "good")
+    with pytest.raises(Exception, match=r"(?i)foreign key|depend"):
+        lab.Recording().drop_quick()
+    assert tags(lab.Recording) == {"good": 6}
+    lab.Recording().drop(prompt=False)

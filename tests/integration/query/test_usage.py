@@ -15,7 +15,7 @@ import pytest
 import datajoint_file
 from datajoint_file import File, Link
 from datajoint_file.errors import UnsupportedValueError
-from tests.projects import Store, over_mysql
+from tests.projects import Store, over_mysql, over_postgresql
 
 SUBJECTS = ("a", "a", "b<i>'%$x$", "c")
 
@@ -227,3 +227,11 @@ def test_tree_by_key_and_by_path(lab: Any, store: Store, tmp_path: Path) -> None
     assert "linked.dat  5.0 kB  (linked, missing)" in checked
     assert checked.count("missing") == 2
     assert json.loads(json.dumps(whole.to_dict()))["branches"][0]["name"] == name
+
+
+@over_postgresql
+def test_a_size_that_no_file_has_hides_no_other(table: Any) -> None:
+    table.insert1({"id": 1, "raw": ("a.dat", b"a")})
+    row = '{"path": "x/y", "original_name": "b", "size": 1e400}'
+    table().connection.query(f"INSERT INTO {table().full_table_name} (id, raw) VALUES (2, %s)", [row])
+    assert "a.dat  1 B" in str(datajoint_file.tree(table))

@@ -32,6 +32,13 @@ def repository(tmp_path: Path) -> Path:
     return directory
 
 
+def test_a_hook_of_another_repository_changes_nothing(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_DIR", str(repository / "nowhere"))
+    state = git_state(repository)
+    assert state is not None
+    assert state.is_dirty is False
+
+
 @pytest.mark.parametrize("how", ["branch", "packed", "detached", "worktree", "packed worktree"])
 def test_the_commit_is_the_one_that_git_names(repository: Path, tmp_path: Path, how: str) -> None:
     directory = repository
@@ -98,6 +105,9 @@ def test_programs_are_called_as_they_were_started(tmp_path: Path) -> None:
         found = facts_of(*command, cwd=tmp_path, HOME=home, PYTHONPATH=os.pathsep.join(sys.path))
         assert found["program"] == name
         assert "secret" not in json.dumps(found)
+    (tmp_path / "link").symlink_to(package.parent)
+    found = facts_of("tools/ingest.py", cwd=tmp_path, HOME=str(tmp_path / "link"), PYTHONPATH=os.pathsep.join(sys.path))
+    assert found["program"] == "~/tools/ingest.py"
 
 
 def test_a_notebook_is_called_by_its_path_where_jupyter_tells_it(tmp_path: Path) -> None:
