@@ -53,7 +53,7 @@ def _show(path: Path) -> None:
     with path.open("rb") as source:
         start = source.read(_LOOKED_AT)
     try:
-        codecs.getincrementaldecoder("utf-8")().decode(start)
+        codecs.utf_8_decode(start, "strict", False)
     except UnicodeDecodeError:
         start = b"\0"
     if b"\0" in start:

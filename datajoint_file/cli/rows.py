@@ -52,15 +52,15 @@ class Selection:
 
 def _checked(table: Any, condition: str) -> str:
     """Return a condition that the database takes: it is asked, for no rows."""
+    if not condition.strip():
+        raise QueryError("--where is empty")
     try:
-        if condition.strip():
-            table.connection.query(f"{(table & condition).make_sql()} LIMIT 0")
-            return condition
-        raise QueryError("it is empty")
+        table.connection.query(f"{(table & condition).make_sql()} LIMIT 0")
     except LostConnectionError:
         raise
     except Exception as error:  # DataJoint's, or the driver's
         raise QueryError(f"--where {brief(condition)}: {server_message(error)}") from error
+    return condition
 
 
 def table_with_files(connection: Any, name: str, attribute: str | None) -> tuple[Any, tuple[str, ...]]:

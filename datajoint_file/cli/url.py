@@ -11,6 +11,7 @@ from datajoint_file.cli.arguments import completed, rows_by_arguments, verdicts,
 from datajoint_file.cli.output import print_json
 from datajoint_file.cli.rows import Selection, one_file
 from datajoint_file.hooks.targets import connect
+from datajoint_file.startup import on_one_line
 
 _EXAMPLES = """\b
 Examples:
@@ -45,4 +46,4 @@ def url(
     if as_json:
         print_json({"url": address, "expires": expires, "file": file.to_dict()})
     else:
-        click.echo(address)
+        click.echo(on_one_line(address))
