@@ -45,7 +45,7 @@ def cat(ctx: click.Context, name: str, rows: Selection, member: str | None) -> N
             _show(path)
             return
         with path.open("rb") as source:
-            shutil.copyfileobj(source, click.get_binary_stream("stdout"))
+            shutil.copyfileobj(source, sys.stdout.buffer)
 
 
 def _show(path: Path) -> None:

@@ -46,7 +46,7 @@ def test_schemas_tables_and_files_are_listed_and_conditions_choose_rows(project_
     listed = project_run("ls", name)
     assert (listed.exit_code, listed.stderr) == (0, "")
     stored = (table & "id = 1").fetch1("raw").to_dict()["timestamp"]
-    assert listed.stdout.splitlines()[0] == f"{'14 B':>9}  {stored}  raw (id=1)  50%.txt"
+    assert listed.stdout.splitlines()[0] == f"{'13 B':>9}  {stored}  raw (id=1)  50%.txt"
     assert [line.rpartition("  ")[2] for line in listed.stdout.splitlines()] == ["50%.txt", "b.dat", "c.dat", "result/"]
     long = project_run("ls", f"{name}.raw", "-l", "id=3").stdout
     assert (table & "id = 3").fetch1("raw").hash in long
@@ -98,7 +98,9 @@ def test_bytes_are_printed_only_once_they_are_verified(
     project_run: Run, table: Any, store: Store, directory: Path
 ) -> None:
     name = f"{table().database}.Recording"
-    assert project_run("cat", f"{name}.raw", "id=2").stdout_bytes == bytes(range(256)) * 99
+    whole = project_run("cat", f"{name}.raw", "id=2")
+    assert (whole.exit_code, whole.stderr) == (0, "")
+    assert whole.stdout_bytes == bytes(range(256)) * 99
     assert project_run("cat", f"{name}.extra", "id=1", "--member", "day/a.csv").stdout == "t,v\n1,2\n"
     assert project_run("get", f"{name}.raw", "--where", "id = 3", "--to", "here").exit_code == 0
     assert (directory / "here" / "c.dat").read_bytes() == b"333"
