@@ -1,16 +1,30 @@
-"""Command-line arguments that several commands share: tables, keys, and what is a mistake of usage."""
+"""Command-line arguments that several commands share: tables, rows, completion, and which errors are whose mistake."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import wraps
+from threading import Thread
 from typing import Any
 
 import click
 import datajoint as dj
 
-from datajoint_file.errors import QueryError, RuleError, UnsupportedValueError
-from datajoint_file.hooks.targets import connect, targets_named
+from datajoint_file.cli.exit_codes import Verdict
+from datajoint_file.cli.rows import Selection
+from datajoint_file.errors import (
+    DestinationError,
+    MemberNotFoundError,
+    MetadataError,
+    ObjectNotFoundError,
+    QueryError,
+    RuleError,
+    UnsafeNameError,
+    UnsupportedValueError,
+    VerificationError,
+)
+from datajoint_file.hooks.targets import connect, names_beginning, targets_named
 from datajoint_file.undo.overview import tables_in_history
 
 
@@ -26,6 +40,22 @@ def wrong_usage(*kinds: type[Exception]) -> Iterator[None]:
         raise  # some are ValueErrors too, but not of usage
     except mistakes as error:
         raise click.UsageError(str(error.args[0] if error.args else error)) from error
+
+
+@contextmanager
+def verdicts() -> Iterator[None]:
+    """Make a verdict of what a person must see to, once bytes were looked at."""
+    try:
+        yield
+    except (
+        DestinationError,
+        MemberNotFoundError,
+        MetadataError,
+        ObjectNotFoundError,
+        UnsafeNameError,
+        VerificationError,
+    ) as error:
+        raise Verdict(str(error)) from error
 
 
 def one_table(name: str) -> Any:
@@ -49,15 +79,57 @@ def one_table(name: str) -> Any:
 def pairs(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:
     """Return what was given as ``NAME=VALUE``, several times perhaps: a callback of an option."""
     parts = [text.partition("=") for text in value]
-    wrong = next((text for text, (name, sign, _) in zip(value, parts, strict=True) if not (name and sign)), None)
-    if wrong is not None:
-        raise click.BadParameter(f"{wrong!r} is not of the form subject_id=1")
+    for text, (name, sign, _) in zip(value, parts, strict=True):
+        if not (name and sign) or set(name) & set(" <>!"):
+            raise click.BadParameter(f"{text!r} is not of the form subject_id=1")
     return {name: text for name, _, text in parts}
 
 
-KEY_ARGUMENT = click.argument("pairs", nargs=-1, callback=pairs, metavar="[NAME=VALUE]...")
-"""The same as `KEY_OPTION`, shorter to write."""
+def completed(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Return schemas and tables of this beginning for a shell: as many as the database names in time, else none."""
+    found: list[str] = []
+
+    def look() -> None:
+        with suppress(Exception):
+            found.extend(names_beginning(incomplete, connect()))
+
+    asking = Thread(target=look, daemon=True)
+    asking.start()
+    asking.join(_PATIENCE_SECONDS)
+    return list(found)
+
+
+_PATIENCE_SECONDS = 2.0
+
 
 KEY_OPTION = click.option(
     "--key", multiple=True, callback=pairs, metavar="NAME=VALUE", help="Only rows with this value. May be repeated."
 )
+
+_WHERE_OPTION = click.option(
+    "--where",
+    multiple=True,
+    metavar="CONDITION",
+    help="Only rows for which this holds, such as 'subject_id > 3': SQL of your own, which runs with your rights.",
+)
+
+Command = Callable[..., None]
+
+
+def rows_by_options(command: Command) -> Command:
+    """Give a command the parameter ``rows``, which ``--key`` and ``--where`` select."""
+
+    @KEY_OPTION
+    @_WHERE_OPTION
+    @wraps(command)
+    def selecting(
+        *given: Any, key: dict[str, str], where: tuple[str, ...], pairs: dict[str, str] | None = None, **others: Any
+    ) -> None:
+        command(*given, rows=Selection({**(pairs or {}), **key}, where), **others)
+
+    return selecting
+
+
+def rows_by_arguments(command: Command) -> Command:
+    """Give a command the parameter ``rows``, which ``NAME=VALUE`` selects as well."""
+    return click.argument("pairs", nargs=-1, callback=pairs, metavar="[NAME=VALUE]...")(rows_by_options(command))

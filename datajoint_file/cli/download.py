@@ -10,22 +10,15 @@ from typing import Any
 
 import click
 
-from datajoint_file.cli.arguments import KEY_ARGUMENT, KEY_OPTION, wrong_usage
+from datajoint_file.cli.arguments import completed, rows_by_arguments, verdicts, wrong_usage
 from datajoint_file.cli.exit_codes import FINE, PROBLEMS
 from datajoint_file.cli.output import console, print_json
-from datajoint_file.cli.rows import restricted, table_with_files
+from datajoint_file.cli.rows import Selection, table_with_files
 from datajoint_file.concurrency.termination import ended_by_sigterm
 from datajoint_file.downloads.download import download as download_files
-from datajoint_file.errors import (
-    DestinationError,
-    MetadataError,
-    ObjectNotFoundError,
-    UnsafeNameError,
-    VerificationError,
-)
 from datajoint_file.hooks.targets import connect
 from datajoint_file.model.wording import counted
-from datajoint_file.startup import escaped, on_one_line
+from datajoint_file.startup import on_one_line
 
 _EXAMPLES = """\b
 Examples:
@@ -33,14 +26,10 @@ Examples:
   datajoint-file download lab_ephys.Recording.raw_data subject_id=1 --to recordings/ --layout key
 """
 
-_VERDICTS = (DestinationError, MetadataError, ObjectNotFoundError, UnsafeNameError, VerificationError)
-"""What a person must see to, once it was looked."""
 
-
-@click.command(epilog=_EXAMPLES, short_help="Bring files of rows here.")
-@click.argument("name", metavar="SCHEMA.TABLE[.ATTRIBUTE]")
-@KEY_ARGUMENT
-@KEY_OPTION
+@click.command(epilog=_EXAMPLES, short_help="Bring files of rows here (get).")
+@click.argument("name", metavar="SCHEMA.TABLE[.ATTRIBUTE]", shell_complete=completed)
+@rows_by_arguments
 @click.option(
     "--to",
     "directory",
@@ -64,8 +53,7 @@ _VERDICTS = (DestinationError, MetadataError, ObjectNotFoundError, UnsafeNameErr
 def download(
     ctx: click.Context,
     name: str,
-    pairs: dict[str, str],
-    key: dict[str, str],
+    rows: Selection,
     directory: Path,
     layout: str,
     overwrite: bool,
@@ -73,7 +61,7 @@ def download(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Bring the files of a table here, or those of the rows with these values, and compare each with its hash.
+    """Bring the files of a table here, or those of some of its rows, and compare each with its hash. Short: get.
 
     A file that is there already and is equal stays, and is not brought: after a failure, give the command again.
 
@@ -84,16 +72,10 @@ def download(
     ctx.call_on_close(connection.close)
     with wrong_usage():
         table, names = table_with_files(connection, name, None)
-        query = restricted(table, {**pairs, **key})
+        query = rows.of(table)
     options: dict[str, Any] = {"layout": layout, "overwrite": overwrite, "workers": workers}
-    try:
-        with ended_by_sigterm():
-            found = download_files(
-                query.proj(*names), directory, progress=False if quiet or as_json else None, **options
-            )
-    except _VERDICTS as error:
-        click.echo(f"Error: {escaped(str(error))}", err=True)
-        ctx.exit(PROBLEMS)
+    with verdicts(), ended_by_sigterm():
+        found = download_files(query.proj(*names), directory, progress=False if quiet or as_json else None, **options)
     if as_json:
         print_json([str(path) for path in found])
     elif not quiet:

@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from datajoint_file.cli.arguments import KEY_OPTION, wrong_usage
+from datajoint_file.cli.arguments import completed, rows_by_options, wrong_usage
 from datajoint_file.cli.output import console, print_json
-from datajoint_file.cli.rows import restricted_targets
+from datajoint_file.cli.rows import Selection, restricted_targets
 from datajoint_file.hooks.targets import connect
 from datajoint_file.query.usage import usage
 
@@ -24,7 +24,7 @@ Examples:
 
 
 @click.command(epilog=_EXAMPLES, short_help="Add up files and bytes.")
-@click.argument("targets", nargs=-1, required=True, metavar="SCHEMA[.TABLE]...")
+@click.argument("targets", nargs=-1, required=True, metavar="SCHEMA[.TABLE]...", shell_complete=completed)
 @click.option(
     "--by",
     multiple=True,
@@ -33,12 +33,12 @@ Examples:
     metavar="NAME",
     help="schema, table, attribute, month, or an attribute of the tables. May be repeated.",
 )
-@KEY_OPTION
+@rows_by_options
 @click.option("--unknown", is_flag=True, help="List the store as well, for objects that nothing tells of.")
 @click.option("--json", "as_json", is_flag=True, help="Print the sums as JSON.")
 @click.pass_context
 def du(
-    ctx: click.Context, targets: tuple[str, ...], by: tuple[str, ...], key: dict[str, str], unknown: bool, as_json: bool
+    ctx: click.Context, targets: tuple[str, ...], by: tuple[str, ...], rows: Selection, unknown: bool, as_json: bool
 ) -> None:
     """Add up the files of schemas and tables in the database.
 
@@ -48,7 +48,7 @@ def du(
     connection = connect()
     ctx.call_on_close(connection.close)
     with wrong_usage(ValueError):
-        subjects: list[Any] = restricted_targets(targets, key, connection)
+        subjects: list[Any] = restricted_targets(targets, rows, connection)
         found = usage(*subjects, by=by, unknown=unknown)
     if as_json:
         print_json(found.to_dict())

@@ -18,8 +18,16 @@ Where several hold, 1 comes before 4 before 3: what was found is not hidden by w
 
 from __future__ import annotations
 
+import click
+
 FINE = 0
 PROBLEMS = 1
 USAGE = 2
 PARTLY = 3
 BLIND = 4
+
+
+class Verdict(click.ClickException):
+    """One message of a command that has looked, and found what a person must see to."""
+
+    exit_code = PROBLEMS

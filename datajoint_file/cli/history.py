@@ -12,7 +12,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from datajoint_file.cli.arguments import KEY_OPTION, one_table, wrong_usage
+from datajoint_file.cli.arguments import KEY_OPTION, completed, one_table, wrong_usage
 from datajoint_file.cli.output import console, print_json
 from datajoint_file.hooks.tables import table_name
 from datajoint_file.hooks.targets import connect, targets_named
@@ -30,7 +30,7 @@ Examples:
 
 
 @click.command(epilog=_EXAMPLES, short_help="Show earlier and deleted files.")
-@click.argument("name", metavar="SCHEMA[.TABLE]")
+@click.argument("name", metavar="SCHEMA[.TABLE]", shell_complete=completed)
 @click.option("--attribute", metavar="NAME", help="Only of this attribute.")
 @KEY_OPTION
 @click.option("--json", "as_json", is_flag=True, help="Print the versions as JSON.")

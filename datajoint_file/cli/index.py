@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 import click
 
-from datajoint_file.cli.arguments import wrong_usage
+from datajoint_file.cli.arguments import completed, wrong_usage
 from datajoint_file.cli.output import console, print_json
 from datajoint_file.hooks.targets import connect, targets_named
 from datajoint_file.query.index import index as make_indexes
@@ -22,7 +22,7 @@ Examples:
 
 
 @click.command(epilog=_EXAMPLES, short_help="Make find faster on a table.")
-@click.argument("name", metavar="SCHEMA.TABLE")
+@click.argument("name", metavar="SCHEMA.TABLE", shell_complete=completed)
 @click.option("--drop", is_flag=True, help="Drop the indexes.")
 @click.option("--dry-run", is_flag=True, help="Only show the statements.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")

@@ -7,14 +7,17 @@ once.
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections import UserDict
+from contextlib import nullcontext, suppress
 from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 import datajoint_file
 from datajoint_file.cli.exit_codes import BLIND, PROBLEMS
@@ -23,23 +26,33 @@ from datajoint_file.startup import escaped
 _DRIVERS = ("pymysql", "psycopg2")
 
 _SHORT_HELPS = {
+    "cat": "Print a stored file.",
     "cache": "Show or empty this machine's cache of files.",
     "doctor": "Check configuration, store and database.",
     "du": "Add up files and bytes.",
     "find": "Say which rows have a file.",
-    "download": "Bring files of rows here.",
+    "download": "Bring files of rows here (get).",
     "free": "Remove local files that are stored.",
     "gc": "Delete stored objects that nothing uses.",
     "history": "Show earlier and deleted files.",
     "index": "Make find faster on a table.",
+    "ls": "List schemas, tables or files.",
     "init": "Write a commented datajoint.toml.",
     "members": "List the files of a stored directory.",
     "restore": "Put back an earlier file, or deleted rows.",
     "show": "Show what is stored in a row.",
+    "tag": "Show, put or remove tags of rows.",
     "tree": "Show files as a tree.",
+    "url": "Make a link to a stored file.",
     "verify": "Check stored files against their rows.",
     "watch": "Insert files when they have stopped growing.",
 }
+
+
+_SHORT_NAMES = {"get": "download"}
+
+_COMPLETION = "_DATAJOINT_FILE_COMPLETE"
+"""Variable by which a shell asks for completion."""
 
 
 class _LoadedLater(UserDict[str, Any]):
@@ -74,6 +87,22 @@ class _Commands(click.Group):
         """List the commands without loading them."""
         with formatter.section("Commands"):
             formatter.write_dl(sorted(_SHORT_HELPS.items()))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command, also by its short name."""
+        return super().get_command(ctx, _SHORT_NAMES.get(cmd_name, cmd_name))
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Name the commands without loading them."""
+        named = [CompletionItem(name, help=told) for name, told in sorted(_SHORT_HELPS.items())]
+        return [item for item in named if item.value.startswith(incomplete)] + click.Command.shell_complete(
+            self, ctx, incomplete
+        )
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command; for a shell that asks for completion, without any error."""
+        with suppress(Exception) if os.environ.get(_COMPLETION) else nullcontext():
+            return super().main(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command. An error ends it with a code of its own: it is not what was found, wherever it comes from."""

@@ -7,8 +7,10 @@ terminals only, so that ``grep`` finds them whole.
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import click
@@ -50,6 +52,34 @@ def console() -> Console:
 def print_json(value: Any) -> None:
     """Print *value* as JSON."""
     click.echo(json.dumps(value, indent=2))
+
+
+Line = Sequence[tuple[str, str]]
+"""Texts of a line, each with the colour that it has on a terminal, ``"bold"``, or nothing."""
+
+
+def print_lines(lines: Iterable[Line]) -> None:
+    """Print lines as they come: on a terminal through its pager, in colours unless ``NO_COLOR`` is set; else plain."""
+    if not sys.stdout.isatty():
+        for line in lines:
+            click.echo("".join(on_one_line(text) for text, _ in line))
+        return
+    given = iter(lines)
+    if (first := next(given, None)) is not None:
+        os.environ.setdefault("LESS", "FRX")  # as git has it: what fits on the screen is only printed
+        click.echo_via_pager(_paged(first, given), color=not os.environ.get("NO_COLOR"))
+
+
+def _paged(first: Line, others: Iterator[Line]) -> Iterator[str]:
+    """Give pieces for a pager, which puts a line feed behind the last."""
+    yield _styled(first)
+    for line in others:
+        yield f"\n{_styled(line)}"
+
+
+def _styled(line: Line) -> str:
+    styles: dict[str, dict[str, Any]] = {"": {"reset": False}, "bold": {"bold": True}}
+    return "".join(click.style(on_one_line(text), **styles.get(style, {"fg": style})) for text, style in line)
 
 
 def print_check(to: Console, check: Check) -> None:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 import click
 
-from datajoint_file.cli.arguments import KEY_OPTION, one_table, wrong_usage
+from datajoint_file.cli.arguments import KEY_OPTION, completed, one_table, wrong_usage
 from datajoint_file.cli.exit_codes import FINE, PARTLY, PROBLEMS
 from datajoint_file.cli.output import Abridged, console, print_json
 from datajoint_file.doctor import Check
@@ -40,7 +40,7 @@ def _since(ctx: click.Context, param: click.Parameter, value: str | None) -> dat
 
 
 @click.command(epilog=_EXAMPLES, short_help="Put back an earlier file, or deleted rows.")
-@click.argument("name", metavar="SCHEMA.TABLE")
+@click.argument("name", metavar="SCHEMA.TABLE", shell_complete=completed)
 @click.option("--since", callback=_since, metavar="TIME", help="What was deleted since: 2h, or 2026-11-27 10:30 here.")
 @click.option("--event", metavar="ID", help="What was deleted together, as `history` shows it.")
 @KEY_OPTION

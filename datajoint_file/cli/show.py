@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,10 @@ from typing import Any
 import click
 from rich.console import Console
 
-from datajoint_file.cli.arguments import KEY_ARGUMENT, KEY_OPTION, wrong_usage
+from datajoint_file.cli.arguments import completed, rows_by_arguments, wrong_usage
 from datajoint_file.cli.exit_codes import FINE, PROBLEMS
 from datajoint_file.cli.output import console, print_json
-from datajoint_file.cli.rows import restricted, table_with_files
-from datajoint_file.errors import MetadataError
+from datajoint_file.cli.rows import Cell, Selection, cell_of, table_with_files
 from datajoint_file.hooks.connections import name_of
 from datajoint_file.hooks.row_listing import Listing
 from datajoint_file.hooks.tables import table_name
@@ -39,20 +37,9 @@ Examples:
 """
 
 
-@dataclass(frozen=True, slots=True)
-class _Cell:
-    """One attribute of a row: its file, none, or why there is none to be had."""
-
-    attribute: str
-    key: dict[str, str]
-    file: FileRef | DirectoryRef | None
-    problem: str = ""
-
-
 @click.command(epilog=_EXAMPLES, short_help="Show what is stored in a row.")
-@click.argument("name", metavar="SCHEMA.TABLE[.ATTRIBUTE]")
-@KEY_ARGUMENT
-@KEY_OPTION
+@click.argument("name", metavar="SCHEMA.TABLE[.ATTRIBUTE]", shell_complete=completed)
+@rows_by_arguments
 @click.option("--attribute", metavar="NAME", help="Only of this attribute.")
 @click.option("--preview", is_flag=True, help="Show what is in the files of one row as well.")
 @click.option("--save", metavar="PATH", type=click.Path(path_type=Path), help="Write the picture of one file as PNG.")
@@ -62,8 +49,7 @@ class _Cell:
 def show(
     ctx: click.Context,
     name: str,
-    pairs: dict[str, str],
-    key: dict[str, str],
+    rows: Selection,
     attribute: str | None,
     preview: bool,
     save: Path | None,
@@ -79,45 +65,42 @@ def show(
     ctx.call_on_close(connection.close)
     with wrong_usage():
         table, names = table_with_files(connection, name, attribute)
-        query = restricted(table, {**pairs, **key})
-    rows = list(islice(Listing(query, names).rows(), limit + 1))
-    cells = list(_cells(query, names, rows[:limit]))
-    if (preview or save) and len(rows) != 1:
-        raise click.UsageError(f"--preview and --save are for one row, and there are {'none' if not rows else 'more'}")
+        query = rows.of(table)
+    found = list(islice(Listing(query, names).rows(), limit + 1))
+    cells = list(_cells(query, names, found[:limit]))
+    if (preview or save) and len(found) != 1:
+        raise click.UsageError(f"--preview and --save are for one row, and there are {'more' if found else 'none'}")
     if save is not None:
         _save(cells, save)
     if as_json:
         print_json([_document(table_name(table), cell, preview=preview) for cell in cells])
     else:
-        _print(console(), table_name(table), cells, is_one=len(rows) == 1, preview=preview)
-        if not rows:
+        _print(console(), table_name(table), cells, is_one=len(found) == 1, preview=preview)
+        if not found:
             console().print("There is no such row.", style="bold")
-        elif len(rows) > limit:
+        elif len(found) > limit:
             said = f"There are more than {counted(limit, 'row')}: --limit shows more, NAME=VALUE only some."
             console().print(said, style="bold", soft_wrap=True)
-    ctx.exit(PROBLEMS if not rows or any(cell.problem for cell in cells) else FINE)
+    ctx.exit(PROBLEMS if not found or any(cell.problem for cell in cells) else FINE)
 
 
-def _cells(query: Any, names: tuple[str, ...], rows: list[Any]) -> Iterator[_Cell]:
+def _cells(query: Any, names: tuple[str, ...], rows: list[Any]) -> Iterator[Cell]:
     listing, pipeline = Listing(query, names), name_of(query.connection._config)
     for row in rows:
         key = {name: str(value) for name, value in listing.named(row.key).items()}
         for name, text in zip(names, row.texts, strict=True):
-            yield _cell(name, key, text, pipeline)
+            yield Cell(name, key, None) if text is None else _cell(name, key, text, pipeline)
 
 
-def _cell(name: str, key: dict[str, str], text: str | None, pipeline: str) -> _Cell:
-    if text is None:
-        return _Cell(name, key, None)
+def _cell(name: str, key: dict[str, str], text: str, pipeline: str) -> Cell:
     try:
-        file = ref_of(json.loads(text), pipeline)
-        file.to_dict()  # reads the row: what is wrong in it is said here
-    except (MetadataError, ValueError, RecursionError) as error:
-        return _Cell(name, key, None, str(error))
-    return _Cell(name, key, file)
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        return Cell(name, key, None, str(error))
+    return cell_of(name, key, ref_of(document, pipeline))
 
 
-def _save(cells: list[_Cell], path: Path) -> None:
+def _save(cells: list[Cell], path: Path) -> None:
     files = [cell.file for cell in cells if cell.file is not None]
     if len(files) != 1:
         raise click.UsageError(f"--save is for one file, and there are {len(files)}: give --attribute")
@@ -128,7 +111,7 @@ def _save(cells: list[_Cell], path: Path) -> None:
             raise FileExistsError(f"{path} is there already, and stays") from error
 
 
-def _print(to: Console, table: str, cells: list[_Cell], *, is_one: bool, preview: bool) -> None:
+def _print(to: Console, table: str, cells: list[Cell], *, is_one: bool, preview: bool) -> None:
     for cell in cells:
         where = f"{table}.{cell.attribute} ({key_text(cell.key.items())})"
         if cell.file is None or not is_one:
@@ -147,11 +130,8 @@ def _brief(file: FileRef | DirectoryRef | None) -> str:
     return f"{on_one_line(file.name)}{'/' if file.is_dir() else ''}, {format_size(file.size)}"
 
 
-def _document(table: str, cell: _Cell, *, preview: bool) -> dict[str, Any]:
-    document: dict[str, Any] = {"table": table, "attribute": cell.attribute, "key": cell.key}
-    document["file"] = None if cell.file is None else cell.file.to_dict()
-    if cell.problem:
-        document["problem"] = cell.problem
+def _document(table: str, cell: Cell, *, preview: bool) -> dict[str, Any]:
+    document = cell.to_dict(table)
     if preview and cell.file is not None:
         document["preview"] = str(cell.file.preview())
     return document

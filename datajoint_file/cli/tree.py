@@ -9,9 +9,9 @@ from typing import Literal
 
 import click
 
-from datajoint_file.cli.arguments import KEY_OPTION, wrong_usage
-from datajoint_file.cli.output import console, print_json
-from datajoint_file.cli.rows import restricted_targets
+from datajoint_file.cli.arguments import completed, rows_by_options, wrong_usage
+from datajoint_file.cli.output import print_json, print_lines
+from datajoint_file.cli.rows import Selection, restricted_targets
 from datajoint_file.hooks.targets import connect
 from datajoint_file.query import tree as trees
 
@@ -24,7 +24,7 @@ Examples:
 
 
 @click.command(epilog=_EXAMPLES, short_help="Show files as a tree.")
-@click.argument("targets", nargs=-1, required=True, metavar="SCHEMA[.TABLE]...")
+@click.argument("targets", nargs=-1, required=True, metavar="SCHEMA[.TABLE]...", shell_complete=completed)
 @click.option(
     "--by", type=click.Choice(["key", "path"]), default="key", show_default=True, help="What the branches are."
 )
@@ -39,7 +39,7 @@ Examples:
     help="So many files, or ends of branches, at most.",
 )
 @click.option("--check", is_flag=True, help="Ask the store for each file that is shown, and mark what is missing.")
-@KEY_OPTION
+@rows_by_options
 @click.option("--json", "as_json", is_flag=True, help="Print the tree as JSON.")
 @click.pass_context
 def tree(
@@ -49,7 +49,7 @@ def tree(
     depth: int | None,
     limit: int,
     check: bool,
-    key: dict[str, str],
+    rows: Selection,
     as_json: bool,
 ) -> None:
     """Show the files of schemas and tables with their sizes, as deep as there is room for.
@@ -59,9 +59,9 @@ def tree(
     connection = connect()
     ctx.call_on_close(connection.close)
     with wrong_usage(ValueError):
-        subjects = restricted_targets(targets, key, connection)
+        subjects = restricted_targets(targets, rows, connection)
         found = trees.tree(*subjects, by=by, depth=depth, limit=limit, check=check)
     if as_json:
         print_json(found.to_dict())
     else:
-        console().print(str(found), soft_wrap=True)
+        print_lines([(line, "")] for line in str(found).splitlines())

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from datajoint_file.cli.arguments import wrong_usage
+from datajoint_file.cli.arguments import completed, wrong_usage
 from datajoint_file.cli.exit_codes import BLIND, FINE, PROBLEMS
 from datajoint_file.cli.memory import Memory
 from datajoint_file.cli.one_at_a_time import one_at_a_time
@@ -40,7 +40,7 @@ Examples:
 
 
 @click.command(epilog=_EXAMPLES, short_help="Check stored files against their rows.")
-@click.argument("names", nargs=-1, metavar="[SCHEMA[.TABLE]]...")
+@click.argument("names", nargs=-1, metavar="[SCHEMA[.TABLE]]...", shell_complete=completed)
 @click.option("--all", "is_all", is_flag=True, help="All schemas of the server that have files of this project.")
 @click.option(
     "--level",

@@ -7,16 +7,21 @@ import os
 import shutil
 import subprocess
 import sysconfig
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import datajoint as dj
 import pytest
 from click.testing import CliRunner, Result
+from datajoint import settings as dj_settings
 
 from datajoint_file.cli import main
+from datajoint_file.config import bindings
+from tests.projects import Store
 
 Run = Callable[..., Result]
+PROGRAM = shutil.which("datajoint-file", path=sysconfig.get_path("scripts")) or ""
 Process = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -40,22 +45,43 @@ def run(directory: Path) -> Run:
 
 
 @pytest.fixture
+def project_run(run: Run, directory: Path, database: Any, store: Store) -> Iterator[Run]:
+    """Run the command within this process, in a working directory and with a database like those of ``schema``."""
+    write_configuration(directory, store.table, store.project)
+    is_postgresql = "postgres" in type(database).__name__.lower()
+    settings: dict[str, Any] = {name: getattr(database, name) for name in ("host", "port", "user", "password")}
+    settings |= {"use_tls": False, "backend": "postgresql" if is_postgresql else "mysql"}
+    settings |= {"name": database.database} if is_postgresql else {}
+
+    def start(*arguments: str) -> Result:
+        with dj.config.override(**{f"database__{name}": value for name, value in settings.items()}):
+            return run(*arguments)
+
+    before = bindings._bindings.known(dj_settings.config)
+    bindings._bindings.keep(dj_settings.config, bindings.Binding(directory))  # as in a process of its own
+    yield start
+    if before is None:
+        bindings._bindings._values.pop(id(dj_settings.config))
+    else:
+        bindings._bindings.keep(dj_settings.config, before)
+
+
+@pytest.fixture
 def process(directory: Path) -> Process:
     """Run the installed command as users do, with more environment variables if given."""
-    program = shutil.which("datajoint-file", path=sysconfig.get_path("scripts"))
-    assert program, "the package is not installed: pip install -e ."
+    assert PROGRAM, "the package is not installed: pip install -e ."
 
     def start(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         variables = {**os.environ, **environment}
-        return subprocess.run([program, *arguments], env=variables, capture_output=True, text=True, timeout=120)
+        return subprocess.run([PROGRAM, *arguments], env=variables, capture_output=True, text=True, timeout=120)
 
     return start
 
 
-def write_configuration(directory: Path, storage: Mapping[str, Any]) -> None:
+def write_configuration(directory: Path, storage: Mapping[str, Any], project: str = "lab") -> None:
     """Write a ``datajoint.toml``; the values of tests are texts and tables of texts."""
     tables = {name: value for name, value in storage.items() if isinstance(value, Mapping)}
-    lines = ["[project]", 'name = "lab"', "[storage]"]
+    lines = ["[project]", f'name = "{project}"', "[storage]"]
     lines += [f"{name} = {json.dumps(value)}" for name, value in storage.items() if name not in tables]
     for name, table in tables.items():
         lines += [f"[storage.{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]

@@ -48,7 +48,7 @@ def evil(schema: dj.Schema) -> Iterator[str]:
 
 COMMANDS = ["gc", "gc --scan --list", "gc --scan --json", "gc --scan --execute", "verify {}", "verify {} --json"]
 COMMANDS += ["verify {}.Recording", "verify {other}", "--debug verify {other}", "verify {other}.x"]
-COMMANDS += ["doctor", "doctor --json"]
+COMMANDS += ["doctor", "doctor --json", "ls", "ls {}", "ls {other}", "ls {}.Recording --long", "tag {other}.x"]
 
 
 _ALL = """

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import datajoint as dj
 import pytest
 from click.testing import Result
-from datajoint import settings as dj_settings
 from PIL import Image
 
-from datajoint_file.config import bindings
 from tests.projects import Store, over_mysql
 from tests.tables import recording_of
 
-from .conftest import Run, write_configuration
+from .conftest import Run
 
 Command = Callable[..., Result]
 
@@ -45,26 +43,11 @@ def table(schema: dj.Schema, tmp_path: Path) -> Any:
 
 
 @pytest.fixture
-def command(run: Run, directory: Path, database: Any, table: Any, store: Store) -> Iterator[Command]:
-    write_configuration(directory, store.table)
-    path = directory / "datajoint.toml"
-    path.write_text(path.read_text(encoding="utf-8").replace('"lab"', f'"{store.project}"'), encoding="utf-8")
-    is_postgresql = "postgres" in type(database).__name__.lower()
-    settings: dict[str, Any] = {name: getattr(database, name) for name in ("host", "port", "user", "password")}
-    settings |= {"use_tls": False, "backend": "postgresql" if is_postgresql else "mysql"}
-    settings |= {"name": database.database} if is_postgresql else {}
-
+def command(project_run: Run, table: Any) -> Command:
     def start(*arguments: str, of: str = "", what: str = "show") -> Result:
-        with dj.config.override(**{f"database__{name}": value for name, value in settings.items()}):
-            return run(what, f"{table().database}.Recording{of}", *arguments)
+        return project_run(what, f"{table().database}.Recording{of}", *arguments)
 
-    before = bindings._bindings.known(dj_settings.config)
-    bindings._bindings.keep(dj_settings.config, bindings.Binding(directory))  # as in a process of its own
-    yield start
-    if before is None:
-        bindings._bindings._values.pop(id(dj_settings.config))
-    else:
-        bindings._bindings.keep(dj_settings.config, before)
+    return start
 
 
 def test_one_row_is_shown_as_a_card_and_several_as_lines(command: Command, table: Any) -> None:

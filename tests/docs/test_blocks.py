@@ -246,8 +246,9 @@ def _check_command(words: list[str]) -> None:
     """Look for the command and parse its options as it would itself, without carrying anything out."""
     command: click.Command = datajoint_file_command
     while isinstance(command, click.Group) and words and not words[0].startswith("-"):
-        assert words[0] in command.commands, f"there is no command {words[0]}"
-        command, words = command.commands[words[0]], words[1:]
+        found = command.get_command(click.Context(command), words[0])
+        assert found is not None, f"there is no command {words[0]}"
+        command, words = found, words[1:]
     command.make_parser(click.Context(command)).parse_args(list(words))
 
 
