@@ -137,7 +137,7 @@ def test_changed_or_missing_original_is_never_other_bytes(
     assert finding.kind == "unreadable"
 
 
-@anywhere
+@pytest.mark.parametrize("nas", ["disk", "s3", "memory"], indirect=True)
 @over_mysql
 def test_part_of_an_original_is_given_out_if_it_is_not_written_to_or_is_what_was_linked(
     table: Any, nas: Root, monkeypatch: pytest.MonkeyPatch
