@@ -131,7 +131,7 @@ class HistoryTable:
         path = _choice([dialect.bounded_path(named[attribute]) for attribute in attributes] or ["NULL"])
         by_name = {column.name: column for column in columns}
         metadata = _choice([_metadata(dialect, by_name[attribute]) for attribute in attributes] or ["NULL"])
-        size = _choice([dialect.whole_number(named[attribute], "size") for attribute in attributes] or ["NULL"])
+        size = _choice([dialect.bounded_size(named[attribute]) for attribute in attributes] or ["NULL"])
         row, chosen = row_sql(dialect, columns, removal.schemas), "" if removal.takes_rows else f"{path} IS NOT NULL"
         if len(attributes) > 1:
             numbers = " UNION ALL ".join(f"SELECT {number} AS djf_n" for number in range(1, len(attributes) + 1))

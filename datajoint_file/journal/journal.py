@@ -26,6 +26,7 @@ from datajoint_file.errors import DataJointFileError, JournalWarning, LeaseLostE
 from datajoint_file.journal.intent_table import SHARING, STORED, Intent, Intents, batches
 from datajoint_file.journal.schema_registry import forget
 from datajoint_file.journal.second_connection import second_connection_of
+from datajoint_file.journal.sources import forget_sources
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import (
     Cell,
@@ -129,6 +130,7 @@ class Journal:
                 action()
             except MissingTableError:
                 forget(self.connection, self.schema)  # the whole schema may have been made anew
+                forget_sources(self.connection, self.schema)
                 self.intents.create()
                 action()
         except (AccessError, PermissionError) as error:

@@ -48,6 +48,11 @@ def _is_usable(table: SourceTable) -> bool:
     return True
 
 
+def forget_sources(connection: Any, schema: str) -> None:
+    """Take note that the schema may be another one than before: whether sources can be noted is asked anew."""
+    _usable.of(connection).pop(schema, None)
+
+
 def note_sources(connection: Any, schema: str, files: Sequence[FileMetadata]) -> None:
     """Note who inserts *files*, in the transaction that is open, by one statement for 5,000.
 
@@ -64,10 +69,10 @@ def note_sources(connection: Any, schema: str, files: Sequence[FileMetadata]) ->
     known |= {"make": make} if make else {}
     table = SourceTable(second_connection_of(connection), schema)
     try:
-        for sql, args in table.insertions(known, [object_id(metadata) for metadata in files]):
+        for sql, args in table.insertions(known, list(dict.fromkeys(map(object_id, files)))):
             connection.query(sql, args, reconnect=False)
     except MissingTableError as error:
-        _usable.of(connection).pop(schema, None)
+        forget_sources(connection, schema)
         raise MissingTableError(
             f"the table `~file_source` of schema {schema} was dropped while this process wrote to it; no row was "
             "inserted. Insert again: it is made anew, and what is stored is not sent again"

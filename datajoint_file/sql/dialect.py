@@ -288,6 +288,10 @@ class Dialect(ABC):
         """Return the SQL of `path` as a column for paths takes it, also of a row that holds something else."""
 
     @abstractmethod
+    def bounded_size(self, name: str) -> str:
+        """Return the SQL of the size in a ``file`` attribute, NULL if it is none; broken JSON is no error."""
+
+    @abstractmethod
     def written(self, column: Column, value: str = "") -> tuple[Kind, str, bool]:
         """Return how a column, or *value* as SQL of its type, is written down.
 

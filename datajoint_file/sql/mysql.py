@@ -275,6 +275,10 @@ class MySQL(Dialect):
     def bounded_path(self, name: str) -> str:
         return f"LEFT(CONVERT({self.path(name)} USING ASCII), 1024)"
 
+    def bounded_size(self, name: str) -> str:
+        size = self.text(name, "size")
+        return f"CASE WHEN {size} REGEXP '^[0-9]{{1,18}}$' THEN CAST({size} AS UNSIGNED) END"
+
     def written(self, column: Column, value: str = "") -> tuple[Kind, str, bool]:
         """Return what loses nothing: a float is cut as text, bits are no text, a timestamp is in the session's zone.
 

@@ -288,6 +288,9 @@ class PostgreSQL(Dialect):
     def bounded_path(self, name: str) -> str:
         return f"left({self.path(name)}, 1024)"
 
+    def bounded_size(self, name: str) -> str:
+        return self.whole_number(name, "size")
+
     def written(self, column: Column, value: str = "") -> tuple[Kind, str, bool]:
         """Return what no setting of the session changes: of floats, bytes, times."""
         name, type_ = value or self.named(column), column.type

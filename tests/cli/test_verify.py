@@ -360,7 +360,7 @@ def test_server_that_does_not_answer_is_an_error(process: Process) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "Missing argument"),
+        ((), "give the names of schemas or tables, or --all"),
         (("lab", "--level", "hash"), "'exists', 'size', 'content'"),
         (("lab", "--budget", "much"), "budget = 'much': give bytes"),
         (("lab", "--workers", "0"), "0 is not in the range x>=1"),

@@ -10,7 +10,7 @@ from typing import Any
 import datajoint_file
 from tests.tables import recording_of
 
-MOST = 35
+MOST = 41
 
 
 def test_insert_of_a_small_file_passes_through_few_files(schema: Any, tmp_path: Path) -> None:
