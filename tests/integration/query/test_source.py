@@ -28,6 +28,10 @@ from tests.projects import Store, connect, over_mysql, over_postgresql, unique
 from tests.tables import recording_of
 
 
+PROGRAMS = ("python -m pytest", "python -c")
+"""That run tests: alone, and as one of several workers."""
+
+
 def noted(table: Any) -> list[tuple[Any, ...]]:
     """The rows of the hidden table, by raw SQL: whether it is a call's, and its facts."""
     name = table.connection.adapter.make_full_table_name(table.database, "~file_source")
