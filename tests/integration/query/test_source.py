@@ -27,7 +27,6 @@ from datajoint_file.query.source import source
 from tests.projects import Store, connect, over_mysql, over_postgresql, unique
 from tests.tables import recording_of
 
-
 PROGRAMS = ("python -m pytest", "python -c")
 """That run tests: alone, and as one of several workers."""
 
