@@ -247,7 +247,7 @@ class _Search:
 
     def _require_readable(self, schema: str, known: list[str]) -> None:
         presence = self._dialect.presence(self._second.query, schema)
-        if presence == "gone":
+        if presence == "gone" and schema not in known:  # else it was dropped this moment
             raise QueryError(f"there is no schema {schema!r} on this server{nearest(schema, known)}")
         if presence == "unreadable":
             self._unread.append(f"{schema}: this user may not read all of it")

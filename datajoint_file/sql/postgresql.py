@@ -34,8 +34,8 @@ _CHANGED = frozenset({"42P01", "42703", "3F000"})
 
 _NOT_THERE = frozenset({"42P01", "3F000"})
 
-_MADE_BY_ANOTHER = frozenset({"23505", "42P07"})
-"""A catalog's unique key, and a table that is there: IF NOT EXISTS looks before it waits for who is at it."""
+_MADE_BY_ANOTHER = frozenset({"23505", "42710", "42P07"})
+"""A catalog's unique key, and a type or table that is there: IF NOT EXISTS looks before it waits for who is at it."""
 
 _KEY_LETTERS = 600
 """An index of the usual kind takes 2,704 bytes, and a letter has four at most."""
@@ -63,6 +63,7 @@ _ATTRIBUTES = f"""
     WHERE c.relkind IN ('r', 'p', 'm', 'f') AND c.relpersistence <> 't' AND a.attnum > 0 AND NOT a.attisdropped
     AND (d.description LIKE ':%%<%%' OR {_HOLDS_JSON})
     AND n.nspname NOT IN ('information_schema', 'pg_catalog', 'pg_toast')
+    ORDER BY c.oid, a.attnum
 """
 _RELATIONS = """
     SELECT n.nspname, c.relname, c.relkind = 'r'

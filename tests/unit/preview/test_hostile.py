@@ -23,7 +23,7 @@ import pyarrow.parquet
 import pytest
 import scipy.io
 import tifffile
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -206,6 +206,7 @@ KINDS = [
 ]
 
 
+@settings(deadline=None)  # the first call loads libraries
 @given(st.sampled_from(KINDS), st.binary(max_size=300))
 def test_any_bytes_of_any_name_are_shown(suffix: str, content: bytes) -> None:
     check_harmless(look_at(f"a.{suffix}", content))
