@@ -85,6 +85,12 @@ class Leases:
         if lease is not None and lease.asker == _ahead():
             self._held.pop(record, None)
 
+    def release_ahead(self) -> None:
+        """Let go of all that was brought ahead, and that nobody has asked for yet."""
+        for record, lease in tuple(self._held.items()):
+            if lease.asker == _ahead():
+                self._held.pop(record, None)
+
     def forget_files(self) -> None:
         """Let go of all but directories."""
         for record, lease in tuple(self._held.items()):

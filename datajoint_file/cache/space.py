@@ -101,8 +101,12 @@ class Space:
         partial = place.aside(size)
         with locked(self._total) as lock:
             total = _noted(lock)
+            target = min(self.limit - size, self.limit * _FULL_TENTHS // 10)
             if total is None or total + size > self.limit:
-                total = self._evicted_to(min(self.limit - size, self.limit * _FULL_TENTHS // 10))
+                total = self._evicted_to(target)
+            if total + size > self.limit and not is_ahead:  # what is used now comes before what may be used later
+                self.leases.release_ahead()
+                total = self._evicted_to(target)
             if is_ahead and total + size > self.limit:
                 _note(lock, total)
                 raise NoRoomError

@@ -201,12 +201,15 @@ def test_directories_that_are_worked_on_stay_in_a_cache_that_is_too_small(
             movie: Any = zarr.open((Movie & key).fetch1("raw").cache(), mode="r")
             first = int(movie[0].sum())
             time.sleep(WORK_SECONDS)
+            paths.append(len(list(place.glob("??/*/*.zarr/zarr.json"))))
             total = first + int(movie[1:].sum()) - 10_000 * key["id"]
             self.insert1({**key, "total": total})
 
+    paths: list[int] = []
     with datajoint_file.prefetch(table - Total, "raw"):
         Total.populate()
     assert list(Total.to_arrays("total")) == [expected] * 5
+    assert max(paths) <= 4
 
 
 @over_mysql

@@ -585,6 +585,16 @@ def test_what_is_brought_ahead_does_not_take_the_place_of_what_is_in_use(place: 
     assert not list(place.glob("??/.*"))
 
 
+def test_what_was_brought_ahead_makes_room_for_what_is_used_now(place: Path) -> None:
+    kept, room = Cache(place, 4 * BLOCK_BYTES * 3), 3 * BLOCK_BYTES + 200
+    in_use = get_tree(kept, 1, room=room)
+    ahead = [get_tree(kept, number, room=room, is_ahead=True) for number in (2, 3)]
+    wanted = get_tree(kept, 4, room=room)
+    assert (in_use.exists(), wanted.exists()) == (True, True)
+    assert sum(path.exists() for path in ahead) <= 1
+    assert len(kept.space.stored()) <= 3
+
+
 def test_where_there_are_no_locks_what_was_used_lately_stays(
     place: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
