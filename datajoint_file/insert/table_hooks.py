@@ -21,7 +21,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from typing import Any
 
-from datajoint.errors import LostConnectionError
+from datajoint.errors import AccessError, LostConnectionError
 from datajoint.expression import QueryExpression
 from datajoint.table import Table
 
@@ -57,6 +57,7 @@ from datajoint_file.journal.transactions import claims_of, has_transaction, seve
 from datajoint_file.model.key_values import is_missing
 from datajoint_file.sql import dialect_of, is_lost
 from datajoint_file.sql.path_lookup import paths_among
+from datajoint_file.sql.tag_table import TagTable
 
 
 def insert_rows(
@@ -104,7 +105,7 @@ def insert_rows(
         with _writing(statement, given, is_open=is_open) if stored or replace else nullcontext():
             if replaced:
                 replaced.keep()
-            _run(table.connection, untags)
+            _untag(table, untags)
             if replace and not dialect_of(table.connection).has_replace:
                 _replace(original, statement, given, stored, ignore_extra_fields)
             else:
@@ -130,7 +131,7 @@ def _insert_plain(
     rows = list(rows)
     untags = tag_removals(table, TableKeys(table, table_name(table)), read_rows(table.heading, rows))
     with transaction_for(table.connection, is_open=has_transaction(table.connection)):
-        _run(table.connection, untags)
+        _untag(table, untags)
         return original(table, rows, *options)
 
 
@@ -369,9 +370,18 @@ def _latest(statement: Statement, rows: list[Row]) -> list[Row]:
     return list({keys.of(row) if keys.is_complete(row) else row.index: row for row in rows}.values())
 
 
-def _run(connection: Any, statements: Iterable[str]) -> None:
+def _untag(table: Any, statements: Iterable[str]) -> None:
+    """Take tags away, or say that this user may not: a colleague may have put them, and need not have asked him."""
     for sql in statements:
-        connection.query(sql, reconnect=False)
+        try:
+            table.connection.query(sql, reconnect=False)
+        except AccessError as error:
+            name = TagTable(dialect_of(table.connection), table.database, table.table_name).name
+            raise AccessError(
+                f"{table_name(table)}: rows that are replaced lose their tags, and these are in `{table.database}`."
+                f"`{name}`, from which this user may not delete; no row was inserted. GRANT "
+                "SELECT, DELETE ON it, or update1 the rows, which keep their tags then"
+            ) from error
 
 
 def _is_query(rows: Any) -> bool:

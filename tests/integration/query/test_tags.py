@@ -12,13 +12,13 @@ from typing import Any
 
 import datajoint as dj
 import pytest
-from datajoint.errors import DataJointError
+from datajoint.errors import AccessError, DataJointError
 
 import datajoint_file
 from datajoint_file.errors import QueryError
 from datajoint_file.hooks import installation
 from datajoint_file.query.tags import tag, tagged, tags, untag
-from tests.projects import over_mysql, over_postgresql
+from tests.projects import over_mysql, over_postgresql, unique
 
 
 @pytest.fixture
@@ -296,6 +296,24 @@ def test_a_datajoint_without_this_package_deletes_and_drops_tagged_rows(
         assert (lab.Recording & {"subject": "Ä", "recording_id": 1}).delete(prompt=False) == 1
         assert [len(stored(table)) for table in (lab.Recording, lab.Recording.Trace)] == [5, 2]
         lab.Subject().drop(prompt=False)
+
+
+@over_postgresql
+def test_who_may_not_take_tags_away_is_told_when_he_replaces_a_row(lab: Any, request: pytest.FixtureRequest) -> None:
+    tag(lab.Recording, "good")
+    role, schema = unique("colleague"), lab.schema.database
+    run(lab.Recording, f'CREATE ROLE "{role}"')
+    run(lab.Recording, f'GRANT ALL ON SCHEMA "{schema}" TO "{role}"')
+    run(lab.Recording, f'GRANT ALL ON ALL TABLES IN SCHEMA "{schema}" TO "{role}"')
+    run(lab.Recording, f'REVOKE ALL ON "{schema}"."~tag__recording" FROM "{role}"')
+    request.addfinalizer(lambda: run(lab.Recording, "RESET ROLE"))
+    run(lab.Recording, f'SET ROLE "{role}"')
+    row = {"subject": "b", "recording_id": 2, "note": "new"}
+    with pytest.raises(AccessError, match=r"~tag__recording`.* no row was inserted\. GRANT SELECT, DELETE"):
+        lab.Recording.insert1({**row, "raw": ("c", b"c")}, replace=True)
+    lab.Recording.update1(row)
+    run(lab.Recording, "RESET ROLE")
+    assert ("b", 2, "good") in stored(lab.Recording)
 
 
 @over_postgresql
