@@ -7,8 +7,11 @@ beside it, by number: a statement that searches would stop writers.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
+
+from datajoint.errors import MissingTableError
 
 from datajoint_file.collector.evidence import ObjectRecord
 from datajoint_file.collector.snapshot import Snapshot
@@ -17,6 +20,7 @@ from datajoint_file.journal.history_table import CHECKING, CONDEMNED, KEPT, PURG
 from datajoint_file.journal.intent_table import batches
 from datajoint_file.journal.second_connection import SecondConnection
 from datajoint_file.model.object_keys import is_candidate, is_of_schema, schema_named_by
+from datajoint_file.sql import Rows
 
 BATCH = 400
 """Rows that are locked at a time: little enough for a transaction of a few seconds."""
@@ -48,20 +52,22 @@ class _Book:
     @property
     def _ours(self) -> str:
         """The condition that a row is about this project; its name needs no quoting."""
-        beginning = f"{self.project}/"
-        return f"LEFT(path, {len(beginning)}) = '{beginning}'"
+        return f"LEFT(path, {len(self.project) + 1}) = '{self.project}/'"
 
     def _read(self, snapshot: Snapshot, columns: str, condition: str) -> Iterator[tuple[Any, ...]]:
         source, what = f"{self.table} WHERE {self._ours} AND {condition}", f"{self.schema}.{self.table_name}"
         return snapshot.stream(f"number, path, COALESCE(size, 0), {columns}", source, what)
 
+    def _rows(self, sql: str, args: Sequence[Any] = ()) -> Rows:
+        """Return rows of the table; none if it was dropped meanwhile: what it does not confirm is not deleted."""
+        with suppress(MissingTableError):
+            return self.second.query(sql, args)
+        return []
+
     def _lock_free(self, numbers: Sequence[int], condition: str) -> list[int]:
         """Lock those of *numbers* for which *condition* holds and that nobody else is at."""
-        sql = (
-            f"SELECT number FROM {self.table} {self.dialect.by_number} WHERE number IN %s AND {condition} "
-            "FOR UPDATE SKIP LOCKED"
-        )
-        return [row[0] for row in self.second.query(sql, (tuple(numbers),))]
+        where = f"{self.dialect.by_number} WHERE number IN %s AND {condition} FOR UPDATE SKIP LOCKED"
+        return [row[0] for row in self._rows(f"SELECT number FROM {self.table} {where}", (tuple(numbers),))]
 
     def _change(self, numbers: Iterable[int], condition: str, values: str) -> list[int]:
         """Set *values* in those of *numbers* for which *condition* still holds, and return them."""
@@ -77,7 +83,7 @@ class _Book:
 
     def _delete(self, condition: str, besides: str = "") -> None:
         """Delete rows, by number; *besides* is asked only to find them."""
-        found = self.second.query(f"SELECT number FROM {self.table} WHERE {condition}{besides}")
+        found = self._rows(f"SELECT number FROM {self.table} WHERE {condition}{besides}")
         for some in batches((row[0] for row in found), BATCH):
             self.second.execute(f"DELETE FROM {self.table} WHERE {condition} AND number IN %s", (tuple(some),))
 
@@ -187,7 +193,7 @@ class HistoryBook(_Book):
         self._release(self.checked_by(run))
 
     def _release(self, condition: str) -> None:
-        found = self.second.query(f"SELECT number FROM {self.table} WHERE {condition}")
+        found = self._rows(f"SELECT number FROM {self.table} WHERE {condition}")
         self._change((row[0] for row in found), condition, f"state = '{KEPT}', run = NULL, due_at = NULL")
 
     def mark_deleted(self, numbers: Iterable[int]) -> list[int]:
@@ -209,7 +215,7 @@ class HistoryBook(_Book):
         """Note objects that nothing speaks of, for deletion after the grace; return those that were not noted yet."""
         condition, args = self.dialect.by_path([record.key for record in records])
         sql = f"SELECT path FROM {self.table} WHERE {condition} AND state <> '{PURGED}'"
-        noted = {path for (path,) in self.second.query(sql, args)}
+        noted = {path for (path,) in self._rows(sql, args)}
         new = [record for record in records if record.key not in noted]
         if new:
             HistoryTable(self.second, self.schema).add_unknown([(record.key, record.size) for record in new], event)
@@ -219,10 +225,11 @@ class HistoryBook(_Book):
         """Forget that unknown objects are to be deleted; return those of *keys* for which that was not too late."""
         condition, args = self.dialect.by_path(keys)
         sql = f"SELECT number, path FROM {self.table} WHERE {condition} AND why = '{UNKNOWN}'"
-        found: dict[int, str] = dict(self.second.query(sql, args))
+        found: dict[int, str] = dict(self._rows(sql, args))
         with self.second.transaction():
             free = self._lock_free([*found, -1], f"state IN ('{KEPT}', '{CHECKING}')")
-            self.second.execute(f"DELETE FROM {self.table} WHERE number IN %s", ((*free, -1),))
+            if free:
+                self.second.execute(f"DELETE FROM {self.table} WHERE number IN %s", (tuple(free),))
         return [found[number] for number in free]
 
     def kept(self) -> Iterator[tuple[str, int, str, str, datetime]]:
@@ -232,6 +239,6 @@ class HistoryBook(_Book):
             f"WHERE number < %s AND state <> '{PURGED}' AND {self._ours} ORDER BY number DESC LIMIT 5000"
         )
         last = 2**62
-        while rows := self.second.query(sql, (last,)):
+        while rows := self._rows(sql, (last,)):
             yield from ((*row[1:-1], row[-1].replace(tzinfo=timezone.utc)) for row in rows)
             last = rows[-1][0]

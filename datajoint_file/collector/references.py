@@ -17,14 +17,7 @@ from datajoint_file.collector.snapshot import CHANGED, Snapshot, refusing
 from datajoint_file.errors import CollectionRefusedError, UnsafePathError, brief
 from datajoint_file.hooks.tables import class_name
 from datajoint_file.model.metadata import FORMAT, object_named, path_in
-from datajoint_file.model.object_keys import (
-    is_candidate,
-    is_directory,
-    keys_in,
-    value_key,
-    write_id_of,
-    write_ids_in,
-)
+from datajoint_file.model.object_keys import is_candidate, is_directory, keys_in, value_key, write_id_of, write_ids_in
 from datajoint_file.sql.columns import is_file_comment
 
 _JSON = frozenset({"json", "text", "mediumtext", "longtext"})

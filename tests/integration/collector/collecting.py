@@ -17,7 +17,7 @@ import pytest
 import datajoint_file
 from datajoint_file import gc
 from datajoint_file.hooks.connections import pipeline_of
-from datajoint_file.journal.second_connection import SecondConnection
+from datajoint_file.journal.second_connection import SecondConnection, second_connection_of
 from datajoint_file.journal.store_marks import MarkStore
 from datajoint_file.testing import Fault, FaultyBackend, kill
 from tests.projects import Store, unique
@@ -240,6 +240,13 @@ def raw_json(table: Any, key: int) -> dict[str, Any]:
 def set_raw_json(table: Any, key: int, value: Any) -> None:
     text = value if isinstance(value, str) else json.dumps(value)
     table().connection.query(f"UPDATE {table().full_table_name} SET raw = %s WHERE recording_id = %s", (text, key))
+
+
+def drop_by_sql(connection: Any, schema: str) -> None:
+    """As other programs do, who note nothing anywhere."""
+    cascade = "" if is_mysql(connection) else " CASCADE"
+    second = second_connection_of(connection)
+    second.execute(f"DROP SCHEMA {connection.adapter.quote_identifier(schema)}{cascade}")
 
 
 def has_table(connection: Any, schema: str, table: str) -> bool:

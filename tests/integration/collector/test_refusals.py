@@ -29,6 +29,7 @@ from .collecting import (
     collect,
     connected,
     declare,
+    drop_by_sql,
     execute_sql,
     insert,
     is_mysql,
@@ -277,13 +278,6 @@ def test_user_of_one_table_is_refused(
         plan = scan(restricted)
         assert kinds(plan) == {"hidden-schemas"}
     assert len(objects(store)) == 2
-
-
-def drop_by_sql(connection: Any, schema: str) -> None:
-    """As other programs do, who note nothing anywhere."""
-    cascade = "" if is_mysql(connection) else " CASCADE"
-    second = second_connection_of(connection)
-    second.execute(f"DROP SCHEMA {connection.adapter.quote_identifier(schema)}{cascade}")
 
 
 @over_local_and_s3

@@ -13,8 +13,9 @@ import pytest
 
 import datajoint_file
 from datajoint_file import gc
-from datajoint_file.collector import execute_plan, make_plan
+from datajoint_file.collector import execute_plan, make_plan, server_facts
 from datajoint_file.collector.books import HistoryBook
+from datajoint_file.collector.snapshot import Snapshot
 from datajoint_file.errors import CollectionRefusedError
 from datajoint_file.testing import Fault
 from tests.projects import Store, over_local_and_s3
@@ -24,6 +25,7 @@ from .collecting import (
     connect_to,
     connected,
     declare,
+    drop_by_sql,
     execute_sql,
     faulty,
     give_up,
@@ -206,20 +208,59 @@ def claim(table: Any, path: str, state: str) -> None:
 
 
 @pytest.fixture
-def between(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
-    """Let something happen after a run has said what it asks about, and before it looks who claims that."""
+def between(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Let something happen after a run has said what it asks about, and before it looks who claims that, or *then*."""
 
-    def act(action: Callable[[], object]) -> None:
+    def act(action: Callable[[], object], *, then: bool = False) -> None:
         judged = make_plan.judged
 
         def then_judged(*args: Any, with_rows: bool = True) -> Any:
-            if with_rows:
+            if with_rows and not then:
                 action()
-            return judged(*args, with_rows=with_rows)
+            found = judged(*args, with_rows=with_rows)
+            if with_rows and then:
+                action()
+            return found
 
         monkeypatch.setattr(execute_plan, "judged", then_judged)
 
     return act
+
+
+def test_schema_that_is_dropped_while_a_run_asks_is_let_go_with_what_it_noted(
+    table: Any, connection: Any, store: Store, other_schema: dj.Schema, between: Callable[..., None]
+) -> None:
+    other = declare(other_schema, "Other")
+    for one in (table, other):
+        insert(one, 1, 2)
+        (one & "recording_id = 1").delete()
+        let_grace_pass(connection, one.database)
+    give_up(other, 3)
+    between(lambda: drop_by_sql(connection, other_schema.database), then=True)
+    done = sweep(connection)
+    assert (done.purged.count, done.reclaimed.count, done.spared, done.failures) == (1, 0, 2, ())
+    assert len(objects(store)) == 4
+
+
+def test_what_is_kept_is_listed_though_a_schema_is_dropped_meanwhile(
+    table: Any, connection: Any, other_schema: dj.Schema, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = declare(other_schema, "Other")
+    for one in (table, other):
+        insert(one, 1)
+        one.delete()
+    tables = server_facts.own_tables
+
+    def then_dropped(snapshot: Snapshot) -> server_facts.OwnTables:
+        found = tables(snapshot)
+        if len(calls) == 1:  # when all is read, and the books are opened
+            drop_by_sql(connection, other_schema.database)
+        calls.append(found)
+        return found
+
+    calls: list[server_facts.OwnTables] = []
+    monkeypatch.setattr(server_facts, "own_tables", then_dropped)
+    assert [found.why for found in gc.kept(connection)] == ["delete"]
 
 
 def test_intent_that_comes_while_the_object_is_asked_about_holds_it(
