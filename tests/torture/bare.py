@@ -227,12 +227,13 @@ class Database:
         if self.is_postgresql:
             rows = f"ARRAY(SELECT ctid FROM {table} FOR UPDATE SKIP LOCKED)"
             self.run(f"UPDATE {table} SET {changes} WHERE ctid = ANY({rows})")
-        elif self.run(f"SHOW COLUMNS FROM {table} LIKE 'number'"):
-            free = self.run(f"BEGIN; SELECT number FROM {table} FOR UPDATE SKIP LOCKED")
-            numbers = ", ".join(str(number) for (number,) in free) or "NULL"
-            self.run(f"UPDATE {table} SET {changes} WHERE number IN ({numbers}); COMMIT")
-        else:
-            self.run(f"UPDATE {table} SET {changes}")
+            return
+        keys = [self.quoted(name) for name, _, _, kind, *_ in self.run(f"SHOW COLUMNS FROM {table}") if kind == "PRI"]
+        free = self.run(f"BEGIN; SELECT {', '.join(keys)} FROM {table} FOR UPDATE SKIP LOCKED")
+        is_row = " AND ".join(f"{name} = %s" for name in keys)  # by its whole key, or the server looks at locked rows
+        for values in free:
+            self.run(f"UPDATE {table} SET {changes} WHERE {is_row}", values)
+        self.run("COMMIT")
 
     def close(self) -> None:
         self._connection.close()
