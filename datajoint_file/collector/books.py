@@ -172,8 +172,7 @@ class HistoryBook(_Book):
 
     def check(self, numbers: Iterable[int], run: str) -> list[int]:
         """Say that *run* asks who uses the objects: from now on nobody can share them."""
-        states = f"state IN ('{KEPT}', '{CHECKING}')"
-        return self._change(numbers, states, f"state = '{CHECKING}', run = '{run}'")
+        return self._change(numbers, f"state IN ('{KEPT}', '{CHECKING}')", f"state = '{CHECKING}', run = '{run}'")
 
     def release_young(self) -> None:
         """Let go what a run has asked about that came to no end, if the retention was raised since then."""
@@ -215,11 +214,12 @@ class HistoryBook(_Book):
         """Note objects that nothing speaks of, for deletion after the grace; return those that were not noted yet."""
         condition, args = self.dialect.by_path([record.key for record in records])
         sql = f"SELECT path FROM {self.table} WHERE {condition} AND state <> '{PURGED}'"
-        noted = {path for (path,) in self._rows(sql, args)}
-        new = [record for record in records if record.key not in noted]
-        if new:
-            HistoryTable(self.second, self.schema).add_unknown([(record.key, record.size) for record in new], event)
-        return new
+        with suppress(MissingTableError):  # dropped meanwhile: nothing is noted, and a later run finds them unknown
+            noted = {path for (path,) in self.second.query(sql, args)}
+            if new := [record for record in records if record.key not in noted]:
+                HistoryTable(self.second, self.schema).add_unknown([(record.key, record.size) for record in new], event)
+            return new
+        return []
 
     def spare(self, keys: Sequence[str]) -> list[str]:
         """Forget that unknown objects are to be deleted; return those of *keys* for which that was not too late."""

@@ -231,9 +231,11 @@ class Database:
         keys = [self.quoted(name) for name, _, _, kind, *_ in self.run(f"SHOW COLUMNS FROM {table}") if kind == "PRI"]
         free = self.run(f"BEGIN; SELECT {', '.join(keys)} FROM {table} FOR UPDATE SKIP LOCKED")
         is_row = " AND ".join(f"{name} = %s" for name in keys)  # by its whole key, or the server looks at locked rows
-        for values in free:
-            self.run(f"UPDATE {table} SET {changes} WHERE {is_row}", values)
-        self.run("COMMIT")
+        try:
+            for values in free:
+                self.run(f"UPDATE {table} SET {changes} WHERE {is_row}", values)
+        finally:
+            self.run("COMMIT")  # also of a part of them: nothing stays locked
 
     def close(self) -> None:
         self._connection.close()

@@ -242,6 +242,26 @@ def test_schema_that_is_dropped_while_a_run_asks_is_let_go_with_what_it_noted(
     assert len(objects(store)) == 4
 
 
+def test_unknown_objects_are_not_noted_in_a_schema_that_is_dropped_meanwhile(
+    table: Any, connection: Any, store: Store, other_schema: dj.Schema, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = declare(other_schema, "Other")
+    for one in (table, other):
+        insert(one, 1)
+        one.delete_quick()
+        connection.query(f"DELETE FROM {own(connection, one.database, '~file_history')}")
+    add_unknown = HistoryBook.add_unknown
+
+    def dropped(book: HistoryBook, *args: Any) -> Any:
+        if book.schema == other_schema.database:
+            drop_by_sql(connection, other_schema.database)
+        return add_unknown(book, *args)
+
+    monkeypatch.setattr(HistoryBook, "add_unknown", dropped)
+    done = gc.execute(scan(connection, unknown=True), force=True)
+    assert (done.noted.count, done.failures, len(objects(store))) == (1, (), 2)
+
+
 def test_what_is_kept_is_listed_though_a_schema_is_dropped_meanwhile(
     table: Any, connection: Any, other_schema: dj.Schema, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,8 +45,9 @@ def filled(place: Path, table: Any) -> Any:
 
 
 def found(place: Path, pattern: str) -> list[str]:
-    """Return what is in a cache, without what is being brought. `Path.glob` fails at directories that go meanwhile."""
-    return glob.glob(pattern, root_dir=place)  # noqa: PTH207
+    """Return what is in a cache, and what is being brought, as `Path.glob`, which fails at directories that go."""
+    hidden = pattern.replace("/*/", "/.*/")
+    return glob.glob(pattern, root_dir=place) + glob.glob(hidden, root_dir=place)  # noqa: PTH207
 
 
 def number_here(place: Path) -> int:
