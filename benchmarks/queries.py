@@ -19,7 +19,8 @@ from typing import Any
 import datajoint as dj
 
 import datajoint_file
-from datajoint_file import files, where
+from datajoint_file import files, find, index, tag, tagged, tree, usage, where
+from datajoint_file.errors import IndexingError
 from datajoint_file.sql import dialect_of
 from tests.projects import connect, unique
 from tests.servers import Servers
@@ -57,6 +58,26 @@ def questions(table: Any, count: int) -> dict[str, Callable[[], Any]]:
         "files[:10]": lambda: list(files(table)[:10]),
         "files[middle:middle + 10]": lambda: list(files(table)[count // 2 : count // 2 + 10]),
         f"files[:{LISTED}].to_pandas()": lambda: files(table)[:LISTED].to_pandas(),
+        "usage()": lambda: usage(table).rows,
+        "usage(by='subject_id')": lambda: usage(table, by="subject_id").rows,
+        "usage(by='month')": lambda: usage(table, by="month").rows,
+        "usage(by=('subject_id', 'month'))": lambda: usage(table, by=("subject_id", "month")).rows,
+        "tree()": lambda: tree(table).branches,
+        "tree(by='path')": lambda: tree(table, by="path").branches,
+        f"tag({count // 100:,} rows)": lambda: tag(table & {"subject_id": 7}, "good"),
+        "tagged": lambda: len(table & tagged("good", of=table)),
+    }
+
+
+def searches(table: Any, count: int) -> dict[str, Callable[[], Any]]:
+    """Return what is looked up, without an index and with one."""
+    middle = count // 2
+    path = f"lab/ephys/objects/Recording-raw/k7/{middle}/a"
+    schemas = [table.database]
+    return {
+        "find(hash=…)": lambda: find(hash=f"sha256:{middle:064d}", schemas=schemas, connection=table.connection),
+        "find(path=…)": lambda: find(path=path, schemas=schemas, connection=table.connection),
+        "where(hash=…)": partial(_count, table, {"hash": f"sha256:{middle:064d}"}),
     }
 
 
@@ -91,13 +112,16 @@ def fill(table: Any, count: int) -> None:
     ]
     document = f"CONCAT({', '.join(part if position % 2 else repr(part) for position, part in enumerate(parts))})"
     value = f"CAST({document} AS JSONB)" if is_postgresql else document
-    table.connection.query(f"INSERT INTO {table().full_table_name} (id, raw) SELECT n, {value} FROM {numbers}")
+    subject = f"n / {max(count // 100, 1)}" if is_postgresql else f"n DIV {max(count // 100, 1)}"
+    table.connection.query(
+        f"INSERT INTO {table().full_table_name} (subject_id, id, raw) SELECT {subject}, n, {value} FROM {numbers}"
+    )
 
 
-def measure(question: Callable[[], Any]) -> tuple[float, Any]:
+def measure(question: Callable[[], Any], rounds: int = ROUNDS) -> tuple[float, Any]:
     """Return the best time of a question, and the answer; what takes long is asked once."""
     times: list[float] = []
-    while len(times) < ROUNDS and sum(times) < LONG_SECONDS:
+    while len(times) < rounds and sum(times) < LONG_SECONDS:
         began = time.perf_counter()
         answer = question()
         times.append(time.perf_counter() - began)
@@ -122,20 +146,33 @@ def _run(server: Any, directory: Path, count: int) -> None:
     datajoint_file.configure({"project": {"name": "bench"}, "storage": storage}, connection=instance)
     schema = instance.Schema(unique("schema"))
     try:
-        table = schema(type("Recording", (dj.Manual,), {"definition": "id : int32\n---\nraw = null : file"}))
+        table = schema(
+            type("Recording", (dj.Manual,), {"definition": "subject_id : int32\nid : int32\n---\nraw = null : file"})
+        )
         began = time.perf_counter()
         fill(table, count)
         len(table & where("raw"))  # PostgreSQL notes at the first read which rows are there for good
         title = dialect_of(instance.connection).title
         print(f"{title}: {count:,} rows, made in {time.perf_counter() - began:.0f} s", flush=True)
-        for name, question in questions(table, count).items():
-            seconds, answer = measure(question)
-            told = f"{answer:,}" if isinstance(answer, int) else f"{len(answer):,} rows"
-            print(f"{seconds:8.3f} s  {name}: {told}", flush=True)
+        _ask(questions(table, count) | searches(table, count))
+        try:
+            seconds, _ = measure(lambda: index(table), rounds=1)
+        except IndexingError as error:
+            print(error)
+            return
+        print(f"{seconds:8.3f} s  index", flush=True)
+        _ask({f"{name}, index": question for name, question in searches(table, count).items()})
     finally:
         with suppress(Exception):  # of a server that has stopped: what failed before is shown
             drop_schema(instance.connection, schema.database)
         instance.connection.close()
+
+
+def _ask(asked: dict[str, Callable[[], Any]]) -> None:
+    for name, question in asked.items():
+        seconds, answer = measure(question)
+        told = f"{answer:,}" if isinstance(answer, int) else f"{len(answer):,}"
+        print(f"{seconds:8.3f} s  {name}: {told}", flush=True)
 
 
 if __name__ == "__main__":
