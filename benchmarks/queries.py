@@ -6,6 +6,7 @@ names another). Prints seconds, the best of three, one question a line. A questi
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 import tempfile
@@ -35,7 +36,7 @@ _DIGITS = " UNION ALL ".join(f"SELECT {digit} AS n" for digit in range(10))
 
 def questions(table: Any, count: int) -> dict[str, Callable[[], Any]]:
     """Return what is asked of a table with so many rows, each by its title."""
-    middle = f"sha256:{count // 2:064d}"
+    middle = _hash(count // 2)
     conditions: dict[str, dict[str, Any]] = {
         "suffix='.dat'": {"suffix": ".dat"},
         "name='rec*7.tif'": {"name": "rec*7.tif"},
@@ -75,14 +76,18 @@ def searches(table: Any, count: int) -> dict[str, Callable[[], Any]]:
     path = f"lab/ephys/objects/Recording-raw/k7/{middle}/a"
     schemas = [table.database]
     return {
-        "find(hash=…)": lambda: find(hash=f"sha256:{middle:064d}", schemas=schemas, connection=table.connection),
+        "find(hash=…)": lambda: find(hash=_hash(middle), schemas=schemas, connection=table.connection),
         "find(path=…)": lambda: find(path=path, schemas=schemas, connection=table.connection),
-        "where(hash=…)": partial(_count, table, {"hash": f"sha256:{middle:064d}"}),
+        "where(hash=…)": partial(_count, table, {"hash": _hash(middle)}),
     }
 
 
 def _count(table: Any, given: dict[str, Any]) -> int:
     return len(table & where("raw", **given))
+
+
+def _hash(number: int) -> str:
+    return f"sha256:{hashlib.sha256(str(number).encode()).hexdigest()}"
 
 
 def fill(table: Any, count: int) -> None:
@@ -98,7 +103,7 @@ def fill(table: Any, count: int) -> None:
         '/a", "size": ',
         text.format("n * 10"),
         ', "hash": "sha256:',
-        f"LPAD({text.format('n')}, 64, '0')",
+        "ENCODE(SHA256(CAST(CAST(n AS TEXT) AS BYTEA)), 'hex')" if is_postgresql else "SHA2(n, 256)",
         '", "original_name": "rec',
         text.format("n"),
         ".",

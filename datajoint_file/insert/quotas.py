@@ -199,9 +199,13 @@ def _listed(second: SecondConnection, project: str, own: str) -> Iterator[_Table
 
 
 def _stores_in(second: SecondConnection, schema: str, project: str) -> bool:
-    """Tell whether a schema has stored files in a project; of one that cannot be asked it is not known."""
+    """Tell whether a schema has stored files in a project; of one that may not be asked a warning says so."""
     sql = f"SELECT 1 FROM {second.dialect.quoted(schema, TABLE)} WHERE project = %s LIMIT 1"
     try:
         return bool(second.query(sql, (project,)))
-    except (AccessError, MissingTableError):
+    except MissingTableError:
+        return False
+    except AccessError as error:
+        told = f"{schema} is not counted in quotas: it may be of project {project!r}, but cannot be asked: {error}"
+        warn(f"{told}. GRANT this user the right to read it, if it is", JournalWarning)
         return False

@@ -30,6 +30,7 @@ from datajoint_file.query.comparisons import (
     parse,
 )
 from datajoint_file.sql import Dialect, dialect_of
+from datajoint_file.sql.dialect import KEY_DIGITS
 
 Text = str | None | Iterable[str | None]
 Number = str | float | None | Iterable[Any]
@@ -227,6 +228,9 @@ class _Member:
         Which the second part does not.
         """
         text, value = self._text(), self.dialect.constant(comparison.text)
+        if self.name == "hash" and not self.dialect.index_refusal:  # for which `index` makes one of the first digits
+            text = self.dialect.key_of(self.column, "hash")
+            value = self.dialect.constant(comparison.text.partition(":")[2][:KEY_DIGITS])
         return f"({text} IS NOT NULL AND {text} = {value} AND {self.sql(Like(comparison.text))})"
 
     def _like(self, comparison: Like) -> str:

@@ -12,8 +12,8 @@ import pytest
 
 import datajoint_file
 from datajoint_file import Link
-from datajoint_file.errors import ConfigurationError, QuotaExceededError
-from tests.projects import Store, over_mysql, unique
+from datajoint_file.errors import ConfigurationError, JournalWarning, QuotaExceededError
+from tests.projects import Store, over_mysql, over_postgresql, unique
 from tests.tables import drop_schema, recording_of
 
 KB = 1000
@@ -114,6 +114,25 @@ def test_streams_links_directories_and_transactions(lab: Any, instance: dj.Insta
     staged = datajoint_file.stage(lab.Recording, {"subject": "a", "number": 5}, "raw", ("s.dat", b"s" * KB))
     lab.Recording.insert1({"subject": "a", "number": 5, "raw": staged})
     assert datajoint_file.usage(lab.Recording, by="subject").rows[0].size == 3 * KB
+
+
+@over_postgresql
+def test_schema_that_cannot_be_asked_is_said_to_be_left_out(lab: Any, instance: dj.Instance, database: Any) -> None:
+    admin, name, own = instance.connection, unique("user"), lab.schema.database
+    lab.Movie.insert1({"subject": "a", "movie": ("m.mp4", b"m" * KB)})
+    lab.Recording.insert1(row("a", 1, KB))
+    admin.query(f"CREATE USER {name} PASSWORD 'pw'")
+    admin.query(f'GRANT USAGE, CREATE ON SCHEMA "{own}" TO {name}')
+    admin.query(f'GRANT ALL ON ALL TABLES IN SCHEMA "{own}" TO {name}')
+    theirs = dj.Instance(database.host, name, "pw", port=database.port, use_tls=False, backend="postgresql")
+    datajoint_file.configure(lab.store.configuration(quota={"total": "8 kB"}), connection=theirs)
+    table = dj.FreeTable(theirs.connection, lab.Recording.full_table_name)
+    with pytest.warns(JournalWarning, match=f"{lab.Movie.database} is not counted in quotas"):
+        table.insert1(row("a", 2, KB))
+    with pytest.raises(QuotaExceededError, match=r"has 2\.0 kB"):
+        table.insert1(row("a", 3, 7 * KB))
+    theirs.connection.close()
+    admin.query(f"DROP OWNED BY {name}; DROP USER {name}")
 
 
 class Unsized:

@@ -10,6 +10,7 @@ import datajoint as dj
 import pytest
 
 import datajoint_file
+from datajoint_file import where
 from datajoint_file.errors import IndexingError, QueryError
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.journal.second_connection import SecondConnection, second_connection_of
@@ -61,14 +62,16 @@ def plan(table: Any, condition: tuple[str, list[Any]]) -> str:
     return "\n".join(str(line[0]) for line in found)
 
 
-def test_server_uses_the_index_for_what_find_asks(indexed: Any) -> None:
+def test_server_uses_the_index_for_what_is_asked_by_hash_or_path(indexed: Any) -> None:
     dialect = dialect_of(indexed.connection)
     raw, digest = dialect.quoted("raw"), hashlib.sha256(b"1234").hexdigest()
     paths = by_path("lab/objects/1234", lambda: pipeline_of(indexed))
     wanted = (by_hash(digest), by_hash(digest[:9]), by_hash(digest[:30]), paths)
-    for one in wanted:
-        for condition in one.conditions(dialect, raw):
-            assert "~file_" in plan(indexed, condition), (one, plan(indexed, condition))
+    conditions = [condition for one in wanted for condition in one.conditions(dialect, raw)]
+    conditions.append((where("raw", hash=digest).sql(indexed)[0], []))
+    for condition in conditions:
+        assert "~file_" in plan(indexed, condition), (condition, plan(indexed, condition))
+    assert list((indexed & where("raw", hash=digest)).keys()) == [{"id": 1234}]
     for given in ({"hash": digest}, {"hash": digest[:9]}, {"path": "lab/objects/1234"}):
         report = datajoint_file.find(**given, schemas=indexed.database, connection=indexed)  # type: ignore[arg-type]
         assert [one.key for one in report] == [{"id": 1234}]
