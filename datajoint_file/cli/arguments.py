@@ -113,19 +113,29 @@ _WHERE_OPTION = click.option(
     help="Only rows for which this holds, such as 'subject_id > 3': SQL of your own, which runs with your rights.",
 )
 
+_TAG_OPTION = click.option(
+    "--tag", "tags", multiple=True, metavar="TAG", help="Only rows with this tag. May be repeated."
+)
+
 Command = Callable[..., None]
 
 
 def rows_by_options(command: Command) -> Command:
-    """Give a command the parameter ``rows``, which ``--key`` and ``--where`` select."""
+    """Give a command the parameter ``rows``, which ``--key``, ``--where`` and ``--tag`` select."""
 
     @KEY_OPTION
     @_WHERE_OPTION
+    @_TAG_OPTION
     @wraps(command)
     def selecting(
-        *given: Any, key: dict[str, str], where: tuple[str, ...], pairs: dict[str, str] | None = None, **others: Any
+        *given: Any,
+        key: dict[str, str],
+        where: tuple[str, ...],
+        tags: tuple[str, ...],
+        pairs: dict[str, str] | None = None,
+        **others: Any,
     ) -> None:
-        command(*given, rows=Selection({**(pairs or {}), **key}, where), **others)
+        command(*given, rows=Selection({**(pairs or {}), **key}, where, tags), **others)
 
     return selecting
 

@@ -16,20 +16,22 @@ from datajoint_file.hooks.tables import table_name
 from datajoint_file.hooks.targets import targets_named
 from datajoint_file.pipeline.directoryref import DirectoryRef
 from datajoint_file.pipeline.fileref import FileRef
+from datajoint_file.query.tags import tagged
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which rows of a table are meant: those with these values, for which these conditions of SQL hold.
+    """Which rows of a table are meant: those with these values and tags, for which these conditions of SQL hold.
 
     The conditions go to the database as they are: they are the user's own, and so are the rights.
     """
 
     key: Mapping[str, str]
     where: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.key or self.where)
+        return bool(self.key or self.where or self.tags)
 
     def of(self, table: Any) -> Any:
         """Return the rows of *table* that are meant.
@@ -39,7 +41,7 @@ class Selection:
         UnsupportedValueError
             If the table has no such attribute.
         QueryError
-            If the database does not take a condition.
+            If the database does not take a condition, or a name cannot be a tag.
         """
         if unknown := sorted(self.key.keys() - set(table.heading.names)):
             there = ", ".join(table.heading.names)
@@ -47,7 +49,7 @@ class Selection:
         query = table & self.key
         for condition in self.where:
             query &= _checked(table, condition)
-        return query
+        return query & tagged(*self.tags, of=table) if self.tags else query
 
 
 def _checked(table: Any, condition: str) -> str:
@@ -106,7 +108,7 @@ def restricted_targets(names: Iterable[str], rows: Selection, connection: Any) -
     """Return the schemas and tables of these names, of tables the rows that are meant."""
     targets = targets_named(names, connection)
     if rows and not all(hasattr(target, "heading") for target in targets):
-        raise UnsupportedValueError("--key and --where are for tables: name them as schema.Table")
+        raise UnsupportedValueError("--key, --where and --tag are for tables: name them as schema.Table")
     return [rows.of(target) if rows else target for target in targets]
 
 

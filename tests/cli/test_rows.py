@@ -156,6 +156,12 @@ def test_tags_are_put_counted_and_removed(project_run: Run, table: Any, schema: 
         ["2", "rows", "good"],
         ["1", "row", "sorted"],
     ]
+    assert project_run("ls", f"{name}.raw", "--tag", "good", "--tag", "sorted").stdout.endswith("raw (id=3)  c.dat\n")
+    assert project_run("du", name, "--tag", "good", "--where", "id = 2", "--json").exit_code == 0
+    assert (project_run("ls", name, "--tag", "none").exit_code, project_run("ls", name, "--tag", " ").exit_code) == (
+        1,
+        2,
+    )
     recording_of(schema, "n : int32", "Plain").insert1({"n": 1})
     assert project_run("tag", f"{table().database}.Plain", "--add", "x").exit_code == 0
     for arguments, code in (

@@ -61,7 +61,7 @@ def test_sums_and_trees_on_a_command_line(command: Command, table: Any) -> None:
     for arguments, said in (
         (("du", schema, "--by", "nothing"), "nothing that was given has this attribute"),
         (("du", f"{schema}.Nothing"), "no table 'Nothing'"),
-        (("tree", schema, "--key", "id=1"), "--key and --where are for tables"),
+        (("tree", schema, "--key", "id=1"), "--key, --where and --tag are for tables"),
         (("tree", recording, "--key", "no=1"), "has no no"),
     ):
         refused = command(*arguments)
