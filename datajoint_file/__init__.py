@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from datajoint_file.insert.skipping import FailedRow, InsertReport
     from datajoint_file.insert.stage import stage
     from datajoint_file.insert.staged import Staged
+    from datajoint_file.intake.free import Freed, free
+    from datajoint_file.intake.joined_rows import Duplicate, Unmatched
+    from datajoint_file.intake.scan import Scan, scan
+    from datajoint_file.intake.watch import Look, News
+    from datajoint_file.intake.watch_loop import watch
     from datajoint_file.jobs.capture import capture, captures
-    from datajoint_file.jobs.free import Freed, free
     from datajoint_file.jobs.inputs import inputs
-    from datajoint_file.jobs.joined_rows import Duplicate, Unmatched
     from datajoint_file.jobs.outputs import CapturedDirectory, CapturedFile
     from datajoint_file.jobs.run import Run
-    from datajoint_file.jobs.scan import Scan, scan
-    from datajoint_file.jobs.watch import Look, News
-    from datajoint_file.jobs.watch_loop import watch
     from datajoint_file.journal.commit_outcome import Outcome, resolve
     from datajoint_file.journal.running_program import program
     from datajoint_file.model.metadata import FileMetadata
@@ -129,7 +129,7 @@ _HOMES = {
     "DataJointFileError": "errors",
     "Directory": "transfer.directories",
     "DirectoryRef": "pipeline.directoryref",
-    "Duplicate": "jobs.joined_rows",
+    "Duplicate": "intake.joined_rows",
     "Earlier": "query.find",
     "FailedRow": "insert.skipping",
     "File": "transfer.sources",
@@ -141,20 +141,20 @@ _HOMES = {
     "FindReport": "query.find",
     "Found": "query.find",
     "IndexReport": "query.index",
-    "Freed": "jobs.free",
+    "Freed": "intake.free",
     "InsertReport": "insert.skipping",
     "Link": "transfer.links",
-    "Look": "jobs.watch",
-    "News": "jobs.watch",
+    "Look": "intake.watch",
+    "News": "intake.watch",
     "NotRestored": "undo.restore",
     "Outcome": "journal.commit_outcome",
     "OutcomeUnknownError": "errors",
     "Run": "jobs.run",
-    "Scan": "jobs.scan",
+    "Scan": "intake.scan",
     "Source": "query.source",
     "Staged": "insert.staged",
     "Undeleted": "undo.restore",
-    "Unmatched": "jobs.joined_rows",
+    "Unmatched": "intake.joined_rows",
     "VerifyReport": "verification",
     "Version": "undo.versions",
     "capture": "jobs.capture",
@@ -165,7 +165,7 @@ _HOMES = {
     "download": "downloads.download",
     "files": "query.files",
     "find": "query.find",
-    "free": "jobs.free",
+    "free": "intake.free",
     "history": "undo.versions",
     "index": "query.index",
     "inputs": "jobs.inputs",
@@ -173,7 +173,7 @@ _HOMES = {
     "program": "journal.running_program",
     "resolve": "journal.commit_outcome",
     "revert": "undo.restore",
-    "scan": "jobs.scan",
+    "scan": "intake.scan",
     "source": "query.source",
     "stage": "insert.stage",
     "tree": "query.tree",
@@ -185,7 +185,7 @@ _HOMES = {
     "unverified": "verification.unverified",
     "usage": "query.usage",
     "verify": "verification.verify",
-    "watch": "jobs.watch_loop",
+    "watch": "intake.watch_loop",
     "where": "query.where",
 }
 

@@ -1,6 +1,6 @@
 """Command ``free``: local files that are stored, removed.
 
-What is looked at before is told in `datajoint_file.jobs.free`.
+What is looked at before is told in `datajoint_file.intake.free`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from datajoint_file.cli.output import Abridged, console
 from datajoint_file.concurrency.termination import ended_by_sigterm
 from datajoint_file.doctor import Check
 from datajoint_file.hooks.targets import connect
-from datajoint_file.jobs.free import Freed, freed
+from datajoint_file.intake.free import Freed, freed
 from datajoint_file.model.wording import counted, format_size
 from datajoint_file.verification.check_object import LEVELS, Level
 

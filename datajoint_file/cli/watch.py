@@ -1,6 +1,6 @@
 """Command ``watch``: files that have stopped growing in a directory, inserted into a table.
 
-The work is done by `datajoint_file.jobs.watch`.
+The work is done by `datajoint_file.intake.watch`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from datajoint_file.cli.one_at_a_time import one_at_a_time
 from datajoint_file.cli.output import Abridged, console
 from datajoint_file.concurrency.termination import ended_by_sigterm
 from datajoint_file.doctor import Check
-from datajoint_file.jobs.watch import Look, News, Watch
-from datajoint_file.jobs.watch_loop import keep_watching
+from datajoint_file.intake.watch import Look, News, Watch
+from datajoint_file.intake.watch_loop import keep_watching
 from datajoint_file.model.wording import duration
 
 _EXAMPLES = """\b

@@ -22,8 +22,8 @@ from datajoint_file.errors import (
     UnsafePathError,
     UnsupportedValueError,
 )
-from datajoint_file.jobs.free import free
-from datajoint_file.jobs.watch import Watch
+from datajoint_file.intake.free import free
+from datajoint_file.intake.watch import Watch
 from datajoint_file.pipeline.linking import located
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.transfer.sources import as_source

@@ -27,8 +27,8 @@ from datajoint_file.errors import (
     UnsafePathError,
     UnsupportedValueError,
 )
-from datajoint_file.jobs.free import free
-from datajoint_file.jobs.watch import Watch
+from datajoint_file.intake.free import free
+from datajoint_file.intake.watch import Watch
 from datajoint_file.pipeline import checked_reads, filesystem
 from datajoint_file.pipeline.pipeline import Pipeline
 from tests.projects import DATABASES, Store, bare_filesystem, connect, over_local_and_s3, over_mysql, unique

@@ -19,10 +19,10 @@ from datajoint.errors import DataJointError
 
 from datajoint_file.concurrency.file_lock import FileLock
 from datajoint_file.errors import AlreadyWatchedError, brief_traceback, driver_message, printable
-from datajoint_file.jobs.watch import Look, Watch
+from datajoint_file.intake.watch import Look, Watch
 from datajoint_file.model.wording import timespan
 
-logger = logging.getLogger("datajoint_file.jobs")
+logger = logging.getLogger("datajoint_file.intake")
 
 _DRIVERS = ("pymysql", "psycopg2")
 

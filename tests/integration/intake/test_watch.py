@@ -27,11 +27,11 @@ from datajoint_file.errors import (
     SourceNotFoundError,
     StorageUnavailableError,
 )
-from datajoint_file.jobs.free import free
-from datajoint_file.jobs.local_values import LocalValue, _aside
-from datajoint_file.jobs.receipts import ImportReceipt, read_receipt
-from datajoint_file.jobs.watch import Look, Watch
-from datajoint_file.jobs.watch_loop import _may_pass, keep_watching
+from datajoint_file.intake.free import free
+from datajoint_file.intake.local_values import LocalValue, _aside
+from datajoint_file.intake.receipts import ImportReceipt, read_receipt
+from datajoint_file.intake.watch import Look, Watch
+from datajoint_file.intake.watch_loop import _may_pass, keep_watching
 from datajoint_file.transfer.pinned_directory import PinnedDirectory
 from tests.flushes import Flushed, flushes_noted
 from tests.projects import Store, connect, over_local_and_s3, over_mysql
@@ -205,8 +205,8 @@ def test_many_files_are_listed_once_and_looked_at_again_before_they_are_inserted
         return walk(top, **options)
 
     monkeypatch.setattr(os, "walk", counted)
-    monkeypatch.setattr("datajoint_file.jobs.watch._AT_ONCE", 2)
-    monkeypatch.setattr("datajoint_file.jobs.watch._FRESH_SECONDS", 600)
+    monkeypatch.setattr("datajoint_file.intake.watch._AT_ONCE", 2)
+    monkeypatch.setattr("datajoint_file.intake.watch._FRESH_SECONDS", 600)
     for number in range(6):
         (root / f"session{number}.dat").write_bytes(b"%d" % number)
     (root / "notes.txt").write_text("6 sessions")
@@ -562,7 +562,7 @@ def test_a_receipt_is_written_through_no_link(tmp_path: Path) -> None:
 def test_a_removal_loses_nothing_where_no_rename_refuses_to_replace(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("datajoint_file.jobs.local_values.rename_new", lambda *_: False)  # as on NFS
+    monkeypatch.setattr("datajoint_file.intake.local_values.rename_new", lambda *_: False)  # as on NFS
     path, aside = tmp_path / "a.dat", tmp_path / _aside("a.dat")
     value = LocalValue(PinnedDirectory.at(str(tmp_path)), "a.dat")
     aside.write_bytes(b"of a removal that was killed")
@@ -576,7 +576,7 @@ def test_a_removal_loses_nothing_where_no_rename_refuses_to_replace(
         return False
 
     with monkeypatch.context() as context, pytest.raises(SourceError):
-        context.setattr("datajoint_file.jobs.local_values.is_called", is_not)
+        context.setattr("datajoint_file.intake.local_values.is_called", is_not)
         value.remove(snapshot)
     assert (path.read_bytes(), aside.read_bytes()) == (b"a third", b"of a removal that was killed")
     snapshot = value.snapshot()

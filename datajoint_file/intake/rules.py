@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from datajoint_file.errors import PathMismatchError, RuleError, brief, printable
-from datajoint_file.jobs.placeholders import STRETCH, TEXT_GROUP, Placeholder
+from datajoint_file.intake.placeholders import STRETCH, TEXT_GROUP, Placeholder
 from datajoint_file.model.wording import nearest
 
 _Order = Literal["shortest", "longest"]

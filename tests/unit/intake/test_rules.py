@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datajoint_file.errors import PathMismatchError, RuleError
-from datajoint_file.jobs.rules import Rule
+from datajoint_file.intake.rules import Rule
 
 TYPES = {
     "subject_id": "int32",

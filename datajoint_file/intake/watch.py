@@ -33,10 +33,10 @@ from datajoint_file.errors import (
     printable,
 )
 from datajoint_file.hooks.tables import table_name
-from datajoint_file.jobs.local_values import LocalValue, Snapshot
-from datajoint_file.jobs.receipts import ImportReceipt, NoReceiptError, read_receipt
-from datajoint_file.jobs.scan import Scan, Target, directory_of, scan
-from datajoint_file.jobs.stored_rows import StoredRows
+from datajoint_file.intake.local_values import LocalValue, Snapshot
+from datajoint_file.intake.receipts import ImportReceipt, NoReceiptError, read_receipt
+from datajoint_file.intake.scan import Scan, Target, directory_of, scan
+from datajoint_file.intake.stored_rows import StoredRows
 from datajoint_file.journal.transactions import mend
 from datajoint_file.model.metadata import format_timestamp
 from datajoint_file.model.object_keys import key_text

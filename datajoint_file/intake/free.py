@@ -28,10 +28,10 @@ from datajoint_file.errors import (
 from datajoint_file.hooks.codec import file_attributes
 from datajoint_file.hooks.connections import connection_of
 from datajoint_file.hooks.targets import targets_named
-from datajoint_file.jobs.local_values import LocalValue, Snapshot
-from datajoint_file.jobs.receipts import SUFFIX, ImportReceipt, NoReceiptError, read_receipt
-from datajoint_file.jobs.scan import directory_of
-from datajoint_file.jobs.stored_rows import StoredRows
+from datajoint_file.intake.local_values import LocalValue, Snapshot
+from datajoint_file.intake.receipts import SUFFIX, ImportReceipt, NoReceiptError, read_receipt
+from datajoint_file.intake.scan import directory_of
+from datajoint_file.intake.stored_rows import StoredRows
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import is_candidate
 from datajoint_file.model.wording import format_size

@@ -31,9 +31,9 @@ from datajoint_file.hooks.codec import file_attributes
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.hooks.row_listing import query_of
 from datajoint_file.hooks.tables import declared_type, table_name
-from datajoint_file.jobs.joined_rows import Duplicate, Join, Match, Unmatched
-from datajoint_file.jobs.receipts import OWN_FILES
-from datajoint_file.jobs.rules import Rule
+from datajoint_file.intake.joined_rows import Duplicate, Join, Match, Unmatched
+from datajoint_file.intake.receipts import OWN_FILES
+from datajoint_file.intake.rules import Rule
 from datajoint_file.model.key_values import KeyValue, key_value
 from datajoint_file.model.names import check_name
 from datajoint_file.model.wording import counted
