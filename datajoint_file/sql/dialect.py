@@ -325,6 +325,10 @@ class Dialect(ABC):
         """Return the SQL of the number of bytes of a large value, as it would be written down."""
 
     @abstractmethod
+    def fingerprint(self, column: Column) -> str:
+        """Return the SQL of 64 characters that stand for what any column holds, however large; NULL for NULL."""
+
+    @abstractmethod
     def as_characters(self, value: str) -> str:
         """Return the SQL of a number as text."""
 

@@ -343,6 +343,9 @@ class MySQL(Dialect):
     def byte_length(self, column: Column) -> str:
         return f"LENGTH({self.named(column)})"
 
+    def fingerprint(self, column: Column) -> str:
+        return f"CONVERT(SHA2({self.named(column)}, 256) USING ascii) COLLATE ascii_bin"
+
     def as_characters(self, value: str) -> str:
         return f"CONVERT({value} USING utf8mb4)"
 

@@ -331,6 +331,11 @@ class PostgreSQL(Dialect):
     def byte_length(self, column: Column) -> str:
         return f"octet_length({self.named(column)}{'' if column.type == 'bytea' else '::text'})"
 
+    def fingerprint(self, column: Column) -> str:
+        name = self.named(column)
+        value = name if column.type == "bytea" else f"convert_to({name}::text, 'UTF8')"
+        return f"encode(sha256({value}), 'hex')"
+
     def as_characters(self, value: str) -> str:
         return f"{value}::text"
 
