@@ -204,9 +204,9 @@ class Migration:
         if not facts.get("is_checked"):
             return self._refused("finish", "no check() was fine yet; nothing was changed")
         exchange = changing.Exchange(self._table, names, self._notes)
-        is_nullable = exchange.is_nullable()
-        if self._name in self._table.heading.names and names.stage == "beside":
-            self._notes.set_facts({**facts, "definition": exchange.definition(), "is_nullable": is_nullable})
+        if "definition" not in facts:  # else it is that of before the first time, which went back since
+            facts |= {"definition": exchange.definition(), "is_nullable": exchange.is_nullable()}
+            self._notes.set_facts(facts)
         moved = Moved()
         for _ in range(_PASSES):
             news = self._moved(names)
@@ -214,7 +214,7 @@ class Migration:
             if problems := [*news.problems, *self._news_compared(names)]:
                 return self._refused("finish", "nothing was changed", problems)
             if exchange.there(
-                is_nullable=is_nullable,
+                is_nullable=facts["is_nullable"] or self._has_empty(names.new),
                 is_ready=partial(self._is_ready, names),
                 after=partial(self._renamed, names),
             ):
@@ -260,7 +260,7 @@ class Migration:
             return self._refused("back", "what the old attribute was is not noted any more: alter the table by hand")
         self._note_own(rows)
         exchange = changing.Exchange(self._table, names, self._notes)
-        has_empty = bool(rows.count((f"{rows.quoted(names.old)} IS NULL", [])))
+        has_empty = self._has_empty(names.old)
         exchange.back(
             facts["definition"],
             is_nullable=bool(facts.get("is_nullable")) or has_empty,
@@ -340,12 +340,18 @@ class Migration:
         pipeline_of(self._table.connection, self._table.database)  # before anything is changed
         self._notes.create()
         if names.stage == "new":
-            self._notes.clear()
-            changing.add(self._table, names)
-            changing.refresh(self._users)
+            self._add(names)
         ensure_books(self._table)
         self._notes.set_facts({**(self._notes.facts() or {}), **self._options})
         return self._names()
+
+    def _add(self, names: Names) -> None:
+        try:
+            changing.add(self._table, names)
+        except Exception:
+            if self._names().stage == "new":  # else somebody else has added it in this moment
+                raise
+        changing.refresh(self._users)
 
     def _moved(self, names: Names) -> Moved:
         """Make files of what has none, again and again until a pass finds nothing to do."""
@@ -399,6 +405,10 @@ class Migration:
         """Tell whether nothing is left, all is compared, and no row would lack its file. Asked under a lock."""
         rows = self._rows(names)
         return not any(rows.count(one) for one in (rows.undone(), rows.unchecked()))
+
+    def _has_empty(self, name: str) -> bool:
+        rows = self._rows(self._names())
+        return bool(rows.count((f"{rows.quoted(name)} IS NULL", [])))
 
     def _renamed(self, names: Names, *, is_back: bool = False) -> None:
         rename_in_history(self._table, names, is_back=is_back)

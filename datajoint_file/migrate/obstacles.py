@@ -7,6 +7,7 @@ from typing import Any
 
 from datajoint_file.hooks.tables import class_name
 from datajoint_file.migrate.names import Names
+from datajoint_file.sql import dialect_of
 
 _LONGEST_NAME = 63
 
@@ -18,18 +19,19 @@ def obstacles(table: Any, names: Names) -> Iterator[str]:
         return
     if heading[name].in_key:
         yield f"{name} is part of the primary key, which a `file` cannot be: give the table a key without it"
-    yield from _in_indexes(table, name)
+    if name in _unique(table):
+        yield f"{name} is part of a unique index, which a `file` cannot be: drop that first"
     for other, attributes in _references(table).items():
         if name in attributes:
             yield f"{name} is part of a foreign key to or from {other}: it cannot become a `file`"
     yield from _in_names(heading, names)
 
 
-def _in_indexes(table: Any, name: str) -> Iterator[str]:
-    for columns, properties in (table.heading.indexes or {}).items():
-        if name in columns and properties.get("unique") and not table.heading[name].in_key:
-            shown = ", ".join(columns)
-            yield f"{name} is part of the unique index ({shown}), which a `file` cannot be: drop that first"
+def _unique(table: Any) -> set[str]:
+    def query(sql: str, args: Any) -> Any:
+        return table.connection.query(sql, args).fetchall()
+
+    return dialect_of(table.connection).unique_attributes(query, table.database, table.table_name)
 
 
 def _in_names(heading: Any, names: Names) -> Iterator[str]:

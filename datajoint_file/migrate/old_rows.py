@@ -41,13 +41,6 @@ class OldRow:
     is_checked: bool
 
     @property
-    def is_done(self) -> bool:
-        """Whether its file was made of what it holds, or both are nothing."""
-        if self.fingerprint is None:
-            return self.noted is None or self.noted[1] != self.former
-        return self.former is not None and self.noted == (self.fingerprint, self.former)
-
-    @property
     def is_foreign(self) -> bool:
         """Whether it has a file that no migration has put there."""
         return self.former is not None and (self.noted is None or self.noted[1] != self.former)
@@ -98,15 +91,18 @@ class OldRows:
         old, new = self.quoted(self.names.old), self.quoted(self.names.new)
         made = f"(djf_path IS NOT NULL AND djf_path = {self.path})"
         stale = f"({new} IS NULL OR NOT {made} OR djf_old <> {self.fingerprint})"
-        return f"(({old} IS NOT NULL AND {stale}) OR ({old} IS NULL AND {new} IS NOT NULL AND {made}))", []
+        return (
+            f"(({old} IS NOT NULL AND {stale}) OR ({old} IS NULL AND {new} IS NOT NULL AND {made} AND djf_old <> ''))",
+            [],
+        )
 
     def unchecked(self) -> Condition:
         """Return the condition that a file was made, and not compared."""
         return f"(djf_path = {self.path} AND djf_state NOT IN ('{CHECKED}', '{OWN}'))", []
 
     def made(self) -> Condition:
-        """Return the condition that a file was made of the old value."""
-        return f"(djf_path = {self.path} AND djf_state <> '{OWN}')", []
+        """Return the condition that a file was made of the old value as it is."""
+        return f"(djf_path = {self.path} AND djf_state <> '{OWN}' AND djf_old = {self.fingerprint})", []
 
     def own(self) -> Condition:
         """Return the condition that a user has put a file there."""
@@ -169,12 +165,17 @@ class OldRows:
 
     def _selected(self) -> list[str]:
         old, column = self.quoted(self.names.old), self.columns[self.names.old]
-        value = [f"SUBSTRING({old} FROM 1 FOR {HEAD_BYTES})"] if self.is_binary else [self.dialect.as_text(old)]
-        found = [self.cell, self.fingerprint, self.dialect.byte_length(column), *value]
+        value = f"SUBSTRING({old} FROM 1 FOR {HEAD_BYTES})" if self.is_binary else self.dialect.as_text(old)
+        found = [self.cell, self.fingerprint, self.dialect.byte_length(column), f"{value} AS djf_value"]
         if self.names.stage == "new":
             return [*found, *["NULL"] * 5]
         new = self.dialect.as_text(self.quoted(self.names.new))
-        return [*found, self.path, new, *(["djf_old", "djf_path", "djf_state"] if self.notes else ["NULL"] * 3)]
+        return [
+            *found,
+            self.path,
+            f"{new} AS djf_new",
+            *(["djf_old", "djf_path", "djf_state"] if self.notes else ["NULL"] * 3),
+        ]
 
     def _row(self, found: Sequence[Any]) -> OldRow:
         count = len(self._keys)

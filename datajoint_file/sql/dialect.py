@@ -247,6 +247,10 @@ class Dialect(ABC):
         With whether the server computes what a row does not give; the name is empty if it always does.
         """
 
+    @abstractmethod
+    def unique_attributes(self, query: Query, schema: str, table: str) -> set[str]:
+        """Return the attributes that are part of a unique key, but of the primary one."""
+
     def may_hold(self, column: Column, text: str) -> str:
         """Return the condition that a column holds what it makes of *text* when it is given that; empty if it is equal.
 
