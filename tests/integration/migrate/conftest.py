@@ -11,7 +11,7 @@ import datajoint as dj
 import pytest
 from datajoint.codecs import resolve_dtype
 
-from tests.projects import Store
+from tests.projects import Store, unique
 
 
 @pytest.fixture
@@ -25,6 +25,19 @@ def old_store(pipeline: dj.Instance, tmp_path: Path) -> Path:
         "main": {"protocol": "file", "location": str(place)},
     }
     return place
+
+
+def s3_of_datajoint(table: dict[str, Any]) -> dict[str, Any]:
+    """Return a bucket of tests as DataJoint's configuration has it."""
+    return {
+        "protocol": "s3",
+        "endpoint": table["endpoint_url"],
+        "bucket": table["bucket"],
+        "location": unique("dj"),
+        "access_key": table["credentials"]["key"],
+        "secret_key": table["credentials"]["secret"],
+        "secure": False,
+    }
 
 
 def put_old(table: Any, values: dict[int, Any], name: str = "raw") -> None:
