@@ -34,6 +34,9 @@ from datajoint_file.migrate.planning import Look
 from datajoint_file.migrate.report import MigrationProblem, MigrationReport, amount
 from datajoint_file.model.wording import counted
 
+STEPS = ("plan", "run", "check", "finish", "back", "forget")
+"""In their order. Each is a method, and returns a report."""
+
 _PASSES = 20
 """So often it is looked for rows that others have written meanwhile, before it is told that they write too fast."""
 
