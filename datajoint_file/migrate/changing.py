@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 from datajoint.connection import Connection
@@ -54,10 +54,11 @@ def add(table: Any, names: Names) -> None:
     name, sql, _, column_comment = compile_attribute(line, False, [], {}, connection.adapter)
     place = f" AFTER {dialect_of(connection).quoted(names.old)}" if connection.adapter.backend == "mysql" else ""
     full = table.full_table_name.replace("%", "%%")
-    run(connection, f"ALTER TABLE {full} ADD COLUMN {sql.replace('%', '%%')}{place}")
     told = connection.adapter.column_comment_ddl(table.full_table_name, name, column_comment)
-    if told:
-        run(connection, told.replace("%", "%%"))
+    with own_transaction(connection) if told else nullcontext():  # without its comment it is no file
+        run(connection, f"ALTER TABLE {full} ADD COLUMN {sql.replace('%', '%%')}{place}")
+        if told:
+            run(connection, told.replace("%", "%%"))
     refresh(table)
 
 

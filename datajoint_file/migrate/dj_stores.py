@@ -113,7 +113,8 @@ class DataJointStoreReader:
             If it is not there, or may not be read.
         """
         with self._met(path):
-            found = self._store.fs.info(self.full_path(path), **({} if self.is_local else {"refresh": True}))
+            self._store.fs.invalidate_cache()  # which would tell what was there
+            found = self._store.fs.info(self.full_path(path))
             return None if found["type"] == "directory" else int(found["size"])
 
     def file(self, path: str, name: str, *, skipped: bytes = b"", size: int | None = None, md5: str = "") -> Elsewhere:
@@ -151,7 +152,8 @@ class DataJointStoreReader:
         """List the files of a directory, in the order of a manifest."""
         top = self.full_path(path).rstrip("/")
         with self._met(path):
-            found = self._store.fs.find(top, detail=True, **({} if self.is_local else {"refresh": True}))
+            self._store.fs.invalidate_cache()
+            found = self._store.fs.find(top, detail=True)
         files = sorted(
             ("/".join(map(encode_member, full[len(top) + 1 :].split("/"))), int(found[full]["size"]))
             for full in found

@@ -221,7 +221,6 @@ class Migration:
                 is_ready=partial(self._is_ready, names),
                 after=partial(self._renamed, names),
             ):
-                changing.refresh(self._users)
                 note = f"{amount(moved.rows, moved.size)} that were written since were moved first"
                 return MigrationReport(
                     "finish",
@@ -270,7 +269,6 @@ class Migration:
             is_ready=lambda: True,
             after=partial(self._renamed, names, is_back=True),
         )
-        changing.refresh(self._users)
         notes = []
         if inserted:
             notes.append(f"{counted(inserted, 'row')} inserted since: no old value, the file is in {names.beside}")
@@ -319,7 +317,8 @@ class Migration:
         return MigrationReport("forget", self._where, f"{names.kept} is dropped", count, notes=(note,))
 
     def _names(self) -> Names:
-        changing.refresh(self._table)
+        for one in (self._table, self._users):
+            changing.refresh(one)
         return names_in(self._table, self._name)
 
     def _kind(self, names: Names) -> Kind:
@@ -354,7 +353,6 @@ class Migration:
         except Exception:
             if self._names().stage == "new":  # else somebody else has added it in this moment
                 raise
-        changing.refresh(self._users)
 
     def _moved(self, names: Names) -> Moved:
         """Make files of what has none, again and again until a pass finds nothing to do."""
@@ -414,6 +412,7 @@ class Migration:
         return bool(rows.count((f"{rows.quoted(name)} IS NULL", [])))
 
     def _renamed(self, names: Names, *, is_back: bool = False) -> None:
+        changing.refresh(self._users)
         rename_in_history(self._table, names, is_back=is_back)
 
     def _note_own(self, rows: OldRows) -> None:
