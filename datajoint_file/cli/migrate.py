@@ -15,6 +15,7 @@ from datajoint_file.cli.output import console, print_json
 from datajoint_file.concurrency.termination import ended_by_sigterm
 from datajoint_file.hooks.targets import connect, targets_named
 from datajoint_file.migrate.migration import STEPS, Migration
+from datajoint_file.migrate.ways import HARD_LINKS, HardLink
 
 _EXAMPLES = """\b
 Examples:
@@ -33,11 +34,24 @@ Examples:
     help="Of paths: where relative ones begin, and below which all must lie.",
 )
 @click.option("--link", is_flag=True, help="Let files stay where they are, below a root of datajoint.toml.")
+@click.option(
+    "--hard-link",
+    type=click.Choice(HARD_LINKS[1:]),
+    default=None,
+    help="Give files of the store's disk a second name there: only those that nobody may write to, or all.",
+)
 @click.option("--suffix", default="", metavar=".npy", help="Of blobs: the format in which their objects are written.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.pass_context
 def migrate(
-    ctx: click.Context, step: str, name: str, root: Path | None, link: bool, suffix: str, as_json: bool
+    ctx: click.Context,
+    step: str,
+    name: str,
+    root: Path | None,
+    link: bool,
+    hard_link: HardLink | None,
+    suffix: str,
+    as_json: bool,
 ) -> None:
     """Make files of the values of an attribute: attachments, blobs, objects or files of DataJoint's stores, paths.
 
@@ -61,7 +75,7 @@ def migrate(
     ctx.call_on_close(connection.close)
     with wrong_usage():
         (table,) = targets_named([target], connection)
-        migration = Migration(table, attribute, root=root or "", link=link, suffix=suffix)
+        migration = Migration(table, attribute, root=root or "", link=link, hard_link=hard_link or "", suffix=suffix)
     with ended_by_sigterm():
         report = getattr(migration, step)()
     if as_json:

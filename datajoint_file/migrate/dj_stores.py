@@ -76,10 +76,18 @@ class DataJointStoreReader:
         self._store = store
         self.name = name
 
-    @property
-    def spec(self) -> dict[str, Any]:
-        """Its configuration."""
-        return dict(self._store.spec)
+    def address_in(self, storage: Any, path: str) -> str:
+        """Return where the project's store has something of this one as well; empty if it is another bucket.
+
+        *storage* are the project's settings.
+        """
+        spec = self._store.spec
+        bucket = spec.get("bucket") or spec.get("container")
+        if self._store.protocol != storage.backend or not bucket or bucket != (storage.bucket or storage.container):
+            return ""
+        if storage.backend == "s3" and _host(spec.get("endpoint")) != _host(storage.endpoint_url):
+            return ""
+        return self.full_path(path)
 
     @property
     def is_local(self) -> bool:
@@ -180,6 +188,12 @@ class DataJointStoreReader:
             if isinstance(error, DataJointError):
                 raise
             raise SourceError(f"{self.place(path)} cannot be read ({type(error).__name__})") from presentable(error)
+
+
+def _host(endpoint: str | None) -> str:
+    """Return host and port of a server of S3: Amazon's, if none is said."""
+    host = (endpoint or "s3.amazonaws.com").partition("://")[2] or endpoint or "s3.amazonaws.com"
+    return "amazonaws.com" if host.rstrip("/").endswith("amazonaws.com") else host.rstrip("/")
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ class _Bytes:
     head: Callable[[], bytes]
     content: Callable[[], bytes]
     file: Callable[[str, bytes], Elsewhere]  # under a name, but for bytes that are skipped
+    address: Callable[[Any], str] = lambda _: ""  # as of `Original`, of all bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ class HashedKind:
             lambda: store.head(path, HEAD_BYTES),
             lambda: store.content(path, found, md5),
             lambda name, skipped: store.file(path, name, skipped=skipped, size=found, md5=md5),
+            lambda storage: store.address_in(storage, path),
         )
 
     def _in_table(self, old: OldValue) -> _Bytes:
@@ -96,7 +98,7 @@ class HashKind(HashedKind):
         """Return the bytes, under the attribute's name, with the suffix of what they look like."""
         found = self._bytes(old)
         suffix = media_types.suffix_for(media_types.of_content(found.head()[:HEAD_SIZE]))
-        return Original(found.file(f"{self.attribute}{suffix}", b""), place=found.place)
+        return Original(found.file(f"{self.attribute}{suffix}", b""), place=found.place, address=found.address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ class BlobKind(HashedKind):
         """Return the bytes as they are; or the object in them, if a suffix is chosen."""
         found = self._bytes(old)
         if not self.suffix:
-            return Original(found.file(f"{self.attribute}.blob", b""), place=found.place)
+            return Original(found.file(f"{self.attribute}.blob", b""), place=found.place, address=found.address)
         try:
             content = blob.unpack(found.content(), squeeze=False)
         except Exception as error:

@@ -32,6 +32,7 @@ from datajoint_file.migrate.old_rows import OldRow, OldRows
 from datajoint_file.migrate.originals import Kind
 from datajoint_file.migrate.planning import Look
 from datajoint_file.migrate.report import MigrationProblem, MigrationReport, amount
+from datajoint_file.migrate.ways import HARD_LINKS, HardLink, Ways
 from datajoint_file.model.wording import counted
 
 STEPS = ("plan", "run", "check", "finish", "back", "forget")
@@ -58,6 +59,10 @@ class Migration:
         Of paths: the directory where relative ones begin, and below which all must lie.
     link : bool
         Of what is a file on this machine: it stays where it is, below a root of ``datajoint.toml``, and is linked.
+    hard_link : {"", "read-only", "all"}
+        Of what is a file on this machine, and on the file system of the project's store: it gets a second name there,
+        and no byte is copied. ``read-only``: only what nobody may write to; ``all``: the rest as well, which is made
+        read-only. A program that changes such a file in place, by whatever right, changes both.
     suffix : str
         Of ``<blob>``: the format in which its objects are written, such as ``.npy`` or ``.parquet``. Else a file holds
         the blob's bytes as they are.
@@ -75,7 +80,16 @@ class Migration:
     >>> migration.run() and migration.check() and migration.finish()  # doctest: +SKIP
     """
 
-    def __init__(self, table: Any, attribute: str, *, root: Any = "", link: bool = False, suffix: str = "") -> None:
+    def __init__(
+        self,
+        table: Any,
+        attribute: str,
+        *,
+        root: Any = "",
+        link: bool = False,
+        hard_link: HardLink = "",
+        suffix: str = "",
+    ) -> None:
         target = table() if isinstance(table, type) and issubclass(table, Table) else table
         if not isinstance(target, Table):
             raise UnsupportedValueError(f"{brief(table)} is no table: Migration(Recording, 'raw')")
@@ -86,8 +100,12 @@ class Migration:
         self._where = f"{table_name(target)}.{attribute}"
         names = self._names()
         remembered = self._notes.facts() or {}
-        given: dict[str, Any] = {"root": str(root or ""), "link": bool(link), "suffix": suffix}
-        self._options = {name: value or remembered.get(name, value) for name, value in given.items()}
+        if hard_link not in HARD_LINKS or (link and hard_link):
+            raise UnsupportedValueError(
+                f"hard_link = {brief(hard_link)}: give 'read-only' or 'all', and no link with it"
+            )
+        given = {"root": str(root or ""), "link": bool(link), "hard_link": hard_link, "suffix": suffix}
+        self._options: dict[str, Any] = {name: value or remembered.get(name, value) for name, value in given.items()}
         if names.stage != "over":
             self._kind(names)
 
@@ -115,7 +133,7 @@ class Migration:
             return MigrationReport("plan", self._where, "it is a `file` attribute already: there is nothing to do")
         rows = self._rows(names)
         statement = Statement(self._table, (names.new,), "update")
-        look = Look(rows, self._kind(names), statement, links=self._options["link"])
+        look = Look(rows, self._kind(names), statement, self._ways())
         undone = rows.undone() if names.stage == "beside" else rows.filled()
         with progress_bar(f"looking at {self._where}", rows.count(undone), unit=" rows") as advance:
             look.over(rows.rows(undone), advance)
@@ -328,6 +346,10 @@ class Migration:
             self._table.heading[names.old], self._name, config, root=options["root"], suffix=options["suffix"]
         )
 
+    def _ways(self) -> Ways:
+        storage = pipeline_of(self._table.connection, self._table.database).settings.storage
+        return Ways(storage, self._options["link"], self._options["hard_link"])
+
     def _rows(self, names: Names) -> OldRows:
         return OldRows(self._table, names, None if names.stage == "new" else self._notes)
 
@@ -359,7 +381,7 @@ class Migration:
         rows, total = self._rows(names), Moved()
         with progress_bar(f"moving {self._where}", rows.count(rows.undone()), unit=" rows") as advance:
             for _ in range(_PASSES):
-                mover = Mover(rows, self._notes, self._kind(names), links=self._options["link"])
+                mover = Mover(rows, self._notes, self._kind(names), self._ways())
                 for count in mover.move(rows.rows(rows.undone())):
                     advance(count)
                 moved = mover.moved

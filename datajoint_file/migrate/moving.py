@@ -18,13 +18,16 @@ from datajoint_file.insert.statement import Statement
 from datajoint_file.journal.transactions import claims_of, transaction_for
 from datajoint_file.migrate.note_table import MADE, NoteTable
 from datajoint_file.migrate.old_rows import OldRow, OldRows
-from datajoint_file.migrate.originals import OF_ONE_ROW, Kind, Original
+from datajoint_file.migrate.originals import OF_ONE_ROW, Kind
 from datajoint_file.migrate.report import MigrationProblem
+from datajoint_file.migrate.ways import Ways
 from datajoint_file.model.metadata import FileMetadata
-from datajoint_file.transfer.links import Link
 
 BATCH_ROWS, BATCH_BYTES = 200, 2**30
 """A batch is a transaction: what a failure in it costs is done again. Larger ones are hardly faster."""
+
+
+_LOOKS_AT_ONCE = 4
 
 
 @dataclass(slots=True)
@@ -48,12 +51,12 @@ class Mover:
         Where it is noted what was done.
     kind : Kind
         What the old values are.
-    links : bool
-        Whether files stay where they are.
+    ways : Ways
+        How bytes become files.
     """
 
-    def __init__(self, rows: OldRows, notes: NoteTable, kind: Kind, *, links: bool) -> None:
-        self._rows, self._notes, self._kind, self._links = rows, notes, kind, links
+    def __init__(self, rows: OldRows, notes: NoteTable, kind: Kind, ways: Ways) -> None:
+        self._rows, self._notes, self._kind, self._ways = rows, notes, kind, ways
         self._table, self._new = rows.table, rows.names.new
         self.moved = Moved()
 
@@ -79,24 +82,18 @@ class Mover:
 
     def _looked_at(self, batch: list[OldRow]) -> list[tuple[OldRow, Any]]:
         """Return what an insert takes for each row whose bytes are there."""
-        found: dict[int, Original | Exception] = {}
+        found, failed = dict[int, Any](), dict[int, str]()
 
         def look(index: int) -> None:
             try:
-                found[index] = self._kind.original(batch[index].old)
+                found[index] = self._ways.value(self._kind.original(batch[index].old))
             except OF_ONE_ROW as error:
-                found[index] = error
+                failed[index] = str(error)
 
-        workers = 4
-        run_all([partial(look, index) for index in range(len(batch))], workers, Stop())
-        values = []
-        for index, row in enumerate(batch):
-            original = found[index]
-            if isinstance(original, Original):
-                values.append((row, Link(original.path) if self._links else original.value))
-            else:
-                self._note(row, str(original))
-        return values
+        run_all([partial(look, index) for index in range(len(batch))], _LOOKS_AT_ONCE, Stop())
+        for index, reason in sorted(failed.items()):
+            self._note(batch[index], reason)
+        return [(row, found[index]) for index, row in enumerate(batch) if index in found]
 
     def _store(self, values: list[tuple[OldRow, Any]]) -> None:
         """Store the values of rows and let these name them; where one fails, all one by one."""
@@ -104,7 +101,7 @@ class Mover:
             self._store_together(values)
         except OF_ONE_ROW as error:
             if len(values) == 1:
-                self._note(values[0][0], _without_row(error))
+                self._note(values[0][0], str(error))
                 return
             middle = len(values) // 2
             self._store(values[:middle])
@@ -186,8 +183,3 @@ def _batches(rows: Iterable[OldRow]) -> Iterator[list[OldRow]]:
             batch, size = [], 0
     if batch:
         yield batch
-
-
-def _without_row(error: Exception) -> str:
-    """Return what an error says, without what a statement says of a single row."""
-    return str(error)

@@ -66,11 +66,14 @@ class Original:
         Where they stand as they are on this machine; empty if they do not.
     place : str
         What messages call it.
+    address : callable
+        Returns where the project's store, of these settings, has them as they are; empty if it has not.
     """
 
     value: Any
     path: str = ""
     place: str = ""
+    address: Callable[[Any], str] = lambda _: ""
 
 
 class Kind(Protocol):

@@ -16,6 +16,7 @@ from datajoint_file.hooks.tables import Row
 from datajoint_file.migrate.old_rows import OldRow, OldRows
 from datajoint_file.migrate.originals import OF_ONE_ROW, Kind, as_file, digests
 from datajoint_file.migrate.report import MigrationProblem, MigrationReport, amount
+from datajoint_file.migrate.ways import Ways
 from datajoint_file.model.wording import counted
 
 _SAMPLE_ROWS, _SAMPLE_BYTES, _SAMPLE_SECONDS = 20, 64 * 2**20, 3.0
@@ -25,8 +26,8 @@ _AT_ONCE = 400
 class Look:
     """What was found out of the old values."""
 
-    def __init__(self, rows: OldRows, kind: Kind, statement: Any, *, links: bool) -> None:
-        self._rows, self._kind, self._statement, self._links = rows, kind, statement, links
+    def __init__(self, rows: OldRows, kind: Kind, statement: Any, ways: Ways) -> None:
+        self._rows, self._kind, self._statement, self._how = rows, kind, statement, ways
         self._lock = Lock()
         self._size = self._count = 0
         self._ways = Counter[str]()
@@ -48,6 +49,7 @@ class Look:
     def _look(self, number: int, row: OldRow, problems: dict[int, str]) -> None:
         try:
             original = self._kind.original(row.old)
+            way = self._how.told(original)
             with as_file(original.value, self._rows.names.name) as source:
                 source = source.listed()
                 cell = self._statement.cell(Row(0, self._rows.named(row)), self._rows.names.new)
@@ -58,7 +60,7 @@ class Look:
         with self._lock:
             self._count += 1
             self._size += source.size or 0
-            self._ways["linked" if self._links else "copied"] += 1
+            self._ways[way] += 1
 
     def report(self, attribute: str, problems: Sequence[MigrationProblem], empty: int) -> MigrationReport:
         """Return it as a plan, with the time that a sample has taken."""

@@ -41,7 +41,8 @@ class StoredKind:
         if store.is_local:
             full = store.full_path(path)
             return Original(File(full, name=name), full, store.place(path))
-        return Original(store.file(path, name, size=found), place=store.place(path))
+        file = store.file(path, name, size=found)
+        return Original(file, place=store.place(path), address=lambda storage: store.address_in(storage, path))
 
     def _directory(self, store: DataJointStoreReader, path: str, size: int | None, count: int | None) -> Original:
         name = PurePosixPath(path).name if self.is_filepath else self.attribute
@@ -51,7 +52,10 @@ class StoredKind:
             listing = as_source(original.value).listed().tree.listing  # type: ignore[union-attr]
         else:
             directory = store.directory(path, name)
-            original, listing = Original(directory, place=store.place(path)), directory.listing
+            original = Original(
+                directory, place=store.place(path), address=lambda storage: store.address_in(storage, path)
+            )
+            listing = directory.listing
         there = listing.size, len(listing.names)
         said = there[0] if size is None else size, there[1] if count is None else count
         if there != said:

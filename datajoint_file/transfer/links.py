@@ -69,6 +69,14 @@ class Elsewhere:
 
 
 @dataclass(frozen=True, slots=True)
+class Placed:
+    """A value with the address by which the store itself may take it: see `StorageBackend.take`."""
+
+    value: Any
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
 class Copied:
     """A stored file or directory of which a copy is to be stored, also if it is a link."""
 
