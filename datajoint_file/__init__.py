@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from datajoint_file.jobs.run import Run
     from datajoint_file.journal.commit_outcome import Outcome, resolve
     from datajoint_file.journal.running_program import program
+    from datajoint_file.migrate.migration import Migration
+    from datajoint_file.migrate.report import MigrationProblem, MigrationReport
     from datajoint_file.model.metadata import FileMetadata
     from datajoint_file.pipeline.directoryref import DirectoryRef
     from datajoint_file.pipeline.fileref import FileRef
@@ -75,6 +77,9 @@ __all__ = [
     "InsertReport",
     "Link",
     "Look",
+    "Migration",
+    "MigrationProblem",
+    "MigrationReport",
     "News",
     "NotRestored",
     "Outcome",
@@ -146,6 +151,9 @@ _HOMES = {
     "Link": "transfer.links",
     "Look": "intake.watch",
     "News": "intake.watch",
+    "Migration": "migrate.migration",
+    "MigrationProblem": "migrate.report",
+    "MigrationReport": "migrate.report",
     "NotRestored": "undo.restore",
     "Outcome": "journal.commit_outcome",
     "OutcomeUnknownError": "errors",

@@ -39,6 +39,7 @@ _SHORT_HELPS = {
     "ls": "List schemas, tables or files.",
     "init": "Write a commented datajoint.toml.",
     "members": "List the files of a stored directory.",
+    "migrate": "Make files of another attribute's values.",
     "restore": "Put back an earlier file, or deleted rows.",
     "show": "Show what is stored in a row.",
     "tag": "Show, put or remove tags of rows.",

@@ -193,10 +193,15 @@ def declare(original: Callable[..., None], table: Any, context: Any = None) -> N
     """Let DataJoint declare the table, then make the schema's journal, as long as somebody with the right is here."""
     original(table, context)
     if has_file_attributes(table.definition):
-        Journal(table.connection, table.database).ensure()
-        ensure_history(table.connection, table.database)
-        _ensure_sources(table)
-        warn_of_unknown_placeholders(table.connection, table.database)
+        ensure_books(table)
+
+
+def ensure_books(table: Any) -> None:
+    """Make what the schema of a table with ``file`` attributes needs beside it, as far as this user may."""
+    Journal(table.connection, table.database).ensure()
+    ensure_history(table.connection, table.database)
+    _ensure_sources(table)
+    warn_of_unknown_placeholders(table.connection, table.database)
 
 
 def _ensure_sources(table: Any) -> None:

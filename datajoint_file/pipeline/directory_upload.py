@@ -115,6 +115,8 @@ class DirectoryUpload:
         link = f"{self._upload.link}{name}" if self._upload.link else ""
         if self._upload.source.copy_of:
             source = replace(source, copy_of=value.metadata.path, is_known=self._upload.source.is_known)
+        if self._upload.source.address:
+            source = replace(source, address=f"{self._upload.source.address}/{decode_path(name)}")
         mime_type = source.mime_type or media_types.of_name(source.name)
         member = replace(self._upload, key=link or f"{self._upload.key}{name}", link=link, source=source)
         return replace(member, name=source.name, mime_type=mime_type, is_contested=True)

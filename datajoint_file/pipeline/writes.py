@@ -63,6 +63,8 @@ class Writes:
             return recorded(self._stores, upload, advance)
         if source.copy_of and self._stores.own.capabilities.copies:
             return self._copied(upload, advance)
+        if source.address and (taken := self._taken(upload, advance)):
+            return taken
         with source.open() as bare:
             reader = _reader(source, bare, advance)
             media_type = partial(_media_type, upload, reader)
@@ -78,6 +80,26 @@ class Writes:
             raise StorageError(message).of(upload.key)
         described = _description(upload, reader)
         self.receipts.keep(described, reader.receipt)
+        return described
+
+    def _taken(self, upload: Upload, advance: Advance) -> FileMetadata | None:
+        """Have the store take what is beside it, if it can, and read the original for its hash; both must agree."""
+        source = upload.source
+        headers = ContentHeaders(upload.mime_type, upload.name, is_contested=upload.is_contested)
+        is_new = True
+        try:
+            if source.size is None or not self._stores.own.take(source.address, source.size, upload.key, headers):
+                return None
+        except ObjectExistsError:  # of a directory that is stored for the second time
+            is_new = False
+        with source.open() as bare:
+            reader = _reader(source, bare, advance)
+            drain(reader)
+        described, size = _description(upload, reader), self._stores.own.stat(upload.key).size
+        if size != reader.size:
+            raise SizeMismatchError(f"{source.address}: read {reader.size} bytes, and the store has taken {size}")
+        if not is_new:
+            self._reads.verify(described, progress=False)
         return described
 
     def _copied(self, upload: Upload, advance: Advance) -> FileMetadata:

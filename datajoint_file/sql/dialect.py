@@ -247,6 +247,10 @@ class Dialect(ABC):
         With whether the server computes what a row does not give; the name is empty if it always does.
         """
 
+    @abstractmethod
+    def unique_attributes(self, query: Query, schema: str, table: str) -> set[str]:
+        """Return the attributes that are part of a unique key, but of the primary one."""
+
     def may_hold(self, column: Column, text: str) -> str:
         """Return the condition that a column holds what it makes of *text* when it is given that; empty if it is equal.
 
@@ -323,6 +327,10 @@ class Dialect(ABC):
     @abstractmethod
     def byte_length(self, column: Column) -> str:
         """Return the SQL of the number of bytes of a large value, as it would be written down."""
+
+    @abstractmethod
+    def fingerprint(self, column: Column) -> str:
+        """Return the SQL of 64 characters that stand for what any column holds, however large; NULL for NULL."""
 
     @abstractmethod
     def as_characters(self, value: str) -> str:

@@ -258,6 +258,9 @@ class MySQL(Dialect):
             found.setdefault(index, {})[name or ""] = bool(is_computed) or not name
         return list(found.values())
 
+    def unique_attributes(self, query: Query, schema: str, table: str) -> set[str]:
+        return {name for key in self.replaced_by(query, schema, table) for name in key}
+
     def may_hold(self, column: Column, text: str) -> str:
         """Return a condition that is true of more than that for a float, of which text has not all digits."""
         name, type_, literal = self.quoted(column.name), _base(column.type), self.literal(text)
@@ -342,6 +345,9 @@ class MySQL(Dialect):
 
     def byte_length(self, column: Column) -> str:
         return f"LENGTH({self.named(column)})"
+
+    def fingerprint(self, column: Column) -> str:
+        return f"CONVERT(SHA2({self.named(column)}, 256) USING ascii) COLLATE ascii_bin"
 
     def as_characters(self, value: str) -> str:
         return f"CONVERT({value} USING utf8mb4)"

@@ -148,6 +148,13 @@ _TIME = re.compile(r"(date|time|timestamp)(\(\d\))?( with(out)? time zone)?")
 _WRITING = {"DateStyle": "ISO, YMD", "IntervalStyle": "postgres", "lc_monetary": "C", "extra_float_digits": "1"}
 """The settings under which text loses nothing, and is read back."""
 
+_UNIQUE_ATTRIBUTES = """
+    SELECT a.attname FROM pg_catalog.pg_index AS i
+    JOIN pg_catalog.pg_class AS c ON c.oid = i.indrelid JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+    JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = ANY(i.indkey)
+    WHERE i.indisunique AND NOT i.indisprimary AND n.nspname = %s AND c.relname = %s
+"""
+
 
 class PostgreSQL(Dialect):
     """PostgreSQL 12 and later."""
@@ -283,6 +290,9 @@ class PostgreSQL(Dialect):
         """Return none: rows are found by their primary key and updated."""
         return []
 
+    def unique_attributes(self, query: Query, schema: str, table: str) -> set[str]:
+        return {name for (name,) in query(_UNIQUE_ATTRIBUTES, (schema, table))}
+
     def by_path(self, paths: Sequence[str]) -> Condition:
         return "path = ANY(%s)", [list(paths)]
 
@@ -330,6 +340,11 @@ class PostgreSQL(Dialect):
 
     def byte_length(self, column: Column) -> str:
         return f"octet_length({self.named(column)}{'' if column.type == 'bytea' else '::text'})"
+
+    def fingerprint(self, column: Column) -> str:
+        name = self.named(column)
+        value = name if column.type == "bytea" else f"convert_to({name}::text, 'UTF8')"
+        return f"encode(sha256({value}), 'hex')"
 
     def as_characters(self, value: str) -> str:
         return f"{value}::text"

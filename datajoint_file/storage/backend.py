@@ -287,6 +287,25 @@ class StorageBackend(Protocol):
         """
         ...
 
+    def take(self, address: str, size: int, key: str, headers: ContentHeaders = NO_HEADERS) -> bool:
+        """Make an object of what lies beside the project's, without moving its bytes through here; tell whether it did.
+
+        In a bucket the store copies what is elsewhere in it. On a disk the file gets a second name, and loses the right
+        to be written to: whoever has it open all the same changes the object. Where that cannot be, nothing is done.
+
+        Parameters
+        ----------
+        address : str
+            Where it is: bucket and name; on a disk the absolute path of a regular file.
+        size : int
+            Its bytes.
+        key : str
+            Of the object. It is new: it is not asked whether there is one.
+        headers : ContentHeaders
+            What to tell others about the object.
+        """
+        ...
+
     def open(
         self,
         key: str,

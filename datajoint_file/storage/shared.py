@@ -49,6 +49,9 @@ class DerivedVerbs(StorageBackend):
         with self.open(source) as file:
             self.upload(key, file, size, headers)
 
+    def take(self, address: str, size: int, key: str, headers: ContentHeaders = NO_HEADERS) -> bool:
+        return False
+
     def group(self) -> UploadGroup:
         return _SingleUploads(self)
 
@@ -116,6 +119,9 @@ class DelegatingBackend(DerivedVerbs):
 
     def copy(self, source: str, key: str, headers: ContentHeaders = NO_HEADERS) -> None:
         self.inner.copy(source, key, headers)
+
+    def take(self, address: str, size: int, key: str, headers: ContentHeaders = NO_HEADERS) -> bool:
+        return self.inner.take(address, size, key, headers)
 
     def open(self, key: str, **options: Any) -> BinaryIO:
         return self.inner.open(key, **options)

@@ -46,6 +46,9 @@ class ReadOnlyBackend(DelegatingBackend):
     def copy(self, source: str, key: str, headers: ContentHeaders = NO_HEADERS) -> None:
         raise _refusal(key)
 
+    def take(self, address: str, size: int, key: str, headers: ContentHeaders = NO_HEADERS) -> bool:
+        raise _refusal(key)
+
     def delete(self, key: str) -> None:
         raise _refusal(key)
 
@@ -138,6 +141,10 @@ class LoggedBackend(DelegatingBackend):
     def copy(self, source: str, key: str, headers: ContentHeaders = NO_HEADERS) -> None:
         with _logged("copy", key):
             self.inner.copy(source, key, headers)
+
+    def take(self, address: str, size: int, key: str, headers: ContentHeaders = NO_HEADERS) -> bool:
+        with _logged("take", key):
+            return self.inner.take(address, size, key, headers)
 
     def open(self, key: str, **options: Any) -> BinaryIO:
         with _logged("open", key):

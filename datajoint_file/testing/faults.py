@@ -31,7 +31,7 @@ from datajoint_file.storage.shared import DelegatingBackend, ForwardedFile
 from datajoint_file.testing.lies import CutShort
 from datajoint_file.testing.readers import LimitedReader
 
-Verb = Literal["upload", "copy", "open", "read", "stat", "delete", "list", "unfinished", "discard"]
+Verb = Literal["upload", "copy", "take", "open", "read", "stat", "delete", "list", "unfinished", "discard"]
 Action = Callable[[str], object]
 Item = TypeVar("Item")
 
@@ -64,8 +64,8 @@ class Fault:
     Parameters
     ----------
     verb : str or None
-        ``upload``, ``open``, ``read`` (of an opened object), ``stat``, ``delete``, ``list``, ``unfinished`` or
-        ``discard``; None for any of them. ``exists`` is a ``stat``.
+        ``upload``, ``copy``, ``take``, ``open``, ``read`` (of an opened object), ``stat``, ``delete``, ``list``,
+        ``unfinished`` or ``discard``; None for any of them. ``exists`` is a ``stat``.
     call : int
         At which call, counted from 1 since the backend was made: calls of *verb*, or of all verbs together.
     moment : str
@@ -167,6 +167,11 @@ class FaultyBackend(DelegatingBackend):
         """Copy, unless a fault is due."""
         with self._call("copy", key):
             self.inner.copy(source, key, headers)
+
+    def take(self, address: str, size: int, key: str, headers: ContentHeaders = NO_HEADERS) -> bool:
+        """Take, unless a fault is due."""
+        with self._call("take", key):
+            return self.inner.take(address, size, key, headers)
 
     def open(self, key: str, **options: Any) -> BinaryIO:
         """Open, unless a fault is due; faults of ``read`` are met later."""

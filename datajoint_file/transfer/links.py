@@ -1,4 +1,4 @@
-"""`Link`, a file or directory that a user wants to stay where it is; and what is to be copied though it is one.
+"""`Link`, a file or directory that a user wants to stay where it is; what is copied though it is one; others' files.
 
 Values only. How they become sources is told in `sources`.
 """
@@ -6,10 +6,13 @@ Values only. How they become sources is told in `sources`.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 from datajoint_file.errors import brief
+from datajoint_file.storage.backend import Reader
 from datajoint_file.transfer.directories import Listing, Tree
 from datajoint_file.transfer.stream_names import is_url, without_secrets
 
@@ -54,6 +57,23 @@ class Link:
         given = ((name, getattr(self, name)) for name in ("hash", "name", "mime_type", "title"))
         options = "".join(f", {name}={value!r}" for name, value in given if value is not None)
         return f"{type(self).__name__}({shown!r}{options})"
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """A file that another system keeps: its name, how to open it, as often as it is wanted, and its size if known."""
+
+    name: str
+    opened: Callable[[], AbstractContextManager[Reader]]
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A value with the address by which the store itself may take it: see `StorageBackend.take`."""
+
+    value: Any
+    address: str
 
 
 @dataclass(frozen=True, slots=True)

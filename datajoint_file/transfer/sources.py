@@ -32,7 +32,7 @@ from datajoint_file.model.metadata import DIRECTORY_TYPE, TITLE_FORM, FileMetada
 from datajoint_file.model.names import check_name
 from datajoint_file.storage.backend import Reader
 from datajoint_file.transfer.directories import Directory, LocalTree, Tree, TreeMember
-from datajoint_file.transfer.links import Copied, CopiedTree, Link
+from datajoint_file.transfer.links import Copied, CopiedTree, Elsewhere, Link, Placed
 from datajoint_file.transfer.source_readers import StreamReader, head_of, look_at, open_file
 from datajoint_file.transfer.stream_names import is_url, name_of, without_secrets
 
@@ -87,6 +87,7 @@ class Source:
     hash: str | None = None  # if they are a stored file's
     copy_of: str = ""  # its key, if it is in the store that this goes to
     is_known: bool = False  # the database proves that it is what it is said to be; else it is read before it is copied
+    address: str = ""  # where the store itself may take it, if it can: it is read all the same
     stream: object | None = None  # the user's, if they are read from one: two values cannot share it
     rewind: Callable[[], None] = lambda: None  # puts that stream back to where it stood, if it can be
     can_reread: bool = True  # after `rewind`
@@ -313,6 +314,14 @@ def _of_bytes(stored: StoredFile) -> Source:
     return replace(source, title=metadata.title)
 
 
+def _from_elsewhere(value: Elsewhere) -> Source:
+    def head() -> bytes:
+        with value.opened() as reader:
+            return reader.read(HEAD_SIZE)
+
+    return Source(_checked_name(value.name), value.opened, head, value.size)
+
+
 def _from_path(given: str | os.PathLike[Any], name: str | None = None) -> Source:
     path, status = _looked_at(given)
     if stat.S_ISDIR(status.st_mode):
@@ -428,6 +437,8 @@ _OWN: dict[type, Callable[[Any], Source]] = {
     File: _from_file,
     Link: _from_link,
     Copied: _from_copied,
+    Elsewhere: _from_elsewhere,
+    Placed: lambda value: replace(_recognised(value.value), address=value.address),
     Directory: _from_directory,
     TreeMember: _from_member,
     StoredDirectory: _from_stored_directory,

@@ -90,7 +90,8 @@ class AzureBackend(FileUploads):
     async def _copied(self, filesystem: Any, source: str, key: str, condition: dict[str, str]) -> None:
         """Wait for the copy: it has its name and its size from the beginning, whatever becomes of it."""
         async with filesystem.service_client.get_container_client(container=self.bucket) as client:
-            original, copy = (client.get_blob_client(self._path(one).partition("/")[2]) for one in (source, key))
+            names = (path.partition("/")[2] for path in (source, self._path(key)))
+            original, copy = map(client.get_blob_client, names)
             begun = await copy.start_copy_from_url(original.url, **condition)
             status = begun["copy_status"]
             while status == "pending":

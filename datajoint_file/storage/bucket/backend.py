@@ -175,7 +175,19 @@ class BucketBackend(RemoteBackend):
         with self._translated(key, writing=True):
             if headers.is_contested and not self._exclusive:
                 self._refuse_existing(key)
-            self._copy(source, size, key, headers, is_new=headers.is_contested and self._exclusive)
+            is_new = headers.is_contested and self._exclusive
+            self._copy(self._path(source), size, key, headers, is_new=is_new)
+
+    def take(self, address: str, size: int, key: str, headers: ContentHeaders = NO_HEADERS) -> bool:
+        """Have the store copy what is elsewhere in the bucket, if these credentials may read it."""
+        if not address.startswith(f"{self.root.partition('/')[0]}/"):
+            return False
+        try:
+            with self._translated(key, writing=True):
+                self._copy(address, size, key, headers, is_new=False)
+        except (ObjectNotFoundError, StorageAccessError):
+            return False
+        return True
 
     def upload(self, key: str, reader: Reader, size: int | None = None, headers: ContentHeaders = NO_HEADERS) -> int:
         self._path(key)

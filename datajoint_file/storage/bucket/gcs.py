@@ -84,7 +84,7 @@ class GCSBackend(FileUploads):
 
     def _copy(self, source: str, size: int, key: str, headers: ContentHeaders, *, is_new: bool) -> None:
         """Ask until it is done, as gcsfs does, which passes no condition on."""
-        filesystem, places = self._filesystem(), [*self._path(source).split("/", 1), *self._path(key).split("/", 1)]
+        filesystem, places = self._filesystem(), [*source.split("/", 1), *self._path(key).split("/", 1)]
         asked: dict[str, Any] = {"headers": {"Content-Type": "application/json"}, "json_out": True}
         asked |= {"ifGenerationMatch": "0"} if is_new else {}
         reply: dict[str, Any] = {}

@@ -138,10 +138,10 @@ class S3Backend(BucketBackend):
 
         An empty object has no parts.
         """
-        start, destination = self._path(source), self._destination(key, headers)
+        destination = self._destination(key, headers)
         destination.sends_checksums = False  # of what only the store has
         if not is_new and size <= _COPIED_WHOLE:
-            run(self._filesystem(), copy(destination, start))
+            run(self._filesystem(), copy(destination, source))
         elif not size:
             self._put(key, b"", BytesIO(), headers)
         else:
@@ -149,7 +149,7 @@ class S3Backend(BucketBackend):
             upload = MultipartUpload(destination, plan, size)
             upload.begin()
             try:
-                upload.copy(start, size)
+                upload.copy(source, size)
                 upload.complete()
             except BaseException:
                 upload.abandon()

@@ -56,6 +56,10 @@ _CAPABILITIES = Capabilities(
 )
 
 
+_WRITABLE = 0o222
+"""The rights to write, of whomever."""
+
+
 class LocalBackend(DerivedVerbs):
     """Objects as files below one directory.
 
@@ -99,6 +103,22 @@ class LocalBackend(DerivedVerbs):
             is_linked = self.group().link(directory, name, key)
         if not is_linked:
             super().copy(source, key, headers)
+
+    def take(self, address: str, size: int, key: str, headers: ContentHeaders = NO_HEADERS) -> bool:
+        """Give a file of this machine a second name, if it is on the same file system, and nobody's link."""
+        place, name = os.path.split(address)
+        with _translated(key):
+            directory = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                mode = mode_in(directory, name)
+                if not stat_module.S_ISREG(mode):
+                    return False
+                is_linked = self.group().link(directory, name, key)
+                if is_linked and mode & _WRITABLE:
+                    os.chmod(name, stat_module.S_IMODE(mode) & ~_WRITABLE, dir_fd=directory)
+                return is_linked
+            finally:
+                os.close(directory)
 
     def settle(self, *keys: str) -> None:
         if self._flushes:

@@ -1,0 +1,453 @@
+"""`Migration`: the steps by which the values of an old attribute become files of a `file` attribute, and back.
+
+What a step does is decided in the modules beside this one; here it is said when it may be done.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+from datajoint.table import FreeTable, Table
+
+from datajoint_file.concurrency.progress import progress_bar
+from datajoint_file.errors import DataJointError, DeclarationError, UnsupportedValueError, brief, brief_traceback
+from datajoint_file.hooks.connections import pipeline_of
+from datajoint_file.hooks.tables import table_name
+from datajoint_file.insert.statement import Statement
+from datajoint_file.insert.table_hooks import ensure_books
+from datajoint_file.journal.second_connection import second_connection_of
+from datajoint_file.journal.transactions import has_transaction
+from datajoint_file.migrate import changing
+from datajoint_file.migrate.comparing import Comparer
+from datajoint_file.migrate.history_names import rename_in_history
+from datajoint_file.migrate.kinds import kind_of
+from datajoint_file.migrate.moving import Moved, Mover
+from datajoint_file.migrate.names import Names, names_in
+from datajoint_file.migrate.note_table import OWN, NoteTable
+from datajoint_file.migrate.obstacles import obstacles
+from datajoint_file.migrate.old_rows import OldRow, OldRows
+from datajoint_file.migrate.originals import Kind
+from datajoint_file.migrate.planning import Look
+from datajoint_file.migrate.report import MigrationProblem, MigrationReport, amount
+from datajoint_file.migrate.ways import HARD_LINKS, HardLink, Ways
+from datajoint_file.model.wording import counted
+
+STEPS = ("plan", "run", "check", "finish", "back", "forget")
+"""In their order. Each is a method, and returns a report."""
+
+_PASSES = 20
+"""So often it is looked for rows that others have written meanwhile, before it is told that they write too fast."""
+
+
+class Migration:
+    """An attribute whose values become a ``file`` attribute of the same name, step by step.
+
+    ``plan``, ``run``, ``check``, ``finish`` in this order; ``back`` and ``forget`` afterwards, if wanted. Each may be
+    done again at any time, also after it was killed: what is done is not done again. The old bytes are only ever read.
+
+    Parameters
+    ----------
+    table : datajoint.Table
+        The table, or an instance; a part table; a `datajoint.FreeTable`.
+    attribute : str
+        The attribute: ``<attach>``, ``<blob>``, ``<hash@>``, ``<filepath@>``, ``<object@>``, ``<npy@>``, or text that
+        holds paths.
+    root : str or os.PathLike, optional
+        Of paths: the directory where relative ones begin, and below which all must lie.
+    link : bool
+        Of what is a file on this machine: it stays where it is, below a root of ``datajoint.toml``, and is linked.
+    hard_link : {"", "read-only", "all"}
+        Of what is a file on this machine, and on the file system of the project's store: it gets a second name there,
+        and no byte is copied. ``read-only``: only what nobody may write to; ``all``: the rest as well, which is made
+        read-only. A program that changes such a file in place, by whatever right, changes both.
+    suffix : str
+        Of ``<blob>``: the format in which its objects are written, such as ``.npy`` or ``.parquet``. Else a file holds
+        the blob's bytes as they are.
+
+    Raises
+    ------
+    UnsupportedValueError
+        If *table* is none, has no such attribute, or one whose values are no files; or if an option means nothing for
+        it.
+
+    Examples
+    --------
+    >>> migration = datajoint_file.Migration(Recording, "raw")  # doctest: +SKIP
+    >>> print(migration.plan())  # doctest: +SKIP
+    >>> migration.run() and migration.check() and migration.finish()  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        table: Any,
+        attribute: str,
+        *,
+        root: Any = "",
+        link: bool = False,
+        hard_link: HardLink = "",
+        suffix: str = "",
+    ) -> None:
+        target = table() if isinstance(table, type) and issubclass(table, Table) else table
+        if not isinstance(target, Table):
+            raise UnsupportedValueError(f"{brief(table)} is no table: Migration(Recording, 'raw')")
+        self._table = FreeTable(target.connection, target.full_table_name)
+        self._users = target
+        self._name = attribute
+        self._notes = NoteTable(second_connection_of(target.connection), target.database, target.table_name, attribute)
+        self._where = f"{table_name(target)}.{attribute}"
+        names = self._names()
+        remembered = self._notes.facts() or {}
+        if hard_link not in HARD_LINKS or (link and hard_link):
+            raise UnsupportedValueError(
+                f"hard_link = {brief(hard_link)}: give 'read-only' or 'all', and no link with it"
+            )
+        given = {"root": str(root or ""), "link": bool(link), "hard_link": hard_link, "suffix": suffix}
+        self._options: dict[str, Any] = {name: value or remembered.get(name, value) for name, value in given.items()}
+        if names.stage != "over":
+            self._kind(names)
+
+    def __repr__(self) -> str:
+        return f"Migration({self._where})"
+
+    @property
+    def stage(self) -> str:
+        """Return how far it is: ``new``, ``beside``, ``swapped``, or ``over``. The table is asked."""
+        return self._names().stage
+
+    @brief_traceback
+    def plan(self) -> MigrationReport:
+        """Look at all old values and say what would become of them. Nothing is written, nowhere.
+
+        Each value is looked for, and a sample read and hashed to see how long it takes.
+
+        Raises
+        ------
+        StorageError
+            If a store cannot be reached.
+        """
+        names = self._names()
+        if names.stage in ("swapped", "over"):
+            return MigrationReport("plan", self._where, "it is a `file` attribute already: there is nothing to do")
+        rows = self._rows(names)
+        statement = Statement(self._table, (names.new,), "update")
+        look = Look(rows, self._kind(names), statement, self._ways())
+        undone = rows.undone() if names.stage == "beside" else rows.filled()
+        with progress_bar(f"looking at {self._where}", rows.count(undone), unit=" rows") as advance:
+            look.over(rows.rows(undone), advance)
+        problems = [MigrationProblem("", one) for one in obstacles(self._table, names)]
+        empty = rows.count((f"{rows.quoted(names.old)} IS NULL", []))
+        return look.report(self._where, problems, empty)
+
+    @brief_traceback
+    def run(self) -> MigrationReport:
+        """Make files of all old values that have none yet, or another one by now.
+
+        Adds the attribute ``raw__file``, nullable, if it is not there. Bytes are stored as an insert stores them, and
+        each row is changed by a transaction in which its old value is still the same. It looks again until nothing is
+        left, so that what others write meanwhile is there too. What cannot be moved is told, and left as it is.
+
+        Raises
+        ------
+        DeclarationError
+            If the attribute cannot be migrated: it is part of a key, say.
+        DataJointError
+            If a transaction is open.
+        StorageError, QuotaExceededError
+            If a store fails, or there is no room. What was done stays done.
+        """
+        begun = time.monotonic()
+        names = self._begun()
+        if names.stage in ("swapped", "over"):
+            return MigrationReport("run", self._where, "it is a `file` attribute already: there is nothing to do")
+        moved = self._moved(names)
+        notes = (f"{counted(moved.emptied, 'row')} emptied, whose old value is NULL by now",) if moved.emptied else ()
+        done = f"{amount(moved.rows, moved.size)} moved to {names.new}"
+        seconds = time.monotonic() - begun
+        return MigrationReport(
+            "run", self._where, done, moved.rows, moved.size, tuple(moved.problems), notes, seconds=seconds
+        )
+
+    @brief_traceback
+    def check(self) -> MigrationReport:
+        """Read old and new values of all rows and compare them, byte by byte. Rows that are not done are problems.
+
+        Raises
+        ------
+        StorageError
+            If a store cannot be reached.
+        """
+        begun = time.monotonic()
+        names = self._names()
+        if names.stage == "over":
+            return MigrationReport("check", self._where, "the old attribute is gone: there is nothing to compare with")
+        if names.stage == "new":
+            return self._refused("check", "nothing was moved yet: run() comes first")
+        rows = self._rows(names)
+        comparer = self._compared(names, rows.rows(rows.made()), rows.count(rows.made()))
+        problems = [*comparer.problems, *self._left(names)]
+        own = rows.count(rows.own()) if names.stage == "swapped" else 0
+        notes = (f"{counted(own, 'row')} with a file that was put there since finish(): not compared",) if own else ()
+        if not problems and names.stage == "beside":
+            self._notes.set_facts({**(self._notes.facts() or {}), **self._options, "is_checked": True})
+        summary = f"{amount(comparer.count, comparer.size)} equal to what they were made of"
+        seconds = time.monotonic() - begun
+        return MigrationReport(
+            "check", self._where, summary, comparer.count, comparer.size, tuple(problems), notes, seconds=seconds
+        )
+
+    @brief_traceback
+    def finish(self) -> MigrationReport:
+        """Give the ``file`` attribute the name, and the old one the name ``raw__before``, in one step.
+
+        Refused unless `check` was fine once. What was written since then is moved and compared now; under a lock it is
+        looked whether anything is left, and only if not the names are exchanged. The old attribute is nullable from
+        then on. Programs that have looked at the table before know its old heading until they are started again.
+
+        Raises
+        ------
+        DeclarationError
+            If this user may not lock the table.
+        DataJointError
+            If a transaction is open.
+        """
+        self._require_no_transaction("finish")
+        names = self._names()
+        if names.stage == "swapped":
+            rename_in_history(self._table, names)
+            return MigrationReport("finish", self._where, f"finished: the old values are in {names.kept}")
+        if names.stage != "beside":
+            why = "it is over" if names.stage == "over" else "nothing was moved yet: run() and check() come first"
+            return self._refused("finish", why)
+        facts = self._notes.facts() or {}
+        if not facts.get("is_checked"):
+            return self._refused("finish", "no check() was fine yet; nothing was changed")
+        exchange = changing.Exchange(self._table, names, self._notes)
+        if "definition" not in facts:  # else it is that of before the first time, which went back since
+            facts |= {"definition": exchange.definition(), "is_nullable": exchange.is_nullable()}
+            self._notes.set_facts(facts)
+        moved = Moved()
+        for _ in range(_PASSES):
+            news = self._moved(names)
+            moved.rows, moved.size = moved.rows + news.rows, moved.size + news.size
+            if problems := [*news.problems, *self._news_compared(names)]:
+                return self._refused("finish", "nothing was changed", problems)
+            if exchange.there(
+                is_nullable=facts["is_nullable"] or self._has_empty(names.new),
+                is_ready=partial(self._is_ready, names),
+                after=partial(self._renamed, names),
+            ):
+                note = f"{amount(moved.rows, moved.size)} that were written since were moved first"
+                return MigrationReport(
+                    "finish",
+                    self._where,
+                    f"{names.name} is a `file` attribute; the old values are in {names.kept}",
+                    moved.rows,
+                    moved.size,
+                    notes=(note,) if moved.rows else (),
+                )
+        return self._refused("finish", "others write faster than this reads: nothing was changed; try when they pause")
+
+    @brief_traceback
+    def back(self) -> MigrationReport:
+        """Give the old attribute its name again; the ``file`` attribute becomes ``raw__file``, with all it has.
+
+        Rows that were inserted since `finish` have no old value: it is NULL there, and the attribute stays nullable if
+        there are any. Of rows whose file was changed since, the old value is what it was. Both keep their files, which
+        later steps leave as they are.
+
+        Raises
+        ------
+        DeclarationError
+            If this user may not lock the table.
+        DataJointError
+            If a transaction is open.
+        """
+        self._require_no_transaction("back")
+        names = self._names()
+        if names.stage == "beside":
+            rename_in_history(self._table, names, is_back=True)
+            return MigrationReport("back", self._where, f"{names.name} is what it was; the files are in {names.new}")
+        if names.stage != "swapped":
+            why = "the old attribute is gone" if names.stage == "over" else "nothing was moved yet"
+            return self._refused("back", f"{why}: there is no way back")
+        facts, rows = self._notes.facts() or {}, self._rows(names)
+        changed = rows.count((f"({rows.filled()[0]} AND {rows.own()[0]})", []))
+        inserted = rows.count((f"{rows.quoted(names.old)} IS NULL AND {rows.own()[0]}", []))
+        if "definition" not in facts:
+            return self._refused("back", "what the old attribute was is not noted any more: alter the table by hand")
+        self._note_own(rows)
+        exchange = changing.Exchange(self._table, names, self._notes)
+        has_empty = self._has_empty(names.old)
+        exchange.back(
+            facts["definition"],
+            is_nullable=bool(facts.get("is_nullable")) or has_empty,
+            is_ready=lambda: True,
+            after=partial(self._renamed, names, is_back=True),
+        )
+        notes = []
+        if inserted:
+            notes.append(f"{counted(inserted, 'row')} inserted since: no old value, the file is in {names.beside}")
+        if changed:
+            notes.append(f"{counted(changed, 'row')} changed since: the old value is older than {names.beside}")
+        if has_empty and not facts.get("is_nullable"):
+            notes.append(f"{names.name} stays nullable, for some rows have no value")
+        summary = f"{names.name} is what it was; the files are in {names.beside}"
+        return MigrationReport("back", self._where, summary, notes=tuple(notes))
+
+    @brief_traceback
+    def forget(self) -> MigrationReport:
+        """Drop the old attribute. There is no way back then. The old bytes in a store or on a disk stay.
+
+        Which of them nobody else needs, only DataJoint's own garbage collector can tell, which knows all codecs; of
+        files that paths named, nobody can.
+
+        Raises
+        ------
+        DataJointError
+            If a transaction is open.
+        """
+        self._require_no_transaction("forget")
+        names = self._names()
+        if names.stage == "over":
+            self._notes.clear()
+            return MigrationReport("forget", self._where, "the old attribute is gone")
+        if names.stage != "swapped":
+            return self._refused("forget", "finish() comes first; nothing was dropped")
+        rows = self._rows(names)
+        if problems := self._left(names):
+            return self._refused("forget", "some old values have no file; nothing was dropped", problems)
+        count = rows.count(rows.filled())
+        title = self._kind(names).title
+        changing.drop(self._table, names.old)
+        changing.refresh(self._users)
+        self._notes.clear()
+        note = (
+            "what the database held is gone with it"
+            if "@" not in title and title.startswith("<")
+            else f"the bytes of {title} are where they were: dj.gc.GarbageCollector(schema, store=…).collect() removes "
+            "those that no row of its schemas refers to"
+            if "@" in title and "filepath" not in title
+            else "the files that it named are where they were: nobody can tell whether others need them"
+        )
+        return MigrationReport("forget", self._where, f"{names.kept} is dropped", count, notes=(note,))
+
+    def _names(self) -> Names:
+        for one in (self._table, self._users):
+            changing.refresh(one)
+        return names_in(self._table, self._name)
+
+    def _kind(self, names: Names) -> Kind:
+        options = self._options
+        config = self._table.connection._config
+        return kind_of(
+            self._table.heading[names.old], self._name, config, root=options["root"], suffix=options["suffix"]
+        )
+
+    def _ways(self) -> Ways:
+        storage = pipeline_of(self._table.connection, self._table.database).settings.storage
+        return Ways(storage, self._options["link"], self._options["hard_link"])
+
+    def _rows(self, names: Names) -> OldRows:
+        return OldRows(self._table, names, None if names.stage == "new" else self._notes)
+
+    def _begun(self) -> Names:
+        """Return the names, once there is an attribute for files."""
+        self._require_no_transaction("run")
+        names = self._names()
+        if found := [*obstacles(self._table, names)]:
+            raise DeclarationError(f"{self._where} cannot become a `file` attribute: {'; '.join(found)}")
+        if names.stage in ("swapped", "over"):
+            return names
+        pipeline_of(self._table.connection, self._table.database)  # before anything is changed
+        self._notes.create()
+        if names.stage == "new":
+            self._add(names)
+        ensure_books(self._table)
+        self._notes.set_facts({**(self._notes.facts() or {}), **self._options})
+        return self._names()
+
+    def _add(self, names: Names) -> None:
+        try:
+            changing.add(self._table, names)
+        except Exception:
+            if self._names().stage == "new":  # else somebody else has added it in this moment
+                raise
+
+    def _moved(self, names: Names) -> Moved:
+        """Make files of what has none, again and again until a pass finds nothing to do."""
+        rows, total = self._rows(names), Moved()
+        with progress_bar(f"moving {self._where}", rows.count(rows.undone()), unit=" rows") as advance:
+            for _ in range(_PASSES):
+                mover = Mover(rows, self._notes, self._kind(names), self._ways())
+                for count in mover.move(rows.rows(rows.undone())):
+                    advance(count)
+                moved = mover.moved
+                total.rows, total.size = total.rows + moved.rows, total.size + moved.size
+                total.emptied, total.problems = total.emptied + moved.emptied, moved.problems
+                if not moved.rows and not moved.emptied:
+                    break
+        return total
+
+    def _compared(self, names: Names, rows: Iterable[OldRow], count: int) -> Comparer:
+        comparer = Comparer(self._rows(names), self._notes, self._kind(names))
+        with progress_bar(f"comparing {self._where}", count, unit=" rows") as advance:
+            for _ in comparer.compare(rows, advance):
+                pass
+        return comparer
+
+    def _news_compared(self, names: Names) -> list[MigrationProblem]:
+        rows = self._rows(names)
+        unchecked = rows.unchecked()
+        return self._compared(names, rows.rows(unchecked), rows.count(unchecked)).problems
+
+    def _left(self, names: Names) -> list[MigrationProblem]:
+        """Say of each row that is not done why."""
+        rows, left = self._rows(names), []
+        if names.stage == "swapped":
+            made_of_another = f"djf_path = {rows.path} AND djf_old <> {rows.fingerprint}"
+            none = f"{rows.quoted(names.new)} IS NULL AND djf_path IS NULL"
+            condition = f"({rows.filled()[0]} AND (({made_of_another}) OR ({none})))", list[Any]()
+        else:
+            condition = rows.undone()
+        for row in rows.rows(condition):
+            reason = "not done yet: run() again"
+            try:
+                if row.fingerprint is not None:
+                    self._kind(names).original(row.old)
+            except DataJointError as error:
+                reason = str(error)
+            if row.is_foreign:
+                reason = f"{names.new} has a file that was not made of the old value"
+            left.append(MigrationProblem(rows.shown(row), reason))
+        return left
+
+    def _is_ready(self, names: Names) -> bool:
+        """Tell whether nothing is left, all is compared, and no row would lack its file. Asked under a lock."""
+        rows = self._rows(names)
+        return not any(rows.count(one) for one in (rows.undone(), rows.unchecked()))
+
+    def _has_empty(self, name: str) -> bool:
+        rows = self._rows(self._names())
+        return bool(rows.count((f"{rows.quoted(name)} IS NULL", [])))
+
+    def _renamed(self, names: Names, *, is_back: bool = False) -> None:
+        changing.refresh(self._users)
+        rename_in_history(self._table, names, is_back=is_back)
+
+    def _note_own(self, rows: OldRows) -> None:
+        """Note of files that users have put there that these are theirs: later steps leave them alone."""
+        for row in rows.rows((f"({rows.own()[0]})", [])):
+            sql, args = self._notes.upsert([(row.cell, row.fingerprint or "", row.former or "")], OWN)
+            self._notes.second.execute(sql, args)
+
+    def _refused(self, step: str, why: str, problems: Iterable[MigrationProblem] = ()) -> MigrationReport:
+        return MigrationReport(
+            step, self._where, f"refused: {why}", problems=tuple(problems) or (MigrationProblem("", why),)
+        )
+
+    def _require_no_transaction(self, step: str) -> None:
+        if has_transaction(self._table.connection):
+            raise DataJointError(f"{step}() has transactions of its own: commit this one or roll it back first")
