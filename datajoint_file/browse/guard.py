@@ -35,7 +35,7 @@ HEADERS = {
 # A redirect would go on in the name of where the browser came from, and a strict cookie would not go with it.
 _ONWARD = (
     '<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="0; url=/">'
-    '<title>Files</title><a href="/">Files</a></html>'
+    '<link rel="icon" href="/static/icon.svg"><title>Files</title><a href="/">Files</a></html>'
 )
 
 _STRANGER = (
