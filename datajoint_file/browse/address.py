@@ -58,7 +58,7 @@ class Address:
 
         Examples
         --------
-        >>> Address("lab", "Recording", "raw").python({"subject_id": 7}, "`lab`.`recording`")
+        >>> Address("lab", "Recording", "raw").python({"subject_id": 7}, '"lab"."recording"')
         "(dj.virtual_schema('lab').Recording & {'subject_id': 7}).fetch1('raw')"
         """
         if all(part.isidentifier() for part in self.table.split(".")):

@@ -25,7 +25,6 @@ from datajoint_file.browse.address import Address, key_of
 from datajoint_file.browse.archive import WORDS, Archive, Item
 from datajoint_file.browse.problems import status_of, told
 from datajoint_file.browse.transfer import download
-from datajoint_file.model.metadata import format_timestamp
 from datajoint_file.model.wording import counted, format_size, pip_install
 from datajoint_file.pipeline.directoryref import DirectoryRef, Subdirectory
 from datajoint_file.pipeline.fileref import FileRef
@@ -91,7 +90,7 @@ class _Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.filters.update(size=format_size, time=format_timestamp)
+        self._templates.filters.update(size=format_size)
         self._templates.globals.update(counted=counted, Address=Address)
 
     def page(self, name: str, request: Request, status: int = 200, **values: Any) -> Response:

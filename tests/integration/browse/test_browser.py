@@ -31,17 +31,21 @@ FETCH = "fetch(arguments[0], {credentials: 'include'}).then(() => arguments[1]('
 MARKUP = "<img src=x onerror=\"document.title='run'\"><svg onload=\"document.title='run'\">'&.csv"
 
 
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Chrome]:
-    (tmp_path / "browser").mkdir()
-    with chromium(tmp_path / "browser") as made:
-        resize(made, 1280, 900)
+@pytest.fixture(scope="module")
+def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("browser")
+
+
+@pytest.fixture(scope="module")
+def browser(downloads: Path) -> Iterator[Chrome]:
+    with chromium(downloads) as made:
         yield made
 
 
 @pytest.fixture
 def inside(browser: Chrome, served: tuple[str, Guard], tmp_path: Path) -> Chrome:
     """A browser that was sent on by the private file, as the command opens it."""
+    resize(browser, 1280, 900)
     browser.get(_door(tmp_path, served[1].address_for_once()).as_uri())
     wait(browser, lambda: browser.find_elements(By.LINK_TEXT, "Usage"))
     return browser
@@ -55,7 +59,7 @@ def click(browser: Chrome, text: str) -> None:
     browser.find_element(By.PARTIAL_LINK_TEXT, text).click()
 
 
-def test_walking_copying_and_downloading(inside: Chrome, table: Any, tmp_path: Path) -> None:
+def test_walking_copying_and_downloading(inside: Chrome, table: Any, downloads: Path) -> None:
     table.insert1({"id": 7, "raw": ("trials.csv", b"trial,outcome\n1,hit\n"), "extra": None})
     inside.refresh()
     click(inside, table.database)
@@ -78,7 +82,7 @@ def test_walking_copying_and_downloading(inside: Chrome, table: Any, tmp_path: P
         wait(inside, lambda: button.text == "Copied")  # noqa: B023 - it waits here
         assert copied in inside.execute_async_script("navigator.clipboard.readText().then(arguments[0])")
     click(inside, "Download")
-    arrived = tmp_path / "browser" / "trials.csv"
+    arrived = downloads / "trials.csv"
     wait(inside, arrived.exists)
     assert arrived.read_bytes() == b"trial,outcome\n1,hit\n"
     logged: list[dict[str, Any]] = inside.get_log("browser")  # type: ignore[no-untyped-call]

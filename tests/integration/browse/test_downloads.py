@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import httpx
-import pytest
 
 import datajoint_file
 from datajoint_file.browse.address import Address
@@ -28,23 +27,21 @@ def test_files_of_any_size_arrive(site: httpx.Client, table: Any) -> None:
 
 @over_mysql
 @over_local_and_s3
-@pytest.mark.parametrize("size", SIZES[1:])
-def test_a_damaged_object_never_arrives_whole(site: httpx.Client, table: Any, store: Store, size: int) -> None:
-    table.insert1({"id": 1, "raw": ("a.dat", b"x" * size), "extra": None})
-    store.damage(table.fetch1("raw").path, b"x" * (size - 1) + b"y")
-    arrived = b""
-    try:
-        with site.stream("GET", Address(table.database, "Recording", "raw").url("download", (1,))) as answer:
-            is_page = answer.status_code == 502
-            for piece in answer.iter_bytes():
-                arrived += piece
-    except httpx.RemoteProtocolError:
-        is_page = False
-    else:
-        assert is_page, "a transfer that ends well is taken for whole"
-        assert b"expected" in arrived
-    assert is_page == (size <= CHUNK_SIZE)
-    assert is_page or len(arrived) < size
+def test_a_damaged_object_never_arrives_whole(site: httpx.Client, table: Any, store: Store) -> None:
+    for size in SIZES[1:]:
+        table.insert1({"id": size, "raw": ("a.dat", b"x" * size), "extra": None})
+        store.damage((table & {"id": size}).fetch1("raw").path, b"x" * (size - 1) + b"y")
+        arrived = b""
+        try:
+            with site.stream("GET", Address(table.database, "Recording", "raw").url("download", (size,))) as answer:
+                for piece in answer.iter_bytes():
+                    arrived += piece
+        except httpx.RemoteProtocolError:
+            assert size > len(arrived)
+            assert size > CHUNK_SIZE
+        else:
+            assert answer.status_code == 502, "a transfer that ends well is taken for whole"
+            assert b"expected" in arrived
 
 
 @over_mysql
@@ -58,15 +55,13 @@ def test_an_object_of_another_length_is_said(site: httpx.Client, table: Any, sto
 
 
 @over_mysql
-@pytest.mark.parametrize(
-    ("name", "said"),
-    [
-        ("run 1.dat", "attachment; filename=\"run 1.dat\"; filename*=UTF-8''run%201.dat"),
-        ("Größe.dat", "attachment; filename=\"Gr__e.dat\"; filename*=UTF-8''Gr%C3%B6%C3%9Fe.dat"),
-        ('a";b%0d.dat', "attachment; filename=\"a__b_0d.dat\"; filename*=UTF-8''a_%3Bb%250d.dat"),
-    ],
-)
-def test_it_is_saved_under_its_name(site: httpx.Client, table: Any, name: str, said: str) -> None:
-    table.insert1({"id": 1, "raw": datajoint_file.File(b"1", name=name), "extra": None})
-    answer = site.head(Address(table.database, "Recording", "raw").url("download", (1,)))
-    assert answer.headers["content-disposition"] == said
+def test_it_is_saved_under_its_name(site: httpx.Client, table: Any) -> None:
+    names = {
+        "run 1.dat": "attachment; filename=\"run 1.dat\"; filename*=UTF-8''run%201.dat",
+        "Größe.dat": "attachment; filename=\"Gr__e.dat\"; filename*=UTF-8''Gr%C3%B6%C3%9Fe.dat",
+        'a";b%0d.dat': "attachment; filename=\"a__b_0d.dat\"; filename*=UTF-8''a_%3Bb%250d.dat",
+    }
+    for number, (name, said) in enumerate(names.items()):
+        table.insert1({"id": number, "raw": datajoint_file.File(b"1", name=name), "extra": None})
+        answer = site.head(Address(table.database, "Recording", "raw").url("download", (number,)))
+        assert answer.headers["content-disposition"] == said

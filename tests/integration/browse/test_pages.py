@@ -69,47 +69,40 @@ def test_pages_of_files_follow_each_other(site: httpx.Client, table: Any) -> Non
     assert seen == [str(n) for n in range(120)]
 
 
-@pytest.mark.parametrize(
-    ("chosen", "expected"),
-    [
-        ({"name": "*.dat"}, ["0.dat", "1.dat"]),
-        ({"name": "notes"}, ["notes.txt"]),
-        ({"suffix": ".txt"}, ["notes.txt"]),
-        ({"size": ">1 kB"}, ["1.dat"]),
-        ({"media_type": "text/*"}, ["notes.txt"]),
-        ({"stored": "<2020"}, []),
-        ({"linked": "no", "size": "<10"}, ["0.dat", "notes.txt"]),
-        ({"title": "pilot"}, ["notes.txt"]),
-        ({"key.id": "1"}, ["1.dat"]),
-        ({"key.id": "1", "suffix": ".txt"}, []),
-    ],
-)
-def test_files_are_chosen_by_key_and_by_what_rows_say(
-    site: httpx.Client, table: Any, chosen: dict[str, str], expected: list[str]
-) -> None:
+CHOSEN: list[tuple[dict[str, str], list[str]]] = [
+    ({"name": "*.dat"}, ["0.dat", "1.dat"]),
+    ({"name": "notes"}, ["notes.txt"]),
+    ({"suffix": ".txt"}, ["notes.txt"]),
+    ({"size": ">1 kB"}, ["1.dat"]),
+    ({"media_type": "text/*"}, ["notes.txt"]),
+    ({"stored": "<2020"}, []),
+    ({"linked": "no", "size": "<10"}, ["0.dat", "notes.txt"]),
+    ({"title": "pilot"}, ["notes.txt"]),
+    ({"key.id": "1"}, ["1.dat"]),
+    ({"key.id": "1", "suffix": ".txt"}, []),
+]
+MISTAKES = [
+    ({"size": "many"}, "expected"),
+    ({"key.id": "x OR 1=1"}, "expected a number"),
+    ({"stored": "soon"}, "expected a time"),
+]
+
+
+def test_files_are_chosen_by_key_and_by_what_rows_say(site: httpx.Client, table: Any) -> None:
     table.insert({"id": n, "raw": (f"{n}.dat", b"." * 10 ** (4 * n)), "extra": None} for n in range(2))
     notes = datajoint_file.File(b"12", name="notes.txt", title="a pilot")
     table.insert1({"id": 2, "raw": notes, "extra": None})
-    page = site.get(Address(table.database, "Recording", "raw").url("files", **chosen))
-    assert page.status_code == 200
-    assert re.findall(r"<bdi>([\w.]+\.(?:dat|txt))</bdi>", page.text) == expected
-    summed = site.get(Address(table.database, "Recording", "raw").url("sum", **chosen)).text
-    assert summed.startswith(f"{len(expected)} file")
-
-
-@pytest.mark.parametrize(
-    ("chosen", "said"),
-    [
-        ({"size": "many"}, "expected"),
-        ({"key.id": "x OR 1=1"}, "expected a number"),
-        ({"stored": "soon"}, "expected a time"),
-    ],
-)
-def test_a_mistake_is_said_beside_the_form(site: httpx.Client, table: Any, chosen: dict[str, str], said: str) -> None:
-    page = site.get(Address(table.database, "Recording", "raw").url("files", **chosen))
-    assert page.status_code == 400
-    assert said in texts(page.text)
-    assert html.escape(next(iter(chosen.values()))) in page.text
+    address = Address(table.database, "Recording", "raw")
+    for chosen, expected in CHOSEN:
+        page = site.get(address.url("files", **chosen))
+        assert page.status_code == 200
+        assert re.findall(r"<bdi>([\w.]+\.(?:dat|txt))</bdi>", page.text) == expected
+        assert site.get(address.url("sum", **chosen)).text.startswith(f"{len(expected)} file"), chosen
+    for chosen, said in MISTAKES:
+        page = site.get(address.url("files", **chosen))
+        assert page.status_code == 400
+        assert said in texts(page.text)
+        assert html.escape(next(iter(chosen.values()))) in page.text, "it stands in the form again"
 
 
 KEYS = "name : varchar(60)\nday : date\nat : datetime(3)\nratio : decimal(6,3)\n{more}---\nraw : file"
@@ -139,6 +132,7 @@ def test_rows_of_any_key_are_found_again_by_page_and_by_python(site: httpx.Clien
     assert "found again" in texts(site.get(link_to(hits, "/file?")).text)
 
 
+@over_mysql
 def test_directories_are_walked_into(site: httpx.Client, table: Any, tmp_path: Path) -> None:
     (tmp_path / "run" / "raw 1").mkdir(parents=True)
     (tmp_path / "run" / "raw 1" / "a&b.txt").write_bytes(b"within")
@@ -178,6 +172,7 @@ def test_sums_by_group_are_drawn(site: httpx.Client, table: Any) -> None:
     assert table.database in site.get("/usage").text
 
 
+@over_mysql
 def test_history_tags_and_source_stand_beside_the_file(site: httpx.Client, table: Any) -> None:
     table.insert1({"id": 1, "raw": ("before.dat", b"1"), "extra": None})
     table.update1({"id": 1, "raw": ("after.dat", b"2")})
@@ -188,6 +183,7 @@ def test_history_tags_and_source_stand_beside_the_file(site: httpx.Client, table
     assert "Where it comes from" in seen
 
 
+@over_mysql
 def test_a_store_that_is_away_and_files_that_are_gone_are_said(site: httpx.Client, table: Any, store: Store) -> None:
     table.insert1({"id": 1, "raw": ("a.csv", b"a,b\n1,2\n"), "extra": ("b.csv", b"b")})
     store.remove(table.fetch1("raw").path)
@@ -248,6 +244,7 @@ def test_names_keys_and_titles_are_text(site: httpx.Client, schema: Any) -> None
     assert loaded.headers["content-type"] == "application/octet-stream"
 
 
+@over_mysql
 def test_markup_of_files_is_shown_as_text(site: httpx.Client, table: Any) -> None:
     for number, name in enumerate(("a.html", "a.svg", "a.xhtml", "a.js")):
         table.insert1(
