@@ -26,6 +26,7 @@ from datajoint_file.startup import escaped
 _DRIVERS = ("pymysql", "psycopg2")
 
 _SHORT_HELPS = {
+    "browse": "Look at files in a browser.",
     "cat": "Print a stored file.",
     "cache": "Show or empty this machine's cache of files.",
     "doctor": "Check configuration, store and database.",

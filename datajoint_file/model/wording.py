@@ -23,6 +23,7 @@ _PACKAGES = {
     "arrow": ("pyarrow",),
     "notebook": ("ipykernel", "nbclient"),
     "plot": ("matplotlib",),
+    "browse": ("starlette", "uvicorn", "jinja2", "matplotlib"),
 }
 """What the extras of this package bring; the names are for wherever it was installed from."""
 

@@ -1,6 +1,6 @@
-"""Install the servers that do not come as Python packages: MariaDB by apt, Azurite by npm.
+"""Install what does not come as Python packages: MariaDB and Chromium by apt, Azurite by npm.
 
-``python -m tests.servers.install`` is quick when both are there. The other servers are wheels, which the tests'
+``python -m tests.servers.install`` is quick when all are there. The other servers are wheels, which the tests'
 requirements name.
 """
 
@@ -11,13 +11,13 @@ import shutil
 import subprocess
 import sys
 
-from . import azurite, mysql
+from . import azurite, chromium, mysql
 from .errors import MissingServerError
 
 
 def main() -> int:
     """Install what is missing; return 1, after saying what the user must run himself, if something could not be."""
-    problems = [problem for step in (install_mysql, install_azurite) if (problem := step())]
+    problems = [problem for step in (install_mysql, install_chromium, install_azurite) if (problem := step())]
     print("\n".join(problems), file=sys.stderr, end="\n" if problems else "")
     return 1 if problems else 0
 
@@ -30,9 +30,18 @@ def install_mysql() -> str | None:
     except MissingServerError as error:
         if not (os.geteuid() == 0 and shutil.which("apt-get")):
             return str(error)
-    package = mysql.INSTALL.split()[-1]
-    apt = ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", package]
-    return _try(["apt-get", "update", "--quiet"]) or _try(apt, {"DEBIAN_FRONTEND": "noninteractive"})
+    return _apt(mysql.INSTALL)
+
+
+def install_chromium() -> str | None:
+    """Install Chromium and its driver unless they, or Chrome's, are found; return the problem, if there is one."""
+    try:
+        chromium.find_programs()
+    except MissingServerError as error:
+        if not (os.geteuid() == 0 and shutil.which("apt-get")):
+            return str(error)
+        return _apt(chromium.INSTALL)
+    return None
 
 
 def install_azurite() -> str | None:
@@ -44,6 +53,13 @@ def install_azurite() -> str | None:
     azurite.prefix().mkdir(parents=True, exist_ok=True)
     package = f"azurite@{azurite.VERSION}"
     return _try(["npm", "install", "--no-audit", "--no-fund", "--prefix", str(azurite.prefix()), package])
+
+
+def _apt(advice: str) -> str | None:
+    """Install the packages that users are advised to install by apt."""
+    packages = advice.partition(" install ")[2].split()
+    apt = ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", *packages]
+    return _try(["apt-get", "update", "--quiet"]) or _try(apt, {"DEBIAN_FRONTEND": "noninteractive"})
 
 
 def _try(command: list[str], environment: dict[str, str] | None = None) -> str | None:
