@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
+from datajoint.errors import LostConnectionError
+
 from datajoint_file.browse.address import Address
 from datajoint_file.browse.problems import told
 from datajoint_file.errors import MetadataError, QueryError, brief
@@ -177,6 +179,8 @@ class Archive:
             def noted(what: str, ask: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
                 try:
                     return ask()
+                except LostConnectionError:
+                    raise
                 except Exception as error:  # noqa: BLE001 - of DataJoint or a driver: the page says what it lacks
                     notes.append(f"{what} cannot be read: {told(error)}")
                     return ()

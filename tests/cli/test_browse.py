@@ -15,6 +15,8 @@ from typing import Any
 import httpx
 import pytest
 
+from datajoint_file.browse.address import Address
+from datajoint_file.journal.second_connection import second_connection_of
 from tests.projects import Store, over_mysql
 
 from .conftest import PROGRAM, Process, mysql_variables, write_configuration
@@ -71,6 +73,32 @@ def test_it_serves_until_it_is_ended(started: Any, table: Any, number: signal.Si
     assert (process.returncode, errors) == (0, "")
     assert output.endswith("Ended.\n")
     assert address not in output
+
+
+@over_mysql
+def test_what_takes_long_does_not_keep_it_from_ending(started: Any, table: Any, store: Store) -> None:
+    """A page waits for a database that waits for a lock, and a download breaks off; it ends, and says nothing."""
+    table.insert1({"id": 1, "raw": ("large.dat", b"x" * 3 * 2**20), "extra": None})
+    store.damage(table.fetch1("raw").path, b"y" * 3 * 2**20)
+    process, address = started("--no-open")
+    second = second_connection_of(table.connection)
+    second.execute(f"LOCK TABLES {table.full_table_name} WRITE")
+    address_of = Address(table.database, "Recording", "raw")
+    with httpx.Client(base_url=address.partition("/enter")[0]) as client:
+        client.get(address)
+        with pytest.raises(httpx.ReadTimeout):
+            client.get(address_of.url("sum"), timeout=1)
+        second.execute("UNLOCK TABLES")
+        with pytest.raises(httpx.RemoteProtocolError):
+            client.get(address_of.url("download", (1,)))
+        second.execute(f"LOCK TABLES {table.full_table_name} WRITE")
+        with pytest.raises(httpx.ReadTimeout):
+            client.get(address_of.url("files"), timeout=1)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=30)
+    second.execute("UNLOCK TABLES")
+    assert (process.returncode, errors) == (0, "")
+    assert output.endswith("Ended.\n")
 
 
 @over_mysql
