@@ -325,7 +325,7 @@ def _whole(request: Request, name: str, default: int) -> int:
 
 def _kind(wanted: str) -> str:
     """Return what people mean who say no more: digits of a hash, what has a slash in it, or a name."""
-    if re.fullmatch(r"sha256:[0-9a-f]+|[0-9a-f]{8,64}", wanted):
+    if re.fullmatch(r"sha256:[0-9a-f]+|[0-9a-f]{8,64}", wanted, re.IGNORECASE):
         return "hash"
     return "path" if "/" in wanted else "name"
 

@@ -19,7 +19,7 @@ from datajoint_file.browse.address import Address
 from datajoint_file.journal.second_connection import second_connection_of
 from tests.projects import Store, over_mysql
 
-from .conftest import PROGRAM, Process, mysql_variables, write_configuration
+from .conftest import PROGRAM, Process, Run, mysql_variables, write_configuration
 
 BROWSER = """#!{python}
 import pathlib, sys, urllib.request, urllib.parse
@@ -152,3 +152,12 @@ def test_a_database_that_does_not_answer_is_said_at_once(process: Process) -> No
     assert done.returncode == 4
     assert "anna@127.0.0.1:1" in done.stderr
     assert "not to be shown" not in done.stdout + done.stderr
+
+
+def test_packages_that_are_missing_are_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("datajoint_file.browse")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    result = run("browse")
+    assert result.exit_code == 4
+    assert "pip install starlette uvicorn jinja2 matplotlib" in result.stderr

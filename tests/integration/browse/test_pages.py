@@ -281,7 +281,7 @@ def test_a_connection_that_was_cut_is_made_again(site: httpx.Client, archive: Ar
     urls = ("/", address.url("files"), address.url("file", (1,)), address.url("usage"), "/search?q=a.dat")
     assert [site.get(url).status_code for url in urls] == [200] * len(urls)
     asked = "SELECT CONNECTION_ID()"
-    for connection in (archive._pages._connection, archive._sums._connection):
+    for connection in (lane._connection for lane in (archive._pages, archive._searches, archive._sums)):
         numbers = connection.query(asked).fetchall() + tuple(second_connection_of(connection).query(asked))
         for (number,) in numbers:
             table.connection.query(f"KILL {number}")
