@@ -56,9 +56,10 @@ def serve(connect: Callable[[], Any], *, port: int = 0, opens: bool = True, say:
 
 def server_of(app: ASGIApp) -> uvicorn.Server:
     """Return a server that says nothing: addresses of pages have keys in them, and the first one the secret."""
-    quiet: dict[str, Any] = {"log_config": None, "log_level": "critical", "access_log": False, "server_header": False}
+    quiet: dict[str, Any] = {"log_config": None, "log_level": "critical", "access_log": False}
+    plain: dict[str, Any] = {"server_header": False, "proxy_headers": False}
     kind: dict[str, Any] = {"http": "h11", "ws": "none", "loop": "asyncio", "lifespan": "off"}
-    return uvicorn.Server(uvicorn.Config(app, **quiet, **kind, timeout_graceful_shutdown=_ENDING_SECONDS))
+    return uvicorn.Server(uvicorn.Config(app, **quiet, **plain, **kind, timeout_graceful_shutdown=_ENDING_SECONDS))
 
 
 def _door(directory: Path, address: str) -> Path:
