@@ -1,7 +1,7 @@
 """What a database and its stores have, as the pages show it: values, made by the rooms for queries, files and history.
 
-Nothing is written. A connection is used by one thread at a time; what may take long has one of its own, so that a sum
-over a million rows holds no page up. Stores are asked outside of it.
+Nothing is written. A connection is used by one thread at a time; what may take long has others, so that a sum or a
+search over a million rows holds no page up. Stores are asked outside of it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
+
+from datajoint.errors import LostConnectionError
 
 from datajoint_file.browse.address import Address
 from datajoint_file.browse.problems import told
@@ -111,17 +113,18 @@ class Archive:
     Parameters
     ----------
     connect : callable
-        Opens a connection. Called twice at most, when the first page needs one.
+        Opens a connection. Called three times at most, when the first page of its kind needs one.
     """
 
     def __init__(self, connect: Callable[[], Any]) -> None:
         self._pages = _Lane(connect)
+        self._searches = _Lane(connect)
         self._sums = _Lane(connect)
 
     def close(self) -> None:
         """Close the connections that are not in use."""
-        self._pages.close()
-        self._sums.close()
+        for lane in (self._pages, self._searches, self._sums):
+            lane.close()
 
     def schemas(self) -> dict[str, dict[str, list[str]]]:
         """Return the `file` attributes of all tables that this user sees, by schema and table."""
@@ -145,7 +148,8 @@ class Archive:
 
         So many as a page has, and whether there are more.
         """
-        with self._pages.connection() as connection:
+        lane = self._searches if {"linked", *WORDS} & set(chosen) else self._pages
+        with lane.connection() as connection:
             query = _restricted(_table(connection, address), address.attribute, chosen)
             listing = Listing(query, (address.attribute,))
             _check_length(address, listing, after)
@@ -177,6 +181,8 @@ class Archive:
             def noted(what: str, ask: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
                 try:
                     return ask()
+                except LostConnectionError:
+                    raise
                 except Exception as error:  # noqa: BLE001 - of DataJoint or a driver: the page says what it lacks
                     notes.append(f"{what} cannot be read: {told(error)}")
                     return ()
@@ -189,7 +195,7 @@ class Archive:
 
     def search(self, wanted: str, by: str) -> Hits:
         """Return the files that have a name, hash, path or URL; names are patterns, with ``*`` and ``?``."""
-        with self._sums.connection() as connection:
+        with self._searches.connection() as connection:
             if by == "name":
                 return self._named(connection, wanted)
             report = find(**{by: wanted}, connection=connection, progress=False)

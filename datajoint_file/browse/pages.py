@@ -9,21 +9,24 @@ import base64
 import io
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
+from datajoint.errors import LostConnectionError
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from datajoint_file.browse.address import Address, key_of
 from datajoint_file.browse.archive import WORDS, Archive, Item
 from datajoint_file.browse.problems import status_of, told
+from datajoint_file.browse.threads import Threads
 from datajoint_file.browse.transfer import download
 from datajoint_file.model.wording import counted, format_size, pip_install
 from datajoint_file.pipeline.directoryref import DirectoryRef, Subdirectory
@@ -37,7 +40,7 @@ MOST_LISTED = 10_000
 """The list of members of a directory with more is fetched on demand only."""
 
 _STATIC = {"style.css": "text/css", "copy.js": "text/javascript", "icon.svg": "image/svg+xml"}
-_FOLDER = __file__.rpartition("/")[0]
+_THREADS = 8
 
 Handler = Callable[[Any, Request], Response]
 
@@ -55,15 +58,18 @@ def application(archive: Archive) -> Starlette:
         "/search": pages.search,
         "/usage": pages.usage,
     }
-    routes = [Route(path, handler) for path, handler in handlers.items()]
-    return Starlette(routes=[*routes, Route("/static/{name}", _static)], exception_handlers={404: pages.nothing})
+    routes = [Route(path, pages.endpoint(handler)) for path, handler in handlers.items()]
+    routes += [Route(f"/static/{name}", _static(name, kind)) for name, kind in _STATIC.items()]
+    return Starlette(routes=routes, exception_handlers={404: pages.nothing})
 
 
-def _static(request: Request) -> Response:
-    name = request.path_params["name"]
-    if name not in _STATIC:
-        return PlainTextResponse("There is no such page.\n", 404)
-    return FileResponse(f"{_FOLDER}/{name}", media_type=_STATIC[name])
+def _static(name: str, kind: str) -> Callable[[Request], Awaitable[Response]]:
+    content = Path(__file__).with_name(name).read_bytes()
+
+    async def answer(_: Request) -> Response:
+        return Response(content, media_type=kind)
+
+    return answer
 
 
 def _answering(handler: Handler) -> Handler:
@@ -72,7 +78,10 @@ def _answering(handler: Handler) -> Handler:
     @wraps(handler)
     def answer(self: _Pages, request: Request) -> Response:
         try:
-            return handler(self, request)
+            try:
+                return handler(self, request)
+            except LostConnectionError:  # after a night, say; it is made again when it is used next
+                return handler(self, request)
         except Exception as error:  # noqa: BLE001 - no traceback to a browser, nor to the terminal behind it
             return self.page("error.html", request, status_of(error), problem=told(error))
 
@@ -82,6 +91,7 @@ def _answering(handler: Handler) -> Handler:
 class _Pages:
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
+        self._threads = Threads(_THREADS)
         self._templates = Environment(
             autoescape=True,
             loader=PackageLoader("datajoint_file.browse"),
@@ -93,12 +103,21 @@ class _Pages:
         self._templates.filters.update(size=format_size)
         self._templates.globals.update(counted=counted, Address=Address)
 
+    def endpoint(self, handler: Callable[[Request], Response]) -> Callable[[Request], Awaitable[Response]]:
+        """Return a handler as Starlette calls it, whose work is done in a thread."""
+
+        async def answer(request: Request) -> Response:
+            found: Response = await self._threads.run(handler, request)
+            return found
+
+        return answer
+
     def page(self, name: str, request: Request, status: int = 200, **values: Any) -> Response:
         """Return a page of a template."""
         wanted = request.query_params.get("q", "") if request.url.path == "/search" else ""
         return HTMLResponse(self._templates.get_template(name).render(wanted=wanted, **values), status)
 
-    def nothing(self, request: Request, error: Exception) -> Response:
+    async def nothing(self, request: Request, error: Exception) -> Response:
         """Say that there is no such page."""
         return self.page("error.html", request, 404, problem="There is no such page.")
 
@@ -168,7 +187,7 @@ class _Pages:
         member, ref = request.query_params.get("member", ""), item.ref
         found = _member(ref, member) if member and ref is not None else ref
         if isinstance(found, FileRef):
-            return download(found, is_head=request.method == "HEAD")
+            return download(found, self._threads, is_head=request.method == "HEAD")
         raise LookupError(item.problem or "a directory is downloaded by Python: the expression is on its page")
 
     @_answering
@@ -306,7 +325,7 @@ def _whole(request: Request, name: str, default: int) -> int:
 
 def _kind(wanted: str) -> str:
     """Return what people mean who say no more: digits of a hash, what has a slash in it, or a name."""
-    if re.fullmatch(r"sha256:[0-9a-f]+|[0-9a-f]{8,64}", wanted):
+    if re.fullmatch(r"sha256:[0-9a-f]+|[0-9a-f]{8,64}", wanted, re.IGNORECASE):
         return "hash"
     return "path" if "/" in wanted else "name"
 

@@ -6,7 +6,6 @@ of a file that only its user can read, and that sends it on.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import socket
 import tempfile
@@ -17,14 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from anyio import to_thread
 from starlette.types import ASGIApp
 
 from datajoint_file.browse.archive import Archive
 from datajoint_file.browse.guard import HOST, Guard
 from datajoint_file.browse.pages import application
 
-_THREADS = 8
 _ENDING_SECONDS = 2
 
 
@@ -54,19 +51,15 @@ def serve(connect: Callable[[], Any], *, port: int = 0, opens: bool = True, say:
         if opens:
             directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="datajoint-file-"))
             _open(_door(Path(directory), guard.address_for_once()))
-        asyncio.run(_serve(guard.around(application(archive)), listening))
+        server_of(guard.around(application(archive))).run(sockets=[listening])
 
 
 def server_of(app: ASGIApp) -> uvicorn.Server:
     """Return a server that says nothing: addresses of pages have keys in them, and the first one the secret."""
-    quiet: dict[str, Any] = {"log_config": None, "log_level": "critical", "access_log": False, "server_header": False}
+    quiet: dict[str, Any] = {"log_config": None, "log_level": "critical", "access_log": False}
+    plain: dict[str, Any] = {"server_header": False, "proxy_headers": False}
     kind: dict[str, Any] = {"http": "h11", "ws": "none", "loop": "asyncio", "lifespan": "off"}
-    return uvicorn.Server(uvicorn.Config(app, **quiet, **kind, timeout_graceful_shutdown=_ENDING_SECONDS))
-
-
-async def _serve(app: ASGIApp, listening: socket.socket) -> None:
-    to_thread.current_default_thread_limiter().total_tokens = _THREADS
-    await server_of(app).serve(sockets=[listening])
+    return uvicorn.Server(uvicorn.Config(app, **quiet, **plain, **kind, timeout_graceful_shutdown=_ENDING_SECONDS))
 
 
 def _door(directory: Path, address: str) -> Path:

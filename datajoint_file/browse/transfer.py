@@ -15,12 +15,13 @@ from urllib.parse import quote
 
 from starlette.responses import Response, StreamingResponse
 
+from datajoint_file.browse.threads import Threads
 from datajoint_file.pipeline.fileref import FileRef
 from datajoint_file.storage.backend import CHUNK_SIZE
 from datajoint_file.transfer.hashing import VerifyingReader
 
 
-def download(ref: FileRef, *, is_head: bool) -> Response:
+def download(ref: FileRef, threads: Threads, *, is_head: bool) -> Response:
     """Return the answer that has a file to be saved, under its name.
 
     Raises
@@ -34,7 +35,8 @@ def download(ref: FileRef, *, is_head: bool) -> Response:
         return Response(None, headers=headers, media_type="application/octet-stream")
     pieces = verified_pieces(ref)
     first = next(pieces, b"")  # of a small file that is all: what is wrong with it is said on a page
-    return StreamingResponse(chain((first,), pieces), headers=headers, media_type="application/octet-stream")
+    body = threads.each(chain((first,), pieces))
+    return StreamingResponse(body, headers=headers, media_type="application/octet-stream")
 
 
 def verified_pieces(ref: FileRef) -> Iterator[bytes]:

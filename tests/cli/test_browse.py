@@ -15,9 +15,11 @@ from typing import Any
 import httpx
 import pytest
 
+from datajoint_file.browse.address import Address
+from datajoint_file.journal.second_connection import second_connection_of
 from tests.projects import Store, over_mysql
 
-from .conftest import PROGRAM, Process, mysql_variables, write_configuration
+from .conftest import PROGRAM, Process, Run, mysql_variables, write_configuration
 
 BROWSER = """#!{python}
 import pathlib, sys, urllib.request, urllib.parse
@@ -74,6 +76,32 @@ def test_it_serves_until_it_is_ended(started: Any, table: Any, number: signal.Si
 
 
 @over_mysql
+def test_what_takes_long_does_not_keep_it_from_ending(started: Any, table: Any, store: Store) -> None:
+    """A page waits for a database that waits for a lock, and a download breaks off; it ends, and says nothing."""
+    table.insert1({"id": 1, "raw": ("large.dat", b"x" * 3 * 2**20), "extra": None})
+    store.damage(table.fetch1("raw").path, b"y" * 3 * 2**20)
+    process, address = started("--no-open")
+    second = second_connection_of(table.connection)
+    second.execute(f"LOCK TABLES {table.full_table_name} WRITE")
+    address_of = Address(table.database, "Recording", "raw")
+    with httpx.Client(base_url=address.partition("/enter")[0]) as client:
+        client.get(address)
+        with pytest.raises(httpx.ReadTimeout):
+            client.get(address_of.url("sum"), timeout=1)
+        second.execute("UNLOCK TABLES")
+        with pytest.raises(httpx.RemoteProtocolError):
+            client.get(address_of.url("download", (1,)))
+        second.execute(f"LOCK TABLES {table.full_table_name} WRITE")
+        with pytest.raises(httpx.ReadTimeout):
+            client.get(address_of.url("files"), timeout=1)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=30)
+    second.execute("UNLOCK TABLES")
+    assert (process.returncode, errors) == (0, "")
+    assert output.endswith("Ended.\n")
+
+
+@over_mysql
 def test_it_listens_to_this_machine_alone(started: Any, table: Any) -> None:
     _, address = started("--no-open")
     port = int(re.findall(r":(\d+)/", address)[0])
@@ -124,3 +152,12 @@ def test_a_database_that_does_not_answer_is_said_at_once(process: Process) -> No
     assert done.returncode == 4
     assert "anna@127.0.0.1:1" in done.stderr
     assert "not to be shown" not in done.stdout + done.stderr
+
+
+def test_packages_that_are_missing_are_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("datajoint_file.browse")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    result = run("browse")
+    assert result.exit_code == 4
+    assert "pip install starlette uvicorn jinja2 matplotlib" in result.stderr

@@ -17,6 +17,8 @@ from PIL import Image
 
 import datajoint_file
 from datajoint_file.browse.address import Address
+from datajoint_file.browse.archive import Archive
+from datajoint_file.journal.second_connection import second_connection_of
 from tests.projects import Store, over_mysql
 from tests.tables import recording_of
 
@@ -201,7 +203,7 @@ def test_a_store_that_is_away_and_files_that_are_gone_are_said(site: httpx.Clien
     away.rename(store.table["path"])
 
 
-def test_what_a_user_may_not_read_is_said(site: httpx.Client, archive: Any, table: Any, database: Any) -> None:
+def test_what_a_user_may_not_read_is_said(site: httpx.Client, table: Any) -> None:
     page = site.get("/tables?schema=no_such_schema")
     assert (page.status_code, "there is no schema" in texts(page.text)) == (404, True)
     for url in (
@@ -270,3 +272,19 @@ def test_rows_that_describe_no_file_do_not_break_a_page(site: httpx.Client, tabl
     assert "describes no file" in site.get(address.url("file", (0,))).text
     assert "no file there" in site.get(address.of("extra").url("file", (1,))).text
     assert site.get(address.url("download", (0,))).status_code == 404
+
+
+@over_mysql
+def test_a_connection_that_was_cut_is_made_again(site: httpx.Client, archive: Archive, table: Any) -> None:
+    table.insert1({"id": 1, "raw": ("a.dat", b"1"), "extra": None})
+    address = Address(table.database, "Recording", "raw")
+    urls = ("/", address.url("files"), address.url("file", (1,)), address.url("usage"), "/search?q=a.dat")
+    assert [site.get(url).status_code for url in urls] == [200] * len(urls)
+    asked = "SELECT CONNECTION_ID()"
+    for connection in (lane._connection for lane in (archive._pages, archive._searches, archive._sums)):
+        numbers = connection.query(asked).fetchall() + tuple(second_connection_of(connection).query(asked))
+        for (number,) in numbers:
+            table.connection.query(f"KILL {number}")
+    seen = [site.get(url) for url in urls]
+    assert [page.status_code for page in seen] == [200] * len(urls)
+    assert "cannot be read" not in "".join(page.text for page in seen)
