@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from datajoint.table import FreeTable, Table
@@ -104,7 +105,12 @@ class Migration:
             raise UnsupportedValueError(
                 f"hard_link = {brief(hard_link)}: give 'read-only' or 'all', and no link with it"
             )
-        given = {"root": str(root or ""), "link": bool(link), "hard_link": hard_link, "suffix": suffix}
+        given = {
+            "root": str(Path(root).absolute()) if root else "",
+            "link": bool(link),
+            "hard_link": hard_link,
+            "suffix": suffix,
+        }
         self._options: dict[str, Any] = {name: value or remembered.get(name, value) for name, value in given.items()}
         if names.stage != "over":
             self._kind(names)
@@ -209,7 +215,7 @@ class Migration:
         Raises
         ------
         DeclarationError
-            If this user may not lock the table.
+            If this user may not lock the table, or others keep it in use for ten seconds.
         DataJointError
             If a transaction is open.
         """
@@ -261,7 +267,7 @@ class Migration:
         Raises
         ------
         DeclarationError
-            If this user may not lock the table.
+            If this user may not lock the table, or others keep it in use for ten seconds.
         DataJointError
             If a transaction is open.
         """

@@ -64,8 +64,8 @@ class Fault:
     Parameters
     ----------
     verb : str or None
-        ``upload``, ``copy``, ``take``, ``open``, ``read`` (of an opened object), ``stat``, ``delete``, ``list``, ``unfinished`` or
-        ``discard``; None for any of them. ``exists`` is a ``stat``.
+        ``upload``, ``copy``, ``take``, ``open``, ``read`` (of an opened object), ``stat``, ``delete``, ``list``,
+        ``unfinished`` or ``discard``; None for any of them. ``exists`` is a ``stat``.
     call : int
         At which call, counted from 1 since the backend was made: calls of *verb*, or of all verbs together.
     moment : str
