@@ -23,6 +23,9 @@ from datajoint_file.migrate.names import Names
 from datajoint_file.migrate.note_table import NoteTable
 from datajoint_file.sql import dialect_of
 
+PATIENCE_SECONDS = 10
+"""So long others may keep the table in use before it is said that they do."""
+
 _LINE = re.compile(
     r"""
     (?P<type> \w+ (?:\([^)]*\))? (?:\ unsigned)? (?:\ CHARACTER\ SET\ \w+)? (?:\ COLLATE\ \w+)? )
@@ -142,18 +145,35 @@ class Exchange:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Keep others from the table, as long as the block runs."""
+        before = run(self._connection, "SELECT @@SESSION.lock_wait_timeout").fetchone()[0]
         try:
-            run(self._connection, f"LOCK TABLES {self._full} WRITE, {self._notes.table} READ")
-        except AccessError as error:
-            raise DeclarationError(
-                f"{table_name(self._table)}: this user may not LOCK TABLES, without which rows that others write now "
-                "could be missed; nothing was changed. Grant LOCK TABLES on the schema"
-            ) from error
-        try:
+            run(self._connection, f"SET SESSION lock_wait_timeout = {PATIENCE_SECONDS}")
+            with self._patient():
+                run(self._connection, f"LOCK TABLES {self._full} WRITE, {self._notes.table} READ")
             yield
         finally:
             with suppress(Exception):  # a lost connection has no locks
                 run(self._connection, "UNLOCK TABLES")
+                run(self._connection, f"SET SESSION lock_wait_timeout = {before}")
+
+    @contextmanager
+    def _patient(self) -> Iterator[None]:
+        """Say why the table could not be locked. Who waits for it keeps all others waiting that come behind."""
+        name = table_name(self._table)
+        try:
+            yield
+        except AccessError as error:
+            raise DeclarationError(
+                f"{name}: this user may not lock the table, without which rows that others write now could be missed; "
+                "nothing was changed. On MySQL, have LOCK TABLES granted on the schema; on PostgreSQL the owner may"
+            ) from error
+        except Exception as error:
+            if not self._dialect.is_timeout(error):
+                raise
+            raise DeclarationError(
+                f"{name}: others have used the table for {PATIENCE_SECONDS} seconds, for whom this would have to wait; "
+                "nothing was changed. Try again when no transaction is open that has read or changed it"
+            ) from error
 
     def _in_transaction(
         self,
@@ -164,7 +184,9 @@ class Exchange:
     ) -> bool:
         quoted = self._dialect.quoted
         with own_transaction(self._connection):
-            run(self._connection, f"LOCK TABLE {self._full} IN ACCESS EXCLUSIVE MODE")
+            run(self._connection, f"SET LOCAL lock_timeout = '{PATIENCE_SECONDS}s'")
+            with self._patient():
+                run(self._connection, f"LOCK TABLE {self._full} IN ACCESS EXCLUSIVE MODE")
             if not is_ready():
                 return False
             for old, new in renamed:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from datajoint.table import FreeTable, Table
@@ -21,15 +22,15 @@ from datajoint_file.insert.table_hooks import ensure_books
 from datajoint_file.journal.second_connection import second_connection_of
 from datajoint_file.journal.transactions import has_transaction
 from datajoint_file.migrate import changing
-from datajoint_file.migrate.comparing import Comparer
 from datajoint_file.migrate.history_names import rename_in_history
 from datajoint_file.migrate.kinds import kind_of
-from datajoint_file.migrate.moving import Moved, Mover
+from datajoint_file.migrate.moving import Moved
 from datajoint_file.migrate.names import Names, names_in
-from datajoint_file.migrate.note_table import OWN, NoteTable
+from datajoint_file.migrate.note_table import NoteTable
 from datajoint_file.migrate.obstacles import obstacles
-from datajoint_file.migrate.old_rows import OldRow, OldRows
+from datajoint_file.migrate.old_rows import OldRows
 from datajoint_file.migrate.originals import Kind
+from datajoint_file.migrate.passes import PASSES, Passes
 from datajoint_file.migrate.planning import Look
 from datajoint_file.migrate.report import MigrationProblem, MigrationReport, amount
 from datajoint_file.migrate.ways import HARD_LINKS, HardLink, Ways
@@ -37,9 +38,6 @@ from datajoint_file.model.wording import counted
 
 STEPS = ("plan", "run", "check", "finish", "back", "forget")
 """In their order. Each is a method, and returns a report."""
-
-_PASSES = 20
-"""So often it is looked for rows that others have written meanwhile, before it is told that they write too fast."""
 
 
 class Migration:
@@ -104,7 +102,12 @@ class Migration:
             raise UnsupportedValueError(
                 f"hard_link = {brief(hard_link)}: give 'read-only' or 'all', and no link with it"
             )
-        given = {"root": str(root or ""), "link": bool(link), "hard_link": hard_link, "suffix": suffix}
+        given = {
+            "root": str(Path(root).absolute()) if root else "",
+            "link": bool(link),
+            "hard_link": hard_link,
+            "suffix": suffix,
+        }
         self._options: dict[str, Any] = {name: value or remembered.get(name, value) for name, value in given.items()}
         if names.stage != "over":
             self._kind(names)
@@ -131,7 +134,7 @@ class Migration:
         names = self._names()
         if names.stage in ("swapped", "over"):
             return MigrationReport("plan", self._where, "it is a `file` attribute already: there is nothing to do")
-        rows = self._rows(names)
+        rows = OldRows(self._table, names, None if names.stage == "new" else self._notes)
         statement = Statement(self._table, (names.new,), "update")
         look = Look(rows, self._kind(names), statement, self._ways())
         undone = rows.undone() if names.stage == "beside" else rows.filled()
@@ -162,7 +165,7 @@ class Migration:
         names = self._begun()
         if names.stage in ("swapped", "over"):
             return MigrationReport("run", self._where, "it is a `file` attribute already: there is nothing to do")
-        moved = self._moved(names)
+        moved = self._passes(names).moved()
         notes = (f"{counted(moved.emptied, 'row')} emptied, whose old value is NULL by now",) if moved.emptied else ()
         done = f"{amount(moved.rows, moved.size)} moved to {names.new}"
         seconds = time.monotonic() - begun
@@ -185,9 +188,9 @@ class Migration:
             return MigrationReport("check", self._where, "the old attribute is gone: there is nothing to compare with")
         if names.stage == "new":
             return self._refused("check", "nothing was moved yet: run() comes first")
-        rows = self._rows(names)
-        comparer = self._compared(names, rows.rows(rows.made()), rows.count(rows.made()))
-        problems = [*comparer.problems, *self._left(names)]
+        passes = self._passes(names)
+        rows, comparer = passes.rows, passes.compared()
+        problems = [*comparer.problems, *passes.left()]
         own = rows.count(rows.own()) if names.stage == "swapped" else 0
         notes = (f"{counted(own, 'row')} with a file that was put there since finish(): not compared",) if own else ()
         if not problems and names.stage == "beside":
@@ -209,7 +212,7 @@ class Migration:
         Raises
         ------
         DeclarationError
-            If this user may not lock the table.
+            If this user may not lock the table, or others keep it in use for ten seconds.
         DataJointError
             If a transaction is open.
         """
@@ -228,15 +231,15 @@ class Migration:
         if "definition" not in facts:  # else it is that of before the first time, which went back since
             facts |= {"definition": exchange.definition(), "is_nullable": exchange.is_nullable()}
             self._notes.set_facts(facts)
-        moved = Moved()
-        for _ in range(_PASSES):
-            news = self._moved(names)
+        moved, passes = Moved(), self._passes(names)
+        for _ in range(PASSES):
+            news = passes.moved()
             moved.rows, moved.size = moved.rows + news.rows, moved.size + news.size
-            if problems := [*news.problems, *self._news_compared(names)]:
+            if problems := [*news.problems, *passes.compared(only_new=True).problems]:
                 return self._refused("finish", "nothing was changed", problems)
             if exchange.there(
-                is_nullable=facts["is_nullable"] or self._has_empty(names.new),
-                is_ready=partial(self._is_ready, names),
+                is_nullable=facts["is_nullable"] or passes.has_empty(names.new),
+                is_ready=passes.is_ready,
                 after=partial(self._renamed, names),
             ):
                 note = f"{amount(moved.rows, moved.size)} that were written since were moved first"
@@ -261,7 +264,7 @@ class Migration:
         Raises
         ------
         DeclarationError
-            If this user may not lock the table.
+            If this user may not lock the table, or others keep it in use for ten seconds.
         DataJointError
             If a transaction is open.
         """
@@ -273,20 +276,22 @@ class Migration:
         if names.stage != "swapped":
             why = "the old attribute is gone" if names.stage == "over" else "nothing was moved yet"
             return self._refused("back", f"{why}: there is no way back")
-        facts, rows = self._notes.facts() or {}, self._rows(names)
+        facts, passes = self._notes.facts() or {}, self._passes(names)
+        rows = passes.rows
         changed = rows.count((f"({rows.filled()[0]} AND {rows.own()[0]})", []))
         inserted = rows.count((f"{rows.quoted(names.old)} IS NULL AND {rows.own()[0]}", []))
         if "definition" not in facts:
             return self._refused("back", "what the old attribute was is not noted any more: alter the table by hand")
-        self._note_own(rows)
+        passes.note_own()
         exchange = changing.Exchange(self._table, names, self._notes)
-        has_empty = self._has_empty(names.old)
+        has_empty = passes.has_empty(names.old)
         exchange.back(
             facts["definition"],
             is_nullable=bool(facts.get("is_nullable")) or has_empty,
             is_ready=lambda: True,
             after=partial(self._renamed, names, is_back=True),
         )
+        self._passes(self._names()).note_own()  # what came in between
         notes = []
         if inserted:
             notes.append(f"{counted(inserted, 'row')} inserted since: no old value, the file is in {names.beside}")
@@ -316,10 +321,10 @@ class Migration:
             return MigrationReport("forget", self._where, "the old attribute is gone")
         if names.stage != "swapped":
             return self._refused("forget", "finish() comes first; nothing was dropped")
-        rows = self._rows(names)
-        if problems := self._left(names):
+        passes = self._passes(names)
+        if problems := passes.left():
             return self._refused("forget", "some old values have no file; nothing was dropped", problems)
-        count = rows.count(rows.filled())
+        count = passes.rows.count(passes.rows.filled())
         title = self._kind(names).title
         changing.drop(self._table, names.old)
         changing.refresh(self._users)
@@ -350,8 +355,8 @@ class Migration:
         storage = pipeline_of(self._table.connection, self._table.database).settings.storage
         return Ways(storage, self._options["link"], self._options["hard_link"])
 
-    def _rows(self, names: Names) -> OldRows:
-        return OldRows(self._table, names, None if names.stage == "new" else self._notes)
+    def _passes(self, names: Names) -> Passes:
+        return Passes(self._table, self._where, names, self._notes, self._kind(names), self._ways())
 
     def _begun(self) -> Names:
         """Return the names, once there is an attribute for files."""
@@ -376,72 +381,9 @@ class Migration:
             if self._names().stage == "new":  # else somebody else has added it in this moment
                 raise
 
-    def _moved(self, names: Names) -> Moved:
-        """Make files of what has none, again and again until a pass finds nothing to do."""
-        rows, total = self._rows(names), Moved()
-        with progress_bar(f"moving {self._where}", rows.count(rows.undone()), unit=" rows") as advance:
-            for _ in range(_PASSES):
-                mover = Mover(rows, self._notes, self._kind(names), self._ways())
-                for count in mover.move(rows.rows(rows.undone())):
-                    advance(count)
-                moved = mover.moved
-                total.rows, total.size = total.rows + moved.rows, total.size + moved.size
-                total.emptied, total.problems = total.emptied + moved.emptied, moved.problems
-                if not moved.rows and not moved.emptied:
-                    break
-        return total
-
-    def _compared(self, names: Names, rows: Iterable[OldRow], count: int) -> Comparer:
-        comparer = Comparer(self._rows(names), self._notes, self._kind(names))
-        with progress_bar(f"comparing {self._where}", count, unit=" rows") as advance:
-            for _ in comparer.compare(rows, advance):
-                pass
-        return comparer
-
-    def _news_compared(self, names: Names) -> list[MigrationProblem]:
-        rows = self._rows(names)
-        unchecked = rows.unchecked()
-        return self._compared(names, rows.rows(unchecked), rows.count(unchecked)).problems
-
-    def _left(self, names: Names) -> list[MigrationProblem]:
-        """Say of each row that is not done why."""
-        rows, left = self._rows(names), []
-        if names.stage == "swapped":
-            made_of_another = f"djf_path = {rows.path} AND djf_old <> {rows.fingerprint}"
-            none = f"{rows.quoted(names.new)} IS NULL AND djf_path IS NULL"
-            condition = f"({rows.filled()[0]} AND (({made_of_another}) OR ({none})))", list[Any]()
-        else:
-            condition = rows.undone()
-        for row in rows.rows(condition):
-            reason = "not done yet: run() again"
-            try:
-                if row.fingerprint is not None:
-                    self._kind(names).original(row.old)
-            except DataJointError as error:
-                reason = str(error)
-            if row.is_foreign:
-                reason = f"{names.new} has a file that was not made of the old value"
-            left.append(MigrationProblem(rows.shown(row), reason))
-        return left
-
-    def _is_ready(self, names: Names) -> bool:
-        """Tell whether nothing is left, all is compared, and no row would lack its file. Asked under a lock."""
-        rows = self._rows(names)
-        return not any(rows.count(one) for one in (rows.undone(), rows.unchecked()))
-
-    def _has_empty(self, name: str) -> bool:
-        rows = self._rows(self._names())
-        return bool(rows.count((f"{rows.quoted(name)} IS NULL", [])))
-
     def _renamed(self, names: Names, *, is_back: bool = False) -> None:
         changing.refresh(self._users)
         rename_in_history(self._table, names, is_back=is_back)
-
-    def _note_own(self, rows: OldRows) -> None:
-        """Note of files that users have put there that these are theirs: later steps leave them alone."""
-        for row in rows.rows((f"({rows.own()[0]})", [])):
-            sql, args = self._notes.upsert([(row.cell, row.fingerprint or "", row.former or "")], OWN)
-            self._notes.second.execute(sql, args)
 
     def _refused(self, step: str, why: str, problems: Iterable[MigrationProblem] = ()) -> MigrationReport:
         return MigrationReport(

@@ -25,8 +25,8 @@ MADE, CHECKED, OWN = "made", "checked", "own"
 _ATTRIBUTES = """
     table_name VARCHAR(64) NOT NULL,
     attribute VARCHAR(64) NOT NULL,
-    cell CHAR(16) {ascii} NOT NULL,
-    old CHAR(64) {ascii} NOT NULL,
+    cell VARCHAR(16) {ascii} NOT NULL,
+    old VARCHAR(64) {ascii} NOT NULL,
     path VARCHAR(1024) {ascii} NOT NULL,
     state VARCHAR(8) {ascii} NOT NULL,
     facts {large_text} NULL,

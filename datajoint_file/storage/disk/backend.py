@@ -105,20 +105,23 @@ class LocalBackend(DerivedVerbs):
             super().copy(source, key, headers)
 
     def take(self, address: str, size: int, key: str, headers: ContentHeaders = NO_HEADERS) -> bool:
-        """Give a file of this machine a second name, if it is on the same file system, and nobody's link."""
+        """Give a file of this machine a second name, if it is on the same file system, and can be made read-only."""
         place, name = os.path.split(address)
-        with _translated(key):
+        try:
             directory = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
+        except OSError:
+            return False
+        try:
+            with _translated(key):
                 mode = mode_in(directory, name)
-                if not stat_module.S_ISREG(mode):
+                if not stat_module.S_ISREG(mode) or not self.group().link(directory, name, key):
                     return False
-                is_linked = self.group().link(directory, name, key)
-                if is_linked and mode & _WRITABLE:
-                    os.chmod(name, stat_module.S_IMODE(mode) & ~_WRITABLE, dir_fd=directory)
-                return is_linked
-            finally:
-                os.close(directory)
+                if mode & _WRITABLE and not _made_read_only(directory, name, mode):
+                    self.delete(key)  # it is another user's, who may write to it
+                    return False
+                return True
+        finally:
+            os.close(directory)
 
     def settle(self, *keys: str) -> None:
         if self._flushes:
@@ -300,6 +303,15 @@ class LocalBackend(DerivedVerbs):
             error = StorageMissingError(f"the project's directory {self.root} does not exist: is its disk mounted?")
             error.advice = f"create it with `mkdir -p {self.root}`"
             raise error
+
+
+def _made_read_only(directory: int, name: str, mode: int) -> bool:
+    """Take the right to write to a file away from everybody; tell whether this user may do that."""
+    try:
+        os.chmod(name, stat_module.S_IMODE(mode) & ~_WRITABLE, dir_fd=directory)
+    except PermissionError:
+        return False
+    return True
 
 
 class _Walk:

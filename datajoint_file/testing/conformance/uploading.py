@@ -70,6 +70,10 @@ class UploadingTests(BackendFixtures):
             backend.copy(f"{prefix}/a", f"{prefix}/b")
         assert not raw.exists(f"{prefix}/b")
 
+    def test_what_cannot_be_taken_is_told(self, backend: StorageBackend, raw: RawStore, prefix: str) -> None:
+        assert not backend.take("/nothing-of-this-store/at all", 6, f"{prefix}/a")
+        assert not raw.exists(f"{prefix}/a")
+
     @pytest.mark.parametrize(("parts", "more"), _PARTS)
     def test_bytes_arrive(self, backend: StorageBackend, raw: RawStore, key: str, parts: int, more: int) -> None:
         size = parts * self.part_size + more

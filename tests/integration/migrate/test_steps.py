@@ -11,6 +11,8 @@ import pytest
 
 import datajoint_file
 from datajoint_file import Migration
+from datajoint_file.insert.statement import Statement
+from datajoint_file.migrate import changing
 from tests.projects import connect
 from tests.tables import recording_of
 
@@ -248,6 +250,46 @@ def test_others_insert_while_it_runs_and_finishes(
     assert columns(table).contents("raw") == {key: b"%d" % key for key in range(50)} | {
         key: b"w%d" % key for key in wrote
     }
+    other.connection.close()
+
+
+def test_row_that_changes_while_its_bytes_are_stored_is_done_again(
+    table: Any, put: Any, columns: Any, tmp_path: Path, database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in range(3):
+        put(key, b"%d" % key)
+    (tmp_path / "other").write_bytes(b"other")
+    another, claim, changed = connect(database), Statement.claim, list[int]()
+
+    def claim_late(self: Statement, *, is_own: bool) -> None:
+        if not changed:
+            changed.append(1)
+            free = dj.FreeTable(another.connection, table.full_table_name)
+            free.update1({"id": 1, "raw": str(tmp_path / "other")})
+            (free & "id = 2").delete_quick()
+        claim(self, is_own=is_own)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Statement, "claim", claim_late)
+        assert (report := Migration(table, "raw").run()), report
+    assert columns(table).contents("raw__file") == {0: b"0", 1: b"other"}
+    assert Migration(table, "raw").check()
+    assert Migration(table, "raw").finish()
+    another.connection.close()
+
+
+def test_finish_waits_for_others_but_not_for_ever(
+    table: Any, put: Any, database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changing, "PATIENCE_SECONDS", 1)
+    put(1, b"1")
+    migration, other = ready(table), connect(database)
+    with other.connection.transaction:
+        dj.FreeTable(other.connection, table.full_table_name).fetch1("note")
+        with pytest.raises(datajoint_file.errors.DeclarationError, match="others have used the table for 1 seconds"):
+            migration.finish()
+    assert migration.stage == "beside"
+    assert migration.finish()
     other.connection.close()
 
 
