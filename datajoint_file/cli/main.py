@@ -38,6 +38,7 @@ _SHORT_HELPS = {
     "index": "Make find faster on a table.",
     "ls": "List schemas, tables or files.",
     "init": "Write a commented datajoint.toml.",
+    "mirror": "Bring files to a second place, and mend either.",
     "members": "List the files of a stored directory.",
     "restore": "Put back an earlier file, or deleted rows.",
     "show": "Show what is stored in a row.",
