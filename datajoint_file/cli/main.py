@@ -39,6 +39,7 @@ _SHORT_HELPS = {
     "ls": "List schemas, tables or files.",
     "init": "Write a commented datajoint.toml.",
     "mirror": "Bring files to a second place, and mend either.",
+    "move": "Bring a project to another store.",
     "members": "List the files of a stored directory.",
     "restore": "Put back an earlier file, or deleted rows.",
     "show": "Show what is stored in a row.",

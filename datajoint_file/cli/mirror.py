@@ -76,7 +76,7 @@ def mirror(
             with wrong_usage(LookupError):
                 report = _run(connection, names, options, is_tried_again=watch)
             if report is not None:
-                _show(report, quiet=quiet, as_json=as_json)
+                show(report, quiet=quiet, as_json=as_json)
             if not watch:
                 ctx.exit(BLIND if report is None or report.interruption else FINE if report else PROBLEMS)
             try:
@@ -97,7 +97,8 @@ def _run(
         return None
 
 
-def _show(report: MirrorReport, *, quiet: bool, as_json: bool) -> None:
+def show(report: MirrorReport, *, quiet: bool, as_json: bool) -> None:
+    """Print what a run has done."""
     if quiet and report:
         return
     if as_json:

@@ -4,5 +4,6 @@ No row is changed here, and of objects only such as are proven to be wrong are r
 """
 
 from datajoint_file.mirror.mirror_run import MirrorReport, run
+from datajoint_file.mirror.project_move import Certificate, move
 
-__all__ = ["MirrorReport", "run"]
+__all__ = ["Certificate", "MirrorReport", "move", "run"]

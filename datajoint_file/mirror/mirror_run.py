@@ -19,6 +19,7 @@ from datajoint_file.concurrency.threads import Stop, run_all
 from datajoint_file.errors import ConfigurationError, brief_traceback
 from datajoint_file.hooks.connections import connection_of, pipeline_of
 from datajoint_file.mirror.ledger import Ledger, ledger
+from datajoint_file.mirror.marks import copy_marks
 from datajoint_file.mirror.values import Fault, values_of
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.wording import counted, format_size
@@ -143,6 +144,7 @@ def run(
         )
     require_mirror(pipeline, pipeline.second)
     sides = Sides(pipeline.first, pipeline.second)
+    copy_marks(sides.first, sides.second)
     with ledger() as noted:
         one = Run(sides, noted, by_hash=verify, workers=workers, progress=progress)
         return one.through(values_of(connection, pipeline.project, names))
