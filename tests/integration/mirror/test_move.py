@@ -67,7 +67,8 @@ def moving(request: pytest.FixtureRequest, database: Any, local_storage: dict[st
     for name, storage in (("old", local_storage), ("new", {**there, "mirror": {**local_storage, "write": "both"}})):
         files.append(tmp_path / f"{name}.toml")
         files[-1].write_text(f'[project]\nname = "{project}"\n\n{toml(storage, "storage")}\n')
-    made = Moving(Store(local_storage, project), Store(there, project), *files, database, unique("schema"))
+    old, new = files
+    made = Moving(Store(local_storage, project), Store(there, project), old, new, database, unique("schema"))
     table = made.opened(made.old_toml)
     table.insert({"id": number, "raw": (f"{number}.dat", CONTENT + bytes([number]))} for number in range(5))
     table.insert1({"id": 9, "raw": tree(tmp_path)})
@@ -177,7 +178,7 @@ def _move_and_die(moving: Moving, side: str, verb: Any, call: int) -> None:
     else:
         bare = Pipeline(load_settings(moving.new_toml)).first.backend
         faulty = FaultyBackend(bare, Fault(verb, call=call, action=kill))
-        mirror.project_move.Pipeline = lambda settings: _with(Pipeline(settings), faulty)  # type: ignore[attr-defined]
+        vars(mirror.project_move)["Pipeline"] = lambda settings: _with(Pipeline(settings), faulty)
     mirror.move(moving.new_toml, table.connection, workers=1)
 
 
