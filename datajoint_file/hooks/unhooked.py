@@ -50,7 +50,7 @@ def store(value: Any, key: dict[str, Any] | None, context: dict[str, Any] | None
         source = as_source(files.stored(value, cell.attribute, lambda: pipeline.settings.formats, is_sent=False))
         upload = pipeline.plan(located(pipeline.stores, source) if source.link else source, cell)
         metadata = _stored(pipeline, upload)
-        store_in_mirror(pipeline, metadata)
+        store_in_mirror(pipeline, [metadata])
         return metadata
     finally:
         files.remove()

@@ -100,7 +100,7 @@ class NewDirectory:
             self._record.require_closed()
             metadata = finished(self._uploads.pipeline, upload, self._area, self._record)
             statement.check_quotas(row, metadata.size)
-            store_in_mirror(self._uploads.pipeline, metadata)
+            store_in_mirror(self._uploads.pipeline, [metadata])
             entry.metadata = metadata
             entries.end_uploads()
         write = entries.write_of(entry)

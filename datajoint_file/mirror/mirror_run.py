@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
@@ -16,7 +17,7 @@ from typing import Any
 
 from datajoint_file.concurrency.progress import progress_bar
 from datajoint_file.concurrency.threads import Stop, run_all
-from datajoint_file.errors import ConfigurationError, brief_traceback
+from datajoint_file.errors import ConfigurationError, StorageError, VerificationError, brief_traceback
 from datajoint_file.hooks.connections import connection_of, pipeline_of
 from datajoint_file.mirror.ledger import Ledger, ledger
 from datajoint_file.mirror.marks import copy_marks
@@ -24,6 +25,7 @@ from datajoint_file.mirror.values import Fault, values_of
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.wording import counted, format_size
 from datajoint_file.pipeline.mirror_note import require_mirror
+from datajoint_file.pipeline.mirroring import batches_of, copy_objects
 from datajoint_file.verification.mend import Mended, Sides, mend
 
 _BATCH = 1_000
@@ -196,11 +198,25 @@ class Run:
             elif self._noted.add(one):
                 new.append(one)
         by_path = {one.path: one for one in new}
+        second = self._sides.second
+        if second.backend.capabilities.group_below:
+            batches = (some for some in batches_of(second, by_path.values()) if len(some) > 1)
+            run_all((partial(self._copy, some, advance) for some in batches), self._workers, Stop())
         jobs = (partial(self._mend, one, advance, settled) for one in by_path.values())
         run_all(jobs, self._workers, Stop())
         self._values += len(by_path)
         for path in settled:
             self._noted.settle(path)
+
+    def _copy(self, some: Sequence[FileMetadata], advance: Any) -> None:
+        """Copy small files that the mirror has not, and waits for together. What fails is looked at one by one."""
+        with suppress(StorageError, VerificationError):
+            missing = [one for one in some if not self._sides.second.backend.exists(one.path)]
+            if missing:
+                copy_objects(self._sides.first, self._sides.second, missing, advance)
+                with self._lock:
+                    self._sum.copied += len(missing)
+                    self._sum.bytes += sum(one.size for one in missing)
 
     def _mend(self, metadata: FileMetadata, advance: Any, settled: list[str]) -> None:
         if self._stop.is_set():

@@ -106,7 +106,7 @@ def difference(pipeline: Pipeline, metadata: FileMetadata) -> str:
     """
     try:
         if metadata.is_directory:
-            manifest_of(pipeline, metadata, is_kept=False)
+            manifest_of(pipeline.first, metadata, is_kept=False)
             return ""
         size = pipeline.backend.stat(metadata.path).size
     except ObjectNotFoundError:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from datajoint_file.errors import MirrorWarning
-from tests.projects import Store
+from tests.projects import Store, bare_filesystem
 
 CONTENT = b"spikes " * 1000
 
@@ -43,6 +43,15 @@ def tree(tmp_path: Path) -> Path:
         (home / "c" / str(number)).write_bytes(bytes([number]) * (1000 + number))
     (home / "empty").write_bytes(b"")
     return home
+
+
+def contents(store: Store) -> dict[str, bytes]:
+    """All objects of a store but the remains of uploads, by key; of a bucket through one client."""
+    keys = [key for key in store.object_keys() if "~partial-" not in key]
+    if store.is_local:
+        return {key: store.content(key) for key in keys}
+    found = bare_filesystem(store.table).cat([f"{store.root_name}/{key}" for key in keys])
+    return {name.removeprefix(f"{store.root_name}/"): content for name, content in found.items()}
 
 
 @contextmanager

@@ -11,10 +11,10 @@ import pytest
 
 import datajoint_file
 from datajoint_file import mirror
-from datajoint_file.errors import ConfigurationError
+from datajoint_file.errors import ConfigurationError, StorageUnavailableError
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.testing.faults import Fault, FaultyBackend, kill
-from tests.integration.mirrors import CONTENT, Make, Places, tree
+from tests.integration.mirrors import CONTENT, Make, Places, contents, tree
 from tests.projects import connect
 
 
@@ -30,9 +30,7 @@ def run(found: Places, **options: Any) -> mirror.MirrorReport:
 
 
 def assert_alike(found: Places) -> None:
-    first, second = found.both()
-    assert first == second
-    assert all(found.first.content(key) == found.mirror.content(key) for key in first)
+    assert contents(found.first) == contents(found.mirror)
 
 
 def test_a_run_copies_what_is_missing_and_a_second_has_nothing_to_do(places: Make, tmp_path: Path) -> None:
@@ -94,11 +92,16 @@ def test_a_place_that_does_not_answer_ends_the_run_and_changes_nothing(places: M
     found.table.insert({"id": number, "raw": (f"{number}.dat", b"x")} for number in range(10, 30))
     run(found)
     before = found.both()
-    shutil.move(found.first.table["path"], tmp_path / "unmounted")
+    first = pipeline_of(found.connection).first
+    faults = [Fault(verb, lasting=True) for verb in ("stat", "open", "read")]
+    first.stores._backends[first.project] = FaultyBackend(first.backend, *faults)
     report = run(found)
     assert "cannot be reached" in report.interruption
-    shutil.move(tmp_path / "unmounted", found.first.table["path"])
     assert found.both() == before
+    shutil.move(found.first.table["path"], tmp_path / "unmounted")
+    first.stores.close()
+    with pytest.raises(StorageUnavailableError):
+        run(found)
 
 
 def test_an_emptied_store_is_not_filled_unasked(places: Make, tmp_path: Path) -> None:

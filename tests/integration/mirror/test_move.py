@@ -18,7 +18,7 @@ from datajoint_file.errors import CollectionRefusedError, ConfigurationError
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.testing.faults import Fault, FaultyBackend, kill
-from tests.integration.mirrors import CONTENT, one_warning, tree
+from tests.integration.mirrors import CONTENT, contents, one_warning, tree
 from tests.projects import Store, connect, unique
 from tests.tables import drop_schema, recording_of
 
@@ -43,8 +43,7 @@ class Moving:
         return recording_of(instance.Schema(self.schema))
 
     def alike(self) -> bool:
-        keys = self.old.object_keys()
-        return keys == self.new.object_keys() and all(self.old.content(key) == self.new.content(key) for key in keys)
+        return contents(self.old) == contents(self.new)
 
     def notes(self) -> tuple[bool, bool]:
         return tuple(any(key.endswith(NOTE) for key in store.all_keys()) for store in (self.old, self.new))  # type: ignore[return-value]
