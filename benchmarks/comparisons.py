@@ -23,6 +23,8 @@ _SIZES: dict[Scale, dict[str, tuple[int, int]]] = {
         "small": (2_000, 64 * KIBI),
         "many": (1_000, 64 * KIBI),
         "tiny": (5_000, 4 * KIBI),
+        "clips": (20, 5 * MEBI),
+        "notes": (500, 10 * KIBI),
         "few": (20, 50 * MEBI),
         "chunks": (10_000, 0),
         "members": (1_000_000, 0),
@@ -34,6 +36,8 @@ _SIZES: dict[Scale, dict[str, tuple[int, int]]] = {
         "small": (20, 64 * KIBI),
         "many": (20, 64 * KIBI),
         "tiny": (20, 4 * KIBI),
+        "clips": (3, 2 * MEBI),
+        "notes": (20, 10 * KIBI),
         "few": (3, 6 * MEBI),
         "chunks": (20, 0),
         "members": (2_000, 0),
@@ -43,6 +47,7 @@ _ROUND_TRIPS_MS: dict[Scale, tuple[int, ...]] = {"full": (0, 10, 30), "small": (
 _ROWS: dict[Scale, int] = {"full": 100_000, "small": 200}
 
 OURS, OBJECT, ATTACH = "file", "<object@>", "<attach@>"
+BOTH = "file, write both"
 FSSPEC, UNSYNCED = "file, engine fsspec", "file, durability none"
 LIMIT_COPY = "cp+sync ‖ openssl"
 PUT, PUT_TASKS, PUT_THREADS = "obstore.put", "obstore.put, 64 tasks", "obstore.put, 32 threads"
@@ -80,6 +85,7 @@ def all_comparisons(scale: Scale) -> list[Comparison]:
         _mid_s3(scale),
         _small_s3(scale),
         _tiny_local(scale),
+        *(_mirrored(scale, kind) for kind in ("clips", "notes")),
         _fetch(scale),
         _download_one(scale),
         _download_small(scale),
@@ -200,6 +206,18 @@ def _tiny_local(scale: Scale) -> Comparison:
             Target(OURS, (ATTACH,)),
             Target(UNSYNCED, (PLAIN_INSERT,)),
         ),
+    )
+
+
+def _mirrored(scale: Scale, kind: str) -> Comparison:
+    both = Contender(BOTH, "inserts:in_both_places", {"attribute": "file"}, is_ours=True)
+    targets = (Target(BOTH, (OURS,), at_most=2.5),)
+    return Comparison(
+        f"insert-{kind}-mirror",
+        "insert {work}, two places",
+        _workload(scale, "local", kind),
+        (_INSERTS[0], both),
+        targets,
     )
 
 

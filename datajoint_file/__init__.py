@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from datajoint_file import startup  # before DataJoint, which speaks while it is imported
 
 if TYPE_CHECKING:
-    from datajoint_file import cache, formats, gc
+    from datajoint_file import cache, formats, gc, mirror
     from datajoint_file.downloads.download import download
     from datajoint_file.downloads.prefetch import prefetch
     from datajoint_file.errors import DataJointFileError, OutcomeUnknownError
@@ -107,6 +107,7 @@ __all__ = [
     "history",
     "index",
     "inputs",
+    "mirror",
     "prefetch",
     "program",
     "resolve",
@@ -200,7 +201,7 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Load a public name at its first use, for its cost alone: most programs never collect or verify anything."""
-    if name in ("cache", "formats", "gc"):
+    if name in ("cache", "formats", "gc", "mirror"):
         return import_module(f"datajoint_file.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'datajoint_file' has no attribute {name!r}", name=name)

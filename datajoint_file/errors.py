@@ -490,6 +490,10 @@ class JournalWarning(_Told, UserWarning):
     """Uploads, history, checks or marks are not noted down, and work goes on: what is lost, the message says."""
 
 
+class MirrorWarning(_Told, UserWarning):
+    """A store did not give what it should, or take it, and its mirror, or the store alone, has had to do."""
+
+
 class SourceWarning(_Told, UserWarning):
     """Not all of a stream is stored: it does not stand at its start."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,13 @@ BEFORE = 1_000_000_000
 def files(task: Task) -> Iterator[Callable[[], None]]:
     """Insert all source files by one `insert`."""
     yield from _insert(task, sources(task))
+
+
+@contextmanager
+def in_both_places(task: Task) -> Iterator[Callable[[], None]]:
+    """Insert all source files by one `insert`, into a store with a mirror on the same disk."""
+    mirror = {"backend": "file", "path": task.scratch, "write": "both"}
+    yield from _insert(replace(task, options={**task.options, "storage": {"mirror": mirror}}), sources(task))
 
 
 @contextmanager

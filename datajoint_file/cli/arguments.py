@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from functools import wraps
 from threading import Thread
 from typing import Any
@@ -25,6 +26,7 @@ from datajoint_file.errors import (
     VerificationError,
 )
 from datajoint_file.hooks.targets import connect, names_beginning, targets_named
+from datajoint_file.model.wording import duration
 from datajoint_file.undo.overview import tables_in_history
 
 
@@ -83,6 +85,14 @@ def pairs(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) ->
         if not (name and sign) or set(name) & set(" <>!"):
             raise click.BadParameter(f"{text!r} is not of the form subject_id=1")
     return {name: text for name, _, text in parts}
+
+
+def time_option(ctx: click.Context, param: click.Parameter, value: str) -> timedelta:
+    """Return what was given as ``10min`` or ``2h``: a callback of an option."""
+    try:
+        return duration(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 def completed(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:

@@ -61,6 +61,9 @@ def _parts(start: Path, skip: tuple[str, ...], *, read_only: bool, collector: bo
     if "store" not in skip:
         nothing = (check for check in list[Check]())
         yield "store", check_store(settings, read_only=read_only, collector=collector) if settings else nothing
+    if settings and settings.storage.mirror and "store" not in skip:
+        mirror = settings.at(settings.storage.mirror)
+        yield "mirror", check_store(mirror, read_only=read_only, collector=collector)
     if settings and settings.roots and "store" not in skip:
         yield "roots", check_roots(settings)
     if "database" not in skip:

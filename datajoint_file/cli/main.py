@@ -39,6 +39,8 @@ _SHORT_HELPS = {
     "index": "Make find faster on a table.",
     "ls": "List schemas, tables or files.",
     "init": "Write a commented datajoint.toml.",
+    "mirror": "Bring files to a second place, and mend either.",
+    "move": "Bring a project to another store.",
     "members": "List the files of a stored directory.",
     "migrate": "Make files of another attribute's values.",
     "restore": "Put back an earlier file, or deleted rows.",

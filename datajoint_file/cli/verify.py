@@ -57,6 +57,7 @@ Examples:
     metavar="FILE",
     help="Go on where the last run with this file stopped, and remember where this one does.",
 )
+@click.option("--repair", is_flag=True, help="Mend from the mirror what is missing or wrong.")
 @click.option("--quiet", is_flag=True, help="Print only what a person must see: nothing, if all is fine.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.pass_context
@@ -68,6 +69,7 @@ def verify(
     workers: int | None,
     budget: str | None,
     state: Path | None,
+    repair: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -79,9 +81,11 @@ def verify(
     With --budget and --state a run from cron does a piece of the work each time and begins again when it has come to
     the end; what it has found it looks at, and says, again each time until it is mended.
 
-    Exit code 0 if nothing is wrong with what was checked (also if the budget was used up) and nothing that was found
-    earlier is still open, 1 if there are problems, 3 if another run with this state is at it, 4 if store or database
-    could not be reached or read.
+    With --repair what is missing or wrong is put back from the mirror in the end, where that has it right.
+
+    Exit code 0 if nothing is wrong with what was checked, or is any more (also if the budget was used up), and nothing
+    that was found earlier is still open, 1 if there are problems, 3 if another run with this state is at it, 4 if store
+    or database could not be reached or read.
     """
     if bool(names) == is_all:
         raise click.UsageError("give the names of schemas or tables, or --all and no names")
@@ -94,7 +98,8 @@ def verify(
         memory.check()
     if quiet:
         warnings.filterwarnings("ignore", ".*`~file_check`", JournalWarning)
-    run = _Run(chosen, level, {"workers": workers, "budget": budget, "progress": False if quiet or as_json else None})
+    options = {"workers": workers, "budget": budget, "progress": False if quiet or as_json else None, "repair": repair}
+    run = _Run(chosen, level, options)
     lock = memory.lock if memory else None
     with one_at_a_time(lock, "datajoint-file verify", quiet=quiet), ended_by_sigterm():
         report, findings = run.examine(memory, None if as_json else Abridged(console(), "--json names them all"))

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from datajoint_file.cli.arguments import one_table, pairs, wrong_usage
+from datajoint_file.cli.arguments import one_table, pairs, time_option, wrong_usage
 from datajoint_file.cli.exit_codes import FINE, PARTLY, PROBLEMS
 from datajoint_file.cli.one_at_a_time import one_at_a_time
 from datajoint_file.cli.output import Abridged, console
@@ -22,20 +22,12 @@ from datajoint_file.concurrency.termination import ended_by_sigterm
 from datajoint_file.doctor import Check
 from datajoint_file.intake.watch import Look, News, Watch
 from datajoint_file.intake.watch_loop import keep_watching
-from datajoint_file.model.wording import duration
 
 _EXAMPLES = """\b
 Examples:
   datajoint-file watch /data/rig3 --rule 'subject{subject_id}/session{session_id}.dat' --table lab_rig.Recording
   datajoint-file watch /data/rig3 --rule '{day:%Y%m%d}_{run}/' --table lab_rig.Run --set rig=3 --still 5min
 """
-
-
-def _time(ctx: click.Context, param: click.Parameter, value: str) -> timedelta:
-    try:
-        return duration(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
 
 
 @click.command(epilog=_EXAMPLES, short_help="Insert files when they have stopped growing.")
@@ -51,10 +43,15 @@ def _time(ctx: click.Context, param: click.Parameter, value: str) -> timedelta:
 )
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="What to leave alone, as in gitignore.")
 @click.option(
-    "--still", default="10s", show_default=True, callback=_time, metavar="TIME", help="How long a file must not change."
+    "--still",
+    default="10s",
+    show_default=True,
+    callback=time_option,
+    metavar="TIME",
+    help="How long a file must not change.",
 )
 @click.option(
-    "--interval", default="30s", show_default=True, callback=_time, metavar="TIME", help="Look at least so often."
+    "--interval", default="30s", show_default=True, callback=time_option, metavar="TIME", help="Look at least so often."
 )
 @click.option("--once", is_flag=True, help="End when nothing grows any more.")
 @click.option("--quiet", is_flag=True, help="Print only what a person must see.")

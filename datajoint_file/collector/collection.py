@@ -58,7 +58,7 @@ class Collection:
     @property
     def backend(self) -> StorageBackend:
         """The project's store."""
-        return self.pipeline.backend
+        return self.pipeline.stores.both
 
     @property
     def mark_store(self) -> MarkStore:

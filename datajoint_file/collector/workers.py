@@ -74,7 +74,7 @@ class Task:
 
 def look(task: Task) -> list[ObjectStat | None]:
     """Ask the store for each object of a task. It all fails if one cannot be asked for."""
-    backend = task.address.same_store().backend
+    backend = task.address.same_store().stores.both
     return [look_for(backend, key) for key in task.keys if not task.stop.is_set()]
 
 
@@ -98,7 +98,7 @@ class Deleted:
 def delete(task: Task) -> list[Deleted]:
     """Delete the objects of a task."""
     pipeline = task.address.same_store()
-    return [delete_object(pipeline.backend, pipeline.project, key) for key in task.keys if not task.stop.is_set()]
+    return [delete_object(pipeline.stores.both, pipeline.project, key) for key in task.keys if not task.stop.is_set()]
 
 
 def delete_object(backend: StorageBackend, project: str, key: str) -> Deleted:

@@ -25,6 +25,7 @@ from datajoint_file.config.settings import (
     SIZE_OF_QUOTA,
     CacheSettings,
     DisplaySettings,
+    MirrorSettings,
     ObjectStorageSettings,
     ProjectSettings,
     ProvenanceSettings,
@@ -54,9 +55,13 @@ _QUOTAS = 'total, an attribute of keys, "schema.*", "schema.Table"'
 _NAMED = ("projects", "roots")
 """Tables of tables like ``[storage]``, by names that people give."""
 
+_MIRROR = "mirror"
+"""The table in such a one that describes a second place."""
+
 _Location = tuple[str, ...]
 _Model = TypeVar("_Model", bound=BaseModel)
 _Place = TypeVar("_Place", CacheSettings, ScratchSettings)
+_Store = TypeVar("_Store", bound=StorageSettings)
 
 _USER_OF_URL = re.compile(r"(//)\S*@|^[^\s/]+:[^\s/]+@")
 _QUERY_OF_URL = re.compile(r"(//[^?\s]*\?)\S*")
@@ -276,6 +281,13 @@ class _Reading:
             lambda key, why, allowed: self._error((*location, key), why, allowed),
             lambda key, why, allowed: self._error((*location, "credentials", key), why, allowed),
         )
+        if storage.mirror is not None:
+            if location[0] == "roots" or location[-1] == _MIRROR:
+                what = "a root" if location[0] == "roots" else "a mirror"
+                raise self._error(
+                    (*location, _MIRROR), f"{what} has no mirror", "[storage.mirror], [projects.NAME.mirror]"
+                )
+            self._check(storage.mirror, (*location, _MIRROR))
 
     def _anchored(self, settings: Settings) -> Settings:
         """Make the directories of ``file`` stores absolute: a later ``chdir`` changes nothing."""
@@ -285,7 +297,9 @@ class _Reading:
         }
         return settings.model_copy(update={"storage": self._anchor(settings.storage), **named})
 
-    def _anchor(self, storage: StorageSettings) -> StorageSettings:
+    def _anchor(self, storage: _Store) -> _Store:
+        if storage.mirror is not None:
+            storage = storage.model_copy(update={_MIRROR: self._anchor(storage.mirror)})
         if storage.backend != "file" or storage.path is None or "${" in storage.path:
             return storage
         return storage.model_copy(update={"path": str(anchored(storage.path, self.directory))})
@@ -347,7 +361,9 @@ def _storages(tables: dict[str, Any]) -> list[tuple[_Location, dict[str, Any]]]:
     """Return the tables that describe stores, with the places where they stand."""
     named = [(which, tables.get(which)) for which in _NAMED]
     found = [((which, name), t) for which, some in named if isinstance(some, dict) for name, t in some.items()]
-    return [(where, t) for where, t in [(("storage",), tables.get("storage")), *found] if isinstance(t, dict)]
+    stores = [(where, t) for where, t in [(("storage",), tables.get("storage")), *found] if isinstance(t, dict)]
+    mirrors = [((*where, _MIRROR), t[_MIRROR]) for where, t in stores if isinstance(t.get(_MIRROR), dict)]
+    return [*stores, *mirrors]
 
 
 def without_secrets(text: str) -> str:
@@ -388,6 +404,8 @@ _MODELS: dict[_Location, type[BaseModel]] = {
 
 def _model_of(location: _Location) -> type[BaseModel] | None:
     is_named = location[0] in _NAMED and len(location) == 2 if location else False
+    if len(location) > 1 and location[-1] == _MIRROR and location[0] in ("storage", *_NAMED):
+        return MirrorSettings
     return StorageSettings if is_named else _MODELS.get(location)
 
 

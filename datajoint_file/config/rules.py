@@ -44,7 +44,7 @@ _KINDS = {
 _ALIASES = {**SCHEMES, "local": "file", "gcsfs": "gcs"}
 """fsspec's names of stores that have one of their own here, with its checks and guarantees."""
 
-_ALWAYS = frozenset({"backend", "workers"})
+_ALWAYS = frozenset({"backend", "workers", "mirror", "write", "when_down"})
 _ANY_PROTOCOL = frozenset({"path", "bucket", "prefix", "options", "credentials", "exclusive_create"})
 
 
@@ -151,12 +151,26 @@ def check_disjoint(settings: Settings, stores: Mapping[str, Any]) -> None:
             f"{settings.storage.where} {settings.storage.location}: the project's root and the cache (path = "
             f"{json.dumps(settings.cache.path)} in [cache]) lie inside one another; allowed: a place apart for each"
         )
+    _check_mirror(settings, stores)
     for name, store in stores.items():
         if isinstance(store, Mapping) and _overlaps(settings, store):
             raise ConfigurationError(
                 f"{settings.storage.where} {settings.storage.location}: the project's root and DataJoint's store "
                 f"{name!r} ({store.get('location')}) lie inside one another; allowed: a root apart from every store"
             )
+
+
+def _check_mirror(settings: Settings, stores: Mapping[str, Any]) -> None:
+    """Refuse a mirror that could not be a project's root, or lies inside or around this one's."""
+    mirror = settings.storage.mirror
+    if mirror is None:
+        return
+    if _is_around(settings, settings.project.name, mirror):
+        raise ConfigurationError(
+            f"{mirror.where} {mirror.location}: the mirror and the project's root ({settings.storage.where} "
+            f"{settings.storage.location}) lie inside one another; allowed: another disk, bucket or prefix"
+        )
+    check_disjoint(settings.at(mirror), stores)
 
 
 def _is_around(settings: Settings, project: str, other: StorageSettings) -> bool:

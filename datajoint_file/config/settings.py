@@ -88,7 +88,7 @@ class _Section(BaseModel):
 
 
 class StorageSettings(_Section):
-    """One store: the table ``[storage]``, ``[projects.NAME]`` or ``[roots.NAME]``."""
+    """One store: the table ``[storage]``, ``[projects.NAME]`` or ``[roots.NAME]``, or the mirror of one of them."""
 
     backend: Annotated[str, Field(min_length=1, description="file, s3, gcs, azure, or another fsspec protocol")]
     path: Annotated[str | None, Field(pattern=r"^[^\x00-\x1f]+$", description="the project's directory")] = None
@@ -115,6 +115,7 @@ class StorageSettings(_Section):
     credentials: Annotated[
         dict[str, Any], AfterValidator(_concealed), Field(repr=False, description="a table of credentials")
     ] = {}
+    mirror: Annotated[MirrorSettings | None, Field(description="a table like [storage]")] = None
 
     _where: str = PrivateAttr(default="[storage]")
     _answers: Answers = PrivateAttr(default_factory=Answers)
@@ -147,6 +148,13 @@ class StorageSettings(_Section):
         """The directory, or the bucket or container with the prefix in it. References are in it as they were given."""
         place = self.path or self.bucket or self.container or ""
         return f"{place}/{self.prefix}" if self.prefix else place
+
+
+class MirrorSettings(StorageSettings):
+    """A second place with the same objects under the same keys: the table ``[storage.mirror]``."""
+
+    write: Annotated[Literal["both", "later"], Field(description='"both" or "later"')] = "both"
+    when_down: Annotated[Literal["fail", "later"], Field(description='"fail" or "later"')] = "fail"
 
 
 class ObjectStorageSettings(_Section):
@@ -235,12 +243,24 @@ class Settings(_Section):
         """All tables that describe stores, by their names in the file."""
         others = {"projects": self.projects, "roots": self.roots}
         named = {f"{table}.{name}": store for table, some in others.items() for name, store in some.items()}
-        return {"storage": self.storage, **named}
+        stores = {"storage": self.storage, **named}
+        return stores | {f"{name}.mirror": store.mirror for name, store in stores.items() if store.mirror}
 
     @property
     def places(self) -> dict[str, StorageSettings]:
         """Where files can be that stay where they are, by the names that rows have: projects are roots as well."""
         return {**self.projects, **self.roots, self.project.name: self.storage}
+
+    @property
+    def is_single(self) -> bool:
+        """Whether no store has a mirror."""
+        return not any(storage.mirror for storage in (self.storage, *self.projects.values()))
+
+    def at(self, storage: StorageSettings) -> Settings:
+        """Return the same, with the project's objects in one place alone, that of *storage*, and no mirrors."""
+        projects = {name: other.model_copy(update={"mirror": None}) for name, other in self.projects.items()}
+        alone = storage.model_copy(update={"mirror": None})
+        return self.model_copy(update={"storage": alone, "projects": projects})
 
     @property
     def digest(self) -> str:

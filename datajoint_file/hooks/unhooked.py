@@ -17,6 +17,9 @@ from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import Cell
 from datajoint_file.pipeline.directory_upload import DirectoryUpload
 from datajoint_file.pipeline.linking import located
+from datajoint_file.pipeline.mirroring import store_in_mirror
+from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.pipeline.upload import Upload
 from datajoint_file.transfer.sources import as_source
 
 _TYPES = {name: name for name in ("bool", "int", "datetime", "date", "bytes")}
@@ -46,13 +49,19 @@ def store(value: Any, key: dict[str, Any] | None, context: dict[str, Any] | None
     try:
         source = as_source(files.stored(value, cell.attribute, lambda: pipeline.settings.formats, is_sent=False))
         upload = pipeline.plan(located(pipeline.stores, source) if source.link else source, cell)
-        if upload.source.tree is None:
-            return pipeline.ingest(upload)
-        directory = DirectoryUpload(pipeline, upload, upload.source.tree)
-        directory.send_all()
-        return directory.finish()
+        metadata = _stored(pipeline, upload)
+        store_in_mirror(pipeline, [metadata])
+        return metadata
     finally:
         files.remove()
+
+
+def _stored(pipeline: Pipeline, upload: Upload) -> FileMetadata:
+    if upload.source.tree is None:
+        return pipeline.ingest(upload)
+    directory = DirectoryUpload(pipeline, upload, upload.source.tree)
+    directory.send_all()
+    return directory.finish()
 
 
 def _guessed(name: str, value: Any) -> KeyValue:

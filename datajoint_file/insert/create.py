@@ -22,6 +22,7 @@ from datajoint_file.insert.statement import Statement
 from datajoint_file.insert.uploads import Uploads
 from datajoint_file.journal.journal import LEASE_SECONDS
 from datajoint_file.pipeline.fence import Fence
+from datajoint_file.pipeline.mirroring import store_in_mirror
 from datajoint_file.pipeline.new_directory import NewDirectoryFileSystem
 from datajoint_file.pipeline.new_tree import LocalArea, NewTree, finished
 from datajoint_file.pipeline.written import begin_record, end_record
@@ -99,6 +100,7 @@ class NewDirectory:
             self._record.require_closed()
             metadata = finished(self._uploads.pipeline, upload, self._area, self._record)
             statement.check_quotas(row, metadata.size)
+            store_in_mirror(self._uploads.pipeline, [metadata])
             entry.metadata = metadata
             entries.end_uploads()
         write = entries.write_of(entry)

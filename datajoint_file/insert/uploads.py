@@ -30,6 +30,7 @@ from datajoint_file.model.object_keys import value_key
 from datajoint_file.pipeline.address import PipelineAddress
 from datajoint_file.pipeline.adoption import alike
 from datajoint_file.pipeline.directory_upload import DirectoryUpload
+from datajoint_file.pipeline.mirroring import batches_of, is_written_to, store_in_mirror
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.pipeline.upload import Upload
 from datajoint_file.storage.backend import UploadGroup
@@ -88,8 +89,13 @@ def store_all(uploads: Uploads, connection: Any, table: str, workers: int | None
         if executor is not None:
             delegated = DelegatedUploads(uploads, executor, partial(address_of, uploads.pipeline, connection))
             work = delegated.run
+
+        def in_both_places() -> None:
+            work()
+            uploads.mirror(workers or uploads.pipeline.workers_for(uploads.sizes))
+
         try:
-            run_beside(work, uploads.stop, Care(connection, uploads.entries), TICK_SECONDS)
+            run_beside(in_both_places, uploads.stop, Care(connection, uploads.entries), TICK_SECONDS)
         except BaseException:
             with suppress(Exception):  # it is for a retry; what has failed is the error to tell
                 uploads.entries.end_uploads()
@@ -197,6 +203,22 @@ class Uploads:
         with failing(entry):
             if not self.adopt(entry, upload):
                 entry.metadata = self.pipeline.ingest(upload, self.advance)
+
+    def mirror(self, workers: int) -> None:
+        """Store all in the mirror as well, if rows are to mean that it has them."""
+        if (second := self.pipeline.second) is None or not is_written_to(self.pipeline):
+            return
+        by_path = {entry.metadata.path: entry for entry, _ in self.planned if entry.metadata is not None}
+        stored = (entry.metadata for entry in by_path.values() if entry.metadata is not None)
+
+        def mirror(some: list[FileMetadata]) -> None:
+            try:
+                store_in_mirror(self.pipeline, some, self.stop.watched(lambda _: None))
+            except DataJointFileError as error:
+                failed = by_path.get(getattr(error, "key", ""), by_path[some[0].path])
+                raise UploadFailed(failed) from error
+
+        run_all([partial(mirror, some) for some in batches_of(second, stored)], workers, self.stop)
 
     def _store_one_by_one(self, some: Iterable[Planned]) -> None:
         for entry, upload in some:

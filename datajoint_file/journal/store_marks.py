@@ -18,6 +18,7 @@ from typing import Any
 
 from datajoint_file.errors import MetadataError, ObjectNotFoundError, StorageError, brief
 from datajoint_file.model.object_keys import REGISTRY
+from datajoint_file.pipeline.mirror_note import MIRROR_OF
 from datajoint_file.storage.backend import ContentHeaders, StorageBackend
 
 FORMAT = 1
@@ -129,6 +130,11 @@ class Mark:
         row = _parsed(text)
         if is_newer(row):
             raise MetadataError(f"its format is {brief(row['format'])}, newer than format {FORMAT} of this version")
+        if MIRROR_OF in row:
+            raise MetadataError(
+                f"it says that this place is the mirror of {brief(row[MIRROR_OF], 200)}, whose datajoint.toml is the "
+                "one to use; take_over=True is for when that store is lost, and this one is to be the project's"
+            )
         if row.get("format") != FORMAT:
             raise MetadataError(f"its format is {brief(row.get('format'))}")
         texts = {field: _text(row, field) for field in _TEXTS}

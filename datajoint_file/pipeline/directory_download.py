@@ -95,7 +95,7 @@ def verify(
 
     With *advance*, no progress is shown: it is told how many bytes come.
     """
-    metadata, manifest = part_of(metadata, manifest_of(pipeline, metadata, is_kept=False), below)
+    metadata, manifest = part_of(metadata, manifest_of(pipeline.first, metadata, is_kept=False), below)
 
     def look(member: Member, advance: Advance) -> None:
         pipeline.verify(member_metadata(metadata, member), progress=False)

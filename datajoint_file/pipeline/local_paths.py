@@ -16,7 +16,7 @@ from pathlib import Path
 from datajoint_file.cache.space import BLOCK_BYTES
 from datajoint_file.concurrency.progress import Advance, progress_bar
 from datajoint_file.config.urls import file_path
-from datajoint_file.errors import ObjectNotFoundError, VerificationError, printable
+from datajoint_file.errors import ObjectNotFoundError, StorageError, VerificationError, printable
 from datajoint_file.model.manifest import Manifest, decode_path
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.names import check_derived_name
@@ -84,8 +84,12 @@ class _Local:
         metadata = self._part[0] if self.below else self.whole
         name = check_derived_name(metadata.original_name)
         if self.pipeline.stores.of_bytes(metadata).capabilities.is_mounted:
-            return self._in_place(metadata)
-        if (found := self.pipeline.reads.cached.path_within(metadata)) is not None:
+            try:
+                return self._in_place(metadata)
+            except (StorageError, VerificationError):
+                if self.pipeline.stores.mirror_of(metadata) is None or metadata.linked:
+                    raise
+        elif (found := self.pipeline.reads.cached.path_within(metadata)) is not None:
             return found
         return self.pipeline.cache.get(
             entry_key(self.pipeline.stores, metadata),

@@ -26,6 +26,8 @@ from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import manifest_key
 from datajoint_file.pipeline.cache_keys import entry_key
 from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.storage import StorageBackend
+from datajoint_file.transfer.fetch import fetch
 
 logger = logging.getLogger("datajoint_file")
 
@@ -104,7 +106,7 @@ def difference(pipeline: Pipeline, metadata: FileMetadata) -> str:
     """
     try:
         if metadata.is_directory:
-            manifest_of(pipeline, metadata, is_kept=False)
+            manifest_of(pipeline.first, metadata, is_kept=False)
             return ""
         size = pipeline.backend.stat(metadata.path).size
     except ObjectNotFoundError:
@@ -155,12 +157,13 @@ def prove_part(pipeline: Pipeline, whole: FileMetadata, part: FileMetadata) -> b
 
 
 def _read(pipeline: Pipeline, metadata: FileMetadata) -> Manifest:
-    key = manifest_key(metadata.path)
-    try:
-        size = pipeline.stores.of_project(metadata.project).stat(key).size
-    except ObjectNotFoundError:
-        pipeline.stores.require_present(metadata)
-        raise
+    listed = replace(metadata, path=manifest_key(metadata.path), files=None, linked="")
+    return pipeline.reads.from_either(listed, lambda backend: _read_from(backend, listed))
+
+
+def _read_from(backend: StorageBackend, listed: FileMetadata) -> Manifest:
+    key = listed.path
+    size = backend.stat(key).size
     if size > manifest.MAX_BYTES:
         raise MetadataError(f"{key} has {size} bytes, and no manifest more than {manifest.MAX_BYTES}")
     text = mmap(-1, max(size, 1), MAP_PRIVATE)  # memory that is needed once, and given back as a whole
@@ -168,8 +171,7 @@ def _read(pipeline: Pipeline, metadata: FileMetadata) -> Manifest:
     def write(position: int, chunk: bytes | memoryview) -> None:
         text[position : position + len(chunk)] = chunk
 
-    listed = replace(metadata, path=key, size=size, files=None, linked="")
-    pipeline.reads.from_store(listed, write)  # who brings the directory here holds the lock of its hash
+    fetch(backend, replace(listed, size=size), write, lambda _: None)  # whatever the cache has: its lock may be held
     try:
         return read_manifest(text if size > _SMALL_BYTES else text[:])
     except MetadataError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -56,6 +57,17 @@ class Pipeline:
     def backend(self) -> StorageBackend:
         """The store that new objects go to."""
         return self.stores.own
+
+    @cached_property
+    def first(self) -> Pipeline:
+        """The same without its mirror: what its store itself has."""
+        return self if self.settings.is_single else Pipeline(self.settings.at(self.settings.storage))
+
+    @cached_property
+    def second(self) -> Pipeline | None:
+        """The same with its mirror in the place of its store, if it has one: what the mirror itself has."""
+        mirror = self.settings.storage.mirror
+        return None if mirror is None else Pipeline(self.settings.at(mirror))
 
     @property
     def cache(self) -> Cache:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from datajoint_file.concurrency.progress import Advance, OnlyOnce, progress_bar
 from datajoint_file.errors import FileChangedError, ObjectNotFoundError, VerificationError
@@ -20,9 +20,11 @@ from datajoint_file.model.object_keys import proof_key
 from datajoint_file.model.verify_policy import VerifyPolicy, check_policy
 from datajoint_file.pipeline.cached_files import CachedFiles
 from datajoint_file.pipeline.destinations import is_there, target_of
+from datajoint_file.pipeline.fallback import Fallback
 from datajoint_file.pipeline.linking import CHANGED, gone
 from datajoint_file.pipeline.receipts import Receipts
 from datajoint_file.pipeline.stores import Stores
+from datajoint_file.storage import StorageBackend
 from datajoint_file.storage.backend import ObjectStat, Receipt
 from datajoint_file.storage.disk.drafts import Draft
 from datajoint_file.storage.tuning import RANGE_SIZE
@@ -35,6 +37,8 @@ CORRUPT = (
     "No byte of it was handed out; restore it from a backup, or insert the file again"
 )
 
+_T = TypeVar("_T")
+
 _MARGIN = timedelta(seconds=5)
 """By so much a clock may be behind, and what is written to a file while it is read be no later than that."""
 
@@ -45,6 +49,7 @@ class Reads:
     def __init__(self, stores: Stores) -> None:
         self.stores = stores
         self.cached = CachedFiles(stores)
+        self._places = Fallback(stores)
         self._hashed = Receipts()  # what was read and found to be what it should be
 
     def policy(self, verify: str | None = None) -> VerifyPolicy:
@@ -67,15 +72,17 @@ class Reads:
         if (cached := self.cached.open(metadata)) is not None:
             return cached
         self.require_unchanged(metadata)
-        with self._blamed(metadata):
-            file = self.stores.of_object(metadata).open(metadata.path, **options)
-        found = file.seek(0, os.SEEK_END)
-        if found != metadata.size:
-            file.close()
-            with self._blamed(metadata):
+
+        def opened(backend: StorageBackend) -> BinaryIO:
+            file = backend.open(metadata.path, **options)
+            found = file.seek(0, os.SEEK_END)
+            if found != metadata.size:
+                file.close()
                 require_size(metadata.size, found)
-        file.seek(0)
-        return file
+            file.seek(0)
+            return file
+
+        return self.from_either(metadata, opened)
 
     def read(self, metadata: FileMetadata, verify: str | None = None) -> bytes:
         """Return the bytes of a stored file, all in memory, verified as `policy` says."""
@@ -84,22 +91,28 @@ class Reads:
         def keep(position: int, chunk: bytes | memoryview) -> None:
             pieces[position] = bytes(chunk)
 
-        self.pass_on(metadata, keep, verify)
+        self._take(metadata, keep, lambda _: None, None, verify, pieces.clear)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces[position] for position in sorted(pieces))
 
     def read_part(self, metadata: FileMetadata, start: int, stop: int) -> bytes:
         """Return the bytes of a stored file from *start* to before *stop*, which it has. They are *not* verified."""
-        with self._blamed(metadata):
-            content = bytes(self.stores.of_object(metadata).read(metadata.path, start, stop))
+
+        def part(backend: StorageBackend) -> bytes:
+            content = bytes(backend.read(metadata.path, start, stop))
             require_whole(start, stop, len(content))
-        return content
+            return content
+
+        return self.from_either(metadata, part)
 
     def look(self, metadata: FileMetadata) -> ObjectStat:
         """Raise unless the object is there and has the recorded size, as `open` does; a request to a bucket."""
-        with self._blamed(metadata):
-            found = self.stores.of_object(metadata).stat(metadata.path)
-            require_size(metadata.size, found.size)
-        return found
+
+        def found(backend: StorageBackend) -> ObjectStat:
+            stat = backend.stat(metadata.path)
+            require_size(metadata.size, stat.size)
+            return stat
+
+        return self.from_either(metadata, found)
 
     def require_unchanged(self, metadata: FileMetadata, verify: str | None = None) -> None:
         """Read a linked original through if it may have been written to since it was linked, before parts are read.
@@ -128,13 +141,9 @@ class Reads:
             raise FileChangedError(f"{written}. {CHANGED}")
         self._hashed.keep(metadata, Receipt(found.tag))
 
-    def pass_on(self, metadata: FileMetadata, write: Write, verify: str | None = None) -> None:
-        """Hand the bytes of a stored file to *write*; see `fetch`. They are verified as `policy` says."""
-        self._take(metadata, write, lambda _: None, None, verify)
-
     def fill(self, new: Draft, metadata: FileMetadata, advance: Advance, verify: str | None = None) -> None:
         """Write the bytes of a stored file to a new one, verified as `policy` says; *advance* is told how many come."""
-        self._take(metadata, new.write, advance, new, verify)
+        self._take(metadata, new.write, advance, new, verify, new.clear)
 
     def from_store(
         self,
@@ -143,17 +152,31 @@ class Reads:
         advance: Advance = lambda _: None,
         target: Draft | None = None,
     ) -> None:
-        """Hand all bytes of a stored file on as `fetch` does, verified, whatever the cache has."""
+        """Hand all bytes of a stored file on as `fetch` does, verified, whatever the cache has; some perhaps twice."""
+        told = OnlyOnce(advance, metadata.size)
+
+        def anew() -> None:
+            told.begin_anew()
+            if target is not None:
+                target.clear()
+
+        self.from_either(metadata, lambda backend: fetch(backend, metadata, write, told, target), anew)
+
+    def from_either(
+        self, metadata: FileMetadata, take: Callable[[StorageBackend], _T], anew: Callable[[], object] = lambda: None
+    ) -> _T:
+        """Return what *take* makes of the store of a file, or of its mirror; see `Fallback.read`."""
         with self._blamed(metadata):
-            fetch(self.stores.of_object(metadata), metadata, write, advance, target)
+            return self._places.read(metadata, take, anew)
 
     def verify(self, metadata: FileMetadata, progress: bool | None = None, advance: Advance | None = None) -> None:
         """Read a stored file to its end and raise unless its bytes are those recorded; see `FileRef.verify`.
 
-        With *advance*, no progress is shown: it is told how many bytes come.
+        What its mirror has does not count. With *advance*, no progress is shown: it is told how many bytes come.
         """
-        with progress_bar(f"verifying {metadata.original_name}", metadata.size, progress, advance) as told:
-            self.from_store(metadata, lambda *_: None, told)
+        bar = progress_bar(f"verifying {metadata.original_name}", metadata.size, progress, advance)
+        with bar as told, self._blamed(metadata):
+            fetch(self.stores.of_object(metadata), metadata, lambda *_: None, told)
 
     def download(
         self,
@@ -182,31 +205,46 @@ class Reads:
 
     def exists(self, metadata: FileMetadata) -> bool:
         """Tell whether the object is in the store; raise if the store cannot be asked, or is not the one of the row."""
-        if self.stores.of_object(metadata).exists(proof_key(metadata.path)):
-            return True
-        self.stores.require_present(metadata)
-        return False
+        try:
+            self.from_either(metadata, lambda backend: backend.stat(proof_key(metadata.path)))
+        except ObjectNotFoundError:
+            return False
+        return True
 
     def _take(
-        self, metadata: FileMetadata, write: Write, advance: Advance, target: Draft | None, verify: str | None
+        self,
+        metadata: FileMetadata,
+        write: Write,
+        advance: Advance,
+        target: Draft | None,
+        verify: str | None,
+        clear: Callable[[], object],
     ) -> None:
         policy = self.policy(verify)
         told = OnlyOnce(advance, metadata.size)
-        with self._blamed(metadata):
-            if self.cached.take(metadata, write, told, target, policy):
-                return
-            if policy == "first":
-                self._fetch_first(metadata, write, told, target)
-            else:
-                fetch(self.stores.of_object(metadata), metadata, write, told, target, checks=policy)
 
-    def _fetch_first(self, metadata: FileMetadata, write: Write, advance: Advance, target: Draft | None) -> None:
+        def take(backend: StorageBackend) -> None:
+            if policy == "first":
+                self._fetch_first(backend, metadata, write, told, target)
+            else:
+                fetch(backend, metadata, write, told, target, checks=policy)
+
+        def anew() -> None:
+            told.begin_anew()
+            clear()
+
+        with self._blamed(metadata):
+            if not self.cached.take(metadata, write, told, target, policy):
+                self._places.read(metadata, take, anew)
+
+    def _fetch_first(
+        self, backend: StorageBackend, metadata: FileMetadata, write: Write, advance: Advance, target: Draft | None
+    ) -> None:
         """Fetch a stored file, and hash it unless it was hashed before.
 
         An object counts as hashed while its store gives it the same tag. Where asking for that takes a request, and
         hashing what is small less time, it is hashed again.
         """
-        backend = self.stores.of_object(metadata)
         if not backend.capabilities.is_mounted and metadata.size <= RANGE_SIZE:
             fetch(backend, metadata, write, advance, target)
             return

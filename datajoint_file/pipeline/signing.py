@@ -28,7 +28,7 @@ def sign(pipeline: Pipeline, metadata: FileMetadata, expires: timedelta | float 
             f"{metadata.path}: a disk makes no links, as s3, gcs and azure do. Its path is ref.full_path; for others, "
             "let a web application hand the file on"
         ).of(metadata.path)
-    pipeline.reads.look(metadata)
+    pipeline.first.reads.look(metadata)  # what the mirror has, the link does not lead to
     pipeline.reads.require_unchanged(metadata)
     return backend.sign(metadata.path, seconds, headers)
 

@@ -22,7 +22,7 @@ from datajoint_file.model.wording import RIGHT_PLACE
 from datajoint_file.pipeline.open_stores import clock, note_opened
 from datajoint_file.storage import StorageBackend, open_backend, open_root, place_of
 from datajoint_file.storage.roots import require_anything, root_variable
-from datajoint_file.storage.wrappers import LoggedBackend, logger
+from datajoint_file.storage.wrappers import LoggedBackend, MirroredBackend, logger
 
 
 class Stores:
@@ -81,6 +81,29 @@ class Stores:
     def of_bytes(self, metadata: FileMetadata) -> StorageBackend:
         """Return what has the bytes of a row: those of a file, or of a directory's members."""
         return self.of_root(metadata.linked) if metadata.linked else self.of_project(metadata.project)
+
+    def mirror_of(self, metadata: FileMetadata) -> StorageBackend | None:
+        """Return the second place of the object of a row, if there is one; what is linked has none."""
+        return None if metadata.is_link else self.mirror(metadata.project)
+
+    def mirror(self, project: str) -> StorageBackend | None:
+        """Return the second place of the objects of *project*, if the configuration names one."""
+        known = project == self.project or project in self.settings.projects
+        settings = self._storage_of(project).mirror if known else None
+        if settings is None:
+            return None
+        how = {"read_only": project != self.project}
+        return self._used(f"{project}~", lambda _: open_backend(settings, project, self.settings.directory, **how))
+
+    @property
+    def both(self) -> StorageBackend:
+        """The store that new objects go to, for deleting: its mirror forgets an object first."""
+        mirror = self.mirror(self.project)
+        return self.own if mirror is None else MirroredBackend(self.own, mirror)
+
+    def location_of(self, project: str) -> str:
+        """Return where the objects of *project* are, on one line, without credentials."""
+        return self._storage_of(project).location
 
     def for_marks(self, project: str) -> StorageBackend:
         """Return the store of *project* for telling it which schemas name its objects, and for nothing else.

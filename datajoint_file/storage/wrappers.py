@@ -1,4 +1,4 @@
-"""Backend decorators that change one thing: read only, read back, logged.
+"""Backend decorators that change one thing: read only, read back, with a mirror, logged.
 
 The order in which they are put together stands in `factory`.
 """
@@ -11,9 +11,11 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from functools import cache
+from itertools import chain
 from typing import Any, BinaryIO
 
 from datajoint_file.errors import ReadOnlyStorageError, UploadCorruptedError
+from datajoint_file.model.object_keys import MANIFEST, REGISTRY
 from datajoint_file.storage.backend import (
     CHUNK_SIZE,
     NO_HEADERS,
@@ -126,6 +128,49 @@ def changed_on_the_way(key: str) -> UploadCorruptedError:
         "the object, and the collector removes it. Insert the file again; if that happens repeatedly, a device between "
         "here and the store is broken. An endpoint_url with https:// notices such changes by itself"
     ).of(key)
+
+
+class MirroredBackend(DelegatingBackend):
+    """Deletes from *mirror* first, and then from the store: what the mirror could not forget, the store has yet.
+
+    So whoever deletes knows the key, and tries again. Marks are each place's own. All else is the store's business.
+    """
+
+    def __init__(self, inner: StorageBackend, mirror: StorageBackend) -> None:
+        super().__init__(inner)
+        self._mirror = mirror
+
+    def delete(self, key: str) -> None:
+        if f"/{REGISTRY}/" not in key:
+            self._forget(key)
+        self.inner.delete(key)
+
+    def _forget(self, key: str) -> None:
+        """Delete an object from the mirror; with the manifest of a directory, all that it has beside it."""
+        self._mirror.delete(key)
+        home, _, name = key.rpartition("/")
+        for member in self._mirror.list(home) if name == MANIFEST else ():
+            self._mirror.delete(member.key)
+
+    def unfinished(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
+        theirs = (_OfMirror(one.key, one.id, one.started, one.size) for one in self._mirror.unfinished(prefix))
+        return chain(self.inner.unfinished(prefix), theirs)
+
+    def discard(self, upload: UnfinishedUpload) -> None:
+        (self._mirror if isinstance(upload, _OfMirror) else self.inner).discard(upload)
+
+    def group(self) -> UploadGroup:
+        return self.inner.group()
+
+    def read(self, key: str, start: int, stop: int) -> bytes | memoryview:
+        return self.inner.read(key, start, stop)
+
+    def iter_range(self, key: str, start: int, stop: int) -> Generator[bytes | memoryview, None, None]:
+        return self.inner.iter_range(key, start, stop)
+
+
+class _OfMirror(UnfinishedUpload):
+    """What an upload has left in the mirror."""
 
 
 class LoggedBackend(DelegatingBackend):

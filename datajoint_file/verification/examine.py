@@ -29,6 +29,7 @@ def examine(pipeline: Pipeline, metadata: FileMetadata, level: Level, advance: A
 
     *advance* is told how many bytes have been read; at the cheaper levels, how many are spoken for.
     """
+    pipeline = pipeline.first  # what its mirror has is no answer
     try:
         backend = pipeline.stores.of_object(metadata)
         try:

@@ -138,6 +138,8 @@ class VerifyReport:
         Directories among the values that were checked.
     members : int
         Files in these directories, as their rows say.
+    mended : tuple of Finding
+        Problems that are none any more: the mirror had the right bytes, and was to help.
     """
 
     level: str
@@ -150,6 +152,7 @@ class VerifyReport:
     interruption: str = ""
     directories: int = 0
     members: int = 0
+    mended: tuple[Finding, ...] = ()
 
     def __bool__(self) -> bool:
         return not self.findings and not self.interruption
@@ -169,6 +172,8 @@ class VerifyReport:
         """The run on one line."""
         read = f", {format_size(self.bytes)} read" if self.level == "content" else ""
         text = f"{self._amount} checked ({self.level}{read}) in {_duration(self.seconds)}: {self._outcome}"
+        if self.mended:
+            text += f"; {counted(len(self.mended), 'problem')} mended from the mirror"
         if not self.is_complete:
             nouns = ("file or directory", "files or directories") if self.directories else ("file",)
             rest = "the rest" if self.remaining is None else counted(self.remaining, *nouns)
@@ -236,6 +241,7 @@ class VerifyReport:
             "position": self.position,
             "interruption": self.interruption,
             "findings": [finding.to_dict() for finding in self.findings],
+            "mended": [finding.to_dict() for finding in self.mended],
         }
 
 

@@ -28,6 +28,7 @@ from datajoint_file.verification.budget import Budget
 from datajoint_file.verification.check_object import Level, check_level
 from datajoint_file.verification.findings import Finding, VerifyReport
 from datajoint_file.verification.records import ByAge, CheckRecorder, round_in
+from datajoint_file.verification.repairs import Repairs, require_mirrors
 from datajoint_file.verification.subjects import QueryRow, Subject, position_text, subjects_of
 from datajoint_file.verification.verification import FileValue, Verification
 
@@ -46,6 +47,7 @@ def verify(
     after: str | None = None,
     progress: bool | None = None,
     executor: Executor | None = None,
+    repair: bool = False,
 ) -> VerifyReport:
     """Compare stored files with what their rows say of them, and return a report. Neither rows nor files are changed.
 
@@ -78,6 +80,10 @@ def verify(
         `ProcessPoolExecutor`, … They get metadata in batches, read their own configuration (the same file, or that of
         ``DATAJOINT_TOML``) and never the database. It is not shut down.
 
+    repair : bool
+        In the end, put what the mirror has, and is proven to be right, in the place of what is missing or wrong. Those
+        problems are in ``mended`` then, and not among the findings.
+
     Returns
     -------
     VerifyReport
@@ -90,7 +96,8 @@ def verify(
     TypeError, ValueError
         If another argument is none of the above.
     ConfigurationError
-        If the pipeline's configuration is missing or wrong, here or where the executor's workers are.
+        If the pipeline's configuration is missing or wrong, here or where the executor's workers are; or it names no
+        mirror to *repair* from.
 
     Notes
     -----
@@ -116,6 +123,7 @@ def verify(
         after=after,
         progress=progress,
         executor=executor,
+        repair=repair,
     )
 
 
@@ -131,6 +139,7 @@ def verify_telling(
     after: str | None = None,
     progress: bool | None = None,
     executor: Executor | None = None,
+    repair: bool = False,
     settled: Settled = lambda *_: None,
     stopped: Callable[[str | None], object] = lambda _: None,
 ) -> VerifyReport:
@@ -143,6 +152,7 @@ def verify_telling(
     if executor is not None:
         check_executor(executor)
     subjects = subjects_of(query_or_schema)
+    require_mirrors(subjects if repair else ())
     remaining, recorder = _after(subjects, after), CheckRecorder(checked_level)
     by_age = _by_age(subjects, remaining, checked_level, recorder, after, is_bounded=limit != Budget())
     if by_age is None and round_in(after)[0]:  # nothing can be noted any more: begin again
@@ -150,9 +160,13 @@ def verify_telling(
     notes = [] if after and not by_age else _notes_of_schemas(subjects, recorder, by_age)
     count = workers or _default_workers(subjects, checked_level, executor)
 
+    repairs = Repairs()
+
     def note(row: QueryRow, value: FileValue, finding: Finding | None) -> None:
         recorder.settled(row, value, finding)
         settled(row, value, finding)
+        if repair and finding is not None:
+            repairs.wanted.append((row, value))
 
     title = subjects[0].title if len(subjects) == 1 else f"{len(subjects)} tables"
     with progress_bar(f"verifying {title}", None, progress) as advance:
@@ -169,6 +183,7 @@ def verify_telling(
         rows = by_age.rows() if by_age else (row for subject, key in remaining for row in subject.rows(key))
         try:
             verification.run(rows)
+            repairs.run(note)
         except BaseException:
             stopped(verification.position or after)
             raise
@@ -176,7 +191,7 @@ def verify_telling(
             recorder.flush()
     if verification.is_complete:
         _tidy(notes if by_age is None or _counted(by_age.count_all) == 0 else [])
-    return _report(verification, checked_level, subjects, after, by_age)
+    return repairs.told(_report(verification, checked_level, subjects, after, by_age))
 
 
 def _by_age(

@@ -119,6 +119,7 @@ def test_tables_are_named_as_people_write_them(verify: Verify, recording: Any) -
             "position": None,
             "interruption": "",
             "findings": [],
+            "mended": [],
         }
 
 

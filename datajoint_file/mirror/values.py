@@ -1,0 +1,76 @@
+"""Stored values of a project: those that rows name and those that histories keep, with what was recorded of each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Any
+
+from datajoint.errors import MissingTableError
+
+from datajoint_file.hooks.targets import targets_named
+from datajoint_file.journal.history_table import CHECKING, KEPT, HistoryTable
+from datajoint_file.journal.second_connection import second_connection_of
+from datajoint_file.model.metadata import FileMetadata
+from datajoint_file.verification.own_schemas import schemas_of_pipeline
+from datajoint_file.verification.subjects import is_schema, subjects_of
+
+_PAGE = 1_000
+
+Fault = tuple[str, str]
+"""Where a value is that cannot be used, and why."""
+
+
+def values_of(connection: Any, project: str, names: Sequence[str] = ()) -> Iterator[FileMetadata | Fault]:
+    """Give what is stored of *project*: all, or that of some schemas and tables; several times where rows share it.
+
+    Rows of tables first, then what was removed from rows of schemas and is kept yet. A page at a time.
+
+    Raises
+    ------
+    LookupError
+        If there is no schema or table of a name, or none has files of the project.
+    DataJointError
+        If the database does not answer.
+    """
+    targets = targets_named(names or schemas_of_pipeline(connection), connection)
+    for target in targets:
+        yield from _of_rows(target, project)
+    for schema in dict.fromkeys(target.database for target in targets if is_schema(target)):
+        with suppress(MissingTableError):  # nothing was ever removed from it
+            yield from _of_history(connection, schema, project)
+
+
+def _of_rows(target: Any, project: str) -> Iterator[FileMetadata | Fault]:
+    for subject in subjects_of(target):
+        for row in subject.rows(None):
+            for value in row.values:
+                if value.metadata is None:
+                    yield f"{value.table}.{value.attribute} ({row.key()})", value.fault
+                elif _is_stored(value.metadata, project):
+                    yield value.metadata
+
+
+def _of_history(connection: Any, schema: str, project: str) -> Iterator[FileMetadata]:
+    """Give what a history keeps. What cannot be understood, `undelete` could not put back either."""
+    table, last = HistoryTable(second_connection_of(connection), schema), 0
+    while True:
+        page = table.second.query(
+            f"SELECT number, metadata FROM {table.table} WHERE number > %s AND state IN ('{KEPT}', '{CHECKING}') "
+            f"AND metadata IS NOT NULL ORDER BY number LIMIT {_PAGE}",
+            (last,),
+        )
+        for number, text in page:
+            last = number
+            with suppress(ValueError, RecursionError):
+                metadata = FileMetadata.from_json(json.loads(text))
+                if _is_stored(metadata, project):
+                    yield metadata
+        if len(page) < _PAGE:
+            return
+
+
+def _is_stored(metadata: FileMetadata, project: str) -> bool:
+    """Tell whether something of a value is stored in the project; of a linked directory its manifest is."""
+    return metadata.project == project and not metadata.is_link

@@ -1,0 +1,89 @@
+"""Fallback of reads to the mirror: what the first place cannot give, the second does, checked alike.
+
+How bytes are fetched and verified is told by who reads; which places there are, by `stores`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from datajoint_file.errors import (
+    MetadataError,
+    MirrorWarning,
+    StorageError,
+    StorageUnavailableError,
+    VerificationError,
+    warn,
+)
+from datajoint_file.model.metadata import FileMetadata
+from datajoint_file.pipeline.stores import Stores
+from datajoint_file.storage import StorageBackend
+
+AGAIN_SECONDS = 30.0
+"""A store that could not be reached is asked second for so long: each read would wait for it."""
+
+_T = TypeVar("_T")
+
+_told: dict[str, object] = {}
+"""What this process has said, and need not say again."""
+
+_UNUSABLE = (StorageError, VerificationError, MetadataError)
+
+
+class Fallback:
+    """Reads of some stores from one place, or the other."""
+
+    def __init__(self, stores: Stores) -> None:
+        self._stores = stores
+        self._down_until: dict[str, float] = {}
+
+    def read(
+        self, metadata: FileMetadata, take: Callable[[StorageBackend], _T], anew: Callable[[], object] = lambda: None
+    ) -> _T:
+        """Return what *take* makes of the place that has an object; of the mirror, if it fails with the first.
+
+        Before it is called again, *anew* is: what has come so far is worthless.
+
+        Raises
+        ------
+        StorageError, VerificationError, MetadataError
+            If it fails with both, or there is but one: what was wrong with the first.
+        """
+        first, mirror = self._stores.of_object(metadata), self._stores.mirror_of(metadata)
+        if mirror is None:
+            return take(first)
+        if self._down_until.get(metadata.project, 0.0) > time.monotonic():
+            try:
+                return take(mirror)
+            except _UNUSABLE:
+                anew()
+                return take(first)
+        try:
+            return take(first)
+        except _UNUSABLE as error:
+            anew()
+            try:
+                found = take(mirror)
+            except _UNUSABLE as second:
+                raise error.within(f"its mirror has not got it either ({second})") from error
+            if isinstance(error, StorageUnavailableError):
+                self._down_until[metadata.project] = time.monotonic() + AGAIN_SECONDS
+            self._tell(metadata.project, error)
+            return found
+
+    def _tell(self, project: str, error: Exception) -> None:
+        """Warn that the mirror was needed, once a process and store."""
+        tell_once(
+            f"{error}. The bytes were taken from the mirror, and checked as always. This is said once: "
+            "`datajoint-file verify` tells what is wrong, `datajoint-file mirror` mends what is missing or damaged",
+            f"read {self._stores.location_of(project)}",
+        )
+
+
+def tell_once(message: str, about: str) -> None:
+    """Warn, unless this process has warned of the same; of several threads at once, one does."""
+    own = object()
+    if _told.setdefault(about, own) is own:
+        warn(message, MirrorWarning)

@@ -1,0 +1,184 @@
+"""Mirror copies: one stored value brought from one place to the other under its key, its bytes verified on the way.
+
+What is missing or wrong is found out by `verification.mend`; when an insert does this, `[storage.mirror]` says.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+
+from datajoint_file.concurrency.progress import Advance
+from datajoint_file.concurrency.threads import Stop, run_all
+from datajoint_file.errors import ObjectExistsError, StorageError, StorageUnavailableError
+from datajoint_file.model.manifest import Manifest
+from datajoint_file.model.metadata import FileMetadata
+from datajoint_file.model.object_keys import manifest_key
+from datajoint_file.pipeline.fallback import AGAIN_SECONDS, tell_once
+from datajoint_file.pipeline.manifests import manifest_of, member_metadata
+from datajoint_file.pipeline.mirror_note import require_mirror
+from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.storage.backend import ContentHeaders, StorageBackend, UploadGroup
+from datajoint_file.transfer.fetch import fetch
+from datajoint_file.transfer.hashing import VerifyingReader
+
+MEMBERS_AT_ONCE = 4
+"""Members of one directory that are copied at a time: other values are, too."""
+
+TOGETHER = 128
+"""Small objects that wait for a disk together."""
+
+_down_until: dict[str, float] = {}
+"""Mirrors that did not answer, and until when an insert that need not wait for them does not ask again."""
+
+
+def store_in_mirror(pipeline: Pipeline, some: Sequence[FileMetadata], advance: Advance = lambda _: None) -> None:
+    """Store what has just been stored in the mirror as well, if it is to be in both before a row says so.
+
+    Several are small files, which the mirror stores together.
+
+    It is read back from the store, and verified: so the store has it, too.
+
+    Raises
+    ------
+    StorageError
+        If the mirror fails; if it does not answer, unless it may have the object later.
+    VerificationError
+        If the store has other bytes than were sent to it.
+    ConfigurationError
+        If the mirror is not this project's.
+    """
+    mirror, second = pipeline.settings.storage.mirror, pipeline.second
+    some = [metadata for metadata in some if not metadata.is_link]
+    if not is_written_to(pipeline) or mirror is None or second is None or not some:
+        return
+    may_wait = mirror.when_down == "later"
+    if may_wait and _down_until.get(mirror.location, 0.0) > time.monotonic():
+        return
+    try:
+        require_mirror(pipeline, second)
+        if len(some) == 1:
+            copy_value(pipeline.first, second, some[0], advance)
+        else:
+            copy_objects(pipeline.first, second, some, advance)
+    except StorageUnavailableError as error:
+        if not may_wait:
+            raise error.within(f"{mirror.where} {mirror.location}, where it is to be as well") from error
+        _down_until[mirror.location] = time.monotonic() + AGAIN_SECONDS
+        tell_once(
+            f"{mirror.where} {mirror.location}: {error}. What is stored now is in one place alone, until "
+            "`datajoint-file mirror` has copied it",
+            f"write {mirror.location}",
+        )
+    except StorageError as error:
+        raise error.within(f"{mirror.where} {mirror.location}, where it is to be as well") from error
+
+
+def is_written_to(pipeline: Pipeline) -> bool:
+    """Tell whether an insert stores in the mirror as well."""
+    mirror = pipeline.settings.storage.mirror
+    return mirror is not None and mirror.write == "both"
+
+
+def copy_value(source: Pipeline, target: Pipeline, metadata: FileMetadata, advance: Advance = lambda _: None) -> None:
+    """Store a file or directory that one place has in another: members first, the manifest last.
+
+    Members that are there in their size are taken for what they should be; so a copy that was cut short goes on.
+
+    Raises
+    ------
+    VerificationError, ObjectNotFoundError
+        If *source* has not got it as the row says; or *target* has another under its key.
+    StorageError
+        If one of them fails.
+    """
+    if metadata.is_link:
+        return
+    if not metadata.is_directory:
+        copy_object(source, target, metadata, advance)
+        return
+    manifest = manifest_of(source, metadata, is_kept=False)
+    stop = Stop()
+    told = stop.watched(advance)
+    missing = batches_of(target, _missing(target, metadata, manifest))
+    run_all((partial(copy_objects, source, target, some, told) for some in missing), MEMBERS_AT_ONCE, stop)
+    copy_object(source, target, listed(source, metadata), advance)
+
+
+def _missing(target: Pipeline, metadata: FileMetadata, manifest: Manifest) -> Iterator[FileMetadata]:
+    if metadata.linked:
+        return
+    for number, is_there in enumerate(sizes_of(target, metadata, manifest)):
+        if not is_there and (member := manifest.member(number)):
+            yield member_metadata(metadata, member)
+
+
+def sizes_of(pipeline: Pipeline, metadata: FileMetadata, manifest: Manifest) -> bytearray:
+    """Return, by number, which members of a directory are in the store in their size: one listing."""
+    there = bytearray(len(manifest))
+    for stat in pipeline.backend.list(metadata.path.rstrip("/")):
+        number = manifest.number_of(stat.key[len(metadata.path) :])
+        member = manifest.member(number) if number >= 0 else None
+        if member is not None:
+            there[number] = stat.size == member.size
+    return there
+
+
+def listed(pipeline: Pipeline, metadata: FileMetadata) -> FileMetadata:
+    """Return what there is to say of the manifest of a directory, as of any stored file; its size is the store's."""
+    key = manifest_key(metadata.path)
+    size, name = pipeline.backend.stat(key).size, f"{metadata.original_name}.sha256"
+    return replace(
+        metadata, path=key, size=size, files=None, linked="", original_name=name, mime_type="text/plain", whole=None
+    )
+
+
+def copy_objects(source: Pipeline, target: Pipeline, some: Sequence[FileMetadata], advance: Advance) -> None:
+    """Store several small objects, of which *target* has none, and wait for it once; if that fails, one by one."""
+    group = target.backend.group()
+    try:
+        for metadata in some:
+            _send(group, source, metadata, advance)
+    except ObjectExistsError:
+        group.discard()
+    except BaseException:
+        group.discard()
+        raise
+    else:
+        with suppress(ObjectExistsError):
+            group.publish()
+            return
+    for metadata in some:
+        copy_object(source, target, metadata, advance)
+
+
+def copy_object(source: Pipeline, target: Pipeline, metadata: FileMetadata, advance: Advance) -> None:
+    """Store one object that one place has in another. What is there already is read, and compared."""
+    try:
+        _send(target.backend, source, metadata, advance)
+    except ObjectExistsError:
+        fetch(target.backend, metadata, lambda *_: None, lambda _: advance(0))
+
+
+def _send(to: StorageBackend | UploadGroup, source: Pipeline, metadata: FileMetadata, advance: Advance) -> None:
+    headers = ContentHeaders(metadata.mime_type or "", metadata.original_name, is_contested=True)
+    with source.backend.open(metadata.path) as file:
+        to.upload(metadata.path, VerifyingReader(file, metadata.size, metadata.hash, advance), metadata.size, headers)
+
+
+def batches_of(target: Pipeline, some: Iterable[FileMetadata]) -> Iterator[list[FileMetadata]]:
+    """Put objects together that *target* stores faster together: small ones; each other is by itself."""
+    small, limit = list[FileMetadata](), target.backend.capabilities.group_below
+    for metadata in some:
+        if metadata.is_directory or metadata.size >= limit:
+            yield [metadata]
+            continue
+        small.append(metadata)
+        if len(small) == TOGETHER:
+            yield small
+            small = []
+    if small:
+        yield small

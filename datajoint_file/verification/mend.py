@@ -1,0 +1,212 @@
+"""Mending of one value that has two places: what one of them lacks or has wrong comes, verified, from the other.
+
+Only bytes whose hash was compared take the place of others, and only of such as are proven to be missing or wrong.
+Which values there are is the business of whoever asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from threading import Lock
+from typing import Literal
+
+from datajoint_file.concurrency.progress import Advance
+from datajoint_file.concurrency.threads import Stop, run_all
+from datajoint_file.errors import (
+    DataJointFileError,
+    MetadataError,
+    StorageError,
+    StorageUnavailableError,
+    VerificationError,
+)
+from datajoint_file.model.manifest import Manifest
+from datajoint_file.model.metadata import FileMetadata
+from datajoint_file.pipeline.manifests import manifest_of, member_metadata
+from datajoint_file.pipeline.mirroring import MEMBERS_AT_ONCE, copy_object, listed, sizes_of
+from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.transfer.fetch import fetch
+from datajoint_file.verification.check_object import Level, Problem
+from datajoint_file.verification.examine import examine
+
+Outcome = Literal["fine", "copied", "restored", "damaged", "unreadable"]
+
+_REPLACED = ("missing", "size", "hash")
+"""What is wrong with an object that another may take the place of."""
+
+
+@dataclass(slots=True)
+class Mended:
+    """What became of one value.
+
+    Parameters
+    ----------
+    copied, restored : int
+        Objects that the mirror, or the store, was given, of which a directory has many.
+    bytes : int
+        How many bytes they have.
+    problems : list of (str, str)
+        Keys of objects that neither place has as the row says, or that could not be looked at, and why.
+    is_unreachable : bool
+        One of the places did not answer.
+    """
+
+    copied: int = 0
+    restored: int = 0
+    bytes: int = 0
+    damaged: int = 0
+    problems: list[tuple[str, str]] = field(default_factory=list)
+    is_unreachable: bool = False
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether both places have it now."""
+        return not self.problems
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """The two places of a project, each as if it were alone."""
+
+    first: Pipeline
+    second: Pipeline
+
+
+def mend(sides: Sides, metadata: FileMetadata, *, by_hash: bool, advance: Advance = lambda _: None) -> Mended:
+    """Look at a file or directory in both places, and bring what one lacks or has wrong from the other.
+
+    Parameters
+    ----------
+    sides : Sides
+        The store and its mirror.
+    metadata : FileMetadata
+        What the row says. Of a link nothing is done: it is not stored.
+    by_hash : bool
+        Read and hash all that both have, also what has just been copied. Else sizes are compared, and what is copied is
+        hashed on its way.
+    advance : callable
+        Told of bytes that were read, from several threads.
+
+    Returns
+    -------
+    Mended
+        What was done. What is wrong in both places is in its ``problems``, and was left as it is.
+    """
+    mending = _Mending(sides, by_hash, advance)
+    if not metadata.is_link:
+        (mending.directory if metadata.is_directory else mending.object)(metadata)
+    return mending.done
+
+
+class _Mending:
+    """One value, being mended."""
+
+    def __init__(self, sides: Sides, by_hash: bool, advance: Advance) -> None:
+        self._sides = sides
+        self._level: Level = "content" if by_hash else "size"
+        self._advance = advance
+        self._lock = Lock()
+        self.done = Mended()
+
+    def object(self, metadata: FileMetadata) -> None:
+        """Mend one object."""
+        first, second = self._sides.first, self._sides.second
+        theirs = self._look(second, metadata, "size")
+        if theirs is not None and theirs.kind == "missing" and self._copies(first, second, metadata):
+            return  # its hash was compared with what the first place has on the way
+        ours = self._look(first, metadata, self._level)
+        if theirs is None and self._level == "content":
+            theirs = self._look(second, metadata, "content")
+        if ours is None and theirs is None:
+            return
+        if ours is None and theirs is not None:
+            self._replace(first, second, metadata, theirs)
+        elif theirs is None and ours is not None:
+            self._replace(second, first, metadata, ours)
+        elif ours is not None and theirs is not None:
+            self._note(metadata, f"the store: {_said(ours)}; its mirror: {_said(theirs)}", ours, theirs)
+
+    def _look(self, side: Pipeline, metadata: FileMetadata, level: Level) -> Problem | None:
+        return examine(side, metadata, level, self._advance)
+
+    def _copies(self, source: Pipeline, target: Pipeline, metadata: FileMetadata) -> bool:
+        """Copy what is not there, and tell whether it is then; if not, a closer look tells why."""
+        try:
+            copy_object(source, target, metadata, self._advance)
+        except (StorageError, VerificationError):
+            return False
+        if self._level == "content" and self._look(target, metadata, "content") is not None:
+            return False
+        self._count(target, metadata)
+        return True
+
+    def _replace(self, source: Pipeline, target: Pipeline, metadata: FileMetadata, problem: Problem) -> None:
+        """Put what *source* has, once all of it is verified, in the place of what *target* has."""
+        if problem.kind not in _REPLACED:
+            self._note(metadata, _said(problem), problem)
+            return
+        try:
+            if problem.kind != "missing":
+                fetch(source.backend, metadata, lambda *_: None, self._advance)
+                target.backend.delete(metadata.path)
+            copy_object(source, target, metadata, self._advance)
+            if self._level == "content":
+                fetch(target.backend, metadata, lambda *_: None, self._advance)
+        except (StorageError, VerificationError) as error:
+            side = "the store" if target is self._sides.first else "its mirror"
+            self._note(metadata, f"{side}: {_said(problem)}; the other could not help: {error}", problem)
+            self.done.is_unreachable |= isinstance(error, StorageUnavailableError)
+        else:
+            self._count(target, metadata)
+
+    def directory(self, metadata: FileMetadata) -> None:
+        """Mend a directory: its members, by the manifest that one of the places has; then the manifest."""
+        found = [self._manifest(side, metadata) for side in (self._sides.first, self._sides.second)]
+        whole = next(((side, one) for side, one in found if isinstance(one, Manifest)), None)
+        if whole is None:
+            errors = [one for _, one in found if isinstance(one, DataJointFileError)]
+            self._note(metadata, f"the manifest; the store: {errors[0]}; its mirror: {errors[1]}")
+            self.done.is_unreachable |= any(isinstance(error, StorageUnavailableError) for error in errors)
+            return
+        if not metadata.linked:
+            try:
+                members = self._members(metadata, whole[1])
+                run_all(members, MEMBERS_AT_ONCE, Stop())
+            except StorageError as error:
+                self._note(metadata, str(error))
+                self.done.is_unreachable |= isinstance(error, StorageUnavailableError)
+                return
+        if not self.done.problems:
+            self.object(listed(whole[0], metadata))
+
+    def _manifest(self, side: Pipeline, metadata: FileMetadata) -> tuple[Pipeline, Manifest | DataJointFileError]:
+        try:
+            return side, manifest_of(side, metadata, is_kept=False)
+        except (StorageError, VerificationError, MetadataError) as error:
+            return side, error
+
+    def _members(self, metadata: FileMetadata, manifest: Manifest) -> Iterator[Callable[[], None]]:
+        """Give the members to look at: with hashes, all; else those that one listing of each place has not, in size."""
+        sizes = [sizes_of(side, metadata, manifest) for side in (self._sides.first, self._sides.second)]
+        for number, (ours, theirs) in enumerate(zip(*sizes, strict=True)):
+            if (self._level == "content" or not (ours and theirs)) and (member := manifest.member(number)):
+                yield partial(self.object, member_metadata(metadata, member))
+
+    def _count(self, target: Pipeline, metadata: FileMetadata) -> None:
+        with self._lock:
+            self.done.bytes += metadata.size
+            if target is self._sides.first:
+                self.done.restored += 1
+            else:
+                self.done.copied += 1
+
+    def _note(self, metadata: FileMetadata, why: str, *problems: Problem) -> None:
+        with self._lock:
+            self.done.problems.append((metadata.path, why))
+            self.done.damaged += all(problem.kind in _REPLACED for problem in problems)
+            self.done.is_unreachable |= any(problem.is_unreachable for problem in problems)
+
+
+def _said(problem: Problem) -> str:
+    return f"expected {problem.expected}, found {problem.found}"
