@@ -104,7 +104,7 @@ class DataJointStoreReader:
         """
         full = str(self._store._full_path(path))
         top = str(self._store._full_path(""))
-        if ".." in Path(path).parts or "\0" in path or not path or not full.startswith(top.rstrip("/")):
+        if ".." in Path(path).parts or "\0" in path or not path or not full.startswith(f"{top.rstrip('/')}/"):
             raise UnsupportedValueError(f"{printable(path)} is no path within the store {self.name!r}")
         return full
 

@@ -14,7 +14,7 @@ from datajoint_file.errors import MetadataError, SourceChangedError, Unsupported
 from datajoint_file.formats.registry import format_of
 from datajoint_file.migrate.dj_stores import DataJointStores
 from datajoint_file.migrate.originals import CheckedReader, OldValue, Original
-from datajoint_file.migrate.row_values import document, number_in, text_in
+from datajoint_file.migrate.row_values import document, number_in, store_in, text_in
 from datajoint_file.model import media_types
 from datajoint_file.model.media_types import HEAD_SIZE
 from datajoint_file.transfer.links import Elsewhere
@@ -49,7 +49,7 @@ class HashedKind:
             return self._in_table(old)
         row = document(old, self.title)
         path, size, md5 = text_in(row, "path"), number_in(row, "size"), str(row.get("hash") or "")
-        store = self.stores.named(row.get("store") or self.store)
+        store = self.stores.named(store_in(row, self.store))
         found = store.size(path)
         if size is not None and found != size:
             raise SourceChangedError(f"{store.place(path)} should have {size} bytes, and has {found}")

@@ -14,13 +14,13 @@ from typing import Any, Protocol
 
 from datajoint_file.concurrency.progress import Advance
 from datajoint_file.errors import (
+    ConfigurationError,
     DestinationError,
     FormatError,
     InvalidKeyError,
     MetadataError,
     SourceChangedError,
     SourceError,
-    UnknownRootError,
     UnsafeNameError,
     UnsupportedValueError,
     VerificationError,
@@ -31,12 +31,12 @@ from datajoint_file.transfer.hashing import HashingReader, drain
 from datajoint_file.transfer.sources import Source, as_source
 
 OF_ONE_ROW = (
+    ConfigurationError,
     DestinationError,
     FormatError,
     InvalidKeyError,
     MetadataError,
     SourceError,
-    UnknownRootError,
     UnsafeNameError,
     UnsupportedValueError,
     VerificationError,

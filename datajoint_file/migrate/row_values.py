@@ -29,6 +29,14 @@ def text_in(row: Mapping[str, Any], member: str) -> str:
     return found
 
 
+def store_in(row: Mapping[str, Any], declared: str | None) -> str | None:
+    """Return the store that a row names, or else the one that is declared. Raises `MetadataError` if it is no name."""
+    found = row.get("store") or declared
+    if not isinstance(found, str | None):
+        raise MetadataError(f"the row names no store: {brief(dict(row))}")
+    return found
+
+
 def number_in(row: Mapping[str, Any], member: str) -> int | None:
     """Return a member that is a whole number, if there is one."""
     found = row.get(member)

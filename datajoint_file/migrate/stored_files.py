@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from datajoint_file.errors import SourceChangedError
 from datajoint_file.migrate.dj_stores import DataJointStoreReader, DataJointStores
 from datajoint_file.migrate.originals import OldValue, Original
-from datajoint_file.migrate.row_values import document, number_in, text_in
+from datajoint_file.migrate.row_values import document, number_in, store_in, text_in
 from datajoint_file.transfer.directories import Directory
 from datajoint_file.transfer.sources import File, as_source
 
@@ -28,7 +28,7 @@ class StoredKind:
         """Return the file or folder."""
         row = document(old, self.title)
         path, size = text_in(row, "path"), number_in(row, "size")
-        store = self.stores.named(row.get("store") or self.store, is_filepath=self.is_filepath)
+        store = self.stores.named(store_in(row, self.store), is_filepath=self.is_filepath)
         found = store.size(path)
         if row.get("is_dir") or found is None:
             return self._directory(store, path, size, number_in(row, "item_count"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -171,3 +172,24 @@ def test_arrays_of_npy_and_a_store_in_a_bucket(
     attached = recording_of(schema, "id : int32\n---\nraw : <attach@main>", "Attached")
     put_old(attached, {1: str(tmp_path / "tree" / "deep" / "a b")})
     assert moved(attached, columns).contents("raw__file") == {1: b"ab"}
+
+
+@over_mysql
+def test_rows_that_lead_out_of_their_store_are_refused(schema: dj.Schema, old_store: Path, columns: Any) -> None:
+    table = recording_of(schema, "id : int32\n---\nraw : <filepath@main>")
+    (old_store.parent / "secret").write_bytes(b"x")
+    Path(f"{old_store}2").mkdir()
+    Path(f"{old_store}2", "secret").write_bytes(b"x")
+    bad = ["../secret", str(old_store.parent / "secret"), f"{old_store}2/secret", "a/../../secret", "", 7]
+    documents = [json.dumps({"path": path, "store": "main"}) for path in bad] + [
+        "[]",
+        '{"store": "main"}',
+        '{"path": "a", "store": {}}',
+        '{"path": "a", "store": ["x"]}',
+        '{"path": "a", "store": "nowhere"}',
+    ]
+    for key, document in enumerate(documents):
+        table.connection.query(f"INSERT INTO {table.full_table_name} (id, raw) VALUES (%s, %s)", (key, document))
+    report = Migration(table, "raw").run()
+    assert (report.rows, len(report.problems)) == (0, len(documents))
+    assert set(columns(table).values("raw__file").values()) == {None}
