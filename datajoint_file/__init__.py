@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from datajoint_file.downloads.download import download
     from datajoint_file.downloads.prefetch import prefetch
     from datajoint_file.errors import DataJointFileError, OutcomeUnknownError
+    from datajoint_file.exchange.export import Exported, export
+    from datajoint_file.exchange.importing import Imported, import_
     from datajoint_file.hooks.connections import configure
     from datajoint_file.insert.copy_in import CopiedIn, copy_in
     from datajoint_file.insert.create import create
@@ -61,6 +63,7 @@ __all__ = [
     "DirectoryRef",
     "Duplicate",
     "Earlier",
+    "Exported",
     "FailedRow",
     "File",
     "FileCondition",
@@ -71,6 +74,7 @@ __all__ = [
     "FindReport",
     "Found",
     "Freed",
+    "Imported",
     "IndexReport",
     "InsertReport",
     "Link",
@@ -94,12 +98,14 @@ __all__ = [
     "copy_in",
     "create",
     "download",
+    "export",
     "files",
     "find",
     "formats",
     "free",
     "gc",
     "history",
+    "import_",
     "index",
     "inputs",
     "prefetch",
@@ -131,6 +137,7 @@ _HOMES = {
     "DirectoryRef": "pipeline.directoryref",
     "Duplicate": "jobs.joined_rows",
     "Earlier": "query.find",
+    "Exported": "exchange.export",
     "FailedRow": "insert.skipping",
     "File": "transfer.sources",
     "FileCondition": "query.where",
@@ -140,6 +147,7 @@ _HOMES = {
     "Files": "query.files",
     "FindReport": "query.find",
     "Found": "query.find",
+    "Imported": "exchange.importing",
     "IndexReport": "query.index",
     "Freed": "jobs.free",
     "InsertReport": "insert.skipping",
@@ -163,10 +171,12 @@ _HOMES = {
     "copy_in": "insert.copy_in",
     "create": "insert.create",
     "download": "downloads.download",
+    "export": "exchange.export",
     "files": "query.files",
     "find": "query.find",
     "free": "jobs.free",
     "history": "undo.versions",
+    "import_": "exchange.importing",
     "index": "query.index",
     "inputs": "jobs.inputs",
     "prefetch": "downloads.prefetch",
