@@ -1,0 +1,45 @@
+"""``datajoint-file export`` and ``import``: what they print, and how they end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import datajoint as dj
+import pytest
+
+from tests.projects import over_mysql
+from tests.tables import drop_schema, recording_of
+
+from .conftest import Run
+
+
+@pytest.fixture
+def table(schema: dj.Schema) -> Any:
+    made = recording_of(schema)
+    made.insert([{"id": n, "raw": ("a.dat", b"%d" % n)} for n in range(3)])
+    return made
+
+
+@over_mysql
+def test_slice_is_exported_and_imported(project_run: Run, table: Any, directory: Path) -> None:
+    name = f"{table().database}.Recording"
+    done = project_run("export", name, "slice", "--where", "id > 0")
+    assert (done.exit_code, done.output) == (0, f"2 rows of {name}\n2 files, 2 B in {directory / 'slice'}\n")
+    again = project_run("export", name, "slice")
+    assert (again.exit_code, "is there already" in again.output) == (1, True)
+    try:
+        done = project_run("import", "slice", "--prefix", "got_", "--json")
+        document = {"inserted": {f"got_{name}": 2}, "present": {}, "conflicts": [], "notes": []}
+        assert (done.exit_code, json.loads(done.output)) == (0, document)
+        assert project_run("import", "slice", "--prefix", "got_").output == f"2 rows of got_{name}: there already\n"
+        (table & "id = 1").delete(prompt=False)
+        table.update1({"id": 2, "raw": ("a.dat", b"other")})
+        refused = project_run("import", "slice")
+        assert (refused.exit_code, "(id=2) is there, and has another raw" in refused.output) == (1, True)
+        assert project_run("import", "slice", "--on-conflict", "skip").exit_code == 3
+        assert len(table & "id = 1") == 1
+        assert project_run("import", "slice", "--schema", "nobody=x").exit_code == 2
+    finally:
+        drop_schema(table.connection, f"got_{table().database}")
