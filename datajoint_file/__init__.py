@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from datajoint_file.errors import DataJointFileError, OutcomeUnknownError
     from datajoint_file.exchange.export import Exported, export
     from datajoint_file.exchange.importing import Imported, import_
+    from datajoint_file.exchange.rebuild import Rebuilt, rebuild
     from datajoint_file.hooks.connections import configure
     from datajoint_file.insert.copy_in import CopiedIn, copy_in
     from datajoint_file.insert.create import create
@@ -83,6 +84,7 @@ __all__ = [
     "NotRestored",
     "Outcome",
     "OutcomeUnknownError",
+    "Rebuilt",
     "Run",
     "Scan",
     "Source",
@@ -110,6 +112,7 @@ __all__ = [
     "inputs",
     "prefetch",
     "program",
+    "rebuild",
     "resolve",
     "revert",
     "scan",
@@ -157,6 +160,7 @@ _HOMES = {
     "NotRestored": "undo.restore",
     "Outcome": "journal.commit_outcome",
     "OutcomeUnknownError": "errors",
+    "Rebuilt": "exchange.rebuild",
     "Run": "jobs.run",
     "Scan": "jobs.scan",
     "Source": "query.source",
@@ -181,6 +185,7 @@ _HOMES = {
     "inputs": "jobs.inputs",
     "prefetch": "downloads.prefetch",
     "program": "journal.running_program",
+    "rebuild": "exchange.rebuild",
     "resolve": "journal.commit_outcome",
     "revert": "undo.restore",
     "scan": "jobs.scan",

@@ -42,6 +42,7 @@ _SHORT_HELPS = {
     "ls": "List schemas, tables or files.",
     "init": "Write a commented datajoint.toml.",
     "members": "List the files of a stored directory.",
+    "rebuild": "Write rows of a lost database again.",
     "restore": "Put back an earlier file, or deleted rows.",
     "show": "Show what is stored in a row.",
     "tag": "Show, put or remove tags of rows.",

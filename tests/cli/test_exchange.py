@@ -9,7 +9,8 @@ from typing import Any
 import datajoint as dj
 import pytest
 
-from tests.projects import over_mysql
+import datajoint_file
+from tests.projects import Store, over_mysql
 from tests.tables import drop_schema, recording_of
 
 from .conftest import Run
@@ -43,3 +44,27 @@ def test_slice_is_exported_and_imported(project_run: Run, table: Any, directory:
         assert project_run("import", "slice", "--schema", "nobody=x").exit_code == 2
     finally:
         drop_schema(table.connection, f"got_{table().database}")
+
+
+@over_mysql
+def test_rebuild_says_what_it_writes_and_what_it_cannot(
+    project_run: Run, schema: dj.Schema, store: Store, directory: Path
+) -> None:
+    datajoint_file.configure(
+        store.configuration(object_storage={"self_describing": True}), connection=schema.connection
+    )
+    table = recording_of(schema)
+    table.insert([{"id": n, "raw": ("a.dat", b"%d" % n)} for n in range(3)])
+    name = schema.database
+    table.connection.query(f"DELETE FROM {table().full_table_name} WHERE id > 0")
+    looked = project_run("rebuild", name, "--dry-run", "--json")
+    told = {"inserted": {f"{name}.Recording": 2}, "present": {f"{name}.Recording": 1}, "problems": [], "dry_run": True}
+    told["notes"] = [f"{name}.Recording: the store does not know extra"]
+    assert (looked.exit_code, len(table()), json.loads(looked.output)) == (0, 1, told)
+    done = project_run("rebuild", f"{name}.Recording")
+    assert done.output.startswith(f"2 rows of {name}.Recording\n1 row of {name}.Recording: there already\n")
+    assert (done.exit_code, len(table())) == (0, 3)
+    key = (table & "id = 1").fetch1("raw").path
+    table.connection.query(f"DELETE FROM {table().full_table_name} WHERE id = 1")
+    store.damage(key, b"X")
+    assert project_run("rebuild", name).exit_code == 3
