@@ -113,11 +113,11 @@ def delete_object(backend: StorageBackend, project: str, key: str) -> Deleted:
                 backend.discard(upload)
                 discarded += Amount(1, upload.size or 0)
         backend.delete(proof_key(key))
-        backend.delete(sidecar_key(key))
         if is_directory(key):
             for member in backend.list(home):
                 if value_key(member.key) in (key, proof_key(key)):
                     backend.delete(member.key)
+        backend.delete(sidecar_key(key))
     except DataJointFileError as error:  # also that its directory leads out of the project
         return Deleted(key, str(error), discarded)
     return Deleted(key, "", discarded)

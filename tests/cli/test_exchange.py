@@ -10,7 +10,7 @@ import datajoint as dj
 import pytest
 
 import datajoint_file
-from tests.projects import Store, over_mysql
+from tests.projects import Store, over_mysql, unique
 from tests.tables import drop_schema, recording_of
 
 from .conftest import Run
@@ -47,12 +47,9 @@ def test_slice_is_exported_and_imported(project_run: Run, table: Any, directory:
 
 
 @over_mysql
-def test_rebuild_says_what_it_writes_and_what_it_cannot(
-    project_run: Run, schema: dj.Schema, store: Store, directory: Path
-) -> None:
-    datajoint_file.configure(
-        store.configuration(object_storage={"self_describing": True}), connection=schema.connection
-    )
+def test_rebuild_says_what_it_writes_and_what_it_cannot(project_run: Run, instance: dj.Instance, store: Store) -> None:
+    datajoint_file.configure(store.configuration(object_storage={"self_describing": True}), connection=instance)
+    schema = instance.Schema(unique("schema"))
     table = recording_of(schema)
     table.insert([{"id": n, "raw": ("a.dat", b"%d" % n)} for n in range(3)])
     name = schema.database
@@ -68,3 +65,4 @@ def test_rebuild_says_what_it_writes_and_what_it_cannot(
     table.connection.query(f"DELETE FROM {table().full_table_name} WHERE id = 1")
     store.damage(key, b"X")
     assert project_run("rebuild", name).exit_code == 3
+    drop_schema(instance.connection, name)
