@@ -35,6 +35,7 @@ from datajoint_file.model.wording import counted
 from datajoint_file.pipeline.destinations import destination_path
 from datajoint_file.pipeline.fileref import FileRef
 from datajoint_file.startup import on_one_line
+from datajoint_file.verification.examine import examine
 
 _ROWS_AT_ONCE, _BYTES_AT_ONCE = 500, 2**24
 
@@ -250,8 +251,13 @@ class _Import:
                     raise ExchangeError(f"{where}: {one.name}: {error}; nothing was inserted") from error
 
     def _check_link(self, file: ReceivedFile) -> None:
-        if not file.place:
-            pipeline_of(self._connection).stores.of_root(file.metadata.linked)
+        if file.place:
+            return
+        pipeline = pipeline_of(self._connection)
+        pipeline.stores.of_root(file.metadata.linked)
+        if problem := examine(pipeline, file.metadata, "size", lambda _: None):
+            told = f"{problem.kind}: expected {problem.expected}, found {problem.found}"
+            raise ExchangeError(f"the link {file.metadata.linked} cannot be kept: {told}. Nothing was inserted")
 
     def _existing(self) -> Iterator[str]:
         adapter, known = self._connection.adapter, set(list_schemas(self._connection))

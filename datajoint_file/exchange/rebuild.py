@@ -37,11 +37,10 @@ from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import Cell, is_made_for, key_digest, key_text, write_id_of
 from datajoint_file.model.sidecar import Sidecar
 from datajoint_file.model.wording import counted
-from datajoint_file.pipeline.directory_download import verify as verify_directory
-from datajoint_file.pipeline.manifests import difference
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.pipeline.sidecars import sidecars_of
 from datajoint_file.startup import on_one_line
+from datajoint_file.verification.examine import examine
 
 _ROWS_AT_ONCE = 100
 
@@ -248,10 +247,9 @@ class _Rebuild:
             for name, file in known.files.items():
                 if not is_made_for(file.path, pipeline.project, digest):
                     raise MetadataError(f"{name}: {file.path} is no object of this row")
-                if self._verify == "content":
-                    (verify_directory if file.is_directory else Pipeline.verify)(pipeline, file, False)
-                elif found := difference(pipeline, file):
-                    raise MetadataError(f"{name}: {file.path} {found}")
+                if problem := examine(pipeline, file, self._verify, lambda _: None):
+                    told = f"{problem.kind}: expected {problem.expected}, found {problem.found}"
+                    raise MetadataError(f"{name}: {file.path}: {told}")
         except DataJointFileError as error:
             self._problem(table, row.values, str(error))
             return False

@@ -15,10 +15,11 @@ import bagit
 import datajoint as dj
 import numpy as np
 import pytest
+from datajoint.schemas import list_schemas
 
 import datajoint_file
 from datajoint_file import Directory, File, Link
-from datajoint_file.errors import DestinationExistsError, ExchangeError
+from datajoint_file.errors import DestinationExistsError, ExchangeError, HashMismatchError
 from tests.integration.exchange.conftest import Side
 
 BYTES = bytes(range(256)) * 3
@@ -279,3 +280,64 @@ def test_numbers_that_are_none_are_kept_or_refused(sides: tuple[Side, Side], tmp
     assert math.isnan(a[0])
     assert math.copysign(1, a[1]) == -1
     assert list(b) == [-math.inf, math.inf]
+
+
+def test_links_stay_links_if_told(sides: tuple[Side, Side], nas: Path, tmp_path: Path) -> None:
+    source, target = sides
+    schema = source.schema()
+
+    class Recording(dj.Manual):
+        definition = "n : int32\n---\nraw : file\nrun = null : file"
+
+    schema(Recording, context=None)
+    (nas / "run").mkdir()
+    (nas / "run" / "a.bin").write_bytes(b"abc")
+    (nas / "run.dat").write_bytes(b"on the NAS")
+    Recording.insert1({"n": 1, "raw": Link(nas / "run.dat"), "run": Link(nas / "run")})
+    done = datajoint_file.export(Recording, tmp_path / "out", links="keep")
+    assert done.files == 1  # a linked directory comes along
+    datajoint_file.import_(tmp_path / "out", connection=target.connection)
+    there = target.table(f"{target.note(schema.database)}.recording").fetch1()
+    assert (there["raw"].linked, there["raw"].read()) == ("nas/run.dat", b"on the NAS")
+    assert (there["run"].linked, there["run"].hash) == ("", Recording.fetch1("run").hash)
+    (nas / "run.dat").write_bytes(b"else")
+    with pytest.raises(
+        ExchangeError, match=r"nas/run.dat cannot be kept: changed: .*found 4 bytes. Nothing was inserted"
+    ):
+        datajoint_file.import_(tmp_path / "out", prefix="got_", connection=target.connection)
+    assert f"got_{schema.database}" not in list_schemas(target.connection)
+
+
+def test_what_cannot_be_carried_is_named_or_left_out(sides: tuple[Side, Side], tmp_path: Path) -> None:
+    source, target = sides
+    (tmp_path / "raw").mkdir()
+    source.instance.config.stores = {"raw": {"protocol": "file", "location": str(tmp_path / "raw")}}
+    schema = source.schema()
+
+    class Trace(dj.Manual):
+        definition = "n : int32\n---\ntraces = null : <blob@raw>\nraw : file"
+
+    schema(Trace, context=None)
+    Trace.insert1({"n": 1, "raw": ("r.dat", b"raw")})
+    name = f"{schema.database}.Trace.traces"
+    with pytest.raises(ExchangeError, match=rf"{name} is '<blob@raw>', .*leave_out=\['{name}'\]"):
+        datajoint_file.export(Trace, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(ExchangeError, match="there is no attribute"):
+        datajoint_file.export(Trace, tmp_path / "out", leave_out=[f"{name}x", name])
+    done = datajoint_file.export(Trace, tmp_path / "out", leave_out=[name])
+    assert done.notes == (f"{name} was left out",)
+    got = datajoint_file.import_(tmp_path / "out", connection=target.connection)
+    assert got.notes == done.notes
+    assert target.table(f"{target.note(schema.database)}.trace").heading.names == ["n", "raw"]
+
+
+def test_a_damaged_object_ends_the_export(sides: tuple[Side, Side], nas: Path, tmp_path: Path) -> None:
+    source, _ = sides
+    tables = lab(source, nas)
+    path = (tables["Session"] & {"subject_id": 1, "session": 2}).fetch1("raw").path
+    source.store.damage(path, b"X" * len(BYTES) * 2)
+    with pytest.raises(HashMismatchError):
+        datajoint_file.export(tables["Session"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.glob(".out*"))
