@@ -131,7 +131,8 @@ class Packing:
     def _crate(self, software: str, title: str) -> Iterator[bytes]:
         """Give the text of the metadata: the root's list of parts, then an entity for each."""
         now = format_timestamp(datetime.now(timezone.utc))
-        yield b'{"@context": "https://w3id.org/ro/crate/1.1/context", "@graph": [\n'
+        context = ["https://w3id.org/ro/crate/1.1/context", {"sha256": "https://schema.org/sha256"}]
+        yield f'{{"@context": {json.dumps(context)}, "@graph": [\n'.encode()
         for about in _frame(software):
             yield f"{json.dumps(about)},\n".encode()
         root = {"@id": "./", "@type": "Dataset", "name": title, "description": title, "datePublished": now}
@@ -152,7 +153,6 @@ def _frame(software: str) -> list[dict[str, Any]]:
     return [
         about | {"conformsTo": {"@id": "https://w3id.org/ro/crate/1.1"}},
         {"@id": "#software", "@type": "SoftwareApplication", "name": software},
-        {"@id": "#sha256", "@type": "PropertyValue", "name": "sha256", "description": "SHA-256 of the file's bytes"},
     ]
 
 

@@ -226,7 +226,10 @@ def test_a_slice_is_a_tree_that_others_can_check(sides: tuple[Side, Side], nas: 
     source, _ = sides
     tables, out = lab(source, nas), tmp_path / "out"
     exported = datajoint_file.export(tables["Session"], out, format="ro-crate")
-    graph = json.loads((out / "ro-crate-metadata.json").read_text())["@graph"]
+    crate = json.loads((out / "ro-crate-metadata.json").read_text())
+    assert crate["@context"] == ["https://w3id.org/ro/crate/1.1/context", {"sha256": "https://schema.org/sha256"}]
+    graph = crate["@graph"]
+    assert all(list(entity)[:2] == ["@id", "@type"] for entity in graph)
     files = [entity for entity in graph if entity["@type"] == "File"]
     for entity in files:
         from urllib.parse import unquote

@@ -102,6 +102,8 @@ def test_every_row_comes_back(lab: tuple[Any, str], tmp_path: Path, store: Store
     assert (recording & "n = 2").fetch1("raw").read() == b"raw2"
     assert (recording & "n = 0").fetch1("raw").read() == b"again"
     assert store.object_keys() == objects
+    intents = instance.connection.adapter.make_full_table_name(name, "~file_intent")
+    assert instance.connection.query(f"SELECT COUNT(*) FROM {intents}").fetchone()[0] == 0
     assert f"{name}.Recording: the store does not know array, linked, note" in done.notes
     again = datajoint_file.rebuild(recording, trace)
     assert (dict(again.inserted), sum(again.present.values())) == ({}, 7)
