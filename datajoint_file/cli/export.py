@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from datajoint_file.cli.arguments import completed, rows_by_options, verdicts, wrong_usage
+from datajoint_file.cli.arguments import completed, rows_by_arguments, verdicts, wrong_usage
 from datajoint_file.cli.output import console, print_json
 from datajoint_file.cli.rows import Selection, one_query
 from datajoint_file.concurrency.termination import ended_by_sigterm
@@ -21,15 +21,15 @@ from datajoint_file.startup import on_one_line
 
 _EXAMPLES = """\b
 Examples:
-  datajoint-file export lab_ephys.Recording slice/ --key subject_id=1
+  datajoint-file export lab_ephys.Recording subject_id=1 slice/
   datajoint-file export lab_ephys.Recording slice/ --format ro-crate --links keep
 """
 
 
 @click.command(epilog=_EXAMPLES, short_help="Write rows and files for others (a bag).")
 @click.argument("name", metavar="SCHEMA.TABLE", shell_complete=completed)
+@rows_by_arguments
 @click.argument("directory", type=click.Path(path_type=Path), metavar="DIRECTORY")
-@rows_by_options
 @click.option(
     "--format",
     "form",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import partial
@@ -180,7 +180,8 @@ def _reading(connection: Any) -> Iterator[None]:
     try:
         yield
     finally:
-        connection.query("ROLLBACK")
+        with suppress(Exception):  # a connection that is lost has ended it
+            connection.query("ROLLBACK")
 
 
 @dataclass

@@ -28,6 +28,8 @@ def test_slice_is_exported_and_imported(project_run: Run, table: Any, directory:
     name = f"{table().database}.Recording"
     done = project_run("export", name, "slice", "--where", "id > 0")
     assert (done.exit_code, done.output) == (0, f"2 rows of {name}\n2 files, 2 B in {directory / 'slice'}\n")
+    one = project_run("export", name, "id=1", "other", "--json")
+    assert (one.exit_code, json.loads(one.output)["rows"]) == (0, {name: 1})
     again = project_run("export", name, "slice")
     assert (again.exit_code, "is there already" in again.output) == (1, True)
     try:

@@ -14,6 +14,7 @@ import pytest
 
 import datajoint_file
 from tests.integration.exchange.conftest import Side
+from tests.projects import unique
 
 ROWS = 6
 
@@ -21,7 +22,7 @@ _PROGRAM = """
 import json, os, signal, sys
 import datajoint as dj
 import datajoint_file
-from datajoint_file.exchange import export, importing
+from datajoint_file.exchange import export, importing, rebuild
 
 arguments = json.loads(sys.argv[1])
 instance = dj.Instance(use_tls=False, **arguments["database"])
@@ -40,6 +41,11 @@ if arguments["verb"] == "import":
     judged = importing._Import._inserted
     importing._Import._inserted = lambda *given: (die(), judged(*given))[1]
     datajoint_file.import_(arguments["out"], connection=instance.connection)
+elif arguments["verb"] == "rebuild":
+    rebuild._ROWS_AT_ONCE = 1
+    alike = rebuild._alike
+    rebuild._alike = lambda rows: (die(), alike(rows))[1]
+    datajoint_file.rebuild(dj.FreeTable(instance.connection, arguments["table"]))
 else:
     export.Packing.add = die
     table = dj.FreeTable(instance.connection, arguments["table"])
@@ -95,3 +101,27 @@ def test_killed_import_goes_on(sides: tuple[Side, Side], recording: Any, tmp_pat
     report = datajoint_file.import_(tmp_path / "out", connection=target.connection)
     assert (sum(report.present.values()), sum(report.inserted.values())) == (left - 1, ROWS - left + 1)
     assert [row["raw"].read() for row in there.to_dicts(order_by="n")] == [b"%d" % n for n in range(ROWS)]
+
+
+def test_killed_rebuild_goes_on_and_its_objects_stay(sides: tuple[Side, Side], tmp_path: Path) -> None:
+    side, name = sides[0], sides[0].note(unique("slice"))
+    configuration = {**side.store.configuration(), "object_storage": {"self_describing": True}}
+    instance = dj.Instance(
+        *(side.connection.conn_info[one] for one in ("host", "user", "passwd")),
+        port=side.connection.conn_info["port"],
+        use_tls=False,
+        backend=side.connection.adapter.backend,
+    )
+    instance.config.safemode = False
+    datajoint_file.configure(configuration, connection=instance)
+    recording = instance.Schema(name)(type("Recording", (dj.Manual,), {"definition": "n : int32\n---\nraw : file"}))
+    recording.insert({"n": n, "raw": ("r.dat", b"%d" % n)} for n in range(ROWS))
+    recording.connection.query(f"DELETE FROM {recording().full_table_name}")
+    killed(side, verb="rebuild", left=3, out="", table=recording().full_table_name)
+    intents = recording.connection.adapter.make_full_table_name(name, "~file_intent")
+    states = {row[0] for row in recording.connection.query(f"SELECT state FROM {intents}").fetchall()}
+    assert states == {"sharing"}, "no collector deletes their objects"
+    done = datajoint_file.rebuild(recording)
+    assert (sum(done.present.values()), sum(done.inserted.values())) == (2, ROWS - 2)
+    assert [row["raw"].read() for row in recording.to_dicts(order_by="n")] == [b"%d" % n for n in range(ROWS)]
+    instance.connection.close()
