@@ -10,7 +10,7 @@ import json
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,8 +19,9 @@ from datajoint_file.errors import DataJointFileError, ExchangeError, UnsafeNameE
 from datajoint_file.exchange.layout import DESCRIPTION, MANIFEST, is_place, manifest_of, member_paths, rows_path
 from datajoint_file.model.manifest import MAX_BYTES, Manifest, read_manifest
 from datajoint_file.model.metadata import FileMetadata
+from datajoint_file.pipeline.manifests import member_metadata
 from datajoint_file.storage.backend import CHUNK_SIZE
-from datajoint_file.transfer.directories import Listing, TreeMember
+from datajoint_file.transfer.directories import Listing
 from datajoint_file.transfer.pinned_directory import PinnedDirectory
 from datajoint_file.transfer.sources import File
 
@@ -41,6 +42,19 @@ class ReceivedFile:
     place: str  # in the slice; nothing, of a link that was kept
 
 
+@dataclass(frozen=True, slots=True)
+class ReceivedContent:
+    """A file of a slice, as a value to insert: what is stored of it is compared with its hash once more."""
+
+    metadata: FileMetadata
+    root: PinnedDirectory
+    path: str
+
+    def open(self, mode: str = "rb") -> BinaryIO:
+        """Open its bytes; no link is followed."""
+        return open(self.root.open(self.path, _READ), mode)  # type: ignore[return-value]  # noqa: PTH123 - a descriptor
+
+
 class ReceivedDirectory:
     """A directory of a slice, as a value to insert: its members are called what its manifest calls them."""
 
@@ -51,6 +65,7 @@ class ReceivedDirectory:
         self._manifest = manifest
         names = [member.name for member in manifest]
         self._paths = dict(zip(names, member_paths(names), strict=True))
+        self._metadata = replace(file.metadata, linked="")
 
     def as_tree(self) -> ReceivedDirectory:
         """Return its members, as what is to be stored."""
@@ -65,9 +80,13 @@ class ReceivedDirectory:
             listing.sizes.append(member.size)
         return listing
 
-    def value(self, name: str) -> TreeMember:
+    def value(self, name: str) -> ReceivedContent:
         """Return a member."""
-        return TreeMember(self._root, f"{self._place}/{self._paths[name]}")
+        member = self._manifest.find(name)
+        if member is None:
+            raise ExchangeError(f"{brief(name)} is none of its members")
+        path = f"{self._place}/{self._paths[name]}"
+        return ReceivedContent(member_metadata(self._metadata, member), self._root, path)
 
 
 class Received:
@@ -156,8 +175,8 @@ class Received:
         metadata = file.metadata
         if metadata.is_directory:
             return ReceivedDirectory(self._root, file, self._manifest(file))
-        member = TreeMember(self._root, file.place)
-        return File(member, name=metadata.original_name, mime_type=metadata.mime_type, title=metadata.title)
+        content = ReceivedContent(replace(metadata, linked=""), self._root, file.place)
+        return File(content, name=metadata.original_name, mime_type=metadata.mime_type, title=metadata.title)
 
     def _manifest(self, file: ReceivedFile) -> Manifest:
         path, metadata = manifest_of(file.place), file.metadata

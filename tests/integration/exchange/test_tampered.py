@@ -14,8 +14,9 @@ import pytest
 from datajoint.schemas import list_schemas
 
 import datajoint_file
-from datajoint_file.errors import ExchangeError
+from datajoint_file.errors import ExchangeError, HashMismatchError
 from datajoint_file.exchange.description import TableDescription, definition
+from datajoint_file.exchange.importing import _Import
 from tests.integration.exchange.conftest import Side
 
 
@@ -196,3 +197,23 @@ def test_another_table_under_the_name_is_refused(sides: tuple[Side, Side], out: 
         ExchangeError, match="age is only in the database; n is 'int64', and 'int32' in the export; note is"
     ):
         datajoint_file.import_(out, prefix="got_", connection=target.connection)
+
+
+@pytest.mark.parametrize("name", ["r.dat", "a.bin"])
+@pytest.mark.parametrize("sides", ["mysql"], indirect=True)
+def test_what_is_changed_after_the_check_is_not_inserted(
+    sides: tuple[Side, Side], out: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, target = sides
+    original = _Import.check_tables
+
+    def changing(self: _Import) -> None:
+        original(self)
+        path = _file(out, name)
+        path.write_bytes(b"X" * path.stat().st_size)
+
+    monkeypatch.setattr(_Import, "check_tables", changing)
+    schema = target.note(f"got_{json.loads((out / 'data/definitions.json').read_text())['tables'][1]['schema']}")
+    with pytest.raises(HashMismatchError):
+        datajoint_file.import_(out, prefix="got_", connection=target.connection)
+    assert len(target.table(f"{schema}.recording")) == 0
