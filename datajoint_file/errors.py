@@ -18,6 +18,7 @@ It holds no policy: the module that meets a problem decides which error it is.
     ├── PathMismatchError (ValueError)            a path does not give the values that a rule asks for
     ├── QueryError (ValueError)                   what is asked about files has no answer, or no such form
     ├── IndexingError (RuntimeError)              an index on files cannot be made or dropped
+    ├── ExchangeError (ValueError)                rows that cannot be exported, or an export that cannot be used
     ├── SourceError (OSError)                     what the user gave cannot be read
     │   ├── SourceNotFoundError (FileNotFoundError)
     │   ├── SourceAccessError (PermissionError)
@@ -229,6 +230,10 @@ class QueryError(DataJointFileError, ValueError):
 
 class IndexingError(DataJointFileError, RuntimeError):
     """An index on files cannot be made or dropped: by this user, on this server, or as long as others use the table."""
+
+
+class ExchangeError(DataJointFileError, ValueError):
+    """Rows cannot be exported as they are, or an export is damaged, malformed, or in conflict with what is there."""
 
 
 class SourceError(DataJointFileError, OSError):

@@ -16,6 +16,7 @@ from datajoint_file.cli.exit_codes import Verdict
 from datajoint_file.cli.rows import Selection
 from datajoint_file.errors import (
     DestinationError,
+    ExchangeError,
     MemberNotFoundError,
     MetadataError,
     ObjectNotFoundError,
@@ -51,6 +52,7 @@ def verdicts() -> Iterator[None]:
         yield
     except (
         DestinationError,
+        ExchangeError,
         MemberNotFoundError,
         MetadataError,
         ObjectNotFoundError,

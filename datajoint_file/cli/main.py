@@ -14,6 +14,7 @@ from collections import UserDict
 from contextlib import nullcontext, suppress
 from importlib import import_module
 from importlib.metadata import version
+from keyword import iskeyword
 from typing import Any
 
 import click
@@ -31,11 +32,13 @@ _SHORT_HELPS = {
     "cache": "Show or empty this machine's cache of files.",
     "doctor": "Check configuration, store and database.",
     "du": "Add up files and bytes.",
+    "export": "Write rows and files for others (a bag).",
     "find": "Say which rows have a file.",
     "download": "Bring files of rows here (get).",
     "free": "Remove local files that are stored.",
     "gc": "Delete stored objects that nothing uses.",
     "history": "Show earlier and deleted files.",
+    "import": "Insert what others have exported.",
     "index": "Make find faster on a table.",
     "ls": "List schemas, tables or files.",
     "init": "Write a commented datajoint.toml.",
@@ -43,6 +46,7 @@ _SHORT_HELPS = {
     "move": "Bring a project to another store.",
     "members": "List the files of a stored directory.",
     "migrate": "Make files of another attribute's values.",
+    "rebuild": "Write rows of a lost database again.",
     "restore": "Put back an earlier file, or deleted rows.",
     "show": "Show what is stored in a row.",
     "tag": "Show, put or remove tags of rows.",
@@ -67,7 +71,8 @@ class _LoadedLater(UserDict[str, Any]):
         if isinstance(self.data[name], str):
             _import_datajoint()
             import_module("datajoint_file.hooks.installation").install()
-            self.data[name] = getattr(import_module(f"datajoint_file.cli.{name}"), name)
+            called = f"{name}_" if iskeyword(name) else name
+            self.data[name] = getattr(import_module(f"datajoint_file.cli.{called}"), called)
         command: click.Command = self.data[name]
         return command
 

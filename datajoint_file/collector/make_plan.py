@@ -24,7 +24,7 @@ from datajoint_file.errors import CollectionRefusedError
 from datajoint_file.journal.history_table import UNKNOWN
 from datajoint_file.journal.schema_registry import identity_of
 from datajoint_file.journal.store_marks import INSIDE, PLACES
-from datajoint_file.model.object_keys import REGISTRY, is_candidate, value_key
+from datajoint_file.model.object_keys import REGISTRY, is_candidate, is_sidecar, value_key
 from datajoint_file.model.wording import counted
 from datajoint_file.storage.backend import UnfinishedUpload
 from datajoint_file.storage.tuning import MAX_SKEW
@@ -179,7 +179,7 @@ def _list(collection: Collection, evidence: Evidence) -> None:
         def found() -> Iterator[tuple[str, int, bool, float | None]]:
             for stat in collection.backend.list(collection.project):
                 advance(1)
-                if not stat.key.startswith(marks):
+                if not (stat.key.startswith(marks) or is_sidecar(stat.key)):  # which goes with its object
                     _refuse_inner_project(stat.key)
                     stored = None if stat.modified is None else stat.modified.timestamp()
                     yield value_key(stat.key), stat.size, is_candidate(collection.project, stat.key), stored

@@ -14,7 +14,7 @@ from datajoint_file.concurrency.executors import delegated, runs_here
 from datajoint_file.concurrency.threads import Stop
 from datajoint_file.errors import DataJointFileError, ObjectNotFoundError
 from datajoint_file.journal.intent_table import batches
-from datajoint_file.model.object_keys import is_candidate, is_directory, proof_key, value_key
+from datajoint_file.model.object_keys import is_candidate, is_directory, proof_key, sidecar_key, value_key
 from datajoint_file.pipeline.address import PipelineAddress
 from datajoint_file.storage.backend import ObjectStat, StorageBackend
 
@@ -23,8 +23,6 @@ LOOKED_AT = 50
 
 DELETED = 20
 """Objects of one task to delete."""
-
-NOT_OURS = "it is not the key of an object that an insert has made"
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,7 @@ def delete_object(backend: StorageBackend, project: str, key: str) -> Deleted:
     Of a directory the manifest, then all members: what is left, should this be cut short, is no directory any more.
     """
     if not is_candidate(project, key):
-        return Deleted(key, NOT_OURS)
+        return Deleted(key, "it is not the key of an object that an insert has made")
     discarded, home = NOTHING, key.rstrip("/").rpartition("/")[0]
     try:
         for upload in backend.unfinished(home if is_directory(key) else key):
@@ -119,6 +117,7 @@ def delete_object(backend: StorageBackend, project: str, key: str) -> Deleted:
             for member in backend.list(home):
                 if value_key(member.key) in (key, proof_key(key)):
                     backend.delete(member.key)
+        backend.delete(sidecar_key(key))
     except DataJointFileError as error:  # also that its directory leads out of the project
         return Deleted(key, str(error), discarded)
     return Deleted(key, "", discarded)

@@ -175,6 +175,7 @@ class ObjectStorageSettings(_Section):
         Field(ge=0, le=1_000_000, description="how many earlier files of each attribute of a row are kept, at any age"),
     ] = 0
     verify: Annotated[VerifyPolicy, Field(repr=False, description=ALLOWED)] = "always"  # says nothing of places
+    self_describing: Annotated[bool, Field(repr=False, description="true or false")] = False
 
 
 class CacheSettings(_Section):

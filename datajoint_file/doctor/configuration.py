@@ -37,7 +37,9 @@ def check_configuration(start: Path) -> tuple[list[Check], Settings | None]:
 def _contents(settings: Settings) -> Check:
     overrides = sorted(name for name in os.environ if name.startswith(OVERRIDE_PREFIX))
     overridden = f"; overridden by {', '.join(overrides)}" if overrides else ""
-    return Check("contents", "ok", f"project {settings.project.name}, {settings.storage.location}{overridden}")
+    described = "; rows are kept beside new objects" if settings.object_storage.self_describing else ""
+    where = f"project {settings.project.name}, {settings.storage.location}"
+    return Check("contents", "ok", f"{where}{described}{overridden}")
 
 
 def _check_secrets(settings: Settings) -> list[Check]:

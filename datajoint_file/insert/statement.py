@@ -23,6 +23,7 @@ from datajoint_file.hooks.codec import Ingested
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.hooks.declare import refuse_partition
 from datajoint_file.hooks.tables import Row, TableKeys, table_name
+from datajoint_file.insert.describing import describe_rows
 from datajoint_file.insert.quotas import Quotas
 from datajoint_file.insert.rights import Right, require_right
 from datajoint_file.insert.staged import Staged
@@ -133,6 +134,13 @@ class Statement:
             stored[index] = Ingested(staged.metadata)
             entries.add(staged.write, staged.metadata, self.table.table_name, staged.key_digest)
         entries.all.extend(shared)
+        if self.pipeline.settings.object_storage.self_describing and not self._is_staging:
+            cells = {one.index: one.cell for one in self._values}
+            cells |= {i: cell for i, (one, cell) in self._staged.items() if not one.write.is_shared}
+            with self._located(self.cell(rows[0], self.attributes[0]), rows[0].index, len(rows)):
+                describe_rows(
+                    self.pipeline, self.table, rows, {c: (i[0], stored[i].metadata) for i, c in cells.items()}
+                )
         return stored
 
     def begin(self, row: Row) -> Uploads:

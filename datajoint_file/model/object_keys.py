@@ -167,6 +167,27 @@ def manifest_key(directory: str) -> str:
     return f"{directory[:-1].rpartition('/')[0]}/{MANIFEST}"
 
 
+SIDECAR = "~row"
+"""What the key of a description beside an object ends in. No file that is stored is called so."""
+
+
+def sidecar_key(key: str) -> str:
+    """Return the key of what describes the row beside an object, or a directory.
+
+    Examples
+    --------
+    >>> sidecar_key("lab/objects/Recording-raw/k7/a.dat"), sidecar_key("lab/objects/Recording-raw/k7/a.zarr/")
+    ('lab/objects/Recording-raw/k7/a.dat~row', 'lab/objects/Recording-raw/k7/~row')
+    """
+    return f"{key[:-1].rpartition('/')[0]}/{SIDECAR}" if is_directory(key) else f"{key}{SIDECAR}"
+
+
+def is_sidecar(key: str) -> bool:
+    """Tell whether *key* is what `sidecar_key` gives of an object that an insert has made: no object by itself."""
+    match = _parsed(key) if key.endswith(SIDECAR) else None
+    return match is not None and not match["member"]
+
+
 def value_key(key: str) -> str:
     """Return the key of the directory of which *key* is a member; any other key as it is.
 

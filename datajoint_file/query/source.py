@@ -13,13 +13,13 @@ from datajoint.errors import AccessError
 from datajoint.table import Table
 
 from datajoint_file.errors import QueryError, brief, brief_traceback, printable
+from datajoint_file.hooks.base_rows import as_query
 from datajoint_file.hooks.codec import file_attributes
 from datajoint_file.hooks.tables import class_name, table_name
 from datajoint_file.journal.second_connection import second_connection_of
 from datajoint_file.journal.source_table import Call, SourceTable, object_id
 from datajoint_file.model.object_keys import key_text, schema_named_by
 from datajoint_file.pipeline.stored_ref import StoredRef
-from datajoint_file.query.base_rows import as_query
 
 _HIDDEN = ("_job_start_time", "_job_duration", "_job_version", "_prov")
 """What DataJoint itself notes of a row, if its settings say so: ``jobs.add_job_metadata``, ``provenance.capture``."""

@@ -14,10 +14,10 @@ from typing import Any
 from datajoint.errors import AccessError, DataJointError, MissingTableError
 
 from datajoint_file.errors import QueryError, brief, brief_traceback, server_message
+from datajoint_file.hooks.base_rows import BaseRows, as_query, base_rows
 from datajoint_file.hooks.restrictions import SqlCondition
 from datajoint_file.hooks.tables import table_name
 from datajoint_file.journal.second_connection import second_connection_of
-from datajoint_file.query.base_rows import BaseRows, as_query, base_rows
 from datajoint_file.sql import dialect_of
 from datajoint_file.sql.tag_table import MAX_LENGTH, TagTable
 
