@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from datajoint_file import cache, formats, gc
     from datajoint_file.downloads.download import download
     from datajoint_file.downloads.prefetch import prefetch
+    from datajoint_file.drills.drill import drill
+    from datajoint_file.drills.report import DrillReport
     from datajoint_file.errors import DataJointFileError, OutcomeUnknownError
     from datajoint_file.hooks.connections import configure
     from datajoint_file.insert.copy_in import CopiedIn, copy_in
@@ -59,6 +61,7 @@ __all__ = [
     "DataJointFileError",
     "Directory",
     "DirectoryRef",
+    "DrillReport",
     "Duplicate",
     "Earlier",
     "FailedRow",
@@ -94,6 +97,7 @@ __all__ = [
     "copy_in",
     "create",
     "download",
+    "drill",
     "files",
     "find",
     "formats",
@@ -129,6 +133,7 @@ _HOMES = {
     "DataJointFileError": "errors",
     "Directory": "transfer.directories",
     "DirectoryRef": "pipeline.directoryref",
+    "DrillReport": "drills.report",
     "Duplicate": "jobs.joined_rows",
     "Earlier": "query.find",
     "FailedRow": "insert.skipping",
@@ -163,6 +168,7 @@ _HOMES = {
     "copy_in": "insert.copy_in",
     "create": "insert.create",
     "download": "downloads.download",
+    "drill": "drills.drill",
     "files": "query.files",
     "find": "query.find",
     "free": "jobs.free",

@@ -1,4 +1,4 @@
-"""Install the servers that do not come as Python packages: MariaDB by apt, Azurite by npm.
+"""Install what does not come as Python packages: MariaDB and its client programs by apt, Azurite by npm.
 
 ``python -m tests.servers.install`` is quick when both are there. The other servers are wheels, which the tests'
 requirements name.
@@ -17,7 +17,8 @@ from .errors import MissingServerError
 
 def main() -> int:
     """Install what is missing; return 1, after saying what the user must run himself, if something could not be."""
-    problems = [problem for step in (install_mysql, install_azurite) if (problem := step())]
+    steps = (install_mysql, install_mysql_clients, install_azurite)
+    problems = [problem for step in steps if (problem := step())]
     print("\n".join(problems), file=sys.stderr, end="\n" if problems else "")
     return 1 if problems else 0
 
@@ -30,8 +31,21 @@ def install_mysql() -> str | None:
     except MissingServerError as error:
         if not (os.geteuid() == 0 and shutil.which("apt-get")):
             return str(error)
-    package = mysql.INSTALL.split()[-1]
-    apt = ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", package]
+    return _apt(mysql.INSTALL)
+
+
+def install_mysql_clients() -> str | None:
+    """Install the programs that make dumps and load them, unless they are here; return the problem, if there is one."""
+    pairs = (("mariadb-dump", "mysqldump"), ("mariadb", "mysql"))
+    if all(any(map(shutil.which, names)) for names in pairs):
+        return None
+    if not (os.geteuid() == 0 and shutil.which("apt-get")):
+        return str(MissingServerError("the clients of MySQL or MariaDB", mysql.INSTALL_CLIENTS))
+    return _apt(mysql.INSTALL_CLIENTS)
+
+
+def _apt(advice: str) -> str | None:
+    apt = ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", advice.split()[-1]]
     return _try(["apt-get", "update", "--quiet"]) or _try(apt, {"DEBIAN_FRONTEND": "noninteractive"})
 
 
