@@ -6,9 +6,9 @@ How a dump is loaded into it is told in `loading`; what is then read there, in `
 from __future__ import annotations
 
 import os
-import pwd
 import re
 import secrets
+import shutil
 import signal
 import socket
 import time
@@ -142,8 +142,6 @@ def private_server(product: Product, directory: Path, at_least: int = 0) -> Iter
     DrillError
         If this machine has no such programs, or the server does not come up.
     """
-    if os.name != "posix":
-        raise DrillError("a scratch server is started on Linux and macOS only: give an empty one with --server")
     with ExitStack() as stack:
         for attempt in range(1, _ATTEMPTS + 1):
             place = directory / f"server{attempt}"
@@ -223,9 +221,8 @@ def _postgresql(place: Path, programs: PostgreSQLPrograms) -> Iterator[Account]:
     with os.fdopen(os.open(password_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(root.password)
     if user:
-        about = pwd.getpwnam(str(user["user"]))
         for path in (place, password_file):
-            os.chown(path, about.pw_uid, about.pw_gid)
+            shutil.chown(path, user["user"], user["group"])
     data = str(place / "data")
     asked = ["--auth=scram-sha-256", f"--pwfile={password_file}", "--encoding=UTF8", "--locale=C", "--no-sync"]
     run([programs["initdb"], f"--pgdata={data}", f"--username={root.user}", *asked], place, log=log, **user)
@@ -245,10 +242,11 @@ def _unprivileged() -> dict[str, Any]:
     """Return as whom PostgreSQL runs: it refuses to be root."""
     if os.geteuid() != 0:
         return {}
+    import pwd  # not on Windows
+
     for name in ("postgres", "nobody"):
         with suppress(KeyError):
-            about = pwd.getpwnam(name)
-            return {"user": about.pw_name, "group": about.pw_gid, "extra_groups": []}
+            return {"user": name, "group": pwd.getpwnam(name).pw_gid, "extra_groups": []}
     raise DrillError("PostgreSQL does not run as root, and this machine has neither a user postgres nor nobody")
 
 

@@ -128,6 +128,8 @@ def drill(
     >>> if not report:  # doctest: +SKIP
     ...     print(report)
     """
+    if os.name != "posix":
+        raise DrillError("backups are tried on Linux and macOS only: signals and permissions are others elsewhere")
     if sample is not None and not is_count(sample, 1):
         raise ValueError(f"sample = {brief(sample)}: give a number of files, at least 1, or None for all")
     limit = None if max_age is None else timespan(max_age, "max_age")

@@ -27,7 +27,7 @@ from datajoint_file.errors import DrillError, printable
 _KEPT_ERRORS = 10
 _LINE = 500
 
-_RIGHTS_OF_MYSQL = re.compile(r"^ERROR (?:1044|1045|1142|1227|1290|1396|1410|1449|4006|4032) ")
+_RIGHTS_OF_MYSQL = re.compile(r"^ERROR (?:1044|1142|1227|1290|1396|1410|1449|4006|4032) \(\w+\) at line ")
 """Errors over accounts, definers and rights, which a drill has no use for."""
 
 _RIGHTS_OF_POSTGRESQL = re.compile(
@@ -91,6 +91,7 @@ def _load_mysql(dump: DumpFile, account: Account, directory: Path, advance: Adva
     options = directory / "client.cnf"
     quoted = account.password.replace("\\", "\\\\").replace('"', '\\"')
     text = f'[client]\nhost={account.host}\nport={account.port}\nuser="{account.user}"\npassword="{quoted}"\n'
+    text += "loose-ssl\nloose-ssl-mode=REQUIRED\n" if account.use_tls else ""  # as either product calls it
     with _secret_file(options, f"{text}protocol=tcp\n"):
         program = mysql_client(account.product)
         command = [program, f"--defaults-file={options}", "--batch", "--binary-mode", "--force"]

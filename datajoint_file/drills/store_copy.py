@@ -85,7 +85,8 @@ def open_copy(store: str | os.PathLike[str] | Mapping[str, Any], live: Settings 
             meant = _of_directory(path, live)
     if live is not None and _address(meant) == _address(live):
         raise DrillRefusedError(
-            f"{meant.storage.location} is the real store, not a copy of it: a drill tells nothing of a backup then"
+            f"{meant.storage.location} is the real store, not a copy of it: a drill tells nothing of a backup then "
+            "(variables DATAJOINT_FILE__STORAGE__… override the place in any file)"
         )
     name = next(one for one in _NAMES if one != meant.project.name)
     projects = {meant.project.name: meant.storage}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,9 +18,9 @@ import pytest
 
 from datajoint_file.drills import scratch
 from tests.integration.drills.conftest import dump_schema
-from tests.projects import Store
+from tests.projects import Store, over_mysql, over_postgresql
 
-from .conftest import PROGRAM, Process, mysql_variables, postgresql_variables, write_configuration
+from .conftest import PROGRAM, Process, Run, mysql_variables, postgresql_variables, write_configuration
 
 
 @pytest.fixture
@@ -48,32 +49,35 @@ def backup(table: Any, database: Any, store: Store, tmp_path: Path) -> list[str]
     return ["drill", "--dump", str(dump), "--store", str(copy)]
 
 
-def test_a_fine_backup_ends_with_0_and_cron_hears_nothing(
-    process: Process, backup: list[str], variables: dict[str, str], temporary: Path, tmp_path: Path
+@over_mysql
+def test_cron_hears_nothing_of_a_fine_backup(
+    process: Process, backup: list[str], variables: dict[str, str], temporary: Path
 ) -> None:
     done = process(*backup, "--quiet", "--max-age", "36h", **variables)
-    assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
-    next((tmp_path / "copy").rglob("raw.dat")).unlink()
-    done = process(*backup, "--json", **variables)
-    assert done.returncode == 1, done.stderr
-    told = json.loads(done.stdout)
-    assert ([one["name"] for one in told["problems"]], told["files"], told["ok"]) == (["missing"], 3, False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert list(temporary.iterdir()) == []
 
 
-@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-def test_what_a_person_reads(process: Process, backup: list[str], variables: dict[str, str], store: Store) -> None:
-    done = process(*backup, "--max-age", "1s", "--all", **variables)
-    assert done.returncode == 1, done.stderr
-    assert "allowed are 1 second" in done.stdout
-    assert "fix: look why no newer one was made" in done.stdout
-    assert process(*backup, "--max-age", "soon", **variables).returncode == 2
-    real = [*backup[:-1], store.table["path"]]
-    done = process(*real, **variables)
-    assert (done.returncode, "is the real store" in done.stderr) == (1, True)
-    gone = process(*backup, **{**variables, "DJ_PORT": "9"})
-    assert gone.returncode == 0, "a live database that is not reached makes no backup worse"
-    assert "the live database was not asked" in gone.stdout
+@over_postgresql
+def test_what_a_person_and_a_program_read(
+    project_run: Run, backup: list[str], temporary: Path, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    done = project_run(*backup, "--max-age", "0.001s", "--all")
+    assert done.exit_code == 1, done.output
+    assert "allowed are 0.001 seconds" in done.output
+    assert "fix: look why no newer one was made" in done.output
+    assert project_run(*backup, "--max-age", "soon").exit_code == 2
+    refused = project_run(*backup[:-1], store.table["path"])
+    assert (refused.exit_code, "is the real store" in refused.output) == (1, True)
+    missing = project_run("drill", "--dump", str(tmp_path / "none.sql"), *backup[3:])
+    assert (missing.exit_code, "cannot be read" in missing.output) == (4, True)
+    next((tmp_path / "copy").rglob("raw.dat")).unlink()
+    done = project_run(*backup, "--json")
+    assert done.exit_code == 1, done.output
+    told = json.loads(done.stdout)
+    assert ([one["name"] for one in told["problems"]], told["files"], told["ok"]) == (["missing"], 3, False)
+    assert list(temporary.iterdir()) == []
 
 
 @pytest.fixture
@@ -86,13 +90,21 @@ def stuck(backup: list[str], variables: dict[str, str], temporary: Path, databas
     command = [PROGRAM, "drill", "--dump", str(dump), *backup[3:]]
     started = subprocess.Popen(command, env={**os.environ, **variables}, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     wait_until(lambda: [*temporary.glob("*/client.cnf"), *temporary.glob("*/pgpass")])
-    assert programs_of(temporary)
+    secrets = [one.read_text() for one in (*temporary.glob("*/client.cnf"), *temporary.glob("*/pgpass"))]
+    password = re.split(r"[:=]", secrets[0].replace('"', "").replace("protocol=tcp", "").strip())[-1]
+    lines = programs_of(temporary)
+    assert lines
+    assert not any(password in line for line in lines), "every user of a machine sees arguments"
     yield started
     started.kill()
     started.communicate()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 1)])
+@pytest.mark.parametrize(
+    ("database", "number", "code"),
+    [("mysql", signal.SIGTERM, 143), ("postgresql", signal.SIGTERM, 143), ("postgresql", signal.SIGINT, 1)],
+    indirect=["database"],
+)
 def test_a_drill_that_is_ended_leaves_no_process_and_no_directory(
     stuck: Any, temporary: Path, number: signal.Signals, code: int
 ) -> None:
@@ -102,6 +114,7 @@ def test_a_drill_that_is_ended_leaves_no_process_and_no_directory(
     assert list(temporary.iterdir()) == []
 
 
+@over_postgresql
 def test_what_a_drill_that_was_killed_leaves_the_next_one_removes_and_nothing_else(
     stuck: Any, process: Process, backup: list[str], variables: dict[str, str], temporary: Path
 ) -> None:

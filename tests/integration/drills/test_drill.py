@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import shutil
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import datajoint as dj
 import pytest
 
+import datajoint_file
 from tests.projects import Store, bare_filesystem, over_mysql, over_postgresql, unique
 from tests.tables import drop_schema, recording_of
 
@@ -222,18 +222,29 @@ def test_a_directory_of_dumps_is_one_backup(
 @pytest.mark.parametrize("store", ["s3"], indirect=True)
 @over_postgresql
 def test_a_copy_in_another_bucket_is_verified(lab: Any, dump: Dump, drill: Drill, store: Store, tmp_path: Path) -> None:
-    made = dump()
-    for key in store.all_keys():
-        target = tmp_path / "bucket" / key
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(store.content(key))
-    report = drill(made, tmp_path / "bucket")  # what `rclone sync` makes of a bucket
+    made, filesystem = dump(), bare_filesystem(store.table)
+    copy, bucket = tmp_path / "bucket", f"{store.root_name}/{store.project}"
+    filesystem.get(bucket, str(copy / store.project), recursive=True)
+    report = drill(made, copy)  # what `rclone copy` makes of a bucket
     assert names(report) == [], str(report)
-    shutil.rmtree(tmp_path / "bucket")
-    copy = {**store.table, "prefix": "backup"}
-    filesystem = bare_filesystem(store.table)
-    for key in store.all_keys():
-        filesystem.pipe_file(f"{store.root_name}/backup/{key}", store.content(key))
-    report = drill(made, {"project": {"name": store.project}, "storage": copy})
+    filesystem.put(str(copy / store.project), f"{store.root_name}/backup/{store.project}", recursive=True)
+    report = drill(made, {"project": {"name": store.project}, "storage": {**store.table, "prefix": "backup"}})
     assert names(report) == [], str(report)
     assert report.checked == 8
+
+
+@over_postgresql
+def test_a_live_database_that_is_not_reached_makes_a_backup_no_worse(
+    lab: Any, dump: Dump, copied: Copied, store: Store, database: Any
+) -> None:
+    made, copy = dump(), copied()
+    with dj.config.override(
+        database__host="127.0.0.1", database__port=9, database__user="nobody", database__password="not-given"
+    ):
+        storage = {"backend": "file", "path": str(copy)}
+        report = datajoint_file.drill(made, {"project": {"name": store.project}, "storage": storage})
+    assert names(report) == [], str(report)
+    assert not report.is_compared
+    assert report.checked == 8
+    assert [note.name for note in report.notes if "was not asked" in note.detail] == ["live"]
+    assert "not-given" not in str(report)
