@@ -164,7 +164,7 @@ class _PortTakenError(Exception):
 @contextmanager
 def _mysql(place: Path, programs: MySQLPrograms) -> Iterator[Account]:
     for name in ("tmp", "files", "plugins"):
-        (place / name).mkdir(parents=True)
+        (place / name).mkdir(mode=0o700, parents=True)
     log, password = place / "log", secrets.token_hex(24)
     options = ["--no-defaults", f"--datadir={place / 'data'}", f"--tmpdir={place / 'tmp'}"]
     options += ["--user=root"] if os.geteuid() == 0 else []
@@ -264,7 +264,7 @@ def _answering(account: Account, process: Popen[bytes], log: Path) -> Any:
         try:
             return account.driver()
         except Exception as error:  # of the driver
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or isinstance(error, RuntimeError):  # a library that it needs is missing
                 raise DrillError(
                     f"the scratch server does not answer after {_START_SECONDS:g} seconds "
                     f"({driver_message(error)}): {tail(log)}"

@@ -242,7 +242,7 @@ class _Run:
             with progress_bar("listing the copy of the store", None, self.progress, unit="objects") as advance:
                 ledger.add_objects(self.copy.backend.list(self.copy.project), advance)
             evidence.marked = self.copy.marked_schemas()
-            evidence.tables = {(schema, table): rows for schema, table, rows in restored.counts()}
+            evidence.tables = {(schema, table): rows for schema, table, rows in restored.counts(restored.schemas)}
             evidence.schemas = restored.schemas
             evidence.accounts = accounts
             evidence.seed = self.seed
@@ -288,7 +288,8 @@ class _Run:
         try:
             with progress_bar("asking the live database", None, self.progress, unit="rows") as advance:
                 live = Database(self.live.connection, self.copy.pipeline)
-                evidence.since = compare(live, ledger, self.copy.project, advance)
+                known = {*evidence.schemas, *evidence.marked}
+                evidence.since = compare(live, ledger, self.copy.project, known, advance)
         except DataJointError as error:
             evidence.why_not = driver_message(error)
         finally:

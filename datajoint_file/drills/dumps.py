@@ -29,7 +29,7 @@ _ARCHIVE = b"PGDMP"
 _PACKED = b"\x1f\x8b"
 
 _MYSQL_TITLE = re.compile(rb"^-- (MariaDB|MySQL) dump ", re.MULTILINE)
-_MARIADB_SERVER = re.compile(rb"^-- Server version\s.*MariaDB", re.MULTILINE)
+_MYSQL_SERVER = re.compile(rb"^-- Server version\s+(\S+)", re.MULTILINE)
 _MYSQL_DATABASE = re.compile(rb"^-- Host: .*?\s+Database: (\S.*?)\s*$", re.MULTILINE)
 _MYSQL_END = re.compile(rb"-- Dump completed(?: on (?P<moment>\d{4}-\d\d-\d\d +\d{1,2}:\d\d:\d\d))?\s*")
 _POSTGRESQL_TITLE = b"-- PostgreSQL database dump"
@@ -104,7 +104,8 @@ def _described(path: Path) -> DumpFile:
     title = _MYSQL_TITLE.search(head)
     if title is None:
         return DumpFile(path, None)
-    is_mariadb = title[1] == b"MariaDB" or _MARIADB_SERVER.search(head)
+    server = _MYSQL_SERVER.search(head)  # either product's program can dump the other
+    is_mariadb = b"MariaDB" in (server[1] if server else title[1])
     database = _MYSQL_DATABASE.search(head)
     named = database[1].decode("utf-8", "replace") if database else ""
     return DumpFile(path, "mariadb" if is_mariadb else "mysql", database=named)

@@ -139,12 +139,12 @@ def _schemas(evidence: Evidence) -> Iterator[Check]:
     for schema in sorted(with_files - there):
         detail = f"the schema {printable(schema)} is not in the dump: all its rows would be lost"
         yield _failed("schema", detail, "name it, or --all-databases, where the dump is made")
-    known = set(since.schemas) if since else evidence.marked
+    known = set(since.schemas) if since and not since.is_partial else evidence.marked
     for schema in sorted((evidence.marked & known) - there - with_files):
         detail = f"the schema {printable(schema)} is not in the dump, and the copy of the store says that it has files"
         yield _failed("schema", detail, "name it where the dump is made; if it was dropped, nothing is amiss")
     for unread in since.unread if since else ():
-        if not unread.has_files and unread.schema not in there | evidence.marked:
+        if unread.schema not in there | evidence.marked:
             continue
         detail = f"{unread.table} of the live database cannot be read, so nobody knows what of it the dump lacks"
         yield _failed("sight", f"{detail}: {unread.why}", "run the drill as a user who may read all of it")
@@ -166,15 +166,20 @@ def _notes(evidence: Evidence) -> Iterator[Check]:
     for project, number in sorted(accounts.foreign.items()) if accounts else ():
         detail = f"{counted(number, 'file')} of the project {printable(project)}: its store has a backup of its own"
         yield _note("project", detail)
-    if since:
-        others = sorted(
-            name for name, has_files in since.schemas.items() if not has_files and name not in evidence.schemas
-        )
-        others = [name for name in others if name not in evidence.marked]
-        if others:
-            shown = ", ".join(map(printable, others[:_NAMED]))
-            more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
-            yield _note("schema", f"not in the dump, without files of the project: {shown}{more}")
+    yield from _unseen(evidence, since) if since else ()
+
+
+def _unseen(evidence: Evidence, since: Since) -> Iterator[Check]:
+    ours = {*evidence.schemas, *evidence.marked}
+    if hidden := [one for one in since.unread if one.schema not in ours]:
+        tables = counted(len(hidden), "table")
+        yield _note("sight", f"{tables} of other schemas cannot be read, such as {hidden[0].table}: {hidden[0].why}")
+    if since.is_partial:
+        yield _note("sight", "this user does not see every schema of the live database: what is hidden was not asked")
+    if others := sorted(name for name, has_files in since.schemas.items() if not has_files and name not in ours):
+        shown = ", ".join(map(printable, others[:_NAMED]))
+        more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+        yield _note("schema", f"not in the dump, without files of the project: {shown}{more}")
 
 
 def _tables(evidence: Evidence) -> Iterator[DrilledTable]:

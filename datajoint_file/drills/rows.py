@@ -6,7 +6,7 @@ They are untrusted: a table that cannot be read is told, and the others are read
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -28,11 +28,6 @@ from datajoint_file.verification.subjects import Subject, origin_of
 from datajoint_file.verification.verification import FileValue
 
 _PAGE = 2_000
-_TABLES = (
-    "SELECT table_schema, table_name FROM information_schema.tables WHERE table_type = 'BASE TABLE' AND table_schema "
-    "NOT IN ('information_schema', 'performance_schema', 'mysql', 'sys', 'pg_catalog') "
-    "ORDER BY table_schema, table_name"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +37,6 @@ class Unread:
     schema: str
     table: str  # with its schema, as people call it
     why: str
-    has_files: bool = False  # it is known to have ``file`` attributes
 
 
 class Database:
@@ -53,17 +47,22 @@ class Database:
         self._second: SecondConnection = second_connection_of(connection)
         self._pipeline = pipeline
         self.unread: list[Unread] = []
-        self.tables = [(str(schema), str(name)) for schema, name in self._second.query(_TABLES)]
+        self.tables = sorted(self._second.dialect.tables(self._second.query))
 
     @property
     def schemas(self) -> list[str]:
         """The schemas that have tables."""
         return sorted({schema for schema, _ in self.tables})
 
-    def counts(self) -> Iterator[tuple[str, str, int]]:
+    @property
+    def hides_schemas(self) -> bool:
+        """Whether there may be schemas that this user does not see."""
+        return self._second.dialect.hides_schemas(self._second.query)
+
+    def counts(self, schemas: Collection[str]) -> Iterator[tuple[str, str, int]]:
         """Give schema, table as people call it, and number of rows; those of DataJoint and of ours left out."""
         for schema, name in self.tables:
-            if name.startswith("~"):
+            if name.startswith("~") or schema not in schemas:
                 continue
             try:
                 sql = f"SELECT COUNT(*) FROM {self._second.dialect.quoted(schema, name)}"
@@ -84,7 +83,7 @@ class Database:
             try:
                 yield self._subject(number, schema, name)
             except Exception as error:  # noqa: BLE001
-                self._note(schema, called, error, has_files=True)
+                self._note(schema, called, error)
 
     def _subject(self, number: int, schema: str, name: str) -> Subject:
         table = FreeTable(self._connection, self._connection.adapter.make_full_table_name(schema, name))
@@ -97,7 +96,7 @@ class Database:
         try:
             yield from subject.rows(None)
         except Exception as error:  # noqa: BLE001 - of the driver, of DataJoint, or of a row that nobody foresaw
-            self._note(subject.schema, subject.title, error, has_files=True)
+            self._note(subject.schema, subject.title, error)
 
     def history(self, since: datetime) -> Iterator[HistoryRow]:
         """Give the entries of history whose references went *since* a moment, and whose bytes are kept."""
@@ -106,7 +105,7 @@ class Database:
                 try:
                     yield from self._history(schema, since)
                 except Exception as error:  # noqa: BLE001
-                    self._note(schema, f"{schema}.{HISTORY}", error, has_files=True)
+                    self._note(schema, f"{schema}.{HISTORY}", error)
 
     def _history(self, schema: str, since: datetime) -> Iterator[HistoryRow]:
         dialect, number = self._second.dialect, 0
@@ -121,10 +120,10 @@ class Database:
             for number, event, table, attribute, text in page:  # noqa: B007 - the last number is where to go on
                 yield HistoryRow(self._pipeline, schema, str(event), str(table), str(attribute), str(text))
 
-    def _note(self, schema: str, table: str, error: Exception, *, has_files: bool = False) -> None:
+    def _note(self, schema: str, table: str, error: Exception) -> None:
         cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
         if not (isinstance(error, MissingTableError) or self._second.dialect.is_gone(cause)):  # dropped meanwhile
-            self.unread.append(Unread(schema, printable(table), printable(driver_message(cause)), has_files))
+            self.unread.append(Unread(schema, printable(table), printable(driver_message(cause))))
 
 
 class HistoryRow:

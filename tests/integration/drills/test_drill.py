@@ -38,6 +38,7 @@ def test_a_fine_backup_is_fine_and_nothing_of_it_is_touched(
     assert (report.checked, report.files) == (8, 7), "a file that was replaced is kept, and checked too"
     [told] = [one for one in report.tables if one.schema == lab.database]
     assert (told.table, told.rows, told.live_rows, told.files, told.lost_files) == ("Recording", 6, 6, 7, 0)
+    assert {one.schema for one in report.tables} == {lab.database}, "nothing is said of what is somebody else's"
     assert report.is_compared
     assert report.lost.files == 0
     assert "nothing would be lost" in str(report)
@@ -171,7 +172,7 @@ def test_names_that_mean_something_elsewhere_are_only_names(
         assert names(report) == [], str(report)
         assert name in {one.schema for one in report.tables if one.rows == 0}
     finally:
-        drop_schema(pipeline.connection, name.replace("%", "%%") if not is_postgresql else name)
+        drop_schema(pipeline.connection, name)
 
 
 @over_postgresql
@@ -248,3 +249,20 @@ def test_a_live_database_that_is_not_reached_makes_a_backup_no_worse(
     assert report.checked == 8
     assert [note.name for note in report.notes if "was not asked" in note.detail] == ["live"]
     assert "not-given" not in str(report)
+
+
+@over_postgresql
+def test_a_live_table_that_this_user_may_not_read_is_told(
+    lab: Any, pipeline: dj.Instance, dump: Dump, copied: Copied, database: Any, store: Store
+) -> None:
+    made, copy, reader = dump(), copied(), unique("reader")
+    pipeline.connection.query(f"CREATE ROLE {reader} LOGIN PASSWORD 'x'")
+    try:
+        there = dj.Instance(database.host, reader, "x", database.port, use_tls=False, backend="postgresql")
+        datajoint_file.configure(store.configuration(), connection=there)
+        report = datajoint_file.drill(made, copy, connection=there)
+        there.connection.close()
+    finally:
+        pipeline.connection.query(f"DROP ROLE {reader}")
+    assert set(names(report)) == {"sight"}, str(report)
+    assert f"{lab.database}.Recording of the live database cannot be read" in str(report)

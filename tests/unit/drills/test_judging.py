@@ -124,6 +124,8 @@ def test_schemas_that_are_missing_are_told_by_the_live_database_and_by_marks(led
     assert [one.name for one in judge(evidence).problems] == ["schema"], "nobody asked the live database"
     evidence.since = Since(schemas={"ephys": True})
     assert judge(evidence).problems == ()
+    evidence.since = Since(schemas={"ephys": True}, is_partial=True)
+    assert [one.name for one in judge(evidence).problems] == ["schema"], "it may be hidden"
     evidence.since = Since(schemas={"ephys": True, "video": False, "somebodys": False})
     report = judge(evidence)
     assert [one.name for one in report.problems] == ["schema"]
