@@ -100,6 +100,7 @@ class Account:
     database: str = ""  # of PostgreSQL
     use_tls: Any = False
     programs: PostgreSQLPrograms | None = None  # of its version; None if it is not ours
+    fault: Callable[[], str] = field(default=lambda: "", repr=False)  # why it has ended, if it has
 
     @property
     def backend(self) -> str:
@@ -181,7 +182,7 @@ def _mysql(place: Path, programs: MySQLPrograms) -> Iterator[Account]:
     command = [programs.server, *options, *_MYSQL_SERVING, *fenced, f"--port={root.port}"]
     with serving(command, place, log=log, ending=signal.SIGKILL) as process:
         driver = _answering(root, process, log)
-        loader = replace(root, user=_NAME, password=secrets.token_hex(24))
+        loader = replace(root, user=_NAME, password=secrets.token_hex(24), fault=lambda: _fault(process, log))
         with driver.cursor() as cursor:
             cursor.execute(f"CREATE USER {_NAME}@'%' IDENTIFIED BY '{loader.password}'")
             cursor.execute(f"GRANT ALL PRIVILEGES ON *.* TO {_NAME}@'%'")
@@ -230,7 +231,8 @@ def _postgresql(place: Path, programs: PostgreSQLPrograms) -> Iterator[Account]:
     command = [programs["postgres"], "-D", data, f"--port={root.port}", *settings]
     with serving(command, place, log=log, ending=signal.SIGQUIT, **user) as process:
         driver = _answering(root, process, log)
-        loader = replace(root, user=_NAME, password=secrets.token_hex(24), database=_NAME, programs=programs)
+        loader = replace(root, user=_NAME, password=secrets.token_hex(24), database=_NAME)
+        loader = replace(loader, programs=programs, fault=lambda: _fault(process, log))
         with driver.cursor() as cursor:
             cursor.execute(f"CREATE ROLE {_NAME} LOGIN PASSWORD '{loader.password}'")
             cursor.execute(f"CREATE DATABASE {_NAME} OWNER {_NAME}")
@@ -248,6 +250,10 @@ def _unprivileged() -> dict[str, Any]:
         with suppress(KeyError):
             return {"user": name, "group": pwd.getpwnam(name).pw_gid, "extra_groups": []}
     raise DrillError("PostgreSQL does not run as root, and this machine has neither a user postgres nor nobody")
+
+
+def _fault(process: Popen[bytes], log: Path) -> str:
+    return "" if process.poll() is None else f"the scratch server has ended: {tail(log)}"
 
 
 def _free_port() -> int:

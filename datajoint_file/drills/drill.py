@@ -135,16 +135,20 @@ def drill(
     limit = None if max_age is None else timespan(max_age, "max_age")
     check_workers(workers)
     files = dump_files(dump)
-    live = _Live.of(connection)
-    copy = open_copy(store, live.settings)
     drawn_by = 0 if sample is None else seed if seed is not None else secrets.randbelow(10**9) + 1
-    run = _Run(files, copy, live, sample, drawn_by, workers, progress)
-    evidence = Evidence(str(Path(dump).absolute()), copy.place, datetime.now(timezone.utc), limit)
     started = time.monotonic()
     with ExitStack() as stack:
+        live = _Live.of(connection)
+        stack.callback(live.close)
+        copy = open_copy(store, live.settings)
+        run = _Run(files, copy, live, sample, drawn_by, workers, progress)
+        evidence = Evidence(str(Path(dump).absolute()), copy.place, datetime.now(timezone.utc), limit)
         directory = stack.enter_context(scratch_directory())
         account = stack.enter_context(run.server(directory, server))
-        if run.load(account, directory, evidence):
+        is_loaded = run.load(account, directory, evidence)
+        if fault := account.fault():  # which is no fault of the dump
+            raise DrillError(fault)
+        if is_loaded:
             run.look(account, directory, evidence)
     evidence.seconds = time.monotonic() - started
     return judge(evidence)
@@ -172,6 +176,12 @@ class _Live:
             return cls(connect(), settings, is_ours=True)
         except DataJointError as error:
             return cls(None, settings, driver_message(error))
+
+    def close(self) -> None:
+        """Close the connection, if it was opened for this."""
+        if self.is_ours:
+            self.connection.close()
+            second_connection_of(self.connection).close()
 
 
 @dataclass(slots=True)
@@ -216,7 +226,9 @@ class _Run:
     def load(self, account: Account, directory: Path, evidence: Evidence) -> bool:
         """Load the dumps; tell whether all are sound, as far as that shows."""
         moments = []
-        with progress_bar("loading the dump", sum(file.size for file in self.files) or None, self.progress) as advance:
+        with progress_bar(
+            "loading the dump", sum(file.size for file in self.files if not file.is_archive) or None, self.progress
+        ) as advance:
             for file in self.files:
                 loaded = load(file, account, directory, advance)
                 evidence.left_out += loaded.left_out
@@ -292,7 +304,3 @@ class _Run:
                 evidence.since = compare(live, ledger, self.copy.project, known, advance)
         except DataJointError as error:
             evidence.why_not = driver_message(error)
-        finally:
-            if self.live.is_ours:
-                self.live.connection.close()
-                second_connection_of(self.live.connection).close()

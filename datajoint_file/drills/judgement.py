@@ -26,6 +26,12 @@ ORDER = (
 )
 
 
+_UNDATED = (
+    "not every dump says when it was made: the date of the file stands for that, and a copy of the file may be younger."
+    " `pg_dump --format=custom` and mysqldump say it"
+)
+
+
 @dataclass(slots=True)
 class Evidence:
     """What a drill has seen."""
@@ -155,8 +161,7 @@ def _notes(evidence: Evidence) -> Iterator[Check]:
     if evidence.why_not:
         yield _note("live", f"the live database was not asked: {evidence.why_not}")
     if not evidence.is_dated and evidence.taken:
-        yield _note("age", "not every dump says when it was made: the date of the file stands for that; a copy of the "
-                           "file may be younger. `pg_dump --format=custom` and mysqldump say it")  # fmt: skip
+        yield _note("age", _UNDATED)
     if evidence.left_out:
         yield _note("rights", f"{counted(evidence.left_out, 'statement')} on accounts and rights left out")
     if accounts and accounts.linked:

@@ -94,7 +94,7 @@ def stuck(backup: list[str], variables: dict[str, str], temporary: Path, databas
     password = re.split(r"[:=]", secrets[0].replace('"', "").replace("protocol=tcp", "").strip())[-1]
     lines = programs_of(temporary)
     assert lines
-    assert not any(password in line for line in lines), "every user of a machine sees arguments"
+    assert not any(password in line for line in lines.values()), "every user of a machine sees arguments"
     yield started
     started.kill()
     started.communicate()
@@ -110,7 +110,16 @@ def test_a_drill_that_is_ended_leaves_no_process_and_no_directory(
 ) -> None:
     stuck.send_signal(number)
     assert stuck.wait(60) == code
-    assert programs_of(temporary) == []
+    assert programs_of(temporary) == {}
+    assert list(temporary.iterdir()) == []
+
+
+@over_postgresql
+def test_a_scratch_server_that_is_killed_is_no_fault_of_the_dump(stuck: Any, temporary: Path) -> None:
+    [server] = [pid for pid, line in programs_of(temporary).items() if "/postgres -D" in line and "/bin/sh" not in line]
+    os.kill(server, signal.SIGKILL)
+    _, said = stuck.communicate(timeout=60)
+    assert (stuck.returncode, b"the scratch server has ended" in said) == (4, True), said
     assert list(temporary.iterdir()) == []
 
 
@@ -143,16 +152,16 @@ def scratch_of(temporary: Path) -> Iterator[Path]:
             yield directory
 
 
-def programs_of(directory: Path) -> list[str]:
-    """Return the command lines of processes that have to do with a directory."""
-    lines = []
+def programs_of(directory: Path) -> dict[int, str]:
+    """Return the processes that have to do with a directory, with their command lines."""
+    lines = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
             line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
         except OSError:
             continue
         if f"{directory}/{scratch.PREFIX}" in line:
-            lines.append(line)
+            lines[int(process.name)] = line
     return lines
 
 
