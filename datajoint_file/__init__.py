@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from datajoint_file import cache, formats, gc, mirror
     from datajoint_file.downloads.download import download
     from datajoint_file.downloads.prefetch import prefetch
+    from datajoint_file.drills.drill import drill
+    from datajoint_file.drills.report import DrillReport
     from datajoint_file.errors import DataJointFileError, OutcomeUnknownError
     from datajoint_file.exchange.export import Exported, export
     from datajoint_file.exchange.importing import Imported, import_
@@ -64,6 +66,7 @@ __all__ = [
     "DataJointFileError",
     "Directory",
     "DirectoryRef",
+    "DrillReport",
     "Duplicate",
     "Earlier",
     "Exported",
@@ -105,6 +108,7 @@ __all__ = [
     "copy_in",
     "create",
     "download",
+    "drill",
     "export",
     "files",
     "find",
@@ -145,6 +149,7 @@ _HOMES = {
     "Directory": "transfer.directories",
     "DirectoryRef": "pipeline.directoryref",
     "Duplicate": "intake.joined_rows",
+    "DrillReport": "drills.report",
     "Earlier": "query.find",
     "Exported": "exchange.export",
     "FailedRow": "insert.skipping",
@@ -185,6 +190,7 @@ _HOMES = {
     "create": "insert.create",
     "download": "downloads.download",
     "export": "exchange.export",
+    "drill": "drills.drill",
     "files": "query.files",
     "find": "query.find",
     "free": "intake.free",

@@ -61,6 +61,8 @@ It holds no policy: the module that meets a problem decides which error it is.
     │   ├── ProgramError (ChildProcessError)      a program or notebook of the job has failed
     │   └── ScratchError (OSError)                there is no scratch directory to be had, or its disk is full
     ├── AlreadyWatchedError (BlockingIOError)     somebody watches the directory for this attribute
+    ├── DrillError (RuntimeError)                 a backup cannot be tried: a program or a right is missing
+    │   └── DrillRefusedError                      the server or store that was given is the real one, or is in use
     ├── WorkerError (RuntimeError)                an executor lost a worker, or takes no work
     └── CollectionRefusedError (RuntimeError)     the collector cannot prove what is unused
 
@@ -444,6 +446,14 @@ class ScratchError(JobError, OSError):
 
 class AlreadyWatchedError(DataJointFileError, BlockingIOError):
     """Another process, or another thread of this one, watches the directory for the same attribute."""
+
+
+class DrillError(DataJointFileError, RuntimeError):
+    """A backup cannot be tried here: a program, a right or a server is missing. Nothing is known of the backup."""
+
+
+class DrillRefusedError(DrillError):
+    """What was given to try a backup with is the real server or store, or holds something already. It is untouched."""
 
 
 class WorkerError(DataJointFileError, RuntimeError):

@@ -31,6 +31,7 @@ _SHORT_HELPS = {
     "cat": "Print a stored file.",
     "cache": "Show or empty this machine's cache of files.",
     "doctor": "Check configuration, store and database.",
+    "drill": "Try a backup beside the real thing.",
     "du": "Add up files and bytes.",
     "export": "Write rows and files for others (a bag).",
     "find": "Say which rows have a file.",
@@ -131,7 +132,7 @@ class _Commands(click.Group):
             ctx.exit(PROBLEMS if is_verdict else BLIND)
 
 
-_VERDICTS = ("CollectionRefusedError", "ObjectNotFoundError")
+_VERDICTS = ("CollectionRefusedError", "DrillRefusedError", "ObjectNotFoundError")
 """Errors that are what a command has to say after it has looked."""
 
 

@@ -615,6 +615,10 @@ class Dialect(ABC):
         """
 
     @abstractmethod
+    def tables(self, query: Query) -> list[tuple[str, str]]:
+        """Return all tables, by schema and name, as far as the user is told of them, readable or not."""
+
+    @abstractmethod
     def presence(self, query: Query, schema: str) -> Presence:
         """Tell whether a schema is there, and all of it may be read: also what the user could not even list."""
 

@@ -584,6 +584,9 @@ class MySQL(Dialect):
                 if table in tables:
                     yield schema, table, name, comment, type_
 
+    def tables(self, query: Query) -> list[tuple[str, str]]:
+        return [(str(place), str(row[0])) for (place,) in query(_SCHEMAS) for row in query(_TABLES, (place,))]
+
     def presence(self, query: Query, schema: str) -> Presence:
         is_listed = bool(query("SELECT 1 FROM information_schema.schemata WHERE schema_name = %s", (schema,)))
         if not self._is_readable(query, schema):

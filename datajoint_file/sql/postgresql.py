@@ -65,6 +65,12 @@ _ATTRIBUTES = f"""
     AND n.nspname NOT IN ('information_schema', 'pg_catalog', 'pg_toast')
     ORDER BY c.oid, a.attnum
 """
+_TABLES = """
+    SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c
+    JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND NOT c.relispartition
+    AND n.nspname NOT IN ('information_schema', 'pg_catalog', 'pg_toast')
+"""
 _RELATIONS = """
     SELECT n.nspname, c.relname, c.relkind = 'r'
     AND NOT c.relhastriggers AND NOT c.relhasrules AND NOT c.relrowsecurity AND NOT c.relispartition
@@ -558,6 +564,10 @@ class PostgreSQL(Dialect):
     def attributes(self, query: Query) -> Iterator[tuple[Any, ...]]:
         """Ask the catalog, which everybody may read; ``CREATE TABLE … AS`` copies no comments."""
         yield from query(_ATTRIBUTES, ())
+
+    def tables(self, query: Query) -> list[tuple[str, str]]:
+        """Ask the catalog, which everybody may read; of a table in partitions for the whole."""
+        return [(str(place), str(table)) for place, table in query(_TABLES)]
 
     def presence(self, query: Query, schema: str) -> Presence:
         """Ask the catalog, which everybody may read; a table that the user may not read is an error later."""

@@ -28,6 +28,7 @@ ALL = [block for page in PAGES for block in blocks(ROOT / "docs" / "how-to" / pa
 CRONTABS = [block for block in ALL if block.title == "crontab"]
 UNITS = [block for block in ALL if block.language == "ini"]
 WATCH = blocks(ROOT / "docs" / "how-to" / "watch.md")
+DRILL = blocks(ROOT / "docs" / "how-to" / "restore-drill.md")
 ENTRY = re.compile(r"(?:\S+\s+){5}(.+)")
 
 
@@ -76,10 +77,19 @@ def test_commands_exist_and_are_quiet() -> None:
         _check_command(words[1:])
 
 
+def test_a_drill_is_scheduled_by_a_command_that_exists_and_is_quiet() -> None:
+    (crontab,) = (of_crontab(block) for block in DRILL if block.title == "crontab")
+    (service,) = (of_unit(block) for block in DRILL if block.title == "datajoint-drill.service")
+    for command in (crontab, service):
+        words = command.rpartition(" && ")[2].removeprefix("exec ").split()
+        assert (words[0], words[1], words[-1]) == (PROGRAM, "drill", "--quiet")
+        _check_command(words[1:])
+
+
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not installed: only parsed")
 def test_units_are_accepted_by_systemd(tmp_path: Path) -> None:
     program = Path(sys.executable).with_name("datajoint-file")
-    units = [*UNITS, *(block for block in WATCH if block.language == "ini")]
+    units = [*UNITS, *(block for block in (*WATCH, *DRILL) if block.language == "ini")]
     for block in units:
         text = block.content.replace(PROGRAM, str(program)).replace("User=lab\n", "")
         (tmp_path / block.title).write_text(text)

@@ -1,4 +1,4 @@
-"""Install what does not come as Python packages: MariaDB and Chromium by apt, Azurite by npm.
+"""Install what does not come as Python packages: MariaDB, its client programs and Chromium by apt, Azurite by npm.
 
 ``python -m tests.servers.install`` is quick when all are there. The other servers are wheels, which the tests'
 requirements name.
@@ -17,7 +17,8 @@ from .errors import MissingServerError
 
 def main() -> int:
     """Install what is missing; return 1, after saying what the user must run himself, if something could not be."""
-    problems = [problem for step in (install_mysql, install_chromium, install_azurite) if (problem := step())]
+    steps = (install_mysql, install_mysql_clients, install_chromium, install_azurite)
+    problems = [problem for step in steps if (problem := step())]
     print("\n".join(problems), file=sys.stderr, end="\n" if problems else "")
     return 1 if problems else 0
 
@@ -42,6 +43,16 @@ def install_chromium() -> str | None:
             return str(error)
         return _apt(chromium.INSTALL)
     return None
+
+
+def install_mysql_clients() -> str | None:
+    """Install the programs that make dumps and load them, unless they are here; return the problem, if there is one."""
+    pairs = (("mariadb-dump", "mysqldump"), ("mariadb", "mysql"))
+    if all(any(map(shutil.which, names)) for names in pairs):
+        return None
+    if not (os.geteuid() == 0 and shutil.which("apt-get")):
+        return str(MissingServerError("the clients of MySQL or MariaDB", mysql.INSTALL_CLIENTS))
+    return _apt(mysql.INSTALL_CLIENTS)
 
 
 def install_azurite() -> str | None:

@@ -22,6 +22,7 @@ from .process import HOST, Run, Server, free_ports
 
 GIVEN = "DJF_TEST_MYSQL"
 INSTALL = "apt-get install mariadb-server-core"
+INSTALL_CLIENTS = "apt-get install mariadb-client"
 DIRECTORIES = ("/usr/sbin", "/usr/local/sbin", "/usr/libexec", "/opt/homebrew/bin", "/usr/local/bin")
 DATA = "data"
 # Nothing survives the run, so nothing need survive a crash.
