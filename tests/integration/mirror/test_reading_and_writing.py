@@ -75,6 +75,28 @@ def test_an_unreachable_store_is_asked_second(places: Make, tmp_path: Path) -> N
     assert ref.exists()
 
 
+@pytest.mark.parametrize("is_asked_first", [False, True])
+def test_what_a_mirror_that_is_away_may_have_is_not_called_missing(places: Make, *, is_asked_first: bool) -> None:
+    found = places()
+    found.table.insert({"id": number, "raw": ("a.dat", CONTENT)} for number in range(2))
+    ref, other = found.table.to_arrays("raw")
+    found.first.remove(ref.path)
+    stores = pipeline_of(found.connection).stores
+    if is_asked_first:
+        inner = stores.own
+        stores._backends[found.first.project] = FaultyBackend(inner, Fault("stat"))
+        with one_warning():
+            assert other.exists()
+        stores._backends[found.first.project] = inner
+    mirror = stores.mirror(found.first.project)
+    assert mirror is not None
+    faults = [Fault(verb, lasting=True) for verb in ("stat", "open", "read")]
+    stores._backends[f"{found.first.project}~"] = FaultyBackend(mirror, *faults)
+    for ask in (ref.exists, ref.read, ref.open):
+        with pytest.raises(StorageUnavailableError, match="the store has not got it, and its mirror cannot be asked"):
+            ask()
+
+
 def test_what_both_places_have_wrong_is_handed_out_by_neither(places: Make) -> None:
     found = places()
     found.table.insert1({"id": 1, "raw": ("a.dat", CONTENT)})
