@@ -34,6 +34,7 @@ from datajoint_file.journal.journal import Journal, JournalEntry, Write
 from datajoint_file.journal.schema_registry import ensure_marked
 from datajoint_file.journal.transactions import has_transaction
 from datajoint_file.model.metadata import FileMetadata
+from datajoint_file.model.names import MIGRATED
 from datajoint_file.model.object_keys import Cell, is_made_for, key_digest, key_text, write_id_of
 from datajoint_file.model.sidecar import Sidecar
 from datajoint_file.model.wording import counted
@@ -313,7 +314,7 @@ def _known(table: Any, sidecars: list[Sidecar]) -> _Known:
     found = _Known(_read(sidecars[-1].key), {})
     files, attributes = file_attributes(table.heading), table.heading.attributes
     for one in sidecars:
-        attribute = one.attribute
+        attribute = one.attribute if one.attribute in files else one.attribute.removesuffix(MIGRATED)
         if attribute not in files:
             raise MetadataError(f"{one.attribute} is no `file` attribute of the table")
         values = _read(one.values)
