@@ -75,6 +75,25 @@ def test_an_unreachable_store_is_asked_second(places: Make, tmp_path: Path) -> N
     assert ref.exists()
 
 
+def test_what_only_the_mirror_has_can_be_inserted_again_and_brought_back(places: Make, tmp_path: Path) -> None:
+    found = places()
+    found.table.insert([{"id": 1, "raw": ("a.dat", CONTENT)}, {"id": 2, "raw": tree(tmp_path)}])
+    one, two = found.table.to_arrays("raw")
+    lost = found.first.object_keys()
+    for key in lost:
+        found.first.remove(key)
+    with one_warning():
+        found.table.insert([{"id": 3, "raw": one}, {"id": 4, "raw": two}])
+    assert (found.table & "id = 3").fetch1("raw").read() == CONTENT
+    assert found.first.object_keys() == sorted(set(found.mirror.object_keys()) - set(lost))
+    (found.table & "id = 1").delete()
+    told = datajoint_file.undelete(found.table, since="1h")
+    assert "bring it back by `datajoint-file mirror`" in str(told)
+    datajoint_file.mirror.run(found.connection, [found.table.database])
+    assert datajoint_file.undelete(found.table, since="1h")
+    assert (found.table & "id = 1").fetch1("raw").read() == CONTENT
+
+
 @pytest.mark.parametrize("is_asked_first", [False, True])
 def test_what_a_mirror_that_is_away_may_have_is_not_called_missing(places: Make, *, is_asked_first: bool) -> None:
     found = places()
