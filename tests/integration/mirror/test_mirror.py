@@ -87,6 +87,25 @@ def test_what_both_have_wrong_is_told_and_left(places: Make, tmp_path: Path) -> 
     assert found.mirror.content(three)[-1] == 3
 
 
+def test_what_is_deleted_while_a_run_looks_is_no_loss(places: Make, tmp_path: Path) -> None:
+    found = filled(places, tmp_path)
+    run(found)
+    one, two = (next(key for key in found.first.object_keys() if key.endswith(f"{n}.dat")) for n in (1, 2))
+
+    def delete(_: str) -> None:
+        for key in (one, two):
+            found.mirror.remove(key)
+            found.first.remove(key)
+        found.connection.query(f"DELETE FROM {found.table.full_table_name} WHERE id = 1")
+
+    second = pipeline_of(found.connection).second
+    assert second is not None
+    faulty = FaultyBackend(second.backend, Fault("stat", action=delete))
+    second.stores._backends[second.project] = faulty
+    report = run(found, workers=1)
+    assert ([path for path, _ in report.problems], report.damaged) == ([two], 1)
+
+
 def test_a_place_that_does_not_answer_ends_the_run_and_changes_nothing(places: Make, tmp_path: Path) -> None:
     found = filled(places, tmp_path)
     found.table.insert({"id": number, "raw": (f"{number}.dat", b"x")} for number in range(10, 30))
