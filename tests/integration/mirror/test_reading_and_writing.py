@@ -196,9 +196,13 @@ def test_what_arrives_damaged_in_the_store_is_noticed(places: Make) -> None:
     assert not found.mirror.object_keys()
 
 
-def test_a_mirror_is_noted_and_no_store_becomes_one(places: Make, tmp_path: Path) -> None:
+def test_a_mirror_is_noted_and_no_store_becomes_one(
+    places: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     found = places()
-    found.table.insert1({"id": 1, "raw": ("a.dat", CONTENT)})
+    for number in (1, 2):
+        found.table.insert1({"id": number, "raw": ("a.dat", CONTENT)})
+    assert caplog.text.count("is its mirror from now on. If it was that before, it is not mounted") == 1
     note = next(key for key in found.mirror.all_keys() if key.endswith("~registry/mirror.json"))
     assert json.loads(found.mirror.content(note))["project"] == found.mirror.project
     (tmp_path / "store2").mkdir()
