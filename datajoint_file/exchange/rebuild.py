@@ -323,6 +323,9 @@ def _known(table: Any, sidecars: list[Sidecar]) -> _Known:
     odd = sorted((found.values.keys() - set(table.heading.names)) | (set(table.primary_key) - found.values.keys()))
     if odd:
         raise MetadataError(f"{', '.join(odd)}: the table that is declared has another key, or no such attribute")
+    for name, value in found.values.items():  # of what a codec gets, a path would be read here
+        if isinstance(value, dict) or (value is not None and (name in files or table.heading[name].codec)):
+            raise MetadataError(f"{name}: it has a value that no insert describes")
     return found
 
 

@@ -135,6 +135,36 @@ def test_rows_that_are_there_and_damaged_objects_are_left_alone(
     assert dict(done.present) == {f"{name}.Recording": 1}
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"values": {"tree": "<secret>"}}, "no insert describes"),
+        ({"values": {"attached": "<secret>"}}, "no insert describes"),
+        ({"values": {"note": {"a": 1}}}, "no insert describes"),
+        ({"left_out": 5}, "it names"),
+        ({"key": {"subject": "\U0001f600" * 700_000}}, "another key"),
+    ],
+    ids=["path", "attached", "object", "number", "long"],
+)
+@pytest.mark.parametrize("database", ["mysql"], indirect=True)
+def test_what_others_write_beside_objects_reads_no_file_here(
+    lab: tuple[Any, str], tmp_path: Path, store: Store, change: dict[str, Any], told: str
+) -> None:
+    instance, name = lab
+    (tmp_path / "secret").write_bytes(b"secret")
+    schema = instance.Schema(name)
+    definition = RECORDING + "attached = null : <attach>\n"
+    recording = schema(type("Recording", (dj.Manual,), {"definition": definition}))()
+    recording.insert({"subject": f"{n}", "day": datetime.date(2026, 1, 1), "raw": ("a.dat", b"a")} for n in range(2))
+    path = (recording & "subject = '0'").fetch1("raw").path
+    recording.connection.query(f"DELETE FROM {recording.full_table_name}")
+    text = json.dumps(json.loads(store.content(f"{path}~row")) | change, ensure_ascii=False)
+    store.damage(f"{path}~row", text.replace("<secret>", str(tmp_path / "secret")).encode())
+    done = datajoint_file.rebuild(recording)
+    assert told in "\n".join(done.problems)
+    assert [row["subject"] for row in recording.to_dicts()] == ["1"]
+
+
 def test_what_a_row_needs_and_the_store_has_not_is_said(lab: tuple[Any, str], tmp_path: Path) -> None:
     instance, name = lab
     filled(instance, name, tmp_path)
