@@ -26,6 +26,7 @@ from datajoint_file.exchange.description import (
 )
 from datajoint_file.exchange.received import Received, ReceivedFile, Written
 from datajoint_file.exchange.tables import Rows, declare, describe, load_upstream, value_for
+from datajoint_file.exchange.values import require_exact
 from datajoint_file.hooks.connections import connection_of, pipeline_of
 from datajoint_file.hooks.tables import class_name
 from datajoint_file.journal.intent_table import batches
@@ -247,6 +248,7 @@ class _Import:
             else:
                 try:
                     value_for(one.type, value, is_mysql=self._is_mysql)
+                    require_exact(one.type, value)
                 except ValueError as error:
                     raise ExchangeError(f"{where}: {one.name}: {error}; nothing was inserted") from error
 

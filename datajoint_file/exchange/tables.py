@@ -21,7 +21,7 @@ from datajoint_file.exchange.description import (
     TableDescription,
     definition,
 )
-from datajoint_file.exchange.values import compared, portable, read, written
+from datajoint_file.exchange.values import compared, family, portable, read, written
 from datajoint_file.hooks.tables import table_name
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.sql import dialect_of
@@ -231,6 +231,8 @@ def value_for(type_: str, value: Any, *, is_mysql: bool) -> Any:
         return found
     if isinstance(found, str) and ("\0" in found or (type_ == "json" and "\\u0000" in found)):
         raise ValueError("PostgreSQL has no null character in text")
+    if family(type_) == "time" and not "00" <= found < "24":
+        raise ValueError(f"PostgreSQL has no time of day {found}")
     return str(found) if type_ in ("uuid", "float32", "float64") else found  # the driver would lose a zero's sign
 
 

@@ -154,6 +154,34 @@ def test_tampered_export_is_refused(sides: tuple[Side, Side], out: Path, name: s
     assert target.store.object_keys() == []
 
 
+@pytest.mark.parametrize(
+    ("type_", "value"),
+    [
+        ("decimal(5,2)", "1.234"),
+        ("decimal(5,2)", "12345.1"),
+        ("datetime", "2020-01-01T00:00:00.5"),
+        ("datetime(6)", "2020-01-01T00:00:00+05:00"),
+        ("float32", 0.1),
+        ("float32", 1e300),
+        ("char(5)", "a "),
+        ("time", "24:00:00"),
+        ("varchar(5)", "a\ud800"),
+        ("json", '"\\ud800"'),
+    ],
+)
+@pytest.mark.parametrize("sides", ["mysql"], indirect=True)
+def test_values_that_a_server_would_change_are_refused(
+    sides: tuple[Side, Side], out: Path, type_: str, value: Any
+) -> None:
+    _, target = sides
+    _typed(type_)(out)
+    resealed(out, lambda row: row.update(note=value), 0)
+    before = set(list_schemas(target.connection))
+    with pytest.raises(ExchangeError, match="line 1: note: "):
+        datajoint_file.import_(out, prefix="got_", connection=target.connection)
+    assert set(list_schemas(target.connection)) == before
+
+
 def test_no_comment_ends_its_statement() -> None:
     wild = '":\\" COMMENT "%s {database}\n---\n-> Parent #'
     table = {
