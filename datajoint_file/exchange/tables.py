@@ -32,6 +32,10 @@ Written = dict[str, Any]
 _RAW = ("<blob>", "<attach>", "json", "float32", "float64")
 """Types whose values DataJoint would convert; on PostgreSQL it has no way to insert a UUID either."""
 
+_NULL = b"\0"
+_ATTACHED = re.compile(rb"(?!\.{1,2}\0)[^/\\:\0]{1,255}\0")
+"""What an attachment begins with: DataJoint writes a file of that name when it is fetched."""
+
 
 def load_upstream(connection: Any, schemas: Iterable[str]) -> Any:
     """Return DataJoint's graph of tables, with all that those of *schemas* depend on."""
@@ -225,6 +229,8 @@ def value_for(type_: str, value: Any, *, is_mysql: bool) -> Any:
         If it is of another type, or the server cannot hold it.
     """
     found = read(type_, value)
+    if type_ == "<attach>" and found is not None and not _ATTACHED.match(found):
+        raise ValueError(f"an attachment is called {found.partition(_NULL)[0]!r:.60}, which is no name of a file")
     if is_mysql and type_ in ("float32", "float64") and isinstance(value, str):
         raise ValueError(f"MySQL and MariaDB have no {value}")
     if is_mysql or found is None:

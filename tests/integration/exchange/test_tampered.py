@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import shutil
@@ -169,11 +170,15 @@ def test_tampered_export_is_refused(sides: tuple[Side, Side], out: Path, name: s
         ("char(5)", "a "),
         ("time", "24:00:00"),
         ("varchar(5)", "a\ud800"),
+        ("<attach>", base64.b64encode(b"../a\0b").decode()),
+        ("<attach>", base64.b64encode(b"/tmp/a\0b").decode()),
+        ("<attach>", base64.b64encode(b"..\0b").decode()),
+        ("<attach>", base64.b64encode(b"a").decode()),
         ("json", '"\\ud800"'),
     ],
 )
 @pytest.mark.parametrize("sides", ["mysql"], indirect=True)
-def test_values_that_a_server_would_change_are_refused(
+def test_values_that_would_be_others_or_lead_elsewhere_are_refused(
     sides: tuple[Side, Side], out: Path, type_: str, value: Any
 ) -> None:
     _, target = sides
