@@ -81,7 +81,7 @@ class MigrationReport:
         shown = list(alike.values())[:_SHOWN]
         lines += [f"  {one}{_of_others(len(others))}" for one, *others in shown]
         if rest := sum(map(len, alike.values())) - sum(map(len, shown)):
-            lines.append(f"  and {rest} more; .problems has them all")
+            lines.append(f"  and {rest} more; .problems (--json) has them all")
         return "\n".join([*map(on_one_line, lines[:1]), *lines[1:], *map(on_one_line, self.notes)])
 
     def to_dict(self) -> dict[str, Any]:
