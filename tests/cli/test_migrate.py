@@ -27,11 +27,9 @@ def test_steps_from_a_shell(project_run: Run, schema: dj.Schema, tmp_path: Path)
 
     assert step("plan")[0] == 1, "where relative paths begin is not said"
     root = ("--root", str(tmp_path / "nas"))
-    told = project_run("migrate", "plan", name, *root).stdout
-    assert ("2 problems" in told, "id=2: " in told, "(and so 1 more row)" in told, "id=3" in told) == (
-        *[True] * 3,
-        False,
-    )
+    plain = project_run("migrate", "plan", name, *root).stdout
+    assert all(part in plain for part in ("2 problems", "id=2: ", "(and so 1 more row)"))
+    assert "id=3" not in plain
     (table & "id > 1").delete(prompt=False)
     code, plan = step("plan", *root)
     assert (code, plan["rows"], plan["size"], plan["ways"]) == (0, 1, 3, {"copied": 1})
