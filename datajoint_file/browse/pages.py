@@ -31,13 +31,16 @@ from datajoint_file.browse.transfer import download
 from datajoint_file.model.wording import counted, format_size, pip_install
 from datajoint_file.pipeline.directoryref import DirectoryRef, Subdirectory
 from datajoint_file.pipeline.fileref import FileRef
-from datajoint_file.preview.shown import Grid, Part, Picture
+from datajoint_file.preview.shown import Grid, Part, Picture, cut
 from datajoint_file.query.used import MOST_LINES, Usage
 from datajoint_file.startup import escaped
 
 PAGE_MEMBERS = 200
 MOST_LISTED = 10_000
 """The list of members of a directory with more is fetched on demand only."""
+
+_MOST_COLUMNS = 100
+"""Columns of a table that is previewed."""
 
 _STATIC = {"style.css": "text/css", "copy.js": "text/javascript", "icon.svg": "image/svg+xml"}
 _THREADS = 8
@@ -252,6 +255,7 @@ class _Shown:
                 preview = self.ref.preview()
                 self.facts, self.parts = preview.facts, list(map(_part, preview.parts))
                 self.notes += preview.notes
+                self.notes += _left_out(preview.parts)
 
     def below(self, name: str) -> str:
         """Return the path of what is in the directory that is shown."""
@@ -275,8 +279,14 @@ def _part(part: Part) -> tuple[str, Any]:
     if isinstance(part, Picture):
         return "picture", f"data:image/png;base64,{base64.b64encode(part.png).decode()}"
     if isinstance(part, Grid):
-        return "table", part
+        return "table", [[cut(cell) for cell in row[:_MOST_COLUMNS]] for row in (part.header, *part.rows)]
     return "text", "\n".join(part.text())
+
+
+def _left_out(parts: tuple[Part, ...]) -> list[str]:
+    """Say how many columns of a table are not shown."""
+    numbers = [len(part.header) - _MOST_COLUMNS for part in parts if isinstance(part, Grid)]
+    return [f"{counted(number, 'more column')} than are shown here" for number in numbers if number > 0]
 
 
 def _member(whole: FileRef | DirectoryRef, path: str) -> FileRef | Subdirectory | DirectoryRef:
