@@ -86,6 +86,10 @@ CHOSEN: list[tuple[dict[str, str], list[str]]] = [
 MISTAKES = [
     ({"size": "many"}, "expected"),
     ({"key.id": "x OR 1=1"}, "expected a number"),
+    ({"key.id": "nan"}, "expected a number"),
+    ({"key.id": "inf"}, "expected a number"),
+    ({"key.id": "1_0"}, "expected a number"),
+    ({"key.id": "٣"}, "expected a number"),
     ({"stored": "soon"}, "expected a time"),
 ]
 
