@@ -92,7 +92,7 @@ class Hits:
 
 
 class _Lane:
-    """A connection, opened at its first use, for one thread at a time."""
+    """A connection, opened at its first use, and again when it is lost, for one thread at a time."""
 
     def __init__(self, connect: Callable[[], Any]) -> None:
         self._connect = connect
@@ -104,8 +104,8 @@ class _Lane:
         if not self._lock.acquire(timeout=_PATIENCE_SECONDS):
             raise TimeoutError("the database is busy with another page of yours: try again when that has come")
         try:
-            if self._connection is None:
-                self._connection = self._connect()
+            if self._connection is None or not self._connection.adapter.ping(self._connection._conn):
+                self._connection = self._connect()  # DataJoint does not do it for what PostgreSQL's driver raises
             yield self._connection
         finally:
             self._lock.release()
@@ -121,7 +121,7 @@ class Archive:
     Parameters
     ----------
     connect : callable
-        Opens a connection. Called three times at most, when the first page of its kind needs one.
+        Opens a connection. Called when the first page of a kind needs one, three times at most as long as none is lost.
     """
 
     def __init__(self, connect: Callable[[], Any]) -> None:

@@ -14,6 +14,7 @@ import pytest
 from datajoint_file.browse.address import Address
 from datajoint_file.browse.archive import Archive, Item
 from datajoint_file.browse.pages import application
+from datajoint_file.journal.second_connection import second_connection_of
 from tests.integration.browse.conftest import running
 
 MANY = 60
@@ -106,3 +107,18 @@ def test_nothing_is_asked_for_who_has_gone(slow: httpx.Client, stuck: _Stuck) ->
     stuck.free.set()
     assert slow.get(url).text == "1 file"
     assert stuck.questions < MANY / 2
+
+
+def test_a_connection_that_was_lost_is_opened_again(site: httpx.Client, archive: Archive, table: Any) -> None:
+    is_mysql = table.connection.adapter.backend == "mysql"
+    table.insert1({"id": 1, "raw": ("a.dat", b"1"), "extra": None})
+    address, second = Address(table.database, "Recording", "raw"), second_connection_of(table.connection)
+    urls = (address.url("files"), address.url("sum"), "/search?q=a.dat", address.url("file", (1,)), "/")
+    for url in urls:
+        assert site.get(url).status_code == 200
+        for lane in (archive._pages, archive._searches, archive._sums):
+            with lane.connection() as connection:
+                number = connection.adapter.get_connection_id(connection._conn)
+            second.execute(f"KILL {number}" if is_mysql else f"SELECT pg_terminate_backend({number})")
+        assert "a.dat" in site.get(address.url("files")).text
+        assert site.get(url).status_code == 200
