@@ -7,6 +7,7 @@ search over a million rows holds no page up. Stores are asked outside of it.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ PAGE_FILES = 50
 MOST_HITS = 100
 _HITS_OF_AN_ATTRIBUTE = 20
 _PATIENCE_SECONDS = 60.0
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+"""What a database takes for a number; Python takes ``nan`` and ``1_000`` too."""
 
 WORDS = {
     "name": "*.dat",
@@ -49,6 +52,11 @@ WORDS = {
     "title": "*pilot*",
 }
 """What files are chosen by, beside the key: keywords of `where`, each with an example."""
+
+
+def looks_into_rows(chosen: Mapping[str, str]) -> bool:
+    """Tell whether files are chosen by more than their key, which takes long in a large table."""
+    return not {"linked", *WORDS}.isdisjoint(chosen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +92,7 @@ class Hits:
 
 
 class _Lane:
-    """A connection, opened at its first use, for one thread at a time."""
+    """A connection, opened at its first use, and again when it is lost, for one thread at a time."""
 
     def __init__(self, connect: Callable[[], Any]) -> None:
         self._connect = connect
@@ -96,8 +104,8 @@ class _Lane:
         if not self._lock.acquire(timeout=_PATIENCE_SECONDS):
             raise TimeoutError("the database is busy with another page of yours: try again when that has come")
         try:
-            if self._connection is None:
-                self._connection = self._connect()
+            if self._connection is None or not self._connection.adapter.ping(self._connection._conn):
+                self._connection = self._connect()  # DataJoint does not do it for what PostgreSQL's driver raises
             yield self._connection
         finally:
             self._lock.release()
@@ -113,7 +121,7 @@ class Archive:
     Parameters
     ----------
     connect : callable
-        Opens a connection. Called three times at most, when the first page of its kind needs one.
+        Opens a connection. Called when the first page of a kind needs one, three times at most as long as none is lost.
     """
 
     def __init__(self, connect: Callable[[], Any]) -> None:
@@ -148,7 +156,7 @@ class Archive:
 
         So many as a page has, and whether there are more.
         """
-        lane = self._searches if {"linked", *WORDS} & set(chosen) else self._pages
+        lane = self._searches if looks_into_rows(chosen) else self._pages
         with lane.connection() as connection:
             query = _restricted(_table(connection, address), address.attribute, chosen)
             listing = Listing(query, (address.attribute,))
@@ -266,11 +274,8 @@ def _restricted(table: Any, attribute: str, chosen: Mapping[str, str]) -> Any:
 
 def _key_value(attribute: Any, text: str) -> str:
     """Return the text of a value, which the database compares; MySQL takes one that is no number for 0."""
-    if attribute.numeric:
-        try:
-            float(text)
-        except ValueError:
-            raise QueryError(f"{attribute.name} = {brief(text)}: expected a number") from None
+    if attribute.numeric and not _NUMBER.fullmatch(text):
+        raise QueryError(f"{attribute.name} = {brief(text)}: expected a number")
     return text
 
 

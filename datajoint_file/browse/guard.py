@@ -32,6 +32,9 @@ HEADERS = {
 }
 """What each answer has, whoever gives it."""
 
+_LEAVING = {"Connection": "close"}
+"""What an answer has besides, if it is not a page: who is not let in keeps no connection."""
+
 # A redirect would go on in the name of where the browser came from, and a strict cookie would not go with it.
 _ONWARD = (
     '<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="0; url=/">'
@@ -78,7 +81,7 @@ class Guard:
 
             async def send_on(message: Message) -> None:
                 if message["type"] == "http.response.start":
-                    MutableHeaders(scope=message).update(HEADERS)
+                    MutableHeaders(scope=message).update(HEADERS if answer is None else {**HEADERS, **_LEAVING})
                 await send(message)
 
             answer = self._answer(scope)

@@ -24,14 +24,14 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from datajoint_file.browse.address import Address, key_of
-from datajoint_file.browse.archive import WORDS, Archive, Item
+from datajoint_file.browse.archive import WORDS, Archive, Item, looks_into_rows
 from datajoint_file.browse.problems import status_of, told
 from datajoint_file.browse.threads import Threads
 from datajoint_file.browse.transfer import download
 from datajoint_file.model.wording import counted, format_size, pip_install
 from datajoint_file.pipeline.directoryref import DirectoryRef, Subdirectory
 from datajoint_file.pipeline.fileref import FileRef
-from datajoint_file.preview.shown import Grid, Part, Picture
+from datajoint_file.preview.shown import Grid, Part, Picture, cut
 from datajoint_file.query.used import MOST_LINES, Usage
 from datajoint_file.startup import escaped
 
@@ -39,28 +39,52 @@ PAGE_MEMBERS = 200
 MOST_LISTED = 10_000
 """The list of members of a directory with more is fetched on demand only."""
 
+_MOST_COLUMNS = 100
+"""Columns of a table that is previewed."""
+
 _STATIC = {"style.css": "text/css", "copy.js": "text/javascript", "icon.svg": "image/svg+xml"}
-_THREADS = 8
+_OF_DATABASE, _OF_STORES = 4, 8
+"""How many requests of a kind are answered at a time. Others wait in line, each in that of its kind."""
+
+_GONE = 499
+"""Status of an answer that nobody has waited for."""
 
 Handler = Callable[[Any, Request], Response]
 
 
 def application(archive: Archive) -> Starlette:
     """Return the pages of an archive as an ASGI application, for a `Guard` to stand before."""
-    pages = _Pages(archive)
+    lists, searches, sums = (Threads(_OF_DATABASE) for _ in range(3))
+    of_stores = Threads(_OF_STORES)
+    pages = _Pages(archive, of_stores)
     handlers = {
-        "/": pages.schemas,
-        "/tables": pages.tables,
-        "/files": pages.files,
-        "/sum": pages.sum,
-        "/file": pages.file,
-        "/download": pages.download,
-        "/search": pages.search,
-        "/usage": pages.usage,
+        "/": (pages.schemas, lists),
+        "/tables": (pages.tables, lists),
+        "/sum": (pages.sum, sums),
+        "/file": (pages.file, of_stores),
+        "/download": (pages.download, of_stores),
+        "/search": (pages.search, searches),
+        "/usage": (pages.usage, sums),
     }
-    routes = [Route(path, pages.endpoint(handler)) for path, handler in handlers.items()]
+    listed, filtered = _endpoint(pages.files, lists), _endpoint(pages.files, searches)
+
+    async def files(request: Request) -> Response:
+        return await (filtered if looks_into_rows(_chosen(request)) else listed)(request)
+
+    routes = [Route(path, _endpoint(handler, threads)) for path, (handler, threads) in handlers.items()]
+    routes.append(Route("/files", files))
     routes += [Route(f"/static/{name}", _static(name, kind)) for name, kind in _STATIC.items()]
     return Starlette(routes=routes, exception_handlers={404: pages.nothing})
+
+
+def _endpoint(handler: Callable[[Request], Response], threads: Threads) -> Callable[[Request], Awaitable[Response]]:
+    """Return a handler as Starlette calls it: its work is done in a thread, unless the browser has gone meanwhile."""
+
+    async def answer(request: Request) -> Response:
+        found: Response | None = await threads.run(handler, request, unless=request.is_disconnected)
+        return Response(status_code=_GONE) if found is None else found
+
+    return answer
 
 
 def _static(name: str, kind: str) -> Callable[[Request], Awaitable[Response]]:
@@ -89,9 +113,9 @@ def _answering(handler: Handler) -> Handler:
 
 
 class _Pages:
-    def __init__(self, archive: Archive) -> None:
+    def __init__(self, archive: Archive, of_stores: Threads) -> None:
         self._archive = archive
-        self._threads = Threads(_THREADS)
+        self._of_stores = of_stores
         self._templates = Environment(
             autoescape=True,
             loader=PackageLoader("datajoint_file.browse"),
@@ -102,15 +126,6 @@ class _Pages:
         )
         self._templates.filters.update(size=format_size)
         self._templates.globals.update(counted=counted, Address=Address)
-
-    def endpoint(self, handler: Callable[[Request], Response]) -> Callable[[Request], Awaitable[Response]]:
-        """Return a handler as Starlette calls it, whose work is done in a thread."""
-
-        async def answer(request: Request) -> Response:
-            found: Response = await self._threads.run(handler, request)
-            return found
-
-        return answer
 
     def page(self, name: str, request: Request, status: int = 200, **values: Any) -> Response:
         """Return a page of a template."""
@@ -187,7 +202,7 @@ class _Pages:
         member, ref = request.query_params.get("member", ""), item.ref
         found = _member(ref, member) if member and ref is not None else ref
         if isinstance(found, FileRef):
-            return download(found, self._threads, is_head=request.method == "HEAD")
+            return download(found, self._of_stores, is_head=request.method == "HEAD")
         raise LookupError(item.problem or "a directory is downloaded by Python: the expression is on its page")
 
     @_answering
@@ -252,6 +267,7 @@ class _Shown:
                 preview = self.ref.preview()
                 self.facts, self.parts = preview.facts, list(map(_part, preview.parts))
                 self.notes += preview.notes
+                self.notes += _left_out(preview.parts)
 
     def below(self, name: str) -> str:
         """Return the path of what is in the directory that is shown."""
@@ -275,8 +291,14 @@ def _part(part: Part) -> tuple[str, Any]:
     if isinstance(part, Picture):
         return "picture", f"data:image/png;base64,{base64.b64encode(part.png).decode()}"
     if isinstance(part, Grid):
-        return "table", part
+        return "table", [[cut(cell) for cell in row[:_MOST_COLUMNS]] for row in (part.header, *part.rows)]
     return "text", "\n".join(part.text())
+
+
+def _left_out(parts: tuple[Part, ...]) -> list[str]:
+    """Say how many columns of a table are not shown."""
+    numbers = [len(part.header) - _MOST_COLUMNS for part in parts if isinstance(part, Grid)]
+    return [f"{counted(number, 'more column')} than are shown here" for number in numbers if number > 0]
 
 
 def _member(whole: FileRef | DirectoryRef, path: str) -> FileRef | Subdirectory | DirectoryRef:

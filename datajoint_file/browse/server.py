@@ -6,6 +6,7 @@ of a file that only its user can read, and that sends it on.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 import tempfile
@@ -17,12 +18,30 @@ from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from datajoint_file.browse.archive import Archive
 from datajoint_file.browse.guard import HOST, Guard
 from datajoint_file.browse.pages import application
 
 _ENDING_SECONDS = 2
+_SECONDS_TO_ASK = 10
+
+
+class _Protocol(H11Protocol):
+    """Closes a connection on which nothing has been asked for a while.
+
+    Any user of the machine can open connections, and without this keep them, until the process can open no file.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a connection."""
+        super().connection_made(transport)
+        self.loop.call_later(_SECONDS_TO_ASK, self._close_if_silent)
+
+    def _close_if_silent(self) -> None:
+        if getattr(self, "cycle", None) is None:  # its type says that there is always one
+            self.transport.close()
 
 
 def serve(connect: Callable[[], Any], *, port: int = 0, opens: bool = True, say: Callable[[str], None]) -> None:
@@ -58,7 +77,7 @@ def server_of(app: ASGIApp) -> uvicorn.Server:
     """Return a server that says nothing: addresses of pages have keys in them, and the first one the secret."""
     quiet: dict[str, Any] = {"log_config": None, "log_level": "critical", "access_log": False}
     plain: dict[str, Any] = {"server_header": False, "proxy_headers": False}
-    kind: dict[str, Any] = {"http": "h11", "ws": "none", "loop": "asyncio", "lifespan": "off"}
+    kind: dict[str, Any] = {"http": _Protocol, "ws": "none", "loop": "asyncio", "lifespan": "off"}
     return uvicorn.Server(uvicorn.Config(app, **quiet, **plain, **kind, timeout_graceful_shutdown=_ENDING_SECONDS))
 
 

@@ -5,6 +5,7 @@ The database is asked by `usage`; a report is a value, and asks nothing.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -21,6 +22,7 @@ MOST_LINES = 100
 """Groups that are printed, the first; `to_pandas` has all."""
 
 _MOST_BARS = 30
+_MOST_LINES_DRAWN = 10
 _MOST_MONTHS = 1200
 _LONGEST = 60
 _NUMBERS = ("files", "size", "linked_files", "linked_size", "history_files", "history_size")
@@ -221,14 +223,15 @@ def _draw_growth(ax: Any, used: Usage) -> None:
     """Draw what there was at the end of each month, a line for each other group."""
     place = used.by.index("month")
     months = _months(sorted({_shown(row.group[place]) for row in used.rows}))
-    lines: dict[str, dict[str, int]] = {}
+    sizes: Counter[str] = Counter()
     for row in used.rows:
-        others = _label([value for number, value in enumerate(row.group) if number != place])
-        line = lines.setdefault(others, dict.fromkeys(months, 0))
-        line[_shown(row.group[place])] += row.size
-    largest = sorted(lines.items(), key=lambda item: -sum(item[1].values()))[:10]
-    unit, name = _unit([sum(line.values()) for _, line in largest])
-    for label, line in largest:
+        sizes[_beside(row, place)] += row.size
+    lines = {label: dict.fromkeys(months, 0) for label, _ in sizes.most_common(_MOST_LINES_DRAWN)}
+    for row in used.rows:
+        if (line := lines.get(_beside(row, place))) is not None:
+            line[_shown(row.group[place])] += row.size
+    unit, name = _unit([sum(line.values()) for line in lines.values()])
+    for label, line in lines.items():
         ax.plot(
             months, [size / unit for size in accumulate(line[month] for month in months)], "o-", label=label or None
         )
@@ -237,6 +240,11 @@ def _draw_growth(ax: Any, used: Usage) -> None:
     ax.set_ylim(bottom=0)
     ax.set_ylabel(name)
     ax.tick_params(axis="x", rotation=90 if len(months) > 12 else 0)
+
+
+def _beside(row: UsageRow, place: int) -> str:
+    """Return the label of what a row is of beside the month at *place*."""
+    return _label([value for number, value in enumerate(row.group) if number != place])
 
 
 def _months(found: list[str]) -> list[str]:

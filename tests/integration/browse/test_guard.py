@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 
 import httpx
@@ -126,6 +127,20 @@ def test_every_answer_tells_browsers_what_not_to_do(inside: httpx.Client, guarde
     assert "default-src 'none'" in policy
     assert "frame-ancestors 'none'" in policy
     assert "unsafe" not in policy
+
+
+def test_who_does_not_ask_or_is_not_let_in_keeps_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datajoint_file.browse.server._SECONDS_TO_ASK", 0.2)
+    with running(lambda guard: guard.around(PlainTextResponse("come in"))) as (url, guard):
+        host = url.removeprefix("http://")
+        for sent in (b"", b"G", b"GET / HTTP/1.1\r\nHost: ", f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()):
+            with socket.create_connection(("127.0.0.1", int(host.partition(":")[2])), timeout=20) as connection:
+                connection.sendall(sent)
+                with connection.makefile("rb") as answer:
+                    assert b"come in" not in answer.read(), "it ends"
+        with httpx.Client() as client:
+            assert client.get(guard.address()).headers["connection"] == "close"
+            assert "connection" not in client.get(url).headers, "whose pages come faster by it"
 
 
 def test_sockets_of_the_web_are_refused(inside: httpx.Client) -> None:

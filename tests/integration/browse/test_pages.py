@@ -86,6 +86,10 @@ CHOSEN: list[tuple[dict[str, str], list[str]]] = [
 MISTAKES = [
     ({"size": "many"}, "expected"),
     ({"key.id": "x OR 1=1"}, "expected a number"),
+    ({"key.id": "nan"}, "expected a number"),
+    ({"key.id": "inf"}, "expected a number"),
+    ({"key.id": "1_0"}, "expected a number"),
+    ({"key.id": "٣"}, "expected a number"),
     ({"stored": "soon"}, "expected a time"),
 ]
 
@@ -288,3 +292,20 @@ def test_a_connection_that_was_cut_is_made_again(site: httpx.Client, archive: Ar
     seen = [site.get(url) for url in urls]
     assert [page.status_code for page in seen] == [200] * len(urls)
     assert "cannot be read" not in "".join(page.text for page in seen)
+
+
+@over_mysql
+def test_wide_tables_and_long_cells_are_cut_and_facts_stand_alone(site: httpx.Client, table: Any) -> None:
+    wide = b",".join(b"c%d" % number for number in range(5000)) + b"\n" + b"x" * 5000
+    objects = io.BytesIO()
+    np.save(objects, np.array([None, "a"], dtype=object))
+    table.insert1({"id": 1, "raw": ("wide.csv", wide), "extra": ("objects.npy", objects.getvalue())})
+    address = Address(table.database, "Recording", "raw")
+    page = site.get(address.url("file", (1,))).text
+    assert page.count("<th>") == 100
+    assert "4,900 more columns than are shown here" in texts(page)
+    assert f"{'x' * 159}…" in texts(page)
+    assert "x" * 160 not in page
+    preview = (table & "id = 1").fetch1("extra").preview()
+    assert not preview.parts
+    assert ", ".join(preview.facts) in texts(site.get(address.of("extra").url("file", (1,))).text)

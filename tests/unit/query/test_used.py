@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import matplotlib as mpl
 import pytest
 from matplotlib import pyplot as plt
@@ -53,6 +55,18 @@ def test_growth_adds_up_and_shows_months_in_which_nothing_came() -> None:
     several.figure.canvas.draw()
     assert len(several.get_legend().get_texts()) == 10
     assert used(("month",), {}).plot() is not None
+
+
+def test_growth_of_many_groups_keeps_the_lines_that_are_drawn_alone() -> None:
+    groups: dict[tuple[object, ...], int] = {
+        (number, f"20{10 + number % 20}-01"): 10**6 + number for number in range(20_000)
+    }
+    tracemalloc.start()
+    axes = used(("subject_id", "month"), groups).plot()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert [line.get_label() for line in axes.get_lines()] == [str(number) for number in range(19_999, 19_989, -1)]
+    assert peak < 40 * 2**20, "not a number for each month of each group"
 
 
 def test_a_tree_prints_no_more_than_can_be_read() -> None:
