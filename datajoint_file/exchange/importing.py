@@ -24,8 +24,9 @@ from datajoint_file.exchange.description import (
     differences,
     read_description,
 )
-from datajoint_file.exchange.received import Received, ReceivedFile, Written
+from datajoint_file.exchange.received import Received, ReceivedFile
 from datajoint_file.exchange.tables import Rows, declare, describe, load_upstream, value_for
+from datajoint_file.exchange.values import Written
 from datajoint_file.hooks.connections import connection_of, pipeline_of
 from datajoint_file.hooks.tables import class_name
 from datajoint_file.journal.intent_table import batches
