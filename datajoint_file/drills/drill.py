@@ -251,7 +251,7 @@ class _Run:
             stack.callback(ledger.close)
             accounts = Accounts(self.copy.project, ledger)
             restored = Database(connection, self.copy.pipeline)
-            with progress_bar("listing the copy of the store", None, self.progress, unit="objects") as advance:
+            with progress_bar("listing the copy of the store", None, self.progress, unit=" objects") as advance:
                 ledger.add_objects(self.copy.backend.list(self.copy.project), advance)
             evidence.marked = self.copy.marked_schemas()
             evidence.tables = {(schema, table): rows for schema, table, rows in restored.counts(restored.schemas)}
@@ -278,7 +278,7 @@ class _Run:
         drawn: Iterator[DrawnRow] = sound()
         if self.sample is not None:
             sample = Sample(self.sample, evidence.attributes, self.seed)
-            with progress_bar("looking for what rows name", None, self.progress, unit="files") as advance:
+            with progress_bar("looking for what rows name", None, self.progress, unit=" files") as advance:
                 for row in drawn:
                     sample.offer(row, row.values[0])
                     advance(1)
@@ -298,7 +298,7 @@ class _Run:
             evidence.why_not = self.live.why_not
             return
         try:
-            with progress_bar("asking the live database", None, self.progress, unit="rows") as advance:
+            with progress_bar("asking the live database", None, self.progress, unit=" rows") as advance:
                 live = Database(self.live.connection, self.copy.pipeline)
                 known = {*evidence.schemas, *evidence.marked}
                 evidence.since = compare(live, ledger, self.copy.project, known, advance)

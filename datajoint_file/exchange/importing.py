@@ -141,7 +141,7 @@ def import_(
         work.check(advance)
     work.check_tables()
     work.declare()
-    with progress_bar("importing", sum(table.rows for table in description.tables), progress, unit="row") as advance:
+    with progress_bar("importing", sum(table.rows for table in description.tables), progress, unit=" rows") as advance:
         return work.insert(advance)
 
 

@@ -125,7 +125,7 @@ def rebuild(*subjects: Any, verify: Level = "content", dry_run: bool = False, pr
     connection = tables[0].connection
     if has_transaction(connection):
         raise DataJointError("rebuild has transactions of its own: commit this one or roll it back first")
-    with _Books() as books, progress_bar("rebuilding", None, progress, unit="row") as advance:
+    with _Books() as books, progress_bar("rebuilding", None, progress, unit=" rows") as advance:
         work = _Rebuild(tables, books, verify, dry_run=dry_run)
         work.read()
         for table in work.tables:
