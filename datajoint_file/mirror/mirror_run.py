@@ -148,11 +148,11 @@ def run(
     sides = Sides(pipeline.first, pipeline.second)
     copy_marks(sides.first, sides.second)
     with ledger() as noted:
-        one = Run(sides, noted, by_hash=verify, workers=workers, progress=progress)
+        one = MirrorRun(sides, noted, by_hash=verify, workers=workers, progress=progress)
         return one.through(values_of(connection, pipeline.project, names))
 
 
-class Run:
+class MirrorRun:
     """One run through values, which may go through them again: what was found fine is not looked at twice."""
 
     def __init__(
