@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from threading import Lock
-from typing import Literal
 
 from datajoint_file.concurrency.progress import Advance
 from datajoint_file.concurrency.threads import Stop, run_all
@@ -24,13 +23,11 @@ from datajoint_file.errors import (
 from datajoint_file.model.manifest import Manifest
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.pipeline.manifests import manifest_of, member_metadata
-from datajoint_file.pipeline.mirroring import MEMBERS_AT_ONCE, copy_object, listed, sizes_of
+from datajoint_file.pipeline.mirroring import MEMBERS_AT_ONCE, copy_object, manifest_metadata, sizes_of
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.transfer.fetch import fetch
 from datajoint_file.verification.check_object import Level, Problem
 from datajoint_file.verification.examine import examine
-
-Outcome = Literal["fine", "copied", "restored", "damaged", "unreadable"]
 
 _REPLACED = ("missing", "size", "hash")
 """What is wrong with an object that another may take the place of."""
@@ -178,7 +175,7 @@ class _Mending:
                 self.done.is_unreachable |= isinstance(error, StorageUnavailableError)
                 return
         if not self.done.problems:
-            self.object(listed(whole[0], metadata))
+            self.object(manifest_metadata(whole[0], metadata))
 
     def _manifest(self, side: Pipeline, metadata: FileMetadata) -> tuple[Pipeline, Manifest | DataJointFileError]:
         try:
