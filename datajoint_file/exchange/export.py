@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from functools import partial
 from importlib.metadata import version
@@ -77,6 +77,10 @@ class Exported:
         rows = [f"{counted(count, 'row')} of {table}" for table, count in self.rows.items()]
         what = f"{counted(self.files, 'file')}, {format_size(self.size)} in {self.path}"
         return "\n".join(map(on_one_line, (*rows, what, *self.notes)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values that JSON can hold."""
+        return {**asdict(self), "path": str(self.path)}
 
 
 @brief_traceback

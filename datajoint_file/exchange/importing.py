@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from datajoint.errors import DataJointError
@@ -69,6 +69,10 @@ class Imported:
         done = [f"{counted(count, 'row')} of {table}" for table, count in self.inserted.items()]
         done += [f"{counted(count, 'row')} of {table}: there already" for table, count in self.present.items()]
         return "\n".join(map(on_one_line, (*(done or ["nothing was inserted"]), *self.conflicts, *self.notes)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values that JSON can hold."""
+        return {"ok": bool(self), **asdict(self)}
 
 
 @brief_traceback

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from datajoint.errors import DataJointError, LostConnectionError
@@ -74,9 +74,13 @@ class Rebuilt:
         done += [f"{counted(count, 'row')} of {table}: there already" for table, count in self.present.items()]
         return "\n".join(map(on_one_line, (*(done or ["nothing was written"]), *self.problems, *self.notes)))
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values that JSON can hold."""
+        return {"ok": bool(self), **asdict(self)}
+
 
 @brief_traceback
-def rebuild(*subjects: Any, verify: Level = "content", dry_run: bool = False, progress: bool | None = None) -> Rebuilt:
+def rebuild(*subjects: Any, level: Level = "content", dry_run: bool = False, progress: bool | None = None) -> Rebuilt:
     """Write rows again that a lost database had, from what the store keeps beside their objects.
 
     That is there of files inserted with ``[object_storage] self_describing = true``. Declare the tables first, by the
@@ -89,7 +93,7 @@ def rebuild(*subjects: Any, verify: Level = "content", dry_run: bool = False, pr
     ----------
     *subjects : schema or table
         Which rows; of a schema, those of all its tables, parents first.
-    verify : {"content", "size"}
+    level : {"content", "size"}
         Whether all bytes of the objects are read, or their sizes asked.
     dry_run : bool
         Only look.
@@ -117,8 +121,8 @@ def rebuild(*subjects: Any, verify: Level = "content", dry_run: bool = False, pr
     >>> print(datajoint_file.rebuild(schema))  # doctest: +SKIP
     12 rows of lab.Recording
     """
-    if verify not in ("content", "size"):
-        raise ValueError(f"verify = {brief(verify)}: allowed are 'content', 'size'")
+    if level not in ("content", "size"):
+        raise ValueError(f"level = {brief(level)}: allowed are 'content', 'size'")
     tables = list(_tables(subjects))
     if not tables:
         return Rebuilt({}, notes=("there is no table with files: declare the tables first",))
@@ -126,7 +130,7 @@ def rebuild(*subjects: Any, verify: Level = "content", dry_run: bool = False, pr
     if has_transaction(connection):
         raise DataJointError("rebuild has transactions of its own: commit this one or roll it back first")
     with _Books() as books, progress_bar("rebuilding", None, progress, unit=" rows") as advance:
-        work = _Rebuild(tables, books, verify, dry_run=dry_run)
+        work = _Rebuild(tables, books, level, dry_run=dry_run)
         work.read()
         for table in work.tables:
             for some in books.rows(table):
@@ -189,9 +193,9 @@ class _Known:
 
 
 class _Rebuild:
-    def __init__(self, tables: list[Any], books: _Books, verify: Level, *, dry_run: bool) -> None:
+    def __init__(self, tables: list[Any], books: _Books, level: Level, *, dry_run: bool) -> None:
         self._books = books
-        self._verify = verify
+        self._level = level
         self._is_dry = dry_run
         graph = load_upstream(tables[0].connection, {table.database for table in tables})
         order = {name: place for place, name in enumerate(graph.topo_sort())}
@@ -247,7 +251,7 @@ class _Rebuild:
             for name, file in known.files.items():
                 if not is_made_for(file.path, pipeline.project, digest):
                     raise MetadataError(f"{name}: {file.path} is no object of this row")
-                if problem := examine(pipeline, file, self._verify, lambda _: None):
+                if problem := examine(pipeline, file, self._level, lambda _: None):
                     told = f"{problem.kind}: expected {problem.expected}, found {problem.found}"
                     raise MetadataError(f"{name}: {file.path}: {told}")
         except DataJointFileError as error:
