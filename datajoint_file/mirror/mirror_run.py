@@ -52,6 +52,8 @@ class MirrorReport:
         Their bytes.
     seconds : float
         How long it took.
+    damaged : int
+        Of the problems those that are no place's silence: objects that are missing or wrong.
     problems : tuple of (str, str)
         Object keys, or rows, and what is wrong with them: 10,000 at most.
     interruption : str
