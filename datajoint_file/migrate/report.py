@@ -76,7 +76,7 @@ class MigrationReport:
             lines.append(f"{counted(len(self.problems), 'problem')}:")
             lines += [f"  {one}" for one in self.problems[:_SHOWN]]
         if len(self.problems) > _SHOWN:
-            lines.append(f"  and {len(self.problems) - _SHOWN} more; .problems has them all")
+            lines.append(f"  and {len(self.problems) - _SHOWN} more in .problems")
         return "\n".join([*map(on_one_line, lines[:1]), *lines[1:], *map(on_one_line, self.notes)])
 
     def to_dict(self) -> dict[str, Any]:
