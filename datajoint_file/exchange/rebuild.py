@@ -129,11 +129,11 @@ def rebuild(*subjects: Any, level: Level = "content", dry_run: bool = False, pro
     connection = tables[0].connection
     if has_transaction(connection):
         raise DataJointError("rebuild has transactions of its own: commit this one or roll it back first")
-    with _Books() as books, progress_bar("rebuilding", None, progress, unit=" rows") as advance:
-        work = _Rebuild(tables, books, level, dry_run=dry_run)
+    with _SidecarsByRow() as sidecars, progress_bar("rebuilding", None, progress, unit=" rows") as advance:
+        work = _Rebuild(tables, sidecars, level, dry_run=dry_run)
         work.read()
         for table in work.tables:
-            for some in books.rows(table):
+            for some in sidecars.rows(table):
                 work.restore(table, some)
                 advance(len(some))
         return work.report()
@@ -151,10 +151,10 @@ def _tables(subjects: Iterable[Any]) -> Iterator[Any]:
             raise UnsupportedValueError(f"{brief(subject)} is neither a schema nor a table")
 
 
-class _Books:
+class _SidecarsByRow:
     """The sidecars that were read, by row, in a file on the disk that vanishes with the block."""
 
-    def __enter__(self) -> _Books:
+    def __enter__(self) -> _SidecarsByRow:
         self._database = sqlite3.connect("")
         self._database.execute("CREATE TABLE one (place TEXT, row TEXT, moment TEXT, key TEXT, text BLOB)")
         return self
@@ -193,8 +193,8 @@ class _Known:
 
 
 class _Rebuild:
-    def __init__(self, tables: list[Any], books: _Books, level: Level, *, dry_run: bool) -> None:
-        self._books = books
+    def __init__(self, tables: list[Any], sidecars: _SidecarsByRow, level: Level, *, dry_run: bool) -> None:
+        self._sidecars = sidecars
         self._level = level
         self._is_dry = dry_run
         graph = load_upstream(tables[0].connection, {table.database for table in tables})
@@ -214,7 +214,7 @@ class _Rebuild:
                 if isinstance(found, MetadataError):
                     self._problems.append(f"{key} was passed over: {found}")
                 elif (found.schema, found.table) in wanted:
-                    self._books.add(found)
+                    self._sidecars.add(found)
 
     def restore(self, table: Any, some: list[list[Sidecar]]) -> None:
         """Insert those rows that are not there, together; one by one if some cannot be."""
