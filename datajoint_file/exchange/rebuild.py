@@ -19,6 +19,7 @@ from datajoint_file.errors import (
     DataJointFileError,
     MetadataError,
     OutcomeUnknownError,
+    StorageUnavailableError,
     UnsupportedValueError,
     brief,
     brief_traceback,
@@ -252,8 +253,10 @@ class _Rebuild:
                 if not is_made_for(file.path, pipeline.project, digest):
                     raise MetadataError(f"{name}: {file.path} is no object of this row")
                 if problem := examine(pipeline, file, self._level, lambda _: None):
-                    told = f"{problem.kind}: expected {problem.expected}, found {problem.found}"
-                    raise MetadataError(f"{name}: {file.path}: {told}")
+                    told = f"{name}: {file.path}: {problem.kind}: expected {problem.expected}, found {problem.found}"
+                    raise (StorageUnavailableError if problem.is_unreachable else MetadataError)(told)
+        except StorageUnavailableError:  # of which a row can say nothing
+            raise
         except DataJointFileError as error:
             self._problem(table, row.values, str(error))
             return False
