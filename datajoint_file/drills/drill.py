@@ -145,11 +145,10 @@ def drill(
         evidence = Evidence(str(Path(dump).absolute()), copy.place, datetime.now(timezone.utc), limit)
         directory = stack.enter_context(scratch_directory())
         account = stack.enter_context(run.server(directory, server))
-        is_loaded = run.load(account, directory, evidence)
-        if fault := account.fault():  # which is no fault of the dump
-            raise DrillError(fault)
-        if is_loaded:
+        if run.load(account, directory, evidence):
             run.look(account, directory, evidence)
+        elif fault := account.fault():  # which is no fault of the dump
+            raise DrillError(fault)
     evidence.seconds = time.monotonic() - started
     return judge(evidence)
 

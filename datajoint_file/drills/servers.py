@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from subprocess import Popen
+from subprocess import Popen, TimeoutExpired
 from typing import Any
 
 import datajoint as dj
@@ -35,6 +35,9 @@ _HOST = "127.0.0.1"
 _ATTEMPTS = 3
 _START_SECONDS = 120.0
 _POLL_SECONDS = 0.05
+_FAULT_SECONDS = 1.0
+"""Clients notice sooner than we that their server has ended."""
+
 
 # Nothing survives the drill, so nothing need survive a crash. A server that starts removes the temporary tables of
 # others from a directory that they share, which then crash: so each has its own.
@@ -253,7 +256,10 @@ def _unprivileged() -> dict[str, Any]:
 
 
 def _fault(process: Popen[bytes], log: Path) -> str:
-    return "" if process.poll() is None else f"the scratch server has ended: {tail(log)}"
+    with suppress(TimeoutExpired):
+        process.wait(_FAULT_SECONDS)
+        return f"the scratch server has ended: {tail(log)}"
+    return ""
 
 
 def _free_port() -> int:

@@ -35,6 +35,7 @@ from datajoint_file.journal.journal import Journal, JournalEntry, Write
 from datajoint_file.journal.schema_registry import ensure_marked
 from datajoint_file.journal.transactions import has_transaction
 from datajoint_file.model.metadata import FileMetadata
+from datajoint_file.model.names import MIGRATED
 from datajoint_file.model.object_keys import Cell, is_made_for, key_digest, key_text, write_id_of
 from datajoint_file.model.sidecar import Sidecar
 from datajoint_file.model.wording import counted
@@ -318,15 +319,19 @@ class _Rebuild:
 def _known(table: Any, sidecars: list[Sidecar]) -> _Known:
     """Return what sidecars say of their row, the newest last. They may be anybody's."""
     found = _Known(_read(sidecars[-1].key), {})
-    files = file_attributes(table.heading)
+    files, attributes = file_attributes(table.heading), table.heading.attributes
     for one in sidecars:
-        if one.attribute not in files:
+        attribute = one.attribute if one.attribute in files else one.attribute.removesuffix(MIGRATED)
+        if attribute not in files:
             raise MetadataError(f"{one.attribute} is no `file` attribute of the table")
         values = _read(one.values)
+        for name in values.keys() & attributes.keys():  # of which a codec would make what it likes: read a path, say
+            if values[name] is not None and attributes[name].codec is not None:
+                del values[name]
         for name in values.keys() & set(files):  # that the row had none there, then
             found.files.pop(name, None)
         found.values |= values
-        found.files[one.attribute] = one.file
+        found.files[attribute] = one.file
     odd = sorted((found.values.keys() - set(table.heading.names)) | (set(table.primary_key) - found.values.keys()))
     if odd:
         raise MetadataError(f"{', '.join(odd)}: the table that is declared has another key, or no such attribute")

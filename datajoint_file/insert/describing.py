@@ -20,6 +20,7 @@ from datajoint_file.model.key_values import is_missing
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import Cell, is_made_for, key_digest
 from datajoint_file.model.sidecar import Sidecar
+from datajoint_file.pipeline.mirroring import in_mirror
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.pipeline.sidecars import write_sidecars
 
@@ -39,18 +40,18 @@ def describe_rows(
     Raises
     ------
     StorageError
-        If the store fails.
+        If the store fails, or its mirror, if both are to have all.
     """
     attributes, by_index = set(file_attributes(table.heading)), {row.index: row for row in rows}
     own = {cell: found for cell, found in files.items() if _is_own(pipeline, cell, found[1])}
     told = {index: _told(table, by_index[index], attributes) for index, _ in own.values()}
-    write_sidecars(
-        pipeline,
-        [
-            Sidecar(table.database, table.table_name, cell.attribute, told[index][0], file, *told[index][1:])
-            for cell, (index, file) in own.items()
-        ],
-    )
+    sidecars = [
+        Sidecar(table.database, table.table_name, cell.attribute, told[index][0], file, *told[index][1:])
+        for cell, (index, file) in own.items()
+    ]
+    write_sidecars(pipeline, sidecars)
+    if sidecars:
+        in_mirror(pipeline, lambda second: write_sidecars(second, sidecars))
 
 
 def _is_own(pipeline: Pipeline, cell: Cell, file: FileMetadata) -> bool:

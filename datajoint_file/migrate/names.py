@@ -12,11 +12,12 @@ from typing import Any, Literal
 from datajoint_file.errors import UnsupportedValueError
 from datajoint_file.hooks.codec import is_file
 from datajoint_file.hooks.tables import table_name
+from datajoint_file.model.names import MIGRATED
 from datajoint_file.model.wording import nearest
 
 Stage = Literal["new", "beside", "swapped", "over"]
 
-NEW_ENDING, OLD_ENDING = "__file", "__before"
+NEW_ENDING, OLD_ENDING = MIGRATED, "__before"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ It looks before it copies: so what was cut short goes on where it was. How one v
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -151,7 +151,7 @@ def run(
     copy_marks(sides.first, sides.second)
     with ledger() as noted:
         one = MirrorRun(sides, noted, by_hash=verify, workers=workers, progress=progress)
-        return one.through(values_of(connection, pipeline.project, names))
+        return one.through(partial(values_of, connection, pipeline.project, names))
 
 
 class MirrorRun:
@@ -178,10 +178,11 @@ class MirrorRun:
         self._sum = Mended()
         self._values = 0
         self._interruption = ""
+        self._wrong = dict[str, Mended]()  # by the path of the value
 
-    def through(self, values: Iterable[FileMetadata | Fault]) -> MirrorReport:
+    def through(self, values: Callable[[], Iterable[FileMetadata | Fault]]) -> MirrorReport:
         """Mend all of *values* that are not known to be fine. Listed and noted in the caller's thread."""
-        waiting = iter(values)
+        waiting = iter(values())
         with progress_bar(f"mirroring {self._sides.first.project}", None, self._progress) as show:
 
             def advance(count: int) -> None:
@@ -190,7 +191,17 @@ class MirrorRun:
 
             while not self._interruption and (some := list(islice(waiting, _BATCH))):
                 self._mend_all(some, advance)
+        if self._wrong and not self._interruption:
+            self._forget_deleted(values())
         return self._report()
+
+    def _forget_deleted(self, values: Iterable[FileMetadata | Fault]) -> None:
+        """Take back what was said of values that nobody names any more: these were deleted meanwhile."""
+        named = {one.path for one in values if isinstance(one, FileMetadata) and one.path in self._wrong}
+        for path in self._wrong.keys() - named:
+            gone = self._wrong.pop(path)
+            self._sum.damaged -= gone.damaged
+            self._sum.problems = [one for one in self._sum.problems if one not in gone.problems]
 
     def _mend_all(self, some: Sequence[FileMetadata | Fault], advance: Any) -> None:
         new, settled = [], list[str]()
@@ -232,6 +243,8 @@ class MirrorRun:
             self._in_a_row = self._in_a_row + 1 if done.is_unreachable else 0
             for where, why in done.problems:
                 self._problem(where, why)
+            if done.problems and len(self._wrong) < _KEPT:
+                self._wrong[metadata.path] = done
             if done.is_fine:
                 settled.append(metadata.path)
             elif self._in_a_row >= _UNREACHABLE and not self._stop.is_set():

@@ -10,6 +10,7 @@ import os
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -140,9 +141,10 @@ def move(
         require_mirror(sides.first, sides.second)
     with ledger() as found:
         one = MirrorRun(sides, found, by_hash=True, workers=workers, progress=progress)
-        report = one.through(values_of(connection, old.project))
+        values = partial(values_of, connection, old.project)
+        report = one.through(values)
         for _ in range(_PASSES):
-            before, report = report.values, one.through(values_of(connection, old.project)) if report else report
+            before, report = report.values, one.through(values) if report else report
             if report.values == before:
                 break
         is_due = bool(report) and not check

@@ -17,6 +17,9 @@ MAX_NAME_BYTES = 255
 MAX_COMPONENT_BYTES = 200
 """Longest component of an object key; longer ones are cut and given a digest (file systems end at 255)."""
 
+MIGRATED = "__file"
+"""What the name of an attribute ends in while a migration fills it; its objects' keys and sidecars keep that."""
+
 SUFFIX = r"^(\.[A-Za-z0-9]+)+$"
 """What the suffix of a format is, as a regular expression."""
 

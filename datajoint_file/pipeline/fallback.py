@@ -10,8 +10,10 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from datajoint_file.errors import (
+    DataJointFileError,
     MetadataError,
     MirrorWarning,
+    ObjectNotFoundError,
     StorageError,
     StorageUnavailableError,
     VerificationError,
@@ -49,7 +51,8 @@ class Fallback:
         Raises
         ------
         StorageError, VerificationError, MetadataError
-            If it fails with both, or there is but one: what was wrong with the first.
+            If it fails with both, or there is but one: what was wrong with the first; but that an object is missing
+            only if the mirror has answered as well.
         """
         first, mirror = self._stores.of_object(metadata), self._stores.mirror_of(metadata)
         if mirror is None:
@@ -57,9 +60,12 @@ class Fallback:
         if self._down_until.get(metadata.project, 0.0) > time.monotonic():
             try:
                 return take(mirror)
-            except _UNUSABLE:
+            except _UNUSABLE as second:
                 anew()
-                return take(first)
+                try:
+                    return take(first)
+                except _UNUSABLE as error:
+                    raise _of_both(error, second) from error
         try:
             return take(first)
         except _UNUSABLE as error:
@@ -67,7 +73,7 @@ class Fallback:
             try:
                 found = take(mirror)
             except _UNUSABLE as second:
-                raise error.within(f"its mirror has not got it either ({second})") from error
+                raise _of_both(error, second) from error
             if isinstance(error, StorageUnavailableError):
                 self._down_until[metadata.project] = time.monotonic() + AGAIN_SECONDS
             self._tell(metadata.project, error)
@@ -80,6 +86,14 @@ class Fallback:
             "`datajoint-file verify` tells what is wrong, `datajoint-file mirror` mends what is missing or damaged",
             f"read {self._stores.location_of(project)}",
         )
+
+
+def _of_both(error: DataJointFileError, second: DataJointFileError) -> DataJointFileError:
+    """Return what to raise: *error*, of the store; but who could not ask the mirror does not know that it has not."""
+    is_known = isinstance(second, ObjectNotFoundError) or not isinstance(second, StorageError)
+    if isinstance(error, ObjectNotFoundError) and not is_known:
+        return second.within("the store has not got it, and its mirror cannot be asked")
+    return error.within(f"its mirror has not got it either ({second})")
 
 
 def tell_once(message: str, about: str) -> None:

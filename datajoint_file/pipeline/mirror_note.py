@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 from datetime import datetime, timezone
 
 from datajoint_file.errors import ConfigurationError, ObjectExistsError, brief
 from datajoint_file.model.object_keys import REGISTRY
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.storage.backend import ContentHeaders
+
+logger = logging.getLogger("datajoint_file")
 
 NAME = "mirror.json"
 """Of the note, below the registry. It is no mark's name."""
@@ -49,6 +52,11 @@ def require_mirror(pipeline: Pipeline, second: Pipeline) -> None:
             "the mirror a place of its own; if the project has moved there, use the datajoint.toml that says so"
         )
     if not there:
+        logger.warning(
+            "%s had nothing of the project %s, and is its mirror from now on. If it was that before, it is not mounted",
+            where,
+            second.project,
+        )
         write_note(second, pipeline)
     project = noted(second)
     if project != second.project:

@@ -6,7 +6,7 @@ What is missing or wrong is found out by `verification.mend`; when an insert doe
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -51,19 +51,37 @@ def store_in_mirror(pipeline: Pipeline, some: Sequence[FileMetadata], advance: A
     ConfigurationError
         If the mirror is not this project's.
     """
-    mirror, second = pipeline.settings.storage.mirror, pipeline.second
     some = [metadata for metadata in some if not metadata.is_link]
-    if not is_mirrored_at_once(pipeline) or mirror is None or second is None or not some:
+
+    def store(second: Pipeline) -> None:
+        if len(some) == 1:
+            copy_value(pipeline.first, second, some[0], advance)
+        else:
+            copy_objects(pipeline.first, second, some, advance)
+
+    if some:
+        in_mirror(pipeline, store)
+
+
+def in_mirror(pipeline: Pipeline, store: Callable[[Pipeline], object]) -> None:
+    """Have *store* do in the mirror what was done in the store, if both are to have it before a row says so.
+
+    Raises
+    ------
+    StorageError
+        If the mirror fails; if it does not answer, unless it may have the object later.
+    ConfigurationError
+        If the mirror is not this project's.
+    """
+    mirror, second = pipeline.settings.storage.mirror, pipeline.second
+    if not is_mirrored_at_once(pipeline) or mirror is None or second is None:
         return
     may_wait = mirror.when_down == "later"
     if may_wait and _down_until.get(mirror.location, 0.0) > time.monotonic():
         return
     try:
         require_mirror(pipeline, second)
-        if len(some) == 1:
-            copy_value(pipeline.first, second, some[0], advance)
-        else:
-            copy_objects(pipeline.first, second, some, advance)
+        store(second)
     except StorageUnavailableError as error:
         if not may_wait:
             raise error.within(f"{mirror.where} {mirror.location}, where it is to be as well") from error

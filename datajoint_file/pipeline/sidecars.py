@@ -11,7 +11,7 @@ from contextlib import closing
 from functools import partial
 
 from datajoint_file.concurrency.threads import Stop, run_all
-from datajoint_file.errors import MetadataError, ObjectExistsError
+from datajoint_file.errors import MetadataError, ObjectExistsError, ObjectNotFoundError
 from datajoint_file.model.object_keys import MAX_KEY_BYTES, is_sidecar, sidecar_key
 from datajoint_file.model.sidecar import MAX_BYTES, Sidecar
 from datajoint_file.pipeline.pipeline import Pipeline
@@ -53,6 +53,21 @@ def sidecars_of(pipeline: Pipeline) -> Iterator[tuple[str, Sidecar | MetadataErr
     for found in pipeline.backend.list(pipeline.project):
         if is_sidecar(found.key):
             yield found.key, _read(pipeline, found.key)
+
+
+def sidecar_of(pipeline: Pipeline, path: str) -> Sidecar | MetadataError | None:
+    """Return what is beside an object; why not, if it cannot be believed; None if nothing is there.
+
+    Raises
+    ------
+    StorageError
+        If the store cannot be read.
+    """
+    key = sidecar_key(path)
+    try:
+        return _read(pipeline, key) if len(key) <= MAX_KEY_BYTES else None
+    except ObjectNotFoundError:
+        return None
 
 
 def _read(pipeline: Pipeline, key: str) -> Sidecar | MetadataError:

@@ -12,6 +12,7 @@ from functools import partial
 from datajoint_file.concurrency.progress import Advance
 from datajoint_file.errors import (
     ObjectExistsError,
+    ObjectNotFoundError,
     SizeMismatchError,
     StorageError,
     StorageUnavailableError,
@@ -61,8 +62,8 @@ class Writes:
         source = upload.source
         if upload.link:
             return recorded(self._stores, upload, advance)
-        if source.copy_of and self._stores.own.capabilities.copies:
-            return self._copied(upload, advance)
+        if source.copy_of and (copied := self._copied(upload, advance)):
+            return copied
         if source.address and (taken := self._taken(upload, advance)):
             return taken
         with source.open() as bare:
@@ -102,7 +103,18 @@ class Writes:
             self._reads.verify(described, progress=False)
         return described
 
-    def _copied(self, upload: Upload, advance: Advance) -> FileMetadata:
+    def _copied(self, upload: Upload, advance: Advance) -> FileMetadata | None:
+        """Have the store make a copy, if it can; what only its mirror has is to be read there, and sent."""
+        if not self._stores.own.capabilities.copies:
+            return None
+        try:
+            return self._copy(upload, advance)
+        except ObjectNotFoundError:
+            if self._stores.mirror(self._stores.project) is None:
+                raise
+            return None
+
+    def _copy(self, upload: Upload, advance: Advance) -> FileMetadata:
         """Have the store make a copy, and look at it. Nothing is sent; what nobody vouches for is read once."""
         source, size = upload.source, self._stores.own.stat(upload.source.copy_of).size
         media_type = upload.mime_type or None

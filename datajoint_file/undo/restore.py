@@ -558,7 +558,8 @@ def _why_not(pipeline: Pipeline, metadata: FileMetadata, *, is_known: bool) -> s
             f"{path}: the collector asks who uses it, or is about to delete it; download it now, and insert the row "
             "again with it"
         )
-    return f"{path}: in the store it {found}: bring it back {_FROM_BACKUP}"
+    way_back = _FROM_BACKUP if pipeline.second is None else f"by `datajoint-file mirror`, or {_FROM_BACKUP}"
+    return f"{path}: in the store it {found}: bring it back {way_back}"
 
 
 _FROM_BACKUP = "from a backup, or the bucket's versions, then run it again"

@@ -23,9 +23,12 @@ from datajoint_file.errors import (
 )
 from datajoint_file.model.manifest import Manifest
 from datajoint_file.model.metadata import FileMetadata
+from datajoint_file.model.object_keys import sidecar_key
+from datajoint_file.model.sidecar import Sidecar
 from datajoint_file.pipeline.manifests import manifest_of, member_metadata
 from datajoint_file.pipeline.mirroring import MEMBERS_AT_ONCE, copy_object, manifest_metadata, sizes_of
 from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.pipeline.sidecars import sidecar_of, write_sidecars
 from datajoint_file.transfer.fetch import fetch
 from datajoint_file.verification.check_object import Level, Problem
 from datajoint_file.verification.examine import examine
@@ -81,7 +84,7 @@ def mend(sides: Sides, metadata: FileMetadata, *, by_hash: bool, advance: Advanc
     sides : Sides
         The store and its mirror.
     metadata : FileMetadata
-        What the row says. Of a link nothing is done: it is not stored.
+        What the row says. Of a link nothing is done: it is not stored. With it goes what describes its row beside it.
     by_hash : bool
         Read and hash all that both have, also what has just been copied. Else sizes are compared, and what is copied is
         hashed on its way.
@@ -96,6 +99,8 @@ def mend(sides: Sides, metadata: FileMetadata, *, by_hash: bool, advance: Advanc
     mending = _Mending(sides, by_hash, advance)
     if not metadata.is_link:
         (mending.directory if metadata.is_directory else mending.object)(metadata)
+        if not mending.done.problems and (by_hash or sides.first.settings.object_storage.self_describing):
+            mending.sidecar(metadata)
     return mending.done
 
 
@@ -138,7 +143,7 @@ class _Mending:
             return False
         if self._level == "content" and self._look(target, metadata, "content") is not None:
             return False
-        self._count(target, metadata)
+        self._count(target, metadata.size)
         return True
 
     def _replace(self, source: Pipeline, target: Pipeline, metadata: FileMetadata, problem: Problem) -> None:
@@ -157,7 +162,7 @@ class _Mending:
             side = "the store" if target is self._sides.first else "its mirror"
             self._note(metadata, f"{side}: {_said(problem)}; the other could not help: {error}", problem, error)
         else:
-            self._count(target, metadata)
+            self._count(target, metadata.size)
 
     def directory(self, metadata: FileMetadata) -> None:
         """Mend a directory: its members, by the manifest that one of the places has; then the manifest."""
@@ -190,9 +195,27 @@ class _Mending:
             if (self._level == "content" or not (ours and theirs)) and (member := manifest.member(number)):
                 yield partial(self.object, member_metadata(metadata, member))
 
-    def _count(self, target: Pipeline, metadata: FileMetadata) -> None:
+    def sidecar(self, metadata: FileMetadata) -> None:
+        """Bring what describes the row. No hash is known: the later of two that can be believed is right."""
+        first, second = self._sides.first, self._sides.second
+        try:
+            theirs = sidecar_of(second, metadata.path)
+            if isinstance(theirs, Sidecar) and self._level != "content":
+                return
+            found = [(first, sidecar_of(first, metadata.path)), (second, theirs)]
+            sound = [one for _, one in found if isinstance(one, Sidecar)]
+            right = max(sound, key=lambda one: one.written, default=None)
+            for side, one in found:
+                if right is not None and one != right:
+                    write_sidecars(side, [right])
+                    self._count(side, 0)
+        except StorageError as error:
+            self.done.problems.append((sidecar_key(metadata.path), str(error)))
+            self.done.is_unreachable |= isinstance(error, StorageUnavailableError)
+
+    def _count(self, target: Pipeline, size: int) -> None:
         with self._lock:
-            self.done.bytes += metadata.size
+            self.done.bytes += size
             if target is self._sides.first:
                 self.done.restored += 1
             else:

@@ -65,6 +65,16 @@ def test_what_goes_goes_in_both_places(
     assert (store.object_keys(), mirror.object_keys()) == (kept, kept)
 
 
+def test_descriptions_go_in_both_places(table: Any, connection: Any, store: Store, mirror: Store) -> None:
+    insert(table, 1)
+    key = path_of(table, 1)
+    for place in (store, mirror):
+        (Path(place.table["path"]) / f"{key.partition('/')[2]}~row").write_bytes(b"{}")
+    removed(table, connection, 1)
+    assert sweep(connection, force=True).purged.count == 1
+    assert (store.object_keys(), mirror.object_keys()) == ([], [])
+
+
 def test_what_the_mirror_cannot_forget_stays_in_the_store(
     table: Any, connection: Any, store: Store, mirror: Store, tmp_path: Path
 ) -> None:

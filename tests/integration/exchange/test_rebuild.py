@@ -151,6 +151,42 @@ def test_a_store_that_does_not_answer_is_no_problem_of_a_row(lab: tuple[Any, str
     assert len(recording) == 0
 
 
+def test_migrated_files_come_back(lab: tuple[Any, str], tmp_path: Path) -> None:
+    instance, name = lab
+    (tmp_path / "a.txt").write_text("a")
+    definition = "n : int32\n---\nraw : {}\nother = null : file\nnote = null : varchar(9)"
+
+    def table(kind: str) -> Any:
+        return instance.Schema(name)(type("Old", (dj.Manual,), {"definition": definition.format(kind)}))()
+
+    old = table("<attach>")
+    old.insert1({"n": 1, "raw": str(tmp_path / "a.txt"), "other": ("o.dat", b"o"), "note": "kept"})
+    old.insert1({"n": 2, "raw": str(tmp_path / "a.txt")})
+    migration = datajoint_file.Migration(old, "raw")
+    assert all([migration.run(), migration.check(), migration.finish()])
+    drop_schema(instance.connection, name)
+    done = datajoint_file.rebuild(table("file"))
+    assert (bool(done), dict(done.inserted)) == (True, {f"{name}.Old": 2})
+    found = table("file").to_dicts(order_by="n")
+    assert [(row["raw"].read(), row["note"]) for row in found] == [(b"a", "kept"), (b"a", None)]
+    assert found[0]["other"].read() == b"o"
+
+
+def test_no_value_in_the_store_is_taken_for_a_path(lab: tuple[Any, str], tmp_path: Path, store: Store) -> None:
+    instance, name = lab
+    recording, _ = filled(instance, name, tmp_path)
+    key = f"{(recording & 'n = 3').fetch1('raw').path}~row"
+    (tmp_path / "secret").write_text("secret")
+    sidecar = json.loads(store.content(key))
+    for attribute in ("tree", "array"):
+        sidecar["values"][attribute] = str(tmp_path / "secret")
+    store.damage(key, json.dumps(sidecar).encode())
+    drop_schema(instance.connection, name)
+    recording, _ = declared(instance, name)
+    assert datajoint_file.rebuild(recording)
+    assert (recording & "n = 3").fetch1("tree", "array") == (None, None)
+
+
 def test_what_a_row_needs_and_the_store_has_not_is_said(lab: tuple[Any, str], tmp_path: Path) -> None:
     instance, name = lab
     filled(instance, name, tmp_path)

@@ -17,6 +17,7 @@ from datajoint_file.testing.faults import Fault, FaultyBackend, kill
 from datajoint_file.verification.mend import Sides, mend
 from tests.integration.mirrors import CONTENT, Make, Places, contents, tree
 from tests.projects import connect
+from tests.tables import recording_of
 
 
 def filled(places: Make, tmp_path: Path, **options: Any) -> Places:
@@ -86,6 +87,25 @@ def test_what_both_have_wrong_is_told_and_left(places: Make, tmp_path: Path) -> 
     assert (report.restored, report.copied) == (1, 1)
     assert found.first.content(two)[-1] == 2
     assert found.mirror.content(three)[-1] == 3
+
+
+def test_what_is_deleted_while_a_run_looks_is_no_loss(places: Make, tmp_path: Path) -> None:
+    found = filled(places, tmp_path)
+    run(found)
+    one, two = (next(key for key in found.first.object_keys() if key.endswith(f"{n}.dat")) for n in (1, 2))
+
+    def delete(_: str) -> None:
+        for key in (one, two):
+            found.mirror.remove(key)
+            found.first.remove(key)
+        found.connection.query(f"DELETE FROM {found.table.full_table_name} WHERE id = 1")
+
+    second = pipeline_of(found.connection).second
+    assert second is not None
+    faulty = FaultyBackend(second.backend, Fault("stat", action=delete))
+    second.stores._backends[second.project] = faulty
+    report = run(found, workers=1)
+    assert ([path for path, _ in report.problems], report.damaged) == ([two], 1)
 
 
 def test_a_place_that_does_not_answer_ends_the_run_and_changes_nothing(places: Make, tmp_path: Path) -> None:
@@ -215,6 +235,35 @@ def test_verify_repairs_from_the_mirror(places: Make, tmp_path: Path) -> None:
     assert [found.first.content(key) for key in keys if key != lost] == [
         content for key, content in zip(keys, whole, strict=True) if key != lost
     ]
+
+
+def _repair_and_die(document: dict[str, Any], database: Any, name: str, verb: Any, call: int) -> None:
+    """Repair in another process, which is killed at a verb of the store."""
+    instance = connect(database)
+    datajoint_file.configure(document, connection=instance)
+    first = pipeline_of(instance.connection).first
+    first.stores._backends[first.project] = FaultyBackend(first.backend, Fault(verb, call=call, action=kill))
+    datajoint_file.verify(recording_of(instance.Schema(name)), repair=True, workers=1)
+
+
+@pytest.mark.parametrize(("verb", "call"), [("delete", 1), ("upload", 1), ("upload", 2)])
+def test_a_killed_repair_is_finished_by_the_next(
+    places: Make, tmp_path: Path, database: Any, verb: str, call: int
+) -> None:
+    found = filled(places, tmp_path)
+    run(found)
+    keys = found.first.object_keys()
+    whole = {key: found.first.content(key) for key in keys}
+    for end in ("1.dat", "2.dat", "/c/3"):
+        found.first.damage(next(key for key in keys if key.endswith(end)), b"?")
+    arguments = (found.document, database, found.table.database, verb, call)
+    process = multiprocessing.get_context("fork").Process(target=_repair_and_die, args=arguments)
+    process.start()
+    process.join(60)
+    assert process.exitcode == -9
+    assert datajoint_file.verify(found.table, repair=True)
+    assert {key: found.first.content(key) for key in keys} == whole
+    assert_alike(found)
 
 
 def test_no_mirror_no_repair(table: Any) -> None:

@@ -75,6 +75,47 @@ def test_an_unreachable_store_is_asked_second(places: Make, tmp_path: Path) -> N
     assert ref.exists()
 
 
+def test_what_only_the_mirror_has_can_be_inserted_again_and_brought_back(places: Make, tmp_path: Path) -> None:
+    found = places()
+    found.table.insert([{"id": 1, "raw": ("a.dat", CONTENT)}, {"id": 2, "raw": tree(tmp_path)}])
+    one, two = found.table.to_arrays("raw")
+    lost = found.first.object_keys()
+    for key in lost:
+        found.first.remove(key)
+    with one_warning():
+        found.table.insert([{"id": 3, "raw": one}, {"id": 4, "raw": two}])
+    assert (found.table & "id = 3").fetch1("raw").read() == CONTENT
+    assert found.first.object_keys() == sorted(set(found.mirror.object_keys()) - set(lost))
+    (found.table & "id = 1").delete()
+    told = datajoint_file.undelete(found.table, since="1h")
+    assert "bring it back by `datajoint-file mirror`" in str(told)
+    datajoint_file.mirror.run(found.connection, [found.table.database])
+    assert datajoint_file.undelete(found.table, since="1h")
+    assert (found.table & "id = 1").fetch1("raw").read() == CONTENT
+
+
+@pytest.mark.parametrize("is_asked_first", [False, True])
+def test_what_a_mirror_that_is_away_may_have_is_not_called_missing(places: Make, *, is_asked_first: bool) -> None:
+    found = places()
+    found.table.insert({"id": number, "raw": ("a.dat", CONTENT)} for number in range(2))
+    ref, other = found.table.to_arrays("raw")
+    found.first.remove(ref.path)
+    stores = pipeline_of(found.connection).stores
+    if is_asked_first:
+        inner = stores.own
+        stores._backends[found.first.project] = FaultyBackend(inner, Fault("stat"))
+        with one_warning():
+            assert other.exists()
+        stores._backends[found.first.project] = inner
+    mirror = stores.mirror(found.first.project)
+    assert mirror is not None
+    faults = [Fault(verb, lasting=True) for verb in ("stat", "open", "read")]
+    stores._backends[f"{found.first.project}~"] = FaultyBackend(mirror, *faults)
+    for ask in (ref.exists, ref.read, ref.open):
+        with pytest.raises(StorageUnavailableError, match="the store has not got it, and its mirror cannot be asked"):
+            ask()
+
+
 def test_what_both_places_have_wrong_is_handed_out_by_neither(places: Make) -> None:
     found = places()
     found.table.insert1({"id": 1, "raw": ("a.dat", CONTENT)})
@@ -155,9 +196,13 @@ def test_what_arrives_damaged_in_the_store_is_noticed(places: Make) -> None:
     assert not found.mirror.object_keys()
 
 
-def test_a_mirror_is_noted_and_no_store_becomes_one(places: Make, tmp_path: Path) -> None:
+def test_a_mirror_is_noted_and_no_store_becomes_one(
+    places: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     found = places()
-    found.table.insert1({"id": 1, "raw": ("a.dat", CONTENT)})
+    for number in (1, 2):
+        found.table.insert1({"id": number, "raw": ("a.dat", CONTENT)})
+    assert caplog.text.count("is its mirror from now on. If it was that before, it is not mounted") == 1
     note = next(key for key in found.mirror.all_keys() if key.endswith("~registry/mirror.json"))
     assert json.loads(found.mirror.content(note))["project"] == found.mirror.project
     (tmp_path / "store2").mkdir()
