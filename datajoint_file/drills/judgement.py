@@ -96,6 +96,7 @@ def _problems(evidence: Evidence) -> Iterator[Check]:
         yield _failed("table", f"{unread.table} of the dump cannot be read: {unread.why}")
     if not evidence.attributes:
         yield _failed("empty", "the dump has no table with a `file` attribute", "is it the dump of the right database?")
+    yield from _nothing(evidence, tally)
     yield from _objects(tally)
     if evidence.interruption:
         yield _failed("store", evidence.interruption)
@@ -139,12 +140,34 @@ def _objects(tally: Tally) -> Iterator[Check]:
         yield _failed("row", f"{counted(bad, 'row')} of the dump cannot be used, in the real database perhaps as well")
 
 
+def _nothing(evidence: Evidence, tally: Tally) -> Iterator[Check]:
+    if any(span.files for span in tally.of_tables.values()):
+        return
+    if tally.foreign:
+        detail = f"no row of the dump names a file of the project {printable(tally.project)}, whose store was copied"
+        yield _failed("empty", detail, "give the copy of the store that these rows are of")
+    elif evidence.since and _was_there(evidence, evidence.since.total):
+        detail = f"no row of the dump names a file, and rows of the live database name {evidence.since.total.files:,}"
+        yield _failed("empty", detail, "dump rows as well as tables: is there a --no-data or --schema-only?")
+
+
+def _was_there(evidence: Evidence, lost: Span) -> bool:
+    """Tell whether some of these files had been stored when the dump was made."""
+    return lost.oldest is not None and (evidence.taken is None or lost.oldest < evidence.taken)
+
+
 def _schemas(evidence: Evidence) -> Iterator[Check]:
     since, there = evidence.since, set(evidence.schemas)
     with_files = {schema for schema, has_files in since.schemas.items() if has_files} if since else set()
     for schema in sorted(with_files - there):
         detail = f"the schema {printable(schema)} is not in the dump: all its rows would be lost"
         yield _failed("schema", detail, "name it, or --all-databases, where the dump is made")
+    odd = {one.table for one in evidence.unread}
+    for schema, table in sorted(since.rows.keys() - evidence.tables.keys()) if since else ():
+        called = f"{schema}.{table}"
+        if since and schema in there and called not in odd and _was_there(evidence, since.lost.get(called, Span())):
+            detail = f"the table {printable(called)} is not in the dump: all its rows would be lost"
+            yield _failed("table", detail, "see what the dump leaves out: --ignore-table, --exclude-table, --tables")
     known = set(since.schemas) if since and not since.is_partial else evidence.marked
     for schema in sorted((evidence.marked & known) - there - with_files):
         detail = f"the schema {printable(schema)} is not in the dump, and the copy of the store says that it has files"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from datajoint_file.concurrency.progress import Advance
 from datajoint_file.model.metadata import FileMetadata
-from datajoint_file.model.object_keys import proof_key, value_key
+from datajoint_file.model.object_keys import MANIFEST, proof_key, value_key
 from datajoint_file.model.wording import counted
 from datajoint_file.storage.backend import ObjectStat
 from datajoint_file.verification.check_object import Problem, missing
@@ -54,7 +54,7 @@ class Ledger:
         )
         while page := list(islice(listed, _BATCH)):
             self._database.execute("BEGIN")
-            self._database.executemany(sql, [(_digest(value_key(found.key)), found.size) for found in page])
+            self._database.executemany(sql, [(_digest(_whose(found.key)), found.size) for found in page])
             self._database.execute("COMMIT")
             self.objects += len(page)
             self.bytes += sum(found.size for found in page)
@@ -96,6 +96,12 @@ class Ledger:
             self._database.executemany("INSERT OR IGNORE INTO named VALUES (?)", self._waiting)
             self._database.execute("COMMIT")
             self._waiting.clear()
+
+
+def _whose(key: str) -> str:
+    """Return what an object is of. What else is beside a directory does not stand for its manifest."""
+    place = value_key(key)
+    return key if place.endswith(f"/{MANIFEST}") else place
 
 
 def _said(metadata: FileMetadata, size: int, files: int) -> str:

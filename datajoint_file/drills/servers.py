@@ -60,17 +60,22 @@ _MYSQL_SERVING = (
     "--event-scheduler=OFF",
     "--local-infile=0",
 )
-_REVOKED = (
-    "FILE",
-    "SUPER",
-    "SHUTDOWN",
-    "REPLICATION SLAVE ADMIN",
-    "REPLICATION MASTER ADMIN",
-    "REPLICATION_SLAVE_ADMIN",
-    "GROUP_REPLICATION_ADMIN",
-    "CLONE_ADMIN",
+_RIGHTS = (
+    "SELECT ON mysql.*",  # the more specific counts: of its tables, accounts and routines, a dump writes none
+    (
+        "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, REFERENCES, INDEX, ALTER, CREATE TEMPORARY TABLES, "
+        "LOCK TABLES, EXECUTE, CREATE VIEW, SHOW VIEW, CREATE ROUTINE, ALTER ROUTINE, EVENT, TRIGGER ON `%`.*"
+    ),
+    "SET USER ON *.*",
+    "SET_USER_ID ON *.*",
+    "SET_ANY_DEFINER ON *.*",
+    "ALLOW_NONEXISTENT_DEFINER ON *.*",
+    "SESSION_VARIABLES_ADMIN ON *.*",
 )
-"""What a dump must not be able to do, by the names of either product: read and write files, talk to other servers."""
+"""What a dump may do, by the names of either product: fill schemas, and nothing with files, accounts and servers."""
+
+_MIGHTY = "'', 'root', 'mysql.session'"
+"""Accounts that are dropped: a routine of the dump could name one as its definer, and have its rights."""
 
 _POSTGRESQL_SETTINGS = {
     "listen_addresses": _HOST,
@@ -188,10 +193,12 @@ def _mysql(place: Path, programs: MySQLPrograms) -> Iterator[Account]:
         loader = replace(root, user=_NAME, password=secrets.token_hex(24), fault=lambda: _fault(process, log))
         with driver.cursor() as cursor:
             cursor.execute(f"CREATE USER {_NAME}@'%' IDENTIFIED BY '{loader.password}'")
-            cursor.execute(f"GRANT ALL PRIVILEGES ON *.* TO {_NAME}@'%'")
-            for right in _REVOKED:
-                with suppress(Exception):  # the other product's, or an older version knows it by SUPER
-                    cursor.execute(f"REVOKE {right} ON *.* FROM {_NAME}@'%'")
+            for right in _RIGHTS:
+                with suppress(Exception):  # the other product's, or of another version
+                    cursor.execute(f"GRANT {right} TO {_NAME}@'%'")
+            cursor.execute(f"SELECT user, host FROM mysql.user WHERE user IN ({_MIGHTY})")
+            for user, host in cursor.fetchall():
+                cursor.execute("DROP USER %s@%s", (user, host))
         driver.close()
         yield loader
 

@@ -185,7 +185,7 @@ def _line(one: AttributeDescription, *, is_mysql: bool) -> str:
 
 def _harmless(comment: str) -> str:
     """Return a comment without what would end it in SQL, or be filled in: DataJoint writes it into a statement."""
-    spaced = "".join(letter if letter.isprintable() else " " for letter in comment).strip().lstrip(":")
+    spaced = "".join(letter if letter.isprintable() else " " for letter in comment).strip().lstrip(": ")
     return spaced.translate(_REPLACED)
 
 

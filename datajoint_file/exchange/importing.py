@@ -26,7 +26,7 @@ from datajoint_file.exchange.description import (
 )
 from datajoint_file.exchange.received import Received, ReceivedFile
 from datajoint_file.exchange.tables import Rows, declare, describe, load_upstream, value_for
-from datajoint_file.exchange.values import Written
+from datajoint_file.exchange.values import Written, require_exact
 from datajoint_file.hooks.connections import connection_of, pipeline_of
 from datajoint_file.hooks.tables import class_name
 from datajoint_file.journal.intent_table import batches
@@ -39,6 +39,7 @@ from datajoint_file.startup import on_one_line
 from datajoint_file.verification.examine import examine
 
 _ROWS_AT_ONCE, _BYTES_AT_ONCE = 500, 2**24
+_SYSTEM = ("mysql", "sys", "performance_schema", "information_schema", "pg_catalog")
 
 OnConflict = Literal["raise", "skip"]
 
@@ -157,6 +158,10 @@ def _names(description: Description, schemas: Mapping[str, str], prefix: str) ->
     called = {name: schemas.get(name, f"{prefix}{name}") for name in known}
     if len(set(called.values())) < len(called):
         raise ValueError("schemas: two schemas of the export would be one here")
+    if system := sorted(name for name in called.values() if name.lower() in _SYSTEM):
+        raise ExchangeError(
+            f"{system[0]} is the server's own: give its schema another name, by schemas={{…}} or prefix=…"
+        )
     return {table.full_name: f"{called[table.schema_name]}.{table.name}" for table in description.tables}
 
 
@@ -252,6 +257,7 @@ class _Import:
             else:
                 try:
                     value_for(one.type, value, is_mysql=self._is_mysql)
+                    require_exact(one.type, value)
                 except ValueError as error:
                     raise ExchangeError(f"{where}: {one.name}: {error}; nothing was inserted") from error
 

@@ -332,9 +332,10 @@ def _known(table: Any, sidecars: list[Sidecar]) -> _Known:
             found.files.pop(name, None)
         found.values |= values
         found.files[attribute] = one.file
-    odd = sorted((found.values.keys() - set(table.heading.names)) | (set(table.primary_key) - found.values.keys()))
-    if odd:
+    if odd := sorted((found.values.keys() - set(table.heading.names)) | (set(table.primary_key) - found.values.keys())):
         raise MetadataError(f"{', '.join(odd)}: the table that is declared has another key, or no such attribute")
+    if odd := [name for name, value in found.values.items() if isinstance(value, dict)]:
+        raise MetadataError(f"{', '.join(odd)}: it has a value that no insert describes")
     return found
 
 

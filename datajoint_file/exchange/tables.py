@@ -21,13 +21,17 @@ from datajoint_file.exchange.description import (
     TableDescription,
     definition,
 )
-from datajoint_file.exchange.values import Written, compared, portable, read, written
+from datajoint_file.exchange.values import Written, compared, family, portable, read, written
 from datajoint_file.hooks.tables import table_name
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.sql import dialect_of
 
 _RAW = ("<blob>", "<attach>", "json", "float32", "float64")
 """Types whose values DataJoint would convert; on PostgreSQL it has no way to insert a UUID either."""
+
+_NULL = b"\0"
+_ATTACHED = re.compile(rb"(?!\.{1,2}\0)[^/\\:\0]{1,255}\0")
+"""What an attachment begins with: DataJoint writes a file of that name when it is fetched."""
 
 
 def load_upstream(connection: Any, schemas: Iterable[str]) -> Any:
@@ -222,12 +226,16 @@ def value_for(type_: str, value: Any, *, is_mysql: bool) -> Any:
         If it is of another type, or the server cannot hold it.
     """
     found = read(type_, value)
+    if type_ == "<attach>" and found is not None and not _ATTACHED.match(found):
+        raise ValueError(f"an attachment is called {found.partition(_NULL)[0]!r:.60}, which is no name of a file")
     if is_mysql and type_ in ("float32", "float64") and isinstance(value, str):
         raise ValueError(f"MySQL and MariaDB have no {value}")
     if is_mysql or found is None:
         return found
     if isinstance(found, str) and ("\0" in found or (type_ == "json" and "\\u0000" in found)):
         raise ValueError("PostgreSQL has no null character in text")
+    if family(type_) == "time" and not "00" <= found < "24":
+        raise ValueError(f"PostgreSQL has no time of day {found}")
     return str(found) if type_ in ("uuid", "float32", "float64") else found  # the driver would lose a zero's sign
 
 

@@ -130,6 +130,8 @@ def read(type_: str, value: Any) -> Any:
         found = _READ.get(kind, _same)(value)
     except (ArithmeticError, TypeError, RecursionError) as error:
         raise ValueError(f"{value!r:.60} is no {type_}") from error
+    if isinstance(found, str):
+        found.encode()  # as a driver does: half a surrogate is no text
     bits = INTEGERS.get(kind)
     if bits and not -(2 ** (bits - 1)) <= found < 2 ** (bits - 1):
         raise ValueError(f"{value!s:.60} is no {type_}")
@@ -142,7 +144,30 @@ def read(type_: str, value: Any) -> Any:
 
 def compared(type_: str, value: Any) -> Any:
     """Return what two written values have in common if they are the same: of JSON, what it says."""
-    return json.loads(value) if type_ == "json" else read(type_, value)
+    return json.loads(value, parse_int=_json_integer) if type_ == "json" else read(type_, value)
+
+
+def _json_integer(text: str) -> int | float:
+    """Return an integer of JSON; a long one as a float, which PostgreSQL writes so."""
+    return int(text) if len(text) < len(str(2**64)) else float(text)
+
+
+def require_exact(type_: str, value: Any) -> None:
+    """Raise `ValueError` unless a type holds a written value without rounding or cutting it: no server tells."""
+    if not _is_exact(type_, value):
+        raise ValueError(f"{value!r:.60} would be another value as {type_}")
+
+
+def _is_exact(type_: str, value: Any) -> bool:
+    kind, found = family(type_), read(type_, value)
+    digits = [int(number) for number in re.findall(r"\d+", type_.partition("(")[2])]
+    if kind == "decimal":
+        return -found.as_tuple().exponent <= digits[1] and (not found or found.adjusted() < digits[0] - digits[1])
+    if kind == "float32":
+        return not math.isfinite(found) or (abs(found) < 2**128 and _single(found) == found)
+    if kind in ("datetime", "timestamp"):
+        return found.tzinfo is None and found.microsecond % 10 ** (6 - (digits or [0])[0]) == 0
+    return kind != "char" or not found.endswith(" ")
 
 
 def _text(value: Any) -> str:
@@ -202,7 +227,7 @@ def _read_float(value: Any) -> float:
 
 
 def _read_json(value: str) -> str:
-    json.loads(value)
+    json.dumps(json.loads(value), ensure_ascii=False).encode()  # half a surrogate is no text
     return value
 
 

@@ -54,7 +54,7 @@ class Sidecar:
         where["written"] = self.written.isoformat()
         row = {"key": dict(self.key), "file": self.file.to_json(), "values": dict(self.values)}
         text = json.dumps(where | row | {"left_out": list(self.left_out)}, indent=1).encode()
-        if len(text) <= MAX_BYTES:
+        if len(text) <= MAX_BYTES or not self.values:
             return text
         names = (*self.left_out, *self.values)
         return replace(self, values={}, left_out=names).to_bytes()
@@ -74,7 +74,8 @@ class Sidecar:
             raise MetadataError(f"it is no JSON ({error!s:.100})") from error
         if not isinstance(row, dict) or row.get("format") != _FORMAT or row.keys() != _FIELDS:
             raise MetadataError("it does not describe a row as this version does")
-        where = [row["schema"], row["table"], row["attribute"], *(row["left_out"] or ())]
+        left_out = row["left_out"]
+        where = [row["schema"], row["table"], row["attribute"], *(left_out if isinstance(left_out, list) else [None])]
         if not all(isinstance(name, str) and 0 < len(name) <= 255 for name in where):
             raise MetadataError(f"it names {brief(where)}")
         if not (isinstance(row["key"], dict) and isinstance(row["values"], dict) and row["key"]):

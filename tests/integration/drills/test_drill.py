@@ -157,6 +157,31 @@ def test_what_a_dump_says_runs_no_program_and_reads_no_file_here(
     assert names(report) == ["dump"]
 
 
+@pytest.mark.parametrize("database", ["mysql"], indirect=True)
+@pytest.mark.parametrize("definer", ["root@localhost", "`mysql.session`@localhost", "known@'%'", "made@'%'"])
+def test_no_routine_of_a_dump_has_the_rights_of_another_account(
+    lab: Any, dump: Dump, copied: Copied, drill: Drill, temporary: Path, tmp_path: Path, definer: str
+) -> None:
+    made, copy, trap = dump(), copied(), tmp_path / "trap"
+    rights = """'{"access": 18446744073709551615}'"""
+    evil = f"""CREATE DATABASE evil;
+CREATE USER known@'%';
+UPDATE mysql.global_priv SET priv = {rights} WHERE user = 'known';
+ALTER USER known@'%' IDENTIFIED BY 'x';
+INSERT INTO mysql.global_priv VALUES ('%', 'made', {rights});
+FLUSH PRIVILEGES;
+CREATE DEFINER={definer} PROCEDURE evil.p() SQL SECURITY DEFINER SET GLOBAL general_log_file = '{trap}';
+CREATE DEFINER={definer} PROCEDURE evil.q() SQL SECURITY DEFINER SET GLOBAL general_log = ON;
+CALL evil.p();
+CALL evil.q();
+SELECT 'anything';
+"""
+    first, _, rest = made.read_text("utf-8").partition("\n")
+    made.write_text(f"{first}\n{evil}{rest}", "utf-8")
+    drill(made, copy)
+    assert not trap.exists()
+
+
 def test_names_that_mean_something_elsewhere_are_only_names(
     pipeline: dj.Instance, dump: Dump, copied: Copied, drill: Drill, database: Any, lab: Any, tmp_path: Path
 ) -> None:

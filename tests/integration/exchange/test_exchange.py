@@ -257,6 +257,16 @@ def test_a_target_that_is_not_empty_is_left_alone(sides: tuple[Side, Side], nas:
     assert not list(tmp_path.glob("*.partial"))
 
 
+@pytest.mark.parametrize("sides", ["mysql"], indirect=True)
+def test_a_long_number_in_json_is_there_when_it_is_there(sides: tuple[Side, Side], tmp_path: Path) -> None:
+    schema = sides[0].schema()
+    noted = schema(type("Noted", (dj.Manual,), {"definition": "n : int32\n---\nnote : json"}))
+    noted.insert({"n": n, "note": {"a": value}} for n, value in enumerate((1e300, 2**64 - 1, 0.1)))
+    report, _ = sent(*sides, {"Noted": noted}, tmp_path / "out", noted)
+    again = datajoint_file.import_(tmp_path / "out", prefix="got_", connection=sides[1].connection)
+    assert [sum(report.inserted.values()), sum(again.present.values())] == [3, 3]
+
+
 def test_numbers_that_are_none_are_kept_or_refused(sides: tuple[Side, Side], tmp_path: Path) -> None:
     source, target = sides
     if source.connection.adapter.backend == "mysql":

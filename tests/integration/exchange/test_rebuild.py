@@ -187,6 +187,31 @@ def test_no_value_in_the_store_is_taken_for_a_path(lab: tuple[Any, str], tmp_pat
     assert (recording & "n = 3").fetch1("tree", "array") == (None, None)
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"values": {"note": {"a": 1}}}, "no insert describes"),
+        ({"left_out": 5}, "it names"),
+        ({"key": {"subject": "\U0001f600" * 700_000}}, "another key"),
+    ],
+    ids=["object", "number", "long"],
+)
+@pytest.mark.parametrize("database", ["mysql"], indirect=True)
+def test_what_no_insert_writes_beside_an_object_is_a_problem_of_its_row(
+    lab: tuple[Any, str], store: Store, change: dict[str, Any], told: str
+) -> None:
+    instance, name = lab
+    recording = instance.Schema(name)(type("Recording", (dj.Manual,), {"definition": RECORDING}))()
+    recording.insert({"subject": f"{n}", "day": datetime.date(2026, 1, 1), "raw": ("a.dat", b"a")} for n in range(2))
+    path = (recording & "subject = '0'").fetch1("raw").path
+    recording.connection.query(f"DELETE FROM {recording.full_table_name}")
+    text = json.dumps(json.loads(store.content(f"{path}~row")) | change, ensure_ascii=False)
+    store.damage(f"{path}~row", text.encode())
+    done = datajoint_file.rebuild(recording)
+    assert told in "\n".join(done.problems)
+    assert [row["subject"] for row in recording.to_dicts()] == ["1"]
+
+
 def test_what_a_row_needs_and_the_store_has_not_is_said(lab: tuple[Any, str], tmp_path: Path) -> None:
     instance, name = lab
     filled(instance, name, tmp_path)

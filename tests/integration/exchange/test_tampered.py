@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import shutil
@@ -137,6 +138,7 @@ TAMPERED: dict[str, tuple[Callable[[Path], object], str]] = {
     "code for an attribute": (_renamed("unique", [["n); DROP TABLE x"]]), "description"),
     "a wild type": (_typed("int32 NOT NULL, x int"), "no type"),
     "a wild enumeration": (_typed("enum('a','b\\'')"), "no type"),
+    "a schema of the server": (_renamed("schema", "mysql"), "the server's own"),
     "a codec that may run code": (_typed("<graph>"), "no type"),
 }
 
@@ -149,13 +151,47 @@ def test_tampered_export_is_refused(sides: tuple[Side, Side], out: Path, name: s
     tamper(out)
     before = set(list_schemas(target.connection))
     with pytest.raises(ExchangeError, match=told.replace("(", r"\(")):
-        datajoint_file.import_(out, prefix="got_", connection=target.connection)
+        datajoint_file.import_(
+            out, prefix="" if name == "a schema of the server" else "got_", connection=target.connection
+        )
     assert set(list_schemas(target.connection)) == before
     assert target.store.object_keys() == []
 
 
+@pytest.mark.parametrize(
+    ("type_", "value"),
+    [
+        ("decimal(5,2)", "1.234"),
+        ("decimal(5,2)", "12345.1"),
+        ("datetime", "2020-01-01T00:00:00.5"),
+        ("datetime(6)", "2020-01-01T00:00:00+05:00"),
+        ("float32", 0.1),
+        ("float32", 1e300),
+        ("char(5)", "a "),
+        ("time", "24:00:00"),
+        ("varchar(5)", "a\ud800"),
+        ("<attach>", base64.b64encode(b"../a\0b").decode()),
+        ("<attach>", base64.b64encode(b"/tmp/a\0b").decode()),
+        ("<attach>", base64.b64encode(b"..\0b").decode()),
+        ("<attach>", base64.b64encode(b"a").decode()),
+        ("json", '"\\ud800"'),
+    ],
+)
+@pytest.mark.parametrize("sides", ["mysql"], indirect=True)
+def test_values_that_would_be_others_or_lead_elsewhere_are_refused(
+    sides: tuple[Side, Side], out: Path, type_: str, value: Any
+) -> None:
+    _, target = sides
+    _typed(type_)(out)
+    resealed(out, lambda row: row.update(note=value), 0)
+    before = set(list_schemas(target.connection))
+    with pytest.raises(ExchangeError, match="line 1: note: "):
+        datajoint_file.import_(out, prefix="got_", connection=target.connection)
+    assert set(list_schemas(target.connection)) == before
+
+
 def test_no_comment_ends_its_statement() -> None:
-    wild = '":\\" COMMENT "%s {database}\n---\n-> Parent #'
+    wild = ': :<file>: ":\\" COMMENT "%s {database}\n---\n-> Parent #'
     table = {
         "schema": "a",
         "name": "b",
@@ -166,6 +202,7 @@ def test_no_comment_ends_its_statement() -> None:
     assert len(lines) == 3
     for line in (lines[0], lines[1]):
         assert not set('"\\%{}') & set(line)
+        assert "# <file>" in line, "nothing that DataJoint takes for a type"
 
 
 def test_rows_that_differ_are_refused_or_left_out(sides: tuple[Side, Side], out: Path) -> None:

@@ -15,7 +15,7 @@ from datajoint_file.drills.judgement import Evidence, judge
 from datajoint_file.drills.ledger import Ledger
 from datajoint_file.drills.rows import Unread
 from datajoint_file.drills.sample import Sample
-from datajoint_file.drills.tally import MOST_FINDINGS, Tally
+from datajoint_file.drills.tally import MOST_FINDINGS, Span, Tally
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.storage.backend import ObjectStat
 from datajoint_file.verification.verification import FileValue
@@ -80,11 +80,15 @@ def test_a_sample_has_the_extremes_of_each_attribute_and_is_drawn_again_by_its_s
 def test_a_ledger_adds_up_directories_and_knows_sizes(ledger: Ledger) -> None:
     tree, file, other = metadata_of(1, size=30, files=2), metadata_of(2, size=5), metadata_of(3, size=7)
     keys = [(f"{tree.path}a", 10), (f"{tree.path}b/c", 20), (f"{tree.path[:-7]}~manifest", 99)]
-    keys += [(file.path, 5), (other.path, 6)]
+    partial = metadata_of(5, size=1, files=1)
+    keys += [(file.path, 5), (other.path, 6), (f"{partial.path}a", 1), (f"{partial.path[:-7]}~row", 9)]
     ledger.add_objects((ObjectStat(key, size, NOW) for key, size in keys), lambda _: None)
-    assert (ledger.objects, ledger.newest) == (5, NOW)
+    assert (ledger.objects, ledger.newest) == (7, NOW)
     assert ledger.problem_of(tree) is None
     assert ledger.problem_of(file) is None
+    beside = ledger.problem_of(partial)
+    assert beside
+    assert beside.kind == "missing", "what is beside a directory is not its manifest"
     wrong, gone = ledger.problem_of(other), ledger.problem_of(metadata_of(4))
     assert wrong
     assert gone
@@ -161,3 +165,29 @@ def test_a_row_that_is_no_file_and_a_file_of_another_project_are_told(ledger: Le
     report = judge(evidence)
     assert [one.name for one in report.problems] == ["row"]
     assert "1 file of the project other" in report.notes[-1].detail
+
+
+def test_a_dump_without_files_of_the_project_or_without_a_table_is_a_problem(ledger: Ledger) -> None:
+    def since(*numbers: int) -> Since:
+        lost = Span()
+        for number in numbers:
+            lost.add(metadata_of(number))
+        return Since(rows={("ephys", "Recording"): 1}, schemas={"ephys": True}, lost={"ephys.Recording": lost})
+
+    evidence = evidence_of(ledger, [], [])
+    evidence.tables = {("ephys", "Recording"): 0}
+    assert judge(evidence)
+    evidence.since = since(1)
+    assert judge(evidence), "stored after the dump"
+    evidence.since = since(-1, 1)
+    assert "live database name 2" in judge(evidence).problems[0].detail
+    foreign = FileMetadata(metadata_of(5).path.replace("lab/", "other/", 1), 1, HASH, "x.dat", NOW, None)
+    assert evidence.tally
+    list(evidence.tally.sound(row_of(foreign)))
+    assert "of the project lab" in judge(evidence).problems[0].detail
+    evidence = evidence_of(ledger, [3], [])
+    evidence.since = since(-1)
+    [problem] = judge(evidence).problems
+    assert (problem.name, "ephys.Recording is not in the dump" in problem.detail) == ("table", True)
+    evidence.since = since(1)
+    assert judge(evidence)
