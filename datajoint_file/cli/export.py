@@ -17,7 +17,6 @@ from datajoint_file.concurrency.termination import ended_by_sigterm
 from datajoint_file.exchange.export import export as export_rows
 from datajoint_file.exchange.packing import FORMATS
 from datajoint_file.hooks.targets import connect
-from datajoint_file.startup import on_one_line
 
 _EXAMPLES = """\b
 Examples:
@@ -75,8 +74,6 @@ def export(
     with verdicts(), ended_by_sigterm():
         done = export_rows(query, directory, progress=False if quiet or as_json else None, **options)
     if as_json:
-        document = {"path": str(done.path), "rows": dict(done.rows), "files": done.files, "size": done.size}
-        print_json(document | {"notes": list(done.notes)})
+        print_json(done.to_dict())
     elif not quiet:
-        for line in map(on_one_line, str(done).splitlines()):
-            console().print(line, soft_wrap=True)
+        console().print(str(done), soft_wrap=True)

@@ -24,13 +24,13 @@ from datajoint_file.verification.check_object import LEVELS, Level
 _EXAMPLES = """\b
 Examples:
   datajoint-file free /data/rig3
-  datajoint-file free /data/rig3 --yes
+  datajoint-file free /data/rig3 --execute
 """
 
 
 @click.command(epilog=_EXAMPLES, short_help="Remove local files that are stored.")
 @click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--yes", is_flag=True, help="Remove them. Without it, it is only said which could be.")
+@click.option("--execute", is_flag=True, help="Remove them. Without it, it is only said which could be.")
 @click.option(
     "--level",
     type=click.Choice(LEVELS),
@@ -41,7 +41,7 @@ Examples:
 @click.option("--quiet", is_flag=True, help="Print only what a person must see.")
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each file.")
 @click.pass_context
-def free(ctx: click.Context, directory: Path, yes: bool, level: Level, quiet: bool, as_json: bool) -> None:
+def free(ctx: click.Context, directory: Path, execute: bool, level: Level, quiet: bool, as_json: bool) -> None:
     """Remove the files below DIRECTORY that `datajoint-file watch` has inserted, if they are stored now.
 
     Each is read, its row is asked for, and what is stored is read: all three must have one hash. With --level size or
@@ -54,7 +54,7 @@ def free(ctx: click.Context, directory: Path, yes: bool, level: Level, quiet: bo
     sizes, counts = Counter[str](), Counter[str]()
     abridged = Abridged(console(), "--json names them all")
     with ended_by_sigterm():
-        for one in freed(directory, connect(), level=level, execute=yes):
+        for one in freed(directory, connect(), level=level, execute=execute):
             counts[one.state] += 1
             sizes[one.state] += one.size
             if as_json and not (quiet and one.state != "kept"):
@@ -64,7 +64,7 @@ def free(ctx: click.Context, directory: Path, yes: bool, level: Level, quiet: bo
     if not as_json:
         abridged.end()
         if not quiet:
-            _print_sum(counts, sizes, yes=yes)
+            _print_sum(counts, sizes, execute=execute)
     ctx.exit(PROBLEMS if counts["kept"] else FINE)
 
 
@@ -75,10 +75,10 @@ def _print(one: Freed, abridged: Abridged, *, quiet: bool) -> None:
         console().print(str(one), soft_wrap=True)
 
 
-def _print_sum(counts: Counter[str], sizes: Counter[str], *, yes: bool) -> None:
-    state = "freed" if yes else "stored"
+def _print_sum(counts: Counter[str], sizes: Counter[str], *, execute: bool) -> None:
+    state = "freed" if execute else "stored"
     what = f"{counted(counts[state], 'file')}, {format_size(sizes[state])}"
     gone = f", {counts['gone']} earlier" if counts["gone"] else ""
     kept = f", {counts['kept']} kept" if counts["kept"] else ""
-    text = f"{what} freed{gone}{kept}." if yes else f"{what} could be freed{kept}: add --yes to do it."
+    text = f"{what} freed{gone}{kept}." if execute else f"{what} could be freed{kept}: add --execute to do it."
     console().print(text, style="bold", soft_wrap=True)

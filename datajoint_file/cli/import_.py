@@ -16,7 +16,6 @@ from datajoint_file.cli.output import console, print_json
 from datajoint_file.concurrency.termination import ended_by_sigterm
 from datajoint_file.exchange.importing import import_ as import_slice
 from datajoint_file.hooks.targets import connect
-from datajoint_file.startup import on_one_line
 
 _EXAMPLES = """\b
 Examples:
@@ -67,9 +66,7 @@ def import_(
     with verdicts(), wrong_usage(ValueError), ended_by_sigterm():
         done = import_slice(directory, connection=connection, progress=False if quiet or as_json else None, **options)
     if as_json:
-        document = {"inserted": dict(done.inserted), "present": dict(done.present)}
-        print_json(document | {"conflicts": list(done.conflicts), "notes": list(done.notes)})
+        print_json(done.to_dict())
     elif not quiet or not done:
-        for line in map(on_one_line, str(done).splitlines()):
-            console().print(line, soft_wrap=True)
+        console().print(str(done), soft_wrap=True)
     ctx.exit(FINE if done else PARTLY)

@@ -75,7 +75,15 @@ def migrate(
     ctx.call_on_close(connection.close)
     with wrong_usage():
         (table,) = targets_named([target], connection)
-        migration = Migration(table, attribute, root=root or "", link=link, hard_link=hard_link or "", suffix=suffix)
+        migration = Migration(
+            table,
+            attribute,
+            root=root or "",
+            link=link,
+            hard_link=hard_link or "",
+            suffix=suffix,
+            progress=False if as_json else None,
+        )
     with ended_by_sigterm():
         report = getattr(migration, step)()
     if as_json:

@@ -78,7 +78,7 @@ def mirror(
             if report is not None:
                 show(report, quiet=quiet, as_json=as_json)
             if not watch:
-                ctx.exit(BLIND if report is None or report.interruption else FINE if report else PROBLEMS)
+                ctx.exit(BLIND if report is None else exit_code(report))
             try:
                 time.sleep(interval.total_seconds())
             except (KeyboardInterrupt, SystemExit):  # as systemd ends it: that is no failure
@@ -95,6 +95,11 @@ def _run(
             raise
         click.echo(f"Cannot go on, and tries again: {error}", err=True)
         return None
+
+
+def exit_code(report: MirrorReport) -> int:
+    """Return what is most important: damage, or that nobody knows."""
+    return FINE if report else BLIND if report.interruption and not report.damaged else PROBLEMS
 
 
 def show(report: MirrorReport, *, quiet: bool, as_json: bool) -> None:

@@ -12,8 +12,7 @@ from pathlib import Path
 import click
 
 from datajoint_file.cli.arguments import wrong_usage
-from datajoint_file.cli.exit_codes import BLIND, FINE, PROBLEMS
-from datajoint_file.cli.mirror import show
+from datajoint_file.cli.mirror import exit_code, show
 from datajoint_file.cli.one_at_a_time import lock_of_project, one_at_a_time
 from datajoint_file.cli.output import console, print_json
 from datajoint_file.concurrency.termination import ended_by_sigterm
@@ -84,4 +83,4 @@ def move(
         console().print(f"{both}. {now}", soft_wrap=True)
         if certificate is not None and found:
             console().print(f"certificate: {certificate}", soft_wrap=True)
-    ctx.exit(FINE if found else BLIND if found.report.interruption else PROBLEMS)
+    ctx.exit(exit_code(found.report))

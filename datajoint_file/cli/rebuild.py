@@ -15,7 +15,6 @@ from datajoint_file.cli.output import console, print_json
 from datajoint_file.concurrency.termination import ended_by_sigterm
 from datajoint_file.exchange.rebuild import rebuild as rebuild_rows
 from datajoint_file.hooks.targets import connect, targets_named
-from datajoint_file.startup import on_one_line
 
 _EXAMPLES = """\b
 Examples:
@@ -28,7 +27,7 @@ Examples:
 @click.argument("targets", nargs=-1, required=True, metavar="SCHEMA[.TABLE]...", shell_complete=completed)
 @click.option("--dry-run", is_flag=True, help="Only say what would be written.")
 @click.option(
-    "--verify",
+    "--level",
     type=click.Choice(("content", "size")),
     default="content",
     show_default=True,
@@ -38,7 +37,7 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
 @click.pass_context
 def rebuild(
-    ctx: click.Context, targets: tuple[str, ...], dry_run: bool, verify: Any, quiet: bool, as_json: bool
+    ctx: click.Context, targets: tuple[str, ...], dry_run: bool, level: Any, quiet: bool, as_json: bool
 ) -> None:
     """Write rows again that a lost database had, into tables that are declared again.
 
@@ -55,11 +54,9 @@ def rebuild(
             f"{error.args[0]}. Declare the tables first, by the code that has declared them before"
         ) from error
     with ended_by_sigterm():
-        done = rebuild_rows(*subjects, verify=verify, dry_run=dry_run, progress=False if quiet or as_json else None)
+        done = rebuild_rows(*subjects, level=level, dry_run=dry_run, progress=False if quiet or as_json else None)
     if as_json:
-        document = {"inserted": dict(done.inserted), "present": dict(done.present)}
-        print_json(document | {"problems": list(done.problems), "notes": list(done.notes), "dry_run": dry_run})
+        print_json({**done.to_dict(), "dry_run": dry_run})
     elif not quiet or not done:
-        for line in map(on_one_line, str(done).splitlines()):
-            console().print(line, soft_wrap=True)
+        console().print(str(done), soft_wrap=True)
     ctx.exit(FINE if done else PARTLY if done.inserted or done.present else PROBLEMS)

@@ -9,9 +9,9 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from datajoint_file.concurrency.progress import Advance
-from datajoint_file.drills.accounts import Span
 from datajoint_file.drills.ledger import Ledger
 from datajoint_file.drills.rows import Database, Unread
+from datajoint_file.drills.tally import Span
 
 
 @dataclass(slots=True)

@@ -20,9 +20,7 @@ from datajoint import settings as dj_settings
 from datajoint_file.concurrency.progress import progress_bar
 from datajoint_file.concurrency.threads import check_workers, is_count
 from datajoint_file.config import Settings
-from datajoint_file.drills.accounts import Accounts
 from datajoint_file.drills.comparison import compare
-from datajoint_file.drills.databases import Account, given_server, private_server
 from datajoint_file.drills.dumps import DumpFile, Product, dump_files
 from datajoint_file.drills.judgement import Evidence, judge
 from datajoint_file.drills.ledger import Ledger
@@ -31,7 +29,9 @@ from datajoint_file.drills.report import DrillReport
 from datajoint_file.drills.rows import Database
 from datajoint_file.drills.sample import DrawnRow, Sample
 from datajoint_file.drills.scratch import scratch_directory
+from datajoint_file.drills.servers import Account, given_server, private_server
 from datajoint_file.drills.store_copy import StoreCopy, open_copy
+from datajoint_file.drills.tally import Tally
 from datajoint_file.errors import (
     ConfigurationNotFoundError,
     DataJointError,
@@ -248,20 +248,20 @@ class _Run:
             stack.callback(second_connection_of(connection).close)
             ledger = Ledger(directory / "ledger.sqlite")
             stack.callback(ledger.close)
-            accounts = Accounts(self.copy.project, ledger)
+            tally = Tally(self.copy.project, ledger)
             restored = Database(connection, self.copy.pipeline)
-            with progress_bar("listing the copy of the store", None, self.progress, unit="objects") as advance:
+            with progress_bar("listing the copy of the store", None, self.progress, unit=" objects") as advance:
                 ledger.add_objects(self.copy.backend.list(self.copy.project), advance)
             evidence.marked = self.copy.marked_schemas()
             evidence.tables = {(schema, table): rows for schema, table, rows in restored.counts(restored.schemas)}
             evidence.schemas = restored.schemas
-            evidence.accounts = accounts
+            evidence.tally = tally
             evidence.seed = self.seed
-            self._verify(restored, accounts, evidence)
+            self._verify(restored, tally, evidence)
             evidence.unread = restored.unread
             self._compare(ledger, evidence)
 
-    def _verify(self, restored: Database, accounts: Accounts, evidence: Evidence) -> None:
+    def _verify(self, restored: Database, tally: Tally, evidence: Evidence) -> None:
         subjects = list(restored.subjects())
         evidence.attributes = sum(len(subject.listing.names) for subject in subjects)
         retention = self.live.settings.object_storage.retention if self.live.settings else _RETENTION
@@ -269,15 +269,15 @@ class _Run:
         def sound() -> Iterator[DrawnRow]:
             for subject in subjects:
                 for row in restored.rows(subject):
-                    yield from accounts.sound(row)
+                    yield from tally.sound(row)
             for entry in restored.history(evidence.at - retention):
-                accounts.history += 1
-                yield from accounts.sound(entry)
+                tally.history += 1
+                yield from tally.sound(entry)
 
         drawn: Iterator[DrawnRow] = sound()
         if self.sample is not None:
             sample = Sample(self.sample, evidence.attributes, self.seed)
-            with progress_bar("looking for what rows name", None, self.progress, unit="files") as advance:
+            with progress_bar("looking for what rows name", None, self.progress, unit=" files") as advance:
                 for row in drawn:
                     sample.offer(row, row.values[0])
                     advance(1)
@@ -288,7 +288,7 @@ class _Run:
             verification = Verification("content", count, Budget(), advance=advance)
             verification.run(drawn)
         for finding in verification.findings:
-            accounts.add(finding)
+            tally.add(finding)
         evidence.checked, evidence.bytes = verification.checked, verification.bytes
         evidence.interruption = verification.interruption
 
@@ -297,7 +297,7 @@ class _Run:
             evidence.why_not = self.live.why_not
             return
         try:
-            with progress_bar("asking the live database", None, self.progress, unit="rows") as advance:
+            with progress_bar("asking the live database", None, self.progress, unit=" rows") as advance:
                 live = Database(self.live.connection, self.copy.pipeline)
                 known = {*evidence.schemas, *evidence.marked}
                 evidence.since = compare(live, ledger, self.copy.project, known, advance)

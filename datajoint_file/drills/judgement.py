@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from datajoint_file.doctor.check import Check
-from datajoint_file.drills.accounts import Accounts, Span
 from datajoint_file.drills.comparison import Since
 from datajoint_file.drills.report import DrilledTable, DrillReport, LostFiles
 from datajoint_file.drills.rows import Unread
+from datajoint_file.drills.tally import Span, Tally
 from datajoint_file.errors import printable
 from datajoint_file.model.metadata import format_timestamp
 from datajoint_file.model.wording import RIGHT_PLACE, counted, spoken
@@ -49,7 +49,7 @@ class Evidence:
     marked: set[str] = field(default_factory=set)
     attributes: int = 0
     unread: list[Unread] = field(default_factory=list)
-    accounts: Accounts | None = None
+    tally: Tally | None = None
     seed: int = 0
     checked: int = 0
     bytes: int = 0
@@ -61,7 +61,7 @@ class Evidence:
 
 def judge(evidence: Evidence) -> DrillReport:
     """Return what the evidence says."""
-    accounts, since = evidence.accounts, evidence.since
+    tally, since = evidence.tally, evidence.since
     lost = since.total if since else Span()
     return DrillReport(
         dump=printable(evidence.dump),
@@ -71,11 +71,11 @@ def judge(evidence: Evidence) -> DrillReport:
         at=evidence.at,
         problems=tuple(_problems(evidence)),
         notes=tuple(_notes(evidence)),
-        findings=tuple(accounts.findings) if accounts else (),
+        findings=tuple(tally.findings) if tally else (),
         tables=tuple(_tables(evidence)),
-        newest_file=_newest(accounts) if accounts else None,
-        newest_object=accounts.ledger.newest if accounts else None,
-        objects=accounts.ledger.objects if accounts else 0,
+        newest_file=_newest(tally) if tally else None,
+        newest_object=tally.ledger.newest if tally else None,
+        objects=tally.ledger.objects if tally else 0,
         checked=evidence.checked,
         bytes=evidence.bytes,
         seed=evidence.seed,
@@ -89,15 +89,15 @@ def _problems(evidence: Evidence) -> Iterator[Check]:
     for name, why in evidence.broken.items():
         yield _failed("dump", f"{name}: {why}", "make the dump anew, and see that the program ends with 0")
     yield from _aged(evidence)
-    accounts = evidence.accounts
-    if accounts is None:
+    tally = evidence.tally
+    if tally is None:
         return
     for unread in evidence.unread:
         yield _failed("table", f"{unread.table} of the dump cannot be read: {unread.why}")
     if not evidence.attributes:
         yield _failed("empty", "the dump has no table with a `file` attribute", "is it the dump of the right database?")
-    yield from _nothing(evidence, accounts)
-    yield from _objects(accounts)
+    yield from _nothing(evidence, tally)
+    yield from _objects(tally)
     if evidence.interruption:
         yield _failed("store", evidence.interruption)
     yield from _schemas(evidence)
@@ -115,15 +115,15 @@ def _aged(evidence: Evidence) -> Iterator[Check]:
         yield _failed("age", detail, "look why no newer one was made: the log of cron, or `systemctl list-timers`")
 
 
-def _objects(accounts: Accounts) -> Iterator[Check]:
-    counts = accounts.counts
+def _objects(tally: Tally) -> Iterator[Check]:
+    counts = tally.counts
     if missing := counts["missing"]:
-        stored = accounts.there.files + accounts.absent.files
+        stored = tally.there.files + tally.absent.files
         detail = f"{counted(missing, 'object')} of {stored:,} that rows of the dump name {_is(missing)} not in the copy"
-        if not accounts.there.files and missing > 1:
+        if not tally.there.files and missing > 1:
             yield _failed("missing", f"{detail}: not one is", RIGHT_PLACE)
-        elif accounts.is_copy_older and accounts.absent.oldest:
-            since = f"all were stored since {format_timestamp(accounts.absent.oldest)}, after all that is there"
+        elif tally.is_copy_older and tally.absent.oldest:
+            since = f"all were stored since {format_timestamp(tally.absent.oldest)}, after all that is there"
             yield _failed("order", f"{detail}; {since}: the copy looks older than the dump", ORDER)
         else:
             yield _failed(
@@ -140,11 +140,11 @@ def _objects(accounts: Accounts) -> Iterator[Check]:
         yield _failed("row", f"{counted(bad, 'row')} of the dump cannot be used, in the real database perhaps as well")
 
 
-def _nothing(evidence: Evidence, accounts: Accounts) -> Iterator[Check]:
-    if any(span.files for span in accounts.of_tables.values()):
+def _nothing(evidence: Evidence, tally: Tally) -> Iterator[Check]:
+    if any(span.files for span in tally.of_tables.values()):
         return
-    if accounts.foreign:
-        detail = f"no row of the dump names a file of the project {printable(accounts.project)}, whose store was copied"
+    if tally.foreign:
+        detail = f"no row of the dump names a file of the project {printable(tally.project)}, whose store was copied"
         yield _failed("empty", detail, "give the copy of the store that these rows are of")
     elif evidence.since and _was_there(evidence, evidence.since.total):
         detail = f"no row of the dump names a file, and rows of the live database name {evidence.since.total.files:,}"
@@ -180,18 +180,16 @@ def _schemas(evidence: Evidence) -> Iterator[Check]:
 
 
 def _notes(evidence: Evidence) -> Iterator[Check]:
-    accounts, since = evidence.accounts, evidence.since
+    tally, since = evidence.tally, evidence.since
     if evidence.why_not:
         yield _note("live", f"the live database was not asked: {evidence.why_not}")
     if not evidence.is_dated and evidence.taken:
         yield _note("age", _UNDATED)
     if evidence.left_out:
         yield _note("rights", f"{counted(evidence.left_out, 'statement')} on accounts and rights left out")
-    if accounts and accounts.linked:
-        yield _note(
-            "links", f"{counted(accounts.linked, 'value')} linked: files outside the store are in no copy of it"
-        )
-    for project, number in sorted(accounts.foreign.items()) if accounts else ():
+    if tally and tally.linked:
+        yield _note("links", f"{counted(tally.linked, 'value')} linked: files outside the store are in no copy of it")
+    for project, number in sorted(tally.foreign.items()) if tally else ():
         detail = f"{counted(number, 'file')} of the project {printable(project)}: its store has a backup of its own"
         yield _note("project", detail)
     yield from _unseen(evidence, since) if since else ()
@@ -211,20 +209,20 @@ def _unseen(evidence: Evidence, since: Since) -> Iterator[Check]:
 
 
 def _tables(evidence: Evidence) -> Iterator[DrilledTable]:
-    accounts, since = evidence.accounts, evidence.since
-    if accounts is None:
+    tally, since = evidence.tally, evidence.since
+    if tally is None:
         return
     live = since.rows if since else {}
     for schema, table in sorted({*evidence.tables, *live}):
         called = f"{schema}.{table}"
-        files = accounts.of_tables.get(called, Span())
+        files = tally.of_tables.get(called, Span())
         lost = since.lost.get(called, Span()) if since else Span()
         rows, live_rows = evidence.tables.get((schema, table)), live.get((schema, table))
         yield DrilledTable(schema, table, rows, files.files, files.bytes, live_rows, lost.files, lost.bytes)
 
 
-def _newest(accounts: Accounts) -> datetime | None:
-    return max(filter(None, (accounts.there.newest, accounts.absent.newest)), default=None)
+def _newest(tally: Tally) -> datetime | None:
+    return max(filter(None, (tally.there.newest, tally.absent.newest)), default=None)
 
 
 def _is(number: int) -> str:

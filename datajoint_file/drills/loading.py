@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import IO
 
 from datajoint_file.concurrency.progress import Advance
-from datajoint_file.drills.databases import Account
 from datajoint_file.drills.dumps import Course, DumpFile, archive_moment, text_of
 from datajoint_file.drills.processes import environment
 from datajoint_file.drills.programs import PostgreSQLPrograms, mysql_client, postgresql
+from datajoint_file.drills.servers import Account
 from datajoint_file.errors import DrillError, printable
 
 _KEPT_ERRORS = 10

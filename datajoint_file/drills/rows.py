@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any
 
 from datajoint.errors import MissingTableError
@@ -18,16 +18,14 @@ from datajoint_file.errors import driver_message, printable
 from datajoint_file.hooks.codec import file_attributes
 from datajoint_file.hooks.row_listing import Listing
 from datajoint_file.hooks.tables import class_name, table_name
-from datajoint_file.journal.history_table import CHECKING, KEPT
 from datajoint_file.journal.history_table import TABLE as HISTORY
+from datajoint_file.journal.history_table import HistoryTable
 from datajoint_file.journal.second_connection import SecondConnection, second_connection_of
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.sql.columns import is_file_comment
 from datajoint_file.verification.subjects import Subject, origin_of
 from datajoint_file.verification.verification import FileValue
-
-_PAGE = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,15 +106,8 @@ class Database:
                     self._note(schema, f"{schema}.{HISTORY}", error)
 
     def _history(self, schema: str, since: datetime) -> Iterator[HistoryRow]:
-        dialect, number = self._second.dialect, 0
-        moment = since.astimezone(timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
-        table = dialect.quoted(schema, HISTORY).replace("%", "%%")
-        sql = (
-            f"SELECT number, event, table_name, attribute, metadata FROM {table} "
-            f"WHERE number > %s AND state IN ('{KEPT}', '{CHECKING}') AND metadata IS NOT NULL "
-            f"AND {dialect.utc('at')} >= '{moment}' ORDER BY number LIMIT {_PAGE}"
-        )
-        while page := self._second.query(sql, (number,)):
+        entries, number = HistoryTable(self._second, schema), 0
+        while page := entries.kept_files(number, since):
             for number, event, table, attribute, text in page:  # noqa: B007 - the last number is where to go on
                 yield HistoryRow(self._pipeline, schema, str(event), str(table), str(attribute), str(text))
 

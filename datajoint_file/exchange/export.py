@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from functools import partial
 from importlib.metadata import version
@@ -26,10 +26,11 @@ from datajoint_file.concurrency.progress import Advance, progress_bar
 from datajoint_file.concurrency.threads import Stop, check_workers, run_all
 from datajoint_file.errors import ExchangeError, brief, brief_traceback
 from datajoint_file.exchange.description import FORMAT, TableDescription
-from datajoint_file.exchange.layout import DESCRIPTION, manifest_of, member_paths, place_of, rows_path
+from datajoint_file.exchange.layout import DESCRIPTION, file_path, manifest_path, member_paths, rows_path
 from datajoint_file.exchange.needed import NeededKeys
 from datajoint_file.exchange.packing import Packing, Payload, check_format
-from datajoint_file.exchange.tables import Rows, Written, describe, load_upstream
+from datajoint_file.exchange.tables import Rows, describe, load_upstream
+from datajoint_file.exchange.values import Written
 from datajoint_file.hooks.base_rows import BaseRows, as_query, base_rows
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.hooks.row_listing import Listing
@@ -39,8 +40,7 @@ from datajoint_file.model.manifest import lines
 from datajoint_file.model.metadata import FileMetadata, format_timestamp
 from datajoint_file.model.wording import counted, format_size
 from datajoint_file.pipeline.destinations import destination_path
-from datajoint_file.pipeline.manifests import manifest_of as stored_manifest
-from datajoint_file.pipeline.manifests import member_metadata
+from datajoint_file.pipeline.manifests import manifest_of, member_metadata
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.sql import dialect_of
 from datajoint_file.startup import on_one_line
@@ -77,6 +77,10 @@ class Exported:
         rows = [f"{counted(count, 'row')} of {table}" for table, count in self.rows.items()]
         what = f"{counted(self.files, 'file')}, {format_size(self.size)} in {self.path}"
         return "\n".join(map(on_one_line, (*rows, what, *self.notes)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values that JSON can hold."""
+        return {**asdict(self), "path": str(self.path)}
 
 
 @brief_traceback
@@ -252,7 +256,7 @@ class _Export:
             return None
         if metadata.is_link and self.keeps_links:
             return {"row": metadata.to_json()}
-        place = place_of(table.full_name, name, numbers[name], metadata.original_name)
+        place = file_path(table.full_name, name, numbers[name], metadata.original_name)
         numbers[name] += 1
         return {"row": metadata.to_json(), "path": place}
 
@@ -300,8 +304,8 @@ class _Export:
                 digest = metadata.hash.partition(":")[2]
                 yield metadata, Payload(place, metadata.size, digest, metadata.original_name, metadata.mime_type or "")
                 continue
-            manifest = stored_manifest(pipeline, metadata)
-            self.packing.write(manifest_of(place), lines(manifest, list(manifest.empty())), "text/plain")
+            manifest = manifest_of(pipeline, metadata)
+            self.packing.write(manifest_path(place), lines(manifest, list(manifest.empty())), "text/plain")
             names = (member.name for member in manifest)
             for member, path in zip(manifest, member_paths(names), strict=True):
                 one = member_metadata(metadata, member)
@@ -326,9 +330,9 @@ class _Export:
 
 def _keys_of(one: BaseRows, rows: Rows) -> Iterator[Written]:
     """Give the keys of a query's rows, under the names that they have in their table."""
-    listing = Listing(one.query, ())
-    if not set(one.names.values()) <= set(listing.primary_key):
+    if one.may_lack:
         raise ExchangeError(f"the query may lack a row of {rows.description.title}; {_ADVICE}")
+    listing = Listing(one.query, ())
     places = [listing.primary_key.index(one.names[name]) for name in rows.description.primary_key]
     for row in listing.rows():
         yield rows.written_key([row.key[place] for place in places])

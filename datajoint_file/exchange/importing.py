@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from datajoint.errors import DataJointError
@@ -24,9 +24,9 @@ from datajoint_file.exchange.description import (
     differences,
     read_description,
 )
-from datajoint_file.exchange.received import Received, ReceivedFile, Written
+from datajoint_file.exchange.received import Received, ReceivedFile
 from datajoint_file.exchange.tables import Rows, declare, describe, load_upstream, value_for
-from datajoint_file.exchange.values import require_exact
+from datajoint_file.exchange.values import Written, require_exact
 from datajoint_file.hooks.connections import connection_of, pipeline_of
 from datajoint_file.hooks.tables import class_name
 from datajoint_file.journal.intent_table import batches
@@ -70,6 +70,10 @@ class Imported:
         done = [f"{counted(count, 'row')} of {table}" for table, count in self.inserted.items()]
         done += [f"{counted(count, 'row')} of {table}: there already" for table, count in self.present.items()]
         return "\n".join(map(on_one_line, (*(done or ["nothing was inserted"]), *self.conflicts, *self.notes)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values that JSON can hold."""
+        return {"ok": bool(self), **asdict(self)}
 
 
 @brief_traceback
@@ -142,7 +146,7 @@ def import_(
         work.check(advance)
     work.check_tables()
     work.declare()
-    with progress_bar("importing", sum(table.rows for table in description.tables), progress, unit="row") as advance:
+    with progress_bar("importing", sum(table.rows for table in description.tables), progress, unit=" rows") as advance:
         return work.insert(advance)
 
 

@@ -19,7 +19,9 @@ MANIFEST = "manifest-sha256.txt"
 _ROWS, _FILES = "data/tables/", "data/files/"
 _RESERVED = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$)", re.IGNORECASE)
 _LONGEST = 240
-_PLACE = re.compile(r"data/files/[\w.#$-]+/[a-z0-9_]+/\d{4,12}/\d{3}(?:/(?!\.{1,2}(?:/|$))[\w.=~-]{1,255})", re.ASCII)
+_FILE_PATH = re.compile(
+    r"data/files/[\w.#$-]+/[a-z0-9_]+/\d{4,12}/\d{3}(?:/(?!\.{1,2}(?:/|$))[\w.=~-]{1,255})", re.ASCII
+)
 
 
 def rows_path(full_name: str) -> str:
@@ -27,23 +29,23 @@ def rows_path(full_name: str) -> str:
     return f"{_ROWS}{full_name}.jsonl"
 
 
-def place_of(full_name: str, attribute: str, number: int, name: str) -> str:
+def file_path(full_name: str, attribute: str, number: int, name: str) -> str:
     """Return the path of a file or directory, the *number*-th of an attribute.
 
     Examples
     --------
-    >>> place_of("lab.recording", "raw", 1001, "my data.dat"), place_of("lab.recording", "raw", 0, "nul.txt")
+    >>> file_path("lab.recording", "raw", 1001, "my data.dat"), file_path("lab.recording", "raw", 0, "nul.txt")
     ('data/files/lab.recording/raw/0001/001/my=20data.dat', 'data/files/lab.recording/raw/0000/000/=6Eul.txt')
     """
     return f"{_FILES}{full_name}/{attribute}/{number // 1000:04}/{number % 1000:03}/{_portable(encode_component(name))}"
 
 
-def is_place(path: str) -> bool:
-    """Tell whether *path* is one that `place_of` can give: anybody may have written it."""
-    return len(path) <= 1_000 and _PLACE.fullmatch(path) is not None
+def is_file_path(path: str) -> bool:
+    """Tell whether *path* is one that `file_path` can give: anybody may have written it."""
+    return len(path) <= 1_000 and _FILE_PATH.fullmatch(path) is not None
 
 
-def manifest_of(place: str) -> str:
+def manifest_path(place: str) -> str:
     """Return the path of the list of the files of a directory at *place*."""
     return f"{place.rpartition('/')[0]}/~manifest"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from datajoint.errors import DataJointError, LostConnectionError
@@ -19,6 +19,7 @@ from datajoint_file.errors import (
     DataJointFileError,
     MetadataError,
     OutcomeUnknownError,
+    StorageUnavailableError,
     UnsupportedValueError,
     brief,
     brief_traceback,
@@ -79,9 +80,13 @@ class Rebuilt:
         done += [f"{counted(count, 'row')} of {table}: there already" for table, count in self.present.items()]
         return "\n".join(map(on_one_line, (*(done or ["nothing was written"]), *self.problems, *self.notes)))
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values that JSON can hold."""
+        return {"ok": bool(self), **asdict(self)}
+
 
 @brief_traceback
-def rebuild(*subjects: Any, verify: Level = "content", dry_run: bool = False, progress: bool | None = None) -> Rebuilt:
+def rebuild(*subjects: Any, level: Level = "content", dry_run: bool = False, progress: bool | None = None) -> Rebuilt:
     """Write rows again that a lost database had, from what the store keeps beside their objects.
 
     That is there of files inserted with ``[object_storage] self_describing = true``. Declare the tables first, by the
@@ -94,7 +99,7 @@ def rebuild(*subjects: Any, verify: Level = "content", dry_run: bool = False, pr
     ----------
     *subjects : schema or table
         Which rows; of a schema, those of all its tables, parents first.
-    verify : {"content", "size"}
+    level : {"content", "size"}
         Whether all bytes of the objects are read, or their sizes asked.
     dry_run : bool
         Only look.
@@ -122,19 +127,19 @@ def rebuild(*subjects: Any, verify: Level = "content", dry_run: bool = False, pr
     >>> print(datajoint_file.rebuild(schema))  # doctest: +SKIP
     12 rows of lab.Recording
     """
-    if verify not in ("content", "size"):
-        raise ValueError(f"verify = {brief(verify)}: allowed are 'content', 'size'")
+    if level not in ("content", "size"):
+        raise ValueError(f"level = {brief(level)}: allowed are 'content', 'size'")
     tables = list(_tables(subjects))
     if not tables:
         return Rebuilt({}, notes=("there is no table with files: declare the tables first",))
     connection = tables[0].connection
     if has_transaction(connection):
         raise DataJointError("rebuild has transactions of its own: commit this one or roll it back first")
-    with _Books() as books, progress_bar("rebuilding", None, progress, unit="row") as advance:
-        work = _Rebuild(tables, books, verify, dry_run=dry_run)
+    with _SidecarsByRow() as sidecars, progress_bar("rebuilding", None, progress, unit=" rows") as advance:
+        work = _Rebuild(tables, sidecars, level, dry_run=dry_run)
         work.read()
         for table in work.tables:
-            for some in books.rows(table):
+            for some in sidecars.rows(table):
                 work.restore(table, some)
                 advance(len(some))
         return work.report()
@@ -152,10 +157,10 @@ def _tables(subjects: Iterable[Any]) -> Iterator[Any]:
             raise UnsupportedValueError(f"{brief(subject)} is neither a schema nor a table")
 
 
-class _Books:
+class _SidecarsByRow:
     """The sidecars that were read, by row, in a file on the disk that vanishes with the block."""
 
-    def __enter__(self) -> _Books:
+    def __enter__(self) -> _SidecarsByRow:
         self._database = sqlite3.connect("")
         self._database.execute("CREATE TABLE one (place TEXT, row TEXT, moment TEXT, key TEXT, text BLOB)")
         return self
@@ -194,9 +199,9 @@ class _Known:
 
 
 class _Rebuild:
-    def __init__(self, tables: list[Any], books: _Books, verify: Level, *, dry_run: bool) -> None:
-        self._books = books
-        self._verify = verify
+    def __init__(self, tables: list[Any], sidecars: _SidecarsByRow, level: Level, *, dry_run: bool) -> None:
+        self._sidecars = sidecars
+        self._level = level
         self._is_dry = dry_run
         graph = load_upstream(tables[0].connection, {table.database for table in tables})
         order = {name: place for place, name in enumerate(graph.topo_sort())}
@@ -215,7 +220,7 @@ class _Rebuild:
                 if isinstance(found, MetadataError):
                     self._problems.append(f"{key} was passed over: {found}")
                 elif (found.schema, found.table) in wanted:
-                    self._books.add(found)
+                    self._sidecars.add(found)
 
     def restore(self, table: Any, some: list[list[Sidecar]]) -> None:
         """Insert those rows that are not there, together; one by one if some cannot be."""
@@ -254,9 +259,11 @@ class _Rebuild:
             for name, file in known.files.items():
                 if not is_made_for(file.path, pipeline.project, digest):
                     raise MetadataError(f"{name}: {file.path} is no object of this row")
-                if problem := examine(pipeline, file, self._verify, lambda _: None):
-                    told = f"{problem.kind}: expected {problem.expected}, found {problem.found}"
-                    raise MetadataError(f"{name}: {file.path}: {told}")
+                if problem := examine(pipeline, file, self._level, lambda _: None):
+                    told = f"{name}: {file.path}: {problem.kind}: expected {problem.expected}, found {problem.found}"
+                    raise (StorageUnavailableError if problem.is_unreachable else MetadataError)(told)
+        except StorageUnavailableError:  # of which a row can say nothing
+            raise
         except DataJointFileError as error:
             self._problem(table, row.values, str(error))
             return False

@@ -16,7 +16,8 @@ from typing import Any, BinaryIO
 
 from datajoint_file.concurrency.progress import Advance
 from datajoint_file.errors import DataJointFileError, ExchangeError, UnsafeNameError, brief, printable, reason_of
-from datajoint_file.exchange.layout import DESCRIPTION, MANIFEST, is_place, manifest_of, member_paths, rows_path
+from datajoint_file.exchange.layout import DESCRIPTION, MANIFEST, is_file_path, manifest_path, member_paths, rows_path
+from datajoint_file.exchange.values import Written
 from datajoint_file.model.manifest import MAX_BYTES, Manifest, read_manifest
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.pipeline.manifests import member_metadata
@@ -30,8 +31,6 @@ MAX_LINE = 2**28
 """Bytes of a row as JSON, whatever its values are."""
 
 _READ = os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0)
-
-Written = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +152,7 @@ class Received:
         place = entry.get("path", "")
         if place == "" and "path" not in entry and metadata.is_link:
             return ReceivedFile(metadata, "")
-        if not isinstance(place, str) or not is_place(place):
+        if not isinstance(place, str) or not is_file_path(place):
             raise ExchangeError(f"{brief(place)} is no path of a file in a slice")
         return ReceivedFile(metadata, place)
 
@@ -179,7 +178,7 @@ class Received:
         return File(content, name=metadata.original_name, mime_type=metadata.mime_type, title=metadata.title)
 
     def _manifest(self, file: ReceivedFile) -> Manifest:
-        path, metadata = manifest_of(file.place), file.metadata
+        path, metadata = manifest_path(file.place), file.metadata
         text = self._text(path, MAX_BYTES)
         if f"sha256:{hashlib.sha256(text).hexdigest()}" != metadata.hash:
             raise self._damaged(path, "it is not the list of files that the row has the hash of")

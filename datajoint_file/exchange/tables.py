@@ -21,13 +21,10 @@ from datajoint_file.exchange.description import (
     TableDescription,
     definition,
 )
-from datajoint_file.exchange.values import compared, family, portable, read, written
+from datajoint_file.exchange.values import Written, compared, family, portable, read, written
 from datajoint_file.hooks.tables import table_name
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.sql import dialect_of
-
-Written = dict[str, Any]
-"""A row as an export has it."""
 
 _RAW = ("<blob>", "<attach>", "json", "float32", "float64")
 """Types whose values DataJoint would convert; on PostgreSQL it has no way to insert a UUID either."""

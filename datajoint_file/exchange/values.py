@@ -17,6 +17,9 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
+Written = dict[str, Any]
+"""A row as an export has it."""
+
 INTEGERS = {"int8": 8, "int16": 16, "int32": 32, "int64": 64}
 
 _NATIVE = {

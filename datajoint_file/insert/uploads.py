@@ -30,7 +30,7 @@ from datajoint_file.model.object_keys import value_key
 from datajoint_file.pipeline.address import PipelineAddress
 from datajoint_file.pipeline.adoption import alike
 from datajoint_file.pipeline.directory_upload import DirectoryUpload
-from datajoint_file.pipeline.mirroring import batches_of, is_written_to, store_in_mirror
+from datajoint_file.pipeline.mirroring import batches_of, is_mirrored_at_once, store_in_mirror
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.pipeline.upload import Upload
 from datajoint_file.storage.backend import UploadGroup
@@ -206,7 +206,7 @@ class Uploads:
 
     def mirror(self, workers: int) -> None:
         """Store all in the mirror as well, if rows are to mean that it has them."""
-        if (second := self.pipeline.second) is None or not is_written_to(self.pipeline):
+        if (second := self.pipeline.second) is None or not is_mirrored_at_once(self.pipeline):
             return
         by_path = {entry.metadata.path: entry for entry, _ in self.planned if entry.metadata is not None}
         stored = (entry.metadata for entry in by_path.values() if entry.metadata is not None)

@@ -49,6 +49,7 @@ _ATTRIBUTES = """
 """
 
 _PATHS_PER_QUERY = 400
+_PAGE = 1_000
 _MAX_METADATA = 60_000
 _LOCKING = " FOR UPDATE"
 
@@ -192,6 +193,20 @@ class HistoryTable:
             HistoryEntry(self.schema, number, event, at.replace(tzinfo=timezone.utc), *rest)
             for number, event, at, *rest in found
         ]
+
+    def kept_files(self, after: int, since: datetime | None = None) -> Rows:
+        """Return number, event, table, attribute, metadata of entries whose bytes are kept: a page, from a number on.
+
+        *since* a moment, if it is given: those whose references went before are left out.
+        """
+        recent = f" AND {self.dialect.utc('at')} >= %s" if since else ""
+        moment = (since.astimezone(timezone.utc).strftime("%Y-%m-%d %H:%M:%S"),) if since else ()
+        return self.second.query(
+            f"SELECT number, event, table_name, attribute, metadata FROM {self.table.replace('%', '%%')} "
+            f"WHERE number > %s AND state IN ('{KEPT}', '{CHECKING}') AND metadata IS NOT NULL{recent} "
+            f"ORDER BY number LIMIT {_PAGE}",
+            (after, *moment),
+        )
 
     def forget_sources(self, condition: str) -> None:
         """Delete what is noted of where the objects of some entries came from: they are gone for good."""

@@ -258,6 +258,11 @@ class MarkStore:
         content = json.dumps(mark.to_json(), indent=1).encode()
         self._backend.upload(self.key_of(mark), io.BytesIO(content), len(content), _HEADERS)
 
+    def copy(self, key: str, other: MarkStore) -> None:
+        """Write a mark that this place has in the *other*, as it is."""
+        content = self._content(key)
+        other._backend.upload(key, io.BytesIO(content), len(content), _HEADERS)
+
     def remove(self, key: str) -> None:
         """Remove a mark; nothing else is removed through this.
 
@@ -274,10 +279,13 @@ class MarkStore:
         for found in self._backend.list(self._prefix):
             yield found.key
 
+    def _content(self, key: str) -> bytes:
+        with self._backend.open(key) as file:
+            return file.read(_MAX_BYTES)
+
     def _read(self, key: str) -> Mark | BadMark | None:
         try:
-            with self._backend.open(key) as file:
-                text = file.read(_MAX_BYTES)
+            text = self._content(key)
         except ObjectNotFoundError:
             return None
         try:

@@ -39,8 +39,8 @@ _LINE = re.compile(
 
 
 def run(connection: Any, sql: str) -> Any:
-    """Run a statement by DataJoint's own function, in which percent signs are doubled; never twice."""
-    return original_of(Connection.query)(connection, sql, reconnect=False)
+    """Run a statement without parameters by DataJoint's own function; never twice."""
+    return original_of(Connection.query)(connection, sql.replace("%", "%%"), reconnect=False)
 
 
 def refresh(table: Any) -> None:
@@ -56,19 +56,18 @@ def add(table: Any, names: Names) -> None:
     line = f"{names.new} = null : <file>  # {comment}".rstrip(" #")
     name, sql, _, column_comment = compile_attribute(line, False, [], {}, connection.adapter)
     place = f" AFTER {dialect_of(connection).quoted(names.old)}" if connection.adapter.backend == "mysql" else ""
-    full = table.full_table_name.replace("%", "%%")
     told = connection.adapter.column_comment_ddl(table.full_table_name, name, column_comment)
     with own_transaction(connection) if told else nullcontext():  # without its comment it is no file
-        run(connection, f"ALTER TABLE {full} ADD COLUMN {sql.replace('%', '%%')}{place}")
+        run(connection, f"ALTER TABLE {table.full_table_name} ADD COLUMN {sql}{place}")
         if told:
-            run(connection, told.replace("%", "%%"))
+            run(connection, told)
     refresh(table)
 
 
 def drop(table: Any, name: str) -> None:
     """Drop an attribute that is no file."""
-    quoted = dialect_of(table.connection).quoted(name).replace("%", "%%")
-    run(table.connection, f"ALTER TABLE {table.full_table_name.replace('%', '%%')} DROP COLUMN {quoted}")
+    quoted = dialect_of(table.connection).quoted(name)
+    run(table.connection, f"ALTER TABLE {table.full_table_name} DROP COLUMN {quoted}")
     refresh(table)
 
 
@@ -89,7 +88,7 @@ class Exchange:
         self._table, self._names, self._notes = table, names, notes
         self._connection = table.connection
         self._dialect = dialect_of(self._connection)
-        self._full = table.full_table_name.replace("%", "%%")
+        self._full = table.full_table_name
 
     def is_nullable(self) -> bool:
         """Tell whether the attribute that has the name may be NULL."""
@@ -137,7 +136,7 @@ class Exchange:
         with self._locked():
             if not is_ready():
                 return False
-            run(self._connection, f"ALTER TABLE {self._full} {parts.replace('%', '%%')}")
+            run(self._connection, f"ALTER TABLE {self._full} {parts}")
         refresh(self._table)
         after()
         return True
@@ -149,7 +148,7 @@ class Exchange:
         try:
             run(self._connection, f"SET SESSION lock_wait_timeout = {PATIENCE_SECONDS}")
             with self._patient():
-                run(self._connection, f"LOCK TABLES {self._full} WRITE, {self._notes.table} READ")
+                run(self._connection, f"LOCK TABLES {self._full} WRITE, {self._notes.name} READ")
             yield
         finally:
             with suppress(Exception):  # a lost connection has no locks
@@ -195,7 +194,7 @@ class Exchange:
             for name, may_be_null, default in nullable:
                 change = f"ALTER TABLE {self._full} ALTER COLUMN {quoted(name)}"
                 run(self._connection, f"{change} {'DROP' if may_be_null else 'SET'} NOT NULL")
-                told = f"SET DEFAULT {default.replace('%', '%%')}" if default else "DROP DEFAULT"
+                told = f"SET DEFAULT {default}" if default else "DROP DEFAULT"
                 run(self._connection, f"{change} {told}")
             after()
         refresh(self._table)

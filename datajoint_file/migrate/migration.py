@@ -64,6 +64,8 @@ class Migration:
     suffix : str
         Of ``<blob>``: the format in which its objects are written, such as ``.npy`` or ``.parquet``. Else a file holds
         the blob's bytes as they are.
+    progress : bool, optional
+        Show progress bars: always, never, or (``None``) on a terminal or in a notebook after a second.
 
     Raises
     ------
@@ -87,6 +89,7 @@ class Migration:
         link: bool = False,
         hard_link: HardLink = "",
         suffix: str = "",
+        progress: bool | None = None,
     ) -> None:
         target = table() if isinstance(table, type) and issubclass(table, Table) else table
         if not isinstance(target, Table):
@@ -94,6 +97,7 @@ class Migration:
         self._table = FreeTable(target.connection, target.full_table_name)
         self._users = target
         self._name = attribute
+        self._progress = progress
         self._notes = NoteTable(second_connection_of(target.connection), target.database, target.table_name, attribute)
         self._where = f"{table_name(target)}.{attribute}"
         names = self._names()
@@ -138,7 +142,7 @@ class Migration:
         statement = Statement(self._table, (names.new,), "update")
         look = Look(rows, self._kind(names), statement, self._ways())
         undone = rows.undone() if names.stage == "beside" else rows.filled()
-        with progress_bar(f"looking at {self._where}", rows.count(undone), unit=" rows") as advance:
+        with progress_bar(f"looking at {self._where}", rows.count(undone), self._progress, unit=" rows") as advance:
             look.over(rows.rows(undone), advance)
         problems = [MigrationProblem("", one) for one in obstacles(self._table, names)]
         empty = rows.count((f"{rows.quoted(names.old)} IS NULL", []))
@@ -356,7 +360,8 @@ class Migration:
         return Ways(storage, self._options["link"], self._options["hard_link"])
 
     def _passes(self, names: Names) -> Passes:
-        return Passes(self._table, self._where, names, self._notes, self._kind(names), self._ways())
+        kind, ways = self._kind(names), self._ways()
+        return Passes(self._table, self._where, names, self._notes, kind, ways, progress=self._progress)
 
     def _begun(self) -> Names:
         """Return the names, once there is an attribute for files."""

@@ -15,6 +15,7 @@ from datajoint_file.concurrency.threads import Stop, run_all
 from datajoint_file.hooks.tables import Row
 from datajoint_file.insert.replaced import Replaced
 from datajoint_file.insert.statement import Statement
+from datajoint_file.journal.intent_table import batches
 from datajoint_file.journal.transactions import claims_of, transaction_for
 from datajoint_file.migrate.note_table import MADE, NoteTable
 from datajoint_file.migrate.old_rows import OldRow, OldRows
@@ -25,7 +26,6 @@ from datajoint_file.model.metadata import FileMetadata
 
 BATCH_ROWS, BATCH_BYTES = 200, 2**30
 """A batch is a transaction: what a failure in it costs is done again. Larger ones are hardly faster."""
-
 
 _LOOKS_AT_ONCE = 4
 
@@ -62,8 +62,7 @@ class Mover:
 
     def move(self, chosen: Iterable[OldRow]) -> Iterator[int]:
         """Move rows, and give after each batch how many were looked at."""
-        for batch in _batches(chosen):
-            before = len(batch)
+        for batch in batches(chosen, BATCH_ROWS, lambda row: row.old.size, BATCH_BYTES):
             foreign = [row for row in batch if row.is_foreign]
             for row in foreign:
                 self._note(
@@ -73,7 +72,7 @@ class Mover:
             if gone:
                 self._empty(gone)
             self._move([row for row in batch if row.fingerprint is not None and not row.is_foreign])
-            yield before
+            yield len(batch)
 
     def _move(self, batch: list[OldRow]) -> None:
         found = self._looked_at(batch)
@@ -171,15 +170,3 @@ class Mover:
 
 def _note(row: OldRow, metadata: FileMetadata) -> tuple[str, str, str]:
     return row.cell, row.fingerprint or "", metadata.path
-
-
-def _batches(rows: Iterable[OldRow]) -> Iterator[list[OldRow]]:
-    batch, size = list[OldRow](), 0
-    for row in rows:
-        batch.append(row)
-        size += row.old.size
-        if len(batch) >= BATCH_ROWS or size >= BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch

@@ -26,14 +26,25 @@ PASSES = 20
 class Passes:
     """The passes at one stage; *where* is what the attribute is called in progress bars."""
 
-    def __init__(self, table: Any, where: str, names: Names, notes: NoteTable, kind: Kind, ways: Ways) -> None:
+    def __init__(
+        self,
+        table: Any,
+        where: str,
+        names: Names,
+        notes: NoteTable,
+        kind: Kind,
+        ways: Ways,
+        *,
+        progress: bool | None = None,
+    ) -> None:
         self.rows = OldRows(table, names, notes)
         self._where, self._names, self._notes, self._kind, self._ways = where, names, notes, kind, ways
+        self._progress = progress
 
     def moved(self) -> Moved:
         """Make files of what has none, again and again until a pass finds nothing to do."""
         rows, total = self.rows, Moved()
-        with progress_bar(f"moving {self._where}", rows.count(rows.undone()), unit=" rows") as advance:
+        with progress_bar(f"moving {self._where}", rows.count(rows.undone()), self._progress, unit=" rows") as advance:
             for _ in range(PASSES):
                 mover = Mover(rows, self._notes, self._kind, self._ways)
                 for count in mover.move(rows.rows(rows.undone())):
@@ -49,7 +60,7 @@ class Passes:
         """Compare what was made with what it was made of; *only_new* if only what never was."""
         rows, comparer = self.rows, Comparer(self.rows, self._notes, self._kind)
         chosen = rows.unchecked() if only_new else rows.made()
-        with progress_bar(f"comparing {self._where}", rows.count(chosen), unit=" rows") as advance:
+        with progress_bar(f"comparing {self._where}", rows.count(chosen), self._progress, unit=" rows") as advance:
             for _ in comparer.compare(rows.rows(chosen), advance):
                 pass
         return comparer

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from datajoint_file.model.metadata import FileMetadata
 
@@ -56,11 +54,5 @@ class Ledger:
 @contextmanager
 def ledger() -> Iterator[Ledger]:
     """Give an empty ledger, which goes with the block."""
-    with tempfile.TemporaryDirectory(prefix="datajoint-file-") as directory:
-        database = sqlite3.connect(Path(directory) / "ledger", isolation_level=None)
-        try:
-            database.execute("PRAGMA journal_mode = OFF")
-            database.execute("PRAGMA synchronous = OFF")
-            yield Ledger(database)
-        finally:
-            database.close()
+    with closing(sqlite3.connect("", isolation_level=None)) as database:  # a temporary file, as soon as it is large
+        yield Ledger(database)

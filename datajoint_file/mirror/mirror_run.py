@@ -52,6 +52,8 @@ class MirrorReport:
         Their bytes.
     seconds : float
         How long it took.
+    damaged : int
+        Of the problems those that are no place's silence: objects that are missing or wrong.
     problems : tuple of (str, str)
         Object keys, or rows, and what is wrong with them: 10,000 at most.
     interruption : str
@@ -148,11 +150,11 @@ def run(
     sides = Sides(pipeline.first, pipeline.second)
     copy_marks(sides.first, sides.second)
     with ledger() as noted:
-        one = Run(sides, noted, by_hash=verify, workers=workers, progress=progress)
+        one = MirrorRun(sides, noted, by_hash=verify, workers=workers, progress=progress)
         return one.through(partial(values_of, connection, pipeline.project, names))
 
 
-class Run:
+class MirrorRun:
     """One run through values, which may go through them again: what was found fine is not looked at twice."""
 
     def __init__(

@@ -20,7 +20,7 @@ from datajoint_file.hooks.connections import connection_of, pipeline_of
 from datajoint_file.journal.store_marks import MarkStore
 from datajoint_file.mirror.ledger import Sum, ledger
 from datajoint_file.mirror.marks import copy_marks
-from datajoint_file.mirror.mirror_run import MirrorReport, Run
+from datajoint_file.mirror.mirror_run import MirrorReport, MirrorRun
 from datajoint_file.mirror.values import values_of
 from datajoint_file.pipeline.mirror_note import noted, remove_note, require_mirror, write_note
 from datajoint_file.pipeline.pipeline import Pipeline
@@ -140,7 +140,7 @@ def move(
     if not _is_swapped(sides):
         require_mirror(sides.first, sides.second)
     with ledger() as found:
-        one = Run(sides, found, by_hash=True, workers=workers, progress=progress)
+        one = MirrorRun(sides, found, by_hash=True, workers=workers, progress=progress)
         values = partial(values_of, connection, old.project)
         report = one.through(values)
         for _ in range(_PASSES):

@@ -10,13 +10,11 @@ from typing import Any
 from datajoint.errors import MissingTableError
 
 from datajoint_file.hooks.targets import targets_named
-from datajoint_file.journal.history_table import CHECKING, KEPT, HistoryTable
+from datajoint_file.journal.history_table import HistoryTable
 from datajoint_file.journal.second_connection import second_connection_of
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.verification.own_schemas import schemas_of_pipeline
 from datajoint_file.verification.subjects import is_schema, subjects_of
-
-_PAGE = 1_000
 
 Fault = tuple[str, str]
 """Where a value is that cannot be used, and why."""
@@ -55,20 +53,12 @@ def _of_rows(target: Any, project: str) -> Iterator[FileMetadata | Fault]:
 def _of_history(connection: Any, schema: str, project: str) -> Iterator[FileMetadata]:
     """Give what a history keeps. What cannot be understood, `undelete` could not put back either."""
     table, last = HistoryTable(second_connection_of(connection), schema), 0
-    while True:
-        page = table.second.query(
-            f"SELECT number, metadata FROM {table.table} WHERE number > %s AND state IN ('{KEPT}', '{CHECKING}') "
-            f"AND metadata IS NOT NULL ORDER BY number LIMIT {_PAGE}",
-            (last,),
-        )
-        for number, text in page:
-            last = number
+    while page := table.kept_files(last):
+        for last, *_, text in page:  # noqa: B007 - the last number is where to go on
             with suppress(ValueError, RecursionError):
                 metadata = FileMetadata.from_json(json.loads(text))
                 if _is_stored(metadata, project):
                     yield metadata
-        if len(page) < _PAGE:
-            return
 
 
 def _is_stored(metadata: FileMetadata, project: str) -> bool:

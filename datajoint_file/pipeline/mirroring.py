@@ -74,7 +74,7 @@ def in_mirror(pipeline: Pipeline, store: Callable[[Pipeline], object]) -> None:
         If the mirror is not this project's.
     """
     mirror, second = pipeline.settings.storage.mirror, pipeline.second
-    if not is_written_to(pipeline) or mirror is None or second is None:
+    if not is_mirrored_at_once(pipeline) or mirror is None or second is None:
         return
     may_wait = mirror.when_down == "later"
     if may_wait and _down_until.get(mirror.location, 0.0) > time.monotonic():
@@ -95,7 +95,7 @@ def in_mirror(pipeline: Pipeline, store: Callable[[Pipeline], object]) -> None:
         raise error.within(f"{mirror.where} {mirror.location}, where it is to be as well") from error
 
 
-def is_written_to(pipeline: Pipeline) -> bool:
+def is_mirrored_at_once(pipeline: Pipeline) -> bool:
     """Tell whether an insert stores in the mirror as well."""
     mirror = pipeline.settings.storage.mirror
     return mirror is not None and mirror.write == "both"
@@ -123,7 +123,7 @@ def copy_value(source: Pipeline, target: Pipeline, metadata: FileMetadata, advan
     told = stop.watched(advance)
     missing = batches_of(target, _missing(target, metadata, manifest))
     run_all((partial(copy_objects, source, target, some, told) for some in missing), MEMBERS_AT_ONCE, stop)
-    copy_object(source, target, listed(source, metadata), advance)
+    copy_object(source, target, manifest_metadata(source, metadata), advance)
 
 
 def _missing(target: Pipeline, metadata: FileMetadata, manifest: Manifest) -> Iterator[FileMetadata]:
@@ -145,7 +145,7 @@ def sizes_of(pipeline: Pipeline, metadata: FileMetadata, manifest: Manifest) -> 
     return there
 
 
-def listed(pipeline: Pipeline, metadata: FileMetadata) -> FileMetadata:
+def manifest_metadata(pipeline: Pipeline, metadata: FileMetadata) -> FileMetadata:
     """Return what there is to say of the manifest of a directory, as of any stored file; its size is the store's."""
     key = manifest_key(metadata.path)
     size, name = pipeline.backend.stat(key).size, f"{metadata.original_name}.sha256"

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from threading import Lock
-from typing import Literal
 
 from datajoint_file.concurrency.progress import Advance
 from datajoint_file.concurrency.threads import Stop, run_all
 from datajoint_file.errors import (
     DataJointFileError,
     MetadataError,
+    ObjectNotFoundError,
     StorageError,
     StorageUnavailableError,
     VerificationError,
@@ -26,14 +26,12 @@ from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import sidecar_key
 from datajoint_file.model.sidecar import Sidecar
 from datajoint_file.pipeline.manifests import manifest_of, member_metadata
-from datajoint_file.pipeline.mirroring import MEMBERS_AT_ONCE, copy_object, listed, sizes_of
+from datajoint_file.pipeline.mirroring import MEMBERS_AT_ONCE, copy_object, manifest_metadata, sizes_of
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.pipeline.sidecars import sidecar_of, write_sidecars
 from datajoint_file.transfer.fetch import fetch
 from datajoint_file.verification.check_object import Level, Problem
 from datajoint_file.verification.examine import examine
-
-Outcome = Literal["fine", "copied", "restored", "damaged", "unreadable"]
 
 _REPLACED = ("missing", "size", "hash")
 """What is wrong with an object that another may take the place of."""
@@ -49,6 +47,8 @@ class Mended:
         Objects that the mirror, or the store, was given, of which a directory has many.
     bytes : int
         How many bytes they have.
+    damaged : int
+        Of the problems those that are no place's silence: objects that are missing or wrong.
     problems : list of (str, str)
         Keys of objects that neither place has as the row says, or that could not be looked at, and why.
     is_unreachable : bool
@@ -160,8 +160,7 @@ class _Mending:
                 fetch(target.backend, metadata, lambda *_: None, self._advance)
         except (StorageError, VerificationError) as error:
             side = "the store" if target is self._sides.first else "its mirror"
-            self._note(metadata, f"{side}: {_said(problem)}; the other could not help: {error}", problem)
-            self.done.is_unreachable |= isinstance(error, StorageUnavailableError)
+            self._note(metadata, f"{side}: {_said(problem)}; the other could not help: {error}", problem, error)
         else:
             self._count(target, metadata.size)
 
@@ -171,19 +170,17 @@ class _Mending:
         whole = next(((side, one) for side, one in found if isinstance(one, Manifest)), None)
         if whole is None:
             errors = [one for _, one in found if isinstance(one, DataJointFileError)]
-            self._note(metadata, f"the manifest; the store: {errors[0]}; its mirror: {errors[1]}")
-            self.done.is_unreachable |= any(isinstance(error, StorageUnavailableError) for error in errors)
+            self._note(metadata, f"the manifest; the store: {errors[0]}; its mirror: {errors[1]}", *errors)
             return
         if not metadata.linked:
             try:
                 members = self._members(metadata, whole[1])
                 run_all(members, MEMBERS_AT_ONCE, Stop())
             except StorageError as error:
-                self._note(metadata, str(error))
-                self.done.is_unreachable |= isinstance(error, StorageUnavailableError)
+                self._note(metadata, str(error), error)
                 return
         if not self.done.problems:
-            self.object(listed(whole[0], metadata))
+            self.object(manifest_metadata(whole[0], metadata))
 
     def _manifest(self, side: Pipeline, metadata: FileMetadata) -> tuple[Pipeline, Manifest | DataJointFileError]:
         try:
@@ -224,11 +221,22 @@ class _Mending:
             else:
                 self.done.copied += 1
 
-    def _note(self, metadata: FileMetadata, why: str, *problems: Problem) -> None:
+    def _note(self, metadata: FileMetadata, why: str, *causes: Problem | DataJointFileError) -> None:
         with self._lock:
             self.done.problems.append((metadata.path, why))
-            self.done.damaged += all(problem.kind in _REPLACED for problem in problems)
-            self.done.is_unreachable |= any(problem.is_unreachable for problem in problems)
+            self.done.damaged += all(map(_is_damage, causes))
+            self.done.is_unreachable |= any(map(_is_unreachable, causes))
+
+
+def _is_damage(cause: Problem | DataJointFileError) -> bool:
+    """Tell whether bytes were looked for, and are missing or wrong."""
+    if isinstance(cause, Problem):
+        return cause.kind in _REPLACED
+    return isinstance(cause, ObjectNotFoundError) or not isinstance(cause, StorageError)
+
+
+def _is_unreachable(cause: Problem | DataJointFileError) -> bool:
+    return cause.is_unreachable if isinstance(cause, Problem) else isinstance(cause, StorageUnavailableError)
 
 
 def _said(problem: Problem) -> str:

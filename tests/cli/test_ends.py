@@ -11,8 +11,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from datajoint_file.cli import main
+from datajoint_file.cli.mirror import exit_code
 from datajoint_file.cli.one_at_a_time import lock_of_project, one_at_a_time
 from datajoint_file.errors import CollectionRefusedError, StorageAccessError, StorageUnavailableError
+from datajoint_file.mirror import MirrorReport
 
 
 def ending_with(error: Exception | None, lock: Path | None = None, *, quiet: bool = False) -> Result:
@@ -79,3 +81,9 @@ def test_a_lock_is_no_link_that_somebody_else_has_put_there(tmp_path: Path) -> N
     (tmp_path / "lock").symlink_to(tmp_path / "precious")
     assert ending_with(None, tmp_path / "lock").output == "at work\n"
     assert (tmp_path / "precious").read_text() == "precious"
+
+
+@pytest.mark.parametrize(("damaged", "interruption", "code"), [(1, "away", 1), (1, "", 1), (0, "away", 4), (0, "", 1)])
+def test_damage_is_not_hidden_by_what_happened_then(damaged: int, interruption: str, code: int) -> None:
+    report = MirrorReport(damaged=damaged, problems=(("a", "?"),), interruption=interruption)
+    assert (exit_code(report), exit_code(MirrorReport())) == (code, 0)

@@ -34,7 +34,7 @@ def test_slice_is_exported_and_imported(project_run: Run, table: Any, directory:
     assert (again.exit_code, "is there already" in again.output) == (1, True)
     try:
         done = project_run("import", "slice", "--prefix", "got_", "--json")
-        document = {"inserted": {f"got_{name}": 2}, "present": {}, "conflicts": [], "notes": []}
+        document = {"ok": True, "inserted": {f"got_{name}": 2}, "present": {}, "conflicts": [], "notes": []}
         assert (done.exit_code, json.loads(done.output)) == (0, document)
         assert project_run("import", "slice", "--prefix", "got_").output == f"2 rows of got_{name}: there already\n"
         (table & "id = 1").delete(prompt=False)
@@ -57,7 +57,13 @@ def test_rebuild_says_what_it_writes_and_what_it_cannot(project_run: Run, instan
     name = schema.database
     table.connection.query(f"DELETE FROM {table().full_table_name} WHERE id > 0")
     looked = project_run("rebuild", name, "--dry-run", "--json")
-    told = {"inserted": {f"{name}.Recording": 2}, "present": {f"{name}.Recording": 1}, "problems": [], "dry_run": True}
+    told = {
+        "inserted": {f"{name}.Recording": 2},
+        "present": {f"{name}.Recording": 1},
+        "problems": [],
+        "dry_run": True,
+        "ok": True,
+    }
     told["notes"] = [f"{name}.Recording: the store does not know extra"]
     assert (looked.exit_code, len(table()), json.loads(looked.output)) == (0, 1, told)
     assert f"2 rows of {name}.Recording: would be written\n" in project_run("rebuild", name, "--dry-run").output

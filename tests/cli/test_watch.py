@@ -212,15 +212,15 @@ def test_free_says_first_what_it_would_remove(started: Started, rig: Path, comma
     dry = command("free", str(rig))
     assert (dry.returncode, dry.stderr) == (0, "")
     assert dry.stdout.splitlines()[0] == f"stored: session1.dat (6 B): {path}"
-    assert dry.stdout.splitlines()[-1] == "2 files, 12 B could be freed: add --yes to do it."
+    assert dry.stdout.splitlines()[-1] == "2 files, 12 B could be freed: add --execute to do it."
     (rig / "session2.dat").write_bytes(b"longer than that")
-    done = command("free", str(rig), "--yes")
+    done = command("free", str(rig), "--execute")
     assert done.returncode == 1
     assert "session2.dat: it was changed since it was inserted: `datajoint-file watch` compares it" in done.stdout
     assert done.stdout.splitlines()[-1] == "1 file, 6 B freed, 1 kept."
     assert sorted(one.name for one in rig.glob("*.dat")) == ["session2.dat"]
     (rig / "session2.dat").unlink()
-    again = command("free", str(rig), "--yes", "--json")
+    again = command("free", str(rig), "--execute", "--json")
     assert (again.returncode, [json.loads(line)["state"] for line in again.stdout.splitlines()]) == (
         0,
         ["gone", "gone"],

@@ -11,8 +11,8 @@ import datajoint as dj
 import pytest
 
 from datajoint_file.drills import scratch
-from datajoint_file.drills.databases import private_server
 from datajoint_file.drills.dumps import Product
+from datajoint_file.drills.servers import private_server
 from datajoint_file.errors import DrillError, DrillRefusedError
 from tests.projects import Store, over_postgresql
 

@@ -15,6 +15,9 @@ import pytest
 
 import datajoint_file
 from datajoint_file import File, Link
+from datajoint_file.errors import StorageUnavailableError
+from datajoint_file.hooks.connections import pipeline_of
+from datajoint_file.testing.faults import Fault, FaultyBackend
 from tests.projects import Store, connect, over_local_and_s3, unique
 from tests.tables import drop_schema
 
@@ -133,6 +136,19 @@ def test_rows_that_are_there_and_damaged_objects_are_left_alone(
     assert "(subject=s'2, day=2026-01-03)" in told
     assert f"{keys[3]}~row was passed over: it speaks of {keys[2]}" in told
     assert dict(done.present) == {f"{name}.Recording": 1}
+
+
+def test_a_store_that_does_not_answer_is_no_problem_of_a_row(lab: tuple[Any, str], tmp_path: Path) -> None:
+    instance, name = lab
+    filled(instance, name, tmp_path)
+    drop_schema(instance.connection, name)
+    recording, _ = declared(instance, name)
+    pipeline = pipeline_of(instance.connection)
+    faulty = FaultyBackend(pipeline.backend, Fault("stat", lasting=True))
+    pipeline.stores._backends[pipeline.project] = faulty
+    with pytest.raises(StorageUnavailableError):
+        datajoint_file.rebuild(recording, level="size")
+    assert len(recording) == 0
 
 
 def test_migrated_files_come_back(lab: tuple[Any, str], tmp_path: Path) -> None:

@@ -312,3 +312,12 @@ def test_two_runs_at_once_do_no_harm(table: Any, put: Any, columns: Any, databas
     assert columns(table).contents("raw__file") == {key: b"%d" % key for key in range(300)}
     assert Migration(table, "raw").check()
     other.connection.close()
+
+
+def test_progress_is_shown_to_who_wants_it(table: Any, put: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    put(1, b"one")
+    for progress, expected in ((True, 3), (False, 0)):
+        migration = Migration(table, "raw", progress=progress)
+        assert all(report() for report in (migration.plan, migration.run, migration.check))
+        told = capsys.readouterr().err
+        assert sum(f"{step} {table.database}" in told for step in ("looking at", "moving", "comparing")) == expected

@@ -14,6 +14,7 @@ from datajoint_file import mirror
 from datajoint_file.errors import ConfigurationError, StorageUnavailableError
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.testing.faults import Fault, FaultyBackend, kill
+from datajoint_file.verification.mend import Sides, mend
 from tests.integration.mirrors import CONTENT, Make, Places, contents, tree
 from tests.projects import connect
 from tests.tables import recording_of
@@ -81,7 +82,7 @@ def test_what_both_have_wrong_is_told_and_left(places: Make, tmp_path: Path) -> 
     found.mirror.remove(three)
     report = run(found, verify=True)
     assert [path for path, _ in report.problems] == [one]
-    assert not report
+    assert (bool(report), report.damaged) == (False, 1)
     assert (found.first.content(one), found.mirror.content(one)) == (b"first", b"mirror")
     assert (report.restored, report.copied) == (1, 1)
     assert found.first.content(two)[-1] == 2
@@ -122,6 +123,20 @@ def test_a_place_that_does_not_answer_ends_the_run_and_changes_nothing(places: M
     first.stores.close()
     with pytest.raises(StorageUnavailableError):
         run(found)
+
+
+def test_places_that_do_not_answer_damage_nothing(places: Make, tmp_path: Path) -> None:
+    found = filled(places, tmp_path)
+    run(found)
+    directory = (found.table & "id = 9").fetch1("raw").metadata
+    pipeline = pipeline_of(found.connection)
+    assert pipeline.second is not None
+    sides = Sides(pipeline.first, pipeline.second)
+    for side in (sides.first, sides.second):
+        faults = [Fault(verb, lasting=True) for verb in ("stat", "open", "read")]
+        side.stores._backends[side.project] = FaultyBackend(side.backend, *faults)
+    done = mend(sides, directory, by_hash=False)
+    assert (done.is_unreachable, len(done.problems), done.damaged) == (True, 1, 0)
 
 
 def test_an_emptied_store_is_not_filled_unasked(places: Make, tmp_path: Path) -> None:

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from datajoint_file.drills.accounts import MOST_FINDINGS, Accounts, Span
 from datajoint_file.drills.comparison import Since
 from datajoint_file.drills.judgement import Evidence, judge
 from datajoint_file.drills.ledger import Ledger
 from datajoint_file.drills.rows import Unread
 from datajoint_file.drills.sample import Sample
+from datajoint_file.drills.tally import MOST_FINDINGS, Span, Tally
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.storage.backend import ObjectStat
 from datajoint_file.verification.verification import FileValue
@@ -99,10 +99,10 @@ def test_a_ledger_adds_up_directories_and_knows_sizes(ledger: Ledger) -> None:
 
 def evidence_of(ledger: Ledger, there: list[int], absent: list[int]) -> Evidence:
     ledger.add_objects((ObjectStat(metadata_of(n).path, 1, NOW) for n in there), lambda _: None)
-    accounts = Accounts("lab", ledger)
+    tally = Tally("lab", ledger)
     for number in (*there, *absent):
-        list(accounts.sound(row_of(metadata_of(number))))
-    return Evidence("lab.sql", "file: /copy", NOW, taken=NOW, attributes=1, schemas=["ephys"], accounts=accounts)
+        list(tally.sound(row_of(metadata_of(number))))
+    return Evidence("lab.sql", "file: /copy", NOW, taken=NOW, attributes=1, schemas=["ephys"], tally=tally)
 
 
 @pytest.mark.parametrize(
@@ -158,10 +158,10 @@ def test_age_is_a_problem_beyond_the_limit_only(ledger: Ledger) -> None:
 
 def test_a_row_that_is_no_file_and_a_file_of_another_project_are_told(ledger: Ledger) -> None:
     evidence = evidence_of(ledger, [1], [])
-    assert evidence.accounts
-    list(evidence.accounts.sound(row_of(None)))
+    assert evidence.tally
+    list(evidence.tally.sound(row_of(None)))
     foreign = FileMetadata(metadata_of(5).path.replace("lab/", "other/", 1), 1, HASH, "x.dat", NOW, None)
-    list(evidence.accounts.sound(row_of(foreign)))
+    list(evidence.tally.sound(row_of(foreign)))
     report = judge(evidence)
     assert [one.name for one in report.problems] == ["row"]
     assert "1 file of the project other" in report.notes[-1].detail
@@ -182,8 +182,8 @@ def test_a_dump_without_files_of_the_project_or_without_a_table_is_a_problem(led
     evidence.since = since(-1, 1)
     assert "live database name 2" in judge(evidence).problems[0].detail
     foreign = FileMetadata(metadata_of(5).path.replace("lab/", "other/", 1), 1, HASH, "x.dat", NOW, None)
-    assert evidence.accounts
-    list(evidence.accounts.sound(row_of(foreign)))
+    assert evidence.tally
+    list(evidence.tally.sound(row_of(foreign)))
     assert "of the project lab" in judge(evidence).problems[0].detail
     evidence = evidence_of(ledger, [3], [])
     evidence.since = since(-1)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import uuid
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import datajoint as dj
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 
 import datajoint_file
+from datajoint_file.journal import history_table
+from datajoint_file.journal.second_connection import second_connection_of
 from datajoint_file.sql import MySQL
 from datajoint_file.sql.columns import NotKept, read_row
 from tests.tables import recording_of
@@ -218,3 +221,18 @@ def test_moments_of_the_hour_that_comes_twice_come_back_as_they_were(schema: dj.
 
 def raw_rows_in_order(table: Any) -> list[Any]:
     return list(table().connection.query(f"SELECT * FROM {table.full_table_name} ORDER BY id").fetchall())
+
+
+def test_what_is_kept_is_read_page_by_page(table: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history_table, "_PAGE", 4)
+    (table & "id < 4").delete()
+    found, number = list[tuple[str, str, str]](), 0
+    books = history_table.HistoryTable(second_connection_of(table.connection), table.database)
+    earlier, later = (datetime.now(timezone.utc) + sign * timedelta(hours=1) for sign in (-1, 1))
+    assert not books.kept_files(0, later)
+    while page := books.kept_files(number, earlier):
+        assert len(page) <= 4
+        number = page[-1][0]
+        found += [(name, attribute, json.loads(text)["path"]) for _, _, name, attribute, text in page]
+    assert len(found) == 6
+    assert {name for _, name, _ in found} == {"raw", "extra"}

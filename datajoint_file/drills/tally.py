@@ -1,4 +1,4 @@
-"""Accounts of a drill: what the rows of a dump name, held against what the copy of the store has.
+"""Tally of a drill: what the rows of a dump name, held against what the copy of the store has.
 
 Memory is bounded: findings are counted, and the first of them kept.
 """
@@ -38,7 +38,7 @@ class Span:
 
 
 @dataclass(slots=True)
-class Accounts:
+class Tally:
     """What has been seen so far."""
 
     project: str
