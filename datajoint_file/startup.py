@@ -14,6 +14,7 @@ import traceback
 import warnings
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 COMMAND = "datajoint-file"
 
@@ -40,7 +41,13 @@ def be_printable() -> None:
 def be_harmless() -> None:
     """Escape what a terminal would run in warnings and tracebacks, also in those that others make."""
     original = warnings.formatwarning
-    warnings.formatwarning = lambda *args, **kwargs: escaped(original(*args, **kwargs))
+
+    def shown(message: Warning | str, category: type[Warning], *args: Any, **kwargs: Any) -> str:
+        is_ours = category.__module__.startswith("datajoint_file.")  # whose users are not helped by a line of code
+        text = f"{category.__name__}: {message}\n" if is_ours else original(message, category, *args, **kwargs)
+        return escaped(text)
+
+    warnings.formatwarning = shown
     sys.excepthook = _show_error
 
 

@@ -45,7 +45,8 @@ def find(
     """Say whether a file is stored already, and in which rows of which schemas.
 
     FILE is one of this machine, or a directory: it is read, and compared by its hash. No store is asked. If there is no
-    such row, those that had it before are shown, and the exit code is 1; 4 if something could not be looked at.
+    such row, those that had it before are shown, and the exit code is 1; 4 if something could not be looked at. Who has
+    a file of some name is asked by `browse`, or by `where` in Python.
     """
     connection = connect()
     ctx.call_on_close(connection.close)

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from datajoint_file.cli.arguments import completed, wrong_usage
+from datajoint_file.cli.arguments import completed
 from datajoint_file.cli.exit_codes import FINE, PARTLY, PROBLEMS
 from datajoint_file.cli.output import console, print_json
 from datajoint_file.concurrency.termination import ended_by_sigterm
@@ -47,8 +47,12 @@ def rebuild(
     """
     connection = connect()
     ctx.call_on_close(connection.close)
-    with wrong_usage():
+    try:
         subjects = targets_named(targets, connection)
+    except LookupError as error:
+        raise click.UsageError(
+            f"{error.args[0]}. Declare the tables first, by the code that has declared them before"
+        ) from error
     with ended_by_sigterm():
         done = rebuild_rows(*subjects, level=level, dry_run=dry_run, progress=False if quiet or as_json else None)
     if as_json:

@@ -33,9 +33,10 @@ Examples:
 def tag(
     ctx: click.Context, name: str, rows: Selection, add: tuple[str, ...], remove: tuple[str, ...], as_json: bool
 ) -> None:
-    """Show the tags of a table's rows, or of some of them, and how many rows have each; --add and --remove come before.
+    """Show the tags of a table's rows, or of some of them, and how many rows have each.
 
-    What is there already, or not there, does not matter. Exit code 1 if there is no such row.
+    --add and --remove are done first. What is there already, or not there, does not matter. Exit code 1 if there is
+    no such row.
     """
     if both := sorted(set(add) & set(remove)):
         raise click.UsageError(f"{', '.join(both)}: to be added, and to be removed?")

@@ -6,7 +6,7 @@ The checking is done by `datajoint_file.verification.verify`; what ``--state`` r
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,23 @@ def verify(
 
 
 @dataclass(frozen=True, slots=True)
+class _Shown:
+    """What people have been shown, and are to know of when it is mended."""
+
+    is_repair: bool
+    where: dict[str, str] = field(default_factory=dict)
+
+    def tell(self, row: QueryRow, value: FileValue, finding: Finding | None, to: Abridged) -> None:
+        if finding is not None:
+            self.where[value.path] = finding.where
+            has_mirror = row.pipeline.second is not None and not self.is_repair
+            advice = f"--repair, where the mirror has it right; else {finding.advice}" if has_mirror else finding.advice
+            to.print(Check(finding.kind, "failed", finding.problem, advice))
+        elif self.is_repair and value.path in self.where:
+            to.print(Check("mended", "ok", self.where.pop(value.path)))
+
+
+@dataclass(frozen=True, slots=True)
 class _Run:
     """One run: what was found earlier is looked at first."""
 
@@ -129,7 +146,7 @@ class _Run:
         with wrong_usage():
             connection = connect()
             subjects = targets_named(self.names, connection)
-        position = after
+        position, shown = after, _Shown(self.options["repair"])
 
         def stopped(reached: str | None) -> None:
             nonlocal position
@@ -137,8 +154,8 @@ class _Run:
 
         def settled(row: QueryRow, value: FileValue, finding: Finding | None) -> None:
             is_new = findings.settle(row, value, finding, self.level)
-            if finding is not None and is_new and to is not None:
-                to.print(Check(finding.kind, "failed", finding.problem, finding.advice))
+            if to is not None and (is_new or finding is None):
+                shown.tell(row, value, finding, to)
 
         try:
             left = findings.look_again(connection, Budget.parse(self.options["budget"]), self.options["workers"])

@@ -18,6 +18,7 @@ from datajoint_file.errors import DataJointFileError, StorageAccessError, Storag
 from datajoint_file.hooks.codec import file_attributes
 from datajoint_file.hooks.partitions import primary_keys, unknown_placeholders
 from datajoint_file.hooks.tables import tables_of
+from datajoint_file.hooks.targets import file_tables
 from datajoint_file.journal.schema_registry import TABLE, emptied
 from datajoint_file.journal.store_marks import MarkStore
 from datajoint_file.model.wording import RIGHT_PLACE, counted
@@ -43,9 +44,20 @@ def check_schemas(settings: Settings, connection: Any) -> Check:
     if idle := [name for name in settings.quota if name not in (QUOTA_OF_ALL, *known) and "." not in name]:
         fault = f"[quota] {', '.join(idle)}: no table has this in its primary key, so it limits nothing"
         return Check("schemas", "warning", fault, "correct datajoint.toml")
+    if idle := _quotas_of_nothing(settings, connection):
+        fault = f"[quota] {', '.join(idle)}: no table with files is called so, as far as one sees, so it limits nothing"
+        return Check("schemas", "warning", fault, "correct datajoint.toml, unless the table is still to be declared")
     with suppress(DataJointFileError):  # a store that does not answer, which other checks tell, holds what it holds
         return _Comparison(settings, connection).of(schemas)
     return _fine(schemas)
+
+
+def _quotas_of_nothing(settings: Settings, connection: Any) -> list[str]:
+    """Return the quotas of tables and schemas that are not there."""
+    named = [name for name in settings.quota if "." in name]
+    found = file_tables(connection) if named else {}
+    there = {f"{schema}.{table}" for schema, tables in found.items() for table in ("*", *tables)}
+    return [name for name in named if name not in there]
 
 
 def _fine(schemas: list[str]) -> Check:

@@ -137,6 +137,8 @@ def text_of(dump: DumpFile, course: Course, advance: Callable[[int], object]) ->
                 yield piece
                 advance(file.tell() - told)
                 told = file.tell()
+            if not text.tell():
+                course.fault = "it is empty: look at the exit code and the messages of what was to write it"
     except (EOFError, zlib.error, OSError) as error:
         course.fault = f"it cannot be read to its end: {error}"
 

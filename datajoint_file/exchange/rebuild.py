@@ -61,18 +61,22 @@ class Rebuilt:
         The rows that could not be written, and why.
     notes : tuple of str
         What the store could not know.
+    is_dry : bool
+        Whether it was only looked: then the rows of ``inserted`` are still to be written.
     """
 
     inserted: Mapping[str, int]
     present: Mapping[str, int] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    is_dry: bool = False
 
     def __bool__(self) -> bool:
         return not self.problems
 
     def __str__(self) -> str:
-        done = [f"{counted(count, 'row')} of {table}" for table, count in self.inserted.items()]
+        todo = ": would be written" if self.is_dry else ""
+        done = [f"{counted(count, 'row')} of {table}{todo}" for table, count in self.inserted.items()]
         done += [f"{counted(count, 'row')} of {table}: there already" for table, count in self.present.items()]
         return "\n".join(map(on_one_line, (*(done or ["nothing was written"]), *self.problems, *self.notes)))
 
@@ -244,7 +248,9 @@ class _Rebuild:
             for table, names in self._unknown.items()
             if names
         ]
-        return Rebuilt(self._inserted, self._present, tuple(self._problems), tuple(notes))
+        if not (self._inserted or self._present or self._problems):
+            notes.append("the store describes no row of these tables: [object_storage] self_describing was not on")
+        return Rebuilt(self._inserted, self._present, tuple(self._problems), tuple(notes), self._is_dry)
 
     def _is_sound(self, table: Any, pipeline: Pipeline, keys: TableKeys, row: Row, known: _Known) -> bool:
         """Tell whether a row can be written as it was, and note why not."""

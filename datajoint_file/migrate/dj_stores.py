@@ -58,8 +58,8 @@ class DataJointStores:
                 store = DataJointStore(spec)
             except DataJointError as error:
                 raise ConfigurationError(
-                    f"DataJoint's store {name or 'default'!r} cannot be used: {error}. Configure it in datajoint.json, "
-                    "as the programs have it that wrote there"
+                    f"DataJoint's store {name or 'default'!r} cannot be used: {str(error).rstrip('.')}; it has to be "
+                    "in datajoint.json as the programs have it that wrote there"
                 ) from error
             except OSError as error:
                 raise StorageUnavailableError(

@@ -27,7 +27,7 @@ class PathKind:
         if ":/" in text and is_url(text):
             raise UnsupportedValueError(f"{printable(without_secrets(text))} is a URL, and no path of this machine")
         if not self.root and not Path(text).is_absolute():
-            raise UnsupportedValueError(f"{printable(text)} is a relative path: say by root= where it begins")
+            raise UnsupportedValueError(f"{printable(text)} is a relative path: say by root= (--root) where it begins")
         path = os.path.normpath(Path(self.root or "/").absolute() / text)
         if self.root:
             top, real = os.path.realpath(self.root), os.path.realpath(path)

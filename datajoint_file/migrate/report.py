@@ -72,16 +72,25 @@ class MigrationReport:
 
     def __str__(self) -> str:
         lines = [f"{self.attribute}: {self.summary}"]
-        if self.problems:
+        alike: dict[str, list[MigrationProblem]] = {}
+        for one in self.problems:
+            if one.key or not self.summary.endswith(one.reason):  # a refusal is said already
+                alike.setdefault(one.reason, []).append(one)
+        if alike:
             lines.append(f"{counted(len(self.problems), 'problem')}:")
-            lines += [f"  {one}" for one in self.problems[:_SHOWN]]
-        if len(self.problems) > _SHOWN:
-            lines.append(f"  and {len(self.problems) - _SHOWN} more in .problems")
+        shown = list(alike.values())[:_SHOWN]
+        lines += [f"  {one}{_of_others(len(others))}" for one, *others in shown]
+        if rest := sum(map(len, alike.values())) - sum(map(len, shown)):
+            lines.append(f"  and {rest} more; .problems (--json) has them all")
         return "\n".join([*map(on_one_line, lines[:1]), *lines[1:], *map(on_one_line, self.notes)])
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON takes it."""
         return {**asdict(self), "ok": bool(self)}
+
+
+def _of_others(count: int) -> str:
+    return f" (and so {counted(count, 'more row')})" if count else ""
 
 
 def amount(rows: int, size: int) -> str:

@@ -76,15 +76,16 @@ class Fallback:
                 raise _of_both(error, second) from error
             if isinstance(error, StorageUnavailableError):
                 self._down_until[metadata.project] = time.monotonic() + AGAIN_SECONDS
-            self._tell(metadata.project, error)
+            self._tell(metadata, error)
             return found
 
-    def _tell(self, project: str, error: Exception) -> None:
+    def _tell(self, metadata: FileMetadata, error: Exception) -> None:
         """Warn that the mirror was needed, once a process and store."""
+        told = str(error) if metadata.path in str(error) else f"{metadata.path}: {error}"
         tell_once(
-            f"{error}. The bytes were taken from the mirror, and checked as always. This is said once: "
-            "`datajoint-file verify` tells what is wrong, `datajoint-file mirror` mends what is missing or damaged",
-            f"read {self._stores.location_of(project)}",
+            f"{told}. The bytes were taken from the mirror, and checked as always. This is said once: "
+            "`datajoint-file verify --all` tells what is wrong, and with --repair mends it",
+            f"read {self._stores.location_of(metadata.project)}",
         )
 
 

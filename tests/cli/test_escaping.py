@@ -104,3 +104,13 @@ def test_error_and_warning_are_harmless_and_keep_other_letters() -> None:
     for told in (DataJointFileError(f"Größe: {EVIL}"), JournalWarning(f"Größe: {EVIL}")):
         assert not _OBEYED.search(str(told))
         assert str(told).startswith("Größe: t\\x1b]0;")
+
+
+def test_warning_of_a_command_names_no_line_of_code() -> None:
+    script = (
+        "import sys, warnings; sys.argv = ['datajoint-file']; import datajoint_file.startup\n"
+        "from datajoint_file.errors import MirrorWarning\n"
+        "warnings.warn('it is told\x1b[2J', MirrorWarning)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stderr == "MirrorWarning: it is told\\x1b[2J\n"

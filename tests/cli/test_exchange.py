@@ -66,6 +66,7 @@ def test_rebuild_says_what_it_writes_and_what_it_cannot(project_run: Run, instan
     }
     told["notes"] = [f"{name}.Recording: the store does not know extra"]
     assert (looked.exit_code, len(table()), json.loads(looked.output)) == (0, 1, told)
+    assert f"2 rows of {name}.Recording: would be written\n" in project_run("rebuild", name, "--dry-run").output
     done = project_run("rebuild", f"{name}.Recording")
     assert done.output.startswith(f"2 rows of {name}.Recording\n1 row of {name}.Recording: there already\n")
     assert (done.exit_code, len(table())) == (0, 3)
@@ -74,3 +75,11 @@ def test_rebuild_says_what_it_writes_and_what_it_cannot(project_run: Run, instan
     store.damage(key, b"X")
     assert project_run("rebuild", name).exit_code == 3
     drop_schema(instance.connection, name)
+    lost = project_run("rebuild", name)
+    assert (lost.exit_code, "Declare the tables first" in lost.output) == (2, True)
+
+
+@over_mysql
+def test_rebuild_says_that_a_store_does_not_describe_itself(project_run: Run, table: Any) -> None:
+    done = project_run("rebuild", table.database)
+    assert (done.exit_code, "self_describing was not on" in done.output) == (0, True)

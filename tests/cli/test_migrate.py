@@ -18,6 +18,7 @@ def test_steps_from_a_shell(project_run: Run, schema: dj.Schema, tmp_path: Path)
     (tmp_path / "nas").mkdir()
     (tmp_path / "nas" / "one.dat").write_bytes(b"one")
     table.insert1({"id": 1, "raw": "one.dat"})
+    table.insert({"id": n, "raw": "none.dat"} for n in (2, 3))
     name = f"{schema.database}.Recording.raw"
 
     def step(which: str, *options: str) -> tuple[int, Any]:
@@ -26,9 +27,15 @@ def test_steps_from_a_shell(project_run: Run, schema: dj.Schema, tmp_path: Path)
 
     assert step("plan")[0] == 1, "where relative paths begin is not said"
     root = ("--root", str(tmp_path / "nas"))
+    plain = project_run("migrate", "plan", name, *root).stdout
+    assert all(part in plain for part in ("2 problems", "id=2: ", "(and so 1 more row)"))
+    assert "id=3" not in plain
+    (table & "id > 1").delete(prompt=False)
     code, plan = step("plan", *root)
     assert (code, plan["rows"], plan["size"], plan["ways"]) == (0, 1, 3, {"copied": 1})
     assert step("finish", *root)[0] == 1
+    refused = project_run("migrate", "finish", name)
+    assert refused.stdout.splitlines() == [f"{name}: refused: nothing was moved yet: run() and check() come first"]
     assert step("run", *root)[1]["rows"] == 1
     assert step("check")[1]["ok"], "the root is known by now"
     told = project_run("migrate", "finish", name)

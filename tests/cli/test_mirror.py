@@ -52,8 +52,10 @@ def test_verify_repairs(project_run: Run, table: Any, store: Store, mirror: Stor
     project_run("mirror", table.database)
     one = store.object_keys()[0]
     store.damage(one, b"?")
-    assert project_run("verify", table.database).exit_code == 1
+    found = project_run("verify", table.database)
+    assert (found.exit_code, "fix: --repair, where the mirror has it right; else" in found.output) == (1, True)
     found = project_run("verify", table.database, "--repair")
+    assert f"✓ mended           {table.database}.Recording.raw (id=" in found.output
     assert (found.exit_code, "1 problem mended from the mirror" in found.output) == (0, True), found.output
     assert store.content(one).startswith(b"spikes")
 

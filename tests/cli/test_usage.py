@@ -66,3 +66,10 @@ def test_sums_and_trees_on_a_command_line(command: Command, table: Any) -> None:
     ):
         refused = command(*arguments)
         assert (refused.exit_code, said in refused.stderr) == (2, True), refused.stderr
+
+
+@over_mysql
+def test_du_without_names_adds_up_the_project(project_run: Run, table: Any) -> None:
+    table.insert1({"id": 1, "raw": ("a.dat", b"four"), "extra": None})
+    found = json.loads(project_run("du", "--by", "schema", "--json").stdout)
+    assert {row["group"]["schema"]: row["size"] for row in found["rows"]} == {table.database: 4}

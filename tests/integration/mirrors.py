@@ -55,7 +55,7 @@ def contents(store: Store) -> dict[str, bytes]:
 
 
 @contextmanager
-def one_warning() -> Iterator[None]:
-    with pytest.warns(MirrorWarning) as told:
+def one_warning(match: str = "") -> Iterator[None]:
+    with pytest.warns(MirrorWarning, match=match) as told:
         yield
     assert len([one for one in told if one.category is MirrorWarning]) == 1

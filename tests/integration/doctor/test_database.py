@@ -231,6 +231,11 @@ def test_schema_counts_when_it_has_stored_a_file(request: pytest.FixtureRequest,
             assert check_schemas(settings, connection).detail == "1 schema that stored files"
             idle = parse_settings(store.configuration(quota={"total": "1 GB", "nobody": "1 GB"}), "the test")
             assert check_schemas(idle, connection).detail.startswith("[quota] nobody: no table has this")
+            there, wrong = [f"{table.database}.{name}" for name in ("*", "Recording")], f"{table.database}.Recodring"
+            quota = parse_settings(store.configuration(quota=dict.fromkeys(there, "1 GB")), "the test")
+            assert check_schemas(quota, connection).status == "ok"
+            quota = parse_settings(store.configuration(quota=dict.fromkeys([*there, wrong], "1 GB")), "the test")
+            assert check_schemas(quota, connection).detail.startswith(f"[quota] {wrong}: no table with files")
 
 
 @pytest.mark.parametrize("server", ["mysql", "postgresql"])

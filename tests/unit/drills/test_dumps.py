@@ -107,6 +107,13 @@ def test_a_dump_that_ends_early_has_begun_and_not_ended(tmp_path: Path) -> None:
     assert "cannot be read to its end" in read(packed)[1].fault
 
 
+@pytest.mark.parametrize("content", [b"", gzip.compress(b"")])
+def test_an_empty_dump_is_a_fault(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "lab.sql").write_bytes(content)
+    text, course = read(tmp_path / "lab.sql")
+    assert (text, course.fault[:11]) == (b"", "it is empty")
+
+
 def test_a_line_of_any_length_comes_in_pieces(tmp_path: Path) -> None:
     path = tmp_path / "lab.sql"
     line = b"INSERT INTO `t` VALUES ('" + b"USE `mysql`;" * 300_000 + b"');\n"
