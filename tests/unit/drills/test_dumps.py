@@ -107,7 +107,7 @@ def test_a_dump_that_ends_early_has_begun_and_not_ended(tmp_path: Path) -> None:
     assert "cannot be read to its end" in read(packed)[1].fault
 
 
-@pytest.mark.parametrize("content", [b"", gzip.compress(b"")])
+@pytest.mark.parametrize("content", [b"", gzip.compress(b"")], ids=["plain", "packed"])
 def test_an_empty_dump_is_a_fault(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "lab.sql").write_bytes(content)
     text, course = read(tmp_path / "lab.sql")
