@@ -56,7 +56,7 @@ def rebuild(
     with ended_by_sigterm():
         done = rebuild_rows(*subjects, level=level, dry_run=dry_run, progress=False if quiet or as_json else None)
     if as_json:
-        print_json({**done.to_dict(), "dry_run": dry_run})
+        print_json(done.to_dict())
     elif not quiet or not done:
         console().print(str(done), soft_wrap=True)
     ctx.exit(FINE if done else PARTLY if done.inserted or done.present else PROBLEMS)

@@ -61,7 +61,7 @@ def test_rebuild_says_what_it_writes_and_what_it_cannot(project_run: Run, instan
         "inserted": {f"{name}.Recording": 2},
         "present": {f"{name}.Recording": 1},
         "problems": [],
-        "dry_run": True,
+        "is_dry": True,
         "ok": True,
     }
     told["notes"] = [f"{name}.Recording: the store does not know extra"]
