@@ -10,6 +10,7 @@ import json
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
 from datajoint_file.config import Settings
@@ -153,7 +154,8 @@ class Stores:
             return
         project = metadata.project
         try:
-            listed = self.of_project(project).list(project)
+            backend = self.of_project(project)
+            listed = chain(backend.list(f"{project}/{REGISTRY}"), backend.list(project))  # the first is short
             if any(is_candidate(project, found.key) or f"/{REGISTRY}/" in found.key for found in listed):
                 return
         except StorageAccessError:

@@ -166,10 +166,14 @@ class _Mending:
 
     def directory(self, metadata: FileMetadata) -> None:
         """Mend a directory: its members, by the manifest that one of the places has; then the manifest."""
-        found = [self._manifest(side, metadata) for side in (self._sides.first, self._sides.second)]
-        whole = next(((side, one) for side, one in found if isinstance(one, Manifest)), None)
+        whole, errors = None, list[DataJointFileError]()
+        for side in (self._sides.first, self._sides.second):
+            try:
+                whole = side, manifest_of(side, metadata, is_kept=False)
+                break
+            except (StorageError, VerificationError, MetadataError) as error:
+                errors.append(error)
         if whole is None:
-            errors = [one for _, one in found if isinstance(one, DataJointFileError)]
             self._note(metadata, f"the manifest; the store: {errors[0]}; its mirror: {errors[1]}", *errors)
             return
         if not metadata.linked:
@@ -181,12 +185,6 @@ class _Mending:
                 return
         if not self.done.problems:
             self.object(manifest_metadata(whole[0], metadata))
-
-    def _manifest(self, side: Pipeline, metadata: FileMetadata) -> tuple[Pipeline, Manifest | DataJointFileError]:
-        try:
-            return side, manifest_of(side, metadata, is_kept=False)
-        except (StorageError, VerificationError, MetadataError) as error:
-            return side, error
 
     def _members(self, metadata: FileMetadata, manifest: Manifest) -> Iterator[Callable[[], None]]:
         """Give the members to look at: with hashes, all; else those that one listing of each place has not, in size."""
