@@ -72,7 +72,7 @@ def test_a_laboratory_moves(
 
     roots = {"track": tmp_path / "lab" / "nas"}
     migrations = [Migration(table, one, root=roots.get(one, "")) for one in ATTRIBUTES]
-    old = {row["session"]: row["track"] for row in table.to_dicts()}
+    old = {row["session"]: row["track"] for row in table.proj("track").to_dicts()}
     take(migrations, "plan", "run", "check", "finish")
     rows(source)
     take(migrations, "back")
