@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from datajoint.table import FreeTable, Table
 
+from datajoint_file.concurrency.executors import check_executor
 from datajoint_file.concurrency.progress import progress_bar
+from datajoint_file.concurrency.threads import check_workers
 from datajoint_file.errors import DataJointError, DeclarationError, UnsupportedValueError, brief, brief_traceback
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.hooks.tables import table_name
@@ -149,12 +152,19 @@ class Migration:
         return look.report(self._where, problems, empty)
 
     @brief_traceback
-    def run(self) -> MigrationReport:
+    def run(self, *, workers: int | None = None, executor: Executor | None = None) -> MigrationReport:
         """Make files of all old values that have none yet, or another one by now.
 
         Adds the attribute ``raw__file``, nullable, if it is not there. Bytes are stored as an insert stores them, and
         each row is changed by a transaction in which its old value is still the same. It looks again until nothing is
         left, so that what others write meanwhile is there too. What cannot be moved is told, and left as it is.
+
+        Parameters
+        ----------
+        workers : int, optional
+            Files to send at a time; what suits the store, if not given.
+        executor : concurrent.futures.Executor, optional
+            Whose workers send what stands at a path, as of `stage`; what has to be fetched first is sent from here.
 
         Raises
         ------
@@ -164,12 +174,17 @@ class Migration:
             If a transaction is open.
         StorageError, QuotaExceededError
             If a store fails, or there is no room. What was done stays done.
+        WorkerError
+            If a worker of the executor died. Run it again.
         """
         begun = time.monotonic()
+        check_workers(workers)
+        if executor is not None:
+            check_executor(executor)
         names = self._begun()
         if names.stage in ("swapped", "over"):
             return MigrationReport("run", self._where, "it is a `file` attribute already: there is nothing to do")
-        moved = self._passes(names).moved()
+        moved = self._passes(names).moved(workers, executor)
         notes = (f"{counted(moved.emptied, 'row')} emptied, whose old value is NULL by now",) if moved.emptied else ()
         done = f"{amount(moved.rows, moved.size)} moved to {names.new}"
         seconds = time.monotonic() - begun

@@ -6,7 +6,9 @@ A row whose old value, or whose file, was changed meanwhile is left to the next 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -23,6 +25,8 @@ from datajoint_file.migrate.originals import OF_ONE_ROW, Kind
 from datajoint_file.migrate.report import MigrationProblem
 from datajoint_file.migrate.ways import Ways
 from datajoint_file.model.metadata import FileMetadata
+from datajoint_file.transfer.directories import Directory
+from datajoint_file.transfer.sources import File
 
 BATCH_ROWS, BATCH_BYTES = 200, 2**30
 """A batch is a transaction: what a failure in it costs is done again. Larger ones are hardly faster."""
@@ -53,10 +57,24 @@ class Mover:
         What the old values are.
     ways : Ways
         How bytes become files.
+    workers : int, optional
+        Files to send at a time.
+    executor : Executor, optional
+        Whose workers send what stands at a path. All else is sent from here.
     """
 
-    def __init__(self, rows: OldRows, notes: NoteTable, kind: Kind, ways: Ways) -> None:
+    def __init__(
+        self,
+        rows: OldRows,
+        notes: NoteTable,
+        kind: Kind,
+        ways: Ways,
+        *,
+        workers: int | None = None,
+        executor: Executor | None = None,
+    ) -> None:
         self._rows, self._notes, self._kind, self._ways = rows, notes, kind, ways
+        self._workers, self._executor = workers, executor
         self._table, self._new = rows.table, rows.names.new
         self.moved = Moved()
 
@@ -76,8 +94,9 @@ class Mover:
 
     def _move(self, batch: list[OldRow]) -> None:
         found = self._looked_at(batch)
-        if found:
-            self._store(found)
+        for is_sent in (True, False):
+            if some := [one for one in found if is_sent == (self._executor is not None and _has_path(one[1]))]:
+                self._store(some, self._executor if is_sent else None)
 
     def _looked_at(self, batch: list[OldRow]) -> list[tuple[OldRow, Any]]:
         """Return what an insert takes for each row whose bytes are there."""
@@ -94,26 +113,26 @@ class Mover:
             self._note(batch[index], reason)
         return [(row, found[index]) for index, row in enumerate(batch) if index in found]
 
-    def _store(self, values: list[tuple[OldRow, Any]]) -> None:
+    def _store(self, values: list[tuple[OldRow, Any]], executor: Executor | None) -> None:
         """Store the values of rows and let these name them; where one fails, all one by one."""
         try:
-            self._store_together(values)
+            self._store_together(values, executor)
         except OF_ONE_ROW as error:
             if len(values) == 1:
                 self._note(values[0][0], str(error))
                 return
             middle = len(values) // 2
-            self._store(values[:middle])
-            self._store(values[middle:])
+            self._store(values[:middle], executor)
+            self._store(values[middle:], executor)
 
-    def _store_together(self, values: list[tuple[OldRow, Any]]) -> None:
+    def _store_together(self, values: list[tuple[OldRow, Any]], executor: Executor | None) -> None:
         statement = Statement(self._table, (self._new,), "update")
         given = [Row(index, {**self._rows.named(row), self._new: value}) for index, (row, value) in enumerate(values)]
         claims = claims_of(self._table.connection)
         claims.is_used = True
         claims.forget()
         with statement.sources_kept():
-            stored = statement.store(given)
+            stored = statement.store(given, workers=self._workers, executor=executor)
             again = [given[index] for index, (row, _) in enumerate(values) if row.former is not None]
             replaced = Replaced(statement, "update", again) if again else None
             made: list[tuple[OldRow, FileMetadata]] = []
@@ -166,6 +185,11 @@ class Mover:
 
     def _note(self, row: OldRow, reason: str) -> None:
         self.moved.problems.append(MigrationProblem(self._rows.shown(row), reason))
+
+
+def _has_path(value: Any) -> bool:
+    """Tell whether a worker elsewhere can read it."""
+    return isinstance(value.content if isinstance(value, File) else value, str | os.PathLike | Directory)
 
 
 def _note(row: OldRow, metadata: FileMetadata) -> tuple[str, str, str]:

@@ -5,6 +5,7 @@ Which step of a migration makes which passes is told in `migration`.
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from typing import Any
 
 from datajoint_file.concurrency.progress import progress_bar
@@ -41,12 +42,12 @@ class Passes:
         self._where, self._names, self._notes, self._kind, self._ways = where, names, notes, kind, ways
         self._progress = progress
 
-    def moved(self) -> Moved:
+    def moved(self, workers: int | None = None, executor: Executor | None = None) -> Moved:
         """Make files of what has none, again and again until a pass finds nothing to do."""
         rows, total = self.rows, Moved()
         with progress_bar(f"moving {self._where}", rows.count(rows.undone()), self._progress, unit=" rows") as advance:
             for _ in range(PASSES):
-                mover = Mover(rows, self._notes, self._kind, self._ways)
+                mover = Mover(rows, self._notes, self._kind, self._ways, workers=workers, executor=executor)
                 for count in mover.move(rows.rows(rows.undone())):
                     advance(count)
                 moved = mover.moved

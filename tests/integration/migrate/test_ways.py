@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 import datajoint_file
 from datajoint_file import Migration
 from tests.integration.collector.collecting import faulty
+from tests.integration.executors import write_toml
 from tests.integration.migrate.conftest import put_old, s3_of_datajoint
 from tests.projects import Store, over_mysql, unique
 from tests.tables import drop_schema, recording_of
@@ -97,4 +100,44 @@ def test_links_leave_files_where_they_are(instance: dj.Instance, columns: Any, s
     assert [problem.key for problem in migration.check().problems] == ["id=2"]
     (tmp_path / "nas" / "a b").write_bytes(b"xy")
     assert [problem.key for problem in migration.check().problems] == ["id=1", "id=2"]
+    drop_schema(schema.connection, schema.database)
+
+
+class Counting(ProcessPoolExecutor):
+    """Counts what it is given."""
+
+    given = 0
+
+    def submit(self, *args: Any, **options: Any) -> Future[Any]:
+        self.given += 1
+        return super().submit(*args, **options)
+
+
+@over_mysql
+def test_workers_of_an_executor_send_what_stands_at_a_path(
+    instance: dj.Instance, columns: Any, store: Store, tmp_path: Path
+) -> None:
+    datajoint_file.configure(write_toml(store, tmp_path), connection=instance)
+    schema = instance.Schema(unique("workers"))
+    (tmp_path / "run" / "deep").mkdir(parents=True)
+    (tmp_path / "run" / "deep" / "member").write_bytes(b"member")
+    values: dict[int, Any] = {number: f"{number}.dat" for number in range(5)} | {8: "run", 9: "gone"}
+    for number in range(5):
+        (tmp_path / f"{number}.dat").write_bytes(bytes([number]) * 1000)
+    table, blobs = recording_of(schema, PATHS), recording_of(schema, "id : int32\n---\nraw : <blob>", "Blobs")
+    table.insert({"id": key, "raw": str(tmp_path / name)} for key, name in values.items())
+    blobs.insert1({"id": 1, "raw": [1, 2]})
+    with Counting(2, mp_context=multiprocessing.get_context("spawn")) as executor:
+        report = Migration(table, "raw").run(executor=executor, workers=2)
+        assert executor.given > 0
+        given = executor.given
+        assert Migration(blobs, "raw").run(executor=executor)
+        assert executor.given == given, "bytes that are in a row are sent from here"
+    assert [problem.key for problem in report.problems] == ["id=9"]
+    stored = columns(table).values("raw__file")
+    assert {key: store.content(stored[key]["path"]) for key in range(5)} == {
+        key: bytes([key]) * 1000 for key in range(5)
+    }
+    assert stored[8]["files"] == 1
+    assert [problem.key for problem in Migration(table, "raw").check().problems] == ["id=9"]
     drop_schema(schema.connection, schema.database)
