@@ -89,15 +89,16 @@ def stuck(backup: list[str], variables: dict[str, str], temporary: Path, databas
     dump.write_text(f"{first}\nSELECT {sleep}(600);\n{rest}", "utf-8")
     command = [PROGRAM, "drill", "--dump", str(dump), *backup[3:]]
     started = subprocess.Popen(command, env={**os.environ, **variables}, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    wait_until(lambda: [*temporary.glob("*/client.cnf"), *temporary.glob("*/pgpass")])
-    secrets = [one.read_text() for one in (*temporary.glob("*/client.cnf"), *temporary.glob("*/pgpass"))]
-    password = re.split(r"[:=]", secrets[0].replace('"', "").replace("protocol=tcp", "").strip())[-1]
-    lines = programs_of(temporary)
-    assert lines
-    assert not any(password in line for line in lines.values()), "every user of a machine sees arguments"
-    yield started
-    started.kill()
-    started.communicate()
+    try:
+        wait_until(lambda: passwords_in(temporary))
+        lines = programs_of(temporary)
+        assert lines
+        [password] = passwords_in(temporary)
+        assert not any(password in line for line in lines.values()), "every user of a machine sees arguments"
+        yield started
+    finally:
+        started.kill()
+        started.communicate()
 
 
 @pytest.mark.parametrize(
@@ -150,6 +151,13 @@ def scratch_of(temporary: Path) -> Iterator[Path]:
         patch.setattr("tempfile.tempdir", str(temporary))
         with scratch.scratch_directory() as directory:
             yield directory
+
+
+def passwords_in(directory: Path) -> list[str]:
+    """Return the passwords in the files that database clients are given; a file is there before its text."""
+    texts = [one.read_text() for one in (*directory.glob("*/client.cnf"), *directory.glob("*/pgpass"))]
+    found = [re.search(r'(?:password="|:)([0-9a-f]{48})"?$', text, re.MULTILINE) for text in texts]
+    return [one[1] for one in found if one]
 
 
 def programs_of(directory: Path) -> dict[int, str]:

@@ -270,20 +270,20 @@ def _followed_by(act: Callable[[], None], call: Any) -> Callable[..., Any]:
 @over_local_and_s3
 @over_mysql
 def test_forked_children_share_the_local_area_and_leave_it_alone(table: Any, store: Store) -> None:
-    def ended() -> int:
-        return os.waitstatus_to_exitcode(os.wait()[1])
+    def ended(child: int) -> int:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
     parent, codes = os.getpid(), list[int]()
     try:
         with datajoint_file.create(table, {"id": 1}, "raw", "run") as new:
             assert in_child(lambda: (new.path / "first").write_bytes(b"x")) == 0
             for error in (SystemExit, ZeroDivisionError):
-                if not os.fork():
+                if not (child := os.fork()):
                     (new.path / "second").write_bytes(b"x")
                     raise error
-                codes.append(ended())
-            if os.fork():  # the child leaves the block well
-                codes.append(ended())
+                codes.append(ended(child))
+            if child := os.fork():  # this child leaves the block well
+                codes.append(ended(child))
     except BaseException as error:
         if os.getpid() == parent:
             raise
