@@ -30,7 +30,7 @@ from datajoint_file.pipeline.mirroring import MEMBERS_AT_ONCE, copy_object, mani
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.pipeline.sidecars import sidecar_of, write_sidecars
 from datajoint_file.transfer.fetch import fetch
-from datajoint_file.verification.check_object import Level, Problem
+from datajoint_file.verification.check_object import Level, Problem, check_object, missing
 from datajoint_file.verification.examine import examine
 
 _REPLACED = ("missing", "size", "hash")
@@ -117,9 +117,11 @@ class _Mending:
     def object(self, metadata: FileMetadata) -> None:
         """Mend one object."""
         first, second = self._sides.first, self._sides.second
-        theirs = self._look(second, metadata, "size")
-        if theirs is not None and theirs.kind == "missing" and self._copies(first, second, metadata):
-            return  # its hash was compared with what the first place has on the way
+        theirs = self._glance(second, metadata)
+        if theirs is not None and theirs.kind == "missing":
+            if self._copies(first, second, metadata):
+                return  # its hash was compared with what the first place has on the way
+            theirs = self._look(second, metadata, "size")
         ours = self._look(first, metadata, self._level)
         if theirs is None and self._level == "content":
             theirs = self._look(second, metadata, "content")
@@ -134,6 +136,17 @@ class _Mending:
 
     def _look(self, side: Pipeline, metadata: FileMetadata, level: Level) -> Problem | None:
         return examine(side, metadata, level, self._advance)
+
+    def _glance(self, side: Pipeline, metadata: FileMetadata) -> Problem | None:
+        """Compare sizes. That a bucket lacks an object one request tells; a disk may be away instead."""
+        if side.backend.capabilities.is_mounted:
+            return self._look(side, metadata, "size")
+        try:
+            return check_object(side.backend, metadata, "size", self._advance)
+        except ObjectNotFoundError:
+            return missing(metadata)
+        except StorageError:
+            return self._look(side, metadata, "size")
 
     def _copies(self, source: Pipeline, target: Pipeline, metadata: FileMetadata) -> bool:
         """Copy what is not there, and tell whether it is then; if not, a closer look tells why."""

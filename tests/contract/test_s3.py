@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
-from datajoint_file.errors import ObjectExistsError, UnsafePathError
+from datajoint_file.errors import BucketNotFoundError, ObjectExistsError, UnsafePathError
 from datajoint_file.storage import StorageBackend, UnfinishedUpload
 from datajoint_file.storage.backend import ContentHeaders
+from datajoint_file.storage.bucket import backend as bucket
 from datajoint_file.storage.bucket import s3
 from datajoint_file.testing import NetworkTests, RawStore, generated
 from tests.contract.conftest import PAGE_SIZE, PROJECT, S3_PART_SIZE, HeaderTests, RacesOfUntold, engine_backend
@@ -88,6 +90,20 @@ class TestS3(RacesOfUntold, HeaderTests, NetworkTests):
         with pytest.raises(ObjectExistsError):
             backend.copy(f"{prefix}/a", f"{prefix}/b", ContentHeaders(is_contested=True))
         assert s3_store.unfinished(prefix) == set()
+
+    def test_bucket_of_many_absent_objects_is_looked_at_once_and_told_when_it_has_gone(
+        self, s3_storage: dict[str, Any], s3_store: S3Store, engine: str, key: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        name = f"passing-{s3_store.bucket}"
+        s3_store.client.create_bucket(Bucket=name)
+        backend, look = engine_backend({**s3_storage, "bucket": name}, engine, S3_PART_SIZE), bucket.BucketBackend
+        with patch.object(look, "_look_at_bucket", autospec=True, side_effect=look._look_at_bucket) as looks:
+            assert [backend.exists(f"{key}{number}") for number in range(20)] == [False] * 20
+        looks.assert_called_once()
+        s3_store.client.delete_bucket(Bucket=name)
+        monkeypatch.setattr(bucket, "_SEEN_SECONDS", 0.0)
+        with pytest.raises(BucketNotFoundError):
+            backend.stat(key)
 
     def _begin(self, store: S3Store, key: str) -> str:
         return str(store.client.create_multipart_upload(Bucket=store.bucket, Key=key)["UploadId"])

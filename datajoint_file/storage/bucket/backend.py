@@ -6,6 +6,7 @@ a listing are asked for, differs: see `s3`, `gcs` and `azure`.
 
 from __future__ import annotations
 
+import time
 from abc import abstractmethod
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import nullcontext, suppress
@@ -46,6 +47,9 @@ PAGE_SIZE = 1000
 """Entries of one page of a listing, the most that S3 gives."""
 
 NO_CONTENT = 204
+
+_SEEN_SECONDS = 5.0
+"""A bucket that was there so short a time ago is not looked at again: of many objects that are not there, each asks."""
 
 _DOUBTFUL = (StorageError, StorageUnavailableError)
 """What can come of a request though the store has done it."""
@@ -120,6 +124,7 @@ class BucketBackend(RemoteBackend):
         self.page_size = page_size
         self._exclusive = exclusive
         self._project = project
+        self._seen = float("-inf")  # when the bucket was there, by this machine's monotonic clock
 
     @staticmethod
     @abstractmethod
@@ -356,6 +361,9 @@ class BucketBackend(RemoteBackend):
             marker, before = following, entries
 
     def _require_store(self) -> None:
+        now = time.monotonic()
+        if now - self._seen < _SEEN_SECONDS:
+            return
         try:
             self._look_at_bucket(self._filesystem())
         except FileNotFoundError as error:
@@ -363,6 +371,7 @@ class BucketBackend(RemoteBackend):
                 f"the bucket {self.scheme}://{self.bucket} does not exist; create it, or correct [{self.table}] in "
                 "datajoint.toml"
             ) from error
+        self._seen = now
 
     def _look_at_bucket(self, filesystem: Any) -> None:
         """Raise `FileNotFoundError` if there is no bucket."""
