@@ -19,6 +19,7 @@ from datajoint_file.errors import DeclarationError
 from datajoint_file.hooks.patching import original_of
 from datajoint_file.hooks.tables import table_name
 from datajoint_file.journal.transactions import own_transaction
+from datajoint_file.migrate.external import HIDDEN
 from datajoint_file.migrate.names import Names
 from datajoint_file.migrate.note_table import NoteTable
 from datajoint_file.sql import dialect_of
@@ -36,6 +37,9 @@ _LINE = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 """What ``SHOW CREATE TABLE`` says behind the name of a column."""
+
+_JSON_OF_MARIADB = "longtext character set utf8mb4 collate utf8mb4_bin"
+"""What MariaDB calls ``json``, with a check. Given so, it wants to copy the table, and cannot beside a foreign key."""
 
 
 def run(connection: Any, sql: str) -> Any:
@@ -65,10 +69,23 @@ def add(table: Any, names: Names) -> None:
 
 
 def drop(table: Any, name: str) -> None:
-    """Drop an attribute that is no file."""
-    quoted = dialect_of(table.connection).quoted(name)
-    run(table.connection, f"ALTER TABLE {table.full_table_name} DROP COLUMN {quoted}")
+    """Drop an attribute that is no file, with the foreign keys that DataJoint before version 2 gave it."""
+    quoted = dialect_of(table.connection).quoted
+    parts = [*(f"DROP FOREIGN KEY {quoted(key)}" for key in _foreign_keys(table, name)), f"DROP COLUMN {quoted(name)}"]
+    run(table.connection, f"ALTER TABLE {table.full_table_name} {', '.join(parts)}")
     refresh(table)
+
+
+def _foreign_keys(table: Any, name: str) -> list[str]:
+    """Return what MySQL calls the foreign keys of an attribute."""
+    if table.connection.adapter.backend != "mysql":
+        return []
+    sql = (
+        "SELECT DISTINCT constraint_name FROM information_schema.key_column_usage WHERE table_schema = %s "
+        "AND table_name = %s AND column_name = %s AND LEFT(referenced_table_name, %s) = %s"
+    )
+    args = table.database, table.table_name, name, len(HIDDEN), HIDDEN
+    return [found for (found,) in table.connection.query(sql, args).fetchall()]
 
 
 class Exchange:
@@ -221,5 +238,7 @@ def _nullable(line: str, old: str, new: str, *, is_nullable: bool) -> str:
     found = _LINE.fullmatch(line)
     if found is None:
         raise DeclarationError(f"the database says of the attribute {old} what is not understood here: {line}")
-    check = (found["check"] or "").replace(f"`{old}`", f"`{new}`")
-    return f"{found['type']} {'NULL DEFAULT NULL' if is_nullable else 'NOT NULL'}{found['comment'] or ''}{check}"
+    type_, check = found["type"], (found["check"] or "").replace(f"`{old}`", f"`{new}`")
+    if (type_.lower(), check) == (_JSON_OF_MARIADB, f" CHECK (json_valid(`{new}`))"):
+        type_, check = "json", ""
+    return f"{type_} {'NULL DEFAULT NULL' if is_nullable else 'NOT NULL'}{found['comment'] or ''}{check}"

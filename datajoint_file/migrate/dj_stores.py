@@ -94,6 +94,11 @@ class DataJointStoreReader:
         """Whether it is a directory of this machine."""
         return bool(self._store.protocol == "file")
 
+    @property
+    def folders(self) -> tuple[int, ...]:
+        """How many letters the names of folders have, in which objects are by their hash; empty if it does not say."""
+        return tuple(self._store.spec.get("subfolding") or ())
+
     def full_path(self, path: str) -> str:
         """Return where something is, as the store's filesystem has it.
 
@@ -125,9 +130,21 @@ class DataJointStoreReader:
             found = self._store.fs.info(self.full_path(path))
             return None if found["type"] == "directory" else int(found["size"])
 
-    def file(self, path: str, name: str, *, skipped: bytes = b"", size: int | None = None, md5: str = "") -> Elsewhere:
-        """Return a file of it under a name: *size* bytes, of this MD5 if one is given, but for what is *skipped*."""
-        opened = partial(self._opened, path, len(skipped), size, md5, skipped)
+    def file(
+        self,
+        path: str,
+        name: str,
+        *,
+        skipped: bytes = b"",
+        size: int | None = None,
+        md5: str = "",
+        head: bytes = b"",
+    ) -> Elsewhere:
+        """Return a file of it under a name: *size* bytes, but for what is *skipped*.
+
+        If an MD5 is given, it is that of all its bytes, with *head* before them.
+        """
+        opened = partial(self._opened, path, len(skipped), size, md5, head + skipped)
         return Elsewhere(name, opened, None if size is None else size - len(skipped))
 
     def head(self, path: str, count: int) -> bytes:

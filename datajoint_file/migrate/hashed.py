@@ -12,8 +12,8 @@ from datajoint import blob
 
 from datajoint_file.errors import MetadataError, SourceChangedError, UnsupportedValueError
 from datajoint_file.formats.registry import format_of
-from datajoint_file.migrate.dj_stores import DataJointStores
-from datajoint_file.migrate.originals import CheckedReader, OldValue, Original
+from datajoint_file.migrate.dj_stores import DataJointStoreReader, DataJointStores
+from datajoint_file.migrate.originals import CheckedReader, OldValue, Original, remains_of
 from datajoint_file.migrate.row_values import document, number_in, store_in, text_in
 from datajoint_file.model import media_types
 from datajoint_file.model.media_types import HEAD_SIZE
@@ -24,7 +24,7 @@ HEAD_BYTES = 1_100
 
 
 @dataclass(frozen=True, slots=True)
-class _Bytes:
+class FoundBytes:
     """The bytes of one value, in the table or in a store."""
 
     place: str
@@ -33,6 +33,21 @@ class _Bytes:
     content: Callable[[], bytes]
     file: Callable[[str, bytes], Elsewhere]  # under a name, but for bytes that are skipped
     address: Callable[[Any], str] = lambda _: ""  # as of `Original`, of all bytes
+
+
+def found_in(store: DataJointStoreReader, path: str, size: int | None, md5: str) -> FoundBytes:
+    """Return the bytes at a path of a store, which are to have a size and an MD5, if these are known."""
+    found = store.size(path)
+    if size is not None and found != size:
+        raise SourceChangedError(f"{store.place(path)} should have {size} bytes, and has {found}")
+    return FoundBytes(
+        store.place(path),
+        found,
+        lambda: store.head(path, HEAD_BYTES),
+        lambda: store.content(path, found, md5),
+        lambda name, skipped: store.file(path, name, skipped=skipped, size=found, md5=md5),
+        lambda storage: store.address_in(storage, path),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,25 +59,20 @@ class HashedKind:
     store: str | None  # None if they are in the table
     stores: DataJointStores
 
-    def _bytes(self, old: OldValue) -> _Bytes:
+    @property
+    def remains(self) -> str:
+        """What becomes of the old bytes when the attribute is dropped."""
+        return "what the database held is gone with it" if self.store is None else remains_of(self.title)
+
+    def found(self, old: OldValue) -> FoundBytes:
+        """Return the bytes of a value."""
         if self.store is None:
             return self._in_table(old)
         row = document(old, self.title)
         path, size, md5 = text_in(row, "path"), number_in(row, "size"), str(row.get("hash") or "")
-        store = self.stores.named(store_in(row, self.store))
-        found = store.size(path)
-        if size is not None and found != size:
-            raise SourceChangedError(f"{store.place(path)} should have {size} bytes, and has {found}")
-        return _Bytes(
-            store.place(path),
-            found,
-            lambda: store.head(path, HEAD_BYTES),
-            lambda: store.content(path, found, md5),
-            lambda name, skipped: store.file(path, name, skipped=skipped, size=found, md5=md5),
-            lambda storage: store.address_in(storage, path),
-        )
+        return found_in(self.stores.named(store_in(row, self.store)), path, size, md5)
 
-    def _in_table(self, old: OldValue) -> _Bytes:
+    def _in_table(self, old: OldValue) -> FoundBytes:
         def file(name: str, skipped: bytes) -> Elsewhere:
             size = old.size - len(skipped)
 
@@ -72,7 +82,7 @@ class HashedKind:
 
             return Elsewhere(name, opened, size)
 
-        return _Bytes("what the row holds", old.size, lambda: old.head, old.content, file)
+        return FoundBytes("what the row holds", old.size, lambda: old.head, old.content, file)
 
 
 class AttachKind(HashedKind):
@@ -80,7 +90,7 @@ class AttachKind(HashedKind):
 
     def original(self, old: OldValue) -> Original:
         """Return the file behind the name."""
-        found = self._bytes(old)
+        found = self.found(old)
         name, zero, _ = found.head().partition(b"\0")
         if not zero:
             raise MetadataError(f"{found.place} is no attachment: it does not begin with a name")
@@ -96,7 +106,7 @@ class HashKind(HashedKind):
 
     def original(self, old: OldValue) -> Original:
         """Return the bytes, under the attribute's name, with the suffix of what they look like."""
-        found = self._bytes(old)
+        found = self.found(old)
         suffix = media_types.suffix_for(media_types.of_content(found.head()[:HEAD_SIZE]))
         return Original(found.file(f"{self.attribute}{suffix}", b""), place=found.place, address=found.address)
 
@@ -109,7 +119,7 @@ class BlobKind(HashedKind):
 
     def original(self, old: OldValue) -> Original:
         """Return the bytes as they are; or the object in them, if a suffix is chosen."""
-        found = self._bytes(old)
+        found = self.found(old)
         if not self.suffix:
             return Original(found.file(f"{self.attribute}.blob", b""), place=found.place, address=found.address)
         try:

@@ -54,8 +54,8 @@ class Migration:
     table : datajoint.Table
         The table, or an instance; a part table; a `datajoint.FreeTable`.
     attribute : str
-        The attribute: ``<attach>``, ``<blob>``, ``<hash@>``, ``<filepath@>``, ``<object@>``, ``<npy@>``, or text that
-        holds paths.
+        The attribute: ``<attach>``, ``<blob>``, ``<hash@>``, ``<filepath@>``, ``<object@>``, ``<npy@>``; ``attach``,
+        ``blob@store`` and ``filepath@store`` of DataJoint 0.14; or text that holds paths.
     root : str or os.PathLike, optional
         Of paths: the directory where relative ones begin, and below which all must lie.
     link : bool
@@ -344,18 +344,10 @@ class Migration:
         if problems := passes.left():
             return self._refused("forget", "some old values have no file; nothing was dropped", problems)
         count = passes.rows.count(passes.rows.filled())
-        title = self._kind(names).title
+        note = self._kind(names).remains
         changing.drop(self._table, names.old)
         changing.refresh(self._users)
         self._notes.clear()
-        note = (
-            "what the database held is gone with it"
-            if "@" not in title and title.startswith("<")
-            else f"the bytes of {title} are where they were: dj.gc.GarbageCollector(schema, store=…).collect() removes "
-            "those that no row of its schemas refers to"
-            if "@" in title and "filepath" not in title
-            else "the files that it named are where they were: nobody can tell whether others need them"
-        )
         return MigrationReport("forget", self._where, f"{names.kept} is dropped", count, notes=(note,))
 
     def _names(self) -> Names:
@@ -364,11 +356,8 @@ class Migration:
         return names_in(self._table, self._name)
 
     def _kind(self, names: Names) -> Kind:
-        options = self._options
-        config = self._table.connection._config
-        return kind_of(
-            self._table.heading[names.old], self._name, config, root=options["root"], suffix=options["suffix"]
-        )
+        table, options = self._table, self._options
+        return kind_of(table, table.heading[names.old], self._name, root=options["root"], suffix=options["suffix"])
 
     def _ways(self) -> Ways:
         storage = pipeline_of(self._table.connection, self._table.database).settings.storage

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from datajoint_file.hooks.tables import class_name
+from datajoint_file.migrate.external import HIDDEN
 from datajoint_file.migrate.names import Names
 from datajoint_file.sql import dialect_of
 
@@ -22,7 +23,7 @@ def obstacles(table: Any, names: Names) -> Iterator[str]:
     if name in _unique(table):
         yield f"{name} is part of a unique index, which a `file` cannot be: drop that first"
     for other, attributes in _references(table).items():
-        if name in attributes:
+        if name in attributes and HIDDEN not in other:
             yield f"{name} is part of a foreign key to or from {other}: it cannot become a `file`"
     yield from _in_names(heading, names)
 

@@ -76,12 +76,29 @@ class Original:
     address: Callable[[Any], str] = lambda _: ""
 
 
+REMAINS = "the files that it named are where they were: nobody can tell whether others need them"
+"""What becomes of files that people have put where they are."""
+
+
+def remains_of(title: str) -> str:
+    """Return what becomes of what DataJoint has stored for an attribute of a type."""
+    return (
+        f"the bytes of {title} are where they were: dj.gc.GarbageCollector(schema, store=…).collect() removes those "
+        "that no row of its schemas refers to"
+    )
+
+
 class Kind(Protocol):
     """A kind of old attribute: what is at its values is known here, and nowhere else."""
 
     @property
     def title(self) -> str:
         """What people call it, such as ``<attach@main>``."""
+        ...
+
+    @property
+    def remains(self) -> str:
+        """What becomes of the old bytes when the attribute is dropped."""
         ...
 
     def original(self, old: OldValue) -> Original:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datajoint_file.errors import SourceAccessError, SourceNotFoundError, UnsupportedValueError, printable
-from datajoint_file.migrate.originals import OldValue, Original
+from datajoint_file.migrate.originals import REMAINS, OldValue, Original
 from datajoint_file.transfer.sources import as_source
 from datajoint_file.transfer.stream_names import is_url, without_secrets
 
@@ -18,6 +18,11 @@ class PathKind:
 
     title: str
     root: str = ""
+
+    @property
+    def remains(self) -> str:
+        """What becomes of the old bytes when the attribute is dropped."""
+        return REMAINS
 
     def original(self, old: OldValue) -> Original:
         """Return the file or directory of a path."""

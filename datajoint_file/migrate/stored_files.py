@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from datajoint_file.errors import SourceChangedError
 from datajoint_file.migrate.dj_stores import DataJointStoreReader, DataJointStores
-from datajoint_file.migrate.originals import OldValue, Original
+from datajoint_file.migrate.originals import REMAINS, OldValue, Original, remains_of
 from datajoint_file.migrate.row_values import document, number_in, store_in, text_in
 from datajoint_file.transfer.directories import Directory
 from datajoint_file.transfer.sources import File, as_source
@@ -23,6 +23,11 @@ class StoredKind:
     stores: DataJointStores
     suffix: str = ""  # of files whose row names none
     is_filepath: bool = False  # files that people have put there, and named
+
+    @property
+    def remains(self) -> str:
+        """What becomes of the old bytes when the attribute is dropped."""
+        return REMAINS if self.is_filepath else remains_of(self.title)
 
     def original(self, old: OldValue) -> Original:
         """Return the file or folder."""
