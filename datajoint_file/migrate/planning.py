@@ -17,7 +17,7 @@ from datajoint_file.migrate.old_rows import OldRow, OldRows
 from datajoint_file.migrate.originals import OF_ONE_ROW, Kind, as_file, digests
 from datajoint_file.migrate.report import MigrationProblem, MigrationReport, amount
 from datajoint_file.migrate.ways import Ways
-from datajoint_file.model.wording import counted
+from datajoint_file.model.wording import counted, format_size
 
 _SAMPLE_ROWS, _SAMPLE_BYTES, _SAMPLE_SECONDS = 20, 64 * 2**20, 3.0
 _AT_ONCE = 400
@@ -68,8 +68,8 @@ class Look:
         seconds = self._size / speed if speed else None
         notes = [f"{counted(empty, 'row')} without a value, which stay so"] if empty else []
         if seconds is not None and self._size:
-            megabytes = speed / 1e6
-            notes.append(f"reading and hashing alone takes {seconds:,.0f} s, at {megabytes:,.0f} MB/s as a sample had")
+            pace = f"{format_size(int(speed))}/s"
+            notes.append(f"reading and hashing alone takes {seconds:,.0f} s, at {pace} as a sample had")
         how = ", ".join(f"{count} {way}" for way, count in sorted(self._ways.items()))
         return MigrationReport(
             "plan",
