@@ -177,9 +177,7 @@ class Migration:
             If a worker of the executor died. Run it again.
         """
         begun = time.monotonic()
-        check_workers(workers)
-        if executor is not None:
-            check_executor(executor)
+        _check(workers, executor)
         names = self._begun()
         if names.stage in ("swapped", "over"):
             return MigrationReport("run", self._where, "it is a `file` attribute already: there is nothing to do")
@@ -192,22 +190,32 @@ class Migration:
         )
 
     @brief_traceback
-    def check(self) -> MigrationReport:
+    def check(self, *, workers: int | None = None, executor: Executor | None = None) -> MigrationReport:
         """Read old and new values of all rows and compare them, byte by byte. Rows that are not done are problems.
+
+        Parameters
+        ----------
+        workers : int, optional
+            Rows to compare at a time; what suits the store, if not given.
+        executor : concurrent.futures.Executor, optional
+            Whose workers compare what stands at a path, as of `run`; they read both sides.
 
         Raises
         ------
         StorageError
             If a store cannot be reached.
+        WorkerError
+            If a worker of the executor died.
         """
         begun = time.monotonic()
+        _check(workers, executor)
         names = self._names()
         if names.stage == "over":
             return MigrationReport("check", self._where, "the old attribute is gone: there is nothing to compare with")
         if names.stage == "new":
             return self._refused("check", "nothing was moved yet: run() comes first")
         passes = self._passes(names)
-        rows, comparer = passes.rows, passes.compared()
+        rows, comparer = passes.rows, passes.compared(workers, executor)
         problems = [*comparer.problems, *passes.left()]
         own = rows.count(rows.own()) if names.stage == "swapped" else 0
         notes = (f"{counted(own, 'row')} with a file that was put there since finish(): not compared",) if own else ()
@@ -409,3 +417,9 @@ class Migration:
     def _require_no_transaction(self, step: str) -> None:
         if has_transaction(self._table.connection):
             raise DataJointError(f"{step}() has transactions of its own: commit this one or roll it back first")
+
+
+def _check(workers: int | None, executor: Executor | None) -> None:
+    check_workers(workers)
+    if executor is not None:
+        check_executor(executor)

@@ -213,6 +213,13 @@ class Scene:
         left["undeleted"] = str(datajoint_file.undelete(table, since="1 h")).replace(self.name, "")
         return left | {name: self.read(name) for name in table.heading.names if name != "id"}
 
+    def picture(self) -> list[Any]:
+        """Return all that database and store have of it."""
+        sql = "SELECT table_name FROM information_schema.tables WHERE table_schema = %s ORDER BY 1"
+        tables = [name for (name,) in self.connection.query(sql, (self.name,)).fetchall()]
+        rows = [(name, sorted(map(str, self._query(name, "*", "1")))) for name in tables]
+        return [self.table().heading.names, *rows, [(key, self.store.content(key)) for key in self.store.all_keys()]]
+
     def _query(self, table: str, columns: str, order: str) -> list[Any]:
         if not has_table(self.connection, self.name, table):
             return []

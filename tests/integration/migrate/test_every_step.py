@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,11 +46,15 @@ def test_a_killed_verb_is_done_again(database: Any, tmp_path: Path, kind: str, v
         steps = whole.trace(verb)
         again(whole, verb)
         expected = whole.settled()
-    for fault in faults(steps):
+    waiting = deque(faults(steps))
+    while waiting:
         with Scene(database, tmp_path / "killed", kind) as scene:
             scene.prepare(verb)
-            scene.meet(verb, fault)
-            scene.assert_readable(verb)
+            before = scene.picture()
+            while waiting and scene.picture() == before:  # a kill that leaves no trace is one like the next
+                fault = waiting.popleft()
+                scene.meet(verb, fault)
+                scene.assert_readable(verb)
             again(scene, verb)
             assert scene.settled() == expected, (fault, steps[fault.step - 1])
 
