@@ -81,7 +81,7 @@ test: .venv/installed-dev
 # Tens of gigabytes, minutes: before a release.
 release: .venv/installed-dev
 	@.venv/bin/python -m tests.servers.install
-	.venv/bin/python -m pytest -m release tests/release tests/integration/mirror
+	.venv/bin/python -m pytest -m release tests/release tests/integration/mirror tests/integration/migrate
 
 # Faults on purpose; PLANTED=1 finds planted bugs, BASELINE=1 those of DataJoint's own attribute type. SAMPLE=0 plays every
 # fault at every step of all operations, which takes many hours.

@@ -115,39 +115,32 @@ class Exchange:
         """Return what the database needs to know to make the old attribute again what it is now."""
         return self._line(self._names.old) if self._connection.adapter.backend == "mysql" else self._default()
 
-    def there(self, *, is_nullable: bool, is_ready: Callable[[], bool], after: Callable[[], None]) -> bool:
-        """Give the new attribute the name, and the old one the kept name, if it *is_ready* under the lock; tell so.
-
-        *after* is called behind it: in the same transaction where there is one.
-        """
+    def there(self, *, is_nullable: bool, is_ready: Callable[[], bool]) -> bool:
+        """Give the new attribute the name, and the old one the kept name, if it *is_ready* under the lock; tell so."""
         names = self._names
         if self._connection.adapter.backend != "mysql":
             nullable = [(names.kept, True, ""), (names.name, is_nullable, "")]
-            return self._in_transaction([(names.old, names.kept), (names.new, names.name)], nullable, is_ready, after)
+            return self._in_transaction([(names.old, names.kept), (names.new, names.name)], nullable, is_ready)
         changes = [
             (names.old, names.kept, _nullable(self._line(names.old), names.old, names.kept, is_nullable=True)),
             (names.new, names.name, _nullable(self._line(names.new), names.new, names.name, is_nullable=is_nullable)),
         ]
-        return self._under_lock(changes, is_ready, after)
+        return self._under_lock(changes, is_ready)
 
-    def back(
-        self, definition: str, *, is_nullable: bool, is_ready: Callable[[], bool], after: Callable[[], None]
-    ) -> bool:
+    def back(self, definition: str, *, is_nullable: bool) -> bool:
         """Give the old attribute its name and *definition* again, and the new one that which it had beside it."""
         names = self._names
         if self._connection.adapter.backend != "mysql":
             nullable = [(names.beside, True, ""), (names.name, is_nullable, definition)]
-            return self._in_transaction([(names.new, names.beside), (names.old, names.name)], nullable, is_ready, after)
+            return self._in_transaction([(names.new, names.beside), (names.old, names.name)], nullable)
         line = definition if not is_nullable else _nullable(definition, names.name, names.name, is_nullable=True)
         changes = [
             (names.new, names.beside, _nullable(self._line(names.new), names.new, names.beside, is_nullable=True)),
             (names.old, names.name, line),
         ]
-        return self._under_lock(changes, is_ready, after)
+        return self._under_lock(changes)
 
-    def _under_lock(
-        self, changes: list[tuple[str, str, str]], is_ready: Callable[[], bool], after: Callable[[], None]
-    ) -> bool:
+    def _under_lock(self, changes: list[tuple[str, str, str]], is_ready: Callable[[], bool] = lambda: True) -> bool:
         quoted = self._dialect.quoted
         parts = ", ".join(f"CHANGE COLUMN {quoted(old)} {quoted(new)} {line}" for old, new, line in changes)
         with self._locked():
@@ -155,7 +148,6 @@ class Exchange:
                 return False
             run(self._connection, f"ALTER TABLE {self._full} {parts}")
         refresh(self._table)
-        after()
         return True
 
     @contextmanager
@@ -195,8 +187,7 @@ class Exchange:
         self,
         renamed: list[tuple[str, str]],
         nullable: list[tuple[str, bool, str]],
-        is_ready: Callable[[], bool],
-        after: Callable[[], None],
+        is_ready: Callable[[], bool] = lambda: True,
     ) -> bool:
         quoted = self._dialect.quoted
         with own_transaction(self._connection):
@@ -213,7 +204,6 @@ class Exchange:
                 run(self._connection, f"{change} {'DROP' if may_be_null else 'SET'} NOT NULL")
                 told = f"SET DEFAULT {default}" if default else "DROP DEFAULT"
                 run(self._connection, f"{change} {told}")
-            after()
         refresh(self._table)
         return True
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from concurrent.futures import Executor
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -178,9 +177,7 @@ class Migration:
             If a worker of the executor died. Run it again.
         """
         begun = time.monotonic()
-        check_workers(workers)
-        if executor is not None:
-            check_executor(executor)
+        _check(workers, executor)
         names = self._begun()
         if names.stage in ("swapped", "over"):
             return MigrationReport("run", self._where, "it is a `file` attribute already: there is nothing to do")
@@ -193,22 +190,32 @@ class Migration:
         )
 
     @brief_traceback
-    def check(self) -> MigrationReport:
+    def check(self, *, workers: int | None = None, executor: Executor | None = None) -> MigrationReport:
         """Read old and new values of all rows and compare them, byte by byte. Rows that are not done are problems.
+
+        Parameters
+        ----------
+        workers : int, optional
+            Rows to compare at a time; what suits the store, if not given.
+        executor : concurrent.futures.Executor, optional
+            Whose workers compare what stands at a path, as of `run`; they read both sides.
 
         Raises
         ------
         StorageError
             If a store cannot be reached.
+        WorkerError
+            If a worker of the executor died.
         """
         begun = time.monotonic()
+        _check(workers, executor)
         names = self._names()
         if names.stage == "over":
             return MigrationReport("check", self._where, "the old attribute is gone: there is nothing to compare with")
         if names.stage == "new":
             return self._refused("check", "nothing was moved yet: run() comes first")
         passes = self._passes(names)
-        rows, comparer = passes.rows, passes.compared()
+        rows, comparer = passes.rows, passes.compared(workers, executor)
         problems = [*comparer.problems, *passes.left()]
         own = rows.count(rows.own()) if names.stage == "swapped" else 0
         notes = (f"{counted(own, 'row')} with a file that was put there since finish(): not compared",) if own else ()
@@ -256,11 +263,9 @@ class Migration:
             moved.rows, moved.size = moved.rows + news.rows, moved.size + news.size
             if problems := [*news.problems, *passes.compared(only_new=True).problems]:
                 return self._refused("finish", "nothing was changed", problems)
-            if exchange.there(
-                is_nullable=facts["is_nullable"] or passes.has_empty(names.new),
-                is_ready=passes.is_ready,
-                after=partial(self._renamed, names),
-            ):
+            is_nullable = facts["is_nullable"] or passes.has_empty(names.new)
+            if exchange.there(is_nullable=is_nullable, is_ready=passes.is_ready):
+                rename_in_history(self._table, self._names())
                 note = f"{amount(moved.rows, moved.size)} that were written since were moved first"
                 return MigrationReport(
                     "finish",
@@ -288,29 +293,26 @@ class Migration:
             If a transaction is open.
         """
         self._require_no_transaction("back")
-        names = self._names()
+        names, facts = self._names(), self._notes.facts() or {}
         if names.stage == "beside":
-            rename_in_history(self._table, names, is_back=True)
+            if facts.get("is_going_back"):  # it was cut off
+                self._gone_back(names, facts)
             return MigrationReport("back", self._where, f"{names.name} is what it was; the files are in {names.new}")
         if names.stage != "swapped":
             why = "the old attribute is gone" if names.stage == "over" else "nothing was moved yet"
             return self._refused("back", f"{why}: there is no way back")
-        facts, passes = self._notes.facts() or {}, self._passes(names)
+        passes = self._passes(names)
         rows = passes.rows
         changed = rows.count((f"({rows.filled()[0]} AND {rows.own()[0]})", []))
         inserted = rows.count((f"{rows.quoted(names.old)} IS NULL AND {rows.own()[0]}", []))
         if "definition" not in facts:
             return self._refused("back", "what the old attribute was is not noted any more: alter the table by hand")
         passes.note_own()
+        self._notes.set_facts({**facts, "is_going_back": True})
         exchange = changing.Exchange(self._table, names, self._notes)
         has_empty = passes.has_empty(names.old)
-        exchange.back(
-            facts["definition"],
-            is_nullable=bool(facts.get("is_nullable")) or has_empty,
-            is_ready=lambda: True,
-            after=partial(self._renamed, names, is_back=True),
-        )
-        self._passes(self._names()).note_own()  # what came in between
+        exchange.back(facts["definition"], is_nullable=bool(facts.get("is_nullable")) or has_empty)
+        self._gone_back(self._names(), facts)
         notes = []
         if inserted:
             notes.append(f"{counted(inserted, 'row')} inserted since: no old value, the file is in {names.beside}")
@@ -343,6 +345,7 @@ class Migration:
         passes = self._passes(names)
         if problems := passes.left():
             return self._refused("forget", "some old values have no file; nothing was dropped", problems)
+        rename_in_history(self._table, names)  # finish() may have been cut off before
         count = passes.rows.count(passes.rows.filled())
         note = self._kind(names).remains
         changing.drop(self._table, names.old)
@@ -390,9 +393,10 @@ class Migration:
             if self._names().stage == "new":  # else somebody else has added it in this moment
                 raise
 
-    def _renamed(self, names: Names, *, is_back: bool = False) -> None:
-        changing.refresh(self._users)
-        rename_in_history(self._table, names, is_back=is_back)
+    def _gone_back(self, names: Names, facts: dict[str, Any]) -> None:
+        rename_in_history(self._table, names, is_back=True)
+        self._passes(names).note_own()  # what came between the first time and the exchange
+        self._notes.set_facts({**facts, "is_going_back": False})
 
     def _refused(self, step: str, why: str, problems: Iterable[MigrationProblem] = ()) -> MigrationReport:
         return MigrationReport(
@@ -402,3 +406,9 @@ class Migration:
     def _require_no_transaction(self, step: str) -> None:
         if has_transaction(self._table.connection):
             raise DataJointError(f"{step}() has transactions of its own: commit this one or roll it back first")
+
+
+def _check(workers: int | None, executor: Executor | None) -> None:
+    check_workers(workers)
+    if executor is not None:
+        check_executor(executor)

@@ -6,7 +6,6 @@ A row whose old value, or whose file, was changed meanwhile is left to the next 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -21,12 +20,10 @@ from datajoint_file.journal.intent_table import batches
 from datajoint_file.journal.transactions import claims_of, transaction_for
 from datajoint_file.migrate.note_table import MADE, NoteTable
 from datajoint_file.migrate.old_rows import OldRow, OldRows
-from datajoint_file.migrate.originals import OF_ONE_ROW, Kind
+from datajoint_file.migrate.originals import OF_ONE_ROW, Kind, has_path
 from datajoint_file.migrate.report import MigrationProblem
 from datajoint_file.migrate.ways import Ways
 from datajoint_file.model.metadata import FileMetadata
-from datajoint_file.transfer.directories import Directory
-from datajoint_file.transfer.sources import File
 
 BATCH_ROWS, BATCH_BYTES = 200, 2**30
 """A batch is a transaction: what a failure in it costs is done again. Larger ones are hardly faster."""
@@ -95,7 +92,7 @@ class Mover:
     def _move(self, batch: list[OldRow]) -> None:
         found = self._looked_at(batch)
         for is_sent in (True, False):
-            if some := [one for one in found if is_sent == (self._executor is not None and _has_path(one[1]))]:
+            if some := [one for one in found if is_sent == (self._executor is not None and has_path(one[1]))]:
                 self._store(some, self._executor if is_sent else None)
 
     def _looked_at(self, batch: list[OldRow]) -> list[tuple[OldRow, Any]]:
@@ -185,11 +182,6 @@ class Mover:
 
     def _note(self, row: OldRow, reason: str) -> None:
         self.moved.problems.append(MigrationProblem(self._rows.shown(row), reason))
-
-
-def _has_path(value: Any) -> bool:
-    """Tell whether a worker elsewhere can read it."""
-    return isinstance(value.content if isinstance(value, File) else value, str | os.PathLike | Directory)
 
 
 def _note(row: OldRow, metadata: FileMetadata) -> tuple[str, str, str]:

@@ -6,6 +6,7 @@ What the kinds of attributes make of a row is told in their own modules; nothing
 from __future__ import annotations
 
 import hashlib
+import os
 from base64 import b32encode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,8 +28,9 @@ from datajoint_file.errors import (
 )
 from datajoint_file.formats.objects import ObjectFiles
 from datajoint_file.storage.backend import Reader
+from datajoint_file.transfer.directories import Directory
 from datajoint_file.transfer.hashing import HashingReader, drain
-from datajoint_file.transfer.sources import Source, as_source
+from datajoint_file.transfer.sources import File, Source, as_source
 
 OF_ONE_ROW = (
     ConfigurationError,
@@ -86,6 +88,11 @@ def remains_of(title: str) -> str:
         f"the bytes of {title} are where they were: dj.gc.GarbageCollector(schema, store=…).collect() removes those "
         "that no row of its schemas refers to"
     )
+
+
+def has_path(value: Any) -> bool:
+    """Tell whether a worker elsewhere can read what an insert takes."""
+    return isinstance(value.content if isinstance(value, File) else value, str | os.PathLike | Directory)
 
 
 class Kind(Protocol):

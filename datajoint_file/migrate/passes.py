@@ -57,9 +57,12 @@ class Passes:
                     break
         return total
 
-    def compared(self, *, only_new: bool = False) -> Comparer:
+    def compared(
+        self, workers: int | None = None, executor: Executor | None = None, *, only_new: bool = False
+    ) -> Comparer:
         """Compare what was made with what it was made of; *only_new* if only what never was."""
-        rows, comparer = self.rows, Comparer(self.rows, self._notes, self._kind)
+        rows = self.rows
+        comparer = Comparer(rows, self._notes, self._kind, workers=workers, executor=executor)
         chosen = rows.unchecked() if only_new else rows.made()
         with progress_bar(f"comparing {self._where}", rows.count(chosen), self._progress, unit=" rows") as advance:
             for _ in comparer.compare(rows.rows(chosen), advance):

@@ -14,6 +14,8 @@ import datajoint_file
 from datajoint_file import Migration
 from datajoint_file.insert.statement import Statement
 from datajoint_file.migrate import changing, moving
+from datajoint_file.migrate import migration as migrating
+from datajoint_file.migrate.changing import Exchange
 from datajoint_file.migrate.moving import Mover
 from datajoint_file.migrate.note_table import NoteTable
 from tests.integration.collector.collecting import in_child
@@ -33,8 +35,10 @@ def table(schema: dj.Schema, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     return made
 
 
-def killed(table: Any, database: Any, store: Store, step: str, owner: Any, name: str, call: int) -> bool:
-    """Do a step in another process, which is killed when it calls a function for the *call*-th time."""
+def killed(
+    table: Any, database: Any, store: Store, step: str, owner: Any, name: str, call: int, instead: Any = None
+) -> bool:
+    """Do a step in another process, which is killed at the *call*-th call of a function; or by *instead*, at the first."""
 
     def die() -> None:
         connection = connect(database)
@@ -48,7 +52,7 @@ def killed(table: Any, database: Any, store: Store, step: str, owner: Any, name:
                 os.kill(os.getpid(), signal.SIGKILL)
             return original(*args, **options)
 
-        setattr(owner, name, counted)
+        setattr(owner, name, instead or counted)
         getattr(migration, step)()
 
     return in_child(die) == signal.SIGKILL
@@ -95,3 +99,38 @@ def test_finish_and_back_are_killed_at_each_statement(table: Any, database: Any,
         changing.refresh(table())
         assert columns(table).contents(new) == CONTENTS
         assert {Path(path).name for path in columns(table).values(kept).values()} == set(map(str, CONTENTS))
+
+
+def test_forget_after_a_finish_that_was_killed_leaves_a_history_that_can_be_undone(
+    table: Any, database: Any, store: Store
+) -> None:
+    migration = Migration(table, "raw")
+    assert migration.run()
+    (table & "id = 3").delete(prompt=False)
+    assert migration.check()
+    assert killed(table, database, store, "finish", migrating, "rename_in_history", 1)
+    assert migration.stage == "swapped"
+    assert migration.forget()
+    assert datajoint_file.undelete(table, since="1 h")
+    assert (table & "id = 3").fetch1("raw").read() == CONTENTS[3]
+
+
+def test_back_that_was_killed_takes_note_of_files_that_came_just_before_the_exchange(
+    table: Any, database: Any, store: Store
+) -> None:
+    migration = Migration(table, "raw")
+    assert migration.run()
+    assert migration.check()
+    assert migration.finish()
+
+    def late(self: Exchange, *args: Any, **options: Any) -> None:
+        dj.FreeTable(self._connection, table.full_table_name).update1({"id": 1, "raw": ("own", b"own")})
+        exchange(self, *args, **options)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    exchange = Exchange.back
+    assert killed(table, database, store, "back", Exchange, "back", 1, late)
+    assert migration.stage == "beside"
+    assert migration.back()
+    assert (ran := migration.run()), ran
+    assert (table & "id = 1").fetch1("raw__file").read() == b"own"

@@ -114,7 +114,7 @@ class Counting(ProcessPoolExecutor):
 
 
 @over_mysql
-def test_workers_of_an_executor_send_what_stands_at_a_path(
+def test_workers_of_an_executor_send_and_compare_what_stands_at_a_path(
     instance: dj.Instance, columns: Any, store: Store, tmp_path: Path
 ) -> None:
     datajoint_file.configure(write_toml(store, tmp_path), connection=instance)
@@ -133,11 +133,20 @@ def test_workers_of_an_executor_send_what_stands_at_a_path(
         given = executor.given
         assert Migration(blobs, "raw").run(executor=executor)
         assert executor.given == given, "bytes that are in a row are sent from here"
+        assert Migration(blobs, "raw").check(executor=executor)
+        assert executor.given == given
+        stored = columns(table).values("raw__file")
+        store.damage(stored[2]["path"], b"2" * 1000)
+        (tmp_path / "run" / "deep" / "member").write_bytes(b"other!")
+        checked = Migration(table, "raw").check(executor=executor, workers=2)
+        assert executor.given > given
+    assert (checked.rows, [problem.key for problem in checked.problems]) == (4, ["id=2", "id=8", "id=9"])
+    assert "is not sound" in checked.problems[0].reason
+    assert "in deep/member" in checked.problems[1].reason
+    assert checked.problems == Migration(table, "raw").check(workers=1).problems
     assert [problem.key for problem in report.problems] == ["id=9"]
-    stored = columns(table).values("raw__file")
-    assert {key: store.content(stored[key]["path"]) for key in range(5)} == {
-        key: bytes([key]) * 1000 for key in range(5)
+    assert {key: store.content(stored[key]["path"]) for key in (0, 1, 3, 4)} == {
+        key: bytes([key]) * 1000 for key in (0, 1, 3, 4)
     }
     assert stored[8]["files"] == 1
-    assert [problem.key for problem in Migration(table, "raw").check().problems] == ["id=9"]
     drop_schema(schema.connection, schema.database)
