@@ -5,6 +5,7 @@ What a single kind of test needs stands beside it.
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import shutil
@@ -19,6 +20,7 @@ import datajoint as dj
 import pytest
 
 import datajoint_file
+from tests.programs import Programs, share_descriptions
 from tests.projects import DATABASES, Store, bare_filesystem, connect, unique
 from tests.servers import Servers
 from tests.servers.environment import ambient_variables, isolated_environment
@@ -33,6 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as shells do it for what they start in the background
         signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.siginterrupt(signal.SIGINT, False)  # as importing Polars does: interrupts end no wait without a time limit
+    share_descriptions()
     for variable in ambient_variables():
         del os.environ[variable]
     os.environ.update(isolated_environment())
@@ -40,6 +43,12 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[DIRECTORY_VARIABLE] = tempfile.mkdtemp(prefix="djf-servers-")
         os.environ[OWNER_VARIABLE] = str(os.getpid())
     os.environ[CACHE_VARIABLE] = f"{os.environ[DIRECTORY_VARIABLE]}/cache"
+
+
+def pytest_collection_finish() -> None:
+    """Spare those who look for garbage the fourteen thousand tests, which are none: it took them half a second each."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -67,6 +76,13 @@ def _servers() -> Servers:
 @pytest.fixture(scope="session")
 def servers() -> Servers:
     return _servers()
+
+
+@pytest.fixture(scope="session")
+def programs() -> Iterator[Programs]:
+    """What starts commands and scripts as processes of their own."""
+    with Programs() as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

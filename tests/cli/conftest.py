@@ -18,6 +18,7 @@ from datajoint import settings as dj_settings
 
 from datajoint_file.cli import main
 from datajoint_file.config import bindings
+from tests.programs import Programs
 from tests.projects import Store
 
 Run = Callable[..., Result]
@@ -67,13 +68,15 @@ def project_run(run: Run, directory: Path, database: Any, store: Store) -> Itera
 
 
 @pytest.fixture
-def process(directory: Path) -> Process:
+def process(directory: Path, programs: Programs) -> Process:
     """Run the installed command as users do, with more environment variables if given."""
     assert PROGRAM, "the package is not installed: pip install -e ."
 
     def start(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         variables = {**os.environ, **environment}
-        return subprocess.run([PROGRAM, *arguments], env=variables, capture_output=True, text=True, timeout=120)
+        if any(name.startswith("PYTHON") for name in environment):  # the interpreter looks at them as it starts
+            return subprocess.run([PROGRAM, *arguments], env=variables, capture_output=True, text=True, timeout=120)
+        return programs.run(PROGRAM, *arguments, environment=variables)
 
     return start
 

@@ -87,13 +87,13 @@ def test_what_takes_long_does_not_keep_it_from_ending(started: Any, table: Any, 
     with httpx.Client(base_url=address.partition("/enter")[0]) as client:
         client.get(address)
         with pytest.raises(httpx.ReadTimeout):
-            client.get(address_of.url("sum"), timeout=1)
+            client.get(address_of.url("sum"), timeout=httpx.Timeout(30, read=1))
         second.execute("UNLOCK TABLES")
         with pytest.raises(httpx.RemoteProtocolError):
             client.get(address_of.url("download", (1,)))
         second.execute(f"LOCK TABLES {table.full_table_name} WRITE")
         with pytest.raises(httpx.ReadTimeout):
-            client.get(address_of.url("files"), timeout=1)
+            client.get(address_of.url("files"), timeout=httpx.Timeout(30, read=1))
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=30)
     second.execute("UNLOCK TABLES")

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import datetime, timedelta, timezone
 from itertools import count
 from pathlib import Path
@@ -413,8 +413,11 @@ def test_process_that_ends_right_after_an_upload_is_not_aborted(s3_storage: dict
     """One in ten was, on a busy machine: threads of obstore still held Python's objects."""
     table = json.dumps({**s3_storage, "engine": "obstore"})
     commands = [[sys.executable, "-W", "ignore", "-c", END, table, f"{key}{number}"] for number in range(12)]
-    processes = [subprocess.Popen(command) for command in commands]
-    assert [process.wait(WATCHDOG_SECONDS) for process in processes] == [7] * 12
+    with ExitStack() as ended:
+        processes = [ended.enter_context(subprocess.Popen(command)) for command in commands]
+        for process in processes:
+            ended.callback(process.kill)
+        assert [process.wait(WATCHDOG_SECONDS) for process in processes] == [7] * 12
 
 
 # credentials

@@ -13,7 +13,7 @@ from fsspec.asyn import get_loop
 
 from datajoint_file.storage.remote.requests import run
 
-PATIENCE_SECONDS = 10
+PATIENCE_SECONDS = 60
 
 
 class InterruptingLoop:

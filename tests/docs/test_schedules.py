@@ -179,8 +179,11 @@ def test_watches_run_as_printed(table: Any, shell: Shell, tmp_path: Path) -> Non
     (tmp_path / "rig3" / "subject7" / "session3.dat").write_bytes(b"spikes")
     running = subprocess.Popen(shell(of_unit(service) + if_still), cwd="/", stdout=subprocess.PIPE, text=True)
     assert running.stdout is not None
-    assert running.stdout.readline().startswith("watching ")
-    assert running.stdout.readline().startswith("inserted: subject7/session3.dat: ")
-    running.terminate()  # as systemd stops it
-    assert (running.communicate(timeout=60)[0], running.returncode) == ("", 0)
+    try:
+        assert running.stdout.readline().startswith("watching ")
+        assert running.stdout.readline().startswith("inserted: subject7/session3.dat: ")
+        running.terminate()  # as systemd stops it
+        assert (running.communicate(timeout=60)[0], running.returncode) == ("", 0)
+    finally:
+        running.kill()
     assert len(table()) == 3

@@ -115,15 +115,20 @@ def test_interrupted_demo_stops_its_server(project: Project, number: signal.Sign
 def test_database_is_lent_to_whoever_has_the_variables_it_prints(project: Project, database: str) -> None:
     demo = subprocess.Popen(command(project, database, "database"), cwd=ROOT, text=True, stdout=subprocess.PIPE)
     assert demo.stdout
-    export = next(line for line in demo.stdout if line.startswith("export "))
-    variables = dict(pair.split("=", 1) for pair in export.split()[1:])
-    program = "import datajoint as dj; print(dj.conn().query('SELECT 6 * 7').fetchone()[0])"
-    used = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program], env={**os.environ, **variables}, capture_output=True, text=True
-    )
-    assert used.stdout.split()[-1] == "42", used.stderr
-    demo.send_signal(signal.SIGINT)
-    demo.communicate()
+    try:
+        export = next(line for line in demo.stdout if line.startswith("export "))
+        variables = dict(pair.split("=", 1) for pair in export.split()[1:])
+        program = "import datajoint as dj; print(dj.conn().query('SELECT 6 * 7').fetchone()[0])"
+        used = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", program],
+            env={**os.environ, **variables},
+            capture_output=True,
+            text=True,
+        )
+        assert used.stdout.split()[-1] == "42", used.stderr
+    finally:
+        demo.send_signal(signal.SIGINT)
+        demo.communicate()
     assert demo.returncode == 0
     assert not server_of(project, database).pid_file.exists()
 

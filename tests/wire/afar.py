@@ -14,6 +14,9 @@ from datajoint_file.transfer.sources import as_source
 from tests.projects import Store, unique
 from tests.wire.answers import LyingProxy
 
+ONCE_AGAIN = {"retries": {"max_attempts": 1}}
+"""How often a client of S3 tries again, which waits long between attempts, of which it makes many."""
+
 CELL = Cell("lab", "Recording", "raw", (KeyValue("id", "int", 1),))
 
 
@@ -22,8 +25,8 @@ class Afar:
 
     def __init__(self, table: dict[str, Any], engine: str, proxy: LyingProxy) -> None:
         through = json.loads(json.dumps(table).replace(f"127.0.0.1:{proxy.store}", f"127.0.0.1:{proxy.port}"))
-        if table["backend"] == "s3":  # its client waits long between attempts, of which it makes many
-            through["options"] = {"config_kwargs": {"retries": {"max_attempts": 1}}}
+        if table["backend"] == "s3":
+            through["options"] = {"config_kwargs": ONCE_AGAIN}
         self.store = Store(table, unique("project"))
         self.proxy = proxy
         document = {**self.store.configuration(), "storage": {**through, "engine": engine}}

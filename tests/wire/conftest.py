@@ -16,8 +16,9 @@ import datajoint as dj
 import pytest
 
 import datajoint_file
+from tests.programs import Programs
 from tests.projects import Store, connect, unique
-from tests.wire.afar import Afar
+from tests.wire.afar import ONCE_AGAIN, Afar
 from tests.wire.answers import LyingProxy
 from tests.wire.proxy import CorruptingProxy, TLSRelay
 
@@ -39,16 +40,25 @@ class Wire:
         Variables that make it trust the proxy.
     database : address
         Where the rows are.
+    programs : Programs
+        What starts them where no such variable is needed: clients look for certificates as they are imported.
     """
 
     def __init__(
-        self, store: Store, proxy: CorruptingProxy, table: dict[str, Any], environment: dict[str, str], database: Any
+        self,
+        store: Store,
+        proxy: CorruptingProxy,
+        table: dict[str, Any],
+        environment: dict[str, str],
+        database: Any,
+        programs: Programs,
     ) -> None:
         self.store = store
         self.proxy = proxy
         self._table = table
         self._environment = environment
         self._database = database
+        self._programs = programs
         self._schema = unique("schema")
         self.instance = connect(database)
         datajoint_file.configure(store.configuration(), connection=self.instance)
@@ -62,14 +72,20 @@ class Wire:
             "configuration": {**self.store.configuration(), "storage": self._table},
             "schema": self._schema,
         }
-        command = [sys.executable, "-W", "ignore", "-m", "tests.wire.insert", json.dumps(order)]
-        environment = {**os.environ, **self._environment}
-        result = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
-        )
+        result = self._insert(json.dumps(order))
         assert result.returncode == 0, result.stderr
         outcome: dict[str, str] = json.loads(result.stdout.splitlines()[-1])
         return outcome
+
+    def _insert(self, order: str) -> subprocess.CompletedProcess[str]:
+        words = ["-m", "tests.wire.insert", order]
+        if not self._environment:
+            return self._programs.run(*words, timeout=PATIENCE_SECONDS)
+        environment = {**os.environ, **self._environment}
+        command = [sys.executable, "-W", "ignore", *words]
+        return subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+        )
 
     def rows(self) -> list[dict[str, Any]]:
         """The JSON in the table, read with SQL."""
@@ -102,7 +118,13 @@ def afar(where: str, engine: str, request: pytest.FixtureRequest) -> Iterator[Af
 
 @pytest.fixture
 def wire(
-    kind: str, tls: bool, engine: str, tmp_path: Path, mysql: Any, request: pytest.FixtureRequest
+    kind: str,
+    tls: bool,
+    engine: str,
+    tmp_path: Path,
+    mysql: Any,
+    programs: Programs,
+    request: pytest.FixtureRequest,
 ) -> Iterator[Wire]:
     """A store of this *kind*, behind the proxy."""
     direct = request.getfixturevalue(f"{kind}_storage")
@@ -110,7 +132,7 @@ def wire(
     relay = TLSRelay(urlsplit(address).port or 0, tmp_path) if tls else None
     proxy = CorruptingProxy(relay.port if relay else urlsplit(address).port or 0)
     table, environment = _through(direct, address, proxy, relay)
-    made = Wire(Store(direct, unique("project")), proxy, {**table, "engine": engine}, environment, mysql)
+    made = Wire(Store(direct, unique("project")), proxy, {**table, "engine": engine}, environment, mysql, programs)
     yield made
     made.close()
     proxy.close()
@@ -123,7 +145,8 @@ def _through(
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the ``[storage]`` table of a client that goes through the proxy, and what makes it trust it."""
     port = urlsplit(address).port
-    text = json.dumps(direct).replace(f"127.0.0.1:{port}", f"127.0.0.1:{proxy.port}")
+    options = {"options": {"config_kwargs": ONCE_AGAIN}} if direct["backend"] == "s3" else {}
+    text = json.dumps({**direct, **options}).replace(f"127.0.0.1:{port}", f"127.0.0.1:{proxy.port}")
     if relay is None:
         return json.loads(text), {}
     table = json.loads(
@@ -132,5 +155,5 @@ def _through(
         )
     )
     if table["backend"] == "s3":
-        table["options"] = {"client_kwargs": {"verify": str(relay.certificate)}}
+        table["options"]["client_kwargs"] = {"verify": str(relay.certificate)}
     return table, {"SSL_CERT_FILE": str(relay.certificate), "REQUESTS_CA_BUNDLE": str(relay.certificate)}

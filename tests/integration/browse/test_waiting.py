@@ -95,14 +95,14 @@ def test_pages_that_wait_hold_no_other_kind_up(
         leave(address.url(page, None if page == "files" else (1,), **({"name": "a"} if page == "files" else {})))
     assert stuck.asked.acquire(timeout=PATIENCE_SECONDS)
     for url in ("/", address.url("files"), "/static/style.css"):
-        assert slow.get(url, timeout=10).status_code == 200
+        assert slow.get(url, timeout=PATIENCE_SECONDS).status_code == 200
 
 
 def test_nothing_is_asked_for_who_has_gone(slow: httpx.Client, stuck: _Stuck) -> None:
     url = Address("lab", "Recording", "raw").url("sum")
     for _ in range(MANY):
         with pytest.raises(httpx.ReadTimeout):
-            slow.get(url, timeout=0.02)
+            slow.get(url, timeout=httpx.Timeout(PATIENCE_SECONDS, read=0.02))
     assert stuck.asked.acquire(timeout=PATIENCE_SECONDS)
     stuck.free.set()
     assert slow.get(url).text == "1 file"

@@ -41,7 +41,7 @@ mysql_only = pytest.mark.parametrize("database", ["mysql"], indirect=True)
 postgresql_only = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 over_areas = pytest.mark.parametrize("area", COLLECTED, ids=DATABASES, indirect=True)
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 60.0
 """What takes longer is not going to happen."""
 
 PURGE_SECONDS = 1.2
@@ -143,10 +143,10 @@ def until(event: threading.Event) -> Callable[[str], None]:
 
 
 def poll(is_done: Callable[[], object]) -> None:
-    for _ in range(1000):
+    for _ in range(6000):
         if is_done():
             return
-        threading.Event().wait(PATIENCE_SECONDS / 1000)
+        threading.Event().wait(PATIENCE_SECONDS / 6000)
     raise AssertionError("it does not come about")
 
 

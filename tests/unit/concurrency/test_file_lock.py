@@ -58,9 +58,10 @@ def _hold(path: Path, mark: Path) -> None:
 
 
 def test_killed_process_gives_the_lock_up(tmp_path: Path) -> None:
-    child = FORK.Process(target=_hold, args=(tmp_path / "lock", tmp_path / "mark"))
+    child = FORK.Process(target=_hold, args=(tmp_path / "lock", tmp_path / "mark"), daemon=True)
     child.start()
     while not (tmp_path / "mark").exists():
+        assert child.is_alive()
         time.sleep(0.01)
     with lock_if_free(tmp_path / "lock") as is_free:
         assert not is_free

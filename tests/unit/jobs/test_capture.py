@@ -351,12 +351,15 @@ def test_sigterm_ends_the_program_of_a_job_and_keeps_what_it_has_made(tmp_path: 
     script.write_text(SORTER)
     environment = {**os.environ, "PYTHONPATH": str(Path(datajoint_file.__file__).parents[1])}
     running = subprocess.Popen([sys.executable, str(script)], env=environment)
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not any(path.read_text() for path in disk.glob("*/*/work/pid")):
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    running.send_signal(signal.SIGTERM)
-    assert running.wait(PATIENCE_SECONDS) == 128 + signal.SIGTERM
+    try:
+        end = time.monotonic() + PATIENCE_SECONDS
+        while not any(path.read_text() for path in disk.glob("*/*/work/pid")):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(PATIENCE_SECONDS) == 128 + signal.SIGTERM
+    finally:
+        running.kill()
     (kept,) = disk.glob("*/kept-*")
     assert (kept / "work/x").read_text() == "half"
     with pytest.raises(ProcessLookupError):

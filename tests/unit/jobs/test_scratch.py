@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -77,14 +76,16 @@ def test_what_a_killed_process_has_left_is_swept_by_the_next_and_nothing_else(
     alive = capture_one()
     command = [sys.executable, "-c", KILLED, str(mark)]
     child = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL)
-    while not mark.exists():
-        assert child.poll() is None
-        time.sleep(0.05)
-    during = set(left())
-    capture_one().close()
-    assert set(left()) == during, "it is at work"
-    child.send_signal(signal.SIGKILL)
-    child.wait()
+    try:
+        while not mark.exists():
+            assert child.poll() is None
+            time.sleep(0.05)
+        during = set(left())
+        capture_one().close()
+        assert set(left()) == during, "it is at work"
+    finally:
+        child.kill()
+        child.wait()
     (base,) = disk.iterdir()
     for name in ("elsewhere-0123.lock", "elsewhere-0123", "kept-1"):
         (base / name).mkdir() if not name.endswith("lock") else (base / name).touch()
