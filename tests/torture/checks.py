@@ -14,6 +14,7 @@ from itertools import permutations
 from typing import Any
 from urllib.parse import quote
 
+from tests.torture.attempts import is_defect, is_refusal
 from tests.torture.bare import as_json
 from tests.torture.operations import GONE, Operation, Refused
 from tests.torture.originals import Linked, is_original
@@ -126,6 +127,16 @@ def answer(world: World, outcome: Outcome, *, was_done: bool) -> Iterator[Findin
     truth = "committed" if was_done else "rolled back"
     if told not in (None, truth):
         yield "I6", f"asked what became of it, the answer is {told!r}, and it was {truth}"
+
+
+def silence(world: World, deed: Deed, others: Iterable[Deed]) -> Iterator[Finding]:
+    """Yield who could not do what he wanted, for no reason that there may be (I11): he would prove nothing."""
+    operation, outcome = deed
+    if is_defect(outcome.error):
+        yield "I11", f"{operation}: {outcome}, which no fault explains"
+    for other, end in others:
+        if end.ending != "success" and not is_refusal(world.other, end.error):
+            yield "I11", f"another actor could not do {other}: {end}"
 
 
 def integrity(world: World, observed: Observed, state: State) -> Iterator[Finding]:

@@ -275,6 +275,8 @@ class Game:
             self.texts.append("".join(traceback.format_exception(outcome.error)))
         if outcome.ending == "hang":
             yield "I11", str(outcome.error)
+        mine = (move.operation, outcome)
+        yield from checks.silence(self.world, mine, [mine] if move.by_other else self.deeds[:-1])
         if is_faulty or outcome.ending != "success":
             self.world.settle()
         yield from self._judged(move, outcome, before)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from datajoint.gc import GarbageCollector
 
 import datajoint_file
 from datajoint_file import gc
+from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.journal import schema_registry
 from datajoint_file.journal.second_connection import second_connection_of
 from datajoint_file.testing.faults import Fault
@@ -70,7 +71,7 @@ class Subject(Protocol):
     def resolve(self, error: BaseException, connection: Any) -> str | None: ...
     def uploaded_bytes(self) -> int | None: ...
     def restarted(self, connection: Any) -> None: ...
-    def settled(self) -> None: ...
+    def settled(self, connection: Any, schemas: Iterable[str]) -> None: ...
     def failing(self, uploads: int) -> AbstractContextManager[None]: ...
 
 
@@ -134,7 +135,7 @@ class ObjectSubject:
     def restarted(self, connection: Any) -> None:
         pass
 
-    def settled(self) -> None:
+    def settled(self, connection: Any, schemas: Iterable[str]) -> None:
         pass
 
     def failing(self, uploads: int) -> AbstractContextManager[None]:
@@ -229,8 +230,14 @@ class FileSubject:
         """Close the connection that the package keeps beside this one."""
         second_connection_of(connection).close()
 
-    def settled(self) -> None:
-        """Let what this process has registered in a store stay so: steps must not depend on how long a run takes."""
+    def settled(self, connection: Any, schemas: Iterable[str]) -> None:
+        """Register schemas in the store as it is now, and let that stay so.
+
+        Steps must not depend on how long a run takes, nor on whether a collector has renewed marks before.
+        """
+        for schema in schemas:
+            schema_registry.forget(connection, schema)
+            schema_registry.ensure_marked(pipeline_of(connection), connection, schema)
         registered = schema_registry._registered
         registered.update({key: (math.inf, mark) for key, (_, mark) in registered.items()})
 

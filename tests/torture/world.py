@@ -158,7 +158,12 @@ class World:
             if self.subject.journals:
                 Insert("tree-warm", ((1, 1),)).run(actor)
                 self.clear()
-        self.subject.settled()
+        self.settle_marks()
+
+    def settle_marks(self) -> None:
+        """Let the user under test know the marks of the store as they are now."""
+        with self.steps.unwatched():
+            self.subject.settled(self.user.connection, self.schema_names)
 
     def connect(self, name: str, password: str) -> dj.Instance:
         """Connect as a user, with the subject's store."""
