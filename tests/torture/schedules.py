@@ -40,7 +40,7 @@ from tests.torture.world import World
 
 KEYS: tuple[Key, ...] = ((1, 1), (1, 2), (2, 1))
 MOST_STEPS = 14
-_NOT_DRAWN = ("interleave-copy", "interleave-revert")
+_NOT_DRAWN = ("interleave-copy", "interleave-revert", "interleave-read")
 MOST_SHRINKING_RUNS = 80
 
 

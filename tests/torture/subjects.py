@@ -22,6 +22,7 @@ from datajoint_file import gc
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.journal import schema_registry
 from datajoint_file.journal.second_connection import second_connection_of
+from datajoint_file.pipeline.mirror_note import require_mirror
 from datajoint_file.testing.faults import Fault
 from tests.torture.originals import Linked, Originals
 from tests.torture.steps import Steps
@@ -173,11 +174,7 @@ class FileSubject:
         return watching_file(steps, self.opened)
 
     def attach(self, instance: Any, storage: dict[str, Any], project: str) -> None:
-        retention = f"{GRACE_SECONDS} seconds"
-        if storage["backend"] == "file":  # one file after the other, so that the steps are always the same
-            storage = {**storage, "workers": 1}
-        document = {"project": {"name": project}, "storage": storage, "object_storage": {"retention": retention}}
-        datajoint_file.configure(document, connection=instance)
+        datajoint_file.configure(document_of(storage, project), connection=instance)
 
     def value(self, name: str, content: bytes) -> Any:
         if isinstance(content, Linked) and self.originals is not None:
@@ -235,9 +232,12 @@ class FileSubject:
 
         Steps must not depend on how long a run takes, nor on whether a collector has renewed marks before.
         """
+        pipeline = pipeline_of(connection)
+        if pipeline.second is not None:
+            require_mirror(pipeline, pipeline.second)
         for schema in schemas:
             schema_registry.forget(connection, schema)
-            schema_registry.ensure_marked(pipeline_of(connection), connection, schema)
+            schema_registry.ensure_marked(pipeline, connection, schema)
         registered = schema_registry._registered
         registered.update({key: (math.inf, mark) for key, (_, mark) in registered.items()})
 
@@ -251,6 +251,17 @@ class FileSubject:
         finally:
             for backend in self.opened:
                 backend.faults = []
+
+
+def document_of(storage: dict[str, Any], project: str) -> dict[str, Any]:
+    """Return the tables of a ``datajoint.toml``. On disks one file after the other: the steps are always the same."""
+
+    def alone(table: dict[str, Any]) -> dict[str, Any]:
+        table = {**table, "workers": 1} if table["backend"] == "file" else table
+        return {**table, "mirror": alone(table["mirror"])} if "mirror" in table else table
+
+    retention = {"retention": f"{GRACE_SECONDS} seconds"}
+    return {"project": {"name": project}, "storage": alone(storage), "object_storage": retention}
 
 
 def is_lost_connection(error: BaseException) -> bool:
