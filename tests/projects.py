@@ -5,6 +5,7 @@ The fixtures that hand them out are in ``conftest``.
 
 from __future__ import annotations
 
+import json
 import uuid
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,13 @@ class Store:
             (Path(self.table["path"]) / key.partition("/")[2]).unlink()
         else:
             bare_filesystem(self.table).rm_file(f"{self.root_name}/{key}")
+
+
+def toml(table: dict[str, Any], name: str) -> str:
+    """Return a table of a ``datajoint.toml``, with those in it, as text."""
+    plain = "\n".join(f"{key} = {json.dumps(value)}" for key, value in table.items() if not isinstance(value, dict))
+    nested = [toml(value, f"{name}.{key}") for key, value in table.items() if isinstance(value, dict)]
+    return "\n\n".join([f"[{name}]\n{plain}", *nested])
 
 
 def connect(database: Any) -> dj.Instance:

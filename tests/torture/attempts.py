@@ -12,12 +12,25 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
+import psycopg2
+import pymysql
+from datajoint.errors import (
+    AccessError,
+    DataJointError,
+    LostConnectionError,
+    MissingTableError,
+    QuerySyntaxError,
+    UnknownAttributeError,
+)
+
+from datajoint_file.sql import dialect_of
 from tests.torture.operations import Actor, Operation
 from tests.torture.values import CRASHES, DROPS, Fault, Outcome
 from tests.torture.world import World
 
 HANG_SECONDS = 30
 _COMPLETED, _REFUSED = 0, 3
+_TOLD = "! "
 
 
 class Hang(BaseException):
@@ -52,6 +65,25 @@ def perform(actor: Actor, operation: Operation) -> Outcome:
         return Outcome("interrupted", error)
 
 
+def is_refusal(actor: Actor, error: BaseException | None) -> bool:
+    """Tell whether an error is one by which an actor to whom no fault happens may be kept from what he wants.
+
+    By the package's word or DataJoint's, or by a lock that others have. Anything else is a fault of the package, or
+    of this harness, whose actor would be none.
+    """
+    if isinstance(error, LostConnectionError | AccessError | MissingTableError | QuerySyntaxError):
+        return False
+    dialect = dialect_of(actor.connection)
+    is_kept_out = isinstance(error, Exception) and (dialect.is_timeout(error) or dialect.is_deadlock(error))
+    return (isinstance(error, DataJointError) and not isinstance(error, UnknownAttributeError)) or is_kept_out
+
+
+def is_defect(error: BaseException | None) -> bool:
+    """Tell whether an error is one that no fault explains: neither a word of the package's nor a driver's."""
+    explained = (DataJointError, psycopg2.Error, pymysql.MySQLError, ConnectionError, KeyboardInterrupt, Hang)
+    return error is not None and not isinstance(error, explained)
+
+
 @contextmanager
 def _limited() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # another actor, at a step of an upload
@@ -79,13 +111,17 @@ def in_child(world: World, operation: Operation, fault: Fault | None) -> Outcome
         _be_killed(world, operation, fault, target)
     os.close(target)
     with os.fdopen(source, "r", errors="replace") as told:
-        trace = tuple(told.read().splitlines())
+        lines = told.read().splitlines()
+    trace = tuple(line for line in lines if not line.startswith(_TOLD))
+    errors = [RuntimeError(line.removeprefix(_TOLD)) for line in lines if line.startswith(_TOLD)]
     _, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
         return Outcome("killed", fired=True, trace=trace)
     if os.WIFSIGNALED(status) or os.WEXITSTATUS(status) not in (_COMPLETED, _REFUSED):
         return Outcome("hang", RuntimeError(f"the child ended with status {status}"), trace=trace)
-    return Outcome("success" if os.WEXITSTATUS(status) == _COMPLETED else "refused", trace=trace)
+    if os.WEXITSTATUS(status) == _COMPLETED:
+        return Outcome("success", trace=trace)
+    return Outcome("refused", errors[0] if errors else None, trace=trace)
 
 
 def _be_killed(world: World, operation: Operation, fault: Fault | None, told: int) -> NoReturn:
@@ -97,7 +133,9 @@ def _be_killed(world: World, operation: Operation, fault: Fault | None, told: in
         world.steps.start(fault, told=told)
         operation.run(world.user)
         status = _COMPLETED
-    except Exception:
+    except Exception as error:
         status = _REFUSED
+        if not is_refusal(world.user, error):
+            os.write(told, f"{_TOLD}{type(error).__name__}: {' '.join(str(error).split())}\n".encode())
     finally:
         os._exit(status)

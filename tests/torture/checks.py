@@ -14,6 +14,8 @@ from itertools import permutations
 from typing import Any
 from urllib.parse import quote
 
+from tests.torture import places
+from tests.torture.attempts import is_defect, is_refusal
 from tests.torture.bare import as_json
 from tests.torture.operations import GONE, Operation, Refused
 from tests.torture.originals import Linked, is_original
@@ -128,11 +130,21 @@ def answer(world: World, outcome: Outcome, *, was_done: bool) -> Iterator[Findin
         yield "I6", f"asked what became of it, the answer is {told!r}, and it was {truth}"
 
 
+def silence(world: World, deed: Deed, others: Iterable[Deed]) -> Iterator[Finding]:
+    """Yield who could not do what he wanted, for no reason that there may be (I11): he would prove nothing."""
+    operation, outcome = deed
+    if is_defect(outcome.error):
+        yield "I11", f"{operation}: {outcome}, which no fault explains"
+    for other, end in others:
+        if end.ending != "success" and not is_refusal(world.other, end.error):
+            yield "I11", f"another actor could not do {other}: {end}"
+
+
 def integrity(world: World, observed: Observed, state: State) -> Iterator[Finding]:
     """Yield each committed value whose object is gone or has other bytes (I1, I2), or lies elsewhere (I9)."""
     for row in observed.rows:
         for name, value in row.values.items():
-            if value is not None:
+            if value is not None and not world.damaged & world.objects_of(value):
                 yield from _value(world, f"{row.table}{row.key}.{name}", value, state[row.table, row.key][name])
     yield from wholeness(world, observed)
     yield from (("I8", message) for message in world.originals.lost())
@@ -163,7 +175,10 @@ def wholeness(world: World, observed: Observed) -> Iterator[Finding]:
         place = f"{home(manifest)}/"
         there = {member(key) for key in observed.keys if key.startswith(place)} - {""}
         wanted = listed(world.manifest(manifest)).keys()
-        yield from (("I12", f"{place} has a manifest, and its member {name} is gone") for name in wanted - there)
+        yield from (
+            ("I12", f"{place} has a manifest, and its member {name} is gone")
+            for name in wanted - there - {member(key) for key in world.damaged if key.startswith(place)}
+        )
         yield from (("I12", f"{place} has a manifest that knows nothing of {name}") for name in there - wanted)
 
 
@@ -175,7 +190,7 @@ def order(trace: Iterable[str], *, is_collecting: bool) -> Iterator[Finding]:
     complete: set[str] = set()
     gone: set[str] = set()
     for line in trace:
-        _, area, verb, key = (*line.partition("   <--")[0].split(" ", 3), "", "")[:4]
+        _, area, verb, key = (*line.partition("   <--")[0].split(" ", 3), "", "")[:4]  # of the second place `delete@…`
         if area != "store" or verb not in ("upload", "delete"):
             continue
         if key == manifest_key(key):
@@ -328,8 +343,21 @@ def _situation(world: World) -> str:
     free = sorted((_kind(key), states.get(home(key), "")) for key in observed.free)
     noted_ = sorted((state, _is_in(path, whole), path in observed.paths) for path, state, _ in known)
     removed = sorted((state, _is_in(path, whole), path in observed.paths) for path, state, *_ in entries(world))
+    theirs = sorted(_kind(key) for key in world.second_keys() - observed.references)
     remains = len(world.place.objects.unfinished()) if world.has_parts else 0
-    return str((rows, len(observed.references - observed.keys), free, noted_, removed, _hidden_rows(world), remains))
+    return str(
+        (
+            rows,
+            len(observed.references - observed.keys),
+            free,
+            noted_,
+            removed,
+            _hidden_rows(world),
+            remains,
+            theirs,
+            world.is_moved(),
+        )
+    )
 
 
 def _kind(key: str) -> str:
@@ -352,13 +380,15 @@ def _collection(world: World, state: State, *, is_young: bool) -> Iterator[Findi
     try:
         if world.subject.waits:
             yield from _collected_early(world) if is_young else ()
-            world.other.collect(2 * GRACE_SECONDS)
-        world.other.collect(2 * GRACE_SECONDS)
+            world.collecting.collect(2 * GRACE_SECONDS)
+        world.collecting.collect(2 * GRACE_SECONDS)
     except Exception as error:
         yield "I8", f"the collector refuses: {type(error).__name__}: {error}"
         return
     observed = observe(world)
     yield from (("I2", f"after the collector: {message}") for _, message in integrity(world, observed, state))
+    yield from places.second_place(world, observed.rows, state, is_complete=True)
+    yield from places.waste(world, observed.references)
     for key in sorted(observed.free):
         yield "I3", f"{key} is still there after the collector ran twice past the grace period"
     for key in world.place.objects.unfinished() if world.has_parts else ():
@@ -367,7 +397,7 @@ def _collection(world: World, state: State, *, is_young: bool) -> Iterator[Findi
 
 def _collected_early(world: World) -> Iterator[Finding]:
     before = observe(world)
-    world.other.collect(int(0.9 * GRACE_SECONDS))
+    world.collecting.collect(int(0.9 * GRACE_SECONDS))
     for key in sorted(before.keys - observe(world).keys):
         yield "I3", f"{key} was removed before the grace period was over"
 

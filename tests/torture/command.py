@@ -25,7 +25,7 @@ from rich.table import Table
 
 from tests.projects import DATABASES
 from tests.torture import baseline, planted, units
-from tests.torture.singles import SCENES
+from tests.torture.scenes import SCENES
 from tests.torture.units import CUTS_A_UNIT, DAMAGES_A_UNIT, KILLS_A_UNIT, SCHEDULES_A_UNIT, Report, Unit
 from tests.torture.values import Case, Cell
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import NoReturn
 
 from tests.torture import checks
-from tests.torture.attempts import HANG_SECONDS, perform
+from tests.torture.attempts import HANG_SECONDS, is_refusal, perform
 from tests.torture.checks import Finding
 from tests.torture.operations import Actor, Collect, Copy, Create, Delete, Insert, Operation, Populate, Stage, Update
 from tests.torture.subjects import GRACE_SECONDS
@@ -21,6 +21,7 @@ from tests.torture.values import Case, Outcome, State, Violation
 from tests.torture.world import World
 
 OPERATIONS = 12
+_LOUD = "loud"
 MOST_SECONDS = 0.25
 
 
@@ -39,13 +40,14 @@ class Kills:
         self.world = world
         self.seed = seed
         self.log: list[str] = []
+        self.loud: list[list[str]] = []
 
     def run(self, number: int) -> list[Violation]:
         """Let two workers work, kill them, collect, and return what is broken."""
         case = Case("T3", self.world.cell, (str(number),), self.seed)
         generator = case.randomness()
         self.world.clear()
-        self.log = []
+        self.log, self.loud = [], []
         findings = list(self._run(generator))
         return [
             Violation(invariant, f"{invariant}:kill", case.name, message, self.seed, tuple(self.log))
@@ -60,6 +62,7 @@ class Kills:
             time.sleep(generator.uniform(0, MOST_SECONDS))
             os.kill(child, signal.SIGKILL)
         told = [self._told(*worker, operations) for worker, (_, operations) in zip(workers, workloads, strict=True)]
+        yield from (("I11", f"without a fault: {' '.join(what)}") for what in self.loud)
         world.settle()
         world.settle_other()
         states: list[State] = [{}]
@@ -90,6 +93,8 @@ class Kills:
             for index, operation in enumerate(operations):
                 os.write(told, f"begin {index}\n".encode())
                 outcome = perform(actor, operation)
+                if outcome.error is not None and not is_refusal(actor, outcome.error):
+                    os.write(told, f"{_LOUD} {index} {operation}: {' '.join(str(outcome).split())}\n".encode())
                 os.write(told, f"{outcome.ending} {index}\n".encode())
         finally:
             os._exit(0)
@@ -97,9 +102,10 @@ class Kills:
     def _told(self, child: int, source: int, operations: list[Operation]) -> list[checks.Deed]:
         """Return what a worker has done: all that it told of, and what it had begun."""
         with os.fdopen(source) as lines:
-            told = [line.split() for line in lines.read().splitlines()]
+            told = [line.split(maxsplit=2) for line in lines.read().splitlines()]
         os.waitpid(child, 0)
-        endings = {int(index): ending for ending, index in told}
+        self.loud += [what for word, _, *what in told if word == _LOUD]
+        endings = {int(index): ending for ending, index, *_ in told if ending != _LOUD}
         deeds = []
         for index, ending in sorted(endings.items()):
             outcome = Outcome("killed") if ending == "begin" else Outcome(ending)  # type: ignore[arg-type]

@@ -31,7 +31,7 @@ from datajoint_file.storage.remote import readahead
 from datajoint_file.transfer.sources import as_source
 from tests.torture.operations import Insert, RolledBack
 from tests.torture.planting import HOUR, Bug, Hunt, changed, deleted, inserted, is_gone, problems_of
-from tests.torture.singles import ADOPTION_SECONDS
+from tests.torture.scenes import ADOPTION_SECONDS
 from tests.torture.subjects import GRACE_SECONDS
 from tests.torture.surroundings import Change, Neighbour
 from tests.torture.values import Violation

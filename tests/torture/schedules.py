@@ -40,7 +40,7 @@ from tests.torture.world import World
 
 KEYS: tuple[Key, ...] = ((1, 1), (1, 2), (2, 1))
 MOST_STEPS = 14
-_NOT_DRAWN = ("interleave-copy", "interleave-revert")
+_NOT_DRAWN = ("interleave-copy", "interleave-revert", "interleave-read")
 MOST_SHRINKING_RUNS = 80
 
 
@@ -275,6 +275,8 @@ class Game:
             self.texts.append("".join(traceback.format_exception(outcome.error)))
         if outcome.ending == "hang":
             yield "I11", str(outcome.error)
+        mine = (move.operation, outcome)
+        yield from checks.silence(self.world, mine, [mine] if move.by_other else self.deeds[:-1])
         if is_faulty or outcome.ending != "success":
             self.world.settle()
         yield from self._judged(move, outcome, before)

@@ -8,34 +8,25 @@ from __future__ import annotations
 import pickle
 import traceback
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import zip_longest
 
-from tests.torture import checks
+from tests.torture import checks, places
 from tests.torture.attempts import attempt, in_child, perform
 from tests.torture.bare import REGISTRY
 from tests.torture.checks import Deed, Finding
 from tests.torture.classes import violation_class
 from tests.torture.operations import (
     Collect,
-    Copy,
     Create,
-    CutShort,
-    Delete,
     Download,
-    Insert,
-    Operation,
     OwnTransaction,
-    Populate,
     Refused,
     Revert,
-    Stage,
-    Tolerant,
-    Transaction,
-    Update,
 )
 from tests.torture.overheard import Overheard
-from tests.torture.subjects import GRACE_SECONDS
+from tests.torture.places import Mirror, Move, Repair
+from tests.torture.scenes import ACTORS, ADOPTION_SECONDS, IN_TWO_PLACES, KEY, OF_PLACES, OTHER_KEY, SCENES, Scene
 from tests.torture.values import (
     ANSWERS,
     CRASHES,
@@ -50,105 +41,6 @@ from tests.torture.values import (
     Violation,
 )
 from tests.torture.world import World
-
-KEY, OTHER_KEY = (1, 1), (1, 2)
-
-ADOPTION_SECONDS = 300
-"""After so long a process may adopt what one that was killed has stored."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """An operation, what was done before it, and how many seconds before; *kept* is the token of rows that go.
-
-    With *verbs* of a store, faults happen at steps of those alone: the others are like those of another scene.
-    """
-
-    operation: Operation
-    before: tuple[Operation, ...] = ()
-    seconds: int = 0
-    kept: str = "kept"
-    verbs: tuple[str, ...] = ()
-
-
-def _kept(token: str = "kept") -> Insert:
-    return Insert(token, (KEY, OTHER_KEY), attributes=("data", "notes"))
-
-
-_LEFT = Transaction((Insert("left", (KEY,)),), rolls_back=True)
-
-_LEFT_TREE = Transaction((Insert("tree-left", (KEY,)),), rolls_back=True)
-
-_REMOVED_TREES = (
-    CutShort(Insert("tree-begun", (KEY,))),
-    Insert("tree-kept", (OTHER_KEY,)),
-    Delete(OTHER_KEY),
-    Collect(2 * GRACE_SECONDS),
-)
-"""A directory that was begun, and one that no row names any more, which the collector has marked."""
-
-_REMOVED_LINKS = (
-    Insert("link-kept", (KEY, OTHER_KEY), attributes=("data", "notes")),
-    Copy(KEY, "Archive"),
-    Update("link-new", KEY),
-    Delete(OTHER_KEY),
-    Collect(2 * GRACE_SECONDS),
-)
-"""Links that rows name, that only another schema's row names any more, and that no row does."""
-
-_REMOVED = (_LEFT, _kept(), Copy(KEY, "Archive"), Delete(KEY), Delete(OTHER_KEY))
-"""An upload that was given up, a file that only another schema's row names any more, and some that no row does."""
-
-SCENES: dict[str, Scene] = {
-    "insert1": Scene(Insert("new", (KEY,))),
-    "insert": Scene(Insert("new", ((1, 1), (1, 2), (2, 1)), attributes=("data", "notes"))),
-    "skip": Scene(Insert("new", (KEY, OTHER_KEY), skip=True), (Insert("kept", (KEY,)),)),
-    "replace": Scene(Insert("new", (KEY,), replace=True), (_kept(),)),
-    "update1": Scene(Update("new", KEY), (_kept(),)),
-    "copy": Scene(Copy(KEY, "Backup"), (_kept(),)),
-    "copy-schema": Scene(Copy(KEY, "Archive"), (_kept(),)),
-    "delete": Scene(Delete(KEY), (_kept(), Insert("part", ((1, 1, 1), (1, 1, 2)), table="Trace"))),
-    "commit": Scene(
-        Transaction((Insert("new", (KEY,)), Insert("more", (OTHER_KEY,)), Update("newer", (2, 1)))),
-        (Insert("kept", ((2, 1),)),),
-    ),
-    "rollback": Scene(Transaction((Insert("new", (KEY,)), Insert("more", (OTHER_KEY,))), rolls_back=True)),
-    "populate": Scene(Populate("new", KEY, "Spectrum"), (_kept(),)),
-    "populate-3": Scene(Populate("new", KEY, "Summary"), (_kept(),)),
-    "staged": Scene(Stage("new", KEY)),
-    "gc-mark": Scene(Collect(2 * GRACE_SECONDS), _REMOVED),
-    "gc-purge": Scene(Collect(2 * GRACE_SECONDS), (*_REMOVED, Collect(2 * GRACE_SECONDS))),
-    "adopt": Scene(Insert("left", (KEY,)), (_LEFT,), ADOPTION_SECONDS),
-    "adopt-other": Scene(Insert("twin-b", (KEY,)), (Transaction((Insert("twin-a", (KEY,)),), rolls_back=True),)),
-    "own-sql": Scene(OwnTransaction((Insert("new", (KEY,)), Insert("more", (OTHER_KEY,))))),
-    "caught": Scene(
-        Transaction((Insert("more", ((2, 1),)), Tolerant(Insert("new", (KEY,))), Insert("third", ((2, 2),)))),
-        (_kept(),),
-    ),
-    "large": Scene(Insert("large", (KEY,))),
-    "download": Scene(Download(KEY), (_kept(),)),
-    "link-insert1": Scene(Insert("link-new", (KEY,), attributes=("data", "notes"))),
-    "link-purge": Scene(Collect(2 * GRACE_SECONDS), _REMOVED_LINKS, kept="link-kept"),
-    "tree-insert1": Scene(Insert("tree-new", (KEY,))),
-    "tree-update1": Scene(Update("tree-new", KEY), (Insert("tree-kept", (KEY,)),)),
-    "tree-delete": Scene(Delete(KEY), (Insert("tree-kept", (KEY, OTHER_KEY)),)),
-    "tree-adopt": Scene(Insert("tree-left", (KEY,)), (_LEFT_TREE,), ADOPTION_SECONDS),
-    "tree-resume": Scene(Insert("tree-left", (KEY,)), (CutShort(Insert("tree-left", (KEY,))),)),
-    "tree-resume-other": Scene(Insert("tree-twin-b", (KEY,)), (CutShort(Insert("tree-twin-a", (KEY,))),)),
-    "tree-create": Scene(Create("tree-new", KEY)),
-    "tree-purge": Scene(
-        Collect(2 * GRACE_SECONDS), _REMOVED_TREES, kept="tree-kept", verbs=("delete", "list", "unfinished")
-    ),
-}
-"""The operations; those of trees store directories, those of links nothing."""
-
-# What others do meanwhile; a twin does the same.
-_ACTORS: dict[Kind, tuple[Operation, ...]] = {
-    "interleave-gc": (Collect(2 * GRACE_SECONDS), Collect(2 * GRACE_SECONDS)),
-    "interleave-gc-now": (Collect(),),
-    "interleave-writer": (Insert("rival", (KEY,)), Insert("rival", (OTHER_KEY,))),
-    "interleave-copy": (Copy(KEY, "Archive"), Delete(KEY)),
-}
 
 
 class Singles:
@@ -169,7 +61,7 @@ class Singles:
 
     def scenes(self) -> list[str]:
         """Return the operations that this subject has."""
-        unable = set()
+        unable = {*OF_PLACES} if self.world.second is None else {*SCENES} - {*IN_TWO_PLACES}
         if not self.world.subject.collects:
             unable |= {"gc-mark", "gc-purge"}
         if not self.world.subject.can_replace(self.world.cell.database):
@@ -177,7 +69,7 @@ class Singles:
         if not self.world.subject.journals:
             unable |= {name for name in SCENES if name.startswith(("tree-", "link-"))}
         unable.add("caught" if self.world.cell.database == "postgresql" else "")
-        unable.add("large" if self.world.cell.store == "local" else "")
+        unable.add("" if self.world.place.proxy else "large")
         return [name for name in SCENES if name not in unable]
 
     def cases(self, scene: str) -> Iterator[tuple[str, Kind | None, int]]:
@@ -192,7 +84,9 @@ class Singles:
 
     def _is_wanted(self, scene: str, line: str) -> bool:
         verbs = SCENES[scene].verbs
-        return not verbs or (line.split()[1] == "store" and line.split()[2] in verbs and REGISTRY not in f"{line}/")
+        return not verbs or (
+            line.split()[1] == "store" and line.split()[2].partition("@")[0] in verbs and REGISTRY not in f"{line}/"
+        )
 
     def sample(self, scene: str, count: int) -> list[tuple[str, Kind | None, int]]:
         """Return *count* cases of a scene, as different in kind as can be, chosen by the seed."""
@@ -210,14 +104,18 @@ class Singles:
         unable = {*ANSWERS} - ({"answer-lost", "answer-instead"} if self.world.lies else set())  # schedules draw all
         unable |= set() if self.world.subject.collects else {"interleave-gc", "interleave-gc-now"}
         unable |= set() if self.world.subject.journals else {"interleave-revert"}
+        unable |= set() if self.world.second else {"interleave-read"}
         return [kind for kind in KINDS if kind not in unable]
 
     def rehearse(self, scene: str) -> list[Violation]:
         """Run a scene twice without a fault, the second time for its steps, and check it; and once in a child."""
         self.run(scene, None, 0)
         violations = self.run(scene, None, 0)
-        self.traces[scene, True] = Trial(self.world, SCENES[scene]).rehearse_in_child()
-        return violations
+        case = Case("T1", self.world.cell, (scene, "none", "0"), self.seed)
+        trial = Trial(self.world, SCENES[scene])
+        findings = list(trial.rehearse_in_child())
+        self.traces[scene, True] = trial.outcome.trace
+        return violations + [self._violation(case, trial, *finding) for finding in findings]
 
     def run(self, scene: str, kind: Kind | None, step: int) -> list[Violation]:
         """Run one case and return what it broke."""
@@ -229,6 +127,8 @@ class Singles:
         findings += checks.secrecy(self.world, [*overheard.texts, *trial.texts])
         if fault is None:
             self.traces[scene, False] = trial.outcome.trace
+        elif trial.outcome.ending == "success" and len(trial.outcome.trace) < step and not findings:
+            return self.run(scene, kind, len(trial.outcome.trace))  # the fault never came: fewer steps than rehearsed
         return [self._violation(case, trial, *finding) for finding in findings]
 
     def _violation(self, case: Case, trial: Trial, invariant: str, message: str) -> Violation:
@@ -251,7 +151,7 @@ def _distinct(trace: tuple[str, ...]) -> Iterator[tuple[int, str]]:
 
 def _is_possible(kind: Kind, line: str) -> bool:
     """Leave out what says nothing: half of an upload at a step that sends no bytes."""
-    sends = any(f"store {verb} " in line for verb in ("upload", "read", "put_buffer"))
+    sends = any(f"store {verb} " in line.replace("@second", "") for verb in ("upload", "read", "put_buffer"))
     return sends or kind not in ("torn", "torn-crash")
 
 
@@ -291,13 +191,13 @@ class Trial:
             world.settle()
         yield from self._state_findings(before, seen)
 
-    def rehearse_in_child(self) -> tuple[str, ...]:
-        """Return the steps of the scene in a new process, which has nothing open yet."""
+    def rehearse_in_child(self) -> Iterator[Finding]:
+        """Go through the steps of the scene in a new process, which has nothing open yet."""
         self.world.clear()
         self._prepare()
-        outcome = in_child(self.world, self.scene.operation, None)
+        self.outcome = in_child(self.world, self.scene.operation, None)
         self.world.settle()
-        return outcome.trace
+        yield from self._outcome_findings(None)
 
     @property
     def may_count(self) -> bool:
@@ -307,6 +207,7 @@ class Trial:
         return self.scene.operation.writes_files and not may_be_given_up
 
     def _prepare(self) -> State:
+        self.world.settle_marks()
         state: State = {}
         for operation in self.scene.before:
             outcome = perform(self.world.user, operation)
@@ -314,10 +215,12 @@ class Trial:
                 raise outcome.error
             state = operation.effect(state)
         self.world.age(self.scene.seconds)
+        if self.world.second is not None:
+            self.world.second.before = self.world.second_keys()
         return state
 
     def _actor(self, fault: Fault | None) -> Callable[[], object]:
-        operations = _ACTORS.get(fault.kind, (self.scene.operation,)) if fault else ()
+        operations = ACTORS.get(fault.kind, (self.scene.operation,)) if fault else ()
         if fault is not None and fault.kind == "interleave-revert":
             operations = (Revert(self.scene.kept, OTHER_KEY),)
 
@@ -347,6 +250,7 @@ class Trial:
         for outcome in (self.outcome, *(outcome for _, outcome in self.others)):
             if outcome.ending == "hang":
                 yield "I11", f"{outcome.error}"
+        yield from checks.silence(self.world, (self.scene.operation, self.outcome), self.others)
 
     def _state_findings(self, before: State, seen: checks.Observed) -> Iterator[Finding]:
         world = self.world
@@ -354,11 +258,13 @@ class Trial:
         states = checks.allowed_states(before, deeds)
         observed = checks.observe(world)
         state = checks.matching(world, observed, states)
+        self._mended(self.outcome)
         if state is None:
             yield "I6", self._untrue(observed, states)
             return
         yield from checks.answer(world, self.outcome, was_done=state != before)
         yield from checks.integrity(world, observed, state)
+        yield from places.second_place(world, observed.rows, state)
         yield from checks.leftovers(world, observed, seen, self.once)
         yield from checks.wrongly_condemned(world, observed)
         has_reverted = any(isinstance(operation, Revert) for operation, _ in deeds)
@@ -367,7 +273,19 @@ class Trial:
         if self.outcome.ending != "success":
             state = yield from self._retry_findings(state)
         has_collected = any(isinstance(operation, Collect) for operation, _ in deeds)
+        yield from self._alike_findings(state, may_waste=has_collected)
         yield from checks.collection(world, state, is_young=not has_collected)
+
+    def _alike_findings(self, state: State, *, may_waste: bool) -> Iterator[Finding]:
+        """Yield what is wrong once the second place was brought up to date."""
+        world, is_copying = self.world, isinstance(self.scene.operation, Mirror | Move)
+        if world.second is None:
+            return
+        world.second.may_waste = may_waste and is_copying  # what is copied while a collector deletes it can stay
+        yield from places.brought(world)
+        observed = checks.observe(world)
+        yield from checks.integrity(world, observed, state)
+        yield from places.second_place(world, observed.rows, state, is_complete=True)
 
     def _untrue(self, observed: checks.Observed, states: list[State]) -> str:
         rows = ", ".join(f"{row.table}{row.key}" for row in observed.rows) or "no rows"
@@ -385,6 +303,13 @@ class Trial:
         left = sorted(path.name for path in target.parent.iterdir() if path != target)
         if left and self.outcome.ending != "killed":
             yield "I4", f"{left} was left beside the destination"
+
+    def _mended(self, outcome: Outcome) -> None:
+        """Take for mended what the operation says it has mended."""
+        operation, second = self.scene.operation, self.world.second
+        if second is not None and outcome.ending == "success" and isinstance(operation, Mirror | Repair | Move):
+            for side in operation.mends if getattr(operation, "verify", True) else ():
+                second.damaged[side].clear()
 
     def _to_send(self, state: State) -> int | None:
         """Return how many bytes the operation has to send in a state; None if nothing can be said."""
@@ -412,6 +337,7 @@ class Trial:
         to_send, sent = self._to_send(state), world.subject.uploaded_bytes()
         outcome = perform(world.user, operation)
         yield from self._sent_findings("done again, it", to_send, sent)
+        self._mended(outcome)
         if outcome.error is not None and not is_refused:
             yield "I7", f"done again, it ends with {outcome}"
             expected = state

@@ -185,6 +185,7 @@ _BEFORE: dict[Kind, Callable[[Cursor], object]] = {
     "interleave-twin": Cursor.act,
     "interleave-copy": Cursor.act,
     "interleave-revert": Cursor.act,
+    "interleave-read": Cursor.act,
 }
 
 

@@ -27,12 +27,15 @@ class Steps:
         Whether the fault has happened.
     lie : callable
         Has a proxy before the store do something to the next answer.
+    second : str
+        Where the second place of the project is, if it has one: steps there are told apart.
     elapsed : int
         Seconds by which clocks have been moved on since the world was cleared.
     """
 
     def __init__(self) -> None:
         self.elapsed = 0
+        self.second = ""
         self.lie: Callable[[Kind], object] = lambda _: None
         self._lock = threading.RLock()
         self.start(None)

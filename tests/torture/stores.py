@@ -20,7 +20,7 @@ import datajoint.storage
 import datajoint_file.pipeline.stores
 from datajoint_file.errors import StorageUnavailableError
 from datajoint_file.journal import commit_outcome, second_connection
-from datajoint_file.pipeline import checkpoints, directory_upload
+from datajoint_file.pipeline import checkpoints, directory_upload, fallback, mirroring
 from datajoint_file.storage.backend import (
     NO_HEADERS,
     ContentHeaders,
@@ -30,6 +30,7 @@ from datajoint_file.storage.backend import (
     receipt_of,
 )
 from datajoint_file.testing.faults import Fault, FaultyBackend, Verb, fail
+from datajoint_file.verification import mend
 from tests.torture.bare import REGISTRY
 from tests.torture.steps import Steps, kill
 from tests.torture.trees import is_checkpoint_or_fence
@@ -55,8 +56,9 @@ class NumberedBackend(FaultyBackend):
         What was sent of files, and of lists of them: marks of schemas are none, nor are checkpoints.
     """
 
-    def __init__(self, inner: StorageBackend, steps: Steps) -> None:
+    def __init__(self, inner: StorageBackend, steps: Steps, *, is_second: bool = False) -> None:
         super().__init__(inner)
+        self._at = "@second" if is_second else ""
         self.payload_bytes = 0
         self._steps = steps
         self._sizes: dict[str, int] = {}
@@ -68,7 +70,8 @@ class NumberedBackend(FaultyBackend):
             return super().upload(key, counted, size, headers)
         finally:
             with self._counting:
-                self.payload_bytes += 0 if REGISTRY in key or is_checkpoint_or_fence(key) else counted.count
+                is_counted = not self._at and REGISTRY not in key and not is_checkpoint_or_fence(key)
+                self.payload_bytes += counted.count if is_counted else 0
 
     def unfinished(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
         """List unfinished uploads as if they were as old as `Steps.elapsed` says: a store's clock cannot be moved."""
@@ -78,7 +81,7 @@ class NumberedBackend(FaultyBackend):
 
     def _due(self, verb: Verb, key: str) -> Sequence[Fault]:
         due = super()._due(verb, key)
-        kind = self._steps.take("store", f"{verb} {key}")
+        kind = self._steps.take("store", f"{verb}{self._at} {key}")
         return due if kind is None else self._faults(kind, verb, key)
 
     def _faults(self, kind: Kind, verb: Verb, key: str) -> Sequence[Fault]:
@@ -124,7 +127,9 @@ def watching_file(steps: Steps, opened: list[NumberedBackend]) -> Iterator[None]
     original = pipeline.open_backend
 
     def open_numbered(*args: Any, **kwargs: Any) -> StorageBackend:
-        backend = NumberedBackend(original(*args, **{"part_size": PART_SIZE, **kwargs}), steps)
+        is_second = bool(steps.second) and getattr(args[0], "path", "") == steps.second
+        inner = original(*args, **{"part_size": PART_SIZE, **kwargs})
+        backend = NumberedBackend(inner, steps, is_second=is_second)
         opened.append(backend)
         return backend
 
@@ -135,6 +140,10 @@ def watching_file(steps: Steps, opened: list[NumberedBackend]) -> Iterator[None]
             (second_connection, "LOCK_WAIT_SECONDS", 0.2),
             (checkpoints, "CHECKPOINT_FILES", 2),
             (directory_upload, "BATCH_FILES", 2),
+            (mirroring, "MEMBERS_AT_ONCE", 1),
+            (mend, "MEMBERS_AT_ONCE", 1),
+            (mirroring, "AGAIN_SECONDS", 0.0),
+            (fallback, "AGAIN_SECONDS", 0.0),
         ):
             stack.callback(setattr, module, name, getattr(module, name))
             setattr(module, name, value)

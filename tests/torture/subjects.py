@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +19,10 @@ from datajoint.gc import GarbageCollector
 
 import datajoint_file
 from datajoint_file import gc
+from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.journal import schema_registry
 from datajoint_file.journal.second_connection import second_connection_of
+from datajoint_file.pipeline.mirror_note import require_mirror
 from datajoint_file.testing.faults import Fault
 from tests.torture.originals import Linked, Originals
 from tests.torture.steps import Steps
@@ -70,7 +72,7 @@ class Subject(Protocol):
     def resolve(self, error: BaseException, connection: Any) -> str | None: ...
     def uploaded_bytes(self) -> int | None: ...
     def restarted(self, connection: Any) -> None: ...
-    def settled(self) -> None: ...
+    def settled(self, connection: Any, schemas: Iterable[str]) -> None: ...
     def failing(self, uploads: int) -> AbstractContextManager[None]: ...
 
 
@@ -134,7 +136,7 @@ class ObjectSubject:
     def restarted(self, connection: Any) -> None:
         pass
 
-    def settled(self) -> None:
+    def settled(self, connection: Any, schemas: Iterable[str]) -> None:
         pass
 
     def failing(self, uploads: int) -> AbstractContextManager[None]:
@@ -172,11 +174,7 @@ class FileSubject:
         return watching_file(steps, self.opened)
 
     def attach(self, instance: Any, storage: dict[str, Any], project: str) -> None:
-        retention = f"{GRACE_SECONDS} seconds"
-        if storage["backend"] == "file":  # one file after the other, so that the steps are always the same
-            storage = {**storage, "workers": 1}
-        document = {"project": {"name": project}, "storage": storage, "object_storage": {"retention": retention}}
-        datajoint_file.configure(document, connection=instance)
+        datajoint_file.configure(document_of(storage, project), connection=instance)
 
     def value(self, name: str, content: bytes) -> Any:
         if isinstance(content, Linked) and self.originals is not None:
@@ -229,8 +227,17 @@ class FileSubject:
         """Close the connection that the package keeps beside this one."""
         second_connection_of(connection).close()
 
-    def settled(self) -> None:
-        """Let what this process has registered in a store stay so: steps must not depend on how long a run takes."""
+    def settled(self, connection: Any, schemas: Iterable[str]) -> None:
+        """Register schemas in the store as it is now, and let that stay so.
+
+        Steps must not depend on how long a run takes, nor on whether a collector has renewed marks before.
+        """
+        pipeline = pipeline_of(connection)
+        if pipeline.second is not None:
+            require_mirror(pipeline, pipeline.second)
+        for schema in schemas:
+            schema_registry.forget(connection, schema)
+            schema_registry.ensure_marked(pipeline, connection, schema)
         registered = schema_registry._registered
         registered.update({key: (math.inf, mark) for key, (_, mark) in registered.items()})
 
@@ -244,6 +251,17 @@ class FileSubject:
         finally:
             for backend in self.opened:
                 backend.faults = []
+
+
+def document_of(storage: dict[str, Any], project: str) -> dict[str, Any]:
+    """Return the tables of a ``datajoint.toml``. On disks one file after the other: the steps are always the same."""
+
+    def alone(table: dict[str, Any]) -> dict[str, Any]:
+        table = {**table, "workers": 1} if table["backend"] == "file" else table
+        return {**table, "mirror": alone(table["mirror"])} if "mirror" in table else table
+
+    retention = {"retention": f"{GRACE_SECONDS} seconds"}
+    return {"project": {"name": project}, "storage": alone(storage), "object_storage": retention}
 
 
 def is_lost_connection(error: BaseException) -> bool:

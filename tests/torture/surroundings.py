@@ -96,7 +96,7 @@ class Surroundings:
 
     def possible(self) -> list[Change]:
         """Return what can be here: around a bucket's project there is the bucket, which others use."""
-        return [what for what in REFUSED if what != "outer" or self.world.cell.store == "local"]
+        return [what for what in REFUSED if what != "outer" or self.world.place.proxy is None]
 
     @property
     def refused(self) -> frozenset[str]:
@@ -282,7 +282,7 @@ class Surroundings:
                 address, project = world.servers.postgresql() if is_mysql else world.servers.mysql(), place.project
             elif what == "outer":
                 storage = {**storage, "path": str(place.directory)}
-            elif world.cell.store == "local":
+            elif place.proxy is None:
                 storage = {**storage, "path": f"{storage['path']}/students/inner"}
             else:
                 storage = {**storage, "prefix": f"{place.project}/students"}

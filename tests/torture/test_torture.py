@@ -19,8 +19,9 @@ from tests.servers import Servers
 from tests.torture import baseline, command, planted, power
 from tests.torture.damage import Damages
 from tests.torture.kills import Kills
+from tests.torture.scenes import SCENES
 from tests.torture.schedules import Schedules
-from tests.torture.singles import SCENES, Singles
+from tests.torture.singles import Singles
 from tests.torture.values import Case, Cell, Violation
 from tests.torture.world import World, close_all, world_of
 

@@ -93,8 +93,8 @@ class Worker:
         if case.tier == "T1":
             scene, kind, step = case.what
             singles = self.singles(case.cell)
-            singles.rehearse(scene)
-            return singles.run(scene, None if kind == "none" else kind, int(step))  # type: ignore[arg-type]
+            rehearsed = singles.rehearse(scene)
+            return rehearsed + singles.run(scene, None if kind == "none" else kind, int(step))  # type: ignore[arg-type]
         number = int(case.what[0])
         if case.tier == "T5":
             damages = Damages(world, self._seed)

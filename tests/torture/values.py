@@ -40,6 +40,7 @@ Kind = Literal[
     "answer-short",
     "answer-instead",
     "interleave-revert",
+    "interleave-read",
 ]
 
 KINDS: dict[Kind, frozenset[Area]] = {
@@ -67,6 +68,7 @@ KINDS: dict[Kind, frozenset[Area]] = {
     "answer-short": frozenset({"store"}),
     "answer-instead": frozenset({"store"}),
     "interleave-revert": frozenset({"sql", "store"}),
+    "interleave-read": frozenset({"sql", "store"}),
 }
 """Every kind of fault, and at which steps it can happen.
 
@@ -76,7 +78,8 @@ back. ``crash``: ``kill -9`` of a forked child. ``torn``: a part of the bytes, t
 ``drop-request``: the connection breaks before the statement reaches the server; ``drop-reply``: after it was done;
 ``…-lasting``: and nobody can connect again. ``interleave``: at this step another actor runs to its end: the collector
 with a clock far on, or with the right one, a writer of the same key, one who does the same, one who
-copies the row to another schema and deletes the original, one who inserts a file again that was deleted. ``answer``: a
+copies the row to another schema and deletes the original, one who inserts a file again that was deleted, one who
+reads everything. ``answer``: a
 proxy before the store does to one answer of this step what `tests.wire.answers` has words for; the store has done what
 it was asked for, but for ``answer-instead``: then it has never heard of it, and somebody else says that all is well.
 """

@@ -22,15 +22,18 @@ from urllib.parse import urlsplit
 import datajoint as dj
 import fsspec.asyn
 
+from datajoint_file.pipeline import mirror_note
+from tests.projects import toml
 from tests.servers import Servers
 from tests.torture import trees
 from tests.torture.bare import BucketObjects, Database, DiskObjects, Objects
 from tests.torture.operations import Actor, Copy, Insert
 from tests.torture.originals import Originals, is_original
+from tests.torture.places import Second
 from tests.torture.relay import Relay
 from tests.torture.sql import be_quick, is_idle, is_open, watch
 from tests.torture.steps import Steps
-from tests.torture.subjects import FileSubject, ObjectSubject, Subject
+from tests.torture.subjects import FileSubject, ObjectSubject, Subject, document_of
 from tests.torture.surroundings import Surroundings
 from tests.torture.tables import RawTables, declare
 from tests.torture.values import ANSWERS, Cell
@@ -56,6 +59,24 @@ class Place:
     secrets: tuple[str, ...]
     direct: dict[str, Any]  # for those who are not lied to
     proxy: LyingProxy | None = None  # before the store, where it speaks HTTP
+
+
+def make_second(place: Place, write: str) -> Second:
+    """Give a project a second place, on a disk."""
+    root = place.directory / "second"
+    root.mkdir()
+    mirror = {"backend": "file", "path": str(root), "write": write}
+    for table in (place.storage, place.direct):
+        table["mirror"] = mirror
+    return Second(root, place.project, write)
+
+
+def exchanged(place: Place) -> dict[str, Any]:
+    """Return the table ``[storage]`` of when the two places are exchanged."""
+    first = dict(place.direct)
+    second = dict(first.pop("mirror"))
+    write = second.pop("write")
+    return {**second, "mirror": {**first, "write": write}}
 
 
 def make_place(servers: Servers, store: str) -> Place:
@@ -110,7 +131,14 @@ class World:
         self.subject = subject or SUBJECTS[cell.subject]()
         self.steps = Steps()
         self.steps.stop()
-        self.place = make_place(servers, cell.store)
+        store, _, write = cell.store.partition("+")
+        self.place = make_place(servers, store)
+        self.second = make_second(self.place, write) if write else None
+        if write:
+            self.steps.second = self.place.storage["mirror"]["path"]
+            self.new_toml = self.place.directory / "new.toml"
+            document = document_of(exchanged(self.place), self.place.project)
+            self.new_toml.write_text("\n\n".join(toml(table, name) for name, table in document.items()))
         if (proxy := self.place.proxy) is not None:
             self.steps.lie = lambda kind: proxy.spoil(ANSWERS[kind], ".", is_done=kind != "answer-instead")
         self.servers = servers
@@ -133,7 +161,8 @@ class World:
         self.collected: set[object] = set()
         self.has_parts = False
         self.user_name, self.other_name = f"torture_{mark}_u", f"torture_{mark}_o"
-        for name in (self.user_name, self.other_name):
+        self.late_name = f"torture_{mark}_l"
+        for name in (self.user_name, self.other_name, self.late_name):
             self.database.make_user(name, self.password)
         self.user = self._actor(self.user_name)
         self.other = self._actor(self.other_name)
@@ -143,7 +172,8 @@ class World:
         be_quick(self.other.connection)
         self.raw = RawTables(self.database, *self.schema_names)
         self.hidden = self.raw.hidden_tables()
-        self.surroundings = self.other.surroundings = Surroundings(self)
+        self.surroundings = self.other.surroundings = self.user.surroundings = Surroundings(self)
+        self._late: Actor | None = None
         for relayed in (True, False):
             self.reconnect(relayed=relayed)
             self._warm_up()
@@ -158,7 +188,12 @@ class World:
             if self.subject.journals:
                 Insert("tree-warm", ((1, 1),)).run(actor)
                 self.clear()
-        self.subject.settled()
+        self.settle_marks()
+
+    def settle_marks(self) -> None:
+        """Let the user under test know the marks of the store as they are now."""
+        with self.steps.unwatched():
+            self.subject.settled(self.user.connection, self.schema_names)
 
     def connect(self, name: str, password: str) -> dj.Instance:
         """Connect as a user, with the subject's store."""
@@ -166,9 +201,42 @@ class World:
         instance = dj.Instance(address.host, name, password, port=address.port, use_tls=False, backend=backend)
         instance.config.safemode = False
         instance.connection.conn_info["ssl"] = False  # PyMySQL takes 20 ms to prepare for TLS
-        storage = self.place.direct if name == self.other_name else self.place.storage
+        storage = self.place.storage if name == self.user_name else self.place.direct
+        storage = exchanged(self.place) if name == self.late_name else storage
         self.subject.attach(instance, storage, self.place.project)
         return instance
+
+    @property
+    def damaged(self) -> set[str]:
+        """What the first place has wrong, and the second right."""
+        return self.second.damaged["first"] if self.second else set()
+
+    def second_keys(self) -> frozenset[str]:
+        """Return what is in the second place, if there is one."""
+        return frozenset(self.second.keys() if self.second else ())
+
+    @property
+    def collecting(self) -> Actor:
+        """Who runs the collector, and mirrors: after a move somebody who has the new ``datajoint.toml``."""
+        if not self.is_moved():
+            return self.other
+        if self._late is None:
+            self._late = self._actor(self.late_name)
+            be_quick(self._late.connection)
+        return self._late
+
+    def is_moved(self) -> bool:
+        """Tell whether the places were exchanged, to the end."""
+        if self.second is None:
+            return False
+        return self.second.get(self.second.note) is None and self.place.objects.get(self.second.note) is not None
+
+    def _move_back(self) -> None:
+        """Exchange the notes again that tell which of the places is the mirror."""
+        if self.second is not None and (note := self.place.objects.get(self.second.note)) is not None:
+            self.place.objects.delete([self.second.note])
+            self.second.put(self.second.note, note)
+            mirror_note._known.clear()
 
     def _actor(self, name: str) -> Actor:
         instance = self.connect(name, self.password)
@@ -237,6 +305,9 @@ class World:
         self.hidden = self.raw.hidden_tables()
         self.raw.clear([pair for pair in self.hidden if pair[1] != "~file_registry"])
         self.place.objects.clear()
+        if self.second is not None:
+            self.second.clear()
+            self._move_back()
         self.originals.written.clear()
         self._manifests.clear()
         for actor in (self.user, self.other):
@@ -342,7 +413,7 @@ class World:
 
     def close(self) -> None:
         """Drop the schemas and forget everything."""
-        for actor in (self.user, self.other):
+        for actor in filter(None, (self.user, self.other, self._late)):
             with suppress(Exception):
                 actor.connection.close()
         self.surroundings.close()

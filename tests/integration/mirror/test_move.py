@@ -19,7 +19,7 @@ from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.testing.faults import Fault, FaultyBackend, kill
 from tests.integration.mirrors import CONTENT, contents, one_warning, tree
-from tests.projects import Store, connect, unique
+from tests.projects import Store, connect, toml, unique
 from tests.tables import drop_schema, recording_of
 
 NOTE = "/~registry/mirror.json"
@@ -47,12 +47,6 @@ class Moving:
 
     def notes(self) -> tuple[bool, bool]:
         return tuple(any(key.endswith(NOTE) for key in store.all_keys()) for store in (self.old, self.new))  # type: ignore[return-value]
-
-
-def toml(table: dict[str, Any], name: str) -> str:
-    plain = "\n".join(f"{key} = {json.dumps(value)}" for key, value in table.items() if not isinstance(value, dict))
-    nested = [toml(value, f"{name}.{key}") for key, value in table.items() if isinstance(value, dict)]
-    return "\n\n".join([f"[{name}]\n{plain}", *nested])
 
 
 @pytest.fixture(params=["local"])
