@@ -114,6 +114,9 @@ class Dialect(ABC):
     def age(self, moment: str) -> str:
         """Return the SQL of how many seconds ago a moment is."""
 
+    from_utc: ClassVar[str]
+    """A moment of which a parameter is the text, in UTC and without a zone."""
+
     @abstractmethod
     def utc(self, moment: str) -> str:
         """Return the SQL of a moment as the driver gives it without a time zone, in UTC."""

@@ -134,6 +134,7 @@ class MySQL(Dialect):
     version = "SELECT VERSION()"
     now = "UTC_TIMESTAMP(6)"
     from_now = "UTC_TIMESTAMP(6) + INTERVAL %s SECOND"
+    from_utc = "%s"
     by_number = "FORCE INDEX (PRIMARY)"
     reading = "SET SESSION time_zone = 'SYSTEM'"  # NOW() is in the zone of innodb_trx then
     snapshot = (
