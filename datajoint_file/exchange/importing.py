@@ -10,14 +10,15 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
+from functools import partial
 from typing import Any, Literal
 
-from datajoint.errors import DataJointError
+from datajoint.errors import DataJointError, DuplicateError
 from datajoint.schemas import _Schema, list_schemas
 from datajoint.table import FreeTable
 
 from datajoint_file.concurrency.progress import Advance, progress_bar
-from datajoint_file.errors import ExchangeError, UnknownRootError, brief, brief_traceback
+from datajoint_file.errors import ExchangeError, UnknownRootError, brief, brief_traceback, server_message
 from datajoint_file.exchange.about import About
 from datajoint_file.exchange.description import (
     Description,
@@ -35,6 +36,7 @@ from datajoint_file.hooks.connections import connection_of, pipeline_of
 from datajoint_file.hooks.tables import class_name
 from datajoint_file.journal.intent_table import batches
 from datajoint_file.journal.running_program import person
+from datajoint_file.journal.server_lock import server_lock
 from datajoint_file.journal.transactions import has_transaction
 from datajoint_file.model.metadata import format_timestamp
 from datajoint_file.model.object_keys import key_text
@@ -99,7 +101,7 @@ def import_(
     The tables are declared from the export's description, of which nothing is run; one that is there already is used
     if it can hold the rows. Everything is compared with its checksum before anything is declared or inserted; then
     rows go in by this package's insert, parents first, some hundred in a transaction: bytes first, row second. After
-    an interruption call it again.
+    an interruption call it again. Two imports into the same schema go one after the other.
 
     A file gets a new path and time of storing. What else its row says is as it was, and so are bytes and hash. Rows get
     the tags that they had, also those that are there already and equal; of files that are inserted, `source` tells what
@@ -130,7 +132,7 @@ def import_(
     ------
     ExchangeError
         If the export is damaged or malformed, a table that is there differs, a row that is there does, or this server
-        cannot hold a value. Nothing was inserted.
+        cannot hold a value. Nothing was inserted. Or if others insert rows under the same keys meanwhile.
     UnknownRootError
         If a link was kept whose root is unknown here. Nothing was inserted.
     DataJointError
@@ -154,10 +156,13 @@ def import_(
     work = _Import(connection, received, description, _names(description, schemas or {}, prefix), on_conflict)
     with progress_bar("checking", None, progress) as advance:
         work.check(advance)
-    work.check_tables()
-    work.declare()
-    with progress_bar("importing", sum(table.rows for table in description.tables), progress, unit=" rows") as advance:
-        return work.insert(advance)
+    waiting = partial(progress_bar, "waiting for another import", None, progress)
+    with server_lock(connection, "import", work.schemas, waiting):
+        work.check_tables()
+        work.declare()
+        total = sum(table.rows for table in description.tables)
+        with progress_bar("importing", total, progress, unit=" rows") as advance:
+            return work.insert(advance)
 
 
 def _names(description: Description, schemas: Mapping[str, str], prefix: str) -> dict[str, str]:
@@ -197,6 +202,11 @@ class _Import:
         self._importer = {"at": format_timestamp(datetime.now(timezone.utc)), **person()}
         self._conflicts: list[str] = []
 
+    @property
+    def schemas(self) -> list[str]:
+        """What the schemas of the export are called here, those of parents first."""
+        return list(dict.fromkeys(name.partition(".")[0] for name in self._names.values()))
+
     def check(self, advance: Advance) -> None:
         """Raise unless all bytes are what the export says, and all rows are rows of their tables."""
         self._received.check_about([table.full_name for table in self._description.tables])
@@ -229,8 +239,7 @@ class _Import:
 
     def declare(self) -> None:
         """Declare the schemas and tables that are not there."""
-        wanted = dict.fromkeys(name.partition(".")[0] for name in self._names.values())
-        for schema in wanted:
+        for schema in self.schemas:
             _Schema(schema, connection=self._connection, create_schema=True, create_tables=False)
         for table in self._description.tables:
             if table.full_name not in self._there:
@@ -247,7 +256,13 @@ class _Import:
             for judged in self._judged(table):
                 rows = self._rows(table)
                 new = [self._inserted(rows, row) for row in judged.new]
-                put(rows, new, judged, self._tagged.get(table.full_name), self._importer)
+                try:
+                    put(rows, new, judged, self._tagged.get(table.full_name), self._importer)
+                except DuplicateError as error:
+                    raise ExchangeError(
+                        f"{title}: while its rows were imported somebody else has inserted some of them, or others "
+                        f"under their keys ({server_message(error)}). What was imported before is there. Call it again"
+                    ) from error
                 if judged.new:
                     inserted[title] = inserted.get(title, 0) + len(judged.new)
                 if judged.present:

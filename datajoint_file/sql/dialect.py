@@ -497,6 +497,9 @@ class Dialect(ABC):
     has_replace: ClassVar[bool]
     """Whether ``REPLACE`` is a statement."""
 
+    take_lock: ClassVar[str]
+    """Query that takes the lock of a number for the session, and tells whether nobody else has it. It does not wait."""
+
     keeps_transaction: ClassVar[bool]
     """Whether a transaction can go on after a statement of it has failed."""
 

@@ -147,6 +147,7 @@ class MySQL(Dialect):
     has_replace = True
     share_now = "FOR SHARE NOWAIT"
     size_limit = "max_allowed_packet"
+    take_lock = "SELECT GET_LOCK(CONCAT('datajoint_file ', %s), 0)"
     keeps_transaction = True
     is_replica = "SELECT @@GLOBAL.read_only"
 

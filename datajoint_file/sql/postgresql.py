@@ -184,6 +184,7 @@ class PostgreSQL(Dialect):
     matching = "~"
     has_replace = False
     share_now = ""
+    take_lock = "SELECT pg_try_advisory_lock(%s)"
     keeps_transaction = False
     is_replica = "SELECT pg_is_in_recovery()"
 
