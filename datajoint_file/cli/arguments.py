@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -85,7 +86,9 @@ def pairs(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) ->
     parts = [text.partition("=") for text in value]
     for text, (name, sign, _) in zip(value, parts, strict=True):
         if not (name and sign) or set(name) & set(" <>!"):
-            raise click.BadParameter(f"{text!r} is not of the form subject_id=1")
+            has_target = not sign and any("--to" in one.opts for one in ctx.command.params)
+            hint = f"; if files are to go there, write --to {shlex.quote(text)}" if has_target else ""
+            raise click.BadParameter(f"{text!r} is not of the form subject_id=1{hint}")
     return {name: text for name, _, text in parts}
 
 

@@ -18,6 +18,8 @@ from datajoint_file.exchange.export import export as export_rows
 from datajoint_file.exchange.packing import FORMATS
 from datajoint_file.hooks.targets import connect
 
+_LEFT_OUT = "An attribute; or `tags` of rows, or `provenance` of files. May be repeated."
+
 _EXAMPLES = """\b
 Examples:
   datajoint-file export lab_ephys.Recording subject_id=1 slice/
@@ -44,7 +46,7 @@ Examples:
     show_default=True,
     help="Whether files that stay where they are come along.",
 )
-@click.option("--leave-out", multiple=True, metavar="SCHEMA.TABLE.ATTRIBUTE", help="An attribute. May be repeated.")
+@click.option("--leave-out", multiple=True, metavar="SCHEMA.TABLE.ATTRIBUTE", help=_LEFT_OUT)
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Files at a time.")
 @click.option("--quiet", is_flag=True, help="Print nothing if all is fine.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")

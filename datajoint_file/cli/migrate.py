@@ -41,6 +41,7 @@ Examples:
     help="Give files of the store's disk a second name there: only those that nobody may write to, or all.",
 )
 @click.option("--suffix", default="", metavar=".npy", help="Of blobs: the format in which their objects are written.")
+@click.option("--quiet", is_flag=True, help="Print only what a person must see: nothing, if all is fine.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.pass_context
 def migrate(
@@ -51,6 +52,7 @@ def migrate(
     link: bool,
     hard_link: HardLink | None,
     suffix: str,
+    quiet: bool,
     as_json: bool,
 ) -> None:
     """Make files of the values of an attribute: attachments, blobs, objects or files of DataJoint's stores, paths.
@@ -82,12 +84,12 @@ def migrate(
             link=link,
             hard_link=hard_link or "",
             suffix=suffix,
-            progress=False if as_json else None,
+            progress=False if quiet or as_json else None,
         )
     with ended_by_sigterm():
         report = getattr(migration, step)()
     if as_json:
         print_json(report.to_dict())
-    else:
+    elif not quiet or not report:
         console().print(str(report), soft_wrap=True)
     ctx.exit(FINE if report else PROBLEMS)

@@ -42,6 +42,7 @@ Examples:
 )
 @click.option("--dropped", multiple=True, metavar="SCHEMA", help="It has a mark in the store, and is gone for good.")
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Files at a time.")
+@click.option("--quiet", is_flag=True, help="Print only what a person must see: nothing, if all is fine.")
 @click.option("--json", "as_json", is_flag=True, help="Print the certificate.")
 @click.pass_context
 def move(
@@ -51,6 +52,7 @@ def move(
     certificate: Path | None,
     dropped: tuple[str, ...],
     workers: int | None,
+    quiet: bool,
     as_json: bool,
 ) -> None:
     """Copy all files of the project to the store of another datajoint.toml, read both, and exchange the stores.
@@ -66,8 +68,8 @@ def move(
         connection = connect()
     ctx.call_on_close(connection.close)
     project = pipeline_of(connection).project
-    with one_at_a_time(lock_of_project(f"{project}.mirror"), "datajoint-file move", quiet=False), ended_by_sigterm():
-        progress = False if as_json else None
+    with one_at_a_time(lock_of_project(f"{project}.mirror"), "datajoint-file move", quiet=quiet), ended_by_sigterm():
+        progress = False if quiet or as_json else None
         found = move_project(to, connection, check=check, dropped=dropped, workers=workers, progress=progress)
     if found and not (check and certificate is None):
         moment = f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}"
@@ -75,7 +77,7 @@ def move(
         certificate.write_text(json.dumps(found.to_dict(), indent=2) + "\n", encoding="utf-8")
     if as_json:
         print_json(found.to_dict())
-    else:
+    elif not quiet or not found:
         show(found.report, quiet=False, as_json=False)
         size = format_size(found.sum.bytes)
         both = f"both have {counted(found.sum.files, 'file')}, {size}, {found.sum.digest}"

@@ -25,8 +25,9 @@ from datajoint.table import FreeTable
 from datajoint_file.concurrency.progress import Advance, progress_bar
 from datajoint_file.concurrency.threads import Stop, check_workers, run_all
 from datajoint_file.errors import ExchangeError, brief, brief_traceback
+from datajoint_file.exchange.about import ABOUT, Statements
 from datajoint_file.exchange.description import FORMAT, TableDescription
-from datajoint_file.exchange.layout import DESCRIPTION, file_path, manifest_path, member_paths, rows_path
+from datajoint_file.exchange.layout import DESCRIPTION, about_path, file_path, manifest_path, member_paths, rows_path
 from datajoint_file.exchange.needed import NeededKeys
 from datajoint_file.exchange.packing import Packing, Payload, check_format
 from datajoint_file.exchange.tables import Rows, describe, load_upstream
@@ -100,6 +101,8 @@ def export(
     file is hashed while it is copied, and compared with the hash in its row. The directory is written under another
     name beside its target, and is renamed when it is whole: an interrupted export leaves nothing that looks complete.
 
+    Tags of the rows come along, and what is noted of who inserted the files; the history of the rows does not.
+
     Parameters
     ----------
     query : table or query, or a sequence of them
@@ -112,6 +115,7 @@ def export(
         Whether files that stay where they are come along. Linked directories do in any case.
     leave_out : sequence of str
         Attributes, such as ``"lab.Recording.traces"``, that are not carried: those whose values are in another store.
+        Also ``"tags"`` of rows, and ``"provenance"``: who inserted the files, on which machine, by which program.
     workers : int, optional
         Files at a time; by default what suits the store.
     progress : bool, optional
@@ -210,7 +214,7 @@ class _Export:
         for name in tuple(wanted):
             wanted.update(graph.ancestors(name))
         self.tables: list[Rows] = []
-        left = set(leave_out)
+        left = set(leave_out) - set(ABOUT)
         for name in graph.topo_sort():
             if name in wanted:
                 table = FreeTable(connection, name)
@@ -222,6 +226,7 @@ class _Export:
                 self.tables.append(Rows(table, describe(table, here)))
         if left:
             raise ExchangeError(f"leave_out: there is no attribute {', '.join(sorted(left))} in what is exported")
+        self._said = {rows.description.full_name: Statements(rows, leave_out) for rows in self.tables}
 
     def write_rows(self) -> None:
         """Write the rows, those first that depend on others: then it is known which of these are needed."""
@@ -232,6 +237,10 @@ class _Export:
         for rows in reversed(self.tables):
             name = rows.description.full_name
             self._payloads[name] = self.packing.write(rows_path(name), self._lines(rows), "application/jsonl")
+            said = self._said[name].lines(self.packing.path(rows_path(name)))
+            if first := next(said, None):
+                self.packing.write(about_path(name), chain([first], said), "application/jsonl")
+            self.notes += self._said[name].notes
         self.counts = {rows.description.title: self._counted[rows.description.full_name] for rows in self.tables}
 
     def _lines(self, rows: Rows) -> Iterator[bytes]:

@@ -9,14 +9,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from functools import partial
 from typing import Any, Literal
 
-from datajoint.errors import DataJointError
+from datajoint.errors import DataJointError, DuplicateError
 from datajoint.schemas import _Schema, list_schemas
 from datajoint.table import FreeTable
 
 from datajoint_file.concurrency.progress import Advance, progress_bar
-from datajoint_file.errors import ExchangeError, UnknownRootError, brief, brief_traceback
+from datajoint_file.errors import ExchangeError, UnknownRootError, brief, brief_traceback, server_message
+from datajoint_file.exchange.about import About
 from datajoint_file.exchange.description import (
     Description,
     ExportedTable,
@@ -24,17 +27,24 @@ from datajoint_file.exchange.description import (
     differences,
     read_description,
 )
+from datajoint_file.exchange.putting import Judged, put
 from datajoint_file.exchange.received import Received, ReceivedFile
 from datajoint_file.exchange.tables import Rows, declare, describe, load_upstream, value_for
 from datajoint_file.exchange.values import Written, require_exact
+from datajoint_file.hooks.base_rows import base_rows
 from datajoint_file.hooks.connections import connection_of, pipeline_of
 from datajoint_file.hooks.tables import class_name
 from datajoint_file.journal.intent_table import batches
+from datajoint_file.journal.running_program import person
+from datajoint_file.journal.server_lock import server_lock
 from datajoint_file.journal.transactions import has_transaction
+from datajoint_file.model.metadata import format_timestamp
 from datajoint_file.model.object_keys import key_text
 from datajoint_file.model.wording import counted
 from datajoint_file.pipeline.destinations import destination_path
 from datajoint_file.pipeline.fileref import FileRef
+from datajoint_file.query.tags import require_tag_table
+from datajoint_file.sql.tag_table import TagTable
 from datajoint_file.startup import on_one_line
 from datajoint_file.verification.examine import examine
 
@@ -91,9 +101,11 @@ def import_(
     The tables are declared from the export's description, of which nothing is run; one that is there already is used
     if it can hold the rows. Everything is compared with its checksum before anything is declared or inserted; then
     rows go in by this package's insert, parents first, some hundred in a transaction: bytes first, row second. After
-    an interruption call it again.
+    an interruption call it again. Two imports into the same schema go one after the other.
 
-    A file gets a new path and time of storing. What else its row says is as it was, and so are bytes and hash.
+    A file gets a new path and time of storing. What else its row says is as it was, and so are bytes and hash. Rows get
+    the tags that they had, also those that are there already and equal; of files that are inserted, `source` tells what
+    the export says of who inserted them, and that it was imported.
 
     Parameters
     ----------
@@ -120,7 +132,7 @@ def import_(
     ------
     ExchangeError
         If the export is damaged or malformed, a table that is there differs, a row that is there does, or this server
-        cannot hold a value. Nothing was inserted.
+        cannot hold a value. Nothing was inserted. Or if others insert rows under the same keys meanwhile.
     UnknownRootError
         If a link was kept whose root is unknown here. Nothing was inserted.
     DataJointError
@@ -144,10 +156,13 @@ def import_(
     work = _Import(connection, received, description, _names(description, schemas or {}, prefix), on_conflict)
     with progress_bar("checking", None, progress) as advance:
         work.check(advance)
-    work.check_tables()
-    work.declare()
-    with progress_bar("importing", sum(table.rows for table in description.tables), progress, unit=" rows") as advance:
-        return work.insert(advance)
+    waiting = partial(progress_bar, "waiting for another import", None, progress)
+    with server_lock(connection, "import", work.schemas, waiting):
+        work.check_tables()
+        work.declare()
+        total = sum(table.rows for table in description.tables)
+        with progress_bar("importing", total, progress, unit=" rows") as advance:
+            return work.insert(advance)
 
 
 def _names(description: Description, schemas: Mapping[str, str], prefix: str) -> dict[str, str]:
@@ -183,16 +198,26 @@ class _Import:
         self._on_conflict = on_conflict
         self._is_mysql = connection.adapter.backend == "mysql"
         self._there: set[str] = set()
+        self._tagged: dict[str, TagTable | None] = {}  # tables of which rows have tags in the export
+        self._importer = {"at": format_timestamp(datetime.now(timezone.utc)), **person()}
         self._conflicts: list[str] = []
+
+    @property
+    def schemas(self) -> list[str]:
+        """What the schemas of the export are called here, those of parents first."""
+        return list(dict.fromkeys(name.partition(".")[0] for name in self._names.values()))
 
     def check(self, advance: Advance) -> None:
         """Raise unless all bytes are what the export says, and all rows are rows of their tables."""
+        self._received.check_about([table.full_name for table in self._description.tables])
         for table in self._description.tables:
             self._received.check_rows(table.full_name, table.size, table.sha256)
-            count = 0
+            count, beside = 0, self._received.about(table.full_name)
             for where, row in self._received.rows(table.full_name):
                 self._check_row(table, where, row, advance)
+                self._check_about(table, where, row, beside.of(self._key(table, row)))
                 count += 1
+            beside.end()
             if count != table.rows:
                 raise ExchangeError(f"{table.full_name} has {counted(count, 'row')}, and should have {table.rows}")
 
@@ -209,17 +234,18 @@ class _Import:
                 )
         if self._on_conflict == "raise":
             for table in self._tables_there():
-                for _, _ in self._judged(table):
+                for _ in self._judged(table):
                     pass
 
     def declare(self) -> None:
         """Declare the schemas and tables that are not there."""
-        wanted = dict.fromkeys(name.partition(".")[0] for name in self._names.values())
-        for schema in wanted:
+        for schema in self.schemas:
             _Schema(schema, connection=self._connection, create_schema=True, create_tables=False)
         for table in self._description.tables:
             if table.full_name not in self._there:
                 declare(self._connection, table, self._names)
+            if table.full_name in self._tagged:
+                self._tagged[table.full_name] = require_tag_table(base_rows(self._table(table), advice=""))
 
     def insert(self, advance: Advance) -> Imported:
         """Insert the rows that are not there."""
@@ -227,15 +253,30 @@ class _Import:
         self._conflicts = []
         for table in self._description.tables:
             title = self._title(table)
-            for new, count in self._judged(table):
+            for judged in self._judged(table):
                 rows = self._rows(table)
-                if new:
-                    rows.table.insert([self._inserted(rows, row) for row in new])
-                    inserted[title] = inserted.get(title, 0) + len(new)
-                if count:
-                    present[title] = present.get(title, 0) + count
-                advance(len(new) + count)
+                new = [self._inserted(rows, row) for row in judged.new]
+                try:
+                    put(rows, new, judged, self._tagged.get(table.full_name), self._importer)
+                except DuplicateError as error:
+                    raise ExchangeError(
+                        f"{title}: while its rows were imported somebody else has inserted some of them, or others "
+                        f"under their keys ({server_message(error)}). What was imported before is there. Call it again"
+                    ) from error
+                if judged.new:
+                    inserted[title] = inserted.get(title, 0) + len(judged.new)
+                if judged.present:
+                    present[title] = present.get(title, 0) + len(judged.present)
+                advance(len(judged.new) + len(judged.present))
         return Imported(inserted, present, tuple(self._conflicts), tuple(self._description.notes))
+
+    def _check_about(self, table: ExportedTable, where: str, row: Written, about: About | None) -> None:
+        if about is None:
+            return
+        if odd := [name for name in about.provenance if name not in table.files or row[name] is None]:
+            raise ExchangeError(f"{where}: {brief(odd[0])} is said to come from somewhere, and is no file")
+        if about.tags:
+            self._tagged.setdefault(table.full_name, None)
 
     def _check_row(self, table: ExportedTable, where: str, row: Written, advance: Advance) -> None:
         types = table.types
@@ -297,21 +338,26 @@ class _Import:
     def _rows(self, table: TableDescription) -> Rows:
         return Rows(self._table(table), table)
 
-    def _judged(self, table: ExportedTable) -> Iterator[tuple[list[Written], int]]:
-        """Give the rows that are to be inserted, some at a time, with the number of those that are there already."""
+    def _judged(self, table: ExportedTable) -> Iterator[Judged]:
+        """Give the rows, some at a time: which are to be inserted, and which are there already."""
         rows, found = self._rows(table), (row for _, row in self._received.rows(table.full_name))
+        beside = self._received.about(table.full_name)
         for some in batches(found, _ROWS_AT_ONCE, _size, _BYTES_AT_ONCE):
             there = {rows.key_of(row): row for row in rows.under([self._key(table, row) for row in some])}
-            new, present = [], 0
+            judged = Judged()
             for row in some:
-                other = there.get(rows.key_of(row))
+                key, other = self._key(table, row), there.get(rows.key_of(row))
+                about = beside.of(key)
                 if other is None:
-                    new.append(row)
+                    judged.new.append(row)
                 elif differing := rows.differing(other, self._compared(table, row)):
                     self._conflict(table, row, differing)
+                    continue
                 else:
-                    present += 1
-            yield new, present
+                    judged.present.append(row)
+                if about and (other is None or about.tags):
+                    judged.about.append((key, about))
+            yield judged
 
     def _conflict(self, table: ExportedTable, row: Written, differing: Sequence[str]) -> None:
         key = key_text((name, str(row[name])) for name in table.primary_key)

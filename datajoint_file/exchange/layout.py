@@ -29,6 +29,11 @@ def rows_path(full_name: str) -> str:
     return f"{_ROWS}{full_name}.jsonl"
 
 
+def about_path(full_name: str) -> str:
+    """Return the path of what is said of a table's rows: their tags, and who inserted their files."""
+    return f"data/about/{full_name}.jsonl"
+
+
 def file_path(full_name: str, attribute: str, number: int, name: str) -> str:
     """Return the path of a file or directory, the *number*-th of an attribute.
 

@@ -9,14 +9,23 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from datajoint_file.concurrency.progress import Advance
 from datajoint_file.errors import DataJointFileError, ExchangeError, UnsafeNameError, brief, printable, reason_of
-from datajoint_file.exchange.layout import DESCRIPTION, MANIFEST, is_file_path, manifest_path, member_paths, rows_path
+from datajoint_file.exchange.about import Beside
+from datajoint_file.exchange.layout import (
+    DESCRIPTION,
+    MANIFEST,
+    about_path,
+    is_file_path,
+    manifest_path,
+    member_paths,
+    rows_path,
+)
 from datajoint_file.exchange.values import Written
 from datajoint_file.model.manifest import MAX_BYTES, Manifest, read_manifest
 from datajoint_file.model.metadata import FileMetadata
@@ -29,6 +38,8 @@ from datajoint_file.transfer.sources import File
 _MAX_DESCRIPTION = 2**25
 MAX_LINE = 2**28
 """Bytes of a row as JSON, whatever its values are."""
+MAX_ABOUT = 2**24
+"""Bytes of what is said of a row."""
 
 _READ = os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0)
 
@@ -99,6 +110,7 @@ class Received:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._about = set[str]()
         try:
             self._root = PinnedDirectory.at(str(path))
         except OSError as error:
@@ -107,15 +119,23 @@ class Received:
     def description(self) -> bytes:
         """Return the text of the description, which has the checksum that the manifest says."""
         text = self._text(DESCRIPTION, _MAX_DESCRIPTION)
-        found = hashlib.sha256(text).hexdigest()
-        with self._open(MANIFEST) as manifest:
-            for line in iter(lambda: manifest.readline(4_096), b""):
-                digest, _, name = line.decode(errors="replace").partition(" ")
-                if name.strip() == DESCRIPTION:
-                    if digest == found:
-                        return text
-                    raise self._damaged(DESCRIPTION, f"its SHA-256 is {found}, and {MANIFEST} has {digest:.64}")
-        raise self._damaged(MANIFEST, f"it does not name {DESCRIPTION}")
+        found, noted = hashlib.sha256(text).hexdigest(), self._listed([DESCRIPTION]).get(DESCRIPTION)
+        if noted is None:
+            raise self._damaged(MANIFEST, f"it does not name {DESCRIPTION}")
+        if noted != found:
+            raise self._damaged(DESCRIPTION, f"its SHA-256 is {found}, and {MANIFEST} has {noted:.64}")
+        return text
+
+    def check_about(self, full_names: Collection[str]) -> None:
+        """Raise unless what is said of rows is as the manifest has it; exports of old say nothing."""
+        paths = {about_path(name): name for name in full_names}
+        for path, digest in self._listed(paths).items():
+            self._check(path, None, digest)
+            self._about.add(paths[path])
+
+    def about(self, full_name: str) -> Beside:
+        """Return what is said of the rows of a table, to be read side by side with these."""
+        return Beside(self._lines(about_path(full_name), MAX_ABOUT) if full_name in self._about else iter(()))
 
     def check_rows(self, full_name: str, size: int, sha256: str) -> None:
         """Raise unless the rows of a table are the bytes that the description speaks of."""
@@ -123,17 +143,14 @@ class Received:
 
     def rows(self, full_name: str) -> Iterator[tuple[str, Written]]:
         """Give the rows of a table: where each is, as people are told, and its values, not yet checked."""
-        path = rows_path(full_name)
-        with self._open(path) as file:
-            for number, line in enumerate(iter(lambda: file.readline(MAX_LINE), b""), 1):
-                where = f"{path}, line {number}"
-                try:
-                    row = json.loads(line, parse_constant=_refuse_constant)
-                except (ValueError, RecursionError) as error:
-                    raise ExchangeError(f"{where}: it is no row as an export writes it ({error!s:.100})") from None
-                if not isinstance(row, dict):
-                    raise ExchangeError(f"{where}: it is no JSON object")
-                yield where, row
+        for where, line in self._lines(rows_path(full_name), MAX_LINE):
+            try:
+                row = json.loads(line, parse_constant=_refuse_constant)
+            except (ValueError, RecursionError) as error:
+                raise ExchangeError(f"{where}: it is no row as an export writes it ({error!s:.100})") from None
+            if not isinstance(row, dict):
+                raise ExchangeError(f"{where}: it is no JSON object")
+            yield where, row
 
     def file(self, entry: object) -> ReceivedFile:
         """Return what a row has of a file, which anybody may have written.
@@ -190,6 +207,21 @@ class Received:
             raise self._damaged(path, f"the row speaks of {metadata.files} files with {metadata.size} bytes")
         return manifest
 
+    def _lines(self, path: str, most: int) -> Iterator[tuple[str, bytes]]:
+        with self._open(path) as file:
+            for number, line in enumerate(iter(lambda: file.readline(most), b""), 1):
+                yield f"{path}, line {number}", line
+
+    def _listed(self, paths: Collection[str]) -> dict[str, str]:
+        """Return the checksums that the manifest has of some files, as far as it names them."""
+        found = {}
+        with self._open(MANIFEST) as manifest:
+            for line in iter(lambda: manifest.readline(4_096), b""):
+                digest, _, name = line.decode(errors="replace").partition(" ")
+                if name.strip() in paths:
+                    found[name.strip()] = digest
+        return found
+
     def _text(self, path: str, most: int) -> bytes:
         with self._open(path) as file:
             text = file.read(most + 1)
@@ -197,11 +229,11 @@ class Received:
             raise self._damaged(path, f"it has more than {most} bytes")
         return text
 
-    def _check(self, path: str, size: int, sha256: str, advance: Advance = lambda _: None) -> None:
+    def _check(self, path: str, size: int | None, sha256: str, advance: Advance = lambda _: None) -> None:
         digest = hashlib.sha256()
         with self._open(path) as file:
             found = os.fstat(file.fileno()).st_size
-            if found != size:
+            if size is not None and found != size:
                 raise self._damaged(path, f"it has {found} bytes, expected {size}")
             while chunk := file.read(CHUNK_SIZE):
                 digest.update(chunk)

@@ -25,6 +25,7 @@ from datajoint_file.exchange.values import Written, compared, family, portable, 
 from datajoint_file.hooks.tables import table_name
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.sql import dialect_of
+from datajoint_file.sql.tag_table import TagTable
 
 _RAW = ("<blob>", "<attach>", "json", "float32", "float64")
 """Types whose values DataJoint would convert; on PostgreSQL it has no way to insert a UUID either."""
@@ -167,15 +168,36 @@ class Rows:
         """
         if not keys:
             return
-        primary = self.description.primary_key
-        quoted = [self._dialect.quoted(name) for name in primary]
-        one = f"({' AND '.join(f'{name} = %s' for name in quoted)})"
-        values = [self._parameter(name, key[name]) for key in keys for name in primary]
+        order = ", ".join(self._dialect.quoted(name) for name in self.description.primary_key)
         columns = ", ".join(map(self._column, self.types))
-        chosen, order = " OR ".join([one] * len(keys)), ", ".join(quoted)
-        sql = f"SELECT {columns} FROM {self._named()} WHERE {chosen} ORDER BY {order}"
-        for row in self._connection.query(sql, values).fetchall():
+        for row in self._under(f"SELECT {columns} FROM {self._named()}", keys, order):
             yield self._written(row)
+
+    def tags(self, table: TagTable, keys: Sequence[Mapping[str, Any]]) -> dict[tuple[Any, ...], list[str]]:
+        """Return the tags of the rows of some keys, in alphabetical order, by key."""
+        columns = ", ".join([*map(self._column, self.description.primary_key), table.tag])
+        found = dict[tuple[Any, ...], list[str]]()
+        for *key, tag in self._under(f"SELECT {columns} FROM {table.table.replace('%', '%%')}", keys, table.tag):
+            found.setdefault(self.key_of(self.written_key(key)), []).append(str(tag))
+        return found
+
+    def put_tags(self, table: TagTable, tagged: Iterable[tuple[Mapping[str, Any], str]]) -> None:
+        """Put tags on rows, but for those that they have already, in the transaction that is open."""
+        primary, values = self.description.primary_key, list[Any]()
+        for key, tag in tagged:
+            values += [*(self._parameter(name, key[name]) for name in primary), tag]
+        if values:
+            columns = ", ".join([*map(self._dialect.quoted, primary), table.tag])
+            one = f"({', '.join(['%s'] * (len(primary) + 1))})"
+            rows = ", ".join([one] * (len(values) // (len(primary) + 1)))
+            self._connection.query(self._dialect.insert_new(table.table.replace("%", "%%"), columns, rows), values)
+
+    def _under(self, select: str, keys: Sequence[Mapping[str, Any]], order: str) -> Any:
+        primary = self.description.primary_key
+        one = f"({' AND '.join(f'{self._dialect.quoted(name)} = %s' for name in primary)})"
+        values = [self._parameter(name, key[name]) for key in keys for name in primary]
+        chosen = " OR ".join([one] * len(keys))
+        return self._connection.query(f"{select} WHERE {chosen} ORDER BY {order}", values).fetchall()
 
     def written_key(self, values: Iterable[Any]) -> Written:
         """Return a primary key, as the driver gives it, as an export has it."""

@@ -68,6 +68,11 @@ def facts() -> dict[str, Any]:
     return {**_of_process(os.getpid()), **(_program.get() or {})}
 
 
+def person() -> dict[str, Any]:
+    """Return the user and the machine, as the operating system calls them."""
+    return {name: one for name, one in _of_process(os.getpid()).items() if name in ("user", "host")}
+
+
 @functools.lru_cache(maxsize=1)
 def _of_process(_pid: int) -> dict[str, Any]:
     found: dict[str, Any] = {"host": socket.gethostname(), "package": version_of("datajoint-file")}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -33,6 +33,9 @@ _ATTRIBUTES = """
 """
 _COLUMNS = "event, object, at, who, facts"
 _IDS_PER_QUERY = 400
+
+Run = Callable[[str, Sequence[Any]], Iterable[Sequence[Any]]]
+"""What runs a query, and returns its rows."""
 
 
 class Call(NamedTuple):
@@ -73,28 +76,40 @@ class SourceTable:
         """Tell whether the table is there and runs nothing else: who looks may have more rights than its owner."""
         return bool(self.dialect.tables_named(self.second.query, [TABLE], self.schema))
 
-    def insertions(self, facts: Mapping[str, Any], objects: Sequence[str]) -> Iterable[Condition]:
-        """Give the statements that note a call and its objects: one for 5,000."""
+    def insertions(
+        self, facts: Mapping[str, Any], objects: Sequence[str], by: tuple[datetime, str] | None = None
+    ) -> Iterable[Condition]:
+        """Give the statements that note a call and its objects: one for 5,000.
+
+        It is made now, by who is connected; or was made once, *by* whom the export of another server says.
+        """
         event = base32(time.time_ns().to_bytes(8, "big") + secrets.token_bytes(8))
         call = f"('{event}', '', {self.dialect.now}, LEFT({self.dialect.user}, 128), %s)"
         args = [json.dumps(facts, default=str)]
+        if by is not None:
+            call = f"('{event}', '', {self.dialect.from_utc}, %s, %s)"
+            args = [f"{by[0].astimezone(timezone.utc):%Y-%m-%d %H:%M:%S.%f}", by[1], *args]
         for some in batches(objects):
-            rows = ", ".join([call] * len(args) + [f"('{event}', '{one}', NULL, NULL, NULL)" for one in some])
+            rows = ", ".join([call] * bool(args) + [f"('{event}', '{one}', NULL, NULL, NULL)" for one in some])
             yield f"INSERT INTO {self.table.replace('%', '%%')} ({_COLUMNS}) VALUES {rows}", args
             args = []
 
-    def call_of(self, object_id: str) -> Call | None:
-        """Return the last call that inserted an object: one before it was rolled back, or its row was there already."""
-        found = self.second.query(
-            f"SELECT {self.dialect.utc('made.at')}, made.who, made.facts FROM {self.table} AS one "
+    def calls(self, objects: Iterable[str], run: Run) -> dict[str, Call]:
+        """Return the last call that inserted each object: one before it was rolled back, or its row was there already.
+
+        *run* sends a query, on whichever connection.
+        """
+        calls, known = dict[str, Call](), dict[tuple[Any, ...], Call]()
+        sql = (
+            f"SELECT one.object, {self.dialect.utc('made.at')}, made.who, made.facts FROM {self.table} AS one "
             f"JOIN {self.table} AS made ON made.event = one.event AND made.object = '' "
-            "WHERE one.object = %s ORDER BY made.at DESC LIMIT 1",
-            (object_id,),
-        )
-        if not found:
-            return None
-        at, who, facts = found[0]
-        return Call(at.replace(tzinfo=timezone.utc), str(who), _read(facts))
+        ).replace("%", "%%")
+        for some in batches(objects, _IDS_PER_QUERY):
+            for one, at, who, facts in run(f"{sql}WHERE one.object IN %s ORDER BY made.at", (tuple(some),)):
+                if (at, who, facts) not in known:
+                    known[at, who, facts] = Call(at.replace(tzinfo=timezone.utc), str(who), _read(facts))
+                calls[str(one)] = known[at, who, facts]
+        return calls
 
     def forget(self, objects: Iterable[str]) -> None:
         """Delete what is noted of objects that are gone for good, and of calls that have no others.

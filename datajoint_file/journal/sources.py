@@ -5,7 +5,9 @@ Without the right to make the table nothing is noted, and the insert does what i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from datajoint import provenance
@@ -15,7 +17,7 @@ from datajoint_file.config.bindings import Attached
 from datajoint_file.errors import JournalWarning, warn
 from datajoint_file.journal.running_program import facts
 from datajoint_file.journal.second_connection import second_connection_of
-from datajoint_file.journal.source_table import SourceTable, object_id
+from datajoint_file.journal.source_table import Call, SourceTable, object_id
 from datajoint_file.model.metadata import FileMetadata
 
 _usable: Attached[dict[str, bool]] = Attached(lambda _: {})
@@ -53,8 +55,21 @@ def forget_sources(connection: Any, schema: str) -> None:
     _usable.of(connection).pop(schema, None)
 
 
-def note_sources(connection: Any, schema: str, files: Sequence[FileMetadata]) -> None:
-    """Note who inserts *files*, in the transaction that is open, by one statement for 5,000.
+_are_given: ContextVar[bool] = ContextVar("are_given", default=False)
+
+
+@contextmanager
+def sources_given() -> Iterator[None]:
+    """Let inserts in the block note nothing: whoever runs it knows of the files, and does, in their transaction."""
+    token = _are_given.set(True)
+    try:
+        yield
+    finally:
+        _are_given.reset(token)
+
+
+def note_sources(connection: Any, schema: str, files: Sequence[FileMetadata], given: Call | None = None) -> None:
+    """Note who inserts *files*, in the transaction that is open, by one statement for 5,000; or who is *given*.
 
     Inside of `make`, DataJoint knows the table and key, and the version of the code.
 
@@ -63,13 +78,12 @@ def note_sources(connection: Any, schema: str, files: Sequence[FileMetadata]) ->
     MissingTableError
         If somebody has dropped the table. The rows have to be inserted again.
     """
-    if not files or not ensure_sources(connection, schema):
+    if not files or _are_given.get() or not ensure_sources(connection, schema):
         return
-    known, make = facts(), provenance._ingesting.get()
-    known |= {"make": make} if make else {}
+    known, by = (_here(), None) if given is None else (given.facts, (given.at, given.who))
     table = SourceTable(second_connection_of(connection), schema)
     try:
-        for sql, args in table.insertions(known, list(dict.fromkeys(map(object_id, files)))):
+        for sql, args in table.insertions(known, list(dict.fromkeys(map(object_id, files))), by):
             connection.query(sql, args, reconnect=False)
     except MissingTableError as error:
         forget_sources(connection, schema)
@@ -77,6 +91,11 @@ def note_sources(connection: Any, schema: str, files: Sequence[FileMetadata]) ->
             f"the table `~file_source` of schema {schema} was dropped while this process wrote to it; no row was "
             "inserted. Insert again: it is made anew, and what is stored is not sent again"
         ) from error
+
+
+def _here() -> dict[str, Any]:
+    known, make = facts(), provenance._ingesting.get()
+    return known | ({"make": make} if make else {})
 
 
 _NO_SOURCES = (

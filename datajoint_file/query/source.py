@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,7 +17,8 @@ from datajoint_file.hooks.base_rows import as_query
 from datajoint_file.hooks.codec import file_attributes
 from datajoint_file.hooks.tables import class_name, table_name
 from datajoint_file.journal.second_connection import second_connection_of
-from datajoint_file.journal.source_table import Call, SourceTable, object_id
+from datajoint_file.journal.source_table import Call, Run, SourceTable, object_id
+from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import key_text, schema_named_by
 from datajoint_file.pipeline.stored_ref import StoredRef
 
@@ -54,6 +55,9 @@ class Source:
         Whose ``make`` inserted it, as people write it; None outside of ``populate``.
     key : dict
         The key that this ``make`` was called with.
+    imported : dict
+        Of what `import_` has inserted: when that was, and by whom, as ``at``, ``user`` and ``host``. Then all of the
+        above is what the export says, and whoever has written that.
     datajoint : dict
         What DataJoint itself has noted of the row, where its settings say so: ``job_start_time``, ``job_duration``,
         ``job_version``, ``prov``.
@@ -71,6 +75,7 @@ class Source:
     package: str | None = None
     table: str | None = None
     key: Mapping[str, Any] = field(default_factory=dict)
+    imported: Mapping[str, Any] = field(default_factory=dict)
     datajoint: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -81,11 +86,18 @@ class Source:
             "make": self.table and f"{self.table} ({key_text((k, str(v)) for k, v in self.key.items())})",
             "datajoint": key_text((name, str(value)) for name, value in self.datajoint.items()),
             "package": self.package and f"datajoint-file {self.package}",
+            "imported": self._said_import(),
         }
         lines = (f"  {what:<10}{printable(text)}" for what, text in said.items() if text)
         return "\n".join([printable(self.file.name), *lines])
 
     __repr__ = __str__
+
+    def _said_import(self) -> str:
+        if not self.imported:
+            return ""
+        said = {name: self.imported.get(name) or "?" for name in ("at", "user", "host")}
+        return "{at} by {user}@{host}; the lines above are what the export says".format_map(said)
 
     def _said_program(self) -> str:
         dirty = {True: ", changed", False: "", None: ", changed or not"}[self.is_dirty]
@@ -138,8 +150,11 @@ def source(query: Any, attribute: str | None = None) -> Source | None:
         found = "several rows" if rows else "no row"
         raise QueryError(f"{table_name(query)}: there is {found}, and a source is of one: source(Recording & key)")
     ref = rows[0][name]
-    call = _call(query, ref) if ref is not None else None
-    return None if call is None else _source(ref, call, _noted_by_datajoint(query))
+    if ref is None:
+        return None
+    second = second_connection_of(query.connection)
+    call = next(iter(Calls(query.connection, query.database).of([ref.metadata], second.query).values()), None)
+    return None if call is None else source_of(ref, call, _noted_by_datajoint(query))
 
 
 def _attribute(query: Any, attribute: str | None) -> str:
@@ -152,23 +167,47 @@ def _attribute(query: Any, attribute: str | None) -> str:
     return attribute
 
 
-def _call(query: Any, ref: StoredRef) -> Call | None:
-    """Look in the schema of the row, then in that which the object key names: it may be another server's."""
-    second, one = second_connection_of(query.connection), object_id(ref.metadata)
-    named = schema_named_by(ref.path)
-    for schema in dict.fromkeys((query.database, named or query.database)):
-        table = SourceTable(second, schema)
-        if table.is_plain() and (found := table.call_of(one)) is not None:
-            return found
-    return None
+class Calls:
+    """Calls that have inserted files of rows of one schema, as they are noted there, and in schemas that keys name."""
+
+    def __init__(self, connection: Any, schema: str) -> None:
+        self._second, self._schema = second_connection_of(connection), schema
+        self._tables: dict[str, SourceTable | None] = {}
+
+    def of(self, files: Iterable[FileMetadata], run: Run) -> dict[str, Call]:
+        """Return the calls by `object_id`: from the schema of the rows, or from that which the object key names.
+
+        Rows may be copies of another schema's, and that another server's. *run* sends queries.
+
+        Raises
+        ------
+        datajoint.errors.AccessError
+            If this user may not read what is noted.
+        """
+        asked = {object_id(one): schema_named_by(one.path) for one in files}
+        calls = self._calls(self._schema, asked, run)
+        for schema in sorted({named for one, named in asked.items() if named and one not in calls} - {self._schema}):
+            calls |= self._calls(schema, (one for one, named in asked.items() if named == schema), run)
+        return calls
+
+    def _calls(self, schema: str, objects: Iterable[str], run: Run) -> dict[str, Call]:
+        """Ask on the second connection first, where a right that is lacking ends nobody's transaction."""
+        if schema not in self._tables:
+            table = SourceTable(self._second, schema)
+            self._tables[schema] = table if table.is_plain() else None
+            if self._tables[schema] is not None:
+                self._second.query(f"SELECT event FROM {table.table} WHERE 1 = 0")
+        known = self._tables[schema]
+        return known.calls(objects, run) if known is not None else {}
 
 
-def _source(ref: StoredRef, call: Call, noted: Mapping[str, Any]) -> Source:
+def source_of(ref: StoredRef | None, call: Call, noted: Mapping[str, Any]) -> Source:
+    """Return what a call has noted as a value; whatever it says, for anybody may have written it."""
     facts = call.facts
     make = facts.get("make")
     make = make if isinstance(make, dict) else {}
     texts = {name: _text(facts.get(name)) for name in ("user", "host", "program", "commit", "package")}
-    dirty, key = facts.get("dirty"), make.get("key")
+    dirty, key, imported = facts.get("dirty"), make.get("key"), facts.get("imported")
     return Source(
         ref,
         call.at,
@@ -178,6 +217,7 @@ def _source(ref: StoredRef, call: Call, noted: Mapping[str, Any]) -> Source:
         is_dirty=dirty if isinstance(dirty, bool) else None,
         table=_people(make.get("table")),
         key=key if isinstance(key, dict) else {},
+        imported=imported if isinstance(imported, dict) else {},
         datajoint=noted,
     )
 

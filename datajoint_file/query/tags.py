@@ -63,7 +63,7 @@ def tag(query: Any, *names: str) -> int:
     24
     """
     wanted, rows = _checked(names), _rows_of(query)
-    table = _require_table(rows)
+    table = require_tag_table(rows)
     dialect = table.dialect
     key = [dialect.quoted(name) for name in rows.names]
     tags = " UNION ALL ".join(f"SELECT {dialect.encoded(name)} AS {table.tag}" for name in wanted)
@@ -98,7 +98,7 @@ def untag(query: Any, *names: str) -> int:
     3
     """
     wanted, rows = _checked(names), _rows_of(query)
-    table = _table_if_there(rows)
+    table = tag_table_if_there(rows)
     if table is None:
         return 0
     return _run(rows, f"DELETE FROM {table.table} WHERE {_among(table, rows)} AND {_named(table, wanted)}", "DELETE")
@@ -119,7 +119,7 @@ def tags(query: Any) -> dict[str, int]:
     {'good': 112, 'sorted': 80}
     """
     rows = _rows_of(query)
-    table = _table_if_there(rows)
+    table = tag_table_if_there(rows)
     if table is None:
         return {}
     sql = f"SELECT {table.tag}, COUNT(*) FROM {table.table} WHERE {_among(table, rows)} GROUP BY {table.tag}"
@@ -139,7 +139,7 @@ class Tagged(SqlCondition):
         """Return the SQL for *query*, and the attributes that are in it. One look whether there are tags at all."""
         advice = "say whose tags are meant: tagged(…, of=Recording), or restrict that table before you join it"
         rows = base_rows(query, self.of, advice=advice)
-        table, names = _table_if_there(rows), set(rows.names.values())
+        table, names = tag_table_if_there(rows), set(rows.names.values())
         if table is None:
             return ("1 = 1" if self.none_of and not (self.all_of or self.any_of) else "1 = 0"), names
         key = ", ".join(table.dialect.quoted(name) for name in rows.names)
@@ -203,13 +203,20 @@ def _several(names: Iterable[str]) -> tuple[str, ...]:
 
 def _checked(names: Iterable[Any]) -> tuple[str, ...]:
     """Return tags, each once, of characters that were put together as far as they can be."""
-    checked = dict.fromkeys(_as_tag(name) for name in names)
+    checked = dict.fromkeys(as_tag(name) for name in names)
     if not checked:
         raise QueryError("give at least one tag")
     return tuple(checked)
 
 
-def _as_tag(name: Any) -> str:
+def as_tag(name: Any) -> str:
+    """Return the tag that a name means, with characters put together.
+
+    Raises
+    ------
+    QueryError
+        If it can be none.
+    """
     tag = unicodedata.normalize("NFC", name) if isinstance(name, str) else ""
     if not 0 < len(tag) <= MAX_LENGTH or not tag.isprintable() or tag != tag.strip():
         raise QueryError(
@@ -251,7 +258,7 @@ def _table_of(rows: BaseRows) -> TagTable:
     return TagTable(dialect_of(rows.query.connection), rows.table.database, rows.table.table_name)
 
 
-def _table_if_there(rows: BaseRows) -> TagTable | None:
+def tag_table_if_there(rows: BaseRows) -> TagTable | None:
     """Return the table of tags, unless there is none. Asked on the second connection, where failing ends nothing."""
     table = _table_of(rows)
     try:
@@ -263,9 +270,9 @@ def _table_if_there(rows: BaseRows) -> TagTable | None:
     return table
 
 
-def _require_table(rows: BaseRows) -> TagTable:
+def require_tag_table(rows: BaseRows) -> TagTable:
     """Return the table of tags, made now if there is none."""
-    table = _table_if_there(rows)
+    table = tag_table_if_there(rows)
     if table is not None:
         return table
     table, second = _table_of(rows), second_connection_of(rows.query.connection)
@@ -282,7 +289,7 @@ def _require_table(rows: BaseRows) -> TagTable:
                 f"{table_name(rows.table)}: a transaction, perhaps this one, is at work on the table, so that "
                 f"`{table.name}`, which its tags need, cannot be made. Put the first tag outside of a transaction"
             ) from error
-        if _table_if_there(rows) is None:  # else another has made it at the same time
+        if tag_table_if_there(rows) is None:  # else another has made it at the same time
             raise
     with suppress(MissingTableError, AccessError), second.transaction():
         for sql in table.lineage():

@@ -114,6 +114,9 @@ class Dialect(ABC):
     def age(self, moment: str) -> str:
         """Return the SQL of how many seconds ago a moment is."""
 
+    from_utc: ClassVar[str]
+    """A moment of which a parameter is the text, in UTC and without a zone."""
+
     @abstractmethod
     def utc(self, moment: str) -> str:
         """Return the SQL of a moment as the driver gives it without a time zone, in UTC."""
@@ -493,6 +496,9 @@ class Dialect(ABC):
 
     has_replace: ClassVar[bool]
     """Whether ``REPLACE`` is a statement."""
+
+    take_lock: ClassVar[str]
+    """Query that takes the lock of a number for the session, and tells whether nobody else has it. It does not wait."""
 
     keeps_transaction: ClassVar[bool]
     """Whether a transaction can go on after a statement of it has failed."""

@@ -134,6 +134,7 @@ class MySQL(Dialect):
     version = "SELECT VERSION()"
     now = "UTC_TIMESTAMP(6)"
     from_now = "UTC_TIMESTAMP(6) + INTERVAL %s SECOND"
+    from_utc = "%s"
     by_number = "FORCE INDEX (PRIMARY)"
     reading = "SET SESSION time_zone = 'SYSTEM'"  # NOW() is in the zone of innodb_trx then
     snapshot = (
@@ -146,6 +147,7 @@ class MySQL(Dialect):
     has_replace = True
     share_now = "FOR SHARE NOWAIT"
     size_limit = "max_allowed_packet"
+    take_lock = "SELECT GET_LOCK(CONCAT('datajoint_file ', %s), 0)"
     keeps_transaction = True
     is_replica = "SELECT @@GLOBAL.read_only"
 

@@ -175,6 +175,7 @@ class PostgreSQL(Dialect):
     version = "SHOW server_version"
     now = "clock_timestamp()"
     from_now = "clock_timestamp() + %s * INTERVAL '1 second'"
+    from_utc = "CAST(%s AS TIMESTAMP) AT TIME ZONE 'UTC'"
     reading = "SET row_security = off"  # policies that hide rows make an error then
     whole = "SET LOCAL row_security = off"
     snapshot = ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",)
@@ -183,6 +184,7 @@ class PostgreSQL(Dialect):
     matching = "~"
     has_replace = False
     share_now = ""
+    take_lock = "SELECT pg_try_advisory_lock(%s)"
     keeps_transaction = False
     is_replica = "SELECT pg_is_in_recovery()"
 

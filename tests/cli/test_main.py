@@ -94,3 +94,11 @@ def test_output_survives_a_terminal_that_is_not_utf_8(
 
 def test_a_reader_is_no_collector(run: Run) -> None:
     assert run("doctor", "--read-only", "--collector").exit_code == 2
+
+
+def test_a_directory_that_is_no_row_is_told_where_it_belongs(run: Run) -> None:
+    told = run("get", "lab.Recording", "my files", "--to", "elsewhere")
+    assert told.exit_code == 2
+    assert "'my files' is not of the form subject_id=1; if files are to go there, write --to 'my files'" in told.stderr
+    assert "--to" not in run("ls", "lab.Recording", "out").stderr
+    assert "--to out" in run("get", "lab.Recording", "out").stderr

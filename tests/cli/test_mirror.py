@@ -70,6 +70,8 @@ def test_a_project_moves(project_run: Run, table: Any, store: Store, mirror: Sto
     assert document["is_swapped"]
     assert document["old"]["digest"] == document["new"]["digest"]
     assert (document["new"]["files"], document["new"]["bytes"]) == (3, 24)
+    again = project_run("move", "--to", "new.toml", "--check", "--quiet")
+    assert (again.exit_code, again.output) == (0, "")
 
 
 def test_doctor_looks_at_the_mirror(project_run: Run, mirror: Store, directory: Path) -> None:

@@ -54,17 +54,23 @@ raise SystemExit("it was not killed")
 """
 
 
-def killed(side: Side, **arguments: Any) -> None:
+def given(side: Side, **arguments: Any) -> str:
+    """Return what a program in another process needs to know, as JSON."""
     connection = side.connection
     info = connection.conn_info
     database = {"host": info["host"], "user": info["user"], "password": info["passwd"], "port": info["port"]}
-    given = {
-        "database": {**database, "backend": connection.adapter.backend},
-        "configuration": side.store.configuration(),
-        **arguments,
-    }
+    return json.dumps(
+        {
+            "database": {**database, "backend": connection.adapter.backend},
+            "configuration": side.store.configuration(),
+            **arguments,
+        }
+    )
+
+
+def killed(side: Side, **arguments: Any) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM, json.dumps(given)], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", _PROGRAM, given(side, **arguments)], capture_output=True, text=True, timeout=60
     )
     assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
 
