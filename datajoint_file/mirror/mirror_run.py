@@ -24,8 +24,7 @@ from datajoint_file.mirror.marks import copy_marks
 from datajoint_file.mirror.values import Fault, values_of
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.wording import counted, format_size
-from datajoint_file.pipeline.mirror_note import require_mirror
-from datajoint_file.pipeline.mirroring import batches_of, copy_objects
+from datajoint_file.pipeline.mirroring import batches_of, copy_objects, require_mirror
 from datajoint_file.verification.mend import Mended, Sides, mend
 
 _BATCH = 1_000

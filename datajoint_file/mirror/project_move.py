@@ -22,7 +22,8 @@ from datajoint_file.mirror.ledger import Sum, ledger
 from datajoint_file.mirror.marks import copy_marks
 from datajoint_file.mirror.mirror_run import MirrorReport, MirrorRun
 from datajoint_file.mirror.values import values_of
-from datajoint_file.pipeline.mirror_note import noted, remove_note, require_mirror, write_note
+from datajoint_file.pipeline.mirror_note import MirrorNote
+from datajoint_file.pipeline.mirroring import require_mirror
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.storage import place_of
 from datajoint_file.verification.mend import Sides
@@ -186,7 +187,7 @@ def _seen(connection: Any, side: Pipeline, dropped: Collection[str]) -> tuple[st
 
 def _is_swapped(sides: Sides) -> bool:
     """Tell whether an earlier move has exchanged the places, wherever it was cut short then."""
-    if not noted(sides.first):
+    if not MirrorNote(sides.first.backend, sides.first.project).noted():
         return False
     if not MarkStore(sides.second.backend, sides.second.project).names():
         where = sides.first.settings.storage.where
@@ -199,5 +200,6 @@ def _is_swapped(sides: Sides) -> bool:
 def _swap(sides: Sides) -> None:
     """Let the second place be the one that counts. Between two steps both are mirrors, and no collector deletes."""
     copy_marks(sides.first, sides.second)
-    write_note(sides.first, sides.second)
-    remove_note(sides.second)
+    old, new = (MirrorNote(side.backend, side.project) for side in (sides.first, sides.second))
+    old.write(sides.second.backend)
+    new.remove()

@@ -5,6 +5,7 @@ What is missing or wrong is found out by `verification.mend`; when an insert doe
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -13,17 +14,19 @@ from functools import partial
 
 from datajoint_file.concurrency.progress import Advance
 from datajoint_file.concurrency.threads import Stop, run_all
-from datajoint_file.errors import ObjectExistsError, StorageError, StorageUnavailableError
+from datajoint_file.errors import ConfigurationError, ObjectExistsError, StorageError, StorageUnavailableError
 from datajoint_file.model.manifest import Manifest
 from datajoint_file.model.metadata import FileMetadata
-from datajoint_file.model.object_keys import manifest_key
+from datajoint_file.model.object_keys import REGISTRY, manifest_key
 from datajoint_file.pipeline.fallback import AGAIN_SECONDS, tell_once
 from datajoint_file.pipeline.manifests import manifest_of, member_metadata
-from datajoint_file.pipeline.mirror_note import require_mirror
+from datajoint_file.pipeline.mirror_note import MirrorNote
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.storage.backend import ContentHeaders, StorageBackend, UploadGroup
 from datajoint_file.transfer.fetch import fetch
 from datajoint_file.transfer.hashing import VerifyingReader
+
+logger = logging.getLogger("datajoint_file")
 
 MEMBERS_AT_ONCE = 4
 """Members of one directory that are copied at a time: other values are, too."""
@@ -93,6 +96,43 @@ def in_mirror(pipeline: Pipeline, store: Callable[[Pipeline], object]) -> None:
         )
     except StorageError as error:
         raise error.within(f"{mirror.where} {mirror.location}, where it is to be as well") from error
+
+
+def require_mirror(pipeline: Pipeline, second: Pipeline) -> None:
+    """Make sure that *second* is the mirror of this project's store; say so there if it is new.
+
+    If that is known, a disk alone is asked whether it is there yet: what was the mirror does not become a new one.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is another project's mirror, or a store that a project uses itself, or lies inside one.
+    StorageError
+        If it cannot be asked, or is not there any more.
+    """
+    where = f"{second.settings.storage.where} {second.settings.storage.location}"
+    note = MirrorNote(second.backend, second.project, where)
+    if second.stores.is_known_mirror:
+        if second.backend.capabilities.is_mounted:
+            note.require()
+        return
+    if outer := second.backend.above(REGISTRY):
+        raise ConfigurationError(f"{where}: it lies inside another project's place, {outer}; give it one of its own")
+    there = {found.key for found in second.backend.list(f"{second.project}/{REGISTRY}")}
+    if there and note.key not in there:
+        raise ConfigurationError(
+            f"{where} is a store that a project uses by itself, and no mirror: it has marks of database schemas. Give "
+            "the mirror a place of its own; if the project has moved there, use the datajoint.toml that says so"
+        )
+    if not there:
+        logger.warning(
+            "%s had nothing of the project %s, and is its mirror from now on. If it was that before, it is not mounted",
+            where,
+            second.project,
+        )
+        note.write(pipeline.first.backend)
+    note.require()
+    second.stores.is_known_mirror = True
 
 
 def is_mirrored_at_once(pipeline: Pipeline) -> bool:

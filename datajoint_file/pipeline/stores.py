@@ -20,6 +20,7 @@ from datajoint_file.errors import StorageAccessError, StorageUnavailableError, U
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import REGISTRY, is_candidate
 from datajoint_file.model.wording import RIGHT_PLACE
+from datajoint_file.pipeline.mirror_note import MirrorNote
 from datajoint_file.pipeline.open_stores import clock, note_opened
 from datajoint_file.storage import StorageBackend, open_backend, open_root, place_of
 from datajoint_file.storage.roots import require_anything, root_variable
@@ -32,6 +33,7 @@ class Stores:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.last_used = 0  # by the clock of `open_stores`
+        self.is_known_mirror = False  # the note in it was seen: see `mirror_note`
         self._backends: dict[str, StorageBackend] = {}
         self._identities: dict[tuple[str, str], str] = {}
 
@@ -99,8 +101,11 @@ class Stores:
     @property
     def both(self) -> StorageBackend:
         """The store that new objects go to, for deleting: its mirror forgets an object first."""
-        mirror = self.mirror(self.project)
-        return self.own if mirror is None else MirroredBackend(self.own, mirror)
+        mirror, settings = self.mirror(self.project), self.settings.storage.mirror
+        if mirror is None or settings is None:
+            return self.own
+        note = MirrorNote(mirror, self.project, f"{settings.where} {settings.location}")
+        return MirroredBackend(self.own, mirror, note.require)
 
     def location_of(self, project: str) -> str:
         """Return where the objects of *project* are, on one line, without credentials."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import datajoint_file
-from datajoint_file.pipeline import fallback, mirror_note, mirroring
+from datajoint_file.pipeline import fallback, mirroring
 from tests.integration.mirrors import Make, Places
 from tests.projects import Store, connect, unique
 from tests.tables import drop_schema, recording_of
@@ -26,7 +26,6 @@ def _nothing_known() -> None:
     """Let each test be a process of its own, as far as that matters here."""
     fallback._told.clear()
     mirroring._down_until.clear()
-    mirror_note._known.clear()
 
 
 @pytest.fixture
