@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from typing import BinaryIO
 
 from datajoint_file.concurrency.progress import Advance
 from datajoint_file.concurrency.threads import Stop, run_all
@@ -22,9 +23,10 @@ from datajoint_file.pipeline.fallback import AGAIN_SECONDS, tell_once
 from datajoint_file.pipeline.manifests import manifest_of, member_metadata
 from datajoint_file.pipeline.mirror_note import MirrorNote
 from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.storage import place_of
 from datajoint_file.storage.backend import ContentHeaders, StorageBackend, UploadGroup
 from datajoint_file.transfer.fetch import fetch
-from datajoint_file.transfer.hashing import VerifyingReader
+from datajoint_file.transfer.hashing import VerifyingReader, require_size
 
 logger = logging.getLogger("datajoint_file")
 
@@ -196,6 +198,9 @@ def manifest_metadata(pipeline: Pipeline, metadata: FileMetadata) -> FileMetadat
 
 def copy_objects(source: Pipeline, target: Pipeline, some: Sequence[FileMetadata], advance: Advance) -> None:
     """Store several small objects, of which *target* has none, and wait for it once; if that fails, one by one."""
+    if len(some) == 1:
+        copy_object(source, target, some[0], advance)
+        return
     group = target.backend.group()
     try:
         for metadata in some:
@@ -216,15 +221,73 @@ def copy_objects(source: Pipeline, target: Pipeline, some: Sequence[FileMetadata
 def copy_object(source: Pipeline, target: Pipeline, metadata: FileMetadata, advance: Advance) -> None:
     """Store one object that one place has in another. What is there already is read, and compared."""
     try:
-        _send(target.backend, source, metadata, advance)
+        if not _is_taken(source, target, metadata, advance):
+            _send(target.backend, source, metadata, advance)
     except ObjectExistsError:
-        fetch(target.backend, metadata, lambda *_: None, lambda _: advance(0))
+        fetch(target.backend, metadata, _keep_nothing, lambda _: advance(0))
+
+
+def _is_taken(source: Pipeline, target: Pipeline, metadata: FileMetadata, advance: Advance) -> bool:
+    """Have the store itself copy an object to another place in it, if it can; tell whether it did.
+
+    What it copies is read and compared with the hash just before: a copy is of right bytes, also if this process dies
+    now. That the store has copied these is its word, as it is for bytes sent to it that it has them; a checksum or tag
+    of the copy would be no more, for stores hand on the original's. Whoever wants to know reads the copy, too.
+    """
+    address = _address_beside(source, target, metadata.path)
+    if not address or target.backend.exists(metadata.path):  # the store would put the copy in its place
+        return False
+    fetch(source.backend, metadata, _keep_nothing, advance)
+    if not target.backend.take(address, metadata.size, metadata.path, _headers(metadata)):
+        target.stores.takes[source.stores.location_of(source.project)] = False  # a right is missing: for others, too
+        return False
+    require_size(metadata.size, target.backend.stat(metadata.path).size)
+    return True
+
+
+def _address_beside(source: Pipeline, target: Pipeline, key: str) -> str:
+    """Return where an object of *source* is for the store of *target*, if both are in one bucket; else nothing.
+
+    Not so on a disk: there a store takes a file by a second name. Two names of one file are no second copy of it.
+    """
+    kind = target.backend.capabilities
+    if kind.is_mounted or not kind.copies:
+        return ""
+    places = [(side.settings.storage, side.settings.directory) for side in (source, target)]
+    takes, location = target.stores.takes, source.stores.location_of(source.project)
+    if location not in takes:
+        ours, theirs = ([*place_of(*place), place[0].bucket, place[0].container] for place in places)
+        takes[location] = ours == theirs
+    return source.backend.url(key).partition("://")[2] if takes[location] else ""
+
+
+def _keep_nothing(_position: int, _content: bytes | memoryview) -> None:
+    """Let bytes go that are read to be compared alone."""
 
 
 def _send(to: StorageBackend | UploadGroup, source: Pipeline, metadata: FileMetadata, advance: Advance) -> None:
-    headers = ContentHeaders(metadata.mime_type or "", metadata.original_name, is_contested=True)
     with source.backend.open(metadata.path) as file:
-        to.upload(metadata.path, VerifyingReader(file, metadata.size, metadata.hash, advance), metadata.size, headers)
+        reader = VerifyingReader(_Opened(file), metadata.size, metadata.hash, advance)
+        to.upload(metadata.path, reader, metadata.size, _headers(metadata))
+
+
+class _Opened:
+    """An object that is read for another place; on a disk the system may copy it, and what the copy has is hashed."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.read = file.read
+        self._file = file
+
+    @property
+    def descriptor(self) -> int | None:
+        try:
+            return self._file.fileno()
+        except OSError:  # of a network
+            return None
+
+
+def _headers(metadata: FileMetadata) -> ContentHeaders:
+    return ContentHeaders(metadata.mime_type or "", metadata.original_name, is_contested=True)
 
 
 def batches_of(target: Pipeline, some: Iterable[FileMetadata]) -> Iterator[list[FileMetadata]]:

@@ -33,6 +33,7 @@ class Stores:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.last_used = 0  # by the clock of `open_stores`
+        self.takes: dict[str, bool] = {}  # by location: whether this store copies from there by itself
         self.is_known_mirror = False  # the note in it was seen: see `mirror_note`
         self._backends: dict[str, StorageBackend] = {}
         self._identities: dict[tuple[str, str], str] = {}
