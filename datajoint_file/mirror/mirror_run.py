@@ -103,9 +103,10 @@ def run(
 ) -> MirrorReport:
     """Bring what the mirror has not from the store, and what the store has lost from the mirror.
 
-    All that rows name is looked at, and what was removed from rows and is kept yet. What is missing or has another size
-    is copied, verified on its way; nothing is deleted but an object that is proven wrong, when the other one was read
-    and found right. What both places have wrong is left as it is, and told. Links are not stored, and not mirrored.
+    All that rows name is looked at, what is staged, and what was removed from rows and is kept yet. What is missing or
+    has another size is copied, verified on its way; nothing is deleted but an object that is proven wrong, when the
+    other one was read and found right. What both places have wrong is left as it is, and told. Links are not stored,
+    and not mirrored.
 
     Parameters
     ----------

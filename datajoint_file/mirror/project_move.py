@@ -44,8 +44,8 @@ class Certificate:
     old, new : str
         The places, without credentials.
     sum : Sum
-        What both have of what rows name and histories keep: values, files, bytes, and the SHA-256 of the sorted list
-        of their hashes, a line each. All of it was read in both places, and hashed.
+        What both have of what rows name, histories keep and is staged: values, files, bytes, and the SHA-256 of the
+        sorted list of their hashes, a line each. All of it was read in both places, and hashed.
     schemas : tuple of str
         Whose rows were gone through.
     report : MirrorReport
@@ -94,9 +94,10 @@ def move(
 ) -> Certificate:
     """Bring a project to the store that another ``datajoint.toml`` names, and let that be the one that counts.
 
-    All that rows of the project name, and what histories keep, is copied, and then read in both places; what is stored
-    meanwhile as well, until nothing new is found. If all is right, the new store gets the marks of the project, and the
-    old one a note that it is the mirror: its collector refuses from then on. Then everybody is to use the new file.
+    All that rows of the project name, what is staged for a row, and what histories keep, is copied, and then read in
+    both places; what is stored meanwhile as well, until nothing new is found. If all is right, the new store gets the
+    marks of the project, and the old one a note that it is the mirror: its collector refuses from then on. Then
+    everybody is to use the new file.
 
     Parameters
     ----------

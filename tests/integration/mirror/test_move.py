@@ -117,6 +117,31 @@ def test_who_uses_the_old_file_yet_loses_nothing(moving: Moving) -> None:
     assert moving.alike()
 
 
+def test_what_waits_for_its_row_moves_too(moving: Moving, tmp_path: Path) -> None:
+    table = moving.opened(moving.old_toml)
+    one = datajoint_file.stage(table, {"id": 40}, "raw", ("staged.dat", b"staged"))
+    (tmp_path / "other").mkdir()
+    other = datajoint_file.stage(table, {"id": 41}, "raw", tree(tmp_path / "other"))
+    (moving.opened(moving.old_toml) & "id = 2").delete()
+    found = mirror.move(moving.new_toml, table.connection)
+    assert (bool(found), found.sum.values, found.sum.files) == (True, 8, 18)
+    assert moving.alike()
+    later = moving.opened(moving.new_toml)
+    later.insert([{"id": 40, "raw": one}, {"id": 41, "raw": other}])
+    for path in Path(moving.old.table["path"]).rglob("staged.dat"):
+        path.unlink()
+    assert (later & "id = 40").fetch1("raw").read() == b"staged"
+    assert ((later & "id = 41").fetch1("raw") / "c" / "3").read() == bytes([3]) * 1003
+
+
+def test_what_was_given_up_does_not_hinder(moving: Moving) -> None:
+    table = moving.opened(moving.old_toml)
+    staged = datajoint_file.stage(table, {"id": 40}, "raw", ("staged.dat", b"staged"))
+    moving.old.remove(staged.path)
+    table.connection.query(f"UPDATE `{moving.schema}`.`~file_intent` SET state = 'reclaimed', metadata = NULL")
+    assert mirror.move(moving.new_toml, table.connection).is_swapped
+
+
 def test_no_collector_deletes_in_the_old_store(moving: Moving) -> None:
     table = moving.opened(moving.old_toml)
     mirror.move(moving.new_toml, table.connection)
