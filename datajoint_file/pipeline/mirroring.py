@@ -218,13 +218,18 @@ def copy_objects(source: Pipeline, target: Pipeline, some: Sequence[FileMetadata
         copy_object(source, target, metadata, advance)
 
 
-def copy_object(source: Pipeline, target: Pipeline, metadata: FileMetadata, advance: Advance) -> None:
-    """Store one object that one place has in another. What is there already is read, and compared."""
+def copy_object(source: Pipeline, target: Pipeline, metadata: FileMetadata, advance: Advance) -> bool:
+    """Store one object that one place has in another; tell whether *source* was read for that, all of it, and is right.
+
+    What is there already is read instead, and compared.
+    """
     try:
         if not _is_taken(source, target, metadata, advance):
             _send(target.backend, source, metadata, advance)
     except ObjectExistsError:
         fetch(target.backend, metadata, _keep_nothing, lambda _: advance(0))
+        return False
+    return True
 
 
 def _is_taken(source: Pipeline, target: Pipeline, metadata: FileMetadata, advance: Advance) -> bool:

@@ -14,7 +14,7 @@ import pytest
 import datajoint_file
 from datajoint_file import gc, mirror
 from datajoint_file.config import load_settings
-from datajoint_file.errors import CollectionRefusedError, ConfigurationError
+from datajoint_file.errors import CollectionRefusedError, ConfigurationError, StorageAccessError
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.testing.faults import Fault, FaultyBackend, kill
@@ -90,8 +90,10 @@ def test_a_project_moves_with_a_certificate(moving: Moving) -> None:
     hashes = sorted(row["raw"].hash for row in table.to_dicts())
     gone = f"sha256:{hashlib.sha256(CONTENT + bytes([1])).hexdigest()}"
     whole = "".join(f"{one}\n" for one in sorted([*hashes, gone]))
-    assert found.sum.digest == f"sha256:{hashlib.sha256(whole.encode()).hexdigest()}"
-    assert (found.sum.values, found.sum.files) == (6, 11)
+    size = 5 * (len(CONTENT) + 1) + sum(range(1000, 1005))
+    for side in (found.old, found.new):
+        assert side.digest == f"sha256:{hashlib.sha256(whole.encode()).hexdigest()}"
+        assert (side.values, side.files, side.bytes) == (6, 11, size)
     document = json.dumps(found.to_dict())
     assert "secret" not in document
     later = moving.opened(moving.new_toml)
@@ -124,7 +126,7 @@ def test_what_waits_for_its_row_moves_too(moving: Moving, tmp_path: Path) -> Non
     other = datajoint_file.stage(table, {"id": 41}, "raw", tree(tmp_path / "other"))
     (moving.opened(moving.old_toml) & "id = 2").delete()
     found = mirror.move(moving.new_toml, table.connection)
-    assert (bool(found), found.sum.values, found.sum.files) == (True, 8, 18)
+    assert (bool(found), found.new.values, found.new.files) == (True, 8, 18)
     assert moving.alike()
     later = moving.opened(moving.new_toml)
     later.insert([{"id": 40, "raw": one}, {"id": 41, "raw": other}])
@@ -166,7 +168,28 @@ def test_what_is_wrong_in_the_store_keeps_it_where_it_is(moving: Moving) -> None
     found = mirror.move(moving.new_toml, table.connection)
     assert (bool(found), found.is_swapped) == (False, False)
     assert [path for path, _ in found.report.problems] == [key]
+    assert (found.old.values, found.new.values) == (5, 5)
     assert key not in moving.new.object_keys()
+
+
+def test_each_place_is_counted_by_what_was_read_there(moving: Moving, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = moving.opened(moving.old_toml)
+    key = next(key for key in moving.old.object_keys() if key.endswith("2.dat"))
+
+    def refuse(asked: str) -> None:
+        if asked == key:
+            raise StorageAccessError(f"{key} may not be written").of(key)
+
+    made = mirror.project_move.Pipeline  # type: ignore[attr-defined]
+    bare = made(load_settings(moving.new_toml)).first.backend
+    faulty = FaultyBackend(bare, Fault("upload", action=refuse, lasting=True))
+    monkeypatch.setattr("datajoint_file.mirror.project_move.Pipeline", lambda settings: _with(made(settings), faulty))
+    found = mirror.move(moving.new_toml, table.connection)
+    assert (bool(found), found.is_swapped) == (False, False)
+    assert (found.old.values, found.new.values) == (6, 5)
+    assert (found.old.files, found.new.files) == (11, 10)
+    assert found.old.bytes - found.new.bytes == len(CONTENT) + 1
+    assert found.old.digest != found.new.digest
 
 
 def test_files_that_do_not_fit_are_refused(moving: Moving, tmp_path: Path) -> None:
