@@ -6,7 +6,6 @@ What is missing or wrong is found out by `verification.mend`; when an insert doe
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -35,9 +34,6 @@ MEMBERS_AT_ONCE = 4
 
 TOGETHER = 128
 """Small objects that wait for a disk together."""
-
-_down_until: dict[str, float] = {}
-"""Mirrors that did not answer, and until when an insert that need not wait for them does not ask again."""
 
 
 def store_in_mirror(pipeline: Pipeline, some: Sequence[FileMetadata], advance: Advance = lambda _: None) -> None:
@@ -82,7 +78,7 @@ def in_mirror(pipeline: Pipeline, store: Callable[[Pipeline], object]) -> None:
     if not is_mirrored_at_once(pipeline) or mirror is None or second is None:
         return
     may_wait = mirror.when_down == "later"
-    if may_wait and _down_until.get(mirror.location, 0.0) > time.monotonic():
+    if may_wait and second.stores.known.is_down(second.project):
         return
     try:
         require_mirror(pipeline, second)
@@ -90,11 +86,12 @@ def in_mirror(pipeline: Pipeline, store: Callable[[Pipeline], object]) -> None:
     except StorageUnavailableError as error:
         if not may_wait:
             raise error.within(f"{mirror.where} {mirror.location}, where it is to be as well") from error
-        _down_until[mirror.location] = time.monotonic() + AGAIN_SECONDS
+        second.stores.known.note_down(second.project, AGAIN_SECONDS)
         tell_once(
+            second.stores,
             f"{mirror.where} {mirror.location}: {error}. What is stored now is in one place alone, until "
             "`datajoint-file mirror` has copied it",
-            f"write {mirror.location}",
+            "write",
         )
     except StorageError as error:
         raise error.within(f"{mirror.where} {mirror.location}, where it is to be as well") from error
@@ -114,7 +111,7 @@ def require_mirror(pipeline: Pipeline, second: Pipeline) -> None:
     """
     where = f"{second.settings.storage.where} {second.settings.storage.location}"
     note = MirrorNote(second.backend, second.project, where)
-    if second.stores.is_known_mirror:
+    if second.stores.known.is_mirror:
         if second.backend.capabilities.is_mounted:
             note.require()
         return
@@ -134,7 +131,7 @@ def require_mirror(pipeline: Pipeline, second: Pipeline) -> None:
         )
         note.write(pipeline.first.backend)
     note.require()
-    second.stores.is_known_mirror = True
+    second.stores.known.is_mirror = True
 
 
 def is_mirrored_at_once(pipeline: Pipeline) -> bool:
@@ -244,7 +241,9 @@ def _is_taken(source: Pipeline, target: Pipeline, metadata: FileMetadata, advanc
         return False
     fetch(source.backend, metadata, _keep_nothing, advance)
     if not target.backend.take(address, metadata.size, metadata.path, _headers(metadata)):
-        target.stores.takes[source.stores.location_of(source.project)] = False  # a right is missing: for others, too
+        target.stores.known.takes[source.stores.location_of(source.project)] = (
+            False  # a right is missing: for others, too
+        )
         return False
     require_size(metadata.size, target.backend.stat(metadata.path).size)
     return True
@@ -259,7 +258,7 @@ def _address_beside(source: Pipeline, target: Pipeline, key: str) -> str:
     if kind.is_mounted or not kind.copies:
         return ""
     places = [(side.settings.storage, side.settings.directory) for side in (source, target)]
-    takes, location = target.stores.takes, source.stores.location_of(source.project)
+    takes, location = target.stores.known.takes, source.stores.location_of(source.project)
     if location not in takes:
         ours, theirs = ([*place_of(*place), place[0].bucket, place[0].container] for place in places)
         takes[location] = ours == theirs

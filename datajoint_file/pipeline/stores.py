@@ -8,8 +8,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
@@ -27,14 +29,34 @@ from datajoint_file.storage.roots import require_anything, root_variable
 from datajoint_file.storage.wrappers import LoggedBackend, MirroredBackend, logger
 
 
+@dataclass(slots=True)
+class KnownPlaces:
+    """What has been found out of stores, or said of them, and need not be again: for as long as they are.
+
+    Threads share it, and a fork has a copy; each step is a single one of a dictionary.
+    """
+
+    is_mirror: bool = False  # the note of one was seen in the project's own store: see `mirror_note`
+    takes: dict[str, bool] = field(default_factory=dict)  # by location: whether that store copies from there by itself
+    told: dict[str, object] = field(default_factory=dict)  # what was warned of
+    down_until: dict[str, float] = field(default_factory=dict)  # by project: it did not answer, and is asked second
+
+    def is_down(self, project: str) -> bool:
+        """Tell whether the store of a project did not answer just now."""
+        return self.down_until.get(project, 0.0) > time.monotonic()
+
+    def note_down(self, project: str, seconds: float) -> None:
+        """Note that the store of a project does not answer, for so long."""
+        self.down_until[project] = time.monotonic() + seconds
+
+
 class Stores:
     """The stores and roots of one project, as its settings say. Safe to use from several threads and after a fork."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.last_used = 0  # by the clock of `open_stores`
-        self.takes: dict[str, bool] = {}  # by location: whether this store copies from there by itself
-        self.is_known_mirror = False  # the note in it was seen: see `mirror_note`
+        self.known = KnownPlaces()
         self._backends: dict[str, StorageBackend] = {}
         self._identities: dict[tuple[str, str], str] = {}
 
