@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from datajoint_file.cli.arguments import wrong_usage
+from datajoint_file.cli.exit_codes import FINE, PROBLEMS
 from datajoint_file.cli.mirror import exit_code, show
 from datajoint_file.cli.one_at_a_time import lock_of_project, one_at_a_time
 from datajoint_file.cli.output import console, print_json
@@ -79,10 +80,10 @@ def move(
         print_json(found.to_dict())
     elif not quiet or not found:
         show(found.report, quiet=False, as_json=False)
-        size = format_size(found.sum.bytes)
-        both = f"both have {counted(found.sum.files, 'file')}, {size}, {found.sum.digest}"
-        now = f"{project} is in {found.new if found.is_swapped else found.old}"
-        console().print(f"{both}. {now}", soft_wrap=True)
+        for side in (found.old, found.new):
+            size = format_size(side.bytes)
+            console().print(f"{side.place}: {counted(side.files, 'file')}, {size}, {side.digest}", soft_wrap=True)
+        console().print(f"{project} is in {(found.new if found.is_swapped else found.old).place}", soft_wrap=True)
         if certificate is not None and found:
             console().print(f"certificate: {certificate}", soft_wrap=True)
-    ctx.exit(exit_code(found.report))
+    ctx.exit(exit_code(found.report) or (FINE if found else PROBLEMS))

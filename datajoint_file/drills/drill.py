@@ -22,6 +22,7 @@ from datajoint_file.concurrency.threads import check_workers, is_count
 from datajoint_file.config import Settings
 from datajoint_file.drills.comparison import compare
 from datajoint_file.drills.dumps import DumpFile, Product, dump_files
+from datajoint_file.drills.given_server import given_server
 from datajoint_file.drills.judgement import Evidence, judge
 from datajoint_file.drills.ledger import Ledger
 from datajoint_file.drills.loading import Loaded, archive_version, load
@@ -29,7 +30,7 @@ from datajoint_file.drills.report import DrillReport
 from datajoint_file.drills.rows import Database
 from datajoint_file.drills.sample import DrawnRow, Sample
 from datajoint_file.drills.scratch import scratch_directory
-from datajoint_file.drills.servers import Account, given_server, private_server
+from datajoint_file.drills.servers import Account, private_server
 from datajoint_file.drills.store_copy import StoreCopy, open_copy
 from datajoint_file.drills.tally import Tally
 from datajoint_file.errors import (

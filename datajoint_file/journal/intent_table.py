@@ -150,6 +150,14 @@ class Intents:
             (*args, lease_seconds, holder, *numbers),
         )
 
+    def stored(self, after: int) -> Rows:
+        """Return number and metadata of what is stored and waits for its row: a page, from a number on."""
+        return self.second.query(
+            f"SELECT number, metadata FROM {self.table.replace('%', '%%')} "
+            f"WHERE number > %s AND state = '{STORED}' AND metadata IS NOT NULL ORDER BY number LIMIT {MAX_ROWS}",
+            (after,),
+        )
+
     def renew(self, numbers: Sequence[int], holder: str, lease_seconds: float) -> None:
         """Make the lease of *numbers* last so many seconds from now."""
         for part in batches(numbers):

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from datajoint_file.model.metadata import FileMetadata
+from datajoint_file.verification.mend import Right
 
 
 @dataclass(frozen=True, slots=True)
 class Sum:
     """What one place has: values, files (with those of directories), bytes, and a digest over the sorted digests."""
 
+    place: str
     values: int
     files: int
     bytes: int
     digest: str
+
+
+def is_alike(one: Sum, other: Sum) -> bool:
+    """Tell whether two places have the same."""
+    return replace(one, place=other.place) == other
 
 
 class Ledger:
@@ -26,29 +33,35 @@ class Ledger:
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
-        database.execute("CREATE TABLE one (path TEXT PRIMARY KEY, hash TEXT, files INT, size INT, fine INT)")
+        database.execute("CREATE TABLE value (number INTEGER PRIMARY KEY, path TEXT UNIQUE, hash TEXT, fine INT)")
+        database.execute("CREATE TABLE found (side INT, number INT, files INT, bytes INT, PRIMARY KEY (number, side))")
 
     def add(self, metadata: FileMetadata) -> bool:
         """Note a value; tell whether it was not noted yet, or was not fine in both places."""
-        row = (metadata.path, metadata.hash, 1 if metadata.files is None else metadata.files, metadata.size, 0)
-        found = self._database.execute("SELECT fine FROM one WHERE path = ?", (metadata.path,)).fetchone()
+        row = metadata.path, metadata.hash
+        found = self._database.execute("SELECT fine FROM value WHERE path = ?", row[:1]).fetchone()
         if found is None:
-            self._database.execute("INSERT INTO one VALUES (?, ?, ?, ?, ?)", row)
+            self._database.execute("INSERT INTO value (path, hash, fine) VALUES (?, ?, 0)", row)
         return found is None or not found[0]
 
-    def settle(self, path: str) -> None:
-        """Note that both places were found to have a value as its row says."""
-        self._database.execute("UPDATE one SET fine = 1 WHERE path = ?", (path,))
+    def settle(self, path: str, right: Sequence[Right], *, is_fine: bool) -> None:
+        """Note what each place was found to have of a value, and whether nothing is left to do about it."""
+        (number,) = self._database.execute("SELECT number FROM value WHERE path = ?", (path,)).fetchone()
+        self._database.execute("UPDATE value SET fine = ? WHERE number = ?", (is_fine, number))
+        self._database.execute("DELETE FROM found WHERE number = ?", (number,))
+        rows = [(side, number, found.files, found.bytes) for side, found in enumerate(right) if found.is_whole]
+        self._database.executemany("INSERT INTO found VALUES (?, ?, ?, ?)", rows)
 
-    def sum(self) -> Sum:
-        """Return what both places have."""
+    def sum(self, side: int, place: str) -> Sum:
+        """Return what one place has, the first (0) or the second (1). SQLite sorts on disk what is much."""
         values, files, size = self._database.execute(
-            "SELECT COUNT(*), COALESCE(SUM(files), 0), COALESCE(SUM(size), 0) FROM one WHERE fine"
+            "SELECT COUNT(*), COALESCE(SUM(files), 0), COALESCE(SUM(bytes), 0) FROM found WHERE side = ?", (side,)
         ).fetchone()
         digest = hashlib.sha256()
-        for (hash_,) in self._database.execute("SELECT hash FROM one WHERE fine ORDER BY hash"):
+        sql = "SELECT hash FROM found JOIN value USING (number) WHERE side = ? ORDER BY hash"
+        for (hash_,) in self._database.execute(sql, (side,)):
             digest.update(f"{hash_}\n".encode())
-        return Sum(values, files, size, f"sha256:{digest.hexdigest()}")
+        return Sum(place, values, files, size, f"sha256:{digest.hexdigest()}")
 
 
 @contextmanager

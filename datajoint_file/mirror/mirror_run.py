@@ -24,8 +24,7 @@ from datajoint_file.mirror.marks import copy_marks
 from datajoint_file.mirror.values import Fault, values_of
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.wording import counted, format_size
-from datajoint_file.pipeline.mirror_note import require_mirror
-from datajoint_file.pipeline.mirroring import batches_of, copy_objects
+from datajoint_file.pipeline.mirroring import batches_of, copy_objects, require_mirror
 from datajoint_file.verification.mend import Mended, Sides, mend
 
 _BATCH = 1_000
@@ -104,9 +103,10 @@ def run(
 ) -> MirrorReport:
     """Bring what the mirror has not from the store, and what the store has lost from the mirror.
 
-    All that rows name is looked at, and what was removed from rows and is kept yet. What is missing or has another size
-    is copied, verified on its way; nothing is deleted but an object that is proven wrong, when the other one was read
-    and found right. What both places have wrong is left as it is, and told. Links are not stored, and not mirrored.
+    All that rows name is looked at, what is staged, and what was removed from rows and is kept yet. What is missing or
+    has another size is copied, verified on its way; nothing is deleted but an object that is proven wrong, when the
+    other one was read and found right. What both places have wrong is left as it is, and told. Links are not stored,
+    and not mirrored.
 
     Parameters
     ----------
@@ -204,7 +204,7 @@ class MirrorRun:
             self._sum.problems = [one for one in self._sum.problems if one not in gone.problems]
 
     def _mend_all(self, some: Sequence[FileMetadata | Fault], advance: Any) -> None:
-        new, settled = [], list[str]()
+        new, settled = [], list[tuple[str, Mended]]()
         for one in some:
             if not isinstance(one, FileMetadata):
                 self._problem(*one)
@@ -218,8 +218,8 @@ class MirrorRun:
         jobs = (partial(self._mend, one, advance, settled) for one in by_path.values())
         run_all(jobs, self._workers, Stop())
         self._values += len(by_path)
-        for path in settled:
-            self._noted.settle(path)
+        for path, done in settled:
+            self._noted.settle(path, done.right, is_fine=done.is_fine)
 
     def _copy(self, some: Sequence[FileMetadata], advance: Any) -> None:
         """Copy small files that the mirror has not, and waits for together. What fails is looked at one by one."""
@@ -231,7 +231,7 @@ class MirrorRun:
                     self._sum.copied += len(missing)
                     self._sum.bytes += sum(one.size for one in missing)
 
-    def _mend(self, metadata: FileMetadata, advance: Any, settled: list[str]) -> None:
+    def _mend(self, metadata: FileMetadata, advance: Any, settled: list[tuple[str, Mended]]) -> None:
         if self._stop.is_set():
             return
         done = mend(self._sides, metadata, by_hash=self._by_hash, advance=advance)
@@ -245,9 +245,8 @@ class MirrorRun:
                 self._problem(where, why)
             if done.problems and len(self._wrong) < _KEPT:
                 self._wrong[metadata.path] = done
-            if done.is_fine:
-                settled.append(metadata.path)
-            elif self._in_a_row >= _UNREACHABLE and not self._stop.is_set():
+            settled.append((metadata.path, done))
+            if self._in_a_row >= _UNREACHABLE and not self._stop.is_set():
                 self._interruption = f"one of the places cannot be reached: {done.problems[-1][1]}"
                 self._stop.set()
 

@@ -18,11 +18,12 @@ from datajoint_file.config import load_settings
 from datajoint_file.errors import ConfigurationError, brief_traceback
 from datajoint_file.hooks.connections import connection_of, pipeline_of
 from datajoint_file.journal.store_marks import MarkStore
-from datajoint_file.mirror.ledger import Sum, ledger
+from datajoint_file.mirror.ledger import Sum, is_alike, ledger
 from datajoint_file.mirror.marks import copy_marks
 from datajoint_file.mirror.mirror_run import MirrorReport, MirrorRun
 from datajoint_file.mirror.values import values_of
-from datajoint_file.pipeline.mirror_note import noted, remove_note, require_mirror, write_note
+from datajoint_file.pipeline.mirror_note import MirrorNote
+from datajoint_file.pipeline.mirroring import require_mirror
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.storage import place_of
 from datajoint_file.verification.mend import Sides
@@ -40,11 +41,10 @@ class Certificate:
     ----------
     project : str
         The project.
-    old, new : str
-        The places, without credentials.
-    sum : Sum
-        What both have of what rows name and histories keep: values, files, bytes, and the SHA-256 of the sorted list
-        of their hashes, a line each. All of it was read in both places, and hashed.
+    old, new : Sum
+        What each place has of what rows name, histories keep and is staged: values, files, bytes, and the SHA-256 of
+        the sorted list of their hashes, a line each. It counts what was read in that place, to its end, and is right;
+        both are alike, if all is. The place is named without credentials.
     schemas : tuple of str
         Whose rows were gone through.
     report : MirrorReport
@@ -56,26 +56,24 @@ class Certificate:
     """
 
     project: str
-    old: str
-    new: str
-    sum: Sum
+    old: Sum
+    new: Sum
     schemas: tuple[str, ...]
     report: MirrorReport
     is_swapped: bool
     at: str
 
     def __bool__(self) -> bool:
-        return bool(self.report)
+        return bool(self.report) and is_alike(self.old, self.new)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that JSON can hold. They hold no secret."""
-        found = asdict(self.sum)
         return {
             "project": self.project,
             "at": self.at,
             "is_swapped": self.is_swapped,
-            "old": {"place": self.old, **found},
-            "new": {"place": self.new, **found},
+            "old": asdict(self.old),
+            "new": asdict(self.new),
             "schemas": list(self.schemas),
             "report": self.report.to_dict(),
         }
@@ -93,9 +91,10 @@ def move(
 ) -> Certificate:
     """Bring a project to the store that another ``datajoint.toml`` names, and let that be the one that counts.
 
-    All that rows of the project name, and what histories keep, is copied, and then read in both places; what is stored
-    meanwhile as well, until nothing new is found. If all is right, the new store gets the marks of the project, and the
-    old one a note that it is the mirror: its collector refuses from then on. Then everybody is to use the new file.
+    All that rows of the project name, what is staged for a row, and what histories keep, is copied, and then read in
+    both places; what is stored meanwhile as well, until nothing new is found. If all is right, the new store gets the
+    marks of the project, and the old one a note that it is the mirror: its collector refuses from then on. Then
+    everybody is to use the new file.
 
     Parameters
     ----------
@@ -128,7 +127,7 @@ def move(
     Examples
     --------
     >>> certificate = datajoint_file.mirror.move("new.toml")  # doctest: +SKIP
-    >>> certificate.sum.files, certificate.sum.digest  # doctest: +SKIP
+    >>> certificate.new.files, certificate.new.digest  # doctest: +SKIP
     (1200, 'sha256:…')
     """
     connection = connection_of(connection)
@@ -147,12 +146,13 @@ def move(
             before, report = report.values, one.through(values) if report else report
             if report.values == before:
                 break
-        is_due = bool(report) and not check
+        where = (old.settings.storage.location, new.settings.storage.location)
+        ours, theirs = (found.sum(side, place) for side, place in enumerate(where))
+        is_due = bool(report) and is_alike(ours, theirs) and not check
         if is_due:
             _swap(sides)
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        where = (old.settings.storage.location, new.settings.storage.location)
-        return Certificate(old.project, *where, found.sum(), schemas, report, is_due or _is_swapped(sides), now)
+        return Certificate(old.project, ours, theirs, schemas, report, is_due or _is_swapped(sides), now)
 
 
 def _check_files(old: Pipeline, new: Pipeline, name: str) -> None:
@@ -186,7 +186,7 @@ def _seen(connection: Any, side: Pipeline, dropped: Collection[str]) -> tuple[st
 
 def _is_swapped(sides: Sides) -> bool:
     """Tell whether an earlier move has exchanged the places, wherever it was cut short then."""
-    if not noted(sides.first):
+    if not MirrorNote(sides.first.backend, sides.first.project).noted():
         return False
     if not MarkStore(sides.second.backend, sides.second.project).names():
         where = sides.first.settings.storage.where
@@ -199,5 +199,6 @@ def _is_swapped(sides: Sides) -> bool:
 def _swap(sides: Sides) -> None:
     """Let the second place be the one that counts. Between two steps both are mirrors, and no collector deletes."""
     copy_marks(sides.first, sides.second)
-    write_note(sides.first, sides.second)
-    remove_note(sides.second)
+    old, new = (MirrorNote(side.backend, side.project) for side in (sides.first, sides.second))
+    old.write(sides.second.backend)
+    new.remove()

@@ -1,9 +1,9 @@
-"""Stored values of a project: those that rows name and those that histories keep, with what was recorded of each."""
+"""Stored values of a project: what waits for a row, what rows name and what histories keep, as it was recorded."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -11,8 +11,10 @@ from datajoint.errors import MissingTableError
 
 from datajoint_file.hooks.targets import targets_named
 from datajoint_file.journal.history_table import HistoryTable
+from datajoint_file.journal.intent_table import Intents
 from datajoint_file.journal.second_connection import second_connection_of
 from datajoint_file.model.metadata import FileMetadata
+from datajoint_file.sql import Rows
 from datajoint_file.verification.own_schemas import schemas_of_pipeline
 from datajoint_file.verification.subjects import is_schema, subjects_of
 
@@ -23,7 +25,8 @@ Fault = tuple[str, str]
 def values_of(connection: Any, project: str, names: Sequence[str] = ()) -> Iterator[FileMetadata | Fault]:
     """Give what is stored of *project*: all, or that of some schemas and tables; several times where rows share it.
 
-    Rows of tables first, then what was removed from rows of schemas and is kept yet. A page at a time.
+    What was staged for schemas first, then rows of tables, then what was removed from rows of schemas and is kept yet:
+    so that what goes on from one to the next meanwhile is met. A page at a time.
 
     Raises
     ------
@@ -33,11 +36,16 @@ def values_of(connection: Any, project: str, names: Sequence[str] = ()) -> Itera
         If the database does not answer.
     """
     targets = targets_named(names or schemas_of_pipeline(connection), connection)
+    schemas = tuple(dict.fromkeys(target.database for target in targets if is_schema(target)))
+    second = second_connection_of(connection)
+    for schema in schemas:
+        with suppress(MissingTableError):  # it has no journal
+            yield from _kept(Intents(second, schema).stored, project)
     for target in targets:
         yield from _of_rows(target, project)
-    for schema in dict.fromkeys(target.database for target in targets if is_schema(target)):
+    for schema in schemas:
         with suppress(MissingTableError):  # nothing was ever removed from it
-            yield from _of_history(connection, schema, project)
+            yield from _kept(HistoryTable(second, schema).kept_files, project)
 
 
 def _of_rows(target: Any, project: str) -> Iterator[FileMetadata | Fault]:
@@ -50,10 +58,10 @@ def _of_rows(target: Any, project: str) -> Iterator[FileMetadata | Fault]:
                     yield value.metadata
 
 
-def _of_history(connection: Any, schema: str, project: str) -> Iterator[FileMetadata]:
-    """Give what a history keeps. What cannot be understood, `undelete` could not put back either."""
-    table, last = HistoryTable(second_connection_of(connection), schema), 0
-    while page := table.kept_files(last):
+def _kept(page_after: Callable[[int], Rows], project: str) -> Iterator[FileMetadata]:
+    """Give what pages of a number and metadata name. What cannot be understood, nobody could make a row of either."""
+    last = 0
+    while page := page_after(last):
         for last, *_, text in page:  # noqa: B007 - the last number is where to go on
             with suppress(ValueError, RecursionError):
                 metadata = FileMetadata.from_json(json.loads(text))

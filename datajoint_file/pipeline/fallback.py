@@ -5,7 +5,6 @@ How bytes are fetched and verified is told by who reads; which places there are,
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -28,9 +27,6 @@ AGAIN_SECONDS = 30.0
 
 _T = TypeVar("_T")
 
-_told: dict[str, object] = {}
-"""What this process has said, and need not say again."""
-
 _UNUSABLE = (StorageError, VerificationError, MetadataError)
 
 
@@ -39,7 +35,6 @@ class Fallback:
 
     def __init__(self, stores: Stores) -> None:
         self._stores = stores
-        self._down_until: dict[str, float] = {}
 
     def read(
         self, metadata: FileMetadata, take: Callable[[StorageBackend], _T], anew: Callable[[], object] = lambda: None
@@ -57,7 +52,7 @@ class Fallback:
         first, mirror = self._stores.of_object(metadata), self._stores.mirror_of(metadata)
         if mirror is None:
             return take(first)
-        if self._down_until.get(metadata.project, 0.0) > time.monotonic():
+        if self._stores.known.is_down(metadata.project):
             try:
                 return take(mirror)
             except _UNUSABLE as second:
@@ -75,7 +70,7 @@ class Fallback:
             except _UNUSABLE as second:
                 raise _of_both(error, second) from error
             if isinstance(error, StorageUnavailableError):
-                self._down_until[metadata.project] = time.monotonic() + AGAIN_SECONDS
+                self._stores.known.note_down(metadata.project, AGAIN_SECONDS)
             self._tell(metadata, error)
             return found
 
@@ -83,9 +78,10 @@ class Fallback:
         """Warn that the mirror was needed, once a process and store."""
         told = str(error) if metadata.path in str(error) else f"{metadata.path}: {error}"
         tell_once(
+            self._stores,
             f"{told}. The bytes were taken from the mirror, and checked as always. This is said once: "
             "`datajoint-file verify --all` tells what is wrong, and with --repair mends it",
-            f"read {self._stores.location_of(metadata.project)}",
+            f"read {metadata.project}",
         )
 
 
@@ -97,8 +93,8 @@ def _of_both(error: DataJointFileError, second: DataJointFileError) -> DataJoint
     return error.within(f"its mirror has not got it either ({second})")
 
 
-def tell_once(message: str, about: str) -> None:
-    """Warn, unless this process has warned of the same; of several threads at once, one does."""
+def tell_once(stores: Stores, message: str, about: str) -> None:
+    """Warn, unless it has been warned of the same of these stores; of several threads at once, one does."""
     own = object()
-    if _told.setdefault(about, own) is own:
+    if stores.known.told.setdefault(about, own) is own:
         warn(message, MirrorWarning)

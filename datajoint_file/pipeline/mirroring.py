@@ -5,34 +5,35 @@ What is missing or wrong is found out by `verification.mend`; when an insert doe
 
 from __future__ import annotations
 
-import time
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from typing import BinaryIO
 
 from datajoint_file.concurrency.progress import Advance
 from datajoint_file.concurrency.threads import Stop, run_all
-from datajoint_file.errors import ObjectExistsError, StorageError, StorageUnavailableError
+from datajoint_file.errors import ConfigurationError, ObjectExistsError, StorageError, StorageUnavailableError
 from datajoint_file.model.manifest import Manifest
 from datajoint_file.model.metadata import FileMetadata
-from datajoint_file.model.object_keys import manifest_key
+from datajoint_file.model.object_keys import REGISTRY, manifest_key
 from datajoint_file.pipeline.fallback import AGAIN_SECONDS, tell_once
 from datajoint_file.pipeline.manifests import manifest_of, member_metadata
-from datajoint_file.pipeline.mirror_note import require_mirror
+from datajoint_file.pipeline.mirror_note import MirrorNote
 from datajoint_file.pipeline.pipeline import Pipeline
+from datajoint_file.storage import place_of
 from datajoint_file.storage.backend import ContentHeaders, StorageBackend, UploadGroup
 from datajoint_file.transfer.fetch import fetch
-from datajoint_file.transfer.hashing import VerifyingReader
+from datajoint_file.transfer.hashing import VerifyingReader, require_size
+
+logger = logging.getLogger("datajoint_file")
 
 MEMBERS_AT_ONCE = 4
 """Members of one directory that are copied at a time: other values are, too."""
 
 TOGETHER = 128
 """Small objects that wait for a disk together."""
-
-_down_until: dict[str, float] = {}
-"""Mirrors that did not answer, and until when an insert that need not wait for them does not ask again."""
 
 
 def store_in_mirror(pipeline: Pipeline, some: Sequence[FileMetadata], advance: Advance = lambda _: None) -> None:
@@ -77,7 +78,7 @@ def in_mirror(pipeline: Pipeline, store: Callable[[Pipeline], object]) -> None:
     if not is_mirrored_at_once(pipeline) or mirror is None or second is None:
         return
     may_wait = mirror.when_down == "later"
-    if may_wait and _down_until.get(mirror.location, 0.0) > time.monotonic():
+    if may_wait and second.stores.known.is_down(second.project):
         return
     try:
         require_mirror(pipeline, second)
@@ -85,14 +86,52 @@ def in_mirror(pipeline: Pipeline, store: Callable[[Pipeline], object]) -> None:
     except StorageUnavailableError as error:
         if not may_wait:
             raise error.within(f"{mirror.where} {mirror.location}, where it is to be as well") from error
-        _down_until[mirror.location] = time.monotonic() + AGAIN_SECONDS
+        second.stores.known.note_down(second.project, AGAIN_SECONDS)
         tell_once(
+            second.stores,
             f"{mirror.where} {mirror.location}: {error}. What is stored now is in one place alone, until "
             "`datajoint-file mirror` has copied it",
-            f"write {mirror.location}",
+            "write",
         )
     except StorageError as error:
         raise error.within(f"{mirror.where} {mirror.location}, where it is to be as well") from error
+
+
+def require_mirror(pipeline: Pipeline, second: Pipeline) -> None:
+    """Make sure that *second* is the mirror of this project's store; say so there if it is new.
+
+    If that is known, a disk alone is asked whether it is there yet: what was the mirror does not become a new one.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is another project's mirror, or a store that a project uses itself, or lies inside one.
+    StorageError
+        If it cannot be asked, or is not there any more.
+    """
+    where = f"{second.settings.storage.where} {second.settings.storage.location}"
+    note = MirrorNote(second.backend, second.project, where)
+    if second.stores.known.is_mirror:
+        if second.backend.capabilities.is_mounted:
+            note.require()
+        return
+    if outer := second.backend.above(REGISTRY):
+        raise ConfigurationError(f"{where}: it lies inside another project's place, {outer}; give it one of its own")
+    there = {found.key for found in second.backend.list(f"{second.project}/{REGISTRY}")}
+    if there and note.key not in there:
+        raise ConfigurationError(
+            f"{where} is a store that a project uses by itself, and no mirror: it has marks of database schemas. Give "
+            "the mirror a place of its own; if the project has moved there, use the datajoint.toml that says so"
+        )
+    if not there:
+        logger.warning(
+            "%s had nothing of the project %s, and is its mirror from now on. If it was that before, it is not mounted",
+            where,
+            second.project,
+        )
+        note.write(pipeline.first.backend)
+    note.require()
+    second.stores.known.is_mirror = True
 
 
 def is_mirrored_at_once(pipeline: Pipeline) -> bool:
@@ -156,6 +195,9 @@ def manifest_metadata(pipeline: Pipeline, metadata: FileMetadata) -> FileMetadat
 
 def copy_objects(source: Pipeline, target: Pipeline, some: Sequence[FileMetadata], advance: Advance) -> None:
     """Store several small objects, of which *target* has none, and wait for it once; if that fails, one by one."""
+    if len(some) == 1:
+        copy_object(source, target, some[0], advance)
+        return
     group = target.backend.group()
     try:
         for metadata in some:
@@ -173,18 +215,83 @@ def copy_objects(source: Pipeline, target: Pipeline, some: Sequence[FileMetadata
         copy_object(source, target, metadata, advance)
 
 
-def copy_object(source: Pipeline, target: Pipeline, metadata: FileMetadata, advance: Advance) -> None:
-    """Store one object that one place has in another. What is there already is read, and compared."""
+def copy_object(source: Pipeline, target: Pipeline, metadata: FileMetadata, advance: Advance) -> bool:
+    """Store one object that one place has in another; tell whether *source* was read for that, all of it, and is right.
+
+    What is there already is read instead, and compared.
+    """
     try:
-        _send(target.backend, source, metadata, advance)
+        if not _is_taken(source, target, metadata, advance):
+            _send(target.backend, source, metadata, advance)
     except ObjectExistsError:
-        fetch(target.backend, metadata, lambda *_: None, lambda _: advance(0))
+        fetch(target.backend, metadata, _keep_nothing, lambda _: advance(0))
+        return False
+    return True
+
+
+def _is_taken(source: Pipeline, target: Pipeline, metadata: FileMetadata, advance: Advance) -> bool:
+    """Have the store itself copy an object to another place in it, if it can; tell whether it did.
+
+    What it copies is read and compared with the hash just before: a copy is of right bytes, also if this process dies
+    now. That the store has copied these is its word, as it is for bytes sent to it that it has them; a checksum or tag
+    of the copy would be no more, for stores hand on the original's. Whoever wants to know reads the copy, too.
+    """
+    address = _address_beside(source, target, metadata.path)
+    if not address or target.backend.exists(metadata.path):  # the store would put the copy in its place
+        return False
+    fetch(source.backend, metadata, _keep_nothing, advance)
+    if not target.backend.take(address, metadata.size, metadata.path, _headers(metadata)):
+        target.stores.known.takes[source.stores.location_of(source.project)] = (
+            False  # a right is missing: for others, too
+        )
+        return False
+    require_size(metadata.size, target.backend.stat(metadata.path).size)
+    return True
+
+
+def _address_beside(source: Pipeline, target: Pipeline, key: str) -> str:
+    """Return where an object of *source* is for the store of *target*, if both are in one bucket; else nothing.
+
+    Not so on a disk: there a store takes a file by a second name. Two names of one file are no second copy of it.
+    """
+    kind = target.backend.capabilities
+    if kind.is_mounted or not kind.copies:
+        return ""
+    places = [(side.settings.storage, side.settings.directory) for side in (source, target)]
+    takes, location = target.stores.known.takes, source.stores.location_of(source.project)
+    if location not in takes:
+        ours, theirs = ([*place_of(*place), place[0].bucket, place[0].container] for place in places)
+        takes[location] = ours == theirs
+    return source.backend.url(key).partition("://")[2] if takes[location] else ""
+
+
+def _keep_nothing(_position: int, _content: bytes | memoryview) -> None:
+    """Let bytes go that are read to be compared alone."""
 
 
 def _send(to: StorageBackend | UploadGroup, source: Pipeline, metadata: FileMetadata, advance: Advance) -> None:
-    headers = ContentHeaders(metadata.mime_type or "", metadata.original_name, is_contested=True)
     with source.backend.open(metadata.path) as file:
-        to.upload(metadata.path, VerifyingReader(file, metadata.size, metadata.hash, advance), metadata.size, headers)
+        reader = VerifyingReader(_Opened(file), metadata.size, metadata.hash, advance)
+        to.upload(metadata.path, reader, metadata.size, _headers(metadata))
+
+
+class _Opened:
+    """An object that is read for another place; on a disk the system may copy it, and what the copy has is hashed."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.read = file.read
+        self._file = file
+
+    @property
+    def descriptor(self) -> int | None:
+        try:
+            return self._file.fileno()
+        except OSError:  # of a network
+            return None
+
+
+def _headers(metadata: FileMetadata) -> ContentHeaders:
+    return ContentHeaders(metadata.mime_type or "", metadata.original_name, is_contested=True)
 
 
 def batches_of(target: Pipeline, some: Iterable[FileMetadata]) -> Iterator[list[FileMetadata]]:

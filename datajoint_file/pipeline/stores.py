@@ -8,8 +8,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
@@ -20,10 +22,32 @@ from datajoint_file.errors import StorageAccessError, StorageUnavailableError, U
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.object_keys import REGISTRY, is_candidate
 from datajoint_file.model.wording import RIGHT_PLACE
+from datajoint_file.pipeline.mirror_note import MirrorNote
 from datajoint_file.pipeline.open_stores import clock, note_opened
 from datajoint_file.storage import StorageBackend, open_backend, open_root, place_of
 from datajoint_file.storage.roots import require_anything, root_variable
 from datajoint_file.storage.wrappers import LoggedBackend, MirroredBackend, logger
+
+
+@dataclass(slots=True)
+class KnownPlaces:
+    """What has been found out of stores, or said of them, and need not be again: for as long as they are.
+
+    Threads share it, and a fork has a copy; each step is a single one of a dictionary.
+    """
+
+    is_mirror: bool = False  # the note of one was seen in the project's own store: see `mirror_note`
+    takes: dict[str, bool] = field(default_factory=dict)  # by location: whether that store copies from there by itself
+    told: dict[str, object] = field(default_factory=dict)  # what was warned of
+    down_until: dict[str, float] = field(default_factory=dict)  # by project: it did not answer, and is asked second
+
+    def is_down(self, project: str) -> bool:
+        """Tell whether the store of a project did not answer just now."""
+        return self.down_until.get(project, 0.0) > time.monotonic()
+
+    def note_down(self, project: str, seconds: float) -> None:
+        """Note that the store of a project does not answer, for so long."""
+        self.down_until[project] = time.monotonic() + seconds
 
 
 class Stores:
@@ -32,6 +56,7 @@ class Stores:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.last_used = 0  # by the clock of `open_stores`
+        self.known = KnownPlaces()
         self._backends: dict[str, StorageBackend] = {}
         self._identities: dict[tuple[str, str], str] = {}
 
@@ -99,8 +124,11 @@ class Stores:
     @property
     def both(self) -> StorageBackend:
         """The store that new objects go to, for deleting: its mirror forgets an object first."""
-        mirror = self.mirror(self.project)
-        return self.own if mirror is None else MirroredBackend(self.own, mirror)
+        mirror, settings = self.mirror(self.project), self.settings.storage.mirror
+        if mirror is None or settings is None:
+            return self.own
+        note = MirrorNote(mirror, self.project, f"{settings.where} {settings.location}")
+        return MirroredBackend(self.own, mirror, note.require)
 
     def location_of(self, project: str) -> str:
         """Return where the objects of *project* are, on one line, without credentials."""

@@ -133,17 +133,29 @@ def changed_on_the_way(key: str) -> UploadCorruptedError:
 class MirroredBackend(DelegatingBackend):
     """Deletes from *mirror* first, and then from the store: what the mirror could not forget, the store has yet.
 
-    So whoever deletes knows the key, and tries again. Marks are each place's own. All else is the store's business.
+    So whoever deletes knows the key, and tries again. That an object is not there is the mirror's word only while
+    *require_mirror* does not raise: of a disk that is not mounted the empty directory has nothing, either. Marks are
+    each place's own. All else is the store's business.
     """
 
-    def __init__(self, inner: StorageBackend, mirror: StorageBackend) -> None:
+    def __init__(self, inner: StorageBackend, mirror: StorageBackend, require_mirror: Callable[[], object]) -> None:
         super().__init__(inner)
         self._mirror = mirror
+        self._require_mirror = require_mirror
+        self._is_known = False
 
     def delete(self, key: str) -> None:
         if f"/{REGISTRY}/" not in key:
+            self._look()
             self._forget(key)
+            self._look()  # for it may have been unmounted just now
         self.inner.delete(key)
+
+    def _look(self) -> None:
+        """Make sure that the mirror is there: a bucket once, a disk each time."""
+        if not self._is_known or self._mirror.capabilities.is_mounted:
+            self._require_mirror()
+            self._is_known = True
 
     def _forget(self, key: str) -> None:
         """Delete an object from the mirror; with the manifest of a directory, all that it has beside it."""

@@ -38,6 +38,23 @@ _REPLACED = ("missing", "size", "hash")
 
 
 @dataclass(slots=True)
+class Right:
+    """What one place was found to have of a value, as its row says: by size, or all of it read and hashed.
+
+    Parameters
+    ----------
+    is_whole : bool
+        It has all of the value.
+    files, bytes : int
+        Files, and their bytes: of a stored directory its members, of a linked one nothing.
+    """
+
+    is_whole: bool = False
+    files: int = 0
+    bytes: int = 0
+
+
+@dataclass(slots=True)
 class Mended:
     """What became of one value.
 
@@ -53,6 +70,8 @@ class Mended:
         Keys of objects that neither place has as the row says, or that could not be looked at, and why.
     is_unreachable : bool
         One of the places did not answer.
+    right : (Right, Right)
+        What the store, and the mirror, have in the end. Of a directory not all is looked at, unless by hash.
     """
 
     copied: int = 0
@@ -61,6 +80,7 @@ class Mended:
     damaged: int = 0
     problems: list[tuple[str, str]] = field(default_factory=list)
     is_unreachable: bool = False
+    right: tuple[Right, Right] = field(default_factory=lambda: (Right(), Right()))
 
     @property
     def is_fine(self) -> bool:
@@ -98,7 +118,7 @@ def mend(sides: Sides, metadata: FileMetadata, *, by_hash: bool, advance: Advanc
     """
     mending = _Mending(sides, by_hash, advance)
     if not metadata.is_link:
-        (mending.directory if metadata.is_directory else mending.object)(metadata)
+        (mending.directory if metadata.is_directory else mending.file)(metadata)
         if not mending.done.problems and (by_hash or sides.first.settings.object_storage.self_describing):
             mending.sidecar(metadata)
     return mending.done
@@ -114,25 +134,32 @@ class _Mending:
         self._lock = Lock()
         self.done = Mended()
 
-    def object(self, metadata: FileMetadata) -> None:
-        """Mend one object."""
+    def file(self, metadata: FileMetadata) -> None:
+        """Mend a file, or a member of a directory, and count it where it is right."""
+        found = self.object(metadata)
+        with self._lock:
+            for right, is_right in zip(self.done.right, found, strict=True):
+                right.is_whole = is_right
+                right.files += is_right
+                right.bytes += metadata.size if is_right else 0
+
+    def object(self, metadata: FileMetadata) -> tuple[bool, bool]:
+        """Mend one object; tell which places have it then, as far as each was looked at."""
         first, second = self._sides.first, self._sides.second
         theirs = self._glance(second, metadata)
         if theirs is not None and theirs.kind == "missing":
             if self._copies(first, second, metadata):
-                return  # its hash was compared with what the first place has on the way
+                return True, True  # its hash was compared with what the first place has on the way
             theirs = self._look(second, metadata, "size")
         ours = self._look(first, metadata, self._level)
         if theirs is None and self._level == "content":
             theirs = self._look(second, metadata, "content")
-        if ours is None and theirs is None:
-            return
-        if ours is None and theirs is not None:
-            self._replace(first, second, metadata, theirs)
-        elif theirs is None and ours is not None:
-            self._replace(second, first, metadata, ours)
-        elif ours is not None and theirs is not None:
-            self._note(metadata, f"the store: {_said(ours)}; its mirror: {_said(theirs)}", ours, theirs)
+        if ours is None:
+            return True, theirs is None or self._replaces(first, second, metadata, theirs)
+        if theirs is None:
+            return self._replaces(second, first, metadata, ours), True
+        self._note(metadata, f"the store: {_said(ours)}; its mirror: {_said(theirs)}", ours, theirs)
+        return False, False
 
     def _look(self, side: Pipeline, metadata: FileMetadata, level: Level) -> Problem | None:
         return examine(side, metadata, level, self._advance)
@@ -151,19 +178,20 @@ class _Mending:
     def _copies(self, source: Pipeline, target: Pipeline, metadata: FileMetadata) -> bool:
         """Copy what is not there, and tell whether it is then; if not, a closer look tells why."""
         try:
-            copy_object(source, target, metadata, self._advance)
+            is_read = copy_object(source, target, metadata, self._advance)
         except (StorageError, VerificationError):
             return False
-        if self._level == "content" and self._look(target, metadata, "content") is not None:
+        unread = [target] if is_read else [source, target]
+        if self._level == "content" and any(self._look(side, metadata, "content") is not None for side in unread):
             return False
         self._count(target, metadata.size)
         return True
 
-    def _replace(self, source: Pipeline, target: Pipeline, metadata: FileMetadata, problem: Problem) -> None:
-        """Put what *source* has, once all of it is verified, in the place of what *target* has."""
+    def _replaces(self, source: Pipeline, target: Pipeline, metadata: FileMetadata, problem: Problem) -> bool:
+        """Put what *source* has, once all of it is verified, in the place of what *target* has; tell whether it did."""
         if problem.kind not in _REPLACED:
             self._note(metadata, _said(problem), problem)
-            return
+            return False
         try:
             if problem.kind != "missing":
                 fetch(source.backend, metadata, lambda *_: None, self._advance)
@@ -174,8 +202,9 @@ class _Mending:
         except (StorageError, VerificationError) as error:
             side = "the store" if target is self._sides.first else "its mirror"
             self._note(metadata, f"{side}: {_said(problem)}; the other could not help: {error}", problem, error)
-        else:
-            self._count(target, metadata.size)
+            return False
+        self._count(target, metadata.size)
+        return True
 
     def directory(self, metadata: FileMetadata) -> None:
         """Mend a directory: its members, by the manifest that one of the places has; then the manifest."""
@@ -197,14 +226,16 @@ class _Mending:
                 self._note(metadata, str(error), error)
                 return
         if not self.done.problems:
-            self.object(manifest_metadata(whole[0], metadata))
+            found = self.object(manifest_metadata(whole[0], metadata))
+            for right, is_right in zip(self.done.right, found, strict=True):
+                right.is_whole = is_right
 
     def _members(self, metadata: FileMetadata, manifest: Manifest) -> Iterator[Callable[[], None]]:
         """Give the members to look at: with hashes, all; else those that one listing of each place has not, in size."""
         sizes = [sizes_of(side, metadata, manifest) for side in (self._sides.first, self._sides.second)]
         for number, (ours, theirs) in enumerate(zip(*sizes, strict=True)):
             if (self._level == "content" or not (ours and theirs)) and (member := manifest.member(number)):
-                yield partial(self.object, member_metadata(metadata, member))
+                yield partial(self.file, member_metadata(metadata, member))
 
     def sidecar(self, metadata: FileMetadata) -> None:
         """Bring what describes the row. No hash is known: the later of two that can be believed is right."""

@@ -11,8 +11,9 @@ import pytest
 
 import datajoint_file
 from datajoint_file import gc
+from datajoint_file.errors import StorageUnavailableError
 from datajoint_file.hooks.connections import pipeline_of
-from datajoint_file.testing import Fault
+from datajoint_file.testing import Fault, FaultyBackend
 from tests.projects import Store
 
 from .collecting import Area, connected, declare, faulty, give_up, insert, kinds, let_grace_pass, path_of, scan, sweep
@@ -88,6 +89,57 @@ def test_what_the_mirror_cannot_forget_stays_in_the_store(
     assert sweep(connection, force=True).purged.count == 1
     kept = [path_of(table, 1)]
     assert (store.object_keys(), mirror.object_keys()) == (kept, kept)
+
+
+def test_an_empty_mirror_is_no_evidence_that_it_has_forgotten(
+    table: Any, connection: Any, store: Store, mirror: Store, tmp_path: Path
+) -> None:
+    insert(table, 1)
+    table.insert1({"recording_id": 2, "raw": tree(tmp_path)})
+    before = (store.object_keys(), mirror.object_keys())
+    removed(table, connection, 1, 2)
+    shutil.move(mirror.table["path"], tmp_path / "unmounted")
+    Path(mirror.table["path"]).mkdir()  # what is there when a disk is not mounted
+    found = sweep(connection, force=True)
+    assert (found.purged.count, store.object_keys(), mirror.all_keys()) == (0, before[0], [])
+    assert all("its disk may not be mounted" in why for _, why in found.failures)
+    assert len(found.failures) == 2
+    Path(mirror.table["path"]).rmdir()
+    shutil.move(tmp_path / "unmounted", mirror.table["path"])
+    assert sweep(connection, force=True).purged.count == 2
+    assert (store.object_keys(), mirror.object_keys()) == ([], [])
+
+
+def test_a_mirror_that_goes_while_it_forgets_has_forgotten_nothing(
+    table: Any, connection: Any, store: Store, mirror: Store, tmp_path: Path
+) -> None:
+    insert(table, 1)
+    before = store.object_keys()
+    removed(table, connection, 1)
+    stores = pipeline_of(connection).stores
+
+    def unmount(_: str) -> None:
+        shutil.move(mirror.table["path"], tmp_path / "unmounted")
+        Path(mirror.table["path"]).mkdir()
+
+    there = stores.mirror(store.project)
+    assert there is not None
+    stores._backends[f"{store.project}~"] = FaultyBackend(there, Fault("delete", action=unmount))
+    assert sweep(connection, force=True).purged.count == 0
+    assert store.object_keys() == before
+
+
+def test_a_disk_that_was_the_mirror_becomes_no_new_one(
+    table: Any, connection: Any, mirror: Store, tmp_path: Path
+) -> None:
+    insert(table, 1)
+    shutil.move(mirror.table["path"], tmp_path / "unmounted")
+    Path(mirror.table["path"]).mkdir()
+    with pytest.raises(StorageUnavailableError, match="its disk may not be mounted"):
+        insert(table, 2)
+    with pytest.raises(StorageUnavailableError, match="its disk may not be mounted"):
+        datajoint_file.mirror.run(connection, [table.database])
+    assert mirror.all_keys() == []
 
 
 def test_an_upload_that_was_given_up_goes_in_both_places(

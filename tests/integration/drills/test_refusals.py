@@ -12,6 +12,7 @@ import pytest
 
 from datajoint_file.drills import scratch
 from datajoint_file.drills.dumps import Product
+from datajoint_file.drills.given_server import given_server
 from datajoint_file.drills.servers import private_server
 from datajoint_file.errors import DrillError, DrillRefusedError
 from tests.projects import Store, over_postgresql
@@ -85,6 +86,18 @@ def test_an_empty_server_is_used_and_empty_again_and_one_in_use_is_refused(
     there.connection.close()
     with pytest.raises(DrillRefusedError, match="has schemas already: somebodys"):
         drill(made, copy, server=empty)
+
+
+def test_a_server_in_which_another_drill_is_at_work_is_refused(
+    lab: Any, dump: Dump, copied: Copied, drill: Drill, empty: str
+) -> None:
+    made, copy = dump(), copied()
+    with given_server(empty, None) as account:
+        for _ in range(2):
+            with pytest.raises(DrillRefusedError, match="another drill is at work in that server"):
+                drill(made, copy, server=empty)
+        assert account.connect().query("SELECT 1").fetchone() == (1,)
+    assert names(drill(made, copy, server=empty)) == []
 
 
 @over_postgresql

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 import datajoint_file
-from datajoint_file.pipeline import fallback, mirror_note, mirroring
 from tests.integration.mirrors import Make, Places
 from tests.projects import Store, connect, unique
 from tests.tables import drop_schema, recording_of
@@ -19,14 +18,6 @@ from tests.tables import drop_schema, recording_of
 def database(mysql: Any) -> Any:
     """One database: nothing here is about SQL."""
     return mysql
-
-
-@pytest.fixture(autouse=True)
-def _nothing_known() -> None:
-    """Let each test be a process of its own, as far as that matters here."""
-    fallback._told.clear()
-    mirroring._down_until.clear()
-    mirror_note._known.clear()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 import datajoint_file
 from datajoint_file import gc, mirror
 from datajoint_file.config import load_settings
-from datajoint_file.errors import CollectionRefusedError, ConfigurationError
+from datajoint_file.errors import CollectionRefusedError, ConfigurationError, StorageAccessError
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.pipeline.pipeline import Pipeline
 from datajoint_file.testing.faults import Fault, FaultyBackend, kill
@@ -84,8 +84,10 @@ def test_a_project_moves_with_a_certificate(moving: Moving) -> None:
     hashes = sorted(row["raw"].hash for row in table.to_dicts())
     gone = f"sha256:{hashlib.sha256(CONTENT + bytes([1])).hexdigest()}"
     whole = "".join(f"{one}\n" for one in sorted([*hashes, gone]))
-    assert found.sum.digest == f"sha256:{hashlib.sha256(whole.encode()).hexdigest()}"
-    assert (found.sum.values, found.sum.files) == (6, 11)
+    size = 5 * (len(CONTENT) + 1) + sum(range(1000, 1005))
+    for side in (found.old, found.new):
+        assert side.digest == f"sha256:{hashlib.sha256(whole.encode()).hexdigest()}"
+        assert (side.values, side.files, side.bytes) == (6, 11, size)
     document = json.dumps(found.to_dict())
     assert "secret" not in document
     later = moving.opened(moving.new_toml)
@@ -109,6 +111,31 @@ def test_who_uses_the_old_file_yet_loses_nothing(moving: Moving) -> None:
     assert again.is_swapped
     assert again.report.copied == 1
     assert moving.alike()
+
+
+def test_what_waits_for_its_row_moves_too(moving: Moving, tmp_path: Path) -> None:
+    table = moving.opened(moving.old_toml)
+    one = datajoint_file.stage(table, {"id": 40}, "raw", ("staged.dat", b"staged"))
+    (tmp_path / "other").mkdir()
+    other = datajoint_file.stage(table, {"id": 41}, "raw", tree(tmp_path / "other"))
+    (moving.opened(moving.old_toml) & "id = 2").delete()
+    found = mirror.move(moving.new_toml, table.connection)
+    assert (bool(found), found.new.values, found.new.files) == (True, 8, 18)
+    assert moving.alike()
+    later = moving.opened(moving.new_toml)
+    later.insert([{"id": 40, "raw": one}, {"id": 41, "raw": other}])
+    for path in Path(moving.old.table["path"]).rglob("staged.dat"):
+        path.unlink()
+    assert (later & "id = 40").fetch1("raw").read() == b"staged"
+    assert ((later & "id = 41").fetch1("raw") / "c" / "3").read() == bytes([3]) * 1003
+
+
+def test_what_was_given_up_does_not_hinder(moving: Moving) -> None:
+    table = moving.opened(moving.old_toml)
+    staged = datajoint_file.stage(table, {"id": 40}, "raw", ("staged.dat", b"staged"))
+    moving.old.remove(staged.path)
+    table.connection.query(f"UPDATE `{moving.schema}`.`~file_intent` SET state = 'reclaimed', metadata = NULL")
+    assert mirror.move(moving.new_toml, table.connection).is_swapped
 
 
 def test_no_collector_deletes_in_the_old_store(moving: Moving) -> None:
@@ -135,7 +162,28 @@ def test_what_is_wrong_in_the_store_keeps_it_where_it_is(moving: Moving) -> None
     found = mirror.move(moving.new_toml, table.connection)
     assert (bool(found), found.is_swapped) == (False, False)
     assert [path for path, _ in found.report.problems] == [key]
+    assert (found.old.values, found.new.values) == (5, 5)
     assert key not in moving.new.object_keys()
+
+
+def test_each_place_is_counted_by_what_was_read_there(moving: Moving, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = moving.opened(moving.old_toml)
+    key = next(key for key in moving.old.object_keys() if key.endswith("2.dat"))
+
+    def refuse(asked: str) -> None:
+        if asked == key:
+            raise StorageAccessError(f"{key} may not be written").of(key)
+
+    made = mirror.project_move.Pipeline  # type: ignore[attr-defined]
+    bare = made(load_settings(moving.new_toml)).first.backend
+    faulty = FaultyBackend(bare, Fault("upload", action=refuse, lasting=True))
+    monkeypatch.setattr("datajoint_file.mirror.project_move.Pipeline", lambda settings: _with(made(settings), faulty))
+    found = mirror.move(moving.new_toml, table.connection)
+    assert (bool(found), found.is_swapped) == (False, False)
+    assert (found.old.values, found.new.values) == (6, 5)
+    assert (found.old.files, found.new.files) == (11, 10)
+    assert found.old.bytes - found.new.bytes == len(CONTENT) + 1
+    assert found.old.digest != found.new.digest
 
 
 def test_files_that_do_not_fit_are_refused(moving: Moving, tmp_path: Path) -> None:

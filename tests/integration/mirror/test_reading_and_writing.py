@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from datajoint_file.errors import (
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.testing.faults import Fault, FaultyBackend
 from tests.integration.mirrors import CONTENT, Make, Places, one_warning, tree
+from tests.projects import connect
+from tests.tables import recording_of
 
 
 def test_a_row_means_that_both_places_have_it(places: Make, tmp_path: Path) -> None:
@@ -64,6 +67,22 @@ def test_what_the_store_has_not_comes_from_the_mirror(places: Make, fault: str, 
                 assert file.read() == CONTENT
     with pytest.raises((ObjectNotFoundError, HashMismatchError, SizeMismatchError)):
         ref.verify()  # it is the store that is asked about
+
+
+def test_many_threads_are_told_once(places: Make, database: Any) -> None:
+    found = places()
+    found.table.insert({"id": number, "raw": ("a.dat", CONTENT)} for number in range(8))
+    refs = found.table.to_arrays("raw")
+    for key in found.first.object_keys():
+        found.first.remove(key)
+    with one_warning(), ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda ref: ref.read(), refs)) == [CONTENT] * 8
+    other = connect(database)
+    datajoint_file.configure(found.document, connection=other)
+    with warnings.catch_warnings():  # the same pipeline, which has said it
+        warnings.simplefilter("error")
+        again = recording_of(other.Schema(found.table.database))
+        assert (again & "id = 1").fetch1("raw").read() == CONTENT
 
 
 def test_an_unreachable_store_is_asked_second(places: Make, tmp_path: Path) -> None:
