@@ -22,7 +22,7 @@ from datajoint_file import gc
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.journal import schema_registry
 from datajoint_file.journal.second_connection import second_connection_of
-from datajoint_file.pipeline.mirror_note import require_mirror
+from datajoint_file.pipeline.mirroring import require_mirror
 from datajoint_file.testing.faults import Fault
 from tests.torture.originals import Linked, Originals
 from tests.torture.steps import Steps

@@ -22,7 +22,8 @@ from urllib.parse import urlsplit
 import datajoint as dj
 import fsspec.asyn
 
-from datajoint_file.pipeline import mirror_note
+from datajoint_file.pipeline import open_stores
+from datajoint_file.pipeline.stores import Stores
 from tests.projects import toml
 from tests.servers import Servers
 from tests.torture import trees
@@ -236,7 +237,9 @@ class World:
         if self.second is not None and (note := self.place.objects.get(self.second.note)) is not None:
             self.place.objects.delete([self.second.note])
             self.second.put(self.second.note, note)
-            mirror_note._known.clear()
+            for reference in list(open_stores._opened):
+                if isinstance(stores := reference(), Stores):
+                    stores.known.is_mirror = False
 
     def _actor(self, name: str) -> Actor:
         instance = self.connect(name, self.password)
