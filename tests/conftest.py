@@ -6,6 +6,7 @@ What a single kind of test needs stands beside it.
 from __future__ import annotations
 
 import gc
+import importlib
 import itertools
 import os
 import shutil
@@ -46,7 +47,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Spare those who look for garbage the fourteen thousand tests, which are none: it took them half a second each."""
+    """Spare those who look for garbage the fourteen thousand tests, which are none: it took them half a second each.
+
+    Hypothesis looks for who refers to its sources of chance, when it is imported: nobody, who is frozen.
+    """
+    importlib.import_module("hypothesis")
     gc.collect()
     gc.freeze()
 
