@@ -11,7 +11,7 @@ help:
 	@echo "make database      a database to try things with, such as the tutorial: until Ctrl-C"
 	@echo "make clean-demo    remove what the tour, and the database, have left"
 	@echo "make test          all tests, against real servers that they start themselves (TESTS=path: only these)"
-	@echo "make release       tests with ten gigabytes, before a release"
+	@echo "make release       tests with ten gigabytes, and all that \`make test\` leaves out, before a release"
 	@echo "make torture       faults at SAMPLE steps (0: all) of each operation, then N random schedules (CASE=… SEED=…: one again; PLANTED=1, BASELINE=1)"
 	@echo "make bench         time and memory beside other tools (ONLY=names ROUNDS=5 SCALE=small DIRECTORY=path"
 	@echo "                   AGAINST=checkout: another state of the package as well)"
@@ -76,12 +76,12 @@ clean-demo:
 .PHONY: test release check docs
 test: .venv/installed-dev
 	@.venv/bin/python -m tests.servers.install
-	.venv/bin/python -m pytest --numprocesses auto $(TESTS)
+	.venv/bin/python -m pytest --numprocesses auto --dist worksteal $(TESTS)
 
-# Tens of gigabytes, minutes: before a release.
+# Tens of gigabytes, and what is left out of every run, an hour: before a release.
 release: .venv/installed-dev
 	@.venv/bin/python -m tests.servers.install
-	.venv/bin/python -m pytest -m release tests/release tests/integration/mirror tests/integration/migrate
+	.venv/bin/python -m pytest -m release
 
 # Faults on purpose; PLANTED=1 finds planted bugs, BASELINE=1 those of DataJoint's own attribute type. SAMPLE=0 plays every
 # fault at every step of all operations, which takes many hours.

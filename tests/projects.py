@@ -6,7 +6,9 @@ The fixtures that hand them out are in ``conftest``.
 from __future__ import annotations
 
 import json
+import os
 import uuid
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +30,37 @@ over_postgresql = pytest.mark.parametrize("database", ["postgresql"], indirect=T
 over_local_and_s3 = pytest.mark.parametrize("store", ["local", "s3"], indirect=True)
 
 
+def in_turn(values: Iterable[Any], groups: Sequence[Sequence[Any]]) -> list[Any]:
+    """Pair each of *values* with the places of one group, in turn; its other pairs are left to ``make release``."""
+    everywhere = [place for group in groups for place in group]
+    return [
+        pytest.param(
+            place,
+            value,
+            marks=() if place in groups[number % len(groups)] else pytest.mark.release,
+        )
+        for place in everywhere
+        for number, value in enumerate(values)
+    ]
+
+
 def unique(prefix: str) -> str:
     return f"{prefix}_{uuid.uuid4().hex[:12]}"
 
 
+_bare: dict[tuple[int, str], Any] = {}
+"""Those of this process: a client takes a quarter of a second to make."""
+
+
 def bare_filesystem(table: dict[str, Any]) -> Any:
     """Return the fsspec filesystem of a ``[storage]`` table: what tests look at stores with, past the package."""
+    known = os.getpid(), json.dumps(table, sort_keys=True)
+    if known not in _bare:
+        _bare[known] = _bare_filesystem(table)
+    return _bare[known]
+
+
+def _bare_filesystem(table: dict[str, Any]) -> Any:
     protocol = {"s3": "s3", "gcs": "gs", "azure": "abfs"}.get(table["backend"])
     if protocol is None:
         return fsspec.filesystem(table["backend"])

@@ -9,7 +9,6 @@ import ast
 import json
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -23,7 +22,8 @@ from datajoint_file.cli import main as datajoint_file_command
 from datajoint_file.config import parse_settings
 from tests.conftest import CACHE_VARIABLE
 from tests.docs.pages import ROOT, Block, arguments, blocks, blocks_of, documentation
-from tests.projects import connect, unique
+from tests.programs import Programs
+from tests.projects import connect, in_turn, unique
 from tests.tables import drop_schema
 
 if sys.version_info >= (3, 11):
@@ -76,6 +76,11 @@ RUNNING = [page for page in documentation() if any(b.is_run and b.language == "p
 COMPUTING = [page for page in RUNNING if any("(dj.Computed)" in block.content for block in blocks(page))]
 
 
+def shown(part: Path | str) -> str:
+    """Return how a page, or a database, is called in a test's name."""
+    return part.relative_to(ROOT).as_posix() if isinstance(part, Path) else part
+
+
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     """A directory as the pages suppose it, with the files that they insert."""
@@ -95,10 +100,13 @@ class Reader:
         The server's address.
     directory : Path
         Where he works.
+    programs : Programs
+        What starts a page.
     """
 
-    def __init__(self, database: Any, directory: Path) -> None:
+    def __init__(self, database: Any, directory: Path, programs: Programs) -> None:
         self._database = database
+        self._programs = programs
         self._directory = directory
         self._cache = str(directory / ".cache")
         self._suffix = unique("")
@@ -121,14 +129,12 @@ class Reader:
         return content
 
     def _run(self, part: list[Block]) -> None:
-        done = subprocess.run(
-            [sys.executable, str(Path(__file__).with_name("run_page.py"))],
-            input=json.dumps([asdict(block) | {"file": block.file} for block in part]),
+        done = self._programs.run(
+            str(Path(__file__).with_name("run_page.py")),
+            given=json.dumps([asdict(block) | {"file": block.file} for block in part]),
             cwd=self._directory,
-            env=self._environment(),
-            capture_output=True,
-            text=True,
-            check=False,
+            environment=self._environment(),
+            timeout=170,
         )
         assert done.returncode == 0, done.stderr
         self._directory = Path(done.stdout.splitlines()[-1])
@@ -168,19 +174,25 @@ def _parts(chosen: list[Block]) -> Iterator[list[Block]]:
     yield part
 
 
-@pytest.mark.parametrize("page", RUNNING, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_the_blocks_of_a_page_run_in_order_and_print_what_is_shown(page: Path, database: Any, directory: Path) -> None:
-    Reader(database, directory).follows([block for block in blocks(page) if block.is_run])
+@pytest.mark.parametrize(
+    ("database", "page"), in_turn(RUNNING, [["mysql"], ["postgresql"]]), indirect=["database"], ids=shown
+)
+def test_the_blocks_of_a_page_run_in_order_and_print_what_is_shown(
+    page: Path, database: Any, directory: Path, programs: Programs
+) -> None:
+    Reader(database, directory, programs).follows([block for block in blocks(page) if block.is_run])
 
 
-@pytest.mark.parametrize("page", COMPUTING, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_what_four_processes_compute_is_what_one_does(page: Path, mysql: Any, directory: Path) -> None:
+@pytest.mark.parametrize("page", COMPUTING, ids=shown)
+def test_what_four_processes_compute_is_what_one_does(
+    page: Path, mysql: Any, directory: Path, programs: Programs
+) -> None:
     chosen = [block for block in blocks(page) if block.is_run]
     last = max(number for number, block in enumerate(chosen) if "(dj.Computed)" in block.content)
     modules = [Path(block.file).stem for block in chosen if block.file.endswith(".py")]
     imports = "".join(f"from {module} import *\n" for module in modules)
     check = replace(chosen[last], title="", language="python", content=imports + IN_FOUR_PROCESSES)
-    Reader(mysql, directory).follows([*chosen[: last + 1], check])
+    Reader(mysql, directory, programs).follows([*chosen[: last + 1], check])
 
 
 def test_there_are_pages_to_run() -> None:

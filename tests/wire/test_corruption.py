@@ -17,7 +17,14 @@ MIDDLE = 50_000
 FOR_EVER = 10**6
 
 CASES = [
-    pytest.param(kind, size, tls, engine, id=f"{kind}-{name}-{'tls' if tls else 'plain'}-{engine}")
+    pytest.param(
+        kind,
+        size,
+        tls,
+        engine,
+        id=f"{kind}-{name}-{'tls' if tls else 'plain'}-{engine}",
+        marks=pytest.mark.release if kind == "azure" and tls == (size == LARGE) else (),
+    )
     for kind in ("s3", "gcs", "azure")
     for name, size in (("small", SMALL), ("large", LARGE))
     for tls in (False, True)

@@ -19,7 +19,7 @@ from datajoint_file.errors import CollectionRefusedError
 from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.sql import PostgreSQL
 from datajoint_file.testing import Fault, GeneratedReader, kill
-from tests.projects import Store, over_local_and_s3
+from tests.projects import COLLECTED, Store, in_turn, over_local_and_s3
 
 from .collecting import (
     Area,
@@ -217,7 +217,12 @@ def run_in_child(step: int, database: Area, store: Store, *, at_sql: bool) -> in
     return in_child(run)
 
 
-@pytest.mark.parametrize("at_sql", [False, True], ids=["store", "database"])
+@pytest.mark.parametrize(
+    ("database", "at_sql"),
+    in_turn([False, True], [[database] for database in COLLECTED]),
+    indirect=["database"],
+    ids=str,
+)
 def test_run_killed_anywhere_is_finished_by_the_next(
     table: Any, connection: Any, database: Area, store: Store, at_sql: bool
 ) -> None:
