@@ -79,7 +79,7 @@ def move(
         print_json(found.to_dict())
     elif not quiet or not found:
         show(found.report, quiet=False, as_json=False)
-        size = format_size(found.sum.bytes)
+        size = format_size(found.sum.size)
         both = f"both have {counted(found.sum.files, 'file')}, {size}, {found.sum.digest}"
         now = f"{project} is in {found.new if found.is_swapped else found.old}"
         console().print(f"{both}. {now}", soft_wrap=True)

@@ -13,11 +13,11 @@ from datajoint_file.model.metadata import FileMetadata
 
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """What one place has: values, files (with those of directories), bytes, and a digest over the sorted digests."""
+    """What one place has: values, files (with those of directories), size, and a digest over the sorted digests."""
 
     values: int
     files: int
-    bytes: int
+    size: int
     digest: str
 
 

@@ -48,7 +48,7 @@ class MirrorReport:
         Files and directories that were looked at, each once.
     copied, restored : int
         Objects that the mirror was given, and that the store was: those of a directory are many.
-    bytes : int
+    size : int
         Their bytes.
     seconds : float
         How long it took.
@@ -63,7 +63,7 @@ class MirrorReport:
     values: int = 0
     copied: int = 0
     restored: int = 0
-    bytes: int = 0
+    size: int = 0
     seconds: float = 0.0
     damaged: int = 0
     problems: tuple[tuple[str, str], ...] = ()
@@ -77,7 +77,7 @@ class MirrorReport:
         """The run on one line."""
         done = f"{counted(self.copied, 'object')} copied to the mirror, {self.restored} to the store"
         text = f"{counted(self.values, 'file or directory', 'files or directories')} looked at"
-        text = f"{text}: {done} ({format_size(self.bytes)}) in {self.seconds:.1f} s"
+        text = f"{text}: {done} ({format_size(self.size)}) in {self.seconds:.1f} s"
         if self.problems:
             text += f"; {counted(len(self.problems), 'problem')}"
         return f"{text}; stopped: {self.interruption}" if self.interruption else text
@@ -229,7 +229,7 @@ class MirrorRun:
                 copy_objects(self._sides.first, self._sides.second, missing, advance)
                 with self._lock:
                     self._sum.copied += len(missing)
-                    self._sum.bytes += sum(one.size for one in missing)
+                    self._sum.size += sum(one.size for one in missing)
 
     def _mend(self, metadata: FileMetadata, advance: Any, settled: list[str]) -> None:
         if self._stop.is_set():
@@ -238,7 +238,7 @@ class MirrorRun:
         with self._lock:
             self._sum.copied += done.copied
             self._sum.restored += done.restored
-            self._sum.bytes += done.bytes
+            self._sum.size += done.size
             self._sum.damaged += done.damaged
             self._in_a_row = self._in_a_row + 1 if done.is_unreachable else 0
             for where, why in done.problems:
@@ -258,5 +258,5 @@ class MirrorRun:
     def _report(self) -> MirrorReport:
         done = self._sum
         seconds = round(time.monotonic() - self._start, 3)
-        sums = (self._values, done.copied, done.restored, done.bytes, seconds, done.damaged)
+        sums = (self._values, done.copied, done.restored, done.size, seconds, done.damaged)
         return MirrorReport(*sums, tuple(done.problems), self._interruption)

@@ -43,7 +43,7 @@ class Certificate:
     old, new : str
         The places, without credentials.
     sum : Sum
-        What both have of what rows name and histories keep: values, files, bytes, and the SHA-256 of the sorted list
+        What both have of what rows name and histories keep: values, files, size, and the SHA-256 of the sorted list
         of their hashes, a line each. All of it was read in both places, and hashed.
     schemas : tuple of str
         Whose rows were gone through.

@@ -122,7 +122,7 @@ class VerifyReport:
         How closely it looked: ``"exists"``, ``"size"`` or ``"content"``.
     checked : int
         Values that were checked: files and directories.
-    bytes : int
+    size : int
         Bytes that were read.
     seconds : float
         How long it took.
@@ -144,7 +144,7 @@ class VerifyReport:
 
     level: str
     checked: int
-    bytes: int
+    size: int
     seconds: float
     remaining: int | None
     findings: tuple[Finding, ...] = ()
@@ -170,7 +170,7 @@ class VerifyReport:
     @property
     def summary(self) -> str:
         """The run on one line."""
-        read = f", {format_size(self.bytes)} read" if self.level == "content" else ""
+        read = f", {format_size(self.size)} read" if self.level == "content" else ""
         text = f"{self._amount} checked ({self.level}{read}) in {_duration(self.seconds)}: {self._outcome}"
         if self.mended:
             text += f"; {counted(len(self.mended), 'problem')} mended from the mirror"
@@ -235,7 +235,7 @@ class VerifyReport:
             "checked": self.checked,
             "directories": self.directories,
             "members": self.members,
-            "bytes": self.bytes,
+            "size": self.size,
             "seconds": round(self.seconds, 3),
             "remaining": self.remaining,
             "position": self.position,

@@ -45,7 +45,7 @@ class Mended:
     ----------
     copied, restored : int
         Objects that the mirror, or the store, was given, of which a directory has many.
-    bytes : int
+    size : int
         How many bytes they have.
     damaged : int
         Of the problems those that are no place's silence: objects that are missing or wrong.
@@ -57,7 +57,7 @@ class Mended:
 
     copied: int = 0
     restored: int = 0
-    bytes: int = 0
+    size: int = 0
     damaged: int = 0
     problems: list[tuple[str, str]] = field(default_factory=list)
     is_unreachable: bool = False
@@ -213,7 +213,7 @@ class _Mending:
 
     def _count(self, target: Pipeline, size: int) -> None:
         with self._lock:
-            self.done.bytes += size
+            self.done.size += size
             if target is self._sides.first:
                 self.done.restored += 1
             else:

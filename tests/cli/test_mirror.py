@@ -69,7 +69,7 @@ def test_a_project_moves(project_run: Run, table: Any, store: Store, mirror: Sto
     document = json.loads((directory / "move.json").read_text())
     assert document["is_swapped"]
     assert document["old"]["digest"] == document["new"]["digest"]
-    assert (document["new"]["files"], document["new"]["bytes"]) == (3, 24)
+    assert (document["new"]["files"], document["new"]["size"]) == (3, 24)
     again = project_run("move", "--to", "new.toml", "--check", "--quiet")
     assert (again.exit_code, again.output) == (0, "")
 
