@@ -46,6 +46,7 @@ def test_a_mirror_is_filled_mends_and_is_mended(project_run: Run, table: Any, st
     mirror.damage(one, b"?")
     found = project_run("mirror", table.database, "--verify")
     assert (found.exit_code, one in found.output) == (1, True)
+    assert f"{table.database}.Recording.raw (id=" in found.output
 
 
 def test_verify_repairs(project_run: Run, table: Any, store: Store, mirror: Store) -> None:
