@@ -30,7 +30,7 @@ def cache(clears: bool, only_path: bool, as_json: bool) -> None:
         return
     found = datajoint_file.cache.clear() if clears else datajoint_file.cache.usage()
     if as_json:
-        figures = {"path": str(found.path), "entries": found.entries, "bytes": found.size, "limit": found.limit}
+        figures = {"path": str(found.path), "entries": found.entries, "size": found.size, "limit": found.limit}
         print_json({"removed" if clears else "has": figures})
         return
     console().print(f"{'removed ' if clears else ''}{found}", soft_wrap=True)

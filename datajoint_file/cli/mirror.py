@@ -110,7 +110,7 @@ def show(report: MirrorReport, *, quiet: bool, as_json: bool) -> None:
         print_json(report.to_dict())
         return
     abridged = Abridged(console(), "--json names them all")
-    for where, why in report.problems:
-        abridged.print(Check("mirror", "failed", f"{where}: {why}"))
+    for told in report.told:
+        abridged.print(Check("mirror", "failed", told))
     abridged.end()
     console().print(report.summary, style="bold", soft_wrap=True)

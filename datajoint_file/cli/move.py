@@ -81,7 +81,7 @@ def move(
     elif not quiet or not found:
         show(found.report, quiet=False, as_json=False)
         for side in (found.old, found.new):
-            size = format_size(side.bytes)
+            size = format_size(side.size)
             console().print(f"{side.place}: {counted(side.files, 'file')}, {size}, {side.digest}", soft_wrap=True)
         console().print(f"{project} is in {(found.new if found.is_swapped else found.old).place}", soft_wrap=True)
         if certificate is not None and found:

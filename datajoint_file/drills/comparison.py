@@ -30,7 +30,7 @@ class Since:
         total = Span()
         for span in self.lost.values():
             total.files += span.files
-            total.bytes += span.bytes
+            total.size += span.size
             total.oldest = min(filter(None, (total.oldest, span.oldest)), default=None)
             total.newest = max(filter(None, (total.newest, span.newest)), default=None)
         return total

@@ -290,7 +290,7 @@ class _Run:
             verification.run(drawn)
         for finding in verification.findings:
             tally.add(finding)
-        evidence.checked, evidence.bytes = verification.checked, verification.bytes
+        evidence.checked, evidence.size = verification.checked, verification.bytes
         evidence.interruption = verification.interruption
 
     def _compare(self, ledger: Ledger, evidence: Evidence) -> None:

@@ -52,7 +52,7 @@ class Evidence:
     tally: Tally | None = None
     seed: int = 0
     checked: int = 0
-    bytes: int = 0
+    size: int = 0
     interruption: str = ""
     since: Since | None = None
     why_not: str = ""  # the live database was not asked
@@ -77,10 +77,10 @@ def judge(evidence: Evidence) -> DrillReport:
         newest_object=tally.ledger.newest if tally else None,
         objects=tally.ledger.objects if tally else 0,
         checked=evidence.checked,
-        bytes=evidence.bytes,
+        size=evidence.size,
         seed=evidence.seed,
         is_compared=since is not None,
-        lost=LostFiles(lost.files, lost.bytes, lost.oldest, lost.newest),
+        lost=LostFiles(lost.files, lost.size, lost.oldest, lost.newest),
         seconds=evidence.seconds,
     )
 
@@ -218,7 +218,7 @@ def _tables(evidence: Evidence) -> Iterator[DrilledTable]:
         files = tally.of_tables.get(called, Span())
         lost = since.lost.get(called, Span()) if since else Span()
         rows, live_rows = evidence.tables.get((schema, table)), live.get((schema, table))
-        yield DrilledTable(schema, table, rows, files.files, files.bytes, live_rows, lost.files, lost.bytes)
+        yield DrilledTable(schema, table, rows, files.files, files.size, live_rows, lost.files, lost.size)
 
 
 def _newest(tally: Tally) -> datetime | None:

@@ -31,11 +31,11 @@ class DrilledTable:
         Its schema, and its name as its class has it.
     rows : int or None
         Its rows in the dump; None if the dump does not have it.
-    files, bytes : int
+    files, size : int
         Files that these rows name, and the bytes of them.
     live_rows : int or None
         Its rows in the live database; None if that was not asked, or does not have it.
-    lost_files, lost_bytes : int
+    lost_files, lost_size : int
         Files that live rows name, and rows of the dump do not: they would be lost.
     """
 
@@ -43,10 +43,10 @@ class DrilledTable:
     table: str
     rows: int | None
     files: int = 0
-    bytes: int = 0
+    size: int = 0
     live_rows: int | None = None
     lost_files: int = 0
-    lost_bytes: int = 0
+    lost_size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class LostFiles:
     """Files that live rows name, and rows of the dump do not."""
 
     files: int = 0
-    bytes: int = 0
+    size: int = 0
     oldest: datetime | None = None  # when the first of them was stored
     newest: datetime | None = None
 
@@ -79,7 +79,7 @@ class DrillReport:
         Objects in the copy.
     tables : tuple of DrilledTable
         Rows and files of each table.
-    checked, bytes : int
+    checked, size : int
         Files and directories whose bytes were compared with their hash, and how many bytes these are.
     seed : int
         What the sample was drawn by; 0 if all were checked.
@@ -110,7 +110,7 @@ class DrillReport:
     newest_object: datetime | None = None
     objects: int = 0
     checked: int = 0
-    bytes: int = 0
+    size: int = 0
     seed: int = 0
     is_compared: bool = False
     lost: LostFiles = LostFiles()
@@ -141,7 +141,7 @@ class DrillReport:
         schemas = len({table.schema for table in self.tables if table.rows is not None})
         seen = (
             f"{counted(schemas, 'schema')}, {counted(self.rows, 'row')}, {counted(self.files, 'file')}, "
-            f"{self.checked:,} of them read ({format_size(self.bytes)})"
+            f"{self.checked:,} of them read ({format_size(self.size)})"
         )
         return f"backup {self._aged}: {verdict}; {seen}"
 
@@ -172,7 +172,7 @@ class DrillReport:
         lost, fewer = self.lost, sum(max((one.live_rows or 0) - (one.rows or 0), 0) for one in self.tables)
         if not lost.files and not fewer:
             return "restored now, nothing would be lost: the live database has no more than the dump"
-        text = f"restored now, {counted(lost.files, 'file')} ({format_size(lost.bytes)}) would be lost"
+        text = f"restored now, {counted(lost.files, 'file')} ({format_size(lost.size)}) would be lost"
         if lost.oldest and lost.newest:
             text += f", stored {format_timestamp(lost.oldest)} to {format_timestamp(lost.newest)}"
         return f"{text}; live tables have {counted(fewer, 'row')} more"
@@ -214,12 +214,12 @@ class DrillReport:
             "rows": self.rows,
             "files": self.files,
             "checked": self.checked,
-            "bytes": self.bytes,
+            "size": self.size,
             "seed": self.seed,
             "compared": self.is_compared,
             "lost": {
                 "files": self.lost.files,
-                "bytes": self.lost.bytes,
+                "size": self.lost.size,
                 "oldest": _moment(self.lost.oldest),
                 "newest": _moment(self.lost.newest),
             },

@@ -25,14 +25,14 @@ class Span:
     """Files, their bytes, and when the first and the last of them were stored."""
 
     files: int = 0
-    bytes: int = 0
+    size: int = 0
     oldest: datetime | None = None
     newest: datetime | None = None
 
     def add(self, metadata: FileMetadata) -> None:
         """Count a file in."""
         self.files += 1
-        self.bytes += metadata.size
+        self.size += metadata.size
         self.oldest = min(self.oldest or metadata.timestamp, metadata.timestamp)
         self.newest = max(self.newest or metadata.timestamp, metadata.timestamp)
 

@@ -147,10 +147,11 @@ class Statements:
         names = self._rows.description.files if self._calls is not None else []
         files = [{name: FileMetadata.from_json(row[name]["row"]) for name in names if row[name]} for row in some]
         calls = self._calls_of(chain(*(one.values() for one in files)))
-        told = {id(call): _told(call) for call in calls.values()}
+        known = {id(call): call for call in calls.values()}
+        told = {number: _told(call) for number, call in known.items()}
         for row in files:
-            noted = {name: calls.get(object_id(one)) for name, one in row.items()}
-            yield {name: told[id(call)] for name, call in noted.items() if call is not None and told[id(call)]}
+            noted = {name: told.get(id(calls.get(object_id(one)))) for name, one in row.items()}
+            yield {name: one for name, one in noted.items() if one}
 
 
 def _is_tag(text: str) -> bool:

@@ -19,7 +19,7 @@ from datajoint.table import FreeTable
 
 from datajoint_file.concurrency.progress import Advance, progress_bar
 from datajoint_file.errors import ExchangeError, UnknownRootError, brief, brief_traceback, server_message
-from datajoint_file.exchange.about import About
+from datajoint_file.exchange.about import About, Beside
 from datajoint_file.exchange.description import (
     Description,
     ExportedTable,
@@ -234,7 +234,7 @@ class _Import:
                 )
         if self._on_conflict == "raise":
             for table in self._tables_there():
-                for _ in self._judged(table):
+                for _ in self._judged(table, Beside(iter(()))):
                     pass
 
     def declare(self) -> None:
@@ -253,7 +253,7 @@ class _Import:
         self._conflicts = []
         for table in self._description.tables:
             title = self._title(table)
-            for judged in self._judged(table):
+            for judged in self._judged(table, self._received.about(table.full_name)):
                 rows = self._rows(table)
                 new = [self._inserted(rows, row) for row in judged.new]
                 try:
@@ -338,10 +338,9 @@ class _Import:
     def _rows(self, table: TableDescription) -> Rows:
         return Rows(self._table(table), table)
 
-    def _judged(self, table: ExportedTable) -> Iterator[Judged]:
+    def _judged(self, table: ExportedTable, beside: Beside) -> Iterator[Judged]:
         """Give the rows, some at a time: which are to be inserted, and which are there already."""
         rows, found = self._rows(table), (row for _, row in self._received.rows(table.full_name))
-        beside = self._received.about(table.full_name)
         for some in batches(found, _ROWS_AT_ONCE, _size, _BYTES_AT_ONCE):
             there = {rows.key_of(row): row for row in rows.under([self._key(table, row) for row in some])}
             judged = Judged()

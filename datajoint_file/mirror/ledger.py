@@ -14,12 +14,12 @@ from datajoint_file.verification.mend import Right
 
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """What one place has: values, files (with those of directories), bytes, and a digest over the sorted digests."""
+    """What one place has: values, files (with those of directories), size, and a digest over the sorted digests."""
 
     place: str
     values: int
     files: int
-    bytes: int
+    size: int
     digest: str
 
 
@@ -34,7 +34,7 @@ class Ledger:
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
         database.execute("CREATE TABLE value (number INTEGER PRIMARY KEY, path TEXT UNIQUE, hash TEXT, fine INT)")
-        database.execute("CREATE TABLE found (side INT, number INT, files INT, bytes INT, PRIMARY KEY (number, side))")
+        database.execute("CREATE TABLE found (side INT, number INT, files INT, size INT, PRIMARY KEY (number, side))")
 
     def add(self, metadata: FileMetadata) -> bool:
         """Note a value; tell whether it was not noted yet, or was not fine in both places."""
@@ -49,13 +49,13 @@ class Ledger:
         (number,) = self._database.execute("SELECT number FROM value WHERE path = ?", (path,)).fetchone()
         self._database.execute("UPDATE value SET fine = ? WHERE number = ?", (is_fine, number))
         self._database.execute("DELETE FROM found WHERE number = ?", (number,))
-        rows = [(side, number, found.files, found.bytes) for side, found in enumerate(right) if found.is_whole]
+        rows = [(side, number, found.files, found.size) for side, found in enumerate(right) if found.is_whole]
         self._database.executemany("INSERT INTO found VALUES (?, ?, ?, ?)", rows)
 
     def sum(self, side: int, place: str) -> Sum:
         """Return what one place has, the first (0) or the second (1). SQLite sorts on disk what is much."""
         values, files, size = self._database.execute(
-            "SELECT COUNT(*), COALESCE(SUM(files), 0), COALESCE(SUM(bytes), 0) FROM found WHERE side = ?", (side,)
+            "SELECT COUNT(*), COALESCE(SUM(files), 0), COALESCE(SUM(size), 0) FROM found WHERE side = ?", (side,)
         ).fetchone()
         digest = hashlib.sha256()
         sql = "SELECT hash FROM found JOIN value USING (number) WHERE side = ? ORDER BY hash"

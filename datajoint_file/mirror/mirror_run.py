@@ -7,9 +7,9 @@ It looks before it copies: so what was cut short goes on where it was. How one v
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import islice
 from threading import Lock
@@ -21,7 +21,7 @@ from datajoint_file.errors import ConfigurationError, StorageError, Verification
 from datajoint_file.hooks.connections import connection_of, pipeline_of
 from datajoint_file.mirror.ledger import Ledger, ledger
 from datajoint_file.mirror.marks import copy_marks
-from datajoint_file.mirror.values import Fault, values_of
+from datajoint_file.mirror.values import Fault, Stored, values_of
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.model.wording import counted, format_size
 from datajoint_file.pipeline.mirroring import batches_of, copy_objects, require_mirror
@@ -35,6 +35,7 @@ _UNREACHABLE = 10
 
 _SHOWN = 20
 _KEPT = 10_000
+_ROWS_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class MirrorReport:
         Files and directories that were looked at, each once.
     copied, restored : int
         Objects that the mirror was given, and that the store was: those of a directory are many.
-    bytes : int
+    size : int
         Their bytes.
     seconds : float
         How long it took.
@@ -55,6 +56,9 @@ class MirrorReport:
         Of the problems those that are no place's silence: objects that are missing or wrong.
     problems : tuple of (str, str)
         Object keys, or rows, and what is wrong with them: 10,000 at most.
+    rows : mapping of str to tuple of str
+        Which rows name an object with a problem, by its key: table, attribute and primary key of the first three. None
+        of what only a history keeps, nor if the run could not go on.
     interruption : str
         Why it could not go on; empty if it could.
     """
@@ -62,10 +66,11 @@ class MirrorReport:
     values: int = 0
     copied: int = 0
     restored: int = 0
-    bytes: int = 0
+    size: int = 0
     seconds: float = 0.0
     damaged: int = 0
     problems: tuple[tuple[str, str], ...] = ()
+    rows: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     interruption: str = ""
 
     def __bool__(self) -> bool:
@@ -76,20 +81,30 @@ class MirrorReport:
         """The run on one line."""
         done = f"{counted(self.copied, 'object')} copied to the mirror, {self.restored} to the store"
         text = f"{counted(self.values, 'file or directory', 'files or directories')} looked at"
-        text = f"{text}: {done} ({format_size(self.bytes)}) in {self.seconds:.1f} s"
+        text = f"{text}: {done} ({format_size(self.size)}) in {self.seconds:.1f} s"
         if self.problems:
             text += f"; {counted(len(self.problems), 'problem')}"
         return f"{text}; stopped: {self.interruption}" if self.interruption else text
 
     def __str__(self) -> str:
-        lines = [self.summary, *(f"  {where}: {why}" for where, why in self.problems[:_SHOWN])]
+        lines = [self.summary, *(f"  {told}" for told in islice(self.told, _SHOWN))]
         left = len(self.problems) - _SHOWN
         return "\n".join([*lines, *([f"  and {left} more in .problems"] if left > 0 else [])])
 
+    @property
+    def told(self) -> Iterator[str]:
+        """Each problem on one line: which row names it, if one does, which object it is, and what is wrong."""
+        for where, why in self.problems:
+            rows = self.rows.get(where, ())
+            named = f"{rows[0]}{' and others' if len(rows) > 1 else ''}: " if rows else ""
+            yield f"{named}{where}: {why}"
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that JSON can hold."""
-        problems = [{"path": where, "problem": why} for where, why in self.problems]
-        return {"ok": bool(self), **asdict(self), "problems": problems}
+        problems = [{"path": one, "problem": why, "rows": list(self.rows.get(one, ()))} for one, why in self.problems]
+        document = {"ok": bool(self), **asdict(self), "problems": problems}
+        del document["rows"]
+        return document
 
 
 @brief_traceback
@@ -179,8 +194,9 @@ class MirrorRun:
         self._values = 0
         self._interruption = ""
         self._wrong = dict[str, Mended]()  # by the path of the value
+        self._rows: Mapping[str, tuple[str, ...]] = {}
 
-    def through(self, values: Callable[[], Iterable[FileMetadata | Fault]]) -> MirrorReport:
+    def through(self, values: Callable[[], Iterable[Stored | Fault]]) -> MirrorReport:
         """Mend all of *values* that are not known to be fine. Listed and noted in the caller's thread."""
         waiting = iter(values())
         with progress_bar(f"mirroring {self._sides.first.project}", None, self._progress) as show:
@@ -192,24 +208,32 @@ class MirrorRun:
             while not self._interruption and (some := list(islice(waiting, _BATCH))):
                 self._mend_all(some, advance)
         if self._wrong and not self._interruption:
-            self._forget_deleted(values())
+            self._look_again(values())
         return self._report()
 
-    def _forget_deleted(self, values: Iterable[FileMetadata | Fault]) -> None:
-        """Take back what was said of values that nobody names any more: these were deleted meanwhile."""
-        named = {one.path for one in values if isinstance(one, FileMetadata) and one.path in self._wrong}
-        for path in self._wrong.keys() - named:
+    def _look_again(self, values: Iterable[Stored | Fault]) -> None:
+        """Find out which rows name what is wrong. What nobody names any more was deleted meanwhile, which is fine."""
+        named = dict[str, list[str]]()
+        for one in values:
+            if isinstance(one, Stored) and one.metadata.path in self._wrong:
+                rows = named.setdefault(one.metadata.path, [])
+                if len(rows) < _ROWS_NAMED and one.where:
+                    rows.append(one.where)
+        self._rows = {
+            where: tuple(rows) for path, rows in named.items() if rows for where, _ in self._wrong[path].problems
+        }
+        for path in self._wrong.keys() - named.keys():
             gone = self._wrong.pop(path)
             self._sum.damaged -= gone.damaged
             self._sum.problems = [one for one in self._sum.problems if one not in gone.problems]
 
-    def _mend_all(self, some: Sequence[FileMetadata | Fault], advance: Any) -> None:
+    def _mend_all(self, some: Sequence[Stored | Fault], advance: Any) -> None:
         new, settled = [], list[tuple[str, Mended]]()
         for one in some:
-            if not isinstance(one, FileMetadata):
+            if not isinstance(one, Stored):
                 self._problem(*one)
-            elif self._noted.add(one):
-                new.append(one)
+            elif self._noted.add(one.metadata):
+                new.append(one.metadata)
         by_path = {one.path: one for one in new}
         second = self._sides.second
         if second.backend.capabilities.group_below:
@@ -229,7 +253,7 @@ class MirrorRun:
                 copy_objects(self._sides.first, self._sides.second, missing, advance)
                 with self._lock:
                     self._sum.copied += len(missing)
-                    self._sum.bytes += sum(one.size for one in missing)
+                    self._sum.size += sum(one.size for one in missing)
 
     def _mend(self, metadata: FileMetadata, advance: Any, settled: list[tuple[str, Mended]]) -> None:
         if self._stop.is_set():
@@ -238,7 +262,7 @@ class MirrorRun:
         with self._lock:
             self._sum.copied += done.copied
             self._sum.restored += done.restored
-            self._sum.bytes += done.bytes
+            self._sum.size += done.size
             self._sum.damaged += done.damaged
             self._in_a_row = self._in_a_row + 1 if done.is_unreachable else 0
             for where, why in done.problems:
@@ -257,5 +281,5 @@ class MirrorRun:
     def _report(self) -> MirrorReport:
         done = self._sum
         seconds = round(time.monotonic() - self._start, 3)
-        sums = (self._values, done.copied, done.restored, done.bytes, seconds, done.damaged)
-        return MirrorReport(*sums, tuple(done.problems), self._interruption)
+        sums = (self._values, done.copied, done.restored, done.size, seconds, done.damaged)
+        return MirrorReport(*sums, tuple(done.problems), self._rows, self._interruption)

@@ -42,7 +42,7 @@ class Certificate:
     project : str
         The project.
     old, new : Sum
-        What each place has of what rows name, histories keep and is staged: values, files, bytes, and the SHA-256 of
+        What each place has of what rows name, histories keep and is staged: values, files, size, and the SHA-256 of
         the sorted list of their hashes, a line each. It counts what was read in that place, to its end, and is right;
         both are alike, if all is. The place is named without credentials.
     schemas : tuple of str

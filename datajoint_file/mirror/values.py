@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from datajoint.errors import MissingTableError
@@ -15,14 +16,30 @@ from datajoint_file.journal.intent_table import Intents
 from datajoint_file.journal.second_connection import second_connection_of
 from datajoint_file.model.metadata import FileMetadata
 from datajoint_file.sql import Rows
+from datajoint_file.verification.findings import where_of
 from datajoint_file.verification.own_schemas import schemas_of_pipeline
-from datajoint_file.verification.subjects import is_schema, subjects_of
+from datajoint_file.verification.subjects import QueryRow, is_schema, subjects_of
+from datajoint_file.verification.verification import FileValue
 
 Fault = tuple[str, str]
 """Where a value is that cannot be used, and why."""
 
 
-def values_of(connection: Any, project: str, names: Sequence[str] = ()) -> Iterator[FileMetadata | Fault]:
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One value: what was recorded of it, and the row that names it; none, if only a history keeps it."""
+
+    metadata: FileMetadata
+    value: FileValue | None = None
+    row: QueryRow | None = None
+
+    @property
+    def where(self) -> str:
+        """Table, attribute and primary key of its row, on one line."""
+        return "" if self.value is None or self.row is None else where_of(self.value, self.row.key())
+
+
+def values_of(connection: Any, project: str, names: Sequence[str] = ()) -> Iterator[Stored | Fault]:
     """Give what is stored of *project*: all, or that of some schemas and tables; several times where rows share it.
 
     What was staged for schemas first, then rows of tables, then what was removed from rows of schemas and is kept yet:
@@ -48,17 +65,17 @@ def values_of(connection: Any, project: str, names: Sequence[str] = ()) -> Itera
             yield from _kept(HistoryTable(second, schema).kept_files, project)
 
 
-def _of_rows(target: Any, project: str) -> Iterator[FileMetadata | Fault]:
+def _of_rows(target: Any, project: str) -> Iterator[Stored | Fault]:
     for subject in subjects_of(target):
         for row in subject.rows(None):
             for value in row.values:
                 if value.metadata is None:
-                    yield f"{value.table}.{value.attribute} ({row.key()})", value.fault
+                    yield where_of(value, row.key()), value.fault
                 elif _is_stored(value.metadata, project):
-                    yield value.metadata
+                    yield Stored(value.metadata, value, row)
 
 
-def _kept(page_after: Callable[[int], Rows], project: str) -> Iterator[FileMetadata]:
+def _kept(page_after: Callable[[int], Rows], project: str) -> Iterator[Stored]:
     """Give what pages of a number and metadata name. What cannot be understood, nobody could make a row of either."""
     last = 0
     while page := page_after(last):
@@ -66,7 +83,7 @@ def _kept(page_after: Callable[[int], Rows], project: str) -> Iterator[FileMetad
             with suppress(ValueError, RecursionError):
                 metadata = FileMetadata.from_json(json.loads(text))
                 if _is_stored(metadata, project):
-                    yield metadata
+                    yield Stored(metadata)
 
 
 def _is_stored(metadata: FileMetadata, project: str) -> bool:

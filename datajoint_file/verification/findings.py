@@ -6,9 +6,10 @@ Values only. How they are found is the business of `verification`.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from html import escape
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from datajoint_file.errors import printable
 from datajoint_file.model.object_keys import key_text
@@ -77,8 +78,7 @@ class Finding:
     @property
     def where(self) -> str:
         """Table, attribute and primary key, on one line."""
-        key = key_text((name, str(_plain(value))) for name, value in self.key.items())
-        return f"{self.table}.{self.attribute} ({key})"
+        return where_of(self, self.key)
 
     @property
     def problem(self) -> str:
@@ -122,7 +122,7 @@ class VerifyReport:
         How closely it looked: ``"exists"``, ``"size"`` or ``"content"``.
     checked : int
         Values that were checked: files and directories.
-    bytes : int
+    size : int
         Bytes that were read.
     seconds : float
         How long it took.
@@ -144,7 +144,7 @@ class VerifyReport:
 
     level: str
     checked: int
-    bytes: int
+    size: int
     seconds: float
     remaining: int | None
     findings: tuple[Finding, ...] = ()
@@ -170,7 +170,7 @@ class VerifyReport:
     @property
     def summary(self) -> str:
         """The run on one line."""
-        read = f", {format_size(self.bytes)} read" if self.level == "content" else ""
+        read = f", {format_size(self.size)} read" if self.level == "content" else ""
         text = f"{self._amount} checked ({self.level}{read}) in {_duration(self.seconds)}: {self._outcome}"
         if self.mended:
             text += f"; {counted(len(self.mended), 'problem')} mended from the mirror"
@@ -235,7 +235,7 @@ class VerifyReport:
             "checked": self.checked,
             "directories": self.directories,
             "members": self.members,
-            "bytes": self.bytes,
+            "size": self.size,
             "seconds": round(self.seconds, 3),
             "remaining": self.remaining,
             "position": self.position,
@@ -243,6 +243,22 @@ class VerifyReport:
             "findings": [finding.to_dict() for finding in self.findings],
             "mended": [finding.to_dict() for finding in self.mended],
         }
+
+
+class _Attribute(Protocol):
+    """What is of one attribute of a table."""
+
+    @property
+    def table(self) -> str: ...
+
+    @property
+    def attribute(self) -> str: ...
+
+
+def where_of(value: _Attribute, key: Mapping[str, Any]) -> str:
+    """Return table, attribute and primary key, on one line."""
+    text = key_text((name, str(_plain(one))) for name, one in key.items())
+    return f"{value.table}.{value.attribute} ({text})"
 
 
 def _plain(value: Any) -> Any:

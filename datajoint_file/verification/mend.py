@@ -45,13 +45,13 @@ class Right:
     ----------
     is_whole : bool
         It has all of the value.
-    files, bytes : int
-        Files, and their bytes: of a stored directory its members, of a linked one nothing.
+    files, size : int
+        Files, and how many bytes they have: of a stored directory its members, of a linked one nothing.
     """
 
     is_whole: bool = False
     files: int = 0
-    bytes: int = 0
+    size: int = 0
 
 
 @dataclass(slots=True)
@@ -62,7 +62,7 @@ class Mended:
     ----------
     copied, restored : int
         Objects that the mirror, or the store, was given, of which a directory has many.
-    bytes : int
+    size : int
         How many bytes they have.
     damaged : int
         Of the problems those that are no place's silence: objects that are missing or wrong.
@@ -76,7 +76,7 @@ class Mended:
 
     copied: int = 0
     restored: int = 0
-    bytes: int = 0
+    size: int = 0
     damaged: int = 0
     problems: list[tuple[str, str]] = field(default_factory=list)
     is_unreachable: bool = False
@@ -141,7 +141,7 @@ class _Mending:
             for right, is_right in zip(self.done.right, found, strict=True):
                 right.is_whole = is_right
                 right.files += is_right
-                right.bytes += metadata.size if is_right else 0
+                right.size += metadata.size if is_right else 0
 
     def object(self, metadata: FileMetadata) -> tuple[bool, bool]:
         """Mend one object; tell which places have it then, as far as each was looked at."""
@@ -257,7 +257,7 @@ class _Mending:
 
     def _count(self, target: Pipeline, size: int) -> None:
         with self._lock:
-            self.done.bytes += size
+            self.done.size += size
             if target is self._sides.first:
                 self.done.restored += 1
             else:

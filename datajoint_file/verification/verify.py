@@ -310,7 +310,7 @@ def _report(
         checked=verification.checked,
         directories=verification.directories,
         members=verification.members,
-        bytes=verification.bytes,
+        size=verification.bytes,
         seconds=verification.seconds,
         remaining=remaining,
         findings=verification.findings,

@@ -20,7 +20,7 @@ def test_cache_is_shown_and_emptied(run: Run, tmp_path: Path, monkeypatch: pytes
     assert run("cache").output == f"0 files, 0 B of 1.0 GB, in {place}\n"
     path = Cache(place, 1000).get("ab" * 32, "a.dat", 6, lambda target: target.write_bytes(b"spikes"))
     assert run("cache", "--path").output == f"{place}\n"
-    figures = {"path": str(place), "entries": 1, "bytes": 6, "limit": 10**9}
+    figures = {"path": str(place), "entries": 1, "size": 6, "limit": 10**9}
     assert json.loads(run("cache", "--json").output) == {"has": figures}
     assert json.loads(run("cache", "--clear", "--json").output) == {"removed": figures}
     assert not path.exists()

@@ -46,6 +46,7 @@ def test_a_mirror_is_filled_mends_and_is_mended(project_run: Run, table: Any, st
     mirror.damage(one, b"?")
     found = project_run("mirror", table.database, "--verify")
     assert (found.exit_code, one in found.output) == (1, True)
+    assert f"{table.database}.Recording.raw (id=" in found.output
 
 
 def test_verify_repairs(project_run: Run, table: Any, store: Store, mirror: Store) -> None:
@@ -69,7 +70,7 @@ def test_a_project_moves(project_run: Run, table: Any, store: Store, mirror: Sto
     document = json.loads((directory / "move.json").read_text())
     assert document["is_swapped"]
     assert document["old"]["digest"] == document["new"]["digest"]
-    assert (document["new"]["files"], document["new"]["bytes"]) == (3, 24)
+    assert (document["new"]["files"], document["new"]["size"]) == (3, 24)
     again = project_run("move", "--to", "new.toml", "--check", "--quiet")
     assert (again.exit_code, again.output) == (0, "")
 

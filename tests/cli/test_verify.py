@@ -113,7 +113,7 @@ def test_tables_are_named_as_people_write_them(verify: Verify, recording: Any) -
             "checked": count,
             "directories": 0,
             "members": 0,
-            "bytes": 0,
+            "size": 0,
             "seconds": report["seconds"],
             "remaining": 0,
             "position": None,

@@ -130,7 +130,7 @@ def test_workers_find_what_is_damaged_and_nothing_else(
         ("size", ROWS - 1),
     ]
     assert (report.checked, report.position, report.interruption) == (ROWS, None, "")
-    assert report.bytes == sum(len(content(k)) for k in range(ROWS) if k not in (3, ROWS - 1))
+    assert report.size == sum(len(content(k)) for k in range(ROWS) if k not in (3, ROWS - 1))
     assert verify(filled, "exists", executor=executor).counts == {"missing": 1}
     assert executor.submit(len, "abc").result() == 3, "the executor was shut down"
 

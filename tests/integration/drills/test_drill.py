@@ -69,7 +69,7 @@ def test_rows_since_the_dump_are_told_and_an_old_dump_fails(lab: Any, dump: Dump
     (lab & {"id": 0}).delete(prompt=False)
     report = drill(made, copy, max_age=timedelta(0))
     assert names(report) == ["age"]
-    assert (report.lost.files, report.lost.bytes) == (2, 200)
+    assert (report.lost.files, report.lost.size) == (2, 200)
     assert report.lost.oldest is not None
     [told] = [one for one in report.tables if one.schema == lab.database]
     assert (told.rows, told.live_rows, told.lost_files) == (6, 7, 2)

@@ -82,11 +82,29 @@ def test_what_both_have_wrong_is_told_and_left(places: Make, tmp_path: Path) -> 
     found.mirror.remove(three)
     report = run(found, verify=True)
     assert [path for path, _ in report.problems] == [one]
+    where = f"{found.table.database}.Recording.raw (id=1)"
+    assert report.rows == {one: (where,)}
+    assert f"{where}: {one}: the store: " in str(report)
+    assert [problem["rows"] for problem in report.to_dict()["problems"]] == [[where]]
+    assert "rows" not in report.to_dict()
     assert (bool(report), report.damaged) == (False, 1)
     assert (found.first.content(one), found.mirror.content(one)) == (b"first", b"mirror")
     assert (report.restored, report.copied) == (1, 1)
     assert found.first.content(two)[-1] == 2
     assert found.mirror.content(three)[-1] == 3
+
+
+def test_a_member_is_told_with_the_rows_of_its_directory(places: Make, tmp_path: Path) -> None:
+    found = filled(places, tmp_path)
+    found.table.insert1({"id": 5, "raw": (found.table & "id = 9").fetch1("raw")})  # shares it
+    run(found)
+    member = next(key for key in found.first.object_keys() if key.endswith("/c/3"))
+    found.first.damage(member, b"?")
+    found.mirror.damage(member, b"?")
+    report = run(found, verify=True)
+    name = f"{found.table.database}.Recording.raw"
+    assert report.rows == {member: (f"{name} (id=5)", f"{name} (id=9)")}
+    assert f"{name} (id=5) and others: {member}: " in str(report)
 
 
 def test_what_is_deleted_while_a_run_looks_is_no_loss(places: Make, tmp_path: Path) -> None:

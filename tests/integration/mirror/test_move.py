@@ -87,7 +87,7 @@ def test_a_project_moves_with_a_certificate(moving: Moving) -> None:
     size = 5 * (len(CONTENT) + 1) + sum(range(1000, 1005))
     for side in (found.old, found.new):
         assert side.digest == f"sha256:{hashlib.sha256(whole.encode()).hexdigest()}"
-        assert (side.values, side.files, side.bytes) == (6, 11, size)
+        assert (side.values, side.files, side.size) == (6, 11, size)
     document = json.dumps(found.to_dict())
     assert "secret" not in document
     later = moving.opened(moving.new_toml)
@@ -182,7 +182,7 @@ def test_each_place_is_counted_by_what_was_read_there(moving: Moving, monkeypatc
     assert (bool(found), found.is_swapped) == (False, False)
     assert (found.old.values, found.new.values) == (6, 5)
     assert (found.old.files, found.new.files) == (11, 10)
-    assert found.old.bytes - found.new.bytes == len(CONTENT) + 1
+    assert found.old.size - found.new.bytes == len(CONTENT) + 1
     assert found.old.digest != found.new.digest
 
 

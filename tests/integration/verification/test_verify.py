@@ -75,7 +75,7 @@ def test_sound_table_is_found_sound(recording: Any, store: Store, level: str, wo
     report = verify(recording, level, workers=workers)
     assert report
     assert (report.checked, report.remaining, report.position, report.findings) == (9, 0, None, ())
-    assert report.bytes == (9 * len(b"spikes 1 1") if level == "content" else 0)
+    assert report.size == (9 * len(b"spikes 1 1") if level == "content" else 0)
     assert "9 files checked" in str(report)
 
 
@@ -262,11 +262,11 @@ def test_object_that_rows_share_is_read_once_and_is_each_rows_problem(
 
     raw_sql(recording, f"INSERT INTO {Copied.full_table_name} SELECT subject_id, session_id, raw FROM {{table}}")
     report = verify([recording.proj("raw"), Copied], workers=workers)
-    assert (report.checked, report.bytes) == (12, 6 * len(b"spikes 1 1"))
+    assert (report.checked, report.size) == (12, 6 * len(b"spikes 1 1"))
 
     store.damage(path_of(recording, subject_id=1, session_id=2), b"sqikes 1 2")
     report = verify([recording.proj("raw"), Copied], workers=workers)
-    assert report.bytes == 6 * len(b"spikes 1 1")
+    assert report.size == 6 * len(b"spikes 1 1")
     assert sorted(finding.table.partition(".")[2] for finding in report.findings) == ["Copied", "Recording"]
     assert {tuple(finding.key.values()) for finding in report.findings} == {(1, 2)}
 
@@ -377,7 +377,7 @@ def test_runs_within_a_budget_check_each_object_once(
         reports.append(verify(schema, budget=budget, workers=workers, after=position))
         assert len(reports) < 20
     assert sum(report.checked for report in reports) == everything.checked == 14
-    assert sum(report.bytes for report in reports) == everything.bytes
+    assert sum(report.size for report in reports) == everything.size
     assert sorted(kinds(everything)) == sorted(kind for report in reports for kind in kinds(report))
     assert [report.remaining for report in reports] == [
         14 - sum(report.checked for report in reports[: i + 1]) for i in range(len(reports))
@@ -389,7 +389,7 @@ def test_runs_within_a_budget_check_each_object_once(
 
 def test_budget_is_exceeded_by_one_row_at_most(recording: Any) -> None:
     report = verify(recording & "subject_id = 2", budget=15, workers=4)
-    assert report.bytes == 20
+    assert report.size == 20
     assert report.remaining == 1
     assert "1 file not checked yet" in str(report)
 

@@ -19,7 +19,7 @@ def value(number: int) -> FileMetadata:
 
 
 def whole(number: int) -> Right:
-    return Right(is_whole=True, files=1, bytes=number)
+    return Right(is_whole=True, files=1, size=number)
 
 
 def test_each_place_has_its_own_sum() -> None:
@@ -31,7 +31,7 @@ def test_each_place_has_its_own_sum() -> None:
     lines = {n: f"{value(n).hash}\n" for n in (1, 2, 3)}
     digest = hashlib.sha256("".join(sorted(lines.values())).encode()).hexdigest()
     assert ours == Sum("old", 3, 3, 6, f"sha256:{digest}")
-    assert (theirs.values, theirs.files, theirs.bytes) == (2, 2, 4)
+    assert (theirs.values, theirs.files, theirs.size) == (2, 2, 4)
     assert not is_alike(ours, theirs)
 
 
