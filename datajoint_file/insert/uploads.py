@@ -92,7 +92,7 @@ def store_all(uploads: Uploads, connection: Any, table: str, workers: int | None
 
         def in_both_places() -> None:
             work()
-            uploads.mirror(workers or uploads.pipeline.workers_for(uploads.sizes))
+            uploads.mirror(workers)
 
         try:
             run_beside(in_both_places, uploads.stop, Care(connection, uploads.entries), TICK_SECONDS)
@@ -204,8 +204,8 @@ class Uploads:
             if not self.adopt(entry, upload):
                 entry.metadata = self.pipeline.ingest(upload, self.advance)
 
-    def mirror(self, workers: int) -> None:
-        """Store all in the mirror as well, if rows are to mean that it has them."""
+    def mirror(self, workers: int | None) -> None:
+        """Store all in the mirror as well, if rows are to mean that it has them: as many at a time as suits either."""
         if (second := self.pipeline.second) is None or not is_mirrored_at_once(self.pipeline):
             return
         by_path = {entry.metadata.path: entry for entry, _ in self.planned if entry.metadata is not None}
@@ -218,6 +218,7 @@ class Uploads:
                 failed = by_path.get(getattr(error, "key", ""), by_path[some[0].path])
                 raise UploadFailed(failed) from error
 
+        workers = workers or max(side.workers_for(self.sizes) for side in (self.pipeline, second))
         run_all([partial(mirror, some) for some in batches_of(second, stored)], workers, self.stop)
 
     def _store_one_by_one(self, some: Iterable[Planned]) -> None:

@@ -250,6 +250,7 @@ class MirrorRun:
         with suppress(StorageError, VerificationError):
             missing = [one for one in some if not self._sides.second.backend.exists(one.path)]
             if missing:
+                self._sides.second.stores.require_present(missing[0])  # an empty directory has none of them, either
                 copy_objects(self._sides.first, self._sides.second, missing, advance)
                 with self._lock:
                     self._sum.copied += len(missing)

@@ -254,12 +254,12 @@ def _address_beside(source: Pipeline, target: Pipeline, key: str) -> str:
 
     Not so on a disk: there a store takes a file by a second name. Two names of one file are no second copy of it.
     """
-    kind = target.backend.capabilities
-    if kind.is_mounted or not kind.copies:
+    storage = target.settings.storage
+    if not (storage.bucket or storage.container):
         return ""
-    places = [(side.settings.storage, side.settings.directory) for side in (source, target)]
     takes, location = target.stores.known.takes, source.stores.location_of(source.project)
     if location not in takes:
+        places = [(side.settings.storage, side.settings.directory) for side in (source, target)]
         ours, theirs = ([*place_of(*place), place[0].bucket, place[0].container] for place in places)
         takes[location] = ours == theirs
     return source.backend.url(key).partition("://")[2] if takes[location] else ""

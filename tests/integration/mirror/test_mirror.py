@@ -168,6 +168,27 @@ def test_an_emptied_store_is_not_filled_unasked(places: Make, tmp_path: Path) ->
     assert found.first.all_keys() == []
 
 
+def test_a_mirror_that_is_unmounted_meanwhile_is_not_filled(places: Make, tmp_path: Path) -> None:
+    found = filled(places, tmp_path)
+    run(found)
+    found.table.insert({"id": number, "raw": (f"{number}.dat", b"x")} for number in range(10, 16))
+    place, away = Path(found.mirror.table["path"]), tmp_path / "unmounted"
+
+    def unmount(key: str) -> None:
+        if "~registry" not in key and not away.exists():
+            shutil.move(place, away)
+            place.mkdir()
+
+    second = pipeline_of(found.connection).second
+    assert second is not None
+    faulty = FaultyBackend(second.backend, Fault("stat", action=unmount, lasting=True))
+    second.stores._backends[second.project] = faulty
+    report = run(found)
+    assert not report
+    assert report.damaged == 0
+    assert found.mirror.all_keys() == []
+
+
 def _mirror_and_die(document: dict[str, Any], database: Any, name: str, side: str, verb: Any, call: int) -> None:
     """Run the mirror in another process, which is killed at a verb of a place."""
     instance = connect(database)
