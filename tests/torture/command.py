@@ -32,6 +32,8 @@ from tests.torture.values import Case, Cell
 console = Console()
 SHOWN = 25
 TIERS = ("1", "2", "3", "4", "5")
+STORES = ("local", "s3", "local+both", "local+later")
+"""Where projects are: in one place, or in two, of which the second has a file with its row or later."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--databases", type=_some_of(*DATABASES), default=",".join(DATABASES))
-    parser.add_argument("--stores", type=_some_of("local", "s3"), default="local,s3")
+    parser.add_argument("--stores", type=_some_of(*STORES), default=",".join(STORES))
     parser.add_argument("--subject", default="file", choices=("file", "object"))
     parser.add_argument(
         "--scenes",
@@ -111,6 +113,7 @@ def _cells(options: argparse.Namespace, subject: str = "") -> list[Cell]:
         Cell(subject or options.subject, database, store)
         for database in options.databases.split(",")
         for store in options.stores.split(",")
+        if (subject or options.subject) == "file" or "+" not in store
     ]
 
 
@@ -130,7 +133,8 @@ def _units(options: argparse.Namespace) -> Iterator[Unit]:
     sizes = {"2": (share, SCHEDULES_A_UNIT), "3": (share // 5, KILLS_A_UNIT), "5": (share, DAMAGES_A_UNIT)}
     for tier, (count, size) in sizes.items():
         if tier in tiers:
-            yield from (Unit(tier, cell, numbers=part) for cell in cells for part in _parts(count, size))
+            there = [cell for cell in cells if tier != "5" or "+" not in cell.store]  # else the other place helps
+            yield from (Unit(tier, cell, numbers=part) for cell in there for part in _parts(count, size))
     if "4" in tiers:
         cell = Cell(options.subject, "none", "local")
         yield from (Unit("4", cell, numbers=part) for part in _parts(max(1, options.number // 10), CUTS_A_UNIT))

@@ -79,6 +79,24 @@ def test_one_fault_breaks_no_invariant(singles: Singles, scene: str) -> None:
     assert not violations, shown(violations)
 
 
+PLACES = [
+    *((("mysql", "local+both"), scene) for scene in ("insert1", "tree-insert1", "mirror-mend", "mirror-repair")),
+    *((("postgresql", "local+later"), scene) for scene in ("gc-purge", "mirror-fill", "mirror-move")),
+]
+"""Scenes of projects in two places; ``make torture`` plays all."""
+
+
+@pytest.mark.parametrize(("where", "scene"), PLACES, ids=lambda one: "-".join(one) if isinstance(one, tuple) else one)
+def test_one_fault_breaks_no_invariant_of_two_places(
+    where: tuple[str, str], scene: str, servers: Servers, worlds: dict[Cell, World]
+) -> None:
+    singles = Singles(world_of(Cell("file", *where), servers, worlds), SEED)
+    violations = singles.rehearse(scene)
+    for case in singles.sample(scene, 2):
+        violations += singles.run(*case)
+    assert not violations, shown(violations)
+
+
 def test_random_schedules_break_no_invariant(world: World) -> None:
     schedules = Schedules(world, SEED)
     violations = [found for number in range(SCHEDULES[world.cell.store]) for found in schedules.run(number)]
@@ -142,6 +160,12 @@ SWIFT = [
     "members deleted before their manifest",
     "resumed without comparing",
     "rewritten file keeps its old digest",
+    "mirror copies unverified",
+    "fallback without verification",
+    "mends before the other is read",
+    "row before its mirror",
+    "collector forgets the mirror",
+    "move swaps unread",
 ]
 """Planted bugs that are found within a second or two; ``make torture PLANTED=1`` plants all."""
 
