@@ -36,7 +36,7 @@ from datajoint_file.storage.disk import backend as local
 from datajoint_file.storage.disk import drafts, publishing
 from datajoint_file.transfer import fetch, hashing
 from tests.servers import Servers
-from tests.torture import planted_places, planted_rules, planted_trees, power
+from tests.torture import planted_migrations, planted_places, planted_rules, planted_trees, power
 from tests.torture.bare import Database
 from tests.torture.baseline import path_out_of_the_store
 from tests.torture.damage import Damages
@@ -614,6 +614,7 @@ BUGS: dict[str, Bug] = {
     **planted_rules.BUGS,
     **planted_trees.BUGS,
     **planted_places.BUGS,
+    **planted_migrations.BUGS,
     "an actor that cannot act": Bug(_history_broken, scenes("gc-mark", kinds=("interleave-revert",))),
 }
 

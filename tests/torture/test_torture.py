@@ -19,6 +19,7 @@ from tests.servers import Servers
 from tests.torture import baseline, command, planted, power
 from tests.torture.damage import Damages
 from tests.torture.kills import Kills
+from tests.torture.migrations import Migrations
 from tests.torture.scenes import SCENES
 from tests.torture.schedules import Schedules
 from tests.torture.singles import Singles
@@ -28,6 +29,7 @@ from tests.torture.world import World, close_all, world_of
 SEED = 20261122
 CASES_A_SCENE = {"local": 7, "s3": 3}
 SCHEDULES, KILLS, DAMAGES, CUTS = {"local": 3, "s3": 1}, 2, 60, 8
+MIGRATIONS = {"local": 3, "s3": 1}
 
 CELLS = [
     Cell("file", database, store) for database, store in itertools.product(("mysql", "postgresql"), ("local", "s3"))
@@ -103,6 +105,12 @@ def test_random_schedules_break_no_invariant(world: World) -> None:
     assert not violations, shown(violations)
 
 
+def test_migrations_beside_others_break_no_invariant(world: World) -> None:
+    migrations = Migrations(world, SEED)
+    violations = [found for number in range(MIGRATIONS[world.cell.store]) for found in migrations.run(number)]
+    assert not violations, shown(violations)
+
+
 def test_killed_processes_break_no_invariant(world: World) -> None:
     kills = Kills(world, SEED)
     violations = [found for number in range(KILLS) for found in kills.run(number)]
@@ -166,6 +174,7 @@ SWIFT = [
     "row before its mirror",
     "collector forgets the mirror",
     "move swaps unread",
+    "finish without a look for late rows",
 ]
 """Planted bugs that are found within a second or two; ``make torture PLANTED=1`` plants all."""
 
