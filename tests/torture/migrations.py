@@ -133,7 +133,7 @@ class Migrations:
         return [Violation(one, f"{one}:migrate", case.name, text, self.seed, tuple(self.log)) for one, text in findings]
 
     def late(self, step: int) -> list[Violation]:
-        """Let another program write at a step of ``finish``, and return what that breaks."""
+        """Let another program write at a step of ``finish``, or (0) before it, and return what that breaks."""
         case = Case("T6", self.world.cell, ("late", str(step)), self.seed)
         return self._violations(case, self._written_late(case.randomness(), step))
 
@@ -142,8 +142,10 @@ class Migrations:
             yield self._by_other(self._write(generator, key))
         for name in ("run", "check"):
             yield self._step(name, must_be_fine=True)
-        others = [self._write(generator, IDS[0])]
-        yield self._step("finish", Fault("interleave-writer", step), others, must_be_fine=True)
+        late = self._write(generator, IDS[0])
+        if not step:
+            yield self._by_other(late)
+        yield self._step("finish", Fault("interleave-writer", step), [late] if step else [], must_be_fine=True)
 
     def _declare(self) -> None:
         world, schema = self.world, self.world.schema_names[0]

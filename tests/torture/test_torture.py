@@ -175,6 +175,7 @@ SWIFT = [
     "collector forgets the mirror",
     "move swaps unread",
     "finish without a look for late rows",
+    "what was changed is taken for moved",
 ]
 """Planted bugs that are found within a second or two; ``make torture PLANTED=1`` plants all."""
 
