@@ -377,6 +377,7 @@ def _hidden_rows(world: World) -> list[int]:
 
 
 def _collection(world: World, state: State, *, is_young: bool) -> Iterator[Finding]:
+    yield from places.brought(world)
     try:
         if world.subject.waits:
             yield from _collected_early(world) if is_young else ()

@@ -26,12 +26,22 @@ from rich.table import Table
 from tests.projects import DATABASES
 from tests.torture import baseline, planted, units
 from tests.torture.scenes import SCENES
-from tests.torture.units import CUTS_A_UNIT, DAMAGES_A_UNIT, KILLS_A_UNIT, SCHEDULES_A_UNIT, Report, Unit
+from tests.torture.units import (
+    CUTS_A_UNIT,
+    DAMAGES_A_UNIT,
+    KILLS_A_UNIT,
+    MIGRATIONS_A_UNIT,
+    SCHEDULES_A_UNIT,
+    Report,
+    Unit,
+)
 from tests.torture.values import Case, Cell
 
 console = Console()
 SHOWN = 25
-TIERS = ("1", "2", "3", "4", "5")
+TIERS = ("1", "2", "3", "4", "5", "6")
+STORES = ("local", "s3", "local+both", "local+later")
+"""Where projects are: in one place, or in two, of which the second has a file with its row or later."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,14 +63,14 @@ def _parser() -> argparse.ArgumentParser:
         "--tier", type=_some_of(*TIERS), default=",".join(TIERS), help="which tiers, separated by commas"
     )
     parser.add_argument(
-        "--number", type=_at_least(1), default=500, help="schedules of tier 2 in all; tiers 3 to 5 follow it"
+        "--number", type=_at_least(1), default=500, help="schedules of tier 2 in all; tiers 3 to 6 follow it"
     )
     parser.add_argument(
         "--sample", type=_at_least(0), default=0, help="cases of tier 1 an operation and cell; 0: all of them"
     )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--databases", type=_some_of(*DATABASES), default=",".join(DATABASES))
-    parser.add_argument("--stores", type=_some_of("local", "s3"), default="local,s3")
+    parser.add_argument("--stores", type=_some_of(*STORES), default=",".join(STORES))
     parser.add_argument("--subject", default="file", choices=("file", "object"))
     parser.add_argument(
         "--scenes",
@@ -111,6 +121,7 @@ def _cells(options: argparse.Namespace, subject: str = "") -> list[Cell]:
         Cell(subject or options.subject, database, store)
         for database in options.databases.split(",")
         for store in options.stores.split(",")
+        if (subject or options.subject) == "file" or "+" not in store
     ]
 
 
@@ -127,10 +138,18 @@ def _units(options: argparse.Namespace) -> Iterator[Unit]:
         scenes = options.scenes.split(",") if options.scenes else list(SCENES)
         yield from (Unit("1", cell, scene, sample=options.sample) for scene in scenes for cell in cells)
     share = -(-options.number // len(cells))
-    sizes = {"2": (share, SCHEDULES_A_UNIT), "3": (share // 5, KILLS_A_UNIT), "5": (share, DAMAGES_A_UNIT)}
+    sizes = {
+        "2": (share, SCHEDULES_A_UNIT),
+        "3": (share // 5, KILLS_A_UNIT),
+        "5": (share, DAMAGES_A_UNIT),
+        "6": (share // 5, MIGRATIONS_A_UNIT),
+    }
     for tier, (count, size) in sizes.items():
         if tier in tiers:
-            yield from (Unit(tier, cell, numbers=part) for cell in cells for part in _parts(count, size))
+            has_one = tier in ("5", "6") or options.subject != "file"  # a second place would help tier 5
+            there = [cell for cell in cells if not (has_one and "+" in cell.store)]
+            there = there if tier != "6" or options.subject == "file" else []
+            yield from (Unit(tier, cell, numbers=part) for cell in there for part in _parts(count, size))
     if "4" in tiers:
         cell = Cell(options.subject, "none", "local")
         yield from (Unit("4", cell, numbers=part) for part in _parts(max(1, options.number // 10), CUTS_A_UNIT))

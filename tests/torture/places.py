@@ -14,11 +14,11 @@ from urllib.parse import quote
 import datajoint_file
 from datajoint_file.errors import StorageError
 from tests.torture.bare import DiskObjects
-from tests.torture.operations import Actor, Key
+from tests.torture.operations import Actor, Key, Operation
 from tests.torture.originals import is_original
 from tests.torture.tables import StoredRow
 from tests.torture.trees import Tree, is_checkpoint_or_fence, is_directory, listed, manifest_key
-from tests.torture.values import State
+from tests.torture.values import Outcome, State
 
 if TYPE_CHECKING:
     from tests.torture.world import World
@@ -206,6 +206,8 @@ def second_place(
     if second is None:
         return
     is_moved = world.is_moved()
+    if second.get(second.note) is None and not is_moved:
+        yield "I8", "neither of the places says that it is the mirror: collectors may delete in each by itself"
     for key, content in wanted(world, rows, state).items():
         found = second.get(key)
         must_have = is_complete or (second.write == "both" and not is_moved) or key in second.before
@@ -223,6 +225,13 @@ def waste(world: World, references: frozenset[str]) -> Iterator[Finding]:
         for key in sorted(world.second_keys() - references):
             if not is_checkpoint_or_fence(key):
                 yield "I3", f"{key} is still in the second place after the collector ran twice past the grace period"
+
+
+def mended(world: World, operation: Operation, outcome: Outcome) -> None:
+    """Take for mended what an operation says it has mended."""
+    if world.second is not None and outcome.ending == "success" and isinstance(operation, Mirror | Repair | Move):
+        for side in operation.mends if getattr(operation, "verify", True) else ():
+            world.second.damaged[side].clear()
 
 
 def brought(world: World) -> Iterator[Finding]:

@@ -18,6 +18,7 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any
 
+import datajoint_file
 from datajoint_file import gc
 from datajoint_file.collector import books, collection, evidence, execute_plan, make_plan, references, server_facts
 from datajoint_file.config.secrets import reveal
@@ -35,7 +36,7 @@ from datajoint_file.storage.disk import backend as local
 from datajoint_file.storage.disk import drafts, publishing
 from datajoint_file.transfer import fetch, hashing
 from tests.servers import Servers
-from tests.torture import planted_rules, planted_trees, power
+from tests.torture import planted_migrations, planted_places, planted_rules, planted_trees, power
 from tests.torture.bare import Database
 from tests.torture.baseline import path_out_of_the_store
 from tests.torture.damage import Damages
@@ -182,6 +183,11 @@ def _changing_source(world: World, seed: int) -> list[Violation]:
     content = world.place.objects.get(row.values["data"]["path"]) or b""
     same = world.subject.describes(row.values["data"], content)
     return problems_of("changing source", seed, [] if same else ["the recorded hash is not that of the stored bytes"])
+
+
+def _history_broken() -> AbstractContextManager[None]:
+    """Let the actor that inserts a file again find nothing to insert."""
+    return changed(datajoint_file, "history", lambda *_, **__: [])
 
 
 # ---- Reading ----
@@ -607,6 +613,9 @@ BUGS: dict[str, Bug] = {
     "skipped rows keep no intent": Bug(_no_give_back, scenes("skip", kinds=("interleave-writer",)), database="mysql"),
     **planted_rules.BUGS,
     **planted_trees.BUGS,
+    **planted_places.BUGS,
+    **planted_migrations.BUGS,
+    "an actor that cannot act": Bug(_history_broken, scenes("gc-mark", kinds=("interleave-revert",))),
 }
 
 

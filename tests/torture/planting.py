@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.torture.singles import Singles
-from tests.torture.values import Case, Cell, Kind, Violation
+from tests.torture.values import CRASHES, Case, Cell, Kind, Violation
 from tests.torture.world import World
 
 Hunt = Callable[[World, int], list[Violation]]
@@ -40,8 +40,11 @@ def changed(owner: Any, name: str, value: Any) -> Iterator[None]:
         setattr(owner, name, original)
 
 
-def scenes(*names: str, kinds: tuple[Kind, ...]) -> Hunt:
-    """Hunt in tier 1: these operations with these faults, at every step, until something is found."""
+def scenes(*names: str, kinds: tuple[Kind, ...], tail: int = 0) -> Hunt:
+    """Hunt in tier 1: these operations with these faults, at every step, until something is found.
+
+    With *tail*: at so many steps before the end.
+    """
 
     def hunt(world: World, seed: int) -> list[Violation]:
         singles = Singles(world, seed)
@@ -49,7 +52,8 @@ def scenes(*names: str, kinds: tuple[Kind, ...]) -> Hunt:
             if found := singles.rehearse(scene):
                 return found
             for case in singles.cases(scene):
-                if case[1] in kinds and (found := singles.run(*case)):
+                is_late = not tail or case[2] > len(singles.traces[scene, case[1] in CRASHES]) - tail
+                if case[1] in kinds and is_late and (found := singles.run(*case)):
                     return found
         return []
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
-from tests.torture import checks
+from tests.torture import checks, places
 from tests.torture.attempts import attempt, perform
 from tests.torture.checks import Deed, Finding, Observed
 from tests.torture.classes import violation_class
@@ -32,6 +32,7 @@ from tests.torture.operations import (
     Update,
 )
 from tests.torture.overheard import Overheard
+from tests.torture.places import Damage, Mirror, Read, Repair
 from tests.torture.subjects import GRACE_SECONDS
 from tests.torture.surroundings import LASTING, Change, Surround
 from tests.torture.trees import is_checkpoint_or_fence
@@ -67,6 +68,7 @@ def draw(
     lies: bool = False,
     undoes: bool = False,
     trees: bool = False,
+    mirrors: bool = False,
     changes: Sequence[Change] = (),
     moves: int = 0,
 ) -> list[Move]:
@@ -75,7 +77,14 @@ def draw(
     *changes* are those of the surroundings that can be; with *trees* some values are directories, and some links.
     """
     generator = case.randomness()
-    able = {"collects": collects, "replaces": replaces, "lies": lies, "undoes": undoes, "trees": trees}
+    able = {
+        "collects": collects,
+        "replaces": replaces,
+        "lies": lies,
+        "undoes": undoes,
+        "trees": trees,
+        "mirrors": mirrors,
+    }
     dealer = _Dealer(generator, changes=changes, **able)
     return [dealer.move(f"m{index}") for index in range(moves or generator.randint(10, 20))]
 
@@ -92,6 +101,7 @@ class _Dealer:
         lies: bool,
         undoes: bool,
         trees: bool,
+        mirrors: bool,
         changes: Sequence[Change],
     ) -> None:
         self._generator = generator
@@ -99,6 +109,7 @@ class _Dealer:
         self._replaces = replaces
         self._undoes = undoes
         self._trees = trees
+        self._mirrors = mirrors
         self._kinds = [kind for kind in KINDS if kind not in _NOT_DRAWN and (lies or kind not in ANSWERS)]
         self._changes = changes
         self._there: list[Change] = []
@@ -123,7 +134,7 @@ class _Dealer:
         operation = self.operation(token)
         if chance < 0.15:
             return Move(operation, by_other=True)
-        if chance < 0.55 or isinstance(operation, Undelete):  # of which nobody could say how far it came
+        if chance < 0.55 or isinstance(operation, Undelete | Damage):  # of which nobody could say how far it came
             return Move(operation)
         kind: Kind = self._generator.choice(self._kinds)
         others = (self.operation(f"{token}o"),) if kind in INTERLEAVINGS else ()
@@ -151,6 +162,10 @@ class _Dealer:
             (2, lambda: Stage(token, key)),
             (self._trees, lambda: Create(f"tree-{token}", key)),
             (3 * self._collects, self._collect),
+            (3 * self._mirrors, lambda: Mirror(verify=generator.random() < 0.6)),
+            (1 * self._mirrors, Repair),
+            (2 * self._mirrors, Read),
+            (4 * self._mirrors, lambda: self._damage(key)),
         ]
         [choice] = generator.choices([choice for _, choice in choices], [weight for weight, _ in choices])
         return choice()
@@ -159,6 +174,10 @@ class _Dealer:
         first, second = self._generator.sample(KEYS, 2)
         inserts = (Insert(f"{token}a", (first,)), Insert(f"{token}b", (second,)))
         return Transaction(inserts, rolls_back=self._generator.random() < 0.4)
+
+    def _damage(self, key: Key) -> Operation:
+        choice = self._generator.choice
+        return Damage(key, choice(("first", "second")), choice(("flip", "delete", "truncate")), choice(range(4)))
 
     def _collect(self) -> Operation:
         return Collect(int(GRACE_SECONDS * self._generator.choice((0, 0, 0.3, 0.9, 2.0))))
@@ -185,8 +204,9 @@ class Schedules:
         subject = self.world.subject
         replaces = subject.can_replace(self.world.cell.database)
         able = {"collects": subject.collects, "lies": self.world.lies, "undoes": subject.journals}
-        changes = self.world.surroundings.possible() if subject.journals else ()
-        moves = draw(case, replaces=replaces, changes=changes, trees=subject.journals, **able)
+        able |= {"trees": subject.journals, "mirrors": self.world.second is not None}
+        changes = self.world.surroundings.possible() if subject.journals and not self.world.second else ()
+        moves = draw(case, replaces=replaces, changes=changes, **able)
         violations = self.play(case, moves)
         if not violations:
             return []
@@ -266,6 +286,8 @@ class Game:
     def _play(self, move: Move, before: Observed) -> Iterator[Finding]:
         self.moves.append(move)
         self.deeds = []
+        if self.world.second is not None:
+            self.world.second.before = self.world.second_keys()
         self.must_refuse = bool(self.world.surroundings.refused)
         is_faulty = move.fault is not None
         outcome = self._performed(move)
@@ -291,6 +313,8 @@ class Game:
             outcome = perform(self.world.other, operation)
             self.log.append(f"  meanwhile other: {operation}  -> {outcome}")
             self.deeds.append((operation, outcome))
+            if self.world.second is not None and isinstance(operation, Collect):
+                self.world.second.may_waste = True  # what is copied while a collector deletes it
             self.once |= checks.observe(self.world).references  # the move that waits may delete it again
 
     def _judged(self, move: Move, outcome: Outcome, before: Observed) -> Iterator[Finding]:
@@ -307,7 +331,10 @@ class Game:
         self.state = state
         self.once |= observed.references
         yield from self._surroundings_findings(outcome, observed)
-        for key in sorted(observed.references - observed.keys):
+        for operation, end in self.deeds:
+            places.mended(self.world, operation, end)
+        yield from places.second_place(self.world, observed.rows, state)
+        for key in sorted(observed.references - observed.keys - self.world.damaged):
             yield "I1", f"{move}: a committed row, and its object {key} is gone"
         yield from checks.wholeness(self.world, observed)
         yield from self._collected_early(before, observed)

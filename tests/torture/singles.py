@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from itertools import zip_longest
 
+from datajoint_file.pipeline import mirror_note
 from tests.torture import checks, places
 from tests.torture.attempts import attempt, in_child, perform
 from tests.torture.bare import REGISTRY
@@ -25,7 +26,7 @@ from tests.torture.operations import (
     Revert,
 )
 from tests.torture.overheard import Overheard
-from tests.torture.places import Mirror, Move, Repair
+from tests.torture.places import Mirror, Move
 from tests.torture.scenes import ACTORS, ADOPTION_SECONDS, IN_TWO_PLACES, KEY, OF_PLACES, OTHER_KEY, SCENES, Scene
 from tests.torture.values import (
     ANSWERS,
@@ -258,13 +259,15 @@ class Trial:
         states = checks.allowed_states(before, deeds)
         observed = checks.observe(world)
         state = checks.matching(world, observed, states)
-        self._mended(self.outcome)
+        places.mended(world, self.scene.operation, self.outcome)
         if state is None:
             yield "I6", self._untrue(observed, states)
             return
         yield from checks.answer(world, self.outcome, was_done=state != before)
         yield from checks.integrity(world, observed, state)
-        yield from places.second_place(world, observed.rows, state)
+        is_done = self.outcome.ending == "success" and not self.others
+        is_complete = is_done and isinstance(self.scene.operation, Mirror | Move)
+        yield from places.second_place(world, observed.rows, state, is_complete=is_complete)
         yield from checks.leftovers(world, observed, seen, self.once)
         yield from checks.wrongly_condemned(world, observed)
         has_reverted = any(isinstance(operation, Revert) for operation, _ in deeds)
@@ -304,13 +307,6 @@ class Trial:
         if left and self.outcome.ending != "killed":
             yield "I4", f"{left} was left beside the destination"
 
-    def _mended(self, outcome: Outcome) -> None:
-        """Take for mended what the operation says it has mended."""
-        operation, second = self.scene.operation, self.world.second
-        if second is not None and outcome.ending == "success" and isinstance(operation, Mirror | Repair | Move):
-            for side in operation.mends if getattr(operation, "verify", True) else ():
-                second.damaged[side].clear()
-
     def _to_send(self, state: State) -> int | None:
         """Return how many bytes the operation has to send in a state; None if nothing can be said."""
         if not self.may_count:
@@ -334,10 +330,11 @@ class Trial:
             expected, is_refused = state, True
         if self.outcome.ending == "killed":
             world.age(ADOPTION_SECONDS)
+            mirror_note._known.clear()  # another process does it again
         to_send, sent = self._to_send(state), world.subject.uploaded_bytes()
         outcome = perform(world.user, operation)
         yield from self._sent_findings("done again, it", to_send, sent)
-        self._mended(outcome)
+        places.mended(world, operation, outcome)
         if outcome.error is not None and not is_refused:
             yield "I7", f"done again, it ends with {outcome}"
             expected = state

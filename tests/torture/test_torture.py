@@ -20,6 +20,7 @@ from tests.servers import Servers
 from tests.torture import baseline, command, planted, power
 from tests.torture.damage import Damages
 from tests.torture.kills import Kills
+from tests.torture.migrations import Migrations
 from tests.torture.scenes import SCENES
 from tests.torture.schedules import Schedules
 from tests.torture.singles import Singles
@@ -29,6 +30,7 @@ from tests.torture.world import World, close_all, world_of
 SEED = 20261122
 CASES_A_SCENE = {"local": 7, "s3": 3}
 SCHEDULES, KILLS, DAMAGES, CUTS = {"local": 3, "s3": 1}, 2, 60, 8
+MIGRATIONS = {"local": 3, "s3": 1}
 
 CELLS = [
     Cell("file", database, store) for database, store in itertools.product(("mysql", "postgresql"), ("local", "s3"))
@@ -83,9 +85,33 @@ def test_one_fault_breaks_no_invariant(singles: Singles, scene: str) -> None:
     assert not violations, shown(violations)
 
 
+PLACES = [
+    *((("mysql", "local+both"), scene) for scene in ("insert1", "tree-insert1", "mirror-mend", "mirror-repair")),
+    *((("postgresql", "local+later"), scene) for scene in ("gc-purge", "mirror-fill", "mirror-move")),
+]
+"""Scenes of projects in two places; ``make torture`` plays all."""
+
+
+@pytest.mark.parametrize(("where", "scene"), PLACES, ids=lambda one: "-".join(one) if isinstance(one, tuple) else one)
+def test_one_fault_breaks_no_invariant_of_two_places(
+    where: tuple[str, str], scene: str, servers: Servers, worlds: dict[Cell, World]
+) -> None:
+    singles = Singles(world_of(Cell("file", *where), servers, worlds), SEED)
+    violations = singles.rehearse(scene)
+    for case in singles.sample(scene, 2):
+        violations += singles.run(*case)
+    assert not violations, shown(violations)
+
+
 def test_random_schedules_break_no_invariant(world: World) -> None:
     schedules = Schedules(world, SEED)
     violations = [found for number in range(SCHEDULES[world.cell.store]) for found in schedules.run(number)]
+    assert not violations, shown(violations)
+
+
+def test_migrations_beside_others_break_no_invariant(world: World) -> None:
+    migrations = Migrations(world, SEED)
+    violations = [found for number in range(MIGRATIONS[world.cell.store]) for found in migrations.run(number)]
     assert not violations, shown(violations)
 
 
@@ -146,6 +172,14 @@ SWIFT = [
     "members deleted before their manifest",
     "resumed without comparing",
     "rewritten file keeps its old digest",
+    "mirror copies unverified",
+    "fallback without verification",
+    "mends before the other is read",
+    "row before its mirror",
+    "collector forgets the mirror",
+    "move swaps unread",
+    "finish without a look for late rows",
+    "what was changed is taken for moved",
 ]
 """Planted bugs that are found within a second or two; ``make torture PLANTED=1`` plants all.
 

@@ -21,13 +21,14 @@ from tests.servers import Servers
 from tests.torture import baseline, planted, power
 from tests.torture.damage import Damages
 from tests.torture.kills import Kills
+from tests.torture.migrations import Migrations
 from tests.torture.schedules import Schedules
 from tests.torture.singles import Singles
 from tests.torture.values import Case, Cell, Violation
 from tests.torture.world import World, close_all, world_of
 
 STUCK_SECONDS = 180
-SCHEDULES_A_UNIT, KILLS_A_UNIT, DAMAGES_A_UNIT, CUTS_A_UNIT = 25, 20, 250, 25
+SCHEDULES_A_UNIT, KILLS_A_UNIT, DAMAGES_A_UNIT, CUTS_A_UNIT, MIGRATIONS_A_UNIT = 25, 20, 250, 25, 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +96,14 @@ class Worker:
             singles = self.singles(case.cell)
             rehearsed = singles.rehearse(scene)
             return rehearsed + singles.run(scene, None if kind == "none" else kind, int(step))  # type: ignore[arg-type]
-        number = int(case.what[0])
+        number = int(case.what[-1])
         if case.tier == "T5":
             damages = Damages(world, self._seed)
             damages.prepare()
             return damages.run(number)
+        if case.tier == "T6":
+            migrations = Migrations(world, self._seed)
+            return migrations.late(number) if case.what[0] == "late" else migrations.run(number)
         return (Schedules if case.tier == "T2" else Kills)(world, self._seed).run(number)
 
     def world(self, cell: Cell) -> World:
@@ -161,6 +165,11 @@ class Worker:
         damages.prepare()
         yield from (damages.run(number) for number in range(*unit.numbers))
 
+    def sixth(self, unit: Unit) -> Iterator[list[Violation]]:
+        """Tier 6: migrations beside others."""
+        migrations = Migrations(self.world(unit.cell), self._seed)
+        yield from (migrations.run(number) for number in range(*unit.numbers))
+
     def base(self, unit: Unit) -> Iterator[list[Violation]]:
         """Run the baseline: what DataJoint's own attribute type breaks."""
         yield baseline.run(self._servers, unit.cell, self._seed)
@@ -176,6 +185,7 @@ _TIERS: dict[str, Callable[[Worker, Unit], Iterator[list[Violation]]]] = {
     "3": Worker.third,
     "4": Worker.fourth,
     "5": Worker.fifth,
+    "6": Worker.sixth,
     "baseline": Worker.base,
     "planted": Worker.bug,
 }

@@ -259,6 +259,10 @@ class World:
             self.age(seconds)
         return self.subject.collect(schemas, connection)
 
+    def declare_in_main(self, table: Any) -> Any:
+        """Declare one more table in the main schema."""
+        return self._schemas[self.other_name][0](table)
+
     def collect_main(self) -> Any:
         """Run the collector over the main schema alone."""
         return self.subject.collect(self._schemas[self.other_name][:1], self.other.connection)
