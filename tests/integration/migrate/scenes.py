@@ -16,6 +16,7 @@ from datajoint.objectref import ObjectRef
 
 import datajoint_file
 from datajoint_file import DirectoryRef, FileRef, Migration, gc
+from datajoint_file.hooks.connections import pipeline_of
 from datajoint_file.migrate import moving
 from tests.integration.collector.collecting import LATER, has_table, make_older, own
 from tests.integration.migrate.conftest import put_old
@@ -24,7 +25,7 @@ from tests.tables import drop_schema, recording_of
 from tests.torture.relay import Relay
 from tests.torture.sql import watch
 from tests.torture.steps import Steps
-from tests.torture.stores import watching_file
+from tests.torture.stores import NumberedBackend, watching_file
 from tests.torture.values import Fault
 
 TYPES = {"attach": "<attach@main>", "object": "<object@main>", "path": "varchar(300)"}
@@ -152,6 +153,9 @@ class Scene:
         steps = Steps()
         with watching_file(steps, []):
             instance = self.opened(steps)
+            pipeline = pipeline_of(instance.connection)
+            if not isinstance(pipeline.backend, NumberedBackend):  # it comes from the parent
+                pipeline.stores._backends[pipeline.project] = NumberedBackend(pipeline.backend, steps)
             steps.start(fault, told=told)
             migration = Migration(dj.FreeTable(instance.connection, self.full_name), "raw", progress=False)
             if verb == "run":

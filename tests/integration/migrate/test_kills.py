@@ -38,7 +38,7 @@ def table(schema: dj.Schema, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def killed(
     table: Any, database: Any, store: Store, step: str, owner: Any, name: str, call: int, instead: Any = None
 ) -> bool:
-    """Do a step in another process, killed at the *call*-th call of a function; or by *instead*, at the first."""
+    """Do a step in another process, which is killed at the *call*-th call of a function, or does *instead*."""
 
     def die() -> None:
         connection = connect(database)

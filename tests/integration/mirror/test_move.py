@@ -182,7 +182,7 @@ def test_each_place_is_counted_by_what_was_read_there(moving: Moving, monkeypatc
     assert (bool(found), found.is_swapped) == (False, False)
     assert (found.old.values, found.new.values) == (6, 5)
     assert (found.old.files, found.new.files) == (11, 10)
-    assert found.old.size - found.new.bytes == len(CONTENT) + 1
+    assert found.old.size - found.new.size == len(CONTENT) + 1
     assert found.old.digest != found.new.digest
 
 
