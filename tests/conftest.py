@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import datajoint as dj
+import hypothesis  # noqa: F401 - asks, as it is imported, who refers to generators; of the frozen nobody is told
 import pytest
 
 import datajoint_file

@@ -126,7 +126,7 @@ def _is_told(item: pytest.Function) -> bool:
 
 
 def _suite(item: pytest.Function) -> str:
-    return str(item.function.__qualname__).partition(".")[0]
+    return str(item.function.__qualname__.partition(".")[0])
 
 
 @pytest.fixture(scope="session", params=ENGINES)
