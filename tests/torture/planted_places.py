@@ -93,8 +93,9 @@ def _swaps_the_other_way_round() -> AbstractContextManager[None]:
 
     def swap(sides: Any) -> None:
         marks.copy_marks(sides.first, sides.second)
-        mirror_note.remove_note(sides.second)
-        mirror_note.write_note(sides.first, sides.second)
+        old, new = (mirror_note.MirrorNote(side.backend, side.project) for side in (sides.first, sides.second))
+        new.remove()
+        old.write(sides.second.backend)
 
     return changed(project_move, "_swap", swap)
 

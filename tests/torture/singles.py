@@ -11,7 +11,6 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from itertools import zip_longest
 
-from datajoint_file.pipeline import mirror_note
 from tests.torture import checks, places
 from tests.torture.attempts import attempt, in_child, perform
 from tests.torture.bare import REGISTRY
@@ -28,6 +27,7 @@ from tests.torture.operations import (
 from tests.torture.overheard import Overheard
 from tests.torture.places import Mirror, Move
 from tests.torture.scenes import ACTORS, ADOPTION_SECONDS, IN_TWO_PLACES, KEY, OF_PLACES, OTHER_KEY, SCENES, Scene
+from tests.torture.stores import forget_mirrors
 from tests.torture.values import (
     ANSWERS,
     CRASHES,
@@ -330,7 +330,7 @@ class Trial:
             expected, is_refused = state, True
         if self.outcome.ending == "killed":
             world.age(ADOPTION_SECONDS)
-            mirror_note._known.clear()  # another process does it again
+            forget_mirrors()  # another process does it again
         to_send, sent = self._to_send(state), world.subject.uploaded_bytes()
         outcome = perform(world.user, operation)
         yield from self._sent_findings("done again, it", to_send, sent)

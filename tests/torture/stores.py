@@ -20,7 +20,8 @@ import datajoint.storage
 import datajoint_file.pipeline.stores
 from datajoint_file.errors import StorageUnavailableError
 from datajoint_file.journal import commit_outcome, second_connection
-from datajoint_file.pipeline import checkpoints, directory_upload, fallback, mirroring
+from datajoint_file.pipeline import checkpoints, directory_upload, fallback, mirroring, open_stores
+from datajoint_file.pipeline.stores import Stores
 from datajoint_file.storage.backend import (
     NO_HEADERS,
     ContentHeaders,
@@ -249,3 +250,10 @@ def _tear(backend: Any, content: bytes, path: Any) -> None:
 def _key(args: tuple[Any, ...]) -> str:
     texts = [str(arg) for arg in args if not isinstance(arg, bytes | io.IOBase)]
     return texts[-1] if texts and len(texts[-1]) < 300 else ""
+
+
+def forget_mirrors() -> None:
+    """Have the pipelines of this process ask anew whether a place is their mirror, as another process does."""
+    for reference in list(open_stores._opened):
+        if isinstance(stores := reference(), Stores):
+            stores.known.is_mirror = False

@@ -22,8 +22,6 @@ from urllib.parse import urlsplit
 import datajoint as dj
 import fsspec.asyn
 
-from datajoint_file.pipeline import open_stores
-from datajoint_file.pipeline.stores import Stores
 from tests.projects import toml
 from tests.servers import Servers
 from tests.torture import trees
@@ -34,6 +32,7 @@ from tests.torture.places import Second
 from tests.torture.relay import Relay
 from tests.torture.sql import be_quick, is_idle, is_open, watch
 from tests.torture.steps import Steps
+from tests.torture.stores import forget_mirrors
 from tests.torture.subjects import FileSubject, ObjectSubject, Subject, document_of
 from tests.torture.surroundings import Surroundings
 from tests.torture.tables import RawTables, declare
@@ -237,9 +236,7 @@ class World:
         if self.second is not None and (note := self.place.objects.get(self.second.note)) is not None:
             self.place.objects.delete([self.second.note])
             self.second.put(self.second.note, note)
-            for reference in list(open_stores._opened):
-                if isinstance(stores := reference(), Stores):
-                    stores.known.is_mirror = False
+            forget_mirrors()
 
     def _actor(self, name: str) -> Actor:
         instance = self.connect(name, self.password)
