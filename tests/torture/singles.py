@@ -114,7 +114,8 @@ class Singles:
         violations = self.run(scene, None, 0)
         case = Case("T1", self.world.cell, (scene, "none", "0"), self.seed)
         trial = Trial(self.world, SCENES[scene])
-        findings = list(trial.rehearse_in_child())
+        with Overheard():
+            findings = list(trial.rehearse_in_child())
         self.traces[scene, True] = trial.outcome.trace
         return violations + [self._violation(case, trial, *finding) for finding in findings]
 

@@ -234,7 +234,12 @@ class World:
     def _move_back(self) -> None:
         """Exchange the notes again that tell which of the places is the mirror."""
         if self.second is not None and (note := self.place.objects.get(self.second.note)) is not None:
-            self.place.objects.delete([self.second.note])
+            assert isinstance(self.place.objects, DiskObjects)
+            theirs = self.second.path(self.second.note).parent
+            ours = self.place.objects.path(self.second.note).parent
+            shutil.rmtree(ours)
+            theirs.rename(ours)  # with the marks of who had the new file: the database knows those
+            theirs.mkdir()
             self.second.put(self.second.note, note)
             forget_mirrors()
 
