@@ -35,6 +35,7 @@ class Lab:
         self._random = random.Random(count)
         for name in ("old", "nas", "here"):
             (directory / name).mkdir()
+        schema.connection._config.download_path = str(directory / "downloads")  # attachments that are fetched
         schema.connection._config.stores = {
             "default": "old",
             "old": {"protocol": "file", "location": str(directory / "old")},
