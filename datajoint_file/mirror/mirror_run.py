@@ -15,7 +15,7 @@ from itertools import islice
 from threading import Lock
 from typing import Any
 
-from datajoint_file.concurrency.progress import progress_bar
+from datajoint_file.concurrency.progress import Advance, progress_bar
 from datajoint_file.concurrency.threads import Stop, run_all
 from datajoint_file.errors import ConfigurationError, StorageError, VerificationError, brief_traceback
 from datajoint_file.hooks.connections import connection_of, pipeline_of
@@ -33,8 +33,9 @@ _BATCH = 1_000
 _UNREACHABLE = 10
 """After so many in a row a place cannot be reached, and not some objects of it."""
 
-_SHOWN = 20
-_KEPT = 10_000
+_SHOWN, _KEPT = 20, 10_000
+"""Problems that a report prints, and that it has."""
+
 _ROWS_NAMED = 3
 
 
@@ -227,7 +228,7 @@ class MirrorRun:
             self._sum.damaged -= gone.damaged
             self._sum.problems = [one for one in self._sum.problems if one not in gone.problems]
 
-    def _mend_all(self, some: Sequence[Stored | Fault], advance: Any) -> None:
+    def _mend_all(self, some: Sequence[Stored | Fault], advance: Advance) -> None:
         new, settled = [], list[tuple[str, Mended]]()
         for one in some:
             if not isinstance(one, Stored):
@@ -243,9 +244,9 @@ class MirrorRun:
         run_all(jobs, self._workers, Stop())
         self._values += len(by_path)
         for path, done in settled:
-            self._noted.settle(path, done.right, is_fine=done.is_fine)
+            self._noted.settle(path, done.holdings, is_fine=done.is_fine)
 
-    def _copy(self, some: Sequence[FileMetadata], advance: Any) -> None:
+    def _copy(self, some: Sequence[FileMetadata], advance: Advance) -> None:
         """Copy small files that the mirror has not, and waits for together. What fails is looked at one by one."""
         with suppress(StorageError, VerificationError):
             missing = [one for one in some if not self._sides.second.backend.exists(one.path)]
@@ -256,7 +257,7 @@ class MirrorRun:
                     self._sum.copied += len(missing)
                     self._sum.size += sum(one.size for one in missing)
 
-    def _mend(self, metadata: FileMetadata, advance: Any, settled: list[tuple[str, Mended]]) -> None:
+    def _mend(self, metadata: FileMetadata, advance: Advance, settled: list[tuple[str, Mended]]) -> None:
         if self._stop.is_set():
             return
         done = mend(self._sides, metadata, by_hash=self._by_hash, advance=advance)

@@ -241,9 +241,8 @@ def _is_taken(source: Pipeline, target: Pipeline, metadata: FileMetadata, advanc
         return False
     fetch(source.backend, metadata, _keep_nothing, advance)
     if not target.backend.take(address, metadata.size, metadata.path, _headers(metadata)):
-        target.stores.known.takes[source.stores.location_of(source.project)] = (
-            False  # a right is missing: for others, too
-        )
+        location = source.stores.location_of(source.project)
+        target.stores.known.takes[location] = False  # a right is missing: for others, too
         return False
     require_size(metadata.size, target.backend.stat(metadata.path).size)
     return True
