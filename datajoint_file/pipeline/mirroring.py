@@ -85,16 +85,16 @@ def in_mirror(pipeline: Pipeline, store: Callable[[Pipeline], object]) -> None:
         store(second)
     except StorageUnavailableError as error:
         if not may_wait:
-            raise error.within(f"{mirror.where} {mirror.location}, where it is to be as well") from error
+            raise error.within(f"{mirror.shown}, where it is to be as well") from error
         second.stores.known.note_down(second.project, AGAIN_SECONDS)
         tell_once(
             second.stores,
-            f"{mirror.where} {mirror.location}: {error}. What is stored now is in one place alone, until "
+            f"{mirror.shown}: {error}. What is stored now is in one place alone, until "
             "`datajoint-file mirror` has copied it",
             "write",
         )
     except StorageError as error:
-        raise error.within(f"{mirror.where} {mirror.location}, where it is to be as well") from error
+        raise error.within(f"{mirror.shown}, where it is to be as well") from error
 
 
 def require_mirror(pipeline: Pipeline, second: Pipeline) -> None:
@@ -109,7 +109,7 @@ def require_mirror(pipeline: Pipeline, second: Pipeline) -> None:
     StorageError
         If it cannot be asked, or is not there any more.
     """
-    where = f"{second.settings.storage.where} {second.settings.storage.location}"
+    where = second.settings.storage.shown
     note = MirrorNote(second.backend, second.project, where)
     if second.stores.known.is_mirror:
         if second.backend.capabilities.is_mounted:

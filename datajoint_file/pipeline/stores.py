@@ -127,7 +127,7 @@ class Stores:
         mirror, settings = self.mirror(self.project), self.settings.storage.mirror
         if mirror is None or settings is None:
             return self.own
-        note = MirrorNote(mirror, self.project, f"{settings.where} {settings.location}")
+        note = MirrorNote(mirror, self.project, settings.shown)
         return MirroredBackend(self.own, mirror, note.require)
 
     def location_of(self, project: str) -> str:
