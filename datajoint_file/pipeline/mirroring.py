@@ -39,9 +39,8 @@ TOGETHER = 128
 def store_in_mirror(pipeline: Pipeline, some: Sequence[FileMetadata], advance: Advance = lambda _: None) -> None:
     """Store what has just been stored in the mirror as well, if it is to be in both before a row says so.
 
-    Several are small files, which the mirror stores together.
-
-    It is read back from the store, and verified: so the store has it, too.
+    It is read back from the store, and verified: so the store has it, too. Several are small files, which the mirror
+    stores together.
 
     Raises
     ------
@@ -224,7 +223,7 @@ def copy_object(source: Pipeline, target: Pipeline, metadata: FileMetadata, adva
         if not _is_taken(source, target, metadata, advance):
             _send(target.backend, source, metadata, advance)
     except ObjectExistsError:
-        fetch(target.backend, metadata, _keep_nothing, lambda _: advance(0))
+        fetch(target.backend, metadata, lambda *_: None, lambda _: advance(0))
         return False
     return True
 
@@ -239,7 +238,7 @@ def _is_taken(source: Pipeline, target: Pipeline, metadata: FileMetadata, advanc
     address = _address_beside(source, target, metadata.path)
     if not address or target.backend.exists(metadata.path):  # the store would put the copy in its place
         return False
-    fetch(source.backend, metadata, _keep_nothing, advance)
+    fetch(source.backend, metadata, lambda *_: None, advance)
     if not target.backend.take(address, metadata.size, metadata.path, _headers(metadata)):
         location = source.stores.location_of(source.project)
         target.stores.known.takes[location] = False  # a right is missing: for others, too
@@ -262,10 +261,6 @@ def _address_beside(source: Pipeline, target: Pipeline, key: str) -> str:
         ours, theirs = ([*place_of(*place), place[0].bucket, place[0].container] for place in places)
         takes[location] = ours == theirs
     return source.backend.url(key).partition("://")[2] if takes[location] else ""
-
-
-def _keep_nothing(_position: int, _content: bytes | memoryview) -> None:
-    """Let bytes go that are read to be compared alone."""
 
 
 def _send(to: StorageBackend | UploadGroup, source: Pipeline, metadata: FileMetadata, advance: Advance) -> None:

@@ -108,11 +108,32 @@ class Migrations:
         The cell, made ready.
     seed : int
         Where all schedules come from.
+
+    Attributes
+    ----------
+    log : list of str
+        What was done in the schedule that was played last, and how it ended.
+    old, now : dict
+        By row: the path that the old attribute must have, and the bytes that were written last, in whichever form.
+    gone : dict
+        The same two of rows that were deleted.
+    own : set of int
+        Rows whose file was written as a file: their old value is none, or older.
+    was_swapped : bool
+        `finish` has exchanged the names, in this schedule.
     """
 
     def __init__(self, world: World, seed: int) -> None:
         self.world, self.seed = world, seed
+        self._begin()
+
+    def _begin(self) -> None:
         self.log: list[str] = []
+        self.old: dict[int, Path | None] = {}
+        self.now: dict[int, bytes | None] = {}
+        self.gone: dict[int, tuple[Path | None, bytes | None]] = {}
+        self.own: set[int] = set()
+        self.was_swapped = False
 
     def run(self, number: int) -> list[Violation]:
         """Play the schedule of that number, and return what it breaks."""
@@ -120,9 +141,7 @@ class Migrations:
         return self._violations(case, self._played(case.randomness()))
 
     def _violations(self, case: Case, moves: Iterator[Iterator[Finding]]) -> list[Violation]:
-        self.log, self.old, self.now = [], dict[int, Path | None](), dict[int, bytes | None]()
-        self.gone: dict[int, tuple[Path | None, bytes | None]] = {}
-        self.own, self.was_swapped = set[int](), False
+        self._begin()
         self.world.clear()
         self._declare()
         try:
