@@ -59,7 +59,7 @@ class MirrorReport:
         Object keys, or rows, and what is wrong with them: 10,000 at most.
     rows : mapping of str to tuple of str
         Which rows name an object with a problem, by its key: table, attribute and primary key of the first three. None
-        of what only a history keeps, nor if the run could not go on.
+        of what is staged or only a history keeps, nor if the run could not go on.
     interruption : str
         Why it could not go on; empty if it could.
     """
