@@ -229,13 +229,12 @@ class MirrorRun:
             self._sum.problems = [one for one in self._sum.problems if one not in gone.problems]
 
     def _mend_all(self, some: Sequence[Stored | Fault], advance: Advance) -> None:
-        new, settled = [], list[tuple[str, Mended]]()
+        by_path, settled = dict[str, FileMetadata](), list[tuple[str, Mended]]()
         for one in some:
             if not isinstance(one, Stored):
                 self._problem(*one)
             elif self._noted.add(one.metadata):
-                new.append(one.metadata)
-        by_path = {one.path: one for one in new}
+                by_path[one.metadata.path] = one.metadata
         second = self._sides.second
         if second.backend.capabilities.group_below:
             batches = (some for some in batches_of(second, by_path.values()) if len(some) > 1)
