@@ -18,11 +18,10 @@ import datajoint_file
 from tests.torture import checks
 from tests.torture.attempts import attempt, perform
 from tests.torture.bare import as_json
-from tests.torture.checks import Finding
 from tests.torture.operations import Actor, Collect, Operation
 from tests.torture.overheard import Overheard
 from tests.torture.subjects import GRACE_SECONDS
-from tests.torture.values import Case, Fault, State, Violation
+from tests.torture.values import Case, Fault, Finding, State, Violation
 from tests.torture.world import World
 
 IDS = (1, 2, 3, 4)
