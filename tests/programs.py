@@ -58,13 +58,13 @@ class Programs:
         self._orders, theirs = socket.socketpair()
         command = [sys.executable, "-m", __name__, str(theirs.fileno())]
         environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # none that a fork would lose
-        self._source = subprocess.Popen(command, cwd=ROOT, env=environment, pass_fds=[theirs.fileno()])
+        self._parent = subprocess.Popen(command, cwd=ROOT, env=environment, pass_fds=[theirs.fileno()])
         theirs.close()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._orders.close()
-        self._source.wait()
+        self._parent.wait()
 
     def run(
         self,
@@ -82,15 +82,16 @@ class Programs:
             It has not ended in time; it is killed.
         """
         order = {"words": words, "cwd": str(cwd or Path.cwd()), "environment": dict(environment or os.environ)}
-        with tempfile.TemporaryFile() as paper, tempfile.TemporaryFile() as source:
-            paper.write(json.dumps(order).encode())
-            source.write(given.encode())
-            for file in (paper, source):
+        with tempfile.TemporaryFile() as written, tempfile.TemporaryFile() as stdin:
+            written.write(json.dumps(order).encode())
+            stdin.write(given.encode())
+            for file in (written, stdin):
                 file.seek(0)
-            with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as error:
-                status = self._run([paper.fileno(), source.fileno(), out.fileno(), error.fileno()], words, timeout)
+            with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+                files = [file.fileno() for file in (written, stdin, stdout, stderr)]
+                status = self._run(files, words, timeout)
                 said = []
-                for file in (out, error):
+                for file in (stdout, stderr):
                     file.seek(0)
                     said.append(file.read().decode().replace("\r\n", "\n"))
         return subprocess.CompletedProcess(words, status, *said)
@@ -131,12 +132,12 @@ def main(orders: socket.socket) -> None:
     _begin(*files)
 
 
-def _begin(told: int, paper: int, *files: int) -> None:
-    """Wait for the program and tell its status; in another process, become it."""
+def _begin(told: int, written: int, *files: int) -> None:
+    """Become the program that is *written*, with *files* 0 to 2; the process before waits, and tells its end."""
     child = os.fork()
     if child == 0:
         os.close(told)
-        with os.fdopen(paper) as text:
+        with os.fdopen(written) as text:
             order = json.load(text)
         for wanted, file in enumerate(files):
             os.dup2(file, wanted)

@@ -136,26 +136,26 @@ def check_disjoint(settings: Settings, stores: Mapping[str, Any]) -> None:
     for project, other in settings.projects.items():
         if project != settings.project.name and _is_around(settings, project, other):
             raise ConfigurationError(
-                f"{settings.storage.where} {settings.storage.location}: the project's root and that of {project!r} "
-                f"({other.where} {other.location}) lie inside one another; allowed: a place of its own for each project"
+                f"{settings.storage.shown}: the project's root and that of {project!r} ({other.shown}) lie inside one "
+                "another; allowed: a place of its own for each project"
             )
     for name, root in settings.roots.items():
         if (lie := _roots(settings, "", root)) and PurePath(lie[1]).is_relative_to(lie[0]):
             raise ConfigurationError(
-                f"{root.where} {root.location}: the root {name!r} lies in the project's root ({settings.storage.where} "
-                f"{settings.storage.location}), which is a root itself: leave the table out, and links below it are "
+                f"{root.shown}: the root {name!r} lies in the project's root ({settings.storage.shown}), "
+                "which is a root itself: leave the table out, and links below it are "
                 f"those of {settings.project.name!r}"
             )
     if settings.cache.path and _is_around(settings, "", StorageSettings(backend="file", path=settings.cache.path)):
         raise ConfigurationError(
-            f"{settings.storage.where} {settings.storage.location}: the project's root and the cache (path = "
+            f"{settings.storage.shown}: the project's root and the cache (path = "
             f"{json.dumps(settings.cache.path)} in [cache]) lie inside one another; allowed: a place apart for each"
         )
     _check_mirror(settings, stores)
     for name, store in stores.items():
         if isinstance(store, Mapping) and _overlaps(settings, store):
             raise ConfigurationError(
-                f"{settings.storage.where} {settings.storage.location}: the project's root and DataJoint's store "
+                f"{settings.storage.shown}: the project's root and DataJoint's store "
                 f"{name!r} ({store.get('location')}) lie inside one another; allowed: a root apart from every store"
             )
 
@@ -167,8 +167,8 @@ def _check_mirror(settings: Settings, stores: Mapping[str, Any]) -> None:
         return
     if _is_around(settings, settings.project.name, mirror):
         raise ConfigurationError(
-            f"{mirror.where} {mirror.location}: the mirror and the project's root ({settings.storage.where} "
-            f"{settings.storage.location}) lie inside one another; allowed: another disk, bucket or prefix"
+            f"{mirror.shown}: the mirror and the project's root ({settings.storage.shown}) "
+            "lie inside one another; allowed: another disk, bucket or prefix"
         )
     check_disjoint(settings.at(mirror), stores)
 

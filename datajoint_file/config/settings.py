@@ -144,6 +144,11 @@ class StorageSettings(_Section):
         return f"{self.backend}: {self.root}"
 
     @property
+    def shown(self) -> str:
+        """What messages call the store: this table, and where it is."""
+        return f"{self.where} {self.location}"
+
+    @property
     def root(self) -> str:
         """The directory, or the bucket or container with the prefix in it. References are in it as they were given."""
         place = self.path or self.bucket or self.container or ""

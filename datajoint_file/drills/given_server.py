@@ -22,6 +22,11 @@ from datajoint_file.journal.second_connection import second_connection_of
 
 _NAME = "datajoint_file_drill"
 
+_LOCK = {
+    "mysql": ["SET SESSION wait_timeout = 2147483", f"SELECT GET_LOCK('{_NAME}', 0)"],
+    "postgresql": [f"SELECT pg_try_advisory_lock(hashtext('{_NAME}'))"],  # of the database that drills connect to
+}
+
 _SYSTEM_SCHEMAS = "'information_schema', 'performance_schema', 'mysql', 'sys'"
 
 
@@ -72,12 +77,6 @@ def _alone(account: Account, address: str) -> Iterator[None]:
         yield
     finally:
         driver.close()
-
-
-_LOCK = {
-    "mysql": ["SET SESSION wait_timeout = 2147483", f"SELECT GET_LOCK('{_NAME}', 0)"],
-    "postgresql": [f"SELECT pg_try_advisory_lock(hashtext('{_NAME}'))"],  # of the database that drills connect to
-}
 
 
 def _require_empty(account: Account, address: str, real: Any) -> None:

@@ -96,7 +96,10 @@ class About(_Value):
 
 
 class Statements:
-    """What is known of the rows of one table, and this user may read. Asked before a transaction only reads."""
+    """What is known of the rows of one table, and this user may read; made before the transaction that only reads.
+
+    For what this user may not read is found out here, and a statement that is refused would end that transaction.
+    """
 
     def __init__(self, rows: Rows, left_out: Sequence[str]) -> None:
         self._rows = rows
@@ -172,8 +175,8 @@ def _told(call: Call) -> dict[str, Any] | None:
     return found.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
 
 
-class Beside:
-    """What is said of the rows of a table, read side by side with these.
+class ReceivedStatements:
+    """What an export says of the rows of a table, read side by side with these.
 
     Parameters
     ----------

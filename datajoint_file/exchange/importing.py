@@ -19,7 +19,7 @@ from datajoint.table import FreeTable
 
 from datajoint_file.concurrency.progress import Advance, progress_bar
 from datajoint_file.errors import ExchangeError, UnknownRootError, brief, brief_traceback, server_message
-from datajoint_file.exchange.about import About, Beside
+from datajoint_file.exchange.about import About, ReceivedStatements
 from datajoint_file.exchange.description import (
     Description,
     ExportedTable,
@@ -212,12 +212,12 @@ class _Import:
         self._received.check_about([table.full_name for table in self._description.tables])
         for table in self._description.tables:
             self._received.check_rows(table.full_name, table.size, table.sha256)
-            count, beside = 0, self._received.about(table.full_name)
+            count, statements = 0, self._received.about(table.full_name)
             for where, row in self._received.rows(table.full_name):
                 self._check_row(table, where, row, advance)
-                self._check_about(table, where, row, beside.of(self._key(table, row)))
+                self._check_about(table, where, row, statements.of(self._key(table, row)))
                 count += 1
-            beside.end()
+            statements.end()
             if count != table.rows:
                 raise ExchangeError(f"{table.full_name} has {counted(count, 'row')}, and should have {table.rows}")
 
@@ -234,7 +234,7 @@ class _Import:
                 )
         if self._on_conflict == "raise":
             for table in self._tables_there():
-                for _ in self._judged(table, Beside(iter(()))):
+                for _ in self._judged(table, self._rows(table), ReceivedStatements(iter(()))):
                     pass
 
     def declare(self) -> None:
@@ -252,12 +252,11 @@ class _Import:
         inserted, present = dict[str, int](), dict[str, int]()
         self._conflicts = []
         for table in self._description.tables:
-            title = self._title(table)
-            for judged in self._judged(table, self._received.about(table.full_name)):
-                rows = self._rows(table)
-                new = [self._inserted(rows, row) for row in judged.new]
+            title, rows = self._title(table), self._rows(table)
+            for judged in self._judged(table, rows, self._received.about(table.full_name)):
+                values = [self._inserted(rows, row) for row in judged.new]
                 try:
-                    put(rows, new, judged, self._tagged.get(table.full_name), self._importer)
+                    put(rows, values, judged, self._tagged.get(table.full_name), self._importer)
                 except DuplicateError as error:
                     raise ExchangeError(
                         f"{title}: while its rows were imported somebody else has inserted some of them, or others "
@@ -338,15 +337,15 @@ class _Import:
     def _rows(self, table: TableDescription) -> Rows:
         return Rows(self._table(table), table)
 
-    def _judged(self, table: ExportedTable, beside: Beside) -> Iterator[Judged]:
+    def _judged(self, table: ExportedTable, rows: Rows, statements: ReceivedStatements) -> Iterator[Judged]:
         """Give the rows, some at a time: which are to be inserted, and which are there already."""
-        rows, found = self._rows(table), (row for _, row in self._received.rows(table.full_name))
+        found = (row for _, row in self._received.rows(table.full_name))
         for some in batches(found, _ROWS_AT_ONCE, _size, _BYTES_AT_ONCE):
             there = {rows.key_of(row): row for row in rows.under([self._key(table, row) for row in some])}
             judged = Judged()
             for row in some:
                 key, other = self._key(table, row), there.get(rows.key_of(row))
-                about = beside.of(key)
+                about = statements.of(key)
                 if other is None:
                     judged.new.append(row)
                 elif differing := rows.differing(other, self._compared(table, row)):

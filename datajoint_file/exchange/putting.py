@@ -26,16 +26,16 @@ class Judged:
     about: list[tuple[Written, About]] = field(default_factory=list)  # of new rows; of present ones, if it is a tag
 
 
-def put(rows: Rows, new: Sequence[Written], judged: Judged, tags: TagTable | None, importer: Mapping[str, Any]) -> None:
-    """Insert *new* rows with what is said of them, in one transaction, and put tags on those that are there."""
+def put(rows: Rows, values: Sequence[Any], judged: Judged, tags: TagTable | None, importer: Mapping[str, Any]) -> None:
+    """Insert the new rows, by what an insert takes for them, and put tags on those that are there: one transaction."""
     if not judged.about:
-        if new:
-            rows.table.insert(new)
+        if values:
+            rows.table.insert(values)
         return
     with own_transaction(rows.table.connection):
-        if new:
+        if values:
             with sources_given():
-                rows.table.insert(new)
+                rows.table.insert(values)
             _note_sources(rows, judged, importer)
         if tags:
             rows.put_tags(tags, ((key, tag) for key, about in judged.about for tag in about.tags))

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from datajoint_file.concurrency.progress import Advance
 from datajoint_file.errors import DataJointFileError, ExchangeError, UnsafeNameError, brief, printable, reason_of
-from datajoint_file.exchange.about import Beside
+from datajoint_file.exchange.about import ReceivedStatements
 from datajoint_file.exchange.layout import (
     DESCRIPTION,
     MANIFEST,
@@ -133,9 +133,10 @@ class Received:
             self._check(path, None, digest)
             self._about.add(paths[path])
 
-    def about(self, full_name: str) -> Beside:
+    def about(self, full_name: str) -> ReceivedStatements:
         """Return what is said of the rows of a table, to be read side by side with these."""
-        return Beside(self._lines(about_path(full_name), MAX_ABOUT) if full_name in self._about else iter(()))
+        lines = self._lines(about_path(full_name), MAX_ABOUT) if full_name in self._about else iter(())
+        return ReceivedStatements(lines)
 
     def check_rows(self, full_name: str, size: int, sha256: str) -> None:
         """Raise unless the rows of a table are the bytes that the description speaks of."""

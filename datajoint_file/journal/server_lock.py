@@ -13,7 +13,6 @@ from datajoint_file.journal.second_connection import SecondConnection
 _WAIT_SECONDS = 0.5
 """Between two attempts: who waits can be interrupted, and others are not kept from the server."""
 
-
 Waiting = Callable[[], AbstractContextManager[Any]]
 """What is shown while somebody else has the lock."""
 
@@ -23,7 +22,7 @@ def server_lock(connection: Any, purpose: str, names: Iterable[str], waiting: Wa
     """Be the only one on this server who is at a *purpose* with any of *names*; wait for others, as *waiting* shows.
 
     A lock is lost with its connection: after hours on some servers, and behind a pooler of transactions at once. So
-    whoever holds one is rarely, but not never, alone.
+    whoever holds one is nearly always alone, but cannot be sure of it.
     """
     own = SecondConnection(connection)
     try:

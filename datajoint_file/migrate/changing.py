@@ -224,7 +224,7 @@ class Exchange:
 
 
 def _nullable(line: str, old: str, new: str, *, is_nullable: bool) -> str:
-    """Return a column's line under another name, and nullable or not. A default is none of a file's."""
+    """Return a column's line under another name, nullable or not, and without its default, which no file can have."""
     found = _LINE.fullmatch(line)
     if found is None:
         raise DeclarationError(f"the database says of the attribute {old} what is not understood here: {line}")

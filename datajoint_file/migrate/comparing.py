@@ -8,6 +8,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from operator import attrgetter
 from threading import Lock
 from typing import Any
 
@@ -35,7 +36,7 @@ _AT_ONCE, _DELEGATED_AT_ONCE, _ROWS_OF_TASK = 200, 2_000, 10
 class Comparison:
     """The two sides of one row, wherever they are read."""
 
-    row: int  # its number among those that are compared together
+    number: int  # among those that are compared together
     shown: str  # its key
     attribute: str
     new: str  # what has the file
@@ -87,7 +88,7 @@ class Comparer:
         self.problems: list[MigrationProblem] = []
 
     def compare(self, chosen: Iterable[OldRow], advance: Advance) -> Iterator[int]:
-        """Compare rows, and give after each some how many. What is equal is noted."""
+        """Compare rows, some at a time, and give how many these were. What is equal is noted."""
         waiting = iter(chosen)
         while some := list(islice(waiting, _AT_ONCE if self._executor is None else _DELEGATED_AT_ONCE)):
             reasons, sent = dict[int, str](), list[Comparison]()
@@ -123,7 +124,9 @@ class Comparer:
 
     def _delegate(self, executor: Executor, sent: list[Comparison], reasons: dict[int, str]) -> None:
         address, stop = address_of(self._pipeline, self._rows.connection), Stop()
-        parts = batches(sorted(sent, key=_number), _ROWS_OF_TASK, lambda one: one.metadata.size, TASK_BYTES)
+        parts = batches(
+            sorted(sent, key=attrgetter("number")), _ROWS_OF_TASK, lambda one: one.metadata.size, TASK_BYTES
+        )
         tasks = (ComparisonTask(address, stop, part) for part in parts)
         for task, outcome in delegated(executor, compare_all, tasks, stop=stop):
             for one, reason in zip(task.some, outcome.result(), strict=True):
@@ -131,7 +134,7 @@ class Comparer:
 
     def _end(self, one: Comparison, reason: str, reasons: dict[int, str]) -> None:
         if reason:
-            reasons[one.row] = reason
+            reasons[one.number] = reason
             return
         with self._lock:
             self.count, self.size = self.count + 1, self.size + one.metadata.size
@@ -184,10 +187,6 @@ def _told_difference(pipeline: Pipeline, one: Comparison, advance: Advance) -> s
             "change the old value (write it again), and run again"
         )
     return ""
-
-
-def _number(one: Comparison) -> int:
-    return one.row
 
 
 def _note(row: OldRow) -> Note:

@@ -24,14 +24,14 @@ HIDDEN = "~external_"
 """What the names of the hidden tables begin with."""
 
 _FOLDERS = (2, 2)
-"""Letters of the names of folders, where a store's configuration does not say so."""
+"""How many letters the names of folders have, where a store's configuration does not say so."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tracked:
     """What the hidden table says of an object."""
 
-    number: UUID  # the MD5 of its bytes; with its name and a zero before them, of an attachment; of a path, otherwise
+    uuid: UUID  # the MD5 of its bytes; of an attachment, of its name, a zero and these; of a ``filepath``, of its path
     size: int
     name: str  # of an attachment
     path: str  # in the store, if people have put it there, or version 0.11 has
@@ -65,20 +65,20 @@ class ExternalTable:
         Raises
         ------
         MetadataError
-            If the value is no number, or the table does not know it.
+            If the value is no UUID, or the table does not know it.
         """
-        number = _number(old, title)
+        uuid = _uuid(old, title)
         quoted = dialect_of(self.connection).quoted
         table = f"{quoted(self.database)}.{quoted(f'{HIDDEN}{self.store}')}".replace("%", "%%")
         sql = f"SELECT size, attachment_name, filepath, contents_hash FROM {table} WHERE hash = %s"
-        found: Sequence[Any] = second_connection_of(self.connection).query(sql, (number.bytes,))
+        found: Sequence[Any] = second_connection_of(self.connection).query(sql, (uuid.bytes,))
         if not found:
-            raise MetadataError(f"{HIDDEN}{self.store} has no object {number.hex}, which the row names")
+            raise MetadataError(f"{HIDDEN}{self.store} has no object {uuid.hex}, which the row names")
         size, name, path, content = found[0]
-        return Tracked(number, int(size), name or "", path or "", UUID(bytes=bytes(content)) if content else None)
+        return Tracked(uuid, int(size), name or "", path or "", UUID(bytes=bytes(content)) if content else None)
 
 
-def _number(old: OldValue, title: str) -> UUID:
+def _uuid(old: OldValue, title: str) -> UUID:
     try:
         if old.text is None:
             return UUID(bytes=old.head)
@@ -89,12 +89,12 @@ def _number(old: OldValue, title: str) -> UUID:
 
 def _object_path(table: ExternalTable, store: DataJointStoreReader, tracked: Tracked) -> str:
     """Return where a blob or an attachment is."""
-    letters, folders = tracked.number.hex, list[str]()
+    letters, folders = tracked.uuid.hex, list[str]()
     for count in store.folders or _FOLDERS:
         folders.append(letters[:count])
         letters = letters[count:]
     ending = f".{tracked.name}" if tracked.name else ""
-    return "/".join([table.database, *folders, f"{tracked.number.hex}{ending}"])
+    return "/".join([table.database, *folders, f"{tracked.uuid.hex}{ending}"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +119,9 @@ class ExternalFileKind:
             md5 = tracked.content_md5
         else:
             path, name = _object_path(self.table, store, tracked), tracked.name
-            md5, head = dj_hash(tracked.number.bytes), f"{name}\0".encode()
+            md5, head = dj_hash(tracked.uuid.bytes), f"{name}\0".encode()
         if not name:
-            raise MetadataError(f"{HIDDEN}{self.table.store} has no name for the object {tracked.number.hex}")
+            raise MetadataError(f"{HIDDEN}{self.table.store} has no name for the object {tracked.uuid.hex}")
         found = found_in(store, path, tracked.size, md5)
         return Original(
             store.file(path, name, size=tracked.size, md5=md5, head=head),
@@ -147,7 +147,7 @@ class ExternalBlobKind(BlobKind):
         tracked, store = self.table.tracked(old, self.title), self.stores.named(self.table.store)
         try:
             path = _object_path(self.table, store, tracked)
-            return found_in(store, path, tracked.size, dj_hash(tracked.number.bytes))
+            return found_in(store, path, tracked.size, dj_hash(tracked.uuid.bytes))
         except SourceNotFoundError:
             if not tracked.path:
                 raise

@@ -16,7 +16,6 @@ from datajoint_file.migrate.stored_files import StoredKind
 
 _TEXT = re.compile(r"(var)?char\b|character|text|tinytext|mediumtext|longtext", re.IGNORECASE)
 
-
 _EXTERNAL = re.compile(r"(?P<codec>attach|blob|filepath)@(?P<store>[a-z][\-\w]*)", re.IGNORECASE)
 """What DataJoint before version 2 calls attributes whose bytes are in a store."""
 
@@ -42,9 +41,8 @@ def kind_of(table: Any, attribute: Any, name: str, *, root: str, suffix: str) ->
         checked_suffix(suffix)
     stores = DataJointStores(table.connection._config)
     if external:
-        return _external(
-            ExternalTable(table.connection, table.database, external["store"]), title, name, stores, suffix
-        )
+        hidden = ExternalTable(table.connection, table.database, external["store"])
+        return _external(hidden, codec, title, name, stores, suffix)
     if codec:
         return _of_codec(codec, title, name, attribute.store, stores, suffix)
     if _TEXT.match(attribute.type):
@@ -52,10 +50,10 @@ def kind_of(table: Any, attribute: Any, name: str, *, root: str, suffix: str) ->
     raise _unsupported(name, title)
 
 
-def _external(hidden: ExternalTable, title: str, name: str, stores: DataJointStores, suffix: str) -> Kind:
-    if title.lower().startswith("blob"):
+def _external(hidden: ExternalTable, codec: str, title: str, name: str, stores: DataJointStores, suffix: str) -> Kind:
+    if codec == "blob":
         return ExternalBlobKind(title, name, hidden.store, stores, suffix, table=hidden)
-    return ExternalFileKind(title, hidden, stores, title.lower().startswith("filepath"))
+    return ExternalFileKind(title, hidden, stores, codec == "filepath")
 
 
 def _of_codec(codec: str, title: str, name: str, store: str | None, stores: DataJointStores, suffix: str) -> Kind:

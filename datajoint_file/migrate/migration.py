@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from concurrent.futures import Executor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,8 @@ from datajoint_file.migrate.old_rows import OldRows
 from datajoint_file.migrate.originals import Kind
 from datajoint_file.migrate.passes import PASSES, Passes
 from datajoint_file.migrate.planning import Look
-from datajoint_file.migrate.report import MigrationProblem, MigrationReport, amount
-from datajoint_file.migrate.ways import HARD_LINKS, HardLink, Ways
+from datajoint_file.migrate.report import MigrationProblem, MigrationReport, amount, notes_of_back, refusal
+from datajoint_file.migrate.ways import HardLink, Options, Ways
 from datajoint_file.model.wording import counted
 
 STEPS = ("plan", "run", "check", "finish", "back", "forget")
@@ -103,18 +104,8 @@ class Migration:
         self._notes = NoteTable(second_connection_of(target.connection), target.database, target.table_name, attribute)
         self._where = f"{table_name(target)}.{attribute}"
         names = self._names()
-        remembered = self._notes.facts() or {}
-        if hard_link not in HARD_LINKS or (link and hard_link):
-            raise UnsupportedValueError(
-                f"hard_link = {brief(hard_link)}: give 'read-only' or 'all', and no link with it"
-            )
-        given = {
-            "root": str(Path(root).absolute()) if root else "",
-            "link": bool(link),
-            "hard_link": hard_link,
-            "suffix": suffix,
-        }
-        self._options: dict[str, Any] = {name: value or remembered.get(name, value) for name, value in given.items()}
+        options = Options(str(Path(root).absolute()) if root else "", bool(link), hard_link, suffix)
+        self._options = options.with_earlier(self._notes.facts())
         if names.stage != "over":
             self._kind(names)
 
@@ -220,7 +211,7 @@ class Migration:
         own = rows.count(rows.own()) if names.stage == "swapped" else 0
         notes = (f"{counted(own, 'row')} with a file that was put there since finish(): not compared",) if own else ()
         if not problems and names.stage == "beside":
-            self._notes.set_facts({**(self._notes.facts() or {}), **self._options, "is_checked": True})
+            self._notes.set_facts({**self._notes.facts(), **asdict(self._options), "is_checked": True})
         summary = f"{amount(comparer.count, comparer.size)} equal to what they were made of"
         seconds = time.monotonic() - begun
         return MigrationReport(
@@ -250,7 +241,7 @@ class Migration:
         if names.stage != "beside":
             why = "it is over" if names.stage == "over" else "nothing was moved yet: run() and check() come first"
             return self._refused("finish", why)
-        facts = self._notes.facts() or {}
+        facts = self._notes.facts()
         if not facts.get("is_checked"):
             return self._refused("finish", "no check() was fine yet; nothing was changed")
         exchange = changing.Exchange(self._table, names, self._notes)
@@ -293,7 +284,7 @@ class Migration:
             If a transaction is open.
         """
         self._require_no_transaction("back")
-        names, facts = self._names(), self._notes.facts() or {}
+        names, facts = self._names(), self._notes.facts()
         if names.stage == "beside":
             if facts.get("is_going_back"):  # it was cut off
                 self._gone_back(names, facts)
@@ -313,15 +304,10 @@ class Migration:
         has_empty = passes.has_empty(names.old)
         exchange.back(facts["definition"], is_nullable=bool(facts.get("is_nullable")) or has_empty)
         self._gone_back(self._names(), facts)
-        notes = []
-        if inserted:
-            notes.append(f"{counted(inserted, 'row')} inserted since: no old value, the file is in {names.beside}")
-        if changed:
-            notes.append(f"{counted(changed, 'row')} changed since: the old value is older than {names.beside}")
-        if has_empty and not facts.get("is_nullable"):
-            notes.append(f"{names.name} stays nullable, for some rows have no value")
+        stays_nullable = has_empty and not facts.get("is_nullable")
+        notes = notes_of_back(names, inserted=inserted, changed=changed, stays_nullable=stays_nullable)
         summary = f"{names.name} is what it was; the files are in {names.beside}"
-        return MigrationReport("back", self._where, summary, notes=tuple(notes))
+        return MigrationReport("back", self._where, summary, notes=notes)
 
     @brief_traceback
     def forget(self) -> MigrationReport:
@@ -360,11 +346,11 @@ class Migration:
 
     def _kind(self, names: Names) -> Kind:
         table, options = self._table, self._options
-        return kind_of(table, table.heading[names.old], self._name, root=options["root"], suffix=options["suffix"])
+        return kind_of(table, table.heading[names.old], self._name, root=options.root, suffix=options.suffix)
 
     def _ways(self) -> Ways:
         storage = pipeline_of(self._table.connection, self._table.database).settings.storage
-        return Ways(storage, self._options["link"], self._options["hard_link"])
+        return Ways(storage, self._options)
 
     def _passes(self, names: Names) -> Passes:
         kind, ways = self._kind(names), self._ways()
@@ -383,7 +369,7 @@ class Migration:
         if names.stage == "new":
             self._add(names)
         ensure_books(self._table)
-        self._notes.set_facts({**(self._notes.facts() or {}), **self._options})
+        self._notes.set_facts({**self._notes.facts(), **asdict(self._options)})
         return self._names()
 
     def _add(self, names: Names) -> None:
@@ -399,9 +385,7 @@ class Migration:
         self._notes.set_facts({**facts, "is_going_back": False})
 
     def _refused(self, step: str, why: str, problems: Iterable[MigrationProblem] = ()) -> MigrationReport:
-        return MigrationReport(
-            step, self._where, f"refused: {why}", problems=tuple(problems) or (MigrationProblem("", why),)
-        )
+        return refusal(step, self._where, why, problems)
 
     def _require_no_transaction(self, step: str) -> None:
         if has_transaction(self._table.connection):

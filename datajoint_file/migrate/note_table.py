@@ -96,17 +96,17 @@ class NoteTable:
         named = "cell AS djf_cell, old AS djf_old, path AS djf_path, state AS djf_state"
         return f"(SELECT {named} FROM {self.table} WHERE {condition}) AS djf_note", args
 
-    def facts(self) -> dict[str, Any] | None:
-        """Return what is noted of the whole attribute; None if nothing is."""
+    def facts(self) -> dict[str, Any]:
+        """Return what is noted of the whole attribute."""
         condition, args = self.of
         try:
             found = self.second.query(f"SELECT facts FROM {self.table} WHERE {condition} AND cell = ''", args)
         except MissingTableError:
-            return None
+            return {}
         with suppress(TypeError, ValueError, RecursionError, IndexError):
             facts = json.loads(found[0][0])
-            return facts if isinstance(facts, dict) else None
-        return None
+            return facts if isinstance(facts, dict) else {}
+        return {}
 
     def set_facts(self, facts: Mapping[str, Any]) -> None:
         """Note something of the whole attribute, in the place of what was noted."""

@@ -37,13 +37,12 @@ class OldRow:
     old: OldValue
     former: str | None  # the path of the file that it has by now
     metadata: str | None  # the JSON of that file
-    noted: tuple[str, str] | None  # of which old value that was made, and which path it had then
-    is_checked: bool
+    made: str | None  # the path of the file that was made of an old value, as far as it is noted
 
     @property
     def is_foreign(self) -> bool:
         """Whether it has a file that no migration has put there."""
-        return self.former is not None and (self.noted is None or self.noted[1] != self.former)
+        return self.former is not None and self.made != self.former
 
 
 class OldRows:
@@ -168,28 +167,21 @@ class OldRows:
         value = f"SUBSTRING({old} FROM 1 FOR {HEAD_BYTES})" if self.is_binary else self.dialect.as_text(old)
         found = [self.cell, self.fingerprint, self.dialect.byte_length(column), f"{value} AS djf_value"]
         if self.names.stage == "new":
-            return [*found, *["NULL"] * 5]
+            return [*found, *["NULL"] * 3]
         new = self.dialect.as_text(self.quoted(self.names.new))
-        return [
-            *found,
-            self.path,
-            f"{new} AS djf_new",
-            *(["djf_old", "djf_path", "djf_state"] if self.notes else ["NULL"] * 3),
-        ]
+        return [*found, self.path, f"{new} AS djf_new", "djf_path" if self.notes else "NULL"]
 
     def _row(self, found: Sequence[Any]) -> OldRow:
         count = len(self._keys)
         key = tuple(bytes(one) if isinstance(one, memoryview) else one for one in found[:count])
-        cell, fingerprint, size, value, former, metadata, *note = found[count:]
+        cell, fingerprint, size, value, former, metadata, made = found[count:]
         old = OldValue(
             None if self.is_binary else value,
             int(size or 0),
             bytes(value or b"") if self.is_binary else b"",
             partial(self._content, key),
         )
-        noted = None if note[1] is None else (note[0], note[1])
-        is_checked = note[2] in (CHECKED, OWN)
-        return OldRow(key, cell, fingerprint, old, former, metadata, noted, is_checked)
+        return OldRow(key, cell, fingerprint, old, former, metadata, made)
 
     def _content(self, key: Key) -> bytes:
         """Return the bytes that a row holds; on the second connection, which several threads may use."""

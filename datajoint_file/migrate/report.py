@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from datajoint_file.migrate.names import Names
 from datajoint_file.model.wording import counted, format_size
 from datajoint_file.startup import on_one_line
 
@@ -91,6 +92,23 @@ class MigrationReport:
 
 def _of_others(count: int) -> str:
     return f" (and so {counted(count, 'more row')})" if count else ""
+
+
+def refusal(step: str, attribute: str, why: str, problems: Iterable[MigrationProblem] = ()) -> MigrationReport:
+    """Return the report of a step that has done nothing; the reason is its problem, unless there are others."""
+    return MigrationReport(step, attribute, f"refused: {why}", problems=tuple(problems) or (MigrationProblem("", why),))
+
+
+def notes_of_back(names: Names, *, inserted: int, changed: int, stays_nullable: bool) -> tuple[str, ...]:
+    """Say what rows have become while the new attribute had the name."""
+    notes = []
+    if inserted:
+        notes.append(f"{counted(inserted, 'row')} inserted since: no old value, the file is in {names.beside}")
+    if changed:
+        notes.append(f"{counted(changed, 'row')} changed since: the old value is older than {names.beside}")
+    if stays_nullable:
+        notes.append(f"{names.name} stays nullable, for some rows have no value")
+    return tuple(notes)
 
 
 def amount(rows: int, size: int) -> str:

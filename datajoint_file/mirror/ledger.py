@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 
 from datajoint_file.model.metadata import FileMetadata
-from datajoint_file.verification.mend import Right
+from datajoint_file.verification.mend import Holding
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +44,12 @@ class Ledger:
             self._database.execute("INSERT INTO value (path, hash, fine) VALUES (?, ?, 0)", row)
         return found is None or not found[0]
 
-    def settle(self, path: str, right: Sequence[Right], *, is_fine: bool) -> None:
+    def settle(self, path: str, holdings: Sequence[Holding], *, is_fine: bool) -> None:
         """Note what each place was found to have of a value, and whether nothing is left to do about it."""
         (number,) = self._database.execute("SELECT number FROM value WHERE path = ?", (path,)).fetchone()
         self._database.execute("UPDATE value SET fine = ? WHERE number = ?", (is_fine, number))
         self._database.execute("DELETE FROM found WHERE number = ?", (number,))
-        rows = [(side, number, found.files, found.size) for side, found in enumerate(right) if found.is_whole]
+        rows = [(side, number, found.files, found.size) for side, found in enumerate(holdings) if found.is_whole]
         self._database.executemany("INSERT INTO found VALUES (?, ?, ?, ?)", rows)
 
     def sum(self, side: int, place: str) -> Sum:

@@ -15,7 +15,7 @@ from itertools import islice
 from threading import Lock
 from typing import Any
 
-from datajoint_file.concurrency.progress import progress_bar
+from datajoint_file.concurrency.progress import Advance, progress_bar
 from datajoint_file.concurrency.threads import Stop, run_all
 from datajoint_file.errors import ConfigurationError, StorageError, VerificationError, brief_traceback
 from datajoint_file.hooks.connections import connection_of, pipeline_of
@@ -33,8 +33,9 @@ _BATCH = 1_000
 _UNREACHABLE = 10
 """After so many in a row a place cannot be reached, and not some objects of it."""
 
-_SHOWN = 20
-_KEPT = 10_000
+_SHOWN, _KEPT = 20, 10_000
+"""Problems that a report prints, and that it has."""
+
 _ROWS_NAMED = 3
 
 
@@ -58,7 +59,7 @@ class MirrorReport:
         Object keys, or rows, and what is wrong with them: 10,000 at most.
     rows : mapping of str to tuple of str
         Which rows name an object with a problem, by its key: table, attribute and primary key of the first three. None
-        of what only a history keeps, nor if the run could not go on.
+        of what is staged or only a history keeps, nor if the run could not go on.
     interruption : str
         Why it could not go on; empty if it could.
     """
@@ -227,14 +228,13 @@ class MirrorRun:
             self._sum.damaged -= gone.damaged
             self._sum.problems = [one for one in self._sum.problems if one not in gone.problems]
 
-    def _mend_all(self, some: Sequence[Stored | Fault], advance: Any) -> None:
-        new, settled = [], list[tuple[str, Mended]]()
+    def _mend_all(self, some: Sequence[Stored | Fault], advance: Advance) -> None:
+        by_path, settled = dict[str, FileMetadata](), list[tuple[str, Mended]]()
         for one in some:
             if not isinstance(one, Stored):
                 self._problem(*one)
             elif self._noted.add(one.metadata):
-                new.append(one.metadata)
-        by_path = {one.path: one for one in new}
+                by_path[one.metadata.path] = one.metadata
         second = self._sides.second
         if second.backend.capabilities.group_below:
             batches = (some for some in batches_of(second, by_path.values()) if len(some) > 1)
@@ -243,9 +243,9 @@ class MirrorRun:
         run_all(jobs, self._workers, Stop())
         self._values += len(by_path)
         for path, done in settled:
-            self._noted.settle(path, done.right, is_fine=done.is_fine)
+            self._noted.settle(path, done.holdings, is_fine=done.is_fine)
 
-    def _copy(self, some: Sequence[FileMetadata], advance: Any) -> None:
+    def _copy(self, some: Sequence[FileMetadata], advance: Advance) -> None:
         """Copy small files that the mirror has not, and waits for together. What fails is looked at one by one."""
         with suppress(StorageError, VerificationError):
             missing = [one for one in some if not self._sides.second.backend.exists(one.path)]
@@ -256,7 +256,7 @@ class MirrorRun:
                     self._sum.copied += len(missing)
                     self._sum.size += sum(one.size for one in missing)
 
-    def _mend(self, metadata: FileMetadata, advance: Any, settled: list[tuple[str, Mended]]) -> None:
+    def _mend(self, metadata: FileMetadata, advance: Advance, settled: list[tuple[str, Mended]]) -> None:
         if self._stop.is_set():
             return
         done = mend(self._sides, metadata, by_hash=self._by_hash, advance=advance)

@@ -189,9 +189,8 @@ def _is_swapped(sides: Sides) -> bool:
     if not MirrorNote(sides.first.backend, sides.first.project).noted():
         return False
     if not MarkStore(sides.second.backend, sides.second.project).names():
-        where = sides.first.settings.storage.where
         raise ConfigurationError(
-            f"{where} {sides.first.settings.storage.location} is a mirror: use the datajoint.toml of the store"
+            f"{sides.first.settings.storage.shown} is a mirror: use the datajoint.toml of the store"
         )
     return True
 

@@ -27,7 +27,7 @@ Fault = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """One value: what was recorded of it, and the row that names it; none, if only a history keeps it."""
+    """One value: what was recorded of it, and the row that names it; none, if it is staged, or a history keeps it."""
 
     metadata: FileMetadata
     value: FileValue | None = None

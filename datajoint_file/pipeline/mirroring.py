@@ -39,9 +39,8 @@ TOGETHER = 128
 def store_in_mirror(pipeline: Pipeline, some: Sequence[FileMetadata], advance: Advance = lambda _: None) -> None:
     """Store what has just been stored in the mirror as well, if it is to be in both before a row says so.
 
-    Several are small files, which the mirror stores together.
-
-    It is read back from the store, and verified: so the store has it, too.
+    It is read back from the store, and verified: so the store has it, too. Several are small files, which the mirror
+    stores together.
 
     Raises
     ------
@@ -85,16 +84,16 @@ def in_mirror(pipeline: Pipeline, store: Callable[[Pipeline], object]) -> None:
         store(second)
     except StorageUnavailableError as error:
         if not may_wait:
-            raise error.within(f"{mirror.where} {mirror.location}, where it is to be as well") from error
+            raise error.within(f"{mirror.shown}, where it is to be as well") from error
         second.stores.known.note_down(second.project, AGAIN_SECONDS)
         tell_once(
             second.stores,
-            f"{mirror.where} {mirror.location}: {error}. What is stored now is in one place alone, until "
+            f"{mirror.shown}: {error}. What is stored now is in one place alone, until "
             "`datajoint-file mirror` has copied it",
             "write",
         )
     except StorageError as error:
-        raise error.within(f"{mirror.where} {mirror.location}, where it is to be as well") from error
+        raise error.within(f"{mirror.shown}, where it is to be as well") from error
 
 
 def require_mirror(pipeline: Pipeline, second: Pipeline) -> None:
@@ -109,7 +108,7 @@ def require_mirror(pipeline: Pipeline, second: Pipeline) -> None:
     StorageError
         If it cannot be asked, or is not there any more.
     """
-    where = f"{second.settings.storage.where} {second.settings.storage.location}"
+    where = second.settings.storage.shown
     note = MirrorNote(second.backend, second.project, where)
     if second.stores.known.is_mirror:
         if second.backend.capabilities.is_mounted:
@@ -224,7 +223,7 @@ def copy_object(source: Pipeline, target: Pipeline, metadata: FileMetadata, adva
         if not _is_taken(source, target, metadata, advance):
             _send(target.backend, source, metadata, advance)
     except ObjectExistsError:
-        fetch(target.backend, metadata, _keep_nothing, lambda _: advance(0))
+        fetch(target.backend, metadata, lambda *_: None, lambda _: advance(0))
         return False
     return True
 
@@ -239,11 +238,10 @@ def _is_taken(source: Pipeline, target: Pipeline, metadata: FileMetadata, advanc
     address = _address_beside(source, target, metadata.path)
     if not address or target.backend.exists(metadata.path):  # the store would put the copy in its place
         return False
-    fetch(source.backend, metadata, _keep_nothing, advance)
+    fetch(source.backend, metadata, lambda *_: None, advance)
     if not target.backend.take(address, metadata.size, metadata.path, _headers(metadata)):
-        target.stores.known.takes[source.stores.location_of(source.project)] = (
-            False  # a right is missing: for others, too
-        )
+        location = source.stores.location_of(source.project)
+        target.stores.known.takes[location] = False  # a right is missing: for others, too
         return False
     require_size(metadata.size, target.backend.stat(metadata.path).size)
     return True
@@ -263,10 +261,6 @@ def _address_beside(source: Pipeline, target: Pipeline, key: str) -> str:
         ours, theirs = ([*place_of(*place), place[0].bucket, place[0].container] for place in places)
         takes[location] = ours == theirs
     return source.backend.url(key).partition("://")[2] if takes[location] else ""
-
-
-def _keep_nothing(_position: int, _content: bytes | memoryview) -> None:
-    """Let bytes go that are read to be compared alone."""
 
 
 def _send(to: StorageBackend | UploadGroup, source: Pipeline, metadata: FileMetadata, advance: Advance) -> None:

@@ -31,15 +31,19 @@ from datajoint_file.storage.wrappers import LoggedBackend, MirroredBackend, logg
 
 @dataclass(slots=True)
 class KnownPlaces:
-    """What has been found out of stores, or said of them, and need not be again: for as long as they are.
+    """What was found out about the places of a project, or told of them, and need not be again in this process.
 
-    Threads share it, and a fork has a copy; each step is a single one of a dictionary.
+    Threads share it, and a fork has a copy: so each change is a single assignment.
     """
 
-    is_mirror: bool = False  # the note of one was seen in the project's own store: see `mirror_note`
-    takes: dict[str, bool] = field(default_factory=dict)  # by location: whether that store copies from there by itself
+    is_mirror: bool = False  # the project's own store has the note of one: see `mirror_note`
+    takes: dict[str, bool] = field(
+        default_factory=dict
+    )  # by location: whether the project's store copies from there by itself
     told: dict[str, object] = field(default_factory=dict)  # what was warned of
-    down_until: dict[str, float] = field(default_factory=dict)  # by project: it did not answer, and is asked second
+    down_until: dict[str, float] = field(
+        default_factory=dict
+    )  # by project: until when its store is asked second, for it did not answer
 
     def is_down(self, project: str) -> bool:
         """Tell whether the store of a project did not answer just now."""
@@ -127,7 +131,7 @@ class Stores:
         mirror, settings = self.mirror(self.project), self.settings.storage.mirror
         if mirror is None or settings is None:
             return self.own
-        note = MirrorNote(mirror, self.project, f"{settings.where} {settings.location}")
+        note = MirrorNote(mirror, self.project, settings.shown)
         return MirroredBackend(self.own, mirror, note.require)
 
     def location_of(self, project: str) -> str:

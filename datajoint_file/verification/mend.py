@@ -38,7 +38,7 @@ _REPLACED = ("missing", "size", "hash")
 
 
 @dataclass(slots=True)
-class Right:
+class Holding:
     """What one place was found to have of a value, as its row says: by size, or all of it read and hashed.
 
     Parameters
@@ -70,7 +70,7 @@ class Mended:
         Keys of objects that neither place has as the row says, or that could not be looked at, and why.
     is_unreachable : bool
         One of the places did not answer.
-    right : (Right, Right)
+    holdings : (Holding, Holding)
         What the store, and the mirror, have in the end. Of a directory not all is looked at, unless by hash.
     """
 
@@ -80,7 +80,7 @@ class Mended:
     damaged: int = 0
     problems: list[tuple[str, str]] = field(default_factory=list)
     is_unreachable: bool = False
-    right: tuple[Right, Right] = field(default_factory=lambda: (Right(), Right()))
+    holdings: tuple[Holding, Holding] = field(default_factory=lambda: (Holding(), Holding()))
 
     @property
     def is_fine(self) -> bool:
@@ -118,9 +118,9 @@ def mend(sides: Sides, metadata: FileMetadata, *, by_hash: bool, advance: Advanc
     """
     mending = _Mending(sides, by_hash, advance)
     if not metadata.is_link:
-        (mending.directory if metadata.is_directory else mending.file)(metadata)
+        (mending.mend_directory if metadata.is_directory else mending.mend_file)(metadata)
         if not mending.done.problems and (by_hash or sides.first.settings.object_storage.self_describing):
-            mending.sidecar(metadata)
+            mending.mend_sidecar(metadata)
     return mending.done
 
 
@@ -134,16 +134,16 @@ class _Mending:
         self._lock = Lock()
         self.done = Mended()
 
-    def file(self, metadata: FileMetadata) -> None:
+    def mend_file(self, metadata: FileMetadata) -> None:
         """Mend a file, or a member of a directory, and count it where it is right."""
-        found = self.object(metadata)
+        found = self.mend_object(metadata)
         with self._lock:
-            for right, is_right in zip(self.done.right, found, strict=True):
-                right.is_whole = is_right
-                right.files += is_right
-                right.size += metadata.size if is_right else 0
+            for holding, is_right in zip(self.done.holdings, found, strict=True):
+                holding.is_whole = is_right
+                holding.files += is_right
+                holding.size += metadata.size if is_right else 0
 
-    def object(self, metadata: FileMetadata) -> tuple[bool, bool]:
+    def mend_object(self, metadata: FileMetadata) -> tuple[bool, bool]:
         """Mend one object; tell which places have it then, as far as each was looked at."""
         first, second = self._sides.first, self._sides.second
         theirs = self._glance(second, metadata)
@@ -206,38 +206,38 @@ class _Mending:
         self._count(target, metadata.size)
         return True
 
-    def directory(self, metadata: FileMetadata) -> None:
+    def mend_directory(self, metadata: FileMetadata) -> None:
         """Mend a directory: its members, by the manifest that one of the places has; then the manifest."""
-        whole, errors = None, list[DataJointFileError]()
+        errors = list[DataJointFileError]()
         for side in (self._sides.first, self._sides.second):
             try:
-                whole = side, manifest_of(side, metadata, is_kept=False)
+                manifest = manifest_of(side, metadata, is_kept=False)
                 break
             except (StorageError, VerificationError, MetadataError) as error:
                 errors.append(error)
-        if whole is None:
+        else:
             self._note(metadata, f"the manifest; the store: {errors[0]}; its mirror: {errors[1]}", *errors)
             return
-        if not metadata.linked:
-            try:
-                members = self._members(metadata, whole[1])
-                run_all(members, MEMBERS_AT_ONCE, Stop())
-            except StorageError as error:
-                self._note(metadata, str(error), error)
+        try:
+            if not metadata.linked:
+                run_all(self._members(metadata, manifest), MEMBERS_AT_ONCE, Stop())
+            if self.done.problems:
                 return
-        if not self.done.problems:
-            found = self.object(manifest_metadata(whole[0], metadata))
-            for right, is_right in zip(self.done.right, found, strict=True):
-                right.is_whole = is_right
+            of_manifest = manifest_metadata(side, metadata)
+        except StorageError as error:
+            self._note(metadata, str(error), error)
+            return
+        for holding, is_right in zip(self.done.holdings, self.mend_object(of_manifest), strict=True):
+            holding.is_whole = is_right
 
     def _members(self, metadata: FileMetadata, manifest: Manifest) -> Iterator[Callable[[], None]]:
         """Give the members to look at: with hashes, all; else those that one listing of each place has not, in size."""
         sizes = [sizes_of(side, metadata, manifest) for side in (self._sides.first, self._sides.second)]
         for number, (ours, theirs) in enumerate(zip(*sizes, strict=True)):
             if (self._level == "content" or not (ours and theirs)) and (member := manifest.member(number)):
-                yield partial(self.file, member_metadata(metadata, member))
+                yield partial(self.mend_file, member_metadata(metadata, member))
 
-    def sidecar(self, metadata: FileMetadata) -> None:
+    def mend_sidecar(self, metadata: FileMetadata) -> None:
         """Bring what describes the row. No hash is known: the later of two that can be believed is right."""
         first, second = self._sides.first, self._sides.second
         try:

@@ -22,11 +22,8 @@ from tests.torture.originals import Linked, is_original
 from tests.torture.subjects import GRACE_SECONDS
 from tests.torture.tables import StoredRow
 from tests.torture.trees import Tree, home, is_checkpoint_or_fence, is_directory, listed, manifest_key, member
-from tests.torture.values import Outcome, State
+from tests.torture.values import Finding, Outcome, State
 from tests.torture.world import World
-
-Finding = tuple[str, str]
-"""An invariant, and how it is broken."""
 
 Deed = tuple[Operation, Outcome]
 """What somebody did, and how it ended for him."""

@@ -125,6 +125,11 @@ def _cells(options: argparse.Namespace, subject: str = "") -> list[Cell]:
     ]
 
 
+def _is_played(tier: str, cell: Cell) -> bool:
+    """Tell whether a tier has a meaning in a cell: a mirror would mend what tier 5 damages, and paths become files."""
+    return (tier not in ("5", "6") or "+" not in cell.store) and (tier != "6" or cell.subject == "file")
+
+
 def _units(options: argparse.Namespace) -> Iterator[Unit]:
     if options.baseline:
         yield from (Unit("baseline", cell) for cell in _cells(options, "object"))
@@ -146,10 +151,8 @@ def _units(options: argparse.Namespace) -> Iterator[Unit]:
     }
     for tier, (count, size) in sizes.items():
         if tier in tiers:
-            has_one = tier in ("5", "6") or options.subject != "file"  # a second place would help tier 5
-            there = [cell for cell in cells if not (has_one and "+" in cell.store)]
-            there = there if tier != "6" or options.subject == "file" else []
-            yield from (Unit(tier, cell, numbers=part) for cell in there for part in _parts(count, size))
+            played = (cell for cell in cells if _is_played(tier, cell))
+            yield from (Unit(tier, cell, numbers=part) for cell in played for part in _parts(count, size))
     if "4" in tiers:
         cell = Cell(options.subject, "none", "local")
         yield from (Unit("4", cell, numbers=part) for part in _parts(max(1, options.number // 10), CUTS_A_UNIT))

@@ -14,10 +14,9 @@ from typing import NoReturn
 
 from tests.torture import checks
 from tests.torture.attempts import HANG_SECONDS, is_refusal, perform
-from tests.torture.checks import Finding
 from tests.torture.operations import Actor, Collect, Copy, Create, Delete, Insert, Operation, Populate, Stage, Update
 from tests.torture.subjects import GRACE_SECONDS
-from tests.torture.values import Case, Outcome, State, Violation
+from tests.torture.values import Case, Finding, Outcome, State, Violation
 from tests.torture.world import World
 
 OPERATIONS = 12

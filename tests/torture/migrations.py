@@ -18,11 +18,10 @@ import datajoint_file
 from tests.torture import checks
 from tests.torture.attempts import attempt, perform
 from tests.torture.bare import as_json
-from tests.torture.checks import Finding
 from tests.torture.operations import Actor, Collect, Operation
 from tests.torture.overheard import Overheard
 from tests.torture.subjects import GRACE_SECONDS
-from tests.torture.values import Case, Fault, State, Violation
+from tests.torture.values import Case, Fault, Finding, State, Violation
 from tests.torture.world import World
 
 IDS = (1, 2, 3, 4)
@@ -108,11 +107,32 @@ class Migrations:
         The cell, made ready.
     seed : int
         Where all schedules come from.
+
+    Attributes
+    ----------
+    log : list of str
+        What was done in the schedule that was played last, and how it ended.
+    old, now : dict
+        By row: the path that the old attribute must have, and the bytes that were written last, in whichever form.
+    gone : dict
+        The same two of rows that were deleted.
+    own : set of int
+        Rows whose file was written as a file: their old value is none, or older.
+    was_swapped : bool
+        `finish` has exchanged the names, in this schedule.
     """
 
     def __init__(self, world: World, seed: int) -> None:
         self.world, self.seed = world, seed
+        self._begin()
+
+    def _begin(self) -> None:
         self.log: list[str] = []
+        self.old: dict[int, Path | None] = {}
+        self.now: dict[int, bytes | None] = {}
+        self.gone: dict[int, tuple[Path | None, bytes | None]] = {}
+        self.own: set[int] = set()
+        self.was_swapped = False
 
     def run(self, number: int) -> list[Violation]:
         """Play the schedule of that number, and return what it breaks."""
@@ -120,9 +140,7 @@ class Migrations:
         return self._violations(case, self._played(case.randomness()))
 
     def _violations(self, case: Case, moves: Iterator[Iterator[Finding]]) -> list[Violation]:
-        self.log, self.old, self.now = [], dict[int, Path | None](), dict[int, bytes | None]()
-        self.gone: dict[int, tuple[Path | None, bytes | None]] = {}
-        self.own, self.was_swapped = set[int](), False
+        self._begin()
         self.world.clear()
         self._declare()
         try:

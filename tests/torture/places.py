@@ -18,12 +18,11 @@ from tests.torture.operations import Actor, Key, Operation
 from tests.torture.originals import is_original
 from tests.torture.tables import StoredRow
 from tests.torture.trees import Tree, is_checkpoint_or_fence, is_directory, listed, manifest_key
-from tests.torture.values import Outcome, State
+from tests.torture.values import Finding, Outcome, State
 
 if TYPE_CHECKING:
     from tests.torture.world import World
 
-Finding = tuple[str, str]
 Side = Literal["first", "second"]
 NOTE = "~registry/mirror.json"
 
@@ -47,6 +46,10 @@ class Second(DiskObjects):
         Of each place the keys of objects that were damaged, and are not known to be mended.
     before : frozenset of str
         What was in it when the operation under test began.
+    may_waste : bool
+        A collector was at work while something was copied, of which it may have what nobody needs.
+    note : str
+        The key of the note that it is the mirror.
     """
 
     def __init__(self, root: Any, project: str, write: str) -> None:
@@ -177,7 +180,7 @@ class Read:
         return state
 
 
-def wanted(world: World, rows: tuple[StoredRow, ...], state: State) -> dict[str, bytes]:
+def needed(world: World, rows: tuple[StoredRow, ...], state: State) -> dict[str, bytes]:
     """Return the objects that rows need, with their bytes."""
     found: dict[str, bytes] = {}
     for row in rows:
@@ -208,7 +211,7 @@ def second_place(
     is_moved = world.is_moved()
     if second.get(second.note) is None and not is_moved:
         yield "I8", "neither of the places says that it is the mirror: collectors may delete in each by itself"
-    for key, content in wanted(world, rows, state).items():
+    for key, content in needed(world, rows, state).items():
         found = second.get(key)
         must_have = is_complete or (second.write == "both" and not is_moved) or key in second.before
         if key in second.damaged["second"] and not is_complete:
@@ -227,7 +230,7 @@ def waste(world: World, references: frozenset[str]) -> Iterator[Finding]:
                 yield "I3", f"{key} is still in the second place after the collector ran twice past the grace period"
 
 
-def mended(world: World, operation: Operation, outcome: Outcome) -> None:
+def note_mended(world: World, operation: Operation, outcome: Outcome) -> None:
     """Take for mended what an operation says it has mended."""
     if world.second is not None and outcome.ending == "success" and isinstance(operation, Mirror | Repair | Move):
         for side in operation.mends if getattr(operation, "verify", True) else ():

@@ -14,7 +14,7 @@ from itertools import islice
 
 from tests.torture import checks, places
 from tests.torture.attempts import attempt, perform
-from tests.torture.checks import Deed, Finding, Observed
+from tests.torture.checks import Deed, Observed
 from tests.torture.classes import violation_class
 from tests.torture.operations import (
     Collect,
@@ -36,7 +36,7 @@ from tests.torture.places import Damage, Mirror, Read, Repair
 from tests.torture.subjects import GRACE_SECONDS
 from tests.torture.surroundings import LASTING, Change, Surround
 from tests.torture.trees import is_checkpoint_or_fence
-from tests.torture.values import ANSWERS, INTERLEAVINGS, KINDS, Case, Fault, Kind, Outcome, State, Violation
+from tests.torture.values import ANSWERS, INTERLEAVINGS, KINDS, Case, Fault, Finding, Kind, Outcome, State, Violation
 from tests.torture.world import World
 
 KEYS: tuple[Key, ...] = ((1, 1), (1, 2), (2, 1))
@@ -332,7 +332,7 @@ class Game:
         self.once |= observed.references
         yield from self._surroundings_findings(outcome, observed)
         for operation, end in self.deeds:
-            places.mended(self.world, operation, end)
+            places.note_mended(self.world, operation, end)
         yield from places.second_place(self.world, observed.rows, state)
         for key in sorted(observed.references - observed.keys - self.world.damaged):
             yield "I1", f"{move}: a committed row, and its object {key} is gone"

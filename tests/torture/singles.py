@@ -14,7 +14,7 @@ from itertools import zip_longest
 from tests.torture import checks, places
 from tests.torture.attempts import attempt, in_child, perform
 from tests.torture.bare import REGISTRY
-from tests.torture.checks import Deed, Finding
+from tests.torture.checks import Deed
 from tests.torture.classes import violation_class
 from tests.torture.operations import (
     Collect,
@@ -36,6 +36,7 @@ from tests.torture.values import (
     KINDS,
     Case,
     Fault,
+    Finding,
     Kind,
     Outcome,
     State,
@@ -260,7 +261,7 @@ class Trial:
         states = checks.allowed_states(before, deeds)
         observed = checks.observe(world)
         state = checks.matching(world, observed, states)
-        places.mended(world, self.scene.operation, self.outcome)
+        places.note_mended(world, self.scene.operation, self.outcome)
         if state is None:
             yield "I6", self._untrue(observed, states)
             return
@@ -335,7 +336,7 @@ class Trial:
         to_send, sent = self._to_send(state), world.subject.uploaded_bytes()
         outcome = perform(world.user, operation)
         yield from self._sent_findings("done again, it", to_send, sent)
-        places.mended(world, operation, outcome)
+        places.note_mended(world, operation, outcome)
         if outcome.error is not None and not is_refused:
             yield "I7", f"done again, it ends with {outcome}"
             expected = state

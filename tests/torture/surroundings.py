@@ -31,12 +31,10 @@ from datajoint_file.model.object_keys import new_write_id, object_key
 from tests.torture.bare import REGISTRY, Database
 from tests.torture.operations import Actor, Insert
 from tests.torture.tables import RawTables
-from tests.torture.values import State
+from tests.torture.values import Finding, State
 
 if TYPE_CHECKING:
     from tests.torture.world import World
-
-Finding = tuple[str, str]
 
 Change = Literal["copy", "rename", "clone", "rival", "inner", "outer"]
 

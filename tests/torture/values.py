@@ -177,6 +177,10 @@ class Outcome:
         return self.ending if self.error is None else f"{self.ending} ({type(self.error).__name__}: {self.error})"
 
 
+Finding = tuple[str, str]
+"""An invariant, and how it is broken."""
+
+
 @dataclass(frozen=True, slots=True)
 class Violation:
     """A broken invariant: which, of which known class, in which case, and the schedule that led to it."""

@@ -52,7 +52,7 @@ STAGES = {
 }
 """The attributes that a table may have when a verb is cut off."""
 
-Bytes = dict[str, bytes]
+Content = dict[str, bytes]
 """What a value is: the bytes of a file under no name, those of a folder's files under theirs."""
 
 
@@ -73,8 +73,8 @@ class Scene:
     database: Any
     home: Path
     kind: str
-    old: dict[int, Bytes | None] = field(default_factory=dict)  # what the old attribute should have
-    new: dict[int, Bytes | None] = field(default_factory=dict)  # what the new one should have once all is done
+    old: dict[int, Content | None] = field(default_factory=dict)  # what the old attribute should have
+    new: dict[int, Content | None] = field(default_factory=dict)  # what the new one should have once all is done
 
     def __post_init__(self) -> None:
         for name in ("store", "given", "dj", "downloads"):
@@ -106,7 +106,7 @@ class Scene:
     def put(self, key: int) -> None:
         """Insert a row with an old value; each third one is a folder, where the type has some."""
         place = self.home / "given" / f"{key}.dat"
-        content: Bytes = {"": b"%d" % key * 100}
+        content: Content = {"": b"%d" % key * 100}
         if key % 3 == 2 and self.kind != "attach":
             content = {"zarr.json": b"{}", "0 %s": b"%d" % key * 50, "1": b""}
         for name, data in content.items():
@@ -192,9 +192,9 @@ class Scene:
             for key, content in self.read("raw__file").items():
                 assert content == self.new[key] or (content is None and verb in ("run", "finish")), key
 
-    def read(self, name: str) -> dict[int, Bytes | None]:
+    def read(self, name: str) -> dict[int, Content | None]:
         """Return what DataJoint's fetch gives."""
-        return {row["id"]: _bytes_of(row[name]) for row in self.table().proj(name).to_dicts()}
+        return {row["id"]: _content_of(row[name]) for row in self.table().proj(name).to_dicts()}
 
     def settled(self) -> dict[str, Any]:
         """Let time pass and the collector run, and return all that is left, as far as two times have it in common."""
@@ -245,7 +245,7 @@ class Scene:
         shutil.rmtree(self.home)
 
 
-def _bytes_of(value: Any) -> Bytes | None:
+def _content_of(value: Any) -> Content | None:
     if value is None:
         return None
     if isinstance(value, DirectoryRef):

@@ -98,6 +98,7 @@ def test_links_leave_files_where_they_are(instance: dj.Instance, columns: Any, s
     assert columns(table).values("raw__file")[1]["path"] == "nas/a%20b"
     assert store.object_keys() == []
     assert [problem.key for problem in migration.check().problems] == ["id=2"]
+    assert Migration(table, "raw", hard_link="all").plan().ways == {"hard linked": 1}, "what is given is in force"
     (tmp_path / "nas" / "a b").write_bytes(b"xy")
     assert [problem.key for problem in migration.check().problems] == ["id=1", "id=2"]
     drop_schema(schema.connection, schema.database)

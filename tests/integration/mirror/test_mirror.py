@@ -157,6 +157,20 @@ def test_places_that_do_not_answer_damage_nothing(places: Make, tmp_path: Path) 
     assert (done.is_unreachable, len(done.problems), done.damaged) == (True, 1, 0)
 
 
+def test_a_place_that_fails_at_any_look_at_a_directory_is_told(places: Make, tmp_path: Path) -> None:
+    found = filled(places, tmp_path)
+    run(found)
+    directory = (found.table & "id = 9").fetch1("raw").metadata
+    pipeline = pipeline_of(found.connection)
+    assert pipeline.second is not None
+    sides = Sides(pipeline.first, pipeline.second)
+    first = sides.first.backend
+    for call in range(1, 4):
+        sides.first.stores._backends[sides.first.project] = FaultyBackend(first, Fault("stat", call=call, lasting=True))
+        done = mend(sides, directory, by_hash=False)
+        assert (done.copied, done.restored, done.damaged) == (0, 0, 0)
+
+
 def test_an_emptied_store_is_not_filled_unasked(places: Make, tmp_path: Path) -> None:
     found = filled(places, tmp_path)
     run(found)

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 
 from datajoint_file.mirror.ledger import Sum, is_alike, ledger
 from datajoint_file.model.metadata import FileMetadata
-from datajoint_file.verification.mend import Right
+from datajoint_file.verification.mend import Holding
 
 _NOW = datetime.now(timezone.utc)
 
@@ -18,15 +18,17 @@ def value(number: int) -> FileMetadata:
     return FileMetadata(f"project/{number}/a.dat", number, f"sha256:{digest}", "a.dat", _NOW)
 
 
-def whole(number: int) -> Right:
-    return Right(is_whole=True, files=1, size=number)
+def whole(number: int) -> Holding:
+    return Holding(is_whole=True, files=1, size=number)
 
 
 def test_each_place_has_its_own_sum() -> None:
     with ledger() as found:
         for number in (3, 1, 2):
             assert found.add(value(number))
-            found.settle(value(number).path, (whole(number), whole(number) if number != 2 else Right()), is_fine=False)
+            found.settle(
+                value(number).path, (whole(number), whole(number) if number != 2 else Holding()), is_fine=False
+            )
         ours, theirs = found.sum(0, "old"), found.sum(1, "new")
     lines = {n: f"{value(n).hash}\n" for n in (1, 2, 3)}
     digest = hashlib.sha256("".join(sorted(lines.values())).encode()).hexdigest()
@@ -38,7 +40,7 @@ def test_each_place_has_its_own_sum() -> None:
 def test_what_is_right_at_last_counts_once() -> None:
     with ledger() as found:
         found.add(value(1))
-        found.settle(value(1).path, (whole(1), Right()), is_fine=False)
+        found.settle(value(1).path, (whole(1), Holding()), is_fine=False)
         assert found.add(value(1))
         found.settle(value(1).path, (whole(1), whole(1)), is_fine=True)
         assert not found.add(value(1))
