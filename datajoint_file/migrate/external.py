@@ -65,7 +65,7 @@ class ExternalTable:
         Raises
         ------
         MetadataError
-            If the value is no number, or the table does not know it.
+            If the value is no number, or the table does not know it, or has of it what DataJoint never writes.
         """
         number = _number(old, title)
         quoted = dialect_of(self.connection).quoted
@@ -75,7 +75,13 @@ class ExternalTable:
         if not found:
             raise MetadataError(f"{HIDDEN}{self.store} has no object {number.hex}, which the row names")
         size, name, path, content = found[0]
-        return Tracked(number, int(size), name or "", path or "", UUID(bytes=bytes(content)) if content else None)
+        try:
+            known = UUID(bytes=bytes(content)) if content else None
+            return Tracked(number, int(size), str(name or ""), str(path or ""), known)
+        except (TypeError, ValueError) as error:
+            raise MetadataError(
+                f"{HIDDEN}{self.store} says of the object {number.hex} what is not understood"
+            ) from error
 
 
 def _number(old: OldValue, title: str) -> UUID:

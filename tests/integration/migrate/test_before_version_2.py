@@ -168,6 +168,10 @@ def test_what_is_damaged_gone_or_leads_astray_is_told(lab: Lab, columns: Any) ->
     ):
         assert any(reason in one for one in told), (number, told)
     lab.sql("SET foreign_key_checks = 0")
+    lab.sql("ALTER TABLE {}.`~external_nas-1` MODIFY contents_hash varbinary(20), MODIFY size varchar(20)")
+    lab.sql("UPDATE {}.`~external_nas-1` SET contents_hash = 'short' WHERE filepath LIKE %s", "rig/day 1%")
+    lab.sql("UPDATE {}.`~external_nas-1` SET size = 'much' WHERE filepath LIKE %s", "rig/day 2%")
+    assert sum("not understood" in one.reason for one in Migration(lab.table, "scan").check().problems) == 2
     lab.sql("DELETE FROM {}.`~external_main` WHERE attachment_name IS NULL")
     assert "has no object" in Migration(lab.table, "trace").plan().problems[0].reason
 
