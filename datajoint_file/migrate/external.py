@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from typing import Any
 from uuid import UUID
 
-from datajoint_file.errors import MetadataError, SourceNotFoundError, brief
+from datajoint_file.errors import MetadataError, SourceNotFoundError, UnsupportedValueError, brief
 from datajoint_file.journal.second_connection import second_connection_of
 from datajoint_file.migrate.dj_stores import DataJointStoreReader, DataJointStores
 from datajoint_file.migrate.hashed import BlobKind, FoundBytes, found_in
@@ -50,6 +50,14 @@ class ExternalTable:
     connection: Any
     database: str
     store: str
+
+    def require(self, title: str) -> None:
+        """Raise `UnsupportedValueError` unless it is a table, which runs nothing with the rights of who looks."""
+        second = second_connection_of(self.connection)
+        if not dialect_of(self.connection).tables_named(second.query, [f"{HIDDEN}{self.store}"], self.database):
+            raise UnsupportedValueError(
+                f"{title}: {self.database} has no table {HIDDEN}{self.store}, which says where its bytes are"
+            )
 
     @property
     def remains(self) -> str:

@@ -53,6 +53,7 @@ def kind_of(table: Any, attribute: Any, name: str, *, root: str, suffix: str) ->
 
 
 def _external(hidden: ExternalTable, title: str, name: str, stores: DataJointStores, suffix: str) -> Kind:
+    hidden.require(title)
     if title.lower().startswith("blob"):
         return ExternalBlobKind(title, name, hidden.store, stores, suffix, table=hidden)
     return ExternalFileKind(title, hidden, stores, title.lower().startswith("filepath"))

@@ -193,6 +193,17 @@ def test_blobs_of_version_0_11_and_what_migrate_external_makes_of_an_attribute(l
     assert seen.names("raw_v2__file") == dict(enumerate(NAMES))
 
 
+def test_a_view_in_the_place_of_the_hidden_table_is_not_asked(lab: Lab) -> None:
+    lab.sql("SET foreign_key_checks = 0")
+    lab.sql("RENAME TABLE {0}.`~external_nas-1` TO {0}.elsewhere")
+    lab.sql("CREATE SQL SECURITY INVOKER VIEW {0}.`~external_nas-1` AS SELECT * FROM {0}.elsewhere")
+    with pytest.raises(UnsupportedValueError, match="has no table ~external_nas-1"):
+        Migration(lab.table, "scan")
+    lab.sql("DROP VIEW {0}.`~external_nas-1`")
+    lab.sql("RENAME TABLE {0}.elsewhere TO {0}.`~external_nas-1`")
+    assert Migration(lab.table, "scan").plan()
+
+
 def test_a_path_of_a_store_can_stay_where_it_is(lab: Lab, schema: dj.Schema) -> None:
     with pytest.raises(UnsupportedValueError, match="no paths of this machine"):
         Migration(lab.table, "scan", root=lab.place)
