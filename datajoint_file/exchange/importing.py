@@ -340,13 +340,13 @@ class _Import:
 
     def _judged(self, table: ExportedTable, beside: Beside) -> Iterator[Judged]:
         """Give the rows, some at a time: which are to be inserted, and which are there already."""
-        rows, found = self._rows(table), (row for _, row in self._received.rows(table.full_name))
+        rows = self._rows(table)
+        found = ((row, beside.of(self._key(table, row))) for _, row in self._received.rows(table.full_name))
         for some in batches(found, _ROWS_AT_ONCE, _size, _BYTES_AT_ONCE):
-            there = {rows.key_of(row): row for row in rows.under([self._key(table, row) for row in some])}
+            there = {rows.key_of(row): row for row in rows.under([self._key(table, row) for row, _ in some])}
             judged = Judged()
-            for row in some:
+            for row, about in some:
                 key, other = self._key(table, row), there.get(rows.key_of(row))
-                about = beside.of(key)
                 if other is None:
                     judged.new.append(row)
                 elif differing := rows.differing(other, self._compared(table, row)):
@@ -384,5 +384,6 @@ class _Import:
         return self._received.value(file) if file.place else FileRef(file.metadata, "")
 
 
-def _size(row: Written) -> int:
-    return sum(len(value) if isinstance(value, str) else 8 for value in row.values())
+def _size(one: tuple[Written, About | None]) -> int:
+    row, about = one
+    return sum(len(value) if isinstance(value, str) else 8 for value in row.values()) + (about.size if about else 0)
