@@ -41,6 +41,7 @@ Examples:
     help="Give files of the store's disk a second name there: only those that nobody may write to, or all.",
 )
 @click.option("--suffix", default="", metavar=".npy", help="Of blobs: the format in which their objects are written.")
+@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Of run and check: files at a time.")
 @click.option("--quiet", is_flag=True, help="Print only what a person must see: nothing, if all is fine.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.pass_context
@@ -52,6 +53,7 @@ def migrate(
     link: bool,
     hard_link: HardLink | None,
     suffix: str,
+    workers: int | None,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -73,6 +75,8 @@ def migrate(
     target, _, attribute = name.rpartition(".")
     if "." not in target:
         raise click.UsageError(f"{name} names no attribute: write SCHEMA.TABLE.ATTRIBUTE")
+    if workers is not None and step not in ("run", "check"):
+        raise click.UsageError(f"--workers is for run and check, and not for {step}")
     connection = connect()
     ctx.call_on_close(connection.close)
     with wrong_usage():
@@ -87,7 +91,7 @@ def migrate(
             progress=False if quiet or as_json else None,
         )
     with ended_by_sigterm():
-        report = getattr(migration, step)()
+        report = getattr(migration, step)(**({} if workers is None else {"workers": workers}))
     if as_json:
         print_json(report.to_dict())
     elif not quiet or not report:

@@ -11,7 +11,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -66,6 +66,9 @@ class Course:
     ended: int = 0
     moment: datetime | None = None  # when it was made, as it says itself
     fault: str = ""  # why it could not be read to its end
+    schemas: set[str] = field(
+        default_factory=set
+    )  # of MySQL, that it fills; in small letters, as some servers have them
 
 
 def dump_files(path: str | os.PathLike[str]) -> list[DumpFile]:
@@ -162,6 +165,7 @@ def _for_mysql(pieces: Iterator[tuple[bool, bytes]], course: Course) -> Iterator
                 course.moment = _moment(end["moment"], None)
             elif used := _SCHEMA.fullmatch(piece):
                 is_left_out = used[1].lower() in _SYSTEM
+                course.schemas.add(used[1].replace(b"``", b"`").decode("utf-8", "replace").lower())
         if not is_left_out:
             yield piece
 

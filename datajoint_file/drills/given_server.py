@@ -5,6 +5,7 @@ One of a drill's own is the business of `servers`.
 
 from __future__ import annotations
 
+import logging
 import re
 import secrets
 from collections.abc import Callable, Iterator
@@ -19,6 +20,8 @@ from datajoint_file.drills.servers import Account
 from datajoint_file.errors import DrillError, DrillRefusedError, driver_message, printable
 from datajoint_file.journal.schema_registry import identity_of
 from datajoint_file.journal.second_connection import second_connection_of
+
+logger = logging.getLogger("datajoint_file")
 
 _NAME = "datajoint_file_drill"
 
@@ -159,7 +162,10 @@ def _new_schemas(account: Account) -> Iterator[Account]:
                 cursor.execute(sql)
                 return cursor.fetchall()
 
-            for name in _schemas(query, "mysql"):  # it was empty, so all of them are the dump's
+            for name in _schemas(query, "mysql"):
+                if name.lower() not in account.schemas:  # it was empty, but others may have begun to use it
+                    logger.warning("%s is left in %s: no dump names it", printable(name), account.host)
+                    continue
                 quoted = name.replace("`", "``")
                 cursor.execute(f"DROP DATABASE IF EXISTS `{quoted}`")
 

@@ -96,9 +96,10 @@ def _load_mysql(dump: DumpFile, account: Account, directory: Path, advance: Adva
         program = mysql_client(account.product)
         command = [program, f"--defaults-file={options}", "--batch", "--binary-mode", "--force"]
         command += ["--local-infile=0", "--max-allowed-packet=1G", "--default-character-set=utf8mb4"]
-        loaded = Loaded()
+        loaded = Loaded(Course(schemas=account.schemas))
         beginning: list[bytes] = []
         if dump.database:
+            account.schemas.add(dump.database.lower())
             name = dump.database.replace("`", "``")
             beginning = [f"CREATE DATABASE IF NOT EXISTS `{name}`;\nUSE `{name}`;\n".encode()]
         sent = _chained(beginning, text_of(dump, loaded.course, advance))

@@ -105,6 +105,7 @@ class Account:
     use_tls: Any = False
     programs: PostgreSQLPrograms | None = None  # of its version; None if it is not ours
     fault: Callable[[], str] = field(default=lambda: "", repr=False)  # why it has ended, if it has
+    schemas: set[str] = field(default_factory=set, compare=False)  # of MySQL, that dumps have filled: see `Course`
 
     @property
     def backend(self) -> str:

@@ -21,6 +21,7 @@ from pydantic import (
     ConfigDict,
     Field,
     JsonValue,
+    PrivateAttr,
     StringConstraints,
     ValidationError,
 )
@@ -93,6 +94,12 @@ class About(_Value):
     key: dict[str, JsonValue]
     tags: list[_Tag] = Field(default_factory=list, max_length=10_000)
     provenance: dict[Name, Provenance] = Field(default_factory=dict)
+    _size: int = PrivateAttr(0)
+
+    @property
+    def size(self) -> int:
+        """Bytes of its line."""
+        return self._size
 
 
 class Statements:
@@ -203,7 +210,9 @@ class ReceivedStatements:
 
 def _read(where: str, line: bytes) -> tuple[str, About]:
     try:
-        return where, About.model_validate_json(line)
+        found = About.model_validate_json(line)
+        found._size = len(line)
+        return where, found
     except ValidationError as error:
         problem = error.errors(include_input=False)[0]
         told = f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"

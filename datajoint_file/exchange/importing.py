@@ -339,13 +339,12 @@ class _Import:
 
     def _judged(self, table: ExportedTable, rows: Rows, statements: ReceivedStatements) -> Iterator[Judged]:
         """Give the rows, some at a time: which are to be inserted, and which are there already."""
-        found = (row for _, row in self._received.rows(table.full_name))
+        found = ((row, statements.of(self._key(table, row))) for _, row in self._received.rows(table.full_name))
         for some in batches(found, _ROWS_AT_ONCE, _size, _BYTES_AT_ONCE):
-            there = {rows.key_of(row): row for row in rows.under([self._key(table, row) for row in some])}
+            there = {rows.key_of(row): row for row in rows.under([self._key(table, row) for row, _ in some])}
             judged = Judged()
-            for row in some:
+            for row, about in some:
                 key, other = self._key(table, row), there.get(rows.key_of(row))
-                about = statements.of(key)
                 if other is None:
                     judged.new.append(row)
                 elif differing := rows.differing(other, self._compared(table, row)):
@@ -383,5 +382,6 @@ class _Import:
         return self._received.value(file) if file.place else FileRef(file.metadata, "")
 
 
-def _size(row: Written) -> int:
-    return sum(len(value) if isinstance(value, str) else 8 for value in row.values())
+def _size(one: tuple[Written, About | None]) -> int:
+    row, about = one
+    return sum(len(value) if isinstance(value, str) else 8 for value in row.values()) + (about.size if about else 0)

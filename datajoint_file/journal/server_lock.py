@@ -26,8 +26,8 @@ def server_lock(connection: Any, purpose: str, names: Iterable[str], waiting: Wa
     """
     own = SecondConnection(connection)
     try:
-        for name in sorted(names):
-            digest = sha256(f"{purpose}\n{name.lower()}".encode()).digest()
+        for name in sorted({name.lower() for name in names}):  # in one order for all, or two wait for each other
+            digest = sha256(f"{purpose}\n{name}".encode()).digest()
             _take(own, int.from_bytes(digest[:8], "big", signed=True), waiting)
         yield
     finally:

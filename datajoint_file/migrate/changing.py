@@ -211,7 +211,7 @@ class Exchange:
         """Return what MySQL says of a column behind its name."""
         text = run(self._connection, f"SHOW CREATE TABLE {self._full}").fetchone()[1]
         start = f"  {self._dialect.quoted(name)} "
-        line = next(line for line in text.splitlines() if line.startswith(start))
+        line = next(line for line in text.split("\n") if line.startswith(start))  # comments have other ends of lines
         return str(line[len(start) :].rstrip().removesuffix(","))
 
     def _default(self) -> str:

@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from typing import Any
 from uuid import UUID
 
-from datajoint_file.errors import MetadataError, SourceNotFoundError, brief
+from datajoint_file.errors import MetadataError, SourceNotFoundError, UnsupportedValueError, brief
 from datajoint_file.journal.second_connection import second_connection_of
 from datajoint_file.migrate.dj_stores import DataJointStoreReader, DataJointStores
 from datajoint_file.migrate.hashed import BlobKind, FoundBytes, found_in
@@ -51,6 +51,14 @@ class ExternalTable:
     database: str
     store: str
 
+    def require(self, title: str) -> None:
+        """Raise `UnsupportedValueError` unless it is a table, which runs nothing with the rights of who looks."""
+        second = second_connection_of(self.connection)
+        if not dialect_of(self.connection).tables_named(second.query, [f"{HIDDEN}{self.store}"], self.database):
+            raise UnsupportedValueError(
+                f"{title}: {self.database} has no table {HIDDEN}{self.store}, which says where its bytes are"
+            )
+
     @property
     def remains(self) -> str:
         """What becomes of its objects when an attribute that named them is dropped."""
@@ -65,7 +73,7 @@ class ExternalTable:
         Raises
         ------
         MetadataError
-            If the value is no UUID, or the table does not know it.
+            If the value is no UUID, or the table does not know it, or has of it what DataJoint never writes.
         """
         uuid = _uuid(old, title)
         quoted = dialect_of(self.connection).quoted
@@ -75,7 +83,11 @@ class ExternalTable:
         if not found:
             raise MetadataError(f"{HIDDEN}{self.store} has no object {uuid.hex}, which the row names")
         size, name, path, content = found[0]
-        return Tracked(uuid, int(size), name or "", path or "", UUID(bytes=bytes(content)) if content else None)
+        try:
+            known = UUID(bytes=bytes(content)) if content else None
+            return Tracked(uuid, int(size), str(name or ""), str(path or ""), known)
+        except (TypeError, ValueError) as error:
+            raise MetadataError(f"{HIDDEN}{self.store} says of the object {uuid.hex} what is not understood") from error
 
 
 def _uuid(old: OldValue, title: str) -> UUID:

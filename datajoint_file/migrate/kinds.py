@@ -51,6 +51,7 @@ def kind_of(table: Any, attribute: Any, name: str, *, root: str, suffix: str) ->
 
 
 def _external(hidden: ExternalTable, codec: str, title: str, name: str, stores: DataJointStores, suffix: str) -> Kind:
+    hidden.require(title)
     if codec == "blob":
         return ExternalBlobKind(title, name, hidden.store, stores, suffix, table=hidden)
     return ExternalFileKind(title, hidden, stores, codec == "filepath")

@@ -29,24 +29,24 @@ def is_alike(one: Sum, other: Sum) -> bool:
 
 
 class Ledger:
-    """Values by path, each once. For one thread."""
+    """Values, each once: two rows that say different things of one object are two. For one thread."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
-        database.execute("CREATE TABLE value (number INTEGER PRIMARY KEY, path TEXT UNIQUE, hash TEXT, fine INT)")
+        database.execute("CREATE TABLE value (number INTEGER PRIMARY KEY, value TEXT UNIQUE, hash TEXT, fine INT)")
         database.execute("CREATE TABLE found (side INT, number INT, files INT, size INT, PRIMARY KEY (number, side))")
 
     def add(self, metadata: FileMetadata) -> bool:
         """Note a value; tell whether it was not noted yet, or was not fine in both places."""
-        row = metadata.path, metadata.hash
-        found = self._database.execute("SELECT fine FROM value WHERE path = ?", row[:1]).fetchone()
+        row = _value(metadata), metadata.hash
+        found = self._database.execute("SELECT fine FROM value WHERE value = ?", row[:1]).fetchone()
         if found is None:
-            self._database.execute("INSERT INTO value (path, hash, fine) VALUES (?, ?, 0)", row)
+            self._database.execute("INSERT INTO value (value, hash, fine) VALUES (?, ?, 0)", row)
         return found is None or not found[0]
 
-    def settle(self, path: str, holdings: Sequence[Holding], *, is_fine: bool) -> None:
+    def settle(self, metadata: FileMetadata, holdings: Sequence[Holding], *, is_fine: bool) -> None:
         """Note what each place was found to have of a value, and whether nothing is left to do about it."""
-        (number,) = self._database.execute("SELECT number FROM value WHERE path = ?", (path,)).fetchone()
+        (number,) = self._database.execute("SELECT number FROM value WHERE value = ?", (_value(metadata),)).fetchone()
         self._database.execute("UPDATE value SET fine = ? WHERE number = ?", (is_fine, number))
         self._database.execute("DELETE FROM found WHERE number = ?", (number,))
         rows = [(side, number, found.files, found.size) for side, found in enumerate(holdings) if found.is_whole]
@@ -62,6 +62,10 @@ class Ledger:
         for (hash_,) in self._database.execute(sql, (side,)):
             digest.update(f"{hash_}\n".encode())
         return Sum(place, values, files, size, f"sha256:{digest.hexdigest()}")
+
+
+def _value(metadata: FileMetadata) -> str:
+    return f"{metadata.path}\n{metadata.hash}\n{metadata.size}"
 
 
 @contextmanager

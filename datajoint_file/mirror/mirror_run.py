@@ -229,21 +229,24 @@ class MirrorRun:
             self._sum.problems = [one for one in self._sum.problems if one not in gone.problems]
 
     def _mend_all(self, some: Sequence[Stored | Fault], advance: Advance) -> None:
-        by_path, settled = dict[str, FileMetadata](), list[tuple[str, Mended]]()
+        new, settled = list[FileMetadata](), list[tuple[FileMetadata, Mended]]()
         for one in some:
             if not isinstance(one, Stored):
                 self._problem(*one)
             elif self._noted.add(one.metadata):
-                by_path[one.metadata.path] = one.metadata
+                new.append(one.metadata)
+        by_path = {one.path: one for one in new}
+        # rows may say different things of one object: each is looked at
+        apart = {(one.path, one.hash, one.size): one for one in new}
         second = self._sides.second
         if second.backend.capabilities.group_below:
             batches = (some for some in batches_of(second, by_path.values()) if len(some) > 1)
             run_all((partial(self._copy, some, advance) for some in batches), self._workers, Stop())
-        jobs = (partial(self._mend, one, advance, settled) for one in by_path.values())
+        jobs = (partial(self._mend, one, advance, settled) for one in apart.values())
         run_all(jobs, self._workers, Stop())
-        self._values += len(by_path)
-        for path, done in settled:
-            self._noted.settle(path, done.holdings, is_fine=done.is_fine)
+        self._values += len(apart)
+        for metadata, done in settled:
+            self._noted.settle(metadata, done.holdings, is_fine=done.is_fine)
 
     def _copy(self, some: Sequence[FileMetadata], advance: Advance) -> None:
         """Copy small files that the mirror has not, and waits for together. What fails is looked at one by one."""
@@ -256,7 +259,7 @@ class MirrorRun:
                     self._sum.copied += len(missing)
                     self._sum.size += sum(one.size for one in missing)
 
-    def _mend(self, metadata: FileMetadata, advance: Advance, settled: list[tuple[str, Mended]]) -> None:
+    def _mend(self, metadata: FileMetadata, advance: Advance, settled: list[tuple[FileMetadata, Mended]]) -> None:
         if self._stop.is_set():
             return
         done = mend(self._sides, metadata, by_hash=self._by_hash, advance=advance)
@@ -270,7 +273,7 @@ class MirrorRun:
                 self._problem(where, why)
             if done.problems and len(self._wrong) < _KEPT:
                 self._wrong[metadata.path] = done
-            settled.append((metadata.path, done))
+            settled.append((metadata, done))
             if self._in_a_row >= _UNREACHABLE and not self._stop.is_set():
                 self._interruption = f"one of the places cannot be reached: {done.problems[-1][1]}"
                 self._stop.set()

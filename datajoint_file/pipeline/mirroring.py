@@ -250,6 +250,7 @@ def _is_taken(source: Pipeline, target: Pipeline, metadata: FileMetadata, advanc
 def _address_beside(source: Pipeline, target: Pipeline, key: str) -> str:
     """Return where an object of *source* is for the store of *target*, if both are in one bucket; else nothing.
 
+    By other credentials a bucket of that name may be another one: a profile has a server, a tenant buckets of its own.
     Not so on a disk: there a store takes a file by a second name. Two names of one file are no second copy of it.
     """
     storage = target.settings.storage
@@ -258,7 +259,9 @@ def _address_beside(source: Pipeline, target: Pipeline, key: str) -> str:
     takes, location = target.stores.known.takes, source.stores.location_of(source.project)
     if location not in takes:
         places = [(side.settings.storage, side.settings.directory) for side in (source, target)]
-        ours, theirs = ([*place_of(*place), place[0].bucket, place[0].container] for place in places)
+        ours, theirs = (
+            [*place_of(*place), place[0].bucket, place[0].container, place[0].credentials] for place in places
+        )
         takes[location] = ours == theirs
     return source.backend.url(key).partition("://")[2] if takes[location] else ""
 

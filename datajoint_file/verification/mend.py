@@ -165,8 +165,11 @@ class _Mending:
         return examine(side, metadata, level, self._advance)
 
     def _glance(self, side: Pipeline, metadata: FileMetadata) -> Problem | None:
-        """Compare sizes. That a bucket lacks an object one request tells; a disk may be away instead."""
-        if side.backend.capabilities.is_mounted:
+        """Compare sizes. That a bucket lacks an object one request tells, once it is known to be the mirror.
+
+        A disk may be away instead.
+        """
+        if side.backend.capabilities.is_mounted or not side.stores.known.is_mirror:
             return self._look(side, metadata, "size")
         try:
             return check_object(side.backend, metadata, "size", self._advance)

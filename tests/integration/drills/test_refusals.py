@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ import datajoint as dj
 import pytest
 
 from datajoint_file.drills import scratch
-from datajoint_file.drills.dumps import Product
+from datajoint_file.drills.dumps import Product, dump_files
 from datajoint_file.drills.given_server import given_server
+from datajoint_file.drills.loading import load
 from datajoint_file.drills.servers import private_server
 from datajoint_file.errors import DrillError, DrillRefusedError
 from tests.projects import Store, over_postgresql
@@ -98,6 +100,20 @@ def test_a_server_in_which_another_drill_is_at_work_is_refused(
                 drill(made, copy, server=empty)
         assert account.connect().query("SELECT 1").fetchone() == (1,)
     assert names(drill(made, copy, server=empty)) == []
+
+
+def test_what_others_make_in_a_given_server_meanwhile_stays(
+    lab: Any, dump: Dump, empty: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (made,) = dump_files(dump())
+    with given_server(empty, None) as account:
+        assert not load(made, account, tmp_path, lambda _: None).problem
+        with closing(account.driver()) as driver, driver.cursor() as cursor:
+            cursor.execute("CREATE DATABASE somebodys")
+    with pytest.raises(DrillRefusedError, match="has schemas already: somebodys\\."), given_server(empty, None):
+        pass
+    if account.backend == "mysql":
+        assert "somebodys is left" in caplog.text
 
 
 @over_postgresql

@@ -14,6 +14,8 @@ from datajoint.schemas import list_schemas
 import datajoint_file
 from datajoint_file import Link
 from datajoint_file.errors import ExchangeError
+from datajoint_file.exchange import importing, putting
+from datajoint_file.exchange.putting import Judged
 from tests.integration.exchange.conftest import Side
 from tests.integration.exchange.test_exchange import sent
 
@@ -156,3 +158,22 @@ def test_what_others_say_is_checked_first(
     (out / path).write_text("{}")
     with pytest.raises(ExchangeError, match=f"{path}: its SHA-256"):
         datajoint_file.import_(out, connection=target.connection)
+
+
+@pytest.mark.parametrize("sides", ["mysql"], indirect=True)
+def test_what_is_said_of_rows_counts_for_how_much_is_held_at_a_time(
+    sides: tuple[Side, Side], nas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = sides
+    tables, out = lab(source, nas), tmp_path / "out"
+    held: list[int] = []
+
+    def put(rows: Any, new: Any, judged: Judged, *others: Any) -> None:
+        held.append(len(judged.about))
+        putting.put(rows, new, judged, *others)
+
+    monkeypatch.setattr(importing, "put", put)
+    monkeypatch.setattr(importing, "_BYTES_AT_ONCE", 120)
+    _, schemas = sent(source, target, tables, out, tables["Recording"])
+    assert max(held) == 1
+    assert datajoint_file.tags(target.table(f"{schemas[tables['Recording']().database]}.recording"))["all"] == 5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import datajoint as dj
@@ -14,6 +15,7 @@ from datajoint.errors import DuplicateError
 import datajoint_file
 from datajoint_file.errors import ExchangeError
 from datajoint_file.exchange import importing
+from datajoint_file.journal import server_lock
 from tests.integration.exchange.conftest import Side
 from tests.integration.exchange.test_killed import given
 
@@ -75,6 +77,17 @@ def test_the_second_waits_and_passes_over_what_is_there(sides: tuple[Side, Side]
     assert sorted(ref.read() for ref in there.to_arrays("raw")) == sorted(b"%d" % n for n in range(ROWS))
     assert len([key for key in target.store.object_keys() if "/objects/" in key]) == ROWS
     assert datajoint_file.tags(there) == {"good": ROWS}
+
+
+def test_locks_are_taken_in_one_order_however_names_are_written(
+    sides: tuple[Side, Side], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[int] = []
+    monkeypatch.setattr(server_lock, "_take", lambda own, number, waiting: taken.append(number))
+    for names in (["B", "a"], ["A", "b"]):
+        with server_lock.server_lock(sides[0].connection, "import", names, nullcontext):
+            pass
+    assert taken[:2] == taken[2:]
 
 
 def test_rows_that_others_insert_meanwhile_are_told(

@@ -168,6 +168,10 @@ def test_what_is_damaged_gone_or_leads_astray_is_told(lab: Lab, columns: Any) ->
     ):
         assert any(reason in one for one in told), (number, told)
     lab.sql("SET foreign_key_checks = 0")
+    lab.sql("ALTER TABLE {}.`~external_nas-1` MODIFY contents_hash varbinary(20), MODIFY size varchar(20)")
+    lab.sql("UPDATE {}.`~external_nas-1` SET contents_hash = 'short' WHERE filepath LIKE %s", "rig/day 1%")
+    lab.sql("UPDATE {}.`~external_nas-1` SET size = 'much' WHERE filepath LIKE %s", "rig/day 2%")
+    assert sum("not understood" in one.reason for one in Migration(lab.table, "scan").check().problems) == 2
     lab.sql("DELETE FROM {}.`~external_main` WHERE attachment_name IS NULL")
     assert "has no object" in Migration(lab.table, "trace").plan().problems[0].reason
 
@@ -187,6 +191,17 @@ def test_blobs_of_version_0_11_and_what_migrate_external_makes_of_an_attribute(l
     seen = columns(lab.table)
     assert seen.contents("trace__file") == {n: blob.pack(one, compress=True) for n, one in enumerate(ARRAYS)}
     assert seen.names("raw_v2__file") == dict(enumerate(NAMES))
+
+
+def test_a_view_in_the_place_of_the_hidden_table_is_not_asked(lab: Lab) -> None:
+    lab.sql("SET foreign_key_checks = 0")
+    lab.sql("RENAME TABLE {0}.`~external_nas-1` TO {0}.elsewhere")
+    lab.sql("CREATE SQL SECURITY INVOKER VIEW {0}.`~external_nas-1` AS SELECT * FROM {0}.elsewhere")
+    with pytest.raises(UnsupportedValueError, match="has no table ~external_nas-1"):
+        Migration(lab.table, "scan")
+    lab.sql("DROP VIEW {0}.`~external_nas-1`")
+    lab.sql("RENAME TABLE {0}.elsewhere TO {0}.`~external_nas-1`")
+    assert Migration(lab.table, "scan").plan()
 
 
 def test_a_path_of_a_store_can_stay_where_it_is(lab: Lab, schema: dj.Schema) -> None:

@@ -50,6 +50,18 @@ def test_old_attributes_come_back_as_they_were(schema: dj.Schema, old_store: Pat
     assert table.fetch1("raw").size
 
 
+def test_comments_with_the_ends_of_lines_that_only_unicode_knows(schema: dj.Schema, tmp_path: Path) -> None:
+    comment = "the\u2028  `raw` int \x85recording"
+    table = recording_of(schema, f"id : int32\n---\nraw : varchar(300)  # {comment}")
+    (tmp_path / "a").write_bytes(b"a")
+    table.insert1({"id": 1, "raw": str(tmp_path / "a")})
+    migration = Migration(table, "raw")
+    for step in ("run", "check", "finish", "back", "finish"):
+        assert (report := getattr(migration, step)()), report
+        assert table.heading["raw"].comment == comment
+    assert table.fetch1("raw").read() == b"a"
+
+
 def test_part_tables_and_children(schema: dj.Schema, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"a")
 

@@ -79,6 +79,20 @@ def test_bytes_are_sent_where_the_credentials_do_not_do(beside: Places) -> None:
     assert 1 <= refused.asked <= 5  # several members of a directory at a time
 
 
+def test_by_other_credentials_a_bucket_may_be_another_one(
+    places: Make, s3_storage: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEY_OF_THE_MIRROR", s3_storage["credentials"]["key"])
+    theirs = {**s3_storage["credentials"], "key": "${env:KEY_OF_THE_MIRROR}"}
+    found = places(
+        {**s3_storage, "prefix": "second", "credentials": theirs}, {**s3_storage, "prefix": "first"}, write="later"
+    )
+    found.table.insert1({"id": 1, "raw": ("1.dat", CONTENT)})
+    sent = sent_to(found)
+    assert mirror.run(found.connection, [found.table.database])
+    assert set(found.first.object_keys()) <= set(sent)
+
+
 def test_what_is_there_is_compared_and_not_replaced(beside: Places) -> None:
     metadata = (beside.table & "id = 1").fetch1("raw").metadata
     first, second = pipeline_of(beside.connection).first, second_of(beside)

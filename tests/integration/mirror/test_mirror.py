@@ -290,6 +290,17 @@ def test_verify_repairs_from_the_mirror(places: Make, tmp_path: Path) -> None:
     ]
 
 
+def test_repair_gives_nothing_to_a_place_that_is_no_mirror(
+    places: Make, s3_storage: dict[str, Any], tmp_path: Path
+) -> None:
+    found = places(s3_storage, write="later")
+    found.table.insert1({"id": 1, "raw": tree(tmp_path)})
+    hurt = next(key for key in found.first.object_keys() if key.endswith("/c/3"))
+    found.first.damage(hurt, b"?")
+    assert len(datajoint_file.verify(found.table, repair=True).findings) == 1
+    assert found.mirror.all_keys() == []
+
+
 def _repair_and_die(document: dict[str, Any], database: Any, name: str, verb: Any, call: int) -> None:
     """Repair in another process, which is killed at a verb of the store."""
     instance = connect(database)

@@ -97,6 +97,17 @@ def test_a_project_moves_with_a_certificate(moving: Moving) -> None:
     assert (moving.opened(moving.old_toml) & "id = 20").fetch1("raw").read() == b"new"
 
 
+@pytest.mark.parametrize("key", [-1, 50])
+def test_two_rows_that_say_different_things_of_one_object_are_no_certificate(moving: Moving, key: int) -> None:
+    table = moving.opened(moving.old_toml)
+    right = (table & "id = 2").fetch1("raw").metadata.to_json()
+    wrong = json.dumps({**right, "hash": f"sha256:{'0' * 64}"})
+    table.connection.query(f"INSERT INTO {table.full_table_name} (id, raw) VALUES (%s, %s)", (key, wrong))
+    found = mirror.move(moving.new_toml, table.connection)
+    assert (bool(found), found.is_swapped) == (False, False)
+    assert [path for path, _ in found.report.problems] == [right["path"]]
+
+
 def test_who_uses_the_old_file_yet_loses_nothing(moving: Moving) -> None:
     table = moving.opened(moving.old_toml)
     mirror.move(moving.new_toml, table.connection)

@@ -26,9 +26,7 @@ def test_each_place_has_its_own_sum() -> None:
     with ledger() as found:
         for number in (3, 1, 2):
             assert found.add(value(number))
-            found.settle(
-                value(number).path, (whole(number), whole(number) if number != 2 else Holding()), is_fine=False
-            )
+            found.settle(value(number), (whole(number), whole(number) if number != 2 else Holding()), is_fine=False)
         ours, theirs = found.sum(0, "old"), found.sum(1, "new")
     lines = {n: f"{value(n).hash}\n" for n in (1, 2, 3)}
     digest = hashlib.sha256("".join(sorted(lines.values())).encode()).hexdigest()
@@ -40,9 +38,9 @@ def test_each_place_has_its_own_sum() -> None:
 def test_what_is_right_at_last_counts_once() -> None:
     with ledger() as found:
         found.add(value(1))
-        found.settle(value(1).path, (whole(1), Holding()), is_fine=False)
+        found.settle(value(1), (whole(1), Holding()), is_fine=False)
         assert found.add(value(1))
-        found.settle(value(1).path, (whole(1), whole(1)), is_fine=True)
+        found.settle(value(1), (whole(1), whole(1)), is_fine=True)
         assert not found.add(value(1))
         assert is_alike(found.sum(0, "old"), found.sum(1, "new"))
         assert found.sum(1, "new").values == 1
@@ -55,7 +53,7 @@ def test_many_values_take_little_memory() -> None:
         for number in range(40_000):
             one = value(number)
             found.add(one)
-            found.settle(one.path, (whole(1), whole(1)), is_fine=True)
+            found.settle(one, (whole(1), whole(1)), is_fine=True)
         ours, theirs = found.sum(0, "old"), found.sum(1, "new")
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown < 20_000  # KiB; the values alone are some 20 MB
