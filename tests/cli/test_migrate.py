@@ -36,8 +36,8 @@ def test_steps_from_a_shell(project_run: Run, schema: dj.Schema, tmp_path: Path)
     assert step("finish", *root)[0] == 1
     refused = project_run("migrate", "finish", name)
     assert refused.stdout.splitlines() == [f"{name}: refused: nothing was moved yet: run() and check() come first"]
-    assert step("run", *root)[1]["rows"] == 1
-    assert step("check")[1]["ok"], "the root is known by now"
+    assert step("run", *root, "--workers", "2")[1]["rows"] == 1
+    assert step("check", "--workers", "2")[1]["ok"], "the root is known by now"
     told = project_run("migrate", "finish", name)
     assert (told.exit_code, told.stdout) == (
         0,
@@ -50,5 +50,6 @@ def test_steps_from_a_shell(project_run: Run, schema: dj.Schema, tmp_path: Path)
     assert step("forget")[0] == 0
     assert dj.FreeTable(table.connection, table.full_table_name).fetch1("raw").read() == b"one"
     assert project_run("migrate", "run", f"{schema.database}.Recording").exit_code == 2
+    assert "and not for back" in project_run("migrate", "back", name, "--workers", "2").output
     assert project_run("migrate", "run", f"{schema.database}.Recording.nothing").exit_code == 2
     assert project_run("migrate", "run", name, "--suffix", ".npy").exit_code in (0, 2)
