@@ -89,8 +89,8 @@ def in_mirror(pipeline: Pipeline, store: Callable[[Pipeline], object]) -> None:
         second.stores.known.note_down(second.project, AGAIN_SECONDS)
         tell_once(
             second.stores,
-            f"{mirror.where} {mirror.location}: {error}. What is stored now is in one place alone, until "
-            "`datajoint-file mirror` has copied it",
+            f"{mirror.where} {mirror.location}: what is stored now is in one place alone, until "
+            f"`datajoint-file mirror` has copied it: {error}",
             "write",
         )
     except StorageError as error:
