@@ -123,13 +123,12 @@ def require_mirror(pipeline: Pipeline, second: Pipeline) -> None:
             f"{where} is a store that a project uses by itself, and no mirror: it has marks of database schemas. Give "
             "the mirror a place of its own; if the project has moved there, use the datajoint.toml that says so"
         )
-    if not there:
+    if not there and note.write(pipeline.first.backend):
         logger.warning(
             "%s had nothing of the project %s, and is its mirror from now on. If it was that before, it is not mounted",
             where,
             second.project,
         )
-        note.write(pipeline.first.backend)
     note.require()
     second.stores.known.is_mirror = True
 
