@@ -321,7 +321,7 @@ class StorageMissingError(StorageUnavailableError):
 
     def for_new(self) -> StorageMissingError:
         """Return the error for a project of which nobody knows that it has been there."""
-        return type(self)(f"{self}. For a new project {self.advice}")
+        return type(self)(f"{self} For a new project {self.advice}")
 
 
 class UploadCorruptedError(StorageError):

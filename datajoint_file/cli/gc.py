@@ -258,7 +258,7 @@ def _print_missing(to: Console, plan: library.Plan) -> None:
     names = {_schema(one) for one in plan.missing} if len(plan.missing) == plan.missing_count else plan.schemas
     missing = Abridged(to, f"`{_verify(*sorted(names))} --json` names them all")
     for one in plan.missing:
-        advice = f"restore it from a backup, or delete the row; `{_verify(_schema(one))}` names the key"
+        advice = f"`datajoint-file mirror`, or restore it from a backup; `{_verify(_schema(one))}` names the row"
         missing.print(Check("missing", "failed", f"{one.attribute}: {one.key}", advice))
     missing.end(missing=plan.missing_count)
 

@@ -51,7 +51,7 @@ def rebuild(
         subjects = targets_named(targets, connection)
     except LookupError as error:
         raise click.UsageError(
-            f"{error.args[0]}. Declare the tables first, by the code that has declared them before"
+            f"declare the tables first, by the code that has declared them before: {error.args[0]}"
         ) from error
     with ended_by_sigterm():
         done = rebuild_rows(*subjects, level=level, dry_run=dry_run, progress=False if quiet or as_json else None)

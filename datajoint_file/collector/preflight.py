@@ -121,7 +121,7 @@ _UNREGISTERED = Refusal(
 
 def _judge_bad(case: _Case, bad: Collection[BadMark]) -> None:
     for mark in bad:
-        other = f"Find out what it was; take_over=True (--take-over) removes it ({mark.key})"
+        other = mark.way_on or f"Find out what it was; take_over=True (--take-over) removes it ({mark.key})"
         way_on = "Upgrade datajoint-file" if mark.is_newer else other
         refusal = Refusal("mark", f"{mark.key} is not a mark that can be trusted: {mark.problem}", way_on)
         case.object_to(refusal, [mark.key], waived=case.take_over and not mark.is_newer)

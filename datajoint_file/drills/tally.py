@@ -73,8 +73,7 @@ class Tally:
             self.there.add(metadata)
             self.linked += bool(metadata.linked)
             return not metadata.linked  # whose files are elsewhere
-        if problem.kind == "missing":
-            self.absent.add(metadata)
+        (self.absent if problem.kind == "missing" else self.there).add(metadata)
         self._find(row, value, problem)
         return False
 

@@ -33,6 +33,11 @@ NESTED = (
     "otherwise, and a collector there takes these files for unused"
 )
 
+_OF_MIRROR = (
+    "Use the datajoint.toml whose [storage] that is. Only if that store is lost, and this one is to be the project's: "
+    "take_over=True (--take-over)"
+)
+
 _HEADERS = ContentHeaders("application/json")
 
 _MAX_BYTES = 64 * 1024
@@ -131,10 +136,7 @@ class Mark:
         if is_newer(row):
             raise MetadataError(f"its format is {brief(row['format'])}, newer than format {FORMAT} of this version")
         if MIRROR_OF in row:
-            raise MetadataError(
-                f"it says that this place is the mirror of {brief(row[MIRROR_OF], 200)}, whose datajoint.toml is the "
-                "one to use; take_over=True is for when that store is lost, and this one is to be the project's"
-            )
+            raise MetadataError(f"it says that this place is the mirror of {brief(row[MIRROR_OF], 200)}")
         if row.get("format") != FORMAT:
             raise MetadataError(f"its format is {brief(row.get('format'))}")
         texts = {field: _text(row, field) for field in _TEXTS}
@@ -156,6 +158,7 @@ class BadMark:
     key: str
     problem: str
     is_newer: bool = False  # it seems to be of a newer version of this package
+    way_on: str = ""  # if there is another than to find out
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,14 +294,15 @@ class MarkStore:
         try:
             return Mark.from_json(text, key.rpartition("/")[2])
         except MetadataError as error:
-            return BadMark(key, str(error), _seems_newer(text))
+            row = _row(text)
+            return BadMark(key, str(error), is_newer(row), _OF_MIRROR if MIRROR_OF in row else "")
 
 
-def _seems_newer(text: bytes) -> bool:
+def _row(text: bytes) -> dict[str, Any]:
     try:
-        return is_newer(_parsed(text))
+        return _parsed(text)
     except MetadataError:
-        return False
+        return {}
 
 
 def _name_of(key: str) -> MarkName | None:

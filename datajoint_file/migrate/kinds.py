@@ -72,5 +72,6 @@ def _of_codec(codec: str, title: str, name: str, store: str | None, stores: Data
 def _unsupported(name: str, title: str) -> UnsupportedValueError:
     return UnsupportedValueError(
         f"{name} is {title}: what can become a `file` is <attach>, <blob>, <hash@>, <filepath@>, <object@>, <npy@>, "
-        "what DataJoint before version 2 calls attach, and text that holds paths"
+        "what DataJoint before version 2 calls attach, and text that holds paths. Its `longblob` becomes <blob> by "
+        "datajoint.migrate.migrate_columns"
     )

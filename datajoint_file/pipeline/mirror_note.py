@@ -77,16 +77,17 @@ class MirrorNote:
         if found != self.project:
             raise ConfigurationError(f"{self.where} is the mirror of the project {brief(found)}; give this one its own")
 
-    def write(self, first: StorageBackend) -> None:
-        """Note that the place is the mirror of *first*. It holds no secret."""
+    def write(self, first: StorageBackend) -> bool:
+        """Note that the place is the mirror of *first*, and tell whether it was not noted yet. It holds no secret."""
         of = first.url(f"{self.project}/x").rpartition("/")[0]
         moment = datetime.now(timezone.utc).isoformat(timespec="seconds")
         document = {"format": 1, MIRROR_OF: of, "project": self.project, "written": moment}
         content = json.dumps(document, indent=1).encode()
         try:
             self.backend.upload(self.key, io.BytesIO(content), len(content), ContentHeaders("application/json"))
-        except ObjectExistsError:  # by another process, just now
-            return
+        except ObjectExistsError:  # by another process or thread, just now
+            return False
+        return True
 
     def remove(self) -> None:
         """Say no more that the place is a mirror."""

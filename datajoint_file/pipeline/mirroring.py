@@ -88,8 +88,8 @@ def in_mirror(pipeline: Pipeline, store: Callable[[Pipeline], object]) -> None:
         second.stores.known.note_down(second.project, AGAIN_SECONDS)
         tell_once(
             second.stores,
-            f"{mirror.shown}: {error}. What is stored now is in one place alone, until "
-            "`datajoint-file mirror` has copied it",
+            f"{mirror.shown}: what is stored now is in one place alone, until "
+            f"`datajoint-file mirror` has copied it: {error}",
             "write",
         )
     except StorageError as error:
@@ -122,13 +122,12 @@ def require_mirror(pipeline: Pipeline, second: Pipeline) -> None:
             f"{where} is a store that a project uses by itself, and no mirror: it has marks of database schemas. Give "
             "the mirror a place of its own; if the project has moved there, use the datajoint.toml that says so"
         )
-    if not there:
+    if not there and note.write(pipeline.first.backend):
         logger.warning(
             "%s had nothing of the project %s, and is its mirror from now on. If it was that before, it is not mounted",
             where,
             second.project,
         )
-        note.write(pipeline.first.backend)
     note.require()
     second.stores.known.is_mirror = True
 

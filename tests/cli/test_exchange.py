@@ -76,7 +76,7 @@ def test_rebuild_says_what_it_writes_and_what_it_cannot(project_run: Run, instan
     assert project_run("rebuild", name).exit_code == 3
     drop_schema(instance.connection, name)
     lost = project_run("rebuild", name)
-    assert (lost.exit_code, "Declare the tables first" in lost.output) == (2, True)
+    assert (lost.exit_code, "declare the tables first" in lost.output) == (2, True)
 
 
 @over_mysql

@@ -187,7 +187,7 @@ def test_missing_objects_end_with_1_and_are_counted(gc: Gc, table: Any, store: S
         store.remove(path_of(table, key))
     result = gc("--scan")
     assert result.returncode == 1
-    assert result.stdout.count("fix: ") == 20
+    assert result.stdout.count("fix: `datajoint-file mirror`, or restore it from a backup; ") == 20
     named = f"`datajoint-file verify {table.database} --level exists --json` names them all"
     assert f"and 5 more of them (missing); {named}" in result.stdout
     assert "nothing to do" not in result.stdout

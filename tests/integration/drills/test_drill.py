@@ -53,12 +53,14 @@ def test_a_missing_and_a_damaged_object_are_found(lab: Any, dump: Dump, copied: 
     lost, damaged = (copy / (lab & {"id": number}).fetch1("raw").path.partition("/")[2] for number in (0, 1))
     lost.unlink()
     damaged.write_bytes(b"Spikes 1")
+    (copy / (lab & {"id": 2}).fetch1("raw").path.partition("/")[2]).write_bytes(b"short")
     member = next(copy.rglob("b.txt"))
     member.write_bytes(b"c")
     report = drill(made, copy, sample=None)
     assert sorted(names(report)) == ["damaged", "missing"]
-    assert sorted(finding.kind for finding in report.findings) == ["hash", "missing", "size"]
-    assert {finding.key.get("id") for finding in report.findings} == {0, 1, 5}
+    assert sorted(finding.kind for finding in report.findings) == ["hash", "missing", "size", "size"]
+    assert {finding.key.get("id") for finding in report.findings} == {0, 1, 2, 5}
+    assert "1 object of 8 that rows of the dump name" in str(report)
     assert report.seed == 0
     assert not report
 

@@ -309,7 +309,9 @@ def bad_store(instance: dj.Instance, made: Any, table: dict[str, Any]) -> Any:
 
 def test_a_missing_directory_is_an_error_before_any_row(instance: dj.Instance, made: Any, tmp_path: Path) -> None:
     recording = bad_store(instance, made, {"backend": "file", "path": str(tmp_path / "unmounted")})
-    with pytest.raises(StorageUnavailableError, match=r"Recording.raw \(k=1\).*mkdir -p") as caught:
+    with pytest.raises(
+        StorageUnavailableError, match=r"Recording.raw \(k=1\).*mounted\? For a new .*mkdir -p"
+    ) as caught:
         recording.insert1({"k": 1, "raw": ("a.txt", b"a")})
     assert isinstance(caught.value, ConnectionError)
     assert len(recording()) == 0

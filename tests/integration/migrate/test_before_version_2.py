@@ -204,6 +204,12 @@ def test_a_view_in_the_place_of_the_hidden_table_is_not_asked(lab: Lab) -> None:
     assert Migration(lab.table, "scan").plan()
 
 
+def test_a_longblob_is_refused_with_what_makes_a_blob_of_it(lab: Lab) -> None:
+    lab.sql("ALTER TABLE {}.recording ADD COLUMN small longblob")
+    with pytest.raises(UnsupportedValueError, match=r"small is longblob.*datajoint\.migrate\.migrate_columns"):
+        Migration(lab.table, "small")
+
+
 def test_a_path_of_a_store_can_stay_where_it_is(lab: Lab, schema: dj.Schema) -> None:
     with pytest.raises(UnsupportedValueError, match="no paths of this machine"):
         Migration(lab.table, "scan", root=lab.place)

@@ -152,7 +152,9 @@ def test_what_was_given_up_does_not_hinder(moving: Moving) -> None:
 def test_no_collector_deletes_in_the_old_store(moving: Moving) -> None:
     table = moving.opened(moving.old_toml)
     mirror.move(moving.new_toml, table.connection)
-    assert [one.kind for one in gc.plan(table.connection).refusals] == ["mark"]
+    (refusal,) = gc.plan(table.connection).refusals
+    assert refusal.kind == "mark"
+    assert refusal.way_on.startswith("Use the datajoint.toml whose [storage] that is.")
     with pytest.raises(CollectionRefusedError, match="it says that this place is the mirror of"):
         gc.execute(gc.plan(table.connection))
     later = moving.opened(moving.new_toml)

@@ -21,6 +21,7 @@ from datajoint_file.errors import (
     StorageUnavailableError,
 )
 from datajoint_file.hooks.connections import pipeline_of
+from datajoint_file.pipeline.mirror_note import MirrorNote
 from datajoint_file.testing.faults import Fault, FaultyBackend
 from tests.integration.mirrors import CONTENT, Make, Places, one_warning, tree
 from tests.projects import connect
@@ -214,6 +215,17 @@ def test_what_arrives_damaged_in_the_store_is_noticed(places: Make) -> None:
         found.table.insert1({"id": 1, "raw": ("a.dat", CONTENT)})
     assert not found.table()
     assert not found.mirror.object_keys()
+
+
+def test_a_new_mirror_is_told_by_who_has_noted_it_first(places: Make, caplog: pytest.LogCaptureFixture) -> None:
+    found = places()
+    pipeline = pipeline_of(found.connection)
+    assert pipeline.second is not None
+    note = MirrorNote(pipeline.second.backend, pipeline.project)
+    broken_mirror(found, faults=[Fault("upload", action=lambda _: note.write(pipeline.first.backend))])
+    found.table.insert1({"id": 1, "raw": ("a.dat", CONTENT)})
+    assert len(found.mirror.object_keys()) == 1
+    assert "is its mirror from now on" not in caplog.text
 
 
 def test_a_mirror_is_noted_and_no_store_becomes_one(
