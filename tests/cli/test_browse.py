@@ -157,6 +157,7 @@ def test_a_database_that_does_not_answer_is_said_at_once(process: Process) -> No
 def test_packages_that_are_missing_are_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.startswith("datajoint_file.browse")]:
         monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr("datajoint_file.browse", raising=False)  # or the package would keep what is imported here
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     result = run("browse")
     assert result.exit_code == 4

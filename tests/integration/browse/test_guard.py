@@ -9,6 +9,7 @@ import httpx
 import pytest
 from starlette.responses import PlainTextResponse
 
+from datajoint_file.browse import server
 from datajoint_file.browse.guard import HEADERS, Guard
 from tests.integration.browse.conftest import running
 
@@ -130,7 +131,7 @@ def test_every_answer_tells_browsers_what_not_to_do(inside: httpx.Client, guarde
 
 
 def test_who_does_not_ask_or_is_not_let_in_keeps_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("datajoint_file.browse.server._SECONDS_TO_ASK", 0.2)
+    monkeypatch.setattr(server, "_SECONDS_TO_ASK", 0.2)
     with running(lambda guard: guard.around(PlainTextResponse("come in"))) as (url, guard):
         host = url.removeprefix("http://")
         for sent in (b"", b"G", b"GET / HTTP/1.1\r\nHost: ", f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()):
