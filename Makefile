@@ -78,7 +78,7 @@ test: .venv/installed-dev
 	@.venv/bin/python -m tests.servers.install
 	.venv/bin/python -m pytest --numprocesses auto --dist worksteal $(TESTS)
 
-# Tens of gigabytes, and what is left out of every run, an hour: before a release.
+# Tens of gigabytes, and what is left out of every run: before a release.
 release: .venv/installed-dev
 	@.venv/bin/python -m tests.servers.install
 	.venv/bin/python -m pytest -m release

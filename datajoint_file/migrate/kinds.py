@@ -31,8 +31,8 @@ def kind_of(table: Any, attribute: Any, name: str, *, root: str, suffix: str) ->
     title = declared_type(attribute)
     external = _EXTERNAL.fullmatch(title)
     codec = external["codec"].lower() if external else getattr(attribute.codec, "name", "")
-    if not codec and title == "attach":
-        codec = title  # before version 2: the row has the same bytes
+    if not codec and title.lower() == "attach":
+        codec = "attach"  # before version 2: the row has the same bytes
     if root and codec:
         raise UnsupportedValueError(f"root = {root!r}: {name} is {title}, which has no paths of this machine")
     if suffix and codec != "blob":

@@ -11,7 +11,13 @@ import json
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from datajoint_file.errors import ConfigurationError, ObjectExistsError, StorageUnavailableError, brief
+from datajoint_file.errors import (
+    ConfigurationError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+    StorageUnavailableError,
+    brief,
+)
 from datajoint_file.model.object_keys import REGISTRY
 from datajoint_file.storage.backend import ContentHeaders, StorageBackend
 
@@ -49,11 +55,11 @@ class MirrorNote:
 
     def noted(self) -> str:
         """Return the project that the place is noted to be a mirror of; empty if it is not."""
-        if not self.backend.exists(self.key):
-            return ""
         try:
             document = json.loads(bytes(self.backend.read(self.key, 0, _MAX_BYTES)))
             return str(document["project"])
+        except ObjectNotFoundError:
+            return ""
         except (ValueError, LookupError, TypeError, RecursionError):
             return "?"
 

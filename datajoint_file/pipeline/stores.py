@@ -37,13 +37,9 @@ class KnownPlaces:
     """
 
     is_mirror: bool = False  # the project's own store has the note of one: see `mirror_note`
-    takes: dict[str, bool] = field(
-        default_factory=dict
-    )  # by location: whether the project's store copies from there by itself
+    takes: dict[str, bool] = field(default_factory=dict)  # whether the store copies by itself, by where from
     told: dict[str, object] = field(default_factory=dict)  # what was warned of
-    down_until: dict[str, float] = field(
-        default_factory=dict
-    )  # by project: until when its store is asked second, for it did not answer
+    down_until: dict[str, float] = field(default_factory=dict)  # until when a project's store is asked second
 
     def is_down(self, project: str) -> bool:
         """Tell whether the store of a project did not answer just now."""

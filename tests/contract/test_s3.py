@@ -91,6 +91,16 @@ class TestS3(RacesOfUntold, HeaderTests, NetworkTests):
             backend.copy(f"{prefix}/a", f"{prefix}/b", ContentHeaders(is_contested=True))
         assert s3_store.unfinished(prefix) == set()
 
+    def test_what_is_elsewhere_in_the_bucket_is_taken_if_it_is_there(
+        self, backend: StorageBackend, s3_store: S3Store, prefix: str
+    ) -> None:
+        s3_store.put(f"elsewhere/{prefix}", b"spikes")
+        assert backend.take(f"{s3_store.bucket}/elsewhere/{prefix}", 6, f"{prefix}/a")
+        assert s3_store.get(f"{prefix}/a") == b"spikes"
+        assert not backend.take(f"{s3_store.bucket}/elsewhere/{prefix}-gone", 6, f"{prefix}/b")
+        assert not backend.take(f"{s3_store.bucket}-other/elsewhere/{prefix}", 6, f"{prefix}/b")
+        assert not s3_store.exists(f"{prefix}/b")
+
     def test_bucket_of_many_absent_objects_is_looked_at_once_and_told_when_it_has_gone(
         self, s3_storage: dict[str, Any], s3_store: S3Store, engine: str, key: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -188,7 +188,7 @@ class BucketBackend(RemoteBackend):
         if not address.startswith(f"{self.root.partition('/')[0]}/"):
             return False
         try:
-            with self._translated(key, writing=True):
+            with self._translated(key):  # as if it were read: what is not there is the original
                 self._copy(address, size, key, headers, is_new=False)
         except (ObjectNotFoundError, StorageAccessError):
             return False
